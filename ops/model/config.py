@@ -1,0 +1,278 @@
+"""What `ops.yml` may say: its models, the one way to read it (`parse`), and its JSON Schema (`schema`).
+
+Secrets stand in it by name only. The descriptions are what an editor shows.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from ops.model import config_checks
+from ops.model.config_problems import build, lines
+from ops.model.config_types import (
+    ACCOUNT,
+    HEADER,
+    LABEL,
+    LOGIN,
+    ORIGIN,
+    PARAMETER,
+    REPOSITORY,
+    URL_PATH,
+    WORKER,
+    ContactText,
+    JsonPath,
+    JsonValue,
+    Name,
+    ParameterValue,
+    RegularExpression,
+    RunbookName,
+    SecretName,
+    Text,
+)
+from ops.model.duration import Seconds, between, duration_field, written
+from ops.model.errors import ConfigError, Reason
+from ops.model.nearest import nearest, shown
+from ops.model.yaml_lines import Problem, read
+
+T = TypeVar("T")
+
+
+class Model(BaseModel):
+    # The input may hold a secret in the wrong place: no text of pydantic's may show it.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Named(Model):
+    """A model that stands under its name in the file."""
+
+    _name: str = PrivateAttr(default="")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+
+class HttpProbe(Model):
+    """An HTTP request and what its answer must be. Everything given must hold."""
+
+    path: str = Field(pattern=URL_PATH, description="Path under the service's url, with its query.")
+    method: Literal["GET", "HEAD"] = Field(default="GET", description="GET or HEAD: a probe changes nothing.")
+    status: int = Field(default=200, ge=100, le=599, description="The answer's status. Redirects are not followed.")
+    json_: Mapping[JsonPath, JsonValue] = Field(
+        default_factory=dict, alias="json", description="Path into the JSON answer (keys joined by dots) → its value."
+    )
+    headers: Mapping[Annotated[str, Field(pattern=HEADER)], Text] = Field(
+        default_factory=dict, description="Header of the answer → text that its value must contain, in either case."
+    )
+    body: RegularExpression | None = Field(
+        default=None, description="Regular expression (Python's) to be found somewhere in the answer's body."
+    )
+    latency: Annotated[Seconds, between("1ms", "1m")] | None = Field(
+        default=None, description="Longest time from sending the request to the end of the answer, such as 2s."
+    )
+    version: JsonPath | None = Field(
+        default=None, description="Path into the JSON answer where the Worker echoes the id of its own version."
+    )
+
+    @model_validator(mode="after")
+    def _head_has_no_body(self) -> Self:
+        if self.method == "HEAD" and (self.json_ or self.body is not None or self.version is not None):
+            raise ValueError("HEAD is answered without a body; write GET to check json, body or version")
+        return self
+
+
+class CommandProbe(Model):
+    """A program whose exit code is the verdict: 0 healthy, 1 unhealthy, anything else inconclusive."""
+
+    run: tuple[Text, ...] = Field(
+        min_length=1, description="The program and its arguments, from the folder of ops.yml. No shell reads them."
+    )
+    timeout: Annotated[Seconds, between("100ms", "10m")] = duration_field(
+        "30s", "After this time the program is ended, and the verdict is inconclusive."
+    )
+    environment: tuple[SecretName, ...] = Field(
+        default=(), description="Names of environment variables to pass on besides PATH, HOME and LANG."
+    )
+
+
+class Probe(Model):
+    """One check of a service: `name`, and exactly one of `http` and `command`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["http"]}, {"required": ["command"]}]})
+
+    name: Name = Field(description="How the probe is called in plans and timelines.")
+    http: HttpProbe | None = Field(default=None, description="A request to the service.")
+    command: CommandProbe | None = Field(default=None, description="A program on the machine that recovers.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.http is None) == (self.command is None):
+            raise ValueError("a probe is one of http and command; write exactly one of them")
+        return self
+
+
+class Verify(Model):
+    """When probes have proved a recovery."""
+
+    successes: int = Field(default=3, ge=1, le=100, description="Healthy rounds of all probes in a row.")
+    interval: Annotated[Seconds, between("10ms", "1m")] = duration_field("1s", "From one round to the next.")
+    deadline: Annotated[Seconds, between("1s", "1h")] = duration_field("2m", "All rounds together.")
+
+    @model_validator(mode="after")
+    def _rounds_fit(self) -> Self:
+        if self.deadline < (least := self.successes * self.interval):
+            text = f"{self.successes} successes {written(self.interval)} apart do not fit in {written(self.deadline)}"
+            raise ValueError(f"{text}; write a deadline of at least {written(least)}")
+        return self
+
+
+class Service(Named):
+    """A deployed part of the application. The key of its Cloudflare name says what kind it is."""
+
+    worker: str = Field(pattern=WORKER, description="The Worker's name on Cloudflare.")
+    url: str = Field(pattern=ORIGIN, description="Where the service answers: https:// and a host, nothing after it.")
+    repository: str | None = Field(
+        default=None, pattern=REPOSITORY, description="owner/name on GitHub, for links that compare two versions."
+    )
+    static_assets: bool = Field(
+        default=False, description="The Worker serves static assets, so each of its versions is a release of its own."
+    )
+    min_served: Annotated[Seconds, between("0s", "720h")] = duration_field(
+        "10m", "A release that served for less than this is not rolled back to."
+    )
+    verify: Verify = Field(default_factory=Verify, description="How often and how long the probes are run.")
+    probes: tuple[Probe, ...] = Field(default=(), description="What tells healthy from unhealthy.")
+
+
+class Environment(Named):
+    """One Cloudflare account and what runs there."""
+
+    account_id: str = Field(pattern=ACCOUNT, description="The Cloudflare account's id: 32 hexadecimal digits.")
+    token: SecretName = Field(
+        default=config_checks.DEFAULT_TOKEN,
+        description="NAME of the environment variable that holds the API token. Never the token.",
+    )
+    services: Mapping[Name, Service] = Field(min_length=1, description="The services, by the name that people type.")
+
+    def service(self, name: str) -> Service:
+        return _named("service", name, self.services, where=self.name)
+
+
+class Label(Model):
+    """The run that a label on an incident issue asks for."""
+
+    runbook: RunbookName = Field(description="The runbook to run.")
+    environment: str = Field(description="The environment to run it in.")
+    params: Mapping[Annotated[str, Field(pattern=PARAMETER)], ParameterValue] = Field(
+        default_factory=dict, description="The runbook's parameters."
+    )
+
+
+class Contact(Model):
+    """Whom to call. A text in brackets, such as [TBD], is a placeholder."""
+
+    role: ContactText = Field(description="What the contact is called for.")
+    contact: ContactText = Field(description="A name, a number or a link.")
+    availability: ContactText = Field(description="When the contact answers, such as 24/7.")
+
+
+class Webhook(Model):
+    webhook: SecretName = Field(description="NAME of the secret that holds the webhook's URL. Never the URL.")
+
+
+class Notify(Model):
+    """Where notices go."""
+
+    slack: Webhook | None = Field(default=None, description="A Slack channel.")
+    discord: Webhook | None = Field(default=None, description="A Discord channel.")
+
+
+class RecoveryTarget(Model):
+    """How fast a runbook is meant to be, counted from its start."""
+
+    write: Annotated[Seconds, between("1s", "24h")] | None = Field(
+        default=None, description="Until the provider has answered the write, such as 1m."
+    )
+    recovery: Annotated[Seconds, between("1s", "24h")] = Field(
+        description="Until the probes have proved the recovery, such as 5m."
+    )
+
+
+class Config(Model):
+    """The operations of one application: what runs where, who may recover it, and how it is known to be well."""
+
+    environments: Mapping[Name, Environment] = Field(min_length=1, description="The environments, by name.")
+    labels: Mapping[Annotated[str, Field(pattern=LABEL)], Label] = Field(
+        default_factory=dict, description="Label of an incident issue → the run that it asks for."
+    )
+    responders: tuple[Annotated[str, Field(pattern=LOGIN)], ...] = Field(
+        default=(), description="GitHub logins that may start a recovery. Without any: whoever may write here."
+    )
+    contacts: tuple[Contact, ...] = Field(default=(), description="Shown when a recovery did not succeed.")
+    notify: Notify = Field(default_factory=Notify, description="Where notices go. Names of secrets only.")
+    recovery_targets: Mapping[RunbookName, RecoveryTarget] = Field(
+        default_factory=dict, description="Runbook → how fast it is meant to be."
+    )
+
+    def model_post_init(self, _context: Any) -> None:
+        _give_names(self.environments)
+        for environment in self.environments.values():
+            _give_names(environment.services)
+
+    def environment(self, name: str) -> Environment:
+        return _named("environment", name, self.environments, where="ops.yml")
+
+
+def parse(text: str, *, path: str) -> tuple[Config, tuple[str, ...]]:
+    """The configuration and its warnings; ConfigError with every problem at once. `path` is for the messages.
+
+    Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
+    """
+    document = read(text)
+    config, problems = build(Config, document)
+    if config is None or problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        hint = "Correct every line named here, then run `ops config check`."
+        raise ConfigError(f"{path} has {count}", hint=hint, problems=lines(path, problems))
+    found = (Problem(document.line(where), where, text) for where, text in config_checks.warnings(document.data))
+    return config, lines(path, found)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of `ops.yml`, for editors. What one key says about another only `parse` checks."""
+    draft = {"$schema": GenerateJsonSchema.schema_dialect}
+    return draft | Config.model_json_schema(schema_generator=_Schema) | {"title": "ops.yml"}
+
+
+class _Schema(GenerateJsonSchema):
+    """A key may be left out, and may not be empty: no null. Names are strict. No titles, which repeat the keys."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        result = super().default_schema(schema)
+        return {key: value for key, value in result.items() if (key, value) != ("default", None)}
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        return super().dict_schema(schema) | {"additionalProperties": False}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
+        return False
+
+
+def _give_names(named: Mapping[str, Named]) -> None:
+    for name, model in named.items():
+        model._name = name  # noqa: SLF001 - the name stands outside of what it names, and only here is it known
+
+
+def _named(what: str, name: str, known: Mapping[str, T], *, where: str) -> T:
+    if name in known:
+        return known[name]
+    near = nearest(name, known)
+    meant = f'; did you mean "{near}"?' if near else ""
+    hint = f"Name one of: {', '.join(sorted(known))}."
+    raise ConfigError(f'no {what} "{shown(name)}" in {where}{meant}', reason=Reason.UNKNOWN_NAME, hint=hint)

@@ -1,0 +1,118 @@
+"""What no single model of `ops.yml` can see, checked on the plain data: so it is reported beside all other problems.
+
+The data may be of any shape here: what has the wrong type is the models' to report, and is passed over.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ops.model.nearest import shown, suggestion
+from ops.model.yaml_lines import Path
+
+Finding = tuple[Path, str]
+
+DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
+_SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
+
+
+def errors(data: Any) -> Iterator[Finding]:
+    yield from _blanks(data, ())
+    yield from _labels(data)
+    for path, service in _services(data):
+        yield from _probes(path, service, secrets=_secrets(data))
+
+
+def warnings(data: Any) -> Iterator[Finding]:
+    yield from _shared_accounts(data)
+    for path, service in _services(data):
+        if not _items(service.get("probes")):
+            yield path, "no probes; without one no recovery of this service can be proved"
+    for index, contact in enumerate(_items(_at(data, "contacts"))):
+        for key, value in _mapping(contact).items():
+            if _is_placeholder(value):
+                yield ("contacts", index, key), "still a placeholder; write what a person on call needs"
+    for index, login in enumerate(_items(_at(data, "responders"))):
+        if login == "TBD":
+            yield ("responders", index), "still a placeholder; write a GitHub login"
+
+
+def _blanks(value: Any, path: Path) -> Iterator[Finding]:
+    """A key with nothing after it is a forgotten value; only an expected JSON value may be null."""
+    if value is None and "json" not in path[-2:-1]:
+        yield path, "empty; write a value, or leave the key out" if path else "an empty file; write environments"
+    for key, child in _children(value):
+        yield from _blanks(child, (*path, key))
+
+
+def _labels(data: Any) -> Iterator[Finding]:
+    environments = _mapping(_at(data, "environments"))
+    for name, label in _mapping(_at(data, "labels")).items():
+        environment = _at(label, "environment")
+        service = _at(label, "params", "service")
+        services = _mapping(_at(environments, environment, "services"))
+        if not isinstance(environment, str):
+            continue
+        if environment not in environments:
+            text = f'no environment "{shown(environment)}"{suggestion(environment, environments)}'
+            yield ("labels", name, "environment"), text
+        elif isinstance(service, str) and service not in services:
+            text = f'no service "{shown(service)}" in {shown(environment)}{suggestion(service, services)}'
+            yield ("labels", name, "params", "service"), text
+
+
+def _probes(path: Path, service: Mapping[str, Any], *, secrets: set[str]) -> Iterator[Finding]:
+    names: set[str] = set()
+    for index, probe in enumerate(_items(service.get("probes"))):
+        name = _at(probe, "name")
+        if name in names:
+            yield (*path, "probes", index, "name"), "another probe of this service has this name; write a different one"
+        names |= {name} if isinstance(name, str) else set()
+        for position, variable in enumerate(_items(_at(probe, "command", "environment"))):
+            if isinstance(variable, str) and variable in secrets:
+                where = (*path, "probes", index, "command", "environment", position)
+                yield where, "a secret of the run; a probe's command never gets one: leave it out"
+
+
+def _shared_accounts(data: Any) -> Iterator[Finding]:
+    first: dict[str, str] = {}
+    for name, environment in _mapping(_at(data, "environments")).items():
+        account = environment["account_id"]
+        if account in first:
+            text = f"the same account as {first[account]}; a mistake here reaches both, so use a separate one"
+            yield ("environments", name, "account_id"), text
+        first.setdefault(account, name)
+
+
+def _secrets(data: Any) -> set[str]:
+    """Names of the secrets that the run itself holds."""
+    tokens = [_at(environment, "token") for environment in _mapping(_at(data, "environments")).values()]
+    webhooks = [_at(target, "webhook") for target in _mapping(_at(data, "notify")).values()]
+    return {name for name in [*tokens, *webhooks] if isinstance(name, str)} | _SECRETS_OF_THE_RUN
+
+
+def _services(data: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    for environment, holder in _mapping(_at(data, "environments")).items():
+        for name, service in _mapping(_at(holder, "services")).items():
+            yield ("environments", environment, "services", name), _mapping(service)
+
+
+def _is_placeholder(value: Any) -> bool:
+    return isinstance(value, tuple) or (isinstance(value, str) and (value == "TBD" or value[:1] + value[-1:] == "[]"))
+
+
+def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
+    return iter(value.items() if isinstance(value, dict) else enumerate(_items(value)))
+
+
+def _at(value: Any, *keys: Any) -> Any:
+    for key in keys:
+        value = _mapping(value).get(key) if isinstance(key, str) else None
+    return value
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else ()

@@ -1,0 +1,147 @@
+"""Every way a run can end badly, as one tree; and the closed lists of decisions and reasons.
+
+    OpsError
+    ├── ConfigError       2   ops.yml, the command line, a token that is missing or malformed
+    ├── Refused           3   nothing was changed
+    ├── ProviderError     4   the provider refused or failed; the state is known
+    │   ├── NotApplied        a write that was certainly not applied (rate limit, concurrent change)
+    │   └── Unclear           a write whose answer was lost or unreadable; the engine re-reads and decides
+    ├── Ambiguous         5   the state is not known
+    └── Interrupted     130   a signal; the timeline is flushed
+
+A message says what is, with the names and numbers the user typed: lower case at the start, no full stop. A hint says
+what to do next: the imperative, full stop at the end. Only `cli.py` turns one into text and an exit code.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Decision(StrEnum):
+    """How a run ended; the word in `result.decision`."""
+
+    RECOVERED = "recovered"
+    HEALTHY_AS_BEFORE = "healthy_as_before"
+    NOTHING_TO_DO = "nothing_to_do"
+    PLANNED = "planned"
+    REFUSED = "refused"
+    FAILED = "failed"
+    AMBIGUOUS = "ambiguous"
+    UNVERIFIED = "unverified"
+    RELAPSED = "relapsed"
+    INTERRUPTED = "interrupted"
+    INCONCLUSIVE = "inconclusive"
+
+
+EXIT_CODES: dict[Decision, int] = {
+    Decision.RECOVERED: 0,
+    Decision.HEALTHY_AS_BEFORE: 0,
+    Decision.NOTHING_TO_DO: 0,
+    Decision.PLANNED: 0,
+    Decision.REFUSED: 3,
+    Decision.FAILED: 4,
+    Decision.AMBIGUOUS: 5,
+    Decision.UNVERIFIED: 6,
+    Decision.INCONCLUSIVE: 6,
+    Decision.RELAPSED: 7,
+    Decision.INTERRUPTED: 130,
+}
+"""Exit code by decision. 1 is a bug and 2 a configuration or usage error: neither reaches a decision."""
+
+
+class Reason(StrEnum):
+    """Why a run ended as it did; the word in `result.reason`. Closed, and documented in docs/reference.md."""
+
+    VERIFIED = "verified"
+    NOT_SEEN_FAILING = "not_seen_failing"
+    ALREADY_STEPPED_BACK = "already_stepped_back"
+    ALREADY_LIVE = "already_live"
+    DRY_RUN = "dry_run"
+    STILL_UNHEALTHY = "still_unhealthy"
+    NO_EVIDENCE = "no_evidence"
+    CONFIG_INVALID = "config_invalid"
+    UNKNOWN_NAME = "unknown_name"
+    TOKEN_MISSING = "token_missing"
+    TOKEN_MALFORMED = "token_malformed"
+    NOT_LOOPBACK = "not_loopback"
+    NOT_CONFIRMED = "not_confirmed"
+    NO_TARGET = "no_target"
+    NOT_DEPLOYABLE = "not_deployable"
+    MIGRATION_BETWEEN = "migration_between"
+    SECRETS_CHANGED = "secrets_changed"
+    WORLD_MOVED = "world_moved"
+    READ_ONLY = "read_only"
+    NOT_AUTHORISED = "not_authorised"
+    PROVIDER_REFUSED = "provider_refused"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+    MALFORMED_ANSWER = "malformed_answer"
+    RATE_LIMITED = "rate_limited"
+    NOT_APPLIED = "not_applied"
+    UNCLEAR = "unclear"
+    SIGNAL = "signal"
+
+
+class OpsError(Exception):
+    """A failure with a next step. `reason` is from the closed list; `decision` is None where no run was decided."""
+
+    decision: ClassVar[Decision | None] = None
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, reason: Reason, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.hint = hint
+
+
+class ConfigError(OpsError):
+    """Configuration or usage: nothing was changed. `problems` holds every error found, one line each."""
+
+    decision = Decision.REFUSED
+    exit_code = 2
+
+    def __init__(
+        self, message: str, *, reason: Reason = Reason.CONFIG_INVALID, hint: str = "", problems: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.problems = problems
+
+
+class Refused(OpsError):
+    """Stopped before any change."""
+
+    decision = Decision.REFUSED
+    exit_code = EXIT_CODES[Decision.REFUSED]
+
+
+class ProviderError(OpsError):
+    """The provider refused or failed, and what is live is known."""
+
+    decision = Decision.FAILED
+    exit_code = EXIT_CODES[Decision.FAILED]
+
+
+class NotApplied(ProviderError):
+    """The provider said that it did not apply the write. `retry_after` is in seconds, 0 where it named none."""
+
+    def __init__(self, message: str, *, reason: Reason, hint: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.retry_after = retry_after
+
+
+class Unclear(ProviderError):
+    """A write without a readable answer: it may have been applied. Never the end of a run; the engine re-reads."""
+
+
+class Ambiguous(OpsError):
+    """A write may or may not have been applied, and reading did not settle it."""
+
+    decision = Decision.AMBIGUOUS
+    exit_code = EXIT_CODES[Decision.AMBIGUOUS]
+
+
+class Interrupted(OpsError):
+    """SIGINT or SIGTERM. Raised between steps only: a write under way is answered first."""
+
+    decision = Decision.INTERRUPTED
+    exit_code = EXIT_CODES[Decision.INTERRUPTED]

@@ -1,0 +1,189 @@
+"""What a Worker's deployment history says: releases, time served, who stepped back from what, and what is blamed.
+
+Pure, and every rule works on what is visible: Cloudflare promises neither how many deployments it lists nor that a
+version can still be read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from ops.model.clock import utc_text
+from ops.model.worker import Deployment, Version
+
+WHOLE = 99.99
+"""Percentages may be fractional; wrangler itself tolerates a thousandth."""
+
+
+@dataclass(frozen=True)
+class StepBack:
+    """`deployment` took `taken_away` out of service in favour of something older."""
+
+    deployment: Deployment
+    taken_away: str
+    within_release: bool
+    """True: both are of one release (a secret edit taken back), so only the version is blamed, not the release."""
+
+
+@dataclass(frozen=True)
+class History:
+    deployments: tuple[Deployment, ...]
+    """Newest first, at least one."""
+    versions: Mapping[str, Version]
+    deployable: frozenset[str]
+    now: datetime
+    min_served: float
+    """Seconds that a release must have carried half of the traffic to count as tried."""
+    static_assets: bool = False
+
+    @property
+    def live(self) -> Deployment:
+        return self.deployments[0]
+
+    @property
+    def reach(self) -> str:
+        """How far back the history goes, for people: rules can only judge what is listed."""
+        count = len(self.deployments)
+        oldest = self.deployments[-1].created_on
+        return f"Cloudflare listed {count} deployment{'s' if count > 1 else ''}, back to {utc_text(oldest)}"
+
+    def version(self, version: str) -> Version:
+        return self.versions.get(version) or Version(id=version)
+
+    @cached_property
+    def releases(self) -> Mapping[str, str]:
+        """Version → its release, which is named by its oldest version."""
+        known = sorted({*self.versions, *(v for d in self.deployments for v, _ in d.split)}, key=self._age)
+        releases: dict[str, str] = {}
+        by_code: dict[object, str] = {}
+        for index, name in enumerate(known):
+            version = self.version(name)
+            if version.has_assets or self.static_assets:
+                # Asset contents are in no digest, so only a secret edit is known to be the same release.
+                joins = version.triggered_by == "secret" and index > 0
+                releases[name] = releases[known[index - 1]] if joins else name
+            elif version.code_and_settings is None:
+                releases[name] = name
+            else:
+                releases[name] = by_code.setdefault(version.code_and_settings, name)
+        return releases
+
+    def same_release(self, one: str, other: str) -> bool:
+        return self.releases[one] == self.releases[other]
+
+    def is_older(self, one: str, other: str) -> bool:
+        """`one` was uploaded before `other`, or belongs to an older release (a revert uploaded anew)."""
+        release, other_release = self.releases[one], self.releases[other]
+        return self._age(one) < self._age(other) or self._age(release) < self._age(other_release)
+
+    def newest(self, versions: tuple[str, ...]) -> str:
+        """By release first: a revert uploaded anew is newer by number, and older by what it is."""
+        return max(versions, key=lambda v: (self._age(self.releases[v]), self._age(v)))
+
+    def _age(self, version: str) -> tuple[float, int, str]:
+        """Sorts oldest first; a version that can no longer be read is as old as the first sight of it."""
+        known = self.version(version)
+        if known.created_on is not None:
+            return known.created_on.timestamp(), known.number or 0, version
+        seen = [d.created_on.timestamp() for d in self.deployments if version in dict(d.split)]
+        return min(seen, default=self.now.timestamp()), 0, version
+
+    def ended(self, index: int) -> datetime:
+        return self.deployments[index - 1].created_on if index else self.now
+
+    def seconds(self, index: int) -> float:
+        return max(0.0, (self.ended(index) - self.deployments[index].created_on).total_seconds())
+
+    def members(self, release: str) -> frozenset[str]:
+        return frozenset(v for v, r in self.releases.items() if r == release)
+
+    def served(self, version: str) -> float:
+        """Seconds that the version's release carried half of the traffic or more, over all times."""
+        members = self.members(self.releases[version])
+        return sum(self.seconds(i) for i, d in enumerate(self.deployments) if d.share(members) >= 50)
+
+    def first_served(self, version: str) -> datetime:
+        """The release's first visible deployment with traffic."""
+        members = self.members(self.releases[version])
+        return min(d.created_on for d in self.deployments if members & set(d.serving))
+
+    @cached_property
+    def served_whole(self) -> tuple[str, ...]:
+        """The versions that had all of the traffic at some time, latest service first."""
+        return tuple(dict.fromkeys(d.serving[0] for d in self.deployments if len(d.serving) == 1))
+
+    @cached_property
+    def step_backs(self) -> tuple[StepBack, ...]:
+        """Newest first; at most two per deployment, one for each version taken away."""
+        pairs = zip(self.deployments, self.deployments[1:], strict=False)
+        return tuple(step for newer, older in pairs for step in self._step_backs(newer, older))
+
+    def _step_backs(self, newer: Deployment, older: Deployment) -> list[StepBack]:
+        mark = newer.mark
+        gone = [v for v in older.serving if v not in newer.serving]
+        if mark is not None and (mark.blames is None or mark.blames in gone):
+            taken_away = [mark.blames] if mark.blames else []
+        else:  # anyone else's, or a mark that the history does not bear out
+            taken_away = [v for v in gone if all(self.is_older(serving, v) for serving in newer.serving)]
+        return [
+            StepBack(newer, away, within_release=all(self.same_release(away, v) for v in newer.serving))
+            for away in taken_away
+        ]
+
+    @cached_property
+    def blamed(self) -> Mapping[str, StepBack]:
+        """Version → the latest step back that blames it or its release, unless it has served well since."""
+        blamed: dict[str, StepBack] = {}
+        for step in self.step_backs:
+            release = self.members(self.releases[step.taken_away])
+            versions = frozenset({step.taken_away}) if step.within_release else release
+            if not self._rehabilitated(step, versions):
+                for version in versions:
+                    blamed.setdefault(version, step)
+        return blamed
+
+    def _rehabilitated(self, step: StepBack, versions: frozenset[str]) -> bool:
+        return self._served_well(versions, before=self.deployments.index(step.deployment))
+
+    def is_proven(self, version: str) -> bool:
+        """Its release served well after everything that has not been read yet, so no unread row can blame it."""
+        unread = (i for i, d in enumerate(self.deployments) if any(not self.version(v).detailed for v in d.serving))
+        release = self.members(self.releases[version])
+        return self._served_well(release, before=next(unread, len(self.deployments)))
+
+    def _served_well(self, versions: frozenset[str], *, before: int) -> bool:
+        """Whether these versions, among the `before` newest deployments, once did their time.
+
+        That is: all of the traffic without a break for `min_served`, and no step back at the end of it.
+        """
+        total = 0.0
+        for index in range(before - 1, -1, -1):
+            if self.deployments[index].share(versions) < WHOLE:
+                total = 0.0
+                continue
+            total += self.seconds(index)
+            if total < self.min_served:
+                continue
+            if index == 0 or not self._stepped_back_from(versions, self.deployments[index - 1]):
+                return True
+        return False
+
+    def _stepped_back_from(self, versions: frozenset[str], deployment: Deployment) -> bool:
+        return any(step.deployment is deployment and step.taken_away in versions for step in self.step_backs)
+
+    def stepped_back_to(self) -> StepBack | None:
+        """The step back whose result is still live: nothing but the same release came after it.
+
+        A later deployment of ours that is no step back was somebody's decision, and is not one.
+        """
+        by_deployment = {step.deployment.id: step for step in self.step_backs}
+        live = {self.releases[v] for v in self.live.serving}
+        for deployment in self.deployments:
+            if {self.releases[v] for v in deployment.serving} != live:
+                return None
+            if deployment.id in by_deployment:
+                return by_deployment[deployment.id]
+            if deployment.mark is not None:
+                return None
+        return None

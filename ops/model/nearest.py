@@ -1,0 +1,38 @@
+"""Names that a person typed, in messages: made safe to show, and the known name that was probably meant."""
+
+import re
+from collections.abc import Iterable
+
+_LIKE_A_SECRET = re.compile(r"://|(?=\w*\d)(?=\w*[A-Za-z])\w{24,}")
+_LONGEST = 60
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that `name` was probably meant to be, or "" when none is near."""
+    import difflib
+
+    plain = {_plain(candidate): candidate for candidate in known}
+    typed = _plain(name)
+    beginnings = [candidate for candidate in plain if typed[2:] and candidate.startswith(typed)]  # prod, production
+    matches = difflib.get_close_matches(typed, plain, n=1) or beginnings
+    return plain[matches[0]] if matches else ""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of a message: `; did you mean "api"?`, else the names there are."""
+    names = sorted(known)
+    if near := nearest(name, names):
+        return f'; did you mean "{near}"?'
+    return f"; known: {', '.join(names[:12])}{', …' if names[12:] else ''}" if names else "; there is none"
+
+
+def shown(name: str) -> str:
+    """`name` on one line of at most 60 characters, and hidden where it looks like a secret in the wrong place."""
+    if _LIKE_A_SECRET.search(name):
+        return "(hidden)"
+    line = "".join(character if character.isprintable() else "�" for character in name)
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def _plain(name: str) -> str:
+    return name[:_LONGEST].lower().replace("-", "_")

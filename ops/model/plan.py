@@ -1,0 +1,47 @@
+"""A plan: what a run will change and how each change is told, undone and proved; a value, made by reading only."""
+
+from dataclasses import dataclass
+
+from ops.model.errors import Reason
+
+
+@dataclass(frozen=True)
+class Change:
+    """One write. `before` must still hold when it is made."""
+
+    target: str
+    before: str
+    after: str
+    done_when: str
+    undo: str
+    """A command line that restores `before`, ready to be pasted."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled list for people; the renderers know no more of a runbook than this."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`changes` is empty where there is nothing to do; then `reason` says why, and the run only verifies."""
+
+    summary: str
+    changes: tuple[Change, ...] = ()
+    sections: tuple[Section, ...] = ()
+    not_undone: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    reason: Reason | None = None
+    next_step: str = ""
+    """What to press if this does not help: a command line, with its button input."""
+    details: object = None
+    """The runbook's own values, which it gets back in `check` and `apply`; never shown."""
+
+    @property
+    def undo(self) -> tuple[str, ...]:
+        """Latest change first."""
+        return tuple(change.undo for change in reversed(self.changes))

@@ -1,0 +1,260 @@
+"""YAML read strictly into plain data, with the line of every value and every problem at once.
+
+Plain data: dict, tuple, str, int, float, bool, None. Whatever two YAML readers could take differently is a problem:
+tags, anchors, merge keys, duplicate keys, `yes` and `007` without quotes. No message repeats a value, since the value
+may be a secret in the wrong place.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import yaml
+
+Path = tuple[str | int, ...]
+
+LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MAX_BYTES = 1_000_000
+MAX_VALUES = 20_000
+MAX_DEPTH = 20
+MAX_PROBLEMS = 100
+
+# Besides control characters: line breaks that editors do not count, and marks that make text look like other text.
+_FORBIDDEN = re.compile(
+    "[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]|\r(?!\n)"
+)
+_NULL = {"", "~", "null"}
+_BOOLEAN = {"true": True, "false": False}
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
+_WORD = {"y": "true", "yes": "true", "on": "true", "true": "true"}
+_WORD |= {"n": "false", "no": "false", "off": "false", "false": "false", "null": "null"}
+_NUMBER_LIKE = re.compile(
+    r"[-+]?\.?[0-9][0-9_]*(\.[0-9_]*)?(e[-+]?[0-9]+)?"  # 007, 1e3, 1_000, +5, .5
+    r"|[-+]?0[xob][0-9a-f_]+"
+    r"|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"  # 08:30 is 30,600 to YAML 1.1
+    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([t ].*)?"
+    r"|[-+]?\.(inf|nan)",
+    re.IGNORECASE,
+)
+
+# A part of the parser's own text (libyaml's or PyYAML's) → what to tell a person.
+_SYNTAX = {
+    "cannot start any token": "a character that cannot start a value; put quotes around the text",
+    "mapping values are not allowed": 'a ":" where none fits; put quotes around the text, or check the indentation',
+    "',' or ']'": "a list in brackets that does not end; close it with ]",
+    "',' or '}'": "a mapping in braces that does not end; close it with }",
+    "unexpected end of stream": "a quote that is not closed; close it",
+    "nesting": f"nested more than {MAX_DEPTH} deep; write it flatter",
+    "unknown escape": "an unknown escape in double quotes; use single quotes",
+    "could not find expected ':'": 'text where a key belongs; write "key: value"',
+    "expected key": "out of place; check the quotes, and align it with its neighbours",
+    "expected <block end>": "out of place; check the quotes, and align it with its neighbours",
+    "expected '-' indicator": "out of place; check the quotes, and align it with its neighbours",
+}
+_OPENED_EARLIER = ("',' or", "unexpected end of stream")
+
+
+class Problem(NamedTuple):
+    line: int
+    path: Path
+    text: str
+
+
+class Document(NamedTuple):
+    """`complete` is False when reading stopped early: then `data` says nothing."""
+
+    data: Any
+    lines: dict[Path, int]
+    problems: tuple[Problem, ...]
+    complete: bool
+
+    def line(self, path: Path) -> int:
+        """The line of the key or list item at `path`; of the nearest one above where it is missing."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def read(text: str, *, loader: type[Any] = LOADER) -> Document:
+    """Read `text`. A file's bytes that are not UTF-8 must arrive as `errors="surrogateescape"` makes them."""
+    reader = _Reader()
+    data = None
+    try:
+        reader.characters(text)
+        data = reader.document(yaml.parse(text, Loader=loader))
+    except yaml.MarkedYAMLError as error:
+        reader.problems.append(_syntax_problem(error))
+    except _StopReadingError:
+        pass
+    else:
+        return Document(data, reader.lines, tuple(reader.problems), complete=True)
+    return Document(None, reader.lines, tuple(reader.problems), complete=False)
+
+
+def kind(value: Any) -> str:
+    """What a value is to a person writing YAML. Never the value: it may be a secret in the wrong place."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true or false"
+    names = {str: "text", int: "a number", float: "a number", tuple: "a list", dict: "a mapping"}
+    return names.get(type(value), "something else")
+
+
+class _StopReadingError(Exception):
+    """What follows could not be read, or would not help."""
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.lines: dict[Path, int] = {}
+        self.problems: list[Problem] = []
+        self.events: Iterator[Any] = iter(())
+        self.values = 0
+
+    def report(self, path: Path, text: str, *, line: int | None = None) -> None:
+        line = self.lines.get(path, 1) if line is None else line
+        self.problems.append(Problem(line, path, text))
+        if len(self.problems) > MAX_PROBLEMS:
+            raise _StopReadingError
+
+    def stop(self, path: Path, text: str) -> None:
+        self.problems.append(Problem(self.lines.get(path, 1), path, text))
+        raise _StopReadingError
+
+    def characters(self, text: str) -> None:
+        """Stop at characters that have no place in the file: past them, a parser's line and advice would be wrong."""
+        if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
+            self.stop((), "larger than 1 MB; keep only what the recovery needs")
+        position = 0
+        while match := _FORBIDDEN.search(text, position):
+            self.report((), _character(match[0]), line=1 + text.count("\n", 0, match.start()))
+            position = text.find("\n", match.start())  # one a line will do
+            if position < 0:
+                break
+        if self.problems:
+            raise _StopReadingError
+
+    def document(self, events: Iterator[Any]) -> Any:
+        self.events = events
+        next(events)
+        if isinstance(next(events), yaml.StreamEndEvent):
+            return None
+        first = next(events)
+        self.lines[()] = _line(first)
+        data = self.value(first, ())
+        next(events)
+        if not isinstance(after := next(events), yaml.StreamEndEvent):
+            self.report((), "a second document; keep one per file", line=_line(after))
+        return data
+
+    def value(self, event: Any, path: Path) -> Any:
+        self.values += 1
+        if self.values > MAX_VALUES:
+            self.stop(path, f"more than {MAX_VALUES:,} values; keep only what the recovery needs")
+        if len(path) > MAX_DEPTH:
+            self.stop(path[:MAX_DEPTH], f"nested more than {MAX_DEPTH} deep; write it flatter")
+        self.plainness(event, path)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self.mapping(path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self.sequence(path)
+        return self.scalar(event, path) if isinstance(event, yaml.ScalarEvent) else None
+
+    def plainness(self, event: Any, path: Path) -> None:
+        if isinstance(event, yaml.AliasEvent):
+            self.report(path, "an alias (*); write the value out")
+        elif event.anchor is not None:
+            self.report(path, "an anchor (&); write the value without it")
+        elif event.tag is not None:
+            self.report(path, "a tag (!); write the value without it")
+
+    def sequence(self, path: Path) -> tuple[Any, ...]:
+        items: list[Any] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            where = (*path, len(items))
+            self.lines.setdefault(where, _line(event))
+            items.append(self.value(event, where))
+        return tuple(items)
+
+    def mapping(self, path: Path) -> dict[str, Any]:
+        """Of a key that stands there twice the first is kept; the second is read for its problems."""
+        result: dict[str, Any] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            where = (*path, self.key(event, path))
+            if where in self.lines:
+                self.report(where, f"given twice, first on line {self.lines[where]}; keep one", line=_line(event))
+            self.lines.setdefault(where, _line(event))
+            value = self.value(next(self.events), where)
+            result.setdefault(str(where[-1]), value)
+        return result
+
+    def key(self, event: Any, path: Path) -> str:
+        line = _line(event)
+        if not isinstance(event, yaml.ScalarEvent):
+            self.report(path, "a key that is not text; write a plain name", line=line)
+            self.value(event, (*path, "?"))
+            return "?"
+        where = (*path, event.value)
+        self.plainness(event, where)
+        if event.implicit[0] and event.value == "<<":
+            self.report(where, "a merge key; write the values out", line=line)
+        elif event.implicit[0] and (doubt := _doubt(event.value)):
+            self.report(where, f"{doubt[0]}; quote it", line=line)
+        elif event.implicit[0] and not isinstance(_plain(event.value), str):
+            self.report(where, "a key that is not text; quote it", line=line)
+        return str(event.value)
+
+    def scalar(self, event: Any, path: Path) -> Any:
+        if not event.implicit[0]:
+            return event.value
+        if doubt := _doubt(event.value):
+            self.report(path, f"{doubt[0]}; quote it, or write {doubt[1]}")
+        return _plain(event.value)
+
+
+def _plain(text: str) -> Any:
+    """The value of a scalar without quotes: nothing is a number that people could read as something else."""
+    if text in _NULL:
+        return None
+    if text in _BOOLEAN:
+        return _BOOLEAN[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _DECIMAL.fullmatch(text) else text
+
+
+def _doubt(text: str) -> tuple[str, str] | None:
+    """Why YAML readers may disagree on `text` without quotes, and what to write if it was not meant as text."""
+    if not isinstance(_plain(text), str):
+        return None
+    if meaning := _WORD.get(text.lower()):
+        return f"{text} without quotes is {meaning} to some YAML readers", meaning
+    if _NUMBER_LIKE.fullmatch(text):
+        return "a number, date or time that YAML readers take differently", "a plain number"
+    return None
+
+
+def _character(character: str) -> str:
+    if character == "\t":
+        return "a tab; indent with spaces"
+    if "\ud800" <= character <= "\udfff":
+        return "not UTF-8; save the file as UTF-8"
+    if character == "\ufeff":
+        return "a byte order mark; save the file as UTF-8 without one"
+    return f"a control character (U+{ord(character):04X}); delete it"
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
+    technical = error.problem or ""
+    mark = error.problem_mark or error.context_mark
+    if error.context_mark and any(part in technical for part in _OPENED_EARLIER):
+        mark = error.context_mark  # the line of the opening bracket or quote says more than the end of the file
+    sentences = (sentence for part, sentence in _SYNTAX.items() if part in technical)
+    text = next(sentences, "not YAML; check the quotes and the indentation here and on the line above")
+    return Problem(mark.line + 1 if mark else 1, (), text)
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
