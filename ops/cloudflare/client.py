@@ -1,0 +1,188 @@
+"""The one way to Cloudflare's API: one pool; reads retried within a budget; writes sent once, and only when allowed.
+
+While a run plans, the client sends nothing but reads of the list below, whatever a runbook asks: a dry run is the
+prefix of a real run, held at the transport.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from ops.cloudflare.wire import Answer, ApiError, Kind, MalformedAnswer, decode, short
+from ops.model.clock import Clock
+from ops.model.errors import NotApplied, ProviderError, Reason, Refused, Unclear
+from ops.model.loopback import is_loopback
+from ops.model.redact import Secret
+
+CONNECTIONS = 20
+TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+PAUSES = (0.2, 0.5, 1.0)
+"""Seconds before the first, second and third retry of a read, unless the answer names a time."""
+RETRY_BUDGET = 20.0
+"""Seconds that one read may take with all its retries; a Retry-After beyond it ends the read."""
+MOST_PAGES = 100
+
+READS: tuple[tuple[str, str], ...] = (
+    ("GET", r"/user/tokens/verify"),
+    ("GET", r"/accounts/[0-9a-f]{32}/tokens/verify"),
+    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(deployments|versions)"),
+    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
+)
+"""All that a planning client may send. A read by POST (GraphQL, KV bulk get) gets its line here when it is needed."""
+
+
+def is_read(method: str, path: str) -> bool:
+    return any(method == verb and re.fullmatch(pattern, path) for verb, pattern in READS)
+
+
+class Client:
+    """One account's token on one API base. Threads may share it. `token_name` is what error texts call the token."""
+
+    def __init__(self, base_url: str, token: Secret, *, token_name: str, clock: Clock) -> None:
+        self.base_url = base_url
+        self._token = token
+        self._token_name = token_name
+        self._clock = clock
+        self._may_write = False
+        self._http: httpx.Client | None = None
+
+    def __repr__(self) -> str:
+        return f"Client({self.base_url!r}, {self._token_name})"
+
+    def open(self) -> None:
+        """Make the pool; called before threads share the client."""
+        # A proxy of the environment is for the internet; a sandbox is never behind one.
+        trust = not is_loopback(self.base_url)
+        verify: Any = httpx.create_ssl_context(trust_env=trust) if self.base_url.startswith("https:") else False
+        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        self._http = httpx.Client(
+            base_url=self.base_url, timeout=TIMEOUT, limits=limits, verify=verify, trust_env=trust, auth=self._sign
+        )
+
+    def close(self) -> None:
+        if self._http is not None:
+            self._http.close()
+
+    def _sign(self, request: httpx.Request) -> httpx.Request:
+        request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
+        return request
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Let writes through. Only the engine calls this, around the one write of a change."""
+        self._may_write = True
+        try:
+            yield
+        finally:
+            self._may_write = False
+
+    def read(self, path: str, *, permission: str, params: Mapping[str, str] | None = None) -> Answer:
+        """GET, retried on 429, 5xx and transport errors. Raises ProviderError."""
+        deadline = self._clock.monotonic() + RETRY_BUDGET
+        for pause in (*PAUSES, None):
+            try:
+                return self._send("GET", path, permission=permission, params=params)
+            except (ApiError, MalformedAnswer, httpx.TransportError) as error:
+                wait = _retry_pause(error, pause)
+                if wait is None or self._clock.monotonic() + wait > deadline:
+                    raise _final(error, f"GET {short(path)}") from None
+            self._clock.sleep(wait)
+        raise AssertionError("the last pause is None and ends the loop")
+
+    def write(
+        self, method: str, path: str, *, permission: str, params: Mapping[str, str] | None = None, json: Any = None
+    ) -> Answer:
+        """Send once. Raises NotApplied, Unclear, or ApiError where Cloudflare refused and nothing changed."""
+        call = f"{method} {short(path)}"
+        try:
+            return self._send(method, path, permission=permission, params=params, json=json)
+        except ApiError as error:
+            if error.kind == Kind.NOT_APPLIED:
+                retry = error.retry_after
+                raise NotApplied(error.message, reason=error.reason, hint=error.hint, retry_after=retry) from None
+            if error.status >= 500 or error.kind == Kind.TRANSIENT:
+                raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
+            raise
+        except MalformedAnswer as error:
+            raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
+        except httpx.TransportError as error:
+            raise Unclear(f"no answer to {call} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
+
+    def _send(
+        self, method: str, path: str, *, permission: str, params: Mapping[str, str] | None = None, json: Any = None
+    ) -> Answer:
+        if not self._may_write and not is_read(method, path):
+            raise Refused(f"{method} {short(path)} is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
+        if self._http is None:
+            self.open()
+        assert self._http is not None
+        response = self._http.request(method, path, params=params, json=json)
+        try:
+            return decode(method, path, response.status_code, response.headers, response.content)
+        except ApiError as error:
+            if error.kind == Kind.AUTH:
+                error.hint = self._permission_hint(permission)
+            raise
+
+    def _permission_hint(self, permission: str) -> str:
+        return (
+            f"Check the token in {self._token_name} at dash.cloudflare.com → Manage account → API tokens: it must be "
+            f'active, allowed from this address, and have the permission "{permission}" on this account.'
+        )
+
+
+def _retry_pause(error: ApiError | MalformedAnswer | httpx.TransportError, pause: float | None) -> float | None:
+    """Seconds until the next try; None where there is none."""
+    if pause is None:
+        return None
+    if isinstance(error, httpx.TransportError):
+        return pause
+    retryable = error.status == 429 or error.status >= 500 or getattr(error, "kind", None) == Kind.TRANSIENT
+    return max(pause, error.retry_after) if retryable else None
+
+
+def _final(error: ApiError | MalformedAnswer | httpx.TransportError, call: str) -> ProviderError:
+    """A transport error's own text may hold an address or a header: its type says enough."""
+    if isinstance(error, httpx.TransportError):
+        return ProviderError(
+            f"Cloudflare's API could not be reached: {call} ended with {type(error).__name__}",
+            reason=Reason.PROVIDER_UNAVAILABLE,
+            hint="Look at https://www.cloudflarestatus.com/ and at this machine's network, then run it again.",
+        )
+    return error
+
+
+Read = Callable[[Mapping[str, str]], Answer]
+
+
+def by_total(read: Read, *, per_page: int = 50) -> Iterator[Any]:
+    """Rows of a list whose `result_info.total_count` can be trusted: zones, Pages deployments, KV namespaces."""
+    for page in range(1, MOST_PAGES + 1):
+        answer = read({"page": str(page), "per_page": str(per_page)})
+        yield from answer.result
+        if page * per_page >= int(answer.info.get("total_count") or 0):
+            return
+
+
+def by_short_page(read: Read, *, per_page: int = 50, items: str | None = None) -> Iterator[Any]:
+    """Rows of a list that ends with a short page: D1, Pages projects, and Workers versions (wrapped in `items`)."""
+    for page in range(1, MOST_PAGES + 1):
+        answer = read({"page": str(page), "per_page": str(per_page)})
+        rows = answer.result[items] if items else answer.result
+        yield from rows
+        if len(rows) < per_page:
+            return
+
+
+def by_cursor(read: Read, *, per_page: int = 100) -> Iterator[Any]:
+    """Rows of a list with a cursor: KV keys, Durable Objects, the audit log."""
+    cursor = ""
+    for _ in range(MOST_PAGES):
+        answer = read({"per_page": str(per_page), **({"cursor": cursor} if cursor else {})})
+        yield from answer.result
+        cursor = str(answer.info.get("cursor") or "")
+        if not cursor:
+            return

@@ -1,0 +1,198 @@
+"""Cloudflare's answers, decoded: (method, path, status, headers, body) → a value, or one typed error. Pure.
+
+The envelope: developers.cloudflare.com/fundamentals/api/how-to/make-api-calls. `success` decides, not the status alone.
+"""
+
+import email.utils
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ops.model.errors import ProviderError, Reason
+
+
+class Kind(Enum):
+    """What an error code means for the caller."""
+
+    AUTH = "auth"
+    NOT_FOUND = "not found"
+    NOT_APPLIED = "not applied"
+    TRANSIENT = "transient"
+    REFUSED = "refused"
+
+
+CODES: Mapping[int, tuple[Kind, str]] = {
+    6003: (Kind.AUTH, "the request headers are invalid"),
+    7000: (Kind.NOT_FOUND, "there is no such route"),
+    7003: (Kind.NOT_FOUND, "the path could not be routed: an account or object id in it may be wrong"),
+    7400: (Kind.REFUSED, "D1 could not read the request"),
+    7404: (Kind.NOT_FOUND, "there is no such D1 database"),
+    7500: (Kind.REFUSED, "D1 failed; the message has SQLite's own text"),
+    9106: (Kind.AUTH, "the authentication headers are missing or malformed"),
+    9109: (Kind.AUTH, "the token is invalid"),
+    10000: (Kind.AUTH, "the token is wrong, expired, filtered by address, or lacks a permission"),
+    10006: (Kind.REFUSED, "the request could not be parsed"),
+    10007: (Kind.NOT_FOUND, "there is no such Worker"),
+    10013: (Kind.TRANSIENT, "an internal error"),
+    10014: (Kind.REFUSED, "the plan or an entitlement is missing"),
+    10015: (Kind.REFUSED, "the plan or an entitlement is missing"),
+    10016: (Kind.REFUSED, "the name of the Worker is not valid"),
+    10021: (Kind.REFUSED, "the script failed validation"),
+    10026: (Kind.REFUSED, "the body is bad"),
+    10027: (Kind.REFUSED, "the script is too large"),
+    10034: (Kind.REFUSED, "the account's e-mail address is not verified"),
+    10035: (Kind.NOT_APPLIED, "somebody changed the same Worker at the same time"),
+    10037: (Kind.REFUSED, "the account has too many Workers"),
+    10052: (Kind.REFUSED, "a binding is not valid"),
+    10053: (Kind.REFUSED, "a binding is not valid"),
+    10054: (Kind.REFUSED, "a binding is not valid"),
+    10055: (Kind.REFUSED, "there are too many bindings"),
+    10056: (Kind.REFUSED, "two bindings have one name"),
+    10057: (Kind.REFUSED, "an inherited binding cannot be resolved"),
+    10061: (Kind.REFUSED, "a Durable Object class cannot be created as asked"),
+    10064: (Kind.REFUSED, "a Durable Object class is in use"),
+    10068: (Kind.REFUSED, "the script registers no handler"),
+    10069: (Kind.REFUSED, "the script registers no handler"),
+    10090: (Kind.NOT_FOUND, "there is no such Worker"),
+    10092: (Kind.NOT_FOUND, "there is no such environment"),
+    10211: (Kind.REFUSED, "a Durable Object migration needs a full deployment"),
+    10214: (Kind.REFUSED, "the latest version is not the deployed one"),
+    10215: (Kind.REFUSED, "the latest version is not the deployed one"),
+    10220: (Kind.REFUSED, "secrets have changed since that version"),
+    10222: (Kind.NOT_FOUND, "there is no version yet"),
+    100146: (Kind.NOT_FOUND, "the version cannot be found, or not yet"),
+    100160: (Kind.REFUSED, "too many secrets in one call"),
+    100402: (Kind.REFUSED, "the Durable Object exports could not be reconciled"),
+    100405: (Kind.REFUSED, "the versions of a split export different Durable Objects"),
+    100406: (Kind.REFUSED, "a binding needs an export that does not exist yet"),
+    8000000: (Kind.TRANSIENT, "an unknown error of Pages"),
+    8000007: (Kind.NOT_FOUND, "there is no such Pages project"),
+    8000013: (Kind.AUTH, "the upload token is no longer valid"),
+}
+"""Error code → what it means (developers.cloudflare.com/workers/observability/errors, …/pages/platform/known-issues,
+…/d1/observability/debug-d1, and the codes that Cloudflare's own wrangler names)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    result: Any
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """`result_info`: the paging part of the envelope."""
+    status: int = 200
+    ray: str = ""
+
+
+class ApiError(ProviderError):
+    """Cloudflare answered, and the answer is no."""
+
+    def __init__(self, call: str, *, status: int, code: int | None, text: str, ray: str, retry_after: float) -> None:
+        self.call, self.status, self.code, self.text = call, status, code, text
+        self.ray, self.retry_after = ray, retry_after
+        self.kind = _kind(status, code)
+        meaning = CODES[code][1] if code is not None and code in CODES else ""
+        said = f"code {code}: {text}" if code is not None else text
+        super().__init__(
+            f"Cloudflare answered {call} with HTTP {status}, {said} (cf-ray {ray or 'none'})",
+            reason=Reason.RATE_LIMITED if status == 429 else _reason(self.kind),
+            hint=f"This means: {meaning}." if meaning else "",
+        )
+
+
+class MalformedAnswer(ProviderError):
+    """Cloudflare, or something in between, answered with something that cannot be read."""
+
+    def __init__(self, call: str, *, status: int, ray: str, what: str) -> None:
+        self.status, self.ray, self.retry_after = status, ray, 0.0
+        super().__init__(
+            f"the answer to {call} cannot be read: {what} (HTTP {status}, cf-ray {ray or 'none'})",
+            reason=Reason.MALFORMED_ANSWER,
+            hint="Look at https://www.cloudflarestatus.com/; give Cloudflare's support the cf-ray.",
+        )
+
+
+def _kind(status: int, code: int | None) -> Kind:
+    if status == 429:
+        return Kind.NOT_APPLIED
+    if code is not None and code in CODES:
+        return CODES[code][0]
+    if status >= 500:
+        return Kind.TRANSIENT
+    return {401: Kind.AUTH, 403: Kind.AUTH, 404: Kind.NOT_FOUND}.get(status, Kind.REFUSED)
+
+
+def _reason(kind: Kind) -> Reason:
+    if kind == Kind.AUTH:
+        return Reason.NOT_AUTHORISED
+    return Reason.PROVIDER_UNAVAILABLE if kind == Kind.TRANSIENT else Reason.PROVIDER_REFUSED
+
+
+def decode(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Raises ApiError where Cloudflare says no, MalformedAnswer where it cannot be read. `headers` in lower case."""
+    call = f"{method} {short(path)}"
+    ray = headers.get("cf-ray", "")
+    if not body and status in {204, 205}:
+        return Answer(None, status=status, ray=ray)
+    if headers.get("cf-mitigated") == "challenge":
+        what = "Cloudflare's firewall put a challenge before its own API, as it does with some addresses"
+        raise MalformedAnswer(call, status=status, ray=ray, what=what)
+    envelope = _json_object(call, status, ray, headers, body)
+    if envelope.get("success") is True and status < 400:
+        info = envelope.get("result_info")
+        return Answer(envelope.get("result"), info if isinstance(info, dict) else {}, status, ray)
+    if envelope.get("success") is None and status < 400:
+        raise MalformedAnswer(call, status=status, ray=ray, what="JSON without Cloudflare's envelope")
+    code, text = _first_error(envelope)
+    raise ApiError(call, status=status, code=code, text=text, ray=ray, retry_after=retry_after(headers))
+
+
+def _json_object(call: str, status: int, ray: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        if not body:
+            what = "an empty body"
+        elif "html" in headers.get("content-type", "") or body.lstrip()[:1] == b"<":
+            what = "an HTML page"
+        else:
+            what = f"{len(body)} bytes that are no JSON, or cut off"
+        raise MalformedAnswer(call, status=status, ray=ray, what=what) from None
+    if not isinstance(value, dict):
+        raise MalformedAnswer(call, status=status, ray=ray, what="JSON, but no object")
+    return value
+
+
+def _first_error(envelope: Mapping[str, Any]) -> tuple[int | None, str]:
+    """`errors[0]` with its chain; some old handlers answer only {"error": …, "code": …}."""
+    errors = envelope.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else None
+    if first is None:
+        code = envelope.get("code")
+        return (code if isinstance(code, int) else None), str(envelope.get("error") or "no reason given")
+    chain = first.get("error_chain")
+    texts = [first, *(chain if isinstance(chain, list) else [])]
+    text = ": ".join(str(item.get("message", "")) for item in texts if isinstance(item, dict))
+    code = first.get("code")
+    return (code if isinstance(code, int) else None), text or "no reason given"
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds; the header holds seconds or an HTTP date (RFC 9110, 10.2.3), which is set against the answer's own.
+
+    0 where it is absent or unreadable.
+    """
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        return float(value)
+    try:
+        until, now = (email.utils.parsedate_to_datetime(text) for text in (value, headers.get("date", "")))
+        return max(0.0, (until - now).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def short(path: str) -> str:
+    """The path without the account, which every call shares: /workers/scripts/NAME/deployments."""
+    return re.sub(r"^/accounts/[^/]+", "", path)

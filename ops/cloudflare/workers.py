@@ -1,0 +1,181 @@
+"""Workers: deployments and versions (developers.cloudflare.com/api/resources/workers/subresources/scripts)."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from ops.cloudflare.client import Client
+from ops.cloudflare.wire import Answer, ApiError, Kind, MalformedAnswer
+from ops.model.clock import parse_utc
+from ops.model.errors import Reason, Refused, Unclear
+from ops.model.mark import Mark
+from ops.model.worker import Deployment, Split, Version
+
+T = TypeVar("T")
+
+READ = "Workers Scripts Read"
+WRITE = "Workers Scripts Write"
+
+SECRETS_CHANGED = 10220
+SECRETS_PHRASE = "The following secrets have changed:"
+"""The names follow it, joined by ", ": the answer has them nowhere else (wrangler reads them in the same way)."""
+
+
+class SecretsChanged(Refused):
+    """Cloudflare refused to deploy a version because secrets changed since; nothing was changed. Names only."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        listed = ", ".join(names) or "Cloudflare named none"
+        super().__init__(f"secrets have changed since that version: {listed}", reason=Reason.SECRETS_CHANGED)
+
+
+class Workers:
+    """The Workers of one account."""
+
+    def __init__(self, client: Client, account_id: str) -> None:
+        self._client = client
+        self._scripts = f"/accounts/{account_id}/workers/scripts"
+
+    def deployments(self, worker: str) -> tuple[Deployment, ...]:
+        """Newest first; the first one serves. How many come back is not promised."""
+        answer = self._client.read(f"{self._scripts}/{worker}/deployments", permission=READ)
+        rows = _rows(answer, "deployments", f"the deployments of {worker}")
+        deployments = _shaped(answer, f"the deployments of {worker}", lambda: [_deployment(row) for row in rows])
+        return tuple(sorted(deployments, key=lambda deployment: deployment.created_on, reverse=True))
+
+    def deployable(self, worker: str) -> tuple[Version, ...]:
+        """The versions that may be deployed, the 100 most recent at most; Cloudflare does not page this list."""
+        path = f"{self._scripts}/{worker}/versions"
+        answer = self._client.read(path, permission=READ, params={"deployable": "true"})
+        rows = _rows(answer, "items", f"the versions of {worker}")
+        return _shaped(answer, f"the versions of {worker}", lambda: tuple(_version(row) for row in rows))
+
+    def version(self, worker: str, version: str) -> Version | None:
+        """With code, bindings and runtime; None where Cloudflare no longer has it."""
+        try:
+            answer = self._client.read(f"{self._scripts}/{worker}/versions/{version}", permission=READ)
+        except ApiError as error:
+            if error.kind == Kind.NOT_FOUND:
+                return None
+            raise
+        return _shaped(answer, f"version {version} of {worker}", lambda: _detailed(answer.result or {}))
+
+    def deploy(self, worker: str, split: Split, *, mark: Mark, force: bool = False) -> str:
+        """Put `split` into service at once and answer the deployment's id; sent once.
+
+        `code_update_strategy: immediate` because the default leaves busy Durable Objects on the old code for five
+        minutes (developers.cloudflare.com/durable-objects/deployments/durable-objects-code-updates). `force` passes
+        the check for changed secrets. Raises SecretsChanged, NotApplied, Unclear, ApiError.
+        """
+        body = {
+            "strategy": "percentage",
+            "versions": [{"version_id": version, "percentage": percent} for version, percent in split],
+            "annotations": {"workers/message": str(mark)},
+            "code_update_strategy": {"mode": "immediate"},
+        }
+        path = f"{self._scripts}/{worker}/deployments"
+        params = {"force": "true"} if force else None
+        try:
+            answer = self._client.write("POST", path, permission=WRITE, params=params, json=body)
+        except ApiError as error:
+            if error.code == SECRETS_CHANGED:
+                raise SecretsChanged(_changed_secrets(error.text)) from None
+            raise
+        if not isinstance(answer.result, dict) or not isinstance(answer.result.get("id"), str):
+            message = f"the answer to POST deployments of {worker} names no deployment (cf-ray {answer.ray or 'none'})"
+            raise Unclear(message, reason=Reason.UNCLEAR)
+        return str(answer.result["id"])
+
+
+def _changed_secrets(text: str) -> tuple[str, ...]:
+    _, found, names = text.partition(SECRETS_PHRASE)
+    return tuple(re.findall(r"[A-Za-z_$][A-Za-z0-9_$]*", names.split(".")[0])) if found else ()
+
+
+def _rows(answer: Answer, key: str, what: str) -> list[Any]:
+    rows = answer.result.get(key) if isinstance(answer.result, dict) else None
+    if not isinstance(rows, list):
+        raise _misshapen(answer, what)
+    return rows
+
+
+def _shaped(answer: Answer, what: str, build: Callable[[], T]) -> T:
+    """`build()`, with every kind of missing or wrong field turned into one error that names the answer."""
+    try:
+        return build()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise _misshapen(answer, what) from None
+
+
+def _misshapen(answer: Answer, what: str) -> MalformedAnswer:
+    return MalformedAnswer(f"GET {what}", status=answer.status, ray=answer.ray, what="JSON of another shape")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _identifier(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f-]{32,36}", value):
+        raise ValueError(value)
+    return value
+
+
+def _deployment(row: Mapping[str, Any]) -> Deployment:
+    split = [(_identifier(share["version_id"]), float(share["percentage"])) for share in row["versions"]]
+    if not split:
+        raise ValueError(row)
+    annotations = row.get("annotations") or {}
+    return Deployment(
+        id=_identifier(row["id"]),
+        created_on=parse_utc(row["created_on"]),
+        split=tuple(sorted(split, key=lambda share: -share[1])),
+        author=_text(row.get("author_email")),
+        source=_text(row.get("source")),
+        message=_text(annotations.get("workers/message")),
+    )
+
+
+def _version(row: Mapping[str, Any], **details: Any) -> Version:
+    metadata, annotations = row.get("metadata") or {}, row.get("annotations") or {}
+    created: str | None = metadata.get("created_on")
+    return Version(
+        id=_identifier(row["id"]),
+        number=row.get("number") if isinstance(row.get("number"), int) else None,
+        created_on=_moment(created),
+        author=_text(metadata.get("author_email")),
+        message=_text(annotations.get("workers/message")),
+        tag=_text(annotations.get("workers/tag")),
+        triggered_by=_text(annotations.get("workers/triggered_by")),
+        **details,
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return parse_utc(text) if text else None
+
+
+def _detailed(row: Mapping[str, Any]) -> Version:
+    resources = row["resources"]
+    script, runtime = resources.get("script") or {}, dict(resources.get("script_runtime") or {})
+    migration_tag = runtime.pop("migration_tag", None)  # shown only once a version was deployed: no part of a release
+    if script.get("placement_mode"):
+        runtime["placement_mode"] = script["placement_mode"]
+    named = [item for item in script.get("named_handlers") or [] if isinstance(item, dict)]
+    return _version(
+        row,
+        detailed=True,
+        etag=_text(script.get("etag")) or None,
+        bindings={(b["type"], b["name"]): _canonical(b) for b in resources.get("bindings") or []},
+        runtime={key: _canonical(value) for key, value in runtime.items() if value not in (None, {}, [])},
+        handlers=frozenset(_text(handler) for handler in script.get("handlers") or []),
+        durable_objects=frozenset(_text(n.get("name")) for n in named if "class" in (n.get("handlers") or [])),
+        migration_tag=_text(migration_tag) or None,
+    )
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

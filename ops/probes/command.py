@@ -1,0 +1,28 @@
+"""The `command` probe: a program of the team's own. Exit 0 is healthy, 1 unhealthy, anything else inconclusive."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ops.model.redact import Redactor
+from ops.model.verdict import Assertion, ProbeResult, Verdict
+from ops.tools import process
+
+if TYPE_CHECKING:
+    from ops.model.config import CommandProbe
+
+
+def probe(name: str, spec: "CommandProbe", environ: Mapping[str, str], redactor: Redactor) -> ProbeResult:
+    """Run it once. `environ` is what it may see: the caller leaves every cloud secret out."""
+    try:
+        finished = process.run(spec.run, environ=environ, timeout=spec.timeout, redactor=redactor)
+    except OSError as error:
+        return _result(name, Verdict.INCONCLUSIVE, f"{spec.run[0]} could not be started ({error.strerror})")
+    if finished.code is None:
+        return _result(name, Verdict.INCONCLUSIVE, f"no end within {spec.timeout:g} s")
+    verdict = {0: Verdict.HEALTHY, 1: Verdict.UNHEALTHY}.get(finished.code, Verdict.INCONCLUSIVE)
+    last = finished.output.strip().splitlines()[-1:] or ["no output"]
+    return _result(name, verdict, f"exit {finished.code}: {last[0][:200]}")
+
+
+def _result(name: str, verdict: Verdict, detail: str) -> ProbeResult:
+    return ProbeResult(name, verdict, (Assertion("exit", verdict, detail),))

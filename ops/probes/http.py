@@ -1,0 +1,130 @@
+"""The `http` probe: one request, and each assertion about the answer with a verdict of its own."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
+
+if TYPE_CHECKING:
+    from ops.model.config import HttpProbe
+
+TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+MOST_BYTES = 1_000_000
+
+
+class Web:
+    """The client of all HTTP probes. With a sandbox's `edge_url`, every request goes there and keeps its Host."""
+
+    def __init__(self, edge_url: str | None = None) -> None:
+        self._edge_url = edge_url
+        trust = edge_url is None
+        verify: Any = httpx.create_ssl_context(trust_env=trust) if trust else False
+        self._http = httpx.Client(timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def send(self, method: str, url: str) -> tuple[httpx.Response, bytes]:
+        """The answer and the first megabyte of its body. Raises httpx.TransportError."""
+        headers = {"user-agent": "backout-probe", "cache-control": "no-cache"}
+        if self._edge_url is not None:
+            parts = urlsplit(url)
+            headers["host"] = parts.netloc
+            url = self._edge_url.rstrip("/") + parts._replace(scheme="", netloc="").geturl()
+        with self._http.stream(method, url, headers=headers) as response:
+            body = b""
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) >= MOST_BYTES:
+                    break
+        return response, body
+
+
+def probe(web: Web, name: str, spec: "HttpProbe", url: str, *, versions: frozenset[str]) -> ProbeResult:
+    """Ask once. `versions` are those that may answer; empty where any may (the probe before a run)."""
+    try:
+        response, body = web.send(spec.method, url.rstrip("/") + spec.path)
+    except httpx.ReadTimeout:
+        late = Assertion("answer", Verdict.UNHEALTHY, "none within 10 s")
+        return ProbeResult(name, Verdict.UNHEALTHY, (late,))
+    except httpx.TransportError as error:
+        unreached = Assertion("answer", Verdict.INCONCLUSIVE, f"could not be reached ({type(error).__name__})")
+        return ProbeResult(name, Verdict.INCONCLUSIVE, (unreached,))
+    seconds = response.elapsed.total_seconds()
+    document = _json(body)
+    echoed = at_path(document, spec.version) if spec.version else None
+    echoed = echoed if isinstance(echoed, str) and echoed else None
+    assertions = [*_answer(spec, response, body, seconds), *_document(spec, document)]
+    verdict = worst(a.verdict for a in assertions)
+    if spec.version:
+        assertions.append(_version(echoed, versions))
+        # An old version may not echo yet: that leaves this one assertion open, and fails nothing.
+        if assertions[-1].verdict == Verdict.UNHEALTHY:
+            verdict = Verdict.UNHEALTHY
+    return ProbeResult(name, verdict, tuple(assertions), seconds, echoed)
+
+
+def _answer(spec: "HttpProbe", response: httpx.Response, body: bytes, seconds: float) -> Iterator[Assertion]:
+    yield _compare("status", str(response.status_code), str(spec.status))
+    for header, wanted in spec.headers.items():
+        found = response.headers.get(header, "")
+        yield _found(f"header {header}", wanted.lower() in found.lower(), wanted, found or "none")
+    if spec.body is not None:
+        text = body.decode(errors="replace")
+        yield _found("body", re.search(spec.body, text) is not None, spec.body, f"{len(body)} bytes without it")
+    if spec.latency is not None:
+        text = f"{seconds * 1000:.0f} ms, at most {spec.latency * 1000:.0f} ms wanted"
+        yield Assertion("latency", Verdict.HEALTHY if seconds <= spec.latency else Verdict.UNHEALTHY, text)
+
+
+def _document(spec: "HttpProbe", document: Any) -> Iterator[Assertion]:
+    for path, wanted in spec.json_.items():
+        yield _compare(f"json {path}", _short(at_path(document, path)), _short(wanted))
+
+
+def _version(echoed: str | None, versions: frozenset[str]) -> Assertion:
+    if echoed is None:
+        return Assertion(
+            "version", Verdict.INCONCLUSIVE, "the answer echoes none, so which version gave it is not proved"
+        )
+    if not versions or echoed in versions:
+        return Assertion("version", Verdict.HEALTHY, echoed[:8])
+    return Assertion("version", Verdict.UNHEALTHY, f"{echoed[:8]} still answers")
+
+
+def _compare(name: str, found: str, wanted: str) -> Assertion:
+    return _found(name, found == wanted, wanted, found)
+
+
+def _found(name: str, holds: bool, wanted: str, found: str) -> Assertion:  # noqa: FBT001
+    if holds:
+        return Assertion(name, Verdict.HEALTHY, wanted)
+    return Assertion(name, Verdict.UNHEALTHY, f"{found[:80]}, wanted {wanted}")
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def at_path(document: Any, path: str) -> Any:
+    """The value at a dotted path (`version.id`, `items.0.name`); None where there is none."""
+    for step in path.split("."):
+        if isinstance(document, dict):
+            document = document.get(step)
+        elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
+            document = document[int(step)]
+        else:
+            return None
+    return document
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)[:80]

@@ -1,0 +1,88 @@
+"""A service's probes beside each other: once before a run, and after it until enough rounds in a row are healthy."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ops.model.clock import Clock
+from ops.model.redact import Redactor
+from ops.model.verdict import Observation, ProbeResult, Verdict, worst
+from ops.parallel import in_parallel
+
+if TYPE_CHECKING:
+    from ops.model.config import Probe, Verify
+    from ops.probes.http import Web
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """What is asked, where, and which versions may answer (empty: any)."""
+
+    url: str
+    probes: "tuple[Probe, ...]"
+    verify: "Verify"
+    versions: frozenset[str] = frozenset()
+
+
+class Prober:
+    """Runs probe sets. `web` answers the one client; `environ` what a command probe may see, cleaned already."""
+
+    def __init__(
+        self,
+        *,
+        web: "Callable[[], Web]",
+        environ: Callable[["Probe"], Mapping[str, str]],
+        redactor: Redactor,
+        clock: Clock,
+    ) -> None:
+        self._web = web
+        self._environ = environ
+        self._redactor = redactor
+        self._clock = clock
+
+    def once(self, probes: ProbeSet) -> Observation:
+        """One round. No probe at all is inconclusive."""
+        results = tuple(in_parallel([lambda p=probe: self._ask(probes, p) for probe in probes.probes]))  # type: ignore[misc]
+        return Observation(worst(result.verdict for result in results), results, rounds=1)
+
+    def until(self, probes: ProbeSet, *, each_round: Callable[[int, Observation], None]) -> Observation:
+        """Rounds until `successes` in a row are healthy, or the deadline; then the verdict of the last that was not."""
+        settings = probes.verify
+        deadline = self._clock.monotonic() + settings.deadline
+        in_a_row, rounds, last_bad = 0, 0, Observation(Verdict.INCONCLUSIVE)
+        while True:
+            began = self._clock.monotonic()
+            seen = self.once(probes)
+            rounds += 1
+            in_a_row = in_a_row + 1 if seen.verdict == Verdict.HEALTHY else 0
+            each_round(in_a_row, seen)
+            if seen.verdict != Verdict.HEALTHY:
+                last_bad = seen
+            elif in_a_row >= settings.successes:
+                return Observation(Verdict.HEALTHY, seen.results, rounds=rounds, notes=_open_assertions(seen.results))
+            # Intervals run from start to start, so that a slow answer does not stretch the proof.
+            pause = max(0.0, began + settings.interval - self._clock.monotonic())
+            if self._clock.monotonic() + pause > deadline:
+                return Observation(last_bad.verdict, last_bad.results or seen.results, rounds=rounds)
+            self._clock.sleep(pause)
+
+    def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
+        # The kinds are imported where they are used: httpx costs a tenth of a second.
+        if probe.http is not None:
+            from ops.probes import http
+
+            return http.probe(self._web(), probe.name, probe.http, probes.url, versions=probes.versions)
+        from ops.probes import command
+
+        assert probe.command is not None
+        return command.probe(probe.name, probe.command, self._environ(probe), self._redactor)
+
+
+def _open_assertions(results: tuple[ProbeResult, ...]) -> tuple[str, ...]:
+    """What a healthy round did not prove, by name."""
+    return tuple(
+        f"{result.probe}: {assertion.name}: {assertion.detail}"
+        for result in results
+        for assertion in result.assertions
+        if assertion.verdict == Verdict.INCONCLUSIVE
+    )

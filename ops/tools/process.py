@@ -1,0 +1,76 @@
+"""The one runner of subprocesses: a clean environment, a time limit, its own process group, output redacted."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ops.model.redact import Redactor
+
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+"""All that a program gets of our environment unless its name is asked for: no token, no GITHUB_ variable."""
+MOST_OUTPUT = 20_000
+
+_running: set[subprocess.Popen[bytes]] = set()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """`code` is None where the program did not end by itself in time."""
+
+    code: int | None
+    output: str
+
+
+def clean_environment(
+    environ: Mapping[str, str], *, names: Sequence[str] = (), never: frozenset[str] = frozenset()
+) -> dict[str, str]:
+    """What a program may see. `never` wins over `names`: a probe that asks for the token does not get it."""
+    wanted = {*PASSED_ON, *names} - never
+    return {name: environ[name] for name in sorted(wanted) if name in environ}
+
+
+def run(argv: Sequence[str], *, environ: Mapping[str, str], timeout: float, redactor: Redactor) -> Finished:
+    """Run to the end or to the time limit (seconds), when the whole process group is ended.
+
+    Raises OSError if it cannot start. Output is stdout and stderr together, its last 20,000 bytes, redacted.
+    """
+    process = subprocess.Popen(
+        list(argv),
+        env=dict(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    with _lock:
+        _running.add(process)
+    try:
+        output, _ = process.communicate(timeout=timeout)
+        code: int | None = process.returncode
+    except subprocess.TimeoutExpired as expired:
+        end(process)
+        output, code = expired.output or b"", None
+    finally:
+        with _lock:
+            _running.discard(process)
+    return Finished(code, redactor.text(output[-MOST_OUTPUT:].decode(errors="replace")))
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the group: what the program started goes with it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def end_all() -> None:
+    """At the end of a run, whatever still goes on; a probe must not outlive the run that asked it."""
+    with _lock:
+        left = list(_running)
+    for process in left:
+        end(process)
