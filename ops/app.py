@@ -1,0 +1,200 @@
+"""The composition root: the process environment and ops.yml become clients, sinks and a Context; then the engine runs.
+
+The only reader of environment variables. Nothing of Cloudflare's is imported before it is needed.
+"""
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops import STARTED
+from ops.clocks import SandboxClock, SystemClock
+from ops.engine import Engine, Options
+from ops.model.clock import Clock
+from ops.model.errors import ConfigError, Reason
+from ops.model.loopback import is_loopback
+from ops.model.redact import Redactor, Secret
+from ops.model.result import Result
+from ops.model.timeline import Event, Kind, Sink, Timeline
+from ops.parallel import in_parallel, start
+from ops.probes.rounds import Prober
+from ops.runbook import Context, Runbook
+from ops.tools import process
+
+if TYPE_CHECKING:
+    from ops.model.config import Config, Environment, Probe
+    from ops.probes.http import Web
+
+API = "https://api.cloudflare.com/client/v4"
+TOKEN_PERMISSION = "Workers Scripts: Edit"  # noqa: S105  a permission's name
+RUNS = Path(".ops", "runs")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for, however they asked. `requested_at` is None where the command itself is the trigger."""
+
+    runbook: Runbook[Any]
+    params: Any
+    environment: str
+    config: Path
+    incident: int | None = None
+    incident_began: datetime | None = None
+    requested_at: datetime | None = None
+
+
+def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
+    """The configuration and its warnings. Raises ConfigError with every problem at once."""
+    from ops.model import config
+
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
+        raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
+    return config.parse(text, path=str(path))
+
+
+def run(
+    request: Request,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    *,
+    sink: Sink,
+    options: Options,
+) -> "tuple[Result, Config]":
+    """One run, from the request to the result. Raises ConfigError before anything was sent."""
+    config, _ = read_config(request.config)
+    environment = config.environment(request.environment)
+    token = _token(environ, environment, redactor)
+    base_url, edge_url, clock = _outside(environ)
+    with ExitStack() as ending:
+        from ops.cloudflare.client import Client
+        from ops.cloudflare.workers import Workers
+
+        client = Client(base_url, token, token_name=environment.token, clock=clock)
+        client.open()
+        ending.callback(clock.close)
+        ending.callback(client.close)
+        ending.callback(process.end_all)
+        run_id = _run_id(environ, clock)
+        record = _record(request.config.resolve().parent / RUNS / run_id)
+        timeline = Timeline(clock, redactor, (record, sink), lead=_lead(request, clock))
+        _record_request(timeline, request, environ)
+        context = Context(
+            params=request.params,
+            config=config,
+            environment=environment,
+            environment_name=request.environment,
+            incident=request.incident,
+            incident_began=request.incident_began,
+            run_id=run_id,
+            clock=clock,
+            timeline=timeline,
+            workers=Workers(client, environment.account_id),
+            in_parallel=in_parallel,
+        )
+        web = start(lambda: _web(edge_url))
+        ending.callback(lambda: web.result().close())
+        prober = Prober(web=web.result, environ=_probe_environ(environ, config), redactor=redactor, clock=clock)
+        engine = Engine(prober=prober, writing=client.writing)
+        result = engine.execute(request.runbook, context, options)
+    return result, config
+
+
+def _outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
+    """API base, edge and clock. Another API than Cloudflare's own is a sandbox on this machine, and wholly so."""
+    base_url = environ.get("CLOUDFLARE_API_BASE_URL", API).rstrip("/")
+    edge_url, clock_url = environ.get("OPS_EDGE_URL"), environ.get("OPS_CLOCK_URL")
+    for name, url in (("CLOUDFLARE_API_BASE_URL", base_url), ("OPS_EDGE_URL", edge_url), ("OPS_CLOCK_URL", clock_url)):
+        if url and url != API and not is_loopback(url):
+            hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for Cloudflare."
+            raise ConfigError(f"{name} names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
+    if (base_url == API) != (edge_url is None) or (clock_url and base_url == API):
+        raise ConfigError(
+            "a sandbox's API and the real edge (or the other way round) do not go together",
+            reason=Reason.NOT_LOOPBACK,
+            hint="Set CLOUDFLARE_API_BASE_URL and OPS_EDGE_URL both, as `ops sandbox --json` prints them, or neither.",
+        )
+
+    return base_url, edge_url, SandboxClock(clock_url) if clock_url else SystemClock()
+
+
+def _token(environ: Mapping[str, str], environment: "Environment", redactor: Redactor) -> Secret:
+    """Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot."""
+    name, value = environment.token, environ.get(environment.token, "")
+    redactor.add(value)
+    if not value:
+        raise ConfigError(
+            f"the token for {environment.name} is missing: {name} is not set",
+            reason=Reason.TOKEN_MISSING,
+            hint=f'Set {name} to a Cloudflare API token with the permission "{TOKEN_PERMISSION}" on this account.',
+        )
+    if stray := re.search(r"[^!-~]", value):
+        raise ConfigError(
+            f"{name} holds a stray character, U+{ord(stray[0]):04X}, at position {stray.start() + 1} of {len(value)}",
+            reason=Reason.TOKEN_MALFORMED,
+            hint="Copy the token again, alone and without a line break, and set it anew.",
+        )
+    return Secret(value)
+
+
+def _web(edge_url: str | None) -> "Web":
+    from ops.probes.http import Web
+
+    return Web(edge_url)
+
+
+def _probe_environ(environ: Mapping[str, str], config: "Config") -> "Callable[[Probe], Mapping[str, str]]":
+    """What a command probe sees: what it names, and never a name that ops.yml uses for a secret."""
+    webhooks = (config.notify.slack, config.notify.discord)
+    tokens = {environment.token for environment in config.environments.values()}
+    never = frozenset(tokens | {hook.webhook for hook in webhooks if hook is not None})
+
+    def environ_of(probe: "Probe") -> Mapping[str, str]:
+        names = probe.command.environment if probe.command else ()
+        return process.clean_environment(environ, names=names, never=never)
+
+    return environ_of
+
+
+def _run_id(environ: Mapping[str, str], clock: Clock) -> str:
+    """GitHub's run and attempt, else the moment and four random digits: a mark carries it, so it must never repeat."""
+    github, attempt = environ.get("GITHUB_RUN_ID", ""), environ.get("GITHUB_RUN_ATTEMPT", "1")
+    if re.fullmatch(r"[0-9]{1,20}", github) and re.fullmatch(r"[0-9]{1,5}", attempt):
+        return f"{github}.{attempt}"
+    return f"{clock.now():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _lead(request: Request, clock: Clock) -> float:
+    """Seconds from the trigger to now: on this process's own clock, or on the wall where the trigger was elsewhere."""
+    if request.requested_at is None:
+        return time.monotonic() - STARTED
+    return max(0.0, (clock.now() - request.requested_at).total_seconds())
+
+
+def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str]) -> None:
+    params = {name: value for name, value in vars(request.params).items() if value}
+    who = environ.get("GITHUB_ACTOR") or f"laptop, by {environ.get('USER') or 'an unknown user'}"
+    asked = " ".join(f"{name}={value}" for name, value in params.items())
+    text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
+    timeline.record(Kind.REQUESTED, text, params=params, incident=request.incident)
+
+
+def _record(folder: Path) -> Sink:
+    """One JSON line per event, on disk before the next step: a run that is killed leaves its record."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "timeline.jsonl"
+
+    def append(event: Event) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
+
+    return append

@@ -1,0 +1,270 @@
+"""The order of every run: plan → (dry run ends) → confirm → per change compare, write, read back → verify → decide.
+
+Nothing here knows a product. The engine alone waits, repeats and lets writes through; each step is an event with its
+time, also when it fails. A write whose answer is unclear is settled by reading, never by repeating it blindly.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ops.interrupt import Signals
+from ops.model.clock import span_text, utc_text
+from ops.model.errors import (
+    EXIT_CODES,
+    Ambiguous,
+    Decision,
+    NotApplied,
+    OpsError,
+    ProviderError,
+    Reason,
+    Refused,
+    Unclear,
+)
+from ops.model.plan import Change, Plan
+from ops.model.result import Result, sentence
+from ops.model.timeline import Kind
+from ops.model.verdict import NOT_OBSERVED, Observation, Verdict, decide
+from ops.parallel import start
+from ops.probes.rounds import Prober, ProbeSet
+from ops.runbook import Context, Runbook, State
+
+READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between reads until an answered write shows; the list of deployments may lag."""
+SETTLE_PAUSE = 1.0
+"""Seconds before an unclear write is looked for: it may still be on its way."""
+LONGEST_RETRY_AFTER = 30.0
+"""A provider that asks for more time than this has refused, at three in the morning."""
+CALM_PROBE_WAIT = 15.0
+"""Real seconds that the probes may take where nothing is to be written."""
+
+
+@dataclass(frozen=True)
+class Options:
+    dry_run: bool
+    confirm: Callable[[Plan], bool]
+    """Asked after the plan was shown. True: a person was waited for, so compare again. Raises Refused on a no."""
+    show_plan: Callable[[Plan], None]
+    probe_wait: float
+    """Real seconds to wait for the probes before a write: none, but where a person is asked they see the answer."""
+
+
+@dataclass
+class Run:
+    """What is known so far; complete enough at any moment to say how the run ended."""
+
+    plan: Plan | None = None
+    before: Observation = NOT_OBSERVED
+    after: Observation | None = None
+    wrote: bool = False
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The tools of a run, besides the Context that the runbook sees."""
+
+    prober: Prober
+    writing: Callable[[], AbstractContextManager[None]]
+    """Lets writes through; entered around the one write of a change."""
+    signals: Signals = field(default_factory=Signals)
+
+    def execute(self, runbook: Runbook[Any], ctx: Context[Any], options: Options) -> Result:
+        """Run to a decision. Every OpsError becomes a result; anything else is a bug and passes through."""
+        run = Run()
+        hint = ""
+        with self.signals.watched():
+            try:
+                decision, reason, message = self._phases(runbook, ctx, options, run)
+                exit_code = EXIT_CODES[decision]
+            except OpsError as error:
+                decision, reason, message = error.decision or Decision.FAILED, error.reason, error.message
+                exit_code, hint = error.exit_code, error.hint
+                self.signals.ignore()  # the record of the end is not to be cut short
+                ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint)
+            self.signals.ignore()
+            ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value)
+        return Result(
+            decision=decision,
+            reason=reason,
+            exit_code=exit_code,
+            message=message,
+            hint=hint,
+            runbook=runbook.name,
+            environment=ctx.environment_name,
+            service=getattr(ctx.params, "service", ""),
+            run=ctx.run_id,
+            incident=ctx.incident,
+            plan=run.plan,
+            timeline=tuple(ctx.timeline.events),
+            before=run.before,
+            after=run.after,
+            durations=_durations(run, ctx.timeline.first),
+            wrote=ctx.timeline.first(Kind.WRITTEN) is not None,
+        )
+
+    def _phases(
+        self, runbook: Runbook[Any], ctx: Context[Any], options: Options, run: Run
+    ) -> tuple[Decision, Reason, str]:
+        failing = runbook.probes(ctx, None)
+        before = start(lambda: self.prober.once(failing))
+        plan = run.plan = runbook.preflight(ctx)
+        ctx.timeline.record(Kind.PLANNED, plan.summary, changes=len(plan.changes), warnings=plan.warnings)
+        options.show_plan(plan)
+        will_write = plan.changes and not options.dry_run
+        run.before = _observed(before, wait=options.probe_wait if will_write else CALM_PROBE_WAIT)
+        ctx.timeline.record(Kind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
+        if options.dry_run:
+            return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
+        if plan.changes:
+            compare = options.confirm(plan)
+            ctx.timeline.record(Kind.CONFIRMED, "by the service's name" if compare else "by --yes")
+            for change in plan.changes:
+                run.wrote |= self._make(runbook, ctx, plan, change, compare=compare)
+                compare = True
+        run.after = self._verify(ctx, runbook.probes(ctx, plan))
+        decision, reason = decide(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
+        if decision == Decision.NOTHING_TO_DO:
+            reason = plan.reason or reason
+        return decision, reason, sentence(decision, reason, plan)
+
+    def _make(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change, *, compare: bool) -> bool:
+        """Make one change; False where it is found done. `compare` False: the plan's last read was a moment ago."""
+        if compare:
+            world = runbook.check(ctx, plan, change)
+            ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+            if world.state == State.DONE:
+                return False
+            if world.state == State.MOVED:
+                raise Refused(
+                    f"the world moved since the plan: {world.text}",
+                    reason=Reason.WORLD_MOVED,
+                    hint="Nothing was changed. Look at what came in, then start again for a new plan.",
+                )
+        self._write(runbook, ctx, plan, change)
+        self._read_back(runbook, ctx, plan, change)
+        return True
+
+    def _write(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change) -> None:
+        """Send the write; once more only where reading shows that the first one was not applied."""
+        for last in (False, True):
+            ctx.timeline.record(Kind.WRITING, f"{change.target}: {change.before} → {change.after}")
+            try:
+                with self.signals.held(), self.writing():
+                    answer = runbook.apply(ctx, plan, change)
+                    ctx.timeline.record(Kind.WRITTEN, answer)
+            except (NotApplied, Unclear) as error:
+                self.signals.raise_pending()
+                if self._settle(runbook, ctx, plan, change, error, last=last):
+                    return
+            else:
+                return
+
+    def _settle(
+        self,
+        runbook: Runbook[Any],
+        ctx: Context[Any],
+        plan: Plan,
+        change: Change,
+        error: NotApplied | Unclear,
+        *,
+        last: bool,
+    ) -> bool:
+        """After an unclear answer: True where our change is live, False where it may be sent once more."""
+        ctx.timeline.record(Kind.WARNING, error.message, reason=error.reason.value)
+        pause = max(SETTLE_PAUSE, error.retry_after) if isinstance(error, NotApplied) else SETTLE_PAUSE
+        if pause > LONGEST_RETRY_AFTER:
+            raise ProviderError(
+                f"{error.message}; it asks for {span_text(pause)} of patience",
+                reason=Reason.RATE_LIMITED,
+                hint=f"Nothing was changed. The limit holds for the whole account: start again in {span_text(pause)}.",
+            )
+        ctx.clock.sleep(pause)
+        try:
+            world = runbook.check(ctx, plan, change)
+        except ProviderError as unreadable:
+            raise Ambiguous(
+                f"it is not known whether the change was made: {error.message}; then {unreadable.message}",
+                reason=Reason.UNCLEAR,
+                hint="Start the same command again once the API answers: it finds out, and does nothing twice.",
+            ) from None
+        ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+        if world.state == State.DONE:
+            ctx.timeline.record(Kind.WRITTEN, f"applied after all: {world.text}")
+            return True
+        if world.state == State.MOVED:
+            raise _overtaken(world.text)
+        if last:
+            raise ProviderError(
+                f"the change was not applied, at two tries: {error.message}",
+                reason=Reason.NOT_APPLIED,
+                hint=f"As read at {utc_text(ctx.clock.now())}, {world.text}. Start the same command again.",
+            )
+        return False
+
+    def _read_back(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change) -> None:
+        for pause in (0.0, *READ_BACK_PAUSES):
+            if pause:
+                ctx.clock.sleep(pause)
+            try:
+                world = runbook.check(ctx, plan, change)
+            except ProviderError as error:
+                raise Ambiguous(
+                    f"the write was answered, but reading it back failed: {error.message}",
+                    reason=Reason.UNCLEAR,
+                    hint="Start the same command again once the API answers: it finds out, and does nothing twice.",
+                ) from None
+            if world.state == State.MOVED:
+                raise _overtaken(world.text)
+            if world.state == State.DONE:
+                ctx.timeline.record(Kind.READ_BACK, world.text)
+                for slipped in world.slipped:
+                    ctx.timeline.record(Kind.WARNING, f"slipped in between the plan and the write: {slipped}")
+                return
+        raise Ambiguous(
+            f"the write was answered, but {span_text(sum(READ_BACK_PAUSES))} later it does not show",
+            reason=Reason.UNCLEAR,
+            hint="Start the same command again in a minute: it finds out, and does nothing twice.",
+        )
+
+    def _verify(self, ctx: Context[Any], probes: ProbeSet) -> Observation:
+        wanted = probes.verify.successes
+
+        def each_round(in_a_row: int, seen: Observation) -> None:
+            said = f"after, {in_a_row} of {wanted} in a row: {seen.detail}"
+            ctx.timeline.record(Kind.PROBED, said, verdict=seen.verdict.value)
+
+        after = self.prober.until(probes, each_round=each_round)
+        ctx.timeline.record(Kind.VERIFIED, after.verdict.value, rounds=after.rounds)
+        for note in after.notes:
+            ctx.timeline.record(Kind.WARNING, f"not proved: {note}")
+        return after
+
+
+def _overtaken(text: str) -> ProviderError:
+    return ProviderError(
+        f"somebody else's change is live, not ours: {text}",
+        reason=Reason.WORLD_MOVED,
+        hint="Ask its author before anything else is pressed; then start again for a new plan.",
+    )
+
+
+def _observed(before: "Future[Observation]", *, wait: float) -> Observation:
+    """The probes' answer where it is there; a probe without one counts as inconclusive."""
+    try:
+        return before.result(timeout=wait)
+    except TimeoutError:
+        return NOT_OBSERVED
+
+
+def _durations(run: Run, first: Callable[[Kind], float | None]) -> dict[str, float | None]:
+    """From the trigger to each first; verified only where it was."""
+    proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
+    return {
+        "trigger_to_plan": first(Kind.PLANNED),
+        "trigger_to_write": first(Kind.WRITTEN),
+        "trigger_to_read_back": first(Kind.READ_BACK),
+        "trigger_to_verified": first(Kind.VERIFIED) if proved else None,
+        "total": first(Kind.ENDED),
+    }

@@ -1,0 +1,19 @@
+"""Finds the runbooks: every module of `ops.runbooks` holds one, and its name is the file's."""
+
+import importlib
+import pkgutil
+from typing import Any
+
+from ops import runbooks
+from ops.runbook import Runbook
+
+
+def discover() -> dict[str, Runbook[Any]]:
+    """Name → runbook, in alphabetical order."""
+    found: dict[str, Runbook[Any]] = {}
+    for module_info in sorted(pkgutil.iter_modules(runbooks.__path__), key=lambda info: info.name):
+        module = importlib.import_module(f"{runbooks.__name__}.{module_info.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Runbook) and value.__module__ == module.__name__:
+                found[value.name] = value()
+    return found

@@ -1,0 +1,78 @@
+"""Plain text for a terminal and a job log: an event, a plan, a result. Short lines: somebody reads them on a phone."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from ops.model.plan import Plan
+from ops.model.result import Result
+from ops.model.timeline import Event
+
+if TYPE_CHECKING:
+    from ops.model.config import Contact
+
+WIDTH = 100
+
+
+def event_line(event: Event) -> str:
+    return f"{event.at:%H:%M:%S}Z {event.seconds:7.2f} s  {event.kind.value:<9}  {one_line(event.text)}"
+
+
+def plan_lines(plan: Plan, *, heading: str) -> Iterator[str]:
+    """What will change, what will not be undone, what follows, and how to undo it."""
+    yield heading
+    yield f"  {plan.summary}"
+    for section in plan.sections:
+        yield from _list(section.title, section.lines)
+    yield from _list("This does NOT undo", plan.not_undone)
+    yield from _list("What follows", plan.follows)
+    yield from _list("Warnings", plan.warnings, bullet="!")
+    yield from _commands("Undo", plan.undo)
+    yield from _commands("If it does not help", (plan.next_step,) if plan.next_step else ())
+
+
+def result_lines(result: Result, contacts: "Iterable[Contact]") -> Iterator[str]:
+    """What happened, how long it took, what to press next; whom to call where it did not end well."""
+    timed = [
+        f"{name.removeprefix('trigger_to_').replace('_', ' ')} {s:.1f} s" for name, s in result.durations.items() if s
+    ]
+    yield f"  after the trigger: {', '.join(timed)}" if timed else "  no step was reached"
+    if result.hint:
+        yield from _wrapped(result.hint, first="  what to do: ", rest="    ")
+    if result.plan is not None and result.decision.value != "planned":
+        yield from _commands("Undo", result.plan.undo if result.wrote else ())
+        yield from _commands("If it does not help", (result.plan.next_step,) if result.plan.next_step else ())
+    if result.exit_code in {4, 5, 6, 7}:
+        yield from _list("Whom to call", [f"{c.role}: {c.contact} ({c.availability})" for c in contacts])
+
+
+def _list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[str]:
+    lines = list(lines)
+    if lines:
+        yield f"  {title}"
+        for line in lines:
+            yield from _wrapped(one_line(line), first=f"    {bullet} ", rest="      ")
+
+
+def _commands(title: str, commands: Iterable[str]) -> Iterator[str]:
+    """Never wrapped: they are there to be copied."""
+    commands = list(commands)
+    if commands:
+        yield f"  {title}"
+        yield from (f"    {command}" for command in commands)
+
+
+def _wrapped(text: str, *, first: str, rest: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def one_line(text: str) -> str:
+    """Somebody's words on one line, without control characters and marks that turn the direction of text."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,95 @@
+"""The contract of a runbook: what it is asked, in which order, and all that it may use.
+
+A runbook is one class in one file of `ops/runbooks/`. The engine owns the order, the retries, the waiting, the dry run
+and the interruption; the runbook says what to change and how to tell that it is done.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from ops.model.clock import Clock
+from ops.model.plan import Change, Plan
+
+if TYPE_CHECKING:
+    from ops.cloudflare.workers import Workers
+    from ops.model.config import Config, Environment
+    from ops.model.timeline import Timeline
+    from ops.probes.rounds import ProbeSet
+
+P = TypeVar("P")
+
+
+def param(text: str, *, default: Any = dataclasses.MISSING) -> Any:
+    """A field of Params: `text` is its help on the command line, in the workflow and in the README."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+class State(Enum):
+    """How the world stands towards one change."""
+
+    PLANNED = "planned"
+    """As the plan found it: the change may be made."""
+    DONE = "done"
+    """Our change is live."""
+    MOVED = "moved"
+    """Neither: somebody else changed it."""
+
+
+@dataclass(frozen=True)
+class World:
+    """`text` says what is there. `slipped` names what came in between the plan and our write."""
+
+    state: State
+    text: str
+    slipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Context(Generic[P]):
+    """All that a runbook may reach. It never sleeps, retries, or asks whether this is a dry run."""
+
+    params: P
+    config: "Config"
+    environment: "Environment"
+    environment_name: str
+    incident: int | None
+    incident_began: datetime | None
+    """As a person stated it: it may warn and never chooses."""
+    run_id: str
+    clock: Clock
+    timeline: "Timeline"
+    workers: "Workers"
+    in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
+
+
+class Runbook(Generic[P]):
+    """Line one of a runbook's docstring is its help text; its name is its file's name with hyphens."""
+
+    name: ClassVar[str]
+    params: type[P]
+
+    def probes(self, ctx: Context[P], plan: Plan | None) -> "ProbeSet":
+        """What proves it; before there is a plan, what shows the failure. Sends nothing. Raises ConfigError."""
+        raise NotImplementedError
+
+    def preflight(self, ctx: Context[P]) -> Plan:
+        """Read, write nothing, and say what would be done. Its last read is the comparison if nothing waits after it.
+
+        Raises Refused and ProviderError.
+        """
+        raise NotImplementedError
+
+    def check(self, ctx: Context[P], plan: Plan, change: Change) -> World:
+        """Read how the world stands towards the change, before the write and after it."""
+        raise NotImplementedError
+
+    def apply(self, ctx: Context[P], plan: Plan, change: Change) -> str:
+        """Make exactly this change with one write, and answer what the provider said of it.
+
+        Raises NotApplied and Unclear, which the engine settles by `check`; Refused and ProviderError end the run.
+        """
+        raise NotImplementedError
