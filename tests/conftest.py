@@ -1,0 +1,127 @@
+"""What every test stands on: a sandbox on loopback with a clock that stands still, and the public command line."""
+
+import ipaddress
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ops import cli
+from ops.sandbox import Sandbox
+
+ROOT = Path(__file__).parent.parent
+ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+"""The production account of ops.yml."""
+WORKER = "fortunet-api"
+
+
+def _refuse_the_internet(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+            raise AssertionError(f"a test tried to reach {host}")
+
+
+sys.addaudithook(_refuse_the_internet)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line did, as whoever started it sees it."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The JSON result of a run with --json."""
+        lines = self.out.splitlines()
+        assert len(lines) == 1, self.out + self.err
+        parsed: dict[str, Any] = json.loads(lines[0])
+        return parsed
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
+
+
+@dataclass
+class World:
+    """A sandbox, a folder with the shipped ops.yml, and the command line between them."""
+
+    sandbox: Sandbox
+    folder: Path
+
+    def ops(self, *arguments: str, **environ: str | None) -> Outcome:
+        """Any command line, in this process; None removes a variable."""
+        variables: dict[str, str | None] = {**self.sandbox.environ(), **environ}
+        with CliRunner().isolation(env=variables) as (out, err, _):
+            code = cli.run(arguments)
+            return Outcome(code, out.getvalue().decode(), err.getvalue().decode())
+
+    def rollback(self, *arguments: str, **environ: str | None) -> Outcome:
+        """`ops rollback-worker` on the service of ops.yml, with --yes and --json."""
+        where = ["--service", "api", "--environment", "production", "--config", str(self.config)]
+        return self.ops("rollback-worker", *where, "--yes", "--json", *arguments, **environ)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "ops.yml"
+
+    def edit_config(self, old: str, new: str) -> None:
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new))
+
+    def release(self, ago: timedelta, *, deploy: bool = True, **upload: Any) -> str:
+        """Upload a version and put all traffic on it, that long ago; answers the version's id."""
+        at = self.sandbox.clock.now() - ago
+        version = self.sandbox.upload(WORKER, at=at, **upload)
+        if deploy:
+            self.sandbox.deploy(WORKER, version, at=at)
+        return version
+
+    def writes(self) -> list[Any]:
+        """The requests to Cloudflare that were no reads."""
+        return [r for r in self.sandbox.requests if r.method != "GET" and r.path.startswith("/client/")]
+
+    @property
+    def live(self) -> dict[str, float]:
+        return self.sandbox.live(WORKER)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(account_id=ACCOUNT, virtual_clock=True) as running:
+        yield running
+
+
+@pytest.fixture
+def world(sandbox: Sandbox, tmp_path: Path) -> World:
+    shutil.copy(ROOT / "ops.yml", tmp_path / "ops.yml")
+    return World(sandbox, tmp_path)
+
+
+@dataclass(frozen=True)
+class Releases:
+    good: str
+    bad: str
+
+
+@pytest.fixture
+def releases(world: World) -> Releases:
+    """A good release two hours ago and a bad one ten minutes ago: the world of most incidents."""
+    good = world.release(timedelta(hours=2), code="good", tag="4.1.0")
+    bad = world.release(timedelta(minutes=10), code="bad", tag="4.2.0", behaviour={"status": 500})
+    return Releases(good, bad)
+
+
+Ops = Callable[..., Outcome]
