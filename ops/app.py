@@ -85,8 +85,8 @@ def run(
         ending.callback(client.close)
         ending.callback(process.end_all)
         run_id = _run_id(environ, clock)
-        record = _record(request.config.resolve().parent / RUNS / run_id)
-        timeline = Timeline(clock, redactor, (record, sink), lead=_lead(request, clock))
+        folder = request.config.resolve().parent / RUNS / run_id
+        timeline = Timeline(clock, redactor, (_appending(folder), sink), lead=_lead(request, clock))
         _record_request(timeline, request, environ)
         context = Context(
             params=request.params,
@@ -188,13 +188,25 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
     timeline.record(Kind.REQUESTED, text, params=params, incident=request.incident)
 
 
-def _record(folder: Path) -> Sink:
+def _appending(folder: Path) -> Sink:
     """One JSON line per event, on disk before the next step: a run that is killed leaves its record."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "timeline.jsonl"
 
     def append(event: Event) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
 
     return append
+
+
+def write_record(result: Result, config: Path, redactor: Redactor) -> Path | None:
+    """The whole run as Markdown, to be pasted into the incident issue. None where the disk refused it."""
+    from ops.render import markdown
+
+    path = config.resolve().parent / RUNS / result.run / "record.md"
+    try:
+        path.write_text(redactor.text(markdown.run_record(result)), encoding="utf-8")
+    except OSError:
+        return None
+    return path

@@ -3,32 +3,25 @@
 The only place where an error becomes text and an exit code.
 """
 
-import dataclasses
 import json
-import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import click
 
 from ops import __version__
-from ops.engine import Options
-from ops.model.clock import parse_utc
-from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason, Refused
-from ops.model.plan import Plan
+from ops.commands import runbook_command
+from ops.model.clock import span_text
+from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
+from ops.model.nearest import suggestion
 from ops.model.redact import Redactor
-from ops.model.result import Result
-from ops.model.timeline import Event
+from ops.model.timeline import from_json
 from ops.registry import discover
 from ops.render import terminal
-from ops.runbook import Runbook
-
-PROBE_WAIT_WHEN_ASKING = 3.0
-"""Seconds: a person who is asked has a right to see what the probes say."""
 
 BUG = "This is a bug. Nothing below holds a secret: please report it with the command that you typed."
 
@@ -87,154 +80,76 @@ def show_error(error: OpsError, redactor: Redactor) -> None:
     click.echo(redactor.text("\n".join(lines)), err=True)
 
 
-def runbook_command(runbook: Runbook[Any]) -> click.Command:
-    """A runbook's Params become its options, beside those that every runbook has."""
-    fields = dataclasses.fields(runbook.params)
-    names = [field.name for field in fields]
-
-    @click.pass_obj
-    def command(redactor: Redactor, /, **given: Any) -> int:
-        params = runbook.params(**{name: given.pop(name) for name in names})
-        return _run(runbook, params, redactor, **given)
-
-    return click.Command(
-        runbook.name,
-        params=[*[_option(field) for field in fields], *_common_options()],
-        callback=command,
-        help=runbook.__doc__,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-
-
-def _option(field: "dataclasses.Field[Any]") -> click.Option:
-    many = isinstance(field.default, tuple)
-    return click.Option(
-        [f"--{field.name.replace('_', '-')}"],
-        help=field.metadata["help"],
-        required=field.default is dataclasses.MISSING,
-        default=None if field.default is dataclasses.MISSING else field.default,
-        multiple=many,
-        metavar="NAME" if many else "TEXT",
-        show_default=False,
-    )
-
-
-class Moment(click.ParamType[datetime]):
-    name = "UTC"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return parse_utc(str(value))
-        except ValueError:
-            self.fail(f'"{value}" is no moment; write it as 2026-11-24T03:05Z', param, ctx)
-
-
-def _common_options() -> list[click.Parameter]:
-    return [
-        click.Option(["--environment"], required=True, help="the environment of ops.yml; there is no default"),
-        click.Option(["--incident"], type=click.IntRange(min=1), help="the number of the incident issue"),
-        click.Option(["--began"], type=Moment(), help="when the incident began: it may warn, and never chooses"),
-        click.Option(["--requested-at"], type=Moment(), help="when it was asked for, if that was not this command"),
-        click.Option(["--dry-run"], is_flag=True, help="read, show the plan, change nothing"),
-        click.Option(["--yes"], is_flag=True, help="do not ask; without a terminal and without it, a dry run"),
-        click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout, events as JSON on stderr"),
-        click.Option(["--config"], type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml"),
-    ]
-
-
-def _run(
-    runbook: Runbook[Any],
-    params: Any,
-    redactor: Redactor,
-    *,
-    environment: str,
-    incident: int | None,
-    began: datetime | None,
-    requested_at: datetime | None,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    config: Path,
+@cli.command()
+@click.argument("name", metavar="RUNBOOK")
+@click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
+@click.option("--environment", default="production", help="whose settings are tried; default: production")
+@click.option("--service", default="api", help="default: api")
+@click.option("--json", "as_json", is_flag=True, help="one JSON result")
+@click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+def drill(
+    name: str, edge: "Literal['embedded', 'workerd']", environment: str, service: str, *, as_json: bool, config: Path
 ) -> int:
-    from ops import app
+    """Break something in a local Cloudflare and recover it with the public command."""
+    from ops import drill as drills
 
-    request = app.Request(runbook, params, environment, config, incident, began, requested_at)
-    can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
-    heading = f"Plan: {runbook.name} in {environment}"
-    options = Options(
-        dry_run=dry_run or not (yes or can_ask),
-        confirm=_yes if yes else _asker(getattr(params, "service", runbook.name)),
-        show_plan=_say_nothing if as_json else _plan_shower(heading, redactor),
-        probe_wait=0.0 if yes else PROBE_WAIT_WHEN_ASKING,
-    )
-    sink = _json_event if as_json else _text_event
-    try:
-        result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options)
-    except ConfigError as error:
-        if as_json:
-            click.echo(json.dumps(_error_json(error)))
-        raise
+    if name not in drills.DRILLS:
+        raise ConfigError(f'no drill "{name}"{suggestion(name, drills.DRILLS)}', reason=Reason.UNKNOWN_NAME)
+    place = drills.Drill(edge, config, environment, service)
+    say, on_event = (_say_nothing, _say_nothing) if as_json else (click.echo, _drill_event)
+    result = drills.DRILLS[name](place, say, on_event)
     if as_json:
-        click.echo(json.dumps(redactor.data(result.to_json()), ensure_ascii=False))
+        click.echo(json.dumps(result, ensure_ascii=False))
     else:
-        _show_result(result, configuration, redactor)
-        if result.decision == Decision.PLANNED and not dry_run:
-            click.echo("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
-    return result.exit_code
+        _show_score(result)
+    return 0 if result["within_target"] else int(result["exit_code"]) or EXIT_CODES[Decision.UNVERIFIED]
 
 
-def _error_json(error: ConfigError) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "decision": Decision.REFUSED.value,
-        "reason": error.reason.value,
-        "exit_code": error.exit_code,
-        "message": error.message,
-        "hint": error.hint,
-        "problems": list(error.problems),
-    }
+def _say_nothing(_: object) -> None:
+    """With --json all of it is in the result."""
 
 
-def _json_event(event: Event) -> None:
-    click.echo(json.dumps(event.to_json(), ensure_ascii=False), err=True)
+def _drill_event(event: dict[str, Any]) -> None:
+    click.echo(terminal.event_line(from_json(event)))
 
 
-def _text_event(event: Event) -> None:
-    click.echo(terminal.event_line(event))
+def _show_score(result: dict[str, Any]) -> None:
+    good = result["within_target"]
+    click.secho(
+        f"\n{result['decision'].upper().replace('_', ' ')}: {result['message']}",
+        bold=True,
+        fg="green" if good else "red",
+    )
+    for name in ("trigger_to_write", "trigger_to_verified"):
+        seconds = result["durations"][name]
+        click.echo(f"  {name.replace('_', ' ')}: {'unknown' if seconds is None else f'{seconds:.2f} s'}")
+    if result["target_seconds"] is not None:
+        click.echo(f"  target: {span_text(result['target_seconds'])}, {'reached' if good else 'NOT reached'}")
 
 
-def _say_nothing(_plan: Plan) -> None:
-    """With --json the plan is part of the result."""
+@cli.command()
+@click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="of the API; without it, a free one")
+@click.option("--json", "as_json", is_flag=True, help="one line with every address and token, then serve")
+def sandbox(edge: "Literal['embedded', 'workerd']", port: int, *, as_json: bool) -> None:
+    """Serve a local Cloudflare on this machine until stopped."""
+    from ops.sandbox import Sandbox
+
+    with Sandbox(edge=edge, port=port) as running:
+        if as_json:
+            click.echo(json.dumps(running.describe()))
+        else:
+            exports = "\n".join(f"  export {name}={value}" for name, value in running.environ().items())
+            click.echo(f"A local Cloudflare is running ({edge} edge). In another terminal:\n{exports}")
+            click.echo("Then wrangler and ops work against it. Ctrl-C stops it, and all that is in it is gone.")
+        sys.stdout.flush()
+        _wait_for_a_signal()
 
 
-def _plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan], None]:
-    return lambda plan: click.echo(redactor.text("\n".join(["", *terminal.plan_lines(plan, heading=heading), ""])))
-
-
-def _yes(_plan: Plan) -> bool:
-    return False
-
-
-def _asker(name: str) -> Callable[[Plan], bool]:
-    def ask(_plan: Plan) -> bool:
-        typed = click.prompt(f'Type "{name}" to go on', default="", show_default=False)
-        if typed.strip() != name:
-            hint = "Nothing was changed. Start again when you are sure."
-            raise Refused(f'not confirmed: "{name}" was not typed', reason=Reason.NOT_CONFIRMED, hint=hint)
-        return True
-
-    return ask
-
-
-def _show_result(result: Result, configuration: Any, redactor: Redactor) -> None:
-    good = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NOTHING_TO_DO, Decision.PLANNED}
-    headline = f"{result.decision.value.upper().replace('_', ' ')}: {result.message}"
-    click.secho(f"\n{redactor.text(headline)}", bold=True, fg="green" if result.decision in good else "red")
-    lines = terminal.result_lines(result, configuration.contacts)
-    click.echo(redactor.text("\n".join(lines)))
-    click.echo(f"  record: .ops/runs/{result.run}/timeline.jsonl")
+def _wait_for_a_signal() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    signal.pause()
 
 
 @cli.group()

@@ -70,6 +70,8 @@ class Runbook(Generic[P]):
     """Line one of a runbook's docstring is its help text; its name is its file's name with hyphens."""
 
     name: ClassVar[str]
+    when: ClassVar[str]
+    """What is broken when somebody should press this: the first column of the README's table."""
     params: type[P]
 
     def probes(self, ctx: Context[P], plan: Plan | None) -> "ProbeSet":

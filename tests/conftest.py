@@ -4,7 +4,7 @@ import ipaddress
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +30,15 @@ def _refuse_the_internet(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_refuse_the_internet)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write what the program says now, instead of comparing")
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden"))
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,3 @@ def releases(world: World) -> Releases:
     good = world.release(timedelta(hours=2), code="good", tag="4.1.0")
     bad = world.release(timedelta(minutes=10), code="bad", tag="4.2.0", behaviour={"status": 500})
     return Releases(good, bad)
-
-
-Ops = Callable[..., Outcome]

@@ -37,8 +37,8 @@ def warnings(data: Any) -> Iterator[Finding]:
 
 
 def _blanks(value: Any, path: Path) -> Iterator[Finding]:
-    """A key with nothing after it is a forgotten value; only an expected JSON value may be null."""
-    if value is None and "json" not in path[-2:-1]:
+    """A key with nothing after it is a forgotten value; only the expected JSON value of a probe may be null."""
+    if value is None and path[-3:-1] != ("http", "json"):
         yield path, "empty; write a value, or leave the key out" if path else "an empty file; write environments"
     for key, child in _children(value):
         yield from _blanks(child, (*path, key))

@@ -83,7 +83,9 @@ def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
             return PATTERNS[context["pattern"]]
         case "string_type":
             return f"{what}; {'put quotes around it' if isinstance(error['input'], (int, float)) else 'write text'}"
-        case "string_too_short" | "too_short":
+        case "string_too_short":
+            return "empty; write text"
+        case "too_short":
             return "empty; write at least one"
         case "string_too_long":
             return f"too long; write at most {context['max_length']} characters"

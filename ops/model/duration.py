@@ -6,15 +6,15 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_WRITTEN = re.compile(r"(?P<number>0|[1-9][0-9]{0,8})(?P<unit>ms|s|m|h)")
+_WRITTEN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
 
 
-def seconds(written: str) -> float:
+def seconds(text: str) -> float:
     """Seconds of `10m`. ValueError with a sentence for people."""
-    match = _WRITTEN.fullmatch(written)
+    match = _WRITTEN.fullmatch(text)
     if match is None:
         raise ValueError("not a duration; write a whole number and ms, s, m or h, such as 500ms or 10m")
-    return int(match["number"]) * _UNITS[match["unit"]]
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def written(duration: float) -> str:
@@ -46,7 +46,7 @@ def _read(value: Any) -> Any:
 
 
 Seconds = Annotated[
-    float, BeforeValidator(_read), WithJsonSchema({"type": "string", "pattern": "^(0|[1-9][0-9]{0,8})(ms|s|m|h)$"})
+    float, BeforeValidator(_read), WithJsonSchema({"type": "string", "pattern": f"^{_WRITTEN.pattern}$"})
 ]
 
 

@@ -9,7 +9,7 @@ _LONGEST = 60
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that `name` was probably meant to be, or "" when none is near."""
-    import difflib
+    import difflib  # here, because only a mistake needs it
 
     plain = {_plain(candidate): candidate for candidate in known}
     typed = _plain(name)
@@ -20,7 +20,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of a message: `; did you mean "api"?`, else the names there are."""
-    names = sorted(known)
+    names = sorted(shown(each) for each in known)
     if near := nearest(name, names):
         return f'; did you mean "{near}"?'
     return f"; known: {', '.join(names[:12])}{', …' if names[12:] else ''}" if names else "; there is none"

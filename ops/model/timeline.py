@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ops.model.clock import Clock
+from ops.model.clock import Clock, parse_utc
 from ops.model.redact import Redactor
 
 
@@ -47,6 +47,18 @@ class Event:
             "text": self.text,
             "data": dict(self.data),
         }
+
+
+def from_json(data: Mapping[str, Any]) -> Event:
+    """The reverse of `to_json`. Raises KeyError and ValueError on anything else."""
+    return Event(
+        number=int(data["number"]),
+        at=parse_utc(data["at"]),
+        seconds=float(data["seconds"]),
+        kind=Kind(data["kind"]),
+        text=str(data["text"]),
+        data=dict(data["data"]),
+    )
 
 
 Sink = Callable[[Event], None]

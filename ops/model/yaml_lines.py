@@ -46,6 +46,7 @@ _SYNTAX = {
     "',' or '}'": "a mapping in braces that does not end; close it with }",
     "unexpected end of stream": "a quote that is not closed; close it",
     "nesting": f"nested more than {MAX_DEPTH} deep; write it flatter",
+    "Unicode character escape": "an unknown escape in double quotes; use single quotes",
     "unknown escape": "an unknown escape in double quotes; use single quotes",
     "could not find expected ':'": 'text where a key belongs; write "key: value"',
     "expected key": "out of place; check the quotes, and align it with its neighbours",
@@ -71,9 +72,7 @@ class Document(NamedTuple):
 
     def line(self, path: Path) -> int:
         """The line of the key or list item at `path`; of the nearest one above where it is missing."""
-        while path and path not in self.lines:
-            path = path[:-1]
-        return self.lines.get(path, 1)
+        return _line_of(self.lines, path)
 
 
 def read(text: str, *, loader: type[Any] = LOADER) -> Document:
@@ -82,7 +81,7 @@ def read(text: str, *, loader: type[Any] = LOADER) -> Document:
     data = None
     try:
         reader.characters(text)
-        data = reader.document(yaml.parse(text, Loader=loader))
+        data = reader.document(_events(text, loader))
     except yaml.MarkedYAMLError as error:
         reader.problems.append(_syntax_problem(error))
     except _StopReadingError:
@@ -114,13 +113,12 @@ class _Reader:
         self.values = 0
 
     def report(self, path: Path, text: str, *, line: int | None = None) -> None:
-        line = self.lines.get(path, 1) if line is None else line
-        self.problems.append(Problem(line, path, text))
+        self.problems.append(Problem(line or _line_of(self.lines, path), path, text))
         if len(self.problems) > MAX_PROBLEMS:
             raise _StopReadingError
 
     def stop(self, path: Path, text: str) -> None:
-        self.problems.append(Problem(self.lines.get(path, 1), path, text))
+        self.problems.append(Problem(_line_of(self.lines, path), path, text))
         raise _StopReadingError
 
     def characters(self, text: str) -> None:
@@ -155,26 +153,28 @@ class _Reader:
             self.stop(path, f"more than {MAX_VALUES:,} values; keep only what the recovery needs")
         if len(path) > MAX_DEPTH:
             self.stop(path[:MAX_DEPTH], f"nested more than {MAX_DEPTH} deep; write it flatter")
-        self.plainness(event, path)
+        self.plainness(event, path, _line_of(self.lines, path))
         if isinstance(event, yaml.MappingStartEvent):
             return self.mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):
             return self.sequence(path)
         return self.scalar(event, path) if isinstance(event, yaml.ScalarEvent) else None
 
-    def plainness(self, event: Any, path: Path) -> None:
+    def plainness(self, event: Any, path: Path, line: int) -> None:
         if isinstance(event, yaml.AliasEvent):
-            self.report(path, "an alias (*); write the value out")
+            self.report(path, "an alias (*); write the value out", line=line)
         elif event.anchor is not None:
-            self.report(path, "an anchor (&); write the value without it")
+            self.report(path, "an anchor (&); write the value without it", line=line)
         elif event.tag is not None:
-            self.report(path, "a tag (!); write the value without it")
+            self.report(path, "a tag (!); write the value without it", line=line)
+        elif isinstance(event, yaml.ScalarEvent) and (escaped := _FORBIDDEN.search(event.value)):
+            self.report(path, f"an escape for a control character (U+{ord(escaped[0]):04X}); leave it out", line=line)
 
     def sequence(self, path: Path) -> tuple[Any, ...]:
         items: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             where = (*path, len(items))
-            self.lines.setdefault(where, _line(event))
+            self.lines[where] = _line(event)
             items.append(self.value(event, where))
         return tuple(items)
 
@@ -182,12 +182,15 @@ class _Reader:
         """Of a key that stands there twice the first is kept; the second is read for its problems."""
         result: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            where = (*path, self.key(event, path))
-            if where in self.lines:
-                self.report(where, f"given twice, first on line {self.lines[where]}; keep one", line=_line(event))
-            self.lines.setdefault(where, _line(event))
+            key = self.key(event, path)
+            where = (*path, key)
+            if key in result:
+                first = self.lines[where]
+                self.report(where, f"given twice, first on line {first}; keep one", line=_line(event))
+                where = (*path, f"{key} (again)")  # a place of its own: its problems have other lines
+            self.lines[where] = _line(event)
             value = self.value(next(self.events), where)
-            result.setdefault(str(where[-1]), value)
+            result.setdefault(key, value)
         return result
 
     def key(self, event: Any, path: Path) -> str:
@@ -197,7 +200,7 @@ class _Reader:
             self.value(event, (*path, "?"))
             return "?"
         where = (*path, event.value)
-        self.plainness(event, where)
+        self.plainness(event, where, line)
         if event.implicit[0] and event.value == "<<":
             self.report(where, "a merge key; write the values out", line=line)
         elif event.implicit[0] and (doubt := _doubt(event.value)):
@@ -254,6 +257,19 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
     sentences = (sentence for part, sentence in _SYNTAX.items() if part in technical)
     text = next(sentences, "not YAML; check the quotes and the indentation here and on the line above")
     return Problem(mark.line + 1 if mark else 1, (), text)
+
+
+def _events(text: str, loader: type[Any]) -> Iterator[Any]:
+    try:
+        yield from yaml.parse(text, Loader=loader)
+    except (OverflowError, ValueError):  # PyYAML without libyaml, on an escape such as "\\UFFFFFFFF"
+        raise yaml.MarkedYAMLError(problem="unknown escape") from None
+
+
+def _line_of(lines: dict[Path, int], path: Path) -> int:
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
 
 
 def _line(event: Any) -> int:

@@ -46,6 +46,7 @@ class RollbackWorker(Runbook[Params]):
     """Put an earlier version of a Worker back in front of all traffic."""
 
     name = "rollback-worker"
+    when = "A new release of a Worker causes errors, is slow, or breaks the API"
     params = Params
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:

@@ -1,0 +1,181 @@
+"""A runbook's command: its options come from its Params; what a run shows on a terminal, in a pipe and as JSON."""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ops.engine import Options
+from ops.model.clock import parse_utc
+from ops.model.errors import ConfigError, Decision, Reason, Refused
+from ops.model.plan import Plan
+from ops.model.redact import Redactor
+from ops.model.result import Result
+from ops.model.timeline import Event
+from ops.render import terminal
+from ops.runbook import Runbook
+
+PROBE_WAIT_WHEN_ASKING = 3.0
+"""Seconds: a person who is asked has a right to see what the probes say."""
+
+
+def runbook_command(runbook: Runbook[Any]) -> click.Command:
+    """A runbook's Params become its options, beside those that every runbook has."""
+    fields = dataclasses.fields(runbook.params)
+    names = [field.name for field in fields]
+
+    @click.pass_obj
+    def command(redactor: Redactor, /, **given: Any) -> int:
+        params = runbook.params(**{name: given.pop(name) for name in names})
+        return _run(runbook, params, redactor, **given)
+
+    return click.Command(
+        runbook.name,
+        params=[*[_option(field) for field in fields], *_common_options()],
+        callback=command,
+        help=runbook.__doc__,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def _option(field: "dataclasses.Field[Any]") -> click.Option:
+    many = isinstance(field.default, tuple)
+    return click.Option(
+        [f"--{field.name.replace('_', '-')}"],
+        help=field.metadata["help"],
+        required=field.default is dataclasses.MISSING,
+        default=None if field.default is dataclasses.MISSING else field.default,
+        multiple=many,
+        metavar="NAME" if many else "TEXT",
+        show_default=False,
+    )
+
+
+class Moment(click.ParamType[datetime]):
+    name = "UTC"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_utc(str(value))
+        except ValueError:
+            self.fail(f'"{value}" is no moment; write it as 2026-11-24T03:05Z', param, ctx)
+
+
+def _common_options() -> list[click.Parameter]:
+    return [
+        click.Option(["--environment"], required=True, help="the environment of ops.yml; there is no default"),
+        click.Option(["--incident"], type=click.IntRange(min=1), help="the number of the incident issue"),
+        click.Option(["--began"], type=Moment(), help="when the incident began: it may warn, and never chooses"),
+        click.Option(["--requested-at"], type=Moment(), help="when it was asked for, if that was not this command"),
+        click.Option(["--dry-run"], is_flag=True, help="read, show the plan, change nothing"),
+        click.Option(["--yes"], is_flag=True, help="do not ask; without a terminal and without it, a dry run"),
+        click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout, events as JSON on stderr"),
+        click.Option(["--config"], type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml"),
+    ]
+
+
+def _run(
+    runbook: Runbook[Any],
+    params: Any,
+    redactor: Redactor,
+    *,
+    environment: str,
+    incident: int | None,
+    began: datetime | None,
+    requested_at: datetime | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    config: Path,
+) -> int:
+    from ops import app
+
+    request = app.Request(runbook, params, environment, config, incident, began, requested_at)
+    can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
+    heading = f"Plan: {runbook.name} in {environment}"
+    options = Options(
+        dry_run=dry_run or not (yes or can_ask),
+        confirm=_yes if yes else _asker(getattr(params, "service", runbook.name)),
+        show_plan=_say_nothing if as_json else _plan_shower(heading, redactor),
+        probe_wait=0.0 if yes else PROBE_WAIT_WHEN_ASKING,
+    )
+    sink = _json_event if as_json else _text_event
+    try:
+        result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options)
+    except ConfigError as error:
+        if as_json:
+            click.echo(json.dumps(_error_json(error)))
+        raise
+    record = app.write_record(result, config, redactor)
+    if as_json:
+        click.echo(json.dumps(redactor.data(result.to_json()), ensure_ascii=False))
+    else:
+        _show_result(result, configuration, redactor)
+        click.echo(
+            f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written"
+        )
+        if result.decision == Decision.PLANNED and not dry_run:
+            click.echo("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
+    return result.exit_code
+
+
+def _error_json(error: ConfigError) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "decision": Decision.REFUSED.value,
+        "reason": error.reason.value,
+        "exit_code": error.exit_code,
+        "message": error.message,
+        "hint": error.hint,
+        "problems": list(error.problems),
+    }
+
+
+def _json_event(event: Event) -> None:
+    click.echo(json.dumps(event.to_json(), ensure_ascii=False), err=True)
+
+
+def _text_event(event: Event) -> None:
+    click.echo(terminal.event_line(event))
+
+
+def _say_nothing(_: object) -> None:
+    """With --json all of it is in the result."""
+
+
+def _plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan], None]:
+    return lambda plan: click.echo(redactor.text("\n".join(["", *terminal.plan_lines(plan, heading=heading), ""])))
+
+
+def _yes(_plan: Plan) -> bool:
+    return False
+
+
+def _asker(name: str) -> Callable[[Plan], bool]:
+    def ask(_plan: Plan) -> bool:
+        typed = click.prompt(f'Type "{name}" to go on', default="", show_default=False)
+        if typed.strip() != name:
+            hint = "Nothing was changed. Start again when you are sure."
+            raise Refused(f'not confirmed: "{name}" was not typed', reason=Reason.NOT_CONFIRMED, hint=hint)
+        return True
+
+    return ask
+
+
+def _show_result(result: Result, configuration: Any, redactor: Redactor) -> None:
+    good = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NOTHING_TO_DO, Decision.PLANNED}
+    show_headline(result.decision, redactor.text(result.message), good=result.decision in good)
+    lines = terminal.result_lines(result, configuration.contacts)
+    click.echo(redactor.text("\n".join(lines)))
+
+
+def show_headline(decision: str, message: str, *, good: bool) -> None:
+    click.secho(f"\n{decision.upper().replace('_', ' ')}: {message}", bold=True, fg="green" if good else "red")

@@ -1,0 +1,200 @@
+"""Drills: a local Cloudflare, something broken on purpose, the public command, and a score.
+
+The command runs as a process of its own, with the shipped ops.yml and nothing lowered. It gets no variable of ours but
+the sandbox's, so that no real token and no real address is within its reach.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ops.app import read_config
+from ops.clocks import SystemClock
+from ops.model.clock import span_text
+from ops.model.errors import ConfigError, Decision, Reason
+from ops.model.redact import Redactor
+from ops.model.verdict import Verdict
+from ops.probes.http import Web
+from ops.probes.rounds import Prober, ProbeSet
+from ops.tools import process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ops.model.config import Config, Environment, Service
+    from ops.sandbox import Sandbox
+
+Edge = Literal["embedded", "workerd"]
+Say = Callable[[str], None]
+
+GOOD_AGO = timedelta(hours=2)
+BAD_AGO = timedelta(minutes=10)
+QUIET = {"CI": "true", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false"}
+EXAMPLE = Path(__file__).parent.parent / "examples" / "fortunet" / "backend"
+
+
+@dataclass(frozen=True)
+class Drill:
+    """Where a drill takes place."""
+
+    edge: Edge
+    config: Path
+    environment: str
+    service: str
+
+
+def rollback_worker(drill: Drill, say: Say, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """A good release, then a bad one; roll it back. Answers the run's result with the score."""
+    from ops.sandbox import Sandbox
+
+    config, _ = read_config(drill.config)
+    environment = config.environment(drill.environment)
+    service = environment.service(drill.service)
+    prepare(drill)
+    with Sandbox(account_id=environment.account_id, edge=drill.edge) as sandbox:
+        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
+        release = _wrangler_release if drill.edge == "workerd" else _embedded_release
+        for name, ago in (("good", GOOD_AGO), ("bad", BAD_AGO)):
+            with _back_in_time(sandbox, ago):
+                release(sandbox, service, name)
+            say(f"deployed the {name} release {span_text(ago.total_seconds())} ago")
+        seen = _probe(sandbox, service)
+        say(f"the probes say: {seen.detail}")
+        if seen.verdict != Verdict.UNHEALTHY:
+            return _score(drill, config, _not_broken(seen.verdict))
+        result = _command(sandbox, drill, environment, say, on_event)
+        return _score(drill, config, result)
+
+
+def prepare(drill: Drill) -> None:
+    """Set-up that is not part of the drill: the npm parts, once per machine."""
+    if drill.edge == "workerd":
+        from ops.sandbox import npm
+
+        try:
+            npm.install()
+        except npm.MissingTool as missing:
+            raise ConfigError(str(missing)) from None
+
+
+DRILLS: Mapping[str, Callable[[Drill, Say, Callable[[dict[str, Any]], None]], dict[str, Any]]] = {
+    "rollback-worker": rollback_worker,
+}
+
+
+@contextmanager
+def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> "Iterator[None]":
+    sandbox.clock.advance(-ago.total_seconds())
+    try:
+        yield
+    finally:
+        sandbox.clock.advance(ago.total_seconds())
+
+
+def _embedded_release(sandbox: "Sandbox", service: "Service", name: str) -> None:
+    behaviour = None if name == "good" else {"status": 500}
+    version = sandbox.upload(service.worker, code=name, behaviour=behaviour, tag=name, message=f"the {name} release")
+    sandbox.deploy(service.worker, version)
+
+
+def _wrangler_release(sandbox: "Sandbox", service: "Service", name: str) -> None:
+    """The real wrangler deploys the example: what it uploads is what the runtime then runs."""
+    from ops.sandbox import npm
+
+    entry = "src/index.js" if name == "good" else "src/index.bad.js"
+    environ = {**process.clean_environment(os.environ), **sandbox.environ(), "CI": "true", "NO_COLOR": "1"}
+    environ |= {"WRANGLER_SEND_METRICS": "false"}
+    argv = [
+        *npm.wrangler(),
+        "deploy",
+        entry,
+        "--name",
+        service.worker,
+        "--tag",
+        name,
+        "--message",
+        f"the {name} release",
+    ]
+    done = subprocess.run(argv, cwd=EXAMPLE, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise ConfigError(f"wrangler could not deploy the {name} release: {' '.join(last)} (exit {done.returncode})")
+
+
+def _probe(sandbox: "Sandbox", service: "Service") -> Any:
+    """The same probes as the runbook's, asked once."""
+    web = Web(sandbox.edge_url)
+    try:
+        environ = process.clean_environment(os.environ)
+        prober = Prober(web=lambda: web, environ=lambda _: environ, redactor=Redactor(), clock=SystemClock())
+        return prober.once(ProbeSet(service.url, service.probes, service.verify))
+    finally:
+        web.close()
+
+
+def _command(
+    sandbox: "Sandbox", drill: Drill, environment: "Environment", say: Say, on_event: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Run the public command and hand on its events while it goes."""
+    arguments = ["rollback-worker", "--service", drill.service, "--environment", drill.environment]
+    arguments += ["--reason", "drill", "--yes", "--json"]
+    say(f"$ ops {' '.join(arguments)}")
+    arguments += ["--config", str(drill.config), "--requested-at", sandbox.clock.now().isoformat()]
+    environ = {**process.clean_environment(os.environ), **sandbox.environ(), environment.token: sandbox.token}
+    environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
+    with subprocess.Popen(
+        [sys.executable, "-m", "ops", *arguments],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        out: list[str] = []
+        reading = threading.Thread(target=lambda pipe: out.append(pipe.read()), args=(command.stdout,))
+        reading.start()
+        for line in command.stderr:
+            if line.startswith("{"):
+                on_event(json.loads(line))
+            else:
+                say(line.rstrip())
+        reading.join()
+    result: dict[str, Any] = json.loads(out[0] or "{}")
+    return result
+
+
+def _not_broken(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "decision": Decision.INCONCLUSIVE.value,
+        "reason": Reason.NO_EVIDENCE.value,
+        "exit_code": 6,
+        "message": f"the bad release is {verdict.value}, so there was nothing to recover from",
+        "durations": {"trigger_to_write": None, "trigger_to_verified": None},
+    }
+
+
+def _score(drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
+    """The result with what a drill adds: where it ran, what was wanted, and whether it was reached."""
+    target = config.recovery_targets.get("rollback-worker")
+    seconds = target.recovery if target else None
+    verified = result["durations"]["trigger_to_verified"]
+    within = result["decision"] == Decision.RECOVERED and (
+        seconds is None or (verified is not None and verified <= seconds)
+    )
+    return {
+        **result,
+        "drill": "rollback-worker",
+        "edge": drill.edge,
+        "target_seconds": seconds,
+        "within_target": within,
+    }

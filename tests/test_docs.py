@@ -1,0 +1,55 @@
+"""The README and the docs say what the program does; `--update-golden` writes the parts that are made from it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ops.app import read_config
+from ops.model.errors import EXIT_CODES, Reason
+from ops.registry import discover
+from tests.conftest import ROOT
+
+README = ROOT / "README.md"
+
+
+def block(text: str, name: str) -> re.Match[str]:
+    found = re.search(rf"(<!-- {name}[^>]*-->\n)(.*?)(<!-- /{name} -->)", text, re.DOTALL)
+    assert found, f"README.md has no block {name}"
+    return found
+
+
+def runbook_table() -> str:
+    config, _ = read_config(ROOT / "ops.yml")
+    rows = ["| what breaks | what to press | what it does |", "| --- | --- | --- |"]
+    for name, runbook in discover().items():
+        labels = [f"label `{label}`" for label, asks in config.labels.items() if asks.runbook == name]
+        press = [f"`ops {name} --service NAME --environment NAME`", *labels]
+        rows.append(f"| {runbook.when} | {' or '.join(press[:1])} | {(runbook.__doc__ or '').splitlines()[0]} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_the_readme_lists_every_runbook(update_golden: bool) -> None:
+    text = README.read_text()
+    found = block(text, "runbooks")
+    if update_golden:
+        README.write_text(text.replace(found[0], f"{found[1]}{runbook_table()}{found[3]}"))
+        return
+    assert found[2] == runbook_table()
+
+
+@pytest.mark.parametrize("code", sorted({*EXIT_CODES.values(), 1, 2}))
+def test_the_readme_explains_every_exit_code(code: int) -> None:
+    assert f"| {code} |" in README.read_text()
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_the_reference_explains_every_reason(reason: Reason) -> None:
+    assert f"| `{reason}` |" in (ROOT / "docs/reference.md").read_text()
+
+
+@pytest.mark.parametrize("page", sorted([README, *(ROOT / "docs").glob("*.md")]), ids=lambda page: page.name)
+def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
