@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ops import STARTED
 from ops.clocks import SandboxClock, SystemClock
 from ops.engine import Engine, Options
+from ops.interrupt import Signals
 from ops.model.clock import Clock
 from ops.model.errors import ConfigError, Reason
 from ops.model.loopback import is_loopback
@@ -25,6 +26,7 @@ from ops.model.result import Result
 from ops.model.timeline import Event, Kind, Sink, Timeline
 from ops.parallel import in_parallel, start
 from ops.probes.rounds import Prober
+from ops.registry import discover
 from ops.runbook import Context, Runbook
 from ops.tools import process
 
@@ -59,7 +61,8 @@ def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
     except OSError as error:
         hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
-    return config.parse(text, path=str(path))
+    runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
+    return config.parse(text, path=str(path), runbooks=runbooks)
 
 
 def run(
@@ -69,6 +72,7 @@ def run(
     *,
     sink: Sink,
     options: Options,
+    signals: Signals,
 ) -> "tuple[Result, Config]":
     """One run, from the request to the result. Raises ConfigError before anything was sent."""
     config, _ = read_config(request.config)
@@ -86,7 +90,8 @@ def run(
         ending.callback(process.end_all)
         run_id = _run_id(environ, clock)
         folder = request.config.resolve().parent / RUNS / run_id
-        timeline = Timeline(clock, redactor, (_appending(folder), sink), lead=_lead(request, clock))
+        sinks = (_appending(folder), sink)
+        timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ)
         context = Context(
             params=request.params,
@@ -103,16 +108,22 @@ def run(
         )
         web = start(lambda: _web(edge_url))
         ending.callback(lambda: web.result().close())
-        prober = Prober(web=web.result, environ=_probe_environ(environ, config), redactor=redactor, clock=clock)
-        engine = Engine(prober=prober, writing=client.writing)
+        prober = Prober(
+            web=web.result,
+            environ=_probe_environ(environ, config),
+            redactor=redactor,
+            clock=clock,
+            folder=request.config.resolve().parent,
+        )
+        engine = Engine(prober=prober, writing=client.writing, signals=signals)
         result = engine.execute(request.runbook, context, options)
     return result, config
 
 
 def _outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
     """API base, edge and clock. Another API than Cloudflare's own is a sandbox on this machine, and wholly so."""
-    base_url = environ.get("CLOUDFLARE_API_BASE_URL", API).rstrip("/")
-    edge_url, clock_url = environ.get("OPS_EDGE_URL"), environ.get("OPS_CLOCK_URL")
+    base_url = (environ.get("CLOUDFLARE_API_BASE_URL") or API).rstrip("/")
+    edge_url, clock_url = environ.get("OPS_EDGE_URL") or None, environ.get("OPS_CLOCK_URL") or None
     for name, url in (("CLOUDFLARE_API_BASE_URL", base_url), ("OPS_EDGE_URL", edge_url), ("OPS_CLOCK_URL", clock_url)):
         if url and url != API and not is_loopback(url):
             hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for Cloudflare."
@@ -166,10 +177,13 @@ def _probe_environ(environ: Mapping[str, str], config: "Config") -> "Callable[[P
 
 
 def _run_id(environ: Mapping[str, str], clock: Clock) -> str:
-    """GitHub's run and attempt, else the moment and four random digits: a mark carries it, so it must never repeat."""
+    """GitHub's run and attempt, or the moment; and four random digits, since one job may run two commands.
+
+    A mark carries it, so it must never repeat.
+    """
     github, attempt = environ.get("GITHUB_RUN_ID", ""), environ.get("GITHUB_RUN_ATTEMPT", "1")
     if re.fullmatch(r"[0-9]{1,20}", github) and re.fullmatch(r"[0-9]{1,5}", attempt):
-        return f"{github}.{attempt}"
+        return f"{github}.{attempt}-{secrets.token_hex(2)}"
     return f"{clock.now():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 

@@ -3,7 +3,7 @@
 Secrets stand in it by name only. The descriptions are what an editor shows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
@@ -226,13 +226,17 @@ class Config(Model):
         return _named("environment", name, self.environments, where="ops.yml")
 
 
-def parse(text: str, *, path: str) -> tuple[Config, tuple[str, ...]]:
+def parse(
+    text: str, *, path: str, runbooks: Mapping[str, Collection[str]] | None = None
+) -> tuple[Config, tuple[str, ...]]:
     """The configuration and its warnings; ConfigError with every problem at once. `path` is for the messages.
 
+    `runbooks` holds the parameters of each runbook; with it, labels are checked against them.
     Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
     """
     document = read(text)
-    config, problems = build(Config, document)
+    findings = config_checks.errors(document.data, runbooks=runbooks) if document.complete else ()
+    config, problems = build(Config, document, findings)
     if config is None or problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         hint = "Correct every line named here, then run `ops config check`."

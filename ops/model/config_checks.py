@@ -3,7 +3,7 @@
 The data may be of any shape here: what has the wrong type is the models' to report, and is passed over.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ops.model.nearest import shown, suggestion
@@ -15,9 +15,12 @@ DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 _SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
 
 
-def errors(data: Any) -> Iterator[Finding]:
+def errors(data: Any, *, runbooks: Mapping[str, Collection[str]] | None = None) -> Iterator[Finding]:
+    """`runbooks` holds the parameters of each runbook; without it, labels are not checked against them."""
     yield from _blanks(data, ())
     yield from _labels(data)
+    if runbooks is not None:
+        yield from _runbooks(data, runbooks)
     for path, service in _services(data):
         yield from _probes(path, service, secrets=_secrets(data))
 
@@ -58,6 +61,17 @@ def _labels(data: Any) -> Iterator[Finding]:
         elif isinstance(service, str) and service not in services:
             text = f'no service "{shown(service)}" in {shown(environment)}{suggestion(service, services)}'
             yield ("labels", name, "params", "service"), text
+
+
+def _runbooks(data: Any, runbooks: Mapping[str, Collection[str]]) -> Iterator[Finding]:
+    for name, label in _mapping(_at(data, "labels")).items():
+        runbook = _at(label, "runbook")
+        if isinstance(runbook, str) and runbook not in runbooks:
+            yield ("labels", name, "runbook"), f'no runbook "{shown(runbook)}"{suggestion(runbook, runbooks)}'
+        for parameter in _mapping(_at(label, "params")):
+            if runbook in runbooks and parameter not in runbooks[runbook]:
+                text = f'no parameter "{shown(parameter)}" of {runbook}{suggestion(parameter, runbooks[runbook])}'
+                yield ("labels", name, "params", parameter), text
 
 
 def _probes(path: Path, service: Mapping[str, Any], *, secrets: set[str]) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from ops.model import config_checks
 from ops.model.config_types import PATTERNS
 from ops.model.nearest import shown, suggestion
 from ops.model.yaml_lines import MAX_PROBLEMS, Document, Path, Problem, kind
@@ -24,12 +23,16 @@ _WANTED = {
 }
 
 
-def build(root: type[M], document: Document) -> tuple[M | None, list[Problem]]:
-    """The model, and every problem. At each place the first one found is kept: the reader's is nearest to the cause."""
+def build(root: type[M], document: Document, findings: Iterable[tuple[Path, str]]) -> tuple[M | None, list[Problem]]:
+    """The model, and every problem. At each place the first one found is kept: the reader's is nearest to the cause.
+
+    `findings` are those that no single model can see.
+    """
     model, errors = _validated(root, document)
     problems: dict[tuple[int, Path], Problem] = {}
+    checked = (Problem(document.line(where), where, text) for where, text in findings)
     modelled = (_problem(root, document, error) for error in errors)
-    for problem in chain(document.problems, _checked(document), modelled):
+    for problem in chain(document.problems, checked, modelled):
         if len(problems) == MAX_PROBLEMS:
             last = max(line for line, _ in problems)
             return None, [*problems.values(), Problem(last, (), "too many problems; the rest is not listed")]
@@ -46,11 +49,6 @@ def _validated(root: type[M], document: Document) -> tuple[M | None, list[ErrorD
         details = error.errors(include_url=False)
     # pydantic counts valid items only, and so calls a list of faulty ones too short.
     return None, [detail for detail in details if detail["type"] != "too_short" or not detail["input"]]
-
-
-def _checked(document: Document) -> Iterator[Problem]:
-    findings = config_checks.errors(document.data) if document.complete else ()
-    return (Problem(document.line(where), where, text) for where, text in findings)
 
 
 def lines(path: str, problems: Iterable[Problem]) -> tuple[str, ...]:

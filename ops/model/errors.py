@@ -3,6 +3,7 @@
     OpsError
     ├── ConfigError       2   ops.yml, the command line, a token that is missing or malformed
     ├── Refused           3   nothing was changed
+    │   └── SecretsChanged    Cloudflare stops at a version whose secrets have changed since
     ├── ProviderError     4   the provider refused or failed; the state is known
     │   ├── NotApplied        a write that was certainly not applied (rate limit, concurrent change)
     │   └── Unclear           a write whose answer was lost or unreadable; the engine re-reads and decides
@@ -112,6 +113,15 @@ class Refused(OpsError):
 
     decision = Decision.REFUSED
     exit_code = EXIT_CODES[Decision.REFUSED]
+
+
+class SecretsChanged(Refused):
+    """Cloudflare refused to deploy a version because secrets changed since; nothing was changed. Names only."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        listed = ", ".join(names) or "Cloudflare named none"
+        super().__init__(f"secrets have changed since that version: {listed}", reason=Reason.SECRETS_CHANGED)
 
 
 class ProviderError(OpsError):

@@ -4,7 +4,7 @@ Pure, and every rule works on what is visible: Cloudflare promises neither how m
 version can still be read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -57,17 +57,20 @@ class History:
         known = sorted({*self.versions, *(v for d in self.deployments for v, _ in d.split)}, key=self._age)
         releases: dict[str, str] = {}
         by_code: dict[object, str] = {}
-        for index, name in enumerate(known):
+        for before, name in zip([None, *known], known, strict=False):
             version = self.version(name)
-            if version.has_assets or self.static_assets:
-                # Asset contents are in no digest, so only a secret edit is known to be the same release.
-                joins = version.triggered_by == "secret" and index > 0
-                releases[name] = releases[known[index - 1]] if joins else name
-            elif version.code_and_settings is None:
-                releases[name] = name
+            code = version.code_and_settings
+            if code is not None and not version.has_assets and not self.static_assets:
+                releases[name] = by_code.setdefault(code, name)
             else:
-                releases[name] = by_code.setdefault(version.code_and_settings, name)
+                # Asset contents are in no digest, so only a secret edit is known to be the same release.
+                releases[name] = releases[before] if before and self._is_secret_edit_of(version, before) else name
         return releases
+
+    def _is_secret_edit_of(self, version: Version, before: str) -> bool:
+        """A secret edit builds on the version with the next lower number; a gap in the numbers hides which."""
+        number, lower = version.number, self.version(before).number
+        return version.triggered_by == "secret" and (number is None or lower is None or number == lower + 1)
 
     def same_release(self, one: str, other: str) -> bool:
         return self.releases[one] == self.releases[other]
@@ -147,10 +150,12 @@ class History:
         return self._served_well(versions, before=self.deployments.index(step.deployment))
 
     def is_proven(self, version: str) -> bool:
-        """Its release served well after everything that has not been read yet, so no unread row can blame it."""
+        """It served well after everything that has not been read yet, so no unread row can blame it.
+
+        The version itself: that another one of its release served well does not end a blame of this one alone.
+        """
         unread = (i for i, d in enumerate(self.deployments) if any(not self.version(v).detailed for v in d.serving))
-        release = self.members(self.releases[version])
-        return self._served_well(release, before=next(unread, len(self.deployments)))
+        return self._served_well(frozenset({version}), before=next(unread, len(self.deployments)))
 
     def _served_well(self, versions: frozenset[str], *, before: int) -> bool:
         """Whether these versions, among the `before` newest deployments, once did their time.
@@ -172,18 +177,15 @@ class History:
     def _stepped_back_from(self, versions: frozenset[str], deployment: Deployment) -> bool:
         return any(step.deployment is deployment and step.taken_away in versions for step in self.step_backs)
 
-    def stepped_back_to(self) -> StepBack | None:
-        """The step back whose result is still live: nothing but the same release came after it.
+    def still_live(self) -> Iterator[StepBack]:
+        """The step backs whose result is live, newest first: nothing but the same release came after them.
 
-        A later deployment of ours that is no step back was somebody's decision, and is not one.
+        A later deployment of ours that is no step back was somebody's decision, and ends them.
         """
-        by_deployment = {step.deployment.id: step for step in self.step_backs}
         live = {self.releases[v] for v in self.live.serving}
         for deployment in self.deployments:
             if {self.releases[v] for v in deployment.serving} != live:
-                return None
-            if deployment.id in by_deployment:
-                return by_deployment[deployment.id]
-            if deployment.mark is not None:
-                return None
-        return None
+                return
+            yield from (step for step in self.step_backs if step.deployment is deployment)
+            if deployment.mark is not None and deployment.mark.blames is None:
+                return

@@ -47,6 +47,8 @@ def choose(history: History, *, incident: int | None) -> Choice:
     for version in dict.fromkeys([*history.live.serving, *history.served_whole]):
         if version == suspect:
             continue
+        if not candidates and version in history.deployable and not history.version(version).detailed:
+            break  # it may be the one: nothing behind it is to be chosen before it was read
         why = why_not(history, suspect, version)
         if why is None:
             if not any(history.same_release(version, other) for other in candidates):
@@ -79,19 +81,17 @@ def has_unread(history: History) -> bool:
 
 def standing_step_back(history: History, *, incident: int | None) -> StepBack | None:
     """The step back that stops a press: a fresh one by anyone, ours of this incident, ours of none within a day."""
-    step = history.stepped_back_to()
-    if step is None:
-        return None
+    return next((step for step in history.still_live() if _holds(history, step, incident=incident)), None)
+
+
+def _holds(history: History, step: StepBack, *, incident: int | None) -> bool:
     age = history.now - step.deployment.created_on
-    mark = step.deployment.mark
-    ours = mark is not None and mark.blames == step.taken_away
     if age < STEP_BACK_HOLDS:
-        return step
-    if ours and mark is not None:
-        same_incident = mark.incident is not None and mark.incident == incident
-        if same_incident or (mark.incident is None and age < OURS_WITHOUT_INCIDENT_HOLDS):
-            return step
-    return None
+        return True
+    mark = step.deployment.mark
+    if mark is None or mark.blames != step.taken_away:  # not ours
+        return False
+    return age < OURS_WITHOUT_INCIDENT_HOLDS if mark.incident is None else mark.incident == incident
 
 
 def blames(history: History, suspect: str, split: Split, *, by_rule: bool) -> str | None:
@@ -127,13 +127,13 @@ def parse_to(text: str, known: Iterable[Version]) -> Split:
 
 def _percent(text: str, share: str) -> float:
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?%?", share):
-        raise _malformed(text, f'"{share}" is no percentage')
+        raise _malformed(text, f'"{shown(share)}" is no percentage')
     return float(share.rstrip("%"))
 
 
 def _malformed(text: str, why: str) -> ConfigError:
     hint = "Write one version, or two with their shares: --to A@90,B@10."
-    return ConfigError(f'--to "{text}": {why}', reason=Reason.UNKNOWN_NAME, hint=hint)
+    return ConfigError(f'--to "{shown(text)}": {why}', reason=Reason.UNKNOWN_NAME, hint=hint)
 
 
 def _resolve(name: str, versions: list[Version]) -> str:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -67,17 +68,29 @@ Sink = Callable[[Event], None]
 class Timeline:
     """Appends events and hands each to the sinks. A sink that fails becomes an event and is not asked again."""
 
-    def __init__(self, clock: Clock, redactor: Redactor, sinks: tuple[Sink, ...] = (), *, lead: float = 0.0) -> None:
-        """`lead`: seconds that had passed since the trigger when the timeline began."""
+    def __init__(
+        self,
+        clock: Clock,
+        redactor: Redactor,
+        sinks: tuple[Sink, ...] = (),
+        *,
+        lead: float = 0.0,
+        unbroken: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`lead`: seconds that had passed since the trigger when the timeline began.
+
+        `unbroken` is entered around each event, so that a signal does not leave half a record.
+        """
         self._clock = clock
         self._redactor = redactor
         self._sinks = list(sinks)
         self._began = clock.monotonic() - lead
+        self._unbroken = unbroken
         self._lock = threading.RLock()
         self.events: list[Event] = []
 
     def record(self, kind: Kind, text: str, **data: Any) -> Event:
-        with self._lock:
+        with self._unbroken(), self._lock:
             event = Event(
                 number=len(self.events) + 1,
                 at=self._clock.now(),

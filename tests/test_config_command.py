@@ -1,0 +1,42 @@
+"""`ops config check` and `ops config schema`."""
+
+import json
+
+from tests.conftest import World
+
+
+def test_the_shipped_file_is_valid_and_its_placeholders_are_warnings(world: World) -> None:
+    outcome = world.ops("config", "check", "--config", str(world.config))
+
+    assert outcome.code == 0
+    assert "is valid: 2 environments, 2 services" in outcome.out
+    assert "contacts[0].contact: still a placeholder" in outcome.err
+
+
+def test_every_problem_is_reported_at_once_with_its_line(world: World) -> None:
+    world.edit_config("worker: fortunet-api # the", "wroker: fortunet-api # the")
+    world.edit_config("runbook: rollback-worker", "runbook: rollback-wroker")
+    world.edit_config("deadline: 2m", "deadline: 2")
+
+    outcome = world.ops("config", "check", "--config", str(world.config))
+
+    assert outcome.code == 2
+    problems = [line.strip() for line in outcome.err.splitlines() if "ops.yml:" in line]
+    assert len(problems) == 5, outcome.err
+    assert any('did you mean "worker"?' in problem for problem in problems)
+    assert any('no runbook "rollback-wroker"; did you mean "rollback-worker"?' in problem for problem in problems)
+
+
+def test_a_label_with_a_parameter_that_its_runbook_has_not_is_an_error(world: World) -> None:
+    world.edit_config("      service: api\n\n# GitHub", "      service: api\n      force: true\n\n# GitHub")
+
+    outcome = world.ops("config", "check", "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert 'no parameter "force" of rollback-worker' in outcome.err
+
+
+def test_the_schema_is_json_schema(world: World) -> None:
+    outcome = world.ops("config", "schema")
+
+    assert json.loads(outcome.out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
