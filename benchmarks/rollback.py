@@ -1,0 +1,118 @@
+"""`ops rollback-worker` beside `wrangler rollback`: whole processes, in turn, each against a fresh local Cloudflare.
+
+    ./run benchmarks.rollback [--rounds N]
+
+Prints medians and ratios at 0 and 100 ms per API call, the calls made, the peak memory, and `ops --help`. Ratios are
+taken between programs of one run, since absolute times depend on the machine.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from ops.sandbox import Sandbox, npm
+from ops.sandbox.switches import Switches
+
+ROOT = Path(__file__).parent.parent
+WORKER = "fortunet-api"
+ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process. Seconds; `wrote` until the write was answered; bytes of memory at the peak."""
+
+    whole: float
+    wrote: float
+    calls: int
+    memory: int
+
+
+@click.command()
+@click.option("--rounds", default=7, help="runs of each program at each latency")
+def main(rounds: int) -> None:
+    wrangler = [*npm.wrangler(), "rollback", "--name", WORKER, "--message", "benchmark"]
+    with tempfile.TemporaryDirectory() as folder:
+        ours = [sys.executable, "-m", "ops", *_our_arguments(Path(folder))]
+        print("| per call | what | ops | wrangler | ratio |\n| ---: | --- | ---: | ---: | ---: |")
+        for delay in (0.0, 0.1):
+            pairs = [(measure(ours, delay, folder), measure(wrangler, delay, folder)) for _ in range(rounds)]
+            _report(delay, [one for one, _ in pairs], [other for _, other in pairs])
+    _report_help(rounds)
+
+
+def _our_arguments(folder: Path) -> list[str]:
+    """The shipped ops.yml, but one success is enough: wrangler makes none."""
+    config = folder / "ops.yml"
+    config.write_text((ROOT / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
+    where = ["--service", "api", "--environment", "production", "--config", str(config)]
+    return ["rollback-worker", *where, "--reason", "benchmark", "--yes", "--json"]
+
+
+def measure(argv: Sequence[str], delay: float, home: str) -> Run:
+    """One process from start to end against a bad release that is ten minutes old."""
+    with Sandbox(account_id=ACCOUNT, switches=Switches(propagation_seconds=0)) as sandbox:
+        now = sandbox.clock.now()
+        good = sandbox.upload(WORKER, code="good", at=now - timedelta(hours=2))
+        sandbox.deploy(WORKER, good, at=now - timedelta(hours=2))
+        bad = sandbox.upload(WORKER, code="bad", behaviour={"status": 500}, at=now - timedelta(minutes=10))
+        sandbox.deploy(WORKER, bad, at=now - timedelta(minutes=10))
+        if delay:
+            sandbox.fault(path="/client/**", times=None, delay=delay)
+        environ = {"PATH": os.environ["PATH"], "HOME": home, "PYTHONPATH": str(ROOT), **sandbox.environ()}
+        environ |= {"CI": "true", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false"}
+        environ.pop("OPS_CLOCK_URL")  # a real run asks no sandbox for the time
+        answered: list[float] = []
+        sandbox.fault(
+            method="POST", path="/client/**", times=None, after=lambda *_: answered.append(time.perf_counter())
+        )
+        began = time.perf_counter()
+        whole, memory = _finish(argv, environ)
+        calls = sum(1 for record in sandbox.requests if record.path.startswith("/client/"))
+        assert sandbox.live(WORKER) == {good: 100}, f"{argv} did not roll back"
+        return Run(whole, answered[-1] - began, calls, memory)
+
+
+def _finish(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[float, int]:
+    began = time.perf_counter()
+    process = subprocess.Popen(list(argv), env=dict(environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, f"{argv} ended with {process.returncode}"
+    return time.perf_counter() - began, usage.ru_maxrss * 1024
+
+
+def _report(delay: float, ours: Sequence[Run], theirs: Sequence[Run]) -> None:
+    def median(runs: Sequence[Run], name: str) -> float:
+        return float(statistics.median(getattr(run, name) for run in runs))
+
+    whole = median(theirs, "whole")
+    at = f"{delay * 1000:.0f} ms"
+    for what, name in (
+        ("start to answered write, against wrangler's process", "wrote"),
+        ("whole run, proved", "whole"),
+    ):
+        mine = median(ours, name)
+        print(f"| {at} | {what} | {mine:.2f} s | {whole:.2f} s | {mine / whole:.2f} |")
+    print(f"| {at} | calls | {median(ours, 'calls'):.0f} | {median(theirs, 'calls'):.0f} | |")
+    mine, other = (median(runs, "memory") / 1e6 for runs in (ours, theirs))
+    print(f"| {at} | peak memory | {mine:.0f} MB | {other:.0f} MB | {mine / other:.2f} |", flush=True)
+
+
+def _report_help(rounds: int) -> None:
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    times = [_finish([sys.executable, "-m", "ops", "--help"], environ)[0] for _ in range(rounds)]
+    print(f"\n`ops --help`: median {statistics.median(times) * 1000:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
