@@ -1,0 +1,22 @@
+// The bad release: routes became a table, made once from the settings in a variable. Nobody added the variable to
+// wrangler.jsonc, so every request throws before it is routed.
+
+import { calculate } from "./chart.js";
+
+let routes;
+
+export default {
+  async fetch(request, env) {
+    routes ??= routesFor(JSON.parse(env.CHART_SETTINGS));
+    const url = new URL(request.url);
+    const route = routes[url.pathname];
+    return route ? route(url, env) : Response.json({ error: "not found" }, { status: 404 });
+  },
+};
+
+function routesFor({ prefix }) {
+  return {
+    "/health": (_url, env) => Response.json({ status: "ok", version: env.CF_VERSION_METADATA }),
+    [`${prefix}/calculate`]: (url) => Response.json(calculate(Object.fromEntries(url.searchParams))),
+  };
+}

@@ -1,0 +1,84 @@
+"""The Cloudflare API: routes a request, authorises it, handles it under the account's lock, and fills the envelope."""
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from ops.sandbox.account import Account
+from ops.sandbox.cloudflare import deployments, identity, scripts, secrets, versions
+from ops.sandbox.cloudflare.routes import BASE, Answer, ApiError, Call, NoRouteError, Route, Routes
+from ops.sandbox.server import Request, Response
+from ops.sandbox.tokens import Token, Tokens
+
+__all__ = ["BASE", "Cloudflare"]
+
+_ROUTES = Routes(
+    [route for module in (deployments, versions, scripts, secrets, identity) for route in module.ROUTES.table]
+)
+
+
+class Cloudflare:
+    def __init__(self, account: Account, tokens: Tokens) -> None:
+        self._account = account
+        self._tokens = tokens
+
+    def answer(self, request: Request) -> Response:
+        try:
+            status, envelope = 200, _success(self._handle(request))
+        except ApiError as error:
+            status, envelope = error.status, _failure(error)
+        return Response(status=status, headers=[*_HEADERS, ("cf-ray", _ray())], body=json.dumps(envelope).encode())
+
+    def _handle(self, request: Request) -> Answer:
+        route, parameters = _find(request)
+        token = self._authorise(request, route.permission, parameters.get("account"))
+        call = Call(account=self._account, token=token, request=request, parameters=parameters)
+        with self._account.lock:
+            return route.handler(call)
+
+    def knows(self, request: Request) -> bool:
+        """Whether there is a route of that method and path."""
+        try:
+            _find(request)
+        except ApiError:
+            return False
+        return True
+
+    def _authorise(self, request: Request, permission: str | None, account: str | None) -> Token:
+        """A token that is missing, unknown, expired, of another account or without the right: one answer for all.
+
+        developers.cloudflare.com/fundamentals/api/troubleshooting
+        """
+        if account is not None and not re.fullmatch("[0-9a-f]{32}", account):
+            raise NoRouteError(request.path)
+        token = self._tokens.of(request.headers.get("authorization"))
+        allowed = token is not None and (permission is None or token.may(permission))
+        if token is None or not allowed or account not in {None, self._account.id}:
+            raise ApiError(10000, "Authentication error", status=self._account.switches.auth_error_status)
+        return token
+
+
+def _find(request: Request) -> tuple[Route, Mapping[str, str]]:
+    if not request.path.startswith(f"{BASE}/"):
+        raise NoRouteError(request.path)
+    return _ROUTES.find(request.method, request.path.removeprefix(BASE))
+
+
+_HEADERS = [("content-type", "application/json"), ("server", "cloudflare")]
+
+
+def _ray() -> str:
+    """An id as in the header cf-ray: sixteen hex digits and an airport."""
+    return f"{uuid.uuid4().hex[:16]}-LHR"
+
+
+def _success(answer: Answer) -> dict[str, Any]:
+    envelope = {"success": True, "errors": [], "messages": answer.messages, "result": answer.result}
+    return envelope if answer.result_info is None else {**envelope, "result_info": answer.result_info}
+
+
+def _failure(error: ApiError) -> dict[str, Any]:
+    errors = [{"code": error.code, "message": error.message}]
+    return {"success": False, "errors": errors, "messages": [], "result": None}

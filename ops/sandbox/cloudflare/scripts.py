@@ -1,0 +1,153 @@
+"""The script itself: uploading it whole, and what surrounds its versions (service, settings, workers.dev)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ops.sandbox.clock import timestamp
+from ops.sandbox.cloudflare.body import fields, json_body
+from ops.sandbox.cloudflare.deployments import code_update_strategy
+from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from ops.sandbox.cloudflare.uploads import Form
+from ops.sandbox.cloudflare.versions import detail
+from ops.sandbox.tokens import SCRIPTS_READ, SCRIPTS_WRITE
+from ops.sandbox.workers import Worker
+
+ROUTES = Routes()
+_SCRIPT = "/accounts/{account}/workers/scripts/{script}"
+_SCRIPT_SETTINGS = {"logpush": bool, "observability": dict, "tags": list, "tail_consumers": list}
+
+
+@ROUTES.add("PUT", _SCRIPT, SCRIPTS_WRITE)
+def put_script(call: Call) -> Answer:
+    """Upload and deploy in one call; the only way to a new Worker, and through a Durable Object migration.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/update
+    """
+    name = call.parameters["script"]
+    if not re.fullmatch("[a-z0-9_-]{1,63}", name):
+        raise ApiError(10016, f"Invalid script name: {name}.")
+    form = Form(call.request)
+    strategy = code_update_strategy(form.metadata.get("code_update_strategy"), "metadata.code_update_strategy")
+    worker = call.account.workers.get(name) or Worker(name=name, tag=call.account.new_id().hex)
+    tag = _migrated(worker, form.metadata.get("migrations"))
+    upload = form.upload(worker, migration_tag=tag)
+    worker.migration_tag = tag
+    worker.script_settings |= {key: form.metadata[key] for key in _SCRIPT_SETTINGS if key in form.metadata}
+    call.account.workers[name] = worker
+    by = call.by(form.annotations)
+    version = call.account.add_version(worker, upload, by)
+    call.account.deploy(worker, {version.id: 100}, by, triggered_by="upload", code_update_strategy=strategy)
+    # The id of the version, in a field that keeps the name of what it once was, without hyphens.
+    return Answer({**_script(worker), "deployment_id": version.id.replace("-", ""), "startup_time_ms": 1})
+
+
+@ROUTES.add("POST", _SCRIPT + "/versions", SCRIPTS_WRITE)
+def create_version(call: Call) -> Answer:
+    """Upload without deploying.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/create
+    """
+    worker, account = call.worker, call.account
+    form = Form(call.request)
+    if "migrations" in form.metadata:
+        raise ApiError(10211, "A version cannot carry a Durable Object migration: deploy the script whole instead.")
+    upload = form.upload(worker, migration_tag=worker.migration_tag)
+    version = account.add_version(worker, upload, call.by(form.annotations))
+    worker.reads_to_hide[version.id] = account.switches.version_visible_after_reads
+    return Answer(detail(version, worker, account.switches))
+
+
+def _migrated(worker: Worker, migrations: Any) -> str | None:
+    """The tag that `migrations` leaves behind.
+
+    developers.cloudflare.com/durable-objects/reference/durable-object-class-migrations-legacy
+    """
+    if migrations is None:
+        return worker.migration_tag
+    known = {"old_tag": str, "new_tag": str, "steps": list}
+    fields(migrations, required={}, optional=known, at="metadata.migrations")
+    if migrations.get("old_tag", worker.migration_tag) != worker.migration_tag:
+        raise ApiError(10079, f"Migration tag precondition failed; current tag is {worker.migration_tag}.")
+    tag: str | None = migrations.get("new_tag", worker.migration_tag)
+    return tag
+
+
+@ROUTES.add("GET", _SCRIPT + "/settings", SCRIPTS_READ)
+def get_settings(call: Call) -> Answer:
+    """Of the latest version, deployed or not.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/script_and_version_settings
+    """
+    worker = call.worker
+    assert worker.latest is not None
+    resources = detail(worker.latest, worker, call.account.switches)["resources"]
+    return Answer({"bindings": resources["bindings"], **resources["script_runtime"], **worker.script_settings})
+
+
+@ROUTES.add("GET", _SCRIPT + "/script-settings", SCRIPTS_READ)
+def get_script_settings(call: Call) -> Answer:
+    return Answer(call.worker.script_settings)
+
+
+@ROUTES.add("PATCH", _SCRIPT + "/script-settings", SCRIPTS_WRITE)
+def patch_script_settings(call: Call) -> Answer:
+    """Not versioned: no rollback brings them back.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/settings/methods/edit
+    """
+    worker = call.worker
+    worker.script_settings |= fields(json_body(call.request), required={}, optional=_SCRIPT_SETTINGS)
+    return Answer(worker.script_settings)
+
+
+@ROUTES.add("GET", _SCRIPT + "/subdomain", SCRIPTS_READ)
+def get_script_subdomain(call: Call) -> Answer:
+    return Answer(call.worker.subdomain)
+
+
+@ROUTES.add("POST", _SCRIPT + "/subdomain", SCRIPTS_WRITE)
+def post_script_subdomain(call: Call) -> Answer:
+    # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/subdomain/methods/create
+    worker = call.worker
+    known = {"previews_enabled": bool}
+    worker.subdomain |= fields(json_body(call.request), required={"enabled": bool}, optional=known)
+    return Answer(worker.subdomain)
+
+
+@ROUTES.add("GET", "/accounts/{account}/workers/subdomain", SCRIPTS_READ)
+def get_account_subdomain(_: Call) -> Answer:
+    return Answer({"subdomain": "sandbox"})
+
+
+@ROUTES.add("GET", "/accounts/{account}/workers/services/{script}", SCRIPTS_READ)
+def get_service(call: Call) -> Answer:
+    """Not in the API's reference: wrangler asks here whether a Worker exists, and who deployed it last."""
+    worker = call.account.workers.get(call.parameters["script"])
+    if worker is None:
+        raise ApiError(10090, "This service does not exist on your account.", status=404)
+    environment = {"environment": "production", "script": _script(worker)}
+    return Answer({"id": worker.name, "default_environment": environment})
+
+
+@ROUTES.add("GET", "/accounts/{account}/workers/workers/{script}", SCRIPTS_READ)
+def get_worker(call: Call) -> Answer:
+    # developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/methods/get
+    worker = call.worker
+    return Answer({"id": worker.tag, "name": worker.name, "subdomain": worker.subdomain, **worker.script_settings})
+
+
+def _script(worker: Worker) -> Mapping[str, Any]:
+    latest = worker.latest
+    assert latest is not None
+    return {
+        "id": worker.name,
+        "tag": worker.tag,
+        "tags": worker.script_settings.get("tags", []),
+        "etag": latest.upload.etag,
+        "handlers": latest.upload.handlers,
+        "modified_on": timestamp(latest.created_on),
+        "migration_tag": worker.migration_tag,
+        "compatibility_date": latest.upload.compatibility_date,
+        "last_deployed_from": latest.source,
+    }

@@ -1,0 +1,135 @@
+"""Reading an upload: a multipart form with one part `metadata` and one part for each module.
+
+developers.cloudflare.com/workers/configuration/multipart-upload-metadata
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from typing import Any
+
+from multipart import MultipartError, MultipartParser  # type: ignore[import-untyped]
+
+from ops.sandbox.cloudflare.body import Fields, fields, invalid, parse
+from ops.sandbox.cloudflare.routes import ApiError
+from ops.sandbox.server import Request
+from ops.sandbox.workers import Module, Upload, Worker, without_secrets
+
+_METADATA: Fields = {
+    "annotations": dict,
+    "bindings": list,
+    "cache_options": dict,
+    "code_update_strategy": dict,
+    "compatibility_date": str,
+    "compatibility_flags": list,
+    "keep_bindings": list,
+    "limits": dict,
+    "logpush": bool,
+    "migrations": dict,
+    "observability": dict,
+    "package_dependencies": list,
+    "placement": dict,
+    "tail_consumers": list,
+    "usage_model": str,
+}
+"""Of Workers in the module format, and without static assets, containers and declared exports."""
+
+# A guess at what the main module exports: nothing runs it here.
+_HANDLERS = re.compile(r"(?:^|[{,])\s*(?:async\s+)?(email|fetch|queue|scheduled|tail)\s*[(:]", re.MULTILINE)
+
+
+class Form:
+    """What was sent, checked for its shape."""
+
+    def __init__(self, request: Request) -> None:
+        parts = _parts(request)
+        metadata = parts.pop("metadata", None)
+        if metadata is None:
+            raise invalid("body", 'lacks the part "metadata"')
+        self.metadata = fields(
+            parse(metadata.content), required={"main_module": str}, optional=_METADATA, at="metadata"
+        )
+        self.modules = tuple(parts.values())
+        self.annotations = fields(
+            self.metadata.get("annotations", {}),
+            required={},
+            optional={"workers/message": str, "workers/tag": str},
+            at="metadata.annotations",
+        )
+        self._strict = request.query.get("bindings_inherit") == "strict"
+
+    def upload(self, worker: Worker, *, migration_tag: str | None) -> Upload:
+        """What it makes of `worker`: with the bindings that are kept or inherited from its latest version."""
+        main = next((module for module in self.modules if module.name == self.metadata["main_module"]), None)
+        if main is None:
+            raise ApiError(10021, f"No such module: {self.metadata['main_module']}.")
+        bindings = self._bindings(worker.latest.upload if worker.latest else None)
+        return Upload(
+            modules=self.modules,
+            main_module=main.name,
+            bindings=without_secrets(bindings),
+            secrets={binding["name"]: binding["text"] for binding in bindings if binding["type"] == "secret_text"},
+            compatibility_date=self.metadata.get("compatibility_date"),
+            compatibility_flags=tuple(self.metadata.get("compatibility_flags", ())),
+            limits=self.metadata.get("limits"),
+            placement=self.metadata.get("placement"),
+            migration_tag=migration_tag,
+            handlers=tuple(sorted(set(_HANDLERS.findall(main.content.decode(errors="replace"))))),
+        )
+
+    def _bindings(self, latest: Upload | None) -> list[Mapping[str, Any]]:
+        sent = [_binding(value, index) for index, value in enumerate(self.metadata.get("bindings", []))]
+        names = {binding["name"] for binding in sent}
+        former = _all_bindings(latest) if latest else {}
+        keep = self.metadata.get("keep_bindings", [])
+        kept = [b for name, b in former.items() if b["type"] in keep and name not in names]
+        own = [binding for binding in sent if binding["type"] != "inherit"]
+        inherited = (self._inherited(binding, former) for binding in sent if binding["type"] == "inherit")
+        return [*own, *filter(None, inherited), *kept]
+
+    def _inherited(
+        self, binding: Mapping[str, Any], former: Mapping[str, Mapping[str, Any]]
+    ) -> Mapping[str, Any] | None:
+        """Of the latest version only; what it lacks is an error when the query says so, and else left out.
+
+        developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/create
+        """
+        if binding.get("version_id", "latest") != "latest":
+            raise ApiError(10057, f"{binding['name']}: only the literal 'latest' is supported by this API.")
+        source = former.get(binding.get("old_name", binding["name"]))
+        if source is None and self._strict:
+            raise ApiError(10057, f"{binding['name']}: the latest version has no binding to inherit.")
+        return source and {**source, "name": binding["name"]}
+
+
+def _parts(request: Request) -> dict[str, Module]:
+    boundary = request.headers.get_param("boundary")
+    if request.headers.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
+        raise ApiError(10006, "Could not parse your request body: expected multipart/form-data.")
+    try:
+        return {part.name: part for part in _modules(MultipartParser(BytesIO(request.body), boundary, strict=True))}
+    except MultipartError as error:
+        raise ApiError(10006, f"Could not parse your request body: {error}.") from error
+
+
+def _modules(parser: MultipartParser) -> Iterable[Module]:
+    for part in parser:
+        yield Module(name=part.name, content_type=part.content_type, content=part.raw)
+        part.close()
+
+
+def _binding(value: Any, index: int) -> Mapping[str, Any]:
+    """Each type has fields of its own; these two are everybody's."""
+    at = f"metadata.bindings[{index}]"
+    if not isinstance(value, dict):
+        raise invalid(at, "must be an object")
+    common = {name: value[name] for name in ("name", "type") if name in value}
+    fields(common, required={"name": str, "type": str}, optional={}, at=at)
+    if value["type"] in {"plain_text", "secret_text"}:
+        fields(value, required={"name": str, "type": str, "text": str}, optional={}, at=at)
+    return value
+
+
+def _all_bindings(upload: Upload) -> dict[str, Mapping[str, Any]]:
+    secrets = [{"name": name, "type": "secret_text", "text": text} for name, text in upload.secrets.items()]
+    return {binding["name"]: binding for binding in [*upload.bindings, *secrets]}

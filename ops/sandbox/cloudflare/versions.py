@@ -1,0 +1,99 @@
+"""Versions: listing, reading one, and uploading one without deploying it."""
+
+from typing import Any
+
+from ops.sandbox.clock import timestamp
+from ops.sandbox.cloudflare.body import invalid
+from ops.sandbox.cloudflare.deployable import deployable
+from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from ops.sandbox.switches import Switches
+from ops.sandbox.tokens import SCRIPTS_READ
+from ops.sandbox.workers import Version, Worker
+
+ROUTES = Routes()
+_VERSIONS = "/accounts/{account}/workers/scripts/{script}/versions"
+
+
+@ROUTES.add("GET", _VERSIONS, SCRIPTS_READ)
+def list_versions(call: Call) -> Answer:
+    """Newest first; `deployable=true` answers all that may be deployed, and ignores the paging.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/list
+    """
+    if call.request.query.get("deployable") == "true":
+        return Answer({"items": [summary(version) for version in deployable(call.account, call.worker)]})
+    page = _number(call, "page", default=1, most=10_000)
+    per_page = _number(call, "per_page", default=10, most=100)
+    newest_first = list(call.worker.versions.values())[::-1]
+    items = newest_first[(page - 1) * per_page : page * per_page]
+    info = {"page": page, "per_page": per_page, "count": len(items), "total_count": len(newest_first)}
+    return Answer({"items": [summary(version) for version in items]}, result_info=info)
+
+
+@ROUTES.add("GET", _VERSIONS + "/{version}", SCRIPTS_READ)
+def get_version(call: Call) -> Answer:
+    # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/get
+    version = find_version(call.worker, call.parameters["version"])
+    if call.worker.hides(version.id):
+        raise _not_found()
+    return Answer(detail(version, call.worker, call.account.switches))
+
+
+def find_version(worker: Worker, version_id: str) -> Version:
+    if version_id not in worker.versions:
+        raise _not_found()
+    return worker.versions[version_id]
+
+
+def _not_found() -> ApiError:
+    message = "The requested Worker version could not be found, please check the ID being passed and try again."
+    return ApiError(100146, message, status=404)
+
+
+def _number(call: Call, name: str, *, default: int, most: int) -> int:
+    text = call.request.query.get(name, str(default))
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise invalid(f"query.{name}", f"must be from 1 to {most}")
+    return int(text)
+
+
+def summary(version: Version) -> dict[str, Any]:
+    created_on = timestamp(version.created_on)
+    return {
+        "id": version.id,
+        "number": version.number,
+        "metadata": {
+            "created_on": created_on,
+            "modified_on": created_on,
+            "source": version.source,
+            "author_email": version.author_email,
+            "has_preview": False,
+        },
+        "annotations": version.annotations,
+    }
+
+
+def detail(version: Version, worker: Worker, switches: Switches) -> dict[str, Any]:
+    """With the bindings in full, variables in clear, and of secrets the names alone."""
+    upload = version.upload
+    secrets = [{"name": name, "type": "secret_text"} for name in upload.secrets]
+    runtime: dict[str, Any] = {
+        "compatibility_date": upload.compatibility_date,
+        "compatibility_flags": upload.compatibility_flags,
+        "usage_model": "standard",
+        "limits": upload.limits,
+    }
+    if switches.migration_tag_before_deploy or worker.was_deployed(version.id):
+        runtime["migration_tag"] = upload.migration_tag
+    script = {
+        "etag": upload.etag,
+        "handlers": upload.handlers,
+        "last_deployed_from": version.source,
+        "placement_mode": (upload.placement or {}).get("mode"),
+    }
+    resources = {"bindings": [*upload.bindings, *secrets], "script": _given(script), "script_runtime": _given(runtime)}
+    return {**summary(version), "startup_time_ms": 1, "resources": resources}
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,79 @@
+"""The front door: which Worker, then which of its versions, then the runtime. It adds no header of its own."""
+
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ops.sandbox.account import Account
+from ops.sandbox.server import Request, Response
+from ops.sandbox.workers import Deployment, Version, Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A version as it is deployed."""
+
+    worker: str
+    version: Version
+    secrets: Mapping[str, str]
+
+
+class Runtime(Protocol):
+    """Answers as the version does."""
+
+    def serve(self, running: Running, request: Request) -> Response: ...
+
+    def close(self) -> None: ...
+
+
+class Edge:
+    def __init__(self, account: Account, runtime: Runtime) -> None:
+        self.counts: Counter[str] = Counter()
+        """Version id → requests served."""
+        self.routes: dict[str, str] = {}
+        """Host → Worker."""
+        self._account = account
+        self._runtime = runtime
+        self._random = random.Random(0)  # noqa: S311  (a split that falls the same way each time)
+        self._lock = threading.Lock()
+
+    def answer(self, request: Request) -> Response:
+        with self._account.lock:
+            worker = self._worker(request.headers.get("host", ""))
+            deployment = self._account.served_at(worker, self._account.clock.now()) if worker else None
+        if worker is None or deployment is None:
+            return Response(status=404, headers=[("content-type", "text/plain")], body=b"There is nothing here yet")
+        chosen = self._choose(worker, deployment, request)
+        with self._lock:
+            self.counts[chosen] += 1
+        running = Running(worker=worker.name, version=worker.versions[chosen], secrets=deployment.secrets[chosen])
+        return self._runtime.serve(running, request)
+
+    def _worker(self, host: str) -> Worker | None:
+        """By route; a Worker that is the only one answers to every host."""
+        workers = self._account.workers
+        if len(workers) == 1:
+            return next(iter(workers.values()))
+        return workers.get(self.routes.get(host.partition(":")[0], ""))
+
+    def _choose(self, worker: Worker, deployment: Deployment, request: Request) -> str:
+        """An override holds for a version of the deployment, and is passed over otherwise.
+
+        developers.cloudflare.com/workers/versions-and-deployments/version-overrides
+        """
+        asked = _overrides(request).get(worker.name)
+        if asked is not None and asked in deployment.percentages:
+            return asked
+        with self._lock:
+            ids, shares = zip(*deployment.percentages.items(), strict=True)
+            return str(self._random.choices(ids, shares)[0])
+
+
+def _overrides(request: Request) -> dict[str, str]:
+    """A structured-field dictionary with strings for values (RFC 9651)."""
+    header = ", ".join(request.headers.get_all("cloudflare-workers-version-overrides", []))
+    return dict(re.findall(r'(?:^|,)\s*([a-z*][a-z0-9_.*-]*)="([^"]*)"', header))

@@ -1,0 +1,74 @@
+"""The runtime without a runtime: answers as the version's plain-text variable SANDBOX_BEHAVIOUR says, in this process.
+
+The variable is JSON: `status`, `body`, `content_type` and `delay` (seconds) for every path, and under `paths` the same
+four for one path. What it leaves out is as in a healthy FortuneT API, and `{}` or no variable is a healthy one.
+"""
+
+import json
+import threading
+from typing import Any
+
+from ops.sandbox.clock import timestamp
+from ops.sandbox.edge import Running
+from ops.sandbox.server import Request, Response
+from ops.sandbox.workers import Version
+
+BEHAVIOUR = "SANDBOX_BEHAVIOUR"
+
+_CHART = {
+    "birth": {"date": "2000-01-01", "time": "12:00"},
+    "chart": {"animal": "Dragon", "element": "Metal", "hour": "Horse"},
+}
+
+
+class Embedded:
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def serve(self, running: Running, request: Request) -> Response:
+        try:
+            behaviour = json.loads(running.version.upload.plain_text(BEHAVIOUR) or "{}")
+        except ValueError as error:
+            return _response(500, f"{BEHAVIOUR} is not JSON: {error}", None)
+        behaviour |= behaviour.get("paths", {}).get(request.path, {})
+        self._closed.wait(behaviour.get("delay", 0.0))
+        healthy, answer = _healthy(running.version, request)
+        status = behaviour.get("status", healthy)
+        if status >= 400 and status != healthy:
+            answer = {"error": f"the sandbox was told to answer {status}"}
+        return _response(status, behaviour.get("body", answer), behaviour.get("content_type"))
+
+    def close(self) -> None:
+        """End every delay."""
+        self._closed.set()
+
+
+def _healthy(version: Version, request: Request) -> tuple[int, dict[str, Any]]:
+    match request.path:
+        case "/health":
+            return 200, {"status": "ok", **_echo(version)}
+        case "/api/charts/calculate":
+            return 200, _CHART
+    return 404, {"error": "not found"}
+
+
+def _echo(version: Version) -> dict[str, Any]:
+    """What a Worker reads from a version_metadata binding, where the version has one.
+
+    developers.cloudflare.com/workers/runtime-apis/bindings/version-metadata
+    """
+    if not any(binding["type"] == "version_metadata" for binding in version.upload.bindings):
+        return {}
+    return {"version": version_metadata(version)}
+
+
+def version_metadata(version: Version) -> dict[str, str]:
+    tag = version.annotations.get("workers/tag", "")
+    return {"id": version.id, "tag": tag, "timestamp": timestamp(version.created_on)}
+
+
+def _response(status: int, body: Any, content_type: str | None) -> Response:
+    is_text = isinstance(body, str)
+    content_type = content_type or ("text/plain; charset=utf-8" if is_text else "application/json")
+    payload = body if is_text else json.dumps(body)
+    return Response(status=status, headers=[("content-type", content_type)], body=payload.encode())

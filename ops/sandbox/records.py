@@ -1,0 +1,54 @@
+"""Every request that reached the API, in order."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ops.sandbox.clock import timestamp
+from ops.sandbox.server import Request
+
+
+@dataclass(kw_only=True)
+class Record:
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    """Names in lower case; the token is left out."""
+    body: Any
+    """Parsed where it is JSON, else the bytes."""
+    at: datetime
+    unknown: bool
+    """Whether the sandbox has no such route."""
+    status: int | None = None
+    """None until it is answered, and for good when the answer was lost."""
+
+    @classmethod
+    def of(cls, request: Request, *, at: datetime, unknown: bool) -> "Record":
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if "authorization" in headers:
+            headers["authorization"] = f"{headers['authorization'].partition(' ')[0]} ***"
+        return cls(
+            method=request.method,
+            path=request.path,
+            query=request.query,
+            headers=headers,
+            body=_parsed(request),
+            at=at,
+            unknown=unknown,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        body = self.body.decode("latin-1") if isinstance(self.body, bytes) else self.body
+        return {**vars(self), "body": body, "at": timestamp(self.at)}
+
+
+def _parsed(request: Request) -> Any:
+    if request.headers.get_content_subtype() in {"json", "merge-patch+json"}:
+        try:
+            return json.loads(request.body)
+        except ValueError:
+            return request.body
+    return request.body or None

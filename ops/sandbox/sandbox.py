@@ -1,0 +1,275 @@
+"""The sandbox as one object: started, seeded, disturbed and looked into from Python, used by anyone over HTTP."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from ops.sandbox.account import Account, By
+from ops.sandbox.clock import Clock
+from ops.sandbox.cloudflare import BASE, Cloudflare
+from ops.sandbox.control import PREFIX, Control
+from ops.sandbox.edge import Edge, Runtime
+from ops.sandbox.embedded import BEHAVIOUR, Embedded
+from ops.sandbox.faults import Fault, Faults
+from ops.sandbox.records import Record
+from ops.sandbox.server import Request, Response, Server
+from ops.sandbox.switches import Switches
+from ops.sandbox.tokens import SCRIPTS_WRITE, Token, Tokens
+from ops.sandbox.workers import Deployment, Module, Upload
+
+AUTHOR = "ci@example.com"
+
+
+class Sandbox:
+    """A context manager; or `start` and `stop`.
+
+    What seeds (`upload`, `deploy`, `put_secret`, `delete_version`, `delete_resource`) asks no permission and checks
+    nothing. `at` dates it back without moving the clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        account_id: str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
+        edge: Literal["embedded", "workerd"] = "embedded",
+        port: int = 0,
+        virtual_clock: bool = False,
+        switches: Switches | None = None,
+    ) -> None:
+        self.account_id = account_id
+        self.token = "sandbox-workers-scripts-write"  # noqa: S105  (opens nothing but this sandbox)
+        self.clock = Clock(virtual=virtual_clock)
+        self.switches = switches or Switches()
+        self.faults = Faults()
+        self.requests: list[Record] = []
+        self._tokens = Tokens(Token(secret=self.token, permissions=frozenset({SCRIPTS_WRITE})))
+        self._account = Account(account_id, self.clock, self.switches)
+        self._cloudflare = Cloudflare(self._account, self._tokens)
+        self._control = Control(self)
+        self._runtime = _runtime(edge)
+        self._edge = Edge(self._account, self._runtime)
+        self._api_server = Server(self._answer, port)
+        self._edge_server = Server(self._edge.answer)
+
+    def start(self) -> None:
+        self._api_server.start()
+        self._edge_server.start()
+
+    def stop(self) -> None:
+        self.faults.close()
+        self._runtime.close()
+        self._api_server.stop()
+        self._edge_server.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # Where it is.
+
+    @property
+    def api_url(self) -> str:
+        return self._api_server.url + BASE
+
+    @property
+    def edge_url(self) -> str:
+        return self._edge_server.url
+
+    @property
+    def control_url(self) -> str:
+        return self._api_server.url + PREFIX
+
+    @property
+    def clock_url(self) -> str:
+        return f"{self.control_url}/clock"
+
+    def environ(self) -> dict[str, str]:
+        """What a client needs in its environment."""
+        return {
+            "CLOUDFLARE_API_BASE_URL": self.api_url,
+            "CLOUDFLARE_API_TOKEN": self.token,
+            "CLOUDFLARE_ACCOUNT_ID": self.account_id,
+            "OPS_EDGE_URL": self.edge_url,
+            "OPS_CLOCK_URL": self.clock_url,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        with self._account.lock:
+            services = [
+                {"worker": worker.name, "live": dict(worker.live), "versions": len(worker.versions)}
+                for worker in self._account.workers.values()
+            ]
+        return {
+            "api_url": self.api_url,
+            "edge_url": self.edge_url,
+            "control_url": self.control_url,
+            "clock_url": self.clock_url,
+            "account_id": self.account_id,
+            "tokens": [
+                {"token": token.secret, "permissions": sorted(token.permissions), "expired": token.expired}
+                for token in self._tokens
+            ],
+            "services": services,
+            "switches": asdict(self.switches),
+        }
+
+    # What is in it.
+
+    def add_token(
+        self,
+        token: str,
+        permissions: Iterable[str] = (),
+        *,
+        expired: bool = False,
+        owner: Literal["user", "account"] = "user",
+    ) -> str:
+        self._tokens.add(Token(secret=token, permissions=frozenset(permissions), expired=expired, owner=owner))
+        return token
+
+    def route(self, host: str, worker: str) -> None:
+        """The edge answers for `host` with `worker`. A Worker that is the only one needs no route."""
+        self._edge.routes[host] = worker
+
+    def upload(
+        self,
+        worker: str,
+        *,
+        behaviour: Mapping[str, Any] | None = None,
+        code: str | None = None,
+        vars: Mapping[str, str] | None = None,  # noqa: A002
+        bindings: Sequence[Mapping[str, Any]] = (),
+        secrets: Mapping[str, str] | None = None,
+        compatibility_date: str = "2026-09-01",
+        migration_tag: str | None = None,
+        handlers: Sequence[str] = ("fetch",),
+        tag: str | None = None,
+        message: str | None = None,
+        author: str = AUTHOR,
+        triggered_by: str = "upload",
+        at: datetime | None = None,
+        assets: bool = False,
+        version_metadata: bool = True,
+    ) -> str:
+        """A new version, not deployed; its id. The Worker is made when it is missing.
+
+        Left out, `code` is different each time, `secrets` are those of the version before (as wrangler keeps them)
+        and `migration_tag` is the current one.
+        """
+        with self._account.lock:
+            state = self._account.worker(worker)
+            state.migration_tag = migration_tag or state.migration_tag
+            kept = state.latest.upload.secrets if state.latest else {}
+            texts = dict(vars or {}) if behaviour is None else {**(vars or {}), BEHAVIOUR: json.dumps(behaviour)}
+            upload = Upload(
+                modules=(_module(f"// version {state.numbered + 1} of {worker}" if code is None else code),),
+                main_module=_MAIN,
+                bindings=(*bindings, *_bindings(texts, assets=assets, version_metadata=version_metadata)),
+                secrets=kept if secrets is None else secrets,
+                compatibility_date=compatibility_date,
+                migration_tag=state.migration_tag,
+                handlers=tuple(handlers),
+            )
+            by = By(author=author, source="wrangler", message=message, tag=tag, at=at)
+            return self._account.add_version(state, upload, by, triggered_by=triggered_by).id
+
+    def deploy(
+        self,
+        worker: str,
+        version: str | Mapping[str, float],
+        *,
+        message: str | None = None,
+        author: str = AUTHOR,
+        source: str = "wrangler",
+        triggered_by: str = "deployment",
+        at: datetime | None = None,
+    ) -> str:
+        """A version at 100 %, or versions with their percentages; the id of the deployment."""
+        percentages = {version: 100} if isinstance(version, str) else version
+        by = By(author=author, source=source, message=message, at=at)
+        with self._account.lock:
+            state = self._account.workers[worker]
+            return self._account.deploy(state, percentages, by, triggered_by=triggered_by).id
+
+    def put_secret(
+        self, worker: str, name: str, value: str, *, author: str = AUTHOR, at: datetime | None = None
+    ) -> str:
+        """As the API does it: a version, deployed at 100 %; its id."""
+        with self._account.lock:
+            by = By(author=author, source="api", at=at)
+            return self._account.edit_secrets(self._account.workers[worker], {name: value}, by).id
+
+    def delete_version(self, worker: str, version_id: str) -> None:
+        with self._account.lock:
+            state = self._account.workers[worker]
+            if version_id in state.live:
+                raise ValueError(f"version {version_id} serves, and cannot be deleted")
+            del state.versions[version_id]
+
+    def delete_resource(self, resource: str) -> None:
+        """A KV namespace by id, an R2 bucket or a queue by name: versions bound to it cannot be deployed any more."""
+        self._account.deleted_resources.add(resource)
+
+    def deployments(self, worker: str) -> list[Deployment]:
+        """Newest first."""
+        with self._account.lock:
+            return self._account.workers[worker].history[::-1]
+
+    def live(self, worker: str) -> dict[str, float]:
+        """Version id → percentage."""
+        with self._account.lock:
+            return dict(self._account.workers[worker].live)
+
+    # What went on, and what shall go wrong.
+
+    def fault(self, **rule: Any) -> Fault:
+        """Takes the fields of `Fault`."""
+        return self.faults.add(Fault(**rule))
+
+    @property
+    def unknown(self) -> list[Record]:
+        """Requests to routes that the sandbox does not have."""
+        return [record for record in self.requests if record.unknown]
+
+    @property
+    def edge_counts(self) -> Counter[str]:
+        """Version id → requests served."""
+        return self._edge.counts
+
+    def _answer(self, request: Request) -> Response | None:
+        if request.path == PREFIX or request.path.startswith(f"{PREFIX}/"):
+            return self._control.answer(request)
+        record = Record.of(request, at=self.clock.now(), unknown=not self._cloudflare.knows(request))
+        self.requests.append(record)
+        response = self.faults.around(self._cloudflare.answer, request)
+        record.status = response.status if response else None
+        return response
+
+
+_MAIN = "index.js"
+
+
+def _module(code: str) -> Module:
+    return Module(name=_MAIN, content_type="application/javascript+module", content=code.encode())
+
+
+def _bindings(vars: Mapping[str, str], *, assets: bool, version_metadata: bool) -> Iterator[Mapping[str, str]]:  # noqa: A002
+    for name, text in vars.items():
+        yield {"type": "plain_text", "name": name, "text": text}
+    if assets:
+        yield {"type": "assets", "name": "ASSETS"}
+    if version_metadata:
+        yield {"type": "version_metadata", "name": "CF_VERSION_METADATA"}
+
+
+def _runtime(edge: str) -> Runtime:
+    if edge == "embedded":
+        return Embedded()
+    from ops.sandbox.workerd import Workerd
+
+    return Workerd()

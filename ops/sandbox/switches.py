@@ -1,0 +1,35 @@
+"""What is not known for sure about Cloudflare, as switches. Each default is the inconvenient answer."""
+
+from dataclasses import dataclass
+
+
+@dataclass(kw_only=True)
+class Switches:
+    """May be changed while the sandbox runs, from Python or through `POST /sandbox/switches`."""
+
+    deployments_listed: int | None = 10
+    """How many deployments GET deployments answers, newest first. None: all of them."""
+
+    deployments_lag_reads: int = 0
+    """How many GET deployments after a new deployment still answer the list as it was before. One database keeps
+    deployments, and no stale list was ever reported, hence 0."""
+
+    version_visible_after_reads: int = 0
+    """How many reads of a version right after its upload answer 404 (100146). Reported for Workers with containers
+    only, and wrangler itself cannot take it elsewhere, hence 0."""
+
+    code_update_strategy_answered: bool = False
+    """Whether a deployment in an answer shows the `code_update_strategy` that it was created with."""
+
+    migration_tag_before_deploy: bool = False
+    """Whether a version shows its `migration_tag` before it was first deployed."""
+
+    forced_rollback_restores_secrets: bool = False
+    """Whether a deployment forced past changed secrets (10220) brings back the values of the target version. False:
+    the values now in effect stay."""
+
+    propagation_seconds: float = 1.0
+    """For how many seconds of the sandbox's clock the edge goes on serving the former deployment."""
+
+    auth_error_status: int = 403
+    """HTTP status of an authentication error (10000): 403 or 401."""

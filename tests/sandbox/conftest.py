@@ -1,0 +1,106 @@
+"""A sandbox whose clock stands still, and a client that speaks to its API as any program would."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from ops.sandbox import Sandbox
+
+WORKER = "fortunet-api"
+
+
+@dataclass(frozen=True)
+class Answer:
+    response: httpx.Response
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+    @property
+    def result(self) -> Any:
+        body = self.response.json()
+        assert body["success"], body
+        return body["result"]
+
+    @property
+    def error(self) -> tuple[int, int]:
+        """HTTP status and Cloudflare's code."""
+        return self.status, self._first["code"]
+
+    @property
+    def message(self) -> str:
+        return str(self._first["message"])
+
+    @property
+    def _first(self) -> dict[str, Any]:
+        body = self.response.json()
+        assert body["success"] is False
+        first: dict[str, Any] = body["errors"][0]
+        return first
+
+
+@dataclass(frozen=True)
+class Api:
+    """Paths are below `/accounts/{id}/workers` unless they begin with a slash."""
+
+    sandbox: Sandbox
+    http: httpx.Client
+
+    def __call__(self, method: str, path: str, *, token: str | None = None, **options: Any) -> Answer:
+        url = path if path.startswith("/") else f"/accounts/{self.sandbox.account_id}/workers/{path}"
+        headers = {"authorization": f"Bearer {token or self.sandbox.token}"} | options.pop("headers", {})
+        return Answer(self.http.request(method, self.sandbox.api_url + url, headers=headers, **options))
+
+    def get(self, path: str, **options: Any) -> Answer:
+        return self("GET", path, **options)
+
+    def script(self, method: str, path: str, **options: Any) -> Answer:
+        """Below the Worker of most tests."""
+        return self(method, f"scripts/{WORKER}/{path}", **options)
+
+    def deploy(self, *versions: str, force: bool = False, **body: Any) -> Answer:
+        """Versions with equal shares."""
+        shares = [{"version_id": version, "percentage": 100 / len(versions)} for version in versions]
+        query = {"force": "true"} if force else {}
+        return self.script(
+            "POST", "deployments", params=query, json={"strategy": "percentage", "versions": shares} | body
+        )
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(virtual_clock=True) as running:
+        yield running
+
+
+@pytest.fixture
+def api(sandbox: Sandbox) -> Iterator[Api]:
+    with httpx.Client(verify=False) as http:  # there is no TLS here, and loading certificates takes 7 ms
+        yield Api(sandbox, http)
+
+
+@pytest.fixture
+def edge(sandbox: Sandbox) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=sandbox.edge_url, verify=False) as http:
+        yield http
+
+
+@dataclass(frozen=True)
+class Releases:
+    good: str
+    bad: str
+
+
+@pytest.fixture
+def releases(sandbox: Sandbox) -> Releases:
+    """The bad one is live everywhere."""
+    good = sandbox.upload(WORKER, code="good")
+    sandbox.deploy(WORKER, good)
+    bad = sandbox.upload(WORKER, code="bad", behaviour={"status": 500})
+    sandbox.deploy(WORKER, bad)
+    sandbox.clock.advance(60)
+    return Releases(good, bad)

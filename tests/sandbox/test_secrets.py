@@ -1,0 +1,91 @@
+from typing import Any
+
+import pytest
+
+from ops.sandbox import Sandbox
+from tests.sandbox.conftest import WORKER, Api, Releases
+
+MERGE_PATCH = {"content-type": "application/merge-patch+json"}
+
+
+def _secret(name: str, text: str = "1") -> dict[str, str]:
+    return {"name": name, "text": text, "type": "secret_text"}
+
+
+def _names(api: Api) -> list[str]:
+    return [secret["name"] for secret in api.script("GET", "secrets").result]
+
+
+def test_a_secret_makes_a_version_of_the_same_code_and_deploys_it(api: Api, releases: Releases) -> None:
+    assert api.script("PUT", "secrets", json=_secret("KEY")).result == {"name": "KEY", "type": "secret_text"}
+    (version,) = api.sandbox.live(WORKER)
+    made, former = (api.script("GET", f"versions/{id_}").result for id_ in (version, releases.bad))
+    assert made["resources"]["script"]["etag"] == former["resources"]["script"]["etag"]
+    assert made["annotations"] == {"workers/triggered_by": "secret"}
+    assert api.sandbox.deployments(WORKER)[0].annotations["workers/triggered_by"] == "secret"
+    assert _names(api) == ["KEY"]
+
+
+def test_secrets_in_bulk_make_one_version(api: Api, releases: Releases) -> None:
+    api.sandbox.put_secret(WORKER, "OLD", "1")
+    api.sandbox.put_secret(WORKER, "STAYS", "1")
+    edits = {"A": _secret("A"), "B": _secret("B"), "OLD": None}
+    before = len(api.sandbox.deployments(WORKER))
+    assert api.script("PATCH", "secrets-bulk", json={"secrets": edits}, headers=MERGE_PATCH).status == 200
+    assert _names(api) == ["STAYS", "A", "B"]
+    assert len(api.sandbox.deployments(WORKER)) == before + 1
+
+
+def test_a_secret_is_deleted_by_name(api: Api, releases: Releases) -> None:
+    api.sandbox.put_secret(WORKER, "MY KEY", "1")
+    assert api.script("DELETE", "secrets/MY%20KEY?url_encoded=true").result is None
+    assert _names(api) == []
+    assert api.script("DELETE", "secrets/MY%20KEY").error == (404, 10056)
+
+
+def test_no_secret_is_edited_while_the_latest_version_is_not_the_deployed_one(api: Api, releases: Releases) -> None:
+    api.sandbox.put_secret(WORKER, "KEY", "1")
+    api.deploy(releases.good, force=True)
+    assert api.script("PUT", "secrets", json=_secret("KEY")).error == (400, 10215)
+    assert api.script("DELETE", "secrets/KEY").error == (400, 10215)
+    bulk = {"secrets": {"KEY": _secret("KEY")}}
+    assert api.script("PATCH", "secrets-bulk", json=bulk, headers=MERGE_PATCH).error == (400, 10214)
+
+
+def test_nor_while_a_split_serves(api: Api, releases: Releases) -> None:
+    api.deploy(releases.good, releases.bad)
+    assert api.script("PUT", "secrets", json=_secret("KEY")).error == (400, 10215)
+
+
+@pytest.mark.parametrize(
+    "body", [{"name": "A", "text": "1"}, _secret("A") | {"type": "plain_text"}, _secret("A") | {"text": 1}, {}]
+)
+def test_a_secret_of_another_shape_is_refused(api: Api, releases: Releases, body: dict[str, Any]) -> None:
+    assert api.script("PUT", "secrets", json=body).error == (400, 10026)
+    bulk = {"secrets": {"A": body}}
+    assert api.script("PATCH", "secrets-bulk", json=bulk, headers=MERGE_PATCH).error == (400, 10026)
+
+
+def test_a_bulk_edit_has_its_own_content_type_its_keys_and_its_size(api: Api, releases: Releases) -> None:
+    assert api.script("PATCH", "secrets-bulk", json={"secrets": {}}).error == (400, 10006)
+    crossed = {"secrets": {"A": _secret("B")}}
+    assert api.script("PATCH", "secrets-bulk", json=crossed, headers=MERGE_PATCH).error == (400, 10026)
+    many = {"secrets": {f"S{n}": _secret(f"S{n}") for n in range(101)}}
+    assert api.script("PATCH", "secrets-bulk", json=many, headers=MERGE_PATCH).error == (400, 100160)
+
+
+def test_a_version_with_a_secret_is_made_of_the_latest_version_and_not_deployed(api: Api, releases: Releases) -> None:
+    api.deploy(releases.good)
+    body = {"env": {"KEY": {"type": "secret_text", "text": "1"}}, "annotations": {"workers/message": "rotate"}}
+    made = api("PATCH", f"workers/{WORKER}/versions/latest", json=body, headers=MERGE_PATCH).result
+    bad = api.script("GET", f"versions/{releases.bad}").result
+    assert made["resources"]["script"]["etag"] == bad["resources"]["script"]["etag"]
+    assert made["annotations"] == {"workers/message": "rotate", "workers/triggered_by": "secret"}
+    assert api.sandbox.live(WORKER) == {releases.good: 100}
+
+
+def test_a_secret_written_from_python_is_as_one_written_through_the_api(api: Api, sandbox: Sandbox) -> None:
+    sandbox.deploy(WORKER, sandbox.upload(WORKER))
+    version = sandbox.put_secret(WORKER, "KEY", "1")
+    assert sandbox.live(WORKER) == {version: 100}
+    assert _names(api) == ["KEY"]

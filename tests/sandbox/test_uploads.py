@@ -1,0 +1,159 @@
+import json
+from typing import Any
+
+import pytest
+
+from tests.sandbox.conftest import WORKER, Answer, Api, Releases
+
+MODULE = (
+    "index.js",
+    b"export default { async fetch() { return new Response('ok') } }",
+    "application/javascript+module",
+)
+
+
+def _upload(api: Api, method: str = "POST", path: str = "versions?bindings_inherit=strict", **metadata: Any) -> Answer:
+    parts = {"metadata": (None, json.dumps({"main_module": "index.js"} | metadata)), "index.js": MODULE}
+    return api.script(method, path, files=parts)
+
+
+def _put(api: Api, **metadata: Any) -> Answer:
+    return _upload(api, "PUT", "?bindings_inherit=strict", **metadata)
+
+
+def _bindings(api: Api, version: str) -> list[dict[str, Any]]:
+    bindings: list[dict[str, Any]] = api.script("GET", f"versions/{version}").result["resources"]["bindings"]
+    return bindings
+
+
+def put_script(api: Api, name: str = WORKER, **metadata: Any) -> Answer:
+    parts = {"metadata": (None, json.dumps({"main_module": "index.js"} | metadata)), "index.js": MODULE}
+    return api("PUT", f"scripts/{name}?excludeScript=true&bindings_inherit=strict", files=parts)
+
+
+def test_a_new_script_is_a_version_and_its_deployment(api: Api) -> None:
+    texts = {"workers/message": "first", "workers/tag": "1.0"}
+    made = put_script(api, annotations=texts, compatibility_date="2026-09-01", observability={"enabled": True}).result
+    (version,) = api.sandbox.live(WORKER)
+    assert made["deployment_id"] == version.replace("-", "")
+    detail = api.script("GET", f"versions/{version}").result
+    assert detail["annotations"] == texts | {"workers/triggered_by": "upload"}
+    assert detail["resources"]["script"]["handlers"] == ["fetch"]
+    assert detail["resources"]["script_runtime"]["compatibility_date"] == "2026-09-01"
+    assert api.script("GET", "script-settings").result == {"observability": {"enabled": True}}
+
+
+def test_a_version_is_uploaded_and_not_deployed(api: Api, releases: Releases) -> None:
+    version = _upload(api).result["id"]
+    assert api.script("GET", "versions?deployable=true").result["items"][0]["id"] == version
+    assert api.sandbox.live(WORKER) == {releases.bad: 100}
+
+
+def test_a_version_can_be_missing_from_the_first_reads(api: Api, releases: Releases) -> None:
+    api.sandbox.switches.version_visible_after_reads = 1
+    version = _upload(api).result["id"]
+    assert api.script("GET", f"versions/{version}").error == (404, 100146)
+    assert api.script("GET", f"versions/{version}").status == 200
+
+
+def test_a_version_needs_a_worker(api: Api) -> None:
+    assert _upload(api).error == (404, 10007)
+
+
+def test_a_version_carries_no_migration(api: Api, releases: Releases) -> None:
+    assert _upload(api, migrations={"new_tag": "v1", "steps": []}).error == (400, 10211)
+
+
+def test_a_migration_comes_with_the_script_and_from_the_tag_that_is_there(api: Api) -> None:
+    assert put_script(api, migrations={"new_tag": "v1", "steps": []}).status == 200
+    assert put_script(api, migrations={"old_tag": "v0", "new_tag": "v2", "steps": []}).error == (400, 10079)
+    assert put_script(api, migrations={"old_tag": "v1", "new_tag": "v2", "steps": []}).status == 200
+    service = api.get(f"services/{WORKER}").result
+    assert service["default_environment"]["script"]["migration_tag"] == "v2"
+    assert len(api.script("GET", "versions?deployable=true").result["items"]) == 1
+
+
+def test_a_failed_upload_leaves_no_worker_behind(api: Api) -> None:
+    assert put_script(api, main_module="other.js").error == (400, 10021)
+    assert api.get(f"services/{WORKER}").error == (404, 10090)
+    assert put_script(api, "Bad.Name").error == (400, 10016)
+
+
+def test_bindings_of_the_kept_types_stay(api: Api) -> None:
+    text = {"type": "plain_text", "name": "MODE", "text": "prod"}
+    secret = {"type": "secret_text", "name": "KEY", "text": "1"}
+    put_script(api, bindings=[text, secret])
+    kept = _upload(api, keep_bindings=["secret_text"]).result["id"]
+    assert _bindings(api, kept) == [{"type": "secret_text", "name": "KEY"}]
+    assert _bindings(api, _upload(api).result["id"]) == []
+
+
+def test_a_binding_is_inherited_from_the_latest_version_alone(api: Api) -> None:
+    put_script(api, bindings=[{"type": "plain_text", "name": "MODE", "text": "prod"}])
+    inherit = {"type": "inherit", "name": "NEW", "old_name": "MODE"}
+    made = _upload(api, bindings=[inherit | {"version_id": "latest"}]).result["id"]
+    assert _bindings(api, made) == [{"type": "plain_text", "name": "NEW", "text": "prod"}]
+    assert _upload(api, bindings=[inherit | {"version_id": made}]).error == (400, 10057)
+
+
+def test_what_cannot_be_inherited_is_an_error_when_strict_and_else_left_out(api: Api, releases: Releases) -> None:
+    missing = [{"type": "inherit", "name": "NONE"}]
+    assert _upload(api, bindings=missing).error == (400, 10057)
+    made = _upload(api, path="versions", bindings=missing).result["id"]
+    assert _bindings(api, made) == []
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"main_module": 1},
+        {"body_part": "script"},
+        {"bindings": {}},
+        {"bindings": ["MODE"]},
+        {"bindings": [{"name": "MODE"}]},
+        {"bindings": [{"type": "plain_text", "name": "MODE"}]},
+        {"bindings": [{"type": "plain_text", "name": "MODE", "text": "a", "value": "b"}]},
+        {"annotations": {"workers/alias": "x"}},
+        {"compatibility_flags": "nodejs_compat"},
+        {"surprise": True},
+    ],
+)
+def test_metadata_of_another_shape_is_refused(api: Api, releases: Releases, metadata: dict[str, Any]) -> None:
+    assert _upload(api, **metadata).error == (400, 10026)
+
+
+def test_a_form_without_metadata_is_refused(api: Api, releases: Releases) -> None:
+    assert api.script("POST", "versions", files={"index.js": MODULE}).error == (400, 10026)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data", "multipart/form-data; boundary=x"])
+def test_what_is_no_form_is_not_parsed(api: Api, releases: Releases, content_type: str) -> None:
+    answer = api.script("POST", "versions", content=b"{}", headers={"content-type": content_type})
+    assert answer.error == (400, 10006)
+
+
+def test_a_source_map_is_not_part_of_the_code(api: Api, releases: Releases) -> None:
+    def etag(**more: Any) -> str:
+        parts = {"metadata": (None, '{"main_module": "index.js"}'), "index.js": MODULE, **more}
+        made = api.script("POST", "versions", files=parts).result
+        return str(made["resources"]["script"]["etag"])
+
+    plain = etag()
+    assert etag(**{"index.js.map": ("index.js.map", b"{}", "application/source-map")}) == plain
+    assert etag(**{"more.js": ("more.js", b"", "application/javascript+module")}) != plain
+
+
+def test_script_settings_and_the_subdomain_are_not_versioned(api: Api, releases: Releases) -> None:
+    assert api.script("PATCH", "script-settings", json={"logpush": True}).result == {"logpush": True}
+    assert api.script("PATCH", "script-settings", json={"surprise": True}).error == (400, 10026)
+    enabled = {"enabled": True, "previews_enabled": False}
+    assert api.script("POST", "subdomain", json={"enabled": True}).result == enabled
+    assert api.script("GET", "subdomain").result == enabled
+    assert api.script("POST", "subdomain", json={}).error == (400, 10026)
+    assert api.get(f"workers/{WORKER}").result["subdomain"] == enabled
+    assert api.get("subdomain").result == {"subdomain": "sandbox"}
+
+
+def test_settings_are_of_the_latest_version(api: Api, releases: Releases) -> None:
+    api.sandbox.upload(WORKER, vars={"MODE": "next"}, version_metadata=False)
+    assert api.script("GET", "settings").result["bindings"] == [{"type": "plain_text", "name": "MODE", "text": "next"}]

@@ -1,0 +1,93 @@
+from typing import Any
+
+import pytest
+
+from ops.sandbox import Sandbox
+from tests.sandbox.conftest import WORKER, Api, Releases
+
+
+def _ids(items: list[dict[str, Any]]) -> list[str]:
+    return [item["id"] for item in items]
+
+
+def test_deployable_versions_come_newest_first_and_ignore_the_paging(api: Api, releases: Releases) -> None:
+    items = api.script("GET", "versions?deployable=true&page=2&per_page=1").result["items"]
+    assert _ids(items) == [releases.bad, releases.good]
+    assert [item["number"] for item in items] == [2, 1]
+
+
+def test_at_most_100_versions_are_deployable(api: Api, sandbox: Sandbox) -> None:
+    ids = [sandbox.upload(WORKER) for _ in range(103)]
+    assert _ids(api.script("GET", "versions?deployable=true").result["items"]) == ids[:2:-1]
+
+
+def test_versions_behind_a_migration_or_bound_to_what_is_gone_are_not_deployable(api: Api, sandbox: Sandbox) -> None:
+    sandbox.upload(WORKER)
+    sandbox.upload(WORKER, migration_tag="v1", bindings=[{"type": "queue", "name": "Q", "queue_name": "jobs"}])
+    last = sandbox.upload(WORKER)
+    sandbox.delete_resource("jobs")
+    assert _ids(api.script("GET", "versions?deployable=true").result["items"]) == [last]
+
+
+def test_versions_are_paged(api: Api, sandbox: Sandbox) -> None:
+    ids = [sandbox.upload(WORKER) for _ in range(5)]
+    answer = api.script("GET", "versions?page=2&per_page=2")
+    assert _ids(answer.result["items"]) == [ids[2], ids[1]]
+    assert answer.response.json()["result_info"] == {"page": 2, "per_page": 2, "count": 2, "total_count": 5}
+    assert api.script("GET", "versions?page=4&per_page=2").result["items"] == []
+
+
+@pytest.mark.parametrize("query", ["page=0", "page=x", "per_page=101", "per_page=-1"])
+def test_a_page_that_cannot_be_is_refused(api: Api, releases: Releases, query: str) -> None:
+    assert api.script("GET", f"versions?{query}").error == (400, 10026)
+
+
+def test_a_version_in_full_has_variables_in_clear_and_of_secrets_the_names(api: Api, sandbox: Sandbox) -> None:
+    version = sandbox.upload(WORKER, vars={"MODE": "prod"}, secrets={"KEY": "hidden"}, tag="4.1.0", assets=True)
+    detail = api.script("GET", f"versions/{version}").result
+    assert detail["resources"]["bindings"] == [
+        {"type": "plain_text", "name": "MODE", "text": "prod"},
+        {"type": "assets", "name": "ASSETS"},
+        {"type": "version_metadata", "name": "CF_VERSION_METADATA"},
+        {"type": "secret_text", "name": "KEY"},
+    ]
+    assert detail["annotations"] == {"workers/tag": "4.1.0", "workers/triggered_by": "upload"}
+    assert detail["metadata"]["author_email"] == "ci@example.com"
+    assert "hidden" not in str(detail)
+
+
+def test_the_etag_is_of_the_code_alone(api: Api, sandbox: Sandbox) -> None:
+    versions = [
+        sandbox.upload(WORKER, code="a"),
+        sandbox.upload(WORKER, code="a", vars={"MODE": "prod"}, compatibility_date="2025-01-01"),
+        sandbox.upload(WORKER, code="b"),
+    ]
+    etags = [api.script("GET", f"versions/{id_}").result["resources"]["script"]["etag"] for id_ in versions]
+    assert etags[0] == etags[1] != etags[2]
+
+
+def test_a_migration_tag_shows_once_the_version_was_deployed_or_at_once(api: Api, sandbox: Sandbox) -> None:
+    version = sandbox.upload(WORKER, migration_tag="v1")
+
+    def runtime() -> dict[str, Any]:
+        shown: dict[str, Any] = api.script("GET", f"versions/{version}").result["resources"]["script_runtime"]
+        return shown
+
+    assert "migration_tag" not in runtime()
+    sandbox.switches.migration_tag_before_deploy = True
+    assert runtime()["migration_tag"] == "v1"
+    sandbox.switches.migration_tag_before_deploy = False
+    sandbox.deploy(WORKER, version)
+    assert runtime()["migration_tag"] == "v1"
+
+
+def test_an_unknown_version_is_not_found(api: Api, releases: Releases) -> None:
+    assert api.script("GET", "versions/none").error == (404, 100146)
+
+
+def test_a_version_keeps_the_secrets_of_the_one_before(sandbox: Sandbox, api: Api, releases: Releases) -> None:
+    sandbox.put_secret(WORKER, "KEY", "1")
+    version = sandbox.upload(WORKER)
+    assert {"type": "secret_text", "name": "KEY"} in api.script("GET", f"versions/{version}").result["resources"][
+        "bindings"
+    ]

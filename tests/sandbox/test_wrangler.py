@@ -1,0 +1,141 @@
+"""The real wrangler against the sandbox, as a job of GitHub Actions runs it: no terminal, and CI set."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ops.sandbox import Sandbox, npm
+from tests.sandbox.conftest import WORKER, Releases
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Wrangler:
+    """In a copy of the reference Worker's folder, and with a home of its own."""
+
+    sandbox: Sandbox
+    folder: Path
+
+    def __post_init__(self) -> None:
+        shutil.copytree(ROOT / "examples" / "fortunet" / "backend", self.folder / "backend")
+
+    def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
+        """What it prints on both streams."""
+        environ = self.sandbox.environ() | {"HOME": str(self.folder), "CI": "true", "WRANGLER_SEND_METRICS": "false"}
+        ended = subprocess.run(
+            [*npm.wrangler(), *arguments],
+            cwd=self.folder / "backend",
+            env=environ,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == code, ended.stdout
+        return ended.stdout
+
+    @property
+    def writes(self) -> list[str]:
+        """The requests that were no reads, without what they have in common."""
+        common = f"/client/v4/accounts/{self.sandbox.account_id}/workers/"
+        return [f"{r.method} {r.path.removeprefix(common)}" for r in self.sandbox.requests if r.method != "GET"]
+
+
+@pytest.fixture
+def wrangler(sandbox: Sandbox, tmp_path: Path) -> Wrangler:
+    return Wrangler(sandbox, tmp_path)
+
+
+def test_a_whole_session_meets_no_unknown_route(wrangler: Wrangler, sandbox: Sandbox) -> None:
+    wrangler("whoami")
+    wrangler("deploy")
+    (first,) = sandbox.live(WORKER)
+    wrangler("deploy", "src/index.bad.js")
+    (second,) = sandbox.live(WORKER)
+    wrangler("versions", "upload")
+    wrangler("versions", "deploy", f"{first}@90%", f"{second}@10%", "-y")
+    wrangler("deployments", "list")
+    wrangler("rollback", first)
+    assert sandbox.live(WORKER) == {first: 100}
+    assert sandbox.unknown == []
+
+
+def test_a_new_worker_is_put_whole_and_the_next_release_is_a_version(
+    wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client
+) -> None:
+    assert "Current Version ID" in wrangler("deploy", "--tag", "4.1.0", "--message", "good")
+    assert wrangler.writes == [f"PUT scripts/{WORKER}", f"POST scripts/{WORKER}/subdomain"]
+    (first,) = sandbox.live(WORKER)
+    wrangler("deploy", "src/index.bad.js", "--var", 'SANDBOX_BEHAVIOUR:{"status":500}')
+    assert wrangler.writes[2:4] == [f"POST scripts/{WORKER}/versions", f"POST scripts/{WORKER}/deployments"]
+    (second,) = sandbox.live(WORKER)
+    sandbox.clock.advance(1)
+    assert edge.get("/health").status_code == 500
+    viewed = wrangler("versions", "view", first)
+    assert "4.1.0" in viewed
+    assert "fetch" in viewed
+    assert 'SANDBOX_BEHAVIOUR ("{"status":500}")' in wrangler("versions", "view", second)
+
+
+def test_versions_are_listed_uploaded_and_deployed(wrangler: Wrangler, sandbox: Sandbox) -> None:
+    wrangler("deploy")
+    (first,) = sandbox.live(WORKER)
+    second = wrangler("versions", "upload", "--tag", "canary").partition("Worker Version ID: ")[2].split()[0]
+    assert sandbox.live(WORKER) == {first: 100}
+    listed = wrangler("versions", "list")
+    assert listed.index(first) < listed.index(second) < listed.index("canary")
+    wrangler("versions", "deploy", f"{first}@99.5%", f"{second}@0.5%", "-y", "--message", "canary")
+    assert sandbox.live(WORKER) == {first: 99.5, second: 0.5}
+    status = wrangler("deployments", "status")
+    assert "(99.5%)" in status
+    assert "canary" in status
+
+
+def test_a_rollback_goes_to_the_deployment_before_or_to_the_version_named(
+    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
+) -> None:
+    assert releases.good in wrangler("rollback", "--name", WORKER)
+    assert sandbox.live(WORKER) == {releases.good: 100}
+    wrangler("rollback", releases.bad, "--name", WORKER, "--message", "forth again")
+    assert sandbox.live(WORKER) == {releases.bad: 100}
+    assert sandbox.deployments(WORKER)[0].annotations["workers/message"] == "forth again"
+
+
+def test_without_a_terminal_a_rollback_is_forced_past_changed_secrets(
+    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
+) -> None:
+    sandbox.put_secret(WORKER, "FIRST", "1")
+    sandbox.put_secret(WORKER, "SECOND", "1")
+    said = wrangler("rollback", releases.good, "--name", WORKER)
+    assert "  * FIRST\n  * SECOND\n" in said
+    tries = [(r.status, r.query) for r in sandbox.requests if r.method == "POST"]
+    assert tries == [(400, {}), (200, {"force": "true"})]
+
+
+def test_secrets_are_put_listed_and_deleted(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
+    wrangler("secret", "put", "ONE", "--name", WORKER, stdin="1\n")
+    wrangler("secret", "bulk", "--name", WORKER, stdin='{"TWO": "2", "THREE": "3"}')
+    wrangler("secret", "delete", "TWO", "--name", WORKER)
+    listed = wrangler("secret", "list", "--name", WORKER)
+    assert [name for name in ("ONE", "TWO", "THREE") if f'"{name}"' in listed] == ["ONE", "THREE"]
+    (live,) = sandbox.live(WORKER)
+    assert sandbox.deployments(WORKER)[0].secrets[live] == {"ONE": "1", "THREE": "3"}
+
+
+def test_after_a_rollback_secrets_cannot_be_edited(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
+    sandbox.deploy(WORKER, releases.good)
+    said = wrangler("secret", "put", "ONE", "--name", WORKER, stdin="1\n", code=1)
+    assert "the latest version of your Worker isn't currently deployed" in said
+
+
+def test_a_typo_in_a_name_makes_a_new_worker(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
+    wrangler("secret", "put", "ONE", "--name", "fortunet-apj", stdin="1\n")
+    assert len(sandbox.live("fortunet-apj")) == 1
