@@ -6,10 +6,11 @@ The only reader of environment variables. Nothing of Cloudflare's is imported be
 import json
 import re
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 API = "https://api.cloudflare.com/client/v4"
 TOKEN_PERMISSION = "Workers Scripts: Edit"  # noqa: S105  a permission's name
 RUNS = Path(".ops", "runs")
+DEFAULT_CONFIG = Path("ops.yml")
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,9 @@ def run(
 ) -> "tuple[Result, Config]":
     """One run, from the request to the result. Raises ConfigError before anything was sent."""
     config, _ = read_config(request.config)
+    names = _secrets(environ, config, redactor)
     environment = config.environment(request.environment)
-    token = _token(environ, environment, redactor)
+    token = _token(environ, environment)
     base_url, edge_url, clock = _outside(environ)
     with ExitStack() as ending:
         from ops.cloudflare.client import Client
@@ -88,13 +91,13 @@ def run(
         ending.callback(clock.close)
         ending.callback(client.close)
         ending.callback(process.end_all)
-        run_id = _run_id(environ, clock)
-        folder = request.config.resolve().parent / RUNS / run_id
-        sinks = (_appending(folder), sink)
+        run_id, folder = _run_id(environ, clock), request.config.resolve().parent
+        sinks = (_appending(folder / RUNS / run_id), sink)
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ)
+        web = _opened_beside(edge_url, ending)
         context = Context(
-            params=request.params,
+            params=_without_secrets(request.params, redactor),
             config=config,
             environment=environment,
             environment_name=request.environment,
@@ -105,19 +108,13 @@ def run(
             timeline=timeline,
             workers=Workers(client, environment.account_id),
             in_parallel=in_parallel,
+            program=_program(environ, request),
         )
-        web = start(lambda: _web(edge_url))
-        ending.callback(lambda: web.result().close())
-        prober = Prober(
-            web=web.result,
-            environ=_probe_environ(environ, config),
-            redactor=redactor,
-            clock=clock,
-            folder=request.config.resolve().parent,
-        )
+        seen = _probe_environ(environ, names)
+        prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder)
         engine = Engine(prober=prober, writing=client.writing, signals=signals)
         result = engine.execute(request.runbook, context, options)
-    return result, config
+    return redactor.value(result), config
 
 
 def _outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
@@ -138,10 +135,32 @@ def _outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock |
     return base_url, edge_url, SandboxClock(clock_url) if clock_url else SystemClock()
 
 
-def _token(environ: Mapping[str, str], environment: "Environment", redactor: Redactor) -> Secret:
+def _program(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
+    """`./run` says how it was called, so that a command which is shown can be pasted as it stands."""
+    config = () if request.config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(request.config))}",)
+    return (environ.get("OPS_PROGRAM", "ops"), *config)
+
+
+def _secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
+    """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
+    webhooks = (config.notify.slack, config.notify.discord)
+    tokens = {environment.token for environment in config.environments.values()}
+    names = frozenset(tokens | {hook.webhook for hook in webhooks if hook is not None})
+    for name in names:
+        redactor.add(environ.get(name, ""))
+    return names
+
+
+def _without_secrets(params: Any, redactor: Redactor) -> Any:
+    """A reason may hold a pasted token, and goes into a message that the whole account can read."""
+    return replace(
+        params, **{name: redactor.text(value) for name, value in vars(params).items() if isinstance(value, str)}
+    )
+
+
+def _token(environ: Mapping[str, str], environment: "Environment") -> Secret:
     """Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot."""
     name, value = environment.token, environ.get(environment.token, "")
-    redactor.add(value)
     if not value:
         raise ConfigError(
             f"the token for {environment.name} is missing: {name} is not set",
@@ -157,17 +176,21 @@ def _token(environ: Mapping[str, str], environment: "Environment", redactor: Red
     return Secret(value)
 
 
-def _web(edge_url: str | None) -> "Web":
-    from ops.probes.http import Web
+def _opened_beside(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web]":
+    """The probes' client, made beside the first reads: its certificates take a while to load."""
 
-    return Web(edge_url)
+    def make() -> "Web":
+        from ops.probes.http import Web
+
+        return Web(edge_url)
+
+    web = start(make)
+    ending.callback(lambda: web.result().close())
+    return web.result
 
 
-def _probe_environ(environ: Mapping[str, str], config: "Config") -> "Callable[[Probe], Mapping[str, str]]":
-    """What a command probe sees: what it names, and never a name that ops.yml uses for a secret."""
-    webhooks = (config.notify.slack, config.notify.discord)
-    tokens = {environment.token for environment in config.environments.values()}
-    never = frozenset(tokens | {hook.webhook for hook in webhooks if hook is not None})
+def _probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":
+    """What a command probe sees: what it names, and `never` a name that ops.yml uses for a secret."""
 
     def environ_of(probe: "Probe") -> Mapping[str, str]:
         names = probe.command.environment if probe.command else ()

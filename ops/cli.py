@@ -6,6 +6,7 @@ The only place where an error becomes text and an exit code.
 import json
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,17 +86,25 @@ def show_error(error: OpsError, redactor: Redactor) -> None:
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
 @click.option("--environment", default="production", help="whose settings are tried; default: production")
 @click.option("--service", default="api", help="default: api")
+@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="of the sandbox; see the reference")
 @click.option("--json", "as_json", is_flag=True, help="one JSON result")
 @click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
 def drill(
-    name: str, edge: "Literal['embedded', 'workerd']", environment: str, service: str, *, as_json: bool, config: Path
+    name: str,
+    *,
+    edge: "Literal['embedded', 'workerd']",
+    environment: str,
+    service: str,
+    switches: tuple[str, ...],
+    as_json: bool,
+    config: Path,
 ) -> int:
     """Break something in a local Cloudflare and recover it with the public command."""
     from ops import drill as drills
 
     if name not in drills.DRILLS:
         raise ConfigError(f'no drill "{name}"{suggestion(name, drills.DRILLS)}', reason=Reason.UNKNOWN_NAME)
-    place = drills.Drill(edge, config, environment, service)
+    place = drills.Drill(edge, config, environment, service, switches)
     say, on_event = (_say_nothing, _say_nothing) if as_json else (click.echo, _drill_event)
     result = drills.DRILLS[name](place, say, on_event)
     if as_json:
@@ -129,13 +138,18 @@ def _show_score(result: dict[str, Any]) -> None:
 
 @cli.command()
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
+@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="see the reference")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="of the API; without it, a free one")
 @click.option("--json", "as_json", is_flag=True, help="one line with every address and token, then serve")
-def sandbox(edge: "Literal['embedded', 'workerd']", port: int, *, as_json: bool) -> None:
+def sandbox(*, edge: "Literal['embedded', 'workerd']", switches: tuple[str, ...], port: int, as_json: bool) -> None:
     """Serve a local Cloudflare on this machine until stopped."""
+    from ops.drill import prepare
     from ops.sandbox import Sandbox
 
-    with Sandbox(edge=edge, port=port) as running:
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with Sandbox(edge=edge, port=port, switches=prepare(edge, switches)) as running:
         if as_json:
             click.echo(json.dumps(running.describe()))
         else:
@@ -143,13 +157,7 @@ def sandbox(edge: "Literal['embedded', 'workerd']", port: int, *, as_json: bool)
             click.echo(f"A local Cloudflare is running ({edge} edge). In another terminal:\n{exports}")
             click.echo("Then wrangler and ops work against it. Ctrl-C stops it, and all that is in it is gone.")
         sys.stdout.flush()
-        _wait_for_a_signal()
-
-
-def _wait_for_a_signal() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    signal.pause()
+        stopped.wait()
 
 
 @cli.group()

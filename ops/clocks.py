@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 
 from ops.model.clock import parse_utc
+from ops.model.errors import ConfigError
+from ops.parallel import UnderWay
 
 
 class SystemClock:
@@ -29,7 +31,15 @@ class SandboxClock:
     def __init__(self, url: str) -> None:
         self._url = url
         self._http = httpx.Client(trust_env=False, timeout=5.0)
-        self._is_virtual = bool(self._ask()["virtual"])
+        self._under_way = UnderWay(self._http.close)
+        try:
+            self._is_virtual = bool(self._ask()["virtual"])
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            self.close()
+            raise ConfigError(
+                f"the clock of the sandbox cannot be read at {url} ({type(error).__name__})",
+                hint="Start `ops sandbox` again and set the variables that it prints.",
+            ) from None
 
     def now(self) -> datetime:
         return parse_utc(self._ask()["now"])
@@ -39,12 +49,14 @@ class SandboxClock:
 
     def sleep(self, seconds: float) -> None:
         if self._is_virtual:
-            self._http.post(self._url, json={"advance": seconds}).raise_for_status()
+            with self._under_way.call():
+                self._http.post(self._url, json={"advance": seconds}).raise_for_status()
         else:
             time.sleep(seconds)
 
     def close(self) -> None:
-        self._http.close()
+        self._under_way.close()
 
     def _ask(self) -> Any:
-        return self._http.get(self._url).raise_for_status().json()
+        with self._under_way.call():
+            return self._http.get(self._url).raise_for_status().json()

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from ops.engine import Options
+from ops.interrupt import Signals
 from ops.model.clock import parse_utc
-from ops.model.errors import ConfigError, Decision, Reason, Refused
+from ops.model.errors import ConfigError, Decision, OpsError, Reason, Refused
 from ops.model.plan import Plan
 from ops.model.redact import Redactor
 from ops.model.result import Result
@@ -46,14 +47,18 @@ def runbook_command(runbook: Runbook[Any]) -> click.Command:
 
 def _option(field: "dataclasses.Field[Any]") -> click.Option:
     many = isinstance(field.default, tuple)
+    # To click a default of None is a default, and an option that has one is never missing.
+    needed: dict[str, Any] = (
+        {"required": True}
+        if field.default is dataclasses.MISSING
+        else {"default": field.default, "show_default": False}
+    )
     return click.Option(
         [f"--{field.name.replace('_', '-')}"],
         help=field.metadata["help"],
-        required=field.default is dataclasses.MISSING,
-        default=None if field.default is dataclasses.MISSING else field.default,
         multiple=many,
         metavar="NAME" if many else "TEXT",
-        show_default=False,
+        **needed,
     )
 
 
@@ -108,34 +113,35 @@ def _run(
         probe_wait=0.0 if yes else PROBE_WAIT_WHEN_ASKING,
     )
     sink = _json_event if as_json else _text_event
-    try:
-        result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options)
-    except ConfigError as error:
+    with Signals().watched() as signals:
+        try:
+            result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
+        except OpsError as error:
+            if as_json:
+                click.echo(json.dumps(_error_json(error)))
+            raise
+        record = app.write_record(result, config, redactor)
         if as_json:
-            click.echo(json.dumps(_error_json(error)))
-        raise
-    record = app.write_record(result, config, redactor)
-    if as_json:
-        click.echo(json.dumps(redactor.data(result.to_json()), ensure_ascii=False))
-    else:
-        _show_result(result, configuration, redactor)
-        click.echo(
-            f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written"
-        )
-        if result.decision == Decision.PLANNED and not dry_run:
-            click.echo("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
+            click.echo(json.dumps(redactor.data(result.to_json()), ensure_ascii=False))
+        else:
+            _show_result(result, configuration, redactor)
+            click.echo(
+                f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written"
+            )
+            if result.decision == Decision.PLANNED and not dry_run:
+                click.echo("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
     return result.exit_code
 
 
-def _error_json(error: ConfigError) -> dict[str, Any]:
+def _error_json(error: OpsError) -> dict[str, Any]:
     return {
         "schema": 1,
-        "decision": Decision.REFUSED.value,
+        "decision": (error.decision or Decision.FAILED).value,
         "reason": error.reason.value,
         "exit_code": error.exit_code,
         "message": error.message,
         "hint": error.hint,
-        "problems": list(error.problems),
+        "problems": list(error.problems) if isinstance(error, ConfigError) else [],
     }
 
 
@@ -161,7 +167,10 @@ def _yes(_plan: Plan) -> bool:
 
 def _asker(name: str) -> Callable[[Plan], bool]:
     def ask(_plan: Plan) -> bool:
-        typed = click.prompt(f'Type "{name}" to go on', default="", show_default=False)
+        try:
+            typed = click.prompt(f'Type "{name}" to go on', default="", show_default=False)
+        except click.Abort:  # the end of the input
+            typed = ""
         if typed.strip() != name:
             hint = "Nothing was changed. Start again when you are sure."
             raise Refused(f'not confirmed: "{name}" was not typed', reason=Reason.NOT_CONFIRMED, hint=hint)

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops.app import read_config
 from ops.clocks import SystemClock
 from ops.model.clock import span_text
-from ops.model.errors import ConfigError, Decision, Reason
+from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.model.redact import Redactor
 from ops.model.verdict import Verdict
 from ops.probes.http import Web
@@ -27,10 +27,9 @@ from ops.probes.rounds import Prober, ProbeSet
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ops.model.config import Config, Environment, Service
     from ops.sandbox import Sandbox
+    from ops.sandbox.switches import Switches
 
 Edge = Literal["embedded", "workerd"]
 Say = Callable[[str], None]
@@ -49,6 +48,8 @@ class Drill:
     config: Path
     environment: str
     service: str
+    switches: tuple[str, ...] = ()
+    """Of the sandbox, as `name=value`."""
 
 
 def rollback_worker(drill: Drill, say: Say, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -58,15 +59,15 @@ def rollback_worker(drill: Drill, say: Say, on_event: Callable[[dict[str, Any]],
     config, _ = read_config(drill.config)
     environment = config.environment(drill.environment)
     service = environment.service(drill.service)
-    prepare(drill)
-    with Sandbox(account_id=environment.account_id, edge=drill.edge) as sandbox:
+    switches = prepare(drill.edge, drill.switches)
+    with Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox:
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
         release = _wrangler_release if drill.edge == "workerd" else _embedded_release
         for name, ago in (("good", GOOD_AGO), ("bad", BAD_AGO)):
             with _back_in_time(sandbox, ago):
                 release(sandbox, service, name)
             say(f"deployed the {name} release {span_text(ago.total_seconds())} ago")
-        seen = _probe(sandbox, service)
+        seen = _probe(sandbox, service, drill.config.resolve().parent)
         say(f"the probes say: {seen.detail}")
         if seen.verdict != Verdict.UNHEALTHY:
             return _score(drill, config, _not_broken(seen.verdict))
@@ -74,15 +75,17 @@ def rollback_worker(drill: Drill, say: Say, on_event: Callable[[dict[str, Any]],
         return _score(drill, config, result)
 
 
-def prepare(drill: Drill) -> None:
-    """Set-up that is not part of the drill: the npm parts, once per machine."""
-    if drill.edge == "workerd":
-        from ops.sandbox import npm
+def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
+    """What a sandbox needs before it starts: its switches, and the npm parts, once per machine. Raises ConfigError."""
+    from ops.sandbox import npm
+    from ops.sandbox.switches import parse
 
-        try:
+    try:
+        if edge == "workerd":
             npm.install()
-        except npm.MissingTool as missing:
-            raise ConfigError(str(missing)) from None
+        return parse(switches)
+    except (npm.MissingTool, ValueError) as error:
+        raise ConfigError(str(error)) from None
 
 
 DRILLS: Mapping[str, Callable[[Drill, Say, Callable[[dict[str, Any]], None]], dict[str, Any]]] = {
@@ -91,7 +94,7 @@ DRILLS: Mapping[str, Callable[[Drill, Say, Callable[[dict[str, Any]], None]], di
 
 
 @contextmanager
-def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> "Iterator[None]":
+def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
     sandbox.clock.advance(-ago.total_seconds())
     try:
         yield
@@ -129,12 +132,14 @@ def _wrangler_release(sandbox: "Sandbox", service: "Service", name: str) -> None
         raise ConfigError(f"wrangler could not deploy the {name} release: {' '.join(last)} (exit {done.returncode})")
 
 
-def _probe(sandbox: "Sandbox", service: "Service") -> Any:
+def _probe(sandbox: "Sandbox", service: "Service", folder: Path) -> Any:
     """The same probes as the runbook's, asked once."""
     web = Web(sandbox.edge_url)
     try:
         environ = process.clean_environment(os.environ)
-        prober = Prober(web=lambda: web, environ=lambda _: environ, redactor=Redactor(), clock=SystemClock())
+        prober = Prober(
+            web=lambda: web, environ=lambda _: environ, redactor=Redactor(), clock=SystemClock(), folder=folder
+        )
         return prober.once(ProbeSet(service.url, service.probes, service.verify))
     finally:
         web.close()
@@ -146,10 +151,11 @@ def _command(
     """Run the public command and hand on its events while it goes."""
     arguments = ["rollback-worker", "--service", drill.service, "--environment", drill.environment]
     arguments += ["--reason", "drill", "--yes", "--json"]
-    say(f"$ ops {' '.join(arguments)}")
+    program = os.environ.get("OPS_PROGRAM", "ops")
+    say(f"$ {program} {' '.join(arguments)}")
     arguments += ["--config", str(drill.config), "--requested-at", sandbox.clock.now().isoformat()]
     environ = {**process.clean_environment(os.environ), **sandbox.environ(), environment.token: sandbox.token}
-    environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
+    environ |= {"PYTHONPATH": str(Path(__file__).parent.parent), "OPS_PROGRAM": program}
     with subprocess.Popen(
         [sys.executable, "-m", "ops", *arguments],
         env=environ,
@@ -168,18 +174,25 @@ def _command(
             else:
                 say(line.rstrip())
         reading.join()
-    result: dict[str, Any] = json.loads(out[0] or "{}")
-    return result
+    return {**UNREACHED, **json.loads(out[0] or "{}")}
+
+
+UNREACHED: Mapping[str, Any] = {
+    "decision": Decision.FAILED.value,
+    "message": "the command gave no result; what it said stands above",
+    "exit_code": 1,
+    "durations": {"trigger_to_write": None, "trigger_to_verified": None},
+}
 
 
 def _not_broken(verdict: Verdict) -> dict[str, Any]:
     return {
+        **UNREACHED,
         "schema": 1,
         "decision": Decision.INCONCLUSIVE.value,
         "reason": Reason.NO_EVIDENCE.value,
-        "exit_code": 6,
+        "exit_code": EXIT_CODES[Decision.INCONCLUSIVE],
         "message": f"the bad release is {verdict.value}, so there was nothing to recover from",
-        "durations": {"trigger_to_write": None, "trigger_to_verified": None},
     }
 
 

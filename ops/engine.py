@@ -69,22 +69,22 @@ class Engine:
     writing: Callable[[], AbstractContextManager[None]]
     """Lets writes through; entered around the one write of a change."""
     signals: Signals = field(default_factory=Signals)
+    """Watched by whoever starts the run, from before its first step until its result is shown."""
 
     def execute(self, runbook: Runbook[Any], ctx: Context[Any], options: Options) -> Result:
         """Run to a decision. Every OpsError becomes a result; anything else is a bug and passes through."""
         run = Run()
         hint = ""
-        with self.signals.watched():
-            try:
-                decision, reason, message = self._phases(runbook, ctx, options, run)
-                exit_code = EXIT_CODES[decision]
-            except OpsError as error:
-                decision, reason, message = error.decision or Decision.FAILED, error.reason, error.message
-                exit_code, hint = error.exit_code, error.hint
-                self.signals.ignore()  # the record of the end is not to be cut short
-                ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint)
+        try:
+            decision, reason, message = self._phases(runbook, ctx, options, run)
+            self.signals.ignore()  # the record of the end is not to be cut short
+            exit_code = EXIT_CODES[decision]
+        except OpsError as error:
             self.signals.ignore()
-            ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value)
+            decision, reason, message = error.decision or Decision.FAILED, error.reason, error.message
+            exit_code, hint = error.exit_code, error.hint
+            ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint)
+        ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value)
         return Result(
             decision=decision,
             reason=reason,
@@ -155,6 +155,7 @@ class Engine:
                     answer = runbook.apply(ctx, plan, change)
                     ctx.timeline.record(Kind.WRITTEN, answer)
             except (NotApplied, Unclear) as error:
+                ctx.timeline.record(Kind.WARNING, error.message, reason=error.reason.value)
                 self.signals.raise_pending()
                 if self._settle(runbook, ctx, plan, change, error, last=last):
                     return
@@ -172,7 +173,6 @@ class Engine:
         last: bool,
     ) -> bool:
         """After an unclear answer: True where our change is live, False where it may be sent once more."""
-        ctx.timeline.record(Kind.WARNING, error.message, reason=error.reason.value)
         pause = max(SETTLE_PAUSE, error.retry_after) if isinstance(error, NotApplied) else SETTLE_PAUSE
         if pause > LONGEST_RETRY_AFTER:
             raise ProviderError(

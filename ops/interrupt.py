@@ -19,31 +19,34 @@ class Signals:
     """Turns the first signal into Interrupted, raised in the main thread."""
 
     def __init__(self) -> None:
-        self._held = False
+        self._holding = 0
         self._pending: int | None = None
         self._raised = False
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self) -> Iterator["Signals"]:
         """Outside the main thread Python delivers no signal, and nothing is installed."""
         if threading.current_thread() is not threading.main_thread():
-            yield
+            yield self
             return
         former = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
-            yield
+            yield self
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """A signal that comes now is raised at the end of the block, unless the block itself raised."""
-        self._held = True
+        """A signal that comes now is raised at the end of the outermost block, unless the block itself raised."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._holding += 1
         try:
             yield
         finally:
-            self._held = False
+            self._holding -= 1
         self.raise_pending()
 
     def ignore(self) -> None:
@@ -51,11 +54,11 @@ class Signals:
         self._raised = True
 
     def raise_pending(self) -> None:
-        if self._pending is not None and not self._raised:
+        if self._pending is not None and not self._raised and not self._holding:
             self._raise(self._pending)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self._held:
+        if self._holding:
             self._pending = number
         elif not self._raised:
             self._raise(number)

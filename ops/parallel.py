@@ -1,8 +1,9 @@
 """Calls beside each other, in daemon threads: a read that hangs must not hold up the end of an interrupted run."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,3 +25,38 @@ def start(call: Callable[[], T]) -> Future[T]:
 def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
     """All results in order, or the first error in order. The caller bounds how many."""
     return [future.result() for future in [start(call) for call in calls]]
+
+
+class UnderWay:
+    """Ends what several threads share: at once, or where a call of theirs still goes on, with the last of them.
+
+    A pool that is closed while a thread connects would leave that connection open.
+    """
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._closing = False
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        with self._lock:
+            if self._closing:
+                raise RuntimeError("the run has ended")
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+                last = self._closing and not self._calls
+            if last:
+                self._end()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closing = True
+            idle = not self._calls
+        if idle:
+            self._end()

@@ -5,6 +5,7 @@ and the interruption; the runbook says what to change and how to tell that it is
 """
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,6 +65,16 @@ class Context(Generic[P]):
     timeline: "Timeline"
     workers: "Workers"
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
+    program: tuple[str, ...] = ("ops",)
+    """How the command line was reached, and the options that it needs to be reached again."""
+
+    def command_line(self, runbook: str, **params: str) -> str:
+        """A command for people to paste: quoted, in this environment and for this incident."""
+        where = {"service": params.pop("service", ""), "environment": self.environment_name, "incident": self.incident}
+        given = {**where, **params}
+        options = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value]
+        program, *extra = self.program
+        return " ".join([program, runbook, *options, *extra])
 
 
 class Runbook(Generic[P]):

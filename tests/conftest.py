@@ -33,7 +33,9 @@ sys.addaudithook(_refuse_the_internet)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write what the program says now, instead of comparing")
+    parser.addoption(
+        "--update-golden", action="store_true", help="write what the program says now, instead of comparing"
+    )
 
 
 @pytest.fixture

@@ -20,12 +20,15 @@ def block(text: str, name: str) -> re.Match[str]:
 
 
 def runbook_table() -> str:
+    """What to press is the command that the shipped labels stand for, ready to be pasted."""
     config, _ = read_config(ROOT / "ops.yml")
     rows = ["| what breaks | what to press | what it does |", "| --- | --- | --- |"]
     for name, runbook in discover().items():
-        labels = [f"label `{label}`" for label, asks in config.labels.items() if asks.runbook == name]
-        press = [f"`ops {name} --service NAME --environment NAME`", *labels]
-        rows.append(f"| {runbook.when} | {' or '.join(press[:1])} | {(runbook.__doc__ or '').splitlines()[0]} |")
+        (label,) = [label for label in config.labels.values() if label.runbook == name]
+        options = " ".join(
+            f"--{key} {value}" for key, value in [*label.params.items(), ("environment", label.environment)]
+        )
+        rows.append(f"| {runbook.when} | `./run ops {name} {options}` | {(runbook.__doc__ or '').splitlines()[0]} |")
     return "\n".join(rows) + "\n"
 
 

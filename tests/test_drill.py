@@ -1,6 +1,7 @@
 """`ops drill`: the whole way, in real time, with the shipped ops.yml."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -73,7 +74,8 @@ def shape(text: str) -> str:
 @pytest.mark.slow
 def test_the_readme_shows_what_the_drill_prints(update_golden: bool) -> None:
     command = [sys.executable, "-m", "ops", "drill", "rollback-worker"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    environ = {**os.environ, "OPS_PROGRAM": "./run ops"}
+    printed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
     readme = ROOT / "README.md"
     found = re.search(r"<!-- drill -->\n```\n(.*?)```", readme.read_text(), re.DOTALL)
     assert found

@@ -16,6 +16,7 @@ from ops.model.clock import Clock
 from ops.model.errors import NotApplied, ProviderError, Reason, Refused, Unclear
 from ops.model.loopback import is_loopback
 from ops.model.redact import Secret
+from ops.parallel import UnderWay
 
 CONNECTIONS = 20
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
@@ -41,13 +42,23 @@ def is_read(method: str, path: str) -> bool:
 class Client:
     """One account's token on one API base. Threads may share it. `token_name` is what error texts call the token."""
 
-    def __init__(self, base_url: str, token: Secret, *, token_name: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        token: Secret,
+        *,
+        token_name: str,
+        clock: Clock,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.base_url = base_url
         self._token = token
         self._token_name = token_name
         self._clock = clock
+        self._transport = transport
         self._may_write = False
         self._http: httpx.Client | None = None
+        self._under_way = UnderWay(self._end)
 
     def __repr__(self) -> str:
         return f"Client({self.base_url!r}, {self._token_name})"
@@ -59,10 +70,19 @@ class Client:
         verify: Any = httpx.create_ssl_context(trust_env=trust) if self.base_url.startswith("https:") else False
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
         self._http = httpx.Client(
-            base_url=self.base_url, timeout=TIMEOUT, limits=limits, verify=verify, trust_env=trust, auth=self._sign
+            base_url=self.base_url,
+            timeout=TIMEOUT,
+            limits=limits,
+            verify=verify,
+            trust_env=trust,
+            auth=self._sign,
+            transport=self._transport,
         )
 
     def close(self) -> None:
+        self._under_way.close()
+
+    def _end(self) -> None:
         if self._http is not None:
             self._http.close()
 
@@ -85,7 +105,7 @@ class Client:
         for pause in (*PAUSES, None):
             try:
                 return self._send("GET", path, permission=permission, params=params)
-            except (ApiError, MalformedAnswer, httpx.TransportError) as error:
+            except (ApiError, MalformedAnswer, httpx.RequestError) as error:
                 wait = _retry_pause(error, pause)
                 if wait is None or self._clock.monotonic() + wait > deadline:
                     raise _final(error, f"GET {short(path)}") from None
@@ -108,7 +128,7 @@ class Client:
             raise
         except MalformedAnswer as error:
             raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise Unclear(f"no answer to {call} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
 
     def _send(
@@ -119,7 +139,8 @@ class Client:
         if self._http is None:
             self.open()
         assert self._http is not None
-        response = self._http.request(method, path, params=params, json=json)
+        with self._under_way.call():
+            response = self._http.request(method, path, params=params, json=json)
         try:
             return decode(method, path, response.status_code, response.headers, response.content)
         except ApiError as error:
@@ -134,19 +155,19 @@ class Client:
         )
 
 
-def _retry_pause(error: ApiError | MalformedAnswer | httpx.TransportError, pause: float | None) -> float | None:
+def _retry_pause(error: ApiError | MalformedAnswer | httpx.RequestError, pause: float | None) -> float | None:
     """Seconds until the next try; None where there is none."""
     if pause is None:
         return None
-    if isinstance(error, httpx.TransportError):
+    if isinstance(error, httpx.RequestError):
         return pause
     retryable = error.status == 429 or error.status >= 500 or getattr(error, "kind", None) == Kind.TRANSIENT
     return max(pause, error.retry_after) if retryable else None
 
 
-def _final(error: ApiError | MalformedAnswer | httpx.TransportError, call: str) -> ProviderError:
+def _final(error: ApiError | MalformedAnswer | httpx.RequestError, call: str) -> ProviderError:
     """A transport error's own text may hold an address or a header: its type says enough."""
-    if isinstance(error, httpx.TransportError):
+    if isinstance(error, httpx.RequestError):
         return ProviderError(
             f"Cloudflare's API could not be reached: {call} ended with {type(error).__name__}",
             reason=Reason.PROVIDER_UNAVAILABLE,

@@ -142,7 +142,7 @@ def decode(method: str, path: str, status: int, headers: Mapping[str, str], body
     if envelope.get("success") is True and status < 400:
         info = envelope.get("result_info")
         return Answer(envelope.get("result"), info if isinstance(info, dict) else {}, status, ray)
-    if envelope.get("success") is None and status < 400:
+    if not isinstance(envelope.get("success"), bool) and status < 400:
         raise MalformedAnswer(call, status=status, ray=ray, what="JSON without Cloudflare's envelope")
     code, text = _first_error(envelope)
     raise ApiError(call, status=status, code=code, text=text, ray=ray, retry_after=retry_after(headers))

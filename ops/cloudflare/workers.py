@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ops.cloudflare.client import Client
 from ops.cloudflare.wire import Answer, ApiError, Kind, MalformedAnswer
 from ops.model.clock import parse_utc
-from ops.model.errors import Reason, Refused, Unclear
+from ops.model.errors import Reason, SecretsChanged, Unclear
 from ops.model.mark import Mark
 from ops.model.worker import Deployment, Split, Version
 
@@ -21,15 +21,6 @@ WRITE = "Workers Scripts Write"
 SECRETS_CHANGED = 10220
 SECRETS_PHRASE = "The following secrets have changed:"
 """The names follow it, joined by ", ": the answer has them nowhere else (wrangler reads them in the same way)."""
-
-
-class SecretsChanged(Refused):
-    """Cloudflare refused to deploy a version because secrets changed since; nothing was changed. Names only."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
-        listed = ", ".join(names) or "Cloudflare named none"
-        super().__init__(f"secrets have changed since that version: {listed}", reason=Reason.SECRETS_CHANGED)
 
 
 class Workers:
@@ -91,8 +82,9 @@ class Workers:
 
 
 def _changed_secrets(text: str) -> tuple[str, ...]:
-    _, found, names = text.partition(SECRETS_PHRASE)
-    return tuple(re.findall(r"[A-Za-z_$][A-Za-z0-9_$]*", names.split(".")[0])) if found else ()
+    """Each name as it was answered: what cannot be taken apart for certain is nothing that anybody accepted."""
+    listed = text.partition(SECRETS_PHRASE)[2].strip(" .")
+    return tuple(filter(None, re.split(r",\s*", listed)))
 
 
 def _rows(answer: Answer, key: str, what: str) -> list[Any]:
@@ -126,7 +118,7 @@ def _identifier(value: Any) -> str:
 
 def _deployment(row: Mapping[str, Any]) -> Deployment:
     split = [(_identifier(share["version_id"]), float(share["percentage"])) for share in row["versions"]]
-    if not split:
+    if not abs(sum(percent for _, percent in split) - 100) < 0.01:  # so that not a number is caught as well
         raise ValueError(row)
     annotations = row.get("annotations") or {}
     return Deployment(

@@ -160,22 +160,16 @@ class History:
     def _served_well(self, versions: frozenset[str], *, before: int) -> bool:
         """Whether these versions, among the `before` newest deployments, once did their time.
 
-        That is: all of the traffic without a break for `min_served`, and no step back at the end of it.
+        That is: all of the traffic without a break for `min_served`. A step back at the end of it needs no look here:
+        it is a later one, and blames them anew.
         """
         total = 0.0
         for index in range(before - 1, -1, -1):
-            if self.deployments[index].share(versions) < WHOLE:
-                total = 0.0
-                continue
-            total += self.seconds(index)
-            if total < self.min_served:
-                continue
-            if index == 0 or not self._stepped_back_from(versions, self.deployments[index - 1]):
+            whole = self.deployments[index].share(versions) >= WHOLE
+            total = total + self.seconds(index) if whole else 0.0
+            if whole and total >= self.min_served:
                 return True
         return False
-
-    def _stepped_back_from(self, versions: frozenset[str], deployment: Deployment) -> bool:
-        return any(step.deployment is deployment and step.taken_away in versions for step in self.step_backs)
 
     def still_live(self) -> Iterator[StepBack]:
         """The step backs whose result is live, newest first: nothing but the same release came after them.

@@ -11,7 +11,7 @@ LIMIT_BYTES = 1000
 """Cloudflare cuts `workers/message` here (developers.cloudflare.com/api: workers.scripts.deployments.create)."""
 
 PATTERN = re.compile(
-    r"ops1 incident=(?P<incident>[0-9]+|-) run=(?P<run>[A-Za-z0-9._-]+) blames=(?P<blames>[0-9a-f-]{36}|-)"
+    r"ops1 incident=(?P<incident>[0-9]{1,18}|-) run=(?P<run>[A-Za-z0-9._-]+) blames=(?P<blames>[0-9a-f-]{36}|-)"
     r"(?:; (?P<text>.*))?\Z",
     re.DOTALL,
 )

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 _LIKE_A_SECRET = re.compile(r"://|(?=\w*\d)(?=\w*[A-Za-z])\w{24,}")
 _LONGEST = 60
+_SEARCHED = 200
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -28,7 +29,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def shown(name: str) -> str:
     """`name` on one line of at most 60 characters, and hidden where it looks like a secret in the wrong place."""
-    if _LIKE_A_SECRET.search(name):
+    if _LIKE_A_SECRET.search(name[:_SEARCHED]):
         return "(hidden)"
     line = "".join(character if character.isprintable() else "�" for character in name)
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

@@ -1,7 +1,8 @@
 """Keeping secrets out of everything that leaves the process: one redactor, at the timeline's door and at stderr."""
 
 import urllib.parse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import Enum
 from typing import Any
 
 MASK = "***"
@@ -45,4 +46,16 @@ class Redactor:
             return {self.text(str(key)): self.data(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.data(item) for item in value]
+        return value
+
+    def value(self, value: Any) -> Any:
+        """The same for a value of ours, before anything is made of it: a renderer's escapes would hide a secret."""
+        if isinstance(value, str) and not isinstance(value, Enum):
+            return self.text(value)
+        if isinstance(value, tuple):
+            return tuple(self.value(item) for item in value)
+        if isinstance(value, dict):
+            return {self.value(key): self.value(item) for key, item in value.items()}
+        if is_dataclass(value) and not isinstance(value, type):
+            return replace(value, **{each.name: self.value(getattr(value, each.name)) for each in fields(value)})
         return value

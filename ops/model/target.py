@@ -47,8 +47,6 @@ def choose(history: History, *, incident: int | None) -> Choice:
     for version in dict.fromkeys([*history.live.serving, *history.served_whole]):
         if version == suspect:
             continue
-        if not candidates and version in history.deployable and not history.version(version).detailed:
-            break  # it may be the one: nothing behind it is to be chosen before it was read
         why = why_not(history, suspect, version)
         if why is None:
             if not any(history.same_release(version, other) for other in candidates):
@@ -68,8 +66,6 @@ def why_not(history: History, suspect: str, version: str) -> str | None:
         return f"its release served {span_text(served)}, less than {span_text(history.min_served)}"
     if version not in history.deployable:
         return "Cloudflare no longer lists it as deployable"
-    if not history.version(version).detailed:
-        return "its details were not read"
     if not history.is_proven(version) and has_unread(history):
         return "the part of the history that could blame it was not read"
     return None

@@ -1,6 +1,7 @@
 """The `command` probe: a program of the team's own. Exit 0 is healthy, 1 unhealthy, anything else inconclusive."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.model.redact import Redactor
@@ -11,10 +12,12 @@ if TYPE_CHECKING:
     from ops.model.config import CommandProbe
 
 
-def probe(name: str, spec: "CommandProbe", environ: Mapping[str, str], redactor: Redactor) -> ProbeResult:
-    """Run it once. `environ` is what it may see: the caller leaves every cloud secret out."""
+def probe(
+    name: str, spec: "CommandProbe", environ: Mapping[str, str], redactor: Redactor, *, folder: Path
+) -> ProbeResult:
+    """Run it once, in `folder`. `environ` is what it may see: the caller leaves every cloud secret out."""
     try:
-        finished = process.run(spec.run, environ=environ, timeout=spec.timeout, redactor=redactor)
+        finished = process.run(spec.run, environ=environ, timeout=spec.timeout, redactor=redactor, folder=folder)
     except OSError as error:
         return _result(name, Verdict.INCONCLUSIVE, f"{spec.run[0]} could not be started ({error.strerror})")
     if finished.code is None:

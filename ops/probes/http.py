@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -9,11 +10,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
+from ops.parallel import UnderWay
 
 if TYPE_CHECKING:
     from ops.model.config import HttpProbe
 
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+LONGEST = 10.0
+"""Seconds for the whole answer: httpx itself counts from one piece to the next."""
 MOST_BYTES = 1_000_000
 
 
@@ -25,20 +29,24 @@ class Web:
         trust = edge_url is None
         verify: Any = httpx.create_ssl_context(trust_env=trust) if trust else False
         self._http = httpx.Client(timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False)
+        self._under_way = UnderWay(self._http.close)
 
     def close(self) -> None:
-        self._http.close()
+        self._under_way.close()
 
     def send(self, method: str, url: str) -> tuple[httpx.Response, bytes]:
-        """The answer and the first megabyte of its body. Raises httpx.TransportError."""
+        """The answer and the first megabyte of its body. Raises httpx.RequestError."""
         headers = {"user-agent": "backout-probe", "cache-control": "no-cache"}
         if self._edge_url is not None:
             parts = urlsplit(url)
             headers["host"] = parts.netloc
             url = self._edge_url.rstrip("/") + parts._replace(scheme="", netloc="").geturl()
-        with self._http.stream(method, url, headers=headers) as response:
+        latest = time.monotonic() + LONGEST
+        with self._under_way.call(), self._http.stream(method, url, headers=headers) as response:
             body = b""
             for chunk in response.iter_bytes():
+                if time.monotonic() > latest:
+                    raise httpx.ReadTimeout("the answer goes on and on")
                 body += chunk
                 if len(body) >= MOST_BYTES:
                     break
@@ -52,7 +60,7 @@ def probe(web: Web, name: str, spec: "HttpProbe", url: str, *, versions: frozens
     except httpx.ReadTimeout:
         late = Assertion("answer", Verdict.UNHEALTHY, "none within 10 s")
         return ProbeResult(name, Verdict.UNHEALTHY, (late,))
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         unreached = Assertion("answer", Verdict.INCONCLUSIVE, f"could not be reached ({type(error).__name__})")
         return ProbeResult(name, Verdict.INCONCLUSIVE, (unreached,))
     seconds = response.elapsed.total_seconds()

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.model.clock import Clock
 from ops.model.redact import Redactor
-from ops.model.verdict import Observation, ProbeResult, Verdict, worst
+from ops.model.verdict import Assertion, Observation, ProbeResult, Verdict, worst
 from ops.parallel import in_parallel
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class ProbeSet:
 
 
 class Prober:
-    """Runs probe sets. `web` answers the one client; `environ` what a command probe may see, cleaned already."""
+    """Runs probe sets. `web` answers the one client; a command runs in `folder` and sees `environ`, cleaned already."""
 
     def __init__(
         self,
@@ -34,11 +35,13 @@ class Prober:
         environ: Callable[["Probe"], Mapping[str, str]],
         redactor: Redactor,
         clock: Clock,
+        folder: Path,
     ) -> None:
         self._web = web
         self._environ = environ
         self._redactor = redactor
         self._clock = clock
+        self._folder = folder
 
     def once(self, probes: ProbeSet) -> Observation:
         """One round. No probe at all is inconclusive."""
@@ -67,6 +70,13 @@ class Prober:
             self._clock.sleep(pause)
 
     def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
+        try:
+            return self._asked(probes, probe)
+        except Exception as error:  # noqa: BLE001  no probe may stop a recovery: it has only no evidence to give
+            failed = Assertion("probe", Verdict.INCONCLUSIVE, f"the probe itself failed ({type(error).__name__})")
+            return ProbeResult(probe.name, Verdict.INCONCLUSIVE, (failed,))
+
+    def _asked(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
         # The kinds are imported where they are used: httpx costs a tenth of a second.
         if probe.http is not None:
             from ops.probes import http
@@ -75,7 +85,8 @@ class Prober:
         from ops.probes import command
 
         assert probe.command is not None
-        return command.probe(probe.name, probe.command, self._environ(probe), self._redactor)
+        environ = self._environ(probe)
+        return command.probe(probe.name, probe.command, environ, self._redactor, folder=self._folder)
 
 
 def _open_assertions(results: tuple[ProbeResult, ...]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Whatever people or providers wrote is inert: no mention, reference, link, HTML or table break-out.
 """
 
+import functools
 import re
 from pathlib import Path
 
@@ -16,32 +17,37 @@ HERE = Path(__file__).parent.parent
 FOLDERS = (HERE / "templates", HERE.parent / "templates")
 """In an installed wheel, and in a checkout."""
 
-ZERO_WIDTH = "\u200b"
-SPECIAL = re.compile(r"[\\`*_{}\[\]()<>#+!|~&$]")
+LONGEST = 1000
 
 
 def run_record(result: Result) -> str:
     return _templates().get_template("run.md.j2").render(result=result)
 
 
+@functools.cache
+@functools.cache
 def _templates() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader([str(folder) for folder in FOLDERS])
-    # Markdown is no HTML: each value passes `inert` or `fenced` in the template, and a test finds one that does not.
+    # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
-    environment.filters |= {"inert": inert, "fenced": fenced}
+    environment.filters |= {"inert": inert, "cell": cell, "fenced": fenced}
     return environment
 
 
 def inert(text: object) -> str:
-    """Text that GitHub shows letter by letter.
+    """Somebody's words as inline code: the one form in which GitHub finds no mention, reference, link or markup.
 
-    A character reference keeps Markdown and HTML from being read; mentions, references and bare addresses are found
-    after that, in the text itself, so these are broken by a zero-width space.
+    Escapes are not enough, since mentions and references are looked for after they are undone.
     """
-    escaped = SPECIAL.sub(lambda found: f"&#{ord(found[0])};", one_line(str(text)))
-    broken = re.sub(r"@(?=\w)", f"@{ZERO_WIDTH}", escaped)
-    broken = re.sub(r"(?i)\b(https?|ftp|mailto)(?=:)|\bwww(?=\.)", lambda found: found[0] + ZERO_WIDTH, broken)
-    return re.sub(r"(&#35;|\bGH-)(?=\d)", lambda found: found[0] + ZERO_WIDTH, broken)
+    line = one_line(str(text)).strip()[:LONGEST] or " "
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    pad = " " if line[0] == "`" or line[-1] == "`" else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def cell(text: object) -> str:
+    """The same in a table: there a pipe ends the cell even inside code, and even escaped, after a backslash."""
+    return inert(str(text).replace("|", "¦"))
 
 
 def fenced(text: object) -> str:

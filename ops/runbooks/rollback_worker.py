@@ -1,11 +1,12 @@
 """Scenario 1 of the rollback procedure: a bad release of a Worker. The rules of the choice are in `model/target.py`."""
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.model import target, worker_plan
-from ops.model.errors import Reason, Refused
+from ops.model.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.model.history import History
 from ops.model.mark import Mark
 from ops.model.plan import Change, Plan
@@ -86,8 +87,10 @@ class RollbackWorker(Runbook[Params]):
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
         details = _details(plan)
         deployments = ctx.workers.deployments(details.worker)
+        if not deployments:
+            raise _none_listed(details.worker)
         ours = [d for d in deployments if d.mark and d.mark.run == ctx.run_id and same_split(d.split, details.split)]
-        if not deployments or (not ours and deployments[0].id == details.live.id):
+        if not ours and deployments[0].id == details.live.id:
             return World(State.PLANNED, f"{change.before} is live, as planned")
         if not ours or deployments[0].id != ours[0].id:
             return World(State.MOVED, deployed(deployments[0]))
@@ -96,8 +99,6 @@ class RollbackWorker(Runbook[Params]):
         return World(State.DONE, f"{change.after} is live", tuple(deployed(d) for d in slipped))
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change, in the details
-        from ops.cloudflare.workers import SecretsChanged
-
         details, accepted = _details(plan), set(ctx.params.accept_changed_secrets)
         try:
             deployment = ctx.workers.deploy(details.worker, details.split, mark=details.mark)
@@ -131,7 +132,9 @@ def _read(
         again, *details = ctx.in_parallel(
             [lambda: ctx.workers.deployments(service.worker), *(_reading(ctx, service.worker, v) for v in batch)]
         )
-        if again[:1] != deployments[:1]:
+        if not again:
+            raise _none_listed(service.worker)
+        if again[0] != deployments[0]:
             raise Refused(
                 f"{service.worker} was deployed while the plan was made: {deployed(again[0])}",
                 reason=Reason.WORLD_MOVED,
@@ -147,8 +150,19 @@ def _read(
             min_served=service.min_served,
             static_assets=service.static_assets,
         )
-        if not left or wanted or target.choose(history, incident=ctx.incident).candidates:
+        # In a split the suspect itself hangs on the ages of both releases, so there the whole history is read.
+        found = len(deployments[0].serving) == 1 and target.choose(history, incident=ctx.incident).candidates
+        if not left or wanted or found:
             return history
+
+
+def _none_listed(worker: str) -> ProviderError:
+    """It has some: the plan stands on them."""
+    return ProviderError(
+        f"Cloudflare no longer lists any deployment of {worker}",
+        reason=Reason.MALFORMED_ANSWER,
+        hint="Look in the dashboard whether the Worker is still there, and at https://www.cloudflarestatus.com/.",
+    )
 
 
 def _reading(ctx: Context[Params], worker: str, version: str) -> Callable[[], Any]:
@@ -224,7 +238,7 @@ def _refuse_migration(history: History, suspect: str, split: Split) -> None:
 def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan) -> Refused:
     details = _details(plan)
     open_names = [name for name in names if name not in accepted]
-    flags = " ".join(f"--accept-changed-secrets {name}" for name in names)
+    flags = " ".join(f"--accept-changed-secrets {shlex.quote(name)}" for name in names)
     command = f"{_command(ctx, split_text(details.split))} {flags}".strip()
     two_ways = next((w for w in plan.warnings if w.startswith(worker_plan.ONLY_SECRETS_DIFFER)), "")
     return Refused(
@@ -241,9 +255,7 @@ def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[st
 
 
 def _command(ctx: Context[Params], to: str) -> str:
-    incident = f" --incident {ctx.incident}" if ctx.incident else ""
-    where = f"--service {ctx.params.service} --environment {ctx.environment_name}{incident}"
-    return f"ops rollback-worker {where} --to {to}"
+    return ctx.command_line("rollback-worker", service=ctx.params.service, to=to)
 
 
 def _next_step(ctx: Context[Params], version: str) -> str:

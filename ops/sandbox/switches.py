@@ -1,6 +1,8 @@
 """What is not known for sure about Cloudflare, as switches. Each default is the inconvenient answer."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 
 @dataclass(kw_only=True)
@@ -33,3 +35,15 @@ class Switches:
 
     auth_error_status: int = 403
     """HTTP status of an authentication error (10000): 403 or 401."""
+
+
+def parse(assignments: Iterable[str]) -> Switches:
+    """From `name=value`, the value as JSON. ValueError with a sentence for people."""
+    names = [field.name for field in fields(Switches)]
+    values = {}
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        if name not in names:
+            raise ValueError(f'no switch "{name}"; there are: {", ".join(names)}')
+        values[name] = json.loads(value)
+    return Switches(**values)

@@ -4,9 +4,11 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ops.model.redact import Redactor
 
@@ -34,36 +36,41 @@ def clean_environment(
     return {name: environ[name] for name in sorted(wanted) if name in environ}
 
 
-def run(argv: Sequence[str], *, environ: Mapping[str, str], timeout: float, redactor: Redactor) -> Finished:
-    """Run to the end or to the time limit (seconds), when the whole process group is ended.
+def run(
+    argv: Sequence[str], *, environ: Mapping[str, str], timeout: float, redactor: Redactor, folder: Path
+) -> Finished:
+    """Run in `folder` to the end or to the time limit (seconds); then the whole process group is ended.
 
-    Raises OSError if it cannot start. Output is stdout and stderr together, its last 20,000 bytes, redacted.
+    Raises OSError if it cannot start. Output is stdout and stderr together, its last 20,000 bytes, redacted. It goes
+    to a file: a pipe would stay open for as long as anything that the program started.
     """
-    process = subprocess.Popen(
-        list(argv),
-        env=dict(environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    with _lock:
-        _running.add(process)
-    try:
-        output, _ = process.communicate(timeout=timeout)
-        code: int | None = process.returncode
-    except subprocess.TimeoutExpired as expired:
-        end(process)
-        output, code = expired.output or b"", None
-    finally:
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            list(argv),
+            cwd=folder,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         with _lock:
-            _running.discard(process)
-    return Finished(code, redactor.text(output[-MOST_OUTPUT:].decode(errors="replace")))
+            _running.add(process)
+        try:
+            code: int | None = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            end(process)
+            with _lock:
+                _running.discard(process)
+        output.seek(max(0, output.seek(0, os.SEEK_END) - MOST_OUTPUT))
+        return Finished(code, redactor.text(output.read().decode(errors="replace")))
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill the group: what the program started goes with it."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left; macOS: nothing but zombies
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -1,0 +1,294 @@
+"""The client over HTTP: what it retries, what it sends once, what it refuses to send, and what it never shows."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ops.clocks import SandboxClock
+from ops.cloudflare import client as clients
+from ops.cloudflare.client import PAUSES, Client, is_read
+from ops.cloudflare.wire import Answer, ApiError, MalformedAnswer
+from ops.model.errors import NotApplied, OpsError, ProviderError, Reason, Refused, Unclear
+from ops.model.redact import Secret
+from ops.sandbox import Sandbox
+from tests.conftest import ACCOUNT, WORKER
+from tests.test_engine import WITHOUT_AN_ANSWER
+
+SCRIPT = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}"
+DEPLOYMENTS = f"{SCRIPT}/deployments"
+TRIES = len(PAUSES) + 1
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[Client]:
+    clock = SandboxClock(sandbox.clock_url)
+    client = Client(sandbox.api_url, Secret(sandbox.token), token_name="CLOUDFLARE_API_TOKEN", clock=clock)
+    sandbox.deploy(WORKER, sandbox.upload(WORKER))
+    yield client
+    client.close()
+    clock.close()
+
+
+def read(client: Client, path: str = DEPLOYMENTS) -> Answer:
+    return client.read(path, permission="Workers Scripts Read")
+
+
+def write(client: Client, method: str = "POST", path: str = DEPLOYMENTS) -> Answer:
+    return client.write(method, path, permission="Workers Scripts Write", json={})
+
+
+RETRIED: dict[str, dict[str, Any]] = {
+    "429": {"status": 429},
+    "500": {"status": 500},
+    "502 HTML": {"status": 502, "body": "<html>"},
+    "503 empty": {"status": 503, "body": ""},
+    "10013 with 400": {"code": 10013},
+    "no answer": {"lost": "before"},
+    "a body that is cut off": {"truncate": 10},
+    "a broken encoding": {"body": "no gzip at all", "headers": {"content-encoding": "gzip"}},
+}
+
+
+@pytest.mark.parametrize("rule", RETRIED.values(), ids=RETRIED)
+def test_a_read_is_tried_four_times_and_then_fails(client: Client, sandbox: Sandbox, rule: dict[str, Any]) -> None:
+    sandbox.fault(**rule, times=None)
+
+    with pytest.raises(ProviderError) as caught:
+        read(client)
+
+    assert len(sandbox.requests) == TRIES
+    assert caught.value.exit_code == 4
+    assert "GET /workers/scripts/fortunet-api/deployments" in caught.value.message
+
+
+@pytest.mark.parametrize("rule", RETRIED.values(), ids=RETRIED)
+def test_a_read_is_answered_by_its_last_try(client: Client, sandbox: Sandbox, rule: dict[str, Any]) -> None:
+    began = sandbox.clock.now()
+    sandbox.fault(**rule, times=TRIES - 1)
+
+    assert len(read(client).result["deployments"]) == 1
+    assert len(sandbox.requests) == TRIES
+    assert (sandbox.clock.now() - began).total_seconds() == pytest.approx(sum(PAUSES))
+
+
+NOT_RETRIED: dict[str, tuple[dict[str, Any], type[OpsError]]] = {
+    "10000": ({"code": 10000, "status": 403}, ApiError),
+    "10007": ({"code": 10007, "status": 404}, ApiError),
+    "HTML with 200": ({"body": "<html>"}, MalformedAnswer),
+    "an empty body": ({"body": ""}, MalformedAnswer),
+    "a redirect": ({"status": 302, "body": "", "headers": {"location": "https://example.com/"}}, MalformedAnswer),
+    "a challenge": ({"status": 403, "body": "<html>", "headers": {"cf-mitigated": "challenge"}}, MalformedAnswer),
+}
+
+
+@pytest.mark.parametrize(("rule", "error"), NOT_RETRIED.values(), ids=NOT_RETRIED)
+def test_a_clear_answer_is_not_asked_for_again(
+    client: Client, sandbox: Sandbox, rule: dict[str, Any], error: type[OpsError]
+) -> None:
+    sandbox.fault(**rule, times=None)
+
+    with pytest.raises(error):
+        read(client)
+
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "times", "requests", "waited"),
+    [("3", 1, 2, 3.0), ("9", 2, 3, 18.0), ("9", 3, 3, 18.0), ("21", 1, 1, 0.0), ("0.01", 1, 2, PAUSES[0])],
+    ids=["once", "twice within the budget", "a third time beyond it", "at once beyond it", "less than our own pause"],
+)
+def test_a_retry_after_is_honoured_inside_the_budget(
+    client: Client, sandbox: Sandbox, seconds: str, times: int, requests: int, waited: float
+) -> None:
+    began = sandbox.clock.now()
+    sandbox.fault(status=429, headers={"retry-after": seconds}, times=times)
+
+    if requests > times:
+        read(client)
+    else:
+        with pytest.raises(ApiError, match="HTTP 429"):
+            read(client)
+
+    assert len(sandbox.requests) == requests
+    assert (sandbox.clock.now() - began).total_seconds() == pytest.approx(waited)
+
+
+@pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
+@pytest.mark.parametrize("rule", WITHOUT_AN_ANSWER.values(), ids=WITHOUT_AN_ANSWER)
+def test_a_write_is_sent_once_whatever_comes_back(
+    client: Client, sandbox: Sandbox, rule: dict[str, Any], applied: bool
+) -> None:
+    """An answer of another shape is a success to the client, and unclear to whoever needs the id in it."""
+    sandbox.fault(**rule, applied=applied)
+
+    if '"success": true' in str(rule.get("body")):
+        with client.writing():
+            write(client)
+    else:
+        with client.writing(), pytest.raises(Unclear) as caught:
+            write(client)
+        assert caught.value.reason == Reason.UNCLEAR
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "seconds"),
+    [({"status": 429, "headers": {"retry-after": "7"}}, 7.0), ({"status": 429}, 0.0), ({"code": 10035}, 0.0)],
+)
+def test_a_rate_limit_and_a_concurrent_change_are_not_applied(
+    client: Client, sandbox: Sandbox, rule: dict[str, Any], seconds: float
+) -> None:
+    sandbox.fault(**rule)
+
+    with client.writing(), pytest.raises(NotApplied) as caught:
+        write(client)
+
+    assert caught.value.retry_after == seconds
+    assert len(sandbox.requests) == 1
+
+
+class _Failing(httpx.BaseTransport):
+    def __init__(self, error: Exception) -> None:
+        self.error, self.sent = error, 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.sent += 1
+        raise self.error
+
+
+TRANSPORT = [httpx.ConnectTimeout, httpx.ConnectError, httpx.ReadTimeout, httpx.ReadError, httpx.WriteError]
+TRANSPORT += [httpx.PoolTimeout, httpx.RemoteProtocolError, httpx.LocalProtocolError, httpx.ProxyError]
+
+
+@pytest.mark.parametrize("kind", TRANSPORT)
+def test_a_transport_error_is_named_by_its_type_alone(
+    sandbox: Sandbox, kind: Callable[[str], httpx.TransportError]
+) -> None:
+    transport = _Failing(kind("connection to 203.0.113.7 with Bearer s3cret-s3cret failed"))
+    clock = SandboxClock(sandbox.clock_url)
+    client = Client("https://api.example", Secret("s3cret-s3cret"), token_name="T", clock=clock, transport=transport)
+
+    with pytest.raises(ProviderError) as reading:
+        read(client)
+    with client.writing(), pytest.raises(Unclear) as writing:
+        write(client)
+
+    assert transport.sent == TRIES + 1
+    for error in (reading.value, writing.value):
+        assert type(transport.error).__name__ in error.message
+        assert "s3cret" not in str(error)
+        assert "203.0.113.7" not in str(error)
+    client.close()
+    clock.close()
+
+
+# Planning
+
+
+METHODS = st.sampled_from(["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "get", "TRACE", "X", ""])
+KNOWN = ["accounts", ACCOUNT, "workers", "scripts", WORKER, "deployments", "versions", "user", "tokens", "verify"]
+ODD = ["d1", "..", "", "%2e%2e", "secrets", "graphql", "?force=true", "deployments?force=true", "zones", "\n", "a b"]
+SEGMENTS = st.sampled_from([*KNOWN, *ODD])
+PATHS = st.lists(SEGMENTS, max_size=9).map(lambda parts: "/" + "/".join(parts)) | st.text()
+READ_PATHS = st.sampled_from(
+    [DEPLOYMENTS, f"{SCRIPT}/versions", f"{SCRIPT}/versions/{'0' * 36}", "/user/tokens/verify"]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(method=METHODS, path=PATHS | READ_PATHS)
+def test_a_planning_client_sends_nothing_but_reads(client: Client, sandbox: Sandbox, method: str, path: str) -> None:
+    before = len(sandbox.requests)
+
+    if is_read(method, path):
+        assert method == "GET"
+    else:
+        with pytest.raises(Refused) as caught:
+            write(client, method, path)
+        assert caught.value.reason == Reason.READ_ONLY
+        assert len(sandbox.requests) == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        f"{DEPLOYMENTS}/",
+        f"{DEPLOYMENTS}?force=true",
+        f"{DEPLOYMENTS}\n",
+        f"//evil.example{DEPLOYMENTS}",
+        f"/x{DEPLOYMENTS}",
+        DEPLOYMENTS.replace(ACCOUNT, ".."),
+        DEPLOYMENTS.replace(WORKER, "a/b"),
+    ],
+)
+def test_what_only_looks_like_a_read_is_none(path: str) -> None:
+    assert not is_read("GET", path)
+
+
+def test_writes_are_let_through_inside_the_block_alone(client: Client, sandbox: Sandbox) -> None:
+    with pytest.raises(ApiError), client.writing():
+        write(client)
+
+    with pytest.raises(Refused):
+        write(client)
+    assert len(sandbox.requests) == 1
+
+
+def test_the_right_that_is_missing_is_named(client: Client, sandbox: Sandbox) -> None:
+    sandbox.fault(code=10000, status=403)
+
+    with pytest.raises(ApiError) as caught:
+        read(client)
+
+    assert "CLOUDFLARE_API_TOKEN" in caught.value.hint
+    assert '"Workers Scripts Read"' in caught.value.hint
+
+
+def test_neither_the_client_nor_its_token_shows_the_token(client: Client, sandbox: Sandbox) -> None:
+    assert sandbox.token not in repr(client) + str(vars(client)) + repr(Secret(sandbox.token)) + f"{Secret('abcdef')}"
+
+
+# Paging
+
+
+def pages(rows: list[int], **info: Any) -> tuple[Callable[[Mapping[str, str]], Answer], list[Mapping[str, str]]]:
+    asked: list[Mapping[str, str]] = []
+
+    def answer(params: Mapping[str, str]) -> Answer:
+        asked.append(params)
+        size = int(params["per_page"])
+        first = int(params.get("cursor") or (int(params.get("page", "1")) - 1) * size)
+        part = rows[first : first + size]
+        cursor = str(first + size) if first + size < len(rows) else ""
+        return Answer(part, {"total_count": len(rows), "cursor": cursor, **info})
+
+    return answer, asked
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 25])
+@pytest.mark.parametrize("form", [clients.by_total, clients.by_short_page, clients.by_cursor])
+def test_every_form_of_paging_answers_every_row_once(form: Callable[..., Iterator[int]], count: int) -> None:
+    rows = random.sample(range(1000), count)
+    answer, asked = pages(rows)
+
+    assert list(form(answer, per_page=10)) == rows
+    assert len(asked) <= count // 10 + 1
+
+
+@pytest.mark.parametrize("form", [clients.by_total, clients.by_short_page, clients.by_cursor])
+def test_paging_that_never_ends_is_ended(form: Callable[..., Iterator[int]]) -> None:
+    asked: list[Mapping[str, str]] = []
+
+    def endless(params: Mapping[str, str]) -> Answer:
+        asked.append(params)
+        return Answer([1] * int(params["per_page"]), {"total_count": 10**9, "cursor": "again"})
+
+    assert len(list(form(endless, per_page=2))) == 2 * clients.MOST_PAGES
+    assert len(asked) == clients.MOST_PAGES

@@ -1,0 +1,154 @@
+"""Cloudflare's answers, decoded: every shape that comes back, and what it is taken for."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.cloudflare.wire import CODES, ApiError, Kind, MalformedAnswer, decode, retry_after
+from ops.model.errors import Reason
+
+ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+PATH = f"/accounts/{ACCOUNT}/workers/scripts/fortunet-api/deployments"
+CALL = "GET /workers/scripts/fortunet-api/deployments"
+
+
+def decoded(body: Any, *, status: int = 200, **headers: str) -> Any:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    sent = {"cf-ray": "8f1-LHR", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return decode("GET", PATH, status, sent, raw)
+
+
+def refused(code: int | None = None, message: str = "no", **fields: Any) -> dict[str, Any]:
+    return {"success": False, "errors": [{"code": code, "message": message, **fields}], "result": None}
+
+
+def test_a_success_is_its_result_and_its_paging() -> None:
+    answer = decoded({"success": True, "result": {"id": "1"}, "result_info": {"cursor": "c"}})
+
+    assert (answer.result, answer.info, answer.status, answer.ray) == ({"id": "1"}, {"cursor": "c"}, 200, "8f1-LHR")
+
+
+@pytest.mark.parametrize("status", [204, 205])
+def test_an_empty_body_is_a_success_where_http_says_so(status: int) -> None:
+    assert decoded(b"", status=status).result is None
+
+
+MALFORMED: dict[str, tuple[bytes, int, dict[str, str], str]] = {
+    "empty": (b"", 200, {}, "an empty body"),
+    "HTML": (b"<html>", 502, {"content_type": "text/html"}, "an HTML page"),
+    "HTML by its look": (b" \n<!doctype html>", 200, {}, "an HTML page"),
+    "text by its type": (b"error code: 1015", 429, {"content_type": "text/html"}, "an HTML page"),
+    "text": (b"bad gateway", 502, {}, "11 bytes that are no JSON, or cut off"),
+    "cut off": (b'{"success": true, "res', 200, {}, "22 bytes that are no JSON, or cut off"),
+    "no UTF-8": (b'{"a": "\xff"}', 200, {}, "no JSON, or cut off"),
+    "too deep": (b"[" * 100_000, 200, {}, "no JSON, or cut off"),
+    "a list": (b"[]", 200, {}, "JSON, but no object"),
+    "null": (b"null", 500, {}, "JSON, but no object"),
+    "no envelope": (b'{"status": "ok"}', 200, {}, "JSON without Cloudflare's envelope"),
+    "a success that is a text": (b'{"success": "true"}', 200, {}, "JSON without Cloudflare's envelope"),
+    "a success that is a number": (b'{"success": 1}', 200, {}, "JSON without Cloudflare's envelope"),
+    "a challenge": (b"{}", 403, {"cf_mitigated": "challenge"}, "firewall put a challenge before its own API"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "headers", "what"), MALFORMED.values(), ids=MALFORMED)
+def test_what_cannot_be_read_is_named_with_status_and_ray(
+    body: bytes, status: int, headers: dict[str, str], what: str
+) -> None:
+    with pytest.raises(MalformedAnswer) as caught:
+        decoded(body, status=status, **headers)
+
+    assert what in caught.value.message
+    assert caught.value.message.startswith(f"the answer to {CALL} cannot be read: ")
+    assert caught.value.message.endswith(f"(HTTP {status}, cf-ray 8f1-LHR)")
+    assert caught.value.reason == Reason.MALFORMED_ANSWER
+    assert "cloudflarestatus.com" in caught.value.hint
+
+
+REFUSED: dict[str, tuple[Any, int, Kind, Reason, str]] = {
+    "10000": (refused(10000, "auth"), 403, Kind.AUTH, Reason.NOT_AUTHORISED, "HTTP 403, code 10000: auth (cf-ray"),
+    "401 alone": (refused(None), 401, Kind.AUTH, Reason.NOT_AUTHORISED, "HTTP 401, no (cf-ray"),
+    "10007": (refused(10007), 404, Kind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 10007: no"),
+    "404 alone": (refused(99), 404, Kind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 99: no"),
+    "10035": (refused(10035), 409, Kind.NOT_APPLIED, Reason.PROVIDER_REFUSED, "code 10035: no"),
+    "429": (refused(10000), 429, Kind.NOT_APPLIED, Reason.RATE_LIMITED, "HTTP 429"),
+    "10013": (refused(10013), 400, Kind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "code 10013"),
+    "500": (refused(), 500, Kind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 500"),
+    "an unknown code": (refused(123456), 400, Kind.REFUSED, Reason.PROVIDER_REFUSED, "code 123456: no"),
+    "no with 200": (refused(10021), 200, Kind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 200, code 10021"),
+    "yes with 500": ({"success": True, "result": 1}, 500, Kind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 500"),
+    "the old form": ({"error": "no", "code": 10007}, 404, Kind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 10007: no"),
+    "no errors": ({"success": False}, 400, Kind.REFUSED, Reason.PROVIDER_REFUSED, "no reason given"),
+    "errors of texts": ({"success": False, "errors": ["x"]}, 400, Kind.REFUSED, Reason.PROVIDER_REFUSED, "no reason"),
+    "a code that is a text": (refused("10007"), 400, Kind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 400, no"),  # type: ignore[arg-type]
+    "a chain": (
+        refused(1, error_chain=[{"message": "why"}, 7, {"message": "deeper"}]),
+        400,
+        Kind.REFUSED,
+        Reason.PROVIDER_REFUSED,
+        "code 1: no: why: deeper",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "kind", "reason", "said"), REFUSED.values(), ids=REFUSED)
+def test_a_no_is_one_typed_error(body: Any, status: int, kind: Kind, reason: Reason, said: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        decoded(body, status=status)
+
+    assert (caught.value.kind, caught.value.reason) == (kind, reason)
+    assert said in caught.value.message
+    assert caught.value.message.startswith(f"Cloudflare answered {CALL} with HTTP {status}")
+    assert caught.value.ray == "8f1-LHR"
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_known_code_says_what_it_means(code: int) -> None:
+    with pytest.raises(ApiError) as caught:
+        decoded(refused(code), status=400)
+
+    assert caught.value.kind == CODES[code][0]
+    assert CODES[code][1] in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "seconds"),
+    [
+        ("7", "", 7.0),
+        (" 1.5 ", "", 1.5),
+        ("Tue, 24 Nov 2026 10:00:30 GMT", "Tue, 24 Nov 2026 10:00:00 GMT", 30.0),
+        ("Tue, 24 Nov 2026 10:00:00 GMT", "Tue, 24 Nov 2026 10:00:30 GMT", 0.0),
+        ("Tue, 24 Nov 2026 10:00:00 GMT", "", 0.0),
+        ("soon", "", 0.0),
+        ("-3", "", 0.0),
+        ("nan", "", 0.0),
+        ("", "", 0.0),
+    ],
+)
+def test_a_retry_after_is_seconds_or_a_date_against_the_answers_own(value: str, date: str, seconds: float) -> None:
+    assert retry_after({"retry-after": value, "date": date}) == seconds
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["success", "errors", "result", "code", "x"]), inner)
+    ),
+    max_leaves=10,
+)
+headers = st.dictionaries(st.sampled_from(["retry-after", "date", "content-type", "cf-mitigated"]), st.text())
+
+
+@given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()), st.integers(100, 599), headers)
+def test_any_answer_is_a_value_or_one_of_the_two_errors(body: bytes, status: int, sent: dict[str, str]) -> None:
+    answer = None
+    with contextlib.suppress(ApiError, MalformedAnswer):
+        answer = decode("POST", PATH, status, sent, body)
+
+    if answer is not None:
+        assert status in {204, 205} or json.loads(body)["success"] is True
+        assert isinstance(answer.info, dict)

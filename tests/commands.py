@@ -1,0 +1,130 @@
+"""What the tests of a run share: the two calls that matter, what became of a run, and the command as a process."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ops.sandbox.workers import Deployment
+from tests.conftest import ROOT, WORKER, Outcome, World
+
+WRITE = {"method": "POST", "path": "/accounts/*/workers/scripts/*/deployments"}
+LIST = {"method": "GET", "path": "/accounts/*/workers/scripts/*/deployments"}
+LISTED_VERSIONS = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions"}
+ONE_VERSION = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions/*"}
+JSON = {"content_type": "application/json"}
+
+
+def ours(world: World) -> list[Deployment]:
+    deployments = world.sandbox.deployments(WORKER)
+    return [d for d in deployments if d.annotations.get("workers/message", "").startswith("ops1 ")]
+
+
+def colleague(world: World) -> Callable[[], str]:
+    """Somebody else's deployment of a hotfix, at the moment when it is called."""
+    hotfix = world.sandbox.upload(WORKER, code="hotfix", author="dana@example.com")
+    return lambda: world.sandbox.deploy(WORKER, hotfix, author="dana@example.com")
+
+
+def ended(outcome: Outcome) -> tuple[int, str, str]:
+    return outcome.code, outcome.result["decision"], outcome.result["reason"]
+
+
+def texts(outcome: Outcome, kind: str) -> list[str]:
+    return [event["text"] for event in outcome.events if event["kind"] == kind]
+
+
+def timeline(world: World) -> list[dict[str, Any]]:
+    """The events on disk of the only run: whole lines, each of them JSON, numbered without a gap."""
+    (path,) = (world.folder / ".ops" / "runs").glob("*/timeline.jsonl")
+    text = path.read_text()
+    assert text.endswith("\n")
+    events = [json.loads(line) for line in text.splitlines()]
+    assert [event["number"] for event in events] == list(range(1, len(events) + 1))
+    return events
+
+
+@dataclass
+class Command:
+    """`ops rollback-worker` as a process of its own, in the folder of ops.yml."""
+
+    world: World
+    pid: int = 0
+    _started: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, *signals: int) -> Callable[[], None]:
+        """A hook for a fault: it runs while the process waits for the answer."""
+
+        def now() -> None:
+            self._started.wait()
+            for number in signals:
+                os.kill(self.pid, number)
+
+        return now
+
+    def run(self) -> Outcome:
+        """With --yes and --json."""
+        with self._start("--yes", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            out, err = process.communicate(timeout=60)
+        return Outcome(process.returncode, out, err)
+
+    @contextmanager
+    def on_terminal(self) -> Iterator["Terminal"]:
+        ours, its = pty.openpty()
+        with self._start(stdin=its, stdout=its, stderr=its) as process:
+            os.close(its)
+            yield Terminal(process, ours)
+        os.close(ours)
+
+    def _start(self, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
+        where = ["--service", "api", "--environment", "production"]
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.world.sandbox.environ()}
+        argv = [sys.executable, "-m", "ops", "rollback-worker", *where, *arguments]
+        process = subprocess.Popen(argv, env=environ, cwd=self.world.folder, text=True, start_new_session=True, **pipes)
+        self.pid = process.pid
+        self._started.set()
+        return process
+
+
+@dataclass
+class Terminal:
+    """A person at the command: reads until something shows, types, and reads on to the end."""
+
+    process: "subprocess.Popen[str]"
+    descriptor: int
+    shown: str = ""
+
+    def until(self, text: str) -> None:
+        while text not in self.shown:
+            assert self._read(), self.shown
+
+    def type(self, text: str) -> None:
+        os.write(self.descriptor, text.encode())
+
+    def interrupt(self) -> None:
+        """Ctrl-C, pressed again when nothing happens: one that comes just before Python reads a line is not seen."""
+        reacted: list[int] = []
+        while not reacted:
+            os.kill(self.process.pid, signal.SIGINT)
+            reacted, _, _ = select.select([self.descriptor], [], [], 0.3)
+
+    def end(self) -> int:
+        while self._read():
+            pass
+        return self.process.wait(timeout=60)
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self.descriptor, 4096)
+        except OSError:  # Linux says so at the end
+            data = b""
+        self.shown += data.decode(errors="replace")
+        return bool(data)

@@ -1,0 +1,305 @@
+"""Random pasts of a Worker, made by simulated people, and a naive judge of them.
+
+The judge knows everything and shares no code with `ops.model`: it is the sentences of docs/rollback-worker.md, one
+function each. Times are minutes since the beginning; versions are named by their number.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from ops.model import target
+from ops.model.history import History
+from ops.model.mark import Mark
+from ops.model.worker import Deployment, Version
+
+BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
+MIN_SERVED = 10
+"""Minutes, as in the shipped ops.yml."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    number: int
+    code: str
+    at: float
+    secret_edit: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One deployment. `ours` is a mark's (incident, blamed number or None); a forged mark looks no different."""
+
+    at: float
+    shares: tuple[tuple[int, float], ...]
+    ours: tuple[int | None, int | None] | None = None
+
+    @property
+    def serving(self) -> list[int]:
+        return [number for number, percent in self.shares if percent > 0]
+
+
+@dataclass
+class Past:
+    """Oldest first, unlike at Cloudflare."""
+
+    assets: bool = False
+    now: float = 0
+    uploads: list[Upload] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    undeployable: set[int] = field(default_factory=set)
+
+    def upload(self, code: str, *, secret_edit: bool = False) -> int:
+        self.uploads.append(Upload(len(self.uploads), code, self.now, secret_edit))
+        return len(self.uploads) - 1
+
+    def deploy(self, *shares: tuple[int, float], ours: tuple[int | None, int | None] | None = None) -> None:
+        self.rows.append(Row(self.now, tuple(sorted(shares, key=lambda share: -share[1])), ours))
+
+    def press(self, incident: int | None) -> bool:
+        """The runbook, as it would act: whether it wrote."""
+        history = as_history(self)
+        choice = target.choose(history, incident=incident)
+        if choice.standing or not choice.candidates:
+            return False
+        split = ((choice.candidates[0], 100.0),)
+        blames = target.blames(history, choice.suspect, split, by_rule=True)
+        self.deploy((number_of(choice.candidates[0]), 100), ours=(incident, number_of(blames) if blames else None))
+        return True
+
+    def go_to(self, *shares: tuple[int, float], incident: int | None) -> None:
+        """The runbook with `--to`."""
+        history = as_history(self)
+        split = tuple((name_of(number), percent) for number, percent in shares)
+        blames = target.blames(history, history.newest(history.live.serving), split, by_rule=False)
+        self.deploy(*shares, ours=(incident, number_of(blames) if blames else None))
+
+
+def name_of(number: int) -> str:
+    return f"{number:08x}-0000-4000-8000-{number:012x}"
+
+
+def number_of(name: str) -> int:
+    return int(name[:8], 16)
+
+
+def as_history(past: Past, *, read: Iterable[int] | None = None) -> History:
+    """As the runbook sees it. `read`: of which versions it has the details; None: of all."""
+    read = set(range(len(past.uploads)) if read is None else read)
+    listed = [u for u in past.uploads if u.number in read or u.number not in past.undeployable]
+    deployments = [_deployment(index, row) for index, row in enumerate(past.rows)]
+    return History(
+        deployments=tuple(reversed(deployments)),
+        versions={name_of(u.number): _version(u, past, detailed=u.number in read) for u in listed},
+        deployable=frozenset(name_of(u.number) for u in past.uploads if u.number not in past.undeployable),
+        now=BEGINNING + timedelta(minutes=past.now),
+        min_served=MIN_SERVED * 60,
+    )
+
+
+def message_of(row: Row, names: dict[int, str] | None = None) -> str:
+    if row.ours is None:
+        return "release"
+    incident, blames = row.ours
+    name = names.__getitem__ if names else name_of
+    return str(Mark(incident=incident, run="r1", blames=None if blames is None else name(blames)))
+
+
+def _deployment(index: int, row: Row) -> Deployment:
+    return Deployment(
+        id=f"deployment-{index}",
+        created_on=BEGINNING + timedelta(minutes=row.at),
+        split=tuple((name_of(number), percent) for number, percent in row.shares),
+        message=message_of(row),
+    )
+
+
+def _version(upload: Upload, past: Past, *, detailed: bool) -> Version:
+    seen = Version(
+        id=name_of(upload.number),
+        number=upload.number + 1,
+        created_on=BEGINNING + timedelta(minutes=upload.at),
+        triggered_by="secret" if upload.secret_edit else "upload",
+    )
+    bindings = {("assets", "ASSETS"): "{}"} if past.assets else {}
+    return replace(seen, detailed=True, etag=upload.code, bindings=bindings) if detailed else seen
+
+
+class Judge:
+    def __init__(self, past: Past) -> None:
+        self.past = past
+        self.rows = past.rows
+        self.live = past.rows[-1].serving
+
+    def release(self, number: int) -> object:
+        """All versions equal in code; with static assets each version, but a secret edit joins the one before."""
+        if not self.past.assets:
+            return self.past.uploads[number].code
+        while number > 0 and self.past.uploads[number].secret_edit:
+            number -= 1
+        return number
+
+    def members(self, number: int) -> set[int]:
+        return {u.number for u in self.past.uploads if self.release(u.number) == self.release(number)}
+
+    def is_older(self, one: int, other: int) -> bool:
+        """Uploaded before it, or of a release that is as old as an older version."""
+        return one < other or min(self.members(one)) < min(self.members(other))
+
+    @property
+    def suspect(self) -> int:
+        """The live version; in a split the newer of the two: that of the newer release."""
+        return max(self.live, key=lambda number: (min(self.members(number)), number))
+
+    def minutes(self, first: int, last: int | None = None) -> float:
+        """From the beginning of row `first` to the end of row `last`."""
+        end = (first if last is None else last) + 1
+        return (self.rows[end].at if end < len(self.rows) else self.past.now) - self.rows[first].at
+
+    def share(self, row: int, numbers: set[int]) -> float:
+        return sum(percent for number, percent in self.rows[row].shares if number in numbers)
+
+    def taken_away(self, row: int) -> list[int]:
+        """The versions that this row stepped back from."""
+        if row == 0:
+            return []
+        gone = [number for number in self.rows[row - 1].serving if number not in self.rows[row].serving]
+        ours = self.rows[row].ours
+        if ours is not None and ours[1] is None:
+            return []
+        if ours is not None and ours[1] in gone:
+            return [number for number in gone if number == ours[1]]
+        return [v for v in gone if all(self.is_older(serving, v) for serving in self.rows[row].serving)]
+
+    def is_blamed(self, number: int) -> bool:
+        for row in range(len(self.rows)):
+            for away in self.taken_away(row):
+                inside = all(self.release(s) == self.release(away) for s in self.rows[row].serving)
+                accused = {away} if inside else self.members(away)
+                if number in accused and not self.served_well_after(row, accused):
+                    return True
+        return False
+
+    def served_well_after(self, row: int, accused: set[int]) -> bool:
+        """100 % for ten minutes on end, and not stepped back from at the end of it."""
+        first = row
+        while first < len(self.rows):
+            last = first
+            while last < len(self.rows) and self.share(last, accused) == 100:
+                last += 1
+            was_left = last < len(self.rows) and accused & set(self.taken_away(last))
+            if last > first and self.minutes(first, last - 1) >= MIN_SERVED and not was_left:
+                return True
+            first = last + 1
+        return False
+
+    def served(self, number: int) -> float:
+        rows = [row for row in range(len(self.rows)) if self.share(row, self.members(number)) >= 50]
+        return sum(self.minutes(row) for row in rows)
+
+    def may_be_chosen(self, number: int) -> bool:
+        return (
+            self.release(number) != self.release(self.suspect)
+            and not self.is_blamed(number)
+            and self.served(number) >= MIN_SERVED
+            and number not in self.past.undeployable
+        )
+
+    def target(self) -> int | None:
+        """The other one of a split first, then what had all of the traffic, latest service first."""
+        whole = [row.serving[0] for row in reversed(self.rows) if len(row.serving) == 1]
+        in_order = [*(number for number in self.live if number != self.suspect), *whole]
+        return next((number for number in in_order if self.may_be_chosen(number)), None)
+
+    def stops_a_press(self, incident: int | None) -> bool:
+        """Live is the result of a step back that is fresh, or ours of this incident, or ours of none within a day."""
+        releases = {self.release(number) for number in self.live}
+        for index in range(len(self.rows) - 1, -1, -1):
+            row = self.rows[index]
+            if {self.release(number) for number in row.serving} != releases:
+                return False
+            for away in self.taken_away(index):
+                age = self.past.now - row.at
+                if age < 30:
+                    return True
+                if row.ours is not None and row.ours[1] == away:
+                    if row.ours[0] == incident and incident is not None:
+                        return True
+                    if row.ours[0] is None and age < 24 * 60:
+                        return True
+            if row.ours is not None and row.ours[1] is None:
+                return False
+        return False
+
+
+# The people. Each event is a wait, what somebody does, and two numbers with which they choose.
+
+WAITS = (0, 1, 4, 5, 6, 10, 12, 29, 30, 31, 60, 200, 1500)
+DEEDS = (
+    *("release", "release", "release", "release the old code anew", "canary", "canary of the old code"),
+    *("promote or abort", "promote or abort", "edit a secret", "edit a secret", "only upload", "only edit a secret"),
+    *("wrangler rollback", "wrangler rollback", "dashboard", "forge a mark", "press", "press", "to", "lose a version"),
+)
+Event = tuple[int, str, int, int]
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(WAITS), st.sampled_from(DEEDS), st.integers(0, 40), st.integers(0, 5)),
+    min_size=3,
+    max_size=24,
+)
+INCIDENTS = (None, 1, 2)
+
+
+def play(events: list[Event], *, assets: bool = False) -> Past:
+    past = Past(assets=assets)
+    past.deploy((past.upload("a"), 100))
+    for wait, deed, pick, other in events:
+        past.now += wait
+        _do(past, deed, pick, other)
+    return past
+
+
+pasts = st.builds(play, EVENTS, assets=st.booleans())
+
+
+def _do(past: Past, deed: str, pick: int, other: int) -> None:
+    live, some = past.rows[-1], pick % len(past.uploads)
+    percent = (10, 50, 90, 0, 45, 99.9)[other]
+    new_code = f"code {len(past.uploads)}"
+    old_code = past.uploads[some].code
+    incident = INCIDENTS[other % 3]
+    match deed:
+        case "release":
+            past.deploy((past.upload(new_code), 100))
+        case "release the old code anew":
+            past.deploy((past.upload(old_code), 100))
+        case "canary" | "canary of the old code" if len(live.shares) == 1:
+            canary = past.upload(new_code if deed == "canary" else old_code)
+            past.deploy((live.serving[0], 100 - percent), (canary, percent))
+        case "promote or abort" if len(live.shares) == 2:
+            past.deploy((live.shares[pick % 2][0], 100))
+        case "edit a secret" if live.shares == ((past.uploads[-1].number, 100),):
+            past.deploy((past.upload(past.uploads[-1].code, secret_edit=True), 100))
+        case "only upload":
+            past.upload(old_code if other == 0 else new_code)
+        case "only edit a secret":
+            past.upload(past.uploads[-1].code, secret_edit=True)
+        case "wrangler rollback":
+            whole = [row.shares[0][0] for row in past.rows[-2::-1] if row.shares[0][1] == 100]
+            past.deploy(*[(number, 100) for number in whole[:1]] or live.shares)
+        case "dashboard":
+            past.deploy((some, 100))
+        case "forge a mark":
+            past.deploy((some, 100), ours=(incident, other if other < len(past.uploads) else None))
+        case "press":
+            past.press(incident)
+        case "to":
+            second = other % len(past.uploads)
+            past.go_to(
+                *([(some, 90), (second, 10)] if pick % 3 == 0 and some != second else [(some, 100)]), incident=incident
+            )
+        case "lose a version" if some not in live.serving:
+            past.undeployable.add(some)
+        case _:
+            pass

@@ -1,0 +1,207 @@
+"""The choice of the target, over random pasts. Named histories: tests/runbooks/test_rollback_worker_target.py."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from ops.model import target
+from ops.model.history import History
+from ops.model.worker import Deployment, Version
+from tests.model.simulated_history import (
+    INCIDENTS,
+    MIN_SERVED,
+    Judge,
+    Past,
+    as_history,
+    name_of,
+    number_of,
+    pasts,
+)
+
+settings.register_profile("pasts", deadline=None, database=None, max_examples=300)
+PASTS = settings.get_profile("pasts")
+incidents = st.sampled_from(INCIDENTS)
+
+
+@PASTS
+@given(pasts)
+def test_the_target_is_the_one_that_the_rules_name_on_full_information(past: Past) -> None:
+    judge = Judge(past)
+
+    choice = target.choose(as_history(past), incident=None)
+
+    chosen = number_of(choice.candidates[0]) if choice.candidates else None
+    assert number_of(choice.suspect) == judge.suspect
+    assert chosen == judge.target()
+    for candidate in map(number_of, choice.candidates):  # the others are named to people
+        assert not judge.is_blamed(candidate)
+        assert judge.served(candidate) >= MIN_SERVED
+        assert candidate not in past.undeployable
+        assert judge.release(candidate) != judge.release(judge.suspect)
+    assert len({judge.release(number_of(c)) for c in choice.candidates}) == len(choice.candidates)
+
+
+@PASTS
+@given(pasts, incidents, st.sampled_from([0, 29, 30, 31, 1439, 1440]))
+def test_a_press_stops_exactly_on_a_fresh_step_back_or_ours_of_this_incident(
+    past: Past, incident: int | None, later: int
+) -> None:
+    past.now += later
+
+    choice = target.choose(as_history(past), incident=incident)
+
+    assert (choice.standing is not None) == Judge(past).stops_a_press(incident)
+
+
+@pytest.mark.parametrize(
+    ("to", "by_rule", "blamed"),
+    [
+        ("A", True, True),
+        ("A", False, True),
+        ("A@60,B@40", False, True),
+        ("A2", False, True),
+        ("A2@60,B@40", False, True),
+        ("D", False, False),
+        ("A@90,C@10", False, False),
+        ("A@90,D@10", False, False),
+        ("A@100,D@0", False, True),
+        ("A@100,C@0", False, False),
+    ],
+)
+def test_our_mark_blames_the_suspect_only_when_all_that_serves_then_is_older(
+    to: str, by_rule: bool, blamed: bool
+) -> None:
+    past = Past()
+    numbers = {name: past.upload(name[0]) for name in ("A", "B", "C", "D", "A2")}
+    for name in ("A", "B", "C"):
+        past.deploy((numbers[name], 100))
+    parts = [part.partition("@") for part in to.split(",")]
+    split = tuple((name_of(numbers[name]), float(share or 100)) for name, _, share in parts)
+    suspect = name_of(numbers["C"])
+
+    assert target.blames(as_history(past), suspect, split, by_rule=by_rule) == (suspect if blamed else None)
+
+
+@PASTS
+@given(pasts, st.integers(2, 6))
+def test_what_is_chosen_before_all_was_read_is_never_blamed_by_the_rest(past: Past, at_once: int) -> None:
+    read, choice = read_in_batches(past, at_once)
+    assume(choice.candidates)
+    judge = Judge(past)
+    assume(all(min(judge.members(number)) in read for number in read))  # see docs: a revert of code not read yet
+
+    chosen = number_of(choice.candidates[0])
+
+    assert number_of(choice.suspect) == judge.suspect
+    assert judge.may_be_chosen(chosen)
+
+
+def test_a_version_blamed_alone_in_the_unread_part_is_not_chosen_because_its_release_served_well() -> None:
+    past = Past()
+    old, edited = past.upload("a"), past.upload("a", secret_edit=True)
+    for number in (old, edited, old):  # the last one takes the edit back
+        past.deploy((number, 100))
+        past.now += 60
+    anew, bad = past.upload("a"), past.upload("b")
+    for shares in ([(anew, 100)], [(bad, 50), (edited, 50)], [(bad, 100)]):
+        past.deploy(*shares)
+        past.now += 60
+    past.undeployable = {anew}
+
+    choice = target.choose(as_history(past, read={bad, edited, anew}), incident=None)
+
+    assert choice.candidates == ()
+    assert target.choose(as_history(past), incident=None).candidates == (name_of(old),)
+
+
+def read_in_batches(past: Past, at_once: int) -> tuple[set[int], target.Choice]:
+    """As the runbook reads: the live ones, then those that served, latest first, until there is a candidate."""
+    wanted = list(dict.fromkeys(number for row in reversed(past.rows) for number, _ in row.shares))
+    for count in range(at_once, len(wanted) + at_once, at_once):
+        choice = target.choose(as_history(past, read=wanted[:count]), incident=None)
+        if choice.candidates:
+            return set(wanted[:count]), choice
+    return set(wanted), target.choose(as_history(past, read=wanted), incident=None)
+
+
+@PASTS
+@given(pasts, st.lists(st.sampled_from([0, 5, 29, 31, 600, 3000, 50_000]), min_size=2, max_size=5))
+def test_after_one_write_no_press_of_the_same_incident_writes_again(past: Past, waits: list[int]) -> None:
+    if not past.press(incident=7):
+        past.deploy((past.upload("bad"), 100))
+        assume(past.press(incident=7))
+
+    for wait in waits:
+        past.now += wait
+        assert not past.press(incident=7)
+
+
+@PASTS
+@given(pasts, st.lists(st.sampled_from([31, 45, 600, 3000]), min_size=2, max_size=6))
+def test_presses_of_ever_new_incidents_never_return_to_a_release_that_they_left(past: Past, waits: list[int]) -> None:
+    judge, left, last = Judge(past), set[object](), past.rows[-1].serving
+    for incident, wait in enumerate(waits, start=100):
+        past.now += wait
+        suspect = Judge(past).release(Judge(past).suspect)
+        if past.press(incident):
+            left.add(suspect)
+        assert not left & {judge.release(number) for number in past.rows[-1].serving}, (left, last)
+
+
+junk_ids = st.sampled_from([name_of(number) for number in range(6)])
+junk_moments = st.integers(0, 5).map(lambda hours: datetime(2026, 11, 1, hours, tzinfo=UTC))
+junk_messages = st.one_of(
+    st.just(""),
+    st.text(max_size=20),
+    st.builds("ops1 incident={} run=r blames={}".format, st.sampled_from(["-", "0", "42", "9" * 900]), junk_ids),
+    st.sampled_from(["ops1 incident=- run=r blames=-", "ops1 incident=x run= blames=", "ops1 "]),
+)
+junk_splits = st.one_of(
+    st.tuples(st.tuples(junk_ids, st.just(100.0))),
+    st.lists(junk_ids, min_size=2, max_size=2, unique=True).flatmap(
+        lambda ids: st.floats(0, 100).map(lambda share: ((ids[0], 100 - share), (ids[1], share)))
+    ),
+)
+junk_deployments = st.builds(Deployment, st.just(""), junk_moments, junk_splits, message=junk_messages)
+junk_versions = st.builds(
+    Version,
+    junk_ids,
+    number=st.none() | st.integers(-1, 4),
+    created_on=st.none() | junk_moments,
+    triggered_by=st.sampled_from(["", "secret", "upload", "\x00"]),
+    detailed=st.booleans(),
+    etag=st.none() | st.sampled_from(["", "e1", "e2"]),
+    bindings=st.sampled_from([{}, {("assets", "A"): "{}"}, {("secret_text", "K"): "{}"}]),
+)
+
+
+@st.composite
+def junk_histories(draw: st.DrawFn) -> History:
+    """Versions that are missing, equal or impossible times, numbers and etags that are not there."""
+    deployments = [
+        replace(deployment, id=f"d{index}")
+        for index, deployment in enumerate(draw(st.lists(junk_deployments, min_size=1, max_size=8)))
+    ]
+    return History(
+        deployments=tuple(sorted(deployments, key=lambda d: d.created_on, reverse=True)),
+        versions={version.id: version for version in draw(st.lists(junk_versions, max_size=6))},
+        deployable=frozenset(draw(st.lists(junk_ids))),
+        now=draw(junk_moments),
+        min_served=draw(st.sampled_from([0, 600, 1e9])),
+        static_assets=draw(st.booleans()),
+    )
+
+
+@PASTS
+@given(junk_histories(), incidents)
+def test_any_history_gets_an_answer_and_always_the_same(history: History, incident: int | None) -> None:
+    shuffled = replace(history, versions=dict(list(history.versions.items())[::-1]))
+
+    choice = target.choose(history, incident=incident)
+
+    assert choice == target.choose(shuffled, incident=incident)
+    assert set(choice.candidates) <= history.deployable - {choice.suspect}
+    assert not set(choice.candidates) & {over.version for over in choice.passed_over}

@@ -1,0 +1,373 @@
+"""The probes: what each answer of a service, and each end of a program, is taken for."""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.clocks import SystemClock
+from ops.model.config import CommandProbe, HttpProbe, Probe, Verify
+from ops.model.redact import Redactor
+from ops.model.verdict import Observation, ProbeResult, Verdict
+from ops.parallel import in_parallel
+from ops.probes import command, http
+from ops.probes.rounds import Prober, ProbeSet
+from ops.sandbox.server import Request, Response, Server
+from ops.tools import process
+from tests.conftest import Releases, World
+
+OLD, NEW = "0ffae05a-f982-4f2f-bf78-2f7305c78298", "2c8b7e91-9781-4881-93aa-b7e29ebc37ac"
+HEALTHY, UNHEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.INCONCLUSIVE
+BODY = {"status": "ok", "items": [{"name": "rat"}], "on": True, "version": {"id": NEW}}
+
+# HTTP
+
+
+@contextmanager
+def service(answer: Callable[[Request], Response | None]) -> Iterator[http.Web]:
+    server = Server(answer)
+    server.start()
+    web = http.Web(server.url)
+    try:
+        yield web
+    finally:
+        web.close()
+        server.stop()
+
+
+def ask(web: http.Web, *, versions: frozenset[str] = frozenset(), **spec: Any) -> ProbeResult:
+    spec = {"path": "/health", **spec}
+    return http.probe(web, "health", HttpProbe(**spec), "https://api.example", versions=versions)
+
+
+def answer(body: Any = BODY, **fields: Any) -> Response:
+    return Response(body=json.dumps(body).encode(), **fields)
+
+
+ANSWERS: dict[str, tuple[Response, dict[str, Any], Verdict, str]] = {
+    "the status": (answer(), {}, HEALTHY, "status 200"),
+    "another status": (answer(status=503), {}, UNHEALTHY, "status 503, wanted 200"),
+    "a wanted error": (answer(status=404), {"status": 404}, HEALTHY, "status 404"),
+    "a redirect": (answer(status=302, headers=[("location", "/")]), {}, UNHEALTHY, "status 302"),
+    "a value": (answer(), {"json": {"status": "ok"}}, HEALTHY, "status 200"),
+    "another value": (answer({"status": "no"}), {"json": {"status": "ok"}}, UNHEALTHY, 'json status "no", wanted "ok"'),
+    "a value in a list": (answer(), {"json": {"items.0.name": "rat"}}, HEALTHY, "status 200"),
+    "a list that is too short": (answer(), {"json": {"items.1.name": "rat"}}, UNHEALTHY, 'null, wanted "rat"'),
+    "true, which is not 1": (answer(), {"json": {"on": 1}}, UNHEALTHY, "json on true, wanted 1"),
+    "a path through a text": (answer(), {"json": {"status.code": 1}}, UNHEALTHY, "json status.code null"),
+    "HTML where JSON is wanted": (Response(body=b"<html>"), {"json": {"status": "ok"}}, UNHEALTHY, "null"),
+    "nothing where JSON is wanted": (Response(), {"json": {"status": "ok"}}, UNHEALTHY, "null"),
+    "a header": (answer(headers=[("X-Cache", "HIT from X")]), {"headers": {"x-cache": "hit"}}, HEALTHY, "status"),
+    "another header": (answer(headers=[("x-cache", "MISS")]), {"headers": {"x-cache": "HIT"}}, UNHEALTHY, "MISS"),
+    "no header": (answer(), {"headers": {"x-cache": "HIT"}}, UNHEALTHY, "header x-cache none, wanted HIT"),
+    "a pattern": (answer(), {"body": "r[a]t"}, HEALTHY, "status 200"),
+    "no pattern": (Response(body=b"dog"), {"body": "r[a]t"}, UNHEALTHY, "body 3 bytes without it, wanted r[a]t"),
+    "a body that is no text": (Response(body=b"\xff\xfe"), {"body": "rat"}, UNHEALTHY, "2 bytes without it"),
+    "a fast answer": (answer(), {"latency": "10s"}, HEALTHY, "status 200"),
+    "a body that is cut off": (Response(body=b"{}", sent=1), {}, INCONCLUSIVE, "could not be reached"),
+    "a broken encoding": (answer(headers=[("content-encoding", "gzip")]), {}, INCONCLUSIVE, "DecodingError"),
+}
+
+
+@pytest.mark.parametrize(("given", "spec", "verdict", "said"), ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_is_judged_by_all_that_was_asked(
+    given: Response, spec: dict[str, Any], verdict: Verdict, said: str
+) -> None:
+    with service(lambda _: given) as web:
+        result = ask(web, **spec)
+
+    assert result.verdict == verdict, result
+    assert said in result.detail
+
+
+def test_a_slow_answer_is_unhealthy_where_a_latency_is_wanted() -> None:
+    with service(lambda _: (threading.Event().wait(0.02), answer())[1]) as web:
+        result = ask(web, latency="10ms")
+
+    assert result.verdict == UNHEALTHY
+    assert "at most 10 ms wanted" in result.detail
+    assert result.seconds is not None
+    assert result.seconds >= 0.02
+
+
+ECHOES: dict[str, tuple[Any, frozenset[str], Verdict, Verdict]] = {
+    "the right one": (NEW, frozenset({NEW}), HEALTHY, HEALTHY),
+    "one of a split": (NEW, frozenset({OLD, NEW}), HEALTHY, HEALTHY),
+    "the wrong one": (OLD, frozenset({NEW}), UNHEALTHY, UNHEALTHY),
+    "any, before a run": (OLD, frozenset(), HEALTHY, HEALTHY),
+    "none": (None, frozenset({NEW}), INCONCLUSIVE, HEALTHY),
+    "an empty one": ("", frozenset({NEW}), INCONCLUSIVE, HEALTHY),
+    "a number": (7, frozenset({NEW}), INCONCLUSIVE, HEALTHY),
+}
+
+
+@pytest.mark.parametrize(("echoed", "versions", "assertion", "verdict"), ECHOES.values(), ids=ECHOES)
+def test_the_echoed_version_is_an_assertion_of_its_own(
+    echoed: Any, versions: frozenset[str], assertion: Verdict, verdict: Verdict
+) -> None:
+    with service(lambda _: answer({"version": {"id": echoed}})) as web:
+        result = ask(web, versions=versions, version="version.id")
+
+    assert {a.name: a.verdict for a in result.assertions}["version"] == assertion
+    assert result.verdict == verdict
+    assert ("version" in result.detail) == (assertion != HEALTHY or verdict == HEALTHY)
+
+
+def test_an_unhealthy_answer_stays_unhealthy_without_a_version_echo() -> None:
+    with service(lambda _: answer({}, status=500)) as web:
+        result = ask(web, versions=frozenset({NEW}), version="version.id")
+
+    assert result.verdict == UNHEALTHY
+
+
+def test_a_refused_connection_is_inconclusive() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        web = http.Web(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        result = ask(web)
+        web.close()
+
+    assert result.verdict == INCONCLUSIVE
+    assert result.detail == "answer could not be reached (ConnectError)"
+
+
+def test_a_connection_that_closes_without_an_answer_is_inconclusive() -> None:
+    with service(lambda _: None) as web:
+        assert ask(web).verdict == INCONCLUSIVE
+
+
+def test_the_request_keeps_the_services_host_and_no_more_than_it_needs() -> None:
+    seen: list[Request] = []
+
+    def note(request: Request) -> Response:
+        seen.append(request)
+        return answer()
+
+    with service(note) as web:
+        ask(web, path="/health?deep=1", method="HEAD")
+
+    (request,) = seen
+    assert (request.method, request.target) == ("HEAD", "/health?deep=1")
+    assert request.headers["host"] == "api.example"
+    assert {"authorization", "cookie"}.isdisjoint(name.lower() for name in request.headers)
+
+
+@pytest.mark.slow
+def test_a_service_that_never_finishes_its_answer_is_unhealthy_after_ten_seconds() -> None:
+    silent, dripping = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=_drip, args=(dripping,), daemon=True).start()
+    with silent, dripping:
+        webs = [http.Web(f"http://127.0.0.1:{server.getsockname()[1]}") for server in (silent, dripping)]
+        results = in_parallel([lambda web=web: ask(web) for web in webs])  # type: ignore[misc]
+        for web in webs:
+            web.close()
+
+    assert [result.verdict for result in results] == [UNHEALTHY, UNHEALTHY]
+    assert [result.detail for result in results] == ["answer none within 10 s"] * 2
+
+
+def _drip(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        for _ in range(30):
+            threading.Event().wait(0.5)
+            try:
+                connection.sendall(b".")
+            except OSError:
+                return
+
+
+# A program
+
+
+def run(
+    script: str, *, environ: dict[str, str] | None = None, redactor: Redactor | None = None, **spec: Any
+) -> ProbeResult:
+    probe = CommandProbe(run=("sh", "-c", script), **spec)
+    seen = {"PATH": os.environ["PATH"], **(environ or {})}
+    return command.probe("script", probe, seen, redactor or Redactor(), folder=Path())
+
+
+EXITS: dict[str, tuple[str, Verdict, str]] = {
+    "0": ("echo all well", HEALTHY, "exit 0: all well"),
+    "1": ("echo first; echo broken; exit 1", UNHEALTHY, "exit 1: broken"),
+    "2": ("exit 2", INCONCLUSIVE, "exit 2: no output"),
+    "a signal": ("kill -9 $$", INCONCLUSIVE, "exit -9: no output"),
+    "its last line, from either stream": ("echo x >&2; exit 1", UNHEALTHY, "exit 1: x"),
+    "bytes that are no text": ("printf '\\377!'", HEALTHY, "exit 0: \N{REPLACEMENT CHARACTER}!"),
+    "a great deal of output": ("yes y | head -c 1000000; echo end", HEALTHY, "exit 0: end"),
+    "input, of which there is none": ("read line || echo none", HEALTHY, "exit 0: none"),
+}
+
+
+@pytest.mark.parametrize(("script", "verdict", "said"), EXITS.values(), ids=EXITS)
+def test_the_exit_code_of_a_program_is_the_verdict(script: str, verdict: Verdict, said: str) -> None:
+    result = run(script)
+
+    assert (result.verdict, result.assertions[0].detail) == (verdict, said)
+
+
+def test_a_program_that_does_not_end_in_time_is_ended_and_inconclusive() -> None:
+    result = run("sleep 60", timeout="200ms")
+
+    assert (result.verdict, result.assertions[0].detail) == (INCONCLUSIVE, "no end within 0.2 s")
+
+
+@pytest.mark.parametrize("name", ["./no/such/program", "no-such-program-anywhere", "/"])
+def test_a_program_that_cannot_be_started_is_inconclusive_and_named(name: str) -> None:
+    probe = CommandProbe(run=(name,))
+
+    result = command.probe("script", probe, {"PATH": os.environ["PATH"]}, Redactor(), folder=Path())
+
+    assert result.verdict == INCONCLUSIVE
+    assert result.assertions[0].detail.startswith(f"{name} could not be started (")
+
+
+@pytest.mark.parametrize("then", ["exit 0", pytest.param("sleep 60", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("output", ["", ">/dev/null 2>&1"], ids=["same output", "own output"])
+def test_what_a_program_leaves_running_is_ended_with_it(output: str, then: str, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    result = run(f"sleep 60 {output} & echo $! >{pid_file}; {then}", timeout="300ms")
+
+    assert result.verdict == (HEALTHY if then == "exit 0" else INCONCLUSIVE)
+    assert ends(int(pid_file.read_text()))
+
+
+def ends(pid: int) -> bool:
+    """Within a second: a kill is carried out a moment later. One that nobody has reaped yet is ended."""
+    tries = (subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False) for _ in range(50))
+    return any(shown.stdout.strip()[:1] in {b"", b"Z"} for shown in tries)
+
+
+def test_the_output_of_a_program_is_redacted() -> None:
+    redactor = Redactor()
+    redactor.add("hunter2-hunter2")
+
+    result = run("echo $X", environ={"X": "is hunter2-hunter2!"}, redactor=redactor)
+
+    assert result.assertions[0].detail == "exit 0: is ***!"
+
+
+SECRETS = {
+    "STAGING_CLOUDFLARE_API_TOKEN": "staging-token",
+    "SLACK_WEBHOOK_URL": "https://hooks.example/slack",
+    "DISCORD_WEBHOOK_URL": "https://hooks.example/discord",
+}
+
+
+def add_command_probe(world: World, script: str, *, environment: str) -> None:
+    """`probe.sh` beside ops.yml, as one more probe of the service."""
+    here = "          # A program can be a probe too"
+    probe = f"          - name: script\n            command: {{run: [./probe.sh], environment: [{environment}]}}\n"
+    world.edit_config(here, probe + here)
+    (world.folder / "probe.sh").write_text(f"#!/bin/sh\n{script}\n")
+    (world.folder / "probe.sh").chmod(0o755)
+
+
+def test_a_command_probe_runs_beside_ops_yml_and_sees_no_secret(world: World, releases: Releases) -> None:
+    add_command_probe(world, "env >env.txt", environment="REGION")
+
+    outcome = world.rollback(**SECRETS, REGION="weur", GITHUB_TOKEN="github-token", OTHER="other")
+
+    assert outcome.code == 0, outcome.err
+    seen = (world.folder / "env.txt").read_text()
+    assert "REGION=weur" in seen
+    for secret in (world.sandbox.token, *SECRETS.values(), "github-token", "OTHER"):
+        assert secret not in seen
+
+
+@pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", *SECRETS])
+def test_a_command_probe_that_names_a_secret_is_an_error_of_the_configuration(
+    world: World, releases: Releases, name: str
+) -> None:
+    add_command_probe(world, "env >env.txt", environment=name)
+
+    outcome = world.rollback(**SECRETS)
+
+    assert outcome.code == 2
+    assert "a probe's command never gets one" in outcome.result["problems"][0]
+    assert not (world.folder / "env.txt").exists()
+
+
+def test_a_name_that_is_never_passed_on_wins_over_one_that_is_asked_for() -> None:
+    environ = {"PATH": "/bin", "TOKEN": "t", "REGION": "weur", "OTHER": "o"}
+
+    seen = process.clean_environment(environ, names=["TOKEN", "REGION"], never=frozenset({"TOKEN"}))
+
+    assert seen == {"PATH": "/bin", "REGION": "weur"}
+
+
+# Rounds
+
+
+class StillClock(SystemClock):
+    """Moves on by sleeping alone, and takes no time."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def prober(web: http.Web | None = None) -> Prober:
+    def broken() -> http.Web:
+        raise RuntimeError("no client")
+
+    return Prober(
+        web=(lambda: web) if web else broken,
+        environ=lambda _: {},
+        redactor=Redactor(),
+        clock=StillClock(),
+        folder=Path(),
+    )
+
+
+def probe_set(*probes: Probe, successes: int = 2) -> ProbeSet:
+    verify = Verify.model_validate({"successes": successes, "interval": "100ms", "deadline": "1s"})
+    return ProbeSet("https://api.example", probes, verify)
+
+
+HEALTH = Probe(name="health", http=HttpProbe(path="/health"))
+
+
+def test_a_probe_that_has_a_bug_is_no_evidence_and_no_end_of_the_run() -> None:
+    seen = prober().once(probe_set(HEALTH))
+
+    assert seen.verdict == INCONCLUSIVE
+    assert "the probe itself failed (RuntimeError)" in seen.detail
+
+
+def test_no_probe_at_all_is_inconclusive() -> None:
+    assert prober().once(probe_set()).verdict == INCONCLUSIVE
+
+
+def test_a_failure_between_two_successes_starts_the_count_again() -> None:
+    statuses, counts = iter([200, 500, 200, 200]), []
+    with service(lambda _: answer(status=next(statuses))) as web:
+        result = prober(web).until(probe_set(HEALTH), each_round=lambda count, _: counts.append(count))
+
+    assert (result.verdict, result.rounds, counts) == (HEALTHY, 4, [1, 0, 1, 2])
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(500, UNHEALTHY), (None, INCONCLUSIVE)])
+def test_at_the_deadline_the_last_round_that_was_not_healthy_decides(status: int | None, verdict: Verdict) -> None:
+    def ignored(_count: int, _seen: Observation) -> None: ...
+
+    with service(lambda _: None if status is None else answer(status=status)) as web:
+        result = prober(web).until(probe_set(HEALTH, successes=10), each_round=ignored)
+
+    assert result.verdict == verdict
+    assert result.rounds > 1

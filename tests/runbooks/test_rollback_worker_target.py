@@ -1,0 +1,367 @@
+"""Which version `ops rollback-worker` goes to. The table of docs/rollback-worker.md is run row by row."""
+
+import re
+import shlex
+import shutil
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from ops.sandbox import Sandbox
+from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, World
+from tests.model.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+BY = {"wrangler": ("ann@example.com", "wrangler"), "dashboard": ("bob@example.com", "dash")}
+
+
+class Case(NamedTuple):
+    happened: str
+    history: str
+    press: str
+    answer: str
+
+
+def named_histories() -> list[Case]:
+    """The rows of the last table of the page, without their backquotes."""
+    text = (ROOT / "docs" / "rollback-worker.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) *\|$", text.partition("| Answer |\n")[2], re.MULTILINE)
+    return [Case(*(cell.strip(" `") for cell in row.split("|"))) for row in rows]
+
+
+def moment(world: World, ago: str) -> Any:
+    return world.sandbox.clock.now() - timedelta(**{UNITS[ago[-1]]: int(ago[:-1])})
+
+
+def seed(world: World, history: str) -> dict[str, str]:
+    """Make the history; answers name → version id."""
+    ids: dict[str, str] = {}
+    assets = history.startswith("assets: ")
+    for entry in history.removeprefix("assets: ").split(" · "):
+        found = re.fullmatch(r"(\S+) (\d+[mhd])(?: \((.+)\))?", entry)
+        assert found, entry
+        what, ago, by = found.groups()
+        at = moment(world, ago)
+        shares = {name: float(percent or 100) for name, _, percent in (part.partition("@") for part in what.split(","))}
+        for name in shares:
+            if name not in ids:
+                ids[name] = world.sandbox.upload(WORKER, **described(name), assets=assets, at=at)
+        author, source = BY.get(by, ("ci@example.com", "wrangler"))
+        deployed = {ids[name]: percent for name, percent in shares.items()}
+        world.sandbox.deploy(WORKER, deployed, message=message(by, ids), author=author, source=source, at=at)
+    world.sandbox.delete_resource("deleted")
+    return ids
+
+
+def described(name: str) -> dict[str, Any]:
+    """What a version's name says of it, as the page explains."""
+    upload: dict[str, Any] = {"code": name[0]}
+    if "'" in name:
+        upload["vars"] = {"MODE": name}
+    if "!" in name:
+        upload["bindings"] = [{"type": "kv_namespace", "name": "CACHE", "namespace_id": "deleted"}]
+    if "+" in name:
+        upload |= {"secrets": {"KEY": name}, "triggered_by": "secret"}
+    return upload
+
+
+def message(by: str | None, ids: dict[str, str]) -> str:
+    found = re.fullmatch(r"ops (\S+) blames (\S+)", by or "")
+    return f"ops1 incident={found[1]} run=r1 blames={ids.get(found[2], '-')}" if found else "release"
+
+
+def shares_of(text: str, ids: dict[str, str]) -> dict[str, float]:
+    return {ids[name]: float(share or 100) for name, _, share in (part.partition("@") for part in text.split(","))}
+
+
+def press(world: World, arguments: str, ids: dict[str, str]) -> Outcome:
+    """The command, with version ids in place of names; the former values of KEY are accepted."""
+    words = shlex.split(arguments)
+    if "--to" in words:
+        at = words.index("--to") + 1
+        words[at] = ",".join(re.sub(r"^[^@]+", lambda name: ids[name[0]], part) for part in words[at].split(","))
+    world.edit_config("successes: 3", "successes: 1")
+    return world.rollback("--accept-changed-secrets", "KEY", *words)
+
+
+@pytest.mark.parametrize("case", named_histories(), ids=lambda case: case.happened.replace(" ", "-"))
+def test_the_history_gets_the_answer_of_the_page(world: World, case: Case) -> None:
+    ids = seed(world, case.history)
+    before = world.live
+
+    outcome = press(world, case.press, ids)
+
+    if case.answer.startswith("→ "):
+        assert outcome.code == 0, outcome.err
+        assert world.live == shares_of(case.answer.removeprefix("→ "), ids)
+        assert world.sandbox.deployments(WORKER)[0].annotations["workers/message"].startswith("ops1 incident=")
+    else:
+        reason, code = {"nothing to do": ("already_stepped_back", 0), "refused": ("no_target", 3)}[case.answer]
+        assert (outcome.result["reason"], outcome.code) == (reason, code), outcome.err
+        assert world.writes() == []
+        assert world.live == before
+
+
+def test_the_page_names_enough_histories_and_each_once() -> None:
+    cases = named_histories()
+
+    assert len(cases) >= 45
+    assert len({case.happened for case in cases}) == len(cases)
+
+
+def test_static_assets_secret_edits_join_their_release_over_one_that_was_never_deployed(world: World) -> None:
+    ids = seed(world, "assets: Z 9d · A 3h")
+    edit: dict[str, Any] = {"code": "A", "assets": True, "triggered_by": "secret"}
+    world.release(timedelta(hours=2), **edit, secrets={"KEY": "1"}, deploy=False)
+    world.release(timedelta(minutes=10), **edit, secrets={"KEY": "2"})
+
+    press(world, "", ids)
+
+    assert world.live == {ids["Z"]: 100}
+
+
+def test_static_assets_a_secret_edit_of_a_version_that_is_gone_joins_no_other(world: World) -> None:
+    ids = seed(world, "assets: A 3h")
+    gone = world.release(timedelta(hours=2), code="A", assets=True, deploy=False)
+    world.release(timedelta(minutes=10), code="A", assets=True, triggered_by="secret")
+    world.sandbox.delete_version(WORKER, gone)
+
+    press(world, "", ids)
+
+    assert world.live == {ids["A"]: 100}
+
+
+def version_reads(sandbox: Sandbox) -> list[str]:
+    return [r.path.rpartition("/")[2] for r in sandbox.requests if "/versions/" in r.path]
+
+
+def deployment_reads_before_the_write(sandbox: Sandbox) -> int:
+    requests = [r for r in sandbox.requests if r.path.endswith("/deployments")]
+    return [r.method for r in requests].index("POST")
+
+
+def series(world: World, *minutes: int) -> list[str]:
+    """Releases that served so many minutes each, the last one still does; ids, oldest first."""
+    world.sandbox.switches.deployments_listed = None
+    left = [sum(minutes[index:]) for index in range(len(minutes))]
+    return [world.release(timedelta(minutes=ago), code=f"release {index}") for index, ago in enumerate(left)]
+
+
+def test_one_batch_of_sixteen_versions_is_read_where_it_holds_a_candidate(world: World) -> None:
+    versions = series(world, *[60] * 40)
+
+    world.rollback()
+
+    assert world.live == {versions[-2]: 100}
+    assert sorted(version_reads(world.sandbox)) == sorted(versions[-16:])
+    assert deployment_reads_before_the_write(world.sandbox) == 2
+
+
+def test_a_second_batch_is_read_when_all_of_the_first_were_passed_over(world: World) -> None:
+    versions = series(world, *[60] * 20, *[5] * 16)
+
+    world.rollback()
+
+    assert world.live == {versions[19]: 100}
+    assert sorted(version_reads(world.sandbox)) == sorted(versions[-32:])
+    assert deployment_reads_before_the_write(world.sandbox) == 3
+
+
+def test_all_are_read_before_it_refuses(world: World) -> None:
+    versions = series(world, *[5] * 35)
+
+    outcome = world.rollback()
+
+    assert outcome.result["reason"] == "no_target"
+    assert sorted(version_reads(world.sandbox)) == sorted(versions)
+    assert outcome.result["message"].count("less than 10 min") == 34
+
+
+def test_the_plan_says_how_far_back_a_history_of_ten_deployments_reached(world: World) -> None:
+    ids = seed(world, "A 9d · B 8d · C 7d · D 6d · E 5d · F 4d · G 3d · H 2d · I 1d · J 9h · K 8h · L 10m")
+
+    outcome = world.rollback("--dry-run")
+
+    plan = outcome.result["plan"]
+    reach = f"Cloudflare listed 10 deployments, back to {moment(world, '7d'):%Y-%m-%d %H:%M:%S} UTC"
+    assert plan["sections"]["History"] == [reach]
+    assert ids["K"] in plan["sections"]["Target"][0]
+
+
+def test_what_was_cut_off_is_not_gone_back_to_and_the_refusal_says_so(world: World) -> None:
+    ids = seed(world, "A 9d · " + " · ".join(f"B{number or ''} {50 - number}m" for number in (0, *range(2, 11))))
+
+    outcome = world.rollback()
+
+    assert outcome.result["reason"] == "no_target"
+    assert "Cloudflare listed 10 deployments" in outcome.result["message"]
+    assert "--to VERSION" in outcome.result["hint"]
+    assert world.rollback("--to", ids["A"]).code == 0
+
+
+def test_a_version_that_no_longer_exists_is_passed_over(world: World) -> None:
+    ids = seed(world, "A 3d · B 2h · C 10m")
+    world.sandbox.delete_version(WORKER, ids["B"])
+
+    outcome = world.rollback()
+
+    assert world.live == {ids["A"]: 100}
+    assert outcome.result["plan"]["sections"]["Passed over"] == [
+        f"{ids['B'][:8]}: Cloudflare no longer lists it as deployable"
+    ]
+
+
+def test_each_version_passed_over_has_its_reason_in_the_plan(world: World) -> None:
+    ids = seed(world, "A 9d · B 5h · A 4h (wrangler) · C! 3h · D 15m · E 10m · E+ 5m")
+
+    outcome = world.rollback("--dry-run")
+
+    assert outcome.result["plan"]["sections"]["Passed over"] == [
+        f"{ids['E'][:8]}: it is the same release as the live one",
+        f"{ids['D'][:8]}: its release served 5 min, less than 10 min",
+        f"{ids['C!'][:8]}: Cloudflare no longer lists it as deployable",
+    ]
+
+
+def test_a_blamed_version_that_is_named_by_hand_is_a_warning_with_who_and_when(world: World) -> None:
+    ids = seed(world, "A 9d · B 5h · A 4h (wrangler) · C 10m")
+
+    outcome = world.rollback("--to", ids["B"])
+
+    warning = f"{ids['B'][:8]} was taken out of service: {ids['A'][:8]}, deployed {moment(world, '4h'):%Y-%m-%d %H:%M}"
+    assert world.live == {ids["B"]: 100}
+    assert any(w.startswith(warning) and "ann@example.com (wrangler)" in w for w in outcome.result["plan"]["warnings"])
+
+
+def test_a_press_that_does_nothing_names_the_next_older_candidate_with_a_command_that_goes_there(world: World) -> None:
+    ids = seed(world, "Z 9d · A 3d · B 30m · A 10m (wrangler)")
+    command, _, button = world.rollback("--incident", "42").result["plan"]["next_step"].partition("   (")
+
+    world.ops(*shlex.split(command)[1:], "--yes")
+
+    assert button == f"button: to = {ids['Z']})"
+    assert "--incident 42" in command
+    assert world.live == {ids["Z"]: 100}
+
+
+def test_where_only_a_secret_edit_is_new_the_plan_and_the_stop_name_both_ways(world: World) -> None:
+    ids = seed(world, "A 3d · B 2h · B+ 10m")
+
+    planned, stopped = world.rollback("--dry-run"), world.rollback()
+
+    both = f"set the secret right (`wrangler secret put NAME`), or go back to that version (--to {ids['B']})"
+    assert any(both in warning for warning in planned.result["plan"]["warnings"])
+    assert (stopped.code, stopped.result["reason"]) == (3, "secrets_changed")
+    assert both in stopped.result["hint"]
+    assert world.live == {ids["B+"]: 100}
+
+
+def test_a_migration_between_live_and_target_is_refused(world: World) -> None:
+    world.release(timedelta(days=3), code="A", migration_tag="v1")
+    live = world.release(timedelta(minutes=20), code="B", migration_tag="v2")
+    world.release(timedelta(minutes=10), code="C", migration_tag="v1", deploy=False)
+
+    outcome = world.rollback()
+
+    assert (outcome.code, outcome.result["reason"]) == (3, "migration_between")
+    assert "(v2)" in outcome.result["message"]
+    assert "(v1)" in outcome.result["message"]
+    assert world.live == {live: 100}
+
+
+def test_a_migration_that_one_side_does_not_name_is_a_warning(world: World) -> None:
+    world.release(timedelta(days=3), code="A", migration_tag="v1")
+    never_deployed = world.release(timedelta(hours=1), code="B", deploy=False)
+
+    outcome = world.rollback("--to", never_deployed)
+
+    assert outcome.code == 0
+    assert any("only one side names" in warning for warning in outcome.result["plan"]["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("began", "warning"),
+    [
+        ("30m", "after the stated start: it cannot be the cause; {A}, deployed"),
+        ("30m", "the target was live at the stated start"),
+        ("4d", None),
+    ],
+)
+def test_a_stated_start_before_the_suspect_warns_and_does_not_choose(
+    world: World, began: str, warning: str | None
+) -> None:
+    ids = seed(world, "Z 9d · A 3d · B 10m")
+
+    outcome = world.rollback("--began", moment(world, began).isoformat())
+
+    warnings = " ".join(outcome.result["plan"]["warnings"])
+    assert world.live == {ids["A"]: 100}
+    assert warning is None or warning.format(A=ids["A"][:8]) in warnings
+    assert ("cannot be the cause" in warnings) is (began in {"30m", "4d"})
+    assert ("the target was live" in warnings) is (began == "30m")
+
+
+def test_a_suspect_that_served_a_day_before_the_stated_start_is_probably_not_the_cause(world: World) -> None:
+    ids = seed(world, "A 9d · B 26h")
+
+    outcome = world.rollback("--began", moment(world, "30m").isoformat())
+
+    assert world.live == {ids["A"]: 100}
+    assert any("had served for 1 d 1 h before" in warning for warning in outcome.result["plan"]["warnings"])
+
+
+def test_a_stated_start_within_a_day_of_the_suspect_gives_no_warning(world: World) -> None:
+    ids = seed(world, "A 9d · B 2h")
+
+    outcome = world.rollback("--began", moment(world, "1h").isoformat())
+
+    assert world.live == {ids["A"]: 100}
+    assert not any("stated start" in warning for warning in outcome.result["plan"]["warnings"])
+
+
+def test_a_listed_deployment_in_which_nothing_serves_is_an_answer_of_another_shape(world: World) -> None:
+    version = world.release(timedelta(hours=1))
+    world.sandbox.deploy(WORKER, {version: 0})
+
+    outcome = world.rollback()
+
+    assert (outcome.code, outcome.result["reason"]) == (4, "malformed_answer")
+
+
+@settings(deadline=None, database=None, max_examples=15, phases=[Phase.generate])
+@given(past=pasts, incident=st.sampled_from(INCIDENTS))
+def test_random_histories_get_the_answer_of_the_judge(
+    past: Past, incident: int | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    past.undeployable.clear()
+    judge = Judge(past)
+    with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
+        world = World(sandbox, tmp_path_factory.mktemp("world"))
+        shutil.copy(ROOT / "ops.yml", world.config)
+        names = replay(sandbox, past)
+
+        outcome = press(world, f"--incident {incident}" if incident else "", {})
+
+        target = None if judge.stops_a_press(incident) else judge.target()
+        applied = [write for write in world.writes() if write.status == 200]
+        assert len(applied) == (0 if target is None else 1), outcome.err
+        assert target is None or world.live == {names[target]: 100}
+
+
+def replay(sandbox: Sandbox, past: Past) -> dict[int, str]:
+    """The same past in the local Cloudflare; number → version id. A secret edit changes KEY."""
+    sandbox.switches.deployments_listed = None
+    beginning = sandbox.clock.now() - timedelta(minutes=past.now)
+    names: dict[int, str] = {}
+    for upload in past.uploads:
+        edit = {"secrets": {"KEY": str(upload.number)}, "triggered_by": "secret"} if upload.secret_edit else {}
+        at = beginning + timedelta(minutes=upload.at)
+        names[upload.number] = sandbox.upload(WORKER, code=upload.code, assets=past.assets, at=at, **edit)  # type: ignore[arg-type]
+    for row in past.rows:
+        at = beginning + timedelta(minutes=row.at)
+        shares = {names[number]: percent for number, percent in row.shares}
+        sandbox.deploy(WORKER, shares, message=message_of(row, names), at=at)
+    return names

@@ -1,0 +1,121 @@
+"""No run writes while it plans, whatever its runbook does: a dry run is the beginning of a real run."""
+
+import random
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from ops import app
+from ops.engine import Options
+from ops.interrupt import Signals
+from ops.model.errors import Decision, Reason
+from ops.model.mark import Mark
+from ops.model.plan import Change, Plan
+from ops.model.redact import Redactor
+from ops.model.result import Result
+from ops.registry import discover
+from ops.runbook import Context
+from ops.runbook import World as Standing
+from ops.runbooks.rollback_worker import Params, RollbackWorker
+from tests.conftest import WORKER, Releases, World
+
+NEEDED = {"rollback-worker": ["--service", "api"]}
+"""Runbook → the options that it cannot do without. A new runbook needs a line."""
+
+
+def test_every_runbook_is_tried_here() -> None:
+    assert NEEDED.keys() == discover().keys()
+
+
+def history(world: World, seed: int) -> list[str]:
+    """Some releases, splits, rollbacks and secret edits of the last day."""
+    draw, versions = random.Random(seed), [world.release(timedelta(hours=24), code="first", secrets={"KEY": "0"})]
+    for hours in range(23, 0, -draw.randint(2, 5)):
+        at = world.sandbox.clock.now() - timedelta(hours=hours)
+        match draw.choice(["release", "release", "upload", "split", "rollback", "secret"]):
+            case "split":
+                world.sandbox.deploy(
+                    WORKER, dict(zip(draw.sample(versions, k=2), (90, 10), strict=True)), at=at
+                ) if len(versions) > 1 else None
+            case "rollback":
+                world.sandbox.deploy(WORKER, draw.choice(versions), triggered_by="rollback", at=at)
+            case "secret":
+                versions.append(world.sandbox.put_secret(WORKER, "KEY", str(hours), at=at))
+            case kind:
+                versions.append(world.release(timedelta(hours=hours), deploy=kind == "release"))
+    return versions
+
+
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 5 else pytest.mark.slow) for n in range(60)])
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
+    versions = history(world, seed)
+    before = world.sandbox.deployments(WORKER)
+    more: list[list[str]] = [[], ["--to", versions[0]], ["--incident", "7"], ["--accept-changed-secrets", "KEY"]]
+
+    where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
+    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)])
+
+    assert outcome.code in {0, 3}, outcome.err
+    assert {request.method for request in world.sandbox.requests} == {"GET"}
+    assert world.sandbox.deployments(WORKER) == before
+
+
+def test_a_dry_run_is_the_beginning_of_the_real_run(world: World, releases: Releases) -> None:
+    planned = world.rollback("--dry-run").result["plan"]
+    read = Counter((request.method, request.path) for request in world.sandbox.requests)
+    world.sandbox.requests.clear()
+
+    done = world.rollback().result["plan"]
+
+    methods = [request.method for request in world.sandbox.requests]
+    real = world.sandbox.requests[: methods.index("POST")]
+    assert Counter((request.method, request.path) for request in real) == read
+    assert done == planned
+
+
+class WritesWhilePlanning(RollbackWorker):
+    """Greedy."""
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        plan = super().preflight(ctx)
+        write(ctx)
+        return plan
+
+
+class WritesWhileComparing(RollbackWorker):
+    """Greedy."""
+
+    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> Standing:
+        write(ctx)
+        return super().check(ctx, plan, change)
+
+
+def write(ctx: Context[Params]) -> None:
+    version = ctx.workers.deployable(WORKER)[-1].id
+    ctx.workers.deploy(WORKER, ((version, 100.0),), mark=Mark(incident=None, run="x", blames=None))
+
+
+def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bool = False) -> Result:
+    options = Options(dry_run=dry_run, confirm=lambda _: compare, show_plan=lambda _: None, probe_wait=0.0)
+    request = app.Request(runbook, Params("api"), "production", world.config)
+    environ = world.sandbox.environ()
+    signals, redactor = Signals(), Redactor()
+    return app.run(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("runbook", [WritesWhilePlanning(), WritesWhileComparing()], ids=lambda r: type(r).__name__)
+def test_a_runbook_that_writes_too_early_is_stopped_at_the_transport(
+    world: World, releases: Releases, runbook: RollbackWorker, dry_run: bool
+) -> None:
+    result = execute(world, runbook, compare=True, dry_run=dry_run)
+
+    if dry_run and isinstance(runbook, WritesWhileComparing):
+        assert result.decision == Decision.PLANNED  # it was never asked to compare
+    else:
+        assert (result.decision, result.reason) == (Decision.REFUSED, Reason.READ_ONLY)
+        assert "nothing may be written yet" in result.message
+    assert world.writes() == []
+    assert world.live == {releases.bad: 100}

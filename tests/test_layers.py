@@ -1,0 +1,241 @@
+"""Who may import whom, what is loaded before it is needed, and how long a function and a module may be."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+OPS = ROOT / "ops"
+
+LAYERS: dict[str, set[str]] = {
+    "model": set(),
+    "parallel": set(),
+    "interrupt": {"model"},
+    "clocks": {"model", "parallel"},
+    "tools": {"model"},
+    "cloudflare": {"model", "parallel"},
+    "github": {"model", "tools"},
+    "probes": {"model", "parallel", "tools"},
+    "notify": {"model"},
+    "render": {"model"},
+    "runbook": {"model", "cloudflare", "probes"},
+    "runbooks": {"model", "probes", "runbook"},
+    "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
+    "intake": {"model", "runbook"},
+    "registry": {"runbook", "runbooks"},
+    "sandbox": set(),
+}
+"""Part of ops → the parts that it may import besides itself. `app`, `drill`, then `commands` and `cli` may import all
+below them."""
+BELOW_THE_TOP = set(LAYERS) - {"sandbox"}
+TOP: dict[str, set[str]] = {
+    "app": BELOW_THE_TOP,
+    "drill": BELOW_THE_TOP | {"app", "sandbox"},
+    "commands": BELOW_THE_TOP | {"app"},
+    "cli": BELOW_THE_TOP | {"app", "drill", "commands", "sandbox"},
+    "__main__": {"cli"},
+}
+"""`drill` and `cli` alone know the sandbox."""
+
+OWNERS: dict[str, set[str]] = {
+    "click": {"cli", "commands"},
+    "github": {"github"},
+    "httpx": {"cloudflare", "probes", "clocks", "notify"},
+    "jinja2": {"render"},
+    "pydantic": {"model"},
+    "pydantic_core": {"model"},
+    "subprocess": {"tools", "drill", "sandbox"},
+    "yaml": {"model"},
+}
+"""Library → the parts that may import it."""
+
+LONG_MODULE, LONG_FUNCTION = 300, 50
+REASON = "Longer than 300 lines because"
+
+
+@dataclass(frozen=True)
+class Import:
+    path: Path
+    line: int
+    module: str
+    typing_only: bool
+
+    @property
+    def part(self) -> str:
+        """The part of ops that imports."""
+        return part_of(".".join(self.path.relative_to(ROOT).with_suffix("").parts))
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1] if module.count(".") else module
+
+
+def sources() -> list[Path]:
+    return sorted(path for path in OPS.rglob("*.py") if "node_modules" not in path.parts)
+
+
+def imports(path: Path) -> Iterator[Import]:
+    tree = ast.parse(path.read_text())
+    checked = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+    typing_only = {id(inner) for node in checked for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            whole = f"{node.module}."
+            names = [whole + alias.name if node.module == "ops" else str(node.module) for alias in node.names]
+        else:
+            continue
+        yield from (Import(path, node.lineno, name, id(node) in typing_only) for name in dict.fromkeys(names))
+
+
+ALL = [found for path in sources() for found in imports(path)]
+
+
+def test_every_part_of_ops_has_its_place() -> None:
+    parts = {
+        part_of(f"ops.{path.stem if path.is_file() else path.name}") for path in OPS.iterdir() if path.name[0] != "_"
+    }
+
+    assert parts - {"__main__"} <= LAYERS.keys() | TOP.keys()
+
+
+def test_every_part_imports_only_what_is_below_it() -> None:
+    wrong = [
+        str(found)
+        for found in ALL
+        if found.module.startswith("ops.")
+        and found.part not in {"ops", part_of(found.module)}
+        and part_of(found.module) not in {**LAYERS, **TOP}[found.part] | {"__version__", "STARTED"}
+    ]
+
+    assert wrong == []
+
+
+def test_every_library_is_imported_only_by_its_owner() -> None:
+    wrong = [
+        str(found)
+        for found in ALL
+        if (library := found.module.split(".")[0]) in OWNERS and found.part not in OWNERS[library]
+    ]
+
+    assert wrong == []
+
+
+def test_the_sandbox_imports_nothing_of_the_rest() -> None:
+    """A stand-in that shares the client's constants shares its mistakes."""
+    rest = [
+        f for f in ALL if f.part == "sandbox" and f.module.split(".")[0] == "ops" and part_of(f.module) != "sandbox"
+    ]
+
+    assert [str(found) for found in rest] == []
+
+
+RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
+ENDS_OF_THE_RUNBOOKS_WORLD = ("ops.model", "ops.probes.rounds", "ops.runbook")
+
+
+def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
+    """No network, no file, no clock, no process: errors and values are the model's, a set of probes is a value."""
+    mine = [found for found in ALL if found.part == "runbooks"]
+
+    wrong = [found for found in mine if found.module.split(".")[0] not in RUNBOOKS_USE]
+    wrong += [f for f in mine if f.module.startswith("ops.") and not f.module.startswith(ENDS_OF_THE_RUNBOOKS_WORLD)]
+    assert [str(found) for found in wrong] == []
+
+
+FORBIDDEN_TO_RUNBOOKS = {"sleep", "open", "print", "eval", "exec", "__import__", "dry_run"}
+
+
+def test_a_runbook_never_sleeps_prints_or_asks_whether_it_is_a_dry_run() -> None:
+    wrong = []
+    for path in (OPS / "runbooks").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(node, "id", None) or getattr(node, "attr", None)
+            wrong += [f"{path.name}:{node.lineno} {name}"] if name in FORBIDDEN_TO_RUNBOOKS else []  # type: ignore[attr-defined]
+
+    assert wrong == []
+
+
+def test_the_model_and_the_wire_do_no_input_or_output() -> None:
+    outside = {"os", "socket", "ssl", "subprocess", "httpx", "urllib.request", "http", "pathlib", "shutil", "tempfile"}
+    pure = [f for f in ALL if f.part == "model" or f.path.name == "wire.py"]
+
+    assert [str(found) for found in pure if found.module in outside] == []
+
+
+SLOW = ["httpx", "pydantic", "jinja2", "github", "yaml", "multipart", "ops.sandbox", "ops.cloudflare.client", "asyncio"]
+
+
+@pytest.mark.parametrize("statement", ["import ops.cli", "import ops.cli; ops.cli.run(['--help'])"])
+def test_help_loads_none_of_what_only_a_run_needs(statement: str) -> None:
+    script = f"import sys; {statement}; print(*(name for name in {SLOW!r} if name in sys.modules), file=sys.stderr)"
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
+
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(OPS)))
+def test_functions_and_modules_stay_short(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+    for node in functions:
+        length = (node.end_lineno or 0) - node.lineno + 1
+        assert length <= LONG_FUNCTION, f"{path.name}:{node.lineno} {node.name} has {length} lines"
+    assert text.count("\n") <= LONG_MODULE or REASON in (ast.get_docstring(tree) or ""), f"{path.name} is too long"
+
+
+ERRORS = {"ConfigError", "Refused", "ProviderError", "NotApplied", "Unclear", "Ambiguous", "Interrupted"}
+NAMES = ("Cloudflare", "SIG", "D1", "Durable")
+Words = tuple[Path, int, str]
+
+
+def said(position: int | str) -> list[Words]:
+    """The literal texts of every error that is made in ops; what is filled in shows as {}."""
+    found = []
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ERRORS:
+                chosen = node.args[:1] if position == 0 else [k.value for k in node.keywords if k.arg == position]
+                found += [(path, node.lineno, text_of(value)) for value in chosen if text_of(value)]
+    return found
+
+
+def text_of(value: ast.expr) -> str:
+    if isinstance(value, ast.JoinedStr):
+        return "".join(text_of(part) if isinstance(part, ast.Constant) else "{}" for part in value.values)
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+
+
+def test_a_message_says_what_is_without_a_capital_and_a_full_stop() -> None:
+    messages = said(0)
+
+    wrong = [m for m in messages if m[2].endswith(".") or (m[2][0].isupper() and not m[2].startswith(NAMES))]
+    assert wrong == []
+    assert len(messages) > 10
+
+
+def test_a_hint_is_a_sentence_that_says_what_to_do() -> None:
+    """It may end with a command instead, which is there to be copied."""
+    hints = said("hint")
+
+    assert [h for h in hints if not h[2].endswith((".", "{}"))] == []
+    assert [h for h in hints if not h[2][0].isupper() and not h[2].startswith("{}")] == []
+    assert len(hints) > 10
