@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -73,7 +74,8 @@ class World:
 
     def ops(self, *arguments: str, **environ: str | None) -> Outcome:
         """Any command line, in this process; None removes a variable."""
-        variables: dict[str, str | None] = {**self.sandbox.environ(), **environ}
+        scrubbed = {name: None for name in os.environ if name.startswith(("GITHUB_", "CLOUDFLARE_", "OPS_"))}
+        variables: dict[str, str | None] = {**scrubbed, **self.sandbox.environ(), **environ}
         with CliRunner().isolation(env=variables) as (out, err, _):
             code = cli.run(arguments)
             return Outcome(code, out.getvalue().decode(), err.getvalue().decode())

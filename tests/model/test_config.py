@@ -517,14 +517,14 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=60))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_text_makes_it_raise_anything_else(text: str) -> None:
     outcome(text)
     read(text, loader=yaml.SafeLoader)
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_damage_to_the_shipped_file_makes_it_raise_anything_else(data: st.DataObject) -> None:
     text = SHIPPED
     for _ in range(data.draw(st.integers(1, 3))):
@@ -562,7 +562,7 @@ SECRET_PLACES = [
 
 
 @given(SECRETS, st.sampled_from(SECRET_PLACES), st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_secret_in_place_of_its_name_never_shows(secret: str, place: str, quoted: bool) -> None:
     value = "'" + secret.replace("'", "''") + "'" if quoted else secret
     assert secret not in outcome(place.replace("SECRET", value) + "\n")

@@ -21,7 +21,7 @@ from tests.model.simulated_history import (
     pasts,
 )
 
-settings.register_profile("pasts", deadline=None, database=None, max_examples=300)
+settings.register_profile("pasts", deadline=None, database=None, max_examples=200)
 PASTS = settings.get_profile("pasts")
 incidents = st.sampled_from(INCIDENTS)
 
