@@ -122,7 +122,9 @@ def _run(
             raise
         record = app.write_record(result, config, redactor)
         if as_json:
-            click.echo(json.dumps(redactor.data(result.to_json()), ensure_ascii=False))
+            contacts = [contact.model_dump() for contact in configuration.contacts] if result.needs_people else []
+            told = {**result.to_json(), "contacts": contacts}
+            click.echo(json.dumps(redactor.data(told), ensure_ascii=False))
         else:
             _show_result(result, configuration, redactor)
             click.echo(

@@ -76,6 +76,15 @@ CODES: Mapping[int, tuple[Kind, str]] = {
 …/d1/observability/debug-d1, and the codes that Cloudflare's own wrangler names)."""
 
 
+WHAT_TO_DO: Mapping[Kind, str] = {
+    Kind.AUTH: "Check the token and its permissions.",
+    Kind.NOT_FOUND: "Check the names and account_id in ops.yml against the dashboard.",
+    Kind.NOT_APPLIED: "Start the same command again in a minute.",
+    Kind.TRANSIENT: "Look at https://www.cloudflarestatus.com/, then start the same command again.",
+    Kind.REFUSED: "",
+}
+
+
 @dataclass(frozen=True)
 class Answer:
     result: Any
@@ -97,7 +106,7 @@ class ApiError(ProviderError):
         super().__init__(
             f"Cloudflare answered {call} with HTTP {status}, {said} (cf-ray {ray or 'none'})",
             reason=Reason.RATE_LIMITED if status == 429 else _reason(self.kind),
-            hint=f"This means: {meaning}." if meaning else "",
+            hint=" ".join(filter(None, [f"This means: {meaning}." if meaning else "", WHAT_TO_DO[self.kind]])),
         )
 
 

@@ -31,6 +31,11 @@ class Result:
     hint: str = ""
     links: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def needs_people(self) -> bool:
+        """It did not end well: the contacts are shown, with their availability."""
+        return self.exit_code in {4, 5, 6, 7}
+
     def to_json(self) -> dict[str, Any]:
         return {
             "schema": 1,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from ops.model.clock import span_text, utc_text
-from ops.model.history import History
+from ops.model.history import History, StepBack
 from ops.model.plan import Section
 from ops.model.target import Choice
 from ops.model.worker import Deployment, Split, Version, differences, is_commit, short, split_prose
@@ -28,6 +28,10 @@ def deployed(deployment: Deployment) -> str:
     by = deployment.author or "an unknown author"
     via = f" ({deployment.source})" if deployment.source else ""
     return f"{split_prose(deployment.split)}, deployed {utc_text(deployment.created_on)} by {by}{via}"
+
+
+def stepped_back(step: StepBack) -> str:
+    return f"{deployed(step.deployment)}, away from {short(step.taken_away)}"
 
 
 def sections(

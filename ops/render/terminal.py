@@ -42,7 +42,7 @@ def result_lines(result: Result, contacts: "Iterable[Contact]") -> Iterator[str]
     if result.plan is not None and result.decision.value != "planned":
         yield from _commands("Undo", result.plan.undo if result.wrote else ())
         yield from _commands("If it does not help", (result.plan.next_step,) if result.plan.next_step else ())
-    if result.exit_code in {4, 5, 6, 7}:
+    if result.needs_people:
         yield from _list("Whom to call", [f"{c.role}: {c.contact} ({c.availability})" for c in contacts])
 
 

@@ -72,12 +72,11 @@ class RollbackWorker(Runbook[Params]):
         history = _read(ctx, service, deployments, listed, wanted=to or ())
         choice = target.choose(history, incident=ctx.incident)
         if to is None and choice.standing is not None:
-            return _already_stepped_back(ctx, service, history, choice)
+            summary = f"somebody stepped back already: {worker_plan.stepped_back(choice.standing)}"
+            return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
         if to is not None and same_split(to, history.live.split):
-            summary = f"{split_text(to)} is live already"
-            return Plan(
-                summary, reason=Reason.ALREADY_LIVE, details=_details_of(ctx, service, history, to, blames=None)
-            )
+            summary = f"{split_prose(to)} is live already"
+            return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
         if to is None and not choice.candidates:
             raise _no_target(ctx, history, choice)
         split = to or ((choice.candidates[0], 100.0),)
@@ -188,7 +187,7 @@ def _plan(
         done_when=f"Cloudflare lists our deployment of {split_prose(split)} first",
         undo=_command(ctx, split_text(live)),
     )
-    following = [c for c in choice.candidates if c not in dict(split)]
+    following = [c for c in choice.candidates if c not in dict(split) and (by_rule or history.is_older(c, split[0][0]))]
     return Plan(
         summary=f"Worker {service.worker}: {split_prose(live)} → {split_prose(split)}",
         changes=(change,),
@@ -201,13 +200,14 @@ def _plan(
     )
 
 
-def _already_stepped_back(ctx: Context[Params], service: "Service", history: History, choice: Choice) -> Plan:
-    step = choice.standing
-    assert step is not None
+def _nothing(
+    ctx: Context[Params], service: "Service", history: History, choice: Choice, *, summary: str, reason: Reason
+) -> Plan:
+    """Nothing to change: verify what is live, and say what to press if that is not well."""
     return Plan(
-        summary=f"somebody stepped back already: {deployed(step.deployment)}, away from {short(step.taken_away)}",
+        summary=summary,
         sections=worker_plan.sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
-        reason=Reason.ALREADY_STEPPED_BACK,
+        reason=reason,
         next_step=_next_step(ctx, choice.candidates[0]) if choice.candidates else "",
         details=_details_of(ctx, service, history, history.live.split, blames=None),
     )

@@ -228,10 +228,11 @@ def test_each_version_passed_over_has_its_reason_in_the_plan(world: World) -> No
 
 def test_a_blamed_version_that_is_named_by_hand_is_a_warning_with_who_and_when(world: World) -> None:
     ids = seed(world, "A 9d · B 5h · A 4h (wrangler) · C 10m")
+    when = moment(world, "4h")
 
     outcome = world.rollback("--to", ids["B"])
 
-    warning = f"{ids['B'][:8]} was taken out of service: {ids['A'][:8]}, deployed {moment(world, '4h'):%Y-%m-%d %H:%M}"
+    warning = f"{ids['B'][:8]} was taken out of service: {ids['A'][:8]}, deployed {when:%Y-%m-%d %H:%M}"
     assert world.live == {ids["B"]: 100}
     assert any(w.startswith(warning) and "ann@example.com (wrangler)" in w for w in outcome.result["plan"]["warnings"])
 
