@@ -78,7 +78,7 @@ def show_error(error: OpsError, redactor: Redactor) -> None:
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
-    click.echo(redactor.text("\n".join(lines)), err=True)
+    click.echo("\n".join(terminal.one_line(redactor.text(line)) for line in lines), err=True)
 
 
 @cli.command()

@@ -189,4 +189,5 @@ def _show_result(result: Result, configuration: Any, redactor: Redactor) -> None
 
 
 def show_headline(decision: str, message: str, *, good: bool) -> None:
-    click.secho(f"\n{decision.upper().replace('_', ' ')}: {message}", bold=True, fg="green" if good else "red")
+    headline = f"{decision.upper().replace('_', ' ')}: {terminal.one_line(message)}"
+    click.secho(f"\n{headline}", bold=True, fg="green" if good else "red")

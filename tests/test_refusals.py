@@ -404,3 +404,19 @@ def test_every_line_on_stderr_of_a_json_run_is_an_event(world: World, releases: 
     assert [json.loads(line)["number"] for line in outcome.err.splitlines()] == list(range(1, len(outcome.events) + 1))
     assert outcome.result["timeline"] == outcome.events
     assert texts(outcome, "ended") == ["recovered"]
+
+
+def test_hostile_text_of_a_colleague_or_the_provider_moves_no_cursor(world: World) -> None:
+    hostile = "\x1b[2Jfine\r\u202e \x07"
+    world.release(timedelta(hours=2), code="good", message=hostile, author=hostile)
+    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500}, message=hostile, author=hostile)
+    where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
+    planned = world.ops("rollback-worker", *where)
+    world.sandbox.fault(method="GET", path="**/versions", status=400, code=10026, message=hostile)
+
+    refused = world.ops("rollback-worker", *where)
+
+    assert "fine" in planned.out
+    assert "fine" in refused.out
+    for printed in (planned.out, refused.out, refused.err):
+        assert not [c for c in printed if not c.isprintable() and c != "\n"]

@@ -21,7 +21,7 @@ def event_line(event: Event) -> str:
 def plan_lines(plan: Plan, *, heading: str) -> Iterator[str]:
     """What will change, what will not be undone, what follows, and how to undo it."""
     yield heading
-    yield f"  {plan.summary}"
+    yield f"  {one_line(plan.summary)}"
     for section in plan.sections:
         yield from _list(section.title, section.lines)
     yield from _list("This does NOT undo", plan.not_undone)
@@ -51,7 +51,7 @@ def _list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[st
     if lines:
         yield f"  {title}"
         for line in lines:
-            yield from _wrapped(one_line(line), first=f"    {bullet} ", rest="      ")
+            yield from _wrapped(line, first=f"    {bullet} ", rest="      ")
 
 
 def _commands(title: str, commands: Iterable[str]) -> Iterator[str]:
@@ -59,12 +59,12 @@ def _commands(title: str, commands: Iterable[str]) -> Iterator[str]:
     commands = list(commands)
     if commands:
         yield f"  {title}"
-        yield from (f"    {command}" for command in commands)
+        yield from (f"    {one_line(command)}" for command in commands)
 
 
 def _wrapped(text: str, *, first: str, rest: str) -> list[str]:
     return textwrap.wrap(
-        text,
+        one_line(text),
         WIDTH,
         initial_indent=first,
         subsequent_indent=rest,
