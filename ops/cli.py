@@ -18,7 +18,7 @@ from ops import __version__
 from ops.commands import runbook_command
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
-from ops.model.nearest import suggestion
+from ops.model.nearest import shown, suggestion
 from ops.model.redact import Redactor
 from ops.model.timeline import from_json
 from ops.registry import discover
@@ -38,6 +38,13 @@ class Commands(click.Group):
         if found is None and (runbook := discover().get(cmd_name)) is not None:
             return runbook_command(runbook)
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(f'no command "{shown(args[0])}"{suggestion(args[0], self.list_commands(ctx))}', ctx)
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

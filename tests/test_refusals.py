@@ -420,3 +420,10 @@ def test_hostile_text_of_a_colleague_or_the_provider_moves_no_cursor(world: Worl
     assert "fine" in refused.out
     for printed in (planned.out, refused.out, refused.err):
         assert not [c for c in printed if not c.isprintable() and c != "\n"]
+
+
+def test_a_command_that_does_not_exist_is_named_with_the_nearest(world: World) -> None:
+    outcome = world.ops("rollback-wroker")
+
+    assert outcome.code == 2
+    assert 'no command "rollback-wroker"; did you mean "rollback-worker"?' in outcome.err
