@@ -5,6 +5,7 @@ import uuid
 from email.utils import format_datetime
 from typing import Any
 
+from ops.sandbox.github.issues import Issue
 from ops.sandbox.github.repository import Repository
 from ops.sandbox.github.routes import ALL
 from ops.sandbox.github.routing import DOCS, Answer, ApiError, Call, Route, not_found
@@ -25,14 +26,15 @@ class Api:
     def answer(self, request: Request) -> Response:
         found = ALL.find(request.method, request.path)
         token = self._tokens.of(request.headers.get("authorization", ""))
-        try:
-            counted = self._authenticate(request, token)
-            if found is None:
-                raise not_found()
-            with self._repository.lock:
-                return _response(self._handle(request, counted, *found), self._headers(token))
-        except ApiError as error:
-            return _response(_failure(error, found[0] if found else None), self._headers(token))
+        with self._repository.lock:
+            try:
+                counted = self._authenticate(request, token)
+                if found is None:
+                    raise not_found()
+                answer = self._handle(request, counted, *found)
+            except ApiError as error:
+                answer = _failure(error, found[0] if found else None)
+            return _response(answer, self._headers(token))
 
     def _authenticate(self, request: Request, token: Token | None) -> Token:
         # docs.github.com/rest/authentication/authenticating-to-the-rest-api
@@ -102,10 +104,19 @@ def _permits(call: Call, permission: str) -> bool:
     if call.token.may(permission):
         return True
     name, _, level = permission.partition(":")
-    issue = call.repository.threads.get(int(call.parameters.get("issue_number", "0")))
+    thread = _thread(call)
     return (
-        name == "issues" and issue is not None and issue.pull is not None and call.token.may(f"pull_requests:{level}")
+        name == "issues" and thread is not None and thread.pull is not None and call.token.may(f"pull_requests:{level}")
     )
+
+
+def _thread(call: Call) -> Issue | None:
+    """The issue or pull request that the path is about, by its number or by a comment's id."""
+    threads, parameters = call.repository.threads, call.parameters
+    if "issue_number" in parameters:
+        return threads.get(int(parameters["issue_number"]))
+    wanted = parameters.get("comment_id")
+    return next((one for one in threads.values() if wanted in {str(comment.id) for comment in one.comments}), None)
 
 
 def _response(answer: Answer, headers: list[tuple[str, str]]) -> Response:

@@ -1,5 +1,6 @@
 """GitHub as other processes drive it, and as it tells of itself."""
 
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -90,6 +91,8 @@ def test_seeding_what_could_not_be_is_refused(github: GitHub, incident: int) -> 
         github.comment(incident, "x", "nobody")
     with pytest.raises(ValueError, match="carries the label"):
         github.label(incident, "incident", "alice")
+    with pytest.raises(ValueError, match="time zone"):
+        github.comment(incident, "x", "alice", at=datetime(2026, 11, 20))  # noqa: DTZ001
     with pytest.raises(ValueError, match="does not carry"):
         github.unlabel(incident, "sev1", "alice")
 

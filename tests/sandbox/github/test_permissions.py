@@ -90,7 +90,8 @@ def test_on_a_pull_request_the_right_to_pull_requests_is_enough(api: Api, incide
     api.github.add_commit("Fix", "alice", branch="fix", files={"a": "1"})
     pull = api.github.open_pull("Fix", "fix", "alice")
     token = api.github.add_workflow_token("ghs_plan", {"pull-requests": "write"})
-    assert api.ok("POST", f"issues/{pull}/comments", token=token, json={"body": "the plan"})
+    plan = api.ok("POST", f"issues/{pull}/comments", token=token, json={"body": "the plan"})
+    assert api.ok("PATCH", f"issues/comments/{plan['id']}", token=token, json={"body": "a newer plan"})
     assert api.refusal("POST", f"issues/{incident}/comments", token=token, json={"body": "x"})[0] == 403
 
 

@@ -20,4 +20,6 @@ class Base:
 
     def _by(self, login: str, at: datetime | None = None) -> By:
         user = self._user(login)
+        if at is not None and at.tzinfo is None:
+            raise ValueError(f"something happens at an instant with a time zone, and {at.isoformat()} has none")
         return By(user=user, app=self._repository.app(user), at=at)
