@@ -191,3 +191,20 @@ def schema() -> None:
     from ops.model import config as model
 
     click.echo(json.dumps(model.schema(), indent=2))
+
+
+@cli.group()
+def workflows() -> None:
+    """The button workflows in .github/workflows."""
+
+
+@workflows.command()
+@click.option("--config", "path", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+def sync(path: Path) -> None:
+    """Rewrite the lists of services and environments as ops.yml has them."""
+    from ops.app import read_config
+    from ops.workflows import FOLDER, sync
+
+    configuration, _ = read_config(path)
+    changed = sync(path.resolve().parent / FOLDER, configuration)
+    click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every list is as ops.yml has it")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -57,9 +58,15 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
         [f"--{field.name.replace('_', '-')}"],
         help=field.metadata["help"],
         multiple=many,
+        callback=_split if many else None,
         metavar="NAME" if many else "TEXT",
         **needed,
     )
+
+
+def _split(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """A button has one field where a command line repeats an option: commas and spaces divide it."""
+    return tuple(name for value in values for name in re.split(r"[,\s]+", value) if name)
 
 
 class Moment(click.ParamType[datetime]):

@@ -29,7 +29,7 @@ class Params:
     to: str = param("a version, or A@90,B@10 for a split; without it the rules choose", default="")
     reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
     accept_changed_secrets: tuple[str, ...] = param(
-        "a secret whose former value may come back; repeat for each name that Cloudflare gave", default=()
+        "secrets whose former values may come back: the names that Cloudflare gave, with commas between", default=()
     )
 
 

@@ -1,0 +1,42 @@
+"""The lists in the button workflows that come from ops.yml: services and environments."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ops.model.config import Config
+
+FOLDER = Path(".github", "workflows")
+LIST = re.compile(
+    r"^(?P<head> +(?P<name>\w+):\n(?: +(?!options:)\w+: .*\n)* +options: # generated .*\n)"
+    r"(?P<items>(?P<indent> +)- .*\n(?: +- .*\n)*)",
+    re.MULTILINE,
+)
+
+
+def sync(folder: Path, config: "Config") -> tuple[Path, ...]:
+    """Rewrite the generated lists of every workflow in `folder`; answers the files that changed."""
+    changed = []
+    for path in sorted(folder.glob("*.yml")):
+        text = path.read_text(encoding="utf-8")
+        if (wanted := synced(text, config)) != text:
+            path.write_text(wanted, encoding="utf-8")
+            changed.append(path)
+    return tuple(changed)
+
+
+def synced(text: str, config: "Config") -> str:
+    """The text of a workflow with its generated lists as ops.yml has them."""
+    lists = {
+        "service": dict.fromkeys(name for env in config.environments.values() for name in env.services),
+        "environment": config.environments,
+    }
+    return LIST.sub(lambda found: found["head"] + _items(found, lists.get(found["name"])), text)
+
+
+def _items(found: re.Match[str], names: Iterable[str] | None) -> str:
+    if names is None:
+        return found["items"]
+    return "".join(f"{found['indent']}- {name}\n" for name in names)

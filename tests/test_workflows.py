@@ -1,0 +1,113 @@
+"""The workflow files: their inputs are the runbooks' parameters, their lists are ops.yml's, and they are hardened."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ops.app import read_config
+from ops.registry import discover
+from ops.workflows import sync, synced
+from tests.conftest import ROOT, World
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+RUNBOOKS = sorted(discover())
+OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
+
+
+def read(path: Path) -> dict[Any, Any]:
+    data: dict[Any, Any] = yaml.safe_load(path.read_text())
+    return data
+
+
+def inputs(runbook: str) -> dict[str, Any]:
+    # YAML 1.1 reads the key `on` as true.
+    found: dict[str, Any] = read(ROOT / ".github/workflows" / f"{runbook}.yml")[True]["workflow_dispatch"]["inputs"]
+    return found
+
+
+def steps(path: Path) -> list[dict[str, Any]]:
+    return [step for job in read(path)["jobs"].values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_the_inputs_of_a_button_are_the_parameters_of_its_runbook(name: str) -> None:
+    params = discover()[name].params.__dataclass_fields__
+
+    assert set(inputs(name)) == {*params, *OF_EVERY_RUNBOOK}
+    assert {key: inputs(name)[key]["description"] for key in params} == {
+        key: field.metadata["help"] for key, field in params.items()
+    }
+
+
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_every_input_and_every_token_reaches_the_command_through_its_environment(name: str) -> None:
+    config, _ = read_config(ROOT / "ops.yml")
+    (step,) = [s for s in steps(ROOT / ".github/workflows" / f"{name}.yml") if f"ops {name}" in s.get("run", "")]
+
+    for key in inputs(name):
+        assert f"inputs.{key}" in step["env"][key.upper()]
+        assert f'"${key.upper()}"' in step["run"]
+    for environment in config.environments.values():
+        assert step["env"][environment.token] == f"${{{{ secrets.{environment.token} }}}}"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_has_no_permissions_but_what_a_job_asks_for(path: Path) -> None:
+    assert read(path)["permissions"] == {}
+    assert "concurrency" not in read(path)
+    for job in read(path)["jobs"].values():
+        assert job["timeout-minutes"] <= 30
+        assert "concurrency" in job
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_step_runs_nothing_that_an_input_could_write(path: Path) -> None:
+    for step in steps(path):
+        assert "${{" not in step.get("run", "")
+        assert step.get("run", "exec ").lstrip().startswith("exec "), "a cancel must reach the program"
+        if "uses" in step and not step["uses"].startswith("./"):
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", step["uses"])
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_the_generated_lists_are_as_ops_yml_has_them(path: Path) -> None:
+    config, _ = read_config(ROOT / "ops.yml")
+
+    assert synced(path.read_text(), config) == path.read_text()
+
+
+def test_sync_rewrites_the_lists_and_nothing_else(world: World) -> None:
+    folder = world.folder / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    button = ROOT / ".github/workflows/rollback-worker.yml"
+    (folder / "rollback-worker.yml").write_text(button.read_text())
+    world.edit_config("  staging:", "  rehearsal:")
+
+    outcome = world.ops("workflows", "sync", "--config", str(world.config))
+
+    assert outcome.code == 0
+    assert (folder / "rollback-worker.yml").read_text() == button.read_text().replace("- staging", "- rehearsal")
+    assert sync(folder, read_config(world.config)[0]) == ()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["actionlint", "-no-color", "-oneline"],
+        ["zizmor", "--offline", "--no-progress", "-q", "--persona", "auditor", ".github"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_the_linters_find_nothing(command: list[str]) -> None:
+    program = Path(sys.executable).parent / command[0]
+
+    done = subprocess.run([program, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
