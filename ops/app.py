@@ -103,6 +103,7 @@ def run(
             environment_name=request.environment,
             incident=request.incident,
             incident_began=request.incident_began,
+            requested_at=request.requested_at,
             run_id=run_id,
             clock=clock,
             timeline=timeline,

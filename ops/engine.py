@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from ops.interrupt import Signals
@@ -37,6 +38,8 @@ SETTLE_PAUSE = 1.0
 """Seconds before an unclear write is looked for: it may still be on its way."""
 LONGEST_RETRY_AFTER = 30.0
 """A provider that asks for more time than this has refused, at three in the morning."""
+LONGEST_WAIT = timedelta(minutes=30)
+"""From the request to the write."""
 CALM_PROBE_WAIT = 15.0
 """Real seconds that the probes may take where nothing is to be written."""
 
@@ -119,6 +122,7 @@ class Engine:
             return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
         if plan.changes:
             compare = options.confirm(plan)
+            _refuse_late(ctx)
             ctx.timeline.record(Kind.CONFIRMED, "by the service's name" if compare else "by --yes")
             for change in plan.changes:
                 run.wrote |= self._make(runbook, ctx, plan, change, compare=compare)
@@ -240,6 +244,18 @@ class Engine:
         for note in after.notes:
             ctx.timeline.record(Kind.WARNING, f"not proved: {note}")
         return after
+
+
+def _refuse_late(ctx: Context[Any]) -> None:
+    """A job may start long after its label: what was asked for then may be wrong by now."""
+    if ctx.requested_at is None or ctx.clock.now() - ctx.requested_at <= LONGEST_WAIT:
+        return
+    age = span_text((ctx.clock.now() - ctx.requested_at).total_seconds())
+    raise Refused(
+        f"this was asked for {age} ago, at {utc_text(ctx.requested_at)}; nothing was changed",
+        reason=Reason.REQUEST_TOO_OLD,
+        hint="Look at what is live now, and ask again if it is still wanted.",
+    )
 
 
 def _overtaken(text: str) -> ProviderError:

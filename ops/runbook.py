@@ -60,6 +60,8 @@ class Context(Generic[P]):
     incident: int | None
     incident_began: datetime | None
     """As a person stated it: it may warn and never chooses."""
+    requested_at: datetime | None
+    """When somebody asked, where that was not this command: what happened since counts."""
     run_id: str
     clock: Clock
     timeline: "Timeline"

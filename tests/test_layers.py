@@ -30,6 +30,7 @@ LAYERS: dict[str, set[str]] = {
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
+    "workflows": {"model"},
     "sandbox": set(),
 }
 """Part of ops → the parts that it may import besides itself. `app`, `drill`, then `commands` and `cli` may import all

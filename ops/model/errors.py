@@ -71,6 +71,7 @@ class Reason(StrEnum):
     MIGRATION_BETWEEN = "migration_between"
     SECRETS_CHANGED = "secrets_changed"
     WORLD_MOVED = "world_moved"
+    REQUEST_TOO_OLD = "request_too_old"
     READ_ONLY = "read_only"
     NOT_AUTHORISED = "not_authorised"
     PROVIDER_REFUSED = "provider_refused"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.model import target, worker_plan
+from ops.model.clock import utc_text
 from ops.model.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.model.history import History
 from ops.model.mark import Mark
@@ -77,6 +78,7 @@ class RollbackWorker(Runbook[Params]):
         if to is not None and same_split(to, history.live.split):
             summary = f"{split_prose(to)} is live already"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
+        _refuse_overtaken(ctx, history)
         if to is None and not choice.candidates:
             raise _no_target(ctx, history, choice)
         split = to or ((choice.candidates[0], 100.0),)
@@ -220,6 +222,16 @@ def _no_target(ctx: Context[Params], history: History, choice: Choice) -> Refuse
         reason=Reason.NO_TARGET,
         hint=f"Choose one yourself: {_command(ctx, 'VERSION')}",
     )
+
+
+def _refuse_overtaken(ctx: Context[Params], history: History) -> None:
+    """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
+    if ctx.requested_at is not None and history.live.created_on > ctx.requested_at:
+        raise Refused(
+            f"something was deployed after this was asked for ({utc_text(ctx.requested_at)}): {deployed(history.live)}",
+            reason=Reason.WORLD_MOVED,
+            hint="Nothing was changed. Look whether that helped, and ask again if it did not.",
+        )
 
 
 def _refuse_migration(history: History, suspect: str, split: Split) -> None:

@@ -1,0 +1,50 @@
+"""A job that starts late: what was asked for then is judged again now."""
+
+from datetime import timedelta
+
+from tests.conftest import WORKER, Releases, World
+
+
+def asked(world: World, ago: timedelta) -> str:
+    return (world.sandbox.clock.now() - ago).isoformat()
+
+
+def test_a_request_of_a_few_minutes_ago_is_carried_out_and_counted_from_there(world: World, releases: Releases) -> None:
+    outcome = world.rollback("--requested-at", asked(world, timedelta(minutes=5)))
+
+    assert outcome.result["decision"] == "recovered"
+    assert outcome.result["durations"]["trigger_to_write"] >= 300
+    assert world.live == {releases.good: 100}
+
+
+def test_a_request_of_more_than_half_an_hour_ago_changes_nothing_and_says_so(world: World) -> None:
+    world.release(timedelta(hours=3))
+    bad = world.release(timedelta(hours=2), behaviour={"status": 500})
+
+    outcome = world.rollback("--requested-at", asked(world, timedelta(minutes=31)))
+
+    assert (outcome.code, outcome.result["reason"]) == (3, "request_too_old")
+    assert "31 min ago" in outcome.result["message"]
+    assert world.live == {bad: 100}
+    assert world.writes() == []
+
+
+def test_the_teams_own_fix_after_the_request_is_left_alone(world: World, releases: Releases) -> None:
+    fix = world.release(timedelta(minutes=3), code="the fix")
+
+    outcome = world.rollback("--requested-at", asked(world, timedelta(minutes=5)))
+
+    assert (outcome.code, outcome.result["reason"]) == (3, "world_moved")
+    assert "after this was asked for" in outcome.result["message"]
+    assert world.live == {fix: 100}
+    assert world.writes() == []
+
+
+def test_a_step_back_after_the_request_is_nothing_to_do(world: World, releases: Releases) -> None:
+    requested_at = asked(world, timedelta(minutes=5))
+    world.sandbox.deploy(WORKER, releases.good, source="wrangler")
+
+    outcome = world.rollback("--requested-at", requested_at)
+
+    assert outcome.result["decision"] == "nothing_to_do"
+    assert world.writes() == []
