@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops import __version__
-from ops.commands import runbook_command
+from ops.commands import recover_command, runbook_command, show_headline
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
 from ops.model.nearest import shown, suggestion
@@ -131,11 +131,7 @@ def _drill_event(event: dict[str, Any]) -> None:
 
 def _show_score(result: dict[str, Any]) -> None:
     good = result["within_target"]
-    click.secho(
-        f"\n{result['decision'].upper().replace('_', ' ')}: {result['message']}",
-        bold=True,
-        fg="green" if good else "red",
-    )
+    show_headline(result["decision"], result["message"], good=good)
     for name in ("trigger_to_write", "trigger_to_verified"):
         seconds = result["durations"][name]
         click.echo(f"  {name.replace('_', ' ')}: {'unknown' if seconds is None else f'{seconds:.2f} s'}")
@@ -208,3 +204,6 @@ def sync(path: Path) -> None:
     configuration, _ = read_config(path)
     changed = sync(path.resolve().parent / FOLDER, configuration)
     click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every list is as ops.yml has it")
+
+
+cli.add_command(recover_command(discover()))

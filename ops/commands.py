@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ops.engine import Options
 from ops.interrupt import Signals
 from ops.model.clock import parse_utc
 from ops.model.errors import ConfigError, Decision, OpsError, Reason, Refused
+from ops.model.nearest import shown, suggestion
 from ops.model.plan import Plan
 from ops.model.redact import Redactor
 from ops.model.result import Result
@@ -140,6 +141,54 @@ def _run(
             if result.decision == Decision.PLANNED and not dry_run:
                 click.echo("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
     return result.exit_code
+
+
+def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
+    """A runbook by name and its parameters as JSON: how a job starts what another job let through."""
+
+    @click.pass_obj
+    def command(redactor: Redactor, /, runbook: str, params: str, **given: Any) -> int:
+        if runbook not in runbooks:
+            raise ConfigError(
+                f'no runbook "{shown(runbook)}"{suggestion(runbook, runbooks)}', reason=Reason.UNKNOWN_NAME
+            )
+        return _run(runbooks[runbook], _params(runbooks[runbook], params), redactor, **given)
+
+    return click.Command(
+        "recover",
+        params=[
+            click.Option(["--runbook"], required=True, help="the name of a runbook"),
+            click.Option(["--params"], default="{}", metavar="JSON", help="its parameters, as the gate passes them"),
+            *_common_options(),
+        ],
+        callback=command,
+        help="Run a runbook that the gate let through.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def _params(runbook: Runbook[Any], text: str) -> Any:
+    """The runbook's Params from a JSON object. Raises ConfigError: a label of ops.yml is checked, a hand is not."""
+    known = {field.name: field for field in dataclasses.fields(runbook.params)}
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict) or not all(_fits(known.get(name), value) for name, value in given.items()):
+        hint = f"Give texts for some of: {', '.join(known)}."
+        raise ConfigError(f"--params is no JSON object of {runbook.name}'s parameters", hint=hint)
+    missing = [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]
+    if missing:
+        raise ConfigError(f"--params lacks {', '.join(missing)}", hint=f"{runbook.name} cannot run without.")
+    return runbook.params(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def _fits(field: "dataclasses.Field[Any] | None", value: Any) -> bool:
+    if field is None:
+        return False
+    if isinstance(field.default, tuple):
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, str)
 
 
 def _error_json(error: OpsError) -> dict[str, Any]:
