@@ -88,7 +88,9 @@ class GitHub(Seeds):
             "api_url": self.api_url,
             "control_url": self.control_url,
             "repository": self.repository,
-            "tokens": [{"token": one.secret, "login": one.user.login, "scopes": one.scopes} for one in self._tokens],
+            "tokens": [
+                {"token": one.secret, "login": one.user.login, "scopes": sorted(one.scopes)} for one in self._tokens
+            ],
             "users": [{"login": user.login, "type": user.type, "role": user.role} for user in self._repository.users],
             "switches": asdict(self.switches),
         }

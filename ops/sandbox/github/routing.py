@@ -115,9 +115,9 @@ class Call:
         return int(text) if text.isdecimal() and int(text) else default
 
     def _links(self, number: int, last: int) -> Sequence[tuple[str, str]]:
-        pages = {"prev": number - 1, "next": number + 1, "last": last, "first": 1}
-        shown = {rel: page for rel, page in pages.items() if 1 <= page <= last and (rel != "last" or number < last)}
-        if last == 1:
+        before, after = {"first": 1, "prev": number - 1}, {"next": number + 1, "last": last}
+        shown = {**(before if number > 1 else {}), **(after if number < last else {})}
+        if not shown:
             return ()
         address = self.urls.api + self.request.path
         links = [f'<{address}?{urlencode({**self.query, "page": page})}>; rel="{rel}"' for rel, page in shown.items()]

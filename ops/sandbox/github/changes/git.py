@@ -100,12 +100,14 @@ def open_pull(
 
 
 def merge(repository: Repository, issue: Issue, by: By) -> Commit:
-    """A merge commit on the base, and the pull request closed."""
+    """A merge commit on the base, and the pull request closed. What both changed is taken from the head."""
     assert issue.pull is not None
-    onto = repository.git.branches[issue.pull.base]
-    files = dict(repository.git.commits[issue.pull.head_sha].files)
+    git = repository.git
+    onto, head = git.commits[git.branches[issue.pull.base]], git.commits[issue.pull.head_sha]
+    fork = git.merge_base(onto, head)
+    files = {change.filename: change.after for change in changes(fork.files if fork else {}, head.files)}
     message = f"Merge pull request #{issue.number} from {repository.owner.login}/{issue.pull.head}\n\n{issue.title}"
-    merged = commit(repository, by, message, files, [onto, issue.pull.head_sha])
+    merged = commit(repository, by, message, files, [onto.sha, head.sha])
     move_ref(repository, by, f"refs/heads/{issue.pull.base}", merged.sha)
     now = repository.now(by)
     issue.pull = replace(issue.pull, merged_at=now, merged_by=by.user, merge_commit_sha=merged.sha)

@@ -23,7 +23,7 @@ class PeopleSeeds(Base):
 
     def add_workflow_token(self, token: str, permissions: Mapping[str, str] | None = None) -> str:
         """A GITHUB_TOKEN. Left out, it has all that `permissions:` in a workflow can grant."""
-        granted = dict.fromkeys(GRANTABLE, "write") if permissions is None else permissions
+        granted = dict.fromkeys(sorted(GRANTABLE), "write") if permissions is None else permissions
         names = {name.replace("-", "_"): level for name, level in granted.items()}
         if not names.keys() <= GRANTABLE:
             raise ValueError(f"a workflow can grant none of: {', '.join(sorted(names.keys() - GRANTABLE))}")
