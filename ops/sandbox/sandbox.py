@@ -39,6 +39,8 @@ class Sandbox:
         port: int = 0,
         virtual_clock: bool = False,
         switches: Switches | None = None,
+        repository: str = "acme/operations",
+        github_port: int = 0,
     ) -> None:
         self.account_id = account_id
         self.token = "sandbox-workers-scripts-write"  # noqa: S105  (opens nothing but this sandbox)
@@ -54,7 +56,7 @@ class Sandbox:
         self._edge = Edge(self._account, self._runtime)
         self._api_server = Server(self._answer, port)
         self._edge_server = Server(self._edge.answer)
-        self.github = GitHub(self.clock)
+        self.github = GitHub(self.clock, repository=repository, port=github_port)
 
     def start(self) -> None:
         self._api_server.start()

@@ -43,6 +43,11 @@ def test_github_token_may_be_kept_from_asking(api: Api, alice: str) -> None:
     assert api.get(path, token=alice)["permission"] == "write"
 
 
+def test_a_person_asks_for_permissions_only_who_can_push(api: Api, tina: str) -> None:
+    refusal = (403, "Must have push access to view collaborator permission.")
+    assert api.refusal("GET", "collaborators/alice/permission", token=tina) == refusal
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -15,9 +15,11 @@ _COLLABORATOR = REPO + "/collaborators/{username}"
     "collaborators/collaborators#get-repository-permissions-for-a-user",
 )
 def get_permission(call: Call) -> Answer:
-    """Apps have none, and a bot that is no app, as Copilot, is not even a user."""
+    """For who can push. Apps have none, and a bot that is no app, as Copilot, is not even a user."""
     if call.token.kind == "installation" and not call.repository.switches.github_token_reads_permissions:
         raise ApiError(403, "Resource not accessible by integration")
+    if not call.may("write"):
+        raise ApiError(403, "Must have push access to view collaborator permission.")
     user = call.repository.user(call.parameters["username"])
     if user is None:
         raise not_found()
