@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from ops.sandbox import Sandbox
@@ -24,6 +25,14 @@ def test_a_client_is_told_where_everything_is(sandbox: Sandbox) -> None:
         "GITHUB_TOKEN": hub.token,
     }
     assert sandbox.describe()["github"]["api_url"] == hub.api_url
+
+
+def test_the_repository_is_named_by_the_sandbox() -> None:
+    with Sandbox(repository="you/ops") as sandbox:
+        assert sandbox.github.environ()["GITHUB_REPOSITORY"] == "you/ops"
+        headers = {"authorization": f"Bearer {sandbox.github.token}"}
+        answer = httpx.get(f"{sandbox.github.api_url}/repos/You/Ops", headers=headers)
+    assert answer.json()["full_name"] == "you/ops"
 
 
 def test_it_describes_itself(api: Api) -> None:
