@@ -52,7 +52,7 @@ OWNERS: dict[str, set[str]] = {
     "pydantic": {"model"},
     "pydantic_core": {"model"},
     "subprocess": {"tools", "drill", "sandbox"},
-    "yaml": {"model"},
+    "yaml": {"model", "sandbox"},
 }
 """Library → the parts that may import it."""
 

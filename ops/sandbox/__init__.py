@@ -1,4 +1,4 @@
-"""A local Cloudflare: an API as strict as the real one, for the real wrangler, and an edge that serves what it deploys.
+"""A local Cloudflare and a local GitHub: APIs as strict as the real ones, and an edge that serves what is deployed.
 
 It imports nothing else of `ops`: a stand-in that shares the client's constants shares its mistakes.
 """

@@ -1,29 +1,49 @@
 """What other processes may read and change of the sandbox: JSON under /sandbox on the API's port, without a token."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from ops.sandbox.clock import timestamp
-from ops.sandbox.faults import Fault
+from ops.sandbox.clock import Clock, timestamp
+from ops.sandbox.faults import Fault, Faults
+from ops.sandbox.records import Record
 from ops.sandbox.server import Request, Response
-from ops.sandbox.switches import Switches
-
-if TYPE_CHECKING:
-    from ops.sandbox.sandbox import Sandbox
 
 PREFIX = "/sandbox"
 
 _FAULT_FIELDS = {field.name for field in fields(Fault)} - {"before", "after", "id", "hits", "remove"}
-_SWITCHES = {field.name for field in fields(Switches)}
+
+
+class Controlled(Protocol):
+    """The Cloudflare part, or the GitHub part."""
+
+    clock: Clock
+    faults: Faults
+    requests: list[Record]
+
+    @property
+    def switches(self) -> Any: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+    def fault(self, **rule: Any) -> Fault: ...
+
+
+Routes = Mapping[tuple[str, str], Callable[[Any], Any]]
+"""Method and path below /sandbox → what answers, given the body."""
+
+
+def is_for(request: Request) -> bool:
+    return request.path == PREFIX or request.path.startswith(f"{PREFIX}/")
 
 
 class Control:
-    def __init__(self, sandbox: "Sandbox") -> None:
+    def __init__(self, sandbox: Controlled, own: Routes) -> None:
+        """`own` are the routes that this part alone has."""
         self._sandbox = sandbox
-        self._routes: dict[tuple[str, str], Callable[[Any], Any]] = {
+        self._routes: Routes = {
             ("GET", ""): lambda _: sandbox.describe(),
             ("GET", "/clock"): lambda _: self._clock(),
             ("POST", "/clock"): self._move_clock,
@@ -33,7 +53,7 @@ class Control:
             ("GET", "/switches"): lambda _: asdict(sandbox.switches),
             ("POST", "/switches"): self._set_switches,
             ("GET", "/requests"): lambda _: [record.to_json() for record in sandbox.requests],
-            ("GET", "/edge"): lambda _: dict(sandbox.edge_counts),
+            **own,
         }
 
     def answer(self, request: Request) -> Response:
@@ -61,9 +81,10 @@ class Control:
         return self._clock()
 
     def _set_switches(self, body: Any) -> dict[str, Any]:
-        for name, value in _known(body, _SWITCHES).items():
-            setattr(self._sandbox.switches, name, value)
-        return asdict(self._sandbox.switches)
+        switches = self._sandbox.switches
+        for name, value in _known(body, {field.name for field in fields(switches)}).items():
+            setattr(switches, name, value)
+        return asdict(switches)
 
 
 def _shown(fault: Fault) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from typing import Any, Literal, Self
 from ops.sandbox.account import Account, By
 from ops.sandbox.clock import Clock
 from ops.sandbox.cloudflare import BASE, Cloudflare
-from ops.sandbox.control import PREFIX, Control
+from ops.sandbox.control import PREFIX, Control, is_for
 from ops.sandbox.edge import Edge, Runtime
 from ops.sandbox.embedded import BEHAVIOUR, Embedded
 from ops.sandbox.faults import Fault, Faults
+from ops.sandbox.github import GitHub
 from ops.sandbox.records import Record
 from ops.sandbox.server import Request, Response, Server
 from ops.sandbox.switches import Switches
@@ -38,6 +39,8 @@ class Sandbox:
         port: int = 0,
         virtual_clock: bool = False,
         switches: Switches | None = None,
+        repository: str = "acme/operations",
+        github_port: int = 0,
     ) -> None:
         self.account_id = account_id
         self.token = "sandbox-workers-scripts-write"  # noqa: S105  (opens nothing but this sandbox)
@@ -48,21 +51,24 @@ class Sandbox:
         self._tokens = Tokens(Token(secret=self.token, permissions=frozenset({SCRIPTS_WRITE})))
         self._account = Account(account_id, self.clock, self.switches)
         self._cloudflare = Cloudflare(self._account, self._tokens)
-        self._control = Control(self)
+        self._control = Control(self, {("GET", "/edge"): lambda _: dict(self.edge_counts)})
         self._runtime = _runtime(edge)
         self._edge = Edge(self._account, self._runtime)
         self._api_server = Server(self._answer, port)
         self._edge_server = Server(self._edge.answer)
+        self.github = GitHub(self.clock, repository=repository, port=github_port)
 
     def start(self) -> None:
         self._api_server.start()
         self._edge_server.start()
+        self.github.start()
 
     def stop(self) -> None:
         self.faults.close()
         self._runtime.close()
         self._api_server.stop()
         self._edge_server.stop()
+        self.github.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -117,6 +123,7 @@ class Sandbox:
             ],
             "services": services,
             "switches": asdict(self.switches),
+            "github": self.github.describe(),
         }
 
     # What is in it.
@@ -242,7 +249,7 @@ class Sandbox:
         return self._edge.counts
 
     def _answer(self, request: Request) -> Response | None:
-        if request.path == PREFIX or request.path.startswith(f"{PREFIX}/"):
+        if is_for(request):
             return self._control.answer(request)
         record = Record.of(request, at=self.clock.now(), unknown=not self._cloudflare.knows(request))
         self.requests.append(record)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from socketserver import TCPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -46,26 +47,18 @@ Answer = Callable[[Request], Response | None]
 """None closes the connection without an answer."""
 
 
-class Server(TCPServer):
+class _Server(TCPServer):
     """Serves `answer` from `start` to `stop`, each connection in a thread of its own."""
 
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, answer: Answer, port: int = 0) -> None:
-        super().__init__((LOOPBACK, port), _Handler)
+    def __init__(self, answer: Answer, address: Any, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
         self.answer = answer
         self._stopping = threading.Event()
         self._connections: dict[socket.socket, threading.Thread] = {}
-        self._thread = threading.Thread(target=self._serve, name=f"sandbox-{self.port}", daemon=True)
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-    @property
-    def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}"
+        self._thread = threading.Thread(target=self._serve, name=f"sandbox-{self.server_address!r}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -73,7 +66,8 @@ class Server(TCPServer):
     def stop(self) -> None:
         """Close every connection and wait for its thread."""
         self._stopping.set()
-        socket.create_connection((LOOPBACK, self.port)).close()  # wakes the thread that waits for connections
+        with socket.socket(self.address_family) as waking:  # the thread that waits for connections
+            waking.connect(self.server_address)
         self._thread.join()
         for connection, thread in list(self._connections.items()):
             with contextlib.suppress(OSError):
@@ -104,7 +98,7 @@ class Server(TCPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # and one write for headers and body, or each answer waits 40 ms for an ACK
-    server: Server
+    server: _Server
 
     def handle(self) -> None:
         """A client that goes away is no news."""
@@ -147,6 +141,38 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _exchange  # noqa: N815
+
+
+class _UnixHandler(_Handler):
+    disable_nagle_algorithm = False  # there is none on a unix socket
+
+
+class Server(_Server):
+    """On a port of this machine; 0 is any that is free."""
+
+    def __init__(self, answer: Answer, port: int = 0) -> None:
+        super().__init__(answer, (LOOPBACK, port), _Handler)
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+
+class UnixServer(_Server):
+    """On a socket in the file system."""
+
+    address_family = socket.AF_UNIX
+
+    def __init__(self, answer: Answer, path: Path) -> None:
+        super().__init__(answer, str(path), _UnixHandler)
+
+    def server_close(self) -> None:
+        super().server_close()
+        Path(str(self.server_address)).unlink(missing_ok=True)
 
 
 def _phrase(status: int) -> str:

@@ -1,0 +1,85 @@
+"""Workflows are dispatched, runs started and finished; secrets and variables are kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ops.sandbox.github.actions import FOLDER, Run, Workflow, name_of
+from ops.sandbox.github.changes.payloads import deliver
+from ops.sandbox.github.git import Commit
+from ops.sandbox.github.repository import Repository
+from ops.sandbox.github.users import By
+from ops.sandbox.github.vault import Entry, Environment
+
+
+def workflows(repository: Repository) -> list[Workflow]:
+    """One for each file of the default branch, in the order in which they were first seen."""
+    head = repository.git.head(repository.git.default_branch)
+    for path in sorted(head.files) if head else ():
+        if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")) and path not in repository.workflows:
+            workflow = Workflow(id=repository.new_id(), path=path, created_at=repository.now())
+            repository.workflows[path] = workflow
+    return [one for one in repository.workflows.values() if head and one.path in head.files]
+
+
+def find_workflow(repository: Repository, name: str) -> Workflow | None:
+    """By id, by file name or by path."""
+    for workflow in workflows(repository):
+        if name in {str(workflow.id), workflow.file, workflow.path}:
+            return workflow
+    return None
+
+
+def dispatch(
+    repository: Repository, by: By, workflow: Workflow, *, branch: str, head: Commit, inputs: Mapping[str, str]
+) -> Run:
+    """Delivered even when GITHUB_TOKEN does it, and at once a run."""
+    fields = {"inputs": dict(inputs), "ref": f"refs/heads/{branch}", "workflow": workflow.path}
+    payload = deliver(repository, by, "workflow_dispatch", fields)
+    return start_run(repository, by, workflow, event="workflow_dispatch", payload=payload, head=head, branch=branch)
+
+
+def start_run(
+    repository: Repository,
+    by: By,
+    workflow: Workflow,
+    *,
+    event: str,
+    payload: Mapping[str, Any],
+    head: Commit,
+    branch: str,
+) -> Run:
+    at = repository.now(by)
+    run = Run(
+        id=repository.new_id(),
+        run_number=1 + sum(run.workflow is workflow for run in repository.runs.values()),
+        workflow=workflow,
+        name=name_of(workflow.path, head.files.get(workflow.path, b"")),
+        event=event,
+        payload=payload,
+        actor=by.user,
+        triggering_actor=by.user,
+        head=head,
+        head_branch=branch,
+        created_at=at,
+        updated_at=at,
+        run_started_at=at,
+    )
+    repository.runs[run.id] = run
+    return run
+
+
+def put(repository: Repository, entries: dict[str, Entry], name: str, value: str) -> bool:
+    """Whether it is new. Names are kept in capitals."""
+    name, now = name.upper(), repository.now()
+    if name in entries:
+        entries[name].value, entries[name].updated_at = value, now
+        return False
+    entries[name] = Entry(name=name, value=value, created_at=now, updated_at=now)
+    return True
+
+
+def make_environment(repository: Repository, name: str) -> Environment:
+    """Or the one there is: its name is matched in any case."""
+    now = repository.now()
+    made = Environment(id=repository.new_id(), name=name, created_at=now, updated_at=now)
+    return repository.environments.setdefault(name.lower(), made)

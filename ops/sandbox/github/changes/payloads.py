@@ -1,0 +1,33 @@
+"""Payloads of webhooks.
+
+docs.github.com/webhooks/webhook-events-and-payloads
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ops.sandbox.github.issues import Issue
+from ops.sandbox.github.repository import Repository
+from ops.sandbox.github.shapes import issues, pulls, repositories, users
+from ops.sandbox.github.users import By
+
+
+def deliver(repository: Repository, by: By, event: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those fields, and where it happened and who did it."""
+    urls = repository.urls
+    where = {
+        "repository": repositories.repository(repository, urls),
+        "organization": users.organization(repository.owner, urls),
+        "sender": users.user(by.user, urls),
+    }
+    return repository.deliver(event, by, {**fields, **where})
+
+
+def deliver_issue(repository: Repository, by: By, action: str, issue: Issue, **fields: Any) -> Mapping[str, Any]:
+    """`issues`, or `pull_request` where it is one."""
+    if issue.pull is None:
+        shown = {"action": action, "issue": issues.issue(issue, repository.urls), **fields}
+        return deliver(repository, by, "issues", shown)
+    pull = pulls.full(repository, issue, repository.urls)
+    shown = {"action": action, "number": issue.number, "pull_request": pull, **fields}
+    return deliver(repository, by, "pull_request", shown)

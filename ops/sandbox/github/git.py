@@ -1,0 +1,131 @@
+"""A tiny commit graph: commits that hold whole trees of files, and refs that point at them."""
+
+import difflib
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ops.sandbox.github.users import User
+
+Files = Mapping[str, bytes]
+"""Path → content."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    sha: str
+    message: str
+    author: User
+    at: datetime
+    parents: tuple[str, ...]
+    files: Files
+
+    @property
+    def tree(self) -> str:
+        """Of the right form; git's own tree objects are not made."""
+        return _sha(*(f"{path} {blob_sha(content)}" for path, content in sorted(self.files.items())))
+
+    @property
+    def email(self) -> str:
+        return f"{self.author.id}+{self.author.login}@users.noreply.github.com"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One file of a diff."""
+
+    filename: str
+    before: bytes | None
+    after: bytes | None
+
+    @property
+    def status(self) -> str:
+        return "added" if self.before is None else "removed" if self.after is None else "modified"
+
+    @property
+    def sha(self) -> str:
+        return blob_sha(self.before or b"" if self.after is None else self.after)
+
+    @property
+    def patch(self) -> str:
+        """Without the two lines that name the files, as the API has it."""
+        before, after = (
+            (content or b"").decode(errors="replace").splitlines() for content in (self.before, self.after)
+        )
+        return "\n".join(list(difflib.unified_diff(before, after, lineterm=""))[2:])
+
+    def count(self, sign: str) -> int:
+        return sum(line.startswith(sign) for line in self.patch.splitlines())
+
+
+class Git:
+    default_branch = "main"
+
+    def __init__(self) -> None:
+        self.commits: dict[str, Commit] = {}
+        self.refs: dict[str, str] = {}
+        """`refs/heads/main` and the like → sha."""
+
+    def add(self, message: str, author: User, at: datetime, parents: tuple[str, ...], files: Files) -> Commit:
+        """On no branch yet."""
+        listed = (f"{path} {blob_sha(content)}" for path, content in sorted(files.items()))
+        sha = _sha("commit", message, author.login, at.isoformat(), *parents, *listed)
+        commit = Commit(sha=sha, message=message, author=author, at=at, parents=parents, files=dict(files))
+        return self.commits.setdefault(sha, commit)
+
+    def head(self, branch: str) -> Commit | None:
+        return self.commits.get(self.refs.get(f"refs/heads/{branch}", ""))
+
+    def resolve(self, name: str) -> Commit | None:
+        """A branch, a tag, a ref with or without `refs/`, a sha or the start of one."""
+        if name == "HEAD":
+            name = self.default_branch
+        for ref in (name, f"refs/{name}", f"refs/heads/{name}", f"refs/tags/{name}"):
+            if ref in self.refs:
+                return self.commits[self.refs[ref]]
+        found = [commit for sha, commit in self.commits.items() if len(name) >= 7 and sha.startswith(name)]
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def branches(self) -> dict[str, str]:
+        prefix = "refs/heads/"
+        return {ref.removeprefix(prefix): sha for ref, sha in sorted(self.refs.items()) if ref.startswith(prefix)}
+
+    def history(self, commit: Commit) -> list[Commit]:
+        """That commit and all before it, newest first."""
+        seen, waiting = {commit.sha: commit}, [commit]
+        while waiting:
+            for sha in waiting.pop().parents:
+                if sha not in seen:
+                    seen[sha] = self.commits[sha]
+                    waiting.append(self.commits[sha])
+        order = list(self.commits)
+        return sorted(seen.values(), key=lambda one: (one.at, order.index(one.sha)), reverse=True)
+
+    def missing(self, commit: Commit, before: Commit) -> list[Commit]:
+        """What `commit` has and `before` lacks, oldest first."""
+        known = {one.sha for one in self.history(before)}
+        return [one for one in reversed(self.history(commit)) if one.sha not in known]
+
+    def merge_base(self, one: Commit, other: Commit) -> Commit | None:
+        known = {commit.sha for commit in self.history(one)}
+        return next((commit for commit in self.history(other) if commit.sha in known), None)
+
+    def parent_files(self, commit: Commit) -> Files:
+        return self.commits[commit.parents[0]].files if commit.parents else {}
+
+
+def changes(before: Files, after: Files) -> Iterator[Change]:
+    for path in sorted({*before, *after}):
+        if before.get(path) != after.get(path):
+            yield Change(filename=path, before=before.get(path), after=after.get(path))
+
+
+def blob_sha(content: bytes) -> str:
+    """As git computes it."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _sha(*parts: str) -> str:
+    return hashlib.sha1("\0".join(parts).encode(), usedforsecurity=False).hexdigest()

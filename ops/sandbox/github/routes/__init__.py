@@ -1,0 +1,39 @@
+"""One file for each kind of thing that the API has routes for."""
+
+from ops.sandbox.github.routes import (
+    collaborators,
+    comments,
+    commits,
+    contents,
+    environments,
+    events,
+    issues,
+    labels,
+    meta,
+    pulls,
+    refs,
+    runs,
+    secrets,
+    variables,
+    workflows,
+)
+from ops.sandbox.github.routing import Routes
+
+_MODULES = (
+    collaborators,
+    comments,
+    commits,
+    contents,
+    environments,
+    events,
+    issues,
+    labels,
+    meta,
+    pulls,
+    refs,
+    runs,
+    secrets,
+    variables,
+    workflows,
+)
+ALL = Routes([route for module in _MODULES for route in module.ROUTES.table])

@@ -1,0 +1,122 @@
+"""Runs of workflows, and environments with their secrets and variables."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from ops.sandbox.github.actions import Job, Run, Step, Workflow, dispatch_inputs
+from ops.sandbox.github.changes import actions
+from ops.sandbox.github.git import Commit
+from ops.sandbox.github.seeds.base import Base
+from ops.sandbox.github.users import ACTIONS_BOT
+from ops.sandbox.github.vault import Vault
+
+
+class ActionsSeeds(Base):
+    def dispatch(
+        self, workflow: str, inputs: Mapping[str, Any] | None = None, by: str = ACTIONS_BOT, ref: str = "main"
+    ) -> Run:
+        """By the button or the API: checked as GitHub does. Its `payload` is what the workflow is told."""
+        with self._repository.lock:
+            found, head = self._workflow(workflow, ref)
+            checked = dispatch_inputs(head.files.get(found.path, b""), inputs or {})
+            return actions.dispatch(self._repository, self._by(by), found, branch=ref, head=head, inputs=checked)
+
+    def start_run(self, workflow: str, event: str, payload: Mapping[str, Any], by: str, ref: str = "main") -> Run:
+        """For a delivery that starts the workflow. A dispatch has made its run already."""
+        with self._repository.lock:
+            found, head = self._workflow(workflow, ref)
+            return actions.start_run(
+                self._repository, self._by(by), found, event=event, payload=payload, head=head, branch=ref
+            )
+
+    def rerun(self, run_id: int, by: str) -> Run:
+        """A further attempt, with the same payload and the same commit."""
+        with self._repository.lock:
+            run = self._repository.runs[run_id]
+            run.run_attempt += 1
+            run.triggering_actor = self._user(by)
+            run.status, run.conclusion = "queued", None
+            run.run_started_at = run.updated_at = self._repository.now()
+            return run
+
+    def set_run(self, run_id: int, status: str, conclusion: str | None = None) -> None:
+        with self._repository.lock:
+            run = self._repository.runs[run_id]
+            run.status, run.conclusion, run.updated_at = status, conclusion, self._repository.now()
+
+    def add_job(
+        self,
+        run_id: int,
+        name: str,
+        *,
+        status: str = "completed",
+        conclusion: str | None = "success",
+        created_at: datetime | None = None,
+        started_at: datetime | None = None,
+        completed_at: datetime | None = None,
+        steps: Iterable[str] = (),
+    ) -> Job:
+        """Of the current attempt; times left out are now. Live, not a copy."""
+        with self._repository.lock:
+            run, now = self._repository.runs[run_id], self._repository.now()
+            job = Job(
+                id=self._repository.new_id(),
+                name=name,
+                run_attempt=run.run_attempt,
+                created_at=created_at or run.run_started_at,
+                status=status,
+                conclusion=conclusion,
+                started_at=started_at or now,
+                completed_at=completed_at or (now if status == "completed" else None),
+                runner_name="GitHub Actions 1",
+            )
+            job.steps = [_step(job, number, step) for number, step in enumerate(steps, 1)]
+            run.jobs.append(job)
+            return job
+
+    @property
+    def runs(self) -> list[Run]:
+        """Oldest first; live, not copies."""
+        return list(self._repository.runs.values())
+
+    def add_environment(self, name: str) -> str:
+        with self._repository.lock:
+            return actions.make_environment(self._repository, name).name
+
+    def secrets(self, environment: str | None = None) -> dict[str, str]:
+        """Their values, which the API never tells."""
+        return {name: entry.value for name, entry in self._vault(environment).secrets.items()}
+
+    def variables(self, environment: str | None = None) -> dict[str, str]:
+        return {name: entry.value for name, entry in self._vault(environment).variables.items()}
+
+    def put_secret(self, name: str, value: str, environment: str | None = None) -> None:
+        with self._repository.lock:
+            actions.put(self._repository, self._vault(environment).secrets, name, value)
+
+    def put_variable(self, name: str, value: str, environment: str | None = None) -> None:
+        with self._repository.lock:
+            actions.put(self._repository, self._vault(environment).variables, name, value)
+
+    def _workflow(self, workflow: str, ref: str) -> tuple[Workflow, Commit]:
+        found, head = actions.find_workflow(self._repository, workflow), self._repository.git.head(ref)
+        if found is None or head is None:
+            raise ValueError(f'there is no workflow "{workflow}" on {ref}')
+        return found, head
+
+    def _vault(self, environment: str | None) -> Vault:
+        return (
+            self._repository.vault if environment is None else self._repository.environments[environment.lower()].vault
+        )
+
+
+def _step(job: Job, number: int, name: str) -> Step:
+    return Step(
+        name=name,
+        number=number,
+        status=job.status,
+        conclusion=job.conclusion,
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+    )

@@ -1,0 +1,23 @@
+"""What all that seeds stands on."""
+
+from datetime import datetime
+
+from ops.sandbox.github.repository import Repository
+from ops.sandbox.github.tokens import Tokens
+from ops.sandbox.github.users import By, User
+
+
+class Base:
+    def __init__(self, repository: Repository, tokens: Tokens) -> None:
+        self._repository = repository
+        self._tokens = tokens
+
+    def _user(self, login: str) -> User:
+        user = self._repository.user(login)
+        if user is None:
+            raise ValueError(f'there is no user "{login}": add_user comes first')
+        return user
+
+    def _by(self, login: str, at: datetime | None = None) -> By:
+        user = self._user(login)
+        return By(user=user, app=self._repository.app(user), at=at)

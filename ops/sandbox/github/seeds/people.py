@@ -1,0 +1,30 @@
+"""Users and tokens."""
+
+from collections.abc import Iterable, Mapping
+
+from ops.sandbox.github.seeds.base import Base
+from ops.sandbox.github.tokens import GRANTABLE
+from ops.sandbox.github.users import ACTIONS_BOT, Kind, Role
+
+
+class PeopleSeeds(Base):
+    def add_user(self, login: str, role: Role | None = "write", kind: Kind = "User") -> str:
+        """Or change the role of the one there is. None: no collaborator."""
+        return self._repository.add_user(login, kind, role).login
+
+    def add_token(self, token: str, login: str, scopes: Iterable[str] = ("repo",)) -> str:
+        """A classic token of scopes as `repo`, or a fine-grained one of permissions as `issues:write`.
+
+        The login `slug[bot]` makes it the token of an installed GitHub App, whose doings are delivered.
+        """
+        user = self._user(login)
+        self._tokens.add(token, user, scopes, self._repository.app(user))
+        return token
+
+    def add_workflow_token(self, token: str, permissions: Mapping[str, str] | None = None) -> str:
+        """A GITHUB_TOKEN. Left out, it has all that `permissions:` in a workflow can grant."""
+        granted = dict.fromkeys(sorted(GRANTABLE), "write") if permissions is None else permissions
+        names = {name.replace("-", "_"): level for name, level in granted.items()}
+        if not names.keys() <= GRANTABLE:
+            raise ValueError(f"a workflow can grant none of: {', '.join(sorted(names.keys() - GRANTABLE))}")
+        return self.add_token(token, ACTIONS_BOT, [f"{name}:{level}" for name, level in names.items()])

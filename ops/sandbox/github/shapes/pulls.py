@@ -1,0 +1,115 @@
+"""Pull requests.
+
+docs.github.com/rest/pulls/pulls#get-a-pull-request
+"""
+
+from typing import Any
+
+from ops.sandbox.github.git import changes
+from ops.sandbox.github.issues import Issue
+from ops.sandbox.github.repository import Repository
+from ops.sandbox.github.shapes import issues, repositories, users
+from ops.sandbox.github.urls import Urls, maybe, node_id
+
+_SAME = frozenset(
+    {
+        "number",
+        "title",
+        "user",
+        "body",
+        "state",
+        "locked",
+        "created_at",
+        "updated_at",
+        "closed_at",
+        "assignee",
+        "assignees",
+        "labels",
+        "milestone",
+        "author_association",
+        "active_lock_reason",
+        "draft",
+        "html_url",
+        "comments_url",
+    }
+)
+
+
+def simple(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
+    """As lists have it."""
+    pull = issue.pull
+    assert pull is not None
+    shown = issues.issue(issue, urls)
+    url, page = urls.repo(f"/pulls/{issue.number}"), urls.page(f"/pull/{issue.number}")
+    links = {
+        "review_comments_url": f"{url}/comments",
+        "commits_url": f"{url}/commits",
+        "statuses_url": urls.repo(f"/statuses/{pull.head_sha}"),
+    }
+    return {
+        **{name: value for name, value in shown.items() if name in _SAME},
+        "id": pull.id,
+        "node_id": node_id("PR", pull.id),
+        "url": url,
+        "diff_url": f"{page}.diff",
+        "patch_url": f"{page}.patch",
+        "issue_url": shown["url"],
+        **links,
+        "review_comment_url": urls.repo("/pulls/comments{/number}"),
+        "merged_at": maybe(pull.merged_at),
+        "merge_commit_sha": pull.merge_commit_sha,
+        "requested_reviewers": [],
+        "requested_teams": [],
+        "head": _end(repository, pull.head, pull.head_sha, urls),
+        "base": _end(repository, pull.base, pull.base_sha, urls),
+        "auto_merge": None,
+        "_links": _links(url, page, shown["url"], links),
+    }
+
+
+def full(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
+    pull, git = issue.pull, repository.git
+    assert pull is not None
+    head, base = git.commits[pull.head_sha], git.commits[pull.base_sha]
+    fork = git.merge_base(base, head)
+    found = list(changes(fork.files if fork else {}, head.files))
+    is_open = issue.state == "open"
+    return {
+        **simple(repository, issue, urls),
+        "merged": pull.merged_at is not None,
+        "mergeable": True if is_open else None,
+        "rebaseable": True if is_open else None,
+        "mergeable_state": "clean" if is_open else "unknown",
+        "merged_by": users.maybe_user(pull.merged_by, urls),
+        "comments": len(issue.comments),
+        "review_comments": 0,
+        "maintainer_can_modify": False,
+        "commits": len(git.missing(head, base)),
+        "additions": sum(change.count("+") for change in found),
+        "deletions": sum(change.count("-") for change in found),
+        "changed_files": len(found),
+    }
+
+
+def _end(repository: Repository, branch: str, sha: str, urls: Urls) -> dict[str, Any]:
+    return {
+        "label": f"{repository.owner.login}:{branch}",
+        "ref": branch,
+        "sha": sha,
+        "user": users.user(repository.owner, urls),
+        "repo": repositories.repository(repository, urls),
+    }
+
+
+def _links(url: str, page: str, issue: str, links: dict[str, str]) -> dict[str, Any]:
+    named = {
+        "self": url,
+        "html": page,
+        "issue": issue,
+        "comments": f"{issue}/comments",
+        "review_comments": links["review_comments_url"],
+        "review_comment": f"{url.rpartition('/')[0]}/comments{{/number}}",
+        "commits": links["commits_url"],
+        "statuses": links["statuses_url"],
+    }
+    return {name: {"href": address} for name, address in named.items()}

@@ -1,0 +1,36 @@
+"""The addresses in an answer. They point back at the server that was asked, as clients follow them."""
+
+import base64
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Urls:
+    api: str
+    html: str
+    """What GITHUB_SERVER_URL says. There are no pages behind it."""
+    full_name: str
+
+    def repo(self, path: str = "") -> str:
+        return f"{self.api}/repos/{self.full_name}{path}"
+
+    def page(self, path: str = "") -> str:
+        return f"{self.html}/{self.full_name}{path}"
+
+    def user(self, login: str) -> str:
+        return f"{self.api}/users/{quote(login)}"
+
+
+def node_id(kind: str, number: int) -> str:
+    return f"{kind}_{base64.urlsafe_b64encode(number.to_bytes(8, 'big')).decode().rstrip('=')}"
+
+
+def timestamp(instant: datetime) -> str:
+    """As GitHub writes a time: UTC, whole seconds, Z."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def maybe(instant: datetime | None) -> str | None:
+    return None if instant is None else timestamp(instant)

@@ -1,0 +1,71 @@
+"""Secrets and variables, of the repository or of one environment, and the key that secrets are sealed with."""
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nacl.public import PrivateKey
+
+LONGEST_VALUE = 48 * 1024
+"""In bytes. docs.github.com/actions/reference/security/secrets#limits-for-secrets"""
+
+
+class SealError(ValueError):
+    """The value was not sealed with this key."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Entry:
+    name: str
+    value: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(eq=False, kw_only=True)
+class Vault:
+    secrets: dict[str, Entry] = field(default_factory=dict)
+    variables: dict[str, Entry] = field(default_factory=dict)
+
+    @cached_property
+    def _private_key(self) -> "PrivateKey":
+        from nacl.public import PrivateKey
+
+        return PrivateKey.generate()
+
+    @property
+    def public_key(self) -> str:
+        return base64.b64encode(bytes(self._private_key.public_key)).decode()
+
+    @property
+    def key_id(self) -> str:
+        return str(int(hashlib.sha256(self.public_key.encode()).hexdigest()[:14], 16))
+
+    def unsealed(self, encrypted_value: str) -> str:
+        """Raises SealError."""
+        from nacl.exceptions import CryptoError
+        from nacl.public import SealedBox
+
+        try:
+            return SealedBox(self._private_key).decrypt(base64.b64decode(encrypted_value, validate=True)).decode()
+        except (CryptoError, ValueError) as error:
+            raise SealError(str(error)) from error
+
+
+@dataclass(eq=False, kw_only=True)
+class Environment:
+    id: int
+    name: str
+    created_at: datetime
+    updated_at: datetime
+    vault: Vault = field(default_factory=Vault)
+
+
+def is_allowed(name: str) -> bool:
+    # docs.github.com/actions/reference/security/secrets#naming-your-secrets
+    return bool(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)) and not name.upper().startswith("GITHUB_")

@@ -1,0 +1,77 @@
+import httpx
+import pytest
+
+from tests.sandbox.github.conftest import Api
+
+SECONDARY = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+
+
+def test_a_fault_answers_as_github_does(api: Api, incident: int) -> None:
+    path = "/repos/*/*/issues/*/comments"
+    headers = {"retry-after": "60"}
+    rule = api.github.fault(method="POST", path=path, status=403, message=SECONDARY, headers=headers)
+    answer = api("POST", f"issues/{incident}/comments", json={"body": "x"})
+    assert (answer.status_code, answer.json()["message"]) == (403, SECONDARY)
+    assert (answer.headers["retry-after"], rule.hits) == ("60", 1)
+    assert api("POST", f"issues/{incident}/comments", json={"body": "x"}).status_code == 201
+
+
+def test_an_answer_is_lost_after_the_comment_was_written(api: Api, incident: int) -> None:
+    api.github.fault(method="POST", lost="after")
+    with pytest.raises(httpx.RemoteProtocolError):
+        api("POST", f"issues/{incident}/comments", json={"body": "x"})
+    assert len(api.github.issue(incident).comments) == 1
+    assert api.github.requests[-1].status is None
+
+
+def test_an_error_can_hide_that_the_comment_was_written(api: Api, incident: int) -> None:
+    api.github.fault(method="POST", status=502, applied=True, times=2)
+    headers = {"authorization": f"token {api.github.token}"}
+    url = f"{api.github.api_url}/repos/acme/operations/issues/{incident}/comments"
+    answers = [api.http.post(url, json={"body": "x"}, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [502, 502]
+    assert len(api.github.issue(incident).comments) == 2
+
+
+def test_an_unknown_route_is_not_found_and_recorded(api: Api) -> None:
+    assert api.refusal("GET", "deployments") == (404, "Not Found")
+    assert api.refusal("PUT", "issues") == (404, "Not Found")
+    assert api.refusal("GET", "/repos/acme/other") == (404, "Not Found")
+    assert [(record.method, record.path) for record in api.github.unknown] == [
+        ("GET", "/repos/acme/operations/deployments"),
+        ("PUT", "/repos/acme/operations/issues"),
+    ]
+    assert [record.status for record in api.github.requests] == [404, 404, 404]
+
+
+@pytest.mark.parametrize(
+    ("content", "refusal"),
+    [("{", "Problems parsing JSON"), ('"x"', "Body should be a JSON object"), ("[]", "Body should be a JSON object")],
+)
+def test_a_body_that_is_no_json_object(api: Api, content: str, refusal: str) -> None:
+    assert api.refusal("POST", "issues", content=content) == (400, refusal)
+
+
+@pytest.mark.parametrize("query", ["state=shut", "since=yesterday", "since=2026-11-20T10:00:00", "sort=age"])
+def test_a_query_that_cannot_be(api: Api, query: str) -> None:
+    status, message = api.refusal("GET", f"issues?{query}")
+    assert (status, message) == (422, f"{query.partition('=')[0]} invalid")
+
+
+def test_the_hourly_limit_is_counted_and_ends_with_the_hour(api: Api, alice: str) -> None:
+    api.github.clock.set(api.github.clock.now().replace(minute=0))
+    first = api("GET", "issues")
+    assert (first.headers["x-ratelimit-limit"], first.headers["x-ratelimit-remaining"]) == ("1000", "999")
+    for _ in range(999):
+        api.http.get(f"{api.github.api_url}/", headers={"authorization": f"token {api.github.token}"})
+    status, message = api.refusal("GET", "issues")
+    assert (status, message.startswith("API rate limit exceeded")) == (403, True)
+    assert api.get("/rate_limit")["rate"]["remaining"] == 0
+    assert api("GET", "issues", token=alice).headers["x-ratelimit-limit"] == "5000"
+    api.github.clock.advance(3600)
+    assert api("GET", "issues").status_code == 200
+
+
+def test_an_answer_is_dated_by_the_clock(api: Api) -> None:
+    at = api.github.clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
+    assert api("GET", "issues").headers["date"] == at

@@ -1,0 +1,139 @@
+"""Who may do what: the permission endpoint, roles, and the reach of tokens."""
+
+import httpx
+import pytest
+
+from ops.sandbox.github import GitHub
+from tests.sandbox.github.conftest import WORKFLOW, Api
+
+
+@pytest.mark.parametrize(
+    ("role", "permission"),
+    [("admin", "admin"), ("maintain", "write"), ("write", "write"), ("triage", "read"), ("read", "read")],
+)
+def test_a_role_is_told_beside_the_older_permission(api: Api, role: str, permission: str) -> None:
+    api.github.add_user("Bob", role)  # type: ignore[arg-type]
+    answer = api.get("collaborators/bob/permission")
+    assert (answer["permission"], answer["role_name"], answer["user"]["login"]) == (permission, role, "Bob")
+
+
+def test_a_stranger_has_none_and_reads_what_is_public(api: Api) -> None:
+    assert api.get("collaborators/zoe/permission")["permission"] == "none"
+    api.github.switches.private = False
+    assert api.get("collaborators/zoe/permission")["role_name"] == "read"
+
+
+def test_an_app_has_none_a_bot_is_no_user_and_nobody_is_not_there(api: Api) -> None:
+    api.github.add_user("Copilot", None, kind="Bot")
+    assert api.get("collaborators/github-actions%5Bbot%5D/permission")["permission"] == "none"
+    assert api.refusal("GET", "collaborators/Copilot/permission") == (404, "Copilot is not a user")
+    assert api.refusal("GET", "collaborators/nobody/permission") == (404, "Not Found")
+
+
+def test_a_role_that_changes_is_the_role_of_the_next_answer(api: Api) -> None:
+    api.github.add_user("alice", None)
+    assert api.get("collaborators/alice/permission")["permission"] == "none"
+    assert api.refusal("GET", "collaborators/alice")[0] == 404
+
+
+def test_github_token_may_be_kept_from_asking(api: Api, alice: str) -> None:
+    api.github.switches.github_token_reads_permissions = False
+    path = "collaborators/alice/permission"
+    assert api.refusal("GET", path) == (403, "Resource not accessible by integration")
+    assert api.get(path, token=alice)["permission"] == "write"
+
+
+def test_a_person_asks_for_permissions_only_who_can_push(api: Api, tina: str) -> None:
+    refusal = (403, "Must have push access to view collaborator permission.")
+    assert api.refusal("GET", "collaborators/alice/permission", token=tina) == refusal
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "actions/secrets/public-key"),
+        ("GET", "environments/recovery/secrets/public-key"),
+        ("PUT", "actions/secrets/TOKEN"),
+        ("PUT", "environments/recovery/secrets/TOKEN"),
+        ("POST", "actions/variables"),
+        ("POST", "environments/recovery/variables"),
+        ("PUT", "environments/recovery"),
+        ("PUT", f"contents/{WORKFLOW}"),
+    ],
+)
+def test_where_github_token_has_no_reach(api: Api, method: str, path: str) -> None:
+    api.github.add_environment("recovery")
+    body = {"message": "x", "content": ""} if path.startswith("contents") else {}
+    options = {} if method == "GET" else {"json": body}
+    assert api.refusal(method, path, **options) == (403, "Resource not accessible by integration")
+
+
+def test_github_token_opens_no_pull_request_unless_the_repository_lets_it(api: Api) -> None:
+    api.github.add_commit("Fix", "alice", branch="fix", files={"a": "1"})
+    body = {"title": "Fix", "head": "fix", "base": "main"}
+    assert api.refusal("POST", "pulls", json=body)[0] == 403
+    api.github.switches.actions_may_create_pull_requests = True
+    assert api.ok("POST", "pulls", json=body)["user"]["login"] == "github-actions[bot]"
+
+
+def test_a_workflow_token_has_what_its_job_asked_for(api: Api, incident: int) -> None:
+    token = api.github.add_workflow_token("ghs_gate", {"issues": "write", "pull-requests": "read"})
+    assert api.ok("POST", f"issues/{incident}/comments", token=token, json={"body": "x"})
+    assert api.get("pulls", token=token) == []
+    assert api.get("collaborators/alice/permission", token=token)
+    assert api.refusal("GET", "contents/README.md", token=token) == (403, "Resource not accessible by integration")
+    with pytest.raises(ValueError, match="grant none of: secrets"):
+        api.github.add_workflow_token("ghs_dream", {"secrets": "write"})
+
+
+def test_on_a_pull_request_the_right_to_pull_requests_is_enough(api: Api, incident: int) -> None:
+    api.github.add_commit("Fix", "alice", branch="fix", files={"a": "1"})
+    pull = api.github.open_pull("Fix", "fix", "alice")
+    token = api.github.add_workflow_token("ghs_plan", {"pull-requests": "write"})
+    assert api.ok("POST", f"issues/{pull}/comments", token=token, json={"body": "the plan"})
+    assert api.refusal("POST", f"issues/{incident}/comments", token=token, json={"body": "x"})[0] == 403
+
+
+def test_a_fine_grained_token_reaches_as_far_as_its_permissions(api: Api, incident: int) -> None:
+    token = api.github.add_token("github_pat_1", "alice", ["issues:read"])
+    assert api.get(f"issues/{incident}", token=token)
+    refusal = api.refusal("POST", f"issues/{incident}/comments", token=token, json={"body": "x"})
+    assert refusal == (403, "Resource not accessible by personal access token")
+
+
+def test_a_classic_token_without_its_scope_finds_nothing(api: Api, incident: int) -> None:
+    token = api.github.add_token("ghp_gist", "alice", ["gist"])
+    assert api.refusal("GET", f"issues/{incident}", token=token) == (404, "Not Found")
+    assert api("GET", "/user", token=token).headers["x-oauth-scopes"] == "gist"
+
+
+def test_a_private_repository_is_not_there_for_a_stranger(api: Api, incident: int) -> None:
+    token = api.github.add_token("ghp_zoe", "zoe")
+    assert api.refusal("GET", f"issues/{incident}", token=token) == (404, "Not Found")
+    api.github.switches.private = False
+    assert api.get(f"issues/{incident}", token=token)
+    assert api.ok("POST", f"issues/{incident}/comments", token=token, json={"body": "me too"})
+
+
+@pytest.mark.parametrize("scheme", ["token", "Token", "Bearer", "bearer"])
+def test_a_token_comes_in_either_scheme(api: Api, scheme: str) -> None:
+    headers = {"authorization": f"{scheme} {api.github.token}"}
+    assert api("GET", "/repos/acme/operations", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("authorization", "message"),
+    [("Bearer nonsense", "Bad credentials"), ("Basic eDp5", "Bad credentials"), (None, "Requires authentication")],
+)
+def test_without_a_good_token_nothing_is_answered(github: GitHub, authorization: str | None, message: str) -> None:
+    headers = {"authorization": authorization} if authorization else {}
+    answer = httpx.get(f"{github.api_url}/repos/acme/operations", headers=headers)
+    assert (answer.status_code, answer.json()["message"]) == (401, message)
+
+
+def test_a_client_names_itself(github: GitHub) -> None:
+    request = httpx.Request("GET", f"{github.api_url}/user", headers={"authorization": f"token {github.token}"})
+    with httpx.Client() as client:
+        answer = client.send(request)
+    assert answer.status_code == 403
+    assert "User-Agent" in answer.json()["message"]

@@ -1,0 +1,92 @@
+"""The real PyGithub, which follows the addresses in the answers."""
+
+from datetime import UTC, datetime
+
+import pytest
+from github import GithubException, UnknownObjectException
+from github.Repository import Repository
+
+from ops.sandbox.github import GitHub
+from tests.sandbox.github.conftest import DISPATCHED, WORKFLOW, client
+
+
+def test_an_incident_from_the_first_comment_to_the_report(
+    repository: Repository, github: GitHub, incident: int
+) -> None:
+    github.label(incident, "recover:rollback-worker", "alice")
+    issue = repository.get_issue(incident)
+    assert repository.get_collaborator_permission("alice") == "write"
+    assert repository.get_collaborator_role_name("tina") == "triage"
+    comment = issue.create_comment("received")
+    issue.remove_from_labels("recover:rollback-worker")
+    comment.edit("recovered")
+    issue.add_to_labels("recovered")
+    issue.create_reaction("eyes")
+    report = repository.create_issue("Report", f"For #{incident}", labels=["post-incident"])
+    issue.edit(state="closed", state_reason="completed")
+    assert [one.body for one in issue.get_comments()] == ["recovered"]
+    assert comment.user.login == "github-actions[bot]"
+    assert [one.number for one in repository.get_issues(labels=["post-incident"])] == [report.number]
+    timeline = [event.event for event in issue.get_timeline()]
+    assert timeline == ["labeled", "labeled", "commented", "unlabeled", "labeled", "cross-referenced", "closed"]
+    assert [event.event for event in issue.get_events()][-1] == "closed"
+    assert github.unknown == []
+
+
+def test_a_list_is_followed_over_its_pages(repository: Repository, github: GitHub) -> None:
+    for number in range(65):
+        github.open_issue(str(number), author="alice")
+    found = repository.get_issues(state="all", direction="asc")
+    assert (found.totalCount, [issue.title for issue in found]) == (65, [str(number) for number in range(65)])
+
+
+def test_a_time_is_read_with_its_zone(repository: Repository, github: GitHub) -> None:
+    at = datetime(2026, 11, 20, 10, 0, 30, 999, tzinfo=UTC)
+    number = github.open_issue("Down", author="alice", at=at)
+    assert repository.get_issue(number).created_at == at.replace(microsecond=0)
+
+
+def test_files_refs_and_pull_requests(repository: Repository, github: GitHub) -> None:
+    github.switches.actions_may_create_pull_requests = True
+    repository.create_git_ref("refs/heads/limits", repository.get_branch("main").commit.sha)
+    repository.create_file("limits.yml", "Add", "a: 1\n", branch="limits")
+    file = repository.get_contents("limits.yml", ref="limits")
+    assert not isinstance(file, list)
+    repository.update_file("limits.yml", "Raise", "a: 2\n", file.sha, branch="limits")
+    pull = repository.create_pull("main", "limits", title="Limits", body="Raise", draft=True)
+    assert [one.filename for one in pull.get_files()] == ["limits.yml"]
+    assert [one.commit.message for one in repository.compare("main", "limits").commits] == ["Add", "Raise"]
+    assert [one.number for one in repository.get_pulls(state="open")] == [pull.number]
+    with pytest.raises(GithubException, match="does not match"):
+        repository.update_file("limits.yml", "Stale", "a: 3\n", file.sha, branch="limits")
+    assert github.unknown == []
+
+
+def test_workflows_are_dispatched_and_their_runs_read(repository: Repository, github: GitHub) -> None:
+    github.add_commit("Add the button", "alice", files={WORKFLOW: DISPATCHED})
+    button = repository.get_workflow("rollback-worker.yml")
+    assert button.create_dispatch("main", {"service": "api"})
+    (run,) = button.get_runs()
+    github.add_job(run.id, "recover", steps=["Check"])
+    assert [step.name for job in run.jobs() for step in job.steps] == ["Check"]
+    assert repository.get_workflow_run(run.id).event == "workflow_dispatch"
+
+
+def test_secrets_are_sealed_for_the_environment(repository: Repository, github: GitHub) -> None:
+    github.add_environment("recovery")
+    with pytest.raises(GithubException, match="not accessible by integration"):
+        repository.get_environment("recovery").create_secret("CF_TOKEN", "s3cret")
+    github.add_user("ada", "admin")
+    with client(github, github.add_token("ghp_ada", "ada")) as ada:
+        owned = ada.get_repo(github.repository)
+        owned.get_environment("recovery").create_secret("CF_TOKEN", "s3cret")
+        owned.create_secret("SLACK", "hook")
+        owned.create_variable("REGION", "eu")
+    assert github.secrets("recovery") == {"CF_TOKEN": "s3cret"}
+    assert (github.secrets(), github.variables()) == ({"SLACK": "hook"}, {"REGION": "eu"})
+
+
+def test_what_is_not_there_is_an_exception_of_its_own(repository: Repository) -> None:
+    with pytest.raises(UnknownObjectException):
+        repository.get_issue(99)
+    assert repository.get_collaborator_permission("zoe") == "none"
