@@ -32,14 +32,15 @@ LAYERS: dict[str, set[str]] = {
     "registry": {"runbook", "runbooks"},
     "sandbox": set(),
 }
-"""Part of ops → the parts that it may import besides itself. `app`, `drill`, then `commands` and `cli` may import all
+"""Part of ops → the parts that it may import besides itself. `app`, `gate`, `drill`, then `commands` and `cli` may import all
 below them."""
 BELOW_THE_TOP = set(LAYERS) - {"sandbox"}
 TOP: dict[str, set[str]] = {
     "app": BELOW_THE_TOP,
+    "gate": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
-    "cli": BELOW_THE_TOP | {"app", "drill", "commands", "sandbox"},
+    "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "sandbox"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
