@@ -26,8 +26,7 @@ from ops.registry import discover
 from ops.render import refusal as texts
 
 if TYPE_CHECKING:
-    from github.Repository import Repository
-
+    from ops.github.client import Repository
     from ops.model.config import Config
 
 Say = Callable[[str], object]
@@ -46,7 +45,12 @@ def run(environ: Mapping[str, str], config_path: Path, redactor: Redactor, say: 
     config, _ = read_config(config_path)
     repository = client.connect(environ, redactor)
     gate = Gate(
-        environ, config, repository, lambda text: say(redactor.text(text)), lambda text: warn(redactor.text(text))
+        environ,
+        config,
+        repository,
+        redactor,
+        say=lambda text: say(redactor.text(text)),
+        warn=lambda text: warn(redactor.text(text)),
     )
     return gate.judge(event, payload)
 
@@ -56,6 +60,7 @@ class Gate:
     environ: Mapping[str, str]
     config: "Config"
     repository: "Repository"
+    redactor: Redactor
     say: Say
     warn: Say
 
@@ -182,7 +187,11 @@ class Gate:
                 reason=refusal.reason.value,
                 commands=commands,
             )
-            self._try("comment", lambda number: issues.comment(self.repository, number, body), refusal.incident)
+            self._try(
+                "comment",
+                lambda number: issues.comment(self.repository, number, self.redactor.text(body)),
+                refusal.incident,
+            )
         if refusal.label is not None and comment:
             label = refusal.label
             self._try("label", lambda number: issues.remove_label(self.repository, number, label), refusal.incident)

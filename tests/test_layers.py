@@ -204,7 +204,7 @@ def test_functions_and_modules_stay_short(path: Path) -> None:
 
 
 ERRORS = {"ConfigError", "Refused", "ProviderError", "NotApplied", "Unclear", "Ambiguous", "Interrupted"}
-NAMES = ("Cloudflare", "SIG", "D1", "Durable")
+NAMES = ("Cloudflare", "GitHub", "SIG", "D1", "Durable", "GITHUB_", "OPS_")
 Words = tuple[Path, int, str]
 
 

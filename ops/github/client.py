@@ -13,7 +13,7 @@ from ops.model.loopback import is_loopback
 from ops.model.redact import Redactor
 
 if TYPE_CHECKING:
-    from github.Repository import Repository
+    from github.Repository import Repository as Repository  # noqa: PLC0414  also for who may not import PyGithub
 
 API = "https://api.github.com"
 TIMEOUT = 5

@@ -21,15 +21,15 @@ _GONE = "Label does not exist"
 
 def remove_label(repository: "Repository", number: int, label: str) -> bool:
     """Whether it was there: of two that take the same label, one alone gets True. Raises ProviderError."""
-    from github import UnknownObjectException
+    from github import GithubException
 
     with failures():
         try:
             # PyGithub's own method leaves a slash in the label's name as it is.
             path = f"/issues/{number}/labels/{quote(label, safe='')}"
             repository.requester.requestJsonAndCheck("DELETE", repository.url + path)
-        except UnknownObjectException as error:
-            if error.message == _GONE:
+        except GithubException as error:
+            if error.status == 404 and isinstance(error.data, dict) and error.data.get("message") == _GONE:
                 return False
             raise
     return True

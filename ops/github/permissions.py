@@ -42,7 +42,7 @@ class Answer:
 
 def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> Answer:
     """One request at most, and never an exception."""
-    from github import GithubException, RateLimitExceededException, UnknownObjectException
+    from github import GithubException, RateLimitExceededException
 
     from ops.github.issues import failures
 
@@ -56,13 +56,13 @@ def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> 
         with failures():
             try:
                 _, found = repository.requester.requestJsonAndCheck("GET", repository.url + path)
-            except UnknownObjectException:
-                return _no_access("GitHub knows no person {asker} in this repository")
             except RateLimitExceededException:
                 raise
             except GithubException as error:
                 if error.status == 403:
                     return _unreadable(asker, responders)
+                if error.status == 404:
+                    return _no_access("GitHub knows no person {asker} in this repository")
                 raise
     except ProviderError as error:
         return _unknown(error.message)

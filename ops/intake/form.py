@@ -18,8 +18,8 @@ def form(body: str, headings: Iterable[str]) -> dict[str, str]:
         at = next((line for line, text in places if line > after and text == heading), None)
         if at is not None:
             found.append((heading, at))
-    ends = [at for _, at in found[1:]] + [len(lines)]
-    answers = {heading: "\n".join(lines[at + 1 : end]).strip() for (heading, at), end in zip(found, ends, strict=True)}
+    ends = [*(at for _, at in found), len(lines)][1:]
+    answers = {heading: "\n".join(lines[at + 1 : end]).strip() for (heading, at), end in zip(found, ends, strict=False)}
     return {heading: "" if text == "_No response_" else text for heading, text in answers.items()}
 
 
