@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.app import read_config
@@ -284,6 +284,7 @@ def test_an_example_of_an_issue_as_its_own_closing_is_read() -> None:
         assert isinstance(outcome, Closed | NotForUs), outcome
 
 
+FEW = settings(max_examples=60, deadline=None, database=None)
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -292,16 +293,19 @@ ANYTHING = st.recursive(
 PLACES = sorted({*NEEDED, "label", "label.name", "issue.title", "issue.body"})
 
 
+@FEW
 @given(event=st.sampled_from(["issues", "workflow_dispatch", "push", ""]), body=ANYTHING)
 def test_no_payload_at_all_makes_it_fail(event: str, body: Any) -> None:
     assert not isinstance(judged(event, body), Request)
 
 
+@FEW
 @given(path=st.sampled_from(PLACES), value=ANYTHING, action=st.sampled_from(["labeled", "closed"]))
 def test_no_value_in_any_field_makes_it_fail(path: str, value: Any, action: str) -> None:
     judged("issues", _with(payload(action, closed_at="2026-11-24T03:04:00Z"), path, value))
 
 
+@FEW
 @given(inputs=st.dictionaries(st.sampled_from(["service", "incident", "environment", "dry_run", "x"]), ANYTHING))
 def test_no_input_of_a_button_makes_it_fail(inputs: dict[str, Any]) -> None:
     judged("workflow_dispatch", _with(button(), "inputs", inputs))
@@ -365,6 +369,7 @@ def test_a_form_without_one_of_its_headings_still_has_the_others() -> None:
     assert form(body, HEADINGS)["What is seen"] == "500 since 10:00"
 
 
+@FEW
 @given(body=st.text(alphabet="#` ~\r\nISei") | st.text())
 def test_no_form_makes_it_fail(body: str) -> None:
     assert set(form(body, HEADINGS)) <= set(HEADINGS)

@@ -16,7 +16,7 @@ def comment(*, message: str, hint: str, values: Values, reason: str, commands: M
     """Why, what to do, and what to type instead; `commands` are shown to be copied, by how each is run."""
     safe = {name: inert(value) for name, value in values.items()}
     lines = [
-        f"**Refused: nothing was changed.** {_sentence(message.format_map(safe))}",
+        f"**Refused, and nothing was changed:** {_sentence(message.format_map(safe))}",
         f"**What to do:** {hint.format_map(safe)}",
         "\n".join(f"- {where}: {inert(command)}" for where, command in commands.items()),
         f"Reason: `{reason}`",
@@ -25,4 +25,4 @@ def comment(*, message: str, hint: str, values: Values, reason: str, commands: M
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+    return text if text.endswith("?") else f"{text}."
