@@ -4,11 +4,13 @@ The only place where an error becomes text and an exit code.
 """
 
 import json
+import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -161,6 +163,16 @@ def sandbox(*, edge: "Literal['embedded', 'workerd']", switches: tuple[str, ...]
             click.echo("Then wrangler and ops work against it. Ctrl-C stops it, and all that is in it is gone.")
         sys.stdout.flush()
         stopped.wait()
+
+
+@cli.command()
+@click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+@click.pass_obj
+def gate(redactor: Redactor, *, config: Path) -> int:
+    """Judge the event that started this GitHub Actions job: whether it asks for a recovery, and whether it may."""
+    from ops import gate as gates
+
+    return gates.run(os.environ, config, redactor, click.echo, partial(click.echo, err=True))
 
 
 @cli.group()

@@ -33,14 +33,15 @@ LAYERS: dict[str, set[str]] = {
     "workflows": {"model"},
     "sandbox": set(),
 }
-"""Part of ops → the parts that it may import besides itself. `app`, `drill`, then `commands` and `cli` may import all
+"""Part of ops → the parts that it may import besides itself. `app`, `gate`, `drill`, then `commands` and `cli` may import all
 below them."""
 BELOW_THE_TOP = set(LAYERS) - {"sandbox"}
 TOP: dict[str, set[str]] = {
     "app": BELOW_THE_TOP,
+    "gate": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
-    "cli": BELOW_THE_TOP | {"app", "drill", "commands", "sandbox"},
+    "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "sandbox"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
@@ -204,7 +205,7 @@ def test_functions_and_modules_stay_short(path: Path) -> None:
 
 
 ERRORS = {"ConfigError", "Refused", "ProviderError", "NotApplied", "Unclear", "Ambiguous", "Interrupted"}
-NAMES = ("Cloudflare", "SIG", "D1", "Durable")
+NAMES = ("Cloudflare", "GitHub", "SIG", "D1", "Durable", "GITHUB_", "OPS_")
 Words = tuple[Path, int, str]
 
 

@@ -81,6 +81,18 @@ class Reason(StrEnum):
     NOT_APPLIED = "not_applied"
     UNCLEAR = "unclear"
     SIGNAL = "signal"
+    EVENT_MALFORMED = "event_malformed"
+    UNKNOWN_LABEL = "unknown_label"
+    LABEL_TAKEN = "label_taken"
+    INCIDENT_CLOSED = "incident_closed"
+    REQUEST_TOO_OLD = "request_too_old"
+    RERUN = "rerun"
+    OTHER_REF = "other_ref"
+    NOT_A_PERSON = "not_a_person"
+    NO_WRITE_ACCESS = "no_write_access"
+    NOT_A_RESPONDER = "not_a_responder"
+    PERMISSION_UNREADABLE = "permission_unreadable"
+    PERMISSION_UNKNOWN = "permission_unknown"
 
 
 class OpsError(Exception):

@@ -1,0 +1,268 @@
+"""The gate before a recovery that GitHub asks for: reads the event, asks who may, takes the label off, answers.
+
+It holds no secret of Cloudflare's, and its outputs are all that the job that acts gets to know of the event. Of its
+requests to GitHub only the question for the permission can stop a recovery: a comment or a label that fails is one
+line of warning.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops import intake
+from ops.app import read_config
+from ops.clocks import SandboxClock, SystemClock
+from ops.github import actions, client, issues, permissions
+from ops.intake.refusals import PRESS_AGAIN
+from ops.model.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
+from ops.model.loopback import is_loopback
+from ops.model.redact import Redactor
+from ops.registry import discover
+from ops.render import refusal as texts
+
+if TYPE_CHECKING:
+    from ops.github.client import Repository
+    from ops.model.config import Config
+
+Say = Callable[[str], object]
+OUTPUTS = (
+    *("go", "report", "runbook", "params", "environment", "incident", "dry_run"),
+    *("requested_at", "permission", "reason"),
+)
+MALFORMED = 2
+LAPTOP = "./run ops"
+
+
+def run(environ: Mapping[str, str], config_path: Path, redactor: Redactor, say: Say, warn: Say) -> int:
+    """The exit code. Raises ConfigError where the job, its variables or ops.yml cannot be used."""
+    event = actions.variable(environ, "GITHUB_EVENT_NAME")
+    payload = actions.payload(environ)
+    config, _ = read_config(config_path)
+    repository = client.connect(environ, redactor)
+    gate = Gate(
+        environ,
+        config,
+        repository,
+        redactor,
+        say=lambda text: say(redactor.text(text)),
+        warn=lambda text: warn(redactor.text(text)),
+    )
+    return gate.judge(event, payload)
+
+
+@dataclass(frozen=True)
+class Gate:
+    environ: Mapping[str, str]
+    config: "Config"
+    repository: "Repository"
+    redactor: Redactor
+    say: Say
+    warn: Say
+
+    def judge(self, event: str, payload: Any) -> int:
+        runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
+        outcome = intake.read(event, payload, self.config, runbooks, self._job(event))
+        match outcome:
+            case intake.NotForUs():
+                self.say(f"not for us: {outcome.why}")
+                return 0
+            case intake.Malformed():
+                return self._malformed(outcome)
+            case intake.Closed():
+                return self._closed(outcome)
+            case intake.Refusal():
+                return self._refuse(outcome)
+            case _:
+                return self._request(outcome)
+
+    def _job(self, event: str) -> intake.Job:
+        return intake.Job(
+            repository=actions.variable(self.environ, "GITHUB_REPOSITORY"),
+            ref=actions.variable(self.environ, "GITHUB_REF"),
+            run_attempt=actions.attempt(self.environ),
+            # act sets the second one only; on GitHub both are always there.
+            actor=actions.variable(self.environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
+            now=_now(self.environ),
+            started_at=self._pressed_at() if event == "workflow_dispatch" else None,
+        )
+
+    def _pressed_at(self) -> datetime | None:
+        """A job may have waited for long. Without an answer it counts from now: that question may stop nothing."""
+        run_id = self.environ.get("GITHUB_RUN_ID", "")
+        if not re.fullmatch("[0-9]{1,20}", run_id):
+            return None
+        why = "its answer has no moment"
+        try:
+            if at := issues.run_created_at(self.repository, int(run_id)):
+                return at
+        except ProviderError as error:
+            why = error.message
+        self.warn(f"warning: when the button was pressed is not known ({why}): taken as now")
+        return None
+
+    def _request(self, request: intake.Request) -> int:
+        answer, who = self._ask(request.sender, request.sender_id, request.actor)
+        if answer.reason is not None:
+            return self._refuse(_refusal(answer, who, request))
+        if request.label is not None and not self._take(request):
+            return self._refuse(_taken(request, request.label), comment=False)
+        self._write(
+            go="true",
+            report="true" if request.incident else "false",
+            runbook=request.runbook,
+            params=json.dumps(request.params, default=list),
+            environment=request.environment,
+            incident=str(request.incident or ""),
+            dry_run="true" if request.dry_run else "false",
+            requested_at=request.requested_at.isoformat(),
+            permission="checked" if answer.checked else "not checked",
+        )
+        checked = "" if answer.checked else ", permission not checked: GitHub answers 403 to our own token"
+        who = texts.plain("{who}", {"who": request.sender})
+        self.say(f"go: {request.runbook} in {request.environment}, asked for by {who}{checked}")
+        return 0
+
+    def _take(self, request: intake.Request) -> bool:
+        """False where the label was gone: the event was delivered twice, or somebody thought better of it."""
+        assert request.incident is not None
+        assert request.label is not None
+        try:
+            return issues.remove_label(self.repository, request.incident, request.label)
+        except ProviderError as error:
+            self.warn(f"warning: the label could not be taken off ({error.message}): take it off by hand")
+            return True
+
+    def _closed(self, closed: intake.Closed) -> int:
+        answer, _ = self._ask(closed.sender, closed.sender_id, closed.actor)
+        permission = "refused" if answer.reason else "checked" if answer.checked else "not checked"
+        at = closed.closed_at.isoformat()
+        self._write(go="false", report="true", incident=str(closed.incident), requested_at=at, permission=permission)
+        self.say(f"incident {closed.incident} was closed: no recovery, and its report is due")
+        return 0
+
+    def _ask(self, sender: str, sender_id: int, actor: str) -> tuple[permissions.Answer, str]:
+        """The sender, and whoever pressed last where that is somebody else; and which of them the answer is about."""
+        askers = [permissions.Asker(sender, sender_id)]
+        if actor.lower() != sender.lower():
+            askers.append(permissions.Asker(actor))
+        answers = []
+        for asker in askers:
+            answer = permissions.ask(self.repository, asker, self.config.responders)
+            if answer.reason is not None:
+                return answer, asker.login
+            answers.append(answer)
+        return next((answer for answer in answers if not answer.checked), answers[0]), sender
+
+    def _malformed(self, malformed: intake.Malformed) -> int:
+        refusal = intake.Refusal(
+            reason=Reason.EVENT_MALFORMED,
+            message=f"the event cannot be read: {malformed.why}",
+            hint=PRESS_AGAIN,
+            incident=malformed.incident,
+            label=malformed.label,
+        )
+        self._refuse(refusal)
+        return MALFORMED
+
+    def _refuse(self, refusal: intake.Refusal, *, comment: bool = True) -> int:
+        """The outputs first: whatever GitHub does next, the job that acts does not start."""
+        self._write(go="false", report="false", reason=refusal.reason.value)
+        message, hint = (texts.plain(text, refusal.values) for text in (refusal.message, refusal.hint))
+        self.warn(f"refused: {message}\n hint: {hint}")
+        commands = _commands(refusal.request)
+        for where, command in commands.items():
+            self.warn(f" {where}: {command}")
+        if refusal.incident is None:
+            return EXIT_CODES[Decision.REFUSED]
+        if comment:
+            body = texts.comment(
+                message=refusal.message,
+                hint=refusal.hint,
+                values=refusal.values,
+                reason=refusal.reason.value,
+                commands=commands,
+            )
+            self._try(
+                "comment",
+                lambda number: issues.comment(self.repository, number, self.redactor.text(body)),
+                refusal.incident,
+            )
+        if refusal.label is not None and comment:
+            label = refusal.label
+            self._try("label", lambda number: issues.remove_label(self.repository, number, label), refusal.incident)
+        return EXIT_CODES[Decision.REFUSED]
+
+    def _try(self, what: str, call: Callable[[int], object], number: int) -> None:
+        failed = {
+            "comment": "the answer could not be written to the issue",
+            "label": "the label could not be taken off",
+        }
+        try:
+            call(number)
+        except ProviderError as error:
+            self.warn(f"warning: {failed[what]} ({error.message})")
+
+    def _write(self, **values: str) -> None:
+        actions.write_outputs(self.environ, {name: values.get(name, "") for name in OUTPUTS})
+
+
+def _now(environ: Mapping[str, str]) -> datetime:
+    """A sandbox's clock counts only beside a sandbox's GitHub: else it would make old events young."""
+    url = environ.get("OPS_CLOCK_URL")
+    if not url:
+        return SystemClock().now()
+    if not is_loopback(url) or not is_loopback(environ.get("GITHUB_API_URL", "")):
+        hint = "Unset it: only a sandbox on this machine (127.0.0.1), GitHub included, has a clock of its own."
+        raise ConfigError("OPS_CLOCK_URL does not go with this GitHub", reason=Reason.NOT_LOOPBACK, hint=hint)
+    clock = SandboxClock(url)
+    try:
+        return clock.now()
+    finally:
+        clock.close()
+
+
+def _refusal(answer: permissions.Answer, who: str, request: intake.Request) -> intake.Refusal:
+    assert answer.reason is not None
+    return intake.Refusal(
+        reason=answer.reason,
+        message=answer.message,
+        hint=answer.hint,
+        values={"asker": who},
+        incident=request.incident,
+        label=request.label,
+        request=request,
+    )
+
+
+def _taken(request: intake.Request, label: str) -> intake.Refusal:
+    return intake.Refusal(
+        reason=Reason.LABEL_TAKEN,
+        message="the label {label} is no longer on the issue: another run took it, or somebody took it off",
+        hint="Look at the issue for that run. Put the label on again if there is none.",
+        values={"label": label},
+        incident=request.incident,
+        label=label,
+        request=request,
+    )
+
+
+def _commands(request: intake.Request | None) -> dict[str, str]:
+    """The same without the label, for a laptop and for the button."""
+    if request is None:
+        return {}
+    where = {"environment": request.environment, "incident": request.incident}
+    options = list(_pairs({**request.params, **where}))
+    laptop = [LAPTOP, request.runbook, *(f"--{name.replace('_', '-')} {shlex.quote(v)}" for name, v in options)]
+    button = [f"gh workflow run {request.runbook}.yml", *(f"-f {shlex.quote(f'{name}={v}')}" for name, v in options)]
+    return {"on a laptop": " ".join(laptop), "by the button": " ".join(button)}
+
+
+def _pairs(options: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for name, value in options.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        yield from ((name, str(each)) for each in values if each not in {None, ""})

@@ -1,0 +1,62 @@
+"""The one way to GitHub's API: PyGithub, built so that a write is sent once and nothing sleeps unseen.
+
+PyGithub's own defaults wait a second between writes, repeat a POST after a 5xx (a comment would stand twice), and sleep
+until a rate limit ends. During a recovery each of these is worse than an error.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ops.model.errors import ConfigError, Reason
+from ops.model.loopback import is_loopback
+from ops.model.redact import Redactor
+
+if TYPE_CHECKING:
+    from github.Repository import Repository as Repository  # noqa: PLC0414  also for who may not import PyGithub
+
+API = "https://api.github.com"
+TIMEOUT = 5
+"""Seconds per request."""
+LONGEST_RATE_LIMIT_WAIT = 5
+READ_TRIES = 2
+
+
+def is_configured(environ: Mapping[str, str]) -> bool:
+    return bool(environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY"))
+
+
+def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
+    """The operations repository; sends nothing. Raises ConfigError where a variable is missing or points elsewhere.
+
+    Reads are tried twice more after a 5xx; writes never are.
+    """
+    redactor.add(environ.get("GITHUB_TOKEN", ""))
+    name, base_url = environ.get("GITHUB_REPOSITORY", ""), (environ.get("GITHUB_API_URL") or API).rstrip("/")
+    if not environ.get("GITHUB_TOKEN"):
+        raise ConfigError(
+            "GITHUB_TOKEN is not set",
+            reason=Reason.TOKEN_MISSING,
+            hint="Set it to a token that may write issues of the operations repository.",
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
+        hint = "Set it to the operations repository, as owner/name."
+        raise ConfigError("GITHUB_REPOSITORY is not set", reason=Reason.CONFIG_INVALID, hint=hint)
+    if base_url != API and not is_loopback(base_url):
+        hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for GitHub."
+        raise ConfigError("GITHUB_API_URL names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
+    from github import Auth, Github, GithubRetry
+
+    retry = GithubRetry(
+        total=READ_TRIES, backoff_factor=0.1, allowed_methods={"GET"}, max_rate_limit_wait=LONGEST_RATE_LIMIT_WAIT
+    )
+    github = Github(
+        auth=Auth.Token(environ["GITHUB_TOKEN"]),
+        base_url=base_url,
+        timeout=TIMEOUT,
+        retry=retry,
+        seconds_between_requests=0,
+        seconds_between_writes=0,
+        lazy=True,
+    )
+    return github.get_repo(name)

@@ -1,0 +1,107 @@
+"""Who may start a recovery: the sender's permission as GitHub knows it now, and the `responders` of `ops.yml`.
+
+Fails closed, with one exception: where GitHub answers 403 to our own token, a person whom `ops.yml` lists is let pass.
+
+docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-a-user
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ops.model.errors import ProviderError, Reason
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+
+WRITERS = {"write", "maintain", "admin"}
+BUILT_IN = {*WRITERS, "triage", "read", "none"}
+"""Any other `role_name` is a custom role, and the older field `permission` says what it comes to."""
+_LOGIN = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Asker:
+    """`id` is None where only the login is known. A login can change hands, an id cannot."""
+
+    login: str
+    id: int | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`reason` is None where the asker may. `{asker}` in the texts stands for the login."""
+
+    reason: Reason | None = None
+    message: str = ""
+    hint: str = ""
+    checked: bool = True
+
+
+def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> Answer:
+    """One request at most, and never an exception."""
+    from github import GithubException, RateLimitExceededException
+
+    from ops.github.issues import failures
+
+    if not _LOGIN.fullmatch(asker.login):
+        return _not_a_person()
+    if responders and asker.login.lower() not in {login.lower() for login in responders}:
+        hint = "Ask one of the responders, or add yourself to ops.yml by a pull request."
+        return Answer(Reason.NOT_A_RESPONDER, "{asker} is not among the responders of ops.yml", hint)
+    path = f"/collaborators/{quote(asker.login, safe='')}/permission"
+    try:
+        with failures():
+            try:
+                _, found = repository.requester.requestJsonAndCheck("GET", repository.url + path)
+            except RateLimitExceededException:
+                raise
+            except GithubException as error:
+                if error.status == 403:
+                    return _unreadable(asker, responders)
+                if error.status == 404:
+                    return _no_access("GitHub knows no person {asker} in this repository")
+                raise
+    except ProviderError as error:
+        return _unknown(error.message)
+    return _judged(found, asker)
+
+
+def _judged(found: Any, asker: Asker) -> Answer:
+    """What GitHub said of that very user."""
+    user = found.get("user") if isinstance(found, dict) else None
+    if not isinstance(user, dict) or not all(isinstance(found.get(name), str) for name in ("permission", "role_name")):
+        return _unknown("GitHub's answer has another shape")
+    if user.get("type") != "User":
+        return _not_a_person()
+    if asker.id is not None and user.get("id") != asker.id:
+        return _no_access("the login {asker} belongs to somebody else by now")
+    role, permission = found["role_name"], found["permission"]
+    if role in WRITERS or (role not in BUILT_IN and permission in WRITERS):
+        return Answer()
+    return _no_access("{asker} may not write to this repository, and a label alone allows nothing")
+
+
+def _no_access(message: str) -> Answer:
+    return Answer(Reason.NO_WRITE_ACCESS, message, "Ask somebody who may write here to do it, or to give you access.")
+
+
+def _not_a_person() -> Answer:
+    hint = "A person with write access asks for it: put the label on yourself, or press the button."
+    return Answer(Reason.NOT_A_PERSON, "{asker} is not a person, and only people start a recovery", hint)
+
+
+def _unknown(why: str) -> Answer:
+    hint = "Do not wait for GitHub: type the command on a laptop."
+    return Answer(Reason.PERMISSION_UNKNOWN, f"it is not known what {{asker}} may do: {why}", hint)
+
+
+def _unreadable(asker: Asker, responders: Collection[str]) -> Answer:
+    """GitHub refuses the question to our own token, so nobody can be checked; the list is all there is."""
+    if asker.login in responders:
+        return Answer(checked=False)
+    message = "GitHub does not tell our own token what {asker} may do (403), and ops.yml does not list that login"
+    hint = "Type the command on a laptop, or have it done by one of the responders of ops.yml."
+    return Answer(Reason.PERMISSION_UNREADABLE, message, hint)

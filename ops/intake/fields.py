@@ -1,0 +1,71 @@
+"""Fields of a payload, each of its type. A name in an error is a field's of GitHub's, never a value."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from ops.model.clock import parse_utc
+
+
+class MalformedError(Exception):
+    """A field is missing or of the wrong type; the text names it."""
+
+
+def at(value: Any, *path: str, of: str = "") -> Any:
+    for depth, key in enumerate(path):
+        if not isinstance(value, dict) or key not in value:
+            raise MalformedError(f"{of}{'.'.join(path[: depth + 1])} is missing")
+        value = value[key]
+    return value
+
+
+def mapping(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedError(f"{name} is no object")
+    return value
+
+
+def text(value: Any, *path: str, of: str = "") -> str:
+    found = at(value, *path, of=of)
+    if not isinstance(found, str) or not found:
+        raise MalformedError(f"{of}{'.'.join(path)} is no text")
+    return found
+
+
+def number(value: Any, *path: str, of: str = "") -> int:
+    found = at(value, *path, of=of)
+    if type(found) is not int or found < 1:
+        raise MalformedError(f"{of}{'.'.join(path)} is no number of GitHub's")
+    return found
+
+
+def moment(value: Any, name: str, *, of: str) -> datetime:
+    try:
+        return parse_utc(text(value, name, of=of))
+    except (ValueError, OverflowError):
+        raise MalformedError(f"{of}{name} is no moment") from None
+
+
+def input_text(inputs: Mapping[str, Any], name: str) -> str:
+    """GitHub sends each as text; an older one may send a boolean or a number as what it is."""
+    value = inputs[name]
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int):
+        raise MalformedError(f"inputs.{name} is no text")
+    return str(value).strip()
+
+
+def incident(text: str) -> int | None:
+    if not text:
+        return None
+    if not re.fullmatch("#?[1-9][0-9]{0,9}", text):
+        raise MalformedError("inputs.incident is no issue's number")
+    return int(text.removeprefix("#"))
+
+
+def yes_or_no(text: str) -> bool:
+    if text not in {"true", "false", ""}:
+        raise MalformedError("inputs.dry_run is neither true nor false")
+    return text == "true"

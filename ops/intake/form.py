@@ -1,0 +1,36 @@
+"""The answers of an issue form, which are text that anybody can write."""
+
+import re
+from collections.abc import Iterable
+
+
+def form(body: str, headings: Iterable[str]) -> dict[str, str]:
+    """The answers of an issue form. They describe the incident to people, and choose nothing.
+
+    Anybody can write a further `### Heading` into a free text, so of each heading the first one counts that comes
+    after the one before it in the template; in a code fence none does. What was left out is "".
+    """
+    lines = re.split(r"\r\n|\r|\n", body)
+    found: list[tuple[str, int]] = []
+    places = list(_headings(lines))
+    for heading in headings:
+        after = found[-1][1] if found else -1
+        at = next((line for line, text in places if line > after and text == heading), None)
+        if at is not None:
+            found.append((heading, at))
+    ends = [*(at for _, at in found), len(lines)][1:]
+    answers = {heading: "\n".join(lines[at + 1 : end]).strip() for (heading, at), end in zip(found, ends, strict=False)}
+    return {heading: "" if text == "_No response_" else text for heading, text in answers.items()}
+
+
+def _headings(lines: Iterable[str]) -> Iterable[tuple[int, str]]:
+    fence = ""
+    for number, line in enumerate(lines):
+        mark = re.match(r" {0,3}(`{3,}|~{3,})(.*)", line)
+        if fence:
+            if mark and mark[1].startswith(fence) and not mark[2].strip():
+                fence = ""
+        elif mark and not (mark[1][0] == "`" and "`" in mark[2]):
+            fence = mark[1]
+        elif line.startswith("### "):
+            yield number, line.removeprefix("### ").strip()

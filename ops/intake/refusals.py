@@ -1,0 +1,98 @@
+"""Reasons to refuse a request without asking anybody: each a guard of its own."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ops.intake import fields
+from ops.intake.values import Job, Refusal, Request
+from ops.model.clock import span_text, utc_text
+from ops.model.errors import Reason
+from ops.model.nearest import nearest
+
+if TYPE_CHECKING:
+    from ops.model.config import Config
+
+OLDEST = timedelta(minutes=30)
+SKEW = timedelta(minutes=1)
+"""How far GitHub's clock may be ahead of the runner's."""
+
+PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
+_ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only what was merged there may act."
+
+
+def refused_sender(payload: Any) -> Refusal | None:
+    """Agents and apps can put labels on: an intent of theirs starts nothing, whatever they may do otherwise."""
+    kind = fields.text(payload, "sender", "type")
+    if kind == "User":
+        return None
+    return Refusal(
+        reason=Reason.NOT_A_PERSON,
+        message="{sender} is not a person, and only people start a recovery",
+        hint="A person with write access asks for it: put the label on yourself, or press the button.",
+        values={"sender": fields.text(payload, "sender", "login")},
+    )
+
+
+def refused_job(payload: Any, job: Job) -> Refusal | None:
+    branch = fields.text(payload, "repository", "default_branch")
+    if job.ref != f"refs/heads/{branch}":
+        return Refusal(
+            reason=Reason.OTHER_REF,
+            message="this ran on {ref}, and the default branch is {branch}",
+            hint=_ON_THE_DEFAULT_BRANCH,
+            values={"ref": job.ref, "branch": branch},
+        )
+    if job.run_attempt > 1:
+        return Refusal(
+            reason=Reason.RERUN,
+            message=f"this is attempt {job.run_attempt} of an old run, and the world has moved since",
+            hint=PRESS_AGAIN,
+        )
+    return None
+
+
+def refused_age(at: datetime, now: datetime) -> Refusal | None:
+    if -SKEW <= now - at <= OLDEST:
+        return None
+    ago = (now - at).total_seconds()
+    when = f"{span_text(ago)} ago" if ago > 0 else "which is still to come"
+    return Refusal(
+        reason=Reason.REQUEST_TOO_OLD,
+        message=f"it was asked for at {utc_text(at)}, {when}; after 30 minutes somebody may have acted otherwise",
+        hint=PRESS_AGAIN,
+    )
+
+
+def closed_incident() -> Refusal:
+    return Refusal(
+        reason=Reason.INCIDENT_CLOSED,
+        message="the incident is closed",
+        hint="Reopen it, or open a new one, and put the label on again.",
+    )
+
+
+def unknown_label(label: str, known: Collection[str]) -> Refusal:
+    names = {f"known{number}": name for number, name in enumerate(sorted(known), 1)}
+    listed = f"Put on one of: {', '.join(f'{{{name}}}' for name in names)}." if names else "Add it to ops.yml."
+    near = nearest(label, known)
+    meant = "; did you mean {near}?" if near else ""
+    return Refusal(
+        reason=Reason.UNKNOWN_LABEL,
+        message="ops.yml has no label {label}" + meant,
+        hint=listed,
+        values={"label": label, **names, **({"near": near} if near else {})},
+    )
+
+
+def unknown_environment(request: Request, config: "Config") -> Refusal:
+    return Refusal(
+        reason=Reason.UNKNOWN_NAME,
+        message="ops.yml has no environment {environment}",
+        hint=f"Choose one of: {', '.join(sorted(config.environments))}.",
+        values={"environment": request.environment},
+    )
+
+
+def placed(refusal: Refusal, **where: Any) -> Refusal:
+    return Refusal(**{**vars(refusal), **where})

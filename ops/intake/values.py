@@ -1,0 +1,78 @@
+"""What an event of GitHub's can turn out to be."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ops.model.errors import Reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What GitHub Actions says of the job beside the event. `actor` pressed last: on a re-run somebody else."""
+
+    repository: str
+    ref: str
+    run_attempt: int
+    actor: str
+    now: datetime
+    started_at: datetime | None = None
+    """When the workflow run was created; None where nobody could say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A recovery that somebody asked for, before it is known whether they may."""
+
+    runbook: str
+    params: Mapping[str, Any]
+    environment: str
+    incident: int | None
+    sender: str
+    sender_id: int
+    actor: str
+    requested_at: datetime
+    """The event's own time, by GitHub's clock."""
+    label: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closed:
+    """An incident may have ended: nothing is recovered, and its report can be brought up to date."""
+
+    incident: int
+    sender: str
+    sender_id: int
+    actor: str
+    closed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """`message` and `hint` are our words; `{name}` in them stands for somebody else's, in `values`."""
+
+    reason: Reason
+    message: str
+    hint: str
+    values: Mapping[str, str] = field(default_factory=dict)
+    incident: int | None = None
+    label: str | None = None
+    request: Request | None = None
+    """What was asked for, where that much is known: the command for a laptop is made of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotForUs:
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Malformed:
+    why: str
+    incident: int | None = None
+    label: str | None = None
+
+
+Outcome = Request | Closed | Refusal | NotForUs | Malformed

@@ -1,0 +1,28 @@
+"""A refusal for the issue, where what others wrote is inert, and for the job log, where it is one line."""
+
+from collections.abc import Mapping
+
+from ops.model.nearest import shown
+from ops.render.markdown import inert
+
+Values = Mapping[str, str]
+
+
+def plain(text: str, values: Values) -> str:
+    return text.format_map({name: f'"{shown(value)}"' for name, value in values.items()})
+
+
+def comment(*, message: str, hint: str, values: Values, reason: str, commands: Mapping[str, str]) -> str:
+    """Why, what to do, and what to type instead; `commands` are shown to be copied, by how each is run."""
+    safe = {name: inert(value) for name, value in values.items()}
+    lines = [
+        f"**Refused, and nothing was changed:** {_sentence(message.format_map(safe))}",
+        f"**What to do:** {hint.format_map(safe)}",
+        "\n".join(f"- {where}: {inert(command)}" for where, command in commands.items()),
+        f"Reason: `{reason}`",
+    ]
+    return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith("?") else f"{text}."

@@ -1,0 +1,522 @@
+"""Who may ask for a recovery through GitHub: the public command in a job, on the sandbox's GitHub over HTTP."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.github import actions
+from ops.sandbox.github import GitHub
+from ops.sandbox.github.users import Role
+from tests.conftest import Outcome, World
+
+LABEL = "recover:rollback-api"
+PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
+REMOVAL = {"method": "DELETE", "path": "/repos/*/*/issues/*/labels/*"}
+COMMENT = {"method": "POST", "path": "/repos/*/*/issues/*/comments"}
+BUTTON = """\
+on:
+  workflow_dispatch:
+    inputs:
+      service: {default: ""}
+      environment: {default: production}
+      incident: {default: ""}
+      reason: {default: ""}
+"""
+
+
+@dataclass
+class Job:
+    """A job of GitHub Actions with an incident before it."""
+
+    world: World
+    incident: int
+    environ: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def github(self) -> GitHub:
+        return self.world.sandbox.github
+
+    def label(self, by: str = "alice", name: str = LABEL) -> Mapping[str, Any]:
+        return self.github.label(self.incident, name, by)
+
+    def gate(self, payload: Any, event: str = "issues", **environ: str | None) -> Outcome:
+        path = self.world.folder / "event.json"
+        path.write_text(payload if isinstance(payload, str) else json.dumps(payload))
+        self.output.unlink(missing_ok=True)
+        sender = payload.get("sender") if isinstance(payload, Mapping) else None
+        usual = {
+            **self.github.environ(),
+            "GITHUB_EVENT_NAME": event,
+            "GITHUB_EVENT_PATH": str(path),
+            "GITHUB_OUTPUT": str(self.output),
+            "GITHUB_REF": "refs/heads/main",
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_TRIGGERING_ACTOR": sender["login"] if sender else "alice",
+        }
+        return self.world.ops("gate", "--config", str(self.world.config), **{**usual, **self.environ, **environ})
+
+    @property
+    def output(self) -> Path:
+        return self.world.folder / "output"
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """As the runner reads them; {} where nothing was written."""
+        return parsed(self.output.read_text()) if self.output.exists() else {}
+
+    @property
+    def labels(self) -> list[str]:
+        return [label.name for label in self.github.issue(self.incident).labels]
+
+    @property
+    def comments(self) -> list[str]:
+        return [comment.body for comment in self.github.issue(self.incident).comments]
+
+    def asked(self) -> int:
+        return sum(request.path.endswith("/permission") for request in self.github.requests)
+
+    def assert_went(self, done: Outcome, permission: str = "checked") -> None:
+        assert (done.code, self.outputs["go"], self.outputs["permission"]) == (0, "true", permission), done.err
+
+    def assert_refused(self, done: Outcome, reason: str) -> None:
+        """With a comment that says why, and without the label."""
+        assert (done.code, self.outputs["go"], self.outputs["reason"]) == (3, "false", reason), done.err
+        assert {value for name, value in self.outputs.items() if name not in {"go", "report", "reason"}} == {""}
+        (comment,) = self.comments
+        assert f"`{reason}`" in comment
+        assert "**What to do:**" in comment
+        assert LABEL not in self.labels
+
+
+def parsed(text: str) -> dict[str, str]:
+    """docs.github.com/actions: name<<DELIMITER, the value, DELIMITER."""
+    found, lines = {}, iter(text.split("\n"))
+    for line in lines:
+        if line:
+            name, delimiter = line.split("<<")
+            value = []
+            for inner in lines:
+                if inner == delimiter:
+                    break
+                value.append(inner)
+            found[name] = "\n".join(value)
+    return found
+
+
+@pytest.fixture
+def job(world: World) -> Job:
+    """Alice writes, Tina triages, and Zoe is a stranger."""
+    github = world.sandbox.github
+    github.add_user("alice")
+    github.add_user("tina", "triage")
+    github.add_user("zoe", None)
+    opened = world.sandbox.clock.now() - timedelta(hours=1)
+    return Job(world, github.open_issue("API answers 500", "Since 10:00.", ["incident"], "alice", opened))
+
+
+def responders(job: Job, *logins: str) -> None:
+    job.world.edit_config("responders: []", f"responders: [{', '.join(logins)}]")
+
+
+def test_a_label_of_somebody_who_may_write_goes_and_is_consumed(job: Job) -> None:
+    payload = job.label()
+
+    done = job.gate(payload)
+
+    job.assert_went(done)
+    assert json.loads(job.outputs["params"]) == {"service": "api"}
+    assert {name: value for name, value in job.outputs.items() if name not in {"go", "params", "permission"}} == {
+        "report": "true",
+        "runbook": "rollback-worker",
+        "environment": "production",
+        "incident": str(job.incident),
+        "dry_run": "false",
+        "requested_at": payload["issue"]["updated_at"].replace("Z", "+00:00"),
+        "reason": "",
+    }
+    assert (job.labels, job.comments, job.github.unknown) == (["incident"], [], [])
+
+
+def test_the_gate_asks_one_question_and_takes_the_label_and_nothing_else(job: Job) -> None:
+    job.gate(job.label())
+
+    assert [(request.method, request.path.rsplit("/", 1)[1]) for request in job.github.requests] == [
+        ("GET", "permission"),
+        ("DELETE", "recover%3Arollback-api"),
+    ]
+
+
+@pytest.mark.parametrize("role", ["write", "maintain", "admin", "triage", "read", None])
+def test_only_a_role_that_may_write_is_enough(job: Job, role: Role | None) -> None:
+    job.github.add_user("bob", role)
+
+    done = job.gate(job.label("bob"))
+
+    if role in {"write", "maintain", "admin"}:
+        job.assert_went(done)
+    else:
+        job.assert_refused(done, "no_write_access")
+        command = f"./run ops rollback-worker --service api --environment production --incident {job.incident}"
+        assert command in job.comments[0]
+        assert command in done.err
+        assert "gh workflow run rollback-worker.yml -f service=api" in job.comments[0]
+
+
+@pytest.mark.parametrize(
+    ("role", "permission", "goes"),
+    [
+        ("deployer", "write", True),
+        ("deployer", "admin", True),
+        ("deployer", "read", False),
+        ("triage", "write", False),
+        ("none", "none", False),
+    ],
+)
+def test_a_custom_role_is_worth_its_older_permission(job: Job, role: str, permission: str, goes: bool) -> None:
+    payload = job.label()
+    user = {"login": "alice", "id": payload["sender"]["id"], "type": "User"}
+    job.github.fault(
+        **PERMISSION, status=200, body=json.dumps({"permission": permission, "role_name": role, "user": user})
+    )
+
+    done = job.gate(payload)
+
+    assert (done.code == 0) == goes
+
+
+def test_a_login_that_belongs_to_somebody_else_by_now_is_refused(job: Job) -> None:
+    payload = {**job.label(), "sender": {"login": "alice", "id": 666, "type": "User"}}
+
+    job.assert_refused(job.gate(payload), "no_write_access")
+
+
+def test_with_responders_only_they_may_and_only_with_write_access(job: Job) -> None:
+    responders(job, "Alice", "tina")
+    job.github.add_user("bob")
+    job.assert_went(job.gate(job.label()))
+
+    done = job.gate(job.label("bob"))
+
+    job.assert_refused(done, "not_a_responder")
+    assert job.gate(job.label("tina")).code == 3
+    assert job.outputs["reason"] == "no_write_access"
+
+
+def test_a_bot_is_refused_without_a_question(job: Job) -> None:
+    job.github.add_user("helper[bot]", None, "Bot")
+
+    job.assert_refused(job.gate(job.label("helper[bot]")), "not_a_person")
+    assert job.asked() == 0
+
+
+@pytest.mark.parametrize("actor", ["tina", "zoe", "helper[bot]", "nobody-here"])
+def test_whoever_pressed_last_is_checked_too(job: Job, actor: str) -> None:
+    done = job.gate(job.label(), GITHUB_TRIGGERING_ACTOR=actor)
+
+    job.assert_refused(done, "not_a_person" if "[" in actor else "no_write_access")
+    assert f"`{actor}`" in job.comments[0]
+
+
+@pytest.mark.parametrize(
+    ("ago", "environ", "reason"),
+    [
+        (31, {}, "request_too_old"),
+        (-2, {}, "request_too_old"),
+        (0, {"GITHUB_RUN_ATTEMPT": "2"}, "rerun"),
+        (0, {"GITHUB_REF": "refs/heads/evil`@org/team`"}, "other_ref"),
+    ],
+)
+def test_an_old_event_a_rerun_and_another_branch_are_refused(
+    job: Job, ago: int, environ: dict[str, str], reason: str
+) -> None:
+    at = job.world.sandbox.clock.now() - timedelta(minutes=ago)
+
+    done = job.gate(job.github.label(job.incident, LABEL, "alice", at=at), **environ)
+
+    job.assert_refused(done, reason)
+
+
+def test_a_label_on_a_closed_incident_is_refused(job: Job) -> None:
+    job.github.close(job.incident, "alice")
+
+    job.assert_refused(job.gate(job.label()), "incident_closed")
+
+
+def test_an_unknown_label_is_refused_with_the_known_ones(job: Job) -> None:
+    job.label()
+
+    done = job.gate(job.label(name="recover:rollback-apl"))
+
+    assert (done.code, job.outputs["reason"], job.labels) == (3, "unknown_label", ["incident", LABEL])
+    assert f"did you mean `{LABEL}`?" in job.comments[0]
+    assert f'did you mean "{LABEL}"?' in done.err
+
+
+# Where GitHub refuses the question, or does not answer it.
+
+
+@pytest.mark.parametrize(
+    ("listed", "login", "goes"), [("alice", "alice", True), ("Alice", "alice", False), ("", "alice", False)]
+)
+def test_403_to_our_own_token_lets_only_the_exactly_listed_pass(job: Job, listed: str, login: str, goes: bool) -> None:
+    job.github.switches.github_token_reads_permissions = False
+    responders(job, *filter(None, [listed]))
+
+    done = job.gate(job.label(login))
+
+    if goes:
+        job.assert_went(done, "not checked")
+        assert "permission not checked" in done.out
+    else:
+        job.assert_refused(done, "permission_unreadable")
+        assert "on a laptop: `./run ops rollback-worker" in job.comments[0]
+        assert "by the button: `gh workflow run" in job.comments[0]
+
+
+def test_403_lets_no_other_last_presser_pass(job: Job) -> None:
+    job.github.switches.github_token_reads_permissions = False
+    responders(job, "alice")
+
+    job.assert_refused(job.gate(job.label(), GITHUB_TRIGGERING_ACTOR="zoe"), "not_a_responder")
+
+
+def test_404_is_a_refusal_even_for_a_responder(job: Job) -> None:
+    responders(job, "alice")
+    job.github.fault(**PERMISSION, status=404, message="alice is not a user")
+
+    job.assert_refused(job.gate(job.label()), "no_write_access")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 503},
+        {"status": 500},
+        {"status": 401, "message": "Bad credentials"},
+        {"lost": "before"},
+        {"status": 200, "body": "<html>"},
+        {"status": 200, "body": "[]"},
+        {"status": 200, "body": '{"permission": "admin", "role_name": "admin"}'},
+        {"status": 403, "message": "API rate limit exceeded for installation ID 1."},
+    ],
+    ids=str,
+)
+def test_where_github_cannot_say_even_a_responder_is_refused(job: Job, fault: dict[str, Any]) -> None:
+    responders(job, "alice")
+    job.github.fault(**PERMISSION, times=None, **fault)
+
+    done = job.gate(job.label())
+
+    job.assert_refused(done, "permission_unknown")
+    assert "laptop" in job.comments[0]
+
+
+def test_github_down_altogether_is_a_refusal_in_the_job_log(job: Job) -> None:
+    payload = job.label()
+    job.github.fault(status=503, times=None)
+
+    done = job.gate(payload)
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "permission_unknown")
+    assert "./run ops rollback-worker --service api" in done.err
+    assert done.err.count("warning:") == 2
+
+
+# What may fail without stopping a recovery.
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 500}, {"status": 403}, {"status": 404, "message": "Not Found"}, {"lost": "after"}]
+)
+def test_a_label_that_cannot_be_taken_off_is_one_warning(job: Job, fault: dict[str, Any]) -> None:
+    job.github.fault(**REMOVAL, times=None, **fault)
+
+    done = job.gate(job.label())
+
+    job.assert_went(done)
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("warning: the label could not be taken off")
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"lost": "before"}])
+def test_a_refusal_whose_comment_fails_takes_the_label_off_all_the_same(job: Job, fault: dict[str, Any]) -> None:
+    job.github.fault(**COMMENT, times=None, **fault)
+
+    done = job.gate(job.label("tina"))
+
+    assert (done.code, job.labels, job.comments) == (3, ["incident"], [])
+    assert "warning: the answer could not be written" in done.err
+
+
+def test_the_same_delivery_twice_goes_once(job: Job) -> None:
+    payload = job.label()
+    job.assert_went(job.gate(payload))
+
+    done = job.gate(payload)
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "label_taken")
+    assert job.comments == []
+
+
+# Events that are not ours, and broken ones.
+
+
+def test_what_is_not_for_us_writes_nothing_anywhere(job: Job) -> None:
+    for event, payload in [("issues", job.label(name="bug")), ("push", {"ref": "x"}), ("fork", "no JSON")]:
+        done = job.gate(payload, event)
+
+        assert (done.code, done.err, job.outputs) == (0, "", {})
+        assert done.out.startswith("not for us: ")
+    assert (job.labels, job.comments, job.github.requests) == (["incident", "bug"], [], [])
+
+
+def test_a_malformed_event_of_ours_is_answered_where_it_says_where(job: Job) -> None:
+    payload = {**job.label(), "sender": None}
+
+    done = job.gate(payload)
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (2, "false", "event_malformed")
+    assert (job.labels, len(job.comments)) == (["incident"], 1)
+    assert "sender.type" in job.comments[0] or "sender.login" in job.comments[0]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"action": "labeled"', "\ud7ff\x00"])
+def test_an_event_that_is_no_json_is_malformed(job: Job, text: str) -> None:
+    done = job.gate(text)
+
+    assert (done.code, job.outputs["reason"], job.comments) == (2, "event_malformed", [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH", "GITHUB_REF", "GITHUB_RUN_ATTEMPT", "GITHUB_TOKEN", "GITHUB_OUTPUT"],
+)
+def test_outside_of_a_job_the_missing_variable_is_named(job: Job, name: str) -> None:
+    payload = job.label()
+
+    job.environ[name] = None
+    done = job.gate(payload)
+
+    assert done.code == 2
+    assert f"{name} is not set" in done.err
+
+
+def test_a_clock_of_a_sandbox_counts_only_beside_its_github(job: Job) -> None:
+    done = job.gate(job.label(), GITHUB_API_URL=None)
+
+    assert (done.code, job.outputs) == (2, {})
+    assert "OPS_CLOCK_URL" in done.err
+
+
+# The button, and closing.
+
+
+def pressed(job: Job, by: str = "alice", **inputs: str) -> tuple[Any, str]:
+    """The payload, and the id of its run."""
+    files = {".github/workflows/rollback-worker.yml": BUTTON}
+    job.github.add_commit("Add the button", "alice", files=files)
+    run = job.github.dispatch("rollback-worker.yml", {"service": "api", "incident": str(job.incident), **inputs}, by=by)
+    return run.payload, str(run.id)
+
+
+def test_a_button_goes_with_its_inputs_and_the_moment_of_its_run(job: Job) -> None:
+    payload, run = pressed(job, reason="it's slow")
+    at = job.github.runs[0].created_at
+    job.world.sandbox.clock.advance(600)
+
+    done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
+
+    job.assert_went(done)
+    assert json.loads(job.outputs["params"]) == {"service": "api", "reason": "it's slow"}
+    assert (job.outputs["requested_at"], job.outputs["incident"]) == (at.isoformat(), str(job.incident))
+
+
+def test_a_button_whose_job_waited_too_long_is_refused(job: Job) -> None:
+    payload, run = pressed(job)
+    job.world.sandbox.clock.advance(3600)
+
+    job.assert_refused(job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run), "request_too_old")
+
+
+def test_a_button_goes_where_the_moment_of_its_run_cannot_be_read(job: Job) -> None:
+    payload, run = pressed(job)
+    job.github.fault(method="GET", path="/repos/*/*/actions/runs/*", status=403)
+
+    done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
+
+    job.assert_went(done)
+    assert "warning: when the button was pressed is not known" in done.err
+
+
+def test_a_button_pressed_by_somebody_who_may_not_is_refused_on_the_incident(job: Job) -> None:
+    payload, run = pressed(job, by="tina", reason="$(id) `@org/team`")
+
+    done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
+
+    job.assert_refused(done, "no_write_access")
+    assert "--reason '$(id)" in done.err
+
+
+@pytest.mark.parametrize(("login", "permission"), [("alice", "checked"), ("zoe", "refused")])
+def test_closing_starts_no_recovery_and_says_whether_the_closer_may_write(
+    job: Job, login: str, permission: str
+) -> None:
+    done = job.gate(job.github.close(job.incident, login))
+
+    assert (done.code, job.comments) == (0, [])
+    assert (job.outputs["go"], job.outputs["report"], job.outputs["permission"]) == ("false", "true", permission)
+    assert job.outputs["incident"] == str(job.incident)
+
+
+# Hostile text.
+
+
+HOSTILE = "</details>--> @org/team #1 | `x` ${{ secrets.X }} \u202e\x1b[31m\ngo=true\nEOF\n::set-output name=go::true"
+
+
+def test_hostile_text_in_the_issue_reaches_neither_outputs_nor_comments(job: Job) -> None:
+    number = job.github.open_issue(HOSTILE.replace("\n", " "), HOSTILE * 1000, [], "alice")
+    payload = job.github.label(number, LABEL, "tina")
+
+    done = job.gate(payload)
+
+    (comment,) = [comment.body for comment in job.github.issue(number).comments]
+    written = done.out + done.err + comment + job.output.read_text()
+    assert not any(piece in written for piece in ("@org/team", "secrets.X", "\u202e", "\x1b", "set-output"))
+
+
+@pytest.mark.parametrize(
+    "name", ["recover:@org/team", "recover:`x` @a", "recover:</b>|#1", "recover:\u202eabc", "recover:{0}/x"]
+)
+def test_a_hostile_label_is_inert_in_the_comment_and_still_taken_off(job: Job, name: str) -> None:
+    done = job.gate(job.label(name=name))
+
+    assert (done.code, job.labels) == (3, ["incident"])
+    outside_of_code = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", job.comments[0])
+    assert not re.search(r"[@#|<\u202e{]", outside_of_code)
+    assert "\u202e" not in done.err
+
+
+def test_no_value_of_an_output_ends_itself(tmp_path: Path) -> None:
+    """The value even holds what would have been the first delimiter."""
+    path, tokens = tmp_path / "output", iter(["guessed", "other", "third"])
+    path.write_text("earlier<<x\n1\nx\n")
+    values = {"go": "false", "reason": "ops_other\ngo<<ops_other\ntrue\r\nops_other\n"}
+
+    actions.write_outputs({"GITHUB_OUTPUT": str(path)}, values, token=lambda: next(tokens))
+
+    assert parsed(path.read_bytes().decode()) == {"earlier": "1", **values}
+    assert "reason<<ops_third" in path.read_text()
+
+
+def test_the_delimiter_is_another_one_each_time(job: Job) -> None:
+    job.gate(job.label(name="recover:x"))
+
+    delimiters = re.findall(r"<<(ops_[0-9a-f]{32})$", job.output.read_text(), re.MULTILINE)
+    assert len(set(delimiters)) == len(job.outputs) > 5
