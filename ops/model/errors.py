@@ -85,7 +85,6 @@ class Reason(StrEnum):
     UNKNOWN_LABEL = "unknown_label"
     LABEL_TAKEN = "label_taken"
     INCIDENT_CLOSED = "incident_closed"
-    REQUEST_TOO_OLD = "request_too_old"
     RERUN = "rerun"
     OTHER_REF = "other_ref"
     NOT_A_PERSON = "not_a_person"
