@@ -304,6 +304,7 @@ def test_404_is_a_refusal_even_for_a_responder(job: Job) -> None:
         {"status": 200, "body": "[]"},
         {"status": 200, "body": '{"permission": "admin", "role_name": "admin"}'},
         {"status": 403, "message": "API rate limit exceeded for installation ID 1."},
+        {"status": 403, "message": "You have exceeded a secondary rate limit", "headers": {"Retry-After": "600"}},
     ],
     ids=str,
 )

@@ -48,7 +48,11 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
     from github import Auth, Github, GithubRetry
 
     retry = GithubRetry(
-        total=READ_TRIES, backoff_factor=0.1, allowed_methods={"GET"}, max_rate_limit_wait=LONGEST_RATE_LIMIT_WAIT
+        total=READ_TRIES,
+        backoff_factor=0.1,
+        allowed_methods={"GET"},
+        max_rate_limit_wait=LONGEST_RATE_LIMIT_WAIT,
+        respect_retry_after_header=False,  # it would be slept on, however long it is
     )
     github = Github(
         auth=Auth.Token(environ["GITHUB_TOKEN"]),
