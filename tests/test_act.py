@@ -105,7 +105,7 @@ def dispatched(sandbox: Sandbox) -> dict[str, object]:
             "default_branch": "main",
             "owner": {"login": owner},
         },
-        "sender": {"login": "alice", "type": "User", "id": 1},
+        "sender": sandbox.github.label(sandbox.github.open_issue("Any", author="alice"), "question", "alice")["sender"],
         "workflow": ".github/workflows/rollback-worker.yml",
     }
 
