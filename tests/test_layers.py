@@ -25,6 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "probes": {"model", "parallel", "tools"},
     "notify": {"model"},
     "render": {"model"},
+    "journaling": {"model", "parallel", "github", "render"},
     "runbook": {"model", "cloudflare", "probes"},
     "runbooks": {"model", "probes", "runbook"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
@@ -37,15 +38,17 @@ below them."""
 BELOW_THE_TOP = set(LAYERS) - {"sandbox"}
 TOP: dict[str, set[str]] = {
     "app": BELOW_THE_TOP,
+    "incident": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
-    "cli": BELOW_THE_TOP | {"app", "drill", "commands", "sandbox"},
+    "incident_commands": BELOW_THE_TOP | {"app", "incident"},
+    "cli": BELOW_THE_TOP | {"app", "drill", "commands", "incident_commands", "sandbox"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands"},
+    "click": {"cli", "commands", "incident_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "clocks", "notify"},
     "jinja2": {"render"},
@@ -203,7 +206,7 @@ def test_functions_and_modules_stay_short(path: Path) -> None:
 
 
 ERRORS = {"ConfigError", "Refused", "ProviderError", "NotApplied", "Unclear", "Ambiguous", "Interrupted"}
-NAMES = ("Cloudflare", "SIG", "D1", "Durable")
+NAMES = ("Cloudflare", "GITHUB_", "SIG", "D1", "Durable")
 Words = tuple[Path, int, str]
 
 
