@@ -16,6 +16,7 @@ import click
 
 from ops import __version__
 from ops.commands import runbook_command
+from ops.incident_commands import incident, labels
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
 from ops.model.nearest import suggestion
@@ -47,6 +48,10 @@ def cli() -> None:
 
     Every runbook plans by reading, shows the plan, and asks before it writes: type the service's name, or give --yes.
     """
+
+
+cli.add_command(incident)
+cli.add_command(labels)
 
 
 def main() -> NoReturn:

@@ -68,6 +68,16 @@ class Label:
     description: str
 
 
+LABELS = {
+    "incident": Label("b60205", "Something is broken for users"),
+    "post-incident": Label("5319e7", "The report after an incident"),
+    "sev1": Label("b60205", "Down, or data at risk"),
+    "sev2": Label("d93f0b", "Broken for many users"),
+    "sev3": Label("fbca04", "Broken for some users"),
+}
+"""Beside those of ops.yml. None of them starts anything."""
+
+
 def sync_labels(repository: "Repository", wanted: Mapping[str, Label], say: Callable[[str], None]) -> None:
     """Create what is missing and change what differs. Names are the same whatever their case; others stay."""
     present = {label.name.lower(): label for label in repository.get_labels()}
