@@ -91,9 +91,9 @@ FAULTS: dict[str, dict[str, Any]] = {
 def test_the_run_recovers_whatever_github_does(
     incident: Incident, releases: Releases, fault: dict[str, Any], early: bool
 ) -> None:
-    incident.github.fault(**{"path": "/repos/**", **fault})
     if early:
-        heard_before_the_first_read(incident)
+        heard_before_the_first_read(incident)  # first, so that it also hears of what the fault then swallows
+    incident.github.fault(**{"path": "/repos/**", **fault})
     outcome = incident.rollback()
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
     runs = [block.run for body in incident.bodies if (block := read_block(body))]
