@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED
+from ops import STARTED, journaling
 from ops.clocks import SandboxClock, SystemClock
 from ops.engine import Engine, Options
 from ops.interrupt import Signals
@@ -88,13 +88,14 @@ def run(
 
         client = Client(base_url, token, token_name=environment.token, clock=clock)
         client.open()
-        ending.callback(clock.close)
-        ending.callback(client.close)
-        ending.callback(process.end_all)
+        for end in (clock.close, client.close, process.end_all):
+            ending.callback(end)
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
-        sinks = (_appending(folder / RUNS / run_id), sink)
+        journal = journaling.Journaling(environ, redactor, clock, run_id)
+        sinks = (_appending(folder / RUNS / run_id), sink, *journal.sinks(request.incident))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ)
+        journal.begin(lambda text: timeline.record(Kind.WARNING, text), ending)
         web = _opened_beside(edge_url, ending)
         context = Context(
             params=_without_secrets(request.params, redactor),
@@ -113,9 +114,9 @@ def run(
         )
         seen = _probe_environ(environ, names)
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder)
-        engine = Engine(prober=prober, writing=client.writing, signals=signals)
-        result = engine.execute(request.runbook, context, options)
-    return redactor.value(result), config
+        result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
+        links = journal.end(timeline, context.command_line)
+    return redactor.value(replace(result, links=links)), config
 
 
 def _outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
@@ -146,7 +147,7 @@ def _secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
     webhooks = (config.notify.slack, config.notify.discord)
     tokens = {environment.token for environment in config.environments.values()}
-    names = frozenset(tokens | {hook.webhook for hook in webhooks if hook is not None})
+    names = frozenset({"GITHUB_TOKEN"} | tokens | {hook.webhook for hook in webhooks if hook is not None})
     for name in names:
         redactor.add(environ.get(name, ""))
     return names
@@ -223,7 +224,8 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
     who = environ.get("GITHUB_ACTOR") or f"laptop, by {environ.get('USER') or 'an unknown user'}"
     asked = " ".join(f"{name}={value}" for name, value in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
-    timeline.record(Kind.REQUESTED, text, params=params, incident=request.incident)
+    what = {"runbook": request.runbook.name, "environment": request.environment}
+    timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident)
 
 
 def _appending(folder: Path) -> Sink:

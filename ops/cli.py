@@ -18,6 +18,7 @@ import click
 
 from ops import __version__
 from ops.commands import recover_command, runbook_command, show_headline
+from ops.incident_commands import incident, labels
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
 from ops.model.nearest import shown, suggestion
@@ -56,6 +57,10 @@ def cli() -> None:
 
     Every runbook plans by reading, shows the plan, and asks before it writes: type the service's name, or give --yes.
     """
+
+
+cli.add_command(incident)
+cli.add_command(labels)
 
 
 def main() -> NoReturn:

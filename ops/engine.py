@@ -25,7 +25,7 @@ from ops.model.errors import (
     Unclear,
 )
 from ops.model.plan import Change, Plan
-from ops.model.result import Result, sentence
+from ops.model.result import Result, plan_json, sentence
 from ops.model.timeline import Kind
 from ops.model.verdict import NOT_OBSERVED, Observation, Verdict, decide
 from ops.parallel import start
@@ -87,7 +87,7 @@ class Engine:
             decision, reason, message = error.decision or Decision.FAILED, error.reason, error.message
             exit_code, hint = error.exit_code, error.hint
             ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint)
-        ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value)
+        ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value, message=message)
         return Result(
             decision=decision,
             reason=reason,
@@ -113,7 +113,7 @@ class Engine:
         failing = runbook.probes(ctx, None)
         before = start(lambda: self.prober.once(failing))
         plan = run.plan = runbook.preflight(ctx)
-        ctx.timeline.record(Kind.PLANNED, plan.summary, changes=len(plan.changes), warnings=plan.warnings)
+        ctx.timeline.record(Kind.PLANNED, plan.summary, plan=plan_json(plan))
         options.show_plan(plan)
         will_write = plan.changes and not options.dry_run
         run.before = _observed(before, wait=options.probe_wait if will_write else CALM_PROBE_WAIT)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ops import intake
 from ops.app import read_config
 from ops.clocks import SandboxClock, SystemClock
-from ops.github import actions, client, issues, permissions
+from ops.github import actions, client, permissions, triggers
 from ops.intake.refusals import PRESS_AGAIN
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.model.loopback import is_loopback
@@ -98,7 +98,7 @@ class Gate:
             return None
         why = "its answer has no moment"
         try:
-            if at := issues.run_created_at(self.repository, int(run_id)):
+            if at := triggers.run_created_at(self.repository, int(run_id)):
                 return at
         except ProviderError as error:
             why = error.message
@@ -132,7 +132,7 @@ class Gate:
         assert request.incident is not None
         assert request.label is not None
         try:
-            return issues.remove_label(self.repository, request.incident, request.label)
+            return triggers.remove_label(self.repository, request.incident, request.label)
         except ProviderError as error:
             self.warn(f"warning: the label could not be taken off ({error.message}): take it off by hand")
             return True
@@ -189,12 +189,12 @@ class Gate:
             )
             self._try(
                 "comment",
-                lambda number: issues.comment(self.repository, number, self.redactor.text(body)),
+                lambda number: triggers.comment(self.repository, number, self.redactor.text(body)),
                 refusal.incident,
             )
         if refusal.label is not None and comment:
             label = refusal.label
-            self._try("label", lambda number: issues.remove_label(self.repository, number, label), refusal.incident)
+            self._try("label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident)
         return EXIT_CODES[Decision.REFUSED]
 
     def _try(self, what: str, call: Callable[[int], object], number: int) -> None:

@@ -25,6 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "probes": {"model", "parallel", "tools"},
     "notify": {"model"},
     "render": {"model"},
+    "journaling": {"model", "parallel", "github", "render"},
     "runbook": {"model", "cloudflare", "probes"},
     "runbooks": {"model", "probes", "runbook"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
@@ -39,15 +40,17 @@ BELOW_THE_TOP = set(LAYERS) - {"sandbox"}
 TOP: dict[str, set[str]] = {
     "app": BELOW_THE_TOP,
     "gate": BELOW_THE_TOP | {"app"},
+    "incident": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
-    "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "sandbox"},
+    "incident_commands": BELOW_THE_TOP | {"app", "incident"},
+    "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "incident_commands", "sandbox"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands"},
+    "click": {"cli", "commands", "incident_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "clocks", "notify"},
     "jinja2": {"render"},

@@ -1,69 +1,91 @@
-"""What the gate does to an issue, and what it asks of a run. A failure is one error, whose message has no foreign text.
+"""The incident issues, and the labels of the repository."""
 
-docs.github.com/rest/issues/labels#remove-a-label-from-an-issue, docs.github.com/rest/issues/comments
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from ops.model.clock import parse_utc
-from ops.model.errors import ProviderError, Reason
+from ops.github.comments import BOT, WRITERS, blocks
+from ops.model.block import Block, is_edited
 
 if TYPE_CHECKING:
+    from github.Issue import Issue
     from github.Repository import Repository
 
-_GONE = "Label does not exist"
-"""GitHub's words. Any other 404 may as well mean that our token does not see the issue."""
+INCIDENT = "incident"
+LONGEST_TITLE = 256
+"""docs.github.com/rest/issues/issues: a longer one is refused."""
 
 
-def remove_label(repository: "Repository", number: int, label: str) -> bool:
-    """Whether it was there: of two that take the same label, one alone gets True. Raises ProviderError."""
+def open_incident(repository: "Repository", title: str, body: str, labels: Iterable[str] = ()) -> "tuple[int, str]":
+    """Number and address. Sent once: where the answer is lost, two incidents would be worse than none."""
+    title = "".join(c if c.isprintable() else " " for c in title)[:LONGEST_TITLE]
+    issue = repository.create_issue(title, body, labels=[INCIDENT, *labels])
+    return issue.number, issue.html_url
+
+
+@dataclass(frozen=True)
+class Found:
+    block: Block
+    author: str
+    is_edited: bool
+    url: str
+
+
+def believed(repository: "Repository", number: int) -> list[Found]:
+    """The blocks of the bot, and of people who may write here; those of others are as good as none."""
+    issue: Issue = repository.get_issue(number)
+    roles: dict[str, str] = {}
+
+    def may_write(author: str) -> bool:
+        if author not in roles:
+            roles[author] = _role(repository, author)
+        return author == BOT or roles[author] in WRITERS
+
+    return [
+        Found(block, comment.user.login, is_edited(comment.body), comment.html_url)
+        for comment, block in blocks(issue)
+        if may_write(comment.user.login)
+    ]
+
+
+def _role(repository: "Repository", author: str) -> str:
+    """`none` also where GitHub does not know: an app, a user who is gone, a token that may not ask."""
     from github import GithubException
 
-    with failures():
-        try:
-            # PyGithub's own method leaves a slash in the label's name as it is.
-            path = f"/issues/{number}/labels/{quote(label, safe='')}"
-            repository.requester.requestJsonAndCheck("DELETE", repository.url + path)
-        except GithubException as error:
-            if error.status == 404 and isinstance(error.data, dict) and error.data.get("message") == _GONE:
-                return False
-            raise
-    return True
-
-
-def comment(repository: "Repository", number: int, body: str) -> None:
-    """Raises ProviderError."""
-    with failures():
-        repository.get_issue(number).create_comment(body)
-
-
-def run_created_at(repository: "Repository", run_id: int) -> datetime | None:
-    """When a workflow run was made. Raises ProviderError.
-
-    docs.github.com/rest/actions/workflow-runs#get-a-workflow-run
-    """
-    with failures():
-        _, run = repository.requester.requestJsonAndCheck("GET", f"{repository.url}/actions/runs/{run_id}")
+    if author == BOT:
+        return "none"
     try:
-        return parse_utc(run["created_at"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """Whatever PyGithub and its transport raise, as a ProviderError that names the status or the kind of failure."""
-    import requests
-    from github import GithubException
-
-    try:
-        yield
+        return repository.get_collaborator_role_name(author)
     except GithubException as error:
-        raise ProviderError(f"GitHub answered {error.status}", reason=Reason.PROVIDER_REFUSED) from None
-    except (requests.RequestException, ValueError) as error:
-        text = f"GitHub gave no answer ({type(error).__name__})"
-        raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE) from None
+        if error.status in {403, 404}:
+            return "none"
+        raise
+
+
+@dataclass(frozen=True)
+class Label:
+    color: str
+    description: str
+
+
+LABELS = {
+    "incident": Label("b60205", "Something is broken for users"),
+    "post-incident": Label("5319e7", "The report after an incident"),
+    "sev1": Label("b60205", "Down, or data at risk"),
+    "sev2": Label("d93f0b", "Broken for many users"),
+    "sev3": Label("fbca04", "Broken for some users"),
+}
+"""Beside those of ops.yml. None of them starts anything."""
+
+
+def sync_labels(repository: "Repository", wanted: Mapping[str, Label], say: Callable[[str], None]) -> None:
+    """Create what is missing and change what differs. Names are the same whatever their case; others stay."""
+    present = {label.name.lower(): label for label in repository.get_labels()}
+    for name, label in wanted.items():
+        there = present.get(name.lower())
+        if there is None:
+            repository.create_label(name, label.color, label.description)
+            say(f"created {name}")
+        elif (there.name, there.color, there.description or "") != (name, label.color, label.description):
+            there.edit(name, label.color, label.description)
+            say(f"changed {name}")

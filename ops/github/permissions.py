@@ -44,7 +44,7 @@ def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> 
     """One request at most, and never an exception."""
     from github import GithubException, RateLimitExceededException
 
-    from ops.github.issues import failures
+    from ops.github.triggers import failures
 
     if not _LOGIN.fullmatch(asker.login):
         return _not_a_person()

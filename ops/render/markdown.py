@@ -21,12 +21,11 @@ LONGEST = 1000
 
 
 def run_record(result: Result) -> str:
-    return _templates().get_template("run.md.j2").render(result=result)
+    return templates().get_template("run.md.j2").render(result=result)
 
 
 @functools.cache
-@functools.cache
-def _templates() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader([str(folder) for folder in FOLDERS])
     # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)

@@ -1,0 +1,111 @@
+"""Comments on one issue: each written once, edited in place, and read back."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ops.model.block import Block, read_block
+
+if TYPE_CHECKING:
+    from github.Issue import Issue
+    from github.IssueComment import IssueComment
+    from github.Repository import Repository
+
+BOT = "github-actions[bot]"
+"""The author of what is written with GITHUB_TOKEN. No person can have a login with brackets."""
+WRITERS = {"admin", "maintain", "write"}
+
+
+class NotKept(Exception):
+    """GitHub answered an edit with success and kept the old text."""
+
+
+def login(repository: "Repository") -> str:
+    """Whose token it is. GITHUB_TOKEN may not ask, and is the bot's.
+
+    docs.github.com/rest/users/users#get-the-authenticated-user
+    """
+    from github import GithubException
+
+    try:
+        return str(repository.requester.requestJsonAndCheck("GET", "/user")[1]["login"])
+    except GithubException as error:
+        if error.status != 403:
+            raise
+        return BOT
+
+
+def blocks(issue: "Issue") -> "Iterator[tuple[IssueComment, Block]]":
+    """Oldest first, by anybody: whose it is has to be asked."""
+    for comment in issue.get_comments():
+        if (block := read_block(comment.body)) is not None:
+            yield comment, block
+
+
+class RunComments:
+    """The comments of one run. `look` where they may be there already, from before this process."""
+
+    def __init__(self, repository: "Repository", number: int, run: str, *, look: bool = False) -> None:
+        self._repository = repository
+        self._issue = repository.get_issue(number)
+        self._run = run
+        self._doubtful = {1, 2} if look else set()
+        """Parts that may be there although we do not know them."""
+        self._ids: dict[int, int] = {}
+        self._replaced: set[int] = set()
+        self.url = ""
+        self.created = False
+
+    def put(self, part: int, body: str) -> None:
+        """Raises what PyGithub raises, and NotKept; to be called again then with what is to be said by that time."""
+        if part in self._doubtful:
+            self._find(part)
+        if part not in self._ids:
+            self._create(part, body)
+        elif not self._edit(part, body):
+            self._replace(part, body)
+
+    def _find(self, part: int) -> None:
+        me = login(self._repository)
+        for comment, block in blocks(self._issue):
+            if (block.run, block.part, comment.user.login) == (self._run, part, me):
+                self._know(part, comment)
+                break
+        self._doubtful.discard(part)
+
+    def _create(self, part: int, body: str) -> None:
+        """A create whose answer is lost may have been heard: before it is tried again, it is looked for."""
+        self._doubtful.add(part)
+        self._know(part, self._issue.create_comment(body))
+        self._doubtful.discard(part)
+        self.created = True
+
+    def _know(self, part: int, comment: "IssueComment") -> None:
+        self._ids[part] = comment.id
+        if part == 1:
+            self.url = comment.html_url
+
+    def _edit(self, part: int, body: str) -> bool:
+        """False where it was answered with success and did not happen: a text that is too long is such a case."""
+        from github import UnknownObjectException
+
+        try:
+            self._issue.get_comment(self._ids[part]).edit(body)
+            kept = self._issue.get_comment(self._ids[part]).body
+        except UnknownObjectException:  # somebody deleted it
+            del self._ids[part]
+            self._create(part, body)
+            return True
+        return _same(kept, body)
+
+    def _replace(self, part: int, body: str) -> None:
+        """Once, by a new comment; the one that cannot be edited would say something else, and goes."""
+        if part in self._replaced:
+            raise NotKept
+        self._replaced.add(part)
+        old = self._issue.get_comment(self._ids.pop(part))
+        self._create(part, body)
+        old.delete()
+
+
+def _same(kept: str, wanted: str) -> bool:
+    return "".join(kept.split()) == "".join(wanted.split())

@@ -1,0 +1,71 @@
+"""What the gate does to an issue that triggered it, and what it asks of the run.
+
+A failure is one error, whose message has no foreign text.
+
+docs.github.com/rest/issues/labels#remove-a-label-from-an-issue, docs.github.com/rest/issues/comments
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ops.model.clock import parse_utc
+from ops.model.errors import ProviderError, Reason
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+
+_GONE = "Label does not exist"
+"""GitHub's words. Any other 404 may as well mean that our token does not see the issue."""
+
+
+def remove_label(repository: "Repository", number: int, label: str) -> bool:
+    """Whether it was there: of two that take the same label, one alone gets True. Raises ProviderError."""
+    from github import GithubException
+
+    with failures():
+        try:
+            # PyGithub's own method leaves a slash in the label's name as it is.
+            path = f"/issues/{number}/labels/{quote(label, safe='')}"
+            repository.requester.requestJsonAndCheck("DELETE", repository.url + path)
+        except GithubException as error:
+            if error.status == 404 and isinstance(error.data, dict) and error.data.get("message") == _GONE:
+                return False
+            raise
+    return True
+
+
+def comment(repository: "Repository", number: int, body: str) -> None:
+    """Raises ProviderError."""
+    with failures():
+        repository.get_issue(number).create_comment(body)
+
+
+def run_created_at(repository: "Repository", run_id: int) -> datetime | None:
+    """When a workflow run was made. Raises ProviderError.
+
+    docs.github.com/rest/actions/workflow-runs#get-a-workflow-run
+    """
+    with failures():
+        _, run = repository.requester.requestJsonAndCheck("GET", f"{repository.url}/actions/runs/{run_id}")
+    try:
+        return parse_utc(run["created_at"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Whatever PyGithub and its transport raise, as a ProviderError that names the status or the kind of failure."""
+    import requests
+    from github import GithubException
+
+    try:
+        yield
+    except GithubException as error:
+        raise ProviderError(f"GitHub answered {error.status}", reason=Reason.PROVIDER_REFUSED) from None
+    except (requests.RequestException, ValueError) as error:
+        text = f"GitHub gave no answer ({type(error).__name__})"
+        raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE) from None

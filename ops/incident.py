@@ -1,0 +1,175 @@
+"""Work on the incident issue beside a run: a record posted later, a person's row, a new incident, the timeline."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ops.app import RUNS, read_config
+from ops.github.client import connect
+from ops.model.block import RUN, Block, Row
+from ops.model.clock import parse_utc, utc_text
+from ops.model.errors import ConfigError, ProviderError, Reason
+from ops.model.page import Page
+from ops.model.redact import Redactor
+from ops.model.timeline import Event, from_json
+from ops.render.terminal import one_line
+
+LONGEST_RECORD = 20_000_000
+"""In bytes."""
+
+
+def import_record(source: str, number: int, config: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
+    """Post a run's events; again, and the same comment is renewed. Raises ConfigError for each line that is none."""
+    from ops.github import comments
+    from ops.render import journal
+
+    path, run = _record(source, config)
+    events = _events(path, redactor)
+    with _told():
+        repository = connect(environ, redactor)
+        imported = f"laptop, by {comments.login(repository)}, imported at {utc_text(datetime.now(UTC))}"
+        posted = comments.RunComments(repository, number, run, look=True)
+        for part, body in enumerate(journal.comments(Page(run, events, imported)), start=1):
+            posted.put(part, body)
+        return posted.url
+
+
+def note(number: int, said: str, environ: Mapping[str, str], redactor: Redactor, *, now: datetime) -> str:
+    """A person's row. The same one twice is one comment."""
+    from ops.github.comments import RunComments
+    from ops.render import journal
+
+    at, text = moment(said, now)
+    text = redactor.text(one_line(text))
+    run = "note-" + hashlib.sha256(f"{at.isoformat()} {text}".encode()).hexdigest()[:16]
+    body = journal.note(at, text, Block(run, source="note", rows=(Row(at, "note", text),)))
+    with _told():
+        comments = RunComments(connect(environ, redactor), number, run, look=True)
+        comments.put(1, body)
+        return comments.url
+
+
+def moment(said: str, now: datetime) -> tuple[datetime, str]:
+    """`13:05 text` is the latest 13:05 UTC that is past; a date may stand before it. Raises ConfigError."""
+    found = re.fullmatch(r"\s*(?:(\d{4}-\d\d-\d\d)[ T])?(\d\d:\d\d(?::\d\d)?)Z?\s+(\S.*)", said, re.DOTALL)
+    try:
+        at = parse_utc(f"{found[1] or now.date().isoformat()}T{found[2]}") if found else None
+    except ValueError:
+        at = None
+    if found is None or at is None:
+        raise ConfigError(
+            "the note does not begin with a time", hint='Write it in UTC: "13:05 text" or "2026-11-24 13:05 text".'
+        )
+    if not found[1] and at > now:
+        at -= timedelta(days=1)
+    return at, found[3].strip()
+
+
+def opened(
+    service: str, severity: str, title: str, *, config: Path, environ: Mapping[str, str], redactor: Redactor
+) -> tuple[int, str]:
+    """A new incident: its number and address. Its body holds the commands for a laptop."""
+    from ops.github.issues import open_incident
+    from ops.render import journal
+
+    settings, _ = read_config(config)
+    names = {name for environment in settings.environments.values() for name in environment.services}
+    if service not in names:
+        hint = f"Services: {', '.join(sorted(names))}."
+        raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
+    program = environ.get("OPS_PROGRAM", "ops")
+    commands = tuple(
+        f"{program} {label.runbook} --service {service} --environment {label.environment} --incident NUMBER"
+        for label in settings.labels.values()
+        if label.params.get("service") == service
+    )
+    body = journal.incident(
+        service=service, environment="", severity=severity, seen="", at=datetime.now(UTC), commands=commands
+    )
+    with _told():
+        return open_incident(connect(environ, redactor), redactor.text(title), body, [severity])
+
+
+def rows(number: int, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+    """One line per event of all runs and notes, oldest first, in UTC."""
+    from ops.github.issues import believed
+
+    with _told():
+        found = believed(connect(environ, redactor), number)
+    lines = []
+    for one in found:
+        whose = one.block.run if one.block.source == "run" else f"{one.block.source}, by {one.author}"
+        edited = ", edited" if one.is_edited else ""
+        lines += [(row.at, f"{row.kind:<9}  {row.text} [{whose}{edited}]") for row in one.block.rows]
+    for at, line in sorted(lines):
+        yield one_line(f"{at:%Y-%m-%d %H:%M:%S}Z  {line}")
+
+
+def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, say: Callable[[str], None]) -> None:
+    """The labels of ops.yml and the fixed ones, as they should be; what changed is said."""
+    from ops.github.issues import LABELS, Label
+    from ops.github.issues import sync_labels as sync
+
+    settings, _ = read_config(config)
+    wanted = dict(LABELS)
+    for name, label in settings.labels.items():
+        wanted[name] = Label("1d76db", f"Runs {label.runbook} in {label.environment}"[:100])
+    with _told():
+        sync(connect(environ, redactor), wanted, say)
+
+
+class _told:  # noqa: N801  a context manager reads as a word
+    """GitHub's failure as an error of ours, by status and type alone: a message may echo what was sent."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None or isinstance(error, ConfigError) or not isinstance(error, Exception):
+            return
+        status = getattr(error, "status", None)
+        said = f"GitHub answered {status}" if status else f"GitHub could not be asked ({type(error).__name__})"
+        raise ProviderError(
+            said, reason=Reason.PROVIDER_UNAVAILABLE, hint="Look at the number and the token, then try again."
+        ) from None
+
+
+def _record(source: str, config: Path) -> tuple[Path, str]:
+    """A file, a run's folder, or a run's id. The id is the folder's name."""
+    path = Path(source)
+    if not path.exists() and re.fullmatch(RUN, source):
+        path = config.resolve().parent / RUNS / source
+    if path.is_dir():
+        path /= "timeline.jsonl"
+    run = path.resolve().parent.name
+    if not path.is_file() or not re.fullmatch(RUN, run):
+        hint = "Name a run of .ops/runs, or its timeline.jsonl in a folder with the run's name."
+        raise ConfigError(f"no record of a run: {source}", reason=Reason.UNKNOWN_NAME, hint=hint)
+    return path, run
+
+
+def _events(path: Path, redactor: Redactor) -> tuple[Event, ...]:
+    if path.stat().st_size > LONGEST_RECORD:
+        raise ConfigError(f"{path.name} is too large for a run's record", hint="Name a run's timeline.jsonl.")
+    events, problems = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            events.append(_event(json.loads(line), redactor))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError) as error:
+            problems.append(f"line {number}: no event ({type(error).__name__})")
+    if problems or not events:
+        hint = "Nothing was posted. Correct or remove these lines."
+        raise ConfigError(f"{path.name} is no timeline", hint=hint, problems=tuple(problems))
+    return tuple(events)
+
+
+def _event(data: Any, redactor: Redactor) -> Event:
+    event = from_json(redactor.data(data))
+    if data["schema"] != 1 or not math.isfinite(event.seconds):
+        raise ValueError
+    return event

@@ -1,0 +1,80 @@
+"""The commands of the incident issue."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from ops.model.redact import Redactor
+
+SEVERITIES = ("sev1", "sev2", "sev3")
+_CONFIG = click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+
+
+@click.group()
+def incident() -> None:
+    """Open an incident, add to its timeline, or show it."""
+
+
+@incident.command("import")
+@click.argument("source", metavar="FILE|RUN")
+@click.option("--incident", "number", type=click.IntRange(min=1), required=True, help="the issue's number")
+@_CONFIG
+@click.pass_obj
+def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) -> None:
+    """Post the record of a run that GitHub did not get."""
+    from ops import incident as work
+
+    click.echo(work.import_record(source, number, config, os.environ, redactor))
+
+
+@incident.command()
+@click.argument("number", type=click.IntRange(min=1))
+@click.argument("text", metavar='"13:05 TEXT"')
+@click.pass_obj
+def note(redactor: Redactor, /, *, number: int, text: str) -> None:
+    """Add what a person did or saw, with its time in UTC."""
+    from ops import incident as work
+
+    click.echo(work.note(number, text, os.environ, redactor, now=datetime.now(UTC)))
+
+
+@incident.command("open")
+@click.option("--service", required=True, help="a service of ops.yml")
+@click.option("--severity", type=click.Choice(SEVERITIES, case_sensitive=False), required=True)
+@click.option("--title", required=True, help="what is seen")
+@_CONFIG
+@click.pass_obj
+def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, config: Path) -> None:
+    """Open the incident issue."""
+    from ops import incident as work
+
+    number, url = work.opened(service, severity, title, config=config, environ=os.environ, redactor=redactor)
+    click.echo(f"#{number} {url}")
+
+
+@incident.command()
+@click.argument("number", type=click.IntRange(min=1))
+@click.pass_obj
+def show(redactor: Redactor, /, *, number: int) -> None:
+    """Print the timeline of all runs and notes, in UTC."""
+    from ops import incident as work
+
+    for line in work.rows(number, os.environ, redactor):
+        click.echo(redactor.text(line))
+
+
+@click.group()
+def labels() -> None:
+    """Keep the repository's labels."""
+
+
+@labels.command()
+@_CONFIG
+@click.pass_obj
+def sync(redactor: Redactor, /, *, config: Path) -> None:
+    """Create and correct the labels of ops.yml; print what changed."""
+    from ops import incident as work
+
+    work.sync_labels(config, os.environ, redactor, click.echo)

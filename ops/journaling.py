@@ -1,0 +1,99 @@
+"""What becomes of a run on GitHub: its comment on the incident issue, or an incident of its own after it wrote.
+
+GitHub comes after the recovery: nothing here raises, and nothing waits for longer than a few seconds at the end.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from ops.model.clock import Clock
+from ops.model.loopback import is_loopback
+from ops.model.page import Page
+from ops.model.redact import Redactor
+from ops.model.timeline import Event, Kind, Sink, Timeline
+from ops.parallel import start
+
+if TYPE_CHECKING:
+    from ops.github.journal import Journal
+
+OPENING = 5.0
+"""Real seconds for an incident after the run."""
+
+
+class Journaling:
+    """Of one run. Does nothing where GitHub is not configured."""
+
+    def __init__(self, environ: Mapping[str, str], redactor: Redactor, clock: Clock, run: str) -> None:
+        self._environ, self._redactor = environ, redactor
+        self._clock, self._run = clock, run
+        self._journal: Journal | None = None
+        self._is_on = bool(environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY")) and _one_world(environ)
+
+    def sinks(self, incident: int | None) -> tuple[Sink, ...]:
+        if not self._is_on or incident is None:
+            return ()
+        from ops.github.journal import Journal
+
+        self._journal = Journal(self._connect, self._render, number=incident, run=self._run, clock=self._clock)
+        return (self._journal,)
+
+    def begin(self, tell: Callable[[str], object], ending: ExitStack) -> None:
+        """It ends with the run, also where that ends by a bug."""
+        if self._journal:
+            ending.callback(self._journal.close)
+            self._journal.begin(tell)
+
+    def end(self, timeline: Timeline, command: Callable[..., str]) -> dict[str, str]:
+        """The links to what was written."""
+        if self._journal:
+            url = self._journal.close()
+            return {"journal": url} if url else {}
+        if not self._is_on or timeline.first(Kind.WRITING) is None:
+            return {}
+        events = tuple(timeline.events)
+        try:
+            return {"incident": start(lambda: self._open(events, command)).result(timeout=OPENING)}
+        except Exception as error:  # noqa: BLE001  the run is over, and its result counts
+            timeline.record(Kind.WARNING, f"no incident was opened ({type(error).__name__})")
+            return {}
+
+    def _open(self, events: tuple[Event, ...], command: Callable[..., str]) -> str:
+        """The issue, with the run on it."""
+        from ops.github.comments import RunComments
+        from ops.github.issues import open_incident
+        from ops.render import journal
+
+        page = Page(self._run, events)
+        repository = self._connect()
+        body = journal.incident(
+            service=page.service,
+            environment=page.environment,
+            severity="",
+            seen=f"Opened after a run without an incident: {page.state}. {page.message}",
+            at=events[0].at,
+            commands=(f"{command(page.runbook, service=page.service)} --incident NUMBER",),
+        )
+        title = f"{page.runbook} on {page.service} in {page.environment}: {page.state}"
+        number, url = open_incident(repository, title, body)
+        comments = RunComments(repository, number, self._run)
+        for part, text in enumerate(self._render(events), start=1):
+            comments.put(part, text)
+        return url
+
+    def _connect(self) -> Any:
+        from ops.github.client import connect
+
+        return connect(self._environ, self._redactor)
+
+    def _render(self, events: tuple[Event, ...]) -> tuple[str, ...]:
+        from ops.render import journal
+
+        return journal.comments(Page(self._run, events))
+
+
+def _one_world(environ: Mapping[str, str]) -> bool:
+    """A sandbox's run is not told to the real GitHub, nor a real one to a sandbox's."""
+    return is_loopback(environ.get("CLOUDFLARE_API_BASE_URL") or "https://-") == is_loopback(
+        environ.get("GITHUB_API_URL") or "https://-"
+    )

@@ -1,0 +1,155 @@
+"""What a run's comment on the incident issue says: all of it comes from the run's events, on the spot or imported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ops import __version__
+from ops.model.block import Block, Row
+from ops.model.timeline import Event, Kind
+from ops.model.verdict import Verdict
+
+STATES = {
+    Kind.REQUESTED: "Received",
+    Kind.PLANNED: "Planned",
+    Kind.WRITING: "Writing",
+    Kind.WRITTEN: "Written, to be read back",
+    Kind.READ_BACK: "Live, to be verified",
+    Kind.VERIFIED: "Verified",
+    Kind.FAILED: "Failed",
+    Kind.ENDED: "Ended",
+}
+"""The kinds of event that change how a run stands, each as a headline."""
+
+DURATIONS = {"plan": Kind.PLANNED, "write": Kind.WRITTEN, "read back": Kind.READ_BACK, "total": Kind.ENDED}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan as the event `planned` tells it."""
+
+    summary: str
+    changes: tuple[tuple[str, str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    not_undone: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
+    next_step: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """`imported` says by whom and when, where the run's own comment was not written by the run."""
+
+    run: str
+    events: tuple[Event, ...]
+    imported: str = ""
+
+    @property
+    def state(self) -> str:
+        if self.decision:
+            return self.decision.replace("_", " ").capitalize()
+        kinds = [event.kind for event in self.events if event.kind in STATES]
+        return STATES[kinds[-1]] if kinds else STATES[Kind.REQUESTED]
+
+    @property
+    def decision(self) -> str:
+        ended = self.last(Kind.ENDED)
+        return ended.text if ended else ""
+
+    @property
+    def message(self) -> str:
+        return self._data(Kind.ENDED, "message")
+
+    @property
+    def hint(self) -> str:
+        return self._data(Kind.FAILED, "hint")
+
+    @property
+    def runbook(self) -> str:
+        return self._data(Kind.REQUESTED, "runbook")
+
+    @property
+    def environment(self) -> str:
+        return self._data(Kind.REQUESTED, "environment")
+
+    @property
+    def service(self) -> str:
+        asked = self.last(Kind.REQUESTED)
+        params = asked.data.get("params") if asked else None
+        return _text(params.get("service")) if isinstance(params, Mapping) else ""
+
+    @property
+    def wrote(self) -> bool:
+        return self.last(Kind.WRITTEN) is not None
+
+    @property
+    def is_verified(self) -> bool:
+        verified = self.last(Kind.VERIFIED)
+        return verified is not None and verified.text == Verdict.HEALTHY
+
+    @cached_property
+    def plan(self) -> Plan | None:
+        planned = self.last(Kind.PLANNED)
+        return _plan(planned) if planned else None
+
+    @property
+    def durations(self) -> dict[str, float | None]:
+        """Seconds since the trigger."""
+        first = {name: self._first(kind) for name, kind in DURATIONS.items()}
+        return {**first, "verified": self._first(Kind.VERIFIED) if self.is_verified else None}
+
+    def last(self, kind: Kind) -> Event | None:
+        return next((event for event in reversed(self.events) if event.kind == kind), None)
+
+    def block(self, *, part: int) -> Block:
+        """What the hidden block of this part says; the rows stand in the first."""
+        rows = tuple(Row(event.at, event.kind.value, event.text) for event in self.events) if part == 1 else ()
+        return Block(
+            run=self.run,
+            part=part,
+            source="laptop" if self.imported else "run",
+            runbook=self.runbook,
+            environment=self.environment,
+            service=self.service,
+            decision=self.decision,
+            reason=self._data(Kind.ENDED, "reason"),
+            durations=self.durations,
+            versions=self.plan.changes if self.plan else (),
+            rows=rows,
+            program=__version__,
+        )
+
+    def _first(self, kind: Kind) -> float | None:
+        return next((event.seconds for event in self.events if event.kind == kind), None)
+
+    def _data(self, kind: Kind, name: str) -> str:
+        event = self.last(kind)
+        return _text(event.data.get(name)) if event else ""
+
+
+def _plan(event: Event) -> Plan:
+    """A file may have been edited: what is of another shape is left out."""
+    data = event.data.get("plan")
+    data = data if isinstance(data, Mapping) else {}
+    changes = [change for change in _list(data.get("changes")) if isinstance(change, Mapping)]
+    return Plan(
+        summary=event.text,
+        changes=tuple((_text(c.get("target")), _text(c.get("before")), _text(c.get("after"))) for c in changes),
+        warnings=_texts(data.get("warnings")),
+        not_undone=_texts(data.get("not_undone")),
+        undo=tuple(undo for change in reversed(changes) if (undo := _text(change.get("undo")))),
+        next_step=_text(data.get("next_step")),
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(text for text in _list(value) if isinstance(text, str))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

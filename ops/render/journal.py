@@ -1,0 +1,121 @@
+"""A run's comments on the incident issue: text and hidden block, within GitHub's limit.
+
+A comment may be 65,536 characters long (docs.github.com says so only in its error message); measured limits differ.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ops.model.block import Block, sealed
+from ops.model.errors import Decision
+from ops.model.page import Page
+from ops.model.timeline import Event, Kind
+from ops.render.markdown import templates
+
+BUDGET = 60_000
+"""In characters, the block included."""
+MOST_LINES = 10
+"""Of a list of the plan; the plan itself is in the run's record."""
+
+
+@dataclass(frozen=True)
+class Item:
+    title: str
+    done: bool = False
+    by_people: bool = False
+
+
+Told = Callable[[Page], bool]
+PEOPLE: Told | None = None
+
+BEFORE: tuple[tuple[str, Told | None], ...] = (
+    ("Identify the issue clearly", lambda page: page.last(Kind.REQUESTED) is not None),
+    ("Determine root cause (if possible)", PEOPLE),
+    ("Choose appropriate rollback method", lambda page: page.plan is not None and bool(page.plan.changes)),
+    ("Notify team", PEOPLE),
+    ("Execute rollback", lambda page: page.wrote),
+    ("Verify recovery", lambda page: page.is_verified),
+    ("Document incident", lambda page: page.last(Kind.ENDED) is not None),
+    ("Plan proper fix", PEOPLE),
+)
+AFTER: tuple[tuple[str, Told | None], ...] = (
+    ("Monitor for 30 minutes", PEOPLE),
+    ("Check error rates", PEOPLE),
+    ("Review user feedback", PEOPLE),
+    ("Create post-mortem", PEOPLE),
+    ("Implement prevention measures", PEOPLE),
+)
+"""The procedure's checklists. An item is ticked by what happened, or is for people to answer."""
+
+
+def comments(page: Page) -> tuple[str, ...]:
+    """The run's comment, and a second one where the older rows find no room in it."""
+    shown = _fits(lambda count: _main(page, page.events[len(page.events) - count :]), len(page.events))
+    main = _main(page, page.events[len(page.events) - shown :])
+    if shown == len(page.events):
+        return (main,)
+    older = page.events[: len(page.events) - shown]
+    kept = _fits(lambda count: _older(page, older, count), len(older))
+    return main, _older(page, older, kept)
+
+
+def _main(page: Page, events: tuple[Event, ...]) -> str:
+    text = (
+        templates()
+        .get_template("journal.md.j2")
+        .render(
+            page=page,
+            events=events,
+            older=len(page.events) - len(events),
+            checklists=[("Before any rollback", _items(BEFORE, page)), ("After rollback", _items(AFTER, page))],
+            most=MOST_LINES,
+            is_known=page.decision in ["", *Decision],
+        )
+    )
+    return sealed(_squeezed(text), page.block(part=1))
+
+
+def _older(page: Page, older: tuple[Event, ...], count: int) -> str:
+    """The oldest and the newest of them: what began it, and what leads to the other comment."""
+    first = min(count, 1)
+    events = older[:first] + older[len(older) - (count - first) :]
+    template = templates().get_template("journal_older.md.j2")
+    text = template.render(page=page, events=events, left_out=len(older) - count)
+    return sealed(_squeezed(text), page.block(part=2))
+
+
+def _fits(render: Callable[[int], str], most: int) -> int:
+    """How many rows there is room for."""
+    if len(render(most)) <= BUDGET:
+        return most
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if len(render(middle)) <= BUDGET else (low, middle)
+    return low
+
+
+def _items(list_of: tuple[tuple[str, Told | None], ...], page: Page) -> list[Item]:
+    return [Item(title, told is not None and told(page), told is None) for title, told in list_of]
+
+
+def _squeezed(text: str) -> str:
+    """One empty line where a part that is missing leaves two."""
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def note(at: datetime, text: str, block: Block) -> str:
+    """A person's row."""
+    return sealed(templates().get_template("note.md.j2").render(at=at, text=text), block)
+
+
+def incident(
+    *, service: str, environment: str, severity: str, seen: str, at: datetime, commands: tuple[str, ...]
+) -> str:
+    """The body of an incident issue."""
+    template = templates().get_template("incident.md.j2")
+    return template.render(
+        service=service, environment=environment, severity=severity, seen=seen, at=at, commands=commands
+    )

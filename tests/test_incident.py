@@ -1,0 +1,91 @@
+"""`ops incident`: what comes onto the issue beside a run, and how it is read back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.model.block import LONGEST, Block, Row, is_edited, read_block, sealed
+from ops.model.clock import parse_utc
+from tests.conftest import Releases
+from tests.github.conftest import Incident, incident
+
+__all__ = ["incident"]
+AT = parse_utc("2026-11-24T13:05Z")
+
+
+def test_a_record_is_imported_once_and_garbage_never(incident: Incident, releases: Releases) -> None:
+    run = incident.world.rollback().result["run"]
+    command = ("incident", "import", run, "--incident", str(incident.number), "--config", str(incident.world.config))
+    assert [incident.ops(*command).code for _ in range(2)] == [0, 0]
+    (body,) = incident.bodies
+    assert "laptop, by github-actions[bot], imported at" in body
+    with (incident.world.folder / ".ops" / "runs" / run / "timeline.jsonl").open("a") as file:
+        file.write('nonsense\n{"schema": 1}\n')
+    refused = incident.ops(*command)
+    assert refused.code == 2
+    assert "line 14: no event" in refused.err
+    assert "line 15: no event" in refused.err
+
+
+def test_notes_and_runs_are_one_timeline_of_those_who_may_write(incident: Incident, releases: Releases) -> None:
+    incident.rollback()
+    number = str(incident.number)
+    assert incident.ops("incident", "note", number, "2026-11-24 13:05 called @dana").code == 0
+    forged = sealed("x", Block("forged", source="note", rows=(Row(AT, "note", "forged"),)))
+    incident.github.comment(incident.number, forged, "zoe")
+    incident.github.comment(incident.number, forged.replace("x", "y", 1).replace("forged", "mine"), "alice")
+    shown = incident.ops("incident", "show", number)
+    assert "2026-11-24 13:05:00Z  note       called @dana [note, by github-actions[bot]]" in shown.out
+    assert "mine [note, by alice, edited]" in shown.out
+    assert "recovered" in shown.out
+    assert "forged" not in shown.out
+
+
+def test_a_note_needs_a_time(incident: Incident) -> None:
+    refused = incident.ops("incident", "note", str(incident.number), "soon")
+    assert (refused.code, incident.bodies) == (2, [])
+
+
+def test_an_incident_is_opened_with_the_laptop_command(incident: Incident) -> None:
+    config = str(incident.world.config)
+    options = ["--severity", "sev1", "--title", "500", "--config", config]
+    assert incident.ops("incident", "open", "--service", "api", *options).out.startswith("#2 http")
+    opened = incident.github.issue(2)
+    assert "rollback-worker --service api --environment production" in (opened.body or "")
+    assert {label.name for label in opened.labels} == {"incident", "sev1"}
+    assert incident.ops("incident", "open", "--service", "apo", *options).code == 2
+
+
+def test_labels_are_created_corrected_and_then_left_alone(incident: Incident) -> None:
+    config = ("--config", str(incident.world.config))
+    first = incident.ops("labels", "sync", *config)
+    assert "created sev1" in first.out
+    assert "changed incident" in first.out
+    assert "created recover:rollback-api" in first.out
+    assert (incident.ops("labels", "sync", *config).out, first.code) == ("", 0)
+
+
+@given(st.lists(st.text(max_size=300), min_size=1, max_size=30))
+def test_a_block_ends_nothing_and_comes_back(texts: list[str]) -> None:
+    body = sealed("shown", Block("run-1", rows=tuple(Row(AT, "note", text) for text in texts)))
+    hidden = body.split("<!-- ", 1)[1].removesuffix(" -->\n")
+    assert not set("<>&@\u2028\u2029") & set(hidden)
+    assert "--" not in hidden
+    assert len(hidden) <= LONGEST
+    block = read_block(body)
+    assert block
+    assert all(row.text in [text[:160] for text in texts] for row in block.rows)
+    assert not is_edited(body)
+
+
+@given(st.one_of(st.text(), st.text().map(lambda text: f"<!-- backout:v1 {{{text}}} -->")))
+def test_a_hostile_block_never_raises(body: str) -> None:
+    read_block(body)
+    is_edited(body)
+
+
+@pytest.mark.parametrize(
+    "data", ["[" * 900, '"v":1,"run":7', '"v":1,"run":"a","part":NaN', '"v":2', '"v":' + "9" * 900]
+)
+def test_no_block_is_made_of_nonsense(data: str) -> None:
+    assert read_block(f"<!-- backout:v1 {{{data}}} -->") is None
