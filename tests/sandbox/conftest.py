@@ -85,7 +85,7 @@ def api(sandbox: Sandbox) -> Iterator[Api]:
 
 @pytest.fixture
 def edge(sandbox: Sandbox) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=sandbox.edge_url, verify=False) as http:
+    with httpx.Client(base_url=sandbox.edge_url, verify=False, timeout=30) as http:
         yield http
 
 
