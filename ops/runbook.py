@@ -6,6 +6,7 @@ and the interruption; the runbook says what to change and how to tell that it is
 
 import dataclasses
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,7 +80,7 @@ class Context(Generic[P]):
         return " ".join([program, runbook, *options, *extra])
 
 
-class Runbook(Generic[P]):
+class Runbook(ABC, Generic[P]):
     """Line one of a runbook's docstring is its help text; its name is its file's name with hyphens."""
 
     name: ClassVar[str]
@@ -87,24 +88,24 @@ class Runbook(Generic[P]):
     """What is broken when somebody should press this: the first column of the README's table."""
     params: type[P]
 
+    @abstractmethod
     def probes(self, ctx: Context[P], plan: Plan | None) -> "ProbeSet":
         """What proves it; before there is a plan, what shows the failure. Sends nothing. Raises ConfigError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def preflight(self, ctx: Context[P]) -> Plan:
         """Read, write nothing, and say what would be done. Its last read is the comparison if nothing waits after it.
 
         Raises Refused and ProviderError.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, ctx: Context[P], plan: Plan, change: Change) -> World:
         """Read how the world stands towards the change, before the write and after it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, ctx: Context[P], plan: Plan, change: Change) -> str:
         """Make exactly this change with one write, and answer what the provider said of it.
 
         Raises NotApplied and Unclear, which the engine settles by `check`; Refused and ProviderError end the run.
         """
-        raise NotImplementedError

@@ -21,7 +21,7 @@ def drill(*arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_embedded_drill_ends_recovered() -> None:
+def test_the_embedded_drill_ends_recovered_within_five_seconds() -> None:
     result = drill()
 
     assert result["decision"] == "recovered"
