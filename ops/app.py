@@ -116,7 +116,7 @@ def run(
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder)
         result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
         links = journal.end(timeline, context.command_line)
-    return redactor.value(replace(result, links=links)), config
+    return redactor.value(replace(result, links=links, incident=request.incident or journal.opened)), config
 
 
 def outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:

@@ -4,6 +4,7 @@ A source that cannot be asked is named in the report, and stops nothing. Only th
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,8 +20,7 @@ from ops.model.report.evidence import Evidence, Served
 from ops.model.worker import is_commit
 
 if TYPE_CHECKING:
-    from github.Repository import Repository
-
+    from ops.github.client import Repository
     from ops.model.config import Config, Environment
 
 T = TypeVar("T")
@@ -77,11 +77,8 @@ def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]
 
     found = github.on_issue(repository, number)
     issue = found.issue
-    _, _, clock = app.outside(environ)
-    try:
+    with closing(app.outside(environ)[2]) as clock:
         read_at = clock.now()
-    finally:
-        clock.close()
     answers = form(issue.body or "", QUESTIONS.values())
     evidence = Evidence(
         number=number,
@@ -129,12 +126,10 @@ def _served(environment: "Environment", service: str, environ: Mapping[str, str]
     from ops.cloudflare.client import Client
     from ops.cloudflare.workers import Workers
 
+    token = app.cloudflare_token(environ, environment)
     base_url, _, clock = app.outside(environ)
-    client: Client = Client(
-        base_url, app.cloudflare_token(environ, environment), token_name=environment.token, clock=clock
-    )
-    client.open()
-    try:
+    with closing(clock), closing(Client(base_url, token, token_name=environment.token, clock=clock)) as client:
+        client.open()
         workers, worker = Workers(client, environment.account_id), environment.services[service].worker
         return Served(
             environment=environment.name,
@@ -143,9 +138,6 @@ def _served(environment: "Environment", service: str, environ: Mapping[str, str]
             deployments=workers.deployments(worker),
             versions=workers.deployable(worker),
         )
-    finally:
-        client.close()
-        clock.close()
 
 
 def _with_commits(evidence: Evidence, config: "Config", repository: "Repository") -> Evidence:

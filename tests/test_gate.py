@@ -499,7 +499,9 @@ def test_a_hostile_label_is_inert_in_the_comment_and_still_taken_off(job: Job, n
     done = job.gate(job.label(name=name))
 
     assert (done.code, job.labels) == (3, ["incident"])
-    outside_of_code = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", job.comments[0])
+    shown, _, hidden = job.comments[0].partition("<!-- backout:v1 ")
+    assert not re.search(r"[@<>]|--", hidden.removesuffix(" -->\n"))
+    outside_of_code = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", shown)
     assert not re.search(r"[@#|<\u202e{]", outside_of_code)
     assert "\u202e" not in done.err
 

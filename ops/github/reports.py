@@ -64,7 +64,12 @@ def find(repository: "Repository", incident: int) -> "Issue | None":
 def _created(repository: "Repository", incident: int, title: str, body: str) -> Written:
     """Two that made one at the same time both look again: the first stays, and the other closes its own."""
     title = "".join(c if c.isprintable() else " " for c in title)[:LONGEST_TITLE]
-    made = repository.create_issue(title, body, labels=[LABEL])
+    try:
+        made = repository.create_issue(title, body, labels=[LABEL])
+    except Exception:  # the answer may be lost, and the report there all the same
+        if (found := find(repository, incident)) is None:
+            raise
+        made = found
     first = find(repository, incident)
     if first is not None and first.number < made.number:
         made.edit(state="closed", state_reason="not_planned")

@@ -12,7 +12,7 @@ from ops.model.report.moments import Moment, Name, Span, moments, spans
 from ops.model.report.regions import OPEN, region, renewed, still_open, todo_rows, unticked
 from ops.model.report.rows import Line, at_once, lines
 from ops.model.report.stages import Recovery, Stage, recovery
-from ops.render.journal import AFTER, BEFORE, PEOPLE
+from ops.render.journal import AFTER, BEFORE, PEOPLE, squeezed
 from ops.render.markdown import templates
 
 BUDGET = 60_000
@@ -91,6 +91,16 @@ class _View:
         return said.replace("_", " ") if said in set(Decision) else "without an end"
 
     @property
+    def went(self) -> str:
+        """Only what was read back is said to have happened."""
+        return "went from" if self.main and self.main.at("read_back") else "was to go from"
+
+    @property
+    def doubt(self) -> str:
+        sent = self.main is not None and self.main.at("writing") and not self.main.at("read_back")
+        return "; whether it did, the run could not tell" if sent else ""
+
+    @property
     def services(self) -> list[str]:
         blocks = [one.block for one in self.evidence.our_runs]
         return list(dict.fromkeys(f"{block.service} in {block.environment}" for block in blocks))
@@ -111,7 +121,7 @@ class _View:
                 "runbook": one.block.runbook,
                 "service": f"{one.block.service} in {one.block.environment}",
                 "decision": one.block.decision.replace("_", " ") or "without an end",
-                "source": "laptop" if one.block.source == "laptop" or one.actions_run is None else "GitHub Actions",
+                "whence": one.whence,
                 "url": one.url,
             }
             for one in self.evidence.our_runs[:50]
@@ -144,7 +154,7 @@ class _View:
         missing = {moment.name for moment in self.moments if moment.at is None}
         lacks = [name for name in (Name.STARTED, Name.MITIGATED) if name in missing]
         ends = {Name.STARTED: "when it started", Name.MITIGATED: "when it was mitigated"}
-        return " and ".join(ends[name] for name in lacks) or "which came first"
+        return " and ".join(ends[name] for name in lacks) or "which of the two came first"
 
     @property
     def bars(self) -> list[tuple[str, str, Stage]]:
@@ -170,7 +180,7 @@ def new(evidence: Evidence) -> str:
     def page(regions: Mapping[str, str]) -> str:
         marked = {name: region(name, evidence.number, text) for name, text in regions.items()}
         template = templates().get_template("report.md.j2")
-        return template.render(regions=marked, asked=_asked, checklist=CHECKLIST)
+        return squeezed(template.render(regions=marked, asked=_asked, checklist=CHECKLIST))
 
     return _fitted(evidence, page)
 
@@ -192,7 +202,7 @@ def _fitted(evidence: Evidence, page: Callable[[Mapping[str, str]], str]) -> str
 
 def _regions(view: _View) -> dict[str, str]:
     macros = templates().get_template("report_regions.md.j2").module
-    return {name: str(getattr(macros, name)(view)).strip() for name in REGIONS}
+    return {name: squeezed(str(getattr(macros, name)(view))).strip() for name in REGIONS}
 
 
 def _asked(section: str) -> str:

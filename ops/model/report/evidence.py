@@ -45,6 +45,10 @@ class Recorded:
         return next((row.text for row in self.block.rows if row.kind == kind), "")
 
     @property
+    def whence(self) -> str:
+        return "GitHub Actions" if self.actions_run else "a laptop"
+
+    @property
     def actions_run(self) -> tuple[int, int] | None:
         """GitHub's run and attempt; None for a laptop's."""
         found = re.match(r"(\d{1,19})\.(\d{1,5})-", self.block.run)

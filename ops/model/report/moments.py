@@ -51,7 +51,7 @@ SPANS = (
     ("until somebody took it on", Name.DETECTED, Name.ACKNOWLEDGED),
     ("until a recovery was asked for", Name.ACKNOWLEDGED, Name.REQUESTED),
     ("recovery, this tool's part", Name.REQUESTED, Name.MITIGATED),
-    ("users affected, at most", Name.STARTED, Name.MITIGATED),
+    ("felt by users, as far as known", Name.STARTED, Name.MITIGATED),
     ("until it was resolved", Name.STARTED, Name.RESOLVED),
 )
 

@@ -12,10 +12,8 @@ GAP = timedelta(minutes=10)
 """Longer without any record, and it is said."""
 MOST = 25
 """Rows that are shown at once; the others are folded."""
-DROPPED = {"probed", "compared", "confirmed"}
-"""Of a run: they are in its own comment."""
 MINOR = {"planned", "read_back", "warning", "assigned", "renamed", "commented", "cross-referenced"}
-RUN_WORDS = {
+WORDS = {
     "requested": "asked for",
     "planned": "plan",
     "writing": "write sent",
@@ -23,8 +21,12 @@ RUN_WORDS = {
     "read_back": "live",
     "verified": "probes",
     "ended": "run ended",
+    "failed": "failed",
+    "warning": "warning",
     "refused": "refused",
+    "note": "note",
 }
+"""The kinds of rows that are told, in words of ours; the others are in the run's own comment."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,12 @@ def lines(evidence: Evidence) -> tuple[Line, ...]:
 
 def _of_record(recorded: Recorded) -> Iterator[Line]:
     block = recorded.block
-    who = recorded.author if block.source != "run" else f"run {block.run}"
-    if block.source == "laptop":
-        who = f"laptop, by {recorded.author}"
+    who = {"run": recorded.whence, "laptop": f"laptop, by {recorded.author}"}.get(block.source, recorded.author)
     answered = any(row.kind == "written" for row in block.rows)
     for row in block.rows:
-        if row.kind in DROPPED or (row.kind == "writing" and answered):
+        if row.kind not in WORDS or (row.kind == "writing" and answered):
             continue
-        what = _edited(RUN_WORDS.get(row.kind, row.kind), recorded.is_edited)
+        what = _edited(WORDS[row.kind], recorded.is_edited)
         yield Line(row.at, what, row.text, who, recorded.url, is_key=row.kind not in MINOR)
 
 
