@@ -475,6 +475,16 @@ def test_closing_starts_no_recovery_and_says_whether_the_closer_may_write(
     assert job.outputs["incident"] == str(job.incident)
 
 
+@pytest.mark.parametrize(("login", "permission"), [("alice", "checked"), ("tina", "refused")])
+def test_the_label_report_asks_for_a_report_also_on_a_closed_incident(job: Job, login: str, permission: str) -> None:
+    job.github.close(job.incident, "alice")
+
+    done = job.gate(job.label(login, "report"))
+
+    assert (done.code, job.comments, job.labels) == (0, [], ["incident"])
+    assert (job.outputs["go"], job.outputs["report"], job.outputs["permission"]) == ("false", "true", permission)
+
+
 # Hostile text.
 
 
