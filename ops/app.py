@@ -78,10 +78,10 @@ def run(
 ) -> "tuple[Result, Config]":
     """One run, from the request to the result. Raises ConfigError before anything was sent."""
     config, _ = read_config(request.config)
-    names = _secrets(environ, config, redactor)
+    names = register_secrets(environ, config, redactor)
     environment = config.environment(request.environment)
-    token = _token(environ, environment)
-    base_url, edge_url, clock = _outside(environ)
+    token = cloudflare_token(environ, environment)
+    base_url, edge_url, clock = outside(environ)
     with ExitStack() as ending:
         from ops.cloudflare.client import Client
         from ops.cloudflare.workers import Workers
@@ -116,10 +116,10 @@ def run(
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder)
         result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
         links = journal.end(timeline, context.command_line)
-    return redactor.value(replace(result, links=links)), config
+    return redactor.value(replace(result, links=links, incident=request.incident or journal.opened)), config
 
 
-def _outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
+def outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
     """API base, edge and clock. Another API than Cloudflare's own is a sandbox on this machine, and wholly so."""
     base_url = (environ.get("CLOUDFLARE_API_BASE_URL") or API).rstrip("/")
     edge_url, clock_url = environ.get("OPS_EDGE_URL") or None, environ.get("OPS_CLOCK_URL") or None
@@ -143,7 +143,7 @@ def _program(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
     return (environ.get("OPS_PROGRAM", "ops"), *config)
 
 
-def _secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
+def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
     webhooks = (config.notify.slack, config.notify.discord)
     tokens = {environment.token for environment in config.environments.values()}
@@ -160,7 +160,7 @@ def _without_secrets(params: Any, redactor: Redactor) -> Any:
     )
 
 
-def _token(environ: Mapping[str, str], environment: "Environment") -> Secret:
+def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> Secret:
     """Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot."""
     name, value = environment.token, environ.get(environment.token, "")
     if not value:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ops.engine import Options
+from ops.github import actions
 from ops.interrupt import Signals
 from ops.model.clock import parse_utc
 from ops.model.errors import ConfigError, Decision, OpsError, Reason, Refused
@@ -128,6 +129,7 @@ def _run(
             if as_json:
                 click.echo(json.dumps(_error_json(error)))
             raise
+        actions.write_job_outputs(os.environ, _outputs(result))
         record = app.write_record(result, config, redactor)
         if as_json:
             contacts = [contact.model_dump() for contact in configuration.contacts] if result.needs_people else []
@@ -141,6 +143,12 @@ def _run(
             if result.decision == Decision.PLANNED and not dry_run:
                 click.echo("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
     return result.exit_code
+
+
+def _outputs(result: Result) -> dict[str, str]:
+    """What a later job of the same workflow gets to know."""
+    incident = str(result.incident or "")
+    return {"decision": result.decision.value, "reason": result.reason.value, "run": result.run, "incident": incident}
 
 
 def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:

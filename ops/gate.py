@@ -14,11 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import intake
+from ops import __version__, intake
 from ops.app import read_config
 from ops.clocks import SandboxClock, SystemClock
 from ops.github import actions, client, permissions, triggers
 from ops.intake.refusals import PRESS_AGAIN
+from ops.model.block import Block, Row, sealed
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.model.loopback import is_loopback
 from ops.model.redact import Redactor
@@ -73,8 +74,8 @@ class Gate:
                 return 0
             case intake.Malformed():
                 return self._malformed(outcome)
-            case intake.Closed():
-                return self._closed(outcome)
+            case intake.ReportDue():
+                return self._report_due(outcome)
             case intake.Refusal():
                 return self._refuse(outcome)
             case _:
@@ -137,12 +138,16 @@ class Gate:
             self.warn(f"warning: the label could not be taken off ({error.message}): take it off by hand")
             return True
 
-    def _closed(self, closed: intake.Closed) -> int:
-        answer, _ = self._ask(closed.sender, closed.sender_id, closed.actor)
+    def _report_due(self, due: intake.ReportDue) -> int:
+        """Whoever asks: where they may not write here, the report is made only of a run that is on record."""
+        answer, _ = self._ask(due.sender, due.sender_id, due.actor)
         permission = "refused" if answer.reason else "checked" if answer.checked else "not checked"
-        at = closed.closed_at.isoformat()
-        self._write(go="false", report="true", incident=str(closed.incident), requested_at=at, permission=permission)
-        self.say(f"incident {closed.incident} was closed: no recovery, and its report is due")
+        at = due.at.isoformat()
+        if label := due.label:
+            self._try("label", lambda number: triggers.remove_label(self.repository, number, label), due.incident)
+        self._write(go="false", report="true", incident=str(due.incident), requested_at=at, permission=permission)
+        why = "the label asks for it" if due.label else "the incident was closed"
+        self.say(f"the report of incident {due.incident} is due: {why}")
         return 0
 
     def _ask(self, sender: str, sender_id: int, actor: str) -> tuple[permissions.Answer, str]:
@@ -187,15 +192,26 @@ class Gate:
                 reason=refusal.reason.value,
                 commands=commands,
             )
-            self._try(
-                "comment",
-                lambda number: triggers.comment(self.repository, number, self.redactor.text(body)),
-                refusal.incident,
-            )
+            body = sealed(self.redactor.text(body), self._record(refusal, self.redactor.text(message)))
+            self._try("comment", lambda number: triggers.comment(self.repository, number, body), refusal.incident)
         if refusal.label is not None and comment:
             label = refusal.label
             self._try("label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident)
         return EXIT_CODES[Decision.REFUSED]
+
+    def _record(self, refusal: intake.Refusal, message: str) -> Block:
+        """For the report: that it was asked for, and refused."""
+        run_id = self.environ.get("GITHUB_RUN_ID", "")
+        return Block(
+            run=f"gate-{run_id if re.fullmatch('[0-9]{1,20}', run_id) else 'unknown'}",
+            source="gate",
+            runbook=refusal.request.runbook if refusal.request else "",
+            environment=refusal.request.environment if refusal.request else "",
+            decision=Decision.REFUSED.value,
+            reason=refusal.reason.value,
+            rows=(Row(_now(self.environ), "refused", message),),
+            program=__version__,
+        )
 
     def _try(self, what: str, call: Callable[[int], object], number: int) -> None:
         failed = {

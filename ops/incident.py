@@ -30,7 +30,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
 
     path, run = _record(source, config)
     events = _events(path, redactor)
-    with _told():
+    with told():
         repository = connect(environ, redactor)
         imported = f"laptop, by {comments.login(repository)}, imported at {utc_text(datetime.now(UTC))}"
         posted = comments.RunComments(repository, number, run, look=True)
@@ -48,7 +48,7 @@ def note(number: int, said: str, environ: Mapping[str, str], redactor: Redactor,
     text = redactor.text(one_line(text))
     run = "note-" + hashlib.sha256(f"{at.isoformat()} {text}".encode()).hexdigest()[:16]
     body = journal.note(at, text, Block(run, source="note", rows=(Row(at, "note", text),)))
-    with _told():
+    with told():
         comments = RunComments(connect(environ, redactor), number, run, look=True)
         comments.put(1, body)
         return comments.url
@@ -91,7 +91,7 @@ def opened(
     body = journal.incident(
         service=service, environment="", severity=severity, seen="", at=datetime.now(UTC), commands=commands
     )
-    with _told():
+    with told():
         return open_incident(connect(environ, redactor), redactor.text(title), body, [severity])
 
 
@@ -99,7 +99,7 @@ def rows(number: int, environ: Mapping[str, str], redactor: Redactor) -> Iterato
     """One line per event of all runs and notes, oldest first, in UTC."""
     from ops.github.issues import believed
 
-    with _told():
+    with told():
         found = believed(connect(environ, redactor), number)
     lines = []
     for one in found:
@@ -119,11 +119,11 @@ def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, sa
     wanted = dict(LABELS)
     for name, label in settings.labels.items():
         wanted[name] = Label("1d76db", f"Runs {label.runbook} in {label.environment}"[:100])
-    with _told():
+    with told():
         sync(connect(environ, redactor), wanted, say)
 
 
-class _told:  # noqa: N801  a context manager reads as a word
+class told:  # noqa: N801  a context manager reads as a word
     """GitHub's failure as an error of ours, by status and type alone: a message may echo what was sent."""
 
     def __enter__(self) -> None:

@@ -56,6 +56,24 @@ def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, con
 
 @incident.command()
 @click.argument("number", type=click.IntRange(min=1))
+@click.option("--only-if-recorded", is_flag=True, help="only where a run of a runbook is on the incident")
+@_CONFIG
+@click.pass_obj
+def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config: Path) -> None:
+    """Make the post-incident report, or renew what in it is made by machine."""
+    from ops import report as work
+
+    made = work.report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
+    if made is None:
+        click.echo(f"no report: no run of a runbook is on incident {number}, and who closed it may not write here")
+        return
+    click.echo(f"#{made.number} {made.url} {'created' if made.is_new else 'renewed'}")
+    for item in made.open_items:
+        click.echo(f"  still to be written or ticked: {item}")
+
+
+@incident.command()
+@click.argument("number", type=click.IntRange(min=1))
 @click.pass_obj
 def show(redactor: Redactor, /, *, number: int) -> None:
     """Print the timeline of all runs and notes, in UTC."""

@@ -28,6 +28,8 @@ class Journaling:
         self._environ, self._redactor = environ, redactor
         self._clock, self._run = clock, run
         self._journal: Journal | None = None
+        self.opened: int | None = None
+        """The incident that was opened after the run."""
         self._is_on = bool(environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY")) and _one_world(environ)
 
     def sinks(self, incident: int | None) -> tuple[Sink, ...]:
@@ -75,8 +77,8 @@ class Journaling:
             commands=(f"{command(page.runbook, service=page.service)} --incident NUMBER",),
         )
         title = f"{page.runbook} on {page.service} in {page.environment}: {page.state}"
-        number, url = open_incident(repository, title, body)
-        comments = RunComments(repository, number, self._run)
+        self.opened, url = open_incident(repository, title, body)
+        comments = RunComments(repository, self.opened, self._run)
         for part, text in enumerate(self._render(events), start=1):
             comments.put(part, text)
         return url

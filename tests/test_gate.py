@@ -475,6 +475,16 @@ def test_closing_starts_no_recovery_and_says_whether_the_closer_may_write(
     assert job.outputs["incident"] == str(job.incident)
 
 
+@pytest.mark.parametrize(("login", "permission"), [("alice", "checked"), ("tina", "refused")])
+def test_the_label_report_asks_for_a_report_also_on_a_closed_incident(job: Job, login: str, permission: str) -> None:
+    job.github.close(job.incident, "alice")
+
+    done = job.gate(job.label(login, "report"))
+
+    assert (done.code, job.comments, job.labels) == (0, [], ["incident"])
+    assert (job.outputs["go"], job.outputs["report"], job.outputs["permission"]) == ("false", "true", permission)
+
+
 # Hostile text.
 
 
@@ -499,7 +509,9 @@ def test_a_hostile_label_is_inert_in_the_comment_and_still_taken_off(job: Job, n
     done = job.gate(job.label(name=name))
 
     assert (done.code, job.labels) == (3, ["incident"])
-    outside_of_code = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", job.comments[0])
+    shown, _, hidden = job.comments[0].partition("<!-- backout:v1 ")
+    assert not re.search(r"[@<>]|--", hidden.removesuffix(" -->\n"))
+    outside_of_code = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", shown)
     assert not re.search(r"[@#|<\u202e{]", outside_of_code)
     assert "\u202e" not in done.err
 

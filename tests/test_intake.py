@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.app import read_config
-from ops.intake import Closed, Job, Malformed, NotForUs, Outcome, Refusal, Request, form, read
+from ops.intake import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request, form, read
 from ops.model.errors import Reason
 from tests.conftest import ROOT
 
@@ -121,8 +121,8 @@ def test_closing_an_incident_recovers_nothing_and_is_told_apart() -> None:
 
     outcome = judged("issues", body, now=NOW + timedelta(days=1))
 
-    assert isinstance(outcome, Closed)
-    assert (outcome.incident, outcome.sender, outcome.closed_at) == (7, "alice", NOW - timedelta(seconds=30))
+    assert isinstance(outcome, ReportDue)
+    assert (outcome.incident, outcome.sender, outcome.at) == (7, "alice", NOW - timedelta(seconds=30))
 
 
 def _with(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -281,7 +281,7 @@ def test_an_example_of_an_issue_as_its_own_closing_is_read() -> None:
             continue
         changed = _with(_with(body, "action", "closed"), "issue.closed_at", "2026-11-24T03:04:30Z")
         outcome = judged("issues", changed, repository=body["repository"]["full_name"])
-        assert isinstance(outcome, Closed | NotForUs), outcome
+        assert isinstance(outcome, ReportDue | NotForUs), outcome
 
 
 FEW = settings(max_examples=60, deadline=None, database=None)

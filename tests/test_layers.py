@@ -41,9 +41,10 @@ TOP: dict[str, set[str]] = {
     "app": BELOW_THE_TOP,
     "gate": BELOW_THE_TOP | {"app"},
     "incident": BELOW_THE_TOP | {"app"},
+    "report": BELOW_THE_TOP | {"app", "incident"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
-    "incident_commands": BELOW_THE_TOP | {"app", "incident"},
+    "incident_commands": BELOW_THE_TOP | {"app", "incident", "report"},
     "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "incident_commands", "sandbox"},
     "__main__": {"cli"},
 }

@@ -4,6 +4,7 @@ docs.github.com/actions/reference/workflows-and-actions/variables,
 docs.github.com/actions/reference/workflows-and-actions/workflow-commands#multiline-strings
 """
 
+import contextlib
 import json
 import re
 import secrets
@@ -60,6 +61,16 @@ def write_outputs(
     except OSError as error:
         hint = "Leave GITHUB_OUTPUT as GitHub Actions sets it."
         raise ConfigError(f"the job's outputs cannot be written ({error.strerror})", hint=hint) from None
+
+
+def write_job_outputs(environ: Mapping[str, str], values: Mapping[str, str]) -> None:
+    """The same after a run, where a job wants them: the recovery is over, so a file that cannot be written is no error.
+
+    The next job then finds nothing, and does nothing.
+    """
+    if environ.get("GITHUB_OUTPUT"):
+        with contextlib.suppress(ConfigError):
+            write_outputs(environ, values)
 
 
 def _delimiter(value: str, token: Callable[[], str]) -> str:

@@ -59,6 +59,7 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
         base_url=base_url,
         timeout=TIMEOUT,
         retry=retry,
+        per_page=100,
         seconds_between_requests=0,
         seconds_between_writes=0,
         lazy=True,

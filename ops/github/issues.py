@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.github.comments import BOT, WRITERS, blocks
 from ops.model.block import Block, is_edited
 
 if TYPE_CHECKING:
-    from github.Issue import Issue
     from github.Repository import Repository
 
 INCIDENT = "incident"
@@ -33,27 +32,35 @@ class Found:
 
 def believed(repository: "Repository", number: int) -> list[Found]:
     """The blocks of the bot, and of people who may write here; those of others are as good as none."""
-    issue: Issue = repository.get_issue(number)
-    roles: dict[str, str] = {}
-
-    def may_write(author: str) -> bool:
-        if author not in roles:
-            roles[author] = _role(repository, author)
-        return author == BOT or roles[author] in WRITERS
-
+    writers = Writers(repository)
     return [
         Found(block, comment.user.login, is_edited(comment.body), comment.html_url)
-        for comment, block in blocks(issue)
-        if may_write(comment.user.login)
+        for comment, block in blocks(repository.get_issue(number))
+        if writers.hold(comment.user.raw_data)
     ]
+
+
+class Writers:
+    """Who may write to the repository, or is the bot that speaks for its workflows. Each is asked for once."""
+
+    def __init__(self, repository: "Repository") -> None:
+        self._repository = repository
+        self._roles: dict[str, str] = {}
+
+    def hold(self, user: Mapping[str, Any]) -> bool:
+        """Whether that user is one of them. A user without a login is gone, and none."""
+        author = user.get("login") or ""
+        if author == BOT:
+            return True
+        if author not in self._roles:
+            self._roles[author] = _role(self._repository, author) if author else "none"
+        return self._roles[author] in WRITERS
 
 
 def _role(repository: "Repository", author: str) -> str:
     """`none` also where GitHub does not know: an app, a user who is gone, a token that may not ask."""
     from github import GithubException
 
-    if author == BOT:
-        return "none"
     try:
         return repository.get_collaborator_role_name(author)
     except GithubException as error:
@@ -69,13 +76,15 @@ class Label:
 
 
 LABELS = {
+    "drill": Label("bfd4f2", "An exercise: nothing is broken for users"),
+    "report": Label("c5def5", "Makes the post-incident report, and renews it"),
     "incident": Label("b60205", "Something is broken for users"),
     "post-incident": Label("5319e7", "The report after an incident"),
     "sev1": Label("b60205", "Down, or data at risk"),
     "sev2": Label("d93f0b", "Broken for many users"),
     "sev3": Label("fbca04", "Broken for some users"),
 }
-"""Beside those of ops.yml. None of them starts anything."""
+"""Beside those of ops.yml. None of them changes anything outside of GitHub."""
 
 
 def sync_labels(repository: "Repository", wanted: Mapping[str, Label], say: Callable[[str], None]) -> None:

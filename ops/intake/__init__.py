@@ -6,6 +6,6 @@ label of the issue is ever looked at. Payloads: docs.github.com/webhooks/webhook
 
 from ops.intake.events import read
 from ops.intake.form import form
-from ops.intake.values import Closed, Job, Malformed, NotForUs, Outcome, Refusal, Request
+from ops.intake.values import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request
 
-__all__ = ["Closed", "Job", "Malformed", "NotForUs", "Outcome", "Refusal", "Request", "form", "read"]
+__all__ = ["Job", "Malformed", "NotForUs", "Outcome", "Refusal", "ReportDue", "Request", "form", "read"]

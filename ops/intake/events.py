@@ -5,13 +5,15 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ops.intake import fields, refusals
-from ops.intake.values import Closed, Job, Malformed, NotForUs, Outcome, Request
+from ops.intake.values import Job, Malformed, NotForUs, Outcome, ReportDue, Request
 
 if TYPE_CHECKING:
     from ops.model.config import Config
 
 PREFIX = "recover:"
 """A label that begins so is meant for us, even where `ops.yml` does not know it."""
+REPORT = "report"
+"""The label that makes the report, or renews it; at any time, also on a closed incident."""
 _BEYOND = {"environment", "incident", "dry_run"}
 """Inputs of a button beside the runbook's own parameters."""
 _ELSEWHERE = "it happened in another repository"
@@ -43,13 +45,16 @@ def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
     if payload.get("label") is None:
         return NotForUs(why="the label is not named")
     label = fields.text(payload, "label", "name")
-    if not _is_ours(label, config):
+    is_report = label.lower() == REPORT and not _is_ours(label, config)
+    if not is_report and not _is_ours(label, config):
         return NotForUs(why="the label stands for no recovery")
     if _elsewhere(payload, job):
         return NotForUs(why=_ELSEWHERE)
     issue = fields.mapping(fields.at(payload, "issue"), "issue")
     if "pull_request" in issue:
         return NotForUs(why="the label is on a pull request")
+    if is_report:
+        return _report_due(payload, job, "updated_at", label=label)
     incident = fields.number(issue, "number", of="issue.")
     # The payload has no time of its own. Putting a label on sets the issue's `updated_at`, and this is how it was then.
     at = fields.moment(issue, "updated_at", of="issue.")
@@ -90,12 +95,18 @@ def _closed(payload: Any, job: Job) -> Outcome:
     issue = fields.mapping(fields.at(payload, "issue"), "issue")
     if "pull_request" in issue:
         return NotForUs(why="a pull request was closed")
-    return Closed(
+    return _report_due(payload, job, "closed_at")
+
+
+def _report_due(payload: Any, job: Job, at: str, label: str | None = None) -> ReportDue:
+    issue = fields.mapping(fields.at(payload, "issue"), "issue")
+    return ReportDue(
         incident=fields.number(issue, "number", of="issue."),
         sender=fields.text(payload, "sender", "login"),
         sender_id=fields.number(payload, "sender", "id"),
         actor=job.actor,
-        closed_at=fields.moment(issue, "closed_at", of="issue."),
+        at=fields.moment(issue, at, of="issue."),
+        label=label,
     )
 
 

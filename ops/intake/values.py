@@ -39,14 +39,15 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Closed:
-    """An incident may have ended: nothing is recovered, and its report can be brought up to date."""
+class ReportDue:
+    """An incident was closed, or its report asked for by a label: nothing is recovered."""
 
     incident: int
     sender: str
     sender_id: int
     actor: str
-    closed_at: datetime
+    at: datetime
+    label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,4 +76,4 @@ class Malformed:
     label: str | None = None
 
 
-Outcome = Request | Closed | Refusal | NotForUs | Malformed
+Outcome = Request | ReportDue | Refusal | NotForUs | Malformed

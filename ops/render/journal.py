@@ -74,7 +74,7 @@ def _main(page: Page, events: tuple[Event, ...]) -> str:
             is_known=page.decision in ["", *Decision],
         )
     )
-    return sealed(_squeezed(text), page.block(part=1))
+    return sealed(squeezed(text), page.block(part=1))
 
 
 def _older(page: Page, older: tuple[Event, ...], count: int) -> str:
@@ -83,7 +83,7 @@ def _older(page: Page, older: tuple[Event, ...], count: int) -> str:
     events = older[:first] + older[len(older) - (count - first) :]
     template = templates().get_template("journal_older.md.j2")
     text = template.render(page=page, events=events, left_out=len(older) - count)
-    return sealed(_squeezed(text), page.block(part=2))
+    return sealed(squeezed(text), page.block(part=2))
 
 
 def _fits(render: Callable[[int], str], most: int) -> int:
@@ -101,7 +101,7 @@ def _items(list_of: tuple[tuple[str, Told | None], ...], page: Page) -> list[Ite
     return [Item(title, told is not None and told(page), told is None) for title, told in list_of]
 
 
-def _squeezed(text: str) -> str:
+def squeezed(text: str) -> str:
     """One empty line where a part that is missing leaves two."""
     return re.sub(r"\n{3,}", "\n\n", text)
 

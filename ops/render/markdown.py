@@ -10,7 +10,9 @@ from pathlib import Path
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
+from ops.model.clock import span_text
 from ops.model.result import Result
+from ops.model.worker import split_prose
 from ops.render.terminal import one_line
 
 HERE = Path(__file__).parent.parent
@@ -29,24 +31,30 @@ def templates() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader([str(folder) for folder in FOLDERS])
     # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
-    environment.filters |= {"inert": inert, "cell": cell, "fenced": fenced}
+    environment.filters |= {"inert": inert, "cell": cell, "fenced": fenced, "linked": linked}
+    environment.filters |= {"span": span_text, "split_prose": split_prose}
     return environment
 
 
-def inert(text: object) -> str:
+def inert(text: object, longest: int = LONGEST) -> str:
     """Somebody's words as inline code: the one form in which GitHub finds no mention, reference, link or markup.
 
     Escapes are not enough, since mentions and references are looked for after they are undone.
     """
-    line = one_line(str(text)).strip()[:LONGEST] or " "
+    line = one_line(str(text)).strip()[:longest] or " "
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     pad = " " if line[0] == "`" or line[-1] == "`" else ""
     return f"{fence}{pad}{line}{pad}{fence}"
 
 
-def cell(text: object) -> str:
+def cell(text: object, longest: int = LONGEST) -> str:
     """The same in a table: there a pipe ends the cell even inside code, and even escaped, after a backslash."""
-    return inert(str(text).replace("|", "¦"))
+    return inert(str(text).replace("|", "¦"), longest)
+
+
+def linked(text: object, url: str) -> str:
+    """Words of ours, as a link where the address is a plain one."""
+    return f"[{text}]({url})" if re.fullmatch(r"https?://[A-Za-z0-9.:/_~#?=&%-]+", url) else str(text)
 
 
 def fenced(text: object) -> str:

@@ -1,0 +1,174 @@
+"""What GitHub adds to a recovery: from the label event to the answered write, the last words on the issue, the report.
+
+    ./run benchmarks.incident [--rounds N]
+
+Whole processes of the public commands against a local Cloudflare and GitHub, as the jobs of incident.yml start them;
+what the runner itself takes is left out. The report's own time is its process less the time that its very requests
+take when they are sent again by another client.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import click
+import httpx
+
+from ops.model.block import Block, Row, sealed
+from ops.sandbox import Sandbox
+from ops.sandbox.switches import Switches
+
+ROOT = Path(__file__).parent.parent
+WORKER = "fortunet-api"
+ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+EVENTS, RUNS = 2000, 100
+
+
+@click.command()
+@click.option("--rounds", default=5, help="of each")
+def main(rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(ROOT / "ops.yml", folder / "ops.yml")
+        print("| what | median |\n| --- | ---: |")
+        for delay in (0.0, 0.1):
+            times = [from_label_to_write(folder, delay) for _ in range(rounds)]
+            at = f"{delay * 1000:.0f} ms per call to either API"
+            print(f"| label event to answered write, {at} | {statistics.median(times):.2f} s |", flush=True)
+        print(f"| what a GitHub that hangs adds to a run | {hanging(folder):.2f} s |", flush=True)
+        print(f"| set-up step, wheels at hand | {set_up(folder):.2f} s |", flush=True)
+        whole, api, memory = a_large_report(folder)
+        what = f"report over {EVENTS} entries and {RUNS} runs"
+        print(f"| {what}, beyond the API's {api:.1f} s | {whole - api:.2f} s |")
+        print(f"| {what}, peak memory | {memory / 1e6:.0f} MB |")
+
+
+def world() -> Sandbox:
+    sandbox = Sandbox(account_id=ACCOUNT, switches=Switches(propagation_seconds=0)).__enter__()
+    now = sandbox.clock.now()
+    for code, ago in (("good", timedelta(hours=2)), ("bad", timedelta(minutes=10))):
+        behaviour = None if code == "good" else {"status": 500}
+        sandbox.deploy(WORKER, sandbox.upload(WORKER, code=code, behaviour=behaviour, at=now - ago), at=now - ago)
+    sandbox.github.add_user("alice")
+    return sandbox
+
+
+def environ(sandbox: Sandbox, folder: Path, **more: str) -> dict[str, str]:
+    found = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), **sandbox.environ()}
+    return {**found, **sandbox.github.environ(), **more}
+
+
+def ops(arguments: Sequence[str], variables: Mapping[str, str], folder: Path) -> tuple[float, int]:
+    """Seconds of the whole process, and its peak memory in bytes."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", *arguments],
+        env=dict(variables),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, f"{arguments} ended with {process.returncode}"
+    return time.perf_counter() - began, usage.ru_maxrss * 1024
+
+
+def from_label_to_write(folder: Path, delay: float) -> float:
+    """The gate's process, then the job's until Cloudflare has answered."""
+    sandbox = world()
+    try:
+        number = sandbox.github.open_issue("The API answers 500", "", ["incident"], "alice")
+        event = folder / "event.json"
+        event.write_text(json.dumps(sandbox.github.label(number, "recover:rollback-api", "alice")))
+        if delay:
+            sandbox.fault(path="/client/**", times=None, delay=delay)
+            sandbox.github.fault(path="/repos/**", times=None, delay=delay)
+        output = folder / "output"
+        output.unlink(missing_ok=True)
+        job = {"GITHUB_EVENT_NAME": "issues", "GITHUB_EVENT_PATH": str(event), "GITHUB_OUTPUT": str(output)}
+        job |= {"GITHUB_REF": "refs/heads/main", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_TRIGGERING_ACTOR": "alice"}
+        answered: list[float] = []
+        sandbox.fault(method="POST", path="/client/**", times=None, after=lambda: answered.append(time.perf_counter()))
+        began = time.perf_counter()
+        ops(["gate"], environ(sandbox, folder, **job), folder)
+        where = ["--environment", "production", "--incident", str(number)]
+        recover = ["recover", "--yes", "--runbook", "rollback-worker", "--params", '{"service": "api"}', *where]
+        ops(recover, environ(sandbox, folder), folder)
+        return answered[-1] - began
+    finally:
+        sandbox.__exit__(None, None, None)
+
+
+def hanging(folder: Path) -> float:
+    """How much longer a run takes where GitHub takes every request and answers none."""
+    return _with_github(folder, delay=30.0) - _with_github(folder, delay=0.0)
+
+
+def _with_github(folder: Path, delay: float) -> float:
+    sandbox = world()
+    try:
+        number = sandbox.github.open_issue("The API answers 500", "", ["incident"], "alice")
+        if delay:
+            sandbox.github.fault(path="/repos/**", times=None, delay=delay)
+        where = ["--service", "api", "--environment", "production", "--incident", str(number)]
+        return ops(["rollback-worker", "--yes", "--json", *where], environ(sandbox, folder), folder)[0]
+    finally:
+        sandbox.__exit__(None, None, None)
+
+
+def set_up(folder: Path) -> float:
+    """The one command of .github/actions/setup, with pip's cache filled by a first run."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
+    command += ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--requirement", "locks/runtime.txt"]
+    times = []
+    for attempt in range(3):
+        began = time.perf_counter()
+        subprocess.run([*command, "--target", str(folder / f"packages-{attempt}")], cwd=ROOT, check=True)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
+
+
+def a_large_report(folder: Path) -> tuple[float, float, int]:
+    """Seconds of the process, seconds of its requests alone, bytes."""
+    sandbox = world()
+    try:
+        hub = sandbox.github
+        hub.add_commit(
+            "the workflow", "alice", files={".github/workflows/incident.yml": "name: incident\non: issues\n"}
+        )
+        number = hub.open_issue("The API answers 500", "", ["incident"], "alice")
+        label = hub.label(number, "recover:rollback-api", "alice")
+        now = sandbox.clock.now()
+        for index in range(RUNS):
+            run = hub.start_run("incident.yml", "issues", label, "alice")
+            hub.add_job(run.id, "recover")
+            at = now + timedelta(seconds=index)
+            rows = tuple(Row(at, kind, f"{kind} {index}") for kind in ("requested", "planned", "written", "ended"))
+            block = Block(f"{run.id}.1-abcd", environment="production", service="api", decision="recovered", rows=rows)
+            hub.comment(number, sealed("A run.", block), "github-actions[bot]")
+        for index in range(EVENTS - RUNS):
+            hub.comment(number, f"comment {index} " + "x" * 100, "alice")
+        hub.requests.clear()
+        whole, memory = ops(["incident", "report", str(number)], environ(sandbox, folder), folder)
+        reads = [record for record in hub.requests if record.method == "GET"]
+        began = time.perf_counter()
+        headers = {"Authorization": f"Bearer {hub.token}"}
+        with httpx.Client(base_url=hub.environ()["GITHUB_API_URL"], headers=headers) as client:
+            for record in reads:
+                client.get(record.path, params=record.query)
+        return whole, time.perf_counter() - began, memory
+    finally:
+        sandbox.__exit__(None, None, None)
+
+
+if __name__ == "__main__":
+    main()

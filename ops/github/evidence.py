@@ -1,0 +1,136 @@
+"""What GitHub knows of an incident: the issue with its timeline, the workflow runs, the commits. Reads only.
+
+docs.github.com/rest/issues/timeline, docs.github.com/rest/actions/workflow-jobs
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ops.github.issues import Writers
+from ops.model.block import is_edited, read_block
+from ops.model.clock import parse_utc
+from ops.model.report.evidence import TEAM, Act, Commit, Job, Recorded, WorkflowRun
+
+if TYPE_CHECKING:
+    from github.Issue import Issue
+    from github.Repository import Repository
+
+TELLING = {"labeled", "assigned", "renamed", "closed", "reopened", "commented", "cross-referenced"}
+LONGEST = 300
+"""Of a comment: the whole of it is behind the link."""
+MOST_COMMITS = 50
+
+
+@dataclass(frozen=True)
+class OnIssue:
+    issue: "Issue"
+    acts: tuple[Act, ...]
+    recorded: tuple[Recorded, ...]
+    left_out: int
+
+
+def on_issue(repository: "Repository", number: int) -> OnIssue:
+    """Raises what PyGithub raises."""
+    issue = repository.get_issue(number)
+    page = issue.html_url
+    writers = Writers(repository)
+    acts, recorded, left_out = [], [], 0
+    for entry in issue.get_timeline():
+        found = _judged(entry.raw_data, page, writers)
+        if isinstance(found, Act):
+            acts.append(found)
+        elif isinstance(found, Recorded):
+            recorded.append(found)
+        else:
+            left_out += 1
+    return OnIssue(issue, tuple(acts), tuple(recorded), left_out)
+
+
+def _judged(entry: Mapping[str, Any], page: str, writers: Writers) -> Act | Recorded | None:
+    kind, actor = entry.get("event"), entry.get("actor") or {"login": "ghost", "type": "User"}
+    if kind not in TELLING:
+        return None
+    body = entry.get("body") or ""
+    if kind == "commented" and (block := read_block(body)) is not None:
+        return Recorded(block, actor["login"], is_edited(body), entry["html_url"]) if writers.hold(actor) else None
+    text = _text(kind, entry)
+    is_strangers = kind == "commented" and entry.get("author_association") not in TEAM
+    if text is None or is_strangers or actor.get("type") != "User":
+        return None
+    return Act(
+        at=parse_utc(entry["created_at"]),
+        kind=kind,
+        who=actor["login"],
+        text=text,
+        url=entry.get("html_url") or f"{page}#event-{entry.get('id', '')}",
+        is_edited=kind == "commented" and entry.get("updated_at") != entry["created_at"],
+    )
+
+
+def _text(kind: str, entry: Mapping[str, Any]) -> str | None:
+    """None where it tells nothing."""
+    match kind:
+        case "labeled":
+            return str(entry["label"]["name"])
+        case "assigned":
+            return str((entry.get("assignee") or {}).get("login", ""))
+        case "renamed":
+            return f"{entry['rename']['from']} → {entry['rename']['to']}"
+        case "commented":
+            return str(entry.get("body") or "")[:LONGEST]
+        case "cross-referenced":
+            source = (entry.get("source") or {}).get("issue") or {}
+            return f"pull request {source['number']}: {source['title']}" if source.get("pull_request") else None
+        case _:
+            return str(entry.get("state_reason") or "").replace("_", " ")
+
+
+def workflow_runs(repository: "Repository", wanted: Iterable[tuple[int, int]]) -> Iterator[WorkflowRun]:
+    """Each run and attempt with its jobs; one that GitHub no longer has is left out."""
+    from github import UnknownObjectException
+
+    for run_id, attempt in dict.fromkeys(wanted):
+        path = f"{repository.url}/actions/runs/{run_id}"
+        try:
+            _, run = repository.requester.requestJsonAndCheck("GET", path)
+            _, jobs = repository.requester.requestJsonAndCheck("GET", f"{path}/attempts/{attempt}/jobs?per_page=100")
+        except UnknownObjectException:
+            continue
+        yield WorkflowRun(
+            id=run_id,
+            attempt=attempt,
+            url=run["html_url"],
+            event=run["event"],
+            actor=(run.get("triggering_actor") or run.get("actor") or {}).get("login", "ghost"),
+            created_at=parse_utc(run["created_at"]),
+            conclusion=run.get("conclusion") or run.get("status") or "",
+            jobs=tuple(_job(job) for job in jobs["jobs"]),
+        )
+
+
+def _job(job: Mapping[str, Any]) -> Job:
+    started, completed = job.get("started_at"), job.get("completed_at")
+    return Job(
+        name=job["name"],
+        created_at=parse_utc(job["created_at"]),
+        started_at=parse_utc(started) if started and job.get("runner_name") else None,
+        completed_at=parse_utc(completed) if completed else None,
+        conclusion=job.get("conclusion") or job.get("status") or "",
+    )
+
+
+def commits_between(repository: "Repository", name: str, older: str, newer: str) -> list[Commit]:
+    """Of the application's repository, oldest first, the newest MOST_COMMITS of them. Raises what PyGithub raises."""
+    path = f"/repos/{name}/compare/{quote(older, safe='')}...{quote(newer, safe='')}"
+    _, found = repository.requester.requestJsonAndCheck("GET", path)
+    return [
+        Commit(
+            sha=commit["sha"],
+            author=(commit.get("author") or {}).get("login") or commit["commit"]["author"]["name"],
+            message=commit["commit"]["message"].splitlines()[0] if commit["commit"]["message"] else "",
+            url=commit["html_url"],
+        )
+        for commit in found["commits"][-MOST_COMMITS:]
+    ]

@@ -1,0 +1,178 @@
+"""What the sources said of an incident: GitHub's issue and runs, our own records on the issue, Cloudflare's history."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from ops.model.block import Block
+from ops.model.worker import Deployment, Version
+
+TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
+"""`author_association` of those who belong here (docs.github.com/graphql/reference/enums#commentauthorassociation)."""
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a person did on the issue, as its timeline has it. `at` is GitHub's clock, to the second."""
+
+    at: datetime
+    kind: str
+    """GitHub's word: labeled, assigned, renamed, closed, reopened, commented, cross-referenced."""
+    who: str
+    text: str
+    url: str
+    is_edited: bool = False
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A block of ours on the issue, by somebody who may write here."""
+
+    block: Block
+    author: str
+    is_edited: bool
+    url: str
+
+    @property
+    def is_run(self) -> bool:
+        return self.block.source in {"run", "laptop"} and self.block.part == 1
+
+    def at(self, kind: str) -> datetime | None:
+        """The first row of that kind."""
+        return next((row.at for row in self.block.rows if row.kind == kind), None)
+
+    def said(self, kind: str) -> str:
+        return next((row.text for row in self.block.rows if row.kind == kind), "")
+
+    @property
+    def whence(self) -> str:
+        return "GitHub Actions" if self.actions_run else "a laptop"
+
+    @property
+    def actions_run(self) -> tuple[int, int] | None:
+        """GitHub's run and attempt; None for a laptop's."""
+        found = re.match(r"(\d{1,19})\.(\d{1,5})-", self.block.run)
+        return (int(found[1]), int(found[2])) if found else None
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    conclusion: str
+
+
+@dataclass(frozen=True)
+class WorkflowRun:
+    id: int
+    attempt: int
+    url: str
+    event: str
+    actor: str
+    created_at: datetime
+    conclusion: str
+    jobs: tuple[Job, ...] = ()
+
+    @property
+    def acting(self) -> Job | None:
+        """The job that acted: the last to start of those before the report."""
+        started = [job for job in self.jobs if job.started_at is not None and job.name != "report"]
+        return max(started, key=lambda job: job.started_at or job.created_at, default=None)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What Cloudflare lists of one service; newest deployment first."""
+
+    environment: str
+    service: str
+    url: str
+    """Its page in the dashboard."""
+    deployments: tuple[Deployment, ...]
+    versions: tuple[Version, ...]
+
+    def version(self, prefix: str) -> Version | None:
+        """By the first characters of its id, where they are enough."""
+        known = {v.id: v for v in self.versions}
+        every = {version for d in self.deployments for version, _ in d.split} | known.keys()
+        found = [version for version in sorted(every) if prefix and version.startswith(prefix)]
+        return known.get(found[0], Version(found[0])) if len(found) == 1 else None
+
+    def first_served(self, version: str) -> Deployment | None:
+        return next((d for d in reversed(self.deployments) if version in d.serving), None)
+
+
+@dataclass(frozen=True)
+class Commit:
+    sha: str
+    author: str
+    message: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`unasked`: the sources that could not be asked, each with why."""
+
+    number: int
+    title: str
+    url: str
+    opened_at: datetime
+    opened_by: str
+    opened_by_team: bool
+    closed_at: datetime | None
+    labels: tuple[str, ...]
+    answers: dict[str, str]
+    """Of the issue form, by the question's id; a description by whoever opened it."""
+    acts: tuple[Act, ...]
+    recorded: tuple[Recorded, ...]
+    left_out: int
+    """Entries that tell nothing, and comments of people who do not belong here."""
+    read_at: datetime
+    runs: tuple[WorkflowRun, ...] = ()
+    served: tuple[Served, ...] = ()
+    commits: tuple[Commit, ...] = ()
+    compare_url: str = ""
+    unasked: tuple[str, ...] = ()
+
+    @property
+    def is_drill(self) -> bool:
+        return "drill" in self.labels
+
+    @property
+    def severity(self) -> str:
+        return next((label for label in self.labels if re.fullmatch("sev[0-9]", label)), "")
+
+    @property
+    def our_runs(self) -> tuple[Recorded, ...]:
+        """Oldest first."""
+        runs = [one for one in self.recorded if one.is_run and one.block.rows]
+        return tuple(sorted(runs, key=lambda one: one.block.rows[0].at))
+
+    @property
+    def main_run(self) -> Recorded | None:
+        """The run that tells how it ended: the last that recovered, else the last that wrote, else the last."""
+        runs = self.our_runs
+        recovered = [one for one in runs if one.block.decision in {"recovered", "healthy_as_before"}]
+        wrote = [one for one in runs if one.at("written")]
+        return next(reversed(recovered or wrote or runs), None)
+
+    def workflow_run(self, recorded: Recorded) -> WorkflowRun | None:
+        return next((run for run in self.runs if (run.id, run.attempt) == recorded.actions_run), None)
+
+    def serving(self, recorded: Recorded) -> Served | None:
+        where = (recorded.block.environment, recorded.block.service)
+        return next((one for one in self.served if (one.environment, one.service) == where), None)
+
+    def notes(self, words: str) -> tuple[datetime, str] | None:
+        """The first row by a person that begins with these words: when, and where it stands."""
+        found = [
+            (row.at, one.url)
+            for one in self.recorded
+            if one.block.source == "note"
+            for row in one.block.rows
+            if row.text.lower().startswith(words)
+        ]
+        return min(found, default=None)

@@ -1,0 +1,178 @@
+"""The post-incident report of an incident: asks every source, makes or renews it, says on the incident what is open.
+
+A source that cannot be asked is named in the report, and stops nothing. Only the incident itself must be readable.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ops import app
+from ops.github.client import connect
+from ops.incident import told
+from ops.intake import form
+from ops.model.block import Block, sealed
+from ops.model.errors import OpsError
+from ops.model.redact import Redactor
+from ops.model.report.evidence import Evidence, Served
+from ops.model.worker import is_commit
+
+if TYPE_CHECKING:
+    from ops.github.client import Repository
+    from ops.model.config import Config, Environment
+
+T = TypeVar("T")
+
+QUESTIONS = {
+    "service": "Service",
+    "severity": "Severity",
+    "seen": "What is seen",
+    "began": "When it began (UTC)",
+    "impact": "Impact",
+}
+"""Of the issue form (.github/ISSUE_TEMPLATE/incident.yml): id → heading, in the form's order."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    number: int
+    url: str
+    is_new: bool
+    open_items: list[str]
+
+
+def report(
+    number: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, only_if_recorded: bool
+) -> Reported | None:
+    """None where `only_if_recorded` and no run of ours is on the incident. Raises ConfigError and ProviderError."""
+    from ops.github import reports
+    from ops.render import report as pages
+
+    config, _ = app.read_config(config_path)
+    app.register_secrets(environ, config, redactor)
+    with told():
+        repository = connect(environ, redactor)
+        evidence = _of_github(repository, number, environ)
+        if only_if_recorded and not evidence.our_runs:
+            return None
+        evidence = _with_cloudflare(evidence, config, environ)
+        evidence = redactor.value(_with_commits(evidence, config, repository))
+        written = reports.write(
+            repository,
+            number,
+            title=pages.title(evidence),
+            new=lambda: pages.new(evidence),
+            renew=lambda body: pages.renew(body, evidence),
+        )
+        items = pages.open_items(written.body)
+        if evidence.closed_at is not None:
+            _say_what_is_open(repository, evidence, written, items)
+    return Reported(written.number, written.url, written.is_new, items)
+
+
+def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]) -> Evidence:
+    from ops.github import evidence as github
+
+    found = github.on_issue(repository, number)
+    issue = found.issue
+    with closing(app.outside(environ)[2]) as clock:
+        read_at = clock.now()
+    answers = form(issue.body or "", QUESTIONS.values())
+    evidence = Evidence(
+        number=number,
+        title=issue.title,
+        url=issue.html_url,
+        opened_at=issue.created_at,
+        opened_by=(issue.raw_data.get("user") or {}).get("login", "ghost"),
+        opened_by_team=_is_of_the_team(issue.raw_data),
+        closed_at=issue.closed_at if issue.state == "closed" else None,
+        labels=tuple(label.name for label in issue.labels),
+        answers={name: answers.get(heading, "") for name, heading in QUESTIONS.items()},
+        acts=found.acts,
+        recorded=found.recorded,
+        left_out=found.left_out,
+        read_at=read_at,
+    )
+    wanted = [run for one in evidence.our_runs if (run := one.actions_run)]
+    runs, why = _asked(lambda: tuple(github.workflow_runs(repository, wanted)))
+    return replace(evidence, runs=runs or (), unasked=tuple(f"the runs of GitHub Actions: {each}" for each in why))
+
+
+def _is_of_the_team(issue: Mapping[str, Any]) -> bool:
+    from ops.model.report.evidence import TEAM
+
+    return (issue.get("user") or {}).get("type") == "User" and issue.get("author_association") in TEAM
+
+
+def _with_cloudflare(evidence: Evidence, config: "Config", environ: Mapping[str, str]) -> Evidence:
+    """The history of every service that a run was about."""
+    wanted = dict.fromkeys((one.block.environment, one.block.service) for one in evidence.our_runs)
+    served: list[Served] = []
+    lacks: list[str] = []
+    for name, service in wanted:
+        environment = config.environments.get(name)
+        if environment is None or service not in environment.services:
+            lacks.append(f"the deployments of {service} in {name}: ops.yml does not know it (any more)")
+            continue
+        found, why = _asked(lambda: _served(environment, service, environ))  # noqa: B023  called before the next
+        served += [found] if found else []
+        lacks += [f"the deployments of {service} in {name}: {each}" for each in why]
+    return replace(evidence, served=tuple(served), unasked=(*evidence.unasked, *lacks))
+
+
+def _served(environment: "Environment", service: str, environ: Mapping[str, str]) -> Served:
+    from ops.cloudflare.client import Client
+    from ops.cloudflare.workers import Workers
+
+    token = app.cloudflare_token(environ, environment)
+    base_url, _, clock = app.outside(environ)
+    with closing(clock), closing(Client(base_url, token, token_name=environment.token, clock=clock)) as client:
+        client.open()
+        workers, worker = Workers(client, environment.account_id), environment.services[service].worker
+        return Served(
+            environment=environment.name,
+            service=service,
+            url=f"https://dash.cloudflare.com/{environment.account_id}/workers/services/view/{worker}/production/deployments",
+            deployments=workers.deployments(worker),
+            versions=workers.deployable(worker),
+        )
+
+
+def _with_commits(evidence: Evidence, config: "Config", repository: "Repository") -> Evidence:
+    """What lies between the version that was taken away and the one that came back, where both carry their commit."""
+    from ops.github.evidence import commits_between
+
+    main = evidence.main_run
+    served = evidence.serving(main) if main else None
+    if main is None or served is None or not main.block.versions:
+        return evidence
+    _, before, after = main.block.versions[0]
+    newer, older = (served.version(side.split(" ")[0]) for side in (before, after))
+    name = config.environments[served.environment].services[served.service].repository
+    if not (newer and older and name and is_commit(newer.tag) and is_commit(older.tag)):
+        return evidence
+    url = f"https://github.com/{name}/compare/{older.tag}...{newer.tag}"
+    commits, why = _asked(lambda: commits_between(repository, name, older.tag, newer.tag))
+    lacks = tuple(f"the commits that were taken back: {each}" for each in why)
+    return replace(evidence, compare_url=url, commits=tuple(commits or ()), unasked=(*evidence.unasked, *lacks))
+
+
+def _asked(ask: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
+    """The answer, or why there is none."""
+    try:
+        with told():
+            return ask(), ()
+    except OpsError as error:
+        return None, (error.message,)
+
+
+def _say_what_is_open(repository: "Repository", evidence: Evidence, written: Any, items: list[str]) -> None:
+    """One comment on the incident, edited in place when it is closed again."""
+    from ops.github.comments import RunComments
+    from ops.render import report as pages
+
+    run = f"report-{evidence.number}"
+    text = pages.closing(written.number, items, is_drill=evidence.is_drill)
+    RunComments(repository, evidence.number, run, look=True).put(1, sealed(text, Block(run, source="report")))

@@ -1,0 +1,141 @@
+"""A report that people and a program write together: nothing that people wrote is ever lost, and nothing breaks out."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ops.model.block import Block, Row
+from ops.model.clock import parse_utc
+from ops.model.report.evidence import Act, Commit, Evidence, Job, Recorded, Served, WorkflowRun
+from ops.model.report.moments import Name, moments, spans
+from ops.model.report.regions import incident_of, region, renewed
+from ops.model.worker import Deployment
+from ops.render import report
+from tests.render.test_markdown import HOSTILE
+
+NOW = parse_utc("2026-11-24T03:20:00Z")
+URL = "https://github.test/acme/operations/issues/1"
+RUN = "1001.1-abcd"
+
+
+def evidence(text: str = "x", *, decision: str = "recovered", **more: object) -> Evidence:
+    """Everything that other people can write, is `text`."""
+    kinds = ("requested", "planned", "writing", "written", "read_back", "verified", "ended", text)
+    rows = tuple(Row(NOW + timedelta(seconds=n), kind, text) for n, kind in enumerate(kinds))
+    durations = {"plan": 1.0, "write": 2.0, "read back": 3.0, "verified": 4.0, "total": 6.0}
+    block = Block(
+        RUN,
+        runbook=text,
+        environment=text,
+        service=text,
+        decision=decision,
+        durations=durations,
+        versions=((text, "aaaaaaaa", "bbbbbbbb"),),
+        rows=rows,
+    )
+    deployment = Deployment(text, NOW - timedelta(hours=1), (("a" * 32, 100.0),), text, text, text)
+    whole = Evidence(
+        number=1,
+        title=text,
+        url=URL,
+        opened_at=NOW - timedelta(minutes=5),
+        opened_by=text,
+        opened_by_team=True,
+        closed_at=None,
+        labels=("incident", text),
+        answers={"began": text, "seen": text},
+        acts=tuple(Act(NOW, kind, text, text, URL) for kind in ("labeled", "commented", "renamed", "closed")),
+        recorded=(Recorded(block, text, is_edited=False, url=URL),),
+        left_out=3,
+        read_at=NOW,
+        runs=(WorkflowRun(1001, 1, URL, text, text, NOW, text, (Job(text, NOW, NOW, NOW, text),)),),
+        served=(Served(text, text, URL, (deployment,), ()),),
+        commits=(Commit(text, text, text, URL),),
+        compare_url=URL,
+        unasked=(text,),
+    )
+    return replace(whole, **more)  # type: ignore[arg-type]
+
+
+def outside_of_code(body: str) -> str:
+    body = re.sub(r" [0-9a-f]{16} -->$", " -->", body, flags=re.MULTILINE)
+    body = re.sub(r"^```mermaid\n.*?^```$", "", body, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"(`+)(?!`)[^\n]*?(?<!`)\1(?!`)", "", body)
+
+
+PLAIN = outside_of_code(report.new(evidence()))
+
+
+@settings(max_examples=200)
+@given(HOSTILE)
+def test_whatever_people_wrote_is_inert_in_the_report(text: str) -> None:
+    """Outside of inline code the page is the same as with harmless text: no mention, link, tag or cell is added."""
+    assert outside_of_code(report.new(evidence(text))).splitlines() == PLAIN.splitlines()
+
+
+@settings(max_examples=200)
+@given(HOSTILE)
+def test_no_word_of_anybody_is_in_the_picture(text: str) -> None:
+    (picture,) = re.findall(r"```mermaid\n(.*?)```", report.new(evidence(text)), re.DOTALL)
+    assert picture == re.findall(r"```mermaid\n(.*?)```", report.new(evidence()), re.DOTALL)[0]
+
+
+BEFORE, AFTER = report.new(evidence(decision="failed")), evidence(decision="recovered")
+LINES = st.text(st.characters(exclude_characters="\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), max_size=40)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, BEFORE.count("\n")), LINES), max_size=6))
+def test_no_line_that_somebody_added_is_ever_lost(added: list[tuple[int, str]]) -> None:
+    lines = BEFORE.split("\n")
+    for number, (at, text) in enumerate(sorted(added, reverse=True)):
+        lines.insert(at, f"people {number}: {text}")
+    body = "\n".join(lines)
+    for _ in range(2):
+        body = report.renew(body, AFTER)
+    for number, (_, text) in enumerate(sorted(added, reverse=True)):
+        assert f"people {number}: {text}" in body.split("\n")
+    assert incident_of(body) == 1
+
+
+@settings(max_examples=200)
+@given(st.sets(st.integers(0, BEFORE.count("\n"))))
+def test_no_line_that_somebody_took_out_breaks_the_rest(gone: set[int]) -> None:
+    body = "\n".join(line for number, line in enumerate(BEFORE.split("\n")) if number not in gone)
+    once = report.renew(body, AFTER)
+    assert report.renew(once, AFTER) == once
+    kept = [line for line in body.split("\n") if line.startswith(("#", "**", "- [ ]", "| _TODO_"))]
+    assert [line for line in once.split("\n") if line in set(kept)].count("_TODO_") == kept.count("_TODO_")
+
+
+def test_a_region_that_was_taken_out_stays_out() -> None:
+    body = f"mine\n{region('summary', 1, 'old')}\nmine too"
+    assert renewed(body, 1, {"summary": "new", "timing": "never asked for"}) == body.replace(
+        region("summary", 1, "old"), region("summary", 1, "new")
+    )
+
+
+@pytest.mark.parametrize("decision", ["failed", "ambiguous", "unverified", "interrupted", "refused", "", "nonsense"])
+def test_only_what_was_recovered_is_mitigated(decision: str) -> None:
+    found = {moment.name: moment for moment in moments(evidence(decision=decision))}
+    assert found[Name.MITIGATED].at is None
+    assert "nonsense" not in found[Name.MITIGATED].source
+
+
+def test_a_span_without_both_ends_or_backwards_is_unknown() -> None:
+    late = evidence(answers={"began": "2026-11-24 04:00"}, closed_at=NOW + timedelta(hours=1))
+    found = {span.name: span.seconds for span in spans(moments(late))}
+    assert found["felt by users, as far as known"] is None
+    assert found["until it was resolved"] == 20 * 60
+    assert found["until it was noticed"] is None
+
+
+def test_the_page_stays_within_its_budget_and_says_what_found_no_room() -> None:
+    acts = tuple(Act(NOW + timedelta(seconds=n), "commented", "bob", "@" * 300, URL) for n in range(2000))
+    page = report.new(evidence(acts=acts))
+    assert len(page) <= report.BUDGET
+    assert "found no room here" in page

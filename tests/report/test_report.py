@@ -1,0 +1,317 @@
+"""`ops incident report`: given an incident and its runs → one report that says what is known, from where, and no more."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.model.block import Block, Row, sealed
+from ops.model.clock import parse_utc
+from ops.sandbox.github.issues import Issue
+from tests.commands import LIST, WRITE
+from tests.conftest import Outcome, Releases, World
+from tests.github.conftest import Incident
+
+GOLDEN = Path(__file__).parent / "golden"
+NOW = parse_utc("2026-11-24T03:20:00Z")
+FORM = """\
+### Service
+
+api
+
+### Severity
+
+sev1
+
+### What is seen
+
+Checkout answers 500 | for `everybody` @org/team
+
+### When it began (UTC)
+
+2026-11-24 03:11
+
+### Impact
+
+_No response_
+"""
+
+
+@dataclass(frozen=True)
+class Night(Incident):
+    """An incident that alice opened at 03:15 and labelled at 03:19:52, eight seconds ago."""
+
+    def recover(self, *arguments: str, **environ: str | None) -> Outcome:
+        """As the job does that the label started."""
+        requested = ["--requested-at", (self.now - timedelta(seconds=8)).isoformat()]
+        return self.rollback(*requested, *arguments, **{"GITHUB_RUN_ID": self.run, **environ})
+
+    @property
+    def now(self) -> datetime:
+        return self.world.sandbox.clock.now()
+
+    @property
+    def run(self) -> str:
+        return str(self.github.runs[-1].id)
+
+    def report(self, *arguments: str, **environ: str | None) -> Outcome:
+        where = ("--config", str(self.world.config))
+        return self.ops("incident", "report", str(self.number), *where, *arguments, **environ)
+
+    @property
+    def reports(self) -> list[Issue]:
+        return [issue for issue in self.github.issues if issue.carries("post-incident")]
+
+    @property
+    def text(self) -> str:
+        (report,) = self.reports
+        return report.body or ""
+
+    def moment(self, name: str) -> str:
+        """What the timing says of it: the time, or unknown."""
+        (row,) = [line for line in self.text.splitlines() if line.startswith(f"| {name} |")]
+        return row.split("|")[2].strip()
+
+
+@pytest.fixture
+def night(world: World) -> Night:
+    world.sandbox.clock.set(NOW)
+    hub = world.sandbox.github
+    hub.add_user("alice")
+    hub.add_user("tina", "triage")
+    hub.add_commit("the workflows", "alice", files={".github/workflows/incident.yml": "name: incident\non: issues\n"})
+    number = hub.open_issue("Checkout is down", FORM, ["incident", "sev1"], "alice", at=NOW - timedelta(minutes=5))
+    label = hub.label(number, "recover:rollback-api", "alice", at=NOW - timedelta(seconds=8))
+    run = hub.start_run("incident.yml", "issues", label, "alice")
+    began = NOW - timedelta(seconds=6)
+    hub.add_job(run.id, "who asks for what", created_at=began, started_at=began, completed_at=began)
+    hub.add_job(run.id, "recover", created_at=began, started_at=NOW - timedelta(seconds=3), status="in_progress")
+    return Night(world, number)
+
+
+def shown(text: str) -> str:
+    text = re.sub(r"http://127\.0\.0\.1:\d+", "https://github.test", text)
+    text = re.sub(r" [0-9a-f]{16} -->", " DIGEST -->", text)
+    text = re.sub(r"(\d{10,}\.1)-[0-9a-f]{4}", r"\1-RAND", text)
+    return re.sub(r" --config \S+", "", text)
+
+
+def assert_golden(name: str, text: str, *, update: bool) -> None:
+    path = GOLDEN / f"{name}.md"
+    if update:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(shown(text))
+    assert shown(text) == path.read_text()
+
+
+def test_a_recovered_incident(night: Night, releases: Releases, update_golden: bool) -> None:
+    night.github.comment(night.number, "looking", "alice", at=NOW - timedelta(minutes=4))
+    assert night.recover().code == 0
+    night.ops("incident", "note", str(night.number), "2026-11-24 03:13 detected by a customer's call")
+
+    outcome = night.report()
+
+    assert (outcome.code, "created" in outcome.out) == (0, True)
+    assert_golden("recovered", night.text, update=update_golden)
+    assert night.reports[0].title == "Incident report: 2026-11-24, incident 1"
+
+
+def test_a_failed_run(night: Night, releases: Releases, update_golden: bool) -> None:
+    night.world.sandbox.fault(**WRITE, code=10021, message="no")
+    assert night.recover().code == 4
+    night.report()
+    assert_golden("failed", night.text, update=update_golden)
+    assert night.moment("Mitigated") == "unknown"
+
+
+def test_an_ambiguous_run(night: Night, releases: Releases, update_golden: bool) -> None:
+    night.world.sandbox.fault(**WRITE, lost="after")
+    down = night.world.sandbox.fault(**LIST, status=500, times=None, skip=2)
+    assert night.recover().code == 5
+    down.remove()
+    night.report()
+    assert_golden("ambiguous", night.text, update=update_golden)
+
+
+def test_a_refused_label(night: Night, releases: Releases, update_golden: bool) -> None:
+    refused = Block(
+        "gate-1001", source="gate", decision="refused", rows=(Row(NOW, "refused", "@tina | may not write here"),)
+    )
+    night.github.comment(night.number, sealed("Refused.", refused), "github-actions[bot]", at=NOW)
+    night.report()
+    assert_golden("refused", night.text, update=update_golden)
+
+
+def test_a_drill(night: Night, releases: Releases, update_golden: bool) -> None:
+    night.github.label(night.number, "drill", "alice", at=NOW - timedelta(minutes=4))
+    night.recover()
+    night.github.close(night.number, "alice", at=NOW + timedelta(minutes=30))
+    night.report()
+    assert_golden("drill", night.text, update=update_golden)
+    assert night.reports[0].title.startswith("Drill: ")
+    assert night.moment("Resolved") == "03:50:00"
+
+
+def test_there_is_one_report_however_often_it_is_asked_for(night: Night, releases: Releases) -> None:
+    night.recover()
+    assert [night.report().out.split()[2] for _ in range(3)] == ["created", "renewed", "renewed"]
+    other = night.github.open_issue("Another", FORM, ["incident"], "alice")
+    night.ops("incident", "report", str(other), "--config", str(night.world.config))
+    assert len(night.reports) == 2
+
+
+def test_a_report_that_was_closed_is_renewed_and_not_made_again(night: Night, releases: Releases) -> None:
+    night.report()
+    night.github.close(night.reports[0].number, "alice")
+    night.recover()
+    assert "renewed" in night.report().out
+    assert "ended **recovered**" in night.text
+
+
+def test_a_report_whose_answer_was_lost_is_not_made_twice(night: Night, releases: Releases) -> None:
+    night.github.fault(method="POST", path="/repos/*/*/issues", lost="after")
+    first = night.report()
+    assert (first.code, "created" in first.out) == (0, True)
+    assert "renewed" in night.report().out
+    assert len(night.reports) == 1
+
+
+def test_a_report_forged_by_a_stranger_is_nobodys(night: Night, releases: Releases) -> None:
+    night.report()
+    forged = night.text
+    night.reports[0].labels.clear()
+    night.github.add_user("mallory", "read")
+    night.github.open_issue("Mine", forged, ["post-incident"], "mallory")
+    assert "created" in night.report().out
+    assert [issue.user.login for issue in night.reports] == ["mallory", "github-actions[bot]"]
+
+
+def test_a_source_that_cannot_be_asked_is_named_and_stops_nothing(night: Night, releases: Releases) -> None:
+    night.recover()
+    down = night.github.fault(method="GET", path="/repos/*/*/actions/**", status=403, times=None)
+    outcome = night.report(CLOUDFLARE_API_TOKEN=None)
+    assert outcome.code == 0
+    assert "> - `the runs of GitHub Actions: GitHub answered 403`" in night.text
+    assert "the deployments of api in production: the token for production is missing" in night.text
+    assert night.moment("Change deployed") == "unknown"
+    assert night.moment("Mitigated") != "unknown"
+    down.remove()
+    night.report()
+    assert "WARNING" not in night.text
+
+
+def test_an_incident_that_cannot_be_read_is_an_error_that_says_what_to_do(night: Night) -> None:
+    outcome = night.ops("incident", "report", "99", "--config", str(night.world.config))
+    assert outcome.code == 4
+    assert "GitHub answered 404" in outcome.err
+    assert "hint" in outcome.err
+
+
+def test_only_runs_of_ours_make_a_report_for_somebody_who_may_not_write(night: Night, releases: Releases) -> None:
+    forged = sealed("x", Block("1001.1-abcd", rows=(Row(NOW, "ended", "recovered"),)))
+    night.github.add_user("mallory", "read")
+    night.github.comment(night.number, forged, "mallory")
+    outcome = night.report("--only-if-recorded")
+    assert (outcome.code, night.reports) == (0, [])
+    assert outcome.out.startswith("no report: no run")
+    night.recover()
+    assert night.report("--only-if-recorded").code == 0
+    assert len(night.reports) == 1
+    assert "1001.1-abcd" not in night.text
+
+
+def test_words_of_people_stay_and_regions_are_renewed(night: Night, releases: Releases) -> None:
+    night.report()
+    report = night.reports[0]
+    question = "**What went well?**\n\n_TODO_"
+    assert question in night.text
+    report.body = night.text.replace(question, "**What went well?**\n\nThe button, on a phone.")
+    report.body = report.body.replace("Status: draft", "Status: reviewed by @bob")
+    night.recover()
+    said = night.report().out
+    assert "What went well" not in said
+    assert "What went badly" in said
+    assert "The button, on a phone." in night.text
+    assert "Status: reviewed by @bob" in night.text
+    assert "ended **recovered**" in night.text
+
+
+def test_a_region_that_somebody_edited_stays_as_their_text(night: Night, releases: Releases) -> None:
+    night.report()
+    report = night.reports[0]
+    report.body = night.text.replace("No run of a runbook is on the incident.", "It was the database, not the Worker.")
+    night.recover()
+    for _ in range(2):
+        night.report()
+    assert night.text.count("It was the database, not the Worker.") == 1
+    assert night.text.count("edited by hand and is no longer renewed") == 1
+    assert night.text.count("ended **recovered**") == 1
+
+
+def test_closing_says_on_the_incident_what_is_still_to_be_written(night: Night, releases: Releases) -> None:
+    night.recover()
+    night.github.close(night.number, "alice")
+    night.report()
+    assert "- What went well?" in night.bodies[-1]
+    report, before = night.reports[0], len(night.bodies)
+    body = re.sub(r"_TODO_", "done", report.body or "").replace("- [ ]", "- [x]")
+    report.body = body
+    night.report()
+    assert len(night.bodies) == before
+    assert "Nothing is left open in it." in night.bodies[-1]
+
+
+def test_a_note_in_the_future_or_an_edited_run_is_shown_as_what_it_is(night: Night, releases: Releases) -> None:
+    night.recover()
+    comment = night.github.issue(night.number).comments[-1]
+    comment.body = comment.body.replace("### Recovered", "### Never happened")
+    night.report()
+    assert "run ended, edited since" in night.text
+
+
+def test_a_long_silence_is_a_row(night: Night, releases: Releases) -> None:
+    night.recover()
+    night.github.close(night.number, "alice", at=NOW + timedelta(hours=2))
+    night.report()
+    assert re.search(r"\| 03:20:\d\d \| no record for (1 h 59 min|2 h) \| `until 05:20:00` \|", night.text)
+
+
+@pytest.fixture
+def crowded(night: Night) -> Night:
+    for number in range(60):
+        night.github.comment(night.number, f"comment {number}", "alice", at=NOW + timedelta(seconds=number))
+    return night
+
+
+def test_many_rows_are_folded_and_what_matters_stays_in_sight(crowded: Night, releases: Releases) -> None:
+    crowded.recover()
+    crowded.report()
+    before, folded = crowded.text.split("<summary>All ")
+    assert "comment 7" not in before
+    assert "run ended" in before
+    assert "comment 7`" in folded
+
+
+def test_a_secret_that_somebody_pasted_is_not_copied(night: Night, releases: Releases) -> None:
+    secret = night.world.sandbox.environ()["CLOUDFLARE_API_TOKEN"]
+    night.github.comment(night.number, f"the token is {secret}", "alice")
+    night.report()
+    assert "the token is ***" in night.text
+    assert secret not in night.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [({"method": "PATCH", "status": 200, "body": "{}", "content_type": "application/json"}, 4), ({"status": 500}, 4)],
+    ids=["an edit that silently did nothing", "down"],
+)
+def test_a_report_that_was_not_kept_is_an_error(
+    night: Night, releases: Releases, fault: dict[str, Any], code: int
+) -> None:
+    night.report()
+    night.recover()
+    night.github.fault(path="/repos/*/*/issues/*", times=None, **fault)
+    assert night.report().code == code
