@@ -71,7 +71,6 @@ class Import:
     path: Path
     line: int
     module: str
-    typing_only: bool
 
     @property
     def part(self) -> str:
@@ -96,12 +95,7 @@ def parsed(path: Path) -> ast.Module:
 
 
 def imports(path: Path) -> Iterator[Import]:
-    tree = parsed(path)
-    checked = [
-        node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-    ]
-    typing_only = {id(inner) for node in checked for inner in ast.walk(node)}
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -110,7 +104,7 @@ def imports(path: Path) -> Iterator[Import]:
             names = [whole + alias.name if node.module == "ops" else str(node.module) for alias in node.names]
         else:
             continue
-        yield from (Import(path, node.lineno, name, id(node) in typing_only) for name in dict.fromkeys(names))
+        yield from (Import(path, node.lineno, name) for name in dict.fromkeys(names))
 
 
 @cache

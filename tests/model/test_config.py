@@ -540,8 +540,9 @@ def test_no_damage_to_the_shipped_file_makes_it_raise_anything_else(data: st.Dat
     ["a:\n" * 300_000, "[" * 500_000, "{a: " * 200_000, "- " * 400_000, "? " * 400_000, "\t\n" * 400_000, "\n" * 999_000,
      "a: " + "x" * 900_000, "x" * 900_000 + ": a", "a: [" + "&a x, " * 150_000 + "]", "---\n" * 200_000,
      "environments:\n  p:\n    services:\n" + "".join(f"      s{n}: {{v: 1, w: 2}}\n" for n in range(6000)),
-     "labels:\n" + "".join(f"  l{n}: {{environment: e{n}}}\n" for n in range(6000)) + "environments:\n"
-     + "".join(f"  a{n}: {{}}\n" for n in range(3000))],
+     pytest.param(
+         "labels:\n" + "".join(f"  l{n}: {{environment: e{n}}}\n" for n in range(6000)) + "environments:\n"
+         + "".join(f"  a{n}: {{}}\n" for n in range(3000)), marks=pytest.mark.slow)],
     ids=lambda text: text[:20].encode("unicode_escape").decode(),
 )  # fmt: skip
 def test_no_large_text_takes_long(text: str) -> None:
