@@ -1,5 +1,6 @@
 """What every test stands on: a sandbox on loopback with a clock that stands still, and the public command line."""
 
+import gc
 import ipaddress
 import json
 import os
@@ -31,6 +32,17 @@ def _refuse_the_internet(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_refuse_the_internet)
+
+
+sys.dont_write_bytecode = (
+    False  # pytest rewrites each test module for its asserts: once, not in each run of each worker
+)
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,24 +5,23 @@ import gzip
 import itertools
 import json
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.app import read_config
 from ops.intake import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request, form, read
 from ops.model.errors import Reason
 from tests.conftest import ROOT
+from tests.properties import holds_for
 
 NOW = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
 CONFIG, _ = read_config(ROOT / "ops.yml")
 RUNBOOKS = {"rollback-worker": ["service", "to", "reason", "accept_changed_secrets"]}
 REPOSITORY = "acme/operations"
 LABEL = "recover:rollback-api"
-EXAMPLES = json.loads(gzip.decompress((ROOT / "tests/webhook_examples.json.gz").read_bytes()))
-"""Name and payload of every example for github.com in the npm package @octokit/webhooks-examples 7.6.1 (MIT)."""
 
 
 def job(**changed: Any) -> Job:
@@ -123,6 +122,13 @@ def test_closing_an_incident_recovers_nothing_and_is_told_apart() -> None:
 
     assert isinstance(outcome, ReportDue)
     assert (outcome.incident, outcome.sender, outcome.at) == (7, "alice", NOW - timedelta(seconds=30))
+
+
+@cache
+def examples() -> list[tuple[str, Any]]:
+    """Name and payload of every example for github.com in the npm package @octokit/webhooks-examples 7.6.1 (MIT)."""
+    packed = (ROOT / "tests/webhook_examples.json.gz").read_bytes()
+    return [(event, body) for event, body in json.loads(gzip.decompress(packed))]
 
 
 def _with(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -255,13 +261,13 @@ def test_a_button_is_accepted_only_where_every_rule_holds(kind: str, ref: str, a
 
 
 def test_of_all_example_payloads_of_github_none_asks_for_a_recovery() -> None:
-    assert len(EXAMPLES) == 329
-    for event, body in EXAMPLES:
+    assert len(examples()) == 329
+    for event, body in examples():
         assert isinstance(judged(event, body), NotForUs), (event, body.get("action"))
 
 
 def test_a_labeled_example_of_github_is_read_once_its_label_is_ours() -> None:
-    mine = [body for event, body in EXAMPLES if event == "issues" and body["action"] == "labeled"]
+    mine = [body for event, body in examples() if event == "issues" and body["action"] == "labeled"]
     assert len(mine) == 2
     for example in mine:
         body = _with(example, "label.name", LABEL)
@@ -276,7 +282,7 @@ def test_a_labeled_example_of_github_is_read_once_its_label_is_ours() -> None:
 
 
 def test_an_example_of_an_issue_as_its_own_closing_is_read() -> None:
-    for event, body in EXAMPLES:
+    for event, body in examples():
         if event != "issues":
             continue
         changed = _with(_with(body, "action", "closed"), "issue.closed_at", "2026-11-24T03:04:30Z")
@@ -284,7 +290,7 @@ def test_an_example_of_an_issue_as_its_own_closing_is_read() -> None:
         assert isinstance(outcome, ReportDue | NotForUs), outcome
 
 
-FEW = settings(max_examples=60, deadline=None, database=None)
+FAST, SLOW = 25, 600
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -293,20 +299,21 @@ ANYTHING = st.recursive(
 PLACES = sorted({*NEEDED, "label", "label.name", "issue.title", "issue.body"})
 
 
-@FEW
-@given(event=st.sampled_from(["issues", "workflow_dispatch", "push", ""]), body=ANYTHING)
+@holds_for(FAST, SLOW, event=st.sampled_from(["issues", "workflow_dispatch", "push", ""]), body=ANYTHING)
 def test_no_payload_at_all_makes_it_fail(event: str, body: Any) -> None:
     assert not isinstance(judged(event, body), Request)
 
 
-@FEW
-@given(path=st.sampled_from(PLACES), value=ANYTHING, action=st.sampled_from(["labeled", "closed"]))
+@holds_for(FAST, SLOW, path=st.sampled_from(PLACES), value=ANYTHING, action=st.sampled_from(["labeled", "closed"]))
 def test_no_value_in_any_field_makes_it_fail(path: str, value: Any, action: str) -> None:
     judged("issues", _with(payload(action, closed_at="2026-11-24T03:04:00Z"), path, value))
 
 
-@FEW
-@given(inputs=st.dictionaries(st.sampled_from(["service", "incident", "environment", "dry_run", "x"]), ANYTHING))
+@holds_for(
+    FAST,
+    SLOW,
+    inputs=st.dictionaries(st.sampled_from(["service", "incident", "environment", "dry_run", "x"]), ANYTHING),
+)
 def test_no_input_of_a_button_makes_it_fail(inputs: dict[str, Any]) -> None:
     judged("workflow_dispatch", _with(button(), "inputs", inputs))
 
@@ -369,7 +376,6 @@ def test_a_form_without_one_of_its_headings_still_has_the_others() -> None:
     assert form(body, HEADINGS)["What is seen"] == "500 since 10:00"
 
 
-@FEW
-@given(body=st.text(alphabet="#` ~\r\nISei") | st.text())
+@holds_for(FAST, SLOW, body=st.text(alphabet="#` ~\r\nISei") | st.text())
 def test_no_form_makes_it_fail(body: str) -> None:
     assert set(form(body, HEADINGS)) <= set(HEADINGS)

@@ -1,5 +1,6 @@
 """Ended from outside at any step: what is on disk, what is live, and what the same command does the second time."""
 
+import itertools
 import os
 import signal
 
@@ -64,20 +65,14 @@ def end_at_request(world: World, releases: Releases, number: signal.Signals, nth
     assert_the_second_run_finishes(world, releases, applied=applied)
 
 
+EVERY_END = list(itertools.product(ALL, range(1, REQUESTS + 1), ["before", "after"]))
+FAST = [(signal.SIGINT, WRITE_AT, "before"), (signal.SIGKILL, WRITE_AT, "after")]
+
+
 @pytest.mark.parametrize(
     ("number", "nth", "moment"),
-    [(signal.SIGTERM, 1, "before"), (signal.SIGINT, WRITE_AT, "before"), (signal.SIGKILL, WRITE_AT, "after")],
+    [*FAST, *(pytest.param(*end, marks=pytest.mark.slow) for end in EVERY_END if end not in FAST)],
 )
-def test_a_run_that_is_ended_is_finished_by_the_same_command(
-    world: World, releases: Releases, number: signal.Signals, nth: int, moment: str
-) -> None:
-    end_at_request(world, releases, number, nth, moment)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("nth", range(1, REQUESTS + 1))
-@pytest.mark.parametrize("number", ALL)
 def test_a_run_that_is_ended_at_any_request_is_finished_by_the_same_command(
     world: World, releases: Releases, number: signal.Signals, nth: int, moment: str
 ) -> None:

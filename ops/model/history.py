@@ -163,16 +163,24 @@ class History:
     def _served_well(self, versions: frozenset[str], *, before: int) -> bool:
         """Whether these versions, among the `before` newest deployments, once did their time.
 
-        That is: all of the traffic without a break for `min_served`. A step back at the end of it needs no look here:
-        it is a later one, and blames them anew.
+        That is: all of the traffic without a break for `min_served`, and no step back from them at the end of it. The
+        later blame may be another one than that which is to end here, of the whole release, and have ended since.
         """
         total = 0.0
         for index in range(before - 1, -1, -1):
-            whole = self.deployments[index].share(versions) >= WHOLE
-            total = total + self.seconds(index) if whole else 0.0
-            if whole and total >= self.min_served:
+            if self.deployments[index].share(versions) < WHOLE:
+                total = 0.0
+                continue
+            total += self.seconds(index)
+            goes_on = index > 0 and self.deployments[index - 1].share(versions) >= WHOLE
+            if total >= self.min_served and not goes_on and not self._is_left(index, versions):
                 return True
         return False
+
+    def _is_left(self, index: int, versions: frozenset[str]) -> bool:
+        """Whether the next newer deployment stepped back from one of them."""
+        newer = self.deployments[index - 1] if index else None
+        return any(step.deployment is newer and step.taken_away in versions for step in self.step_backs)
 
     def still_live(self) -> Iterator[StepBack]:
         """The step backs whose result is live, newest first: nothing but the same release came after them.

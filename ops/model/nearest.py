@@ -31,7 +31,7 @@ def shown(name: str) -> str:
     """`name` on one line of at most 60 characters, and hidden where it looks like a secret in the wrong place."""
     if _LIKE_A_SECRET.search(name[:_SEARCHED]):
         return "(hidden)"
-    line = "".join(character if character.isprintable() else "�" for character in name)
+    line = name if name.isprintable() else "".join(c if c.isprintable() else "�" for c in name)
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 

@@ -75,4 +75,4 @@ def _wrapped(text: str, *, first: str, rest: str) -> list[str]:
 
 def one_line(text: str) -> str:
     """Somebody's words on one line, without control characters and marks that turn the direction of text."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.clocks import SandboxClock
@@ -17,6 +16,7 @@ from ops.model.errors import NotApplied, OpsError, ProviderError, Reason, Refuse
 from ops.model.redact import Secret
 from ops.sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
+from tests.properties import holds_for
 from tests.test_engine import WITHOUT_AN_ANSWER
 
 SCRIPT = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}"
@@ -201,8 +201,7 @@ READ_PATHS = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(method=METHODS, path=PATHS | READ_PATHS)
+@holds_for(40, 1000, method=METHODS, path=PATHS | READ_PATHS)
 def test_a_planning_client_sends_nothing_but_reads(client: Client, sandbox: Sandbox, method: str, path: str) -> None:
     before = len(sandbox.requests)
 

@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cloudflare.wire import CODES, ApiError, Kind, MalformedAnswer, decode, retry_after
 from ops.model.errors import Reason
+from tests.properties import holds_for
 
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 PATH = f"/accounts/{ACCOUNT}/workers/scripts/fortunet-api/deployments"
@@ -143,7 +143,10 @@ json_values = st.recursive(
 headers = st.dictionaries(st.sampled_from(["retry-after", "date", "content-type", "cf-mitigated"]), st.text())
 
 
-@given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()), st.integers(100, 599), headers)
+bodies = st.binary() | json_values.map(lambda value: json.dumps(value).encode())
+
+
+@holds_for(30, 1000, body=bodies, status=st.integers(100, 599), sent=headers)
 def test_any_answer_is_a_value_or_one_of_the_two_errors(body: bytes, status: int, sent: dict[str, str]) -> None:
     answer = None
     with contextlib.suppress(ApiError, MalformedAnswer):

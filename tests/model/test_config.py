@@ -1,12 +1,12 @@
 import json
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.model.config import Config, parse, schema
@@ -14,6 +14,7 @@ from ops.model.duration import seconds, written
 from ops.model.errors import ConfigError, Reason
 from ops.model.nearest import nearest, shown
 from ops.model.yaml_lines import read
+from tests.properties import holds_for
 
 SHIPPED = (Path(__file__).parents[2] / "ops.yml").read_text(encoding="utf-8")
 
@@ -483,6 +484,7 @@ def test_the_schema_shows_defaults_as_people_write_them() -> None:
     assert (service["min_served"]["default"], service["min_served"]["type"]) == ("10m", "string")
 
 
+@cache
 def validator() -> jsonschema.Draft202012Validator:
     jsonschema.Draft202012Validator.check_schema(schema())
     return jsonschema.Draft202012Validator(schema())
@@ -516,15 +518,13 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=60))
-@settings(max_examples=200, deadline=None)
+@holds_for(40, 1000, text=st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=60))
 def test_no_text_makes_it_raise_anything_else(text: str) -> None:
     outcome(text)
     read(text, loader=yaml.SafeLoader)
 
 
-@given(st.data())
-@settings(max_examples=200, deadline=None)
+@holds_for(25, 1000, data=st.data())
 def test_no_damage_to_the_shipped_file_makes_it_raise_anything_else(data: st.DataObject) -> None:
     text = SHIPPED
     for _ in range(data.draw(st.integers(1, 3))):
@@ -540,8 +540,9 @@ def test_no_damage_to_the_shipped_file_makes_it_raise_anything_else(data: st.Dat
     ["a:\n" * 300_000, "[" * 500_000, "{a: " * 200_000, "- " * 400_000, "? " * 400_000, "\t\n" * 400_000, "\n" * 999_000,
      "a: " + "x" * 900_000, "x" * 900_000 + ": a", "a: [" + "&a x, " * 150_000 + "]", "---\n" * 200_000,
      "environments:\n  p:\n    services:\n" + "".join(f"      s{n}: {{v: 1, w: 2}}\n" for n in range(6000)),
-     "labels:\n" + "".join(f"  l{n}: {{environment: e{n}}}\n" for n in range(6000)) + "environments:\n"
-     + "".join(f"  a{n}: {{}}\n" for n in range(3000))],
+     pytest.param(
+         "labels:\n" + "".join(f"  l{n}: {{environment: e{n}}}\n" for n in range(6000)) + "environments:\n"
+         + "".join(f"  a{n}: {{}}\n" for n in range(3000)), marks=pytest.mark.slow)],
     ids=lambda text: text[:20].encode("unicode_escape").decode(),
 )  # fmt: skip
 def test_no_large_text_takes_long(text: str) -> None:
@@ -561,8 +562,7 @@ SECRET_PLACES = [
 ]
 
 
-@given(SECRETS, st.sampled_from(SECRET_PLACES), st.booleans())
-@settings(max_examples=200, deadline=None)
+@holds_for(40, 1000, secret=SECRETS, place=st.sampled_from(SECRET_PLACES), quoted=st.booleans())
 def test_a_secret_in_place_of_its_name_never_shows(secret: str, place: str, quoted: bool) -> None:
     value = "'" + secret.replace("'", "''") + "'" if quoted else secret
     assert secret not in outcome(place.replace("SECRET", value) + "\n")

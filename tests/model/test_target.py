@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from ops.model import target
@@ -20,14 +20,13 @@ from tests.model.simulated_history import (
     number_of,
     pasts,
 )
+from tests.properties import holds_for
 
-settings.register_profile("pasts", deadline=None, database=None, max_examples=200)
-PASTS = settings.get_profile("pasts")
+FAST, SLOW = 40, 1500
 incidents = st.sampled_from(INCIDENTS)
 
 
-@PASTS
-@given(pasts)
+@holds_for(FAST, SLOW, past=pasts)
 def test_the_target_is_the_one_that_the_rules_name_on_full_information(past: Past) -> None:
     judge = Judge(past)
 
@@ -44,8 +43,7 @@ def test_the_target_is_the_one_that_the_rules_name_on_full_information(past: Pas
     assert len({judge.release(number_of(c)) for c in choice.candidates}) == len(choice.candidates)
 
 
-@PASTS
-@given(pasts, incidents, st.sampled_from([0, 29, 30, 31, 1439, 1440]))
+@holds_for(FAST, SLOW, past=pasts, incident=incidents, later=st.sampled_from([0, 29, 30, 31, 1439, 1440]))
 def test_a_press_stops_exactly_on_a_fresh_step_back_or_ours_of_this_incident(
     past: Past, incident: int | None, later: int
 ) -> None:
@@ -85,8 +83,7 @@ def test_our_mark_blames_the_suspect_only_when_all_that_serves_then_is_older(
     assert target.blames(as_history(past), suspect, split, by_rule=by_rule) == (suspect if blamed else None)
 
 
-@PASTS
-@given(pasts, st.integers(2, 6))
+@holds_for(FAST, SLOW, past=pasts, at_once=st.integers(2, 6))
 def test_what_is_chosen_before_all_was_read_is_never_blamed_by_the_rest(past: Past, at_once: int) -> None:
     read, choice = read_in_batches(past, at_once)
     assume(choice.candidates)
@@ -127,8 +124,9 @@ def read_in_batches(past: Past, at_once: int) -> tuple[set[int], target.Choice]:
     return set(wanted), target.choose(as_history(past, read=wanted), incident=None)
 
 
-@PASTS
-@given(pasts, st.lists(st.sampled_from([0, 5, 29, 31, 600, 3000, 50_000]), min_size=2, max_size=5))
+@holds_for(
+    FAST, SLOW, past=pasts, waits=st.lists(st.sampled_from([0, 5, 29, 31, 600, 3000, 50_000]), min_size=2, max_size=5)
+)
 def test_after_one_write_no_press_of_the_same_incident_writes_again(past: Past, waits: list[int]) -> None:
     if not past.press(incident=7):
         past.deploy((past.upload("bad"), 100))
@@ -139,8 +137,7 @@ def test_after_one_write_no_press_of_the_same_incident_writes_again(past: Past, 
         assert not past.press(incident=7)
 
 
-@PASTS
-@given(pasts, st.lists(st.sampled_from([31, 45, 600, 3000]), min_size=2, max_size=6))
+@holds_for(FAST, SLOW, past=pasts, waits=st.lists(st.sampled_from([31, 45, 600, 3000]), min_size=2, max_size=6))
 def test_presses_of_ever_new_incidents_never_return_to_a_release_that_they_left(past: Past, waits: list[int]) -> None:
     judge, left, last = Judge(past), set[object](), past.rows[-1].serving
     for incident, wait in enumerate(waits, start=100):
@@ -195,8 +192,7 @@ def junk_histories(draw: st.DrawFn) -> History:
     )
 
 
-@PASTS
-@given(junk_histories(), incidents)
+@holds_for(FAST, SLOW, history=junk_histories(), incident=incidents)
 def test_any_history_gets_an_answer_and_always_the_same(history: History, incident: int | None) -> None:
     shuffled = replace(history, versions=dict(list(history.versions.items())[::-1]))
 

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.render.markdown import FOLDERS, cell, fenced, inert
 from tests.conftest import ROOT, Releases, World
+from tests.properties import holds_for
 
 GOLDEN = Path(__file__).parent / "golden" / "recovered.md"
 
@@ -35,7 +35,7 @@ def test_the_record_of_a_recovery(world: World, releases: Releases, update_golde
     assert seen == GOLDEN.read_text()
 
 
-@given(HOSTILE)
+@holds_for(40, 1000, text=HOSTILE)
 def test_hostile_text_stays_inside_its_code_span_and_its_table_cell(text: str) -> None:
     span = inert(text)
     fence = re.match("`+", span)
@@ -48,7 +48,7 @@ def test_hostile_text_stays_inside_its_code_span_and_its_table_cell(text: str) -
     assert all(character.isprintable() for character in span)
 
 
-@given(HOSTILE)
+@holds_for(40, 1000, text=HOSTILE)
 def test_hostile_text_cannot_end_a_code_fence(text: str) -> None:
     assert "\n" not in fenced(text)
     assert "```" not in fenced(text)

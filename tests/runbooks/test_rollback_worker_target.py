@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ops.sandbox import Sandbox
 from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, World
 from tests.model.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
+from tests.properties import holds_for
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 BY = {"wrangler": ("ann@example.com", "wrangler"), "dashboard": ("bob@example.com", "dash")}
@@ -332,8 +332,7 @@ def test_a_listed_deployment_in_which_nothing_serves_is_an_answer_of_another_sha
     assert (outcome.code, outcome.result["reason"]) == (4, "malformed_answer")
 
 
-@settings(deadline=None, database=None, max_examples=15, phases=[Phase.generate])
-@given(past=pasts, incident=st.sampled_from(INCIDENTS))
+@holds_for(5, 150, past=pasts, incident=st.sampled_from(INCIDENTS))
 def test_random_histories_get_the_answer_of_the_judge(
     past: Past, incident: int | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

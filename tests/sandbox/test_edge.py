@@ -129,5 +129,5 @@ def test_a_behaviour_that_is_not_json_says_so(sandbox: Sandbox, edge: httpx.Clie
 def test_a_version_can_be_slow(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER, behaviour={"paths": {"/health": {"delay": 60}}}))
     with pytest.raises(httpx.ReadTimeout):
-        edge.get("/health", timeout=0.05)
+        edge.get("/health", timeout=httpx.Timeout(30, read=0.05))
     assert edge.get("/other").status_code == 404

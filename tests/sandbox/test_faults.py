@@ -96,7 +96,7 @@ def test_headers_are_added_to_a_fault_and_to_a_good_answer(api: Api, releases: R
 def test_an_answer_is_late(api: Api, releases: Releases) -> None:
     api.sandbox.fault(delay=60)
     with pytest.raises(httpx.ReadTimeout):
-        api.script("GET", "deployments", timeout=0.05)
+        api.script("GET", "deployments", timeout=httpx.Timeout(30, read=0.05))
 
 
 def test_stopping_ends_every_delay() -> None:

@@ -1,0 +1,30 @@
+"""Property tests that are short in the fast set and long in the slow one, from one body."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import SearchStrategy
+
+
+def holds_for(fast: int, slow: int, **strategies: SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
+    """`hypothesis.given` with two counts of examples; a test of its own, marked `slow`, tries the larger one.
+
+    What the body takes besides the strategies are fixtures, made once for all examples.
+    """
+
+    def decorate(body: Callable[..., None]) -> Any:
+        def test(examples: int, **fixtures: Any) -> None:
+            counted = settings(max_examples=examples, deadline=None, database=None)
+            counted(given(**strategies)(body))(**fixtures)
+
+        parameters = inspect.signature(body).parameters.values()
+        fixtures = [parameter for parameter in parameters if parameter.name not in strategies]
+        count = inspect.Parameter("examples", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        test.__signature__ = inspect.Signature([count, *fixtures])  # type: ignore[attr-defined]
+        test.__name__, test.__module__, test.__doc__ = body.__name__, body.__module__, body.__doc__
+        return pytest.mark.parametrize("examples", [fast, pytest.param(slow, marks=pytest.mark.slow)])(test)
+
+    return decorate
