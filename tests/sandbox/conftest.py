@@ -10,6 +10,7 @@ import pytest
 from ops.sandbox import Sandbox
 
 WORKER = "fortunet-api"
+SITE = "fortunet-web"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Api:
         """Below the Worker of most tests."""
         return self(method, f"scripts/{WORKER}/{path}", **options)
 
+    def site(self, method: str, path: str = "", **options: Any) -> Answer:
+        """Below the Pages project of most tests."""
+        base = f"/accounts/{self.sandbox.account_id}/pages/projects/{SITE}"
+        return self(method, f"{base}/{path}".rstrip("/"), **options)
+
     def deploy(self, *versions: str, force: bool = False, **body: Any) -> Answer:
         """Versions with equal shares."""
         shares = [{"version_id": version, "percentage": 100 / len(versions)} for version in versions]
@@ -102,5 +108,16 @@ def releases(sandbox: Sandbox) -> Releases:
     sandbox.deploy(WORKER, good)
     bad = sandbox.upload(WORKER, code="bad", behaviour={"status": 500})
     sandbox.deploy(WORKER, bad)
+    sandbox.clock.advance(60)
+    return Releases(good, bad)
+
+
+@pytest.fixture
+def deployed(sandbox: Sandbox) -> Releases:
+    """A site, and two releases of it: the bad one is live everywhere."""
+    sandbox.pages.add_project(SITE, domains=["app.fortunet.example"], env_vars={"API": "x"}, secrets=["KEY"])
+    good = sandbox.pages.add_deployment(SITE, files={"index.html": b"good"}, commit="a" * 40, message="good")
+    sandbox.clock.advance(60)
+    bad = sandbox.pages.add_deployment(SITE, files={"index.html": b"bad"}, commit="b" * 40, message="bad")
     sandbox.clock.advance(60)
     return Releases(good, bad)

@@ -1,0 +1,290 @@
+"""What Cloudflare keeps of Pages: projects, their deployments, which of them production serves, and how that changes.
+
+The public methods are the seeds too. They ask no permission and check nothing: what Cloudflare refuses is refused
+before it comes here.
+"""
+
+import bisect
+import mimetypes
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from hashlib import sha256
+from pathlib import PurePosixPath
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from ops.sandbox.clock import Clock
+from ops.sandbox.switches import Switches
+
+Environment = Literal["production", "preview"]
+Status = Literal["success", "failure", "active", "canceled", "skipped"]
+
+_TYPES = mimetypes.MimeTypes()  # Python's own table: what is installed on this machine does not count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asset:
+    content: bytes
+    content_type: str
+
+    @cached_property
+    def key(self) -> str:
+        """32 hex digits. Cloudflare's are of BLAKE3, which Python does not have; to a client it is an opaque word."""
+        return sha256(self.content_type.encode() + b"\0" + self.content).hexdigest()[:32]
+
+
+@dataclass(kw_only=True)
+class Deployment:
+    id: str
+    created_on: datetime
+    environment: Environment
+    branch: str
+    commit_hash: str
+    commit_message: str
+    commit_dirty: bool
+    trigger: Literal["ad_hoc", "github:push"]
+    status: Status
+    url: str
+    alias: str | None
+    """Where the newest deployment of a preview branch is reached as well."""
+    files: Mapping[str, Asset]
+    """Path with its slash → what it holds."""
+    rules: Mapping[str, bytes]
+    """`_headers`, `_redirects`, `_routes.json`, `_worker.bundle` … as they were uploaded."""
+    env_vars: Mapping[str, Mapping[str, str]]
+    reads_to_finish: int = 0
+    """How many reads still answer that it is being deployed."""
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:8]
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
+
+    @property
+    def uses_functions(self) -> bool:
+        return "_worker.bundle" in self.rules
+
+    @property
+    def may_serve_production(self) -> bool:
+        """Whether it can be rolled back to (developers.cloudflare.com/pages/configuration/rollbacks)."""
+        return self.environment == "production" and self.status == "success"
+
+
+@dataclass(kw_only=True)
+class Project:
+    id: str
+    name: str
+    subdomain: str
+    created_on: datetime
+    production_branch: str
+    domains: list[str]
+    """Of its own, without the subdomain."""
+    configs: dict[str, dict[str, Any]]
+    source: dict[str, Any] | None
+    """None for Direct Upload."""
+    deployments: list[Deployment] = field(default_factory=list)
+    """Oldest first."""
+    promotions: list[tuple[datetime, Deployment]] = field(default_factory=list)
+    """When each began to serve production, by a deployment or by a rollback; oldest first."""
+    former_canonical: Deployment | None = None
+    reads_to_lag: int = 0
+    """How many reads still answer `former_canonical`."""
+
+    @property
+    def live(self) -> Deployment | None:
+        return self.promotions[-1][1] if self.promotions else None
+
+    @property
+    def newest(self) -> Deployment | None:
+        """The newest successful deployment of production, whether it serves or not."""
+        return next((d for d in reversed(self.deployments) if d.may_serve_production), None)
+
+    def deployment(self, deployment_id: str) -> Deployment | None:
+        return next((d for d in self.deployments if d.id == deployment_id), None)
+
+
+class Pages:
+    """The Pages of an account."""
+
+    def __init__(
+        self, clock: Clock, switches: Switches, lock: threading.RLock, new_id: Callable[[], uuid.UUID]
+    ) -> None:
+        self.projects: dict[str, Project] = {}
+        self.assets: dict[str, Asset] = {}
+        """What was uploaded, under the key that the client gave it."""
+        self._clock = clock
+        self._switches = switches
+        self._lock = lock
+        self._new_id = new_id
+
+    def add_project(
+        self,
+        name: str,
+        *,
+        production_branch: str = "main",
+        domains: Sequence[str] = (),
+        env_vars: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        configs: Mapping[str, Mapping[str, Any]] | None = None,
+        repository: str | None = None,
+        at: datetime | None = None,
+    ) -> Project:
+        """`repository` (owner/name) makes it one that builds what is pushed to Git; else it takes Direct Uploads.
+
+        `env_vars` and `secrets` (names) are those of production. The subdomain is not the name: a name that somebody
+        else has on pages.dev gets a suffix.
+        """
+        with self._lock:
+            texts = {key: {"type": "plain_text", "value": value} for key, value in (env_vars or {}).items()}
+            hidden = {key: {"type": "secret_text", "value": ""} for key in secrets}
+            given = {environment: dict(config) for environment, config in (configs or {}).items()}
+            production = {"env_vars": {**texts, **hidden}, **given.get("production", {})}
+            project = Project(
+                id=str(self._new_id()),
+                name=name,
+                subdomain=f"{name}-{self._new_id().hex[:3]}.pages.dev",
+                created_on=at or self._clock.now(),
+                production_branch=production_branch,
+                domains=list(domains),
+                configs={"production": production, "preview": {"env_vars": {}, **given.get("preview", {})}},
+                source=_source(repository, production_branch) if repository else None,
+            )
+            self.projects[name] = project
+            return project
+
+    def add_deployment(
+        self,
+        project: str,
+        *,
+        files: Mapping[str, bytes | Asset],
+        commit: str = "",
+        message: str = "",
+        branch: str | None = None,
+        environment: Environment | None = None,
+        status: Status = "success",
+        dirty: bool = False,
+        rules: Mapping[str, bytes] | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Its id. `files` are by path, with or without the slash before it; `at` dates it back.
+
+        Without `environment` the branch decides, and without both it is production's branch. A successful one of
+        production serves from then on.
+        """
+        with self._lock:
+            state = self.projects[project]
+            place = environment or ("production" if branch in {None, state.production_branch} else "preview")
+            branch = branch or (state.production_branch if place == "production" else "preview")
+            deployment_id = str(self._new_id())
+            deployment = Deployment(
+                id=deployment_id,
+                created_on=at or self._instant(state),
+                environment=place,
+                branch=branch,
+                commit_hash=commit,
+                commit_message=message,
+                commit_dirty=dirty,
+                trigger="github:push" if state.source else "ad_hoc",
+                status=status,
+                url=f"https://{deployment_id[:8]}.{state.subdomain}",
+                alias=f"https://{_label(branch)}.{state.subdomain}" if place == "preview" else None,
+                files={f"/{path.removeprefix('/')}": _asset(path, content) for path, content in files.items()},
+                rules=dict(rules or {}),
+                env_vars=dict(state.configs[place]["env_vars"]),
+            )
+            former = self._canonical(state)
+            bisect.insort(state.deployments, deployment, key=lambda deployment: deployment.created_on)
+            if deployment.may_serve_production:
+                self._promote(state, deployment, former, at)
+            return deployment_id
+
+    def rollback(self, project: str, deployment_id: str, *, at: datetime | None = None) -> None:
+        """As somebody does it in the dashboard: that deployment serves production from then on."""
+        with self._lock:
+            state = self.projects[project]
+            deployment = state.deployment(deployment_id)
+            if deployment is None or not deployment.may_serve_production:
+                raise ValueError(f"{deployment_id} is no successful deployment of production of {project}")
+            self._promote(state, deployment, self._canonical(state), at)
+
+    def live(self, project: str) -> str | None:
+        """The id of the deployment that production serves, as soon as the edge has heard of it."""
+        with self._lock:
+            live = self.projects[project].live
+            return live.id if live else None
+
+    def deployments(self, project: str) -> list[Deployment]:
+        """Newest first."""
+        with self._lock:
+            return self.projects[project].deployments[::-1]
+
+    def canonical(self, project: Project) -> Deployment | None:
+        """What the API calls canonical; each call is a read."""
+        if project.reads_to_lag:
+            project.reads_to_lag -= 1
+            return project.former_canonical
+        return self._canonical(project)
+
+    def at_host(self, host: str) -> tuple[Project, Deployment | None] | None:
+        """The project whose address that is, and the deployment that the edge serves there; None for a stranger's."""
+        for project in self.projects.values():
+            if host in {project.subdomain, *project.domains}:
+                return project, self._served(project)
+            if host.endswith(f".{project.subdomain}"):
+                names = (d for d in reversed(project.deployments) if host in {d.host, urlsplit(d.alias or "").netloc})
+                return project, next((d for d in names if d.status == "success"), None)
+        return None
+
+    def _served(self, project: Project) -> Deployment | None:
+        """A promotion reaches the edge only after a while, but the first one at once."""
+        known = self._clock.now() - timedelta(seconds=self._switches.propagation_seconds)
+        arrived = [deployment for at, deployment in project.promotions if at <= known]
+        return next(reversed(arrived), project.promotions[0][1] if project.promotions else None)
+
+    def _promote(
+        self, project: Project, deployment: Deployment, former: Deployment | None, at: datetime | None
+    ) -> None:
+        project.former_canonical = former
+        project.reads_to_lag = self._switches.pages_canonical_lag_reads if at is None else 0
+        promotion = (at or self._clock.now(), deployment)
+        bisect.insort(project.promotions, promotion, key=lambda promotion: promotion[0])
+
+    def _canonical(self, project: Project) -> Deployment | None:
+        return project.live if self._switches.pages_canonical_follows_rollbacks else project.newest
+
+    def _instant(self, project: Project) -> datetime:
+        """Now, but after all that this project has: the order of its deployments is the order of their times."""
+        now, latest = self._clock.now(), max((d.created_on for d in project.deployments), default=None)
+        return now if latest is None or latest < now else latest + timedelta(microseconds=1)
+
+
+def _asset(path: str, content: bytes | Asset) -> Asset:
+    if isinstance(content, Asset):
+        return content
+    guessed = _TYPES.guess_type(PurePosixPath(path).name)[0] or "application/octet-stream"
+    return Asset(content=content, content_type=guessed)
+
+
+def _label(branch: str) -> str:
+    """A branch as the first label of a host (…/pages/configuration/preview-deployments)."""
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in branch.lower())[:28].strip("-")
+
+
+def _source(repository: str, production_branch: str) -> dict[str, Any]:
+    owner, _, name = repository.partition("/")
+    config = {
+        "owner": owner,
+        "repo_name": name,
+        "production_branch": production_branch,
+        "production_deployments_enabled": True,
+        "preview_deployment_setting": "all",
+        "deployments_enabled": True,
+    }
+    return {"type": "github", "config": config}
