@@ -24,6 +24,8 @@ Environment = Literal["production", "preview"]
 Status = Literal["success", "failure", "active", "canceled", "skipped"]
 
 _TYPES = mimetypes.MimeTypes()  # Python's own table: what is installed on this machine does not count
+for _ending, _type in ((".js", "text/javascript"), (".mjs", "text/javascript"), (".woff2", "font/woff2")):
+    _TYPES.add_type(_type, _ending)  # as wrangler has them; they differ between versions of Python
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,15 +234,20 @@ class Pages:
             return project.former_canonical
         return self._canonical(project)
 
-    def at_host(self, host: str) -> tuple[Project, Deployment | None] | None:
-        """The project whose address that is, and the deployment that the edge serves there; None for a stranger's."""
-        for project in self.projects.values():
-            if host in {project.subdomain, *project.domains}:
-                return project, self._served(project)
-            if host.endswith(f".{project.subdomain}"):
-                names = (d for d in reversed(project.deployments) if host in {d.host, urlsplit(d.alias or "").netloc})
-                return project, next((d for d in names if d.status == "success"), None)
-        return None
+    def is_site(self, host: str) -> bool:
+        return any(self._has(project, host) for project in self.projects.values())
+
+    def at_host(self, host: str) -> Deployment | None:
+        """The deployment that the edge serves there: a site's addresses follow production, the others stay."""
+        project = next(project for project in self.projects.values() if self._has(project, host))
+        if host in {project.subdomain, *project.domains}:
+            return self._served(project)
+        here = (d for d in reversed(project.deployments) if host in {d.host, urlsplit(d.alias or "").netloc})
+        return next((deployment for deployment in here if deployment.status == "success"), None)
+
+    @staticmethod
+    def _has(project: Project, host: str) -> bool:
+        return host in {project.subdomain, *project.domains} or host.endswith(f".{project.subdomain}")
 
     def _served(self, project: Project) -> Deployment | None:
         """A promotion reaches the edge only after a while, but the first one at once."""
