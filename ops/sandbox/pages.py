@@ -24,7 +24,7 @@ Environment = Literal["production", "preview"]
 Status = Literal["success", "failure", "active", "canceled", "skipped"]
 
 _TYPES = mimetypes.MimeTypes()  # Python's own table: what is installed on this machine does not count
-for _ending, _type in ((".js", "text/javascript"), (".mjs", "text/javascript"), (".woff2", "font/woff2")):
+for _ending, _type in ((".js", "application/javascript"), (".mjs", "application/javascript"), (".woff2", "font/woff2")):
     _TYPES.add_type(_type, _ending)  # as wrangler has them; they differ between versions of Python
 
 

@@ -179,7 +179,7 @@ def test_the_same_content_has_the_same_etag_at_every_address(
 @pytest.mark.parametrize(
     ("name", "content_type"),
     [
-        ("a.js", "text/javascript; charset=utf-8"),
+        ("a.js", "application/javascript"),
         ("a.css", "text/css; charset=utf-8"),
         ("a.svg", "image/svg+xml"),
         ("a.woff2", "font/woff2"),
