@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ops.sandbox.account import Account
-from ops.sandbox.pages import Deployment as PagesDeployment
+from ops.sandbox.projects import Deployment as PagesDeployment
 from ops.sandbox.server import Request, Response
 from ops.sandbox.site import Site
 from ops.sandbox.workers import Deployment, Version, Worker

@@ -1,115 +1,20 @@
-"""What Cloudflare keeps of Pages: projects, their deployments, which of them production serves, and how that changes.
+"""The Pages of an account, and every way in which they change.
 
 The public methods are the seeds too. They ask no permission and check nothing: what Cloudflare refuses is refused
 before it comes here.
 """
 
 import bisect
-import mimetypes
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
-from hashlib import sha256
-from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from ops.sandbox.clock import Clock
+from ops.sandbox.projects import Asset, Deployment, Environment, Project, Status, asset, git_source, label, merged
 from ops.sandbox.switches import Switches
-
-Environment = Literal["production", "preview"]
-Status = Literal["success", "failure", "active", "canceled", "skipped"]
-
-_TYPES = mimetypes.MimeTypes()  # Python's own table: what is installed on this machine does not count
-for _ending, _type in ((".js", "application/javascript"), (".mjs", "application/javascript"), (".woff2", "font/woff2")):
-    _TYPES.add_type(_type, _ending)  # as wrangler has them; they differ between versions of Python
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asset:
-    content: bytes
-    content_type: str
-
-    @cached_property
-    def key(self) -> str:
-        """32 hex digits. Cloudflare's are of BLAKE3, which Python does not have; to a client it is an opaque word."""
-        return sha256(self.content_type.encode() + b"\0" + self.content).hexdigest()[:32]
-
-
-@dataclass(kw_only=True)
-class Deployment:
-    id: str
-    created_on: datetime
-    environment: Environment
-    branch: str
-    commit_hash: str
-    commit_message: str
-    commit_dirty: bool
-    trigger: Literal["ad_hoc", "github:push"]
-    status: Status
-    url: str
-    alias: str | None
-    """Where the newest deployment of a preview branch is reached as well."""
-    files: Mapping[str, Asset]
-    """Path with its slash → what it holds."""
-    rules: Mapping[str, bytes]
-    """`_headers`, `_redirects`, `_routes.json`, `_worker.bundle` … as they were uploaded."""
-    env_vars: Mapping[str, Mapping[str, str]]
-    reads_to_finish: int = 0
-    """How many reads still answer that it is being deployed."""
-
-    @property
-    def short_id(self) -> str:
-        return self.id[:8]
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.url).netloc
-
-    @property
-    def uses_functions(self) -> bool:
-        return "_worker.bundle" in self.rules
-
-    @property
-    def may_serve_production(self) -> bool:
-        """Whether it can be rolled back to (developers.cloudflare.com/pages/configuration/rollbacks)."""
-        return self.environment == "production" and self.status == "success"
-
-
-@dataclass(kw_only=True)
-class Project:
-    id: str
-    name: str
-    subdomain: str
-    created_on: datetime
-    production_branch: str
-    domains: list[str]
-    """Of its own, without the subdomain."""
-    configs: dict[str, dict[str, Any]]
-    source: dict[str, Any] | None
-    """None for Direct Upload."""
-    deployments: list[Deployment] = field(default_factory=list)
-    """Oldest first."""
-    promotions: list[tuple[datetime, Deployment]] = field(default_factory=list)
-    """When each began to serve production, by a deployment or by a rollback; oldest first."""
-    former_canonical: Deployment | None = None
-    reads_to_lag: int = 0
-    """How many reads still answer `former_canonical`."""
-
-    @property
-    def live(self) -> Deployment | None:
-        return self.promotions[-1][1] if self.promotions else None
-
-    @property
-    def newest(self) -> Deployment | None:
-        """The newest successful deployment of production, whether it serves or not."""
-        return next((d for d in reversed(self.deployments) if d.may_serve_production), None)
-
-    def deployment(self, deployment_id: str) -> Deployment | None:
-        return next((d for d in self.deployments if d.id == deployment_id), None)
 
 
 class Pages:
@@ -146,8 +51,7 @@ class Pages:
         with self._lock:
             texts = {key: {"type": "plain_text", "value": value} for key, value in (env_vars or {}).items()}
             hidden = {key: {"type": "secret_text", "value": ""} for key in secrets}
-            given = {environment: dict(config) for environment, config in (configs or {}).items()}
-            production = {"env_vars": {**texts, **hidden}, **given.get("production", {})}
+            given = configs or {}
             project = Project(
                 id=str(self._new_id()),
                 name=name,
@@ -155,8 +59,11 @@ class Pages:
                 created_on=at or self._clock.now(),
                 production_branch=production_branch,
                 domains=list(domains),
-                configs={"production": production, "preview": {"env_vars": {}, **given.get("preview", {})}},
-                source=_source(repository, production_branch) if repository else None,
+                configs={
+                    "production": merged({"env_vars": {**texts, **hidden}}, given.get("production", {})),
+                    "preview": merged({"env_vars": {}}, given.get("preview", {})),
+                },
+                source=git_source(repository, production_branch) if repository else None,
             )
             self.projects[name] = project
             return project
@@ -196,8 +103,8 @@ class Pages:
                 trigger="github:push" if state.source else "ad_hoc",
                 status=status,
                 url=f"https://{deployment_id[:8]}.{state.subdomain}",
-                alias=f"https://{_label(branch)}.{state.subdomain}" if place == "preview" else None,
-                files={f"/{path.removeprefix('/')}": _asset(path, content) for path, content in files.items()},
+                alias=f"https://{label(branch)}.{state.subdomain}" if place == "preview" else None,
+                files={f"/{path.removeprefix('/')}": asset(path, content) for path, content in files.items()},
                 rules=dict(rules or {}),
                 env_vars=dict(state.configs[place]["env_vars"]),
             )
@@ -270,28 +177,3 @@ class Pages:
         """Now, but after all that this project has: the order of its deployments is the order of their times."""
         now, latest = self._clock.now(), max((d.created_on for d in project.deployments), default=None)
         return now if latest is None or latest < now else latest + timedelta(microseconds=1)
-
-
-def _asset(path: str, content: bytes | Asset) -> Asset:
-    if isinstance(content, Asset):
-        return content
-    guessed = _TYPES.guess_type(PurePosixPath(path).name)[0] or "application/octet-stream"
-    return Asset(content=content, content_type=guessed)
-
-
-def _label(branch: str) -> str:
-    """A branch as the first label of a host (…/pages/configuration/preview-deployments)."""
-    return "".join(c if c.isascii() and c.isalnum() else "-" for c in branch.lower())[:28].strip("-")
-
-
-def _source(repository: str, production_branch: str) -> dict[str, Any]:
-    owner, _, name = repository.partition("/")
-    config = {
-        "owner": owner,
-        "repo_name": name,
-        "production_branch": production_branch,
-        "production_deployments_enabled": True,
-        "preview_deployment_setting": "all",
-        "deployments_enabled": True,
-    }
-    return {"type": "github", "config": config}

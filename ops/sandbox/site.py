@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from urllib.parse import quote, unquote, urlsplit
 
-from ops.sandbox.pages import Asset, Deployment
+from ops.sandbox.projects import Asset, Deployment
 from ops.sandbox.server import Request, Response
 
 KEPT = timedelta(days=7)

@@ -64,14 +64,39 @@ def test_projects_are_listed_by_ten_without_a_total(api: Api, sandbox: Sandbox) 
 
 
 def test_settings_are_patched_and_a_variable_is_taken_away_by_null(api: Api, deployed: Releases) -> None:
-    change = {"production": {"env_vars": {"API": None, "NEW": {"type": "plain_text", "value": "y"}}}}
+    new = {"type": "secret_text", "value": "s3cret"}
+    change = {"production": {"env_vars": {"API": None, "NEW": new}}, "preview": {"fail_open": False}}
 
     patched = api.site("PATCH", json={"production_branch": "live", "deployment_configs": change}).result
 
     assert patched["production_branch"] == "live"
     assert patched["deployment_configs"]["production"]["env_vars"].keys() == {"KEY", "NEW"}
+    assert patched["deployment_configs"]["preview"]["fail_open"] is False
     assert api.site("GET", f"deployments/{deployed.bad}").result["env_vars"].keys() == {"API", "KEY"}
-    assert api.site("PATCH", json={"deployment_configs": {"staging": {}}}).error == (400, 10026)
+    api.sandbox.pages.add_deployment(SITE, files={})
+    assert "s3cret" not in api.site("GET").response.text + api.site("GET", "deployments").response.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"production_branch": 1},
+        {"source": 1},
+        {"source": {"config": 1}},
+        {"source": {"type": "github", "surprise": {}}},
+        {"deployment_configs": {"staging": {}}},
+        {"deployment_configs": {"production": 1}},
+        {"deployment_configs": {"production": {"env_vars": {"A": "1"}}}},
+    ],
+)
+def test_settings_of_another_shape_are_refused_and_change_nothing(
+    api: Api, sandbox: Sandbox, change: dict[str, Any]
+) -> None:
+    sandbox.pages.add_project(SITE, repository="fortunet/fortunet")
+    before = api.site("GET").result
+    assert api.site("PATCH", json=change).error == (400, 10026)
+    assert api.site("GET").result == before
 
 
 def test_a_part_of_the_source_is_taken_only_where_the_switch_says_so(api: Api, sandbox: Sandbox) -> None:

@@ -37,6 +37,7 @@ def test_files_are_uploaded_once_and_then_deployed(api: Api, sandbox: Sandbox, j
     made = create(api, branch="main", commit_hash="c" * 40, commit_message="new", commit_dirty="true").result
 
     assert (made["latest_stage"]["name"], made["latest_stage"]["status"]) == ("queued", "active")
+    assert api.site("POST", f"deployments/{made['id']}/rollback").error == (400, 8000000)  # not yet
     stages = [api.site("GET", f"deployments/{made['id']}").result["latest_stage"] for _ in range(2)]
     assert [(s["name"], s["status"]) for s in stages] == [("queued", "active"), ("deploy", "success")]
     assert made["deployment_trigger"] == {
@@ -48,7 +49,12 @@ def test_files_are_uploaded_once_and_then_deployed(api: Api, sandbox: Sandbox, j
 
 @pytest.mark.parametrize(
     ("branch", "environment", "alias"),
-    [("main", "production", None), ("", "production", None), ("Fix/ünlucky", "preview", "fix--nlucky")],
+    [
+        ("main", "production", None),
+        ("", "production", None),
+        ("Fix/ünlucky", "preview", "fix--nlucky"),
+        ("ü", "preview", "preview"),
+    ],
 )
 def test_the_branch_decides_the_environment(
     api: Api, jwt: str, branch: str, environment: str, alias: str | None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ops.sandbox.clock import timestamp
 from ops.sandbox.cloudflare.body import fields, invalid, parse
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
-from ops.sandbox.pages import Deployment, Project
+from ops.sandbox.projects import Deployment, Project, merged
 from ops.sandbox.tokens import PAGES_READ, PAGES_WRITE
 
 T = TypeVar("T")
@@ -21,6 +21,8 @@ _PROJECTS = "/accounts/{account}/pages/projects"
 _PROJECT = _PROJECTS + "/{project}"
 _DEPLOYMENTS = _PROJECT + "/deployments"
 _DEPLOYMENT = _DEPLOYMENTS + "/{deployment}"
+_SETTINGS = {"production_branch": str, "deployment_configs": dict, "source": dict, "build_config": dict}
+_SOURCE = {"type": str, "config": dict}
 _STAGES = ("queued", "initialize", "clone_repo", "build", "deploy")
 
 
@@ -35,8 +37,8 @@ def list_projects(call: Call) -> Answer:
 @ROUTES.add("POST", _PROJECTS, PAGES_WRITE)
 def create_project(call: Call) -> Answer:
     """JSON, whatever the content type: wrangler does not say that it is."""
-    known = {"production_branch": str, "deployment_configs": dict, "source": dict, "build_config": dict}
-    body = fields(parse(call.request.body), required={"name": str}, optional=known)
+    body = fields(parse(call.request.body), required={"name": str}, optional=_SETTINGS)
+    configs = _configs(body)
     if not re.fullmatch("[a-z0-9](?:[a-z0-9-]{0,56}[a-z0-9])?", body["name"]):
         raise invalid("body.name", "must be 1 to 58 lower case letters, digits and inner hyphens")
     if body["name"] in call.account.pages.projects:
@@ -44,9 +46,10 @@ def create_project(call: Call) -> Answer:
     project = call.account.pages.add_project(
         body["name"],
         production_branch=body.get("production_branch", "production"),
-        configs=body.get("deployment_configs"),
+        configs=configs,
     )
-    project.source = body.get("source")
+    if "source" in body:
+        project.source = fields(body["source"], required=_SOURCE, optional={}, at="body.source")
     return Answer(_project(call, project))
 
 
@@ -59,24 +62,33 @@ def get_project(call: Call) -> Answer:
 def patch_project(call: Call) -> Answer:
     """Settings alone: what was deployed stays as it is until the next deployment."""
     project = call.project
-    known = {"production_branch": str, "deployment_configs": dict, "source": dict, "build_config": dict}
-    body = fields(parse(call.request.body), required={}, optional=known)
+    body = fields(parse(call.request.body), required={}, optional=_SETTINGS)
+    configs = _configs(body)
     if "source" in body:
         project.source = _patched_source(call, project, body["source"])
     project.production_branch = body.get("production_branch", project.production_branch)
-    for environment, change in body.get("deployment_configs", {}).items():
-        config = project.configs.get(environment)
-        if config is None or not isinstance(change, dict):
-            raise invalid(f"body.deployment_configs.{environment}", "must be the settings of production or preview")
-        merged = {**config["env_vars"], **change.get("env_vars", {})}
-        env_vars = {name: value for name, value in merged.items() if value is not None}
-        config |= change | {"env_vars": env_vars}
+    for environment, change in configs.items():
+        project.configs[environment] = merged(project.configs[environment], change)
     return Answer(_project(call, project))
+
+
+def _configs(body: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The settings of each environment that `body` has any for, their variables checked for their shape."""
+    at = "body.deployment_configs"
+    known = {"production": dict, "preview": dict}
+    configs = fields(body.get("deployment_configs", {}), required={}, optional=known, at=at)
+    for environment, config in configs.items():
+        for name, variable in (config.get("env_vars") or {}).items():
+            if variable is not None:
+                texts = {"type": str, "value": str}
+                fields(variable, required=texts, optional={}, at=f"{at}.{environment}.env_vars.{name}")
+    return configs
 
 
 def _patched_source(call: Call, project: Project, change: Mapping[str, Any]) -> dict[str, Any]:
     if project.source is None:
         raise invalid("body.source", "cannot be set: this project takes Direct Uploads")
+    fields(change, required={}, optional=_SOURCE, at="body.source")
     config = {**project.source["config"], **change.get("config", {})}
     whole = change.keys() == project.source.keys() and change["config"].keys() == project.source["config"].keys()
     if not whole and not call.account.switches.pages_partial_source_taken:
@@ -119,7 +131,7 @@ def rollback(call: Call) -> Answer:
     developers.cloudflare.com/pages/configuration/rollbacks
     """
     project, deployment = call.project, _named(call)
-    if not deployment.may_serve_production:
+    if not deployment.may_serve_production or deployment.reads_to_finish:
         raise _refused(call, "Only a successful deployment of production can be rolled back to.")
     call.account.pages.rollback(project.name, deployment.id)
     return Answer(_deployment(project, deployment))

@@ -16,7 +16,7 @@ from ops.sandbox.cloudflare.body import fields, invalid, json_body, parse
 from ops.sandbox.cloudflare.pages import queued
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
 from ops.sandbox.cloudflare.uploads import form_parts
-from ops.sandbox.pages import Asset
+from ops.sandbox.projects import Asset
 from ops.sandbox.server import Request
 from ops.sandbox.tokens import PAGES_WRITE, Token
 

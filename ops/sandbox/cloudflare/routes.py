@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ops.sandbox.account import Account, By
-from ops.sandbox.pages import Project
+from ops.sandbox.projects import Project
 from ops.sandbox.server import Request
 from ops.sandbox.tokens import Token
 from ops.sandbox.workers import Worker
