@@ -91,6 +91,8 @@ class Pages:
             state = self.projects[project]
             place = environment or ("production" if branch in {None, state.production_branch} else "preview")
             branch = branch or (state.production_branch if place == "production" else "preview")
+            failure, state.next_failure = state.next_failure, None
+            status = status if failure is None else "failure"
             deployment_id = str(self._new_id())
             deployment = Deployment(
                 id=deployment_id,
@@ -107,12 +109,17 @@ class Pages:
                 files={f"/{path.removeprefix('/')}": asset(path, content) for path, content in files.items()},
                 rules=dict(rules or {}),
                 env_vars=dict(state.configs[place]["env_vars"]),
+                log=failure or f"{'Error' if status == 'failure' else 'Info'}: the deployment ended with {status}",
             )
             former = self._canonical(state)
             bisect.insort(state.deployments, deployment, key=lambda deployment: deployment.created_on)
             if deployment.may_serve_production:
                 self._promote(state, deployment, former, at)
             return deployment_id
+
+    def fail_next(self, project: str, line: str) -> None:
+        """Let the next deployment fail, whoever makes it, with this line at the end of its log."""
+        self.projects[project].next_failure = line
 
     def rollback(self, project: str, deployment_id: str, *, at: datetime | None = None) -> None:
         """As somebody does it in the dashboard: that deployment serves production from then on."""

@@ -48,6 +48,8 @@ class Deployment:
     rules: Mapping[str, bytes]
     """`_headers`, `_redirects`, `_routes.json`, `_worker.bundle` … as they were uploaded."""
     env_vars: Mapping[str, Mapping[str, str]]
+    log: str
+    """The last line of its log."""
     reads_to_finish: int = 0
     """How many reads still answer that it is being deployed."""
 
@@ -88,6 +90,8 @@ class Project:
     former_canonical: Deployment | None = None
     reads_to_lag: int = 0
     """How many reads still answer `former_canonical`."""
+    next_failure: str | None = None
+    """The last line of the log of the next deployment, which fails."""
 
     @property
     def live(self) -> Deployment | None:

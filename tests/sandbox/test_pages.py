@@ -218,6 +218,20 @@ def test_a_deployment_of_the_past_stands_where_its_time_puts_it(sandbox: Sandbox
     assert sandbox.pages.live(SITE) == deployed.bad
 
 
+def test_the_next_deployment_can_be_made_to_fail_and_its_log_says_why(api: Api, deployed: Releases) -> None:
+    api.sandbox.pages.fail_next(SITE, "Error: out of memory")
+
+    failed, next_ = (api.sandbox.pages.add_deployment(SITE, files={}) for _ in range(2))
+
+    logs = [api.site("GET", f"deployments/{made}/history/logs").result for made in (failed, next_)]
+    assert [log["data"][-1]["line"] for log in logs] == [
+        "Error: out of memory",
+        "Info: the deployment ended with success",
+    ]
+    assert api.site("GET", f"deployments/{failed}").result["latest_stage"]["status"] == "failure"
+    assert api.sandbox.pages.live(SITE) == next_
+
+
 # Rollback
 
 

@@ -86,6 +86,18 @@ def test_an_unknown_error_is_tried_again_and_may_have_worked(wrangler: Wrangler,
     assert [d.commit_hash for d in sandbox.pages.deployments(SITE)] == ["c" * 40] * 2
 
 
+def test_a_deployment_that_fails_is_no_success_and_serves_nothing(wrangler: Wrangler, sandbox: Sandbox) -> None:
+    sandbox.pages.add_project(SITE)
+    sandbox.pages.fail_next(SITE, "Error: Failed to publish your Function")
+
+    said = wrangler(*DEPLOY, "--branch", "main", code=1)
+
+    assert "Deployment failed!" in said
+    assert "Failed to publish your Function" in said
+    assert sandbox.pages.live(SITE) is None
+    assert sandbox.unknown == []
+
+
 def test_a_project_that_does_not_exist_is_not_made(wrangler: Wrangler, sandbox: Sandbox) -> None:
     said = wrangler(*DEPLOY, "--branch", "main", code=1)
     assert f'The Pages project "{SITE}" does not exist' in said

@@ -159,8 +159,7 @@ def retry(call: Call) -> Answer:
 @ROUTES.add("GET", _DEPLOYMENT + "/history/logs", PAGES_READ)
 def get_logs(call: Call) -> Answer:
     deployment = _named(call)
-    line = "Success: the site was deployed" if deployment.status == "success" else "Error: the sandbox let it fail"
-    data = [{"ts": timestamp(deployment.created_on), "line": line}]
+    data = [{"ts": timestamp(deployment.created_on), "line": deployment.log}]
     return Answer({"total": len(data), "includes_container_logs": False, "data": data})
 
 
