@@ -31,6 +31,7 @@ READS: tuple[tuple[str, str], ...] = (
     ("GET", r"/accounts/[0-9a-f]{32}/tokens/verify"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(deployments|versions)"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
+    ("GET", r"/accounts/[0-9a-f]{32}/pages/projects/[a-z0-9-]+(/deployments(/[0-9a-f-]{36})?)?"),
 )
 """All that a planning client may send. A read by POST (GraphQL, KV bulk get) gets its line here when it is needed."""
 

@@ -6,12 +6,14 @@ The envelope: developers.cloudflare.com/fundamentals/api/how-to/make-api-calls. 
 import email.utils
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from ops.model.errors import ProviderError, Reason
+
+T = TypeVar("T")
 
 
 class Kind(Enum):
@@ -69,8 +71,13 @@ CODES: Mapping[int, tuple[Kind, str]] = {
     100405: (Kind.REFUSED, "the versions of a split export different Durable Objects"),
     100406: (Kind.REFUSED, "a binding needs an export that does not exist yet"),
     8000000: (Kind.TRANSIENT, "an unknown error of Pages"),
+    8000002: (Kind.REFUSED, "there is a Pages project of that name already"),
     8000007: (Kind.NOT_FOUND, "there is no such Pages project"),
+    8000009: (Kind.NOT_FOUND, "there is no such Pages deployment"),
     8000013: (Kind.AUTH, "the upload token is no longer valid"),
+    8000024: (Kind.REFUSED, "that page of the list cannot be asked for"),
+    8000034: (Kind.REFUSED, "the deployment serves production"),
+    8000035: (Kind.REFUSED, "an alias leads to the deployment"),
 }
 """Error code → what it means (developers.cloudflare.com/workers/observability/errors, …/pages/platform/known-issues,
 …/d1/observability/debug-d1, and the codes that Cloudflare's own wrangler names)."""
@@ -205,3 +212,20 @@ def retry_after(headers: Mapping[str, str]) -> float:
 def short(path: str) -> str:
     """The path without the account, which every call shares: /workers/scripts/NAME/deployments."""
     return re.sub(r"^/accounts/[^/]+", "", path)
+
+
+def shaped(answer: Answer, what: str, build: Callable[[], T]) -> T:
+    """`build()`, with every kind of missing or wrong field turned into one error that names the answer."""
+    try:
+        return build()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise misshapen(answer, what) from None
+
+
+def misshapen(answer: Answer, what: str) -> MalformedAnswer:
+    return MalformedAnswer(f"GET {what}", status=answer.status, ray=answer.ray, what="JSON of another shape")
+
+
+def text(value: Any) -> str:
+    """Nothing for whatever is no text."""
+    return value if isinstance(value, str) else ""

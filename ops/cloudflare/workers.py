@@ -2,18 +2,16 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from ops.cloudflare.client import Client
-from ops.cloudflare.wire import Answer, ApiError, Kind, MalformedAnswer
+from ops.cloudflare.wire import Answer, ApiError, Kind, misshapen, shaped, text
 from ops.model.clock import parse_utc
 from ops.model.errors import Reason, SecretsChanged, Unclear
 from ops.model.mark import Mark
 from ops.model.worker import Deployment, Split, Version
-
-T = TypeVar("T")
 
 READ = "Workers Scripts Read"
 WRITE = "Workers Scripts Write"
@@ -34,7 +32,7 @@ class Workers:
         """Newest first; the first one serves. How many come back is not promised."""
         answer = self._client.read(f"{self._scripts}/{worker}/deployments", permission=READ)
         rows = _rows(answer, "deployments", f"the deployments of {worker}")
-        deployments = _shaped(answer, f"the deployments of {worker}", lambda: [_deployment(row) for row in rows])
+        deployments = shaped(answer, f"the deployments of {worker}", lambda: [_deployment(row) for row in rows])
         return tuple(sorted(deployments, key=lambda deployment: deployment.created_on, reverse=True))
 
     def deployable(self, worker: str) -> tuple[Version, ...]:
@@ -42,7 +40,7 @@ class Workers:
         path = f"{self._scripts}/{worker}/versions"
         answer = self._client.read(path, permission=READ, params={"deployable": "true"})
         rows = _rows(answer, "items", f"the versions of {worker}")
-        return _shaped(answer, f"the versions of {worker}", lambda: tuple(_version(row) for row in rows))
+        return shaped(answer, f"the versions of {worker}", lambda: tuple(_version(row) for row in rows))
 
     def version(self, worker: str, version: str) -> Version | None:
         """With code, bindings and runtime; None where Cloudflare no longer has it."""
@@ -52,7 +50,7 @@ class Workers:
             if error.kind == Kind.NOT_FOUND:
                 return None
             raise
-        return _shaped(answer, f"version {version} of {worker}", lambda: _detailed(answer.result or {}))
+        return shaped(answer, f"version {version} of {worker}", lambda: _detailed(answer.result or {}))
 
     def deploy(self, worker: str, split: Split, *, mark: Mark, force: bool = False) -> str:
         """Put `split` into service at once and answer the deployment's id; sent once.
@@ -90,24 +88,8 @@ def _changed_secrets(text: str) -> tuple[str, ...]:
 def _rows(answer: Answer, key: str, what: str) -> list[Any]:
     rows = answer.result.get(key) if isinstance(answer.result, dict) else None
     if not isinstance(rows, list):
-        raise _misshapen(answer, what)
+        raise misshapen(answer, what)
     return rows
-
-
-def _shaped(answer: Answer, what: str, build: Callable[[], T]) -> T:
-    """`build()`, with every kind of missing or wrong field turned into one error that names the answer."""
-    try:
-        return build()
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise _misshapen(answer, what) from None
-
-
-def _misshapen(answer: Answer, what: str) -> MalformedAnswer:
-    return MalformedAnswer(f"GET {what}", status=answer.status, ray=answer.ray, what="JSON of another shape")
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _identifier(value: Any) -> str:
@@ -125,9 +107,9 @@ def _deployment(row: Mapping[str, Any]) -> Deployment:
         id=_identifier(row["id"]),
         created_on=parse_utc(row["created_on"]),
         split=tuple(sorted(split, key=lambda share: -share[1])),
-        author=_text(row.get("author_email")),
-        source=_text(row.get("source")),
-        message=_text(annotations.get("workers/message")),
+        author=text(row.get("author_email")),
+        source=text(row.get("source")),
+        message=text(annotations.get("workers/message")),
     )
 
 
@@ -138,10 +120,10 @@ def _version(row: Mapping[str, Any], **details: Any) -> Version:
         id=_identifier(row["id"]),
         number=row.get("number") if isinstance(row.get("number"), int) else None,
         created_on=_moment(created),
-        author=_text(metadata.get("author_email")),
-        message=_text(annotations.get("workers/message")),
-        tag=_text(annotations.get("workers/tag")),
-        triggered_by=_text(annotations.get("workers/triggered_by")),
+        author=text(metadata.get("author_email")),
+        message=text(annotations.get("workers/message")),
+        tag=text(annotations.get("workers/tag")),
+        triggered_by=text(annotations.get("workers/triggered_by")),
         **details,
     )
 
@@ -160,12 +142,12 @@ def _detailed(row: Mapping[str, Any]) -> Version:
     return _version(
         row,
         detailed=True,
-        etag=_text(script.get("etag")) or None,
+        etag=text(script.get("etag")) or None,
         bindings={(b["type"], b["name"]): _canonical(b) for b in resources.get("bindings") or []},
         runtime={key: _canonical(value) for key, value in runtime.items() if value not in (None, {}, [])},
-        handlers=frozenset(_text(handler) for handler in script.get("handlers") or []),
-        durable_objects=frozenset(_text(n.get("name")) for n in named if "class" in (n.get("handlers") or [])),
-        migration_tag=_text(migration_tag) or None,
+        handlers=frozenset(text(handler) for handler in script.get("handlers") or []),
+        durable_objects=frozenset(text(n.get("name")) for n in named if "class" in (n.get("handlers") or [])),
+        migration_tag=text(migration_tag) or None,
     )
 
 

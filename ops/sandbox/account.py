@@ -1,4 +1,4 @@
-"""The one account of a sandbox: its Workers, and every way in which they change."""
+"""The one account of a sandbox: its Workers and every way in which they change, and its Pages."""
 
 import bisect
 import random
@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ops.sandbox.clock import Clock
+from ops.sandbox.pages import Pages
 from ops.sandbox.switches import Switches
 from ops.sandbox.workers import Deployment, Upload, Version, Worker, annotations
 
@@ -37,6 +38,7 @@ class Account:
         self.deleted_resources: set[str] = set()
         """Ids and names of the KV namespaces, R2 buckets and queues that are gone."""
         self._random = random.Random(account_id)  # noqa: S311  (the same account makes the same ids)
+        self.pages = Pages(clock, switches, self.lock, self.new_id)
 
     def worker(self, name: str) -> Worker:
         """Made when there is none of that name."""

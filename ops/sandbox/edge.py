@@ -1,4 +1,7 @@
-"""The front door: which Worker, then which of its versions, then the runtime. It adds no header of its own."""
+"""The front door: which site of Pages, by its host; else which Worker, which of its versions, and the runtime.
+
+It adds no header of its own.
+"""
 
 import random
 import re
@@ -9,7 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ops.sandbox.account import Account
+from ops.sandbox.projects import Deployment as PagesDeployment
 from ops.sandbox.server import Request, Response
+from ops.sandbox.site import Site
 from ops.sandbox.workers import Deployment, Version, Worker
 
 
@@ -33,32 +38,43 @@ class Runtime(Protocol):
 class Edge:
     def __init__(self, account: Account, runtime: Runtime) -> None:
         self.counts: Counter[str] = Counter()
-        """Version id → requests served."""
+        """Id of a version, or of a deployment of Pages → requests served."""
         self.routes: dict[str, str] = {}
         """Host → Worker."""
         self._account = account
         self._runtime = runtime
+        self._site = Site()
         self._random = random.Random(0)  # noqa: S311  (a split that falls the same way each time)
         self._lock = threading.Lock()
 
     def answer(self, request: Request) -> Response:
+        host = request.headers.get("host", "").partition(":")[0].lower()
         with self._account.lock:
-            worker = self._worker(request.headers.get("host", ""))
+            if self._account.pages.is_site(host):
+                return self._page(self._account.pages.at_host(host), host, request)
+            worker = self._worker(host)
             deployment = self._account.served_at(worker, self._account.clock.now()) if worker else None
         if worker is None or deployment is None:
-            return Response(status=404, headers=[("content-type", "text/plain")], body=b"There is nothing here yet")
+            return _nothing_yet()
         chosen = self._choose(worker, deployment, request)
         with self._lock:
             self.counts[chosen] += 1
         running = Running(worker=worker.name, version=worker.versions[chosen], secrets=deployment.secrets[chosen])
         return self._runtime.serve(running, request)
 
+    def _page(self, deployment: PagesDeployment | None, host: str, request: Request) -> Response:
+        if deployment is None:
+            return _nothing_yet()
+        with self._lock:
+            self.counts[deployment.id] += 1
+        return self._site.answer(deployment, host, request, self._account.clock.now())
+
     def _worker(self, host: str) -> Worker | None:
         """By route; a Worker that is the only one answers to every host."""
         workers = self._account.workers
         if len(workers) == 1:
             return next(iter(workers.values()))
-        return workers.get(self.routes.get(host.partition(":")[0], ""))
+        return workers.get(self.routes.get(host, ""))
 
     def _choose(self, worker: Worker, deployment: Deployment, request: Request) -> str:
         """An override holds for a version of the deployment, and is passed over otherwise.
@@ -71,6 +87,10 @@ class Edge:
         with self._lock:
             ids, shares = zip(*deployment.percentages.items(), strict=True)
             return str(self._random.choices(ids, shares)[0])
+
+
+def _nothing_yet() -> Response:
+    return Response(status=404, headers=[("content-type", "text/plain")], body=b"There is nothing here yet")
 
 
 def _overrides(request: Request) -> dict[str, str]:

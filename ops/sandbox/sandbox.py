@@ -18,7 +18,7 @@ from ops.sandbox.github import GitHub
 from ops.sandbox.records import Record
 from ops.sandbox.server import Request, Response, Server
 from ops.sandbox.switches import Switches
-from ops.sandbox.tokens import SCRIPTS_WRITE, Token, Tokens
+from ops.sandbox.tokens import PAGES_WRITE, SCRIPTS_WRITE, Token, Tokens
 from ops.sandbox.workers import Deployment, Module, Upload
 
 AUTHOR = "ci@example.com"
@@ -43,13 +43,14 @@ class Sandbox:
         github_port: int = 0,
     ) -> None:
         self.account_id = account_id
-        self.token = "sandbox-workers-scripts-write"  # noqa: S105  (opens nothing but this sandbox)
+        self.token = "sandbox-workers-pages-writing"  # noqa: S105  (opens nothing but this sandbox)
         self.clock = Clock(virtual=virtual_clock)
         self.switches = switches or Switches()
         self.faults = Faults()
         self.requests: list[Record] = []
-        self._tokens = Tokens(Token(secret=self.token, permissions=frozenset({SCRIPTS_WRITE})))
+        self._tokens = Tokens(Token(secret=self.token, permissions=frozenset({SCRIPTS_WRITE, PAGES_WRITE})))
         self._account = Account(account_id, self.clock, self.switches)
+        self.pages = self._account.pages
         self._cloudflare = Cloudflare(self._account, self._tokens)
         self._control = Control(self, {("GET", "/edge"): lambda _: dict(self.edge_counts)})
         self._runtime = _runtime(edge)
@@ -111,6 +112,10 @@ class Sandbox:
                 {"worker": worker.name, "live": dict(worker.live), "versions": len(worker.versions)}
                 for worker in self._account.workers.values()
             ]
+            sites = [
+                {"project": project.name, "subdomain": project.subdomain, "live": project.live and project.live.id}
+                for project in self.pages.projects.values()
+            ]
         return {
             "api_url": self.api_url,
             "edge_url": self.edge_url,
@@ -122,6 +127,7 @@ class Sandbox:
                 for token in self._tokens
             ],
             "services": services,
+            "sites": sites,
             "switches": asdict(self.switches),
             "github": self.github.describe(),
         }

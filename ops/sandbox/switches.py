@@ -31,7 +31,26 @@ class Switches:
     the values now in effect stay."""
 
     propagation_seconds: float = 1.0
-    """For how many seconds of the sandbox's clock the edge goes on serving the former deployment."""
+    """For how many seconds of the sandbox's clock the edge goes on serving the former deployment, of a Worker or of
+    Pages."""
+
+    pages_canonical_follows_rollbacks: bool = False
+    """Whether the `canonical_deployment` of a Pages project is the one that serves, after a rollback too. False: it is
+    the newest successful one of production, as the API's reference words it."""
+
+    pages_canonical_lag_reads: int = 0
+    """How many reads of a project after its canonical deployment changed still answer the former one. No stale one was
+    ever reported, hence 0."""
+
+    pages_partial_source_taken: bool = False
+    """Whether PATCH of a project takes a part of its `source`. False: 400 to anything but the whole object."""
+
+    pages_reads_until_deployed: int = 1
+    """How many reads of a new Pages deployment answer that it is still queued."""
+
+    pages_refusal_code: int = 8000000
+    """What a rollback to a preview or to a deployment that failed is refused with. No code is documented; 8000000, "an
+    unknown error", is also what Pages answers when it may have worked."""
 
     auth_error_status: int = 403
     """HTTP status of an authentication error (10000): 403 or 401."""

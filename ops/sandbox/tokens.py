@@ -7,6 +7,8 @@ from typing import Literal
 
 SCRIPTS_READ = "Workers Scripts Read"
 SCRIPTS_WRITE = "Workers Scripts Write"
+PAGES_READ = "Pages Read"
+PAGES_WRITE = "Pages Write"
 
 
 @dataclass(frozen=True, kw_only=True)

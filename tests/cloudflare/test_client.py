@@ -193,11 +193,20 @@ def test_a_transport_error_is_named_by_its_type_alone(
 
 METHODS = st.sampled_from(["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "get", "TRACE", "X", ""])
 KNOWN = ["accounts", ACCOUNT, "workers", "scripts", WORKER, "deployments", "versions", "user", "tokens", "verify"]
+KNOWN += ["pages", "projects", "rollback", "0" * 36]
 ODD = ["d1", "..", "", "%2e%2e", "secrets", "graphql", "?force=true", "deployments?force=true", "zones", "\n", "a b"]
 SEGMENTS = st.sampled_from([*KNOWN, *ODD])
 PATHS = st.lists(SEGMENTS, max_size=9).map(lambda parts: "/" + "/".join(parts)) | st.text()
 READ_PATHS = st.sampled_from(
-    [DEPLOYMENTS, f"{SCRIPT}/versions", f"{SCRIPT}/versions/{'0' * 36}", "/user/tokens/verify"]
+    [
+        DEPLOYMENTS,
+        f"{SCRIPT}/versions",
+        f"{SCRIPT}/versions/{'0' * 36}",
+        "/user/tokens/verify",
+        f"/accounts/{ACCOUNT}/pages/projects/site",
+        f"/accounts/{ACCOUNT}/pages/projects/site/deployments",
+        f"/accounts/{ACCOUNT}/pages/projects/site/deployments/{'0' * 36}",
+    ]
 )
 
 
@@ -225,6 +234,8 @@ def test_a_planning_client_sends_nothing_but_reads(client: Client, sandbox: Sand
         f"/x{DEPLOYMENTS}",
         DEPLOYMENTS.replace(ACCOUNT, ".."),
         DEPLOYMENTS.replace(WORKER, "a/b"),
+        f"/accounts/{ACCOUNT}/pages/projects/site/deployments/{'0' * 36}/rollback",
+        f"/accounts/{ACCOUNT}/pages/projects/site/upload-token",
     ],
 )
 def test_what_only_looks_like_a_read_is_none(path: str) -> None:

@@ -1,15 +1,18 @@
 """A sandbox whose clock stands still, and a client that speaks to its API as any program would."""
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox
+from ops.sandbox import Sandbox, npm
 
 WORKER = "fortunet-api"
+SITE = "fortunet-web"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class Api:
         """Below the Worker of most tests."""
         return self(method, f"scripts/{WORKER}/{path}", **options)
 
+    def site(self, method: str, path: str = "", **options: Any) -> Answer:
+        """Below the Pages project of most tests."""
+        base = f"/accounts/{self.sandbox.account_id}/pages/projects/{SITE}"
+        return self(method, f"{base}/{path}".rstrip("/"), **options)
+
     def deploy(self, *versions: str, force: bool = False, **body: Any) -> Answer:
         """Versions with equal shares."""
         shares = [{"version_id": version, "percentage": 100 / len(versions)} for version in versions]
@@ -104,3 +112,31 @@ def releases(sandbox: Sandbox) -> Releases:
     sandbox.deploy(WORKER, bad)
     sandbox.clock.advance(60)
     return Releases(good, bad)
+
+
+@pytest.fixture
+def deployed(sandbox: Sandbox) -> Releases:
+    """A site, and two releases of it: the bad one is live everywhere."""
+    sandbox.pages.add_project(SITE, domains=["app.fortunet.example"], env_vars={"API": "x"}, secrets=["KEY"])
+    good = sandbox.pages.add_deployment(SITE, files={"index.html": b"good"}, commit="a" * 40, message="good")
+    sandbox.clock.advance(60)
+    bad = sandbox.pages.add_deployment(SITE, files={"index.html": b"bad"}, commit="b" * 40, message="bad")
+    sandbox.clock.advance(60)
+    return Releases(good, bad)
+
+
+def run_wrangler(sandbox: Sandbox, folder: Path, *arguments: str, home: Path, stdin: str = "", code: int = 0) -> str:
+    """The real one, as a job of GitHub Actions runs it: no terminal, and CI set. What it prints on both streams."""
+    environ = sandbox.environ() | {"HOME": str(home), "CI": "true", "WRANGLER_SEND_METRICS": "false"}
+    ended = subprocess.run(
+        [*npm.wrangler(), *arguments],
+        cwd=folder,
+        env=environ,
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == code, ended.stdout
+    return ended.stdout

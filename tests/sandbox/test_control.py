@@ -73,7 +73,7 @@ def test_the_sandbox_describes_itself(api: Api, releases: Releases) -> None:
     assert described == api.sandbox.describe()
     assert described["services"] == [{"worker": WORKER, "live": {releases.bad: 100}, "versions": 2}]
     assert described["tokens"] == [
-        {"token": api.sandbox.token, "permissions": ["Workers Scripts Write"], "expired": False}
+        {"token": api.sandbox.token, "permissions": ["Pages Write", "Workers Scripts Write"], "expired": False}
     ]
 
 

@@ -34,7 +34,7 @@ def test_every_answer_is_json_with_a_ray(api: Api, releases: Releases) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [None, "Bearer unknown", "Bearer", "Basic sandbox-workers-scripts-write", "Bearer expired", "Bearer powerless"],
+    [None, "Bearer unknown", "Bearer", "Basic sandbox-workers-pages-writing", "Bearer expired", "Bearer powerless"],
 )
 def test_a_request_without_a_good_token_is_an_authentication_error(
     api: Api, releases: Releases, header: str | None

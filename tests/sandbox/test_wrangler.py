@@ -1,15 +1,14 @@
 """The real wrangler against the sandbox, as a job of GitHub Actions runs it: no terminal, and CI set."""
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox, npm
-from tests.sandbox.conftest import WORKER, Releases
+from ops.sandbox import Sandbox
+from tests.sandbox.conftest import WORKER, Releases, run_wrangler
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,19 +27,8 @@ class Wrangler:
 
     def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
         """What it prints on both streams."""
-        environ = self.sandbox.environ() | {"HOME": str(self.folder), "CI": "true", "WRANGLER_SEND_METRICS": "false"}
-        ended = subprocess.run(
-            [*npm.wrangler(), *arguments],
-            cwd=self.folder / "backend",
-            env=environ,
-            input=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == code, ended.stdout
-        return ended.stdout
+        folder = self.folder / "backend"
+        return run_wrangler(self.sandbox, folder, *arguments, home=self.folder, stdin=stdin, code=code)
 
     @property
     def writes(self) -> list[str]:

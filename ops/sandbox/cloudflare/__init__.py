@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.sandbox.account import Account
-from ops.sandbox.cloudflare import deployments, identity, scripts, secrets, versions
+from ops.sandbox.cloudflare import deployments, identity, pages, pages_uploads, scripts, secrets, versions
 from ops.sandbox.cloudflare.routes import BASE, Answer, ApiError, Call, NoRouteError, Route, Routes
 from ops.sandbox.server import Request, Response
 from ops.sandbox.tokens import Token, Tokens
 
 __all__ = ["BASE", "Cloudflare"]
 
-_ROUTES = Routes(
-    [route for module in (deployments, versions, scripts, secrets, identity) for route in module.ROUTES.table]
-)
+_MODULES = (deployments, versions, scripts, secrets, identity, pages, pages_uploads)
+_ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
 
 
 class Cloudflare:
@@ -53,6 +52,8 @@ class Cloudflare:
         """
         if account is not None and not re.fullmatch("[0-9a-f]{32}", account):
             raise NoRouteError(request.path)
+        if permission == pages_uploads.UPLOADS:
+            return pages_uploads.authorise(self._account, request)
         token = self._tokens.of(request.headers.get("authorization"))
         allowed = token is not None and (permission is None or token.may(permission))
         if token is None or not allowed or account not in {None, self._account.id}:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ops.sandbox.account import Account, By
+from ops.sandbox.projects import Project
 from ops.sandbox.server import Request
 from ops.sandbox.tokens import Token
 from ops.sandbox.workers import Worker
@@ -58,6 +59,15 @@ class Call:
         if worker is None:
             raise ApiError(10007, "This Worker does not exist on your account.", status=404)
         return worker
+
+    @property
+    def project(self) -> Project:
+        """The Pages project that the path names."""
+        project = self.account.pages.projects.get(self.parameters["project"])
+        if project is None:
+            message = "Project not found. The specified project name does not match any of your existing projects."
+            raise ApiError(8000007, message, status=404)
+        return project
 
 
 Handler = Callable[[Call], Answer]

@@ -42,7 +42,7 @@ class Form:
     """What was sent, checked for its shape."""
 
     def __init__(self, request: Request) -> None:
-        parts = _parts(request)
+        parts = form_parts(request)
         metadata = parts.pop("metadata", None)
         if metadata is None:
             raise invalid("body", 'lacks the part "metadata"')
@@ -102,7 +102,8 @@ class Form:
         return source and {**source, "name": binding["name"]}
 
 
-def _parts(request: Request) -> dict[str, Module]:
+def form_parts(request: Request) -> dict[str, Module]:
+    """Of a multipart form, by name."""
     boundary = request.headers.get_param("boundary")
     if request.headers.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
         raise ApiError(10006, "Could not parse your request body: expected multipart/form-data.")

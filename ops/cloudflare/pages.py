@@ -1,0 +1,133 @@
+"""Pages: a project, its deployments, and the rollback (developers.cloudflare.com/api/resources/pages)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+
+from ops.cloudflare.client import Client, by_total
+from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
+from ops.model.clock import parse_utc
+from ops.model.errors import Reason, Unclear
+from ops.model.pages import PRODUCTION, Deployment, Project
+
+READ = "Pages Read"
+WRITE = "Pages Write"
+
+NO_SUCH_DEPLOYMENT = 8000009
+PER_PAGE = 25
+"""Cloudflare takes no more (8000024)."""
+
+
+class Pages:
+    """The Pages of one account."""
+
+    def __init__(self, client: Client, account_id: str) -> None:
+        self._client = client
+        self._projects = f"/accounts/{account_id}/pages/projects"
+
+    def project(self, project: str) -> Project:
+        answer = self._client.read(f"{self._projects}/{project}", permission=READ)
+        return shaped(answer, f"the Pages project {project}", lambda: _project(answer.result))
+
+    def deployments(self, project: str, *, most: int = 100) -> tuple[Deployment, ...]:
+        """Those of production, of every status, newest first, and no more than `most` of them."""
+
+        def read(page: Mapping[str, str]) -> Answer:
+            params = {"env": PRODUCTION, **page}
+            answer = self._client.read(f"{self._projects}/{project}/deployments", permission=READ, params=params)
+            what = f"the deployments of {project}"
+            if not isinstance(answer.result, list) or not isinstance(answer.info.get("total_count"), int):
+                raise misshapen(answer, what)
+            return replace(answer, result=shaped(answer, what, lambda: [_deployment(row) for row in answer.result]))
+
+        rows = islice(by_total(read, per_page=PER_PAGE), most)
+        # By id: what is deployed between two pages moves a row from the one to the next.
+        found = {row.id: row for row in rows if row.environment == PRODUCTION}
+        return tuple(sorted(found.values(), key=lambda deployment: deployment.created_on, reverse=True))
+
+    def deployment(self, project: str, deployment: str) -> Deployment | None:
+        """None where Cloudflare no longer has it."""
+        try:
+            path = f"{self._projects}/{project}/deployments/{deployment}"
+            answer = self._client.read(path, permission=READ)
+        except ApiError as error:
+            if error.code == NO_SUCH_DEPLOYMENT:
+                return None
+            raise
+        return shaped(answer, f"deployment {deployment} of {project}", lambda: _deployment(answer.result))
+
+    def rollback(self, project: str, deployment: str) -> None:
+        """Let that deployment serve production; sent once. Raises NotApplied, Unclear, ApiError.
+
+        It takes no message, so nothing of ours stands in the project's history afterwards. What is refused has no
+        documented code: 8000000, "an unknown error", is taken for unclear.
+        """
+        path = f"{self._projects}/{project}/deployments/{deployment}/rollback"
+        answer = self._client.write("POST", path, permission=WRITE)
+        if not isinstance(answer.result, dict) or not isinstance(answer.result.get("id"), str):
+            message = f"the answer to POST rollback of {project} names no deployment (cf-ray {answer.ray or 'none'})"
+            raise Unclear(message, reason=Reason.UNCLEAR)
+
+
+def _deployment(row: Mapping[str, Any]) -> Deployment:
+    stage, trigger = row.get("latest_stage") or {}, row.get("deployment_trigger") or {}
+    metadata = trigger.get("metadata") or {}
+    return Deployment(
+        id=_identifier(row["id"]),
+        url=_address(row["url"]),
+        created_on=parse_utc(row["created_on"]),
+        environment=_word(row["environment"]),
+        stage=text(stage.get("name")),
+        status=text(stage.get("status")),
+        skipped=row.get("is_skipped") is True,
+        branch=text(metadata.get("branch")),
+        commit=text(metadata.get("commit_hash")),
+        message=text(metadata.get("commit_message")),
+        dirty=metadata.get("commit_dirty") is True,
+        aliases=tuple(filter(None, map(text, row.get("aliases") or []))),
+        trigger=text(trigger.get("type")),
+        functions=_yes_or_no(row.get("uses_functions")),
+    )
+
+
+def _project(row: Mapping[str, Any]) -> Project:
+    canonical, source = row.get("canonical_deployment"), row.get("source")
+    production = (row.get("deployment_configs") or {}).get("production") or {}
+    config = (source or {}).get("config") or {}
+    enabled = (config.get(name) is not False for name in ("deployments_enabled", "production_deployments_enabled"))
+    return Project(
+        name=_word(row["name"]),
+        subdomain=_word(row["subdomain"]),
+        domains=tuple(filter(None, map(text, row.get("domains") or []))),
+        production_branch=_word(row["production_branch"]),
+        canonical=None if canonical is None else _deployment(canonical),
+        env_vars=frozenset((production.get("env_vars") or {}).keys()),
+        functions=_yes_or_no(row.get("uses_functions")),
+        deploys_on_push=source is not None and all(enabled),
+    )
+
+
+def _identifier(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f-]{36}", value):
+        raise ValueError(value)
+    return value
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(value)
+    return value
+
+
+def _address(value: Any) -> str:
+    parts = urlsplit(_word(value))
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
+        raise ValueError(value)
+    return str(value)
+
+
+def _yes_or_no(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None

@@ -1,0 +1,59 @@
+"""What Cloudflare says of Pages: a project and its deployments, as values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+PRODUCTION = "production"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One row of a project's deployments. Nothing in it tells whether it serves now.
+
+    `commit` is what the deployer wrote, free text and no proof of what was built; "" where it is not known.
+    """
+
+    id: str
+    url: str
+    """Its own address, which a rollback never changes."""
+    created_on: datetime
+    environment: str
+    stage: str = ""
+    """Of the latest stage: queued, initialize, clone_repo, build or deploy."""
+    status: str = ""
+    """Of that stage: success, idle, active, failure, canceled or skipped."""
+    skipped: bool = False
+    branch: str = ""
+    commit: str = ""
+    message: str = ""
+    dirty: bool = False
+    """Whether it was built with changes that are in no commit."""
+    aliases: tuple[str, ...] = ()
+    trigger: str = ""
+    functions: bool | None = None
+
+    @property
+    def may_serve_production(self) -> bool:
+        """Whether it can be rolled back to (developers.cloudflare.com/pages/configuration/rollbacks)."""
+        deployed = (self.stage, self.status) == ("deploy", "success")
+        return self.environment == PRODUCTION and deployed and not self.skipped
+
+
+@dataclass(frozen=True)
+class Project:
+    name: str
+    subdomain: str
+    """A host below pages.dev, which need not begin with the project's name alone."""
+    domains: tuple[str, ...]
+    """Every host that serves production, the subdomain among them."""
+    production_branch: str
+    canonical: Deployment | None
+    """What Cloudflare calls canonical; None before the first deployment of production.
+
+    Its reference words it as the most recent one: that it follows a rollback is not known for sure.
+    """
+    env_vars: frozenset[str] = frozenset()
+    """Names alone, of production: those of the next deployment."""
+    functions: bool | None = None
+    deploys_on_push: bool = False
+    """Whether the next push to the production branch deploys over a rollback."""

@@ -1,0 +1,129 @@
+"""Which deployment of a Pages project serves production, and which one a rollback goes to. Pure.
+
+That `canonical_deployment` follows a rollback is not known for sure, so it is believed only where the site looks like
+it: one path is read at the site's address and at the deployments' own, and what came back is compared.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from ops.model.clock import utc_text
+from ops.model.errors import Reason, Refused
+from ops.model.nearest import shown, suggestion
+from ops.model.pages import Deployment, Project
+
+COMPARED = 8
+"""How many of the newest successful deployments of production the site is compared with, where canonical is not it."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What one path held, as a digest of it: equal digests, equal content. None where it could not be read."""
+
+    site: str | None
+    own: Mapping[str, str | None]
+    """Deployment → what its own address held."""
+
+
+@dataclass(frozen=True)
+class Live:
+    deployment: Deployment | None
+    """None where it is not proven: refuse before a change, and after one it is inconclusive."""
+    why: str
+    """For people."""
+    canonical: bool = False
+    """Whether it is the canonical one. False with a deployment: canonical does not follow rollbacks here."""
+    alike: tuple[str, ...] = ()
+    """Other compared deployments that held the same: the path could not tell them apart."""
+
+
+def to_compare(deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:
+    """Those whose own address is to be read beside canonical's. `deployments` are newest first, here and below."""
+    return tuple(d for d in deployments if d.may_serve_production)[:COMPARED]
+
+
+def live(project: Project, deployments: Sequence[Deployment], sighting: Sighting) -> Live:
+    canonical = project.canonical
+    if canonical is None:
+        return Live(None, f"Cloudflare names no canonical deployment of {project.name}")
+    if sighting.site is None:
+        return Live(None, "the site itself could not be read")
+    compared = {d.id: d for d in to_compare(deployments)}
+    equal = [compared[name] for name in compared if sighting.own.get(name) == sighting.site]
+    if sighting.own.get(canonical.id) == sighting.site:
+        alike = tuple(d.id for d in equal if d.id != canonical.id)
+        return Live(canonical, "the site looks like the canonical deployment", canonical=True, alike=alike)
+    # What could not be read may look like the site too.
+    unread = sum(sighting.own.get(name) is None for name in {*compared, canonical.id})
+    if unread:
+        return Live(None, f"{unread} of the deployments to compare the site with could not be read")
+    if len(equal) != 1:
+        found = f"{len(equal)} deployments look like it" if equal else "no deployment looks like it"
+        return Live(None, f"the site does not look like the canonical deployment, {canonical.id[:8]}, and {found}")
+    return Live(equal[0], f"the site looks like {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    deployment: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    target: Deployment | None
+    """None: there is nothing to go back to by the rules."""
+    passed_over: tuple[PassedOver, ...]
+    """Those between the live one and the target; all of them where there is none."""
+    stepped_back: bool
+    """Somebody rolled back already: without an explicit `to` nothing is to be done."""
+
+
+def choose(deployments: Sequence[Deployment], serving: Deployment, *, blamed: Collection[str] = ()) -> Choice:
+    """The newest that may serve, was made before the live one, and is neither blamed nor of the live one's commit."""
+    candidates = [d for d in deployments if d.may_serve_production]
+    passed_over = []
+    target = None
+    for deployment in candidates:
+        if deployment.id == serving.id or deployment.created_on >= serving.created_on:
+            continue
+        if why := why_not(deployment, serving, blamed):
+            passed_over.append(PassedOver(deployment.id, why))
+        else:
+            target = deployment
+            break
+    newest = candidates[0].id if candidates else None
+    return Choice(target, tuple(passed_over), stepped_back=newest != serving.id)
+
+
+def why_not(deployment: Deployment, serving: Deployment, blamed: Collection[str]) -> str | None:
+    """Why it is no target; None where it is one. A commit that is not known equals nothing."""
+    if deployment.id in blamed:
+        return "it was taken out of service before"
+    if deployment.commit and deployment.commit == serving.commit:
+        return f"it is of the same commit as the live one, {shown(deployment.commit[:12])}"
+    return None
+
+
+def parse_to(text: str, deployments: Sequence[Deployment]) -> Deployment:
+    """A deployment's id, its first eight characters where they are unique, or its own address. Raises Refused."""
+    name = text.strip().lower().rstrip("/")
+    found = [d for d in deployments if name in {d.id, d.url.lower().rstrip("/")}]
+    found = found or [d for d in deployments if len(name) >= 8 and d.id.startswith(name)]
+    if not found:
+        raise Refused(
+            f'no deployment of production "{shown(text)}"{suggestion(name, [d.id for d in deployments])}',
+            reason=Reason.UNKNOWN_NAME,
+            hint="See them with `wrangler pages deployment list --environment production`.",
+        )
+    if len(found) > 1:
+        listed = ", ".join(d.id for d in found)
+        raise Refused(f'"{name}" begins {len(found)} deployments', reason=Reason.UNKNOWN_NAME, hint=f"Name: {listed}.")
+    if not found[0].may_serve_production:
+        stage = " ".join(filter(None, (found[0].stage, found[0].status))) or "unknown"
+        raise Refused(
+            f"deployment {found[0].id[:8]} of {utc_text(found[0].created_on)} cannot serve: its last stage is {stage}",
+            reason=Reason.NOT_DEPLOYABLE,
+            hint="Name one that was deployed with success.",
+        )
+    return found[0]

@@ -1,0 +1,335 @@
+"""Pages through the client: what it reads, what it takes for malformed, and the one write."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ops.clocks import SandboxClock
+from ops.cloudflare.client import Client
+from ops.cloudflare.pages import Pages
+from ops.cloudflare.wire import ApiError, MalformedAnswer
+from ops.model.errors import NotApplied, Refused, Unclear
+from ops.model.pages import Deployment, Project
+from ops.model.redact import Secret
+from ops.sandbox import Sandbox
+from tests.conftest import ACCOUNT
+from tests.test_engine import WITHOUT_AN_ANSWER
+
+SITE = "fortunet-web"
+COMMIT = "a" * 40
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[Client]:
+    clock = SandboxClock(sandbox.clock_url)
+    client = Client(sandbox.api_url, Secret(sandbox.token), token_name="CLOUDFLARE_API_TOKEN", clock=clock)
+    yield client
+    client.close()
+    clock.close()
+
+
+@pytest.fixture
+def pages(client: Client, sandbox: Sandbox) -> Pages:
+    """A project with a good deployment and a bad one, which is live."""
+    sandbox.pages.add_project(SITE, domains=["app.fortunet.example"], env_vars={"API": "x"}, secrets=["KEY"])
+    sandbox.pages.add_deployment(SITE, files={"index.html": b"good"}, commit=COMMIT, message="good", dirty=True)
+    sandbox.clock.advance(60)
+    sandbox.pages.add_deployment(SITE, files={"index.html": b"bad"})
+    return Pages(client, ACCOUNT)
+
+
+def ids(sandbox: Sandbox) -> list[str]:
+    return [deployment.id for deployment in sandbox.pages.deployments(SITE)]
+
+
+# Reads
+
+
+def test_a_project_is_read(pages: Pages, sandbox: Sandbox) -> None:
+    bad, _ = ids(sandbox)
+    subdomain = sandbox.pages.projects[SITE].subdomain
+
+    assert pages.project(SITE) == Project(
+        name=SITE,
+        subdomain=subdomain,
+        domains=(subdomain, "app.fortunet.example"),
+        production_branch="main",
+        canonical=pages.deployment(SITE, bad),
+        env_vars=frozenset({"API", "KEY"}),
+        functions=False,
+        deploys_on_push=False,
+    )
+
+
+def test_a_project_that_never_deployed_has_no_canonical(client: Client, sandbox: Sandbox) -> None:
+    sandbox.pages.add_project(SITE)
+    pages = Pages(client, ACCOUNT)
+    assert pages.project(SITE).canonical is None
+    assert pages.deployments(SITE) == ()
+
+
+def test_a_deployment_is_read_with_all_that_is_known_of_it(pages: Pages, sandbox: Sandbox) -> None:
+    _, good = ids(sandbox)
+
+    deployment = pages.deployment(SITE, good)
+
+    assert deployment == Deployment(
+        id=good,
+        url=f"https://{good[:8]}.{sandbox.pages.projects[SITE].subdomain}",
+        created_on=sandbox.clock.now() - timedelta(seconds=60),
+        environment="production",
+        stage="deploy",
+        status="success",
+        branch="main",
+        commit=COMMIT,
+        message="good",
+        dirty=True,
+        trigger="ad_hoc",
+        functions=False,
+    )
+    assert deployment.may_serve_production
+
+
+@pytest.mark.parametrize("config", [{}, {"production_deployments_enabled": False}, {"deployments_enabled": False}])
+def test_a_push_deploys_unless_it_is_switched_off(client: Client, sandbox: Sandbox, config: dict[str, bool]) -> None:
+    project = sandbox.pages.add_project(SITE, repository="fortunet/fortunet")
+    assert project.source is not None
+    project.source["config"].update(config)
+    assert Pages(client, ACCOUNT).project(SITE).deploys_on_push is (not config)
+
+
+def test_the_deployments_of_production_come_newest_first_over_all_pages(pages: Pages, sandbox: Sandbox) -> None:
+    for number in range(30):
+        sandbox.pages.add_deployment(SITE, files={}, branch="fix" if number % 3 else "main")
+
+    found = pages.deployments(SITE)
+
+    assert [d.id for d in found] == [d.id for d in sandbox.pages.deployments(SITE) if d.environment == "production"]
+    assert {d.environment for d in found} == {"production"}
+    assert len(sandbox.requests) == 1
+
+
+def test_the_list_is_bounded(pages: Pages, sandbox: Sandbox) -> None:
+    for _ in range(60):
+        sandbox.pages.add_deployment(SITE, files={})
+
+    assert [d.id for d in pages.deployments(SITE, most=30)] == ids(sandbox)[:30]
+    assert [request.query["page"] for request in sandbox.requests] == ["1", "2"]
+    assert len(pages.deployments(SITE)) == 62
+
+
+def test_a_deployment_made_between_two_pages_doubles_no_row(pages: Pages, sandbox: Sandbox) -> None:
+    for _ in range(30):
+        sandbox.pages.add_deployment(SITE, files={})
+    before = ids(sandbox)
+    sandbox.fault(
+        method="GET", path="**/deployments", skip=1, before=lambda: sandbox.pages.add_deployment(SITE, files={})
+    )
+    assert [d.id for d in pages.deployments(SITE)] == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "status"),
+    [
+        ({"branch": "fix"}, "deploy", "success"),
+        ({"status": "failure"}, "deploy", "failure"),
+        ({"status": "active"}, "deploy", "active"),
+        ({"status": "canceled"}, "deploy", "canceled"),
+        ({"status": "skipped"}, "deploy", "skipped"),
+    ],
+)
+def test_what_is_no_successful_deployment_of_production_cannot_serve_it(
+    pages: Pages, sandbox: Sandbox, kind: dict[str, Any], stage: str, status: str
+) -> None:
+    other = pages.deployment(SITE, sandbox.pages.add_deployment(SITE, files={}, **kind))
+    assert other is not None
+    assert (other.stage, other.status) == (stage, status)
+    assert not other.may_serve_production
+
+
+def test_an_alias_of_a_preview_is_read(pages: Pages, sandbox: Sandbox) -> None:
+    preview = pages.deployment(SITE, sandbox.pages.add_deployment(SITE, files={}, branch="fix"))
+    assert preview is not None
+    assert preview.aliases == (f"https://fix.{sandbox.pages.projects[SITE].subdomain}",)
+
+
+def test_a_deployment_that_is_gone_is_none_and_a_project_that_is_gone_an_error(pages: Pages) -> None:
+    assert pages.deployment(SITE, "0" * 8 + "-0000-4000-8000-" + "0" * 12) is None
+    for read in (pages.project, pages.deployments):
+        with pytest.raises(ApiError, match="8000007"):
+            read("none")
+
+
+def test_the_right_that_is_missing_is_named(pages: Pages, sandbox: Sandbox) -> None:
+    sandbox.fault(code=10000, status=403)
+    with pytest.raises(ApiError) as caught:
+        pages.project(SITE)
+    assert '"Pages Read"' in caught.value.hint
+
+
+# Shapes
+
+
+ROW: dict[str, Any] = {
+    "id": "01234567-89ab-4cde-8f01-23456789abcd",
+    "url": "https://01234567.site-1ab.pages.dev",
+    "created_on": "2026-11-20T10:11:12.345678Z",
+    "environment": "production",
+}
+PROJECT: dict[str, Any] = {"name": SITE, "subdomain": "site-1ab.pages.dev", "production_branch": "main"}
+
+
+def answers(sandbox: Sandbox, result: Any, **envelope: Any) -> None:
+    sandbox.faults.clear()
+    sandbox.fault(body=json.dumps({"success": True, "result": result, **envelope}), times=None)
+
+
+def test_what_may_be_absent_may_be_absent(pages: Pages, sandbox: Sandbox) -> None:
+    answers(sandbox, ROW)
+    created = datetime(2026, 11, 20, 10, 11, 12, 345678, tzinfo=UTC)
+    bare = Deployment(ROW["id"], ROW["url"], created, "production")
+    assert pages.deployment(SITE, ROW["id"]) == bare
+    nothing = dict.fromkeys(["latest_stage", "deployment_trigger", "aliases", "is_skipped", "uses_functions"])
+    answers(sandbox, {**ROW, **nothing, "surprise": 1})
+    assert pages.deployment(SITE, ROW["id"]) == bare
+    answers(sandbox, PROJECT)
+    assert pages.project(SITE) == Project(SITE, "site-1ab.pages.dev", (), "main", None)
+    answers(sandbox, {**PROJECT, **dict.fromkeys(["domains", "source", "deployment_configs", "canonical_deployment"])})
+    assert pages.project(SITE) == Project(SITE, "site-1ab.pages.dev", (), "main", None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": None},
+        {"id": "../x"},
+        {"id": 1},
+        {"created_on": "yesterday"},
+        {"created_on": None},
+        {"url": "http://x.pages.dev"},
+        {"url": "https://"},
+        {"url": "https://user@x.pages.dev"},
+        {"url": None},
+        {"environment": None},
+        {"latest_stage": "success"},
+        {"deployment_trigger": {"metadata": []}, "aliases": 1},
+    ],
+)
+def test_a_deployment_of_another_shape_is_malformed(pages: Pages, sandbox: Sandbox, change: dict[str, Any]) -> None:
+    row = {**ROW, **change}
+    calls: list[tuple[Any, dict[str, Any], Callable[[], object]]] = [
+        (row, {}, lambda: pages.deployment(SITE, ROW["id"])),
+        ([ROW, row], {"result_info": {"total_count": 2}}, lambda: pages.deployments(SITE)),
+        ({**PROJECT, "canonical_deployment": row}, {}, lambda: pages.project(SITE)),
+    ]
+    for result, envelope, call in calls:
+        answers(sandbox, result, **envelope)
+        with pytest.raises(MalformedAnswer, match="JSON of another shape"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("result", "info"),
+    [(None, {"total_count": 0}), ({}, {"total_count": 0}), ([ROW], {}), ([ROW], {"total_count": "1"}), ([], None)],
+)
+def test_a_list_without_its_rows_or_its_total_is_malformed(
+    pages: Pages, sandbox: Sandbox, result: Any, info: dict[str, Any] | None
+) -> None:
+    answers(sandbox, result, result_info=info)
+    with pytest.raises(MalformedAnswer, match="the deployments of fortunet-web"):
+        pages.deployments(SITE)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*ROW, *PROJECT]), inner, max_size=4),
+    max_leaves=6,
+)
+FIELDS = [
+    *ROW,
+    "latest_stage",
+    "deployment_trigger",
+    "aliases",
+    "is_skipped",
+    "source",
+    "deployment_configs",
+    "domains",
+]
+
+
+@pytest.mark.slow
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(change=st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=3), whole=json_values)
+def test_any_answer_is_a_value_or_malformed(pages: Pages, sandbox: Sandbox, change: dict[str, Any], whole: Any) -> None:
+    for result in ({**ROW, **PROJECT, **change}, whole):
+        answers(sandbox, result, result_info={"total_count": 1})
+        for call in (lambda: pages.project(SITE), lambda: pages.deployment(SITE, ROW["id"])):
+            with contextlib.suppress(MalformedAnswer):
+                assert isinstance(call(), Project | Deployment)
+        answers(sandbox, [result], result_info={"total_count": 1})
+        with contextlib.suppress(MalformedAnswer):
+            assert isinstance(pages.deployments(SITE), tuple)
+
+
+# The rollback
+
+
+def test_a_rollback_is_sent_once_and_without_a_body(pages: Pages, client: Client, sandbox: Sandbox) -> None:
+    _, good = ids(sandbox)
+
+    with client.writing():
+        pages.rollback(SITE, good)
+
+    assert sandbox.pages.live(SITE) == good
+    (request,) = sandbox.requests
+    assert (request.method, request.path.rpartition("/projects/")[2]) == (
+        "POST",
+        f"{SITE}/deployments/{good}/rollback",
+    )
+    assert request.body is None
+
+
+def test_while_planning_nothing_is_rolled_back(pages: Pages, sandbox: Sandbox) -> None:
+    _, good = ids(sandbox)
+    with pytest.raises(Refused):
+        pages.rollback(SITE, good)
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
+@pytest.mark.parametrize("rule", [*WITHOUT_AN_ANSWER.values(), {"status": 500, "code": 8000000}, {"code": 8000000}])
+def test_a_rollback_without_a_readable_answer_is_unclear(
+    pages: Pages, client: Client, sandbox: Sandbox, rule: dict[str, Any], applied: bool
+) -> None:
+    _, good = ids(sandbox)
+    sandbox.fault(**rule, applied=applied)
+
+    with client.writing(), pytest.raises(Unclear):
+        pages.rollback(SITE, good)
+
+    assert len(sandbox.requests) == 1
+
+
+def test_a_rollback_that_is_refused_changes_nothing(pages: Pages, client: Client, sandbox: Sandbox) -> None:
+    preview = sandbox.pages.add_deployment(SITE, files={}, branch="fix")
+    with client.writing():
+        with pytest.raises(Unclear):  # by the code alone it may have worked
+            pages.rollback(SITE, preview)
+        sandbox.switches.pages_refusal_code = 8000096
+        with pytest.raises(ApiError, match="code 8000096"):
+            pages.rollback(SITE, preview)
+        with pytest.raises(ApiError, match="code 8000009"):
+            pages.rollback(SITE, "none")
+
+
+def test_a_rate_limit_is_not_applied(pages: Pages, client: Client, sandbox: Sandbox) -> None:
+    sandbox.fault(status=429, headers={"retry-after": "7"})
+    with client.writing(), pytest.raises(NotApplied) as caught:
+        pages.rollback(SITE, ids(sandbox)[1])
+    assert caught.value.retry_after == 7

@@ -1,0 +1,227 @@
+"""Which deployment of Pages serves, and where a rollback goes: the rules as a table, and what never happens."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ops.model import pages_target as target
+from ops.model.errors import Reason, Refused
+from ops.model.pages import Deployment, Project
+from ops.model.pages_target import COMPARED, Sighting
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def made(name: str, age: int, commit: str = "", status: str = "success", environment: str = "production") -> Deployment:
+    """`name` is one hex digit, which the whole id is made of; `age` is in minutes."""
+    id_ = "-".join(name * size for size in (8, 4, 4, 4, 12))
+    return Deployment(
+        id=id_,
+        url=f"https://{id_[:8]}.site-1ab.pages.dev",
+        created_on=NOW - timedelta(minutes=age),
+        environment=environment,
+        stage="deploy",
+        status=status,
+        commit=commit,
+    )
+
+
+A, B, C, D = made("a", 40, "1"), made("b", 30, "2"), made("c", 20, "3"), made("d", 10, "4")
+"""A is the oldest, D the newest."""
+LIST = (D, C, B, A)
+
+
+def project(canonical: Deployment | None) -> Project:
+    return Project("site", "site-1ab.pages.dev", ("site-1ab.pages.dev",), "main", canonical)
+
+
+def names(ids: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {"-".join(name * size for size in (8, 4, 4, 4, 12)): seen for name, seen in ids.items()}
+
+
+def seen(site: str | None, **own: str | None) -> Sighting:
+    return Sighting(site, names(own))
+
+
+# Which one serves
+
+
+LIVE: dict[str, tuple[Deployment | None, Sighting, Deployment | None, str]] = {
+    "canonical": (D, seen("4", a="1", b="2", c="3", d="4"), D, "looks like the canonical deployment"),
+    "canonical, others not read": (D, seen("4", d="4"), D, "looks like the canonical deployment"),
+    "an older one": (D, seen("3", a="1", b="2", c="3", d="4"), C, "cccccccc alone: canonical does not follow"),
+    "none": (D, seen("9", a="1", b="2", c="3", d="4"), None, "dddddddd, and no deployment looks like it"),
+    "two": (D, seen("3", a="1", b="3", c="3", d="4"), None, "dddddddd, and 2 deployments look like it"),
+    "one, and one not read": (D, seen("3", a="1", b=None, c="3", d="4"), None, "1 of the deployments to compare"),
+    "canonical not read": (D, seen("3", a="1", b="2", c="3"), None, "1 of the deployments to compare"),
+    "nothing read": (D, seen("3"), None, "4 of the deployments to compare"),
+    "the site not read": (D, seen(None, a="1", b="2", c="3", d=None), None, "the site itself could not be read"),
+    "no canonical": (None, seen("4", a="1", b="2", c="3", d="4"), None, "names no canonical deployment"),
+    "canonical beyond the list": (
+        made("f", 90),
+        seen("6", a="1", b="2", c="3", d="4", f="6"),
+        made("f", 90),
+        "canonical",
+    ),
+}
+
+
+@pytest.mark.parametrize(("canonical", "sighting", "serves", "why"), LIVE.values(), ids=LIVE)
+def test_the_one_that_serves_is_the_one_the_site_looks_like(
+    canonical: Deployment | None, sighting: Sighting, serves: Deployment | None, why: str
+) -> None:
+    found = target.live(project(canonical), LIST, sighting)
+
+    assert found.deployment == serves
+    assert why in found.why
+    assert found.canonical == (serves is not None and serves == canonical)
+
+
+def test_a_path_that_cannot_tell_deployments_apart_says_so() -> None:
+    found = target.live(project(D), LIST, seen("4", a="1", b="4", c="4", d="4"))
+    assert (found.deployment, found.alike) == (D, (C.id, B.id))
+
+
+def test_only_the_newest_successful_ones_are_compared() -> None:
+    failed = made("e", 5, status="failure")
+    many = [replace(A, id=f"{number:032x}", created_on=NOW - timedelta(hours=number)) for number in range(20)]
+    assert target.to_compare([failed, *many]) == tuple(many[:COMPARED])
+
+
+digests = st.sampled_from(["1", "2", "3", None])
+
+
+@given(st.none() | st.sampled_from(LIST), digests, st.dictionaries(st.sampled_from("abcd"), digests))
+def test_nothing_is_live_that_was_not_seen_to_be(
+    canonical: Deployment | None, site: str | None, own: dict[str, str | None]
+) -> None:
+    sighting = Sighting(site, names(own))
+
+    found = target.live(project(canonical), LIST, sighting)
+
+    if found.deployment is not None:
+        assert canonical is not None
+        assert sighting.own[found.deployment.id] == site is not None
+    if found.deployment is not None and found.deployment != canonical:  # all the others were seen to differ
+        others = [sighting.own[d.id] for d in LIST if d != found.deployment]
+        assert None not in others
+        assert site not in others
+    if canonical is not None and site is not None and sighting.own.get(canonical.id) == site:
+        assert found.deployment == canonical
+    assert found.why
+
+
+# Where a rollback goes
+
+
+CHOICES: dict[str, tuple[tuple[Deployment, ...], Deployment, set[str], Deployment | None, list[str], bool]] = {
+    "the one before": (LIST, D, set(), C, [], False),
+    "not a blamed one": (LIST, D, {C.id}, B, [C.id], False),
+    "not the same commit": ((D, replace(C, commit="4"), B), D, set(), B, [C.id], False),
+    "an unknown commit equals nothing": (
+        (replace(D, commit=""), replace(C, commit="")),
+        replace(D, commit=""),
+        set(),
+        replace(C, commit=""),
+        [],
+        False,
+    ),
+    "not a failed one": ((D, replace(C, status="failure"), B), D, set(), B, [], False),
+    "not a skipped one": ((D, replace(C, skipped=True), B), D, set(), B, [], False),
+    "not a preview": ((D, replace(C, environment="preview"), B), D, set(), B, [], False),
+    "a failed newest one is no step back": ((replace(D, status="failure"), C, B), C, set(), B, [], False),
+    "somebody rolled back": (LIST, B, set(), A, [], True),
+    "to beyond the list": ((D, C), B, set(), None, [], True),
+    "the oldest": (LIST, A, set(), None, [], True),
+    "the only one": ((D,), D, set(), None, [], False),
+    "all are blamed": (LIST, D, {A.id, B.id, C.id}, None, [C.id, B.id, A.id], False),
+    "none is known": ((), D, set(), None, [], True),
+}
+
+
+@pytest.mark.parametrize(
+    ("deployments", "serving", "blamed", "goes_to", "passed_over", "stepped_back"), CHOICES.values(), ids=CHOICES
+)
+def test_a_rollback_goes_to(
+    deployments: tuple[Deployment, ...],
+    serving: Deployment,
+    blamed: set[str],
+    goes_to: Deployment | None,
+    passed_over: list[str],
+    stepped_back: bool,
+) -> None:
+    choice = target.choose(deployments, serving, blamed=blamed)
+
+    assert choice.target == goes_to
+    assert [over.deployment for over in choice.passed_over] == passed_over
+    assert choice.stepped_back is stepped_back
+
+
+@st.composite
+def pasts(draw: st.DrawFn) -> tuple[list[Deployment], Deployment, set[str]]:
+    kinds = st.tuples(
+        st.integers(0, 9),
+        st.sampled_from(["", "1", "2"]),
+        st.sampled_from(["success", "failure", "active"]),
+        st.sampled_from(["production", "production", "preview"]),
+    )
+    rows = draw(st.lists(kinds, min_size=1, max_size=10))
+    found = [made(f"{number:x}", *row) for number, row in enumerate(rows)]
+    newest_first = sorted(found, key=lambda deployment: deployment.created_on, reverse=True)
+    return newest_first, draw(st.sampled_from(found)), draw(st.sets(st.sampled_from([d.id for d in found])))
+
+
+@settings(max_examples=50)
+@given(pasts())
+def test_a_target_is_never_newer_blamed_failed_a_preview_or_the_same_commit(
+    past: tuple[list[Deployment], Deployment, set[str]],
+) -> None:
+    deployments, serving, blamed = past
+
+    choice = target.choose(deployments, serving, blamed=blamed)
+
+    good = [
+        d
+        for d in deployments
+        if (d.environment, d.stage, d.status) == ("production", "deploy", "success")
+        and d.created_on < serving.created_on
+        and d.id not in blamed
+        and (d.commit != serving.commit or d.commit == "")
+    ]
+    assert choice.target == (good[0] if good else None)
+    assert not {over.deployment for over in choice.passed_over} & {d.id for d in good}
+    assert all(over.why for over in choice.passed_over)
+
+
+# By name
+
+
+@pytest.mark.parametrize("text", [D.id, D.id[:8], D.id[:13].upper(), D.url, f"{D.url}/", f" {D.id} "])
+def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -> None:
+    assert target.parse_to(text, LIST) == D
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "reason"),
+    [
+        ("", "no deployment of production", Reason.UNKNOWN_NAME),
+        ("ddddddd", "no deployment of production", Reason.UNKNOWN_NAME),
+        ("dddddddde", "no deployment of production", Reason.UNKNOWN_NAME),
+        ("https://site-1ab.pages.dev", "no deployment of production", Reason.UNKNOWN_NAME),
+        ("aaaaaaaa", "begins 2 deployments", Reason.UNKNOWN_NAME),
+        (
+            B.id,
+            "bbbbbbbb of 2026-11-24 11:30:00 UTC cannot serve: its last stage is deploy failure",
+            Reason.NOT_DEPLOYABLE,
+        ),
+    ],
+)
+def test_what_names_no_deployment_that_can_serve_is_refused(text: str, said: str, reason: Reason) -> None:
+    twin = replace(A, id=A.id[:-1] + "0", url="https://other.pages.dev")
+    with pytest.raises(Refused, match=said) as caught:
+        target.parse_to(text, [D, C, replace(B, status="failure"), A, twin])
+    assert caught.value.reason == reason

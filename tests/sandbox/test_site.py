@@ -1,0 +1,203 @@
+"""The edge's part of Pages: which deployment an address serves, and what it answers with its files."""
+
+import httpx
+import pytest
+
+from ops.sandbox import Sandbox
+from tests.sandbox.conftest import SITE, WORKER, Releases
+
+DOMAIN = "app.fortunet.example"
+
+
+def get(edge: httpx.Client, path: str, host: str = DOMAIN, **headers: str) -> httpx.Response:
+    return edge.get(path, headers={"host": host, **{name.replace("_", "-"): value for name, value in headers.items()}})
+
+
+@pytest.fixture
+def subdomain(sandbox: Sandbox, deployed: Releases) -> str:
+    return sandbox.pages.projects[SITE].subdomain
+
+
+def publish(sandbox: Sandbox, *paths: str) -> None:
+    """A site whose files hold their own path; live at once."""
+    sandbox.switches.propagation_seconds = 0
+    sandbox.pages.add_project(SITE, domains=[DOMAIN])
+    sandbox.pages.add_deployment(SITE, files={path: path.encode() for path in paths})
+
+
+# Which deployment
+
+
+def test_the_sites_addresses_serve_production_and_each_deployment_has_one_of_its_own(
+    sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str
+) -> None:
+    assert get(edge, "/").text == get(edge, "/", subdomain).text == "bad"
+    assert get(edge, "/", f"{deployed.good[:8]}.{subdomain}").text == "good"
+    assert get(edge, "/", f"{deployed.bad[:8]}.{subdomain}:443").text == "bad"
+    assert get(edge, "/", f"ffffffff.{subdomain}").status_code == 404
+    assert sandbox.edge_counts == {deployed.bad: 3, deployed.good: 1}
+
+
+def test_a_rollback_reaches_the_site_after_a_while_and_changes_no_address_of_a_deployment(
+    sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str
+) -> None:
+    sandbox.pages.rollback(SITE, deployed.good)
+    assert get(edge, "/").text == "bad"
+    sandbox.clock.advance(1)
+    assert get(edge, "/").text == "good"
+    assert get(edge, "/", f"{deployed.bad[:8]}.{subdomain}").text == "bad"
+
+
+def test_what_failed_never_serves(sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str) -> None:
+    failed = sandbox.pages.add_deployment(SITE, files={"index.html": b"failed"}, status="failure")
+    sandbox.clock.advance(1)
+    assert get(edge, "/").text == "bad"
+    assert get(edge, "/", f"{failed[:8]}.{subdomain}").status_code == 404
+
+
+def test_a_branch_has_an_address_that_follows_it(
+    sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str
+) -> None:
+    for content in (b"one", b"two"):
+        sandbox.pages.add_deployment(SITE, files={"index.html": content}, branch="fix/it")
+    assert get(edge, "/", f"fix-it.{subdomain}").text == "two"
+    assert get(edge, "/").text == "bad"
+
+
+def test_before_its_first_deployment_a_site_serves_nothing(sandbox: Sandbox, edge: httpx.Client) -> None:
+    sandbox.pages.add_project(SITE, domains=[DOMAIN])
+    assert get(edge, "/").status_code == 404
+    sandbox.pages.add_deployment(SITE, files={"index.html": b"first"})
+    assert get(edge, "/").text == "first"
+
+
+def test_a_worker_beside_it_answers_to_every_other_host(
+    sandbox: Sandbox, edge: httpx.Client, deployed: Releases
+) -> None:
+    sandbox.deploy(WORKER, sandbox.upload(WORKER))
+    assert get(edge, "/health", "api.fortunet.example").json()["status"] == "ok"
+    assert get(edge, "/health").text == "bad"
+
+
+# Which file
+
+
+@pytest.mark.parametrize(
+    ("path", "file"),
+    [
+        ("/", "index.html"),
+        ("/about", "about.html"),
+        ("/docs/", "docs/index.html"),
+        ("/docs/a%20b", "docs/a b.html"),
+        ("/app.js", "app.js"),
+        ("/both.html", "both.html"),
+        ("/both", "both"),
+    ],
+)
+def test_a_path_means_a_file(sandbox: Sandbox, edge: httpx.Client, path: str, file: str) -> None:
+    publish(sandbox, "index.html", "about.html", "docs/index.html", "docs/a b.html", "app.js", "both.html", "both")
+    assert (get(edge, path).status_code, get(edge, path).text) == (200, file)
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/about.html", "/about"),
+        ("/about.html?a=1", "/about?a=1"),
+        ("/about/", "/about"),
+        ("/docs", "/docs/"),
+        ("/docs/index.html", "/docs/"),
+        ("/docs/index", "/docs/"),
+        ("/docs/index/", "/docs/"),
+        ("/index.html", "/"),
+        ("/docs/a%20b.html", "/docs/a%20b"),
+        ("//evil.example/index", "/evil.example/"),
+    ],
+)
+def test_a_page_has_one_address(sandbox: Sandbox, edge: httpx.Client, path: str, location: str) -> None:
+    publish(sandbox, "index.html", "about.html", "docs/index.html", "docs/a b.html")
+    request = edge.build_request("GET", sandbox.edge_url + path, headers={"host": DOMAIN})
+    answer = edge.send(request)
+    assert (answer.status_code, answer.headers["location"]) == (308, location)
+
+
+def test_the_nearest_404_page_is_shown(sandbox: Sandbox, edge: httpx.Client) -> None:
+    publish(sandbox, "index.html", "404.html", "docs/404.html")
+    for path, page in (("/none", "404.html"), ("/docs/x/none", "docs/404.html"), ("/docs/x/", "docs/404.html")):
+        answer = get(edge, path)
+        assert (answer.status_code, answer.text, answer.headers["cache-control"]) == (404, page, "no-store")
+
+
+def test_without_a_404_page_every_path_is_the_application(sandbox: Sandbox, edge: httpx.Client) -> None:
+    publish(sandbox, "index.html")
+    assert (get(edge, "/some/route").status_code, get(edge, "/some/route").text) == (200, "index.html")
+
+
+def test_without_an_index_there_is_nothing(sandbox: Sandbox, edge: httpx.Client) -> None:
+    publish(sandbox, "app.js")
+    assert get(edge, "/").status_code == 404
+
+
+def test_an_asset_of_the_release_before_goes_on_being_served_where_it_was_asked_for(
+    sandbox: Sandbox, edge: httpx.Client
+) -> None:
+    """So a path that only the bad release has proves nothing after a rollback."""
+    publish(sandbox, "index.html", "404.html", "bad.js", "other.js")
+    assert get(edge, "/bad.js").status_code == 200
+    sandbox.pages.add_deployment(SITE, files={"index.html": b"good", "404.html": b""})
+    assert [get(edge, path).status_code for path in ("/bad.js", "/other.js")] == [200, 404]
+    sandbox.clock.advance(7 * 24 * 3600)
+    assert get(edge, "/bad.js").status_code == 404
+
+
+# With what
+
+
+def test_an_asset_comes_with_its_type_and_an_etag(sandbox: Sandbox, edge: httpx.Client, deployed: Releases) -> None:
+    answer = get(edge, "/")
+    assert dict(answer.headers) == {
+        "content-type": "text/html; charset=utf-8",
+        "etag": answer.headers["etag"],
+        "cache-control": "public, max-age=0, must-revalidate",
+        "x-content-type-options": "nosniff",
+        "access-control-allow-origin": "*",
+        "referrer-policy": "strict-origin-when-cross-origin",
+        "content-length": "3",
+    }
+    for etag in (answer.headers["etag"], f"W/{answer.headers['etag']}"):
+        assert get(edge, "/", if_none_match=etag).status_code == 304
+    assert get(edge, "/", if_none_match='"other"').status_code == 200
+
+
+def test_the_same_content_has_the_same_etag_at_every_address(
+    sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str
+) -> None:
+    own = {id_: get(edge, "/", f"{id_[:8]}.{subdomain}").headers["etag"] for id_ in (deployed.good, deployed.bad)}
+    assert get(edge, "/").headers["etag"] == own[deployed.bad] != own[deployed.good]
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("a.js", "application/javascript"),
+        ("a.css", "text/css; charset=utf-8"),
+        ("a.svg", "image/svg+xml"),
+        ("a.woff2", "font/woff2"),
+        ("a", "application/octet-stream"),
+    ],
+)
+def test_the_type_is_that_of_the_name(sandbox: Sandbox, edge: httpx.Client, name: str, content_type: str) -> None:
+    publish(sandbox, name)
+    assert get(edge, f"/{name}").headers["content-type"] == content_type
+
+
+def test_search_engines_are_kept_from_the_addresses_of_deployments(
+    edge: httpx.Client, deployed: Releases, subdomain: str
+) -> None:
+    assert "x-robots-tag" not in get(edge, "/", subdomain).headers
+    assert get(edge, "/", f"{deployed.bad[:8]}.{subdomain}").headers["x-robots-tag"] == "noindex"
+
+
+def test_a_site_is_read_only(edge: httpx.Client, deployed: Releases) -> None:
+    assert edge.post("/", headers={"host": DOMAIN}).status_code == 405
+    assert edge.head("/", headers={"host": DOMAIN}).headers["content-length"] == "3"
