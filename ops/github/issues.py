@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ops.github.comments import BOT, WRITERS, blocks
 from ops.model.block import Block, is_edited
@@ -36,7 +36,7 @@ def believed(repository: "Repository", number: int) -> list[Found]:
     return [
         Found(block, comment.user.login, is_edited(comment.body), comment.html_url)
         for comment, block in blocks(repository.get_issue(number))
-        if writers.hold(comment.user.raw_data)
+        if writers.hold(comment.user.login)
     ]
 
 
@@ -47,14 +47,13 @@ class Writers:
         self._repository = repository
         self._roles: dict[str, str] = {}
 
-    def hold(self, user: Mapping[str, Any]) -> bool:
+    def hold(self, login: str) -> bool:
         """Whether that user is one of them. A user without a login is gone, and none."""
-        author = user.get("login") or ""
-        if author == BOT:
+        if login == BOT:
             return True
-        if author not in self._roles:
-            self._roles[author] = _role(self._repository, author) if author else "none"
-        return self._roles[author] in WRITERS
+        if login not in self._roles:
+            self._roles[login] = _role(self._repository, login) if login else "none"
+        return self._roles[login] in WRITERS
 
 
 def _role(repository: "Repository", author: str) -> str:

@@ -55,7 +55,7 @@ def find(repository: "Repository", incident: int) -> "Issue | None":
             issue
             for issue in reports
             if incident_of(issue.body or "") == incident
-            and (issue.user.login == login(repository) or writers.hold(issue.user.raw_data))
+            and (issue.user.login == login(repository) or writers.hold(issue.user.login))
         ),
         None,
     )
