@@ -54,7 +54,8 @@ def _judged(entry: Mapping[str, Any], page: str, writers: Writers) -> Act | Reco
         return None
     body = entry.get("body") or ""
     if kind == "commented" and (block := read_block(body)) is not None:
-        return Recorded(block, actor["login"], is_edited(body), entry["html_url"]) if writers.hold(actor["login"]) else None
+        author = actor["login"]
+        return Recorded(block, author, is_edited(body), entry["html_url"]) if writers.hold(author) else None
     text = _text(kind, entry)
     is_strangers = kind == "commented" and entry.get("author_association") not in TEAM
     if text is None or is_strangers or actor.get("type") != "User":
