@@ -59,7 +59,7 @@ def _end(lines: list[str], start: int) -> int | None:
 
 def _digest(text: str) -> str:
     shown = "\n".join(line.rstrip() for line in text.strip().splitlines())
-    return hashlib.sha256(shown.encode()).hexdigest()[:16]
+    return hashlib.sha256(shown.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def still_open(body: str, prompts: Iterable[str]) -> tuple[str, ...]:
