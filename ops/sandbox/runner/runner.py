@@ -1,0 +1,243 @@
+"""Deliveries → runs, each in its turn."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from ops.sandbox.github import GitHub
+from ops.sandbox.github.actions import FOLDER, Run
+from ops.sandbox.github.repository import Delivery
+from ops.sandbox.runner import plan as plans
+from ops.sandbox.runner.checkout import lay_out
+from ops.sandbox.runner.contexts import branch, contexts
+from ops.sandbox.runner.expressions import Unsupported, may_be_same
+from ops.sandbox.runner.filters import starts
+from ops.sandbox.runner.plan import Claim, Plan
+from ops.sandbox.runner.process import Act, Start, act
+from ops.sandbox.runner.record import Record
+
+LONGEST = 300.0
+"""Real seconds for all that was started, in `wait`."""
+
+
+@dataclass(eq=False)
+class Work:
+    """One run, from its delivery to its end."""
+
+    run: Run
+    plan: Plan
+    record: Record
+    state: str = "pending"
+    """pending, running or ended."""
+    cancelled: bool = False
+    process: Act | None = None
+    thread: threading.Thread = field(default_factory=threading.Thread)
+
+    def meets(self, claims: tuple[Claim, ...]) -> list[Claim]:
+        """Those of the claims that may be of a group of this run's."""
+        return [one for one in claims if any(may_be_same(one.group, own.group) for own in self.plan.claims)]
+
+
+class Runner:
+    """A context manager: what is delivered inside starts workflows.
+
+    `environ` is for every step, `delay` passes on the sandbox's clock between a run's delivery and its first job,
+    `pip_cache` is where wheels are kept from one run to the next, `on_line` gets what steps print, with the run's id.
+    Raises MissingTool.
+    """
+
+    def __init__(
+        self,
+        github: GitHub,
+        environ: Mapping[str, str],
+        *,
+        pip_cache: Path | None = None,
+        delay: timedelta = timedelta(),
+        on_line: Callable[[int, str], object] = lambda _run_id, _line: None,
+    ) -> None:
+        act()
+        self.delay = delay
+        self._github = github
+        self._environ = dict(environ)
+        self._scratch = Path(tempfile.mkdtemp(prefix="runner-"))
+        self._pip_cache = pip_cache or self._scratch / "pip"
+        self._works: list[Work] = []
+        self._turn = threading.Condition()
+        self._problems: list[Exception] = []
+        self.on_line = on_line
+
+    def __enter__(self) -> Self:
+        self._stop_listening = self._github.listen_to(self.take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_listening()
+        for work in self._works:
+            self._cancel(work, at_once=True)
+        for work in self._works:
+            work.thread.join(timeout=30)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def take(self, delivery: Delivery) -> list[int]:
+        """Start what the delivery starts; given once more, it does so once more. The ids of the runs."""
+        try:
+            return [self._begin(run).run.id for run in self._runs(delivery)]
+        except Exception as error:  # noqa: BLE001  a delivery fails nobody's request; `wait` tells it
+            self._problems.append(error)
+            return []
+
+    def wait(self) -> None:
+        """Until all has ended. Raises what could not be started, and TimeoutError."""
+        for work in self._works:
+            work.thread.join(timeout=LONGEST)
+            if work.thread.is_alive():
+                raise TimeoutError(f"run {work.run.id} did not end in {LONGEST:.0f} s")
+        if self._problems:
+            raise self._problems[0]
+
+    def cancel(self, run_id: int) -> None:
+        """As the button on the run's page."""
+        self._cancel(next(work for work in self._works if work.run.id == run_id))
+
+    def log(self, run_id: int) -> list[str]:
+        """Its lines so far."""
+        return list(next(work for work in self._works if work.run.id == run_id).record.log)
+
+    def _said(self, run_id: int, line: str) -> None:
+        self.on_line(run_id, line)
+
+    def _runs(self, delivery: Delivery) -> list[Run]:
+        """Made now, except for a dispatch: that has its run."""
+        event, payload = delivery
+        if event == "workflow_dispatch":
+            taken = {work.run.id for work in self._works}
+            made = [run for run in self._github.runs if run.payload is payload and run.id not in taken]
+            return made or [self._start(payload["workflow"], event, payload)]
+        files = self._github.files(branch(delivery))
+        found = []
+        for path in sorted(files):
+            if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")):
+                on = plans.read(files[path].decode())["on"]
+                if starts(on, event, payload, lambda: self._changed(delivery)):
+                    found.append(self._start(path, event, payload))
+        return found
+
+    def _start(self, path: str, event: str, payload: Mapping[str, Any]) -> Run:
+        ref = branch(Delivery(event, payload)) or "main"
+        return self._github.start_run(path, event, payload, payload["sender"]["login"], ref)
+
+    def _changed(self, delivery: Delivery) -> list[str]:
+        event, payload = delivery
+        if event == "push":
+            kinds = ("added", "removed", "modified")
+            return [path for commit in payload["commits"] for kind in kinds for path in commit[kind]]
+        return self._github.changed_files(payload["number"])
+
+    def _begin(self, run: Run) -> Work:
+        try:
+            workflow = plans.read(run.head.files[run.workflow.path].decode())
+            plan = plans.make(workflow, contexts(run, workflow, self._github.repository, self._github.variables()))
+        except Unsupported:
+            self._github.set_run(run.id, "completed", "startup_failure")
+            raise
+        work = Work(run, plan, Record(self._github, run, plan, partial(self._said, run.id)))
+        work.thread = threading.Thread(target=self._work, args=(work,), daemon=True, name=f"run {run.id}")
+        with self._turn:
+            stopped = [other for other in self._works if _gives_way(other, work)]
+            self._works.append(work)
+        for other in stopped:
+            self._cancel(other)
+        work.thread.start()
+        return work
+
+    def _work(self, work: Work) -> None:
+        try:
+            with self._turn:
+                self._turn.wait_for(lambda: work.cancelled or self._is_next(work))
+                work.state = "running"
+            failed = self._execute(work) if work.plan.running and not work.cancelled else False
+            work.record.end(failed=failed, cancelled=work.cancelled)
+        except Exception as error:  # noqa: BLE001  a thread has nobody to raise to; `wait` tells it
+            self._problems.append(error)
+            self._github.set_run(work.run.id, "completed", "startup_failure")
+        finally:
+            with self._turn:
+                work.state = "ended"
+                self._turn.notify_all()
+
+    def _is_next(self, work: Work) -> bool:
+        """No earlier run holds or awaits a group that this one may claim."""
+        earlier = self._works[: self._works.index(work)]
+        return not any(other.state != "ended" and other.meets(work.plan.claims) for other in earlier)
+
+    def _execute(self, work: Work) -> bool:
+        """Whether it failed."""
+        run, folder = work.run, self._scratch / str(work.run.id)
+        self._github.clock.advance(self.delay.total_seconds())
+        (folder / "repository").mkdir(parents=True)
+        lay_out(run.head.files, folder / "repository", run.workflow.path)
+        token = self._github.add_workflow_token(f"ghs_run{run.id}x{run.run_attempt}", work.plan.permissions)
+        try:
+            with self._turn:
+                if work.cancelled:
+                    return False
+                work.process = Act(self._started_with(work, token), folder, self._pip_cache)
+            self._github.set_run(run.id, "in_progress")
+            return work.process.follow(work.record.line) != 0
+        finally:
+            self._github.revoke(token)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _started_with(self, work: Work, token: str) -> Start:
+        run, hub = work.run, self._github
+        secrets = plans.held(work.plan, "secrets", lambda name: {**hub.secrets(), **_of(hub.secrets, name)})
+        variables = plans.held(work.plan, "vars", lambda name: {**hub.variables(), **_of(hub.variables, name)})
+        environ = {name: value for name, value in hub.environ().items() if name != "GITHUB_TOKEN"}
+        environ |= {
+            "GITHUB_RUN_ID": str(run.id),
+            "GITHUB_RUN_NUMBER": str(run.run_number),
+            "GITHUB_RUN_ATTEMPT": str(run.run_attempt),
+            "GITHUB_TRIGGERING_ACTOR": run.triggering_actor.login,
+        }
+        return Start(
+            event=run.event,
+            workflow=run.workflow.path,
+            payload=run.payload,
+            actor=run.actor.login,
+            runs_on=frozenset(job.runs_on for job in work.plan.running),
+            environ={**self._environ, **environ},
+            secrets={**secrets, "GITHUB_TOKEN": token},
+            variables=variables,
+        )
+
+    def _cancel(self, work: Work, *, at_once: bool = False) -> None:
+        with self._turn:
+            if work.state == "ended":
+                return
+            work.cancelled = True
+            self._turn.notify_all()
+            process = work.process
+        if process is not None:
+            process.kill() if at_once else process.cancel()
+
+
+def _gives_way(other: Work, new: Work) -> bool:
+    """A newcomer to a group cancels the run that waits, unless that queues all, and perhaps the one that goes on."""
+    if other.state == "ended":
+        return False
+    met = other.meets(new.plan.claims)
+    return any(claim.cancels or (other.state == "pending" and not claim.queues_all) for claim in met)
+
+
+def _of(values: Any, environment: str | None) -> Mapping[str, str]:
+    """An environment that a job names comes into being with its first run, empty."""
+    try:
+        return dict(values(environment)) if environment else {}
+    except KeyError:
+        return {}
