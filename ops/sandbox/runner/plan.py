@@ -68,7 +68,7 @@ def read(file: str) -> dict[str, Any]:
         data = yaml.safe_load(file)
     except yaml.YAMLError as error:
         raise Unsupported(f"the workflow is no YAML: {error}") from None
-    if not isinstance(data, dict) or not isinstance(data.get("jobs"), dict) or True not in data:
+    if not isinstance(data, dict) or not isinstance(data.get("jobs"), dict) or not data.keys() & {True, "on"}:
         raise Unsupported("the workflow has no jobs, or no `on`")
     return {"on" if key is True else key: value for key, value in data.items()}
 

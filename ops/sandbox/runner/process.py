@@ -93,13 +93,16 @@ class Act:
     def cancel(self) -> None:
         """SIGINT to the program of the step, later SIGTERM, then SIGKILL; act itself goes on to the last step.
 
-        A SIGINT to act would kill the program at once, which GitHub does not.
+        A SIGINT to act would kill the program at once, which GitHub does not. It is for the time between two steps.
         """
         struck = children(self._process.pid)
+        if not struck:
+            _kill(self._process.pid, signal.SIGINT)
+            return
         for number, seconds in _GRACE:
             for pid in struck if number != signal.SIGKILL else self._below():
                 _kill(pid, number)
-            if not _alive(struck) or self._ended.wait(0) or _wait(struck, seconds, self._ended):
+            if _wait(struck, seconds, self._ended):
                 return
 
     def kill(self) -> None:

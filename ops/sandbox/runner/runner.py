@@ -149,7 +149,7 @@ class Runner:
         work = Work(run, plan, Record(self._github, run, plan, partial(self._said, run.id)))
         work.thread = threading.Thread(target=self._work, args=(work,), daemon=True, name=f"run {run.id}")
         with self._turn:
-            stopped = [other for other in self._works if _gives_way(other, work)]
+            stopped = [other for other in self._works if self._gives_way(other, work)]
             self._works.append(work)
         for other in stopped:
             self._cancel(other)
@@ -175,6 +175,13 @@ class Runner:
         """No earlier run holds or awaits a group that this one may claim."""
         earlier = self._works[: self._works.index(work)]
         return not any(other.state != "ended" and other.meets(work.plan.claims) for other in earlier)
+
+    def _gives_way(self, other: Work, new: Work) -> bool:
+        """A newcomer cancels the run that waits in its group, unless that queues all; perhaps the one that goes on."""
+        if other.state == "ended":
+            return False
+        waits = other.state == "pending" and not self._is_next(other)
+        return any(claim.cancels or (waits and not claim.queues_all) for claim in other.meets(new.plan.claims))
 
     def _execute(self, work: Work) -> bool:
         """Whether it failed."""
@@ -225,14 +232,6 @@ class Runner:
             process = work.process
         if process is not None:
             process.kill() if at_once else process.cancel()
-
-
-def _gives_way(other: Work, new: Work) -> bool:
-    """A newcomer to a group cancels the run that waits, unless that queues all, and perhaps the one that goes on."""
-    if other.state == "ended":
-        return False
-    met = other.meets(new.plan.claims)
-    return any(claim.cancels or (other.state == "pending" and not claim.queues_all) for claim in met)
 
 
 def _of(values: Any, environment: str | None) -> Mapping[str, str]:
