@@ -177,7 +177,7 @@ def _press(incident: Incident, config: "Config", place: Place) -> tuple[str, "Ca
 
 def by_workflow(incident: Incident, config: "Config", place: Place, say: Say) -> dict[str, Any]:
     """Press, let the runner work, and answer a result: from the journal, or without one from the job's log."""
-    from ops.sandbox.runner import Runner
+    from ops.sandbox.runner import Runner, Unsupported
 
     sandbox, hub = incident.sandbox, incident.github
     furnish(sandbox, place.config, config.environment(place.environment))
@@ -188,13 +188,22 @@ def by_workflow(incident: Incident, config: "Config", place: Place, say: Say) ->
     with failing(incident, place), Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: say(line)) as runner:
         say(f"{RESPONDER} {text}")
         press(hub)
-        runner.wait()
+        try:
+            runner.wait()
+        except (Unsupported, TimeoutError) as error:
+            raise ConfigError(
+                f"the local runner gives up: {error}", hint="Correct the workflow file, or wait."
+            ) from None
         run = hub.runs[-1]
         log = runner.log(run.id)
     for job in run.jobs:
         say(f'the job "{job.name}" ended: {job.conclusion}')
     block = incident.journal
     result = _from_journal(block) if block and block.decision else _from_log(log)
+    durations = {**result["durations"], "total": _seconds(asked_at, run.updated_at)}
+    newest = sandbox.deployments(config.environment(place.environment).service(place.service).worker)[0]
+    if durations["trigger_to_write"] is None and newest.made_at > asked_at:
+        durations["trigger_to_write"] = _seconds(asked_at, newest.made_at)
     return {
         "schema": 1,
         **result,
@@ -202,7 +211,7 @@ def by_workflow(incident: Incident, config: "Config", place: Place, say: Say) ->
         "environment": place.environment,
         "service": place.service,
         "workflow_run": {**_run_json(run), "log": log},
-        "durations": {**result["durations"], "total": _seconds(asked_at, run.updated_at)},
+        "durations": durations,
     }
 
 

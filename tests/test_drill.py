@@ -91,6 +91,7 @@ def test_a_label_recovers_though_github_fails_from_the_permission_check_on() -> 
     assert result["decision"] == "recovered"
     assert result["journal"] is False
     assert "the sandbox serves the good release, healthy" in result["message"]
+    assert 0 < result["durations"]["trigger_to_write"] <= result["durations"]["total"] + 1
     assert [job["conclusion"] for job in result["workflow_run"]["jobs"]][:2] == ["success", "success"]
 
 

@@ -120,7 +120,11 @@ class Act:
 
 
 def children(parent: int) -> list[int]:
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    """Nothing where there is no `ps`."""
+    try:
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
     pairs = (line.split() for line in listed.splitlines())
     return [int(pid) for pid, of in pairs if int(of) == parent]
 

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -86,11 +86,13 @@ class Runner:
 
     def take(self, delivery: Delivery) -> list[int]:
         """Start what the delivery starts; given once more, it does so once more. The ids of the runs."""
-        try:
-            return [self._begin(run).run.id for run in self._runs(delivery)]
-        except Exception as error:  # noqa: BLE001  a delivery fails nobody's request; `wait` tells it
-            self._problems.append(error)
-            return []
+        started = []
+        for begin in self._beginnings(delivery):
+            try:
+                started.append(begin().id)
+            except Exception as error:  # noqa: BLE001  a delivery fails nobody's request; `wait` tells it
+                self._problems.append(error)
+        return started
 
     def wait(self) -> None:
         """Until all has ended. Raises what could not be started, and TimeoutError."""
@@ -112,25 +114,36 @@ class Runner:
     def _said(self, run_id: int, line: str) -> None:
         self.on_line(run_id, line)
 
-    def _runs(self, delivery: Delivery) -> list[Run]:
-        """Made now, except for a dispatch: that has its run."""
+    def _beginnings(self, delivery: Delivery) -> Iterator[Callable[[], Run]]:
+        """One for each run. It is made now, except for a dispatch: that has its run."""
         event, payload = delivery
         if event == "workflow_dispatch":
             taken = {work.run.id for work in self._works}
             made = [run for run in self._github.runs if run.payload is payload and run.id not in taken]
-            return made or [self._start(payload["workflow"], event, payload)]
-        files = self._github.files(branch(delivery))
-        found = []
+            yield partial(self._begin, made[0]) if made else partial(self._begin_new, payload["workflow"], delivery)
+            return
+        for path in self._listening(delivery):
+            yield partial(self._begin_new, path, delivery)
+
+    def _listening(self, delivery: Delivery) -> Iterator[str]:
+        """The paths of the workflows that it starts. One that cannot be read is a problem of its own."""
+        try:
+            files = self._github.files(branch(delivery))
+        except Unsupported as error:
+            self._problems.append(error)
+            return
         for path in sorted(files):
             if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")):
-                on = plans.read(files[path].decode())["on"]
-                if starts(on, event, payload, lambda: self._changed(delivery)):
-                    found.append(self._start(path, event, payload))
-        return found
+                try:
+                    on = plans.read(files[path].decode())["on"]
+                    if starts(on, delivery.event, delivery.payload, lambda: self._changed(delivery)):
+                        yield path
+                except Unsupported as error:
+                    self._problems.append(error)
 
-    def _start(self, path: str, event: str, payload: Mapping[str, Any]) -> Run:
-        ref = branch(Delivery(event, payload)) or "main"
-        return self._github.start_run(path, event, payload, payload["sender"]["login"], ref)
+    def _begin_new(self, path: str, delivery: Delivery) -> Run:
+        by, where = delivery.payload["sender"]["login"], branch(delivery) or "main"
+        return self._begin(self._github.start_run(path, delivery.event, delivery.payload, by, where))
 
     def _changed(self, delivery: Delivery) -> list[str]:
         event, payload = delivery
@@ -139,7 +152,7 @@ class Runner:
             return [path for commit in payload["commits"] for kind in kinds for path in commit[kind]]
         return self._github.changed_files(payload["number"])
 
-    def _begin(self, run: Run) -> Work:
+    def _begin(self, run: Run) -> Run:
         try:
             workflow = plans.read(run.head.files[run.workflow.path].decode())
             plan = plans.make(workflow, contexts(run, workflow, self._github.repository, self._github.variables()))
@@ -154,7 +167,7 @@ class Runner:
         for other in stopped:
             self._cancel(other)
         work.thread.start()
-        return work
+        return run
 
     def _work(self, work: Work) -> None:
         try:

@@ -153,15 +153,16 @@ def test_a_push_runs_the_files_of_its_own_commit_where_its_paths_say_so(hub: Git
     assert "as limited as it gets" in log
 
 
-def test_what_cannot_be_run_is_a_failed_start_and_is_told(hub: GitHub) -> None:
+def test_what_cannot_be_run_is_a_failed_start_and_is_told_and_the_others_go_on(hub: GitHub) -> None:
     workflow(hub, "a.yml", "true", on=["issues"], strategy={"matrix": {"a": [1]}})
+    workflow(hub, "b.yml", "true", on=["issues"], **{"if": "false"})
 
     with Runner(hub, {}) as runner:
         hub.open_issue("Any", author="alice")
         with pytest.raises(Unsupported, match="strategy"):
             runner.wait()
 
-    assert [run.conclusion for run in hub.runs] == ["startup_failure"]
+    assert [run.conclusion for run in hub.runs] == ["startup_failure", "skipped"]
 
 
 def test_what_github_token_does_starts_nothing(hub: GitHub) -> None:
