@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ops.sandbox.runner.expressions import Unsupported
-from ops.sandbox.runner.plan import read
+from ops.sandbox.runner.plan import TOKEN, own, read
 
 _UNKNOWN_TO_ACT = re.compile(r"^ +(?:queue: (?:max|single)|deployment: (?:true|false)) *(?:#.*)?\n", re.MULTILINE)
+
+_INSERTED = re.compile(r"\$\{\{.*?\}\}", re.DOTALL)
 
 
 class NoCheckout(Exception):
@@ -40,14 +42,35 @@ def lay_out(files: Mapping[str, bytes], folder: Path, workflow: str) -> None:
 
 
 def for_act(workflow: str) -> str:
-    """Without the lines `concurrency.queue` and `environment.deployment`, which act 0.2.89 rejects; else the same.
+    """The same, but for what act 0.2.89 cannot do.
 
-    Raises Unsupported where they do not stand on lines of their own.
+    The lines `concurrency.queue` and `environment.deployment`, which it rejects, are left out; secrets and the token
+    have a name of their own in each job (`plan.own`). Raises Unsupported where a line does not stand alone.
     """
     known = _UNKNOWN_TO_ACT.sub("", workflow)
     if read(known) != _without(read(workflow)):
         raise Unsupported("act does not know `queue` and `deployment`; let each stand on a line of its own")
-    return known
+    return _with_own_secrets(known)
+
+
+def _with_own_secrets(workflow: str) -> str:
+    import yaml
+
+    whole = yaml.compose(workflow)
+    assert whole is not None
+    (jobs,) = (value for key, value in whole.value if key.value == "jobs")
+    for index, (_, job) in reversed(list(enumerate(jobs.value))):
+        start, end = job.start_mark.index, job.end_mark.index
+        workflow = workflow[:start] + _renamed(workflow[start:end], index) + workflow[end:]
+    return workflow
+
+
+def _renamed(job: str, index: int) -> str:
+    def within(found: re.Match[str]) -> str:
+        expression = re.sub(r"\bgithub\.token\b", f"secrets.{TOKEN}", found[0])
+        return re.sub(r"\bsecrets\.([A-Za-z_]\w*)", lambda name: f"secrets.{own(index, name[1])}", expression)
+
+    return _INSERTED.sub(within, job)
 
 
 def _without(workflow: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 HIDDEN = "\0"
 """Stands in a text for a part that is not known yet."""
 STATUS = re.compile(r"\b(always|success|failure|cancelled)\s*\(")
-_TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|(-?\d+(?:\.\d+)?)|([A-Za-z_][\w-]*)|(&&|\|\||[!=]=|[!().,\[\]]))")
+_TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|(-?\d+(?:\.\d+)?)|([A-Za-z_][\w-]*)|(&&|\|\||[!=]=|[!().,*\[\]]))")
 _INSERTED = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 
 
@@ -119,16 +119,21 @@ class _Parser:
     def _path(self, root: str) -> Any:
         if root not in self.contexts:
             raise Unsupported(f"this runner does not know the context `{root}` here")
-        value = self.contexts[root]
+        value, many = self.contexts[root], False
         while True:
             if self._is("."):
+                if self._is("*"):
+                    value, many = _each(value), True
+                    continue
                 _, name = self.tokens.pop(0) if self.tokens else ("", "")
             elif self._is("["):
                 name = self.either()
                 self._must("]")
             else:
                 return value
-            if value is not UNKNOWN:
+            if many and isinstance(value, list):
+                value = [item[name] for item in value if isinstance(item, Mapping) and name in item]
+            elif value is not UNKNOWN:
                 value = value.get(name) if isinstance(value, Mapping) else None
 
     def _call(self, name: str) -> Any:
@@ -155,6 +160,12 @@ class _Parser:
 
 def truth(value: Any) -> bool:
     return value not in (None, False, 0, "")
+
+
+def _each(value: Any) -> Any:
+    if value is UNKNOWN:
+        return UNKNOWN
+    return list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -13,7 +13,7 @@ _LATER = ("needs", "steps", "job", "runner", "env", "matrix", "strategy")
 _SKIPPED = {"result": "skipped", "outputs": {}}
 _USUAL_PERMISSIONS = {"contents": "read"}
 """Of a repository whose setting is the restricted one, where a workflow asks for nothing."""
-_TOKEN = "GITHUB_TOKEN"  # noqa: S105
+TOKEN = "GITHUB_TOKEN"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,6 @@ class Plan:
     @property
     def running(self) -> tuple[Job, ...]:
         return tuple(job for job in self.jobs if job.may_run)
-
-    @property
-    def permissions(self) -> dict[str, str]:
-        """What all of its jobs have together: act knows one token for a run."""
-        granted: dict[str, str] = {}
-        for job in self.running:
-            for name, level in job.permissions.items():
-                granted[name] = max(granted.get(name, ""), level)
-        return {name: level for name, level in granted.items() if level != "none"}
 
 
 def read(file: str) -> dict[str, Any]:
@@ -153,18 +144,30 @@ def _claim(rules: Any, contexts: Mapping[str, Any]) -> Claim | None:
     return Claim(text(str(rules["group"]), contexts), cancels, queue == "max")
 
 
-def held(plan: Plan, context: str, visible: Callable[[str | None], Mapping[str, str]]) -> dict[str, str]:
-    """What the run is given of `secrets` or `vars`: of each job only what it names, from its own environment.
+def own(index: int, name: str) -> str:
+    """What act calls a secret of the job of that index: act gives all to every job, and GitHub to each its own."""
+    return f"J{index}_{name.upper()}"
 
-    act gives all of it to every job. Where that would tell a job what GitHub would not, it is Unsupported.
-    """
+
+def secrets(plan: Plan, visible: Callable[[str | None], Mapping[str, str]]) -> dict[str, str]:
+    """Under the names of `own`: of each job what it names, from its own environment. GITHUB_TOKEN is not among it."""
+    return {
+        own(index, name): value
+        for index, job in enumerate(plan.jobs)
+        if job.may_run
+        for name in sorted(_named(job, "secrets") - {TOKEN})
+        if (value := visible(job.environment).get(name)) is not None
+    }
+
+
+def variables(plan: Plan, visible: Callable[[str | None], Mapping[str, str]]) -> dict[str, str]:
+    """What the jobs name. One that is another thing in another job's environment is Unsupported: act knows one."""
     given: dict[str, str | None] = {}
     for job in plan.running:
         values = visible(job.environment)
-        for name in sorted(_named(job, context) - {_TOKEN}):
-            value = values.get(name)
-            if given.setdefault(name, value) != value:
-                raise Unsupported(f"{context}.{name} is one thing in {job.name} and another in a job before it")
+        for name in sorted(_named(job, "vars")):
+            if given.setdefault(name, values.get(name)) != values.get(name):
+                raise Unsupported(f"vars.{name} is one thing in {job.name} and another in a job before it")
     return {name: value for name, value in given.items() if value is not None}
 
 

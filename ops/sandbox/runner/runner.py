@@ -202,22 +202,32 @@ class Runner:
         self._github.clock.advance(self.delay.total_seconds())
         (folder / "repository").mkdir(parents=True)
         lay_out(run.head.files, folder / "repository", run.workflow.path)
-        token = self._github.add_workflow_token(f"ghs_run{run.id}x{run.run_attempt}", work.plan.permissions)
+        tokens = self._tokens(work)
         try:
             with self._turn:
                 if work.cancelled:
                     return False
-                work.process = Act(self._started_with(work, token), folder, self._pip_cache)
+                work.process = Act(self._started_with(work, tokens), folder, self._pip_cache)
             self._github.set_run(run.id, "in_progress")
             return work.process.follow(work.record.line) != 0
         finally:
-            self._github.revoke(token)
+            for token in tokens.values():
+                self._github.revoke(token)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _started_with(self, work: Work, token: str) -> Start:
+    def _tokens(self, work: Work) -> dict[str, str]:
+        """A GITHUB_TOKEN for each job, with what that job asks for; under the name that act has for it."""
+        tokens = {}
+        for index, job in enumerate(work.plan.jobs):
+            secret = f"ghs_run{work.run.id}x{work.run.run_attempt}j{index}"
+            granted = {name: level for name, level in job.permissions.items() if level != "none"}
+            tokens[plans.own(index, plans.TOKEN)] = self._github.add_workflow_token(secret, granted)
+        return tokens
+
+    def _started_with(self, work: Work, tokens: Mapping[str, str]) -> Start:
         run, hub = work.run, self._github
-        secrets = plans.held(work.plan, "secrets", lambda name: {**hub.secrets(), **_of(hub.secrets, name)})
-        variables = plans.held(work.plan, "vars", lambda name: {**hub.variables(), **_of(hub.variables, name)})
+        secrets = plans.secrets(work.plan, lambda name: {**hub.secrets(), **_of(hub.secrets, name)})
+        variables = plans.variables(work.plan, lambda name: {**hub.variables(), **_of(hub.variables, name)})
         environ = {name: value for name, value in hub.environ().items() if name != "GITHUB_TOKEN"}
         environ |= {
             "GITHUB_RUN_ID": str(run.id),
@@ -232,7 +242,7 @@ class Runner:
             actor=run.actor.login,
             runs_on=frozenset(job.runs_on for job in work.plan.running),
             environ={**self._environ, **environ},
-            secrets={**secrets, "GITHUB_TOKEN": token},
+            secrets={**secrets, **tokens},
             variables=variables,
         )
 

@@ -8,8 +8,12 @@ from hypothesis import strategies as st
 
 from ops.sandbox.runner.expressions import HIDDEN, UNKNOWN, Unsupported, evaluate, may_be_same, text
 
+LABELS = [{"name": "incident"}, {"name": "sev1"}, "odd"]
 CONTEXTS: dict[str, Any] = {
-    "github": {"event": {"label": {"name": "Recover:api"}, "issue": {"number": 7, "state": "open"}}, "ref": "main"},
+    "github": {
+        "event": {"label": {"name": "Recover:api"}, "issue": {"number": 7, "state": "open"}, "labels": LABELS},
+        "ref": "main",
+    },
     "inputs": {"environment": "staging", "dry_run": False},
     "needs": {"gate": UNKNOWN, "skipped": {"result": "skipped", "outputs": {}}},
 }
@@ -35,6 +39,10 @@ CONTEXTS: dict[str, Any] = {
         ("1 == '1'", True),
         ("null == 'x'", False),
         ("success()", UNKNOWN),
+        ("contains(github.event.labels.*.name, 'Incident')", True),
+        ("contains(github.event.labels.*.name, 'inc')", False),
+        ("contains(github.event.nothing.*.name, 'incident')", False),
+        ("contains(needs.gate.*.name, 'incident')", UNKNOWN),
     ],
 )
 def test_an_expression_has_githubs_value_or_none_yet(expression: str, value: Any) -> None:
@@ -45,7 +53,7 @@ def test_an_expression_has_githubs_value_or_none_yet(expression: str, value: Any
 
 @pytest.mark.parametrize(
     "expression",
-    ["secrets.X", "hashFiles('x')", "a b", "github.event.*.name", "github.ref == ", "github.ref > 'x'", "(true"],
+    ["secrets.X", "hashFiles('x')", "a b", "github.ref == ", "github.ref > 'x'", "(true"],
 )
 def test_what_is_not_known_is_refused_aloud(expression: str) -> None:
     with pytest.raises(Unsupported):

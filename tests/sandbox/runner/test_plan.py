@@ -1,5 +1,6 @@
 """What a run may do, read from the file: jobs, groups, secrets; and the copy that act gets."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from ops.sandbox.runner.checkout import for_act
 from ops.sandbox.runner.expressions import HIDDEN, Unsupported
-from ops.sandbox.runner.plan import Claim, Plan, held, make, read
+from ops.sandbox.runner.plan import Claim, Plan, make, read, secrets, variables
 from tests.conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -36,35 +37,32 @@ def test_a_label_that_asks_claims_its_issue_and_every_environment_that_it_may_me
 
     assert all(job.may_run for job in plan.jobs)
     assert plan.claims[:2] == (Claim("gate-7", False, True), Claim(f"recover-{HIDDEN}", False, True))
-    assert plan.permissions["issues"] == "write"
+    assert all(job.permissions["issues"] == "write" for job in plan.jobs)
 
 
-def test_a_job_is_given_only_what_it_names_of_its_own_environment() -> None:
-    vaults = {"recovery": {"CF": "cf", "OTHER": "other"}, "security": {"ROUTES": "routes"}}
+def test_each_job_is_given_only_what_it_names_of_its_own_environment() -> None:
+    vaults = {"recovery": {"CF": "writes", "OTHER": "other"}, "report": {"CF": "reads"}, "security": {"CF": "routes"}}
     uses = {"env": {"A": "${{ secrets.CF }}", "B": "${{ secrets.GITHUB_TOKEN }}", "C": "${{ secrets.none }}"}}
-    plan = planned({"gate": {}, "recover": {"environment": "recovery", **uses}})
+    plan = planned(
+        {"gate": uses, "recover": {"environment": "recovery", **uses}, "report": {"environment": "report", **uses}}
+    )
 
-    assert held(plan, "secrets", lambda name: vaults.get(name or "", {})) == {"CF": "cf"}
+    given = secrets(plan, lambda name: vaults.get(name or "", {}))
+
+    assert given == {"J1_CF": "writes", "J2_CF": "reads"}
 
 
-@pytest.mark.parametrize(
-    "jobs",
-    [
-        {"gate": {"env": {"A": "${{ secrets.CF }}"}}, "recover": {"environment": "recovery"}},
-        {"gate": {"environment": "security", "env": {"A": "${{ secrets.CF }}"}}},
-    ],
-)
-def test_a_job_without_the_environment_is_never_told_its_secret(jobs: dict[str, Any]) -> None:
-    last = {"environment": "recovery", "env": {"A": "${{ secrets.CF }}"}}
+def test_a_variable_that_differs_between_jobs_is_refused_aloud() -> None:
+    uses = {"env": {"A": "${{ vars.CF }}"}}
 
-    with pytest.raises(Unsupported, match=r"secrets\.CF is one thing"):
-        held(planned({**jobs, "last": last}), "secrets", lambda name: {"CF": "cf"} if name == "recovery" else {})
+    with pytest.raises(Unsupported, match=r"vars\.CF is one thing"):
+        variables(planned({"a": uses, "b": {"environment": "b", **uses}}), lambda name: {"CF": name or ""})
 
 
 @pytest.mark.parametrize("inside", ["toJSON(secrets)", "secrets['CF']"])
 def test_secrets_without_a_name_are_refused_aloud(inside: str) -> None:
     with pytest.raises(Unsupported, match="other than by a name"):
-        held(planned({"one": {"env": {"A": f"${{{{ {inside} }}}}"}}}), "secrets", lambda _: {})
+        secrets(planned({"one": {"env": {"A": f"${{{{ {inside} }}}}"}}}), lambda _: {})
 
 
 def test_a_job_whose_need_was_skipped_is_skipped_unless_it_runs_always() -> None:
@@ -101,15 +99,25 @@ def without_what_act_rejects(workflow: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_act_is_given_our_workflows_but_for_the_two_keys_that_it_rejects(path: Any) -> None:
+def test_act_is_given_our_workflows_but_for_two_keys_and_the_names_of_secrets(path: Any) -> None:
     whole = path.read_text()
 
     copy = for_act(whole)
+    same_names = re.sub(r"secrets\.J\d+_(\w+)", r"secrets.\1", copy).replace("secrets.GITHUB_TOKEN", "github.token")
 
-    assert yaml.safe_load(copy) == without_what_act_rejects(yaml.safe_load(whole))
-    gone = [line.strip() for line in whole.splitlines() if line not in copy.splitlines()]
-    assert set(gone) <= {"queue: max"}
-    assert len(whole.splitlines()) - len(copy.splitlines()) == whole.count("queue: max")
+    assert yaml.safe_load(same_names) == without_what_act_rejects(yaml.safe_load(whole))
+    kept = [line for line in whole.splitlines() if line.strip() != "queue: max"]
+    assert same_names.splitlines() == kept
+
+
+def test_a_secret_has_another_name_in_each_job_and_the_token_is_one() -> None:
+    steps = "    steps:\n      - env: {A: '${{ secrets.CF }} secrets.CF', B: '${{ github.token }}'}\n"
+    copy = for_act(f"on: push\njobs:\n  a:\n{steps}  b:\n{steps}")
+
+    assert [line.strip() for line in copy.splitlines() if "env" in line] == [
+        f"- env: {{A: '${{{{ secrets.J{n}_CF }}}} secrets.CF', B: '${{{{ secrets.J{n}_GITHUB_TOKEN }}}}'}}"
+        for n in (0, 1)
+    ]
 
 
 def test_a_key_that_cannot_be_left_out_by_its_line_is_refused_aloud() -> None:

@@ -60,7 +60,7 @@ def test_a_job_has_the_secrets_of_its_environment_a_token_of_its_own_and_little_
     assert f"got OF RECOVERY red {run.id} alice alice []" in log
     assert "api 200" in log
     assert not any("of recovery" in line for line in log)
-    spent = httpx.get(f"{hub.api_url}/repos/acme/operations", headers={"authorization": f"token ghs_run{run.id}x1"})
+    spent = httpx.get(f"{hub.api_url}/repos/acme/operations", headers={"authorization": f"token ghs_run{run.id}x1j0"})
     assert spent.status_code == 401
 
 
