@@ -16,7 +16,12 @@ INCIDENT = (ROOT / ".github/workflows/incident.yml").read_text()
 
 
 def labelled(label: str) -> dict[str, Any]:
-    event = {"label": {"name": label}, "issue": {"number": 7, "state": "open"}, "sender": {"type": "User"}}
+    event = {
+        "action": "labeled",
+        "label": {"name": label},
+        "issue": {"number": 7, "state": "open"},
+        "sender": {"type": "User"},
+    }
     return {"github": {"event": event}, "inputs": {}, "vars": {}}
 
 
