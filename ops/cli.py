@@ -101,6 +101,10 @@ def show_error(error: OpsError, redactor: Redactor) -> None:
 @click.option("--environment", default="production", help="whose settings are tried; default: production")
 @click.option("--service", default="api", help="default: api")
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="of the sandbox; see the reference")
+@click.option("--trigger", type=click.Choice(["label", "button", "command"]), help="with an incident on a local GitHub")
+@click.option(
+    "--github-fails", metavar="METHOD:PATH", help="these requests, or all of them after-permission; see there"
+)
 @click.option("--json", "as_json", is_flag=True, help="one JSON result")
 @click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
 def drill(
@@ -110,6 +114,8 @@ def drill(
     environment: str,
     service: str,
     switches: tuple[str, ...],
+    trigger: "Literal['label', 'button', 'command'] | None",
+    github_fails: str | None,
     as_json: bool,
     config: Path,
 ) -> int:
@@ -118,7 +124,9 @@ def drill(
 
     if name not in drills.DRILLS:
         raise ConfigError(f'no drill "{name}"{suggestion(name, drills.DRILLS)}', reason=Reason.UNKNOWN_NAME)
-    place = drills.Drill(edge, config, environment, service, switches)
+    if github_fails and trigger is None:
+        raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
+    place = drills.Drill(edge, config, environment, service, switches, trigger, github_fails)
     say, on_event = (_say_nothing, _say_nothing) if as_json else (click.echo, _drill_event)
     result = drills.DRILLS[name](place, say, on_event)
     if as_json:
@@ -144,6 +152,9 @@ def _show_score(result: dict[str, Any]) -> None:
         click.echo(f"  {name.replace('_', ' ')}: {'unknown' if seconds is None else f'{seconds:.2f} s'}")
     if result["target_seconds"] is not None:
         click.echo(f"  target: {span_text(result['target_seconds'])}, {'reached' if good else 'NOT reached'}")
+    if "trigger" in result:
+        for name in ("incident", "report"):
+            click.echo(f"  {name}: {result[name]['url'] if result[name] else 'none'}")
 
 
 @cli.command()

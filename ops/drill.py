@@ -1,7 +1,8 @@
 """Drills: a local Cloudflare, something broken on purpose, the public command, and a score.
 
 The command runs as a process of its own, with the shipped ops.yml and nothing lowered. It gets no variable of ours but
-the sandbox's, so that no real token and no real address is within its reach.
+the sandbox's, so that no real token and no real address is within its reach. With a trigger there is an incident too,
+and a label or a button goes through the real workflow files.
 """
 
 import json
@@ -11,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ops import drill_github as github
 from ops.app import read_config
 from ops.clocks import SystemClock
 from ops.model.clock import span_text
@@ -52,6 +54,9 @@ class Drill:
     service: str
     switches: tuple[str, ...] = ()
     """Of the sandbox, as `name=value`."""
+    trigger: github.Trigger | None = None
+    """None: the command, and no GitHub."""
+    github_fails: str | None = None
 
 
 def rollback_worker(drill: Drill, say: Say, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -64,17 +69,17 @@ def rollback_worker(drill: Drill, say: Say, on_event: Callable[[dict[str, Any]],
     switches = prepare(drill.edge, drill.switches)
     with Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox:
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
-        release = _wrangler_release if drill.edge == "workerd" else _embedded_release
-        for name, ago in (("good", GOOD_AGO), ("bad", BAD_AGO)):
-            with _back_in_time(sandbox, ago):
-                release(sandbox, service, name)
-            say(f"deployed the {name} release {span_text(ago.total_seconds())} ago")
+        releases = _releases(sandbox, drill.edge, service, say)
         seen = _probe(sandbox, service, drill.config.resolve().parent)
         say(f"the probes say: {seen.detail}")
         if seen.verdict != Verdict.UNHEALTHY:
             return _score(drill, config, _not_broken(seen.verdict))
-        result = _command(sandbox, drill, environment, say, on_event)
-        return _score(drill, config, result)
+        if drill.trigger is None:
+            return _score(drill, config, _command(sandbox, drill, environment, say, on_event))
+        result = _with_incident(sandbox, drill, config, say, on_event)
+        serves = next((name for name, live in releases.items() if sandbox.live(service.worker) == live), "no known")
+        is_well = _probe(sandbox, service, drill.config.resolve().parent).verdict == Verdict.HEALTHY
+        return _score(drill, config, github.contradicted(result, serves=serves, is_well=is_well))
 
 
 def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
@@ -93,6 +98,18 @@ def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
 DRILLS: Mapping[str, Callable[[Drill, Say, Callable[[dict[str, Any]], None]], dict[str, Any]]] = {
     "rollback-worker": rollback_worker,
 }
+
+
+def _releases(sandbox: "Sandbox", edge: Edge, service: "Service", say: Say) -> dict[str, dict[str, float]]:
+    """What was live after each: name → version → percentage."""
+    release = _wrangler_release if edge == "workerd" else _embedded_release
+    releases = {}
+    for name, ago in (("good", GOOD_AGO), ("bad", BAD_AGO)):
+        with _back_in_time(sandbox, ago):
+            release(sandbox, service, name)
+        releases[name] = sandbox.live(service.worker)
+        say(f"deployed the {name} release {span_text(ago.total_seconds())} ago")
+    return releases
 
 
 @contextmanager
@@ -139,19 +156,76 @@ def _probe(sandbox: "Sandbox", service: "Service", folder: Path) -> Any:
         web.close()
 
 
+def _with_incident(
+    sandbox: "Sandbox", drill: Drill, config: "Config", say: Say, on_event: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Open an incident, pull the trigger, and add to the result what became of the incident."""
+    incident = github.open_incident(sandbox, drill.service)
+    say(f"{github.RESPONDER} opened the incident #{incident.number}")
+    if drill.trigger == "command":
+        result = _by_command(sandbox, drill, config, incident, say, on_event=on_event)
+    else:
+        result = github.by_workflow(incident, config, drill, say)
+    return {**result, "trigger": drill.trigger, **incident.told()}
+
+
+def _by_command(
+    sandbox: "Sandbox",
+    drill: Drill,
+    config: "Config",
+    incident: github.Incident,
+    say: Say,
+    *,
+    on_event: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """On the responder's laptop; what GitHub did not get of the record is posted once it answers again."""
+    environment, told = config.environment(drill.environment), ["--incident", str(incident.number)]
+    with github.failing(incident, drill):
+        result = _command(sandbox, drill, environment, say, on_event, arguments=told, environ=incident.environ())
+    result |= {"journal": incident.has_whole_journal, "imported": False}
+    if not result["journal"] and "run" in result:
+        result["imported"] = _import(sandbox, drill, incident, result["run"], say)
+    return result
+
+
+def _import(sandbox: "Sandbox", drill: Drill, incident: github.Incident, run: str, say: Say) -> bool:
+    """What GitHub did not get is posted later. Whether the record is whole then."""
+    arguments = ["incident", "import", run, "--incident", str(incident.number)]
+    say(f"$ {_program()} {' '.join(arguments)}")
+    argv, environ = _started(sandbox, [*arguments, "--config", str(drill.config)], incident.environ())
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    say((done.stdout or done.stderr).strip())
+    return incident.has_whole_journal
+
+
+def _program() -> str:
+    return os.environ.get("OPS_PROGRAM", "ops")
+
+
+def _started(sandbox: "Sandbox", arguments: Sequence[str], more: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of `ops` as a process of its own."""
+    environ = {**process.clean_environment(os.environ), **sandbox.environ(), **more}
+    environ |= {"PYTHONPATH": str(Path(__file__).parent.parent), "OPS_PROGRAM": _program()}
+    return [sys.executable, "-m", "ops", *arguments], environ
+
+
 def _command(
-    sandbox: "Sandbox", drill: Drill, environment: "Environment", say: Say, on_event: Callable[[dict[str, Any]], None]
+    sandbox: "Sandbox",
+    drill: Drill,
+    environment: "Environment",
+    say: Say,
+    on_event: Callable[[dict[str, Any]], None],
+    *,
+    arguments: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run the public command and hand on its events while it goes."""
-    arguments = ["rollback-worker", "--service", drill.service, "--environment", drill.environment]
-    arguments += ["--reason", "drill", "--yes", "--json"]
-    program = os.environ.get("OPS_PROGRAM", "ops")
-    say(f"$ {program} {' '.join(arguments)}")
-    arguments += ["--config", str(drill.config), "--requested-at", sandbox.clock.now().isoformat()]
-    environ = {**process.clean_environment(os.environ), **sandbox.environ(), environment.token: sandbox.token}
-    environ |= {"PYTHONPATH": str(Path(__file__).parent.parent), "OPS_PROGRAM": program}
-    argv = [sys.executable, "-m", "ops", *arguments]
-    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
+    command_line = ["rollback-worker", "--service", drill.service, "--environment", drill.environment, *arguments]
+    command_line += ["--reason", "drill", "--yes", "--json"]
+    say(f"$ {_program()} {' '.join(command_line)}")
+    command_line += ["--config", str(drill.config), "--requested-at", sandbox.clock.now().isoformat()]
+    argv, variables = _started(sandbox, command_line, {environment.token: sandbox.token, **(environ or {})})
+    with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
         assert command.stdout is not None
         assert command.stderr is not None
         out: list[str] = []
@@ -190,8 +264,11 @@ def _score(drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, 
     target = config.recovery_targets.get("rollback-worker")
     seconds = target.recovery if target else None
     verified = result["durations"]["trigger_to_verified"]
+    if verified is None:  # where GitHub lost the journal, the end of the job is known, which is later
+        verified = result["durations"].get("total")
     in_time = seconds is None or (verified is not None and verified <= seconds)
-    reached = in_time and result["decision"] == Decision.RECOVERED
+    reported = not github.REPORT_IS_DUE or drill.trigger in {None, "command"} or result.get("report") is not None
+    reached = in_time and reported and result["decision"] == Decision.RECOVERED
     return {
         **result,
         "drill": "rollback-worker",

@@ -1,123 +1,145 @@
-"""The real workflow files, run by act on this machine against the sandbox: from a button and from a label."""
+"""The real workflow files, started by what the sandbox's GitHub delivers, run by act on this machine."""
 
-import json
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ops.sandbox import Sandbox
-from tests.conftest import ACCOUNT, ROOT, WORKER
+from ops.sandbox.runner import Runner
+from tests.actions import BUTTON, LABEL, Stage, conclusions, release, stage, when
 
 pytestmark = pytest.mark.slow
-ACT = Path(sys.executable).parent / "act"
-UNKNOWN_TO_ACT = re.compile(r"^ +queue: max\n", re.MULTILINE)
+
+REASON = "it's $(touch pwned) `x`"
+
+
+@pytest.fixture(scope="session")
+def pip_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels are downloaded once."""
+    return tmp_path_factory.mktemp("pip")
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(account_id=ACCOUNT) as running:
-        running.github.add_user("alice")
-        running.github.add_user("tina", "triage")
-        now = running.clock.now()
-        for name, ago in (("good", timedelta(hours=2)), ("bad", timedelta(minutes=10))):
-            behaviour = None if name == "good" else {"status": 500}
-            version = running.upload(WORKER, code=name, tag=name, behaviour=behaviour, at=now - ago)
-            running.deploy(WORKER, version, at=now - ago)
-        yield running
+def staged(pip_cache: Path) -> Iterator[Callable[..., Stage]]:
+    with ExitStack() as stages:
+        yield lambda good=None: stages.enter_context(stage(pip_cache, good))
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """The files that git knows, as a repository of their own; of the workflows only what act rejects is left out."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    folder = tmp_path / "repository"
-    for name in filter(None, tracked.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    for path in (folder / ".github" / "workflows").glob("*.yml"):
-        text = path.read_text()
-        path.write_text(UNKNOWN_TO_ACT.sub("", text))
-        assert set(text.splitlines()) - set(path.read_text().splitlines()) <= {"      queue: max"}
-    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "all"]):
-        who = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
-        subprocess.run(["git", *who, *command], cwd=folder, check=True)
-    return folder
+def said(runner: Runner, run_id: int) -> str:
+    return "\n".join(runner.log(run_id))
 
 
-def act(sandbox: Sandbox, checkout: Path, event: str, workflow: str, *more: str) -> "subprocess.CompletedProcess[str]":
-    """As GitHub would start it. The environment is empty but for what a runner has."""
-    variables = {**sandbox.environ(), **sandbox.github.environ(), "GITHUB_RUN_ID": "1001"}
-    secrets = {
-        "CLOUDFLARE_API_TOKEN": variables.pop("CLOUDFLARE_API_TOKEN"),
-        "GITHUB_TOKEN": variables.pop("GITHUB_TOKEN"),
-    }
-    arguments = [event, "-W", f".github/workflows/{workflow}", "-P", "ubuntu-latest=-self-hosted", "--no-cache-server"]
-    arguments += [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
-    arguments += [word for name, value in secrets.items() for word in ("-s", f"{name}={value}")]
-    path = f"{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
-    environ = {"HOME": str(checkout.parent), "PATH": path, "PIP_CACHE_DIR": str(checkout.parent / "pip")}
-    return subprocess.run(
-        [str(ACT), *arguments, *more],
-        cwd=checkout,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
+def test_the_button_rolls_back_with_the_secret_of_its_environment(staged: Callable[..., Stage], tmp_path: Path) -> None:
+    world = staged()
+    world.github.put_secret(
+        "CLOUDFLARE_API_TOKEN", "that of another environment", world.github.add_environment("other")
     )
 
+    with world.runner() as runner:
+        run = world.github.dispatch(
+            BUTTON, {"service": "api", "environment": "production", "reason": REASON, "dry_run": False}, by="alice"
+        )
+        runner.wait()
+        log = said(runner, run.id)
 
-def live_tag(sandbox: Sandbox) -> str:
-    (version,) = sandbox.live(WORKER)
-    (first,) = sandbox.deployments(WORKER)[-1].percentages
-    return "good" if version == first else "bad"
-
-
-def test_the_button_rolls_back(sandbox: Sandbox, checkout: Path) -> None:
-    inputs = {"service": "api", "environment": "production", "reason": "it's $(touch pwned) `x`", "dry_run": "false"}
-    payload = checkout.parent / "event.json"
-    payload.write_text(json.dumps({**dispatched(sandbox), "inputs": inputs}))
-    flags = [word for name, value in inputs.items() for word in ("--input", f"{name}={value}")]
-
-    done = act(sandbox, checkout, "workflow_dispatch", "rollback-worker.yml", "-a", "alice", "-e", str(payload), *flags)
-
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert live_tag(sandbox) == "good"
-    assert "it's $(touch pwned) `x`" in sandbox.deployments(WORKER)[0].annotations["workers/message"]
-    assert not list(checkout.parent.rglob("pwned"))
-
-
-def dispatched(sandbox: Sandbox) -> dict[str, object]:
-    """The part of a dispatch's payload that the gate reads."""
-    owner, _, name = sandbox.github.repository.partition("/")
-    return {
-        "ref": "refs/heads/main",
-        "repository": {
-            "full_name": sandbox.github.repository,
-            "name": name,
-            "default_branch": "main",
-            "owner": {"login": owner},
-        },
-        "sender": sandbox.github.label(sandbox.github.open_issue("Any", author="alice"), "question", "alice")["sender"],
-        "workflow": ".github/workflows/rollback-worker.yml",
-    }
+    assert world.live == {world.good: 100}, log
+    assert REASON in world.ours[0]
+    assert f"run={run.id}." in world.ours[0]
+    assert (run.status, run.conclusion, conclusions(run)["rollback-worker"]) == ("completed", "success", "success")
+    job = next(job for job in run.jobs if job.name == "rollback-worker")
+    assert job.started_at is not None
+    assert job.completed_at is not None
+    assert run.created_at <= job.created_at <= job.started_at < job.completed_at
+    assert [step.conclusion for step in job.steps[:4]] == ["success"] * 4
+    assert world.sandbox.token not in log
+    assert f"ghs_run{run.id}" not in log
+    assert not list(tmp_path.rglob("pwned"))
 
 
-@pytest.mark.parametrize(("who", "expected"), [("alice", "good"), ("tina", "bad")])
-def test_a_label_rolls_back_for_those_who_may(sandbox: Sandbox, checkout: Path, who: str, expected: str) -> None:
-    number = sandbox.github.open_issue("The API answers 500", labels=["incident"], author="alice")
-    event = checkout.parent / "event.json"
-    event.write_text(json.dumps(sandbox.github.label(number, "recover:rollback-api", who)))
+def test_two_labels_at_once_are_done_in_turn_and_a_delivery_that_comes_twice_has_one_effect(
+    staged: Callable[..., Stage],
+) -> None:
+    world = staged()
+    first, second = world.incident(), world.incident()
 
-    done = act(sandbox, checkout, "issues", "incident.yml", "-a", who, "-e", str(event))
+    with world.runner() as runner:
+        world.github.label(first, "triage", "alice")
+        world.github.label(first, LABEL, "alice")
+        again = runner.take(world.github.deliveries[-1])
+        world.github.label(second, LABEL, "alice")
+        runner.wait()
+        unrelated, did, twice, idle = world.github.runs
+        log = said(runner, did.id) + said(runner, idle.id)
 
-    assert (done.returncode == 0) == (expected == "good"), done.stdout[-3000:] + done.stderr[-1000:]
-    assert live_tag(sandbox) == expected
-    assert "recover:rollback-api" not in {label.name for label in sandbox.github.issue(number).labels}
+    assert world.live == {world.good: 100}, log
+    assert len(world.ours) == 1
+    assert set(conclusions(unrelated).values()) == {"skipped"}
+    assert (did.conclusion, did.jobs[1].conclusion) == ("success", "success"), log
+    assert "recovered" in world.comments(first).lower()
+    assert again == [twice.id]
+    assert (twice.conclusion, twice.jobs[1].conclusion) == ("failure", "skipped")
+    assert idle.conclusion == "success", log
+    assert "nothing to do" in world.comments(second).lower()
+    assert LABEL not in world.labels(first) | world.labels(second)
+    ended, began = did.jobs[1].completed_at, idle.jobs[0].started_at
+    assert ended is not None
+    assert began is not None
+    assert ended <= began
+
+
+def test_a_label_of_somebody_who_may_not_changes_nothing(staged: Callable[..., Stage]) -> None:
+    world = staged()
+    number = world.incident()
+
+    with world.runner() as runner:
+        world.github.label(number, LABEL, "tina")
+        runner.wait()
+
+    (run,) = world.github.runs
+    assert world.live == {world.bad: 100}
+    assert (run.conclusion, conclusions(run)["recover"]) == ("failure", "skipped")
+    assert LABEL not in world.labels(number)
+    assert "tina" in world.comments(number)
+
+
+def test_a_job_that_starts_an_hour_late_leaves_the_teams_own_fix_alone_and_says_so(
+    staged: Callable[..., Stage],
+) -> None:
+    world = staged()
+    number = world.incident()
+
+    with world.runner(delay=timedelta(hours=1)) as runner:
+        fix = release(world.sandbox, "fix", world.sandbox.clock.now() + timedelta(minutes=20))
+        world.github.label(number, LABEL, "alice")
+        runner.wait()
+
+    (run,) = world.github.runs
+    assert world.live == {fix: 100}
+    assert world.ours == []
+    assert conclusions(run)["recover"] == "skipped"
+    assert "request_too_old" in world.comments(number)
+    assert (run.updated_at - run.created_at) >= timedelta(hours=1)
+
+
+def test_a_run_that_is_cancelled_while_it_verifies_leaves_its_whole_record_on_the_issue(
+    staged: Callable[..., Stage],
+) -> None:
+    unwell: Mapping[str, Any] = {"status": 503}
+    world = staged(unwell)
+    number = world.incident()
+
+    with world.runner() as runner:
+        runner.on_line = when("after, 0 of 3 in a row", runner.cancel)
+        inputs = {"service": "api", "environment": "production", "incident": str(number)}
+        run = world.github.dispatch(BUTTON, inputs, by="alice")
+        runner.wait()
+        log = said(runner, run.id)
+
+    assert world.live == {world.good: 100}, log
+    assert run.conclusion == "cancelled"
+    assert conclusions(run)["rollback-worker"] == "cancelled"
+    assert "interrupted" in world.comments(number).lower(), log
+    assert "SIGINT ended the run" in world.comments(number)

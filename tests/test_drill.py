@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from ops.drill_github import REPORT_IS_DUE, contradicted
 from tests.conftest import ROOT
 
 
-def drill(*arguments: str) -> dict[str, Any]:
+def drill(*arguments: str, ok: bool = True) -> dict[str, Any]:
     command = [sys.executable, "-m", "ops", "drill", "rollback-worker", "--json", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode == 0) is ok, done.stdout + done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
@@ -61,6 +62,88 @@ def test_a_drill_that_does_not_exist_is_named_with_the_nearest(world: Any) -> No
 
     assert outcome.code == 2
     assert 'no drill "rollback-wroker"; did you mean "rollback-worker"?' in outcome.err
+
+
+COMMENTS = "/repos/*/*/issues/*/comments"
+COMMENT = "/repos/*/*/issues/comments/*"
+PERMISSION = "/repos/*/*/collaborators/*/permission"
+
+
+@pytest.mark.slow
+def test_the_button_drill_reads_the_decision_from_the_incident_and_looks_at_what_serves() -> None:
+    result = drill("--trigger", "button")
+
+    assert result["decision"] == "recovered"
+    assert result["journal"] is True
+    assert result["message"] == "the incident's journal says recovered; the sandbox serves the good release, healthy"
+    assert result["incident"]["number"] == 1
+    assert (result["report"] is not None) >= REPORT_IS_DUE
+    assert result["workflow_run"]["event"] == "workflow_dispatch"
+    assert result["workflow_run"]["jobs"][0]["conclusion"] == "success"
+    assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"]
+    assert result["timeline"][-1]["text"] == "recovered"
+
+
+@pytest.mark.slow
+def test_a_label_recovers_though_github_fails_from_the_permission_check_on() -> None:
+    result = drill("--trigger", "label", "--github-fails", "after-permission", ok=not REPORT_IS_DUE)
+
+    assert result["decision"] == "recovered"
+    assert result["journal"] is False
+    assert "the sandbox serves the good release, healthy" in result["message"]
+    assert 0 < result["durations"]["trigger_to_write"] <= result["durations"]["total"] + 1
+    assert [job["conclusion"] for job in result["workflow_run"]["jobs"]][:2] == ["success", "success"]
+
+
+@pytest.mark.slow
+def test_a_label_is_refused_with_the_laptop_command_where_the_permission_cannot_be_asked() -> None:
+    result = drill("--trigger", "label", "--github-fails", f"GET:{PERMISSION}", ok=False)
+
+    assert (result["decision"], result["exit_code"]) == ("refused", 3)
+    assert "serves the bad release" in result["message"]
+    laptop = " on a laptop: ./run ops rollback-worker --service api --environment production --incident 1"
+    assert laptop in result["workflow_run"]["log"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", ["after-permission", f"POST:{COMMENTS}", f"PATCH:{COMMENT}"])
+def test_a_command_recovers_though_github_fails_and_its_record_is_posted_later(fails: str) -> None:
+    result = drill("--trigger", "command", "--github-fails", fails)
+
+    assert result["decision"] == "recovered"
+    assert (result["journal"], result["imported"]) == (False, True)
+
+
+@pytest.mark.slow
+def test_a_command_with_an_incident_is_told_there() -> None:
+    result = drill("--trigger", "command")
+
+    assert (result["decision"], result["journal"], result["imported"]) == ("recovered", True, False)
+    assert result["incident"]["url"].endswith("/acme/operations/issues/1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--github-fails", "after-permission"], "--github-fails needs a GitHub"),
+        (["--trigger", "command", "--github-fails", "issues"], 'error: --github-fails "issues" is no METHOD:PATH'),
+        (["--trigger", "label"], "is no checkout of a git repository"),
+    ],
+)
+def test_a_drill_that_cannot_be_says_why_and_what_to_do(world: Any, arguments: list[str], said: str) -> None:
+    outcome = world.ops("drill", "rollback-worker", "--config", str(world.config), *arguments)
+
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert " hint: " in outcome.err
+
+
+@pytest.mark.parametrize(("serves", "is_well"), [("bad", True), ("good", False), ("no known", True)])
+def test_a_recovery_that_the_sandbox_does_not_bear_out_is_none(serves: str, is_well: bool) -> None:
+    result = contradicted({"decision": "recovered", "message": "it says so"}, serves=serves, is_well=is_well)
+
+    assert (result["decision"], result["exit_code"]) == ("unverified", 6)
+    assert f"it says so; the sandbox serves the {serves} release" in result["message"]
 
 
 def shape(text: str) -> str:

@@ -43,13 +43,14 @@ TOP: dict[str, set[str]] = {
     "gate": BELOW_THE_TOP | {"app"},
     "incident": BELOW_THE_TOP | {"app"},
     "report": BELOW_THE_TOP | {"app", "incident"},
-    "drill": BELOW_THE_TOP | {"app", "sandbox"},
+    "drill_github": BELOW_THE_TOP | {"sandbox"},
+    "drill": BELOW_THE_TOP | {"app", "drill_github", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
     "incident_commands": BELOW_THE_TOP | {"app", "incident", "report"},
     "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "incident_commands", "sandbox"},
     "__main__": {"cli"},
 }
-"""`drill` and `cli` alone know the sandbox."""
+"""`drill`, `drill_github` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
     "click": {"cli", "commands", "incident_commands"},

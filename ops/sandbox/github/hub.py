@@ -1,6 +1,7 @@
 """GitHub as one object: started with the sandbox, seeded and looked into from Python, used by anyone over HTTP."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,11 @@ class GitHub(Seeds):
     def deliveries(self) -> list[Delivery]:
         """Each state change that starts workflows, oldest first: the event's name and its payload."""
         return self._repository.deliveries
+
+    def listen_to(self, listener: Callable[[Delivery], object]) -> Callable[[], None]:
+        """Call it with each delivery from now on; what is answered ends that."""
+        self._repository.listeners.append(listener)
+        return lambda: self._repository.listeners.remove(listener)
 
     def fault(self, **rule: Any) -> Fault:
         """Takes the fields of `Fault` except `code`; its `message` comes as GitHub sends one."""

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -49,6 +49,8 @@ class Repository:
         self.vault = Vault()
         self.environments: dict[str, Environment] = {}
         self.deliveries: list[Delivery] = []
+        self.listeners: list[Callable[[Delivery], object]] = []
+        """Told of each delivery, under the lock. They raise nothing."""
         self.rates = Rates(clock)
         self.created_at = self.now()
 
@@ -95,4 +97,6 @@ class Repository:
         """
         if by.app is None or by.app.starts_workflows or event in {"workflow_dispatch", "repository_dispatch"}:
             self.deliveries.append(Delivery(event, payload))
+            for listener in self.listeners:
+                listener(self.deliveries[-1])
         return payload

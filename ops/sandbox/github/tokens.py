@@ -61,6 +61,9 @@ class Tokens:
         self._by_secret[secret] = token
         return token
 
+    def remove(self, secret: str) -> None:
+        self._by_secret.pop(secret, None)
+
     def __iter__(self) -> Iterator[Token]:
         return iter(self._by_secret.values())
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.sandbox.github.actions import FOLDER, Run, Workflow, name_of
-from ops.sandbox.github.changes.payloads import deliver
+from ops.sandbox.github.changes.payloads import compose
 from ops.sandbox.github.git import Commit
 from ops.sandbox.github.repository import Repository
 from ops.sandbox.github.users import By
@@ -32,10 +32,12 @@ def find_workflow(repository: Repository, name: str) -> Workflow | None:
 def dispatch(
     repository: Repository, by: By, workflow: Workflow, *, branch: str, head: Commit, inputs: Mapping[str, str]
 ) -> Run:
-    """Delivered even when GITHUB_TOKEN does it, and at once a run."""
+    """At once a run, and delivered even when GITHUB_TOKEN does it."""
     fields = {"inputs": dict(inputs), "ref": f"refs/heads/{branch}", "workflow": workflow.path}
-    payload = deliver(repository, by, "workflow_dispatch", fields)
-    return start_run(repository, by, workflow, event="workflow_dispatch", payload=payload, head=head, branch=branch)
+    payload, event = compose(repository, by, fields), "workflow_dispatch"
+    run = start_run(repository, by, workflow, event=event, payload=payload, head=head, branch=branch)
+    repository.deliver(event, by, payload)
+    return run
 
 
 def start_run(

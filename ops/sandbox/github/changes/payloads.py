@@ -14,13 +14,18 @@ from ops.sandbox.github.users import By
 
 def deliver(repository: Repository, by: By, event: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """Those fields, and where it happened and who did it."""
+    return repository.deliver(event, by, compose(repository, by, fields))
+
+
+def compose(repository: Repository, by: By, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The payload, not delivered yet."""
     urls = repository.urls
     where = {
         "repository": repositories.repository(repository, urls),
         "organization": users.organization(repository.owner, urls),
         "sender": users.user(by.user, urls),
     }
-    return repository.deliver(event, by, {**fields, **where})
+    return {**fields, **where}
 
 
 def deliver_issue(repository: Repository, by: By, action: str, issue: Issue, **fields: Any) -> Mapping[str, Any]:

@@ -75,6 +75,21 @@ class ActionsSeeds(Base):
             run.jobs.append(job)
             return job
 
+    def set_job(self, job: Job, status: str, conclusion: str | None = None) -> None:
+        """In progress, or completed: now."""
+        with self._repository.lock:
+            now = self._repository.now()
+            job.status, job.conclusion = status, conclusion
+            job.started_at = job.started_at or now
+            job.completed_at = now if status == "completed" else None
+
+    def add_step(self, job: Job, name: str, conclusion: str, started_at: datetime) -> None:
+        """That ended now."""
+        with self._repository.lock:
+            number, now = len(job.steps) + 1, self._repository.now()
+            times = {"started_at": started_at, "completed_at": now}
+            job.steps.append(Step(name=name, number=number, status="completed", conclusion=conclusion, **times))
+
     @property
     def runs(self) -> list[Run]:
         """Oldest first; live, not copies."""

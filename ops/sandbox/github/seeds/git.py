@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ops.sandbox.github.changes import git
+from ops.sandbox.github.git import changes
 from ops.sandbox.github.seeds.base import Base
 
 
@@ -41,3 +42,18 @@ class GitSeeds(Base):
         """The sha of the merge commit."""
         with self._repository.lock:
             return git.merge(self._repository, self._repository.threads[number], self._by(by)).sha
+
+    def changed_files(self, number: int) -> list[str]:
+        """The paths that a pull request changes, since it forked off."""
+        pull, graph = self._repository.threads[number].pull, self._repository.git
+        if pull is None:
+            raise ValueError(f"#{number} is no pull request")
+        head, base = graph.commits[pull.head_sha], graph.commits[pull.base_sha]
+        fork = graph.merge_base(base, head)
+        return [change.filename for change in changes(fork.files if fork else {}, head.files)]
+
+    def files(self, branch: str | None = None) -> dict[str, bytes]:
+        """Path → content at the head of a branch, None for the default branch; nothing where there is no branch."""
+        graph = self._repository.git
+        head = graph.head(branch or graph.default_branch)
+        return dict(head.files) if head else {}

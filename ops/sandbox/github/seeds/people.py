@@ -28,3 +28,7 @@ class PeopleSeeds(Base):
         if not names.keys() <= GRANTABLE:
             raise ValueError(f"a workflow can grant none of: {', '.join(sorted(names.keys() - GRANTABLE))}")
         return self.add_token(token, ACTIONS_BOT, [f"{name}:{level}" for name, level in names.items()])
+
+    def revoke(self, token: str) -> None:
+        """It is unknown from now on."""
+        self._tokens.remove(token)

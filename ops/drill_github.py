@@ -1,0 +1,274 @@
+"""The GitHub part of a drill: an incident, a trigger, the real workflow files, and what the issue says afterwards.
+
+What ended well is not believed from a log: the decision stands in the incident's journal, and what serves is looked up
+in the sandbox itself.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from ops.github.comments import BOT
+from ops.model.block import Block, read_block
+from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
+
+if TYPE_CHECKING:
+    from ops.model.config import Config, Environment
+    from ops.sandbox import Sandbox
+    from ops.sandbox.github import GitHub
+    from ops.sandbox.github.actions import Run
+
+Trigger = Literal["label", "button", "command"]
+Say = Callable[[str], None]
+
+REPORT_IS_DUE = False
+"""Whether a drill by label or button fails without a post-incident issue."""
+
+RESPONDER = "responder"
+TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
+GATED = "recovery"
+"""The GitHub environment that holds the token."""
+RUNBOOK = "rollback-worker"
+BUTTON = f"{RUNBOOK}.yml"
+AFTER_PERMISSION = "after-permission"
+PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
+FAILING: Mapping[str, Any] = {"times": None, "status": 503}
+_DURATIONS = {
+    "trigger_to_plan": "plan",
+    "trigger_to_write": "write",
+    "trigger_to_read_back": "read back",
+    "trigger_to_verified": "verified",
+}
+"""What a result calls a duration → what the journal calls it."""
+_HEADLINE = re.compile("(" + "|".join(decision.upper().replace("_", " ") for decision in Decision) + "): ")
+
+
+class Place(Protocol):
+    """What a drill says of where and how it takes place."""
+
+    @property
+    def config(self) -> Path: ...
+
+    @property
+    def environment(self) -> str: ...
+
+    @property
+    def service(self) -> str: ...
+
+    @property
+    def trigger(self) -> Trigger | None: ...
+
+    @property
+    def github_fails(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Incident:
+    """The issue of this drill, and who works on it: RESPONDER, who may write."""
+
+    sandbox: "Sandbox"
+    number: int
+    url: str
+
+    @property
+    def github(self) -> "GitHub":
+        return self.sandbox.github
+
+    def environ(self) -> dict[str, str]:
+        """As on the responder's laptop."""
+        return {**self.github.environ(), "GITHUB_TOKEN": TOKEN}
+
+    @property
+    def journal(self) -> Block | None:
+        """What the last run's comment says; None where there is none by the bot or the responder."""
+        blocks = [
+            block
+            for comment in self.github.issue(self.number).comments
+            if comment.user.login in {BOT, RESPONDER} and (block := read_block(comment.body)) and block.part == 1
+        ]
+        return blocks[-1] if blocks else None
+
+    @property
+    def has_whole_journal(self) -> bool:
+        return self.journal is not None and self.journal.decision != ""
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The post-incident issue that refers to this one."""
+        told = [event.source for event in self.github.issue(self.number).events if event.event == "cross-referenced"]
+        found = [issue for issue in told if issue is not None and issue.carries("post-incident")]
+        return _named(self.github, found[-1].number) if found else None
+
+    def told(self) -> dict[str, Any]:
+        """What a drill's result says of them."""
+        return {"incident": {"number": self.number, "url": self.url}, "report": self.report}
+
+
+def open_incident(sandbox: "Sandbox", service: str) -> Incident:
+    """As somebody on call does it."""
+    hub = sandbox.github
+    hub.add_user(RESPONDER)
+    hub.add_token(TOKEN, RESPONDER, ["issues:write", "actions:write"])
+    number = hub.open_issue(f"{service} answers 500", "A drill.", labels=["incident"], author=RESPONDER)
+    return Incident(sandbox, number, _named(hub, number)["url"])
+
+
+def _named(hub: "GitHub", number: int) -> dict[str, Any]:
+    return {"number": number, "url": hub.urls.page(f"/issues/{number}")}
+
+
+@contextmanager
+def failing(incident: Incident, place: Place) -> "Iterator[None]":
+    """GitHub answers 503 from that point on, or to those requests. On a laptop nobody's permission is asked."""
+    faults, where = incident.github, place.github_fails
+    if where == AFTER_PERMISSION and place.trigger != "command":
+        faults.fault(**PERMISSION, after=lambda: faults.fault(**FAILING))
+    elif where == AFTER_PERMISSION:
+        faults.fault(**FAILING)
+    elif where is not None:
+        method, _, path = where.partition(":")
+        if not re.fullmatch(r"[A-Z*]+", method) or not path.startswith(("/", "*")):
+            hint = f"Write {AFTER_PERMISSION}, or one such as PATCH:/repos/*/*/issues/comments/*."
+            raise ConfigError(f'--github-fails "{where}" is no METHOD:PATH', hint=hint)
+        faults.fault(method=method, path=path, **FAILING)
+    try:
+        yield
+    finally:
+        faults.faults.clear()
+
+
+def furnish(sandbox: "Sandbox", config_path: Path, environment: "Environment") -> None:
+    """The repository holds the checkout's files as they stand, and its environment the token. Raises ConfigError."""
+    from ops.sandbox.runner import MissingTool, NoCheckout, act, tracked
+
+    hub, folder = sandbox.github, config_path.resolve().parent
+    try:
+        act()
+        files = tracked(folder)
+    except (MissingTool, NoCheckout) as error:
+        hint = "A drill by label or button runs the workflow files of the checkout that holds ops.yml."
+        raise ConfigError(str(error), hint=hint) from None
+    needed = ["ops.yml", f".github/workflows/{RUNBOOK}.yml", ".github/workflows/incident.yml"]
+    if config_path.name != "ops.yml" or (missing := [name for name in needed if name not in files]):
+        what = f"git knows no {missing[0]} in {folder}" if config_path.name == "ops.yml" else "workflows read ops.yml"
+        raise ConfigError(what, hint="Drill with the ops.yml at the root of the operations repository.")
+    hub.add_commit("The operations repository", RESPONDER, files=files)
+    hub.add_environment(GATED)
+    hub.put_secret(environment.token, sandbox.token, GATED)
+
+
+def _press(incident: Incident, config: "Config", place: Place) -> tuple[str, "Callable[[GitHub], object]"]:
+    """What the responder does, in words and in deed. Raises ConfigError where no label asks for this."""
+    if place.trigger == "button":
+        inputs = {"service": place.service, "environment": place.environment, "incident": str(incident.number)}
+        return f"pressed the button of {BUTTON}", lambda hub: hub.dispatch(BUTTON, inputs, RESPONDER)
+    wanted = (RUNBOOK, place.environment, {"service": place.service})
+    found = [name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == wanted]
+    if not found:
+        hint = "Add one to ops.yml, or drill with --trigger button."
+        raise ConfigError(f"no label asks for {RUNBOOK} of {place.service} in {place.environment}", hint=hint)
+    return f'put the label "{found[0]}" on it', lambda hub: hub.label(incident.number, found[0], RESPONDER)
+
+
+def by_workflow(incident: Incident, config: "Config", place: Place, say: Say) -> dict[str, Any]:
+    """Press, let the runner work, and answer a result: from the journal, or without one from the job's log."""
+    from ops.sandbox.runner import Runner, Unsupported
+
+    sandbox, hub = incident.sandbox, incident.github
+    furnish(sandbox, place.config, config.environment(place.environment))
+    text, press = _press(incident, config, place)
+    environ = {name: value for name, value in sandbox.environ().items() if not name.endswith("_TOKEN")}
+    cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
+    asked_at = sandbox.clock.now()
+    with failing(incident, place), Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: say(line)) as runner:
+        say(f"{RESPONDER} {text}")
+        press(hub)
+        try:
+            runner.wait()
+        except (Unsupported, TimeoutError) as error:
+            raise ConfigError(
+                f"the local runner gives up: {error}", hint="Correct the workflow file, or wait."
+            ) from None
+        run = hub.runs[-1]
+        log = runner.log(run.id)
+    for job in run.jobs:
+        say(f'the job "{job.name}" ended: {job.conclusion}')
+    block = incident.journal
+    result = _from_journal(block) if block and block.decision else _from_log(log)
+    durations = {**result["durations"], "total": _seconds(asked_at, run.updated_at)}
+    newest = sandbox.deployments(config.environment(place.environment).service(place.service).worker)[0]
+    if durations["trigger_to_write"] is None and newest.made_at > asked_at:
+        durations["trigger_to_write"] = _seconds(asked_at, newest.made_at)
+    return {
+        "schema": 1,
+        **result,
+        "runbook": RUNBOOK,
+        "environment": place.environment,
+        "service": place.service,
+        "workflow_run": {**_run_json(run), "log": log},
+        "durations": durations,
+    }
+
+
+def _from_journal(block: Block) -> dict[str, Any]:
+    decision = Decision(block.decision)
+    return {
+        "decision": decision.value,
+        "reason": block.reason,
+        "exit_code": EXIT_CODES[decision],
+        "message": f"the incident's journal says {block.decision}",
+        "run": block.run,
+        "journal": True,
+        "timeline": [{"at": row.at.isoformat(), "kind": row.kind, "text": row.text} for row in block.rows],
+        "durations": {name: block.durations.get(own) for name, own in _DURATIONS.items()},
+    }
+
+
+def _from_log(log: list[str]) -> dict[str, Any]:
+    """Nothing is on the issue: GitHub failed, or the gate refused."""
+    refused = [line.removeprefix("refused: ") for line in log if line.startswith("refused: ")]
+    ended = [found for line in log if (found := _HEADLINE.match(line))]
+    decision = Decision.REFUSED if refused else Decision.FAILED
+    if ended:
+        decision = Decision(ended[-1][1].lower().replace(" ", "_"))
+    message = refused[-1] if refused else f"nothing is on the incident, and the job's log says {decision.value}"
+    return {
+        "decision": decision.value,
+        "reason": "",
+        "exit_code": EXIT_CODES[decision],
+        "message": message,
+        "run": None,
+        "journal": False,
+        "timeline": [],
+        "durations": dict.fromkeys(
+            ("trigger_to_plan", "trigger_to_write", "trigger_to_read_back", "trigger_to_verified")
+        ),
+    }
+
+
+def _run_json(run: "Run") -> dict[str, Any]:
+    jobs = [{"name": job.name, "conclusion": job.conclusion, **_times(job)} for job in run.jobs]
+    return {"id": run.id, "event": run.event, "conclusion": run.conclusion, "jobs": jobs}
+
+
+def _times(job: Any) -> dict[str, str | None]:
+    names = ("created_at", "started_at", "completed_at")
+    return {name: at.isoformat() if (at := getattr(job, name)) else None for name in names}
+
+
+def _seconds(since: datetime, until: datetime) -> float:
+    return round((until - since).total_seconds(), 3)
+
+
+def contradicted(result: Mapping[str, Any], *, serves: str, is_well: bool) -> dict[str, Any]:
+    """A recovery that the sandbox itself does not bear out is none."""
+    said = f"{result['message']}; the sandbox serves the {serves} release, {'healthy' if is_well else 'NOT healthy'}"
+    if result["decision"] != Decision.RECOVERED or (serves == "good" and is_well):
+        return {**result, "message": said}
+    failed = {"decision": Decision.UNVERIFIED.value, "reason": Reason.NO_EVIDENCE.value}
+    return {**result, **failed, "exit_code": EXIT_CODES[Decision.UNVERIFIED], "message": said}

@@ -1,0 +1,209 @@
+"""Expressions of workflows, as far as they are known before a job runs: what it depends on may still be unknown.
+
+docs.github.com/actions/reference/workflows-and-actions/expressions
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+HIDDEN = "\0"
+"""Stands in a text for a part that is not known yet."""
+STATUS = re.compile(r"\b(always|success|failure|cancelled)\s*\(")
+_TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|(-?\d+(?:\.\d+)?)|([A-Za-z_][\w-]*)|(&&|\|\||[!=]=|[!().,*\[\]]))")
+_INSERTED = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+
+
+class Unsupported(Exception):
+    """A workflow uses something that this runner does not know. Nothing was started."""
+
+
+class _Unknown:
+    """What only a job that has run can tell."""
+
+
+UNKNOWN = _Unknown()
+
+
+def evaluate(text: str, contexts: Mapping[str, Any]) -> Any:
+    """Its value, or UNKNOWN. Missing properties are None, as GitHub has it. Raises Unsupported."""
+    whole = _INSERTED.fullmatch(text.strip())
+    parser = _Parser(_tokens(whole[1] if whole else text), contexts)
+    value = parser.either()
+    if parser.tokens:
+        raise Unsupported(f"the expression `{text}` goes on with {parser.tokens[0][1]!r}")
+    return value
+
+
+def text(template: str, contexts: Mapping[str, Any]) -> str:
+    """With every `${{ }}` filled in, HIDDEN where that is unknown."""
+    return _INSERTED.sub(lambda found: _text(evaluate(found[1], contexts)), template)
+
+
+def may_be_same(one: str, other: str) -> bool:
+    """Whether two texts are the same once all is known. Names of groups have no case."""
+    one, other = one.lower(), other.lower()
+    if HIDDEN not in one + other:
+        return one == other
+    starts = sorted((one.split(HIDDEN)[0], other.split(HIDDEN)[0]), key=len)
+    ends = sorted((one.split(HIDDEN)[-1], other.split(HIDDEN)[-1]), key=len)
+    return starts[1].startswith(starts[0]) and ends[1].endswith(ends[0])
+
+
+def _tokens(expression: str) -> list[tuple[str, str]]:
+    found, at = [], 0
+    expression = expression.strip()
+    while at < len(expression):
+        match = _TOKEN.match(expression, at)
+        if match is None:
+            raise Unsupported(f"the expression `{expression}` cannot be read from {expression[at : at + 10]!r} on")
+        kind = ("string", "number", "name", "sign")[(match.lastindex or 1) - 1]
+        found.append((kind, match[match.lastindex or 1]))
+        at = match.end()
+    return found
+
+
+@dataclass
+class _Parser:
+    tokens: list[tuple[str, str]]
+    contexts: Mapping[str, Any]
+
+    def either(self) -> Any:
+        value = self._both()
+        while self._is("||"):
+            other = self._both()
+            value = UNKNOWN if value is UNKNOWN else value if truth(value) else other
+        return value
+
+    def _both(self) -> Any:
+        value = self._compared()
+        while self._is("&&"):
+            other = self._compared()
+            if value is UNKNOWN:
+                value = UNKNOWN if other is UNKNOWN or truth(other) else other
+            else:
+                value = other if truth(value) else value
+        return value
+
+    def _compared(self) -> Any:
+        value = self._single()
+        for sign in ("==", "!="):
+            if self._is(sign):
+                other = self._single()
+                if UNKNOWN in (value, other):
+                    return UNKNOWN
+                return _equal(value, other) == (sign == "==")
+        return value
+
+    def _single(self) -> Any:
+        if self._is("!"):
+            value = self._single()
+            return UNKNOWN if value is UNKNOWN else not truth(value)
+        if self._is("("):
+            value = self.either()
+            self._must(")")
+            return value
+        kind, token = self.tokens.pop(0) if self.tokens else ("end", "")
+        if kind == "string":
+            return token[1:-1].replace("''", "'")
+        if kind == "number":
+            return float(token)
+        if kind != "name":
+            raise Unsupported(f"an expression has {token!r} where a value belongs")
+        if self._is("("):
+            return self._call(token)
+        constants = {"true": True, "false": False, "null": None}
+        return constants[token] if token in constants else self._path(token)
+
+    def _path(self, root: str) -> Any:
+        if root not in self.contexts:
+            raise Unsupported(f"this runner does not know the context `{root}` here")
+        value, many = self.contexts[root], False
+        while True:
+            if self._is("."):
+                if self._is("*"):
+                    value, many = _each(value), True
+                    continue
+                _, name = self.tokens.pop(0) if self.tokens else ("", "")
+            elif self._is("["):
+                name = self.either()
+                self._must("]")
+            else:
+                return value
+            if many and isinstance(value, list):
+                value = [item[name] for item in value if isinstance(item, Mapping) and name in item]
+            elif value is not UNKNOWN:
+                value = value.get(name) if isinstance(value, Mapping) else None
+
+    def _call(self, name: str) -> Any:
+        arguments = []
+        while not self._is(")"):
+            arguments.append(self.either())
+            if not self._is(","):
+                self._must(")")
+                break
+        if name not in _FUNCTIONS:
+            raise Unsupported(f"this runner does not know the function `{name}`")
+        return UNKNOWN if UNKNOWN in arguments else _FUNCTIONS[name](*arguments)
+
+    def _is(self, sign: str) -> bool:
+        if self.tokens and self.tokens[0] == ("sign", sign):
+            self.tokens.pop(0)
+            return True
+        return False
+
+    def _must(self, sign: str) -> None:
+        if not self._is(sign):
+            raise Unsupported(f"an expression lacks {sign!r}")
+
+
+def truth(value: Any) -> bool:
+    return value not in (None, False, 0, "")
+
+
+def _each(value: Any) -> Any:
+    if value is UNKNOWN:
+        return UNKNOWN
+    return list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, str) and isinstance(other, str):
+        return one.lower() == other.lower()
+    if type(one) is type(other):
+        return bool(one == other)
+    return _number(one) == _number(other)
+
+
+def _number(value: Any) -> float:
+    """What is no number equals nothing, itself included."""
+    try:
+        return float(value or 0)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _text(value: Any) -> str:
+    if value is UNKNOWN:
+        return HIDDEN
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None else str(value)
+
+
+def _contains(where: Any, what: Any) -> bool:
+    if isinstance(where, list):
+        return any(_equal(item, what) for item in where)
+    return _text(what).lower() in _text(where).lower()
+
+
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "startsWith": lambda where, what: _text(where).lower().startswith(_text(what).lower()),
+    "endsWith": lambda where, what: _text(where).lower().endswith(_text(what).lower()),
+    "contains": _contains,
+    "always": lambda: True,
+    **dict.fromkeys(("success", "failure", "cancelled"), lambda: UNKNOWN),
+}

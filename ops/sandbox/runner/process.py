@@ -1,0 +1,149 @@
+"""`act` as a process: started with what a runner has, read line by line, cancelled as GitHub cancels."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_GRACE = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 5.0))
+"""docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation"""
+
+
+class MissingTool(Exception):
+    """act is not installed."""
+
+
+def act() -> Path:
+    """Beside this Python, or on the PATH. Raises MissingTool."""
+    beside = Path(sys.executable).parent / "act"
+    found = beside if beside.exists() else shutil.which("act")
+    if found is None:
+        raise MissingTool("act is not there, which runs the workflow files: install the extra backout[sandbox]")
+    return Path(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What one run is started with. The environment of its steps has these variables and few others."""
+
+    event: str
+    workflow: str
+    payload: Mapping[str, Any]
+    actor: str
+    runs_on: frozenset[str]
+    environ: Mapping[str, str]
+    secrets: Mapping[str, str]
+    variables: Mapping[str, str]
+
+    def arguments(self, payload: Path) -> list[str]:
+        pairs = [("--env", self.environ), ("-s", self.secrets), ("--var", self.variables)]
+        if self.event == "workflow_dispatch":
+            pairs.append(("--input", self.payload["inputs"]))
+        given = [word for flag, values in pairs for name, value in values.items() for word in (flag, f"{name}={value}")]
+        hosts = [word for label in sorted(self.runs_on) for word in ("-P", f"{label}=-self-hosted")]
+        fixed = ["--json", "--no-cache-server", "-W", self.workflow, "-e", str(payload), "-a", self.actor]
+        return [self.event, *fixed, *hosts, *given]
+
+
+class Act:
+    """One run, in `folder/repository`; its home is in `folder` too."""
+
+    def __init__(self, start: Start, folder: Path, pip_cache: Path) -> None:
+        payload = folder / "event.json"
+        payload.write_text(json.dumps(start.payload))
+        home = folder / "home"
+        home.mkdir()
+        path = f"{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
+        environ = {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "PIP_CACHE_DIR": str(pip_cache)}
+        environ["PIP_ROOT_USER_ACTION"] = "ignore"  # nobody is root on a runner of GitHub's
+        self._process = subprocess.Popen(
+            [str(act()), *start.arguments(payload)],
+            cwd=folder / "repository",
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._ended = threading.Event()
+
+    def follow(self, on_line: Callable[[Mapping[str, Any]], object]) -> int:
+        """Each line of its log, until it ends; its exit code. Only `msg` is masked."""
+        assert self._process.stdout is not None
+        with self._process.stdout:
+            for line in self._process.stdout:
+                try:
+                    on_line(json.loads(line))
+                except ValueError:
+                    on_line({"msg": line})
+        code = self._process.wait()
+        self._ended.set()
+        return code
+
+    def cancel(self) -> None:
+        """SIGINT to the program of the step, later SIGTERM, then SIGKILL; act itself goes on to the last step.
+
+        A SIGINT to act would kill the program at once, which GitHub does not. It is for the time between two steps.
+        """
+        struck = children(self._process.pid)
+        if not struck:
+            _kill(self._process.pid, signal.SIGINT)
+            return
+        for number, seconds in _GRACE:
+            for pid in struck if number != signal.SIGKILL else self._below():
+                _kill(pid, number)
+            if _wait(struck, seconds, self._ended):
+                return
+
+    def kill(self) -> None:
+        """All of it, at once."""
+        for pid in (*self._below(), self._process.pid):
+            _kill(pid, signal.SIGKILL)
+
+    def _below(self) -> list[int]:
+        found, waiting = [], [self._process.pid]
+        while waiting:
+            below = children(waiting.pop())
+            found += below
+            waiting += below
+        return found
+
+
+def children(parent: int) -> list[int]:
+    """Nothing where there is no `ps`."""
+    try:
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    pairs = (line.split() for line in listed.splitlines())
+    return [int(pid) for pid, of in pairs if int(of) == parent]
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _alive(pids: list[int]) -> bool:
+    for pid in pids:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            continue
+        return True
+    return False
+
+
+def _wait(pids: list[int], seconds: float, ended: threading.Event) -> bool:
+    """Whether they ended in time."""
+    return any(ended.wait(0.1) or not _alive(pids) for _ in range(int(seconds * 10)))

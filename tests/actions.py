@@ -1,0 +1,92 @@
+"""The whole way in a test: our files in the sandbox's repository, people, two releases, and the runner."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ops.sandbox import Sandbox
+from ops.sandbox.github import GitHub
+from ops.sandbox.github.actions import Run
+from ops.sandbox.runner import Runner, tracked
+from tests.conftest import ACCOUNT, ROOT, WORKER
+
+LABEL = "recover:rollback-api"
+BUTTON = "rollback-worker.yml"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A bad release after a good one, and a repository with our files. alice may write, tina may triage."""
+
+    sandbox: Sandbox
+    pip_cache: Path
+    good: str
+    bad: str
+
+    @property
+    def github(self) -> GitHub:
+        return self.sandbox.github
+
+    @property
+    def live(self) -> Mapping[str, float]:
+        return self.sandbox.live(WORKER)
+
+    @property
+    def ours(self) -> list[str]:
+        """The messages of what ops deployed, newest first."""
+        messages = [one.annotations.get("workers/message", "") for one in self.sandbox.deployments(WORKER)]
+        return [message for message in messages if message.startswith("ops1 ")]
+
+    def runner(self, **options: Any) -> Runner:
+        environ = {name: value for name, value in self.sandbox.environ().items() if name != "CLOUDFLARE_API_TOKEN"}
+        return Runner(self.github, environ, pip_cache=self.pip_cache, **options)
+
+    def incident(self) -> int:
+        return self.github.open_issue("The API answers 500", labels=["incident"], author="alice")
+
+    def comments(self, number: int) -> str:
+        return "\n".join(comment.body for comment in self.github.issue(number).comments)
+
+    def labels(self, number: int) -> set[str]:
+        return {label.name for label in self.github.issue(number).labels}
+
+
+@contextmanager
+def stage(pip_cache: Path, good: Mapping[str, Any] | None = None) -> Iterator[Stage]:
+    """`good` is how the good release behaves."""
+    with Sandbox(account_id=ACCOUNT) as sandbox:
+        now, hub = sandbox.clock.now(), sandbox.github
+        first = release(sandbox, "good", now - timedelta(hours=2), good)
+        second = release(sandbox, "bad", now - timedelta(minutes=10), {"status": 500})
+        hub.add_user("alice")
+        hub.add_user("tina", "triage")
+        hub.add_commit("All of it", "alice", files=tracked(ROOT))
+        hub.add_environment("recovery")
+        hub.put_secret("CLOUDFLARE_API_TOKEN", sandbox.token, "recovery")
+        yield Stage(sandbox, pip_cache, first, second)
+
+
+def release(sandbox: Sandbox, name: str, at: datetime, behaviour: Mapping[str, Any] | None = None) -> str:
+    version = sandbox.upload(WORKER, code=name, tag=name, behaviour=behaviour, at=at)
+    sandbox.deploy(WORKER, version, at=at)
+    return version
+
+
+def conclusions(run: Run) -> dict[str, str | None]:
+    return {job.name: job.conclusion for job in run.jobs}
+
+
+def when(line: str, call: Callable[[int], object]) -> Callable[[int, str], None]:
+    """For a runner's `on_line`: call it once, with the run's id, beside the run, when a step prints that."""
+    done: list[int] = []
+
+    def on_line(run_id: int, text: str) -> None:
+        if line in text and not done:
+            done.append(run_id)
+            threading.Thread(target=call, args=(run_id,)).start()
+
+    return on_line

@@ -1,0 +1,93 @@
+"""Expressions before a job runs: what is known is told, the rest stays unknown, and nothing is guessed."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.sandbox.runner.expressions import HIDDEN, UNKNOWN, Unsupported, evaluate, may_be_same, text
+
+LABELS = [{"name": "incident"}, {"name": "sev1"}, "odd"]
+CONTEXTS: dict[str, Any] = {
+    "github": {
+        "event": {"label": {"name": "Recover:api"}, "issue": {"number": 7, "state": "open"}, "labels": LABELS},
+        "ref": "main",
+    },
+    "inputs": {"environment": "staging", "dry_run": False},
+    "needs": {"gate": UNKNOWN, "skipped": {"result": "skipped", "outputs": {}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("startsWith(github.event.label.name, 'recover:')", True),
+        ("github.event.issue.state == 'open' && github.event.label.name == 'x'", False),
+        ("${{ github.event.issue.number }}", 7),
+        ("github.event.comment.body", None),
+        ("github.event['issue'].state", "open"),
+        ("!inputs.dry_run", True),
+        ("inputs.dry_run && '--dry-run' || ''", ""),
+        ("needs.gate.outputs.go == 'true'", UNKNOWN),
+        ("needs.gate.outputs.go == 'true' && inputs.dry_run", False),
+        ("inputs.dry_run && needs.gate.outputs.go", False),
+        ("always() && needs.gate.result == 'success'", UNKNOWN),
+        ("needs.skipped.outputs.go == 'true'", False),
+        ("needs.skipped.result != 'skipped' || 'it''s'", "it's"),
+        ("(github.ref == 'main' || false) && contains(github.ref, 'AI')", True),
+        ("1 == '1'", True),
+        ("null == 'x'", False),
+        ("success()", UNKNOWN),
+        ("contains(github.event.labels.*.name, 'Incident')", True),
+        ("contains(github.event.labels.*.name, 'inc')", False),
+        ("contains(github.event.nothing.*.name, 'incident')", False),
+        ("contains(needs.gate.*.name, 'incident')", UNKNOWN),
+    ],
+)
+def test_an_expression_has_githubs_value_or_none_yet(expression: str, value: Any) -> None:
+    found = evaluate(expression, CONTEXTS)
+
+    assert found is value or found == value
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["secrets.X", "hashFiles('x')", "a b", "github.ref == ", "github.ref > 'x'", "(true"],
+)
+def test_what_is_not_known_is_refused_aloud(expression: str) -> None:
+    with pytest.raises(Unsupported):
+        evaluate(expression, CONTEXTS)
+
+
+def test_a_text_is_filled_in_and_hides_what_is_not_known_yet() -> None:
+    template = "recover-${{ needs.gate.outputs.environment }}-${{ inputs.environment }}-${{ inputs.dry_run }}"
+
+    assert text(template, CONTEXTS) == f"recover-{HIDDEN}-staging-false"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Recover-a", "recover-A", True),
+        ("recover-a", "recover-b", False),
+        (f"recover-{HIDDEN}", "recover-production", True),
+        (f"recover-{HIDDEN}", "report-7", False),
+        (f"{HIDDEN}-x", "recover-y", False),
+        (f"recover-{HIDDEN}", f"rec{HIDDEN}", True),
+        (f"recover-{HIDDEN}", f"report-{HIDDEN}", False),
+    ],
+)
+def test_groups_may_be_the_same_or_cannot(one: str, other: str, same: bool) -> None:
+    assert may_be_same(one, other) is same
+    assert may_be_same(other, one) is same
+
+
+@given(st.lists(st.sampled_from(["a", "B", "-", HIDDEN]), max_size=5), st.lists(st.text("ab-", max_size=3), max_size=5))
+def test_a_group_is_never_held_to_differ_from_what_it_may_become(parts: list[str], fillings: list[str]) -> None:
+    template, filled = "".join(parts), ""
+    left = list(fillings)
+    for part in parts:
+        filled += (left.pop() if left else "") if part == HIDDEN else part
+
+    assert may_be_same(template, filled)

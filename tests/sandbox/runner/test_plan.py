@@ -1,0 +1,130 @@
+"""What a run may do, read from the file: jobs, groups, secrets; and the copy that act gets."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from ops.sandbox.runner.checkout import for_act
+from ops.sandbox.runner.expressions import HIDDEN, Unsupported
+from ops.sandbox.runner.plan import Claim, Plan, make, read, secrets, variables
+from tests.conftest import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+INCIDENT = (ROOT / ".github/workflows/incident.yml").read_text()
+
+
+def labelled(label: str) -> dict[str, Any]:
+    event = {
+        "action": "labeled",
+        "label": {"name": label},
+        "issue": {"number": 7, "state": "open"},
+        "sender": {"type": "User"},
+    }
+    return {"github": {"event": event}, "inputs": {}, "vars": {}}
+
+
+def planned(jobs: dict[str, Any], **more: Any) -> Plan:
+    whole = {name: {"runs-on": "ubuntu-latest", "steps": [], **rules} for name, rules in jobs.items()}
+    return make({"on": "push", "jobs": whole, **more}, {"github": {"ref": "main"}, "inputs": {}, "vars": {}})
+
+
+def test_an_unrelated_label_may_run_no_job_and_claims_no_group() -> None:
+    plan = make(read(INCIDENT), labelled("triage"))
+
+    assert [job.may_run for job in plan.jobs] == [False] * len(plan.jobs)
+    assert plan.claims == ()
+
+
+def test_a_label_that_asks_claims_its_issue_and_every_environment_that_it_may_mean() -> None:
+    plan = make(read(INCIDENT), labelled("recover:rollback-api"))
+
+    assert all(job.may_run for job in plan.jobs)
+    assert plan.claims[:2] == (Claim("gate-7", False, True), Claim(f"recover-{HIDDEN}", False, True))
+    assert all(job.permissions["issues"] == "write" for job in plan.jobs)
+
+
+def test_each_job_is_given_only_what_it_names_of_its_own_environment() -> None:
+    vaults = {"recovery": {"CF": "writes", "OTHER": "other"}, "report": {"CF": "reads"}, "security": {"CF": "routes"}}
+    uses = {"env": {"A": "${{ secrets.CF }}", "B": "${{ secrets.GITHUB_TOKEN }}", "C": "${{ secrets.none }}"}}
+    plan = planned(
+        {"gate": uses, "recover": {"environment": "recovery", **uses}, "report": {"environment": "report", **uses}}
+    )
+
+    given = secrets(plan, lambda name: vaults.get(name or "", {}))
+
+    assert given == {"J1_CF": "writes", "J2_CF": "reads"}
+
+
+def test_a_variable_that_differs_between_jobs_is_refused_aloud() -> None:
+    uses = {"env": {"A": "${{ vars.CF }}"}}
+
+    with pytest.raises(Unsupported, match=r"vars\.CF is one thing"):
+        variables(planned({"a": uses, "b": {"environment": "b", **uses}}), lambda name: {"CF": name or ""})
+
+
+@pytest.mark.parametrize("inside", ["toJSON(secrets)", "secrets['CF']"])
+def test_secrets_without_a_name_are_refused_aloud(inside: str) -> None:
+    with pytest.raises(Unsupported, match="other than by a name"):
+        secrets(planned({"one": {"env": {"A": f"${{{{ {inside} }}}}"}}}), lambda _: {})
+
+
+def test_a_job_whose_need_was_skipped_is_skipped_unless_it_runs_always() -> None:
+    gate = {"if": "github.ref == 'other'"}
+    plan = planned(
+        {"then": {"needs": "gate"}, "gate": gate, "report": {"needs": ["gate"], "if": "always()"}}, permissions={}
+    )
+
+    assert [(job.id, job.may_run) for job in plan.jobs] == [("then", False), ("gate", False), ("report", True)]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"strategy": {"matrix": {"a": [1]}}},
+        {"uses": "./.github/workflows/x.yml"},
+        {"concurrency": {"group": "g", "queue": "max", "cancel-in-progress": True}},
+        {"needs": "nobody"},
+        {"permissions": "write-all"},
+        {"environment": "${{ needs.gate.outputs.environment }}", "needs": "gate"},
+    ],
+)
+def test_what_is_not_known_is_refused_aloud(rules: dict[str, Any]) -> None:
+    with pytest.raises(Unsupported):
+        planned({"gate": {}, "one": rules})
+
+
+def without_what_act_rejects(workflow: Any) -> Any:
+    for place in (workflow, *workflow["jobs"].values()):
+        for key, inner in (("concurrency", "queue"), ("environment", "deployment")):
+            if isinstance(place.get(key), dict):
+                place[key].pop(inner, None)
+    return workflow
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_act_is_given_our_workflows_but_for_two_keys_and_the_names_of_secrets(path: Any) -> None:
+    whole = path.read_text()
+
+    copy = for_act(whole)
+    same_names = re.sub(r"secrets\.J\d+_(\w+)", r"secrets.\1", copy).replace("secrets.GITHUB_TOKEN", "github.token")
+
+    assert yaml.safe_load(same_names) == without_what_act_rejects(yaml.safe_load(whole))
+    kept = [line for line in whole.splitlines() if line.strip() != "queue: max"]
+    assert same_names.splitlines() == kept
+
+
+def test_a_secret_has_another_name_in_each_job_and_the_token_is_one() -> None:
+    steps = "    steps:\n      - env: {A: '${{ secrets.CF }} secrets.CF', B: '${{ github.token }}'}\n"
+    copy = for_act(f"on: push\njobs:\n  a:\n{steps}  b:\n{steps}")
+
+    assert [line.strip() for line in copy.splitlines() if "env" in line] == [
+        f"- env: {{A: '${{{{ secrets.J{n}_CF }}}} secrets.CF', B: '${{{{ secrets.J{n}_GITHUB_TOKEN }}}}'}}"
+        for n in (0, 1)
+    ]
+
+
+def test_a_key_that_cannot_be_left_out_by_its_line_is_refused_aloud() -> None:
+    with pytest.raises(Unsupported, match="line of its own"):
+        for_act("on: push\njobs:\n  a:\n    concurrency: {group: x, queue: max}\n")
