@@ -35,6 +35,7 @@ class Plan:
     not_undone: tuple[str, ...] = ()
     undo: tuple[str, ...] = ()
     next_step: str = ""
+    done: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Page:
     run: str
     events: tuple[Event, ...]
     imported: str = ""
+    source: str = "run"
+    """What its block says of where the run took place: run, or laptop."""
 
     @property
     def state(self) -> str:
@@ -80,6 +83,24 @@ class Page:
         return _text(params.get("service")) if isinstance(params, Mapping) else ""
 
     @property
+    def because(self) -> str:
+        """The reason that somebody typed, else the incident's number: never anything of the issue's own text."""
+        asked = self.last(Kind.REQUESTED)
+        data = asked.data if asked else {}
+        params, incident = data.get("params"), data.get("incident")
+        typed = _text(params.get("reason")).strip().rstrip(".") if isinstance(params, Mapping) else ""
+        if typed:
+            return f" because {typed}"
+        return f" because of incident #{incident}" if isinstance(incident, int) else ""
+
+    @property
+    def done(self) -> str:
+        """What was done, for the team."""
+        plan = self.plan
+        told = (plan.done or plan.summary) if plan else self.runbook
+        return f"{told} in {self.environment}{self.because}"
+
+    @property
     def wrote(self) -> bool:
         return self.last(Kind.WRITTEN) is not None
 
@@ -108,7 +129,7 @@ class Page:
         return Block(
             run=self.run,
             part=part,
-            source="laptop" if self.imported else "run",
+            source=self.source,
             runbook=self.runbook,
             environment=self.environment,
             service=self.service,
@@ -140,6 +161,7 @@ def _plan(event: Event) -> Plan:
         not_undone=_texts(data.get("not_undone")),
         undo=tuple(undo for change in reversed(changes) if (undo := _text(change.get("undo")))),
         next_step=_text(data.get("next_step")),
+        done=_text(data.get("done")),
     )
 
 

@@ -141,7 +141,7 @@ def test_a_run_that_wrote_and_had_no_incident_opens_one(incident: Incident, rele
     assert outcome.result["links"]["incident"].endswith(f"/issues/{opened.number}")
     assert [label.name for label in opened.labels] == ["incident"]
     assert len(opened.comments) == 1
-    assert "--incident NUMBER" in (opened.body or "")
+    assert f"--incident {opened.number}\n" in (opened.body or "")
 
 
 def test_a_dry_run_opens_no_incident(incident: Incident, releases: Releases) -> None:

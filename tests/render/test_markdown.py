@@ -56,7 +56,7 @@ def test_hostile_text_cannot_end_a_code_fence(text: str) -> None:
 
 def test_every_value_in_a_template_is_made_inert_or_is_our_own() -> None:
     ours = re.compile(
-        r"result\.(decision|runbook|incident|run|timeline\[0\]\.at)\b|^section\.title$|^title$|^name\b|(event|events\[0\])\.(at|kind|seconds)|seconds"
+        r"^number$|^link$|result\.(decision|runbook|incident|run|timeline\[0\]\.at)\b|^section\.title$|^title$|^name\b|(event|events\[0\])\.(at|kind|seconds)|seconds"
         r"|^page\.(state|run)$|^parts\.|^item\.title$|^\"x\" if item|^older$|^left_out$|^at\."
     )
     for template in (ROOT / "templates").glob("*.j2"):
