@@ -178,7 +178,7 @@ def gate(redactor: Redactor, *, config: Path) -> int:
     """Judge the event that started this GitHub Actions job: whether it asks for a recovery, and whether it may."""
     from ops import gate as gates
 
-    return gates.run(os.environ, config, redactor, say, partial(say, err=True))
+    return gates.run(os.environ, config, redactor, say=say, warn=partial(say, err=True), annotate=annotate)
 
 
 @cli.group()

@@ -90,6 +90,7 @@ class Reason(StrEnum):
     UNKNOWN_LABEL = "unknown_label"
     LABEL_TAKEN = "label_taken"
     INCIDENT_CLOSED = "incident_closed"
+    UNKNOWN_INCIDENT = "unknown_incident"
     RERUN = "rerun"
     OTHER_REF = "other_ref"
     NOT_A_PERSON = "not_a_person"
