@@ -231,6 +231,8 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
     asked = " ".join(f"{name}={value}" for name, value in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment}
+    if log := actions.links(environ, None).get("run"):
+        what["log"] = log
     timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
     if request.permission == UNCHECKED:
         timeline.record(Kind.WARNING, NOT_CHECKED)

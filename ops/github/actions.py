@@ -126,7 +126,7 @@ def folded(title: str, content: str) -> str:
 def annotation(level: Literal["notice", "warning", "error"], title: str, text: str) -> str:
     """A note on the page of the workflow's run."""
     name = _data(title).replace(":", "%3A").replace(",", "%2C")
-    return f"::{level} title={name}::{_data(text)}"
+    return f"::{level} title={name}::{_data(text)}".replace("##[", "## [")
 
 
 def _data(text: str) -> str:

@@ -1,5 +1,6 @@
 """What a run's comment on the incident issue says: all of it comes from the run's events, on the spot or imported."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,9 @@ STATES = {
 """The kinds of event that change how a run stands, each as a headline."""
 
 DURATIONS = {"plan": Kind.PLANNED, "write": Kind.WRITTEN, "read back": Kind.READ_BACK, "total": Kind.ENDED}
+
+
+LOG = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/actions/runs/[0-9]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,12 @@ class Page:
         return f"{told} in {self.environment}{self.because}"
 
     @property
+    def log(self) -> str:
+        """The page of the workflow's run, where it was one; a record may have been edited, and gives no other link."""
+        said = self._data(Kind.REQUESTED, "log")
+        return said if LOG.fullmatch(said) else ""
+
+    @property
     def wrote(self) -> bool:
         return self.last(Kind.WRITTEN) is not None
 
@@ -118,7 +128,8 @@ class Page:
     def durations(self) -> dict[str, float | None]:
         """Seconds since the trigger."""
         first = {name: self._first(kind) for name, kind in DURATIONS.items()}
-        return {**first, "verified": self._first(Kind.VERIFIED) if self.is_verified else None}
+        total = first.pop("total")
+        return {**first, "verified": self._first(Kind.VERIFIED) if self.is_verified else None, "total": total}
 
     def last(self, kind: Kind) -> Event | None:
         return next((event for event in reversed(self.events) if event.kind == kind), None)
