@@ -23,8 +23,8 @@ LONGEST_RECORD = 20_000_000
 """In bytes."""
 JOB = r"([0-9]{1,20})\.[0-9]{1,5}-[0-9a-f]{4}"
 """The id of a run that was a job of GitHub Actions, whose own number comes first."""
-LOGGED = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}Z (.*)"
-"""A line of a job's log, as GitHub serves it."""
+LOGGED = "(?:[^\\t]*\\t[^\\t]*\\t)?\ufeff?[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}Z (.*)"
+"""A line of a job's log, as GitHub serves it; `gh run view --log` puts the job's name and the step's before it."""
 
 
 def import_record(source: str, number: int, config: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
@@ -197,7 +197,7 @@ def _events(path: Path, redactor: Redactor) -> tuple[Event, ...]:
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """The lines of a record with their numbers. Of a job's log, where each has its time, those that are an event's."""
-    lines = list(enumerate(text.removeprefix("\ufeff").split("\n"), start=1))
+    lines = list(enumerate(text.split("\n"), start=1))
     logged = [(number, found[1]) for number, line in lines if (found := re.fullmatch(LOGGED, line.rstrip("\r")))]
     if not logged:
         return ((number, line) for number, line in lines if line.strip())

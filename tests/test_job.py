@@ -146,16 +146,20 @@ def test_github_is_told_which_values_are_secret(world: World, releases: Releases
     assert world.sandbox.token not in outcome.out
 
 
-def logged(outcome: Outcome) -> str:
+def logged(outcome: Outcome, names: str = "") -> str:
     """As GitHub serves a job's log: a byte order mark, a moment before each line, and its own words for commands."""
     lines = (outcome.err + outcome.out).replace("::group::", "##[group]").replace("::endgroup::", "##[endgroup]")
-    return "\ufeff" + "".join(f"2026-11-24T03:05:00.1234567Z {line}\r\n" for line in lines.splitlines())
+    stamped = [f"2026-11-24T03:05:00.1234567Z {line}\r\n" for line in lines.splitlines()]
+    return "".join([f"{names}\ufeff{stamped[0]}", *(names + line for line in stamped[1:])])
 
 
+@pytest.mark.parametrize("names", ["", "recover\tRoll back\t"], ids=["GitHub", "gh"])
 @pytest.mark.parametrize("is_lost", [False, True], ids=["whole", "lost"])
-def test_a_run_is_imported_from_the_log_of_its_job(incident: Incident, releases: Releases, is_lost: bool) -> None:
+def test_a_run_is_imported_from_the_log_of_its_job(
+    incident: Incident, releases: Releases, is_lost: bool, names: str
+) -> None:
     """A runner that dies during the write leaves nothing but the log."""
-    text = logged(rollback(incident.world, "--reason", EVIL))
+    text = logged(rollback(incident.world, "--reason", EVIL), names)
     log = incident.world.folder / "log.txt"
     log.write_text(text[: text.index("read_back")] if is_lost else text, newline="")
 
