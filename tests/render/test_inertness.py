@@ -111,7 +111,7 @@ def test_a_comment_keeps_its_shape_whatever_is_said_at_length(said: dict[str, st
 @settings(max_examples=25)
 @given(WORDS)
 def test_a_contact_keeps_the_shape_too(text: str) -> None:
-    contact: Any = SimpleNamespace(role=text, contact=text, availability=text)
+    contact: Any = SimpleNamespace(role=text, contact=f"x{text}", availability=text)
     event = Event(1, AT, 0.0, Kind.ENDED, "failed", {})
     harmless: Any = SimpleNamespace(role="x", contact="x", availability="x")
 
@@ -119,6 +119,16 @@ def test_a_contact_keeps_the_shape_too(text: str) -> None:
 
     assert len(shapes) == 1
     assert "Whom to call" in shapes.pop()
+
+
+def test_a_contact_that_nobody_filled_in_is_said_to_be_none() -> None:
+    event = Event(1, AT, 0.0, Kind.ENDED, "failed", {})
+    contact: Any = SimpleNamespace(role="Primary On-call", contact="[TBD]", availability="24/7")
+
+    (body,) = comments(Page("77.1-abcd", (event,)), (contact,))
+
+    assert "- `Primary On-call`: nobody is named in `ops.yml` yet\n" in body
+    assert "TBD" not in body
 
 
 def test_the_test_would_see_a_break_out() -> None:
