@@ -152,9 +152,9 @@ def say(text: str, *, err: bool = False, **style: Any) -> None:
 
 
 def annotate(level: Literal["notice", "warning", "error"], title: str, text: str) -> None:
-    """On the page of the workflow's run, where this is one."""
+    """On the page of the workflow's run, where this is one. On stderr, since stdout may be one JSON result."""
     if actions.is_job(os.environ):
-        click.echo(actions.annotation(level, title, terminal.one_line(text)))
+        click.echo(actions.annotation(level, title, terminal.one_line(text)), err=True)
 
 
 def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:

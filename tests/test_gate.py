@@ -543,7 +543,7 @@ def test_a_refusal_stands_on_the_pages_of_the_run(job: Job) -> None:
 
     job.assert_refused(done, "no_write_access")
     assert page.read_text() == job.comments[0]
-    assert "::error title=refused::" in done.out
+    assert "::error title=refused::" in done.err
     page.unlink()
     page.mkdir()
     refused = job.gate(job.label("tina"), GITHUB_STEP_SUMMARY=str(page))

@@ -90,7 +90,7 @@ def test_the_end_is_one_note_on_the_page_of_the_run(
 
     outcome = rollback(world)
 
-    notes = [line for line in outcome.out.splitlines() if re.match("::(notice|warning|error) ", line)]
+    notes = [line for line in outcome.err.splitlines() if re.match("::(notice|warning|error) ", line)]
     assert [note[: len(begins)] for note in notes] == [begins]
 
 
@@ -98,7 +98,7 @@ def test_what_cannot_start_is_a_note_too(world: World) -> None:
     outcome = rollback(world, CLOUDFLARE_API_TOKEN=None)
 
     assert outcome.code == 2
-    assert "::error title=ops::the token for production is missing" in outcome.out
+    assert "::error title=ops::the token for production is missing" in outcome.err
 
 
 def test_no_text_of_others_is_a_command_in_the_log(world: World, releases: Releases) -> None:

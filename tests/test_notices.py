@@ -3,17 +3,22 @@
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.model.errors import Decision
+from ops.model.page import Page
 from ops.model.redact import Secret
+from ops.model.timeline import Event, Kind
 from ops.notify.discord import DISCORD
 from ops.notify.discord import LONGEST as LONGEST_OF_DISCORD
 from ops.notify.sender import LONGEST, Service, is_address
 from ops.notify.slack import SLACK
+from ops.render.notice import notice
 from ops.sandbox.server import Response
 from tests.commands import LIST, WRITE, texts
 from tests.conftest import Releases, World
@@ -80,6 +85,20 @@ def test_nothing_to_do_is_one_notice_and_a_dry_run_none(world: World, releases: 
     assert outcome.result["decision"] == "nothing_to_do"
     (told,) = receiver.texts
     assert told.startswith("[DRILL] Nothing to do: rollback-worker on api in production.")
+
+
+@pytest.mark.parametrize("decision", list(Decision))
+def test_every_end_but_that_of_a_dry_run_is_told(decision: Decision) -> None:
+    asked: dict[str, Any] = {"runbook": "rollback-worker", "environment": "production", "params": {"service": "api"}}
+    told: list[tuple[Kind, str, dict[str, Any]]] = [
+        (Kind.REQUESTED, "x", asked),
+        (Kind.ENDED, decision.value, {"message": "it is so"}),
+    ]
+    at = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
+    events = tuple(Event(n, at, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
+    state = decision.value.replace("_", " ").capitalize()
+    said = "" if decision == Decision.PLANNED else f"{state}: rollback-worker on api in production. It is so."
+    assert notice(Page("77.1-abcd", events)) == said
 
 
 def test_the_incident_is_linked_and_its_title_never_told(
@@ -184,18 +203,19 @@ def test_a_notice_goes_to_the_services_own_hosts_alone(url: str, are: tuple[bool
     assert (is_address(SLACK, url), is_address(DISCORD, url)) == are
 
 
+LINK = f"https://github.example/{'a' * 39}/{'b' * 100}/actions/runs/{'1' * 20}"
 HOSTILE = st.text(st.one_of(st.sampled_from(list("<>&!@#|*_~`[]()\\/:")), st.characters()), min_size=1, max_size=40)
 
 
 @given(HOSTILE)
 def test_a_text_mentions_nobody_and_fits(said: str) -> None:
     text = (said * LONGEST)[:LONGEST]
-    slack, discord = SLACK.body(text, ()), DISCORD.body(text, ("https://github.example/1",))
+    slack, discord = SLACK.body(text, ()), DISCORD.body(text, (LINK, LINK))
     assert not set("<>") & set(slack["text"])
     assert slack["text"].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
     assert discord["allowed_mentions"] == {"parse": []}
     assert len(discord["content"]) <= LONGEST_OF_DISCORD
-    assert discord["content"].endswith("\n<https://github.example/1>")
+    assert discord["content"].endswith(f"\n<{LINK}>\n<{LINK}>")
 
 
 @pytest.mark.parametrize("service", [SLACK, DISCORD], ids=lambda service: service.name)

@@ -12,8 +12,12 @@ SUPPRESS_EMBEDS = 4
 def _body(text: str, links: tuple[str, ...]) -> dict[str, Any]:
     """Markdown is escaped, so that no text hides where a link leads; nobody is mentioned whatever it says."""
     plain = re.sub(r"([\\*_~`|<>\[\]()#])", r"\\\1", text)
-    lines = [plain, *(f"<{link}>" for link in links)]
-    return {"content": "\n".join(lines)[:LONGEST], "allowed_mentions": {"parse": []}, "flags": SUPPRESS_EMBEDS}
+    after = "".join(f"\n<{link}>" for link in links)
+    return {
+        "content": plain[: LONGEST - len(after)] + after,
+        "allowed_mentions": {"parse": []},
+        "flags": SUPPRESS_EMBEDS,
+    }
 
 
 def _took(status: int, _answer: str) -> bool:
