@@ -3,21 +3,21 @@
 With `gate`, the only reader of environment variables. Nothing of Cloudflare's is imported before it is needed.
 """
 
-import json
 import re
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED, journaling
+from ops import STARTED
 from ops.clocks import SandboxClock, SystemClock
 from ops.engine import Engine, Options
+from ops.github import actions
 from ops.interrupt import Signals
 from ops.model.clock import Clock
 from ops.model.errors import ConfigError, Reason
@@ -29,16 +29,19 @@ from ops.parallel import in_parallel, start
 from ops.probes.rounds import Prober
 from ops.registry import discover
 from ops.runbook import Context, Runbook
+from ops.telling import Telling
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.model.config import Config, Environment, Probe
+    from ops.model.config import Config, Contact, Environment, Probe
     from ops.probes.http import Web
 
 API = "https://api.cloudflare.com/client/v4"
 TOKEN_PERMISSION = "Workers Scripts: Edit"  # noqa: S105  a permission's name
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
+UNCHECKED = "not checked"
+NOT_CHECKED = "permission not checked: GitHub answered 403 to our own token"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Request:
     incident: int | None = None
     incident_began: datetime | None = None
     requested_at: datetime | None = None
+    permission: str = ""
+    """What the gate says of the asker's: `checked`, `not checked`, or nothing where there was no gate."""
 
 
 def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
@@ -91,11 +96,11 @@ def run(
         for end in (clock.close, client.close, process.end_all):
             ending.callback(end)
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
-        journal = journaling.Journaling(environ, redactor, clock, run_id)
-        sinks = (_appending(folder / RUNS / run_id), sink, *journal.sinks(request.incident))
+        telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
+        sinks = (_appending(folder / RUNS / run_id), sink, *telling.sinks())
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
-        _record_request(timeline, request, environ)
-        journal.begin(lambda text: timeline.record(Kind.WARNING, text), ending)
+        _record_request(timeline, request, environ, run_id)
+        telling.begin(timeline, ending)
         web = _opened_beside(edge_url, ending)
         context = Context(
             params=_without_secrets(request.params, redactor),
@@ -115,8 +120,8 @@ def run(
         seen = _probe_environ(environ, names)
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder)
         result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
-        links = journal.end(timeline, context.command_line)
-    return redactor.value(replace(result, links=links, incident=request.incident or journal.opened)), config
+        links = telling.end(timeline, context.command_line)
+    return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
 
 def outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
@@ -150,6 +155,7 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
     names = frozenset({"GITHUB_TOKEN"} | tokens | {hook.webhook for hook in webhooks if hook is not None})
     for name in names:
         redactor.add(environ.get(name, ""))
+        actions.mask(environ, environ.get(name, ""))
     return names
 
 
@@ -219,13 +225,17 @@ def _lead(request: Request, clock: Clock) -> float:
     return max(0.0, (clock.now() - request.requested_at).total_seconds())
 
 
-def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str]) -> None:
+def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
     who = environ.get("GITHUB_ACTOR") or f"laptop, by {environ.get('USER') or 'an unknown user'}"
     asked = " ".join(f"{name}={value}" for name, value in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment}
-    timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident)
+    if log := actions.links(environ, None).get("run"):
+        what["log"] = log
+    timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
+    if request.permission == UNCHECKED:
+        timeline.record(Kind.WARNING, NOT_CHECKED)
 
 
 def _appending(folder: Path) -> Sink:
@@ -235,18 +245,28 @@ def _appending(folder: Path) -> Sink:
     def append(event: Event) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
+            file.write(event.to_line() + "\n")
 
     return append
 
 
-def write_record(result: Result, config: Path, redactor: Redactor) -> Path | None:
-    """The whole run as Markdown, to be pasted into the incident issue. None where the disk refused it."""
+def write_record(
+    result: Result, contacts: "Iterable[Contact]", config: Path, environ: Mapping[str, str], redactor: Redactor
+) -> tuple[Path | None, str]:
+    """The whole run as Markdown: a file to be pasted into the incident issue, and the summary page of a job.
+
+    The file is None where the disk refused it; the text says what is wrong with the summary, where something is.
+    """
     from ops.render import markdown
 
-    path = config.resolve().parent / RUNS / result.run / "record.md"
+    text = redactor.text(markdown.run_record(result, contacts))
+    path: Path | None = config.resolve().parent / RUNS / result.run / "record.md"
     try:
-        path.write_text(redactor.text(markdown.run_record(result)), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")  # type: ignore[union-attr]
     except OSError:
-        return None
-    return path
+        path = None
+    try:
+        actions.write_summary(environ, text)
+    except OSError as error:
+        return path, f"the job's summary page cannot be written ({error.strerror})"
+    return path, ""

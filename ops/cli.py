@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops import __version__
-from ops.commands import recover_command, runbook_command, show_headline
+from ops.commands import annotate, recover_command, runbook_command, say, show_headline
 from ops.incident_commands import incident, labels
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
@@ -82,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
         show_error(error, redactor)
         return error.exit_code
     except Exception:  # noqa: BLE001  the one place for what nobody foresaw
-        click.echo(f"{BUG}\nops {__version__}\n{redactor.text(traceback.format_exc())}", err=True)
+        say(f"{BUG}\nops {__version__}\n{redactor.text(traceback.format_exc())}", err=True)
         return 1
     return code if isinstance(code, int) else 0
 
@@ -92,7 +92,8 @@ def show_error(error: OpsError, redactor: Redactor) -> None:
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
-    click.echo("\n".join(terminal.one_line(redactor.text(line)) for line in lines), err=True)
+    say("\n".join(terminal.one_line(redactor.text(line)) for line in lines), err=True)
+    annotate("error", "ops", redactor.text(error.message))
 
 
 @cli.command()
@@ -188,7 +189,7 @@ def gate(redactor: Redactor, *, config: Path) -> int:
     """Judge the event that started this GitHub Actions job: whether it asks for a recovery, and whether it may."""
     from ops import gate as gates
 
-    return gates.run(os.environ, config, redactor, click.echo, partial(click.echo, err=True))
+    return gates.run(os.environ, config, redactor, say=say, warn=partial(say, err=True), annotate=annotate)
 
 
 @cli.group()

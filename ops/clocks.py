@@ -1,13 +1,15 @@
 """The two clocks: this machine's, and a sandbox's, which a drill or a test may set and which may stand still."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
 from ops.model.clock import parse_utc
-from ops.model.errors import ConfigError
+from ops.model.errors import ConfigError, Reason
+from ops.model.loopback import is_loopback
 from ops.parallel import UnderWay
 
 
@@ -60,3 +62,18 @@ class SandboxClock:
     def _ask(self, method: str, body: Any = None) -> Any:
         with self._under_way.call():
             return self._http.request(method, self._url, json=body).raise_for_status().json()
+
+
+def now(environ: Mapping[str, str]) -> datetime:
+    """A sandbox's clock counts only beside a sandbox's GitHub: else it would make old events young."""
+    url = environ.get("OPS_CLOCK_URL")
+    if not url:
+        return SystemClock().now()
+    if not is_loopback(url) or not is_loopback(environ.get("GITHUB_API_URL", "")):
+        hint = "Unset it: only a sandbox on this machine (127.0.0.1), GitHub included, has a clock of its own."
+        raise ConfigError("OPS_CLOCK_URL does not go with this GitHub", reason=Reason.NOT_LOOPBACK, hint=hint)
+    clock = SandboxClock(url)
+    try:
+        return clock.now()
+    finally:
+        clock.close()

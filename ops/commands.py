@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -21,7 +21,7 @@ from ops.model.nearest import shown, suggestion
 from ops.model.plan import Plan
 from ops.model.redact import Redactor
 from ops.model.result import Result
-from ops.model.timeline import Event
+from ops.model.timeline import Event, json_line
 from ops.render import terminal
 from ops.runbook import Runbook
 
@@ -89,6 +89,7 @@ def _common_options() -> list[click.Parameter]:
         click.Option(["--incident"], type=click.IntRange(min=1), help="the number of the incident issue"),
         click.Option(["--began"], type=Moment(), help="when the incident began: it may warn, and never chooses"),
         click.Option(["--requested-at"], type=Moment(), help="when it was asked for, if that was not this command"),
+        click.Option(["--permission"], default="", help="what the gate says of the asker's: checked, or not checked"),
         click.Option(["--dry-run"], is_flag=True, help="read, show the plan, change nothing"),
         click.Option(["--yes"], is_flag=True, help="do not ask; without a terminal and without it, a dry run"),
         click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout, events as JSON on stderr"),
@@ -105,6 +106,7 @@ def _run(
     incident: int | None,
     began: datetime | None,
     requested_at: datetime | None,
+    permission: str,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -112,7 +114,7 @@ def _run(
 ) -> int:
     from ops import app
 
-    request = app.Request(runbook, params, environment, config, incident, began, requested_at)
+    request = app.Request(runbook, params, environment, config, incident, began, requested_at, permission)
     can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     heading = f"Plan: {runbook.name} in {environment}"
     options = Options(
@@ -127,21 +129,21 @@ def _run(
             result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
         except OpsError as error:
             if as_json:
-                click.echo(json.dumps(_error_json(error)))
+                click.echo(json_line(_error_json(error)))
             raise
         actions.write_job_outputs(os.environ, _outputs(result))
-        record = app.write_record(result, config, redactor)
+        record, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
+        if wrong:
+            say(f"warning: {wrong}", err=True)
         if as_json:
             contacts = [contact.model_dump() for contact in configuration.contacts] if result.needs_people else []
             told = {**result.to_json(), "contacts": contacts}
-            click.echo(json.dumps(redactor.data(told), ensure_ascii=False))
+            click.echo(json_line(redactor.data(told)))
         else:
             _show_result(result, configuration, redactor)
-            click.echo(
-                f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written"
-            )
+            say(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
             if result.decision == Decision.PLANNED and not dry_run:
-                click.echo("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
+                say("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
     return result.exit_code
 
 
@@ -149,6 +151,17 @@ def _outputs(result: Result) -> dict[str, str]:
     """What a later job of the same workflow gets to know."""
     incident = str(result.incident or "")
     return {"decision": result.decision.value, "reason": result.reason.value, "run": result.run, "incident": incident}
+
+
+def say(text: str, *, err: bool = False, **style: Any) -> None:
+    """All that a run shows to people passes here: in a job of GitHub Actions none of it is a command."""
+    click.secho(actions.logged(os.environ, text), err=err, **style)
+
+
+def annotate(level: Literal["notice", "warning", "error"], title: str, text: str) -> None:
+    """On the page of the workflow's run, where this is one. On stderr, since stdout may be one JSON result."""
+    if actions.is_job(os.environ):
+        click.echo(actions.annotation(level, title, terminal.one_line(text)), err=True)
 
 
 def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
@@ -212,11 +225,13 @@ def _error_json(error: OpsError) -> dict[str, Any]:
 
 
 def _json_event(event: Event) -> None:
-    click.echo(json.dumps(event.to_json(), ensure_ascii=False), err=True)
+    click.echo(event.to_line(), err=True)
 
 
 def _text_event(event: Event) -> None:
-    click.echo(terminal.event_line(event))
+    """In a job's log the line opens to its JSON, which `ops incident import` reads where a run left nothing else."""
+    line = actions.logged(os.environ, terminal.event_line(event))
+    click.echo(actions.folded(line, event.to_line()) if actions.is_job(os.environ) else line)
 
 
 def _say_nothing(_: object) -> None:
@@ -224,7 +239,7 @@ def _say_nothing(_: object) -> None:
 
 
 def _plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan], None]:
-    return lambda plan: click.echo(redactor.text("\n".join(["", *terminal.plan_lines(plan, heading=heading), ""])))
+    return lambda plan: say(redactor.text("\n".join(["", *terminal.plan_lines(plan, heading=heading), ""])))
 
 
 def _yes(_plan: Plan) -> bool:
@@ -247,11 +262,17 @@ def _asker(name: str) -> Callable[[Plan], bool]:
 
 def _show_result(result: Result, configuration: Any, redactor: Redactor) -> None:
     good = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NOTHING_TO_DO, Decision.PLANNED}
-    show_headline(result.decision, redactor.text(result.message), good=result.decision in good)
+    message = redactor.text(result.message)
+    show_headline(result.decision, message, good=result.decision in good)
     lines = terminal.result_lines(result, configuration.contacts)
-    click.echo(redactor.text("\n".join(lines)))
+    say(redactor.text("\n".join(lines)))
+    title = f"{result.runbook} on {result.service} in {result.environment}: {result.decision.replace('_', ' ')}"
+    if result.decision in good:
+        annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, message)
+    else:
+        annotate("error", title, message)
 
 
 def show_headline(decision: str, message: str, *, good: bool) -> None:
     headline = f"{decision.upper().replace('_', ' ')}: {terminal.one_line(message)}"
-    click.secho(f"\n{headline}", bold=True, fg="green" if good else "red")
+    say(f"\n{headline}", bold=True, fg="green" if good else "red")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Trigger = Literal["label", "button", "command"]
 Say = Callable[[str], None]
 
-REPORT_IS_DUE = False
+REPORT_IS_DUE = True
 """Whether a drill by label or button fails without a post-incident issue."""
 
 RESPONDER = "responder"

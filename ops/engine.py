@@ -17,6 +17,7 @@ from ops.model.errors import (
     EXIT_CODES,
     Ambiguous,
     Decision,
+    Interrupted,
     NotApplied,
     OpsError,
     ProviderError,
@@ -82,7 +83,11 @@ class Engine:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             self.signals.ignore()  # the record of the end is not to be cut short
             exit_code = EXIT_CODES[decision]
-        except OpsError as error:
+        except (OpsError, RuntimeError) as raised:
+            # A signal inside a lock of the standard library comes out as the lock's complaint, its own error behind it.
+            error = raised.__context__ if isinstance(raised.__context__, Interrupted) else raised
+            if not isinstance(error, OpsError):
+                raise
             self.signals.ignore()
             decision, reason, message = error.decision or Decision.FAILED, error.reason, error.message
             exit_code, hint = error.exit_code, error.hint

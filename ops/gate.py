@@ -7,22 +7,20 @@ line of warning.
 
 import json
 import re
-import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ops import __version__, intake
+from ops import __version__, clocks, intake
 from ops.app import read_config
-from ops.clocks import SandboxClock, SystemClock
 from ops.github import actions, client, permissions, triggers
 from ops.intake.refusals import PRESS_AGAIN
 from ops.model.block import Block, Row, sealed
-from ops.model.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
-from ops.model.loopback import is_loopback
+from ops.model.errors import EXIT_CODES, Decision, ProviderError, Reason
 from ops.model.redact import Redactor
+from ops.parallel import start
 from ops.registry import discover
 from ops.render import refusal as texts
 
@@ -31,15 +29,20 @@ if TYPE_CHECKING:
     from ops.model.config import Config
 
 Say = Callable[[str], object]
+Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
 OUTPUTS = (
     *("go", "report", "runbook", "params", "environment", "incident", "dry_run"),
-    *("requested_at", "permission", "reason"),
+    *("requested_at", "permission", "began", "reason"),
 )
+ISSUE_WAIT = 3.0
+"""Real seconds for a look at the incident that a button names: the recovery comes first."""
 MALFORMED = 2
 LAPTOP = "./run ops"
 
 
-def run(environ: Mapping[str, str], config_path: Path, redactor: Redactor, say: Say, warn: Say) -> int:
+def run(
+    environ: Mapping[str, str], config_path: Path, redactor: Redactor, *, say: Say, warn: Say, annotate: Annotate
+) -> int:
     """The exit code. Raises ConfigError where the job, its variables or ops.yml cannot be used."""
     event = actions.variable(environ, "GITHUB_EVENT_NAME")
     payload = actions.payload(environ)
@@ -52,6 +55,7 @@ def run(environ: Mapping[str, str], config_path: Path, redactor: Redactor, say: 
         redactor,
         say=lambda text: say(redactor.text(text)),
         warn=lambda text: warn(redactor.text(text)),
+        annotate=annotate,
     )
     return gate.judge(event, payload)
 
@@ -64,6 +68,7 @@ class Gate:
     redactor: Redactor
     say: Say
     warn: Say
+    annotate: Annotate
 
     def judge(self, event: str, payload: Any) -> int:
         runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
@@ -88,7 +93,7 @@ class Gate:
             run_attempt=actions.attempt(self.environ),
             # act sets the second one only; on GitHub both are always there.
             actor=actions.variable(self.environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
-            now=_now(self.environ),
+            now=clocks.now(self.environ),
             started_at=self._pressed_at() if event == "workflow_dispatch" else None,
         )
 
@@ -112,6 +117,9 @@ class Gate:
             return self._refuse(_refusal(answer, who, request))
         if request.label is not None and not self._take(request):
             return self._refuse(_taken(request, request.label), comment=False)
+        began, refusal = (request.began, None) if request.label else self._looked_at(request)
+        if refusal is not None:
+            return self._refuse(refusal)
         self._write(
             go="true",
             report="true" if request.incident else "false",
@@ -122,11 +130,30 @@ class Gate:
             dry_run="true" if request.dry_run else "false",
             requested_at=request.requested_at.isoformat(),
             permission="checked" if answer.checked else "not checked",
+            began=began.isoformat() if began else "",
         )
         checked = "" if answer.checked else ", permission not checked: GitHub answers 403 to our own token"
         who = texts.plain("{who}", {"who": request.sender})
         self.say(f"go: {request.runbook} in {request.environment}, asked for by {who}{checked}")
         return 0
+
+    def _looked_at(self, request: intake.Request) -> tuple[datetime | None, intake.Refusal | None]:
+        """The incident that a button names: when it began, or why it is none. Where GitHub cannot say, it may be."""
+        number = request.incident
+        if number is None:
+            return None, None
+        try:
+            issue = start(lambda: triggers.issue(self.repository, number)).result(timeout=ISSUE_WAIT)
+        except (ProviderError, TimeoutError) as error:
+            why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
+            self.warn(f"warning: it is not known whether #{number} is an open incident ({why})")
+            return None, None
+        if issue.state == "closed":
+            return None, intake.closed_incident(request)
+        if issue.state != "open":
+            why = "is a pull request" if issue.state == "pull_request" else "is no issue of this repository"
+            return None, intake.not_an_incident(request, why)
+        return intake.began(issue.body, now=clocks.now(self.environ)), None
 
     def _take(self, request: intake.Request) -> bool:
         """False where the label was gone: the event was delivered twice, or somebody thought better of it."""
@@ -182,18 +209,21 @@ class Gate:
         commands = _commands(refusal.request)
         for where, command in commands.items():
             self.warn(f" {where}: {command}")
-        if refusal.incident is None:
-            return EXIT_CODES[Decision.REFUSED]
-        if comment:
-            body = texts.comment(
+        body = self.redactor.text(
+            texts.comment(
                 message=refusal.message,
                 hint=refusal.hint,
                 values=refusal.values,
                 reason=refusal.reason.value,
                 commands=commands,
             )
-            body = sealed(self.redactor.text(body), self._record(refusal, self.redactor.text(message)))
-            self._try("comment", lambda number: triggers.comment(self.repository, number, body), refusal.incident)
+        )
+        self._show(message, body)
+        if refusal.incident is None:
+            return EXIT_CODES[Decision.REFUSED]
+        if comment:
+            told = sealed(body, self._record(refusal, self.redactor.text(message)))
+            self._try("comment", lambda number: triggers.comment(self.repository, number, told), refusal.incident)
         if refusal.label is not None and comment:
             label = refusal.label
             self._try("label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident)
@@ -209,9 +239,17 @@ class Gate:
             environment=refusal.request.environment if refusal.request else "",
             decision=Decision.REFUSED.value,
             reason=refusal.reason.value,
-            rows=(Row(_now(self.environ), "refused", message),),
+            rows=(Row(clocks.now(self.environ), "refused", message),),
             program=__version__,
         )
+
+    def _show(self, message: str, body: str) -> None:
+        """On the pages of the workflow's run, for whoever looks there and not at the issue."""
+        self.annotate("error", "refused", self.redactor.text(message))
+        try:
+            actions.write_summary(self.environ, body)
+        except OSError as error:
+            self.warn(f"warning: the job's summary page cannot be written ({error.strerror})")
 
     def _try(self, what: str, call: Callable[[int], object], number: int) -> None:
         failed = {
@@ -225,21 +263,6 @@ class Gate:
 
     def _write(self, **values: str) -> None:
         actions.write_outputs(self.environ, {name: values.get(name, "") for name in OUTPUTS})
-
-
-def _now(environ: Mapping[str, str]) -> datetime:
-    """A sandbox's clock counts only beside a sandbox's GitHub: else it would make old events young."""
-    url = environ.get("OPS_CLOCK_URL")
-    if not url:
-        return SystemClock().now()
-    if not is_loopback(url) or not is_loopback(environ.get("GITHUB_API_URL", "")):
-        hint = "Unset it: only a sandbox on this machine (127.0.0.1), GitHub included, has a clock of its own."
-        raise ConfigError("OPS_CLOCK_URL does not go with this GitHub", reason=Reason.NOT_LOOPBACK, hint=hint)
-    clock = SandboxClock(url)
-    try:
-        return clock.now()
-    finally:
-        clock.close()
 
 
 def _refusal(answer: permissions.Answer, who: str, request: intake.Request) -> intake.Refusal:
@@ -272,13 +295,4 @@ def _commands(request: intake.Request | None) -> dict[str, str]:
     if request is None:
         return {}
     where = {"environment": request.environment, "incident": request.incident}
-    options = list(_pairs({**request.params, **where}))
-    laptop = [LAPTOP, request.runbook, *(f"--{name.replace('_', '-')} {shlex.quote(v)}" for name, v in options)]
-    button = [f"gh workflow run {request.runbook}.yml", *(f"-f {shlex.quote(f'{name}={v}')}" for name, v in options)]
-    return {"on a laptop": " ".join(laptop), "by the button": " ".join(button)}
-
-
-def _pairs(options: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for name, value in options.items():
-        values = value if isinstance(value, list | tuple) else [value]
-        yield from ((name, str(each)) for each in values if each not in {None, ""})
+    return texts.commands(LAPTOP, request.runbook, {**request.params, **where})

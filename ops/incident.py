@@ -21,6 +21,10 @@ from ops.render.terminal import one_line
 
 LONGEST_RECORD = 20_000_000
 """In bytes."""
+JOB = r"([0-9]{1,20})\.[0-9]{1,5}-[0-9a-f]{4}"
+"""The id of a run that was a job of GitHub Actions, whose own number comes first."""
+LOGGED = "(?:[^\\t]*\\t[^\\t]*\\t)?\ufeff?[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}Z (.*)"
+"""A line of a job's log, as GitHub serves it; `gh run view --log` puts the job's name and the step's before it."""
 
 
 def import_record(source: str, number: int, config: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
@@ -28,13 +32,18 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     from ops.github import comments
     from ops.render import journal
 
-    path, run = _record(source, config)
+    path = _record(source, config)
     events = _events(path, redactor)
+    run = _run(path, events)
+    contacts = read_config(config)[0].contacts
+    job = re.fullmatch(JOB, run)
     with told():
         repository = connect(environ, redactor)
-        imported = f"laptop, by {comments.login(repository)}, imported at {utc_text(datetime.now(UTC))}"
+        by = f"{comments.login(repository)}, imported at {utc_text(datetime.now(UTC))}"
+        imported = f"run {job[1]} of GitHub Actions, told by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, look=True)
-        for part, body in enumerate(journal.comments(Page(run, events, imported)), start=1):
+        page = Page(run, events, imported, source="run" if job else "laptop")
+        for part, body in enumerate(journal.comments(page, contacts), start=1):
             posted.put(part, body)
         return posted.url
 
@@ -84,13 +93,23 @@ def opened(
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
     program = environ.get("OPS_PROGRAM", "ops")
     commands = tuple(
-        f"{program} {label.runbook} --service {service} --environment {label.environment} --incident NUMBER"
+        f"{program} {label.runbook} --service {service} --environment {label.environment}"
         for label in settings.labels.values()
         if label.params.get("service") == service
     )
-    body = journal.incident(
-        service=service, environment="", severity=severity, seen="", at=datetime.now(UTC), commands=commands
-    )
+    at = datetime.now(UTC)
+
+    def body(number: str) -> str:
+        return journal.incident(
+            service=service,
+            environment="",
+            severity=severity,
+            seen="",
+            at=at,
+            commands=tuple(f"{command} --incident {number}" for command in commands),
+            number=number,
+        )
+
     with told():
         return open_incident(connect(environ, redactor), redactor.text(title), body, [severity])
 
@@ -139,25 +158,33 @@ class told:  # noqa: N801  a context manager reads as a word
         ) from None
 
 
-def _record(source: str, config: Path) -> tuple[Path, str]:
-    """A file, a run's folder, or a run's id. The id is the folder's name."""
+def _record(source: str, config: Path) -> Path:
+    """A file, a run's folder, or a run's id, which is the folder's name."""
     path = Path(source)
     if not path.exists() and re.fullmatch(RUN, source):
         path = config.resolve().parent / RUNS / source
     if path.is_dir():
         path /= "timeline.jsonl"
-    run = path.resolve().parent.name
-    if not path.is_file() or not re.fullmatch(RUN, run):
-        hint = "Name a run of .ops/runs, or its timeline.jsonl in a folder with the run's name."
+    if not path.is_file():
+        hint = "Name a run of .ops/runs, its timeline.jsonl, or the log of its job on GitHub."
         raise ConfigError(f"no record of a run: {source}", reason=Reason.UNKNOWN_NAME, hint=hint)
-    return path, run
+    return path
+
+
+def _run(path: Path, events: tuple[Event, ...]) -> str:
+    """As its first event says; a record of a version that did not say so stands in a folder of that name."""
+    for run in (events[0].data.get("run"), path.resolve().parent.name):
+        if isinstance(run, str) and re.fullmatch(RUN, run):
+            return run
+    hint = "Put it into a folder with the run's name."
+    raise ConfigError(f"{path.name} does not say of which run it is", reason=Reason.UNKNOWN_NAME, hint=hint)
 
 
 def _events(path: Path, redactor: Redactor) -> tuple[Event, ...]:
     if path.stat().st_size > LONGEST_RECORD:
         raise ConfigError(f"{path.name} is too large for a run's record", hint="Name a run's timeline.jsonl.")
     events, problems = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in _lines(path.read_text(encoding="utf-8", errors="replace")):
         try:
             events.append(_event(json.loads(line), redactor))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError) as error:
@@ -166,6 +193,15 @@ def _events(path: Path, redactor: Redactor) -> tuple[Event, ...]:
         hint = "Nothing was posted. Correct or remove these lines."
         raise ConfigError(f"{path.name} is no timeline", hint=hint, problems=tuple(problems))
     return tuple(events)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a record with their numbers. Of a job's log, where each has its time, those that are an event's."""
+    lines = list(enumerate(text.split("\n"), start=1))
+    logged = [(number, found[1]) for number, line in lines if (found := re.fullmatch(LOGGED, line.rstrip("\r")))]
+    if not logged:
+        return ((number, line) for number, line in lines if line.strip())
+    return ((number, line) for number, line in logged if line.startswith('{"schema"'))
 
 
 def _event(data: Any, redactor: Redactor) -> Event:

@@ -16,17 +16,25 @@ from ops.parallel import start
 
 if TYPE_CHECKING:
     from ops.github.journal import Journal
-
-OPENING = 5.0
-"""Real seconds for an incident after the run."""
+    from ops.model.config import Contact
 
 
 class Journaling:
-    """Of one run. Does nothing where GitHub is not configured."""
+    """Of one run. Does nothing where GitHub is not configured. `rest`: real seconds that its end may still wait."""
 
-    def __init__(self, environ: Mapping[str, str], redactor: Redactor, clock: Clock, run: str) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        redactor: Redactor,
+        clock: Clock,
+        run: str,
+        *,
+        contacts: "tuple[Contact, ...]",
+        rest: Callable[[], float],
+    ) -> None:
         self._environ, self._redactor = environ, redactor
         self._clock, self._run = clock, run
+        self._contacts, self._rest = contacts, rest
         self._journal: Journal | None = None
         self.opened: int | None = None
         """The incident that was opened after the run."""
@@ -37,7 +45,9 @@ class Journaling:
             return ()
         from ops.github.journal import Journal
 
-        self._journal = Journal(self._connect, self._render, number=incident, run=self._run, clock=self._clock)
+        self._journal = Journal(
+            self._connect, self._render, number=incident, run=self._run, clock=self._clock, rest=self._rest
+        )
         return (self._journal,)
 
     def begin(self, tell: Callable[[str], object], ending: ExitStack) -> None:
@@ -55,9 +65,12 @@ class Journaling:
             return {}
         events = tuple(timeline.events)
         try:
-            return {"incident": start(lambda: self._open(events, command)).result(timeout=OPENING)}
+            return {"incident": start(lambda: self._open(events, command)).result(timeout=self._rest())}
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
-            timeline.record(Kind.WARNING, f"no incident was opened ({type(error).__name__})")
+            timeline.record(
+                Kind.WARNING,
+                f"the incident of this run may be missing ({type(error).__name__}): look for it, or open one",
+            )
             return {}
 
     def _open(self, events: tuple[Event, ...], command: Callable[..., str]) -> str:
@@ -68,14 +81,18 @@ class Journaling:
 
         page = Page(self._run, events)
         repository = self._connect()
-        body = journal.incident(
-            service=page.service,
-            environment=page.environment,
-            severity="",
-            seen=f"Opened after a run without an incident: {page.state}. {page.message}",
-            at=events[0].at,
-            commands=(f"{command(page.runbook, service=page.service)} --incident NUMBER",),
-        )
+
+        def body(number: str) -> str:
+            return journal.incident(
+                service=page.service,
+                environment=page.environment,
+                severity="",
+                seen=f"Opened after a run without an incident: {page.state}. {page.message}",
+                at=events[0].at,
+                commands=(f"{command(page.runbook, service=page.service)} --incident {number}",),
+                number=number,
+            )
+
         title = f"{page.runbook} on {page.service} in {page.environment}: {page.state}"
         self.opened, url = open_incident(repository, title, body)
         comments = RunComments(repository, self.opened, self._run)
@@ -91,7 +108,7 @@ class Journaling:
     def _render(self, events: tuple[Event, ...]) -> tuple[str, ...]:
         from ops.render import journal
 
-        return journal.comments(Page(self._run, events))
+        return journal.comments(Page(self._run, events), self._contacts)
 
 
 def _one_world(environ: Mapping[str, str]) -> bool:

@@ -1,6 +1,7 @@
 """Calls beside each other, in daemon threads: a read that hangs must not hold up the end of an interrupted run."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -60,3 +61,17 @@ class UnderWay:
             idle = not self._calls
         if idle:
             self._end()
+
+
+class Budget:
+    """Real seconds that several waits share, counted from the first of them."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: float | None = None
+
+    def rest(self) -> float:
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + self._seconds
+        return max(0.0, self._until - now)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops import app
 from ops.github.client import connect
 from ops.incident import told
-from ops.intake import form
+from ops.intake import began
 from ops.model.block import Block, sealed
 from ops.model.errors import OpsError
 from ops.model.redact import Redactor
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from ops.model.config import Config, Environment
 
 T = TypeVar("T")
-
-QUESTIONS = {
-    "service": "Service",
-    "severity": "Severity",
-    "seen": "What is seen",
-    "began": "When it began (UTC)",
-    "impact": "Impact",
-}
-"""Of the issue form (.github/ISSUE_TEMPLATE/incident.yml): id → heading, in the form's order."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,6 @@ def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]
     issue = found.issue
     with closing(app.outside(environ)[2]) as clock:
         read_at = clock.now()
-    answers = form(issue.body or "", QUESTIONS.values())
     evidence = Evidence(
         number=number,
         title=issue.title,
@@ -89,7 +79,7 @@ def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]
         opened_by_team=_is_of_the_team(issue.raw_data),
         closed_at=issue.closed_at if issue.state == "closed" else None,
         labels=tuple(label.name for label in issue.labels),
-        answers={name: answers.get(heading, "") for name, heading in QUESTIONS.items()},
+        began=began(issue.body, now=read_at),
         acts=found.acts,
         recorded=found.recorded,
         left_out=found.left_out,

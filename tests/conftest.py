@@ -4,6 +4,7 @@ import gc
 import ipaddress
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
+
+
+def without_what_differs(text: str) -> str:
+    """Markdown of a run without moments, durations, folders and names of this machine."""
+    text = re.sub(r"\d{8}T\d{6}-[0-9a-f]{4}", "RUN", text)
+    text = re.sub(r"http://127\.0\.0\.1:\d+", "https://github.example", text)
+    text = re.sub(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d", "TIME", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d, UTC", "DATE, UTC", text)
+    text = re.sub(r"\b\d+\.\d\b", "S", text)
+    text = re.sub(r"before: [^`]*|the probes (failed before and )?are healthy[^`]*", "…", text)
+    text = re.sub(r" --config \S+", "", text)
+    return re.sub(r"by [^)`]+\)", "by USER)", text)
+
+
+def assert_golden(name: str, text: str, *, update: bool) -> None:
+    """Against tests/golden; the hidden block at the end is no part of what people see."""
+    path = ROOT / "tests" / "golden" / f"{name}.md"
+    shown = without_what_differs(text.rpartition("<!-- backout")[0] or text)
+    if update:
+        path.write_text(shown)
+    assert shown == path.read_text()
 
 
 @dataclass(frozen=True)

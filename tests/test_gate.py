@@ -138,6 +138,7 @@ def test_a_label_of_somebody_who_may_write_goes_and_is_consumed(job: Job) -> Non
         "incident": str(job.incident),
         "dry_run": "false",
         "requested_at": payload["issue"]["updated_at"].replace("Z", "+00:00"),
+        "began": "",
         "reason": "",
     }
     assert (job.labels, job.comments, job.github.unknown) == (["incident"], [], [])
@@ -462,6 +463,92 @@ def test_a_button_pressed_by_somebody_who_may_not_is_refused_on_the_incident(job
 
     job.assert_refused(done, "no_write_access")
     assert "--reason '$(id)" in done.err
+
+
+FORM = "### Service\n\napi\n\n### When it began (UTC)\n\n{began}\n\n### Impact\n\n_No response_\n"
+ISSUE = {"method": "GET", "path": "/repos/*/*/issues/*"}
+
+
+@pytest.mark.parametrize("by_label", [True, False], ids=["label", "button"])
+def test_the_stated_start_of_the_incident_is_handed_on(job: Job, by_label: bool) -> None:
+    at = job.world.sandbox.clock.now() - timedelta(minutes=20)
+    body = FORM.format(began=at.strftime("%Y-%m-%d %H:%M"))
+    job.incident = job.github.open_issue("The API answers 500", body, ["incident"], "alice")
+    if by_label:
+        done = job.gate(job.label())
+    else:
+        payload, run = pressed(job)
+        done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
+
+    job.assert_went(done)
+    assert job.outputs["began"] == at.replace(second=0, microsecond=0).isoformat()
+
+
+def test_a_button_for_a_closed_incident_is_refused(job: Job) -> None:
+    job.github.close(job.incident, "alice")
+    payload, run = pressed(job)
+
+    done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
+
+    job.assert_refused(done, "incident_closed")
+    assert "press the button again" in done.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ({"status": 404}, "is no issue of this repository"),
+        ({"status": 410}, "is no issue of this repository"),
+        (
+            {"status": 200, "body": '{"state": "open", "pull_request": {}}', "content_type": "application/json"},
+            "is a pull request",
+        ),
+    ],
+    ids=["missing", "deleted", "a pull request"],
+)
+def test_a_button_for_what_is_no_incident_is_refused_and_says_what_to_give(
+    job: Job, fault: dict[str, Any], why: str
+) -> None:
+    job.github.fault(**ISSUE, **fault)
+    payload, run = pressed(job)
+
+    done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "unknown_incident")
+    assert f"#{job.incident} {why}" in done.err
+    assert "--incident" not in done.err
+    assert job.comments == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 403}, {"status": 500, "times": None}, {"lost": "before", "times": None}, {"body": "x"}, {"body": "[]"}],
+    ids=str,
+)
+def test_a_button_goes_where_github_cannot_say_whether_the_incident_is_open(job: Job, fault: dict[str, Any]) -> None:
+    payload, run = pressed(job)
+    job.github.fault(**ISSUE, **fault)
+
+    done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
+
+    job.assert_went(done)
+    assert f"it is not known whether #{job.incident} is an open incident" in done.err
+    assert job.outputs["incident"] == str(job.incident)
+
+
+def test_a_refusal_stands_on_the_pages_of_the_run(job: Job) -> None:
+    page = job.world.folder / "summary.md"
+
+    done = job.gate(job.label("tina"), GITHUB_STEP_SUMMARY=str(page), GITHUB_ACTIONS="true")
+
+    job.assert_refused(done, "no_write_access")
+    assert page.read_text().strip() == job.comments[0].partition("<!-- backout")[0].strip()
+    assert "::error title=refused::" in done.err
+    page.unlink()
+    page.mkdir()
+    refused = job.gate(job.label("tina"), GITHUB_STEP_SUMMARY=str(page))
+    assert (refused.code, job.outputs["reason"], len(job.comments)) == (3, "no_write_access", 2)
+    assert "the job's summary page cannot be written (Is a directory)" in refused.err
 
 
 @pytest.mark.parametrize(("login", "permission"), [("alice", "checked"), ("zoe", "refused")])

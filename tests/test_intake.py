@@ -9,10 +9,12 @@ from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import strategies as st
 
 from ops.app import read_config
-from ops.intake import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request, form, read
+from ops.intake import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request, began, form, read
+from ops.intake.form import HEADINGS as FORM_HEADINGS
 from ops.model.errors import Reason
 from tests.conftest import ROOT
 from tests.properties import holds_for
@@ -379,3 +381,40 @@ def test_a_form_without_one_of_its_headings_still_has_the_others() -> None:
 @holds_for(FAST, SLOW, body=st.text(alphabet="#` ~\r\nISei") | st.text())
 def test_no_form_makes_it_fail(body: str) -> None:
     assert set(form(body, HEADINGS)) <= set(HEADINGS)
+
+
+STATED = {
+    "2026-11-24 02:05": "2026-11-24T02:05:00+00:00",
+    "2026-11-24T02:05:30Z": "2026-11-24T02:05:30+00:00",
+    "2026-11-24 02:05 UTC": "2026-11-24T02:05:00+00:00",
+    "02:05": None,
+    "yesterday": None,
+    "2026-13-24 02:05": None,
+    "2026-11-24 02:05 CET": None,
+    "2999-01-01 00:00": None,
+    "_No response_": None,
+    "2026-11-24 02:05\n2026-11-24 02:06": None,
+}
+
+
+@pytest.mark.parametrize(("said", "moment"), STATED.items(), ids=str)
+def test_a_stated_start_is_a_moment_of_the_past_or_nothing(said: str, moment: str | None) -> None:
+    body = f"### What is seen\n\n500\n\n### When it began (UTC)\n\n{said}\n\n### Impact\n\nall"
+
+    found = began(body, now=NOW)
+
+    assert (found and found.isoformat()) == moment
+
+
+@pytest.mark.parametrize("body", [None, 7, [], "", "### When it began (UTC)"], ids=str)
+def test_a_body_of_any_kind_has_no_start_and_still_asks(body: object) -> None:
+    outcome = judged("issues", payload(body=body))
+
+    assert isinstance(outcome, Request)
+    assert outcome.began is None
+
+
+def test_the_issue_form_has_the_headings_that_are_read() -> None:
+    template = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/incident.yml").read_text())
+
+    assert tuple(field["attributes"]["label"] for field in template["body"]) == FORM_HEADINGS

@@ -3,18 +3,22 @@
 import itertools
 import os
 import signal
+import threading
 
 import pytest
 
-from ops import app
+from ops import app, cli
+from ops.commands import runbook_command
 from ops.engine import Options
 from ops.interrupt import Signals
-from ops.model.errors import Interrupted
+from ops.model.errors import Interrupted, Reason
+from ops.model.plan import Plan
 from ops.model.redact import Redactor
 from ops.model.result import Result
 from ops.model.timeline import Event, Kind
+from ops.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
-from tests.commands import WRITE, Command, ours, timeline
+from tests.commands import WRITE, Command, ended, ours, timeline
 from tests.conftest import Outcome, Releases, World
 
 REQUESTS = 7
@@ -203,3 +207,28 @@ def test_ctrl_c_at_the_question_changes_nothing_and_says_so(world: World, releas
     assert "INTERRUPTED: SIGINT ended the run" in terminal.shown
     assert timeline(world)[-1]["kind"] == "ended"
     assert world.writes() == []
+
+
+class InALock(RollbackWorker):
+    """In a lock."""
+
+    name = "in-a-lock"
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        """As `threading.Condition` does where a signal comes between its two steps."""
+        try:
+            raise Interrupted("SIGINT ended the run", reason=Reason.SIGNAL)
+        finally:
+            threading.Lock().release()
+
+
+def test_a_signal_inside_a_lock_is_no_bug(world: World, releases: Releases) -> None:
+    cli.cli.add_command(runbook_command(InALock()))
+    try:
+        where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
+        outcome = world.ops(InALock.name, *where, "--yes", "--json")
+    finally:
+        del cli.cli.commands[InALock.name]
+
+    assert ended(outcome) == (130, "interrupted", "signal")
+    assert world.live == {releases.bad: 100}

@@ -27,6 +27,8 @@ LAYERS: dict[str, set[str]] = {
     "notify": {"model"},
     "render": {"model"},
     "journaling": {"model", "parallel", "github", "render"},
+    "noticing": {"model", "parallel", "notify", "render"},
+    "telling": {"model", "parallel", "github", "journaling", "noticing"},
     "runbook": {"model", "cloudflare", "probes"},
     "runbooks": {"model", "probes", "runbook"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},

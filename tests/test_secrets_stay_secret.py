@@ -14,8 +14,10 @@ from ops.model.plan import Plan
 from ops.model.redact import Redactor
 from ops.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
+from ops.sandbox.server import Response
 from tests.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
 from tests.conftest import WORKER, Outcome, Releases, World
+from tests.webhooks import receiving
 
 TOKEN = "cfut_marked/token+with=signs-0123456789"
 WEBHOOK = "https://hooks.example.com/services/T0/B0/marked-webhook-0123456789"
@@ -73,6 +75,23 @@ def test_no_secret_shows_whatever_cloudflare_echoes(marked: World, rules: list[d
 
     assert outcome.code in {0, 3, 4, 5}, outcome.err
     assert_nothing_shows(marked, outcome)
+
+
+def test_no_webhook_shows_however_it_fails_and_in_a_job_only_to_be_masked(marked: World) -> None:
+    with receiving() as receiver:
+        receiver.answers["slack"] = Response(status=500, body=receiver.slack.encode())
+        receiver.answers["discord"] = Response(status=302, headers=[("location", f"{receiver.discord}/marked")])
+        page = marked.folder / "summary.md"
+        job = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page)}
+        where = ["--service", "api", "--environment", "production", "--config", str(marked.config), "--yes"]
+        outcome = marked.ops("rollback-worker", *where, **{**SECRETS, **receiver.environ, **job})
+
+    masks = [line for line in outcome.err.splitlines() if line.startswith("::add-mask::")]
+    assert sum(receiver.url in mask for mask in masks) == 2
+    shown = outcome.out + "".join(line for line in outcome.err.splitlines() if line not in masks) + page.read_text()
+    assert "the notice to Slack failed (it answered 500)" in shown
+    assert "marked" not in shown
+    assert_nothing_shows(marked, Outcome(outcome.code, outcome.out, ""))
 
 
 def test_no_secret_shows_in_what_people_and_services_wrote(marked: World) -> None:

@@ -1,21 +1,26 @@
-"""The files of a GitHub Actions job: the event that started it, and its outputs. The only code that touches them.
+"""A GitHub Actions job: the event that started it, its outputs, its summary page, and the commands in its log.
 
-docs.github.com/actions/reference/workflows-and-actions/variables,
-docs.github.com/actions/reference/workflows-and-actions/workflow-commands#multiline-strings
+The only code that touches its files and that writes commands. docs.github.com/actions/reference/workflows-and-actions:
+variables, and workflow-commands.
 """
 
 import contextlib
 import json
 import re
 import secrets
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ops.model.errors import ConfigError
 
 UNREADABLE = object()
 """Instead of a payload: the file is no JSON."""
+LONGEST_SUMMARY = 200_000
+"""In bytes; GitHub drops a step's summary that is larger than 1 MiB."""
+CUT = "\n```\n\nCut here: the whole of it is in the job's log.\n"
+"""Ends a code fence where one is open, and else is one that is empty."""
 
 
 def variable(environ: Mapping[str, str], *names: str) -> str:
@@ -77,3 +82,63 @@ def _delimiter(value: str, token: Callable[[], str]) -> str:
     while (delimiter := f"ops_{token()}") in value:
         continue
     return delimiter
+
+
+def is_job(environ: Mapping[str, str]) -> bool:
+    return environ.get("GITHUB_ACTIONS") == "true"
+
+
+def links(environ: Mapping[str, str], incident: int | None) -> dict[str, str]:
+    """Pages of the incident and of the workflow's run, where it is known where they are."""
+    server = (environ.get("GITHUB_SERVER_URL") or "https://github.com").rstrip("/")
+    repository, run = environ.get("GITHUB_REPOSITORY", ""), environ.get("GITHUB_RUN_ID", "")
+    if not re.fullmatch(r"https?://[A-Za-z0-9.:-]+", server) or not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        return {}
+    found = {"incident": f"{server}/{repository}/issues/{incident}"} if incident else {}
+    if is_job(environ) and re.fullmatch("[0-9]{1,20}", run):
+        found["run"] = f"{server}/{repository}/actions/runs/{run}"
+    return found
+
+
+def write_summary(environ: Mapping[str, str], text: str) -> bool:
+    """Appends to the summary page of this step; False where there is none. Raises OSError."""
+    path = environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return False
+    data = text.encode("utf-8", "replace")
+    if len(data) > LONGEST_SUMMARY:
+        data = data[: data.rfind(b"\n", 0, LONGEST_SUMMARY - len(CUT)) + 1] + CUT.encode()
+    with Path(path).open("ab") as file:
+        file.write(data)
+    return True
+
+
+def mask(environ: Mapping[str, str], secret: str) -> None:
+    """Have GitHub blot a value out of the log, also where a program that we start shows it. Only within a job."""
+    if is_job(environ):
+        for line in secret.splitlines():
+            if line.strip():
+                print(f"::add-mask::{_data(line)}", file=sys.stderr, flush=True)
+
+
+def logged(environ: Mapping[str, str], text: str) -> str:
+    """Text for the job's log, in which no line is a command: GitHub finds one at a line's start, `##[` anywhere."""
+    if not is_job(environ):
+        return text
+    lines = text.replace("##[", "## [").replace("\r", "\n")
+    return re.sub(r"(?m)^(?=[^!-~\n]*::)", "| ", lines)
+
+
+def folded(title: str, content: str) -> str:
+    """A line of the log that opens to show more."""
+    return f"::group::{_data(title)}\n{content}\n::endgroup::"
+
+
+def annotation(level: Literal["notice", "warning", "error"], title: str, text: str) -> str:
+    """A note on the page of the workflow's run."""
+    name = _data(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={name}::{_data(text)}".replace("##[", "## [")
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

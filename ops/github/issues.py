@@ -1,5 +1,6 @@
 """The incident issues, and the labels of the repository."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,10 +16,19 @@ LONGEST_TITLE = 256
 """docs.github.com/rest/issues/issues: a longer one is refused."""
 
 
-def open_incident(repository: "Repository", title: str, body: str, labels: Iterable[str] = ()) -> "tuple[int, str]":
-    """Number and address. Sent once: where the answer is lost, two incidents would be worse than none."""
+def open_incident(
+    repository: "Repository", title: str, body: Callable[[str], str], labels: Iterable[str] = ()
+) -> "tuple[int, str]":
+    """Number and address. Sent once: where the answer is lost, two incidents would be worse than none.
+
+    `body` gets the number, which is known afterwards only, so that the text is written twice.
+    """
+    from github import GithubException
+
     title = "".join(c if c.isprintable() else " " for c in title)[:LONGEST_TITLE]
-    issue = repository.create_issue(title, body, labels=[INCIDENT, *labels])
+    issue = repository.create_issue(title, body("NUMBER"), labels=[INCIDENT, *labels])
+    with contextlib.suppress(GithubException, OSError):  # it stands there, and says that the number is to be put in
+        issue.edit(body=body(str(issue.number)))
     return issue.number, issue.html_url
 
 

@@ -21,8 +21,6 @@ EARLY, LATE = 5.0, 20.0
 
 docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
-FLUSH = 5.0
-"""Real seconds that the end of a run waits for its last edit."""
 LAST_TRIES = 3
 REFUSALS = range(400, 500)
 """Statuses that a second try at once does not change."""
@@ -39,11 +37,13 @@ class Journal:
         number: int,
         run: str,
         clock: Clock,
+        rest: Callable[[], float],
     ) -> None:
+        """`rest`: real seconds that `close` may still wait."""
         self._connect = connect
         self._render = render
         self._number, self._run = number, run
-        self._clock = clock
+        self._clock, self._rest = clock, rest
         self._changed = threading.Condition()
         self._events: list[Event] = []
         self._is_due = self._closing = False
@@ -68,7 +68,7 @@ class Journal:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if not self._done.wait(FLUSH):
+        if not self._done.wait(self._rest()):
             self._fail(TimeoutError())
         self._tell = None
         return self._comments.url if self._comments else ""

@@ -7,6 +7,7 @@ docs.github.com/rest/issues/labels#remove-a-label-from-an-issue, docs.github.com
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -54,6 +55,33 @@ def run_created_at(repository: "Repository", run_id: int) -> datetime | None:
         return parse_utc(run["created_at"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+@dataclass(frozen=True)
+class Issue:
+    """`state` is `open`, `closed`, `missing` or `pull_request`."""
+
+    state: str
+    body: str = ""
+
+
+def issue(repository: "Repository", number: int) -> Issue:
+    """Raises ProviderError.
+
+    docs.github.com/rest/issues/issues#get-an-issue
+    """
+    from github import GithubException
+
+    with failures():
+        try:
+            _, found = repository.requester.requestJsonAndCheck("GET", f"{repository.url}/issues/{number}")
+        except GithubException as error:
+            if error.status in {404, 410}:  # 410: it was deleted
+                return Issue("missing")
+            raise
+    if not isinstance(found, dict) or found.get("state") not in {"open", "closed"}:
+        raise ProviderError("GitHub's answer has another shape", reason=Reason.MALFORMED_ANSWER)
+    return Issue("pull_request" if "pull_request" in found else found["state"], found.get("body") or "")
 
 
 @contextmanager

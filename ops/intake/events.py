@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ops.intake import fields, refusals
+from ops.intake.form import began
 from ops.intake.values import Job, Malformed, NotForUs, Outcome, ReportDue, Request
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
             actor=job.actor,
             requested_at=at,
             label=label,
+            began=began(issue.get("body"), now=job.now),
         )
     )
     refused = (

@@ -2,6 +2,26 @@
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
+
+from ops.model.clock import parse_utc
+
+BEGAN = "When it began (UTC)"
+HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")
+"""Of .github/ISSUE_TEMPLATE/incident.yml, in its order."""
+
+
+def began(body: object, *, now: datetime) -> datetime | None:
+    """The stated start of the incident; None where there is none, or none that can be: it only ever warns."""
+    text = form(body, HEADINGS).get(BEGAN, "") if isinstance(body, str) else ""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?) ?(?:Z|UTC)?", text, re.ASCII)
+    if found is None:
+        return None
+    try:
+        moment = parse_utc(f"{found[1]}T{found[2]}")
+    except ValueError:
+        return None
+    return moment if moment <= now else None
 
 
 def form(body: str, headings: Iterable[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Reasons to refuse a request without asking anybody: each a guard of its own."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +65,24 @@ def refused_age(at: datetime, now: datetime) -> Refusal | None:
     )
 
 
-def closed_incident() -> Refusal:
+def closed_incident(request: Request | None = None) -> Refusal:
+    """Of a button with the request: it names the incident, where a label stands on it."""
     return Refusal(
         reason=Reason.INCIDENT_CLOSED,
         message="the incident is closed",
-        hint="Reopen it, or open a new one, and put the label on again.",
+        hint=f"Reopen it, or open a new one, and {'press the button' if request else 'put the label on'} again.",
+        incident=request.incident if request else None,
+        request=request,
+    )
+
+
+def not_an_incident(request: Request, why: str) -> Refusal:
+    """The number that somebody typed beside the button. Nobody is told there: it may be another's issue."""
+    return Refusal(
+        reason=Reason.UNKNOWN_INCIDENT,
+        message=f"#{request.incident} {why}",
+        hint="Give the number of the incident's issue, or none: then one is opened after the run.",
+        request=replace(request, incident=None),
     )
 
 

@@ -36,6 +36,8 @@ class Request:
     """The event's own time, by GitHub's clock."""
     label: str | None = None
     dry_run: bool = False
+    began: datetime | None = None
+    """When the incident began, as its form says: it may warn somebody, and chooses nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ here, and never a reason to act. It holds no mention and nothing that could end 
 import hashlib
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ VERSION = 1
 LONGEST = 4000
 """In bytes, all of it: notifications by mail show it as it is."""
 LONGEST_TEXT = 160
+MOST_ROWS = 100
+"""More never fit: a row's moment alone takes forty bytes."""
 RUN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MINOR = {"probed", "compared", "confirmed", "warning"}
 """Rows that go first where not all fit; the visible table has them."""
@@ -100,14 +103,29 @@ def _shrunk(block: Block) -> Block:
     versions = tuple((a[:LONGEST_TEXT], b[:LONGEST_TEXT], c[:LONGEST_TEXT]) for a, b, c in block.versions)
     names = {name: getattr(block, name)[:100] for name in ("runbook", "environment", "service", "decision", "reason")}
     block = replace(block, rows=rows, versions=versions, **names)
-    while len(_written(block)) > LONGEST and (block.rows or block.versions):
-        if block.rows:
-            minor = [number for number, row in enumerate(block.rows) if row.kind in MINOR]
-            gone = minor[0] if minor else min(1, len(block.rows) - 1)
-            block = replace(block, rows=block.rows[:gone] + block.rows[gone + 1 :])
-        else:
-            block = replace(block, versions=block.versions[:-1])
+    order = _order(rows)
+    few = max(0, len(order) - MOST_ROWS)
+    count = bisect_left(range(len(order)), x=True, lo=few, key=lambda count: _fits(_without(block, order[:count])))
+    block = _without(block, order[:count])
+    while block.versions and not _fits(block):
+        block = replace(block, versions=block.versions[:-1])
     return block
+
+
+def _order(rows: tuple[Row, ...]) -> list[int]:
+    """The numbers of the rows, those that can be missed first: the minor ones, then those after the first."""
+    minor = [number for number, row in enumerate(rows) if row.kind in MINOR]
+    major = [number for number, row in enumerate(rows) if row.kind not in MINOR]
+    return [*minor, *major[1:], *major[:1]]
+
+
+def _without(block: Block, gone: list[int]) -> Block:
+    numbers = set(gone)
+    return replace(block, rows=tuple(row for number, row in enumerate(block.rows) if number not in numbers))
+
+
+def _fits(block: Block) -> bool:
+    return len(_written(block)) <= LONGEST
 
 
 def _json(block: Block) -> dict[str, Any]:

@@ -50,6 +50,11 @@ EXIT_CODES: dict[Decision, int] = {
 """Exit code by decision. 1 is a bug and 2 a configuration or usage error: neither reaches a decision."""
 
 
+def needs_people(decision: str) -> bool:
+    """It did not end well: somebody is to be called. False for a word that is no decision."""
+    return decision in [*Decision] and EXIT_CODES[Decision(decision)] in {4, 5, 6, 7}
+
+
 class Reason(StrEnum):
     """Why a run ended as it did; the word in `result.reason`. Closed, and documented in docs/reference.md."""
 
@@ -85,6 +90,7 @@ class Reason(StrEnum):
     UNKNOWN_LABEL = "unknown_label"
     LABEL_TAKEN = "label_taken"
     INCIDENT_CLOSED = "incident_closed"
+    UNKNOWN_INCIDENT = "unknown_incident"
     RERUN = "rerun"
     OTHER_REF = "other_ref"
     NOT_A_PERSON = "not_a_person"

@@ -1,5 +1,6 @@
 """What a run's comment on the incident issue says: all of it comes from the run's events, on the spot or imported."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,9 @@ STATES = {
 DURATIONS = {"plan": Kind.PLANNED, "write": Kind.WRITTEN, "read back": Kind.READ_BACK, "total": Kind.ENDED}
 
 
+LOG = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/actions/runs/[0-9]{1,20}")
+
+
 @dataclass(frozen=True)
 class Plan:
     """A plan as the event `planned` tells it."""
@@ -35,6 +39,7 @@ class Plan:
     not_undone: tuple[str, ...] = ()
     undo: tuple[str, ...] = ()
     next_step: str = ""
+    done: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Page:
     run: str
     events: tuple[Event, ...]
     imported: str = ""
+    source: str = "run"
+    """What its block says of where the run took place: run, or laptop."""
 
     @property
     def state(self) -> str:
@@ -80,6 +87,30 @@ class Page:
         return _text(params.get("service")) if isinstance(params, Mapping) else ""
 
     @property
+    def because(self) -> str:
+        """The reason that somebody typed, else the incident's number: never anything of the issue's own text."""
+        asked = self.last(Kind.REQUESTED)
+        data = asked.data if asked else {}
+        params, incident = data.get("params"), data.get("incident")
+        typed = _text(params.get("reason")).strip().rstrip(".") if isinstance(params, Mapping) else ""
+        if typed:
+            return f" because {typed}"
+        return f" because of incident #{incident}" if isinstance(incident, int) else ""
+
+    @property
+    def done(self) -> str:
+        """What was done, for the team."""
+        plan = self.plan
+        told = (plan.done or plan.summary) if plan else self.runbook
+        return f"{told} in {self.environment}{self.because}"
+
+    @property
+    def log(self) -> str:
+        """The page of the workflow's run, where it was one; a record may have been edited, and gives no other link."""
+        said = self._data(Kind.REQUESTED, "log")
+        return said if LOG.fullmatch(said) else ""
+
+    @property
     def wrote(self) -> bool:
         return self.last(Kind.WRITTEN) is not None
 
@@ -97,7 +128,8 @@ class Page:
     def durations(self) -> dict[str, float | None]:
         """Seconds since the trigger."""
         first = {name: self._first(kind) for name, kind in DURATIONS.items()}
-        return {**first, "verified": self._first(Kind.VERIFIED) if self.is_verified else None}
+        total = first.pop("total")
+        return {**first, "verified": self._first(Kind.VERIFIED) if self.is_verified else None, "total": total}
 
     def last(self, kind: Kind) -> Event | None:
         return next((event for event in reversed(self.events) if event.kind == kind), None)
@@ -108,7 +140,7 @@ class Page:
         return Block(
             run=self.run,
             part=part,
-            source="laptop" if self.imported else "run",
+            source=self.source,
             runbook=self.runbook,
             environment=self.environment,
             service=self.service,
@@ -140,6 +172,7 @@ def _plan(event: Event) -> Plan:
         not_undone=_texts(data.get("not_undone")),
         undo=tuple(undo for change in reversed(changes) if (undo := _text(change.get("undo")))),
         next_step=_text(data.get("next_step")),
+        done=_text(data.get("done")),
     )
 
 

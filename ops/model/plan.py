@@ -38,6 +38,8 @@ class Plan:
     reason: Reason | None = None
     next_step: str = ""
     """What to press if this does not help: a command line, with its button input."""
+    done: str = ""
+    """What the team is told once it is done, such as "Rolled back api to 1a2b3c4d"; without it, the summary."""
     details: object = None
     """The runbook's own values, which it gets back in `check` and `apply`; never shown."""
 

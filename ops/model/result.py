@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.model.errors import Decision, Reason
+from ops.model.errors import Decision, Reason, needs_people
 from ops.model.plan import Plan
 from ops.model.timeline import Event
 from ops.model.verdict import Observation
@@ -34,7 +34,7 @@ class Result:
     @property
     def needs_people(self) -> bool:
         """It did not end well: the contacts are shown, with their availability."""
-        return self.exit_code in {4, 5, 6, 7}
+        return needs_people(self.decision)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -92,6 +92,7 @@ def plan_json(plan: Plan | None) -> dict[str, Any] | None:
         "warnings": list(plan.warnings),
         "reason": plan.reason.value if plan.reason else None,
         "next_step": plan.next_step,
+        "done": plan.done,
     }
 
 

@@ -1,5 +1,6 @@
 """The timeline: what happened and when, each event with UTC and monotonic time, redacted before anybody sees it."""
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -48,6 +49,14 @@ class Event:
             "text": self.text,
             "data": dict(self.data),
         }
+
+    def to_line(self) -> str:
+        return json_line(self.to_json())
+
+
+def json_line(data: Mapping[str, Any]) -> str:
+    """JSON on one line; `##[`, which a job's log on GitHub takes for a command wherever it stands, is escaped in it."""
+    return json.dumps(data, ensure_ascii=False).replace("##[", "##\\u005b")
 
 
 def from_json(data: Mapping[str, Any]) -> Event:

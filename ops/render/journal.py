@@ -3,16 +3,19 @@
 A comment may be 65,536 characters long (docs.github.com says so only in its error message); measured limits differ.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ops.model.block import Block, sealed
-from ops.model.errors import Decision
+from ops.model.errors import Decision, needs_people
 from ops.model.page import Page
 from ops.model.timeline import Event, Kind
-from ops.render.markdown import templates
+from ops.render.markdown import squeezed, templates
+
+if TYPE_CHECKING:
+    from ops.model.config import Contact
 
 BUDGET = 60_000
 """In characters, the block included."""
@@ -50,10 +53,10 @@ AFTER: tuple[tuple[str, Told | None], ...] = (
 """The procedure's checklists. An item is ticked by what happened, or is for people to answer."""
 
 
-def comments(page: Page) -> tuple[str, ...]:
+def comments(page: Page, contacts: "tuple[Contact, ...]") -> tuple[str, ...]:
     """The run's comment, and a second one where the older rows find no room in it."""
-    shown = _fits(lambda count: _main(page, page.events[len(page.events) - count :]), len(page.events))
-    main = _main(page, page.events[len(page.events) - shown :])
+    shown = _fits(lambda count: _main(page, contacts, count), len(page.events))
+    main = _main(page, contacts, shown)
     if shown == len(page.events):
         return (main,)
     older = page.events[: len(page.events) - shown]
@@ -61,7 +64,9 @@ def comments(page: Page) -> tuple[str, ...]:
     return main, _older(page, older, kept)
 
 
-def _main(page: Page, events: tuple[Event, ...]) -> str:
+def _main(page: Page, contacts: "tuple[Contact, ...]", count: int) -> str:
+    """With the newest `count` rows."""
+    events = page.events[len(page.events) - count :]
     text = (
         templates()
         .get_template("journal.md.j2")
@@ -72,6 +77,7 @@ def _main(page: Page, events: tuple[Event, ...]) -> str:
             checklists=[("Before any rollback", _items(BEFORE, page)), ("After rollback", _items(AFTER, page))],
             most=MOST_LINES,
             is_known=page.decision in ["", *Decision],
+            contacts=contacts if needs_people(page.decision) else (),
         )
     )
     return sealed(squeezed(text), page.block(part=1))
@@ -101,21 +107,14 @@ def _items(list_of: tuple[tuple[str, Told | None], ...], page: Page) -> list[Ite
     return [Item(title, told is not None and told(page), told is None) for title, told in list_of]
 
 
-def squeezed(text: str) -> str:
-    """One empty line where a part that is missing leaves two."""
-    return re.sub(r"\n{3,}", "\n\n", text)
-
-
 def note(at: datetime, text: str, block: Block) -> str:
     """A person's row."""
     return sealed(templates().get_template("note.md.j2").render(at=at, text=text), block)
 
 
 def incident(
-    *, service: str, environment: str, severity: str, seen: str, at: datetime, commands: tuple[str, ...]
+    *, service: str, environment: str, severity: str, seen: str, at: datetime, commands: tuple[str, ...], number: str
 ) -> str:
-    """The body of an incident issue."""
-    template = templates().get_template("incident.md.j2")
-    return template.render(
-        service=service, environment=environment, severity=severity, seen=seen, at=at, commands=commands
-    )
+    """The body of an incident issue. `number` is the word NUMBER as long as it is not known."""
+    values = {"service": service, "environment": environment, "severity": severity, "seen": seen, "at": at}
+    return templates().get_template("incident.md.j2").render(**values, commands=commands, number=number)

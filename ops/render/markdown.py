@@ -5,7 +5,9 @@ Whatever people or providers wrote is inert: no mention, reference, link, HTML o
 
 import functools
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
@@ -15,6 +17,9 @@ from ops.model.result import Result
 from ops.model.worker import split_prose
 from ops.render.terminal import one_line
 
+if TYPE_CHECKING:
+    from ops.model.config import Contact
+
 HERE = Path(__file__).parent.parent
 FOLDERS = (HERE / "templates", HERE.parent / "templates")
 """In an installed wheel, and in a checkout."""
@@ -22,8 +27,15 @@ FOLDERS = (HERE / "templates", HERE.parent / "templates")
 LONGEST = 1000
 
 
-def run_record(result: Result) -> str:
-    return templates().get_template("run.md.j2").render(result=result)
+def run_record(result: Result, contacts: "Iterable[Contact]") -> str:
+    links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
+    text = templates().get_template("run.md.j2").render(result=result, contacts=list(contacts), links=links)
+    return squeezed(text)
+
+
+def squeezed(text: str) -> str:
+    """One empty line where a part that is missing leaves two."""
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 @functools.cache

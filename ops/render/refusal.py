@@ -1,6 +1,8 @@
 """A refusal for the issue, where what others wrote is inert, and for the job log, where it is one line."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ops.model.nearest import shown
 from ops.render.markdown import inert
@@ -22,6 +24,20 @@ def comment(*, message: str, hint: str, values: Values, reason: str, commands: M
         f"Reason: `{reason}`",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """What to type for the same without GitHub's help: on a laptop, and for the button."""
+    given = list(_pairs(options))
+    laptop = [program, runbook, *(f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given)]
+    button = [f"gh workflow run {runbook}.yml", *(f"-f {shlex.quote(f'{name}={value}')}" for name, value in given)]
+    return {"on a laptop": " ".join(laptop), "by the button": " ".join(button)}
+
+
+def _pairs(options: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for name, value in options.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        yield from ((name, str(each)) for each in values if each not in {None, ""})
 
 
 def _sentence(text: str) -> str:

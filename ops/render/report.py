@@ -12,8 +12,8 @@ from ops.model.report.moments import Moment, Name, Span, moments, spans
 from ops.model.report.regions import OPEN, region, renewed, still_open, todo_rows, unticked
 from ops.model.report.rows import Line, at_once, lines
 from ops.model.report.stages import Recovery, Stage, recovery
-from ops.render.journal import AFTER, BEFORE, PEOPLE, squeezed
-from ops.render.markdown import templates
+from ops.render.journal import AFTER, BEFORE, PEOPLE
+from ops.render.markdown import squeezed, templates
 
 BUDGET = 60_000
 """In characters. GitHub takes 65,536, and people's words come on top."""

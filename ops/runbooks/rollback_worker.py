@@ -198,6 +198,7 @@ def _plan(
         follows=worker_plan.follows(history, split),
         warnings=worker_plan.warnings(history, choice, split, began=ctx.incident_began, by_rule=by_rule),
         next_step=_next_step(ctx, following[0]) if following else "",
+        done=f"Rolled back {ctx.params.service} to {split_prose(split)}",
         details=_details_of(ctx, service, history, split, blames=blames),
     )
 

@@ -47,7 +47,7 @@ def evidence(text: str = "x", *, decision: str = "recovered", **more: object) ->
         opened_by_team=True,
         closed_at=None,
         labels=("incident", text),
-        answers={"began": text, "seen": text},
+        began=NOW - timedelta(minutes=9),
         acts=tuple(Act(NOW, kind, text, text, URL) for kind in ("labeled", "commented", "renamed", "closed")),
         recorded=(Recorded(block, text, is_edited=False, url=URL),),
         left_out=3,
@@ -123,7 +123,7 @@ def test_only_what_was_recovered_is_mitigated(decision: str) -> None:
 
 
 def test_a_span_without_both_ends_or_backwards_is_unknown() -> None:
-    late = evidence(answers={"began": "2026-11-24 04:00"}, closed_at=NOW + timedelta(hours=1))
+    late = evidence(began=parse_utc("2026-11-24 04:00"), closed_at=NOW + timedelta(hours=1))
     found = {span.name: span.seconds for span in spans(moments(late))}
     assert found["felt by users, as far as known"] is None
     assert found["until it was resolved"] == 20 * 60

@@ -124,8 +124,8 @@ class Evidence:
     opened_by_team: bool
     closed_at: datetime | None
     labels: tuple[str, ...]
-    answers: dict[str, str]
-    """Of the issue form, by the question's id; a description by whoever opened it."""
+    began: datetime | None
+    """As whoever opened the issue stated it on the form."""
     acts: tuple[Act, ...]
     recorded: tuple[Recorded, ...]
     left_out: int

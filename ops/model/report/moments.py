@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from ops.model.clock import parse_utc
 from ops.model.errors import Decision
 from ops.model.report.evidence import Evidence, Recorded
 
@@ -97,11 +96,9 @@ def _deployed(evidence: Evidence, main: Recorded | None) -> Moment:
 
 
 def _started(evidence: Evidence) -> Moment:
-    try:
-        at = parse_utc(evidence.answers.get("began", ""))
-    except ValueError:
+    if evidence.began is None:
         return Moment(Name.STARTED, None, "the issue's form does not say it")
-    return Moment(Name.STARTED, at, "as stated on the issue's form", evidence.url)
+    return Moment(Name.STARTED, evidence.began, "as stated on the issue's form", evidence.url)
 
 
 def _noted(evidence: Evidence, name: Name, words: str, otherwise: str) -> Moment:

@@ -1,0 +1,121 @@
+"""What the team's chat is told of a run: when it is about to write, and how it ended.
+
+A sink that only queues; each webhook has a thread of its own. What fails there is one warning and changes nothing.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from ops.model.loopback import is_loopback
+from ops.model.page import Page
+from ops.model.redact import Secret
+from ops.model.timeline import Event, Sink
+from ops.notify.discord import DISCORD
+from ops.notify.sender import LIMIT, NotSentError, Service, is_address, send
+from ops.notify.slack import SLACK
+from ops.parallel import start
+from ops.render.notice import notice
+
+if TYPE_CHECKING:
+    from ops.model.config import Notify
+
+Tell = Callable[[str], object]
+DRILL = "[DRILL] "
+"""Heads what a sandbox's run says."""
+
+
+class Noticing:
+    """Of one run. `rest`: real seconds that its end may still wait."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        notify: "Notify",
+        run: str,
+        *,
+        links: tuple[str, ...],
+        rest: Callable[[], float],
+    ) -> None:
+        self._is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL") or "https://-")
+        self._run, self._rest = run, rest
+        self._events: list[Event] = []
+        self._strange: list[str] = []
+        self._channels: list[_Channel] = []
+        for service, webhook in ((SLACK, notify.slack), (DISCORD, notify.discord)):
+            url = environ.get(webhook.webhook, "").strip() if webhook else ""
+            if not url or webhook is None:
+                continue
+            if is_address(service, url) and is_loopback(url) == self._is_drill:
+                self._channels.append(_Channel(service, Secret(url), links))
+            elif not self._is_drill:
+                self._strange.append(f"{webhook.webhook} is no address of a webhook of {service.name}'s")
+
+    def sinks(self) -> tuple[Sink, ...]:
+        return (self,) if self._channels else ()
+
+    def __call__(self, event: Event) -> None:
+        self._events.append(event)
+        if text := notice(Page(self._run, tuple(self._events))):
+            for channel in self._channels:
+                channel.put(f"{DRILL if self._is_drill else ''}{text}")
+
+    def begin(self, tell: Tell, ending: ExitStack) -> None:
+        """It ends with the run, also where that ends by a bug."""
+        for strange in self._strange:
+            tell(f"no notice is sent: {strange}")
+        for channel in self._channels:
+            channel.begin(tell)
+        ending.callback(self.end)
+
+    def end(self) -> None:
+        for channel in self._channels:
+            channel.finish()
+        for channel in self._channels:
+            channel.wait(self._rest())
+
+
+class _Channel:
+    """One webhook: notices in order, each within its limit."""
+
+    def __init__(self, service: Service, url: Secret, links: tuple[str, ...]) -> None:
+        self._service, self._url, self._links = service, url, links
+        self._texts: SimpleQueue[str | None] = SimpleQueue()
+        self._done = threading.Event()
+        self._tell: Tell | None = None
+
+    def put(self, text: str) -> None:
+        self._texts.put(text)
+
+    def begin(self, tell: Tell) -> None:
+        self._tell = tell
+        threading.Thread(target=self._work, daemon=True, name=f"notices-{self._service.name}").start()
+
+    def finish(self) -> None:
+        self._texts.put(None)
+
+    def wait(self, seconds: float) -> None:
+        if not self._done.wait(seconds):
+            self._fail("it takes too long")
+        self._tell = None
+
+    def _work(self) -> None:
+        while (text := self._texts.get()) is not None:
+            self._send(text)
+        self._done.set()
+
+    def _send(self, text: str) -> None:
+        sending = start(lambda: send(self._service, self._url, text, self._links))
+        try:
+            sending.result(timeout=LIMIT)
+        except NotSentError as error:
+            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001  a thread has nobody to raise to, and the run goes on
+            self._fail(type(error).__name__)
+
+    def _fail(self, why: str) -> None:
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell(f"the notice to {self._service.name} failed ({why})")

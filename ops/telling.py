@@ -1,0 +1,60 @@
+"""What is told of a run outside of the terminal: on its incident issue and in the team's chat, within one budget."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from ops.github import actions
+from ops.journaling import Journaling
+from ops.model.clock import Clock
+from ops.model.redact import Redactor
+from ops.model.timeline import Kind, Sink, Timeline
+from ops.noticing import Noticing
+from ops.parallel import Budget
+
+if TYPE_CHECKING:
+    from ops.model.config import Config
+
+FLUSH = 5.0
+"""Real seconds that the end of a run waits for GitHub and the chat, in all."""
+
+
+class Telling:
+    """Of one run. Nothing here raises, and nothing here is waited for before the run has ended."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        config: "Config",
+        redactor: Redactor,
+        clock: Clock,
+        *,
+        run: str,
+        incident: int | None,
+    ) -> None:
+        rest = Budget(FLUSH).rest
+        self._incident = incident
+        self._links = actions.links(environ, incident)
+        self._journal = Journaling(environ, redactor, clock, run, contacts=config.contacts, rest=rest)
+        self._notices = Noticing(environ, config.notify, run, links=tuple(self._links.values()), rest=rest)
+
+    def sinks(self) -> tuple[Sink, ...]:
+        return (*self._journal.sinks(self._incident), *self._notices.sinks())
+
+    def begin(self, timeline: Timeline, ending: ExitStack) -> None:
+        def tell(text: str) -> None:
+            timeline.record(Kind.WARNING, text)
+
+        self._journal.begin(tell, ending)
+        self._notices.begin(tell, ending)
+
+    @property
+    def opened(self) -> int | None:
+        """The incident that was opened because the run wrote and had none."""
+        return self._journal.opened
+
+    def end(self, timeline: Timeline, command: Callable[..., str]) -> dict[str, str]:
+        """The links to what was written, and to the pages of this run."""
+        written = self._journal.end(timeline, command)
+        self._notices.end()
+        return {**self._links, **written}

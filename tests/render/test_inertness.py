@@ -1,0 +1,155 @@
+"""Whatever people and providers write into a run, its comment keeps the shape that it has for harmless words."""
+
+import re
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ops.model.block import read_block
+from ops.model.page import Page
+from ops.model.timeline import Event, Kind
+from ops.render.journal import comments
+from tests.render.test_markdown import HOSTILE
+
+AT = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
+PIECES = [
+    *("@acme/all", "#12", "<!-- x -->", "<img src=x>", "[a](https://evil.example)", "![a](x)", "```", "~~~", "\n\n# x"),
+    *(
+        "| a | b |",
+        "</details>",
+        "--> ",
+        "<!-- backout:v1 {} -->",
+        "\\`",
+        "- [ ] x",
+        "\n> [!WARNING]\n",
+        "&#64;acme",
+        "`",
+    ),
+]
+WORDS = st.one_of(HOSTILE, st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join))
+NAMES = (
+    "reason",
+    "message",
+    "summary",
+    "warning",
+    "undone",
+    "undo",
+    "next",
+    "hint",
+    "contact",
+    "row",
+    "login",
+    "decision",
+)
+
+
+def comment(said: dict[str, str]) -> str:
+    """A run that ended badly, in which each of these words stands where it can."""
+    change = {"target": said["summary"], "before": said["row"], "after": said["row"], "undo": said["undo"]}
+    plan = {"changes": [change], "warnings": [said["warning"]] * 2, "not_undone": [said["undone"]] * 2}
+    data: dict[str, Any] = {"runbook": said["row"], "environment": said["login"], "params": {"service": said["reason"]}}
+    told = [
+        (Kind.REQUESTED, f"rollback-worker reason={said['reason']} ({said['login']})", data),
+        (Kind.PLANNED, said["summary"], {"plan": {**plan, "next_step": said["next"], "done": said["summary"]}}),
+        (Kind.PROBED, said["row"], {}),
+        (Kind.WRITTEN, said["row"], {}),
+        (Kind.FAILED, said["message"], {"hint": said["hint"]}),
+        (Kind.ENDED, said["decision"], {"message": said["message"], "reason": said["reason"]}),
+    ]
+    events = tuple(Event(n, AT, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
+    (body,) = comments(Page("77.1-abcd", events, imported=said["login"]), ())
+    return body
+
+
+def skeleton(body: str) -> str:
+    """What is left of the comment without code and without the hidden block at its end: all of it is ours.
+
+    A line that opens a fence holds no further backtick (spec.commonmark.org/0.31.2/#fenced-code-blocks).
+    """
+    lines, is_fenced = [], False
+    for line in body[: body.rindex("<!-- backout")].split("\n"):
+        is_fence = re.fullmatch("`{3,}[^`]*", line) is not None
+        is_fenced ^= is_fence
+        if is_fence or not is_fenced:
+            lines.append(line if is_fence else re.sub(r"(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)", "CODE", line))
+    return "\n".join(lines)
+
+
+HARMLESS = skeleton(comment(dict.fromkeys(NAMES, "x")))
+
+
+def assert_inert(said: dict[str, str]) -> None:
+    body = comment(said)
+
+    assert skeleton(body) == HARMLESS
+    assert len(body.splitlines()) == len(comment(dict.fromkeys(NAMES, "x")).splitlines())
+    block = read_block(body)
+    assert block
+    assert block.run == "77.1-abcd"
+
+
+SAID = st.fixed_dictionaries(dict.fromkeys(NAMES, WORDS))
+
+
+@settings(max_examples=25)
+@given(SAID)
+def test_a_comment_keeps_its_shape_whatever_is_said(said: dict[str, str]) -> None:
+    assert_inert(said)
+
+
+@pytest.mark.slow
+@settings(max_examples=400)
+@given(SAID)
+def test_a_comment_keeps_its_shape_whatever_is_said_at_length(said: dict[str, str]) -> None:
+    assert_inert(said)
+
+
+@settings(max_examples=25)
+@given(WORDS)
+def test_a_contact_keeps_the_shape_too(text: str) -> None:
+    contact: Any = SimpleNamespace(role=text, contact=f"x{text}", availability=text)
+    event = Event(1, AT, 0.0, Kind.ENDED, "failed", {})
+    harmless: Any = SimpleNamespace(role="x", contact="x", availability="x")
+
+    shapes = {skeleton(comments(Page("77.1-abcd", (event,)), (one,))[0]) for one in (contact, harmless)}
+
+    assert len(shapes) == 1
+    assert "Whom to call" in shapes.pop()
+
+
+def test_a_contact_that_nobody_filled_in_is_said_to_be_none() -> None:
+    event = Event(1, AT, 0.0, Kind.ENDED, "failed", {})
+    contact: Any = SimpleNamespace(role="Primary On-call", contact="[TBD]", availability="24/7")
+
+    (body,) = comments(Page("77.1-abcd", (event,)), (contact,))
+
+    assert "- `Primary On-call`: nobody is named in `ops.yml` yet\n" in body
+    assert "TBD" not in body
+
+
+def test_the_test_would_see_a_break_out() -> None:
+    assert skeleton("`a` @b `c`\n<!-- backout") != skeleton("`a`\n<!-- backout")
+    assert skeleton("``a` @b ``\n<!-- backout") == skeleton("`a`\n<!-- backout")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("https://github.com/acme/ops/actions/runs/77", True),
+        ("https://github.com/acme/ops/actions/runs/77)[x](https://evil.example", False),
+        ("javascript:alert(1)", False),
+        ("https://evil.example/a", False),
+        (7, False),
+    ],
+)
+def test_the_log_is_linked_where_it_is_the_page_of_a_run(said: object, shown: bool) -> None:
+    event = Event(1, AT, 0.0, Kind.REQUESTED, "x", {"log": said})
+
+    (body,) = comments(Page("77.1-abcd", (event,)), ())
+
+    assert (f"([its log]({said}))" in body) == shown
+    assert ("its log" in body) == shown

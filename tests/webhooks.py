@@ -1,0 +1,61 @@
+"""A receiver of notices on this machine: it answers as Slack and Discord do, or as they should not."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ops.sandbox.server import Request, Response, Server
+
+
+@dataclass
+class Receiver:
+    url: str = ""
+    requests: list[Request] = field(default_factory=list)
+    answers: dict[str, Response] = field(default_factory=dict)
+    """By path, instead of the service's own."""
+    before: Callable[[str], object] = field(default=lambda _path: None)
+    """Called with the path while the sender waits."""
+    released: threading.Event = field(default_factory=threading.Event)
+    """Ends every hanging answer."""
+
+    @property
+    def slack(self) -> str:
+        return f"{self.url}/services/T0/B0/marked-slack"
+
+    @property
+    def discord(self) -> str:
+        return f"{self.url}/api/webhooks/1/marked-discord"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"SLACK_WEBHOOK_URL": self.slack, "DISCORD_WEBHOOK_URL": self.discord}
+
+    def sent(self, service: str) -> list[dict[str, Any]]:
+        return [json.loads(request.body) for request in self.requests if service in request.path]
+
+    @property
+    def texts(self) -> list[str]:
+        """What Slack was told, without the links."""
+        return [body["text"].partition("\n")[0] for body in self.sent("slack")]
+
+    def answer(self, request: Request) -> Response:
+        self.requests.append(request)
+        self.before(request.path)
+        for path, response in self.answers.items():
+            if path in request.path:
+                return response
+        return Response(body=b"ok") if "slack" in request.path else Response(body=b'{"id": "1"}')
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    receiver = Receiver()
+    server = Server(receiver.answer)
+    receiver.url = server.url
+    server.start()
+    yield receiver
+    receiver.released.set()
+    server.stop()
