@@ -142,6 +142,9 @@ def _run(
         else:
             _show_result(result, configuration, redactor)
             say(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
+            if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):
+                program = os.environ.get("OPS_PROGRAM", "ops")
+                say(f"  then, the post-incident report: {program} incident report {result.incident}")
             if result.decision == Decision.PLANNED and not dry_run:
                 say("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
     return result.exit_code

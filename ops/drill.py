@@ -159,43 +159,42 @@ def _probe(sandbox: "Sandbox", service: "Service", folder: Path) -> Any:
 def _with_incident(
     sandbox: "Sandbox", drill: Drill, config: "Config", say: Say, on_event: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Open an incident, pull the trigger, and add to the result what became of the incident."""
+    """Open an incident, pull the trigger, complete the record, and add to the result what became of the incident."""
     incident = github.open_incident(sandbox, drill.service)
     say(f"{github.RESPONDER} opened the incident #{incident.number}")
     if drill.trigger == "command":
-        result = _by_command(sandbox, drill, config, incident, say, on_event=on_event)
+        environment, told = config.environment(drill.environment), ["--incident", str(incident.number)]
+        with github.failing(incident, drill):
+            result = _command(sandbox, drill, environment, say, on_event, arguments=told, environ=incident.environ())
     else:
         result = github.by_workflow(incident, config, drill, say)
+    result |= {"journal": incident.has_whole_journal, "imported": False}
+    if result["decision"] == Decision.RECOVERED:
+        result["imported"] = not result["journal"] and _import(sandbox, drill, incident, result, say)
+        if incident.report is None:
+            _ops(sandbox, ["incident", "report", str(incident.number)], drill, incident, say)
     return {**result, "trigger": drill.trigger, **incident.told()}
 
 
-def _by_command(
-    sandbox: "Sandbox",
-    drill: Drill,
-    config: "Config",
-    incident: github.Incident,
-    say: Say,
-    *,
-    on_event: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
-    """On the responder's laptop; what GitHub did not get of the record is posted once it answers again."""
-    environment, told = config.environment(drill.environment), ["--incident", str(incident.number)]
-    with github.failing(incident, drill):
-        result = _command(sandbox, drill, environment, say, on_event, arguments=told, environ=incident.environ())
-    result |= {"journal": incident.has_whole_journal, "imported": False}
-    if not result["journal"] and "run" in result:
-        result["imported"] = _import(sandbox, drill, incident, result["run"], say)
-    return result
+def _import(sandbox: "Sandbox", drill: Drill, incident: github.Incident, result: Mapping[str, Any], say: Say) -> bool:
+    """What GitHub did not get is posted once it answers again: from the laptop's record, or from the job's log."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = result["run"]
+        if "workflow_run" in result:
+            source = str(Path(folder, "job.log"))
+            at = f"{sandbox.clock.now():%Y-%m-%dT%H:%M:%S.%f}0Z"  # GitHub puts the time before each line
+            log = "".join(f"{at} {line}\n" for line in result["workflow_run"]["log"])
+            Path(source).write_text(log, encoding="utf-8")
+        _ops(sandbox, ["incident", "import", source, "--incident", str(incident.number)], drill, incident, say)
+    return incident.has_whole_journal
 
 
-def _import(sandbox: "Sandbox", drill: Drill, incident: github.Incident, run: str, say: Say) -> bool:
-    """What GitHub did not get is posted later. Whether the record is whole then."""
-    arguments = ["incident", "import", run, "--incident", str(incident.number)]
+def _ops(sandbox: "Sandbox", arguments: list[str], drill: Drill, incident: github.Incident, say: Say) -> None:
+    """A command of the responder's, and what it said."""
     say(f"$ {_program()} {' '.join(arguments)}")
     argv, environ = _started(sandbox, [*arguments, "--config", str(drill.config)], incident.environ())
     done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
     say((done.stdout or done.stderr).strip())
-    return incident.has_whole_journal
 
 
 def _program() -> str:
@@ -267,7 +266,7 @@ def _score(drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, 
     if verified is None:  # where GitHub lost the journal, the end of the job is known, which is later
         verified = result["durations"].get("total")
     in_time = seconds is None or (verified is not None and verified <= seconds)
-    reported = not github.REPORT_IS_DUE or drill.trigger in {None, "command"} or result.get("report") is not None
+    reported = drill.trigger is None or result.get("report") is not None
     reached = in_time and reported and result["decision"] == Decision.RECOVERED
     return {
         **result,

@@ -26,13 +26,10 @@ if TYPE_CHECKING:
 Trigger = Literal["label", "button", "command"]
 Say = Callable[[str], None]
 
-REPORT_IS_DUE = True
-"""Whether a drill by label or button fails without a post-incident issue."""
-
 RESPONDER = "responder"
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
-GATED = "recovery"
-"""The GitHub environment that holds the token."""
+GATED, READING = "recovery", "report"
+"""The GitHub environments: one holds the token, the other one that can only read."""
 RUNBOOK = "rollback-worker"
 BUTTON = f"{RUNBOOK}.yml"
 AFTER_PERMISSION = "after-permission"
@@ -114,7 +111,7 @@ def open_incident(sandbox: "Sandbox", service: str) -> Incident:
     hub = sandbox.github
     hub.add_user(RESPONDER)
     hub.add_token(TOKEN, RESPONDER, ["issues:write", "actions:write"])
-    number = hub.open_issue(f"{service} answers 500", "A drill.", labels=["incident"], author=RESPONDER)
+    number = hub.open_issue(f"{service} answers 500", "A drill.", labels=["incident", "drill"], author=RESPONDER)
     return Incident(sandbox, number, _named(hub, number)["url"])
 
 
@@ -158,8 +155,10 @@ def furnish(sandbox: "Sandbox", config_path: Path, environment: "Environment") -
         what = f"git knows no {missing[0]} in {folder}" if config_path.name == "ops.yml" else "workflows read ops.yml"
         raise ConfigError(what, hint="Drill with the ops.yml at the root of the operations repository.")
     hub.add_commit("The operations repository", RESPONDER, files=files)
-    hub.add_environment(GATED)
-    hub.put_secret(environment.token, sandbox.token, GATED)
+    reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read", "Pages Read"])
+    for name, token in ((GATED, sandbox.token), (READING, reading)):
+        hub.add_environment(name)
+        hub.put_secret(environment.token, token, name)
 
 
 def _press(incident: Incident, config: "Config", place: Place) -> tuple[str, "Callable[[GitHub], object]"]:
@@ -223,7 +222,6 @@ def _from_journal(block: Block) -> dict[str, Any]:
         "exit_code": EXIT_CODES[decision],
         "message": f"the incident's journal says {block.decision}",
         "run": block.run,
-        "journal": True,
         "timeline": [{"at": row.at.isoformat(), "kind": row.kind, "text": row.text} for row in block.rows],
         "durations": {name: block.durations.get(own) for name, own in _DURATIONS.items()},
     }
@@ -243,7 +241,6 @@ def _from_log(log: list[str]) -> dict[str, Any]:
         "exit_code": EXIT_CODES[decision],
         "message": message,
         "run": None,
-        "journal": False,
         "timeline": [],
         "durations": dict.fromkeys(
             ("trigger_to_plan", "trigger_to_write", "trigger_to_read_back", "trigger_to_verified")

@@ -65,8 +65,10 @@ def stage(pip_cache: Path, good: Mapping[str, Any] | None = None) -> Iterator[St
         hub.add_user("alice")
         hub.add_user("tina", "triage")
         hub.add_commit("All of it", "alice", files=tracked(ROOT))
-        hub.add_environment("recovery")
-        hub.put_secret("CLOUDFLARE_API_TOKEN", sandbox.token, "recovery")
+        reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read"])
+        for environment, token in (("recovery", sandbox.token), ("report", reading)):
+            hub.add_environment(environment)
+            hub.put_secret("CLOUDFLARE_API_TOKEN", token, environment)
         yield Stage(sandbox, pip_cache, first, second)
 
 

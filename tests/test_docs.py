@@ -20,15 +20,16 @@ def block(text: str, name: str) -> re.Match[str]:
 
 
 def runbook_table() -> str:
-    """What to press is the command that the shipped labels stand for, ready to be pasted."""
+    """What to press is a shipped label, the button, and the command that the label stands for, ready to be pasted."""
     config, _ = read_config(ROOT / "ops.yml")
     rows = ["| what breaks | what to press | what it does |", "| --- | --- | --- |"]
     for name, runbook in discover().items():
-        (label,) = [label for label in config.labels.values() if label.runbook == name]
+        ((put, label),) = [(put, label) for put, label in config.labels.items() if label.runbook == name]
         options = " ".join(
             f"--{key} {value}" for key, value in [*label.params.items(), ("environment", label.environment)]
         )
-        rows.append(f"| {runbook.when} | `./run ops {name} {options}` | {(runbook.__doc__ or '').splitlines()[0]} |")
+        press = f"label `{put}`, button *{name}*, or `./run ops {name} {options}`"
+        rows.append(f"| {runbook.when} | {press} | {(runbook.__doc__ or '').splitlines()[0]} |")
     return "\n".join(rows) + "\n"
 
 

@@ -4,6 +4,7 @@ PyGithub's own defaults wait a second between writes, repeat a POST after a 5xx 
 until a rate limit ends. During a recovery each of these is worse than an error.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
         raise ConfigError("GITHUB_API_URL names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
     from github import Auth, Github, GithubRetry
 
+    logging.getLogger("github").setLevel(logging.CRITICAL)  # it tells of each 403 that we ask for and expect
     retry = GithubRetry(
         total=READ_TRIES,
         backoff_factor=0.1,
