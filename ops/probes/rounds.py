@@ -82,6 +82,10 @@ class Prober:
             from ops.probes import http
 
             return http.probe(self._web(), probe.name, probe.http, probes.url, versions=probes.versions)
+        if probe.page is not None:
+            from ops.probes import page
+
+            return page.probe(self._web(), probe.name, probe.page, probes.url)
         from ops.probes import command
 
         assert probe.command is not None
