@@ -91,8 +91,8 @@ def run(
         for end in (clock.close, client.close, process.end_all):
             ending.callback(end)
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
-        journal = journaling.Journaling(environ, redactor, clock, run_id)
-        sinks = (_appending(folder / RUNS / run_id), sink, *journal.sinks(request.incident))
+        journal, record = journaling.Journaling(environ, redactor, clock, run_id), folder / RUNS / run_id
+        sinks = (_appending(record), sink, *journal.sinks(request.incident))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ)
         journal.begin(lambda text: timeline.record(Kind.WARNING, text), ending)
@@ -113,7 +113,7 @@ def run(
             program=_program(environ, request),
         )
         seen = _probe_environ(environ, names)
-        prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder)
+        prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
         links = journal.end(timeline, context.command_line)
     return redactor.value(replace(result, links=links)), config
@@ -148,7 +148,7 @@ def _secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -
     webhooks = (config.notify.slack, config.notify.discord)
     tokens = {environment.token for environment in config.environments.values()}
     names = frozenset({"GITHUB_TOKEN"} | tokens | {hook.webhook for hook in webhooks if hook is not None})
-    for name in names:
+    for name in names | config.logins:
         redactor.add(environ.get(name, ""))
     return names
 
@@ -192,10 +192,10 @@ def _opened_beside(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web
 
 
 def _probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":
-    """What a command probe sees: what it names, and `never` a name that ops.yml uses for a secret."""
+    """What a probe's program sees: what it names, and `never` a name that ops.yml uses for a secret."""
 
     def environ_of(probe: "Probe") -> Mapping[str, str]:
-        names = probe.command.environment if probe.command else ()
+        names = probe.command.environment if probe.command else probe.browser.variables if probe.browser else ()
         return process.clean_environment(environ, names=names, never=never)
 
     return environ_of

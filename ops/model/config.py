@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from ops.model import config_checks
-from ops.model.config_probes import PageProbe
+from ops.model.config_probes import BrowserProbe, PageProbe
 from ops.model.config_problems import build, lines
 from ops.model.config_types import (
     ACCOUNT,
@@ -95,23 +95,24 @@ class CommandProbe(Model):
     )
 
 
-KINDS = ("http", "page", "command")
+KINDS = ("http", "page", "browser", "command")
 
 
 class Probe(Model):
-    """One check of a service: `name`, and exactly one of `http`, `page` and `command`."""
+    """One check of a service: `name`, and exactly one of `http`, `page`, `browser` and `command`."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in KINDS]})
 
     name: Name = Field(description="How the probe is called in plans and timelines.")
     http: HttpProbe | None = Field(default=None, description="A request to the service.")
     page: PageProbe | None = Field(default=None, description="Pages of the service, with their assets and links.")
+    browser: BrowserProbe | None = Field(default=None, description="Pages of the service in a real Chromium.")
     command: CommandProbe | None = Field(default=None, description="A program on the machine that recovers.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if len(self.model_fields_set.intersection(KINDS)) != 1:
-            raise ValueError("a probe is one of http, page and command; write exactly one of them")
+            raise ValueError("a probe is one of http, page, browser and command; write exactly one of them")
         return self
 
 
@@ -222,6 +223,13 @@ class Config(Model):
         _give_names(self.environments)
         for environment in self.environments.values():
             _give_names(environment.services)
+
+    @property
+    def logins(self) -> frozenset[str]:
+        """Names of the variables that probes fill into forms: secrets, but not the run's own."""
+        services = (service for environment in self.environments.values() for service in environment.services.values())
+        browsers = (probe.browser for service in services for probe in service.probes if probe.browser)
+        return frozenset(variable for browser in browsers for variable in browser.variables)
 
     def environment(self, name: str) -> Environment:
         return _named("environment", name, self.environments, where="ops.yml")
