@@ -4,7 +4,6 @@ import importlib.util
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,15 +49,13 @@ def probe(
         where = spec.path or "PATH"
         return _inconclusive(name, f"no Chromium or Chrome at {where}; run: apt-get install chromium")
     picture = pictures / f"{name}.png"
-    with tempfile.TemporaryDirectory(prefix="backout-browser-", ignore_cleanup_errors=True) as folder:
-        job = _job(spec, url, edge_url, browser=browser, folder=Path(folder))
+    with process.scratch() as folder:
+        job = _job(spec, url, edge_url, browser=browser, folder=folder)
         seen = {**environ, "PYTHONPATH": str(Path(ops.__file__).parents[1])}
         argv = [sys.executable, "-P", "-m", "ops.tools.browser", json.dumps(job)]
-        finished = process.run(
-            argv, environ=seen, timeout=spec.timeout + STARTING, redactor=redactor, folder=Path(folder)
-        )
+        finished = process.run(argv, environ=seen, timeout=spec.timeout + STARTING, redactor=redactor, folder=folder)
         assertions = _read(finished, spec)
-        if (taken := Path(folder, "picture.png")).exists():
+        if (taken := folder / "picture.png").exists():
             pictures.mkdir(parents=True, exist_ok=True)
             shutil.move(taken, picture)
             said = f"{picture.parent.name}/{picture.name}"

@@ -85,9 +85,10 @@ class Prober:
         results = in_parallel([lambda p=probe: self._ask(probes, p) for probe in quick])  # type: ignore[misc]
         verdict = worst(result.verdict for result in results)
         if is_last and verdict == Verdict.HEALTHY:
-            looked = [(probe, self._ask(probes, probe)) for probe in browsers]
-            votes = (result.verdict for probe, result in looked if probe.browser and probe.browser.required)
-            verdict, results = worst([verdict, *votes]), [*results, *(result for _, result in looked)]
+            looked = in_parallel([lambda p=probe: self._ask(probes, p) for probe in browsers])  # type: ignore[misc]
+            both = zip(browsers, looked, strict=True)
+            votes = (result.verdict for probe, result in both if probe.browser and probe.browser.required)
+            verdict, results = worst([verdict, *votes]), [*results, *looked]
         return Observation(verdict, tuple(results), rounds=1)
 
     def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:

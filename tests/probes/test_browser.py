@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping
@@ -18,7 +20,7 @@ from ops.model.redact import Redactor
 from ops.model.verdict import ProbeResult, Verdict
 from ops.probes import browser
 from ops.sandbox.server import Request, Response
-from ops.tools import process
+from tests.commands import Command
 from tests.conftest import World
 from tests.probes.site import HOST, URL, Answer, Site, redirect, served
 from tests.probes.test_probes import HEALTH, answer, probe_set, prober, service
@@ -206,6 +208,26 @@ def test_a_step_that_is_not_possible_is_unhealthy_and_a_warning_where_it_is_not_
 
 @pytest.mark.slow
 @needs_chromium
+def test_with_a_sandbox_a_browser_reaches_no_other_address_and_without_one_it_asks_the_service_itself(
+    tmp_path: Path,
+) -> None:
+    other = Site({"/": "x"})
+    with served(other) as web:
+        elsewhere = f"{web.edge_url}/pixel"
+        page = f"<script>fetch('{elsewhere}', {{mode: 'no-cors'}}).catch(() => 0)</script>"
+        kept_in = look({"/": page}, tmp_path)
+        assert not other.asked
+        environ = {name: os.environ[name] for name in ("PATH", "HOME")}
+        direct = browser.probe(
+            "visit", spec(), str(web.edge_url), environ, Redactor(), edge_url=None, pictures=tmp_path
+        )
+
+    assert (kept_in.verdict, direct.verdict) == (HEALTHY, HEALTHY), (kept_in, direct)
+    assert other.asked["/"] == 1
+
+
+@pytest.mark.slow
+@needs_chromium
 def test_a_session_holds_as_on_the_sites_own_origin(tmp_path: Path) -> None:
     cookies: list[str | None] = []
 
@@ -246,32 +268,37 @@ def test_what_is_filled_in_shows_in_no_text_and_in_no_picture(tmp_path: Path) ->
 
 @pytest.mark.slow
 @needs_chromium
-def test_a_browser_ends_with_the_run(tmp_path: Path) -> None:
-    """As at an interruption: whatever still goes on is ended, and nothing that the browser started stays."""
-    program = tmp_path / "chromium"
-    program.write_text(f'#!/bin/sh\necho $$ >{tmp_path}/pid\nexec {CHROMIUM} "$@"\n')
+@pytest.mark.parametrize(
+    ("number", "timeout"), [(signal.SIGINT, "60s"), (signal.SIGTERM, "60s"), (signal.SIGKILL, "2s")]
+)
+def test_a_browser_ends_with_the_run(world: World, number: signal.Signals, timeout: str) -> None:
+    """At once; where the run is killed and can end nothing, with the time that the probe has."""
+    world.release(timedelta(hours=2), code="good", behaviour={"paths": {"/slow": {"delay": 60}}})
+    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
+    program = world.folder / "chromium"
+    program.write_text(f"""#!/bin/sh
+        ps -o pgid= -p $$ >{world.folder}/group
+        ops=$(ps -o ppid= -p $PPID)
+        for flag; do echo "$flag" >>{world.folder}/flags; done
+        (sleep 1; kill -{number.value} $ops) &
+        exec {CHROMIUM} "$@"
+    """)
     program.chmod(0o755)
-    asked, results = threading.Event(), []
+    add_probe(world, f"{{paths: [/slow], required: true, timeout: {timeout}, path: {program}}}")
 
-    def never(_: Request) -> None:
-        asked.set()
-        threading.Event().wait(3)
+    outcome = Command(world).run()
 
-    looking = threading.Thread(target=lambda: results.append(look({"/": never}, tmp_path, path=str(program))))
-    looking.start()
-    assert asked.wait(60)
-    group = os.getpgid(int((tmp_path / "pid").read_text()))
-    process.end_all()
-    looking.join()
-
-    assert results[0].verdict == INCONCLUSIVE
-    assert left_of(group) == []
+    assert outcome.code == (-signal.SIGKILL if number == signal.SIGKILL else 130), outcome.err
+    assert left_of(int((world.folder / "group").read_text())) == []
+    (profile,) = re.findall("--user-data-dir=(.*)", (world.folder / "flags").read_text())
+    assert Path(profile).exists() == (number == signal.SIGKILL)
+    shutil.rmtree(Path(profile).parent, ignore_errors=True)
 
 
 def left_of(group: int) -> list[str]:
-    """Processes of the group after a second; one that nobody has reaped yet is ended."""
+    """Processes of the group, some seconds later; one that nobody has reaped yet is ended."""
     left: list[str] = []
-    for _ in range(50):
+    for _ in range(200):
         shown = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
         left = [line for line in shown.splitlines() if line.split()[0] == str(group) and line.split()[1][0] != "Z"]
         if not left:
@@ -284,12 +311,28 @@ def left_of(group: int) -> list[str]:
 def test_a_recovery_is_proved_by_a_browser_too(world: World) -> None:
     world.release(timedelta(hours=2), code="good")
     world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
-    here = "          # A program can be a probe too"
-    world.edit_config(
-        here, f"          - name: visit\n            browser: {{paths: [/health], required: true}}\n{here}"
-    )
+    add_probe(world, "{paths: [/health], required: true}")
 
     outcome = world.rollback()
 
     assert outcome.code == 0, outcome.err
     assert "visit healthy: pages 1" in outcome.err
+
+
+def test_what_a_probe_fills_in_is_a_secret_of_the_whole_run(world: World) -> None:
+    world.release(timedelta(hours=2), code="good")
+    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
+    steps = "[{goto: /}, {fill: {field: input, variable: DEMO_PASSWORD}}]"
+    add_probe(world, f"{{path: /no/chromium, steps: {steps}}}")
+
+    outcome = world.rollback("--reason", f"{PASSWORD} does not work", DEMO_PASSWORD=PASSWORD)
+
+    assert outcome.result["decision"] == "recovered"
+    assert PASSWORD not in outcome.out + outcome.err + str(world.sandbox.requests)
+    assert "*** does not work" in outcome.out
+
+
+def add_probe(world: World, browser: str) -> None:
+    """As the last one of production's service."""
+    here = "          # A program can be a probe too"
+    world.edit_config(here, f"          - name: visit\n            browser: {browser}\n{here}")
