@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
     Error,
+    Locator,
     Page,
     Request,
     Response,
@@ -67,11 +68,13 @@ class Seen:
 
     job: Job
     deadline: float
+    redactor: Redactor
     where: str = ""
     found: dict[str, list[tuple[Verdict, str]]] = field(default_factory=dict)
-    filled: list[str] = field(default_factory=list)
 
     def add(self, assertion: str, text: str, verdict: Verdict = Verdict.UNHEALTHY) -> None:
+        """Masked before it is cut: the start of a secret would slip through."""
+        text = self.redactor.text(text)
         if assertion in {"pages", "steps"} or not any(re.search(pattern, text) for pattern in self.job.ignore):
             self.found.setdefault(assertion, []).append((verdict, f"{self.where}: {' '.join(text.split())[:200]}"))
 
@@ -100,7 +103,7 @@ def main(argument: str) -> None:
     redactor = Redactor(shortest=1)
     for secret in secrets.values():
         redactor.add(secret)
-    seen = Seen(job, time.monotonic() + job.seconds)
+    seen = Seen(job, time.monotonic() + job.seconds, redactor)
     try:
         with (
             chromium.started(job.browser, Path(job.profile), job.url, job.edge, seen.deadline) as endpoint,
@@ -111,7 +114,7 @@ def main(argument: str) -> None:
     except (Error, OSError, chromium.NotStarted) as error:
         seen.where = "the browser itself failed"
         seen.add("pages", str(error).partition("\n")[0], Verdict.INCONCLUSIVE)
-    print(json.dumps(redactor.data(_assertions(seen))), flush=True)
+    print(json.dumps(_assertions(seen)), flush=True)
 
 
 def _end_with_the_time(seconds: float) -> None:
@@ -149,7 +152,7 @@ def _page(context: BrowserContext, seen: Seen, secrets: Mapping[str, str]) -> It
     yield page
     if seen.count > before and not Path(seen.job.screenshot).exists():
         with contextlib.suppress(Error, OSError):
-            page.screenshot(path=seen.job.screenshot, mask=_masked(page, seen, secrets), timeout=PICTURE * 1000)
+            page.screenshot(path=seen.job.screenshot, mask=_masked(page, secrets.values()), timeout=PICTURE * 1000)
     page.close()
 
 
@@ -170,17 +173,10 @@ def _on_response(response: Response, seen: Seen) -> None:
         seen.add("requests", f"{urlsplit(response.url).path} status {response.status}")
 
 
-def _masked(page: Page, seen: Seen, secrets: Mapping[str, str]) -> list[Any]:
-    """Password fields, whatever was filled in, and wherever a value is repeated."""
-    selectors = ["input[type=password]", *seen.filled]
-    return [
-        each
-        for frame in page.frames
-        for each in (
-            *(frame.locator(selector) for selector in selectors),
-            *(frame.get_by_text(secret) for secret in secrets.values()),
-        )
-    ]
+def _masked(page: Page, secrets: Iterable[str]) -> list[Locator]:
+    """Every field of a form, and wherever a text repeats a value."""
+    fields = [frame.locator("input, textarea") for frame in page.frames]
+    return fields + [frame.get_by_text(secret) for frame in page.frames for secret in secrets]
 
 
 def _open(page: Page, seen: Seen, path: str) -> bool:
@@ -225,7 +221,6 @@ def _take_steps(page: Page, seen: Seen, secrets: Mapping[str, str]) -> None:
 def _take(page: Page, verb: str, what: Any, seen: Seen, secrets: Mapping[str, str]) -> None:
     match verb:
         case "fill":
-            seen.filled.append(what["field"])
             page.fill(what["field"], secrets[what["variable"]], timeout=seen.milliseconds())
         case "click":
             page.click(what, timeout=seen.milliseconds())

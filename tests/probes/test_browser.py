@@ -141,6 +141,12 @@ SEEN: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, 
         UNHEALTHY,
         "console /: fortunet is not defined",
     ),
+    "the same where it is not required": (
+        {"/": "<script>fortunet.start()</script>"},
+        {"required": False},
+        INCONCLUSIVE,
+        "console /: fortunet is not defined",
+    ),
     "an error that is logged": ({"/": "<script>console.error('broken')</script>"}, {}, UNHEALTHY, "console /: broken"),
     "an error that is ignored": (
         {"/": "<script>console.error('broken')</script>"},
@@ -155,7 +161,7 @@ SEEN: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, 
         "requests /: /api status 500",
     ),
     "a page that is gone": ({"/": Response(status=404)}, {}, UNHEALTHY, "requests /: / status 404"),
-    "a page that closes the connection": ({"/": None}, {}, UNHEALTHY, "net::ERR_EMPTY_RESPONSE"),
+    "a page that closes the connection": ({"/": None}, {}, UNHEALTHY, "requests /: / net::ERR_EMPTY_RESPONSE"),
     "another host, which is not there": (
         {"/": "<script src=https://cdn.example/a.js></script>"},
         {},
@@ -165,9 +171,9 @@ SEEN: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, 
     "a login": ({"/login": LOGIN, "/api/session": session()}, {"steps": STEPS}, HEALTHY, "pages 1"),
     "a login that is refused": (
         {"/login": LOGIN, "/api/session": session(401)},
-        {"steps": [*STEPS[:4], {"wait": "200ms"}], "ignore": []},
+        {"steps": [*STEPS[:4], {"wait": "200ms"}]},
         UNHEALTHY,
-        "requests step 5, wait 0.2: /api/session status 401",
+        "requests step ",
     ),
     "a selector that is none": (
         {"/": "x"},
@@ -176,10 +182,10 @@ SEEN: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, 
         "steps step 2, click [[[",
     ),
     "a page that never comes": (
-        {"/": lambda _: (threading.Event().wait(5), None)[1]},
-        {"timeout": "3s"},
+        {"/": lambda _: (threading.Event().wait(8), None)[1]},
+        {"timeout": "5s"},
         INCONCLUSIVE,
-        "limits 3 s were over at /",
+        "limits 5 s were over at /",
     ),
 }
 
@@ -194,16 +200,7 @@ def test_a_browser_sees(
 
     assert result.verdict == verdict, result
     assert said in result.detail
-    assert (tmp_path / "visit.png").exists() == (verdict == UNHEALTHY or "steps" in said), result
-
-
-@pytest.mark.slow
-@needs_chromium
-def test_a_step_that_is_not_possible_is_unhealthy_and_a_warning_where_it_is_not_required(tmp_path: Path) -> None:
-    result = look({"/": "x"}, tmp_path, steps=[{"goto": "/"}, {"expect": "text=Welcome"}], required=False)
-
-    assert result.verdict == INCONCLUSIVE
-    assert "steps step 2, expect text=Welcome: not possible within 10 s" in result.detail
+    assert (tmp_path / "visit.png").exists() == (said.startswith(("console", "requests", "steps"))), result
 
 
 @pytest.mark.slow
@@ -250,7 +247,8 @@ def test_a_session_holds_as_on_the_sites_own_origin(tmp_path: Path) -> None:
 def test_what_is_filled_in_shows_in_no_text_and_in_no_picture(tmp_path: Path) -> None:
     """The page repeats it in every way; two pictures that differ in the value alone are the same."""
     says_all = LOGIN.replace(
-        "const answer", "console.error(password, JSON.stringify(password), location); const answer"
+        "const answer",
+        "console.error(password, JSON.stringify(password)); console.error('.'.repeat(190) + password); const answer",
     )
     files = {"/": "x", "/login": f"<style>* {{ font: 20px monospace }}</style>{says_all}", "/api/session": session()}
     values = {"one": "aaaaa 1", "two": "bbbbb 2"}
@@ -261,6 +259,7 @@ def test_what_is_filled_in_shows_in_no_text_and_in_no_picture(tmp_path: Path) ->
 
     assert [result.verdict for result in results] == [UNHEALTHY, UNHEALTHY]
     assert '*** "***"' in results[0].detail
+    assert "aaa" not in str(results)  # nor a part of it, where a long text is cut
     assert not any(value in str(results) for value in values.values())
     first, second = ((tmp_path / name / "visit.png").read_bytes() for name in values)
     assert first == second
