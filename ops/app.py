@@ -33,6 +33,7 @@ from ops.telling import Telling
 from ops.tools import process
 
 if TYPE_CHECKING:
+    from ops.cloudflare.client import Client
     from ops.model.config import Config, Contact, Environment, Probe
     from ops.probes.http import Web
 
@@ -88,16 +89,15 @@ def run(
     token = cloudflare_token(environ, environment)
     base_url, edge_url, clock = outside(environ)
     with ExitStack() as ending:
-        from ops.cloudflare.client import Client
         from ops.cloudflare.workers import Workers
 
-        client = Client(base_url, token, token_name=environment.token, clock=clock)
-        client.open()
-        for end in (clock.close, client.close, process.end_all):
+        for end in (clock.close, process.end_all):
             ending.callback(end)
+        client = cloudflare_client(base_url, token, environment, clock, ending)
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
         telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
-        sinks = (_appending(folder / RUNS / run_id), sink, *telling.sinks())
+        record = folder / RUNS / run_id
+        sinks = (_appending(record), sink, *telling.sinks())
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ, run_id)
         telling.begin(timeline, ending)
@@ -118,7 +118,7 @@ def run(
             program=_program(environ, request),
         )
         seen = _probe_environ(environ, names)
-        prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder)
+        prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
         links = telling.end(timeline, context.command_line)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
@@ -142,6 +142,18 @@ def outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | 
     return base_url, edge_url, SandboxClock(clock_url) if clock_url else SystemClock()
 
 
+def cloudflare_client(
+    base_url: str, token: Secret, environment: "Environment", clock: Clock, ending: ExitStack
+) -> "Client":
+    """Open, until the end. It can only read but while somebody has entered its `writing`."""
+    from ops.cloudflare.client import Client
+
+    client = Client(base_url, token, token_name=environment.token, clock=clock)
+    ending.callback(client.close)
+    client.open()
+    return client
+
+
 def _program(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
     """`./run` says how it was called, so that a command which is shown can be pasted as it stands."""
     config = () if request.config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(request.config))}",)
@@ -153,7 +165,7 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
     webhooks = (config.notify.slack, config.notify.discord)
     tokens = {environment.token for environment in config.environments.values()}
     names = frozenset({"GITHUB_TOKEN"} | tokens | {hook.webhook for hook in webhooks if hook is not None})
-    for name in names:
+    for name in names | config.logins:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))
     return names
@@ -198,10 +210,10 @@ def _opened_beside(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web
 
 
 def _probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":
-    """What a command probe sees: what it names, and `never` a name that ops.yml uses for a secret."""
+    """What a probe's program sees: what it names, and `never` a name that ops.yml uses for a secret."""
 
     def environ_of(probe: "Probe") -> Mapping[str, str]:
-        names = probe.command.environment if probe.command else ()
+        names = probe.command.environment if probe.command else probe.browser.variables if probe.browser else ()
         return process.clean_environment(environ, names=names, never=never)
 
     return environ_of

@@ -149,7 +149,12 @@ def _probe(sandbox: "Sandbox", service: "Service", folder: Path) -> Any:
     try:
         environ = process.clean_environment(os.environ)
         prober = Prober(
-            web=lambda: web, environ=lambda _: environ, redactor=Redactor(), clock=SystemClock(), folder=folder
+            web=lambda: web,
+            environ=lambda _: environ,
+            redactor=Redactor(),
+            clock=SystemClock(),
+            folder=folder,
+            pictures=folder,
         )
         return prober.once(ProbeSet(service.url, service.probes, service.verify))
     finally:

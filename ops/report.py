@@ -4,7 +4,7 @@ A source that cannot be asked is named in the report, and stops nothing. Only th
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -113,13 +113,13 @@ def _with_cloudflare(evidence: Evidence, config: "Config", environ: Mapping[str,
 
 
 def _served(environment: "Environment", service: str, environ: Mapping[str, str]) -> Served:
-    from ops.cloudflare.client import Client
     from ops.cloudflare.workers import Workers
 
     token = app.cloudflare_token(environ, environment)
     base_url, _, clock = app.outside(environ)
-    with closing(clock), closing(Client(base_url, token, token_name=environment.token, clock=clock)) as client:
-        client.open()
+    with ExitStack() as ending:
+        ending.callback(clock.close)
+        client = app.cloudflare_client(base_url, token, environment, clock, ending)
         workers, worker = Workers(client, environment.account_id), environment.services[service].worker
         return Served(
             environment=environment.name,

@@ -59,9 +59,11 @@ OWNERS: dict[str, set[str]] = {
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "clocks", "notify"},
     "jinja2": {"render"},
+    "playwright": {"tools"},
     "pydantic": {"model"},
     "pydantic_core": {"model"},
     "subprocess": {"tools", "drill", "sandbox"},
+    "trustme": {"tools"},
     "yaml": {"model", "sandbox"},
 }
 """Library → the parts that may import it."""
@@ -190,7 +192,18 @@ def test_the_model_and_the_wire_do_no_input_or_output() -> None:
     assert [str(found) for found in pure if found.module in outside] == []
 
 
-SLOW = ["httpx", "pydantic", "jinja2", "github", "yaml", "multipart", "ops.sandbox", "ops.cloudflare.client", "asyncio"]
+SLOW = [
+    "httpx",
+    "pydantic",
+    "jinja2",
+    "github",
+    "yaml",
+    "multipart",
+    "playwright",
+    "ops.sandbox",
+    "ops.cloudflare.client",
+    "asyncio",
+]
 
 
 @pytest.mark.parametrize("statement", ["import ops.cli", "import ops.cli; ops.cli.run(['--help'])"])

@@ -6,11 +6,12 @@ Secrets stand in it by name only. The descriptions are what an editor shows.
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from ops.model import config_checks
+from ops.model.config_probes import BrowserProbe, PageProbe
 from ops.model.config_problems import build, lines
 from ops.model.config_types import (
     ACCOUNT,
@@ -25,6 +26,7 @@ from ops.model.config_types import (
     ContactText,
     JsonPath,
     JsonValue,
+    Model,
     Name,
     ParameterValue,
     RegularExpression,
@@ -38,11 +40,6 @@ from ops.model.nearest import nearest, shown
 from ops.model.yaml_lines import Problem, read
 
 T = TypeVar("T")
-
-
-class Model(BaseModel):
-    # The input may hold a secret in the wrong place: no text of pydantic's may show it.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Named(Model):
@@ -98,19 +95,24 @@ class CommandProbe(Model):
     )
 
 
-class Probe(Model):
-    """One check of a service: `name`, and exactly one of `http` and `command`."""
+KINDS = ("http", "page", "browser", "command")
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["http"]}, {"required": ["command"]}]})
+
+class Probe(Model):
+    """One check of a service: `name`, and exactly one of `http`, `page`, `browser` and `command`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in KINDS]})
 
     name: Name = Field(description="How the probe is called in plans and timelines.")
     http: HttpProbe | None = Field(default=None, description="A request to the service.")
+    page: PageProbe | None = Field(default=None, description="Pages of the service, with their assets and links.")
+    browser: BrowserProbe | None = Field(default=None, description="Pages of the service in a real Chromium.")
     command: CommandProbe | None = Field(default=None, description="A program on the machine that recovers.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if (self.http is None) == (self.command is None):
-            raise ValueError("a probe is one of http and command; write exactly one of them")
+        if len(self.model_fields_set.intersection(KINDS)) != 1:
+            raise ValueError("a probe is one of http, page, browser and command; write exactly one of them")
         return self
 
 
@@ -221,6 +223,13 @@ class Config(Model):
         _give_names(self.environments)
         for environment in self.environments.values():
             _give_names(environment.services)
+
+    @property
+    def logins(self) -> frozenset[str]:
+        """Names of the variables that probes fill into forms: secrets, but not the run's own."""
+        services = (service for environment in self.environments.values() for service in environment.services.values())
+        browsers = (probe.browser for service in services for probe in service.probes if probe.browser)
+        return frozenset(variable for browser in browsers for variable in browser.variables)
 
     def environment(self, name: str) -> Environment:
         return _named("environment", name, self.environments, where="ops.yml")

@@ -76,6 +76,9 @@ def _runbooks(data: Any, runbooks: Mapping[str, Collection[str]]) -> Iterator[Fi
 
 def _probes(path: Path, service: Mapping[str, Any], *, secrets: set[str]) -> Iterator[Finding]:
     names: set[str] = set()
+    if (all_of_them := _items(service.get("probes"))) and all("browser" in _mapping(each) for each in all_of_them):
+        text = "a browser is started when all other probes are healthy, and there is none; write an http or page probe"
+        yield (*path, "probes"), text
     for index, probe in enumerate(_items(service.get("probes"))):
         name = _at(probe, "name")
         if name in names:
@@ -85,6 +88,11 @@ def _probes(path: Path, service: Mapping[str, Any], *, secrets: set[str]) -> Ite
             if isinstance(variable, str) and variable in secrets:
                 where = (*path, "probes", index, "command", "environment", position)
                 yield where, "a secret of the run; a probe's command never gets one: leave it out"
+        for position, step in enumerate(_items(_at(probe, "browser", "steps"))):
+            variable = _at(step, "fill", "variable")
+            if isinstance(variable, str) and variable in secrets:
+                where = (*path, "probes", index, "browser", "steps", position, "fill", "variable")
+                yield where, "a secret of the run; no page ever gets one: name the variable of a login for tests"
 
 
 def _shared_accounts(data: Any) -> Iterator[Finding]:

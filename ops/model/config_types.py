@@ -4,7 +4,7 @@ import re
 import warnings
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ops.model.nearest import shown
 from ops.model.yaml_lines import kind
@@ -38,6 +38,11 @@ PATTERNS = {
     LOGIN: "not a GitHub login; write it without @",
     LABEL: "not a label; write 1 to 50 characters without spaces around them",
 }
+
+
+class Model(BaseModel):
+    # The input may hold a secret in the wrong place: no text of pydantic's may show it.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def _never_a_value(name: str) -> str:

@@ -1,5 +1,6 @@
 """Keeping secrets out of everything that leaves the process: one redactor, at the timeline's door and at stderr."""
 
+import json
 import urllib.parse
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
@@ -21,16 +22,18 @@ class Secret:
 
 
 class Redactor:
-    """Replaces every registered value, plain and URL-encoded, longest first."""
+    """Replaces every registered value, plain, and encoded as in a URL, a form and JSON, longest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shortest: int = SHORTEST) -> None:
+        self._shortest = shortest
         self._forms: list[str] = []
 
     def add(self, secret: str) -> None:
         """Also takes the lines of a multi-line value one by one, since logs are read line by line."""
         for value in {secret, *secret.splitlines()}:
-            if len(value.strip()) >= SHORTEST:
-                self._forms += [value, value.strip(), urllib.parse.quote(value, safe="")]
+            if len(value.strip()) >= self._shortest:
+                encoded = [urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value), json.dumps(value)[1:-1]]
+                self._forms += [value, value.strip(), *encoded]
         self._forms = sorted(set(self._forms), key=len, reverse=True)
 
     def text(self, text: str) -> str:

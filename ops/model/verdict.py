@@ -24,7 +24,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.HEALTHY if found == {Verdict.HEALTHY} else Verdict.INCONCLUSIVE
 
 
-TOLD_WHEN_HEALTHY = frozenset({"status", "exit", "version"})
+TOLD_WHEN_HEALTHY = frozenset({"status", "exit", "version", "pages", "assets", "links", "browser"})
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,9 +15,10 @@ from ops.parallel import UnderWay
 if TYPE_CHECKING:
     from ops.model.config import HttpProbe
 
-TIMEOUT = httpx.Timeout(10.0, connect=3.0)
-LONGEST = 10.0
+LONGEST, CONNECT = 10.0, 3.0
 """Seconds for the whole answer: httpx itself counts from one piece to the next."""
+TIMEOUT = httpx.Timeout(LONGEST, connect=CONNECT)
+NO_HEADERS: Mapping[str, str] = {}
 MOST_BYTES = 1_000_000
 
 
@@ -25,7 +26,7 @@ class Web:
     """The client of all HTTP probes. With a sandbox's `edge_url`, every request goes there and keeps its Host."""
 
     def __init__(self, edge_url: str | None = None) -> None:
-        self._edge_url = edge_url
+        self.edge_url = edge_url
         trust = edge_url is None
         verify: Any = httpx.create_ssl_context(trust_env=trust) if trust else False
         self._http = httpx.Client(timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False)
@@ -34,15 +35,18 @@ class Web:
     def close(self) -> None:
         self._under_way.close()
 
-    def send(self, method: str, url: str) -> tuple[httpx.Response, bytes]:
-        """The answer and the first megabyte of its body. Raises httpx.RequestError."""
-        headers = {"user-agent": "backout-probe", "cache-control": "no-cache"}
-        if self._edge_url is not None:
+    def send(
+        self, method: str, url: str, *, headers: Mapping[str, str] = NO_HEADERS, within: float = LONGEST
+    ) -> tuple[httpx.Response, bytes]:
+        """The answer and the first megabyte of its body, in at most `within` seconds. Raises httpx.RequestError."""
+        headers = {"user-agent": "backout-probe", "cache-control": "no-cache", **headers}
+        if self.edge_url is not None:
             parts = urlsplit(url)
             headers["host"] = parts.netloc
-            url = self._edge_url.rstrip("/") + parts._replace(scheme="", netloc="").geturl()
-        latest = time.monotonic() + LONGEST
-        with self._under_way.call(), self._http.stream(method, url, headers=headers) as response:
+            url = self.edge_url.rstrip("/") + parts._replace(scheme="", netloc="").geturl()
+        latest = time.monotonic() + within
+        timeout = TIMEOUT if within >= LONGEST else httpx.Timeout(within, connect=min(within, CONNECT))
+        with self._under_way.call(), self._http.stream(method, url, headers=headers, timeout=timeout) as response:
             body = b""
             for chunk in response.iter_bytes():
                 if time.monotonic() > latest:

@@ -1,4 +1,7 @@
-"""A service's probes beside each other: once before a run, and after it until enough rounds in a row are healthy."""
+"""A service's probes beside each other: once before a run, and after it until enough rounds in a row are healthy.
+
+A browser takes seconds: it is started only where everything else says healthy, for the last of these rounds.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +29,10 @@ class ProbeSet:
 
 
 class Prober:
-    """Runs probe sets. `web` answers the one client; a command runs in `folder` and sees `environ`, cleaned already."""
+    """Runs probe sets. `web` answers the one client; a program sees `environ`, cleaned already.
+
+    A command runs in `folder`. A browser leaves its picture of a failure in `pictures`.
+    """
 
     def __init__(
         self,
@@ -36,17 +42,21 @@ class Prober:
         redactor: Redactor,
         clock: Clock,
         folder: Path,
+        pictures: Path,
     ) -> None:
         self._web = web
         self._environ = environ
         self._redactor = redactor
         self._clock = clock
         self._folder = folder
+        self._pictures = pictures
 
     def once(self, probes: ProbeSet) -> Observation:
-        """One round. No probe at all is inconclusive."""
-        results = tuple(in_parallel([lambda p=probe: self._ask(probes, p) for probe in probes.probes]))  # type: ignore[misc]
-        return Observation(worst(result.verdict for result in results), results, rounds=1)
+        """One round without a browser, which leaves open what a required one would say. No probe is inconclusive."""
+        seen = self._round(probes)
+        left = tuple(_not_asked(probe.name) for probe in probes.probes if probe.browser and probe.browser.required)
+        results = (*seen.results, *left)
+        return Observation(worst([seen.verdict, *(result.verdict for result in left)]), results, rounds=1)
 
     def until(self, probes: ProbeSet, *, each_round: Callable[[int, Observation], None]) -> Observation:
         """Rounds until `successes` in a row are healthy, or the deadline; then the verdict of the last that was not."""
@@ -55,7 +65,7 @@ class Prober:
         in_a_row, rounds, last_bad = 0, 0, Observation(Verdict.INCONCLUSIVE)
         while True:
             began = self._clock.monotonic()
-            seen = self.once(probes)
+            seen = self._round(probes, is_last=in_a_row + 1 >= settings.successes)
             rounds += 1
             in_a_row = in_a_row + 1 if seen.verdict == Verdict.HEALTHY else 0
             each_round(in_a_row, seen)
@@ -68,6 +78,18 @@ class Prober:
             if self._clock.monotonic() + pause > deadline:
                 return Observation(last_bad.verdict, last_bad.results or seen.results, rounds=rounds)
             self._clock.sleep(pause)
+
+    def _round(self, probes: ProbeSet, *, is_last: bool = False) -> Observation:
+        """Where it is the last if it is healthy, the browsers have their say too; one that is not required, no vote."""
+        quick, browsers = ([p for p in probes.probes if (p.browser is None) == is_quick] for is_quick in (True, False))
+        results = in_parallel([lambda p=probe: self._ask(probes, p) for probe in quick])  # type: ignore[misc]
+        verdict = worst(result.verdict for result in results)
+        if is_last and verdict == Verdict.HEALTHY:
+            looked = in_parallel([lambda p=probe: self._ask(probes, p) for probe in browsers])  # type: ignore[misc]
+            both = zip(browsers, looked, strict=True)
+            votes = (result.verdict for probe, result in both if probe.browser and probe.browser.required)
+            verdict, results = worst([verdict, *votes]), [*results, *looked]
+        return Observation(verdict, tuple(results), rounds=1)
 
     def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
         try:
@@ -82,11 +104,27 @@ class Prober:
             from ops.probes import http
 
             return http.probe(self._web(), probe.name, probe.http, probes.url, versions=probes.versions)
+        if probe.page is not None:
+            from ops.probes import page
+
+            return page.probe(self._web(), probe.name, probe.page, probes.url)
+        environ = self._environ(probe)
+        if probe.browser is not None:
+            from ops.probes import browser
+
+            edge, pictures = self._web().edge_url, self._pictures
+            return browser.probe(
+                probe.name, probe.browser, probes.url, environ, self._redactor, edge_url=edge, pictures=pictures
+            )
         from ops.probes import command
 
         assert probe.command is not None
-        environ = self._environ(probe)
         return command.probe(probe.name, probe.command, environ, self._redactor, folder=self._folder)
+
+
+def _not_asked(name: str) -> ProbeResult:
+    said = Assertion("browser", Verdict.INCONCLUSIVE, "is started only when everything else is healthy, after a run")
+    return ProbeResult(name, Verdict.INCONCLUSIVE, (said,))
 
 
 def _open_assertions(results: tuple[ProbeResult, ...]) -> tuple[str, ...]:

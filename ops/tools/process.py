@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 MOST_OUTPUT = 20_000
 
 _running: set[subprocess.Popen[bytes]] = set()
+_scratch: set[Path] = set()
 _lock = threading.Lock()
 
 
@@ -75,9 +77,25 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for a program to write in. It goes with the program, at `end_all` too."""
+    folder = Path(tempfile.mkdtemp(prefix="backout-"))
+    with _lock:
+        _scratch.add(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with _lock:
+            _scratch.discard(folder)
+
+
 def end_all() -> None:
     """At the end of a run, whatever still goes on; a probe must not outlive the run that asked it."""
     with _lock:
-        left = list(_running)
+        left, folders = list(_running), list(_scratch)
     for process in left:
         end(process)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

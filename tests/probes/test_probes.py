@@ -337,6 +337,7 @@ def prober(web: http.Web | None = None) -> Prober:
         redactor=Redactor(),
         clock=StillClock(),
         folder=Path(),
+        pictures=Path(),
     )
 
 

@@ -1,0 +1,110 @@
+"""The `browser` probe: pages and steps in a real Chromium, by `ops.tools.browser` in a process of its own."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ops
+from ops.model.redact import Redactor
+from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
+from ops.tools import process
+
+if TYPE_CHECKING:
+    from ops.model.config_probes import BrowserProbe
+
+PROGRAMS = ("google-chrome", "google-chrome-stable", "chrome", "chromium", "chromium-browser")
+"""The last is a stub on Ubuntu, which only names a snap."""
+ON_A_MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+STARTING = 5.0
+"""Seconds for starting and ending the process itself, on top of the probe's own."""
+
+
+def probe(
+    name: str,
+    spec: "BrowserProbe",
+    url: str,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    *,
+    edge_url: str | None,
+    pictures: Path,
+) -> ProbeResult:
+    """Look once. `environ` holds the values to fill in; a picture of the first failure goes into the folder `pictures`.
+
+    What is not `required` is never worse than inconclusive.
+    """
+    for variable in spec.variables:
+        redactor.add(environ.get(variable, ""))
+    missing = [variable for variable in spec.variables if not environ.get(variable)]
+    browser = _browser(spec, environ)
+    if missing:
+        return _inconclusive(name, f"{' and '.join(missing)} not set, which its steps fill in")
+    if importlib.util.find_spec("playwright") is None:
+        return _inconclusive(name, "playwright is not installed; run: pip install 'backout[browser]'")
+    if browser is None:
+        where = spec.path or "PATH"
+        return _inconclusive(name, f"no Chromium or Chrome at {where}; run: apt-get install chromium")
+    picture = pictures / f"{name}.png"
+    with process.scratch() as folder:
+        job = _job(spec, url, edge_url, browser=browser, folder=folder)
+        seen = {**environ, "PYTHONPATH": str(Path(ops.__file__).parents[1])}
+        argv = [sys.executable, "-P", "-m", "ops.tools.browser", json.dumps(job)]
+        finished = process.run(argv, environ=seen, timeout=spec.timeout + STARTING, redactor=redactor, folder=folder)
+        assertions = _read(finished, spec)
+        if (taken := folder / "picture.png").exists():
+            pictures.mkdir(parents=True, exist_ok=True)
+            shutil.move(taken, picture)
+            said = f"{picture.parent.name}/{picture.name}"
+            assertions = (*assertions, Assertion("picture", worst(a.verdict for a in assertions), said))
+    if not spec.required:
+        assertions = tuple(map(_softened, assertions))
+    return ProbeResult(name, worst(a.verdict for a in assertions), assertions)
+
+
+def _job(spec: "BrowserProbe", url: str, edge_url: str | None, *, browser: str, folder: Path) -> dict[str, object]:
+    (folder / "profile").mkdir()
+    return {
+        "url": url.rstrip("/"),
+        "paths": spec.paths,
+        "steps": [step.model_dump(exclude_unset=True) for step in spec.steps],
+        "ignore": spec.ignore,
+        "seconds": spec.timeout,
+        "browser": browser,
+        "profile": str(folder / "profile"),
+        "screenshot": str(folder / "picture.png"),
+        "variables": spec.variables,
+        "edge": edge_url,
+    }
+
+
+def _browser(spec: "BrowserProbe", environ: Mapping[str, str]) -> str | None:
+    for program in [spec.path] if spec.path else [*PROGRAMS, ON_A_MAC]:
+        if found := shutil.which(program, path=environ.get("PATH")):
+            return found
+    return None
+
+
+def _read(finished: process.Finished, spec: "BrowserProbe") -> tuple[Assertion, ...]:
+    """Its last line; anything else is a failure of the program itself."""
+    if finished.code is None:
+        return (Assertion("browser", Verdict.INCONCLUSIVE, f"no end within {spec.timeout:g} s"),)
+    last = (finished.output.strip().splitlines() or ["no output"])[-1]
+    try:
+        return tuple(Assertion(name, Verdict(verdict), detail) for name, verdict, detail in json.loads(last))
+    except (ValueError, TypeError):
+        said = f"its program failed (exit {finished.code}): {last[:200]}"
+        return (Assertion("browser", Verdict.INCONCLUSIVE, said),)
+
+
+def _softened(assertion: Assertion) -> Assertion:
+    if assertion.verdict == Verdict.HEALTHY:
+        return assertion
+    return Assertion(assertion.name, Verdict.INCONCLUSIVE, assertion.detail)
+
+
+def _inconclusive(name: str, detail: str) -> ProbeResult:
+    return ProbeResult(name, Verdict.INCONCLUSIVE, (Assertion("browser", Verdict.INCONCLUSIVE, detail),))

@@ -1,0 +1,251 @@
+"""The `page` probe: pages, and all that they name on their own host, asked as a visitor's browser would ask.
+
+Each URL is asked once, 16 at a time. Redirects on the host are followed. Other hosts are not asked, and are counted:
+what they answer says nothing about this service.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urldefrag, urljoin, urlsplit
+
+import httpx
+
+from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
+from ops.parallel import in_parallel
+from ops.probes.http import LONGEST, MOST_BYTES
+from ops.probes.references import Kind, Reference, references
+
+if TYPE_CHECKING:
+    from ops.model.config_probes import PageProbe
+    from ops.probes.http import Web
+
+AT_ONCE = 16
+MOST_URLS = 500
+"""More than these are not asked, and the verdict is inconclusive."""
+MOST_REDIRECTS = 5
+NAMED = 3
+"""Failures that a verdict names; the others are counted."""
+
+_WANTED: Mapping[Kind, tuple[str, str]] = {
+    Kind.PAGE: ("HTML", r"text/html|application/xhtml\+xml"),
+    Kind.SCRIPT: ("javascript", r"(text|application)/(x-)?(java|ecma)script"),
+    Kind.STYLE: ("css", r"text/css"),
+    Kind.IMAGE: ("an image", r"image/.+"),
+    Kind.FONT: ("a font", r"font/.+|application/(x-)?font-.+|application/vnd\.ms-fontobject|application/octet-stream"),
+    Kind.MANIFEST: ("a manifest", r"application/(manifest\+)?json"),
+    Kind.OTHER: ("no HTML", r"(?!text/html).*"),
+}
+"""Content types, in words and as a pattern. A browser runs no script and applies no style of another type; a font it
+takes as octets too. Links and frames may be of any."""
+_DESTINATIONS = {Kind.PAGE: "document", Kind.LINK: "document", Kind.FRAME: "iframe", Kind.OTHER: "empty"}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """One URL's. Where none came, `failure` says so, and `verdict` what that is taken for."""
+
+    status: int = 0
+    content_type: str = ""
+    location: str | None = None
+    """Where it redirects to."""
+    html: str = ""
+    is_whole: bool = True
+    failure: str = ""
+    verdict: Verdict = Verdict.UNHEALTHY
+
+
+@dataclass
+class _Visit:
+    """What is known so far: who names which URL as what, and what each one answered."""
+
+    host: str | None
+    deadline: float
+    named_by: dict[Reference, str] = field(default_factory=dict)
+    """Reference → path of the first page that names it; nothing for a page itself."""
+    answers: dict[str, _Answer] = field(default_factory=dict)
+    """Not in it: what was not asked, for want of time or because there are too many."""
+    elsewhere: set[str] = field(default_factory=set)
+
+
+def probe(web: "Web", name: str, spec: "PageProbe", url: str) -> ProbeResult:
+    """Look at every page once. `timeout` counts real seconds; nothing is sent after it."""
+    began = time.monotonic()
+    origin = url.rstrip("/")
+    visit = _Visit(_host(origin), began + spec.timeout)
+    pages = [Reference(origin + path, Kind.PAGE) for path in spec.paths]
+    _ask(web, visit, dict.fromkeys(pages, ""))
+    _ask(web, visit, _named(visit, pages, [re.compile(pattern) for pattern in spec.ignore]))
+    assertions = tuple(_assertions(visit, spec))
+    return ProbeResult(name, worst(a.verdict for a in assertions), assertions, time.monotonic() - began)
+
+
+def _named(visit: _Visit, pages: Iterable[Reference], ignored: Sequence[re.Pattern[str]]) -> dict[Reference, str]:
+    """What the pages name on their own host, and the page that names it first."""
+    found: dict[Reference, str] = {}
+    for page in pages:
+        last, answer = _followed(visit, page.url)
+        for reference in references(answer.html, last) if answer else ():
+            if _host(reference.url) not in {visit.host, None}:
+                visit.elsewhere.add(reference.url)
+            elif not any(pattern.search(reference.url) for pattern in ignored):
+                found.setdefault(reference, _path(page.url))
+    return found
+
+
+def _ask(web: "Web", visit: _Visit, named: Mapping[Reference, str]) -> None:
+    """Ask what was not asked yet, and wherever that redirects to."""
+    visit.named_by |= named
+    todo = {reference.url: reference.kind for reference in named}
+    for _ in range(MOST_REDIRECTS + 1):
+        todo = {url: kind for url, kind in todo.items() if url not in visit.answers}
+        answers = _ask_all(web, list(todo.items())[: MOST_URLS - len(visit.answers)], visit.deadline)
+        visit.answers |= answers
+        redirects = ((answer.location, todo[url]) for url, answer in answers.items())
+        todo = {to: kind for to, kind in redirects if to is not None and _host(to) == visit.host}
+
+
+def _ask_all(web: "Web", todo: Sequence[tuple[str, Kind]], deadline: float) -> dict[str, _Answer]:
+    """Those that answer, or fail, before the deadline."""
+    waiting, answers = iter(todo), {}
+
+    def ask_on() -> None:
+        for url, kind in waiting:
+            left = deadline - time.monotonic()
+            if left > 0 and (answer := _asked(web, url, kind, left)):
+                answers[url] = answer
+
+    in_parallel([ask_on] * min(AT_ONCE, len(todo)))
+    return answers
+
+
+def _asked(web: "Web", url: str, kind: Kind, left: float) -> _Answer | None:
+    headers = {"sec-fetch-dest": _DESTINATIONS.get(kind, kind.value)}
+    if kind in {Kind.PAGE, Kind.LINK, Kind.FRAME}:
+        # By it Cloudflare tells a visit, which a single-page application answers, from an asset that is missing.
+        headers |= {"sec-fetch-mode": "navigate", "accept": "text/html,*/*;q=0.8"}
+    try:
+        response, body = web.send("GET", url, headers=headers, within=min(LONGEST, left))
+    except httpx.TimeoutException as error:
+        if left < LONGEST:
+            return None
+        late = isinstance(error, httpx.ReadTimeout)
+        return _Answer(failure="none within 10 s") if late else _unreached(error)
+    except (httpx.InvalidURL, ValueError):
+        return _Answer(failure="no URL that can be asked")
+    except httpx.RequestError as error:
+        return _unreached(error)
+    return _answer(url, kind, response, body)
+
+
+def _unreached(error: Exception) -> _Answer:
+    return _Answer(failure=f"could not be reached ({type(error).__name__})", verdict=Verdict.INCONCLUSIVE)
+
+
+def _answer(url: str, kind: Kind, response: httpx.Response, body: bytes) -> _Answer:
+    location = response.headers.get("location") if 300 <= response.status_code < 400 else None
+    return _Answer(
+        status=response.status_code,
+        content_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
+        location=_target(url, location) if location else None,
+        html=_text(response, body) if kind == Kind.PAGE else "",
+        is_whole=len(body) < MOST_BYTES,
+    )
+
+
+def _target(url: str, location: str) -> str:
+    try:
+        return urldefrag(urljoin(url, location)).url
+    except ValueError:
+        return location
+
+
+def _text(response: httpx.Response, body: bytes) -> str:
+    try:
+        return body.decode(response.charset_encoding or "utf-8", errors="replace")
+    except LookupError:
+        return body.decode(errors="replace")
+
+
+def _followed(visit: _Visit, url: str) -> tuple[str, _Answer | None]:
+    """The last URL that is reached from `url` on the host, and its answer; None where it was not asked."""
+    passed: list[str] = []
+    while (answer := visit.answers.get(url)) and answer.location and _host(answer.location) == visit.host:
+        passed.append(url)
+        url = answer.location
+        if url in passed:
+            return url, _Answer(failure="redirects in a circle")
+        if len(passed) > MOST_REDIRECTS:
+            return url, _Answer(failure=f"more than {MOST_REDIRECTS} redirects")
+    return url, answer
+
+
+def _assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
+    judged = [(reference, *_judged(visit, reference)) for reference in visit.named_by]
+    groups = {"pages": {Kind.PAGE}, "assets": {*Kind} - {Kind.PAGE, Kind.LINK}, "links": {Kind.LINK}}
+    for name, kinds in groups.items():
+        mine = [(reference, verdict, said) for reference, verdict, said in judged if reference.kind in kinds]
+        asked = [each for each in mine if _followed(visit, each[0].url)[1]]
+        if asked:
+            yield _group(visit, name, asked)
+    left_out = len({reference.url for reference in visit.named_by if not _followed(visit, reference.url)[1]})
+    if left_out:
+        why = f"at most {MOST_URLS} are" if len(visit.answers) >= MOST_URLS else f"{spec.timeout:g} s were over"
+        yield Assertion("limits", Verdict.INCONCLUSIVE, f"{left_out} URLs were not asked: {why}")
+    redirected = sum(1 for answer in visit.answers.values() if answer.location and _host(answer.location) != visit.host)
+    if visit.elsewhere or redirected:
+        said = f"{len(visit.elsewhere)} named and {redirected} redirected to, not asked"
+        yield Assertion("other hosts", Verdict.HEALTHY, said)
+
+
+def _group(visit: _Visit, name: str, judged: Sequence[tuple[Reference, Verdict, str]]) -> Assertion:
+    verdict = worst(each for _, each, _ in judged)
+    if verdict == Verdict.HEALTHY:
+        return Assertion(name, verdict, f"{len(judged)}")
+    texts = [f"{_shown(visit, reference)}: {said}" for reference, each, said in judged if each == verdict]
+    more = f"; and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return Assertion(name, verdict, f"{len(texts)} of {len(judged)} failed: {'; '.join(texts[:NAMED])}{more}")
+
+
+def _judged(visit: _Visit, reference: Reference) -> tuple[Verdict, str]:
+    """The verdict on one reference, and what came where it is not healthy."""
+    _, answer = _followed(visit, reference.url)
+    if answer is None:
+        return Verdict.INCONCLUSIVE, "not asked"
+    if answer.failure:
+        return answer.verdict, answer.failure
+    if answer.location:
+        said = f"redirects to {_host(answer.location)}, which is not asked"
+        return Verdict.INCONCLUSIVE if reference.kind == Kind.PAGE else Verdict.HEALTHY, said
+    if answer.status != 200:
+        return Verdict.UNHEALTHY, f"status {answer.status}"
+    wanted, pattern = _WANTED.get(reference.kind, ("", ".*"))
+    if not re.fullmatch(pattern, answer.content_type):
+        return Verdict.UNHEALTHY, f"{answer.content_type or 'no content type'}, wanted {wanted}"
+    if reference.kind == Kind.PAGE and not answer.is_whole:
+        return Verdict.INCONCLUSIVE, "longer than the first megabyte, which alone was read"
+    return Verdict.HEALTHY, ""
+
+
+def _shown(visit: _Visit, reference: Reference) -> str:
+    page = visit.named_by[reference]
+    return f"{_path(reference.url)} (from {page})" if page else _path(reference.url)
+
+
+def _path(url: str) -> str:
+    """What follows the host, on one line; of a query only that there is one, since some hold a signature."""
+    path, query, _ = url.removeprefix("https://").removeprefix("http://").partition("?")
+    line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in path)
+    line = line[max(0, line.find("/")) :]
+    return (line if len(line) <= 100 else f"{line[:99]}…") + ("?…" if query else "")
+
+
+def _host(url: str) -> str | None:
+    """With its port where that is unusual; None where the URL cannot be read."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname}" + ("" if parts.port in {None, 80, 443} else f":{parts.port}")
+    except ValueError:
+        return None

@@ -1,0 +1,91 @@
+"""A static site on loopback that answers as Cloudflare Pages does: what it does not have is its front page, with 200.
+
+developers.cloudflare.com/pages/configuration/serving-pages: without a 404.html, a site is a single-page application.
+"""
+
+import mimetypes
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ops.probes.http import Web
+from ops.sandbox.server import Request, Response, Server
+
+HOST = "fortunet.example"
+URL = f"https://{HOST}"
+TYPES = {
+    ".js": "application/javascript",
+    ".css": "text/css; charset=utf-8",
+    ".webmanifest": "application/manifest+json",
+}
+
+Answer = Response | None | Callable[[Request], Response | None]
+
+
+class Site:
+    """`files` by path: text or bytes, or an answer of its own. It counts what is asked, and how much at once."""
+
+    def __init__(self, files: Mapping[str, str | bytes | Answer], *, delay: float = 0.0) -> None:
+        self.files = dict(files)
+        self.asked: Counter[str] = Counter()
+        self.hosts: set[str] = set()
+        self.most_at_once = 0
+        self._delay = delay
+        self._at_once = 0
+        self._lock = threading.Lock()
+
+    def answer(self, request: Request) -> Response | None:
+        with self._lock:
+            self.asked[request.target] += 1
+            self.hosts.add(request.headers["host"])
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            threading.Event().wait(self._delay)
+            return self._answer(request)
+        finally:
+            with self._lock:
+                self._at_once -= 1
+
+    def _answer(self, request: Request) -> Response | None:
+        for path in (request.target, request.path, f"{request.path}.html", f"{request.path}/index.html"):
+            if path in self.files:
+                found = self.files[path]
+                return found(request) if callable(found) else file(path, found)
+        if "/404.html" in self.files:
+            return file("/404.html", self.files["/404.html"], status=404)
+        return file("/index.html", self.files.get("/", self.files.get("/index.html", "")))
+
+
+def file(path: str, content: Any, status: int = 200) -> Response | None:
+    if isinstance(content, Response) or content is None:
+        return content
+    suffix = Path(path).suffix
+    kind = TYPES.get(suffix) or mimetypes.guess_type(path)[0] or "text/html; charset=utf-8"
+    body = content if isinstance(content, bytes) else content.encode()
+    return Response(status=status, headers=[("content-type", kind)], body=body)
+
+
+def folder(path: Path) -> dict[str, str | bytes | Answer]:
+    """A built site's files; `/index.html` is `/`."""
+    files = (each for each in sorted(path.rglob("*")) if each.is_file())
+    return {"/" + each.relative_to(path).as_posix().removesuffix("index.html"): each.read_bytes() for each in files}
+
+
+def redirect(to: str) -> Response:
+    return Response(status=302, headers=[("location", to)])
+
+
+@contextmanager
+def served(site: Site) -> Iterator[Web]:
+    server = Server(site.answer)
+    server.start()
+    web = Web(server.url)
+    try:
+        yield web
+    finally:
+        web.close()
+        server.stop()

@@ -1,0 +1,226 @@
+"""The `page` probe: what each answer of a site is taken for, and that none is asked twice or for ever."""
+
+import json
+from typing import Any
+
+import pytest
+
+from ops.model.config_probes import PageProbe
+from ops.model.verdict import ProbeResult, Verdict
+from ops.probes import page
+from ops.sandbox.server import Request, Response
+from tests.conftest import Releases, World
+from tests.probes.site import HOST, URL, Answer, Site, file, redirect, served
+
+HEALTHY, UNHEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.INCONCLUSIVE
+INDEX = "<script src=/app.3f.js></script><link rel=stylesheet href=/app.css><img src=/logo.svg><a href=/about>About</a>"
+GOOD: dict[str, str | bytes | Answer] = {
+    "/": INDEX,
+    "/about": "<a href=/>Home</a>",
+    "/app.3f.js": "1",
+    "/app.css": "a{}",
+    "/logo.svg": "<svg/>",
+}
+
+
+def look(site: Site, **spec: Any) -> ProbeResult:
+    with served(site) as web:
+        return page.probe(web, "site", PageProbe(**spec), URL)
+
+
+def asset(content_type: str | None, body: bytes = b"x") -> Response:
+    return Response(headers=[("content-type", content_type)] if content_type else [], body=body)
+
+
+def test_a_whole_site_is_healthy_and_its_files_are_counted() -> None:
+    site = Site(GOOD)
+
+    result = look(site, paths=("/", "/about"))
+
+    assert result.verdict == HEALTHY
+    assert result.detail == "pages 2; assets 3; links 2"
+    assert set(site.asked.values()) == {1}
+    assert site.hosts == {HOST}
+
+
+WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
+    "an asset that falls back to the front page": (
+        {"/": '<script src="/app.4a.js"></script>'},
+        UNHEALTHY,
+        "assets 1 of 1 failed: /app.4a.js (from /): text/html, wanted javascript",
+    ),
+    "an asset that is missing": (
+        {"/": '<link rel=icon href="/no.ico?sig=abc">', "/404.html": "none"},
+        UNHEALTHY,
+        "/no.ico?… (from /): status 404",
+    ),
+    "a style of another type": (
+        {"/app.css": asset("text/plain")},
+        UNHEALTHY,
+        "/app.css (from /): text/plain, wanted css",
+    ),
+    "a style without a type": ({"/app.css": asset(None)}, UNHEALTHY, "no content type, wanted css"),
+    "an image of another type": (
+        {"/logo.svg": asset("application/xml")},
+        UNHEALTHY,
+        "application/xml, wanted an image",
+    ),
+    "a broken link": ({"/about": Response(status=500)}, UNHEALTHY, "links 1 of 1 failed: /about (from /): status 500"),
+    "a page that is gone": ({"/": Response(status=404)}, UNHEALTHY, "pages 1 of 1 failed: /: status 404"),
+    "a page that is no page": ({"/": asset("text/plain")}, UNHEALTHY, "/: text/plain, wanted HTML"),
+    "a page that closes the connection": ({"/": None}, INCONCLUSIVE, "/: could not be reached (RemoteProtocolError)"),
+    "an asset that closes the connection": (
+        {"/app.css": None},
+        INCONCLUSIVE,
+        "/app.css (from /): could not be reached",
+    ),
+    "a page on another host": (
+        {"/": redirect("https://auth.example/login")},
+        INCONCLUSIVE,
+        "to auth.example, which is not",
+    ),
+    "a page that redirects to itself": (
+        {"/": redirect("/")},
+        UNHEALTHY,
+        "pages 1 of 1 failed: /: redirects in a circle",
+    ),
+    "a page without an end of redirects": (
+        {"/": redirect("/1"), **{f"/{n}": redirect(f"/{n + 1}") for n in range(1, 9)}},
+        UNHEALTHY,
+        "/: more than 5 redirects",
+    ),
+    "a page of more than a megabyte": ({"/": "x" * 1_100_000}, INCONCLUSIVE, "longer than the first megabyte"),
+    "a URL that is none": ({"/": '<img src="https://[fortunet.example/a.png">'}, UNHEALTHY, "no URL that can be asked"),
+    "a redirect without a place": ({"/about": Response(status=302)}, UNHEALTHY, "/about (from /): status 302"),
+}
+
+
+@pytest.mark.parametrize(("files", "verdict", "said"), WRONG.values(), ids=WRONG)
+def test_a_site_is_not_healthy_with(files: dict[str, str | bytes | Answer], verdict: Verdict, said: str) -> None:
+    result = look(Site({**GOOD, **files}))
+
+    assert result.verdict == verdict, result
+    assert said in result.detail
+
+
+RIGHT: dict[str, tuple[dict[str, str | bytes | Answer], str]] = {
+    "a redirect on the host": ({"/": redirect("/home"), "/home": INDEX}, "pages 1; assets 3; links 1"),
+    "a redirect of an asset": ({"/app.css": redirect("/b.css"), "/b.css": "a{}"}, "pages 1; assets 3; links 1"),
+    "a font as octets": (
+        {"/": "<link rel=preload as=font href=/a.woff2>", "/a.woff2": asset("application/octet-stream")},
+        "pages 1; assets 1",
+    ),
+    "a charset that nobody knows": ({"/": Response(headers=[("content-type", "text/html; charset=x")])}, "pages 1"),
+    "a page in another charset": (
+        {
+            "/": Response(
+                headers=[("content-type", "text/html; charset=utf-16")], body="<img src=/logo.svg>".encode("utf-16")
+            )
+        },
+        "pages 1; assets 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "said"), RIGHT.values(), ids=RIGHT)
+def test_a_site_is_healthy_with(files: dict[str, str | bytes | Answer], said: str) -> None:
+    result = look(Site({**GOOD, **files}))
+
+    assert (result.verdict, result.detail) == (HEALTHY, said)
+
+
+def test_other_hosts_are_counted_and_not_asked() -> None:
+    html = "<script src=https://cdn.example/a.js></script><a href=https://www.fortunet.example/>w</a><a href=/out>o</a>"
+    site = Site({"/": html, "/out": redirect("https://elsewhere.example/")})
+
+    result = look(site)
+
+    assert {a.name: a.detail for a in result.assertions}["other hosts"] == "2 named and 1 redirected to, not asked"
+    assert result.verdict == HEALTHY
+    assert site.hosts == {HOST}
+    assert site.asked == {"/": 1, "/out": 1}
+
+
+def test_the_first_failures_are_named_and_the_others_counted() -> None:
+    site = Site({"/": "".join(f"<script src=/{n}.js></script>" for n in range(9))})
+
+    result = look(site)
+
+    assert result.detail.startswith("assets 9 of 9 failed: /0.js (from /): text/html")
+    assert result.detail.endswith("; and 6 more")
+
+
+def test_what_is_ignored_is_not_asked() -> None:
+    site = Site({**GOOD, "/about": Response(status=401)})
+
+    assert look(site, ignore=("/about$",)).verdict == HEALTHY
+    assert "/about" not in site.asked
+
+
+@pytest.mark.slow
+def test_at_most_five_hundred_are_asked_and_the_rest_proves_nothing() -> None:
+    site = Site(
+        {"/": "".join(f"<img src=/{n}.svg>" for n in range(510)), **{f"/{n}.svg": "<svg/>" for n in range(510)}}
+    )
+
+    result = look(site)
+
+    assert (result.verdict, result.detail) == (INCONCLUSIVE, "limits 11 URLs were not asked: at most 500 are")
+    assert site.asked.total() == 500
+
+
+def test_what_is_not_asked_in_time_proves_nothing() -> None:
+    site = Site({**GOOD, "/app.css": lambda _: None}, delay=0.08)
+
+    result = look(site, timeout="100ms")
+
+    assert result.verdict == INCONCLUSIVE
+    assert "URLs were not asked: 0.1 s were over" in result.detail
+    assert result.seconds is not None
+    assert result.seconds < 1
+
+
+def test_a_failure_that_was_seen_outweighs_the_end_of_time() -> None:
+    site = Site({"/": Response(status=500), "/late": lambda _: None}, delay=0.05)
+
+    assert look(site, paths=("/", *(f"/{n}" for n in range(40))), timeout="120ms").verdict == UNHEALTHY
+
+
+def test_a_request_says_whether_it_is_a_visit() -> None:
+    """By it Cloudflare decides whether a missing file is answered by the application's page."""
+    seen: dict[str, str | None] = {}
+
+    def note(request: Request) -> Response | None:
+        seen[request.path] = request.headers.get("sec-fetch-mode")
+        return file(request.path, GOOD[request.path])
+
+    look(Site(dict.fromkeys(GOOD, note)))
+
+    assert seen == {"/": "navigate", "/about": "navigate", "/app.3f.js": None, "/app.css": None, "/logo.svg": None}
+
+
+@pytest.mark.slow
+def test_two_hundred_assets_at_fifty_milliseconds_take_two_seconds_at_most() -> None:
+    names = [f"/{n}.js" for n in range(200)]
+    site = Site(
+        {"/": "".join(f"<script src={name}></script>" for name in names), **dict.fromkeys(names, "1")}, delay=0.05
+    )
+
+    result = look(site)
+
+    assert (result.verdict, result.detail) == (HEALTHY, "pages 1; assets 200")
+    assert site.most_at_once <= page.AT_ONCE
+    assert result.seconds is not None
+    assert result.seconds <= 2
+
+
+@pytest.mark.slow
+def test_a_run_is_judged_by_its_page_probe(world: World, releases: Releases) -> None:
+    here = "          # A program can be a probe too"
+    world.edit_config(here, f"          - name: site\n            page: {{paths: [/health]}}\n{here}")
+
+    outcome = world.rollback()
+
+    (last,) = [event for event in outcome.events if event["kind"] == "verified"]
+    assert (outcome.code, last["text"]) == (6, "unhealthy")
+    assert "site unhealthy: pages 1 of 1 failed: /health: application/json, wanted HTML" in json.dumps(outcome.events)
