@@ -141,12 +141,7 @@ def _run(
             click.echo(json_line(redactor.data(told)))
         else:
             _show_result(result, configuration, redactor)
-            say(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
-            if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):
-                program = os.environ.get("OPS_PROGRAM", "ops")
-                say(f"  then, the post-incident report: {program} incident report {result.incident}")
-            if result.decision == Decision.PLANNED and not dry_run:
-                say("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
+            _show_what_follows(result, record, dry_run=dry_run)
     return result.exit_code
 
 
@@ -274,6 +269,16 @@ def _show_result(result: Result, configuration: Any, redactor: Redactor) -> None
         annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, message)
     else:
         annotate("error", title, message)
+
+
+def _show_what_follows(result: Result, record: Path | None, *, dry_run: bool) -> None:
+    """Where the record is, and what to type next."""
+    say(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
+    if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):
+        program = os.environ.get("OPS_PROGRAM", "ops")
+        say(f"  then, the post-incident report: {program} incident report {result.incident}")
+    if result.decision == Decision.PLANNED and not dry_run:
+        say("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
 
 
 def show_headline(decision: str, message: str, *, good: bool) -> None:
