@@ -53,15 +53,21 @@ class History:
 
     @cached_property
     def releases(self) -> Mapping[str, str]:
-        """Version → its release, which is named by its oldest version."""
-        known = sorted({*self.versions, *(v for d in self.deployments for v, _ in d.split)}, key=self._age)
-        releases: dict[str, str] = {}
+        """Version → its release, which is named by its oldest version of those that were deployed.
+
+        What was only uploaded makes no release older: its code is not read, unless somebody names it.
+        """
+        deployed = {v for d in self.deployments for v, _ in d.split}
+        known = sorted({*self.versions, *deployed}, key=self._age)
         by_code: dict[object, str] = {}
+        for name in (*(v for v in known if v in deployed), *known):
+            by_code.setdefault(self.version(name).code_and_settings, name)
+        releases: dict[str, str] = {}
         for before, name in zip([None, *known], known, strict=False):
             version = self.version(name)
             code = version.code_and_settings
             if code is not None and not version.has_assets and not self.static_assets:
-                releases[name] = by_code.setdefault(code, name)
+                releases[name] = by_code[code]
             else:
                 # Asset contents are in no digest, so only a secret edit is known to be the same release.
                 releases[name] = releases[before] if before and self._is_secret_edit_of(version, before) else name

@@ -146,12 +146,18 @@ class Judge:
 
     def is_older(self, one: int, other: int) -> bool:
         """Uploaded before it, or of a release that is as old as an older version."""
-        return one < other or min(self.members(one)) < min(self.members(other))
+        return one < other or self.age(one) < self.age(other)
+
+    def age(self, number: int) -> int:
+        """The oldest version of its release that was ever deployed: what was only uploaded makes none older."""
+        members = self.members(number)
+        deployed = {number for row in self.rows for number, _ in row.shares}
+        return min(members if self.past.assets else members & deployed)
 
     @property
     def suspect(self) -> int:
         """The live version; in a split the newer of the two: that of the newer release."""
-        return max(self.live, key=lambda number: (min(self.members(number)), number))
+        return max(self.live, key=lambda number: (self.age(number), number))
 
     def minutes(self, first: int, last: int | None = None) -> float:
         """From the beginning of row `first` to the end of row `last`."""

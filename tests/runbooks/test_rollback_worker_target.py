@@ -305,6 +305,22 @@ def test_a_stated_start_before_the_suspect_warns_and_does_not_choose(
     assert ("the target was live" in warnings) is (began == "30m")
 
 
+@pytest.mark.parametrize("to", [False, True], ids=["by rule", "where somebody named it"])
+def test_what_was_only_uploaded_makes_no_release_older(world: World, to: bool) -> None:
+    """Its code is read only where somebody names it, and the rules are the same then."""
+    ids = seed(world, "A 9d · B 3h")
+    tried = world.release(timedelta(hours=5), deploy=False, code="C")
+    live = world.release(timedelta(minutes=10), code="C")
+
+    outcome = world.rollback(*(("--to", tried, "--dry-run") if to else ()))
+
+    if to:
+        assert outcome.result["decision"] == "planned"
+        assert live[:8] in outcome.result["plan"]["summary"]
+    else:
+        assert world.live == {ids["B"]: 100}
+
+
 def test_a_suspect_that_served_a_day_before_the_stated_start_is_probably_not_the_cause(world: World) -> None:
     ids = seed(world, "A 9d · B 26h")
 
