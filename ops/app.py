@@ -22,6 +22,7 @@ from ops.interrupt import Signals
 from ops.model.clock import Clock
 from ops.model.errors import ConfigError, Reason
 from ops.model.loopback import is_loopback
+from ops.model.pages_seen import Page
 from ops.model.redact import Redactor, Secret
 from ops.model.result import Result
 from ops.model.timeline import Event, Kind, Sink, Timeline
@@ -32,11 +33,13 @@ from ops.runbook import Context, Runbook
 from ops.tools import process
 
 if TYPE_CHECKING:
+    from ops.cloudflare.client import Client
     from ops.model.config import Config, Environment, Probe
     from ops.probes.http import Web
 
 API = "https://api.cloudflare.com/client/v4"
-TOKEN_PERMISSION = "Workers Scripts: Edit"  # noqa: S105  a permission's name
+TOKEN_PERMISSIONS = "Workers Scripts: Edit", "Cloudflare Pages: Edit"
+"""As the dashboard names them: for services with `worker:`, and for those with `pages:`."""
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
 
@@ -84,7 +87,6 @@ def run(
     base_url, edge_url, clock = outside(environ)
     with ExitStack() as ending:
         from ops.cloudflare.client import Client
-        from ops.cloudflare.workers import Workers
 
         client = Client(base_url, token, token_name=environment.token, clock=clock)
         client.open()
@@ -108,7 +110,8 @@ def run(
             run_id=run_id,
             clock=clock,
             timeline=timeline,
-            workers=Workers(client, environment.account_id),
+            **_products(client, environment.account_id),
+            look=_looking(web),
             in_parallel=in_parallel,
             program=_program(environ, request),
         )
@@ -164,10 +167,11 @@ def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> 
     """Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot."""
     name, value = environment.token, environ.get(environment.token, "")
     if not value:
+        needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)
         raise ConfigError(
             f"the token for {environment.name} is missing: {name} is not set",
             reason=Reason.TOKEN_MISSING,
-            hint=f'Set {name} to a Cloudflare API token with the permission "{TOKEN_PERMISSION}" on this account.',
+            hint=f"Set {name} to a Cloudflare API token with the permissions {needed} on this account.",
         )
     if stray := re.search(r"[^!-~]", value):
         raise ConfigError(
@@ -189,6 +193,23 @@ def _opened_beside(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web
     web = start(make)
     ending.callback(lambda: web.result().close())
     return web.result
+
+
+def _products(client: "Client", account_id: str) -> dict[str, Any]:
+    """Cloudflare's, by their names in a Context."""
+    from ops.cloudflare.pages import Pages
+    from ops.cloudflare.workers import Workers
+
+    return {"workers": Workers(client, account_id), "pages": Pages(client, account_id)}
+
+
+def _looking(web: "Callable[[], Web]") -> Callable[[str], Page]:
+    def look(url: str) -> Page:
+        from ops.probes import content
+
+        return content.look(web(), url)
+
+    return look
 
 
 def _probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":

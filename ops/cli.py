@@ -219,7 +219,8 @@ def sync(path: Path) -> None:
     from ops.workflows import FOLDER, sync
 
     configuration, _ = read_config(path)
-    changed = sync(path.resolve().parent / FOLDER, configuration)
+    kinds = {name: runbook.kind for name, runbook in discover().items()}
+    changed = sync(path.resolve().parent / FOLDER, configuration, kinds)
     click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every list is as ops.yml has it")
 
 

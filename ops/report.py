@@ -116,6 +116,9 @@ def _with_cloudflare(evidence: Evidence, config: "Config", environ: Mapping[str,
         if environment is None or service not in environment.services:
             lacks.append(f"the deployments of {service} in {name}: ops.yml does not know it (any more)")
             continue
+        if environment.services[service].kind == "pages":
+            lacks.append(f"the deployments of {service} in {name}: a site's are in Cloudflare's dashboard")
+            continue
         found, why = _asked(lambda: _served(environment, service, environ))  # noqa: B023  called before the next
         served += [found] if found else []
         lacks += [f"the deployments of {service} in {name}: {each}" for each in why]

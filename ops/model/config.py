@@ -18,6 +18,7 @@ from ops.model.config_types import (
     LABEL,
     LOGIN,
     ORIGIN,
+    PAGES,
     PARAMETER,
     REPOSITORY,
     URL_PATH,
@@ -132,7 +133,10 @@ class Verify(Model):
 class Service(Named):
     """A deployed part of the application. The key of its Cloudflare name says what kind it is."""
 
-    worker: str = Field(pattern=WORKER, description="The Worker's name on Cloudflare.")
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["worker"]}, {"required": ["pages"]}]})
+
+    worker: str = Field(default="", pattern=WORKER, description="The Worker's name on Cloudflare.")
+    pages: str = Field(default="", pattern=PAGES, description="The Pages project's name on Cloudflare.")
     url: str = Field(pattern=ORIGIN, description="Where the service answers: https:// and a host, nothing after it.")
     repository: str | None = Field(
         default=None, pattern=REPOSITORY, description="owner/name on GitHub, for links that compare two versions."
@@ -143,8 +147,19 @@ class Service(Named):
     min_served: Annotated[Seconds, between("0s", "720h")] = duration_field(
         "10m", "A release that served for less than this is not rolled back to."
     )
+    compare: tuple[Annotated[str, Field(pattern=URL_PATH)], ...] = Field(
+        default=("/",),
+        min_length=1,
+        max_length=4,
+        description="Paths that every release has: by them it is seen which deployment of Pages serves.",
+    )
     verify: Verify = Field(default_factory=Verify, description="How often and how long the probes are run.")
     probes: tuple[Probe, ...] = Field(default=(), description="What tells healthy from unhealthy.")
+
+    @property
+    def kind(self) -> str:
+        """The key that names it on Cloudflare."""
+        return "worker" if self.worker else "pages"
 
 
 class Environment(Named):
@@ -259,7 +274,7 @@ class _Schema(GenerateJsonSchema):
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         result = super().default_schema(schema)
-        return {key: value for key, value in result.items() if (key, value) != ("default", None)}
+        return {key: value for key, value in result.items() if key != "default" or value not in (None, "")}
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         return super().dict_schema(schema) | {"additionalProperties": False}

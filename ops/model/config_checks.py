@@ -12,6 +12,8 @@ from ops.model.yaml_lines import Path
 Finding = tuple[Path, str]
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
+_KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare",)}
+"""What says which kind a service is, exactly one of them → the keys that only this kind has."""
 _SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
 
 
@@ -22,6 +24,7 @@ def errors(data: Any, *, runbooks: Mapping[str, Collection[str]] | None = None) 
     if runbooks is not None:
         yield from _runbooks(data, runbooks)
     for path, service in _services(data):
+        yield from _kinds(path, service)
         yield from _probes(path, service, secrets=_secrets(data))
 
 
@@ -74,6 +77,17 @@ def _runbooks(data: Any, runbooks: Mapping[str, Collection[str]]) -> Iterator[Fi
                 yield ("labels", name, "params", parameter), text
 
 
+def _kinds(path: Path, service: Mapping[str, Any]) -> Iterator[Finding]:
+    given = [kind for kind in _KINDS if kind in service]
+    if not given:
+        yield (*path, "worker"), "missing; add it, or pages for a site of Pages"
+    if len(given) > 1:
+        yield (*path, "pages"), "worker stands there too; write exactly one of them"
+    for kind in _KINDS.keys() - given if given else ():
+        for key in service.keys() & {*_KINDS[kind]}:
+            yield (*path, key), f"only a service with {kind} has it; leave it out"
+
+
 def _probes(path: Path, service: Mapping[str, Any], *, secrets: set[str]) -> Iterator[Finding]:
     names: set[str] = set()
     for index, probe in enumerate(_items(service.get("probes"))):
@@ -107,7 +121,8 @@ def _secrets(data: Any) -> set[str]:
 def _services(data: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     for environment, holder in _mapping(_at(data, "environments")).items():
         for name, service in _mapping(_at(holder, "services")).items():
-            yield ("environments", environment, "services", name), _mapping(service)
+            if isinstance(service, dict):
+                yield ("environments", environment, "services", name), service
 
 
 def _is_placeholder(value: Any) -> bool:
