@@ -99,7 +99,7 @@ def show_error(error: OpsError, redactor: Redactor) -> None:
 @click.argument("name", metavar="RUNBOOK")
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
 @click.option("--environment", default="production", help="whose settings are tried; default: production")
-@click.option("--service", default="api", help="default: api")
+@click.option("--service", default="", help="default: the first one that the drill fits")
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="of the sandbox; see the reference")
 @click.option("--json", "as_json", is_flag=True, help="one JSON result")
 @click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from ops.app import read_config
 from ops.clocks import SystemClock
@@ -50,21 +52,39 @@ class Drill:
     config: Path
     environment: str
     service: str
+    """Nothing: the first one of the drill's kind."""
     switches: tuple[str, ...] = ()
     """Of the sandbox, as `name=value`."""
 
 
 def rollback_worker(drill: Drill, say: Say, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """A good release, then a bad one; roll it back. Answers the run's result with the score."""
+    release = _wrangler_release if drill.edge == "workerd" else _embedded_release
+    return _rolled_back("rollback-worker", "worker", release, drill, say=say, on_event=on_event)
+
+
+def rollback_pages(drill: Drill, say: Say, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """A good site, then a bad one; roll it back. Answers the run's result with the score."""
+    return _rolled_back("rollback-pages", "pages", _site_release, drill, say=say, on_event=on_event)
+
+
+def _rolled_back(
+    runbook: str,
+    kind: str,
+    release: "Callable[[Sandbox, Service, str], None]",
+    drill: Drill,
+    *,
+    say: Say,
+    on_event: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
     from ops.sandbox import Sandbox
 
     config, _ = read_config(drill.config)
     environment = config.environment(drill.environment)
-    service = environment.service(drill.service)
+    service = _service(environment, drill.service, kind)
     switches = prepare(drill.edge, drill.switches)
     with Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox:
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
-        release = _wrangler_release if drill.edge == "workerd" else _embedded_release
         for name, ago in (("good", GOOD_AGO), ("bad", BAD_AGO)):
             with _back_in_time(sandbox, ago):
                 release(sandbox, service, name)
@@ -72,9 +92,19 @@ def rollback_worker(drill: Drill, say: Say, on_event: Callable[[dict[str, Any]],
         seen = _probe(sandbox, service, drill.config.resolve().parent)
         say(f"the probes say: {seen.detail}")
         if seen.verdict != Verdict.UNHEALTHY:
-            return _score(drill, config, _not_broken(seen.verdict))
-        result = _command(sandbox, drill, environment, say, on_event)
-        return _score(drill, config, result)
+            return _score(runbook, drill, config, _not_broken(seen.verdict))
+        result = _command(sandbox, [runbook, "--service", service.name], drill, environment, say=say, on_event=on_event)
+        return _score(runbook, drill, config, result)
+
+
+def _service(environment: "Environment", name: str, kind: str) -> "Service":
+    """Raises ConfigError."""
+    names = [each for each, service in environment.services.items() if service.kind == kind]
+    service = environment.service(name or next(iter(names), kind))
+    if service.kind != kind:
+        hint = f"Name one of: {', '.join(names) or 'none'}."
+        raise ConfigError(f"{name} has no {kind}, which this drill breaks", reason=Reason.UNKNOWN_NAME, hint=hint)
+    return service
 
 
 def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
@@ -92,6 +122,7 @@ def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
 
 DRILLS: Mapping[str, Callable[[Drill, Say, Callable[[dict[str, Any]], None]], dict[str, Any]]] = {
     "rollback-worker": rollback_worker,
+    "rollback-pages": rollback_pages,
 }
 
 
@@ -108,6 +139,23 @@ def _embedded_release(sandbox: "Sandbox", service: "Service", name: str) -> None
     behaviour = None if name == "good" else {"status": 500}
     version = sandbox.upload(service.worker, code=name, behaviour=behaviour, tag=name, message=f"the {name} release")
     sandbox.deploy(service.worker, version)
+
+
+def _site_release(sandbox: "Sandbox", service: "Service", name: str) -> None:
+    """The bad one is the good one built into the wrong folder: each page is missing, and a page says so."""
+    if service.pages not in sandbox.pages.projects:
+        sandbox.pages.add_project(service.pages, domains=[urlsplit(service.url).netloc])
+    pages = {urlsplit(path).path for path in (*service.compare, *(p.http.path for p in service.probes if p.http))}
+    files = {_file(path): f"<!doctype html><h1>{path}, {name}</h1>".encode() for path in pages}
+    if name == "bad":
+        files = {f"dist/{path}": content for path, content in files.items()} | {"404.html": b"<h1>not found</h1>"}
+    commit = sha256(name.encode()).hexdigest()[:40]
+    sandbox.pages.add_deployment(service.pages, files=files, commit=commit, message=f"the {name} release")
+
+
+def _file(path: str) -> str:
+    """The file that is served there."""
+    return f"{path}index.html".removeprefix("/") if path.endswith("/") else path.removeprefix("/")
 
 
 def _wrangler_release(sandbox: "Sandbox", service: "Service", name: str) -> None:
@@ -140,11 +188,16 @@ def _probe(sandbox: "Sandbox", service: "Service", folder: Path) -> Any:
 
 
 def _command(
-    sandbox: "Sandbox", drill: Drill, environment: "Environment", say: Say, on_event: Callable[[dict[str, Any]], None]
+    sandbox: "Sandbox",
+    wanted: list[str],
+    drill: Drill,
+    environment: "Environment",
+    *,
+    say: Say,
+    on_event: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """Run the public command and hand on its events while it goes."""
-    arguments = ["rollback-worker", "--service", drill.service, "--environment", drill.environment]
-    arguments += ["--reason", "drill", "--yes", "--json"]
+    arguments = [*wanted, "--environment", drill.environment, "--reason", "drill", "--yes", "--json"]
     program = os.environ.get("OPS_PROGRAM", "ops")
     say(f"$ {program} {' '.join(arguments)}")
     arguments += ["--config", str(drill.config), "--requested-at", sandbox.clock.now().isoformat()]
@@ -185,16 +238,16 @@ def _not_broken(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _score(drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
+def _score(runbook: str, drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
     """The result with what a drill adds: where it ran, what was wanted, and whether it was reached."""
-    target = config.recovery_targets.get("rollback-worker")
+    target = config.recovery_targets.get(runbook)
     seconds = target.recovery if target else None
     verified = result["durations"]["trigger_to_verified"]
     in_time = seconds is None or (verified is not None and verified <= seconds)
     reached = in_time and result["decision"] == Decision.RECOVERED
     return {
         **result,
-        "drill": "rollback-worker",
+        "drill": runbook,
         "edge": drill.edge,
         "target_seconds": seconds,
         "within_target": reached,

@@ -189,8 +189,8 @@ def _standing(details: Details, project: Project, deployments: tuple[Deployment,
     if wanted.id in looks and former.id not in looks:
         lags = f"Cloudflare's canonical deployment is still {canonical[:8] or 'none'}: it does not follow, or it lags"
         return World(State.DONE, f"{short(wanted)} is live", newer, () if canonical == wanted.id else (lags,))
-    if newer:
-        return World(State.MOVED, newer[0])
+    if newer:  # while the site looks like the former one, theirs and ours are both on their way to it
+        return World(State.MOVED, newer[0], uncertain=former.id in looks)
     if said and (former.id in looks) == (wanted.id in looks):
         note = f"no compared path shows that {short(wanted)} is live: it is Cloudflare's word"
         return World(State.DONE, f"{short(wanted)} is canonical", notes=(note,))
