@@ -110,8 +110,8 @@ def run(
             run_id=run_id,
             clock=clock,
             timeline=timeline,
-            **_products(client, environment.account_id),
-            look=_looking(web),
+            **_reach(client, environment.account_id, web),
+            earlier=lambda: journal.earlier(request.incident, lambda text: timeline.record(Kind.WARNING, text)),
             in_parallel=in_parallel,
             program=_program(environ, request),
         )
@@ -195,12 +195,12 @@ def _opened_beside(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web
     return web.result
 
 
-def _products(client: "Client", account_id: str) -> dict[str, Any]:
-    """Cloudflare's, by their names in a Context."""
+def _reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> dict[str, Any]:
+    """What a runbook reads and changes, by its names in a Context."""
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.workers import Workers
 
-    return {"workers": Workers(client, account_id), "pages": Pages(client, account_id)}
+    return {"workers": Workers(client, account_id), "pages": Pages(client, account_id), "look": _looking(web)}
 
 
 def _looking(web: "Callable[[], Web]") -> Callable[[str], Page]:

@@ -21,6 +21,7 @@ from ops.model.plan import Change, Plan
 if TYPE_CHECKING:
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.workers import Workers
+    from ops.model.block import Block
     from ops.model.config import Config, Environment, Service
     from ops.model.timeline import Timeline
     from ops.probes.rounds import ProbeSet
@@ -77,6 +78,9 @@ class Context(Generic[P]):
     pages: "Pages"
     look: Callable[[str], Page]
     """Read a page of the web: what the address holds."""
+    earlier: "Callable[[], Callable[[], tuple[Block, ...]]]"
+    """Begin to read what earlier runs told on the incident; what that answers waits for it, within bounds. At most it
+    makes a run stricter."""
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
     program: tuple[str, ...] = ("ops",)
     """How the command line was reached, and the options that it needs to be reached again."""

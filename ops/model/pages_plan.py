@@ -36,6 +36,7 @@ class Past:
     serving: Deployment
     now: datetime
     repository: str | None
+    blamed: frozenset[str] = frozenset()
 
     @property
     def newer(self) -> Iterator[Deployment]:
@@ -140,6 +141,8 @@ def warnings(
         for d in past.newer
         if d.status in UNFINISHED
     ]
+    if target.id in past.blamed:
+        found.append(f"{short(target)} was taken out of service by an earlier run on this incident")
     if not by_rule and target.created_on > past.serving.created_on:
         found.append(f"{short(target)} is newer than the live one: this goes forward")
     return tuple(found)

@@ -4,7 +4,11 @@ An address of Pages may go on answering with a file that it once served and that
 that a deployment does not have says nothing against that deployment.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from ops.model.pages import Deployment, Project
+from ops.model.pages_target import Sighting
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,19 @@ def of_deployment(own: Look, site: Look) -> str | None:
 def unread(*looks: Look) -> str:
     """Why a path could not be read, the first of them; nothing where all were."""
     return next((page.why for look in looks for page in look if not page.digest), "")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that a plan is made of, read at once, so that it is the comparison too."""
+
+    project: Project
+    deployments: tuple[Deployment, ...]
+    site: Look
+    own: Mapping[str, Look]
+    """Deployment → what its own address held."""
+
+    @property
+    def sighting(self) -> Sighting:
+        own = {name: of_deployment(look, self.site) for name, look in self.own.items()}
+        return Sighting(of_site(self.site), own)

@@ -14,7 +14,7 @@ from ops.model.clock import utc_text
 from ops.model.errors import Reason, Refused
 from ops.model.pages import PRODUCTION, Deployment, Project
 from ops.model.pages_plan import Past, deployed, short
-from ops.model.pages_seen import Look, Page
+from ops.model.pages_seen import Look, Page, Seen
 from ops.model.pages_target import Choice
 from ops.model.plan import Change, Plan
 from ops.probes.rounds import ProbeSet
@@ -65,13 +65,15 @@ class RollbackPages(Runbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind, otherwise="rollback-worker")
+        earlier = ctx.earlier()
         listed = _round_1(ctx, service)
         seen = _round_2(ctx, service, listed)
         live = target.live(seen.project, seen.deployments, seen.sighting)
         if live.deployment is None:
             raise _live_unknown(service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
-        past = Past(seen.project, seen.deployments, live, live.deployment, ctx.clock.now(), service.repository)
-        choice = target.choose(seen.deployments, live.deployment)
+        blamed = target.blamed(earlier(), seen.deployments, service=service.name, environment=ctx.environment_name)
+        past = Past(seen.project, seen.deployments, live, live.deployment, ctx.clock.now(), service.repository, blamed)
+        choice = target.choose(seen.deployments, live.deployment, blamed=blamed)
         if nothing := pages_plan.nothing_to_do(past, choice, listed.named):
             return _plan_of_nothing(ctx, past, choice, *nothing)
         _refuse_overtaken(ctx, seen.deployments)
@@ -142,22 +144,6 @@ def _round_1(ctx: Context[Params], service: "Service") -> Listed:
             hint="Name one of production.",
         )
     return Listed(project, deployments, target.parse_to(to, (*deployments, *found)) if to else None)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the second round read: all that the plan is made of, at once, so that it is the comparison too."""
-
-    project: Project
-    deployments: tuple[Deployment, ...]
-    site: Look
-    own: Mapping[str, Look]
-    """Deployment → what its own address held."""
-
-    @property
-    def sighting(self) -> target.Sighting:
-        own = {name: pages_seen.of_deployment(look, self.site) for name, look in self.own.items()}
-        return target.Sighting(pages_seen.of_site(self.site), own)
 
 
 def _round_2(ctx: Context[Params], service: "Service", listed: Listed) -> Seen:
@@ -237,7 +223,7 @@ def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details, se
         done_when=f"the site looks like {short(chosen)}, and no longer like {short(live)}",
         undo=_command(ctx, live.id),
     )
-    older = target.choose(past.deployments, chosen).target
+    older = target.choose(past.deployments, chosen, blamed=past.blamed).target
     return Plan(
         summary=f"Pages {details.service.pages}: {short(live)} → {short(chosen)}",
         changes=(change,),
