@@ -31,6 +31,7 @@ def test_what_an_earlier_run_took_away_is_passed_over(again: Incident, sites: Re
     assert outcome.result["plan"]["sections"]["Passed over"] == [f"{sites.bad[:8]}: {PASSED}"]
 
 
+@pytest.mark.slow
 def test_a_person_may_name_it_and_is_warned(again: Incident, sites: Releases) -> None:
     outcome = again.rollback_pages("--to", sites.bad)
 
@@ -38,6 +39,7 @@ def test_a_person_may_name_it_and_is_warned(again: Incident, sites: Releases) ->
     assert any("by an earlier run on this incident" in warning for warning in outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 def test_another_incident_blames_nothing(again: Incident, sites: Releases) -> None:
     number = again.github.open_issue("Another", "", ["incident"], "alice")
 
@@ -65,6 +67,7 @@ def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -
     assert again.world.served == sites.good
 
 
+@pytest.mark.slow
 def test_what_a_writer_tells_is_believed(again: Incident, sites: Releases) -> None:
     """As a run that was imported from a laptop is."""
     oldest = again.world.site(timedelta(days=9), "oldest")

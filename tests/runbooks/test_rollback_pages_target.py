@@ -44,7 +44,10 @@ def seed(world: World, history: str) -> dict[str, str]:
     return ids
 
 
-@pytest.mark.parametrize("follows", [False, True], ids=["canonical-stays", "canonical-follows"])
+@pytest.mark.parametrize(
+    "follows",
+    [pytest.param(False, id="canonical-stays"), pytest.param(True, id="canonical-follows", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("case", named_histories(), ids=lambda case: case.happened.replace(" ", "-"))
 def test_the_history_gets_the_answer_of_the_page(world: World, case: Case, follows: bool) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = follows

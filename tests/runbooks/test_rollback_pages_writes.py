@@ -267,7 +267,13 @@ CLOSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("where", [HOST, "*.pages.dev"], ids=["the site", "the deployments"])
-@pytest.mark.parametrize("answer", CLOSED.values(), ids=CLOSED)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(answer, id=name, marks=() if name == "Access" else pytest.mark.slow)
+        for name, answer in CLOSED.items()
+    ],
+)
 def test_a_site_or_deployments_that_show_nothing_are_refused(
     world: World, sites: Releases, where: str, answer: dict[str, Any]
 ) -> None:
