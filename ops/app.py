@@ -67,7 +67,8 @@ def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
         hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
     runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
-    return config.parse(text, path=str(path), runbooks=runbooks)
+    kinds = {name: runbook.kind for name, runbook in discover().items()}
+    return config.parse(text, path=str(path), runbooks=runbooks, kinds=kinds)
 
 
 def run(

@@ -194,7 +194,7 @@ class Engine:
             )
         ctx.clock.sleep(pause)
         doubt = f"it is not known whether the change was made: {error.message}; then"
-        world = self._look(runbook, ctx, plan, change, doubt, answered=False)
+        world = self._look(runbook, ctx, plan, change, doubt, patient=last and isinstance(error, Unclear))
         ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
         if world.uncertain:
             raise Ambiguous(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
@@ -212,16 +212,16 @@ class Engine:
         return False
 
     def _look(
-        self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change, doubt: str, *, answered: bool
+        self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change, doubt: str, *, patient: bool
     ) -> World:
-        """Read after a write, and again while that settles nothing. `doubt` begins the text where it cannot be read."""
+        """Read after a write, and again while that settles nothing; `patient`: also while our change does not show."""
         pauses = iter(READ_BACK_PAUSES)
         while True:
             try:
                 world = runbook.check(ctx, plan, change)
             except ProviderError as error:
                 raise Ambiguous(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
-            settled = not world.uncertain and not (answered and world.state == State.PLANNED)
+            settled = not world.uncertain and not (patient and world.state == State.PLANNED)
             if settled or (pause := next(pauses, None)) is None:
                 return world
             ctx.clock.sleep(pause)
@@ -229,7 +229,7 @@ class Engine:
     def _read_back(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change) -> str:
         """What is not proved; nothing where the change is seen to be live."""
         doubt = "the write was answered, but reading it back failed:"
-        world = self._look(runbook, ctx, plan, change, doubt, answered=True)
+        world = self._look(runbook, ctx, plan, change, doubt, patient=True)
         if world.uncertain:
             ctx.timeline.record(Kind.WARNING, f"not proved: {world.text}")
             return world.text

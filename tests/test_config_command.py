@@ -36,6 +36,17 @@ def test_a_label_with_a_parameter_that_its_runbook_has_not_is_an_error(world: Wo
     assert 'no parameter "force" of rollback-worker' in outcome.err
 
 
+def test_a_label_with_a_service_of_the_other_kind_is_an_error(world: World) -> None:
+    world.edit_config("      service: frontend\n", "      service: api\n")
+
+    outcome = world.ops("config", "check", "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert (
+        "labels.recover:rollback-frontend.params.service: api has no pages, and rollback-pages needs one" in outcome.err
+    )
+
+
 def test_the_schema_is_json_schema(world: World) -> None:
     outcome = world.ops("config", "schema")
 

@@ -7,11 +7,10 @@ from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
 
 from ops.model import config_checks
 from ops.model.config_problems import build, lines
+from ops.model.config_schema import Schema
 from ops.model.config_types import (
     ACCOUNT,
     HEADER,
@@ -242,15 +241,19 @@ class Config(Model):
 
 
 def parse(
-    text: str, *, path: str, runbooks: Mapping[str, Collection[str]] | None = None
+    text: str,
+    *,
+    path: str,
+    runbooks: Mapping[str, Collection[str]] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> tuple[Config, tuple[str, ...]]:
     """The configuration and its warnings; ConfigError with every problem at once. `path` is for the messages.
 
-    `runbooks` holds the parameters of each runbook; with it, labels are checked against them.
+    `runbooks` holds the parameters of each runbook, `kinds` what its services are; labels are checked against them.
     Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
     """
     document = read(text)
-    findings = config_checks.errors(document.data, runbooks=runbooks) if document.complete else ()
+    findings = config_checks.errors(document.data, runbooks=runbooks, kinds=kinds) if document.complete else ()
     config, problems = build(Config, document, findings)
     if config is None or problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
@@ -262,25 +265,8 @@ def parse(
 
 def schema() -> dict[str, Any]:
     """JSON Schema of `ops.yml`, for editors. What one key says about another only `parse` checks."""
-    draft = {"$schema": GenerateJsonSchema.schema_dialect}
-    return draft | Config.model_json_schema(schema_generator=_Schema) | {"title": "ops.yml"}
-
-
-class _Schema(GenerateJsonSchema):
-    """A key may be left out, and may not be empty: no null. Names are strict. No titles, which repeat the keys."""
-
-    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        return self.generate_inner(schema["schema"])
-
-    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        result = super().default_schema(schema)
-        return {key: value for key, value in result.items() if key != "default" or value not in (None, "")}
-
-    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
-        return super().dict_schema(schema) | {"additionalProperties": False}
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
-        return False
+    draft = {"$schema": Schema.schema_dialect}
+    return draft | Config.model_json_schema(schema_generator=Schema) | {"title": "ops.yml"}
 
 
 def _give_names(named: Mapping[str, Named]) -> None:

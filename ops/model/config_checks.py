@@ -17,10 +17,13 @@ _KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare",)}
 _SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
 
 
-def errors(data: Any, *, runbooks: Mapping[str, Collection[str]] | None = None) -> Iterator[Finding]:
-    """`runbooks` holds the parameters of each runbook; without it, labels are not checked against them."""
+def errors(
+    data: Any, *, runbooks: Mapping[str, Collection[str]] | None = None, kinds: Mapping[str, str] | None = None
+) -> Iterator[Finding]:
+    """`runbooks` holds the parameters of each runbook, `kinds` what its services are: worker or pages."""
     yield from _blanks(data, ())
     yield from _labels(data)
+    yield from _kinds_of_labels(data, kinds or {})
     if runbooks is not None:
         yield from _runbooks(data, runbooks)
     for path, service in _services(data):
@@ -64,6 +67,17 @@ def _labels(data: Any) -> Iterator[Finding]:
         elif isinstance(service, str) and service not in services:
             text = f'no service "{shown(service)}" in {shown(environment)}{suggestion(service, services)}'
             yield ("labels", name, "params", "service"), text
+
+
+def _kinds_of_labels(data: Any, kinds: Mapping[str, str]) -> Iterator[Finding]:
+    for name, label in _mapping(_at(data, "labels")).items():
+        runbook, environment, called = (
+            _at(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
+        )
+        service = _mapping(_at(data, "environments", environment, "services", called))
+        kind = kinds.get(runbook) if isinstance(runbook, str) else None
+        if kind and service.keys() & _KINDS.keys() and kind not in service:
+            yield ("labels", name, "params", "service"), f"{shown(called)} has no {kind}, and {runbook} needs one"
 
 
 def _runbooks(data: Any, runbooks: Mapping[str, Collection[str]]) -> Iterator[Finding]:

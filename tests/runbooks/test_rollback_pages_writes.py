@@ -66,6 +66,17 @@ def test_a_lost_answer_is_settled_by_looking_at_the_site(world: World, sites: Re
     assert_recovered(world, sites, world.rollback_pages(), sends=sends)
 
 
+@pytest.mark.parametrize(("seconds", "sends"), [(0.5, 1), (3, 2), (6, 2)])
+def test_a_lost_answer_before_a_site_that_lags_is_settled_too(
+    world: World, sites: Releases, seconds: float, sends: int
+) -> None:
+    """What does not show yet is sent once more, which changes nothing, and then waited for."""
+    world.sandbox.switches.propagation_seconds = seconds
+    world.sandbox.fault(**WRITE, lost="after", times=2)
+
+    assert_recovered(world, sites, world.rollback_pages(), sends=sends)
+
+
 def test_an_unknown_error_at_two_tries_was_a_refusal(world: World, sites: Releases) -> None:
     """No code is documented for a refused rollback."""
     world.sandbox.fault(**WRITE, code=8000000, times=None)
