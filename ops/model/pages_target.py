@@ -65,6 +65,16 @@ def live(project: Project, deployments: Sequence[Deployment], sighting: Sighting
     return Live(equal[0], f"the site looks like {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
 
 
+def came(before: Sequence[Deployment], now: Sequence[Deployment]) -> tuple[Deployment, ...]:
+    """Those that can serve now and could not before: made since, or built to the end since.
+
+    What only moved up into the list, since another one was deleted, is older than all that it held.
+    """
+    could = {d.id for d in before if d.may_serve_production}
+    oldest = before[-1].created_on
+    return tuple(d for d in now if d.may_serve_production and d.id not in could and d.created_on >= oldest)
+
+
 @dataclass(frozen=True)
 class PassedOver:
     deployment: str

@@ -45,7 +45,7 @@ class Details:
     target: Deployment
     live: Deployment
     canonical: str
-    known: frozenset[str]
+    known: tuple[Deployment, ...]
     """All that the list held."""
     own: Mapping[str, Look]
     """Deployment → what its own address held."""
@@ -81,8 +81,8 @@ class RollbackPages(Runbook[Params]):
         if chosen is None:
             raise _no_target(ctx, choice)
         canonical = seen.project.canonical.id if seen.project.canonical else ""
-        known = frozenset(d.id for d in (*seen.deployments, chosen))
-        return _plan(ctx, past, choice, Details(service, chosen, live.deployment, canonical, known, seen.own), seen)
+        details = Details(service, chosen, live.deployment, canonical, seen.deployments, seen.own)
+        return _plan(ctx, past, choice, details, seen)
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
         details = _details(plan)
@@ -152,7 +152,7 @@ def _round_2(ctx: Context[Params], service: "Service", listed: Listed) -> Seen:
     addresses = [service.url, *(d.url for d in compared.values())]
     looks = [look for address in addresses for look in _looks(ctx, address, service.compare)]
     project, deployments, *pages = ctx.in_parallel([*_project_and_list(ctx, service), *looks])
-    if came := [d for d in deployments if d.may_serve_production and d not in listed.deployments]:
+    if came := target.came(listed.deployments, deployments):
         raise Refused(
             f"{service.pages} was deployed while the plan was made: {deployed(came[0])}",
             reason=Reason.WORLD_MOVED,
@@ -167,7 +167,7 @@ def _standing(details: Details, project: Project, deployments: tuple[Deployment,
     """What the site looks like, and what Cloudflare calls canonical where the site alone does not tell."""
     whole, former, wanted = pages_seen.of_site(site), details.live, details.target
     canonical = project.canonical.id if project.canonical else ""
-    newer = tuple(deployed(d) for d in deployments if d.may_serve_production and d.id not in details.known)
+    newer = tuple(deployed(d) for d in target.came(details.known, deployments))
     if whole is None:
         return World(State.MOVED, f"the site could not be read: {pages_seen.unread(site)}", uncertain=True)
     looks = {name for name, look in details.own.items() if pages_seen.of_deployment(look, site) == whole}

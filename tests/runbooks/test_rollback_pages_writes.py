@@ -369,6 +369,33 @@ def test_a_rollback_by_somebody_else_right_after_the_write_is_named(world: World
     assert len(world.writes()) == 1
 
 
+def test_a_build_that_ends_right_after_the_write_is_left_alone(world: World, sites: Releases) -> None:
+    world.sandbox.switches.propagation_seconds = 0
+    fix = world.site(timedelta(minutes=2), "fix", status="active")
+
+    def end() -> None:
+        world.sandbox.pages.deployments(SITE)[0].status = "success"
+        world.sandbox.pages.rollback(SITE, fix)
+
+    world.sandbox.fault(**WRITE, after=end)
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
+    assert fix[:8] in outcome.result["message"]
+    assert len(world.writes()) == 1
+
+
+def test_an_old_one_that_is_deleted_meanwhile_moves_nothing(world: World, sites: Releases) -> None:
+    """The list is one page long: another one moves up into it."""
+    for number in range(30):
+        world.site(timedelta(days=2, minutes=number), f"older {number}")
+    project = world.sandbox.pages.projects[SITE]
+    world.sandbox.fault(**LIST, after=lambda: project.deployments.remove(project.deployments[-9]))
+
+    assert_recovered(world, sites, world.rollback_pages(), sends=1)
+
+
 def test_a_deployment_that_slips_in_before_the_write_is_named(world: World, sites: Releases) -> None:
     world.sandbox.fault(**WRITE, before=lambda: world.site(timedelta(), "hotfix"))
 
