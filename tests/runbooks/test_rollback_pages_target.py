@@ -1,5 +1,6 @@
 """Which deployment `ops rollback-pages` goes to. The table of docs/rollback-pages.md is run row by row."""
 
+import random
 import re
 import shlex
 from datetime import timedelta
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.conftest import ROOT, SITE, World
+from tests.test_dry_run import site_history
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 STATUS = {"!": "failure", "~": "skipped", "…": "active"}
@@ -74,3 +76,29 @@ def test_the_page_names_each_history_once() -> None:
 
     assert len(cases) > 20
     assert len({case.happened for case in cases}) == len({(case.history, case.press) for case in cases}) == len(cases)
+
+
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 3 else pytest.mark.slow) for n in range(80)])
+def test_a_press_goes_to_something_older_that_worked_or_changes_nothing(world: World, seed: int) -> None:
+    draw = random.Random(seed)
+    world.sandbox.switches.pages_canonical_follows_rollbacks = draw.random() < 0.5
+    world.sandbox.switches.pages_canonical_lag_reads = draw.randint(0, 3)
+    world.edit_config("successes: 3", "successes: 1")
+    site_history(world, seed)
+    listed = {d.id: d for d in world.sandbox.pages.deployments(SITE)}
+    former = listed[world.served or ""]
+    newest = next(d for d in listed.values() if d.may_serve_production)
+
+    outcome = world.rollback_pages()
+
+    served = listed[world.served or ""]
+    assert outcome.code in {0, 3}, outcome.err
+    if world.writes():
+        assert former is newest
+        assert served.may_serve_production
+        assert served.created_on < former.created_on
+        assert served.commit_hash != former.commit_hash
+    else:
+        assert served is former
+    again = world.rollback_pages()
+    assert listed[world.served or ""] is served, again.err
