@@ -21,7 +21,9 @@ NOT_UNDONE = (
 )
 """developers.cloudflare.com/pages/configuration/rollbacks."""
 
-PAUSE = "Workers & Pages → the project → Settings → Build → Branch control: switch automatic production deployments off"
+PAUSE = (
+    "Workers & Pages → the project → Settings → Builds → Branch control: switch automatic production deployments off"
+)
 """developers.cloudflare.com/pages/configuration/branch-build-controls."""
 
 
