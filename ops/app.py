@@ -14,18 +14,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED
-from ops.clocks import SandboxClock, SystemClock
+from ops import STARTED, outside
 from ops.engine import Engine, Options
 from ops.github import actions
 from ops.interrupt import Signals
 from ops.model.clock import Clock
-from ops.model.errors import ConfigError, Reason
-from ops.model.loopback import is_loopback
-from ops.model.redact import Redactor, Secret
+from ops.model.errors import ConfigError
+from ops.model.redact import Redactor
 from ops.model.result import Result
 from ops.model.timeline import Event, Kind, Sink, Timeline
-from ops.parallel import in_parallel, start
+from ops.parallel import in_parallel
 from ops.probes.rounds import Prober
 from ops.registry import discover
 from ops.runbook import Context, Runbook
@@ -33,12 +31,8 @@ from ops.telling import Telling
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.cloudflare.client import Client
-    from ops.model.config import Config, Contact, Environment, Probe
-    from ops.probes.http import Web
+    from ops.model.config import Config, Contact, Probe
 
-API = "https://api.cloudflare.com/client/v4"
-TOKEN_PERMISSION = "Workers Scripts: Edit"  # noqa: S105  a permission's name
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
 UNCHECKED = "not checked"
@@ -70,7 +64,8 @@ def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
         hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
     runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
-    return config.parse(text, path=str(path), runbooks=runbooks)
+    kinds = {name: runbook.kind for name, runbook in discover().items()}
+    return config.parse(text, path=str(path), runbooks=runbooks, kinds=kinds)
 
 
 def run(
@@ -86,14 +81,12 @@ def run(
     config, _ = read_config(request.config)
     names = register_secrets(environ, config, redactor)
     environment = config.environment(request.environment)
-    token = cloudflare_token(environ, environment)
-    base_url, edge_url, clock = outside(environ)
+    token = outside.cloudflare_token(environ, environment)
+    base_url, edge_url, clock = outside.addresses(environ)
     with ExitStack() as ending:
-        from ops.cloudflare.workers import Workers
-
         for end in (clock.close, process.end_all):
             ending.callback(end)
-        client = cloudflare_client(base_url, token, environment, clock, ending)
+        client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
         telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
         record = folder / RUNS / run_id
@@ -101,7 +94,7 @@ def run(
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ, run_id)
         telling.begin(timeline, ending)
-        web = _opened_beside(edge_url, ending)
+        web = outside.probing_web(edge_url, ending)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -113,7 +106,8 @@ def run(
             run_id=run_id,
             clock=clock,
             timeline=timeline,
-            workers=Workers(client, environment.account_id),
+            **outside.reach(client, environment.account_id, web),
+            earlier=lambda: telling.earlier(timeline),
             in_parallel=in_parallel,
             program=_program(environ, request),
         )
@@ -122,36 +116,6 @@ def run(
         result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
         links = telling.end(timeline, context.command_line)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
-
-
-def outside(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
-    """API base, edge and clock. Another API than Cloudflare's own is a sandbox on this machine, and wholly so."""
-    base_url = (environ.get("CLOUDFLARE_API_BASE_URL") or API).rstrip("/")
-    edge_url, clock_url = environ.get("OPS_EDGE_URL") or None, environ.get("OPS_CLOCK_URL") or None
-    for name, url in (("CLOUDFLARE_API_BASE_URL", base_url), ("OPS_EDGE_URL", edge_url), ("OPS_CLOCK_URL", clock_url)):
-        if url and url != API and not is_loopback(url):
-            hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for Cloudflare."
-            raise ConfigError(f"{name} names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
-    if (base_url == API) != (edge_url is None) or (clock_url and base_url == API):
-        raise ConfigError(
-            "a sandbox's API and the real edge (or the other way round) do not go together",
-            reason=Reason.NOT_LOOPBACK,
-            hint="Set CLOUDFLARE_API_BASE_URL and OPS_EDGE_URL both, as `ops sandbox --json` prints them, or neither.",
-        )
-
-    return base_url, edge_url, SandboxClock(clock_url) if clock_url else SystemClock()
-
-
-def cloudflare_client(
-    base_url: str, token: Secret, environment: "Environment", clock: Clock, ending: ExitStack
-) -> "Client":
-    """Open, until the end. It can only read but while somebody has entered its `writing`."""
-    from ops.cloudflare.client import Client
-
-    client = Client(base_url, token, token_name=environment.token, clock=clock)
-    ending.callback(client.close)
-    client.open()
-    return client
 
 
 def _program(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
@@ -176,37 +140,6 @@ def _without_secrets(params: Any, redactor: Redactor) -> Any:
     return replace(
         params, **{name: redactor.text(value) for name, value in vars(params).items() if isinstance(value, str)}
     )
-
-
-def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> Secret:
-    """Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot."""
-    name, value = environment.token, environ.get(environment.token, "")
-    if not value:
-        raise ConfigError(
-            f"the token for {environment.name} is missing: {name} is not set",
-            reason=Reason.TOKEN_MISSING,
-            hint=f'Set {name} to a Cloudflare API token with the permission "{TOKEN_PERMISSION}" on this account.',
-        )
-    if stray := re.search(r"[^!-~]", value):
-        raise ConfigError(
-            f"{name} holds a stray character, U+{ord(stray[0]):04X}, at position {stray.start() + 1} of {len(value)}",
-            reason=Reason.TOKEN_MALFORMED,
-            hint="Copy the token again, alone and without a line break, and set it anew.",
-        )
-    return Secret(value)
-
-
-def _opened_beside(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web]":
-    """The probes' client, made beside the first reads: its certificates take a while to load."""
-
-    def make() -> "Web":
-        from ops.probes.http import Web
-
-        return Web(edge_url)
-
-    web = start(make)
-    ending.callback(lambda: web.result().close())
-    return web.result
 
 
 def _probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":

@@ -100,7 +100,7 @@ def show_error(error: OpsError, redactor: Redactor) -> None:
 @click.argument("name", metavar="RUNBOOK")
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
 @click.option("--environment", default="production", help="whose settings are tried; default: production")
-@click.option("--service", default="api", help="default: api")
+@click.option("--service", default="", help="default: the first one that the drill fits")
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="of the sandbox; see the reference")
 @click.option("--trigger", type=click.Choice(["label", "button", "command"]), help="with an incident on a local GitHub")
 @click.option(
@@ -129,7 +129,7 @@ def drill(
         raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
     place = drills.Drill(edge, config, environment, service, switches, trigger, github_fails)
     say, on_event = (_say_nothing, _say_nothing) if as_json else (click.echo, _drill_event)
-    result = drills.DRILLS[name](place, say, on_event)
+    result = drills.run(name, place, say, on_event)
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
@@ -231,7 +231,8 @@ def sync(path: Path) -> None:
     from ops.workflows import FOLDER, sync
 
     configuration, _ = read_config(path)
-    changed = sync(path.resolve().parent / FOLDER, configuration)
+    kinds = {name: runbook.kind for name, runbook in discover().items()}
+    changed = sync(path.resolve().parent / FOLDER, configuration, kinds)
     click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every list is as ops.yml has it")
 
 

@@ -26,12 +26,12 @@ from ops.model.errors import (
     Unclear,
 )
 from ops.model.plan import Change, Plan
-from ops.model.result import Result, plan_json, sentence
+from ops.model.result import Result, durations, plan_json, sentence
 from ops.model.timeline import Kind
 from ops.model.verdict import NOT_OBSERVED, Observation, Verdict, decide
 from ops.parallel import start
 from ops.probes.rounds import Prober, ProbeSet
-from ops.runbook import Context, Runbook, State
+from ops.runbook import Context, Runbook, State, World
 
 READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between reads until an answered write shows; the list of deployments may lag."""
@@ -41,6 +41,7 @@ LONGEST_RETRY_AFTER = 30.0
 """A provider that asks for more time than this has refused, at three in the morning."""
 LONGEST_WAIT = timedelta(minutes=30)
 """From the request to the write."""
+FINDS_OUT = "Start the same command again once the API answers: it finds out, and does nothing twice."
 CALM_PROBE_WAIT = 15.0
 """Real seconds that the probes may take where nothing is to be written."""
 
@@ -63,6 +64,8 @@ class Run:
     before: Observation = NOT_OBSERVED
     after: Observation | None = None
     wrote: bool = False
+    unproved: str = ""
+    """What reading back could not settle after an answered write."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Engine:
             timeline=tuple(ctx.timeline.events),
             before=run.before,
             after=run.after,
-            durations=_durations(run, ctx.timeline.first),
+            durations=durations(ctx.timeline.first, is_proved=_is_proved(run)),
             wrote=ctx.timeline.first(Kind.WRITTEN) is not None,
         )
 
@@ -130,21 +133,26 @@ class Engine:
             _refuse_late(ctx)
             ctx.timeline.record(Kind.CONFIRMED, "by the service's name" if compare else "by --yes")
             for change in plan.changes:
-                run.wrote |= self._make(runbook, ctx, plan, change, compare=compare)
+                self._make(runbook, ctx, run, plan, change, compare=compare)
                 compare = True
         run.after = self._verify(ctx, runbook.probes(ctx, plan))
         decision, reason = decide(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
+        if run.unproved and decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}:
+            text = f"the probes are healthy, but it is not proved that the change is live: {run.unproved}"
+            return Decision.INCONCLUSIVE, Reason.NO_EVIDENCE, text
         if decision == Decision.NOTHING_TO_DO:
             reason = plan.reason or reason
         return decision, reason, sentence(decision, reason, plan)
 
-    def _make(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change, *, compare: bool) -> bool:
-        """Make one change; False where it is found done. `compare` False: the plan's last read was a moment ago."""
+    def _make(
+        self, runbook: Runbook[Any], ctx: Context[Any], run: Run, plan: Plan, change: Change, *, compare: bool
+    ) -> None:
+        """Make one change, unless it is found done. `compare` False: the plan's last read was a moment ago."""
         if compare:
             world = runbook.check(ctx, plan, change)
             ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
             if world.state == State.DONE:
-                return False
+                return
             if world.state == State.MOVED:
                 raise Refused(
                     f"the world moved since the plan: {world.text}",
@@ -152,8 +160,8 @@ class Engine:
                     hint="Nothing was changed. Look at what came in, then start again for a new plan.",
                 )
         self._write(runbook, ctx, plan, change)
-        self._read_back(runbook, ctx, plan, change)
-        return True
+        run.unproved = self._read_back(runbook, ctx, plan, change) or run.unproved
+        run.wrote = True
 
     def _write(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change) -> None:
         """Send the write; once more only where reading shows that the first one was not applied."""
@@ -190,15 +198,11 @@ class Engine:
                 hint=f"Nothing was changed. The limit holds for the whole account: start again in {span_text(pause)}.",
             )
         ctx.clock.sleep(pause)
-        try:
-            world = runbook.check(ctx, plan, change)
-        except ProviderError as unreadable:
-            raise Ambiguous(
-                f"it is not known whether the change was made: {error.message}; then {unreadable.message}",
-                reason=Reason.UNCLEAR,
-                hint="Start the same command again once the API answers: it finds out, and does nothing twice.",
-            ) from None
+        doubt = f"it is not known whether the change was made: {error.message}; then"
+        world = self._look(runbook, ctx, plan, change, doubt, patient=last and isinstance(error, Unclear))
         ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+        if world.uncertain:
+            raise Ambiguous(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
         if world.state == State.DONE:
             ctx.timeline.record(Kind.WRITTEN, f"applied after all: {world.text}")
             return True
@@ -212,25 +216,35 @@ class Engine:
             )
         return False
 
-    def _read_back(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change) -> None:
-        for pause in (0.0, *READ_BACK_PAUSES):
-            if pause:
-                ctx.clock.sleep(pause)
+    def _look(
+        self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change, doubt: str, *, patient: bool
+    ) -> World:
+        """Read after a write, and again while that settles nothing; `patient`: also while our change does not show."""
+        pauses = iter(READ_BACK_PAUSES)
+        while True:
             try:
                 world = runbook.check(ctx, plan, change)
             except ProviderError as error:
-                raise Ambiguous(
-                    f"the write was answered, but reading it back failed: {error.message}",
-                    reason=Reason.UNCLEAR,
-                    hint="Start the same command again once the API answers: it finds out, and does nothing twice.",
-                ) from None
-            if world.state == State.MOVED:
-                raise _overtaken(world.text)
-            if world.state == State.DONE:
-                ctx.timeline.record(Kind.READ_BACK, world.text)
-                for slipped in world.slipped:
-                    ctx.timeline.record(Kind.WARNING, f"slipped in between the plan and the write: {slipped}")
-                return
+                raise Ambiguous(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
+            settled = not world.uncertain and not (patient and world.state == State.PLANNED)
+            if settled or (pause := next(pauses, None)) is None:
+                return world
+            ctx.clock.sleep(pause)
+
+    def _read_back(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change) -> str:
+        """What is not proved; nothing where the change is seen to be live."""
+        doubt = "the write was answered, but reading it back failed:"
+        world = self._look(runbook, ctx, plan, change, doubt, patient=True)
+        if world.uncertain:
+            ctx.timeline.record(Kind.WARNING, f"not proved: {world.text}")
+            return world.text
+        if world.state == State.MOVED:
+            raise _overtaken(world.text)
+        if world.state == State.DONE:
+            ctx.timeline.record(Kind.READ_BACK, world.text)
+            for text in (*world.notes, *(f"slipped in between the plan and the write: {it}" for it in world.slipped)):
+                ctx.timeline.record(Kind.WARNING, text)
+            return ""
         raise Ambiguous(
             f"the write was answered, but {span_text(sum(READ_BACK_PAUSES))} later it does not show",
             reason=Reason.UNCLEAR,
@@ -279,13 +293,5 @@ def _observed(before: "Future[Observation]", *, wait: float) -> Observation:
         return NOT_OBSERVED
 
 
-def _durations(run: Run, first: Callable[[Kind], float | None]) -> dict[str, float | None]:
-    """From the trigger to each first; verified only where it was."""
-    proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
-    return {
-        "trigger_to_plan": first(Kind.PLANNED),
-        "trigger_to_write": first(Kind.WRITTEN),
-        "trigger_to_read_back": first(Kind.READ_BACK),
-        "trigger_to_verified": first(Kind.VERIFIED) if proved else None,
-        "total": first(Kind.ENDED),
-    }
+def _is_proved(run: Run) -> bool:
+    return run.after is not None and run.after.verdict == Verdict.HEALTHY

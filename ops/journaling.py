@@ -3,6 +3,7 @@
 GitHub comes after the recovery: nothing here raises, and nothing waits for longer than a few seconds at the end.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,11 @@ from ops.parallel import start
 
 if TYPE_CHECKING:
     from ops.github.journal import Journal
+    from ops.model.block import Block
     from ops.model.config import Contact
+
+EARLIER = 2.0
+"""Real seconds for what earlier runs wrote, from when it is first asked for."""
 
 
 class Journaling:
@@ -55,6 +60,26 @@ class Journaling:
         if self._journal:
             ending.callback(self._journal.close)
             self._journal.begin(tell)
+
+    def earlier(self, incident: int | None, tell: Callable[[str], object]) -> "Callable[[], tuple[Block, ...]]":
+        """Begin to read the runs on the incident. What this answers has them; nothing where GitHub is late or fails."""
+        if not self._is_on or incident is None:
+            return lambda: ()
+        latest, reading = time.monotonic() + EARLIER, start(lambda: self._earlier(incident))
+
+        def known() -> "tuple[Block, ...]":
+            try:
+                return reading.result(timeout=max(0.0, latest - time.monotonic()))
+            except Exception as error:  # noqa: BLE001  a recovery does without
+                tell(f"what earlier runs took out of service is not known ({type(error).__name__})")
+                return ()
+
+        return known
+
+    def _earlier(self, incident: int) -> "tuple[Block, ...]":
+        from ops.github.issues import believed
+
+        return tuple(found.block for found in believed(self._connect(), incident))
 
     def end(self, timeline: Timeline, command: Callable[..., str]) -> dict[str, str]:
         """The links to what was written."""

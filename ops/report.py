@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops import app
+from ops import app, outside
 from ops.github.client import connect
 from ops.incident import told
 from ops.intake import began
@@ -68,7 +68,7 @@ def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]
 
     found = github.on_issue(repository, number)
     issue = found.issue
-    with closing(app.outside(environ)[2]) as clock:
+    with closing(outside.addresses(environ)[2]) as clock:
         read_at = clock.now()
     evidence = Evidence(
         number=number,
@@ -106,6 +106,9 @@ def _with_cloudflare(evidence: Evidence, config: "Config", environ: Mapping[str,
         if environment is None or service not in environment.services:
             lacks.append(f"the deployments of {service} in {name}: ops.yml does not know it (any more)")
             continue
+        if environment.services[service].kind == "pages":
+            lacks.append(f"the deployments of {service} in {name}: a site's are in Cloudflare's dashboard")
+            continue
         found, why = _asked(lambda: _served(environment, service, environ))  # noqa: B023  called before the next
         served += [found] if found else []
         lacks += [f"the deployments of {service} in {name}: {each}" for each in why]
@@ -115,11 +118,11 @@ def _with_cloudflare(evidence: Evidence, config: "Config", environ: Mapping[str,
 def _served(environment: "Environment", service: str, environ: Mapping[str, str]) -> Served:
     from ops.cloudflare.workers import Workers
 
-    token = app.cloudflare_token(environ, environment)
-    base_url, _, clock = app.outside(environ)
+    token = outside.cloudflare_token(environ, environment)
+    base_url, _, clock = outside.addresses(environ)
     with ExitStack() as ending:
         ending.callback(clock.close)
-        client = app.cloudflare_client(base_url, token, environment, clock, ending)
+        client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         workers, worker = Workers(client, environment.account_id), environment.services[service].worker
         return Served(
             environment=environment.name,

@@ -14,11 +14,15 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ops.model.clock import Clock
+from ops.model.errors import ConfigError, Reason
+from ops.model.pages_seen import Page
 from ops.model.plan import Change, Plan
 
 if TYPE_CHECKING:
+    from ops.cloudflare.pages import Pages
     from ops.cloudflare.workers import Workers
-    from ops.model.config import Config, Environment
+    from ops.model.block import Block
+    from ops.model.config import Config, Environment, Service
     from ops.model.timeline import Timeline
     from ops.probes.rounds import ProbeSet
 
@@ -43,11 +47,15 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class World:
-    """`text` says what is there. `slipped` names what came in between the plan and our write."""
+    """`text` says what is there. `slipped` names what came in between the plan and our write; `notes` are warnings."""
 
     state: State
     text: str
     slipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    uncertain: bool = False
+    """What was read fits another state too. Before a write this one counts; after it the engine goes on reading, and
+    at the end nothing is proved."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,12 @@ class Context(Generic[P]):
     clock: Clock
     timeline: "Timeline"
     workers: "Workers"
+    pages: "Pages"
+    look: Callable[[str], Page]
+    """Read a page of the web: what the address holds."""
+    earlier: "Callable[[], Callable[[], tuple[Block, ...]]]"
+    """Begin to read what earlier runs told on the incident; what that answers waits for it, within bounds. At most it
+    makes a run stricter."""
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
     program: tuple[str, ...] = ("ops",)
     """How the command line was reached, and the options that it needs to be reached again."""
@@ -80,12 +94,27 @@ class Context(Generic[P]):
         return " ".join([program, runbook, *options, *extra])
 
 
+def service_of(ctx: Context[Any], kind: str, *, otherwise: str) -> "Service":
+    """The service that was asked for. Raises ConfigError where it is of another kind; `otherwise` is for those."""
+    service = ctx.environment.service(ctx.params.service)
+    if service.kind == kind:
+        return service
+    others = [name for name, other in ctx.environment.services.items() if other.kind == kind]
+    raise ConfigError(
+        f"{service.name} is a service with {service.kind}, and this needs one with {kind}",
+        reason=Reason.UNKNOWN_NAME,
+        hint=f"Use `{ctx.program[0]} {otherwise}` for it; here, name one of: {', '.join(others) or 'none'}.",
+    )
+
+
 class Runbook(ABC, Generic[P]):
     """Line one of a runbook's docstring is its help text; its name is its file's name with hyphens."""
 
     name: ClassVar[str]
     when: ClassVar[str]
     """What is broken when somebody should press this: the first column of the README's table."""
+    kind: ClassVar[str]
+    """The key that its services have in ops.yml: worker or pages."""
     params: type[P]
 
     @abstractmethod

@@ -13,6 +13,7 @@ from ops.noticing import Noticing
 from ops.parallel import Budget
 
 if TYPE_CHECKING:
+    from ops.model.block import Block
     from ops.model.config import Config
 
 FLUSH = 5.0
@@ -52,6 +53,10 @@ class Telling:
     def opened(self) -> int | None:
         """The incident that was opened because the run wrote and had none."""
         return self._journal.opened
+
+    def earlier(self, timeline: Timeline) -> "Callable[[], tuple[Block, ...]]":
+        """Begin to read what earlier runs wrote on the incident; what this answers has it."""
+        return self._journal.earlier(self._incident, lambda text: timeline.record(Kind.WARNING, text))
 
     def end(self, timeline: Timeline, command: Callable[..., str]) -> dict[str, str]:
         """The links to what was written, and to the pages of this run."""

@@ -54,9 +54,11 @@ def timeline(world: World) -> list[dict[str, Any]]:
 
 @dataclass
 class Command:
-    """`ops rollback-worker` as a process of its own, in the folder of ops.yml."""
+    """A runbook's command as a process of its own, in the folder of ops.yml."""
 
     world: World
+    runbook: str = "rollback-worker"
+    service: str = "api"
     pid: int = 0
     _started: threading.Event = field(default_factory=threading.Event)
 
@@ -85,9 +87,9 @@ class Command:
         os.close(ours)
 
     def _start(self, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
-        where = ["--service", "api", "--environment", "production"]
+        where = ["--service", self.service, "--environment", "production"]
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.world.sandbox.environ()}
-        argv = [sys.executable, "-m", "ops", "rollback-worker", *where, *arguments]
+        argv = [sys.executable, "-m", "ops", self.runbook, *where, *arguments]
         process = subprocess.Popen(argv, env=environ, cwd=self.world.folder, text=True, start_new_session=True, **pipes)
         self.pid = process.pid
         self._started.set()

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 """The production account of ops.yml."""
 WORKER = "fortunet-api"
+SITE = "fortunet-frontend"
 
 
 def _refuse_the_internet(event: str, arguments: tuple[Any, ...]) -> None:
@@ -119,6 +120,23 @@ class World:
         where = ["--service", "api", "--environment", "production", "--config", str(self.config)]
         return self.ops("rollback-worker", *where, "--yes", "--json", *arguments, **environ)
 
+    def rollback_pages(self, *arguments: str, **environ: str | None) -> Outcome:
+        """`ops rollback-pages` on the site of ops.yml, with --yes and --json."""
+        where = ["--service", "frontend", "--environment", "production", "--config", str(self.config)]
+        return self.ops("rollback-pages", *where, "--yes", "--json", *arguments, **environ)
+
+    def site(self, ago: timedelta, home: str | None, **deployment: Any) -> str:
+        """Deploy a site whose home page says that, that long ago; answers the deployment's id. None: without one."""
+        if SITE not in self.sandbox.pages.projects:
+            self.sandbox.pages.add_project(SITE, domains=["fortunet.example"])
+        files = deployment.pop("files", {}) | ({} if home is None else {"index.html": f"<h1>{home}</h1>".encode()})
+        return self.sandbox.pages.add_deployment(SITE, files=files, at=self.sandbox.clock.now() - ago, **deployment)
+
+    @property
+    def served(self) -> str | None:
+        """The deployment that production serves."""
+        return self.sandbox.pages.live(SITE)
+
     @property
     def config(self) -> Path:
         return self.folder / "ops.yml"
@@ -169,3 +187,13 @@ def releases(world: World) -> Releases:
     good = world.release(timedelta(hours=2), code="good", tag="4.1.0")
     bad = world.release(timedelta(minutes=10), code="bad", tag="4.2.0", behaviour={"status": 500})
     return Releases(good, bad)
+
+
+@pytest.fixture
+def sites(world: World) -> Releases:
+    """A good site two hours ago and ten minutes ago a bad one, which the probe of its home page refuses."""
+    world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
+    return Releases(
+        world.site(timedelta(hours=2), "good", commit="a" * 40),
+        world.site(timedelta(minutes=10), "bad", commit="b" * 40),
+    )

@@ -9,7 +9,7 @@ def test_the_shipped_file_is_valid_and_its_placeholders_are_warnings(world: Worl
     outcome = world.ops("config", "check", "--config", str(world.config))
 
     assert outcome.code == 0
-    assert "is valid: 2 environments, 2 services" in outcome.out
+    assert "is valid: 2 environments, 4 services" in outcome.out
     assert "contacts[0].contact: still a placeholder" in outcome.err
 
 
@@ -22,18 +22,29 @@ def test_every_problem_is_reported_at_once_with_its_line(world: World) -> None:
 
     assert outcome.code == 2
     problems = [line.strip() for line in outcome.err.splitlines() if "ops.yml:" in line]
-    assert len(problems) == 5, outcome.err
+    assert len(problems) == 7, outcome.err
     assert any('did you mean "worker"?' in problem for problem in problems)
     assert any('no runbook "rollback-wroker"; did you mean "rollback-worker"?' in problem for problem in problems)
 
 
 def test_a_label_with_a_parameter_that_its_runbook_has_not_is_an_error(world: World) -> None:
-    world.edit_config("      service: api\n\n# GitHub", "      service: api\n      force: true\n\n# GitHub")
+    world.edit_config("      service: api\n", "      service: api\n      force: true\n")
 
     outcome = world.ops("config", "check", "--config", str(world.config))
 
     assert outcome.code == 2
     assert 'no parameter "force" of rollback-worker' in outcome.err
+
+
+def test_a_label_with_a_service_of_the_other_kind_is_an_error(world: World) -> None:
+    world.edit_config("      service: frontend\n", "      service: api\n")
+
+    outcome = world.ops("config", "check", "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert (
+        "labels.recover:rollback-frontend.params.service: api has no pages, and rollback-pages needs one" in outcome.err
+    )
 
 
 def test_the_schema_is_json_schema(world: World) -> None:

@@ -5,16 +5,19 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ops.drill_github import contradicted
+from ops.drill.github import contradicted
+from ops.sandbox.switches import Switches
 from tests.conftest import ROOT
 
 
-def drill(*arguments: str, ok: bool = True) -> dict[str, Any]:
-    command = [sys.executable, "-m", "ops", "drill", "rollback-worker", "--json", *arguments]
+def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> dict[str, Any]:
+    command = [sys.executable, "-m", "ops", "drill", name, "--json", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
@@ -55,6 +58,45 @@ def test_the_workerd_drill_deploys_with_the_real_wrangler_and_ends_recovered() -
 )
 def test_the_drill_ends_recovered_under_the_other_answer_of_every_switch(switch: str) -> None:
     assert drill("--switch", switch)["decision"] == "recovered"
+
+
+@pytest.mark.slow
+def test_the_drill_of_a_site_ends_recovered_within_ten_seconds() -> None:
+    result = drill(name="rollback-pages")
+
+    assert (result["decision"], result["drill"], result["service"]) == ("recovered", "rollback-pages", "frontend")
+    assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "pages_canonical_follows_rollbacks=true",
+        "pages_canonical_lag_reads=2",
+        "pages_partial_source_taken=true",
+        "pages_reads_until_deployed=0",
+        "pages_refusal_code=8000099",
+        "propagation_seconds=0",
+        "propagation_seconds=3",
+    ],
+)
+def test_the_drill_of_a_site_ends_recovered_under_the_other_answer_of_every_switch(switch: str) -> None:
+    assert drill("--switch", switch, name="rollback-pages")["decision"] == "recovered"
+
+
+def test_every_switch_of_pages_is_tried_above() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+
+    assert all(f'"{field.name}=' in source for field in fields(Switches) if field.name.startswith("pages_"))
+
+
+def test_a_drill_on_a_service_that_it_cannot_break_is_refused(world: Any) -> None:
+    outcome = world.ops("drill", "rollback-pages", "--service", "api", "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert "api has no pages" in outcome.err
+    assert "Name one of: frontend." in outcome.err
 
 
 def test_a_drill_that_does_not_exist_is_named_with_the_nearest(world: Any) -> None:

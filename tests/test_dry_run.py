@@ -18,9 +18,9 @@ from ops.registry import discover
 from ops.runbook import Context
 from ops.runbook import World as Standing
 from ops.runbooks.rollback_worker import Params, RollbackWorker
-from tests.conftest import WORKER, Releases, World
+from tests.conftest import SITE, WORKER, Releases, World
 
-NEEDED = {"rollback-worker": ["--service", "api"]}
+NEEDED = {"rollback-worker": ["--service", "api"], "rollback-pages": ["--service", "frontend"]}
 """Runbook → the options that it cannot do without. A new runbook needs a line."""
 
 
@@ -47,19 +47,40 @@ def history(world: World, seed: int) -> list[str]:
     return versions
 
 
+def site_history(world: World, seed: int) -> list[str]:
+    """Some deployments of a site in the last day, failed ones and previews among them, and rollbacks."""
+    draw, deployments = random.Random(seed), [world.site(timedelta(hours=24), "first", commit="0" * 40)]
+    for hours in range(23, 0, -draw.randint(2, 5)):
+        ago, kind = (
+            timedelta(hours=hours),
+            draw.choice(["success", "success", "failure", "active", "preview", "rollback"]),
+        )
+        if kind == "rollback":
+            back = draw.choice(deployments)
+            world.sandbox.pages.rollback(SITE, back, at=world.sandbox.clock.now() - ago)
+        elif kind == "preview":
+            world.site(ago, f"preview {hours}", branch="fix")
+        else:
+            made = world.site(ago, f"site {hours}", commit=f"{hours}" * 20, status=kind)
+            deployments += [made] if kind == "success" else []
+    return deployments
+
+
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 5 else pytest.mark.slow) for n in range(60)])
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
-    versions = history(world, seed)
-    before = world.sandbox.deployments(WORKER)
-    more: list[list[str]] = [[], ["--to", versions[0]], ["--incident", "7"], ["--accept-changed-secrets", "KEY"]]
+    versions, sites = history(world, seed), site_history(world, seed)
+    before = world.sandbox.deployments(WORKER), world.served
+    first = (versions if name == "rollback-worker" else sites)[0]
+    last = ["--accept-changed-secrets", "KEY"] if name == "rollback-worker" else ["--reason", "KEY"]
+    more: list[list[str]] = [[], ["--to", first], ["--incident", "7"], last]
 
     where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
     outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)])
 
     assert outcome.code in {0, 3}, outcome.err
     assert {request.method for request in world.sandbox.requests} == {"GET"}
-    assert world.sandbox.deployments(WORKER) == before
+    assert (world.sandbox.deployments(WORKER), world.served) == before
 
 
 def test_a_dry_run_is_the_beginning_of_the_real_run(world: World, releases: Releases) -> None:
@@ -69,10 +90,24 @@ def test_a_dry_run_is_the_beginning_of_the_real_run(world: World, releases: Rele
 
     done = world.rollback().result["plan"]
 
-    methods = [request.method for request in world.sandbox.requests]
-    real = world.sandbox.requests[: methods.index("POST")]
-    assert Counter((request.method, request.path) for request in real) == read
+    assert Counter(before_the_write(world)) == read
     assert done == planned
+
+
+def test_a_dry_run_of_a_site_is_the_beginning_of_the_real_run(world: World, sites: Releases) -> None:
+    planned = world.rollback_pages("--dry-run").result["plan"]
+    read = Counter((request.method, request.path) for request in world.sandbox.requests)
+    world.sandbox.requests.clear()
+
+    done = world.rollback_pages().result["plan"]
+
+    assert Counter(before_the_write(world)) == read
+    assert done == planned
+
+
+def before_the_write(world: World) -> list[tuple[str, str]]:
+    calls = [(request.method, request.path) for request in world.sandbox.requests]
+    return calls[: [method for method, _ in calls].index("POST")]
 
 
 class WritesWhilePlanning(RollbackWorker):

@@ -29,6 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "journaling": {"model", "parallel", "github", "render"},
     "noticing": {"model", "parallel", "notify", "render"},
     "telling": {"model", "parallel", "github", "journaling", "noticing"},
+    "outside": {"model", "parallel", "clocks", "cloudflare", "probes"},
     "runbook": {"model", "cloudflare", "probes"},
     "runbooks": {"model", "probes", "runbook"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
@@ -45,14 +46,13 @@ TOP: dict[str, set[str]] = {
     "gate": BELOW_THE_TOP | {"app"},
     "incident": BELOW_THE_TOP | {"app"},
     "report": BELOW_THE_TOP | {"app", "incident"},
-    "drill_github": BELOW_THE_TOP | {"sandbox"},
-    "drill": BELOW_THE_TOP | {"app", "drill_github", "sandbox"},
+    "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
     "incident_commands": BELOW_THE_TOP | {"app", "incident", "report"},
     "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "incident_commands", "sandbox"},
     "__main__": {"cli"},
 }
-"""`drill`, `drill_github` and `cli` alone know the sandbox."""
+"""`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
     "click": {"cli", "commands", "incident_commands"},

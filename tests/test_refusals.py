@@ -28,15 +28,30 @@ def plain(world: World, *arguments: str, **environ: str | None) -> Outcome:
 
 
 NAMES: dict[str, tuple[tuple[str, ...], int, str, str]] = {
-    "service": (("--service", "apy"), 2, 'no service "apy" in production; did you mean "api"?', "Name one of: api."),
+    "service": (
+        ("--service", "apy"),
+        2,
+        'no service "apy" in production; did you mean "api"?',
+        "Name one of: api, frontend.",
+    ),
     "environment": (
         ("--environment", "prod"),
         2,
         'no environment "prod" in ops.yml; did you mean "production"?',
         "Name one of: production, staging.",
     ),
-    "a name that is near none": (("--service", "zzz"), 2, 'no service "zzz" in production', "Name one of: api."),
-    "a secret in the wrong place": (("--service", "k3y" * 12), 2, 'no service "(hidden)"', "Name one of: api."),
+    "a name that is near none": (
+        ("--service", "zzz"),
+        2,
+        'no service "zzz" in production',
+        "Name one of: api, frontend.",
+    ),
+    "a secret in the wrong place": (
+        ("--service", "k3y" * 12),
+        2,
+        'no service "(hidden)"',
+        "Name one of: api, frontend.",
+    ),
     "three shares": (("--to", "a@50,b@25,c@25"), 2, "a deployment has at most two versions", "--to A@90,B@10"),
     "shares of 90": (("--to", "{good}@80,{bad}@10"), 2, "the shares add up to 90, not 100", "--to A@90,B@10"),
     "no percentage": (("--to", "{good}@x,{bad}@10"), 2, '"x" is no percentage', "--to A@90,B@10"),
@@ -75,7 +90,7 @@ def test_a_service_that_is_not_known_is_said_on_a_terminal_too(world: World, rel
 
     assert outcome.code == 2
     assert 'REFUSED: no service "apy" in production; did you mean "api"?' in outcome.out
-    assert "what to do: Name one of: api." in outcome.out
+    assert "what to do: Name one of: api, frontend." in outcome.out
 
 
 # Tokens

@@ -16,6 +16,7 @@ from tests.conftest import ROOT, World
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 RUNBOOKS = sorted(discover())
+KINDS = {name: runbook.kind for name, runbook in discover().items()}
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 
 
@@ -98,7 +99,7 @@ def test_a_step_runs_nothing_that_an_input_could_write(path: Path) -> None:
 def test_the_generated_lists_are_as_ops_yml_has_them(path: Path) -> None:
     config, _ = read_config(ROOT / "ops.yml")
 
-    assert synced(path.read_text(), config) == path.read_text()
+    assert synced(path.read_text(), config, KINDS.get(path.stem)) == path.read_text()
 
 
 def test_sync_rewrites_the_lists_and_nothing_else(world: World) -> None:
@@ -112,7 +113,7 @@ def test_sync_rewrites_the_lists_and_nothing_else(world: World) -> None:
 
     assert outcome.code == 0
     assert (folder / "rollback-worker.yml").read_text() == button.read_text().replace("- staging", "- rehearsal")
-    assert sync(folder, read_config(world.config)[0]) == ()
+    assert sync(folder, read_config(world.config)[0], KINDS) == ()
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def _deployment(row: Mapping[str, Any]) -> Deployment:
         aliases=tuple(filter(None, map(text, row.get("aliases") or []))),
         trigger=text(trigger.get("type")),
         functions=_yes_or_no(row.get("uses_functions")),
+        env_vars=frozenset(row["env_vars"]) if isinstance(row.get("env_vars"), dict) else None,
     )
 
 

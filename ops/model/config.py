@@ -7,18 +7,18 @@ from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
 
 from ops.model import config_checks
 from ops.model.config_probes import BrowserProbe, PageProbe
 from ops.model.config_problems import build, lines
+from ops.model.config_schema import Schema
 from ops.model.config_types import (
     ACCOUNT,
     HEADER,
     LABEL,
     LOGIN,
     ORIGIN,
+    PAGES,
     PARAMETER,
     REPOSITORY,
     URL_PATH,
@@ -134,7 +134,10 @@ class Verify(Model):
 class Service(Named):
     """A deployed part of the application. The key of its Cloudflare name says what kind it is."""
 
-    worker: str = Field(pattern=WORKER, description="The Worker's name on Cloudflare.")
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["worker"]}, {"required": ["pages"]}]})
+
+    worker: str = Field(default="", pattern=WORKER, description="The Worker's name on Cloudflare.")
+    pages: str = Field(default="", pattern=PAGES, description="The Pages project's name on Cloudflare.")
     url: str = Field(pattern=ORIGIN, description="Where the service answers: https:// and a host, nothing after it.")
     repository: str | None = Field(
         default=None, pattern=REPOSITORY, description="owner/name on GitHub, for links that compare two versions."
@@ -145,8 +148,19 @@ class Service(Named):
     min_served: Annotated[Seconds, between("0s", "720h")] = duration_field(
         "10m", "A release that served for less than this is not rolled back to."
     )
+    compare: tuple[Annotated[str, Field(pattern=URL_PATH)], ...] = Field(
+        default=("/",),
+        min_length=1,
+        max_length=4,
+        description="Paths that every release has: by them it is seen which deployment of Pages serves.",
+    )
     verify: Verify = Field(default_factory=Verify, description="How often and how long the probes are run.")
     probes: tuple[Probe, ...] = Field(default=(), description="What tells healthy from unhealthy.")
+
+    @property
+    def kind(self) -> str:
+        """The key that names it on Cloudflare."""
+        return "worker" if self.worker else "pages"
 
 
 class Environment(Named):
@@ -236,15 +250,19 @@ class Config(Model):
 
 
 def parse(
-    text: str, *, path: str, runbooks: Mapping[str, Collection[str]] | None = None
+    text: str,
+    *,
+    path: str,
+    runbooks: Mapping[str, Collection[str]] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> tuple[Config, tuple[str, ...]]:
     """The configuration and its warnings; ConfigError with every problem at once. `path` is for the messages.
 
-    `runbooks` holds the parameters of each runbook; with it, labels are checked against them.
+    `runbooks` holds the parameters of each runbook, `kinds` what its services are; labels are checked against them.
     Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
     """
     document = read(text)
-    findings = config_checks.errors(document.data, runbooks=runbooks) if document.complete else ()
+    findings = config_checks.errors(document.data, runbooks=runbooks, kinds=kinds) if document.complete else ()
     config, problems = build(Config, document, findings)
     if config is None or problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
@@ -256,25 +274,8 @@ def parse(
 
 def schema() -> dict[str, Any]:
     """JSON Schema of `ops.yml`, for editors. What one key says about another only `parse` checks."""
-    draft = {"$schema": GenerateJsonSchema.schema_dialect}
-    return draft | Config.model_json_schema(schema_generator=_Schema) | {"title": "ops.yml"}
-
-
-class _Schema(GenerateJsonSchema):
-    """A key may be left out, and may not be empty: no null. Names are strict. No titles, which repeat the keys."""
-
-    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        return self.generate_inner(schema["schema"])
-
-    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        result = super().default_schema(schema)
-        return {key: value for key, value in result.items() if (key, value) != ("default", None)}
-
-    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
-        return super().dict_schema(schema) | {"additionalProperties": False}
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
-        return False
+    draft = {"$schema": Schema.schema_dialect}
+    return draft | Config.model_json_schema(schema_generator=Schema) | {"title": "ops.yml"}
 
 
 def _give_names(named: Mapping[str, Named]) -> None:

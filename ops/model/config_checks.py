@@ -12,16 +12,22 @@ from ops.model.yaml_lines import Path
 Finding = tuple[Path, str]
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
+_KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare",)}
+"""What says which kind a service is, exactly one of them → the keys that only this kind has."""
 _SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
 
 
-def errors(data: Any, *, runbooks: Mapping[str, Collection[str]] | None = None) -> Iterator[Finding]:
-    """`runbooks` holds the parameters of each runbook; without it, labels are not checked against them."""
+def errors(
+    data: Any, *, runbooks: Mapping[str, Collection[str]] | None = None, kinds: Mapping[str, str] | None = None
+) -> Iterator[Finding]:
+    """`runbooks` holds the parameters of each runbook, `kinds` what its services are: worker or pages."""
     yield from _blanks(data, ())
     yield from _labels(data)
+    yield from _kinds_of_labels(data, kinds or {})
     if runbooks is not None:
         yield from _runbooks(data, runbooks)
     for path, service in _services(data):
+        yield from _kinds(path, service)
         yield from _probes(path, service, secrets=_secrets(data))
 
 
@@ -63,6 +69,17 @@ def _labels(data: Any) -> Iterator[Finding]:
             yield ("labels", name, "params", "service"), text
 
 
+def _kinds_of_labels(data: Any, kinds: Mapping[str, str]) -> Iterator[Finding]:
+    for name, label in _mapping(_at(data, "labels")).items():
+        runbook, environment, called = (
+            _at(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
+        )
+        service = _mapping(_at(data, "environments", environment, "services", called))
+        kind = kinds.get(runbook) if isinstance(runbook, str) else None
+        if kind and service.keys() & _KINDS.keys() and kind not in service:
+            yield ("labels", name, "params", "service"), f"{shown(called)} has no {kind}, and {runbook} needs one"
+
+
 def _runbooks(data: Any, runbooks: Mapping[str, Collection[str]]) -> Iterator[Finding]:
     for name, label in _mapping(_at(data, "labels")).items():
         runbook = _at(label, "runbook")
@@ -72,6 +89,17 @@ def _runbooks(data: Any, runbooks: Mapping[str, Collection[str]]) -> Iterator[Fi
             if runbook in runbooks and parameter not in runbooks[runbook]:
                 text = f'no parameter "{shown(parameter)}" of {runbook}{suggestion(parameter, runbooks[runbook])}'
                 yield ("labels", name, "params", parameter), text
+
+
+def _kinds(path: Path, service: Mapping[str, Any]) -> Iterator[Finding]:
+    given = [kind for kind in _KINDS if kind in service]
+    if not given:
+        yield (*path, "worker"), "missing; add it, or pages for a site of Pages"
+    if len(given) > 1:
+        yield (*path, "pages"), "worker stands there too; write exactly one of them"
+    for kind in _KINDS.keys() - given if given else ():
+        for key in service.keys() & {*_KINDS[kind]}:
+            yield (*path, key), f"only a service with {kind} has it; leave it out"
 
 
 def _probes(path: Path, service: Mapping[str, Any], *, secrets: set[str]) -> Iterator[Finding]:
@@ -115,7 +143,8 @@ def _secrets(data: Any) -> set[str]:
 def _services(data: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     for environment, holder in _mapping(_at(data, "environments")).items():
         for name, service in _mapping(_at(holder, "services")).items():
-            yield ("environments", environment, "services", name), _mapping(service)
+            if isinstance(service, dict):
+                yield ("environments", environment, "services", name), service
 
 
 def _is_placeholder(value: Any) -> bool:

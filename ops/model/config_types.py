@@ -15,6 +15,7 @@ PARAMETER = r"^[a-z][a-z0-9_]*$"
 SECRET = r"^[A-Z][A-Z0-9_]{0,99}$"  # noqa: S105 - a pattern
 ACCOUNT = r"^[0-9a-f]{32}$"
 WORKER = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"
+PAGES = r"^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$"
 ORIGIN = r"^https://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?(:[1-9][0-9]{0,4})?$"
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$"
 URL_PATH = r"^/([!-\"$-.0-~][!-\"$-~]*)?$"
@@ -30,6 +31,7 @@ PATTERNS = {
     SECRET: "not a variable's name; write the NAME of the secret, such as CLOUDFLARE_API_TOKEN, never its value",
     ACCOUNT: "not an account id; write the 32 hexadecimal digits that Cloudflare's dashboard shows, in lower case",
     WORKER: "not a Worker's name; write it as Cloudflare shows it, such as fortunet-api",
+    PAGES: "not a Pages project; write its name as Cloudflare shows it, such as fortunet-frontend",
     ORIGIN: "not an https origin; write https:// and a host, without user, path or query: https://api.example.com",
     REPOSITORY: "not a repository; write owner/name",
     URL_PATH: "not a path; begin with one / and leave out host, spaces and #: /health",

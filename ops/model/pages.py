@@ -31,6 +31,8 @@ class Deployment:
     aliases: tuple[str, ...] = ()
     trigger: str = ""
     functions: bool | None = None
+    env_vars: frozenset[str] | None = None
+    """Names alone, of those that it was built with; None where Cloudflare does not say."""
 
     @property
     def may_serve_production(self) -> bool:

@@ -4,9 +4,11 @@ That `canonical_deployment` follows a rollback is not known for sure, so it is b
 it: one path is read at the site's address and at the deployments' own, and what came back is compared.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ops.model.block import Block
 from ops.model.clock import utc_text
 from ops.model.errors import Reason, Refused
 from ops.model.nearest import shown, suggestion
@@ -63,6 +65,16 @@ def live(project: Project, deployments: Sequence[Deployment], sighting: Sighting
     return Live(equal[0], f"the site looks like {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
 
 
+def came(before: Sequence[Deployment], now: Sequence[Deployment]) -> tuple[Deployment, ...]:
+    """Those that can serve now and could not before: made since, or built to the end since.
+
+    What only moved up into the list, since another one was deleted, is older than all that it held.
+    """
+    could = {d.id for d in before if d.may_serve_production}
+    oldest = before[-1].created_on
+    return tuple(d for d in now if d.may_serve_production and d.id not in could and d.created_on >= oldest)
+
+
 @dataclass(frozen=True)
 class PassedOver:
     deployment: str
@@ -94,6 +106,30 @@ def choose(deployments: Sequence[Deployment], serving: Deployment, *, blamed: Co
             break
     newest = candidates[0].id if candidates else None
     return Choice(target, tuple(passed_over), stepped_back=newest != serving.id)
+
+
+def blamed(
+    runs: Iterable[Block], deployments: Sequence[Deployment], *, service: str, environment: str
+) -> frozenset[str]:
+    """What earlier runs took out of service for something older; the last word on each counts. Oldest run first."""
+    found: set[str] = set()
+    for run in runs:
+        ours = (run.runbook, run.service, run.environment) == ("rollback-pages", service, environment)
+        if not ours or not any(row.kind == "written" for row in run.rows):
+            continue
+        for _, before, after in run.versions:
+            left, taken = (_beginning(name, deployments) for name in (before, after))
+            if left and taken and left.created_on > taken.created_on:
+                found.add(left.id)
+            if taken:
+                found.discard(taken.id)
+    return frozenset(found)
+
+
+def _beginning(name: str, deployments: Sequence[Deployment]) -> Deployment | None:
+    if not re.fullmatch("[0-9a-f]{8}", name):
+        return None
+    return next((deployment for deployment in deployments if deployment.id.startswith(name)), None)
 
 
 def why_not(deployment: Deployment, serving: Deployment, blamed: Collection[str]) -> str | None:

@@ -1,11 +1,12 @@
 """What a run says at its end: one value, printed for people and as one JSON line."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ops.model.errors import Decision, Reason, needs_people
 from ops.model.plan import Plan
-from ops.model.timeline import Event
+from ops.model.timeline import Event, Kind
 from ops.model.verdict import Observation
 
 
@@ -58,6 +59,17 @@ class Result:
             "undo": list(self.plan.undo) if self.plan and self.wrote else [],
             "links": self.links,
         }
+
+
+def durations(first: Callable[[Kind], float | None], *, is_proved: bool) -> dict[str, float | None]:
+    """From the trigger to the first event of each kind; verified only where it was proved."""
+    return {
+        "trigger_to_plan": first(Kind.PLANNED),
+        "trigger_to_write": first(Kind.WRITTEN),
+        "trigger_to_read_back": first(Kind.READ_BACK),
+        "trigger_to_verified": first(Kind.VERIFIED) if is_proved else None,
+        "total": first(Kind.ENDED),
+    }
 
 
 def sentence(decision: Decision, reason: Reason, plan: Plan) -> str:

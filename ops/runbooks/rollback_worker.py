@@ -15,7 +15,7 @@ from ops.model.target import Choice
 from ops.model.worker import Deployment, Split, Version, same_split, short, split_prose, split_text
 from ops.model.worker_plan import deployed
 from ops.probes.rounds import ProbeSet
-from ops.runbook import Context, Runbook, State, World, param
+from ops.runbook import Context, Runbook, State, World, param, service_of
 
 if TYPE_CHECKING:
     from ops.model.config import Service
@@ -49,17 +49,18 @@ class RollbackWorker(Runbook[Params]):
 
     name = "rollback-worker"
     when = "A new release of a Worker causes errors, is slow, or breaks the API"
+    kind = "worker"
     params = Params
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
-        service = ctx.environment.service(ctx.params.service)
+        service = service_of(ctx, self.kind, otherwise="rollback-pages")
         serving: frozenset[str] = frozenset()
         if plan is not None and isinstance(plan.details, Details):
             serving = frozenset(version for version, percent in plan.details.split if percent > 0)
         return ProbeSet(service.url, service.probes, service.verify, serving)
 
     def preflight(self, ctx: Context[Params]) -> Plan:
-        service = ctx.environment.service(ctx.params.service)
+        service = service_of(ctx, self.kind, otherwise="rollback-pages")
         deployments, listed = ctx.in_parallel(
             [lambda: ctx.workers.deployments(service.worker), lambda: ctx.workers.deployable(service.worker)]
         )

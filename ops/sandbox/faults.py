@@ -19,6 +19,8 @@ class Fault:
     method: str = "*"
     path: str = "**"
     """A glob over the path, with or without /client/v4: `*` within one segment, `**` across."""
+    host: str = "*"
+    """A glob over the host that is asked for, which only the edge has several of."""
     times: int | None = 1
     """How many requests it strikes; None: all."""
     skip: int = 0
@@ -52,7 +54,10 @@ class Fault:
 
     def strikes(self, request: Request) -> bool:
         """Counts the request when it matches."""
+        host = request.headers.get("host", "").partition(":")[0].lower()
         if self.method not in {"*", request.method} or not self._is_for(request.path):
+            return False
+        if not re.fullmatch(re.escape(self.host).replace(r"\*", ".*"), host):
             return False
         if self.skip:
             self.skip -= 1

@@ -47,6 +47,7 @@ class Sandbox:
         self.clock = Clock(virtual=virtual_clock)
         self.switches = switches or Switches()
         self.faults = Faults()
+        self.edge_faults = Faults()
         self.requests: list[Record] = []
         self._tokens = Tokens(Token(secret=self.token, permissions=frozenset({SCRIPTS_WRITE, PAGES_WRITE})))
         self._account = Account(account_id, self.clock, self.switches)
@@ -56,7 +57,7 @@ class Sandbox:
         self._runtime = _runtime(edge)
         self._edge = Edge(self._account, self._runtime)
         self._api_server = Server(self._answer, port)
-        self._edge_server = Server(self._edge.answer)
+        self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))
         self.github = GitHub(self.clock, repository=repository, port=github_port)
 
     def start(self) -> None:
@@ -66,6 +67,7 @@ class Sandbox:
 
     def stop(self) -> None:
         self.faults.close()
+        self.edge_faults.close()
         self._runtime.close()
         self._api_server.stop()
         self._edge_server.stop()
@@ -243,6 +245,10 @@ class Sandbox:
     def fault(self, **rule: Any) -> Fault:
         """Takes the fields of `Fault`."""
         return self.faults.add(Fault(**rule))
+
+    def edge_fault(self, **rule: Any) -> Fault:
+        """Takes the fields of `Fault`; for what the edge answers."""
+        return self.edge_faults.add(Fault(**rule))
 
     @property
     def unknown(self) -> list[Record]:

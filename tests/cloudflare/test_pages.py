@@ -92,6 +92,7 @@ def test_a_deployment_is_read_with_all_that_is_known_of_it(pages: Pages, sandbox
         dirty=True,
         trigger="ad_hoc",
         functions=False,
+        env_vars=frozenset(sandbox.pages.projects[SITE].configs["production"]["env_vars"]),
     )
     assert deployment.may_serve_production
 

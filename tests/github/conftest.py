@@ -28,6 +28,10 @@ class Incident:
     def rollback(self, *arguments: str, **environ: str | None) -> Outcome:
         return self.world.rollback("--incident", str(self.number), *arguments, **{**self.github.environ(), **environ})
 
+    def rollback_pages(self, *arguments: str, **environ: str | None) -> Outcome:
+        given = {**self.github.environ(), **environ}
+        return self.world.rollback_pages("--incident", str(self.number), *arguments, **given)
+
     def ops(self, *arguments: str, **environ: Any) -> Outcome:
         return self.world.ops(*arguments, **{**self.github.environ(), **environ})
 

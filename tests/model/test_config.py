@@ -66,7 +66,9 @@ def test_reads_the_shipped_file_and_warns_only_of_its_placeholders() -> None:
 def test_the_shipped_environments_differ_only_in_account_token_and_url() -> None:
     environments = parse(SHIPPED, path="ops.yml")[0].model_dump()["environments"]
     for environment in environments.values():
-        del environment["account_id"], environment["token"], environment["services"]["api"]["url"]
+        del environment["account_id"], environment["token"]
+        for service in environment["services"].values():
+            del service["url"]
     assert environments["production"] == environments["staging"]
 
 
@@ -111,7 +113,7 @@ def test_reads_labels_with_parameters_of_every_type() -> None:
 
 VALUES = [
     ("an unknown key names its neighbour", "worker:", "wroker:",
-     [f'6 {SERVICE}.wroker: unknown key; did you mean "worker"?', f"5 {SERVICE}.worker: missing; add it"]),
+     [f'6 {SERVICE}.wroker: unknown key; did you mean "worker"?', f"5 {SERVICE}.worker: missing; add it, or pages for a site of Pages"]),
     ("a key in another spelling names the right one", "url:", "static-assets: true\n        url:",
      [f'7 {SERVICE}.static-assets: unknown key; did you mean "static_assets"?']),
     ("a key near nothing lists what there is", "path: /health", "path: /health, zzz: 1",
@@ -126,6 +128,19 @@ VALUES = [
      [f"6 {SERVICE}.worker: true or false; put quotes around it"]),
     ("nothing where text belongs", "worker: fortunet-api", "worker:",
      [f"6 {SERVICE}.worker: empty; write a value, or leave the key out"]),
+    ("both kinds at once", "url:", "pages: site\n        url:",
+     [f"7 {SERVICE}.pages: worker stands there too; write exactly one of them"]),
+    ("a key of the other kind", "url:", "compare: [/]\n        url:",
+     [f"7 {SERVICE}.compare: only a service with pages has it; leave it out"]),
+    ("a key of a Worker at a site", "worker: fortunet-api", "pages: site\n        min_served: 1m",
+     [f"7 {SERVICE}.min_served: only a service with worker has it; leave it out"]),
+    ("the name of a site in another spelling", "worker: fortunet-api", "pages: My_Site",
+     [f"6 {SERVICE}.pages: not a Pages project; write its name as Cloudflare shows it, such as fortunet-frontend"]),
+    ("a site under a name that is near", "worker: fortunet-api", "page: site",
+     [f'6 {SERVICE}.page: unknown key; did you mean "pages"?',
+      f"5 {SERVICE}.worker: missing; add it, or pages for a site of Pages"]),
+    ("nothing to compare", "worker: fortunet-api", "pages: site\n        compare: []",
+     [f"7 {SERVICE}.compare: empty; write at least one"]),
     ("nothing where a value is optional", "worker:", "repository:\n        worker:",
      [f"6 {SERVICE}.repository: empty; write a value, or leave the key out"]),
     ("text where a mapping belongs", "{path: /health}", "/health",
@@ -435,7 +450,7 @@ def test_an_unknown_environment_or_service_is_answered_with_the_nearest_names() 
     with pytest.raises(ConfigError) as unknown_service:
         config.environment("staging").service("zzz")
     assert unknown_service.value.message == 'no service "zzz" in staging'
-    assert unknown_service.value.hint == "Name one of: api."
+    assert unknown_service.value.hint == "Name one of: api, frontend."
     assert unknown_service.value.reason is unknown_environment.value.reason is Reason.UNKNOWN_NAME
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.model import pages_target as target
+from ops.model.block import Block, Row
 from ops.model.errors import Reason, Refused
 from ops.model.pages import Deployment, Project
 from ops.model.pages_target import COMPARED, Sighting
@@ -195,6 +196,34 @@ def test_a_target_is_never_newer_blamed_failed_a_preview_or_the_same_commit(
     assert choice.target == (good[0] if good else None)
     assert not {over.deployment for over in choice.passed_over} & {d.id for d in good}
     assert all(over.why for over in choice.passed_over)
+
+
+# What earlier runs say
+
+
+def run(before: str, after: str, *, kind: str = "written", **fields: str) -> Block:
+    given = {"runbook": "rollback-pages", "service": "site", "environment": "production", **fields}
+    versions = (("Pages site", before, after),)
+    return Block("1", versions=versions, rows=(Row(NOW, kind, "x"),), **given)  # type: ignore[arg-type]
+
+
+BLAMES: dict[str, tuple[list[Block], set[str]]] = {
+    "a rollback": ([run("dddddddd", "cccccccc")], {D.id}),
+    "two rollbacks": ([run("dddddddd", "cccccccc"), run("cccccccc", "bbbbbbbb")], {D.id, C.id}),
+    "a step forward": ([run("cccccccc", "dddddddd")], set()),
+    "an undo": ([run("dddddddd", "cccccccc"), run("cccccccc", "dddddddd")], set()),
+    "a run that wrote nothing": ([run("dddddddd", "cccccccc", kind="planned")], set()),
+    "another service": ([run("dddddddd", "cccccccc", service="other")], set()),
+    "another environment": ([run("dddddddd", "cccccccc", environment="staging")], set()),
+    "another runbook": ([run("dddddddd", "cccccccc", runbook="rollback-worker")], set()),
+    "what is not listed any more": ([run("ffffffff", "cccccccc")], set()),
+    "what names nothing": ([run("", ""), run("d", "c"), run(".*", "cccccccc")], set()),
+}
+
+
+@pytest.mark.parametrize(("runs", "blamed"), BLAMES.values(), ids=BLAMES)
+def test_what_an_earlier_run_took_out_of_service_is_blamed(runs: list[Block], blamed: set[str]) -> None:
+    assert target.blamed(runs, LIST, service="site", environment="production") == blamed
 
 
 # By name

@@ -47,6 +47,20 @@ def test_a_fault_is_for_a_method_and_a_path(
     assert (api.script("GET", "deployments").status == 500) is strikes
 
 
+def test_a_fault_of_the_edge_is_for_a_host(sandbox: Sandbox) -> None:
+    sandbox.edge_fault(host="*.pages.dev", status=503, times=None)
+
+    def ask(host: str) -> int:
+        return httpx.get(sandbox.edge_url, headers={"host": host}).status_code
+
+    assert [ask(host) for host in ("a.pages.dev:443", "b.a.pages.dev", "pages.dev", "a.example")] == [
+        503,
+        503,
+        404,
+        404,
+    ]
+
+
 def test_an_answer_is_lost_before_the_request_took_effect(api: Api, releases: Releases) -> None:
     api.sandbox.fault(method="POST", lost="before")
     with pytest.raises(httpx.RemoteProtocolError):

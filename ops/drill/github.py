@@ -11,27 +11,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
+from ops.drill.command import Place, Say
 from ops.github.comments import BOT
 from ops.model.block import Block, read_block
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
 
 if TYPE_CHECKING:
-    from ops.model.config import Config, Environment
+    from ops.model.config import Config, Service
     from ops.sandbox import Sandbox
     from ops.sandbox.github import GitHub
     from ops.sandbox.github.actions import Run
 
 Trigger = Literal["label", "button", "command"]
-Say = Callable[[str], None]
 
 RESPONDER = "responder"
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
 GATED, READING = "recovery", "report"
 """The GitHub environments: one holds the token, the other one that can only read."""
-RUNBOOK = "rollback-worker"
-BUTTON = f"{RUNBOOK}.yml"
 AFTER_PERMISSION = "after-permission"
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
 FAILING: Mapping[str, Any] = {"times": None, "status": 503}
@@ -45,36 +43,17 @@ _DURATIONS = {
 _HEADLINE = re.compile("(" + "|".join(decision.upper().replace("_", " ") for decision in Decision) + "): ")
 
 
-class Place(Protocol):
-    """What a drill says of where and how it takes place."""
-
-    @property
-    def config(self) -> Path: ...
-
-    @property
-    def environment(self) -> str: ...
-
-    @property
-    def service(self) -> str: ...
-
-    @property
-    def trigger(self) -> Trigger | None: ...
-
-    @property
-    def github_fails(self) -> str | None: ...
-
-
 @dataclass(frozen=True)
 class Incident:
     """The issue of this drill, and who works on it: RESPONDER, who may write."""
 
-    sandbox: "Sandbox"
+    place: Place
     number: int
     url: str
 
     @property
     def github(self) -> "GitHub":
-        return self.sandbox.github
+        return self.place.sandbox.github
 
     def environ(self) -> dict[str, str]:
         """As on the responder's laptop."""
@@ -106,13 +85,13 @@ class Incident:
         return {"incident": {"number": self.number, "url": self.url}, "report": self.report}
 
 
-def open_incident(sandbox: "Sandbox", service: str) -> Incident:
+def open_incident(place: Place) -> Incident:
     """As somebody on call does it."""
-    hub = sandbox.github
+    hub = place.sandbox.github
     hub.add_user(RESPONDER)
     hub.add_token(TOKEN, RESPONDER, ["issues:write", "actions:write"])
-    number = hub.open_issue(f"{service} answers 500", "A drill.", labels=["incident", "drill"], author=RESPONDER)
-    return Incident(sandbox, number, _named(hub, number)["url"])
+    number = hub.open_issue(f"{place.service} is broken", "A drill.", labels=["incident", "drill"], author=RESPONDER)
+    return Incident(place, number, _named(hub, number)["url"])
 
 
 def _named(hub: "GitHub", number: int) -> dict[str, Any]:
@@ -120,10 +99,10 @@ def _named(hub: "GitHub", number: int) -> dict[str, Any]:
 
 
 @contextmanager
-def failing(incident: Incident, place: Place) -> "Iterator[None]":
+def failing(incident: Incident, trigger: Trigger | None, where: str | None) -> "Iterator[None]":
     """GitHub answers 503 from that point on, or to those requests. On a laptop nobody's permission is asked."""
-    faults, where = incident.github, place.github_fails
-    if where == AFTER_PERMISSION and place.trigger != "command":
+    faults = incident.github
+    if where == AFTER_PERMISSION and trigger != "command":
         faults.fault(**PERMISSION, after=lambda: faults.fault(**FAILING))
     elif where == AFTER_PERMISSION:
         faults.fault(**FAILING)
@@ -139,10 +118,11 @@ def failing(incident: Incident, place: Place) -> "Iterator[None]":
         faults.faults.clear()
 
 
-def furnish(sandbox: "Sandbox", config_path: Path, environment: "Environment") -> None:
+def furnish(place: Place) -> None:
     """The repository holds the checkout's files as they stand, and its environment the token. Raises ConfigError."""
     from ops.sandbox.runner import MissingTool, NoCheckout, act, tracked
 
+    sandbox, config_path = place.sandbox, place.config
     hub, folder = sandbox.github, config_path.resolve().parent
     try:
         act()
@@ -150,7 +130,7 @@ def furnish(sandbox: "Sandbox", config_path: Path, environment: "Environment") -
     except (MissingTool, NoCheckout) as error:
         hint = "A drill by label or button runs the workflow files of the checkout that holds ops.yml."
         raise ConfigError(str(error), hint=hint) from None
-    needed = ["ops.yml", f".github/workflows/{RUNBOOK}.yml", ".github/workflows/incident.yml"]
+    needed = ["ops.yml", f".github/workflows/{place.runbook}.yml", ".github/workflows/incident.yml"]
     if config_path.name != "ops.yml" or (missing := [name for name in needed if name not in files]):
         what = f"git knows no {missing[0]} in {folder}" if config_path.name == "ops.yml" else "workflows read ops.yml"
         raise ConfigError(what, hint="Drill with the ops.yml at the root of the operations repository.")
@@ -158,33 +138,42 @@ def furnish(sandbox: "Sandbox", config_path: Path, environment: "Environment") -
     reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read", "Pages Read"])
     for name, token in ((GATED, sandbox.token), (READING, reading)):
         hub.add_environment(name)
-        hub.put_secret(environment.token, token, name)
+        hub.put_secret(place.environment.token, token, name)
 
 
-def _press(incident: Incident, config: "Config", place: Place) -> tuple[str, "Callable[[GitHub], object]"]:
+def _press(incident: Incident, config: "Config", trigger: Trigger | None) -> tuple[str, "Callable[[GitHub], object]"]:
     """What the responder does, in words and in deed. Raises ConfigError where no label asks for this."""
-    if place.trigger == "button":
-        inputs = {"service": place.service, "environment": place.environment, "incident": str(incident.number)}
-        return f"pressed the button of {BUTTON}", lambda hub: hub.dispatch(BUTTON, inputs, RESPONDER)
-    wanted = (RUNBOOK, place.environment, {"service": place.service})
+    place, environment = incident.place, incident.place.environment.name
+    if trigger == "button":
+        button = f"{place.runbook}.yml"
+        inputs = {"service": place.service, "environment": environment, "incident": str(incident.number)}
+        return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, RESPONDER)
+    wanted = (place.runbook, environment, {"service": place.service})
     found = [name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == wanted]
     if not found:
         hint = "Add one to ops.yml, or drill with --trigger button."
-        raise ConfigError(f"no label asks for {RUNBOOK} of {place.service} in {place.environment}", hint=hint)
+        raise ConfigError(f"no label asks for {place.runbook} of {place.service} in {environment}", hint=hint)
     return f'put the label "{found[0]}" on it', lambda hub: hub.label(incident.number, found[0], RESPONDER)
 
 
-def by_workflow(incident: Incident, config: "Config", place: Place, say: Say) -> dict[str, Any]:
+def by_workflow(
+    incident: Incident,
+    config: "Config",
+    trigger: Trigger | None,
+    say: Say,
+    *,
+    changed_at: "Callable[[Sandbox, Service], datetime | None]",
+) -> dict[str, Any]:
     """Press, let the runner work, and answer a result: from the journal, or without one from the job's log."""
     from ops.sandbox.runner import Runner, Unsupported
 
-    sandbox, hub = incident.sandbox, incident.github
-    furnish(sandbox, place.config, config.environment(place.environment))
-    text, press = _press(incident, config, place)
+    place, hub, sandbox = incident.place, incident.github, incident.place.sandbox
+    furnish(place)
+    text, press = _press(incident, config, trigger)
     environ = {name: value for name, value in sandbox.environ().items() if not name.endswith("_TOKEN")}
     cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
     asked_at = sandbox.clock.now()
-    with failing(incident, place), Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: say(line)) as runner:
+    with Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: say(line)) as runner:
         say(f"{RESPONDER} {text}")
         press(hub)
         try:
@@ -200,14 +189,14 @@ def by_workflow(incident: Incident, config: "Config", place: Place, say: Say) ->
     block = incident.journal
     result = _from_journal(block) if block and block.decision else _from_log(log)
     durations = {**result["durations"], "total": _seconds(asked_at, run.updated_at)}
-    newest = sandbox.deployments(config.environment(place.environment).service(place.service).worker)[0]
-    if durations["trigger_to_write"] is None and newest.made_at > asked_at:
-        durations["trigger_to_write"] = _seconds(asked_at, newest.made_at)
+    wrote_at = changed_at(sandbox, place.environment.service(place.service))
+    if durations["trigger_to_write"] is None and wrote_at is not None and wrote_at > asked_at:
+        durations["trigger_to_write"] = _seconds(asked_at, wrote_at)
     return {
         "schema": 1,
         **result,
-        "runbook": RUNBOOK,
-        "environment": place.environment,
+        "runbook": place.runbook,
+        "environment": place.environment.name,
         "service": place.service,
         "workflow_run": {**_run_json(run), "log": log},
         "durations": durations,

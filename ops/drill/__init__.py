@@ -1,0 +1,189 @@
+"""Drills: a local Cloudflare, something broken on purpose, the public command, and a score.
+
+The command runs as a process of its own, with the shipped ops.yml and nothing lowered. It gets no variable of ours but
+the sandbox's, so that no real token and no real address is within its reach. With a trigger there is an incident too,
+and a label or a button goes through the real workflow files.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ops.app import read_config
+from ops.clocks import SystemClock
+from ops.drill import command, github, releases
+from ops.drill.command import UNREACHED, OnEvent, Say
+from ops.model.clock import span_text
+from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.model.redact import Redactor
+from ops.model.verdict import Observation, Verdict
+from ops.probes.http import Web
+from ops.probes.rounds import Prober, ProbeSet
+from ops.tools import process
+
+if TYPE_CHECKING:
+    from ops.model.config import Config, Environment, Service
+    from ops.sandbox import Sandbox
+    from ops.sandbox.switches import Switches
+
+Edge = Literal["embedded", "workerd"]
+
+GOOD_AGO = timedelta(hours=2)
+BAD_AGO = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Drill:
+    """Where a drill takes place."""
+
+    edge: Edge
+    config: Path
+    environment: str
+    service: str
+    """Nothing: the first one of the drill's kind."""
+    switches: tuple[str, ...] = ()
+    """Of the sandbox, as `name=value`."""
+    trigger: github.Trigger | None = None
+    """None: the command, and no GitHub."""
+    github_fails: str | None = None
+
+
+DRILLS: Mapping[str, releases.Kind] = {"rollback-worker": releases.WORKER, "rollback-pages": releases.SITE}
+"""Runbook → what it breaks: a good release, then a bad one, which the runbook has to take back."""
+
+
+def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
+    """The run's result with the score. Raises ConfigError."""
+    from ops.sandbox import Sandbox
+
+    kind = DRILLS[runbook]
+    config, _ = read_config(drill.config)
+    environment = config.environment(drill.environment)
+    service = _service(environment, drill.service, kind.name)
+    switches = prepare(drill.edge, drill.switches)
+    with Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox:
+        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
+        live = {}
+        for name, ago in (("good", GOOD_AGO), ("bad", BAD_AGO)):
+            with _back_in_time(sandbox, ago):
+                kind.release(sandbox, service, name, drill.edge)
+            live[name] = kind.live(sandbox, service)
+            say(f"deployed the {name} release {span_text(ago.total_seconds())} ago")
+        seen = _probe(sandbox, service, drill.config.resolve().parent)
+        say(f"the probes say: {seen.detail}")
+        if seen.verdict != Verdict.UNHEALTHY:
+            return _score(runbook, drill, config, _not_broken(seen.verdict))
+        place = command.Place(sandbox, drill.config, runbook, service.name, environment)
+        if drill.trigger is None:
+            return _score(runbook, drill, config, command.run(place, say=say, on_event=on_event))
+        result = _with_incident(place, drill, config, kind, say=say, on_event=on_event)
+        serves = next((name for name, what in live.items() if kind.live(sandbox, service) == what), "no known")
+        is_well = _probe(sandbox, service, drill.config.resolve().parent).verdict == Verdict.HEALTHY
+        return _score(runbook, drill, config, github.contradicted(result, serves=serves, is_well=is_well))
+
+
+def _service(environment: "Environment", name: str, kind: str) -> "Service":
+    """Raises ConfigError."""
+    names = [each for each, service in environment.services.items() if service.kind == kind]
+    service = environment.service(name or next(iter(names), kind))
+    if service.kind != kind:
+        hint = f"Name one of: {', '.join(names) or 'none'}."
+        raise ConfigError(f"{name} has no {kind}, which this drill breaks", reason=Reason.UNKNOWN_NAME, hint=hint)
+    return service
+
+
+def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
+    """What a sandbox needs before it starts: its switches, and the npm parts, once per machine. Raises ConfigError."""
+    from ops.sandbox import npm
+    from ops.sandbox.switches import parse
+
+    try:
+        if edge == "workerd":
+            npm.install()
+        return parse(switches)
+    except (npm.MissingTool, ValueError) as error:
+        raise ConfigError(str(error)) from None
+
+
+@contextmanager
+def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
+    sandbox.clock.advance(-ago.total_seconds())
+    try:
+        yield
+    finally:
+        sandbox.clock.advance(ago.total_seconds())
+
+
+def _probe(sandbox: "Sandbox", service: "Service", folder: Path) -> Observation:
+    """The same probes as the runbook's, asked once."""
+    web = Web(sandbox.edge_url)
+    try:
+        environ = process.clean_environment(os.environ)
+        prober = Prober(
+            web=lambda: web,
+            environ=lambda _: environ,
+            redactor=Redactor(),
+            clock=SystemClock(),
+            folder=folder,
+            pictures=folder,
+        )
+        return prober.once(ProbeSet(service.url, service.probes, service.verify))
+    finally:
+        web.close()
+
+
+def _with_incident(
+    place: command.Place, drill: Drill, config: "Config", kind: releases.Kind, *, say: Say, on_event: OnEvent
+) -> dict[str, Any]:
+    """Open an incident, pull the trigger, complete the record, and add to the result what became of the incident."""
+    incident = github.open_incident(place)
+    say(f"{github.RESPONDER} opened the incident #{incident.number}")
+    with github.failing(incident, drill.trigger, drill.github_fails):
+        if drill.trigger == "command":
+            told = ["--incident", str(incident.number)]
+            result = command.run(place, say=say, on_event=on_event, arguments=told, environ=incident.environ())
+        else:
+            result = github.by_workflow(incident, config, drill.trigger, say, changed_at=kind.changed_at)
+    result |= {"journal": incident.has_whole_journal, "imported": False}
+    if result["decision"] == Decision.RECOVERED:
+        log = result["workflow_run"]["log"] if "workflow_run" in result else None
+        if not result["journal"]:
+            command.imported(place, log or result["run"], incident.number, say, environ=incident.environ())
+            result["imported"] = incident.has_whole_journal
+        if incident.report is None:
+            command.ops(place, ["incident", "report", str(incident.number)], say, environ=incident.environ())
+    return {**result, "trigger": drill.trigger, **incident.told()}
+
+
+def _not_broken(verdict: Verdict) -> dict[str, Any]:
+    return {
+        **UNREACHED,
+        "schema": 1,
+        "decision": Decision.INCONCLUSIVE.value,
+        "reason": Reason.NO_EVIDENCE.value,
+        "exit_code": EXIT_CODES[Decision.INCONCLUSIVE],
+        "message": f"the bad release is {verdict.value}, so there was nothing to recover from",
+    }
+
+
+def _score(runbook: str, drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
+    """The result with what a drill adds: where it ran, what was wanted, and whether it was reached."""
+    target = config.recovery_targets.get(runbook)
+    seconds = target.recovery if target else None
+    verified = result["durations"]["trigger_to_verified"]
+    if verified is None:  # where GitHub lost the journal, the end of the job is known, which is later
+        verified = result["durations"].get("total")
+    in_time = seconds is None or (verified is not None and verified <= seconds)
+    reported = drill.trigger is None or result.get("report") is not None
+    reached = in_time and reported and result["decision"] == Decision.RECOVERED
+    return {
+        **result,
+        "drill": runbook,
+        "edge": drill.edge,
+        "target_seconds": seconds,
+        "within_target": reached,
+    }

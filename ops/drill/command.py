@@ -1,0 +1,104 @@
+"""The public command in a drill: `ops` as a process of its own, with nothing but the sandbox within its reach."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.model.errors import Decision
+from ops.tools import process
+
+if TYPE_CHECKING:
+    from ops.model.config import Environment
+    from ops.sandbox import Sandbox
+
+Say = Callable[[str], None]
+OnEvent = Callable[[dict[str, Any]], None]
+
+UNREACHED: Mapping[str, Any] = {
+    "decision": Decision.FAILED.value,
+    "message": "the command gave no result; what it said stands above",
+    "exit_code": 1,
+    "durations": {"trigger_to_write": None, "trigger_to_verified": None},
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is recovered, and where."""
+
+    sandbox: "Sandbox"
+    config: Path
+    runbook: str
+    service: str
+    environment: "Environment"
+
+
+def run(
+    place: Place,
+    *,
+    say: Say,
+    on_event: OnEvent,
+    arguments: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The runbook's command, its events handed on while it goes; its result."""
+    wanted = [place.runbook, "--service", place.service, "--environment", place.environment.name, *arguments]
+    wanted += ["--reason", "drill", "--yes", "--json"]
+    say(f"$ {_program()} {' '.join(wanted)}")
+    wanted += ["--config", str(place.config), "--requested-at", place.sandbox.clock.now().isoformat()]
+    argv, variables = _started(place, wanted, environ or {})
+    with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        out: list[str] = []
+        reading = threading.Thread(target=lambda pipe: out.append(pipe.read()), args=(command.stdout,))
+        reading.start()
+        for line in command.stderr:
+            if line.startswith("{"):
+                on_event(json.loads(line))
+            else:
+                say(line.rstrip())
+        reading.join()
+    return {**UNREACHED, **json.loads(out[0] or "{}")}
+
+
+def imported(place: Place, record: str | list[str], number: int, say: Say, *, environ: Mapping[str, str]) -> None:
+    """Post what GitHub did not get, once it answers again: a laptop's run by its id, or the log of a job."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = record if isinstance(record, str) else _as_github_serves_it(record, place, Path(folder))
+        ops(place, ["incident", "import", source, "--incident", str(number)], say, environ=environ)
+
+
+def _as_github_serves_it(log: list[str], place: Place, folder: Path) -> str:
+    """With the time before each line."""
+    at = f"{place.sandbox.clock.now():%Y-%m-%dT%H:%M:%S.%f}0Z"
+    path = folder / "job.log"
+    path.write_text("".join(f"{at} {line}\n" for line in log), encoding="utf-8")
+    return str(path)
+
+
+def ops(place: Place, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> None:
+    """Another command, and what it said."""
+    say(f"$ {_program()} {' '.join(arguments)}")
+    argv, variables = _started(place, [*arguments, "--config", str(place.config)], environ)
+    done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
+    say((done.stdout or done.stderr).strip())
+
+
+def _program() -> str:
+    return os.environ.get("OPS_PROGRAM", "ops")
+
+
+def _started(place: Place, arguments: Sequence[str], more: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment."""
+    environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **more}
+    environ |= {place.environment.token: place.sandbox.token, "OPS_PROGRAM": _program()}
+    environ |= {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    return [sys.executable, "-m", "ops", *arguments], environ

@@ -1,0 +1,105 @@
+"""What a process reaches outside of itself: Cloudflare's API, the edge, a clock; all real, or all a sandbox's.
+
+From the environment alone. Nothing of Cloudflare's is imported before it is needed.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from ops.clocks import SandboxClock, SystemClock
+from ops.model.clock import Clock
+from ops.model.errors import ConfigError, Reason
+from ops.model.loopback import is_loopback
+from ops.model.pages_seen import Page
+from ops.model.redact import Secret
+from ops.parallel import start
+
+if TYPE_CHECKING:
+    from ops.cloudflare.client import Client
+    from ops.model.config import Environment
+    from ops.probes.http import Web
+
+API = "https://api.cloudflare.com/client/v4"
+TOKEN_PERMISSIONS = "Workers Scripts: Edit", "Cloudflare Pages: Edit"
+"""As the dashboard names them: for services with `worker:`, and for those with `pages:`."""
+
+
+def addresses(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
+    """API base, edge and clock. Another API than Cloudflare's own is a sandbox on this machine, and wholly so."""
+    base_url = (environ.get("CLOUDFLARE_API_BASE_URL") or API).rstrip("/")
+    edge_url, clock_url = environ.get("OPS_EDGE_URL") or None, environ.get("OPS_CLOCK_URL") or None
+    for name, url in (("CLOUDFLARE_API_BASE_URL", base_url), ("OPS_EDGE_URL", edge_url), ("OPS_CLOCK_URL", clock_url)):
+        if url and url != API and not is_loopback(url):
+            hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for Cloudflare."
+            raise ConfigError(f"{name} names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
+    if (base_url == API) != (edge_url is None) or (clock_url and base_url == API):
+        raise ConfigError(
+            "a sandbox's API and the real edge (or the other way round) do not go together",
+            reason=Reason.NOT_LOOPBACK,
+            hint="Set CLOUDFLARE_API_BASE_URL and OPS_EDGE_URL both, as `ops sandbox --json` prints them, or neither.",
+        )
+
+    return base_url, edge_url, SandboxClock(clock_url) if clock_url else SystemClock()
+
+
+def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> Secret:
+    """Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot."""
+    name, value = environment.token, environ.get(environment.token, "")
+    if not value:
+        needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)
+        raise ConfigError(
+            f"the token for {environment.name} is missing: {name} is not set",
+            reason=Reason.TOKEN_MISSING,
+            hint=f"Set {name} to a Cloudflare API token with the permissions {needed} on this account.",
+        )
+    if stray := re.search(r"[^!-~]", value):
+        raise ConfigError(
+            f"{name} holds a stray character, U+{ord(stray[0]):04X}, at position {stray.start() + 1} of {len(value)}",
+            reason=Reason.TOKEN_MALFORMED,
+            hint="Copy the token again, alone and without a line break, and set it anew.",
+        )
+    return Secret(value)
+
+
+def cloudflare_client(
+    base_url: str, token: Secret, environment: "Environment", clock: Clock, ending: ExitStack
+) -> "Client":
+    """Open, until the end. It can only read but while somebody has entered its `writing`."""
+    from ops.cloudflare.client import Client
+
+    client = Client(base_url, token, token_name=environment.token, clock=clock)
+    ending.callback(client.close)
+    client.open()
+    return client
+
+
+def probing_web(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web]":
+    """The probes' client, made beside the first reads: its certificates take a while to load."""
+
+    def make() -> "Web":
+        from ops.probes.http import Web
+
+        return Web(edge_url)
+
+    web = start(make)
+    ending.callback(lambda: web.result().close())
+    return web.result
+
+
+def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> dict[str, Any]:
+    """What a runbook reads and changes, by its names in a Context."""
+    from ops.cloudflare.pages import Pages
+    from ops.cloudflare.workers import Workers
+
+    return {"workers": Workers(client, account_id), "pages": Pages(client, account_id), "look": _looking(web)}
+
+
+def _looking(web: "Callable[[], Web]") -> Callable[[str], Page]:
+    def look(url: str) -> Page:
+        from ops.probes import content
+
+        return content.look(web(), url)
+
+    return look

@@ -1,0 +1,126 @@
+"""What earlier runs on the incident took out of service is not chosen again, and GitHub never holds a recovery up."""
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from ops.model.block import Block, Row, sealed
+from tests.commands import texts
+from tests.conftest import Releases
+from tests.github.conftest import COMMENTS, Incident
+
+PASSED = "it was taken out of service before"
+
+
+@pytest.fixture
+def again(incident: Incident, sites: Releases) -> Incident:
+    """A first run on the incident took the bad site away; then another bad one came."""
+    incident.world.edit_config("successes: 3", "successes: 1")
+    assert incident.rollback_pages().code == 0
+    incident.world.site(timedelta(), "bad again", commit="c" * 40)
+    incident.world.sandbox.clock.advance(60)
+    return incident
+
+
+def test_what_an_earlier_run_took_away_is_passed_over(again: Incident, sites: Releases) -> None:
+    outcome = again.rollback_pages()
+
+    assert outcome.code == 0, outcome.err
+    assert again.world.served == sites.good
+    assert outcome.result["plan"]["sections"]["Passed over"] == [f"{sites.bad[:8]}: {PASSED}"]
+
+
+@pytest.mark.slow
+def test_a_person_may_name_it_and_is_warned(again: Incident, sites: Releases) -> None:
+    outcome = again.rollback_pages("--to", sites.bad)
+
+    assert again.world.served == sites.bad
+    assert any("by an earlier run on this incident" in warning for warning in outcome.result["plan"]["warnings"])
+
+
+@pytest.mark.slow
+def test_another_incident_blames_nothing(again: Incident, sites: Releases) -> None:
+    number = again.github.open_issue("Another", "", ["incident"], "alice")
+
+    Incident(again.world, number).rollback_pages()
+
+    assert again.world.served == sites.bad
+
+
+def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -> None:
+    """Else anybody could steer a rollback past the good site."""
+    oldest = again.world.site(timedelta(days=9), "oldest")
+    moment = again.world.sandbox.clock.now()
+    forged = Block(
+        "9",
+        runbook="rollback-pages",
+        environment="production",
+        service="frontend",
+        versions=(("Pages fortunet-frontend", sites.good[:8], oldest[:8]),),
+        rows=(Row(moment, "written", "x"),),
+    )
+    again.github.comment(again.number, sealed("forged", forged), "zoe")
+
+    again.rollback_pages()
+
+    assert again.world.served == sites.good
+
+
+@pytest.mark.slow
+def test_what_a_writer_tells_is_believed(again: Incident, sites: Releases) -> None:
+    """As a run that was imported from a laptop is."""
+    oldest = again.world.site(timedelta(days=9), "oldest")
+    again.github.add_user("dana", "write")
+    told = Block(
+        "9",
+        runbook="rollback-pages",
+        environment="production",
+        service="frontend",
+        versions=(("Pages fortunet-frontend", sites.good[:8], oldest[:8]),),
+        rows=(Row(again.world.sandbox.clock.now(), "written", "x"),),
+    )
+    again.github.comment(again.number, sealed("told", told), "dana")
+
+    again.rollback_pages()
+
+    assert again.world.served == oldest
+
+
+def test_the_report_says_where_the_deployments_of_a_site_are(again: Incident) -> None:
+    outcome = again.ops("incident", "report", str(again.number), "--config", str(again.world.config))
+
+    assert outcome.code == 0, outcome.err
+    report = max(again.github.issues, key=lambda issue: issue.number)
+    assert "`rollback-pages` on `frontend` in `production` ended **recovered**" in (report.body or "")
+    assert "a site's are in Cloudflare's dashboard" in (report.body or "")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"status": 500},
+        *(pytest.param(rule, marks=pytest.mark.slow) for rule in ({"status": 403}, {"lost": "before"}, {"body": "<"})),
+    ],
+)
+def test_a_github_that_fails_is_a_warning(again: Incident, sites: Releases, rule: dict[str, str | int]) -> None:
+    again.github.fault(method="GET", path=COMMENTS, times=None, **rule)
+
+    outcome = again.rollback_pages()
+
+    assert outcome.code in {0, 6}, outcome.err
+    assert again.world.served == sites.bad
+    assert any("what earlier runs took out of service is not known" in text for text in texts(outcome, "warning"))
+
+
+@pytest.mark.slow
+def test_a_github_that_does_not_answer_holds_nothing_up(again: Incident, sites: Releases) -> None:
+    again.github.fault(path="/**", times=None, delay=30)
+    began, written = time.monotonic(), list[float]()
+    write = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}
+    again.world.sandbox.fault(**write, before=lambda: written.append(time.monotonic()))
+
+    again.rollback_pages()
+
+    assert written[0] - began < 4
+    assert again.world.served == sites.bad

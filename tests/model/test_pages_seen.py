@@ -1,0 +1,46 @@
+"""Whether a site looks like a deployment, over random pages."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.model.pages_seen import Look, Page, of_deployment, of_site, unread
+
+PAGES = st.sampled_from(
+    [Page("1"), Page("2"), Page("3"), Page("n", absent=True), Page("m", absent=True), Page(why="closed")]
+)
+
+
+@st.composite
+def looks(draw: st.DrawFn) -> tuple[Look, Look]:
+    size = draw(st.integers(1, 4))
+    own, site = (tuple(draw(PAGES) for _ in range(size)) for _ in range(2))
+    return own, site
+
+
+@given(looks())
+def test_a_site_looks_like_a_deployment_only_where_each_page_does_that_the_deployment_has(
+    pair: tuple[Look, Look],
+) -> None:
+    own, site = pair
+
+    alike = of_site(site) is not None and of_deployment(own, site) == of_site(site)
+
+    read = all(page.digest for page in (*own, *site))
+    each = [
+        mine.digest == theirs.digest or (mine.absent and not theirs.absent) for mine, theirs in zip(*pair, strict=True)
+    ]
+    shown = any(not mine.absent or theirs.absent for mine, theirs in zip(*pair, strict=True))
+    assert alike == (read and all(each) and shown)
+
+
+@given(looks())
+def test_what_was_not_read_looks_like_nothing_and_says_why(pair: tuple[Look, Look]) -> None:
+    own, site = pair
+    closed = replace(own[0], digest="", why="closed")
+
+    assert of_deployment((closed, *own[1:]), site) is None
+    assert of_site((closed, *site[1:])) is None
+    assert unread((closed, *own[1:])) == "closed"
+    assert unread((Page("1"),)) == ""

@@ -1,0 +1,222 @@
+"""`ops rollback-pages`: a bad site, the command, and the world afterwards."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.commands import Command, ended
+from tests.conftest import SITE, Outcome, Releases, World
+
+
+def test_puts_the_good_deployment_back_and_proves_it(world: World, sites: Releases) -> None:
+    outcome = world.rollback_pages("--reason", "blank page", "--incident", "42")
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.result["decision"] == "recovered"
+    assert world.served == sites.good
+    (write,) = world.writes()
+    assert write.path.endswith(f"/pages/projects/fortunet-frontend/deployments/{sites.good}/rollback")
+
+
+def test_a_second_press_does_nothing_and_names_the_next_older_one(world: World, sites: Releases) -> None:
+    oldest = world.site(timedelta(days=3), "oldest")
+    world.rollback_pages()
+
+    outcome = world.rollback_pages()
+
+    assert outcome.result["decision"] == "nothing_to_do", outcome.err
+    assert outcome.result["reason"] == "already_stepped_back"
+    assert f"--to {oldest}" in outcome.result["plan"]["next_step"]
+    assert len(world.writes()) == 1
+    assert world.served == sites.good
+
+
+def test_the_undo_that_the_plan_names_puts_the_former_one_back(world: World, sites: Releases) -> None:
+    (undo,) = world.rollback_pages().result["undo"]
+
+    outcome = world.rollback_pages("--to", undo.partition("--to ")[2].split()[0])
+
+    assert world.served == sites.bad
+    assert any("this goes forward" in warning for warning in outcome.result["plan"]["warnings"])
+
+
+def test_without_yes_and_without_a_terminal_it_only_plans(world: World, sites: Releases) -> None:
+    where = ["--service", "frontend", "--environment", "production", "--config", str(world.config)]
+
+    outcome = world.ops("rollback-pages", *where)
+
+    assert outcome.code == 0
+    assert "PLANNED" in outcome.out
+    assert world.served == sites.bad
+    assert world.writes() == []
+
+
+# The plan
+
+
+def planned(world: World, *arguments: str) -> Outcome:
+    outcome = world.rollback_pages("--dry-run", *arguments)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def test_the_plan_says_what_both_are_and_what_differs(world: World) -> None:
+    world.sandbox.pages.add_project(
+        SITE, domains=["fortunet.example"], repository="fortunet/fortunet", env_vars={"A": "1"}
+    )
+    good = world.site(timedelta(hours=2), "good", commit="a" * 40, message="prices")
+    world.sandbox.pages.projects[SITE].configs["production"]["env_vars"] = {
+        "B": {"type": "plain_text", "value": "s3cr"}
+    }
+    bad = world.site(timedelta(minutes=10), "bad", commit="b" * 40, dirty=True, rules={"_worker.bundle": b"x"})
+
+    outcome = planned(world)
+
+    plan = outcome.result["plan"]
+    (change,) = plan["changes"]
+    assert (change["target"], change["before"], change["after"]) == (f"Pages {SITE}", bad[:8], good[:8])
+    assert (
+        f"{bad}, created 10 min ago, commit bbbbbbbbbbbb, with changes that are in no commit"
+        in plan["sections"]["Live"][0]
+    )
+    assert f'{good}, created 2 h ago, commit aaaaaaaaaaaa, branch main, "prices"' in plan["sections"]["Target"][0]
+    assert plan["sections"]["What changes"] == [
+        "commits aaaaaaaaaaaa..bbbbbbbbbbbb",
+        f"https://github.com/fortunet/fortunet/compare/{'a' * 40}...{'b' * 40}",
+        "Functions: only the live one has them",
+        "environment variable +A",
+        "environment variable -B",
+    ]
+    assert any("D1, KV" in line for line in plan["not_undone"])
+    assert "the next push to main deploys over this: revert it first (commit bbbbbbbbbbbb)" in plan["follows"][0]
+    assert "Branch control" in plan["follows"][0]
+    assert "s3cr" not in outcome.out + outcome.err
+
+
+def test_a_build_under_way_is_a_warning(world: World, sites: Releases) -> None:
+    fix = world.site(timedelta(minutes=1), "fix", status="active")
+
+    warnings = planned(world).result["plan"]["warnings"]
+
+    assert any(warning.startswith(fix[:8]) and "is being built" in warning for warning in warnings)
+
+
+def test_a_latest_build_that_failed_is_said_with_its_next_step(world: World, sites: Releases) -> None:
+    world.site(timedelta(minutes=1), "fix", status="failure")
+
+    plan = planned(world).result["plan"]
+
+    assert plan["summary"].startswith(
+        f"the latest build failed, the site is still on {sites.bad[:8]}, nothing to roll back"
+    )
+    assert f"--to {sites.good}" in plan["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("ago", "said"), [(timedelta(minutes=20), "it cannot be the cause"), (timedelta(0), None)], ids=["before it", "now"]
+)
+def test_the_stated_start_of_the_incident_warns_and_never_chooses(
+    world: World, sites: Releases, ago: timedelta, said: str | None
+) -> None:
+    began = (world.sandbox.clock.now() - ago).isoformat()
+
+    plan = planned(world, "--began", began).result["plan"]
+
+    assert any(said in warning for warning in plan["warnings"]) if said else plan["warnings"] == []
+    assert plan["changes"][0]["after"] == sites.good[:8]
+
+
+# What it is asked
+
+
+@pytest.mark.parametrize(
+    ("runbook", "service", "said", "hint"),
+    [
+        (
+            "rollback-pages",
+            "api",
+            "api is a service with worker",
+            "`ops rollback-worker` for it; here, name one of: frontend.",
+        ),
+        (
+            "rollback-worker",
+            "frontend",
+            "frontend is a service with pages",
+            "`ops rollback-pages` for it; here, name one of: api.",
+        ),
+    ],
+)
+def test_a_service_of_the_other_kind_is_refused_by_name(
+    world: World, runbook: str, service: str, said: str, hint: str
+) -> None:
+    where = ["--service", service, "--environment", "production", "--config", str(world.config), "--yes", "--json"]
+
+    outcome = world.ops(runbook, *where)
+
+    assert (outcome.code, outcome.result["reason"]) == (2, "unknown_name")
+    assert said in outcome.result["message"]
+    assert hint in outcome.result["hint"]
+    assert world.sandbox.requests == []
+
+
+def test_a_project_that_was_never_deployed_has_no_target(world: World) -> None:
+    world.site(timedelta(hours=1), "preview", branch="fix")
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (3, "refused", "no_target")
+    assert "was never deployed to production" in outcome.result["message"]
+
+
+def test_one_beyond_the_list_is_named_by_its_whole_id(world: World) -> None:
+    oldest = world.site(timedelta(days=9), "oldest")
+    for number in range(30):
+        world.site(timedelta(hours=30 - number), f"site {number}")
+
+    by_start = world.rollback_pages("--to", oldest[:8])
+    outcome = world.rollback_pages("--to", oldest)
+
+    assert ended(by_start) == (3, "refused", "unknown_name")
+    assert outcome.code == 0, outcome.err
+    assert world.served == oldest
+
+
+def test_a_token_without_the_permission_is_told_which_one_it_needs(world: World, sites: Releases) -> None:
+    token = world.sandbox.add_token("workers-only-token", ["Workers Scripts Write"])
+
+    outcome = world.rollback_pages(CLOUDFLARE_API_TOKEN=token)
+
+    assert outcome.code == 4
+    assert '"Pages Read"' in outcome.result["hint"]
+    assert world.served == sites.bad
+
+
+# A person at the terminal
+
+
+@pytest.mark.parametrize("meanwhile", ["deployed", "rolled back to another", "the same rollback", "deleted"])
+@pytest.mark.slow
+def test_what_happens_while_a_person_reads_the_plan_is_seen_before_the_write(
+    world: World, sites: Releases, meanwhile: str
+) -> None:
+    world.sandbox.switches.propagation_seconds = 0
+    oldest = world.site(timedelta(days=3), "oldest")
+    with Command(world, "rollback-pages", "frontend").on_terminal() as terminal:
+        terminal.until('Type "frontend" to go on')
+        match meanwhile:
+            case "deployed":
+                world.site(timedelta(), "hotfix")
+            case "rolled back to another":
+                world.sandbox.pages.rollback(SITE, oldest)
+            case "the same rollback":
+                world.sandbox.pages.rollback(SITE, sites.good)
+            case "deleted":
+                project = world.sandbox.pages.projects[SITE]
+                project.deployments = [d for d in project.deployments if d.id != sites.good]
+        terminal.type("frontend\n")
+        code = terminal.end()
+
+    assert code == (0 if meanwhile == "the same rollback" else 4 if meanwhile == "deleted" else 3), terminal.shown
+    assert (meanwhile == "deleted") == bool(world.writes())
+    if meanwhile == "the same rollback":
+        assert "NOTHING TO DO" in terminal.shown

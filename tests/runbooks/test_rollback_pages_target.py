@@ -1,0 +1,104 @@
+"""Which deployment `ops rollback-pages` goes to. The table of docs/rollback-pages.md is run row by row."""
+
+import random
+import re
+import shlex
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.conftest import ROOT, SITE, World
+from tests.test_dry_run import site_history
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+STATUS = {"!": "failure", "~": "skipped", "…": "active"}
+
+
+class Case(NamedTuple):
+    happened: str
+    history: str
+    press: str
+    answer: str
+
+
+def named_histories() -> list[Case]:
+    """The rows of the last table of the page, without their backquotes."""
+    text = (ROOT / "docs" / "rollback-pages.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) *\|$", text.partition("| Answer |\n")[2], re.MULTILINE)
+    return [Case(*(cell.strip(" `") for cell in row.split("|"))) for row in rows]
+
+
+def seed(world: World, history: str) -> dict[str, str]:
+    """Make the history; answers name → deployment id."""
+    ids: dict[str, str] = {}
+    for entry in history.split(" · "):
+        found = re.fullmatch(r"(back to )?\(?([A-Z]2?)\)?([!~…?]?)\)? (\d+)([mhd])", entry)
+        assert found, entry
+        back, name, sign, number, unit = found.groups()
+        ago = timedelta(**{UNITS[unit]: int(number)})
+        if back:
+            world.sandbox.pages.rollback(SITE, ids[name], at=world.sandbox.clock.now() - ago)
+            continue
+        more: dict[str, Any] = {"branch": "fix"} if entry.startswith("(") else {}
+        commit = "" if sign == "?" else name[0].lower() * 40
+        ids[name] = world.site(ago, name[0], commit=commit, status=STATUS.get(sign, "success"), **more)
+    return ids
+
+
+@pytest.mark.parametrize(
+    "follows",
+    [pytest.param(False, id="canonical-stays"), pytest.param(True, id="canonical-follows", marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize("case", named_histories(), ids=lambda case: case.happened.replace(" ", "-"))
+def test_the_history_gets_the_answer_of_the_page(world: World, case: Case, follows: bool) -> None:
+    world.sandbox.switches.pages_canonical_follows_rollbacks = follows
+    ids = seed(world, case.history)
+    before = world.served
+    world.edit_config("successes: 3", "successes: 1")
+
+    outcome = world.rollback_pages(*(ids.get(word, word) for word in shlex.split(case.press)))
+
+    if case.answer.startswith("→ "):
+        assert outcome.code == 0, outcome.err
+        assert world.served == ids[case.answer.removeprefix("→ ")]
+        assert len(world.writes()) == 1
+    else:
+        reason = {"refused": "no_target"}.get(case.answer, case.answer)
+        assert outcome.result["reason"] == reason, outcome.err
+        assert outcome.code == (3 if reason in {"no_target", "not_deployable"} else 0)
+        assert world.writes() == []
+        assert world.served == before
+
+
+def test_the_page_names_each_history_once() -> None:
+    cases = named_histories()
+
+    assert len(cases) > 20
+    assert len({case.happened for case in cases}) == len({(case.history, case.press) for case in cases}) == len(cases)
+
+
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 3 else pytest.mark.slow) for n in range(80)])
+def test_a_press_goes_to_something_older_that_worked_or_changes_nothing(world: World, seed: int) -> None:
+    draw = random.Random(seed)
+    world.sandbox.switches.pages_canonical_follows_rollbacks = draw.random() < 0.5
+    world.sandbox.switches.pages_canonical_lag_reads = draw.randint(0, 3)
+    world.edit_config("successes: 3", "successes: 1")
+    site_history(world, seed)
+    listed = {d.id: d for d in world.sandbox.pages.deployments(SITE)}
+    former = listed[world.served or ""]
+    newest = next(d for d in listed.values() if d.may_serve_production)
+
+    outcome = world.rollback_pages()
+
+    served = listed[world.served or ""]
+    assert outcome.code in {0, 3}, outcome.err
+    if world.writes():
+        assert former is newest
+        assert served.may_serve_production
+        assert served.created_on < former.created_on
+        assert served.commit_hash != former.commit_hash
+    else:
+        assert served is former
+    again = world.rollback_pages()
+    assert listed[world.served or ""] is served, again.err

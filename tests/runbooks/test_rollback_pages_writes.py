@@ -1,0 +1,499 @@
+"""`ops rollback-pages` where answers go wrong, others act at the same time, and the run is ended at any step."""
+
+import itertools
+import signal
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.commands import JSON, Command, ended, texts, timeline
+from tests.conftest import SITE, Outcome, Releases, World
+from tests.test_engine import QUICK, WITHOUT_AN_ANSWER
+
+WRITE = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}
+PROJECT = {"method": "GET", "path": "/accounts/*/pages/projects/*"}
+LIST = {"method": "GET", "path": "/accounts/*/pages/projects/*/deployments"}
+HOST = "fortunet.example"
+
+
+ANSWERS = {"8000000": {"code": 8000000}, **WITHOUT_AN_ANSWER}
+EACH_ANSWER = pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(answer, id=name, marks=() if name in {*QUICK, "8000000"} else pytest.mark.slow)
+        for name, answer in ANSWERS.items()
+    ],
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(world: World) -> None:
+    world.edit_config("successes: 3", "successes: 1")
+
+
+def assert_recovered(world: World, sites: Releases, outcome: Outcome, *, sends: int) -> None:
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert world.served == sites.good
+    assert len(world.writes()) == sends
+
+
+def back_to(world: World, deployment: str) -> Any:
+    return lambda: world.sandbox.pages.rollback(SITE, deployment)
+
+
+# Answers to the write
+
+
+@pytest.mark.parametrize("applied", [True, False], ids=["applied", "not applied"])
+@EACH_ANSWER
+def test_a_write_without_a_readable_answer_is_settled_by_looking_at_the_site(
+    world: World, sites: Releases, answer: dict[str, Any], applied: bool
+) -> None:
+    world.sandbox.fault(**WRITE, **answer, applied=applied)
+
+    outcome = world.rollback_pages()
+
+    assert_recovered(world, sites, outcome, sends=1 if applied else 2)
+    assert (f"{sites.bad[:8]} is live, as planned" in texts(outcome, "compared")) is not applied
+
+
+@pytest.mark.parametrize(("lost", "sends"), [("after", 1), ("before", 2)])
+def test_a_lost_answer_is_settled_by_looking_at_the_site(world: World, sites: Releases, lost: str, sends: int) -> None:
+    world.sandbox.fault(**WRITE, lost=lost)
+
+    assert_recovered(world, sites, world.rollback_pages(), sends=sends)
+
+
+@pytest.mark.parametrize(("seconds", "sends"), [(0.5, 1), (3, 2), (6, 2)])
+def test_a_lost_answer_before_a_site_that_lags_is_settled_too(
+    world: World, sites: Releases, seconds: float, sends: int
+) -> None:
+    """What does not show yet is sent once more, which changes nothing, and then waited for."""
+    world.sandbox.switches.propagation_seconds = seconds
+    world.sandbox.fault(**WRITE, lost="after", times=2)
+
+    assert_recovered(world, sites, world.rollback_pages(), sends=sends)
+
+
+def test_an_unknown_error_at_two_tries_was_a_refusal(world: World, sites: Releases) -> None:
+    """No code is documented for a refused rollback."""
+    world.sandbox.fault(**WRITE, code=8000000, times=None)
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (4, "failed", "not_applied")
+    assert f"{sites.bad[:8]} is live, as planned" in outcome.result["hint"]
+    assert len(world.writes()) == 2
+    assert world.served == sites.bad
+
+
+def test_a_refusal_with_a_code_of_its_own_ends_the_run(world: World, sites: Releases) -> None:
+    world.sandbox.fault(**WRITE, code=8000099)
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (4, "failed", "provider_refused")
+    assert len(world.writes()) == 1
+    assert world.served == sites.bad
+
+
+@pytest.mark.parametrize("rule", [{"status": 429, "headers": {"retry-after": "7"}}, {"status": 429}])
+def test_a_write_that_is_limited_is_sent_once_more(world: World, sites: Releases, rule: dict[str, Any]) -> None:
+    world.sandbox.fault(**WRITE, **rule)
+
+    assert_recovered(world, sites, world.rollback_pages(), sends=2)
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+@pytest.mark.parametrize("unread", ["the API", "the site"])
+def test_an_unclear_write_that_cannot_be_looked_at_is_ambiguous_and_the_same_command_finds_out(
+    world: World, sites: Releases, lost: str, unread: str
+) -> None:
+    close: Any = (
+        (lambda: world.sandbox.fault(**PROJECT, status=503, times=None))
+        if unread == "the API"
+        else (lambda: world.sandbox.edge_fault(host=HOST, lost="before", times=None))
+    )
+    world.sandbox.fault(**WRITE, lost=lost, before=close)
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (5, "ambiguous", "unclear"), outcome.err
+    assert "it is not known whether the change was made" in outcome.result["message"]
+    assert len(world.writes()) == 1
+    world.sandbox.faults.clear()
+    world.sandbox.edge_faults.clear()
+    again = world.rollback_pages()
+    assert again.result["decision"] == ("recovered" if lost == "before" else "nothing_to_do"), again.err
+    assert world.served == sites.good
+
+
+# Reading back
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 3, 7])
+def test_a_site_that_lags_behind_the_write_is_waited_for(world: World, sites: Releases, seconds: float) -> None:
+    world.sandbox.switches.propagation_seconds = seconds
+
+    assert_recovered(world, sites, world.rollback_pages(), sends=1)
+
+
+def test_a_site_that_never_changes_is_ambiguous_and_the_write_is_not_repeated(world: World, sites: Releases) -> None:
+    world.sandbox.switches.propagation_seconds = 100
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert "it does not show" in outcome.result["message"]
+    assert len(world.writes()) == 1
+
+
+def test_canonical_alone_does_not_prove_what_the_site_does_not_show(world: World, sites: Releases) -> None:
+    world.sandbox.switches.pages_canonical_follows_rollbacks = True
+    world.sandbox.switches.propagation_seconds = 20
+    world.edit_config("body: good", "body: h1")
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (6, "inconclusive", "no_evidence"), outcome.err
+    assert f"{sites.good[:8]} is canonical, and the site still looks like {sites.bad[:8]}" in outcome.result["message"]
+    assert outcome.result["wrote"]
+
+
+@pytest.mark.parametrize("reads", [1, 2, 9])
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_canonical_deployment_that_lags_is_a_warning(
+    world: World, sites: Releases, reads: int, follows: bool
+) -> None:
+    world.sandbox.switches.pages_canonical_follows_rollbacks = follows
+    world.sandbox.switches.pages_canonical_lag_reads = reads
+
+    outcome = world.rollback_pages()
+
+    assert_recovered(world, sites, outcome, sends=1)
+    lags = f"Cloudflare's canonical deployment is still {sites.bad[:8]}: it does not follow, or it lags"
+    assert (lags in texts(outcome, "warning")) is (not follows or reads > 4)
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_deployments_that_look_the_same_are_proved_by_canonical_or_not_at_all(world: World, follows: bool) -> None:
+    world.sandbox.switches.pages_canonical_follows_rollbacks = follows
+    good, bad = world.site(timedelta(hours=2), "same"), world.site(timedelta(minutes=10), "same")
+
+    outcome = world.rollback_pages()
+
+    plan = outcome.result["plan"]
+    assert any(f"no compared path tells {good[:8]} from {bad[:8]}" in warning for warning in plan["warnings"])
+    assert any(f"{good[:8]} would look the same" in warning for warning in plan["warnings"])
+    assert world.served == good
+    assert len(world.writes()) == 1
+    if follows:
+        assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
+        assert any("it is Cloudflare's word" in text for text in texts(outcome, "warning"))
+    else:
+        assert ended(outcome) == (6, "inconclusive", "no_evidence")
+        assert "they look the same" in outcome.result["message"]
+
+
+def test_an_unclear_write_between_two_that_look_the_same_is_ambiguous(world: World) -> None:
+    world.site(timedelta(hours=2), "same")
+    world.site(timedelta(minutes=10), "same")
+    world.sandbox.fault(**WRITE, lost="after")
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (5, "ambiguous", "unclear"), outcome.err
+    assert len(world.writes()) == 1
+
+
+def test_a_second_path_tells_apart_what_the_first_does_not(world: World) -> None:
+    world.edit_config("compare: [/]", "compare: [/, /version.txt]")
+    good = world.site(timedelta(hours=2), "same", files={"version.txt": b"1"})
+    world.site(timedelta(minutes=10), "same", files={"version.txt": b"2"})
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
+    assert world.served == good
+    assert not any("no compared path" in warning for warning in outcome.result["plan"]["warnings"])
+
+
+# What is not there
+
+
+def test_a_site_that_fails_altogether_is_put_back(world: World, sites: Releases) -> None:
+    """Every page is missing: the site answers 404, as the deployment's own address does."""
+    world.site(timedelta(minutes=5), None, files={"dist/index.html": b"one folder too deep", "404.html": b"nothing"})
+
+    outcome = world.rollback_pages("--to", sites.good)
+
+    assert_recovered(world, sites, outcome, sends=1)
+
+
+def test_a_page_that_only_the_bad_release_has_proves_nothing(world: World) -> None:
+    """The edge goes on answering with it after the rollback."""
+    world.edit_config("compare: [/]", "compare: [/, /new.txt]")
+    good = world.site(timedelta(hours=2), "good", files={"404.html": b"nothing"})
+    world.site(timedelta(minutes=10), "bad", files={"404.html": b"nothing", "new.txt": b"new"})
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
+    assert world.served == good
+
+
+def test_a_release_without_the_page_behind_a_remembered_one_is_not_seen_to_be_live(world: World) -> None:
+    world.site(timedelta(hours=2), "good")
+    world.ops("rollback-pages", "--service", "frontend", "--environment", "production", "--config", str(world.config))
+    world.site(timedelta(minutes=10), None, files={"404.html": b"nothing"})
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (3, "refused", "live_unknown"), outcome.err
+    assert world.writes() == []
+
+
+def test_a_project_without_a_canonical_deployment_is_refused(world: World, sites: Releases) -> None:
+    project = '{"name": "x", "subdomain": "x.pages.dev", "production_branch": "main", "canonical_deployment": null}'
+    world.sandbox.fault(
+        **PROJECT, body=f'{{"success": true, "errors": [], "messages": [], "result": {project}}}', times=None, **JSON
+    )
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (3, "refused", "live_unknown"), outcome.err
+    assert "names no canonical deployment" in outcome.result["message"]
+    assert world.writes() == []
+
+
+CLOSED: dict[str, dict[str, Any]] = {
+    "no answer": {"lost": "before"},
+    "Access": {"status": 302, "body": "", "headers": {"location": "https://team.cloudflareaccess.com/login"}},
+    "a firewall": {"status": 403, "body": "no"},
+    "a challenge": {"status": 503, "body": "wait", "headers": {"cf-mitigated": "challenge"}},
+    "a limit": {"status": 429, "body": "slow down"},
+}
+
+
+@pytest.mark.parametrize("where", [HOST, "*.pages.dev"], ids=["the site", "the deployments"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(answer, id=name, marks=() if name == "Access" else pytest.mark.slow)
+        for name, answer in CLOSED.items()
+    ],
+)
+def test_a_site_or_deployments_that_show_nothing_are_refused(
+    world: World, sites: Releases, where: str, answer: dict[str, Any]
+) -> None:
+    world.sandbox.edge_fault(host=where, times=None, **answer)
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (3, "refused", "live_unknown"), outcome.err
+    assert where.removeprefix("*.") in outcome.result["message"]
+    assert world.writes() == []
+
+
+def test_a_site_that_looks_like_no_deployment_is_refused(world: World, sites: Releases) -> None:
+    world.sandbox.edge_fault(host=HOST, body="<h1>good</h1><script>put in by the zone</script>", times=None)
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (3, "refused", "live_unknown")
+    assert "no deployment looks like it" in outcome.result["message"]
+    assert "a path in `compare`" in outcome.result["hint"]
+
+
+def test_a_site_that_fails_with_texts_of_their_own_is_still_the_one_that_fails(world: World, sites: Releases) -> None:
+    """As where a Function breaks: each failure names its own request."""
+    numbers = itertools.count()
+    bad = world.sandbox.pages.deployments(SITE)[0]
+    rules = [
+        world.sandbox.edge_fault(host=host, status=500, body=f"request {next(numbers)}", times=None)
+        for host in (HOST, bad.host)
+    ]
+    world.sandbox.fault(**WRITE, after=rules[0].remove)
+
+    assert_recovered(world, sites, world.rollback_pages(), sends=1)
+
+
+# Others at the same time
+
+
+def test_a_deployment_while_the_plan_is_made_refuses_the_run(world: World, sites: Releases) -> None:
+    world.sandbox.fault(**LIST, skip=1, before=lambda: world.site(timedelta(), "hotfix"))
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (3, "refused", "world_moved")
+    assert "was deployed while the plan was made" in outcome.result["message"]
+    assert world.writes() == []
+
+
+def test_a_rollback_in_the_dashboard_while_the_plan_is_made_is_never_undone(world: World, sites: Releases) -> None:
+    """From C back to A, since B is bad too: a press must not go forward to B."""
+    oldest = world.site(timedelta(days=3), "good, and older")
+    world.sandbox.switches.propagation_seconds = 0
+    world.sandbox.fault(**LIST, before=back_to(world, oldest))
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (0, "nothing_to_do", "already_stepped_back"), outcome.err
+    assert world.writes() == []
+    assert world.served == oldest
+
+
+@pytest.mark.parametrize("lost", ["before", "after", None])
+def test_a_deployment_right_after_the_write_is_left_alone(world: World, sites: Releases, lost: str | None) -> None:
+    world.sandbox.switches.propagation_seconds = 0
+    world.sandbox.fault(**WRITE, lost=lost, **{lost or "after": lambda: world.site(timedelta(), "hotfix")})
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
+    assert len(world.writes()) == 1
+
+
+def test_a_rollback_by_somebody_else_right_after_the_write_is_named(world: World, sites: Releases) -> None:
+    oldest = world.site(timedelta(days=3), "oldest")
+    world.sandbox.switches.propagation_seconds = 0
+    world.sandbox.fault(**WRITE, after=back_to(world, oldest))
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
+    assert f"the site looks like {oldest[:8]}" in outcome.result["message"]
+    assert len(world.writes()) == 1
+
+
+def test_a_build_that_ends_right_after_the_write_is_left_alone(world: World, sites: Releases) -> None:
+    world.sandbox.switches.propagation_seconds = 0
+    fix = world.site(timedelta(minutes=2), "fix", status="active")
+
+    def end() -> None:
+        world.sandbox.pages.deployments(SITE)[0].status = "success"
+        world.sandbox.pages.rollback(SITE, fix)
+
+    world.sandbox.fault(**WRITE, after=end)
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
+    assert fix[:8] in outcome.result["message"]
+    assert len(world.writes()) == 1
+
+
+def test_an_old_one_that_is_deleted_meanwhile_moves_nothing(world: World, sites: Releases) -> None:
+    """The list is one page long: another one moves up into it."""
+    for number in range(30):
+        world.site(timedelta(days=2, minutes=number), f"older {number}")
+    project = world.sandbox.pages.projects[SITE]
+    world.sandbox.fault(**LIST, after=lambda: project.deployments.remove(project.deployments[-9]))
+
+    assert_recovered(world, sites, world.rollback_pages(), sends=1)
+
+
+def test_a_deployment_that_slips_in_before_the_write_is_named(world: World, sites: Releases) -> None:
+    world.sandbox.fault(**WRITE, before=lambda: world.site(timedelta(), "hotfix"))
+
+    outcome = world.rollback_pages()
+
+    assert_recovered(world, sites, outcome, sends=1)
+    assert any(text.startswith("slipped in") for text in texts(outcome, "warning"))
+
+
+def test_two_that_press_at_once_do_the_same(world: World, sites: Releases) -> None:
+    world.sandbox.fault(**WRITE, before=back_to(world, sites.good))
+
+    assert_recovered(world, sites, world.rollback_pages(), sends=1)
+
+
+def test_a_target_that_is_deleted_before_the_write_fails_and_says_so(world: World, sites: Releases) -> None:
+    project = world.sandbox.pages.projects[SITE]
+    world.sandbox.fault(**WRITE, before=lambda: project.deployments.remove(project.deployments[0]))
+
+    outcome = world.rollback_pages()
+
+    assert outcome.code == 4, outcome.err
+    assert "does not exist" in outcome.result["message"]
+    assert world.served == sites.bad
+
+
+def test_what_was_deployed_after_the_request_is_not_what_was_seen_failing(world: World, sites: Releases) -> None:
+    asked = (world.sandbox.clock.now() - timedelta(minutes=15)).isoformat()
+
+    outcome = world.rollback_pages("--requested-at", asked)
+
+    assert ended(outcome) == (3, "refused", "world_moved")
+    assert "was deployed after this was asked for" in outcome.result["message"]
+
+
+# Ended from outside
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("nth", range(1, 8))
+@pytest.mark.slow
+def test_a_run_that_is_ended_at_any_request_is_finished_by_the_same_command(
+    world: World, sites: Releases, nth: int, number: signal.Signals, moment: str
+) -> None:
+    command = Command(world, "rollback-pages", "frontend")
+    lost = {"lost": "before"} if moment == "before" and number == signal.SIGKILL else {}
+    world.sandbox.fault(path="/client/v4/**", skip=nth - 1, **{moment: command.send(number)}, **lost)
+
+    outcome = command.run()
+
+    applied = nth > 5 or (nth == 5 and not lost)
+    assert outcome.code == (-signal.SIGKILL if number == signal.SIGKILL else 130), outcome.err
+    assert world.served == (sites.good if applied else sites.bad)
+    assert (timeline(world)[-1]["kind"] == "ended") is (number != signal.SIGKILL)
+    world.sandbox.faults.clear()
+    world.sandbox.clock.advance(world.sandbox.switches.propagation_seconds)
+    again = world.rollback_pages()
+    assert again.result["decision"] == ("nothing_to_do" if applied else "recovered"), again.err
+    assert world.served == sites.good
+    assert len([write for write in world.writes() if write.status == 200]) == 1
+
+
+def test_the_matrix_above_covers_every_request_of_a_run(world: World, sites: Releases) -> None:
+    world.sandbox.switches.propagation_seconds = 0
+    world.rollback_pages()
+
+    methods = [request.method for request in world.sandbox.requests]
+    assert methods == ["GET"] * 4 + ["POST"] + ["GET"] * 2
+
+
+# How long it takes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["", "oldest"])
+def test_three_rounds_of_requests_are_enough_until_the_write_is_answered(
+    world: World, sites: Releases, to: str
+) -> None:
+    """Each call takes as long as another: one that begins when an earlier one has ended is of a later round."""
+    oldest = world.site(timedelta(days=9), "good")
+    for number in range(30):
+        world.site(timedelta(days=3, minutes=number), f"older {number}")
+    delay, began = 0.3, list[float]()
+
+    def note() -> None:
+        began.append(time.monotonic())
+
+    world.sandbox.fault(before=note, delay=delay, times=None)
+    world.sandbox.edge_fault(before=note, delay=delay, times=None)
+    answered: list[int] = []
+    world.sandbox.fault(**WRITE, before=lambda: answered.append(len(began)))
+
+    outcome = world.rollback_pages(*(["--to", oldest] if to else []))
+
+    assert outcome.code == 0, outcome.err
+    rounds: list[float] = []
+    for moment in began[: answered[0]]:
+        if not rounds or moment >= rounds[-1] + delay:
+            rounds.append(moment)
+    assert len(rounds) == 3
