@@ -3,7 +3,7 @@
 A source that cannot be asked is named in the report, and stops nothing. Only the incident itself must be readable.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,11 @@ from ops.model.block import Block, sealed
 from ops.model.errors import OpsError
 from ops.model.redact import Redactor
 from ops.model.report.evidence import Evidence, Served
-from ops.model.worker import is_commit
+from ops.model.worker import Deployment, Version, is_commit
 
 if TYPE_CHECKING:
     from ops.github.client import Repository
+    from ops.model import pages
     from ops.model.config import Config, Environment
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ def report(
 ) -> Reported | None:
     """None where `only_if_recorded` and no run of ours is on the incident. Raises ConfigError and ProviderError."""
     from ops.github import reports
-    from ops.render import report as pages
+    from ops.render import report as rendering
 
     config, _ = app.read_config(config_path)
     app.register_secrets(environ, config, redactor)
@@ -53,11 +54,11 @@ def report(
         written = reports.write(
             repository,
             number,
-            title=pages.title(evidence),
-            new=lambda: pages.new(evidence),
-            renew=lambda body: pages.renew(body, evidence),
+            title=rendering.title(evidence),
+            new=lambda: rendering.new(evidence),
+            renew=lambda body: rendering.renew(body, evidence),
         )
-        items = pages.open_items(written.body)
+        items = rendering.open_items(written.body)
         if evidence.closed_at is not None:
             _say_what_is_open(repository, evidence, written, items)
     return Reported(written.number, written.url, written.is_new, items)
@@ -106,31 +107,38 @@ def _with_cloudflare(evidence: Evidence, config: "Config", environ: Mapping[str,
         if environment is None or service not in environment.services:
             lacks.append(f"the deployments of {service} in {name}: ops.yml does not know it (any more)")
             continue
-        if environment.services[service].kind == "pages":
-            lacks.append(f"the deployments of {service} in {name}: a site's are in Cloudflare's dashboard")
-            continue
         found, why = _asked(lambda: _served(environment, service, environ))  # noqa: B023  called before the next
         served += [found] if found else []
         lacks += [f"the deployments of {service} in {name}: {each}" for each in why]
     return replace(evidence, served=tuple(served), unasked=(*evidence.unasked, *lacks))
 
 
-def _served(environment: "Environment", service: str, environ: Mapping[str, str]) -> Served:
+def _served(environment: "Environment", name: str, environ: Mapping[str, str]) -> Served:
+    from ops.cloudflare.pages import Pages
     from ops.cloudflare.workers import Workers
 
     token = outside.cloudflare_token(environ, environment)
     base_url, _, clock = outside.addresses(environ)
+    account, service = environment.account_id, environment.services[name]
+    dashboard = f"https://dash.cloudflare.com/{account}"
     with ExitStack() as ending:
         ending.callback(clock.close)
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
-        workers, worker = Workers(client, environment.account_id), environment.services[service].worker
-        return Served(
-            environment=environment.name,
-            service=service,
-            url=f"https://dash.cloudflare.com/{environment.account_id}/workers/services/view/{worker}/production/deployments",
-            deployments=workers.deployments(worker),
-            versions=workers.deployable(worker),
-        )
+        if service.kind == "pages":
+            page = f"{dashboard}/pages/view/{service.pages}"
+            deployments, versions = _of_site(Pages(client, account).deployments(service.pages))
+        else:
+            page = f"{dashboard}/workers/services/view/{service.worker}/production/deployments"
+            workers = Workers(client, account)
+            deployments, versions = workers.deployments(service.worker), workers.deployable(service.worker)
+    return Served(environment.name, name, page, deployments, versions)
+
+
+def _of_site(listed: "Iterable[pages.Deployment]") -> tuple[tuple[Deployment, ...], tuple[Version, ...]]:
+    """In the words of a Worker: a site's deployment is a version that got all of the traffic when it was made."""
+    good = [each for each in listed if each.may_serve_production]
+    deployments = [Deployment(d.id, d.created_on, ((d.id, 100.0),), message=d.message) for d in good]
+    return tuple(deployments), tuple(Version(d.id, tag=d.commit) for d in good)
 
 
 def _with_commits(evidence: Evidence, config: "Config", repository: "Repository") -> Evidence:
@@ -164,8 +172,8 @@ def _asked(ask: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
 def _say_what_is_open(repository: "Repository", evidence: Evidence, written: Any, items: list[str]) -> None:
     """One comment on the incident, edited in place when it is closed again."""
     from ops.github.comments import RunComments
-    from ops.render import report as pages
+    from ops.render import report as rendering
 
     run = f"report-{evidence.number}"
-    text = pages.closing(written.number, items, is_drill=evidence.is_drill)
+    text = rendering.closing(written.number, items, is_drill=evidence.is_drill)
     RunComments(repository, evidence.number, run, look=True).put(1, sealed(text, Block(run, source="report")))

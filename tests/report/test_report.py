@@ -155,6 +155,32 @@ def test_a_drill(night: Night, releases: Releases, update_golden: bool) -> None:
     assert night.moment("Resolved") == "03:50:00"
 
 
+def test_a_site_is_told_like_a_worker(night: Night, sites: Releases) -> None:
+    told = {**night.github.environ(), "GITHUB_RUN_ID": night.run}
+    assert night.world.rollback_pages("--incident", str(night.number), **told).code == 0
+    night.report()
+    assert night.moment("Change deployed") == "03:10:00"
+    assert f"version {sites.bad[:8]}, the last change before the recovery" in night.text
+    assert f"went from `{sites.bad[:8]}` to `{sites.good[:8]}`" in night.text
+    assert "pages/view/fortunet-frontend" in night.text
+
+
+def test_the_commits_that_were_taken_back_are_listed(night: Night) -> None:
+    hub = night.github
+    night.world.edit_config("repository: fortunet/fortunet", f"repository: {hub.repository}")
+    good = hub.add_commit("Prices by region", "alice")
+    hub.add_commit("Faster @checkout | cart", "alice")
+    bad = hub.add_commit("Round prices", "alice")
+    night.world.release(timedelta(hours=2), code="good", tag=good)
+    night.world.release(timedelta(minutes=10), code="bad", tag=bad, behaviour={"status": 500})
+    night.recover()
+    night.report()
+    assert f"compare/{good}...{bad}" in night.text
+    assert "`Faster @checkout | cart` by `alice`" in night.text
+    assert "Round prices" in night.text
+    assert "Prices by region" not in night.text
+
+
 def test_there_is_one_report_however_often_it_is_asked_for(night: Night, releases: Releases) -> None:
     night.recover()
     assert [night.report().out.split()[2] for _ in range(3)] == ["created", "renewed", "renewed"]
