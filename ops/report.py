@@ -14,7 +14,7 @@ from ops.github.client import connect
 from ops.incident import told
 from ops.intake import began
 from ops.model.block import Block, sealed
-from ops.model.errors import OpsError
+from ops.model.errors import ConfigError, OpsError, Reason
 from ops.model.redact import Redactor
 from ops.model.report.evidence import Evidence, Served
 from ops.model.worker import Deployment, Version, is_commit
@@ -47,6 +47,9 @@ def report(
     with told():
         repository = connect(environ, redactor)
         evidence = _of_github(repository, number, environ)
+        if reports.LABEL in evidence.labels:
+            hint = "Give the number of the incident that it is about."
+            raise ConfigError(f"#{number} is itself a post-incident report", hint=hint, reason=Reason.UNKNOWN_NAME)
         if only_if_recorded and not evidence.our_runs:
             return None
         evidence = _with_cloudflare(evidence, config, environ)

@@ -229,6 +229,14 @@ def test_a_source_that_cannot_be_asked_is_named_and_stops_nothing(night: Night, 
     assert "WARNING" not in night.text
 
 
+def test_there_is_no_report_of_a_report(night: Night) -> None:
+    night.report()
+    outcome = night.ops("incident", "report", str(night.reports[0].number), "--config", str(night.world.config))
+    assert outcome.code == 2
+    assert f"#{night.reports[0].number} is itself a post-incident report" in outcome.err
+    assert len(night.reports) == 1
+
+
 def test_an_incident_that_cannot_be_read_is_an_error_that_says_what_to_do(night: Night) -> None:
     outcome = night.ops("incident", "report", "99", "--config", str(night.world.config))
     assert outcome.code == 4
