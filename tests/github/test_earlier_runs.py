@@ -87,15 +87,6 @@ def test_what_a_writer_tells_is_believed(again: Incident, sites: Releases) -> No
     assert again.world.served == oldest
 
 
-def test_the_report_says_where_the_deployments_of_a_site_are(again: Incident) -> None:
-    outcome = again.ops("incident", "report", str(again.number), "--config", str(again.world.config))
-
-    assert outcome.code == 0, outcome.err
-    report = max(again.github.issues, key=lambda issue: issue.number)
-    assert "`rollback-pages` on `frontend` in `production` ended **recovered**" in (report.body or "")
-    assert "a site's are in Cloudflare's dashboard" in (report.body or "")
-
-
 @pytest.mark.parametrize(
     "rule",
     [
