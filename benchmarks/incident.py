@@ -21,6 +21,7 @@ from pathlib import Path
 
 import click
 import httpx
+import yaml
 
 from ops.model.block import Block, Row, sealed
 from ops.sandbox import Sandbox
@@ -44,7 +45,7 @@ def main(rounds: int) -> None:
             at = f"{delay * 1000:.0f} ms per call to either API"
             print(f"| label event to answered write, {at} | {statistics.median(times):.2f} s |", flush=True)
         print(f"| what a GitHub that hangs adds to a run | {hanging(folder):.2f} s |", flush=True)
-        print(f"| set-up step, wheels at hand | {set_up(folder):.2f} s |", flush=True)
+        print(f"| set-up step of a job, wheels at hand | {set_up(folder):.2f} s |", flush=True)
         whole, api, memory = a_large_report(folder)
         what = f"report over {EVENTS} entries and {RUNS} runs"
         print(f"| {what}, beyond the API's {api:.1f} s | {whole - api:.2f} s |")
@@ -126,13 +127,14 @@ def _with_github(folder: Path, delay: float) -> float:
 
 
 def set_up(folder: Path) -> float:
-    """The one command of .github/actions/setup, with pip's cache filled by a first run."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
-    command += ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--requirement", "locks/runtime.txt"]
+    """The script of .github/actions/setup, the wheels at hand from a first run."""
+    action = yaml.safe_load((ROOT / ".github/actions/setup/action.yml").read_text())
+    script = action["runs"]["steps"][0]["run"]
     times = []
-    for attempt in range(3):
+    for attempt in range(4):
+        variables = {**os.environ, "RUNNER_TEMP": str(folder / f"set-up-{attempt}"), "GITHUB_OUTPUT": os.devnull}
         began = time.perf_counter()
-        subprocess.run([*command, "--target", str(folder / f"packages-{attempt}")], cwd=ROOT, check=True)
+        subprocess.run(["bash", "-euc", script], cwd=ROOT, env=variables, check=True)
         times.append(time.perf_counter() - began)
     return statistics.median(times[1:])
 
