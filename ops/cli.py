@@ -3,6 +3,7 @@
 The only place where an error becomes text and an exit code.
 """
 
+import io
 import json
 import os
 import signal
@@ -28,6 +29,8 @@ from ops.registry import discover
 from ops.render import terminal
 
 BUG = "This is a bug. Nothing below holds a secret: please report it with the command that you typed."
+ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
+"""Variables: what goes wrong before ops.yml names the others must not show these either."""
 
 
 class Commands(click.Group):
@@ -70,10 +73,14 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and answer its exit code (docs/reference.md has the table)."""
     redactor = Redactor()
+    for name in ALWAYS_SECRET:
+        redactor.add(os.environ.get(name, ""))
     try:
         code = cli.main(list(arguments), prog_name="ops", standalone_mode=False, obj=redactor)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        say(redactor.text(said.getvalue().rstrip()), err=True)
         return error.exit_code
     except click.Abort:
         click.echo("interrupted before anything was changed", err=True)
