@@ -1,9 +1,12 @@
 """The runtime without a runtime: answers as the version's plain-text variable SANDBOX_BEHAVIOUR says, in this process.
 
 The variable is JSON: `status`, `body`, `content_type` and `delay` (seconds) for every path, and under `paths` the same
-four for one path. What it leaves out is as in a healthy FortuneT API, and `{}` or no variable is a healthy one.
+four for one path. What it leaves out is as in a healthy FortuneT API, and `{}` or no variable is a healthy one. With
+`secrets`, a list of names, every answer that is JSON tells the SHA-256 of each one's value as it is in effect
+(null where there is none): so it shows which generation of a secret serves, and no value.
 """
 
+import hashlib
 import json
 import threading
 from typing import Any
@@ -36,11 +39,18 @@ class Embedded:
         status = behaviour.get("status", healthy)
         if status >= 400 and status != healthy:
             answer = {"error": f"the sandbox was told to answer {status}"}
-        return _response(status, behaviour.get("body", answer), behaviour.get("content_type"))
+        body = behaviour.get("body", answer)
+        if isinstance(body, dict) and "secrets" in behaviour:
+            body = body | {"secrets": {name: _digest(running.secrets.get(name)) for name in behaviour["secrets"]}}
+        return _response(status, body, behaviour.get("content_type"))
 
     def close(self) -> None:
         """End every delay."""
         self._closed.set()
+
+
+def _digest(value: str | None) -> str | None:
+    return None if value is None else hashlib.sha256(value.encode()).hexdigest()
 
 
 def _healthy(version: Version, request: Request) -> tuple[int, dict[str, Any]]:

@@ -238,6 +238,11 @@ class Sandbox:
         with self._account.lock:
             return dict(self._account.workers[worker].live)
 
+    def latest(self, worker: str) -> str:
+        """The version uploaded last, deployed or not."""
+        with self._account.lock:
+            return next(reversed(self._account.workers[worker].versions))
+
     # What went on, and what shall go wrong.
 
     def fault(self, **rule: Any) -> Fault:

@@ -30,6 +30,14 @@ class Switches:
     """Whether a deployment forced past changed secrets (10220) brings back the values of the target version. False:
     the values now in effect stay."""
 
+    secret_edit_ends_split: bool = False
+    """Whether a secret can be edited while the latest version serves a part of the traffic: the edit then serves all of
+    it. False: refused (10215, in bulk 10214)."""
+
+    content_of_deployed: bool = False
+    """Whether the script's content that can be downloaded is that of the version which serves, where another one was
+    uploaded since. False: it is the latest upload's."""
+
     propagation_seconds: float = 1.0
     """For how many seconds of the sandbox's clock the edge goes on serving the former deployment, of a Worker or of
     Pages."""

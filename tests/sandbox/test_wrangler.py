@@ -123,6 +123,25 @@ def test_after_a_rollback_secrets_cannot_be_edited(wrangler: Wrangler, sandbox: 
     said = wrangler("secret", "put", "ONE", "--name", WORKER, stdin="1\n", code=1)
     assert "the latest version of your Worker isn't currently deployed" in said
 
+    bulk = wrangler("secret", "bulk", "--name", WORKER, stdin='{"TWO": "2"}', code=1)
+    assert "latest version of your Worker isn't currently deployed" in bulk
+    assert sandbox.live(WORKER) == {releases.good: 100}
+
+
+def test_secrets_of_a_version_come_with_the_latest_code_and_wait_to_be_deployed(
+    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
+) -> None:
+    sandbox.deploy(WORKER, releases.good)
+    wrangler("versions", "secret", "put", "ONE", "--name", WORKER, "--message", "rotate", stdin="1\n")
+    wrangler("versions", "secret", "bulk", "--name", WORKER, stdin='{"TWO": "2", "THREE": "3"}')
+    wrangler("versions", "secret", "delete", "TWO", "--name", WORKER)
+    assert sandbox.live(WORKER) == {releases.good: 100}
+    latest = sandbox.latest(WORKER)
+    wrangler("versions", "deploy", f"{latest}@100%", "--name", WORKER, "-y")
+    listed = wrangler("versions", "secret", "list", "--name", WORKER)
+    assert [name for name in ("ONE", "TWO", "THREE") if f"Secret Name: {name}" in listed] == ["ONE", "THREE"]
+    assert sandbox.unknown == []
+
 
 def test_a_typo_in_a_name_makes_a_new_worker(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
     wrangler("secret", "put", "ONE", "--name", "fortunet-apj", stdin="1\n")

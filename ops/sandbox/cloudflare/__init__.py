@@ -7,14 +7,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.sandbox.account import Account
-from ops.sandbox.cloudflare import deployments, identity, pages, pages_uploads, scripts, secrets, versions
+from ops.sandbox.cloudflare import (
+    content,
+    deployments,
+    identity,
+    pages,
+    pages_uploads,
+    scripts,
+    secrets,
+    settings,
+    versions,
+)
 from ops.sandbox.cloudflare.routes import BASE, Answer, ApiError, Call, NoRouteError, Route, Routes
 from ops.sandbox.server import Request, Response
 from ops.sandbox.tokens import Token, Tokens
 
 __all__ = ["BASE", "Cloudflare"]
 
-_MODULES = (deployments, versions, scripts, secrets, identity, pages, pages_uploads)
+_MODULES = (deployments, versions, content, scripts, settings, secrets, identity, pages, pages_uploads)
 _ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
 
 
@@ -25,12 +35,17 @@ class Cloudflare:
 
     def answer(self, request: Request) -> Response:
         try:
-            status, envelope = 200, _success(self._handle(request))
+            answer = self._handle(request)
         except ApiError as error:
             status, envelope = error.status, _failure(error)
+        else:
+            if isinstance(answer, Response):
+                answer.headers += [("server", "cloudflare"), ("cf-ray", _ray())]
+                return answer
+            status, envelope = 200, _success(answer)
         return Response(status=status, headers=[*_HEADERS, ("cf-ray", _ray())], body=json.dumps(envelope).encode())
 
-    def _handle(self, request: Request) -> Answer:
+    def _handle(self, request: Request) -> Answer | Response:
         route, parameters = _find(request)
         token = self._authorise(request, route.permission, parameters.get("account"))
         call = Call(account=self._account, token=token, request=request, parameters=parameters)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.sandbox.account import Account, By
 from ops.sandbox.projects import Project
-from ops.sandbox.server import Request
+from ops.sandbox.server import Request, Response
 from ops.sandbox.tokens import Token
 from ops.sandbox.workers import Worker
 
@@ -70,7 +70,8 @@ class Call:
         return project
 
 
-Handler = Callable[[Call], Answer]
+Handler = Callable[[Call], Answer | Response]
+"""A Response is for what has no envelope."""
 
 
 @dataclass(frozen=True, kw_only=True)

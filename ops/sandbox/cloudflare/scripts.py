@@ -1,4 +1,4 @@
-"""The script itself: uploading it whole, and what surrounds its versions (service, settings, workers.dev)."""
+"""The script itself: uploading it whole, and what surrounds its versions (service, workers.dev)."""
 
 import re
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from ops.sandbox.clock import timestamp
 from ops.sandbox.cloudflare.body import fields, json_body
 from ops.sandbox.cloudflare.deployments import code_update_strategy
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from ops.sandbox.cloudflare.settings import SCRIPT_SETTINGS
 from ops.sandbox.cloudflare.uploads import Form
 from ops.sandbox.cloudflare.versions import detail
 from ops.sandbox.tokens import SCRIPTS_READ, SCRIPTS_WRITE
@@ -15,7 +16,6 @@ from ops.sandbox.workers import Worker
 
 ROUTES = Routes()
 _SCRIPT = "/accounts/{account}/workers/scripts/{script}"
-_SCRIPT_SETTINGS = {"logpush": bool, "observability": dict, "tags": list, "tail_consumers": list}
 
 
 @ROUTES.add("PUT", _SCRIPT, SCRIPTS_WRITE)
@@ -33,7 +33,7 @@ def put_script(call: Call) -> Answer:
     tag = _migrated(worker, form.metadata.get("migrations"))
     upload = form.upload(worker, migration_tag=tag)
     worker.migration_tag = tag
-    worker.script_settings |= {key: form.metadata[key] for key in _SCRIPT_SETTINGS if key in form.metadata}
+    worker.script_settings |= {key: form.metadata[key] for key in SCRIPT_SETTINGS if key in form.metadata}
     call.account.workers[name] = worker
     by = call.by(form.annotations)
     version = call.account.add_version(worker, upload, by)
@@ -71,34 +71,6 @@ def _migrated(worker: Worker, migrations: Any) -> str | None:
         raise ApiError(10079, f"Migration tag precondition failed; current tag is {worker.migration_tag}.")
     tag: str | None = migrations.get("new_tag", worker.migration_tag)
     return tag
-
-
-@ROUTES.add("GET", _SCRIPT + "/settings", SCRIPTS_READ)
-def get_settings(call: Call) -> Answer:
-    """Of the latest version, deployed or not.
-
-    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/script_and_version_settings
-    """
-    worker = call.worker
-    assert worker.latest is not None
-    resources = detail(worker.latest, worker, call.account.switches)["resources"]
-    return Answer({"bindings": resources["bindings"], **resources["script_runtime"], **worker.script_settings})
-
-
-@ROUTES.add("GET", _SCRIPT + "/script-settings", SCRIPTS_READ)
-def get_script_settings(call: Call) -> Answer:
-    return Answer(call.worker.script_settings)
-
-
-@ROUTES.add("PATCH", _SCRIPT + "/script-settings", SCRIPTS_WRITE)
-def patch_script_settings(call: Call) -> Answer:
-    """Not versioned: no rollback brings them back.
-
-    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/settings/methods/edit
-    """
-    worker = call.worker
-    worker.script_settings |= fields(json_body(call.request), required={}, optional=_SCRIPT_SETTINGS)
-    return Answer(worker.script_settings)
 
 
 @ROUTES.add("GET", _SCRIPT + "/subdomain", SCRIPTS_READ)
