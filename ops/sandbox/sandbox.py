@@ -49,9 +49,10 @@ class Sandbox:
         self.faults = Faults()
         self.requests: list[Record] = []
         self._tokens = Tokens(Token(secret=self.token, permissions=frozenset({SCRIPTS_WRITE, PAGES_WRITE})))
-        self._account = Account(account_id, self.clock, self.switches)
+        self._account = Account(account_id, self.clock, self.switches, self._tokens)
         self.pages = self._account.pages
-        self._cloudflare = Cloudflare(self._account, self._tokens)
+        self.zones = self._account.zones
+        self._cloudflare = Cloudflare(self._account)
         self._control = Control(self, {("GET", "/edge"): lambda _: dict(self.edge_counts)})
         self._runtime = _runtime(edge)
         self._edge = Edge(self._account, self._runtime)
@@ -146,7 +147,7 @@ class Sandbox:
         return token
 
     def route(self, host: str, worker: str) -> None:
-        """The edge answers for `host` with `worker`. A Worker that is the only one needs no route."""
+        """The edge answers for `host`, of no zone, with `worker`. A Worker that is the only one needs no route."""
         self._edge.routes[host] = worker
 
     def upload(

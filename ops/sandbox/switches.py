@@ -60,6 +60,9 @@ class Switches:
     """What a rollback to a preview or to a deployment that failed is refused with. No code is documented; 8000000, "an
     unknown error", is also what Pages answers when it may have worked."""
 
+    audit_lag_seconds: float = 60.0
+    """How many seconds of the sandbox's clock pass until an entry stands in the audit log."""
+
     auth_error_status: int = 403
     """HTTP status of an authentication error (10000): 403 or 401."""
 

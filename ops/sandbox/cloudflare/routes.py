@@ -77,6 +77,7 @@ Handler = Callable[[Call], Answer | Response]
 @dataclass(frozen=True, kw_only=True)
 class Route:
     method: str
+    template: str
     pattern: re.Pattern[str]
     permission: str | None
     handler: Handler
@@ -93,7 +94,9 @@ class Routes:
         pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template))
 
         def register(handler: Handler) -> Handler:
-            self.table.append(Route(method=method, pattern=pattern, permission=permission, handler=handler))
+            self.table.append(
+                Route(method=method, template=template, pattern=pattern, permission=permission, handler=handler)
+            )
             return handler
 
         return register

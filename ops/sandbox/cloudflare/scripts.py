@@ -13,6 +13,7 @@ from ops.sandbox.cloudflare.uploads import Form
 from ops.sandbox.cloudflare.versions import detail
 from ops.sandbox.tokens import SCRIPTS_READ, SCRIPTS_WRITE
 from ops.sandbox.workers import Worker
+from ops.sandbox.zones import ACCOUNT_SUBDOMAIN
 
 ROUTES = Routes()
 _SCRIPT = "/accounts/{account}/workers/scripts/{script}"
@@ -87,9 +88,15 @@ def post_script_subdomain(call: Call) -> Answer:
     return Answer(worker.subdomain)
 
 
+@ROUTES.add("DELETE", _SCRIPT + "/subdomain", SCRIPTS_WRITE)
+def delete_script_subdomain(call: Call) -> Answer:
+    call.worker.subdomain |= {"enabled": False, "previews_enabled": False}
+    return Answer(call.worker.subdomain)
+
+
 @ROUTES.add("GET", "/accounts/{account}/workers/subdomain", SCRIPTS_READ)
 def get_account_subdomain(_: Call) -> Answer:
-    return Answer({"subdomain": "sandbox"})
+    return Answer({"subdomain": ACCOUNT_SUBDOMAIN})
 
 
 @ROUTES.add("GET", "/accounts/{account}/workers/services/{script}", SCRIPTS_READ)
