@@ -60,6 +60,12 @@ class Switches:
     """What a rollback to a preview or to a deployment that failed is refused with. No code is documented; 8000000, "an
     unknown error", is also what Pages answers when it may have worked."""
 
+    iflow_models_open: bool = True
+    """Whether the provider iflow lists its models without a valid key, so that the list proves nothing of a key."""
+
+    iflow_refuses_with_200: bool = True
+    """Whether the provider iflow refuses a key in the body of a 200. False: 401."""
+
     audit_lag_seconds: float = 60.0
     """How many seconds of the sandbox's clock pass until an entry stands in the audit log."""
 
