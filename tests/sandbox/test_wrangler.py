@@ -143,6 +143,24 @@ def test_secrets_of_a_version_come_with_the_latest_code_and_wait_to_be_deployed(
     assert sandbox.unknown == []
 
 
+@pytest.mark.parametrize("everywhere", [True, False], ids=["all zones", "zone by zone"])
+def test_routes_come_with_a_deployment(
+    wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client, everywhere: bool
+) -> None:
+    rights = ["Workers Scripts Write", "Zone Read", "Workers Routes Write"]
+    sandbox.token = sandbox.add_token("with routes", rights)
+    zone = sandbox.zones.add("fortunet.example")
+    if not everywhere:
+        sandbox.fault(method="PUT", path="/accounts/*/workers/scripts/*/routes", code=10000, status=403, times=None)
+    wrangler("deploy", "--route", "api.fortunet.example/*")
+    wrangler("deploy", "--route", "api.fortunet.example/*")
+    (route,) = sandbox.zones.all[zone].routes.values()
+    assert (route.pattern, route.script) == ("api.fortunet.example/*", WORKER)
+    assert edge.get("/health", headers={"host": "api.fortunet.example"}).status_code == 200
+    assert edge.get("/health", headers={"host": "www.fortunet.example"}).status_code == 522
+    assert sandbox.unknown == []
+
+
 def test_a_typo_in_a_name_makes_a_new_worker(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
     wrangler("secret", "put", "ONE", "--name", "fortunet-apj", stdin="1\n")
     assert len(sandbox.live("fortunet-apj")) == 1

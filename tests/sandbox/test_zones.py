@@ -104,6 +104,18 @@ def test_a_route_that_cannot_be_is_refused(routes: Any, body: dict[str, Any], er
     assert len(routes("GET").result) == 1
 
 
+def test_a_script_s_routes_are_replaced_whole(api: Api, routes: Any) -> None:
+    routes("POST", json={"pattern": f"old.{ZONE}/*", "script": WORKER})
+    routes("POST", json={"pattern": f"taken.{ZONE}/*", "script": "maintenance"})
+    wanted = [{"pattern": f"new.{ZONE}/*", "zone_name": ZONE}]
+    assert api.script("PUT", "routes", json=wanted, token="routes").result == [f"new.{ZONE}/*"]
+    assert [route["pattern"] for route in routes("GET").result] == [f"taken.{ZONE}/*", f"new.{ZONE}/*"]
+    taken = [{"pattern": f"taken.{ZONE}/*"}]
+    assert api.script("PUT", "routes", json=taken, token="routes").error == (409, 10020)
+    assert api.script("PUT", "routes", json=[{"pattern": "x.example/*"}], token="routes").error == (400, 10022)
+    assert api.script("PUT", "routes", json=wanted).error == (403, 10000)
+
+
 def test_another_zone_is_closed(api: Api, zone: str) -> None:
     token = api.sandbox.add_token("routes", ["Workers Routes Write"])
     assert api.get(f"/zones/{'0' * 32}/workers/routes", token=token).error == (403, 10000)

@@ -6,7 +6,7 @@ from typing import Any
 from ops.sandbox.cloudflare.body import fields, invalid, json_body
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, NoRouteError, Routes
 from ops.sandbox.tokens import ROUTES_READ, ROUTES_WRITE, SCRIPTS_READ, SCRIPTS_WRITE, ZONE_READ
-from ops.sandbox.zones import Domain, Route, Zone, is_pattern
+from ops.sandbox.zones import Domain, Route, Zone, is_pattern, split_pattern
 
 ROUTES = Routes()
 _ROUTES = "/zones/{zone}/workers/routes"
@@ -62,6 +62,28 @@ def delete_route(call: Call) -> Answer:
     route = _route(call)
     del _of(call).routes[route.id]
     return Answer({"id": route.id})
+
+
+@ROUTES.add("PUT", "/accounts/{account}/workers/scripts/{script}/routes", ROUTES_WRITE)
+def put_routes(call: Call) -> Answer:
+    """Not in the API's reference: wrangler sets all routes of a script so, in whatever zone; its former ones go."""
+    name, body, zones = call.worker.name, json_body(call.request), call.account.zones
+    if not isinstance(body, list):
+        raise invalid("body", "must be a list")
+    known = {"zone_id": str, "zone_name": str}
+    wanted = [fields(each, required={"pattern": str}, optional=known, at=f"body[{i}]") for i, each in enumerate(body)]
+    found = [(each["pattern"], zones.of(split_pattern(each["pattern"])[0].lstrip("*."))) for each in wanted]
+    for pattern, zone in found:
+        if zone is None or not is_pattern(pattern, zone):
+            raise ApiError(_BAD_PATTERN, f"Route pattern {pattern} is not valid in any zone of this account.")
+        if any(route.pattern == pattern and route.script != name for route in zone.routes.values()):
+            raise ApiError(_SAME_PATTERN, "A route with the same pattern already exists.", status=409)
+    for zone in zones.all.values():
+        zone.routes = {id_: route for id_, route in zone.routes.items() if route.script != name}
+    for pattern, zone in found:
+        assert zone is not None
+        zones.add_route(zone, pattern, name)
+    return Answer([pattern for pattern, _ in found])
 
 
 @ROUTES.add("GET", _DOMAINS, SCRIPTS_READ)
