@@ -3,7 +3,6 @@
 The only place where an error becomes text and an exit code.
 """
 
-import io
 import json
 import os
 import signal
@@ -30,7 +29,7 @@ from ops.render import terminal
 
 BUG = "This is a bug. Nothing below holds a secret: please report it with the command that you typed."
 ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
-"""Variables: what goes wrong before ops.yml names the others must not show these either."""
+"""Variables. ops.yml names the others, but what was typed is redacted before anything reads it: a parser cuts."""
 
 
 class Commands(click.Group):
@@ -76,11 +75,11 @@ def run(arguments: Sequence[str]) -> int:
     for name in ALWAYS_SECRET:
         redactor.add(os.environ.get(name, ""))
     try:
-        code = cli.main(list(arguments), prog_name="ops", standalone_mode=False, obj=redactor)
+        code = cli.main(
+            [redactor.text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
+        )
     except click.ClickException as error:
-        said = io.StringIO()
-        error.show(said)
-        say(redactor.text(said.getvalue().rstrip()), err=True)
+        error.show()
         return error.exit_code
     except click.Abort:
         click.echo("interrupted before anything was changed", err=True)

@@ -250,6 +250,34 @@ def test_no_canary_shows_in_a_bug(incident: Incident, releases: Releases, broken
     assert leaks(everything(incident, receiver, outcome)) == []
 
 
+SERVICE, WHERE = ("--service", "api"), ("--environment", "production")
+PASTED = {
+    "as a command": lambda secret: [secret],
+    "as an option": lambda secret: ["rollback-worker", f"--{secret}"],
+    "as a service": lambda secret: ["rollback-worker", "--service", secret, *WHERE],
+    "as an environment": lambda secret: ["rollback-worker", *SERVICE, "--environment", secret],
+    "as a target": lambda secret: ["rollback-worker", *SERVICE, *WHERE, "--to", secret],
+    "as an incident": lambda secret: ["rollback-worker", *SERVICE, *WHERE, "--incident", secret],
+    "as a file": lambda secret: ["rollback-worker", *SERVICE, *WHERE, "--config", secret],
+}
+
+
+@pytest.mark.parametrize("typed", PASTED.values(), ids=PASTED)
+@pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN"])
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "JSON"])
+def test_no_canary_shows_that_was_typed_in_the_wrong_place(
+    world: World, releases: Releases, monkeypatch: pytest.MonkeyPatch, typed: Any, name: str, options: list[str]
+) -> None:
+    monkeypatch.chdir(world.folder)
+    world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Write"])
+
+    outcome = world.ops(*typed(CANARY[name]), *options, **CANARY)
+
+    assert outcome.code in {2, 3}
+    requests = sent(world.sandbox.requests, "Cloudflare")
+    assert leaks({"stdout": outcome.out, "stderr": outcome.err, **on_disk(world.folder), **requests}) == []
+
+
 def test_every_runbook_has_its_canary() -> None:
     assert CANARIES.keys() == discover().keys()
 
