@@ -24,7 +24,7 @@ LATEST_NOT_DEPLOYED = frozenset({10214, 10215})
 MERGE_PATCH = "application/merge-patch+json"
 MOST_IN_BULK = 100
 """Cloudflare takes no more in one call (100160)."""
-UPLOADED = ("compatibility_date", "compatibility_flags", "limits", "placement")
+UPLOADED = ("cache_options", "compatibility_date", "compatibility_flags", "limits", "placement")
 """Settings of a version that an upload takes as they are answered."""
 OF_NO_VERSION = ("logpush", "observability", "tags", "tail_consumers")
 """Settings of the script alone: no deployment changes them."""
