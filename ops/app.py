@@ -101,7 +101,7 @@ def run(
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ, run_id)
         telling.begin(timeline, ending)
-        web = _opened_beside(edge_url, redactor, ending)
+        web = _opened_beside(edge_url, ending)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -196,13 +196,13 @@ def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> 
     return Secret(value)
 
 
-def _opened_beside(edge_url: str | None, redactor: Redactor, ending: ExitStack) -> "Callable[[], Web]":
+def _opened_beside(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web]":
     """The probes' client, made beside the first reads: its certificates take a while to load."""
 
     def make() -> "Web":
         from ops.probes.http import Web
 
-        return Web(edge_url, masked=redactor.text)
+        return Web(edge_url)
 
     web = start(make)
     ending.callback(lambda: web.result().close())

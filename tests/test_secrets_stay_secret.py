@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -117,6 +117,17 @@ def test_no_secret_shows_in_what_people_and_services_wrote(marked: World) -> Non
     assert TOKEN not in marked.sandbox.deployments(WORKER)[0].annotations["workers/message"]
 
 
+def test_no_half_of_a_secret_is_left_where_an_answer_is_cut(marked: World) -> None:
+    for cut in range(40, 80, 7):
+        marked.release(timedelta(minutes=5), behaviour={"status": 500, "body": {"status": "x" * cut + TOKEN}})
+
+        outcome = marked.rollback("--dry-run", **SECRETS)
+
+        probed = [event["text"] for event in outcome.events if event["kind"] == "probed"]
+        assert f"json status {json.dumps('x' * cut + '***')}, wanted" in probed[0]
+        assert "cfut" not in outcome.out + outcome.err
+
+
 @pytest.mark.parametrize("value", [f"{TOKEN}\n", f" {TOKEN}", f"\u201c{TOKEN}\u201d"])
 def test_no_part_of_a_malformed_token_shows(marked: World, value: str) -> None:
     outcome = marked.rollback(**{**SECRETS, "CLOUDFLARE_API_TOKEN": value})
@@ -172,14 +183,26 @@ FAILS: dict[str, Any] = {"status": 500, "message": SHOUT, "times": None}
 
 @dataclass(frozen=True)
 class Canary:
-    """How a runbook is started, and where its reads and its write go."""
+    """How a runbook is started, before which line of ops.yml its probes end, and where its reads and its write go."""
 
     arguments: tuple[str, ...]
+    end: str
     read: dict[str, Any]
     write: dict[str, Any]
+    world: Callable[[World], None]
+    """Makes a good release and, later, a bad one."""
 
 
-CANARIES = {"rollback-worker": Canary(("--service", "api"), read=LIST, write=WRITE)}
+def worker(world: World) -> None:
+    world.release(timedelta(hours=2), code="good")
+    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
+
+
+CANARIES = {
+    "rollback-worker": Canary(
+        ("--service", "api"), "          # A program can be a probe too.", read=LIST, write=WRITE, world=worker
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -226,9 +249,7 @@ QUICK = {"success", "failed"}
     [pytest.param(e, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, e in CANARY_ENDINGS.items()],
 )
 @pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["JSON", "text"])
-def test_no_canary_shows_however_a_run_ends(
-    incident: Incident, releases: Releases, name: str, ending: Ending, as_json: bool
-) -> None:
+def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, ending: Ending, as_json: bool) -> None:
     canary = CANARIES[name]
     (incident.world.folder / "shout").write_text(SHOUT)
     with receiving() as receiver:
@@ -240,7 +261,7 @@ def test_no_canary_shows_however_a_run_ends(
 
 
 @pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
-def test_no_canary_shows_in_a_bug(incident: Incident, releases: Releases, broken: str, as_json: bool) -> None:
+def test_no_canary_shows_in_a_bug(incident: Incident, broken: str, as_json: bool) -> None:
     with receiving() as receiver:
         environ = prepared(incident, CANARIES["rollback-worker"], Ending(set()), receiver)
         outcome = start(incident, broken, "--service", "api", **environ, as_json=as_json)
@@ -282,7 +303,7 @@ def test_every_runbook_has_its_canary() -> None:
     assert CANARIES.keys() == discover().keys()
 
 
-def test_what_is_not_registered_would_be_found(incident: Incident, releases: Releases) -> None:
+def test_what_is_not_registered_would_be_found(incident: Incident) -> None:
     with receiving() as receiver:
         environ = prepared(incident, CANARIES["rollback-worker"], Ending(GOOD), receiver)
         unknown = ("--reason", marks.secret("unknown"))
@@ -298,8 +319,9 @@ def prepared(incident: Incident, canary: Canary, ending: Ending, receiver: Recei
     world, hub = incident.world, incident.github
     world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Write"])
     hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
-    end = "          # A program can be a probe too."
-    text = world.config.read_text().replace(end, PROBES.replace("PROGRAM", json.dumps(ending.program)) + end, 1)
+    canary.world(world)
+    probes = PROBES.replace("PROGRAM", json.dumps(ending.program))
+    text = world.config.read_text().replace(canary.end, probes + canary.end, 1)
     world.config.write_text(text)
     for where, fault in ((canary.write, ending.write), (canary.read, ending.read)):
         if fault:

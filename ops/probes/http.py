@@ -30,9 +30,8 @@ Masked = Callable[[str], str]
 class Web:
     """The client of all HTTP probes. With a sandbox's `edge_url`, every request goes there and keeps its Host."""
 
-    def __init__(self, edge_url: str | None = None, *, masked: Masked = str) -> None:
+    def __init__(self, edge_url: str | None = None) -> None:
         self.edge_url = edge_url
-        self.masked = masked
         trust = edge_url is None
         verify: Any = httpx.create_ssl_context(trust_env=trust) if trust else False
         self._http = httpx.Client(timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False)
@@ -63,7 +62,9 @@ class Web:
         return response, body
 
 
-def probe(web: Web, name: str, spec: "HttpProbe", url: str, *, versions: frozenset[str]) -> ProbeResult:
+def probe(
+    web: Web, name: str, spec: "HttpProbe", url: str, *, versions: frozenset[str], masked: Masked = str
+) -> ProbeResult:
     """Ask once. `versions` are those that may answer; empty where any may (the probe before a run)."""
     try:
         response, body = web.send(spec.method, url.rstrip("/") + spec.path)
@@ -77,7 +78,7 @@ def probe(web: Web, name: str, spec: "HttpProbe", url: str, *, versions: frozens
     document = _json(body)
     echoed = at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None
-    assertions = [*_answer(spec, response, body, seconds, web.masked), *_document(spec, document, web.masked)]
+    assertions = [*_answer(spec, response, body, seconds, masked), *_document(spec, document, masked)]
     verdict = worst(a.verdict for a in assertions)
     if spec.version:
         assertions.append(_version(echoed, versions))

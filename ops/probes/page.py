@@ -71,11 +71,11 @@ class _Visit:
     elsewhere: set[str] = field(default_factory=set)
 
 
-def probe(web: "Web", name: str, spec: "PageProbe", url: str) -> ProbeResult:
+def probe(web: "Web", name: str, spec: "PageProbe", url: str, *, masked: "Masked" = str) -> ProbeResult:
     """Look at every page once. `timeout` counts real seconds; nothing is sent after it."""
     began = time.monotonic()
     origin = url.rstrip("/")
-    visit = _Visit(_host(origin), began + spec.timeout, web.masked)
+    visit = _Visit(_host(origin), began + spec.timeout, masked)
     pages = [Reference(origin + path, Kind.PAGE) for path in spec.paths]
     _ask(web, visit, dict.fromkeys(pages, ""))
     _ask(web, visit, _named(visit, pages, [re.compile(pattern) for pattern in spec.ignore]))
