@@ -212,6 +212,8 @@ class Ending:
     decisions: set[str]
     read: dict[str, Any] | None = None
     write: dict[str, Any] | None = None
+    then_reads_fail: bool = False
+    """From the write on."""
     github: dict[str, Any] | None = None
     hooks: Response | None = None
     program: str = "exit 0"
@@ -226,9 +228,9 @@ CANARY_ENDINGS = {
     "a reason that holds them": Ending(GOOD, arguments=("--reason", SHOUT)),
     "planned": Ending({"planned"}, arguments=("--dry-run",)),
     "reads fail": Ending({"failed"}, read=FAILS),
-    "refused": Ending({"refused"}, write={"code": 10220, "message": CHANGED}),
+    "refused": Ending({"refused", "failed"}, write={"code": 10220, "message": CHANGED}),
     "an unclear write": Ending({"failed", "ambiguous"}, write=FAILS),
-    "ambiguous": Ending({"ambiguous"}, write={"lost": "after"}, read={**FAILS, "skip": 2}),
+    "ambiguous": Ending({"ambiguous"}, write={"lost": "after"}, then_reads_fail=True),
     "interrupted": Ending({"interrupted"}, write={"before": lambda: os.kill(os.getpid(), signal.SIGINT)}),
     "a program prints them": Ending({"unverified"}, program="cat shout; exit 1"),
     "a program prints half of one": Ending(
@@ -323,6 +325,8 @@ def prepared(incident: Incident, canary: Canary, ending: Ending, receiver: Recei
     probes = PROBES.replace("PROGRAM", json.dumps(ending.program))
     text = world.config.read_text().replace(canary.end, probes + canary.end, 1)
     world.config.write_text(text)
+    if ending.then_reads_fail:
+        world.sandbox.fault(**canary.write, before=lambda: world.sandbox.fault(**{**canary.read, **FAILS}))
     for where, fault in ((canary.write, ending.write), (canary.read, ending.read)):
         if fault:
             world.sandbox.fault(**{**where, **fault})
