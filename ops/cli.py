@@ -28,6 +28,8 @@ from ops.registry import discover
 from ops.render import terminal
 
 BUG = "This is a bug. Nothing below holds a secret: please report it with the command that you typed."
+ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
+"""Variables. ops.yml names the others, but what was typed is redacted before anything reads it: a parser cuts."""
 
 
 class Commands(click.Group):
@@ -70,8 +72,12 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and answer its exit code (docs/reference.md has the table)."""
     redactor = Redactor()
+    for name in ALWAYS_SECRET:
+        redactor.add(os.environ.get(name, ""))
     try:
-        code = cli.main(list(arguments), prog_name="ops", standalone_mode=False, obj=redactor)
+        code = cli.main(
+            [redactor.text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
+        )
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -129,7 +129,7 @@ def _run(
             result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
         except OpsError as error:
             if as_json:
-                click.echo(json_line(_error_json(error)))
+                click.echo(json_line(redactor.data(_error_json(error))))
             raise
         actions.write_job_outputs(os.environ, _outputs(result))
         record, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)

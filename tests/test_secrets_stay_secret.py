@@ -1,8 +1,15 @@
-"""A token or a webhook shows nowhere: not in output, records, messages or tracebacks, even where Cloudflare echoes it."""
+"""A token or a webhook shows nowhere: not in output, records, messages or tracebacks, even where Cloudflare echoes it.
+
+The canary at the end: every runbook, down every path on which it can fail, with secrets that can be recognised. What
+it printed, wrote, sent and left on disk is searched for them in every encoding.
+"""
 
 import json
+import os
+import signal
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,14 +18,19 @@ import pytest
 from ops import cli
 from ops.commands import runbook_command
 from ops.model.plan import Plan
-from ops.model.redact import Redactor
+from ops.registry import discover
 from ops.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from ops.sandbox.server import Response
+from tests import marks
 from tests.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
-from tests.conftest import WORKER, Outcome, Releases, World
-from tests.webhooks import receiving
+from tests.conftest import SITE, WORKER, Outcome, Releases, World
+from tests.github.conftest import Incident, incident
+from tests.marks import leaks, on_disk, sent
+from tests.model.test_redact import BASE64, SPELLINGS
+from tests.webhooks import Receiver, receiving
 
+__all__ = ["incident"]
 TOKEN = "cfut_marked/token+with=signs-0123456789"
 WEBHOOK = "https://hooks.example.com/services/T0/B0/marked-webhook-0123456789"
 SECRETS = {
@@ -105,6 +117,17 @@ def test_no_secret_shows_in_what_people_and_services_wrote(marked: World) -> Non
     assert TOKEN not in marked.sandbox.deployments(WORKER)[0].annotations["workers/message"]
 
 
+def test_no_half_of_a_secret_is_left_where_an_answer_is_cut(marked: World) -> None:
+    for cut in range(40, 80, 7):
+        marked.release(timedelta(minutes=5), behaviour={"status": 500, "body": {"status": "x" * cut + TOKEN}})
+
+        outcome = marked.rollback("--dry-run", **SECRETS)
+
+        probed = [event["text"] for event in outcome.events if event["kind"] == "probed"]
+        assert f"json status {json.dumps('x' * cut + '***')}, wanted" in probed[0]
+        assert "cfut" not in outcome.out + outcome.err
+
+
 @pytest.mark.parametrize("value", [f"{TOKEN}\n", f" {TOKEN}", f"\u201c{TOKEN}\u201d"])
 def test_no_part_of_a_malformed_token_shows(marked: World, value: str) -> None:
     outcome = marked.rollback(**{**SECRETS, "CLOUDFLARE_API_TOKEN": value})
@@ -119,7 +142,7 @@ class Broken(RollbackWorker):
     name = "broken"
 
     def preflight(self, ctx: Context[Params]) -> Plan:
-        raise RuntimeError(f"in the midst of {ECHO}")
+        raise RuntimeError(f"in the midst of {ECHO} {SHOUT}")
 
 
 @pytest.fixture
@@ -140,29 +163,222 @@ def test_no_secret_shows_in_the_traceback_of_a_bug(marked: World, broken: str) -
     assert_nothing_shows(marked, outcome)
 
 
-REDACTED: dict[str, tuple[str, str, str]] = {
-    "in the midst": ("hunter2-x", "a hunter2-x b", "a *** b"),
-    "twice": ("hunter2-x", "hunter2-xhunter2-x", "******"),
-    "URL-encoded": ("a/b+c=d", "?t=a%2Fb%2Bc%3Dd&", "?t=***&"),
-    "a line of a key": ("first-line\nsecond-line\n", "x second-line", "x ***"),
-    "with a stray newline": ("hunter2-x\n", "hunter2-x", "***"),
-    "too short to be one": ("abc", "abcdef", "abcdef"),
-    "empty": ("", "anything", "anything"),
+CANARY = {
+    "CLOUDFLARE_API_TOKEN": marks.secret("cloudflare"),
+    "STAGING_CLOUDFLARE_API_TOKEN": marks.secret("staging", signs="%&<\"'>"),
+    "GITHUB_TOKEN": marks.secret("github"),
+    "LOGIN": marks.secret("login", signs="\n\\ é\t"),
+}
+PROBES = """          - {name: program, command: {run: [sh, -c, PROGRAM], timeout: 10s}}
+          - {name: page, browser: {path: /none, required: false, steps: [{fill: {field: a, variable: LOGIN}}]}}
+"""
+"""No browser is there to be started, but what it would type is a secret all the same."""
+TEXTS = [spell(secret) for secret in CANARY.values() for name, spell in SPELLINGS.items() if "shell" not in name]
+"""For a shell our own hints quote, once, what Cloudflare said."""
+WITHIN = [before + secret for secret in CANARY.values() for before in ("", "u", "u:")]
+SHOUT = " ".join([*TEXTS, *(spell(text.encode()).decode() for text in WITHIN for spell in BASE64.values())])
+"""Every secret in every encoding, as the worst of counterparts would send them back."""
+FAILS: dict[str, Any] = {"status": 500, "message": SHOUT, "times": None}
+
+
+@dataclass(frozen=True)
+class Canary:
+    """How a runbook is started, before which line of ops.yml its probes end, and where its reads and its write go."""
+
+    arguments: tuple[str, ...]
+    end: str
+    read: dict[str, Any]
+    write: dict[str, Any]
+    world: Callable[[World], None]
+    """Makes a good release and, later, a bad one."""
+
+
+def worker(world: World) -> None:
+    world.release(timedelta(hours=2), code="good")
+    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
+
+
+def site(world: World) -> None:
+    world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
+    for ago, home in ((timedelta(hours=2), "good"), (timedelta(minutes=10), "bad")):
+        if SITE not in world.sandbox.pages.projects:
+            world.sandbox.pages.add_project(SITE, domains=["fortunet.example"])
+        files, at = {"index.html": f"<h1>{home}</h1>".encode()}, world.sandbox.clock.now() - ago
+        world.sandbox.pages.add_deployment(SITE, files=files, at=at)
+
+
+CANARIES = {
+    "rollback-worker": Canary(
+        ("--service", "api"), "          # A program can be a probe too.", read=LIST, write=WRITE, world=worker
+    ),
+    "rollback-pages": Canary(
+        ("--service", "frontend"),
+        "\n  # The same application",
+        read={"method": "GET", "path": "/accounts/*/pages/projects/**"},
+        write={"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"},
+        world=site,
+    ),
 }
 
 
-@pytest.mark.parametrize(("secret", "text", "shown"), REDACTED.values(), ids=REDACTED)
-def test_a_registered_value_is_replaced_in_every_form(secret: str, text: str, shown: str) -> None:
-    redactor = Redactor()
-    redactor.add(secret)
+@dataclass(frozen=True)
+class Ending:
+    """How a run ends. `read` and `write` are faults of Cloudflare's; `github` one of GitHub's; `hooks` an answer."""
 
-    assert redactor.text(text) == shown
-    assert redactor.data({text: [text, (text, 1)]}) == {shown: [shown, [shown, 1]]}
+    decisions: set[str]
+    read: dict[str, Any] | None = None
+    write: dict[str, Any] | None = None
+    then_reads_fail: bool = False
+    """From the write on."""
+    github: dict[str, Any] | None = None
+    hooks: Response | None = None
+    program: str = "exit 0"
+    arguments: tuple[str, ...] = ()
 
 
-def test_the_longer_of_two_secrets_leaves_no_rest() -> None:
-    redactor = Redactor()
-    redactor.add("hunter2")
-    redactor.add("hunter2-and-more")
+GOOD = {"recovered", "healthy_as_before"}
+CHANGED = f"The following secrets have changed: {SHOUT}"
+CANARY_ENDINGS = {
+    "success": Ending(GOOD),
+    "failed": Ending({"failed"}, write={"code": 10021, "message": SHOUT}),
+    "a reason that holds them": Ending(GOOD, arguments=("--reason", SHOUT)),
+    "planned": Ending({"planned"}, arguments=("--dry-run",)),
+    "reads fail": Ending({"failed"}, read=FAILS),
+    "refused": Ending({"refused", "failed"}, write={"code": 10220, "message": CHANGED}),
+    "an unclear write": Ending({"failed", "ambiguous"}, write=FAILS),
+    "ambiguous": Ending({"ambiguous"}, write={"lost": "after"}, then_reads_fail=True),
+    "interrupted": Ending({"interrupted"}, write={"before": lambda: os.kill(os.getpid(), signal.SIGINT)}),
+    "a program prints them": Ending({"unverified"}, program="cat shout; exit 1"),
+    "a program prints half of one": Ending(
+        {"unverified"}, program=f"head -c 90000 /dev/zero | tr '\\0' x; tail -c {len(SHOUT) - 20} shout; exit 1"
+    ),
+    "GitHub fails": Ending(GOOD, github={"status": 500, "body": json.dumps({"message": SHOUT}), **JSON}),
+    "GitHub refuses": Ending(GOOD, github={"status": 403, "body": SHOUT}),
+    "GitHub does not answer": Ending(GOOD, github={"lost": "before"}),
+    "a webhook fails": Ending(GOOD, hooks=Response(status=500, body=SHOUT.encode())),
+    "a webhook redirects": Ending(GOOD, hooks=Response(status=302, headers=[("location", "/k4n4ry")])),
+}
+QUICK = {"success", "failed"}
 
-    assert redactor.text("hunter2-and-more, hunter2") == "***, ***"
+
+@pytest.mark.parametrize("name", CANARIES)
+@pytest.mark.parametrize(
+    "ending",
+    [pytest.param(e, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, e in CANARY_ENDINGS.items()],
+)
+@pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["JSON", "text"])
+def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, ending: Ending, as_json: bool) -> None:
+    canary = CANARIES[name]
+    (incident.world.folder / "shout").write_text(SHOUT)
+    with receiving() as receiver:
+        environ = prepared(incident, canary, ending, receiver)
+        outcome = start(incident, name, *canary.arguments, *ending.arguments, **environ, as_json=as_json)
+
+    assert decision(incident) in ending.decisions, outcome.err
+    assert leaks(everything(incident, receiver, outcome)) == []
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
+def test_no_canary_shows_in_a_bug(incident: Incident, broken: str, as_json: bool) -> None:
+    with receiving() as receiver:
+        environ = prepared(incident, CANARIES["rollback-worker"], Ending(set()), receiver)
+        outcome = start(incident, broken, "--service", "api", **environ, as_json=as_json)
+
+    assert outcome.code == 1
+    assert "in the midst of" in outcome.err
+    assert leaks(everything(incident, receiver, outcome)) == []
+
+
+SERVICE, WHERE = ("--service", "api"), ("--environment", "production")
+PASTED = {
+    "as a command": lambda secret: [secret],
+    "as an option": lambda secret: ["rollback-worker", f"--{secret}"],
+    "as a service": lambda secret: ["rollback-worker", "--service", secret, *WHERE],
+    "as an environment": lambda secret: ["rollback-worker", *SERVICE, "--environment", secret],
+    "as a target": lambda secret: ["rollback-worker", *SERVICE, *WHERE, "--to", secret],
+    "as an incident": lambda secret: ["rollback-worker", *SERVICE, *WHERE, "--incident", secret],
+    "as a file": lambda secret: ["rollback-worker", *SERVICE, *WHERE, "--config", secret],
+}
+
+
+@pytest.mark.parametrize("typed", PASTED.values(), ids=PASTED)
+@pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN"])
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "JSON"])
+def test_no_canary_shows_that_was_typed_in_the_wrong_place(
+    world: World, releases: Releases, monkeypatch: pytest.MonkeyPatch, typed: Any, name: str, options: list[str]
+) -> None:
+    monkeypatch.chdir(world.folder)
+    world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Write"])
+
+    outcome = world.ops(*typed(CANARY[name]), *options, **CANARY)
+
+    assert outcome.code in {2, 3}
+    requests = sent(world.sandbox.requests, "Cloudflare")
+    assert leaks({"stdout": outcome.out, "stderr": outcome.err, **on_disk(world.folder), **requests}) == []
+
+
+def test_every_runbook_has_its_canary() -> None:
+    assert CANARIES.keys() == discover().keys()
+
+
+def test_what_is_not_registered_would_be_found(incident: Incident) -> None:
+    with receiving() as receiver:
+        environ = prepared(incident, CANARIES["rollback-worker"], Ending(GOOD), receiver)
+        unknown = ("--reason", marks.secret("unknown"))
+        outcome = start(incident, "rollback-worker", "--service", "api", *unknown, **environ, as_json=True)
+
+    found = "\n".join(leaks(everything(incident, receiver, outcome)))
+    for place in ("stderr", ".ops/runs/", "github_step_summary", "Cloudflare request", "GitHub request", "webhook"):
+        assert place in found
+
+
+def prepared(incident: Incident, canary: Canary, ending: Ending, receiver: Receiver) -> dict[str, str]:
+    """The world for that ending, and the environment of the run, which is a job's."""
+    world, hub = incident.world, incident.github
+    world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Write", "Pages Write"])
+    hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
+    canary.world(world)
+    probes = PROBES.replace("PROGRAM", json.dumps(ending.program))
+    text = world.config.read_text().replace(canary.end, probes + canary.end, 1)
+    world.config.write_text(text)
+    if ending.then_reads_fail:
+        world.sandbox.fault(**canary.write, before=lambda: world.sandbox.fault(**{**canary.read, **FAILS}))
+    for where, fault in ((canary.write, ending.write), (canary.read, ending.read)):
+        if fault:
+            world.sandbox.fault(**{**where, **fault})
+    if ending.github:
+        hub.fault(path="/repos/**", times=None, **ending.github)
+    receiver.answers = {"marked": ending.hooks} if ending.hooks else {}
+    job = {name: str(world.folder / name.lower()) for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")}
+    tmp = world.folder / "tmp"
+    tmp.mkdir()
+    return {**hub.environ(), **CANARY, **receiver.environ, **job, "GITHUB_ACTIONS": "true", "TMPDIR": str(tmp)}
+
+
+def start(incident: Incident, runbook: str, *arguments: str, as_json: bool, **environ: str) -> Outcome:
+    where = ["--environment", "production", "--config", str(incident.world.config), "--incident", str(incident.number)]
+    shown = ["--json"] if as_json else []
+    return incident.world.ops(runbook, *where, *arguments, "--yes", *shown, **environ)
+
+
+def decision(incident: Incident) -> str:
+    (path,) = incident.world.folder.glob(".ops/runs/*/timeline.jsonl")
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    return next(str(event["text"]) for event in events if event["kind"] == "ended")
+
+
+def everything(incident: Incident, receiver: Receiver, outcome: Outcome) -> dict[str, str]:
+    """All that a run leaves, but for what tells GitHub what to mask, the webhooks' addresses and the tokens' header."""
+    world = incident.world
+    hooks = [replace(request, target="/") for request in receiver.requests]
+    for request in hooks:
+        del request.headers["host"]
+    lines = [line for line in outcome.err.splitlines() if not line.startswith("::add-mask::")]
+    return {
+        "stdout": outcome.out,
+        "stderr": "\n".join(lines),
+        **on_disk(world.folder, but=frozenset({"shout", "ops.yml"})),
+        **sent(world.sandbox.requests, "Cloudflare"),
+        **sent(incident.github.requests, "GitHub"),
+        **sent(hooks, "webhook"),
+    }

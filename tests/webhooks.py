@@ -23,11 +23,11 @@ class Receiver:
 
     @property
     def slack(self) -> str:
-        return f"{self.url}/services/T0/B0/marked-slack"
+        return f"{self.url}/services/T0/B0/k4n4ry-marked-slack"
 
     @property
     def discord(self) -> str:
-        return f"{self.url}/api/webhooks/1/marked-discord"
+        return f"{self.url}/api/webhooks/1/k4n4ry-marked-discord"
 
     @property
     def environ(self) -> dict[str, str]:

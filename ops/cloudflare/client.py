@@ -30,6 +30,8 @@ READS: tuple[tuple[str, str], ...] = (
     ("GET", r"/user/tokens/verify"),
     ("GET", r"/accounts/[0-9a-f]{32}/tokens/verify"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(deployments|versions)"),
+    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(secrets|settings|content/v2)"),
+    ("GET", r"/accounts/[0-9a-f]{32}/workers/workers/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
     ("GET", r"/accounts/[0-9a-f]{32}/pages/projects/[a-z0-9-]+(/deployments(/[0-9a-f-]{36})?)?"),
 )
@@ -114,12 +116,25 @@ class Client:
         raise AssertionError("the last pause is None and ends the loop")
 
     def write(
-        self, method: str, path: str, *, permission: str, params: Mapping[str, str] | None = None, json: Any = None
+        self,
+        method: str,
+        path: str,
+        *,
+        permission: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        files: Any = None,
     ) -> Answer:
-        """Send once. Raises NotApplied, Unclear, or ApiError where Cloudflare refused and nothing changed."""
+        """Send once, JSON or a form.
+
+        Raises NotApplied, Unclear, or ApiError where Cloudflare refused and nothing changed.
+        """
         call = f"{method} {short(path)}"
         try:
-            return self._send(method, path, permission=permission, params=params, json=json)
+            return self._send(
+                method, path, permission=permission, params=params, headers=headers, json=json, files=files
+            )
         except ApiError as error:
             if error.kind == Kind.NOT_APPLIED:
                 retry = error.retry_after
@@ -132,16 +147,14 @@ class Client:
         except httpx.RequestError as error:
             raise Unclear(f"no answer to {call} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
 
-    def _send(
-        self, method: str, path: str, *, permission: str, params: Mapping[str, str] | None = None, json: Any = None
-    ) -> Answer:
+    def _send(self, method: str, path: str, *, permission: str, **content: Any) -> Answer:
         if not self._may_write and not is_read(method, path):
             raise Refused(f"{method} {short(path)} is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
         if self._http is None:
             self.open()
         assert self._http is not None
         with self._under_way.call():
-            response = self._http.request(method, path, params=params, json=json)
+            response = self._http.request(method, path, **content)
         try:
             return decode(method, path, response.status_code, response.headers, response.content)
         except ApiError as error:

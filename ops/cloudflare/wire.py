@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
+from ops.cloudflare.forms import form
 from ops.model.errors import ProviderError, Reason
 
 T = TypeVar("T")
@@ -146,7 +147,10 @@ def _reason(kind: Kind) -> Reason:
 
 
 def decode(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Raises ApiError where Cloudflare says no, MalformedAnswer where it cannot be read. `headers` in lower case."""
+    """Raises ApiError where Cloudflare says no, MalformedAnswer where it cannot be read. `headers` in lower case.
+
+    The result is JSON, or a Form where code is downloaded.
+    """
     call = f"{method} {short(path)}"
     ray = headers.get("cf-ray", "")
     if not body and status in {204, 205}:
@@ -154,6 +158,11 @@ def decode(method: str, path: str, status: int, headers: Mapping[str, str], body
     if headers.get("cf-mitigated") == "challenge":
         what = "Cloudflare's firewall put a challenge before its own API, as it does with some addresses"
         raise MalformedAnswer(call, status=status, ray=ray, what=what)
+    if status == 200 and headers.get("content-type", "").startswith("multipart/form-data"):
+        try:
+            return Answer(form(headers, body), status=status, ray=ray)
+        except ValueError as error:
+            raise MalformedAnswer(call, status=status, ray=ray, what=str(error)) from None
     envelope = _json_object(call, status, ray, headers, body)
     if envelope.get("success") is True and status < 400:
         info = envelope.get("result_info")

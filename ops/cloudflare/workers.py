@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ops.cloudflare.client import Client
+from ops.cloudflare.secrets import Secrets
 from ops.cloudflare.wire import Answer, ApiError, Kind, misshapen, shaped, text
 from ops.model.clock import parse_utc
 from ops.model.errors import Reason, SecretsChanged, Unclear
@@ -26,6 +27,7 @@ class Workers:
 
     def __init__(self, client: Client, account_id: str) -> None:
         self._client = client
+        self.secrets = Secrets(client, account_id)
         self._scripts = f"/accounts/{account_id}/workers/scripts"
 
     def deployments(self, worker: str) -> tuple[Deployment, ...]:

@@ -77,6 +77,7 @@ class Reason(StrEnum):
     LIVE_UNKNOWN = "live_unknown"
     MIGRATION_BETWEEN = "migration_between"
     SECRETS_CHANGED = "secrets_changed"
+    LATEST_NOT_DEPLOYED = "latest_not_deployed"
     WORLD_MOVED = "world_moved"
     REQUEST_TOO_OLD = "request_too_old"
     READ_ONLY = "read_only"
@@ -142,6 +143,17 @@ class SecretsChanged(Refused):
         self.names = names
         listed = ", ".join(names) or "Cloudflare named none"
         super().__init__(f"secrets have changed since that version: {listed}", reason=Reason.SECRETS_CHANGED)
+
+
+class LatestNotDeployed(Refused):
+    """Cloudflare refused to edit secrets, since the latest upload is not what serves; nothing was changed."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__(
+            f"the latest upload of {worker} is not what serves, so its secrets cannot be edited",
+            reason=Reason.LATEST_NOT_DEPLOYED,
+            hint="Upload a new version of the one that serves, with the secret changed, and deploy that.",
+        )
 
 
 class ProviderError(OpsError):

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +20,11 @@ LONGEST, CONNECT = 10.0, 3.0
 TIMEOUT = httpx.Timeout(LONGEST, connect=CONNECT)
 NO_HEADERS: Mapping[str, str] = {}
 MOST_BYTES = 1_000_000
+MOST_SHOWN = 80
+"""Characters of what was found, in an assertion."""
+
+Masked = Callable[[str], str]
+"""Text without the secrets that it holds. It comes before every cut: half a secret is not recognised any more."""
 
 
 class Web:
@@ -57,7 +62,9 @@ class Web:
         return response, body
 
 
-def probe(web: Web, name: str, spec: "HttpProbe", url: str, *, versions: frozenset[str]) -> ProbeResult:
+def probe(
+    web: Web, name: str, spec: "HttpProbe", url: str, *, versions: frozenset[str], masked: Masked = str
+) -> ProbeResult:
     """Ask once. `versions` are those that may answer; empty where any may (the probe before a run)."""
     try:
         response, body = web.send(spec.method, url.rstrip("/") + spec.path)
@@ -71,7 +78,7 @@ def probe(web: Web, name: str, spec: "HttpProbe", url: str, *, versions: frozens
     document = _json(body)
     echoed = at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None
-    assertions = [*_answer(spec, response, body, seconds), *_document(spec, document)]
+    assertions = [*_answer(spec, response, body, seconds, masked), *_document(spec, document, masked)]
     verdict = worst(a.verdict for a in assertions)
     if spec.version:
         assertions.append(_version(echoed, versions))
@@ -81,11 +88,13 @@ def probe(web: Web, name: str, spec: "HttpProbe", url: str, *, versions: frozens
     return ProbeResult(name, verdict, tuple(assertions), seconds, echoed)
 
 
-def _answer(spec: "HttpProbe", response: httpx.Response, body: bytes, seconds: float) -> Iterator[Assertion]:
-    yield _compare("status", str(response.status_code), str(spec.status))
+def _answer(
+    spec: "HttpProbe", response: httpx.Response, body: bytes, seconds: float, masked: Masked
+) -> Iterator[Assertion]:
+    yield _compare("status", str(response.status_code), str(spec.status), masked)
     for header, wanted in spec.headers.items():
         found = response.headers.get(header, "")
-        yield _found(f"header {header}", wanted.lower() in found.lower(), wanted, found or "none")
+        yield _found(f"header {header}", wanted.lower() in found.lower(), wanted, masked(found) or "none")
     if spec.body is not None:
         text = body.decode(errors="replace")
         yield _found("body", re.search(spec.body, text) is not None, spec.body, f"{len(body)} bytes without it")
@@ -94,9 +103,9 @@ def _answer(spec: "HttpProbe", response: httpx.Response, body: bytes, seconds: f
         yield Assertion("latency", Verdict.HEALTHY if seconds <= spec.latency else Verdict.UNHEALTHY, text)
 
 
-def _document(spec: "HttpProbe", document: Any) -> Iterator[Assertion]:
+def _document(spec: "HttpProbe", document: Any, masked: Masked) -> Iterator[Assertion]:
     for path, wanted in spec.json_.items():
-        yield _compare(f"json {path}", _short(at_path(document, path)), _short(wanted))
+        yield _compare(f"json {path}", _shown(at_path(document, path)), _shown(wanted), masked)
 
 
 def _version(echoed: str | None, versions: frozenset[str]) -> Assertion:
@@ -109,14 +118,14 @@ def _version(echoed: str | None, versions: frozenset[str]) -> Assertion:
     return Assertion("version", Verdict.UNHEALTHY, f"{echoed[:8]} still answers")
 
 
-def _compare(name: str, found: str, wanted: str) -> Assertion:
-    return _found(name, found == wanted, wanted, found)
+def _compare(name: str, found: str, wanted: str, masked: Masked) -> Assertion:
+    return _found(name, found == wanted, wanted[:MOST_SHOWN], masked(found))
 
 
 def _found(name: str, holds: bool, wanted: str, found: str) -> Assertion:  # noqa: FBT001
     if holds:
         return Assertion(name, Verdict.HEALTHY, wanted)
-    return Assertion(name, Verdict.UNHEALTHY, f"{found[:80]}, wanted {wanted}")
+    return Assertion(name, Verdict.UNHEALTHY, f"{found[:MOST_SHOWN]}, wanted {wanted}")
 
 
 def _json(body: bytes) -> Any:
@@ -138,5 +147,5 @@ def at_path(document: Any, path: str) -> Any:
     return document
 
 
-def _short(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)[:80]
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -20,7 +20,7 @@ from ops.probes.references import Kind, Reference, references
 
 if TYPE_CHECKING:
     from ops.model.config_probes import PageProbe
-    from ops.probes.http import Web
+    from ops.probes.http import Masked, Web
 
 AT_ONCE = 16
 MOST_URLS = 500
@@ -63,6 +63,7 @@ class _Visit:
 
     host: str | None
     deadline: float
+    masked: "Masked"
     named_by: dict[Reference, str] = field(default_factory=dict)
     """Reference → path of the first page that names it; nothing for a page itself."""
     answers: dict[str, _Answer] = field(default_factory=dict)
@@ -70,11 +71,11 @@ class _Visit:
     elsewhere: set[str] = field(default_factory=set)
 
 
-def probe(web: "Web", name: str, spec: "PageProbe", url: str) -> ProbeResult:
+def probe(web: "Web", name: str, spec: "PageProbe", url: str, *, masked: "Masked" = str) -> ProbeResult:
     """Look at every page once. `timeout` counts real seconds; nothing is sent after it."""
     began = time.monotonic()
     origin = url.rstrip("/")
-    visit = _Visit(_host(origin), began + spec.timeout)
+    visit = _Visit(_host(origin), began + spec.timeout, masked)
     pages = [Reference(origin + path, Kind.PAGE) for path in spec.paths]
     _ask(web, visit, dict.fromkeys(pages, ""))
     _ask(web, visit, _named(visit, pages, [re.compile(pattern) for pattern in spec.ignore]))
@@ -91,7 +92,7 @@ def _named(visit: _Visit, pages: Iterable[Reference], ignored: Sequence[re.Patte
             if _host(reference.url) not in {visit.host, None}:
                 visit.elsewhere.add(reference.url)
             elif not any(pattern.search(reference.url) for pattern in ignored):
-                found.setdefault(reference, _path(page.url))
+                found.setdefault(reference, _path(visit.masked(page.url)))
     return found
 
 
@@ -230,8 +231,8 @@ def _judged(visit: _Visit, reference: Reference) -> tuple[Verdict, str]:
 
 
 def _shown(visit: _Visit, reference: Reference) -> str:
-    page = visit.named_by[reference]
-    return f"{_path(reference.url)} (from {page})" if page else _path(reference.url)
+    page, path = visit.named_by[reference], _path(visit.masked(reference.url))
+    return f"{path} (from {page})" if page else path
 
 
 def _path(url: str) -> str:

@@ -99,15 +99,16 @@ class Prober:
             return ProbeResult(probe.name, Verdict.INCONCLUSIVE, (failed,))
 
     def _asked(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
+        masked = self._redactor.text
         # The kinds are imported where they are used: httpx costs a tenth of a second.
         if probe.http is not None:
             from ops.probes import http
 
-            return http.probe(self._web(), probe.name, probe.http, probes.url, versions=probes.versions)
+            return http.probe(self._web(), probe.name, probe.http, probes.url, versions=probes.versions, masked=masked)
         if probe.page is not None:
             from ops.probes import page
 
-            return page.probe(self._web(), probe.name, probe.page, probes.url)
+            return page.probe(self._web(), probe.name, probe.page, probes.url, masked=masked)
         environ = self._environ(probe)
         if probe.browser is not None:
             from ops.probes import browser

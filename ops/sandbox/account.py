@@ -1,4 +1,4 @@
-"""The one account of a sandbox: its Workers and every way in which they change, and its Pages."""
+"""The one account of a sandbox: its Workers and every way in which they change, its Pages, zones, tokens and log."""
 
 import bisect
 import random
@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ops.sandbox.audit import Entry
 from ops.sandbox.clock import Clock
 from ops.sandbox.pages import Pages
 from ops.sandbox.switches import Switches
+from ops.sandbox.tokens import Tokens
 from ops.sandbox.workers import Deployment, Upload, Version, Worker, annotations
+from ops.sandbox.zones import Zones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class By:
 class Account:
     """Checks nothing: what Cloudflare refuses is refused before it comes here."""
 
-    def __init__(self, account_id: str, clock: Clock, switches: Switches) -> None:
+    def __init__(self, account_id: str, clock: Clock, switches: Switches, tokens: Tokens) -> None:
         self.id = account_id
         self.clock = clock
         self.switches = switches
@@ -39,6 +42,10 @@ class Account:
         """Ids and names of the KV namespaces, R2 buckets and queues that are gone."""
         self._random = random.Random(account_id)  # noqa: S311  (the same account makes the same ids)
         self.pages = Pages(clock, switches, self.lock, self.new_id)
+        self.zones = Zones(self.new_id)
+        self.tokens = tokens
+        self.audit: list[Entry] = []
+        """Oldest first."""
 
     def worker(self, name: str) -> Worker:
         """Made when there is none of that name."""

@@ -16,6 +16,7 @@ from ops.sandbox.projects import Deployment as PagesDeployment
 from ops.sandbox.server import Request, Response
 from ops.sandbox.site import Site
 from ops.sandbox.workers import Deployment, Version, Worker
+from ops.sandbox.zones import workers_dev
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Edge:
         self.counts: Counter[str] = Counter()
         """Id of a version, or of a deployment of Pages → requests served."""
         self.routes: dict[str, str] = {}
-        """Host → Worker."""
+        """Host → Worker, for hosts that are in no zone."""
         self._account = account
         self._runtime = runtime
         self._site = Site()
@@ -52,14 +53,15 @@ class Edge:
         with self._account.lock:
             if self._account.pages.is_site(host):
                 return self._page(self._account.pages.at_host(host), host, request)
-            worker = self._worker(host)
-            deployment = self._account.served_at(worker, self._account.clock.now()) if worker else None
-        if worker is None or deployment is None:
-            return _nothing_yet()
-        chosen = self._choose(worker, deployment, request)
+            running = self._preview(host) or self._routed(host, request)
+            is_in_zone = self._account.zones.of(host) is not None
+        if running is None:
+            return _no_origin() if is_in_zone else _nothing_yet()
+        return self._served(running, request)
+
+    def _served(self, running: Running, request: Request) -> Response:
         with self._lock:
-            self.counts[chosen] += 1
-        running = Running(worker=worker.name, version=worker.versions[chosen], secrets=deployment.secrets[chosen])
+            self.counts[running.version.id] += 1
         return self._runtime.serve(running, request)
 
     def _page(self, deployment: PagesDeployment | None, host: str, request: Request) -> Response:
@@ -69,9 +71,31 @@ class Edge:
             self.counts[deployment.id] += 1
         return self._site.answer(deployment, host, request, self._account.clock.now())
 
-    def _worker(self, host: str) -> Worker | None:
-        """By route; a Worker that is the only one answers to every host."""
+    def _preview(self, host: str) -> Running | None:
+        """A version by its own address, deployed or not, where previews are switched on."""
+        name, version_id = workers_dev(host) or ("", "")
+        worker = self._account.workers.get(name)
+        if worker is None or not version_id or not worker.subdomain["previews_enabled"]:
+            return None
+        found = [version for version in worker.versions.values() if version.id.startswith(version_id)]
+        return Running(worker=name, version=found[0], secrets=found[0].upload.secrets) if found else None
+
+    def _routed(self, host: str, request: Request) -> Running | None:
+        worker = self._worker(host, request.target)
+        deployment = self._account.served_at(worker, self._account.clock.now()) if worker else None
+        if worker is None or deployment is None:
+            return None
+        chosen = self._choose(worker, deployment, request)
+        return Running(worker=worker.name, version=worker.versions[chosen], secrets=deployment.secrets[chosen])
+
+    def _worker(self, host: str, path: str) -> Worker | None:
+        """By zone or on workers.dev; at any other host a Worker that is the only one answers."""
         workers = self._account.workers
+        if zone := self._account.zones.of(host):
+            return workers.get(self._account.zones.script_at(zone, host, path) or "")
+        if own := workers_dev(host):
+            worker = None if own[1] else workers.get(own[0])
+            return worker if worker and worker.subdomain["enabled"] else None
         if len(workers) == 1:
             return next(iter(workers.values()))
         return workers.get(self.routes.get(host, ""))
@@ -87,6 +111,11 @@ class Edge:
         with self._lock:
             ids, shares = zip(*deployment.percentages.items(), strict=True)
             return str(self._random.choices(ids, shares)[0])
+
+
+def _no_origin() -> Response:
+    """A zone's host that no Worker answers goes to its origin, and a sandbox has none."""
+    return Response(status=522, headers=[("content-type", "text/plain")], body=b"error code: 522")
 
 
 def _nothing_yet() -> Response:

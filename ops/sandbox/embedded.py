@@ -1,11 +1,17 @@
 """The runtime without a runtime: answers as the version's plain-text variable SANDBOX_BEHAVIOUR says, in this process.
 
 The variable is JSON: `status`, `body`, `content_type` and `delay` (seconds) for every path, and under `paths` the same
-four for one path. What it leaves out is as in a healthy FortuneT API, and `{}` or no variable is a healthy one.
+four for one path. What it leaves out is as in a healthy FortuneT API, and `{}` or no variable is a healthy one. With
+`secrets`, a list of names, every answer that is JSON tells the SHA-256 of each one's value as it is in effect
+(null where there is none): so it shows which generation of a secret serves, and no value. With `upstream`, as
+`{"provider": "groq", "secret": "NAME"}`, it first asks that provider of the sandbox for a completion with the secret
+as the key, and answers 502 where it gets none: as an application does whose key was revoked.
 """
 
+import hashlib
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ops.sandbox.clock import timestamp
@@ -22,7 +28,9 @@ _CHART = {
 
 
 class Embedded:
-    def __init__(self) -> None:
+    def __init__(self, takes: Callable[[str, str], bool]) -> None:
+        """`takes` says whether a provider, by its name, gives a completion for a key."""
+        self._takes = takes
         self._closed = threading.Event()
 
     def serve(self, running: Running, request: Request) -> Response:
@@ -36,11 +44,22 @@ class Embedded:
         status = behaviour.get("status", healthy)
         if status >= 400 and status != healthy:
             answer = {"error": f"the sandbox was told to answer {status}"}
-        return _response(status, behaviour.get("body", answer), behaviour.get("content_type"))
+        if upstream := behaviour.get("upstream"):
+            key = running.secrets.get(upstream["secret"], "")
+            if not self._takes(upstream["provider"], key):
+                status, answer = 502, {"error": f"{upstream['provider']} gave no answer"}
+        body = behaviour.get("body", answer)
+        if isinstance(body, dict) and "secrets" in behaviour:
+            body = body | {"secrets": {name: _digest(running.secrets.get(name)) for name in behaviour["secrets"]}}
+        return _response(status, body, behaviour.get("content_type"))
 
     def close(self) -> None:
         """End every delay."""
         self._closed.set()
+
+
+def _digest(value: str | None) -> str | None:
+    return None if value is None else hashlib.sha256(value.encode()).hexdigest()
 
 
 def _healthy(version: Version, request: Request) -> tuple[int, dict[str, Any]]:

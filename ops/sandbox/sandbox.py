@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal, Self
 
+from ops.sandbox import uploads
 from ops.sandbox.account import Account, By
 from ops.sandbox.clock import Clock
 from ops.sandbox.cloudflare import BASE, Cloudflare
@@ -15,11 +16,12 @@ from ops.sandbox.edge import Edge, Runtime
 from ops.sandbox.embedded import BEHAVIOUR, Embedded
 from ops.sandbox.faults import Fault, Faults
 from ops.sandbox.github import GitHub
+from ops.sandbox.providers import Providers
 from ops.sandbox.records import Record
 from ops.sandbox.server import Request, Response, Server
 from ops.sandbox.switches import Switches
 from ops.sandbox.tokens import PAGES_WRITE, SCRIPTS_WRITE, Token, Tokens
-from ops.sandbox.workers import Deployment, Module, Upload
+from ops.sandbox.workers import Deployment, Upload
 
 AUTHOR = "ci@example.com"
 
@@ -50,11 +52,15 @@ class Sandbox:
         self.edge_faults = Faults()
         self.requests: list[Record] = []
         self._tokens = Tokens(Token(secret=self.token, permissions=frozenset({SCRIPTS_WRITE, PAGES_WRITE})))
-        self._account = Account(account_id, self.clock, self.switches)
+        self._account = Account(account_id, self.clock, self.switches, self._tokens)
         self.pages = self._account.pages
-        self._cloudflare = Cloudflare(self._account, self._tokens)
-        self._control = Control(self, {("GET", "/edge"): lambda _: dict(self.edge_counts)})
-        self._runtime = _runtime(edge)
+        self.zones = self._account.zones
+        self._cloudflare = Cloudflare(self._account)
+        self.providers = Providers(self.clock, self.switches)
+        self._control = Control(
+            self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
+        )
+        self._runtime = _runtime(edge, self.providers)
         self._edge = Edge(self._account, self._runtime)
         self._api_server = Server(self._answer, port)
         self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))
@@ -63,6 +69,7 @@ class Sandbox:
     def start(self) -> None:
         self._api_server.start()
         self._edge_server.start()
+        self.providers.start()
         self.github.start()
 
     def stop(self) -> None:
@@ -71,6 +78,7 @@ class Sandbox:
         self._runtime.close()
         self._api_server.stop()
         self._edge_server.stop()
+        self.providers.stop()
         self.github.stop()
 
     def __enter__(self) -> Self:
@@ -130,6 +138,7 @@ class Sandbox:
             ],
             "services": services,
             "sites": sites,
+            "providers": self.providers.describe(),
             "switches": asdict(self.switches),
             "github": self.github.describe(),
         }
@@ -148,7 +157,7 @@ class Sandbox:
         return token
 
     def route(self, host: str, worker: str) -> None:
-        """The edge answers for `host` with `worker`. A Worker that is the only one needs no route."""
+        """The edge answers for `host`, of no zone, with `worker`. A Worker that is the only one needs no route."""
         self._edge.routes[host] = worker
 
     def upload(
@@ -182,9 +191,9 @@ class Sandbox:
             kept = state.latest.upload.secrets if state.latest else {}
             texts = dict(vars or {}) if behaviour is None else {**(vars or {}), BEHAVIOUR: json.dumps(behaviour)}
             upload = Upload(
-                modules=(_module(f"// version {state.numbered + 1} of {worker}" if code is None else code),),
-                main_module=_MAIN,
-                bindings=(*bindings, *_bindings(texts, assets=assets, version_metadata=version_metadata)),
+                modules=(uploads.module(f"// version {state.numbered + 1} of {worker}" if code is None else code),),
+                main_module=uploads.MAIN,
+                bindings=(*bindings, *uploads.bindings(texts, assets=assets, version_metadata=version_metadata)),
                 secrets=kept if secrets is None else secrets,
                 compatibility_date=compatibility_date,
                 migration_tag=state.migration_tag,
@@ -240,6 +249,11 @@ class Sandbox:
         with self._account.lock:
             return dict(self._account.workers[worker].live)
 
+    def latest(self, worker: str) -> str:
+        """The version uploaded last, deployed or not."""
+        with self._account.lock:
+            return next(reversed(self._account.workers[worker].versions))
+
     # What went on, and what shall go wrong.
 
     def fault(self, **rule: Any) -> Fault:
@@ -270,25 +284,9 @@ class Sandbox:
         return response
 
 
-_MAIN = "index.js"
-
-
-def _module(code: str) -> Module:
-    return Module(name=_MAIN, content_type="application/javascript+module", content=code.encode())
-
-
-def _bindings(vars: Mapping[str, str], *, assets: bool, version_metadata: bool) -> Iterator[Mapping[str, str]]:  # noqa: A002
-    for name, text in vars.items():
-        yield {"type": "plain_text", "name": name, "text": text}
-    if assets:
-        yield {"type": "assets", "name": "ASSETS"}
-    if version_metadata:
-        yield {"type": "version_metadata", "name": "CF_VERSION_METADATA"}
-
-
-def _runtime(edge: str) -> Runtime:
+def _runtime(edge: str, providers: Providers) -> Runtime:
     if edge == "embedded":
-        return Embedded()
+        return Embedded(providers.takes)
     from ops.sandbox.workerd import Workerd
 
     return Workerd()

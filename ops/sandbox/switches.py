@@ -30,6 +30,14 @@ class Switches:
     """Whether a deployment forced past changed secrets (10220) brings back the values of the target version. False:
     the values now in effect stay."""
 
+    secret_edit_ends_split: bool = False
+    """Whether a secret can be edited while the latest version serves a part of the traffic: the edit then serves all of
+    it. False: refused (10215, in bulk 10214)."""
+
+    content_of_deployed: bool = False
+    """Whether the script's content that can be downloaded is that of the version which serves, where another one was
+    uploaded since. False: it is the latest upload's."""
+
     propagation_seconds: float = 1.0
     """For how many seconds of the sandbox's clock the edge goes on serving the former deployment, of a Worker or of
     Pages."""
@@ -51,6 +59,15 @@ class Switches:
     pages_refusal_code: int = 8000000
     """What a rollback to a preview or to a deployment that failed is refused with. No code is documented; 8000000, "an
     unknown error", is also what Pages answers when it may have worked."""
+
+    iflow_models_open: bool = True
+    """Whether the provider iflow lists its models without a valid key, so that the list proves nothing of a key."""
+
+    iflow_refuses_with_200: bool = True
+    """Whether the provider iflow refuses a key in the body of a 200. False: 401."""
+
+    audit_lag_seconds: float = 60.0
+    """How many seconds of the sandbox's clock pass until an entry stands in the audit log."""
 
     auth_error_status: int = 403
     """HTTP status of an authentication error (10000): 403 or 401."""

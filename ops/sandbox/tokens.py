@@ -2,26 +2,43 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 SCRIPTS_READ = "Workers Scripts Read"
 SCRIPTS_WRITE = "Workers Scripts Write"
+ZONE_READ = "Zone Read"
+ROUTES_READ = "Workers Routes Read"
+ROUTES_WRITE = "Workers Routes Write"
+AUDIT_READ = "Account Settings Read"
 PAGES_READ = "Pages Read"
 PAGES_WRITE = "Pages Write"
+PERMISSIONS = (
+    *(
+        f"{area} {right}"
+        for area in ("Workers Scripts", "Workers Routes", "Pages", "Zone")
+        for right in ("Read", "Write")
+    ),
+    *(f"{area} {right}" for area in ("API Tokens", "Account API Tokens") for right in ("Read", "Write")),
+    AUDIT_READ,
+)
+"""All that some route of the sandbox asks for."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Token:
-    secret: str
+    secret: str = field(repr=False)
     permissions: frozenset[str]
     expired: bool = False
+    disabled: bool = False
     owner: Literal["user", "account"] = "user"
     email: str = "ci@example.com"
+    name: str = "ci"
+    id: str = ""
 
-    @property
-    def id(self) -> str:
-        return hashlib.sha256(self.secret.encode()).hexdigest()[:32]
+    def __post_init__(self) -> None:
+        """The id outlives a value that is rolled."""
+        self.id = self.id or hashlib.sha256(self.secret.encode()).hexdigest()[:32]
 
     def may(self, permission: str) -> bool:
         """A right to write is one to read.
@@ -38,11 +55,19 @@ class Tokens:
     def add(self, token: Token) -> None:
         self._by_secret[token.secret] = token
 
+    def remove(self, token: Token) -> None:
+        del self._by_secret[token.secret]
+
+    def roll(self, token: Token, secret: str) -> None:
+        self.remove(token)
+        token.secret = secret
+        self.add(token)
+
     def __iter__(self) -> Iterator[Token]:
-        return iter(self._by_secret.values())
+        return iter(list(self._by_secret.values()))
 
     def of(self, authorization: str | None) -> Token | None:
         """The valid token in an Authorization header."""
         scheme, _, secret = (authorization or "").partition(" ")
         token = self._by_secret.get(secret) if scheme == "Bearer" else None
-        return None if token is None or token.expired else token
+        return None if token is None or token.expired or token.disabled else token

@@ -1,7 +1,7 @@
 """What Cloudflare keeps of a Worker: versions, which never change, and deployments, each a row of its history."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -87,6 +87,7 @@ class Worker:
     numbered: int = 0
     migration_tag: str | None = None
     script_settings: dict[str, Any] = field(default_factory=dict)
+    schedules: list[dict[str, str]] = field(default_factory=list)
     subdomain: dict[str, bool] = field(default_factory=lambda: {"enabled": False, "previews_enabled": False})
     reads_to_hide: dict[str, int] = field(default_factory=dict)
     """Id of a version or deployment → how many reads do not see it yet."""
@@ -147,7 +148,3 @@ def annotations(*, message: str | None = None, tag: str | None = None, triggered
 
 def _cut(text: str | None, size: int) -> str | None:
     return None if text is None else text.encode()[:size].decode(errors="ignore")
-
-
-def without_secrets(bindings: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    return tuple(binding for binding in bindings if binding["type"] != "secret_text")

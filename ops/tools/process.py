@@ -43,8 +43,8 @@ def run(
 ) -> Finished:
     """Run in `folder` to the end or to the time limit (seconds); then the whole process group is ended.
 
-    Raises OSError if it cannot start. Output is stdout and stderr together, its last 20,000 bytes, redacted. It goes
-    to a file: a pipe would stay open for as long as anything that the program started.
+    Raises OSError if it cannot start. Output is stdout and stderr together, its last 20,000 characters, redacted. It
+    goes to a file: a pipe would stay open for as long as anything that the program started.
     """
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
@@ -66,8 +66,8 @@ def run(
             end(process)
             with _lock:
                 _running.discard(process)
-        output.seek(max(0, output.seek(0, os.SEEK_END) - MOST_OUTPUT))
-        return Finished(code, redactor.text(output.read().decode(errors="replace")))
+        output.seek(max(0, output.seek(0, os.SEEK_END) - MOST_OUTPUT - redactor.reach))
+        return Finished(code, redactor.tail(output.read().decode(errors="replace"), MOST_OUTPUT))
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

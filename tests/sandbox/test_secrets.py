@@ -1,5 +1,8 @@
+import hashlib
+import json
 from typing import Any
 
+import httpx
 import pytest
 
 from ops.sandbox import Sandbox
@@ -57,6 +60,17 @@ def test_nor_while_a_split_serves(api: Api, releases: Releases) -> None:
     assert api.script("PUT", "secrets", json=_secret("KEY")).error == (400, 10215)
 
 
+def test_an_edit_while_a_split_serves_can_also_end_the_split(api: Api, releases: Releases) -> None:
+    api.sandbox.switches.secret_edit_ends_split = True
+    api.deploy(releases.good, releases.bad)
+    assert api.script("PUT", "secrets", json=_secret("KEY")).status == 200
+    (live,) = api.sandbox.live(WORKER)
+    made, bad = (api.script("GET", f"versions/{id_}").result["resources"]["script"] for id_ in (live, releases.bad))
+    assert made["etag"] == bad["etag"]
+    api.deploy(releases.good, force=True)
+    assert api.script("PUT", "secrets", json=_secret("KEY")).error == (400, 10215)
+
+
 @pytest.mark.parametrize(
     "body", [{"name": "A", "text": "1"}, _secret("A") | {"type": "plain_text"}, _secret("A") | {"text": 1}, {}]
 )
@@ -89,3 +103,49 @@ def test_a_secret_written_from_python_is_as_one_written_through_the_api(api: Api
     version = sandbox.put_secret(WORKER, "KEY", "1")
     assert sandbox.live(WORKER) == {version: 100}
     assert _names(api) == ["KEY"]
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_the_edge_tells_which_generation_of_a_secret_serves(
+    api: Api, edge: httpx.Client, sandbox: Sandbox, restored: bool
+) -> None:
+    sandbox.switches.propagation_seconds = 0
+    sandbox.switches.forced_rollback_restores_secrets = restored
+    old = sandbox.upload(WORKER, behaviour={"secrets": ["KEY", "NONE"]}, secrets={"KEY": "old"})
+    sandbox.deploy(WORKER, old)
+    assert _served(edge) == {"KEY": _digest("old"), "NONE": None}
+    api.script("PUT", "secrets", json=_secret("KEY", "new"))
+    assert _served(edge)["KEY"] == _digest("new")
+    api.deploy(old, force=True)
+    assert _served(edge)["KEY"] == _digest("old" if restored else "new")
+
+
+def test_a_version_rebuilt_from_an_old_one_takes_its_secrets_from_the_latest(
+    api: Api, edge: httpx.Client, sandbox: Sandbox, releases: Releases
+) -> None:
+    """After a rollback: the live code, one secret new, the others inherited; and then secrets can be edited again."""
+    sandbox.put_secret(WORKER, "KEY", "leaked")
+    sandbox.put_secret(WORKER, "OTHER", "kept")
+    api.deploy(releases.good, force=True)
+    behaviour = {"type": "plain_text", "name": "SANDBOX_BEHAVIOUR", "text": '{"secrets": ["KEY", "OTHER"]}'}
+    bindings = [behaviour, _secret("KEY", "new"), {"type": "inherit", "name": "OTHER"}]
+    files = {
+        "metadata": (None, json.dumps({"main_module": "index.js", "bindings": bindings})),
+        "index.js": ("index.js", b"good", "application/javascript+module"),
+    }
+    made = api.script("POST", "versions?bindings_inherit=strict", files=files).result
+    good = api.script("GET", f"versions/{releases.good}").result
+    assert made["resources"]["script"]["etag"] == good["resources"]["script"]["etag"]
+    assert api.deploy(made["id"]).status == 200
+    sandbox.clock.advance(5)
+    assert _served(edge) == {"KEY": _digest("new"), "OTHER": _digest("kept")}
+    assert api.script("PUT", "secrets", json=_secret("THIRD")).status == 200
+
+
+def _served(edge: httpx.Client) -> dict[str, str | None]:
+    served: dict[str, str | None] = edge.get("/health").json()["secrets"]
+    return served
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()

@@ -10,8 +10,8 @@ WRITE = {"Workers Scripts Write"}
 
 
 def test_an_unknown_route_is_answered_in_the_envelope_and_recorded(api: Api, sandbox: Sandbox) -> None:
-    assert api.get("/zones/1").error == (404, 7003)
-    assert [(record.method, record.path) for record in sandbox.unknown] == [("GET", "/client/v4/zones/1")]
+    assert api.get("/radar/1").error == (404, 7003)
+    assert [(record.method, record.path) for record in sandbox.unknown] == [("GET", "/client/v4/radar/1")]
 
 
 def test_a_path_outside_the_api_is_no_route(api: Api, sandbox: Sandbox) -> None:
@@ -27,7 +27,7 @@ def test_a_known_path_with_another_method_says_so(api: Api, releases: Releases) 
 
 
 def test_every_answer_is_json_with_a_ray(api: Api, releases: Releases) -> None:
-    for answer in (api.script("GET", "deployments"), api.get("/zones/1"), api.get("scripts/none/deployments")):
+    for answer in (api.script("GET", "deployments"), api.get("/radar/1"), api.get("scripts/none/deployments")):
         assert answer.response.headers["content-type"] == "application/json"
         assert len(answer.response.headers["cf-ray"]) == 20
 

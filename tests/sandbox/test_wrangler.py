@@ -123,6 +123,43 @@ def test_after_a_rollback_secrets_cannot_be_edited(wrangler: Wrangler, sandbox: 
     said = wrangler("secret", "put", "ONE", "--name", WORKER, stdin="1\n", code=1)
     assert "the latest version of your Worker isn't currently deployed" in said
 
+    bulk = wrangler("secret", "bulk", "--name", WORKER, stdin='{"TWO": "2"}', code=1)
+    assert "latest version of your Worker isn't currently deployed" in bulk
+    assert sandbox.live(WORKER) == {releases.good: 100}
+
+
+def test_secrets_of_a_version_come_with_the_latest_code_and_wait_to_be_deployed(
+    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
+) -> None:
+    sandbox.deploy(WORKER, releases.good)
+    wrangler("versions", "secret", "put", "ONE", "--name", WORKER, "--message", "rotate", stdin="1\n")
+    wrangler("versions", "secret", "bulk", "--name", WORKER, stdin='{"TWO": "2", "THREE": "3"}')
+    wrangler("versions", "secret", "delete", "TWO", "--name", WORKER)
+    assert sandbox.live(WORKER) == {releases.good: 100}
+    latest = sandbox.latest(WORKER)
+    wrangler("versions", "deploy", f"{latest}@100%", "--name", WORKER, "-y")
+    listed = wrangler("versions", "secret", "list", "--name", WORKER)
+    assert [name for name in ("ONE", "TWO", "THREE") if f"Secret Name: {name}" in listed] == ["ONE", "THREE"]
+    assert sandbox.unknown == []
+
+
+@pytest.mark.parametrize("everywhere", [True, False], ids=["all zones", "zone by zone"])
+def test_routes_come_with_a_deployment(
+    wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client, everywhere: bool
+) -> None:
+    rights = ["Workers Scripts Write", "Zone Read", "Workers Routes Write"]
+    sandbox.token = sandbox.add_token("with routes", rights)
+    zone = sandbox.zones.add("fortunet.example")
+    if not everywhere:
+        sandbox.fault(method="PUT", path="/accounts/*/workers/scripts/*/routes", code=10000, status=403, times=None)
+    wrangler("deploy", "--route", "api.fortunet.example/*")
+    wrangler("deploy", "--route", "api.fortunet.example/*")
+    (route,) = sandbox.zones.all[zone].routes.values()
+    assert (route.pattern, route.script) == ("api.fortunet.example/*", WORKER)
+    assert edge.get("/health", headers={"host": "api.fortunet.example"}).status_code == 200
+    assert edge.get("/health", headers={"host": "www.fortunet.example"}).status_code == 522
+    assert sandbox.unknown == []
+
 
 def test_a_typo_in_a_name_makes_a_new_worker(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
     wrangler("secret", "put", "ONE", "--name", "fortunet-apj", stdin="1\n")

@@ -7,35 +7,77 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.sandbox.account import Account
-from ops.sandbox.cloudflare import deployments, identity, pages, pages_uploads, scripts, secrets, versions
+from ops.sandbox.audit import ACTIONS
+from ops.sandbox.cloudflare import (
+    audit,
+    content,
+    deployments,
+    identity,
+    pages,
+    pages_uploads,
+    scripts,
+    secrets,
+    settings,
+    tokens,
+    versions,
+    zones,
+)
 from ops.sandbox.cloudflare.routes import BASE, Answer, ApiError, Call, NoRouteError, Route, Routes
 from ops.sandbox.server import Request, Response
-from ops.sandbox.tokens import Token, Tokens
+from ops.sandbox.tokens import Token
 
 __all__ = ["BASE", "Cloudflare"]
 
-_MODULES = (deployments, versions, scripts, secrets, identity, pages, pages_uploads)
+_MODULES = (
+    deployments,
+    versions,
+    content,
+    scripts,
+    settings,
+    secrets,
+    zones,
+    identity,
+    tokens,
+    audit,
+    pages,
+    pages_uploads,
+)
 _ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
 
 
 class Cloudflare:
-    def __init__(self, account: Account, tokens: Tokens) -> None:
+    def __init__(self, account: Account) -> None:
         self._account = account
-        self._tokens = tokens
 
     def answer(self, request: Request) -> Response:
+        ray = _ray()
         try:
-            status, envelope = 200, _success(self._handle(request))
+            answer = self._handle(request, ray)
         except ApiError as error:
             status, envelope = error.status, _failure(error)
-        return Response(status=status, headers=[*_HEADERS, ("cf-ray", _ray())], body=json.dumps(envelope).encode())
+        else:
+            if isinstance(answer, Response):
+                answer.headers += [("server", "cloudflare"), ("cf-ray", ray)]
+                return answer
+            status, envelope = 200, _success(answer)
+        return Response(status=status, headers=[*_HEADERS, ("cf-ray", ray)], body=json.dumps(envelope).encode())
 
-    def _handle(self, request: Request) -> Answer:
+    def _handle(self, request: Request, ray: str) -> Answer | Response:
         route, parameters = _find(request)
         token = self._authorise(request, route.permission, parameters.get("account"))
         call = Call(account=self._account, token=token, request=request, parameters=parameters)
         with self._account.lock:
-            return route.handler(call)
+            try:
+                answer = route.handler(call)
+            except ApiError as error:
+                self._log(call, route, error.status, ray)
+                raise
+            self._log(call, route, 200, ray)
+            return answer
+
+    def _log(self, call: Call, route: Route, status: int, ray: str) -> None:
+        if call.request.method in ACTIONS:
+            self._account.audit.append(audit.entry(call, route, status=status, ray=ray))
 
     def knows(self, request: Request) -> bool:
         """Whether there is a route of that method and path."""
@@ -54,7 +96,7 @@ class Cloudflare:
             raise NoRouteError(request.path)
         if permission == pages_uploads.UPLOADS:
             return pages_uploads.authorise(self._account, request)
-        token = self._tokens.of(request.headers.get("authorization"))
+        token = self._account.tokens.of(request.headers.get("authorization"))
         allowed = token is not None and (permission is None or token.may(permission))
         if token is None or not allowed or account not in {None, self._account.id}:
             raise ApiError(10000, "Authentication error", status=self._account.switches.auth_error_status)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.sandbox.account import Account, By
 from ops.sandbox.projects import Project
-from ops.sandbox.server import Request
+from ops.sandbox.server import Request, Response
 from ops.sandbox.tokens import Token
 from ops.sandbox.workers import Worker
 
@@ -70,12 +70,14 @@ class Call:
         return project
 
 
-Handler = Callable[[Call], Answer]
+Handler = Callable[[Call], Answer | Response]
+"""A Response is for what has no envelope."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
     method: str
+    template: str
     pattern: re.Pattern[str]
     permission: str | None
     handler: Handler
@@ -92,7 +94,9 @@ class Routes:
         pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template))
 
         def register(handler: Handler) -> Handler:
-            self.table.append(Route(method=method, pattern=pattern, permission=permission, handler=handler))
+            self.table.append(
+                Route(method=method, template=template, pattern=pattern, permission=permission, handler=handler)
+            )
             return handler
 
         return register

@@ -1,4 +1,4 @@
-"""The script itself: uploading it whole, and what surrounds its versions (service, settings, workers.dev)."""
+"""The script itself: uploading it whole, and what surrounds its versions (service, workers.dev)."""
 
 import re
 from collections.abc import Mapping
@@ -8,14 +8,15 @@ from ops.sandbox.clock import timestamp
 from ops.sandbox.cloudflare.body import fields, json_body
 from ops.sandbox.cloudflare.deployments import code_update_strategy
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from ops.sandbox.cloudflare.settings import SCRIPT_SETTINGS
 from ops.sandbox.cloudflare.uploads import Form
 from ops.sandbox.cloudflare.versions import detail
 from ops.sandbox.tokens import SCRIPTS_READ, SCRIPTS_WRITE
 from ops.sandbox.workers import Worker
+from ops.sandbox.zones import ACCOUNT_SUBDOMAIN
 
 ROUTES = Routes()
 _SCRIPT = "/accounts/{account}/workers/scripts/{script}"
-_SCRIPT_SETTINGS = {"logpush": bool, "observability": dict, "tags": list, "tail_consumers": list}
 
 
 @ROUTES.add("PUT", _SCRIPT, SCRIPTS_WRITE)
@@ -33,7 +34,7 @@ def put_script(call: Call) -> Answer:
     tag = _migrated(worker, form.metadata.get("migrations"))
     upload = form.upload(worker, migration_tag=tag)
     worker.migration_tag = tag
-    worker.script_settings |= {key: form.metadata[key] for key in _SCRIPT_SETTINGS if key in form.metadata}
+    worker.script_settings |= {key: form.metadata[key] for key in SCRIPT_SETTINGS if key in form.metadata}
     call.account.workers[name] = worker
     by = call.by(form.annotations)
     version = call.account.add_version(worker, upload, by)
@@ -73,34 +74,6 @@ def _migrated(worker: Worker, migrations: Any) -> str | None:
     return tag
 
 
-@ROUTES.add("GET", _SCRIPT + "/settings", SCRIPTS_READ)
-def get_settings(call: Call) -> Answer:
-    """Of the latest version, deployed or not.
-
-    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/script_and_version_settings
-    """
-    worker = call.worker
-    assert worker.latest is not None
-    resources = detail(worker.latest, worker, call.account.switches)["resources"]
-    return Answer({"bindings": resources["bindings"], **resources["script_runtime"], **worker.script_settings})
-
-
-@ROUTES.add("GET", _SCRIPT + "/script-settings", SCRIPTS_READ)
-def get_script_settings(call: Call) -> Answer:
-    return Answer(call.worker.script_settings)
-
-
-@ROUTES.add("PATCH", _SCRIPT + "/script-settings", SCRIPTS_WRITE)
-def patch_script_settings(call: Call) -> Answer:
-    """Not versioned: no rollback brings them back.
-
-    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/settings/methods/edit
-    """
-    worker = call.worker
-    worker.script_settings |= fields(json_body(call.request), required={}, optional=_SCRIPT_SETTINGS)
-    return Answer(worker.script_settings)
-
-
 @ROUTES.add("GET", _SCRIPT + "/subdomain", SCRIPTS_READ)
 def get_script_subdomain(call: Call) -> Answer:
     return Answer(call.worker.subdomain)
@@ -115,9 +88,15 @@ def post_script_subdomain(call: Call) -> Answer:
     return Answer(worker.subdomain)
 
 
+@ROUTES.add("DELETE", _SCRIPT + "/subdomain", SCRIPTS_WRITE)
+def delete_script_subdomain(call: Call) -> Answer:
+    call.worker.subdomain |= {"enabled": False, "previews_enabled": False}
+    return Answer(call.worker.subdomain)
+
+
 @ROUTES.add("GET", "/accounts/{account}/workers/subdomain", SCRIPTS_READ)
 def get_account_subdomain(_: Call) -> Answer:
-    return Answer({"subdomain": "sandbox"})
+    return Answer({"subdomain": ACCOUNT_SUBDOMAIN})
 
 
 @ROUTES.add("GET", "/accounts/{account}/workers/services/{script}", SCRIPTS_READ)

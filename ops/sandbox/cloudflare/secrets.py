@@ -10,7 +10,6 @@ from ops.sandbox.cloudflare.body import MERGE_PATCH, fields, invalid, json_body
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
 from ops.sandbox.cloudflare.versions import detail
 from ops.sandbox.tokens import SCRIPTS_READ, SCRIPTS_WRITE
-from ops.sandbox.workers import Worker
 
 ROUTES = Routes()
 _SECRETS = "/accounts/{account}/workers/scripts/{script}/secrets"
@@ -28,7 +27,7 @@ def put_secret(call: Call) -> Answer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/secrets/methods/update
     worker = call.worker
     secret = _secret(json_body(call.request), "body")
-    _require_latest_deployed(worker, 10215)
+    require_latest_deployed(call, 10215)
     call.account.edit_secrets(worker, {secret["name"]: secret["text"]}, call.by())
     return Answer(_shown(secret["name"]))
 
@@ -39,7 +38,7 @@ def delete_secret(call: Call) -> Answer:
     worker, name = call.worker, unquote(call.parameters["secret"])
     if name not in worker.secrets_in_effect:
         raise ApiError(10056, f"Binding '{name}' not found.", status=404)
-    _require_latest_deployed(worker, 10215)
+    require_latest_deployed(call, 10215)
     call.account.edit_secrets(worker, {name: None}, call.by())
     return Answer(None)
 
@@ -52,7 +51,7 @@ def patch_secrets(call: Call) -> Answer:
     if len(body["secrets"]) > _MOST_IN_BULK:
         raise ApiError(100160, f"At most {_MOST_IN_BULK} secrets can be changed in one call.")
     edits = {name: _text(name, value) for name, value in body["secrets"].items()}
-    _require_latest_deployed(worker, 10214)
+    require_latest_deployed(call, 10214)
     call.account.edit_secrets(worker, edits, call.by())
     return Answer([_shown(name) for name in worker.secrets_in_effect])
 
@@ -74,9 +73,11 @@ def patch_latest_version(call: Call) -> Answer:
     return Answer(detail(version, worker, call.account.switches))
 
 
-def _require_latest_deployed(worker: Worker, code: int) -> None:
+def require_latest_deployed(call: Call, code: int) -> None:
     """An edit builds on the latest version, and would put it live: refused while another one, or a split, serves."""
-    if worker.latest is None or worker.live != {worker.latest.id: 100}:
+    worker, latest = call.worker, call.worker.latest
+    in_a_split = latest is not None and latest.id in worker.live and call.account.switches.secret_edit_ends_split
+    if latest is None or (worker.live != {latest.id: 100} and not in_a_split):
         raise ApiError(code, "The latest version of this Worker is not deployed: deploy it before editing secrets.")
 
 

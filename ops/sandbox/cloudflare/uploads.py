@@ -4,7 +4,7 @@ developers.cloudflare.com/workers/configuration/multipart-upload-metadata
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -13,7 +13,7 @@ from multipart import MultipartError, MultipartParser  # type: ignore[import-unt
 from ops.sandbox.cloudflare.body import Fields, fields, invalid, parse
 from ops.sandbox.cloudflare.routes import ApiError
 from ops.sandbox.server import Request
-from ops.sandbox.workers import Module, Upload, Worker, without_secrets
+from ops.sandbox.workers import Module, Upload, Worker
 
 _METADATA: Fields = {
     "annotations": dict,
@@ -63,12 +63,15 @@ class Form:
         main = next((module for module in self.modules if module.name == self.metadata["main_module"]), None)
         if main is None:
             raise ApiError(10021, f"No such module: {self.metadata['main_module']}.")
-        bindings = self._bindings(worker.latest.upload if worker.latest else None)
+        latest = worker.latest.upload if worker.latest else None
+        keep = self.metadata.get("keep_bindings", [])
+        sent = bindings_of(self.metadata.get("bindings", []), latest, keep=keep, strict=self._strict)
+        bindings, secrets = split_secrets(sent)
         return Upload(
             modules=self.modules,
             main_module=main.name,
-            bindings=without_secrets(bindings),
-            secrets={binding["name"]: binding["text"] for binding in bindings if binding["type"] == "secret_text"},
+            bindings=bindings,
+            secrets=secrets,
             compatibility_date=self.metadata.get("compatibility_date"),
             compatibility_flags=tuple(self.metadata.get("compatibility_flags", ())),
             limits=self.metadata.get("limits"),
@@ -77,29 +80,39 @@ class Form:
             handlers=tuple(sorted(set(_HANDLERS.findall(main.content.decode(errors="replace"))))),
         )
 
-    def _bindings(self, latest: Upload | None) -> list[Mapping[str, Any]]:
-        sent = [_binding(value, index) for index, value in enumerate(self.metadata.get("bindings", []))]
-        names = {binding["name"] for binding in sent}
-        former = _all_bindings(latest) if latest else {}
-        keep = self.metadata.get("keep_bindings", [])
-        kept = [b for name, b in former.items() if b["type"] in keep and name not in names]
-        own = [binding for binding in sent if binding["type"] != "inherit"]
-        inherited = (self._inherited(binding, former) for binding in sent if binding["type"] == "inherit")
-        return [*own, *filter(None, inherited), *kept]
 
-    def _inherited(
-        self, binding: Mapping[str, Any], former: Mapping[str, Mapping[str, Any]]
-    ) -> Mapping[str, Any] | None:
-        """Of the latest version only; what it lacks is an error when the query says so, and else left out.
+def bindings_of(
+    values: list[Any], latest: Upload | None, *, keep: Container[str], strict: bool, at: str = "metadata"
+) -> list[Mapping[str, Any]]:
+    """What `values` make of the bindings of the latest version: their own, those inherited, those of kept types."""
+    sent = [_binding(value, f"{at}.bindings[{index}]") for index, value in enumerate(values)]
+    names = {binding["name"] for binding in sent}
+    former = _all_bindings(latest) if latest else {}
+    kept = [b for name, b in former.items() if b["type"] in keep and name not in names]
+    own = [binding for binding in sent if binding["type"] != "inherit"]
+    inherited = (_inherited(binding, former, strict=strict) for binding in sent if binding["type"] == "inherit")
+    return [*own, *filter(None, inherited), *kept]
 
-        developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/create
-        """
-        if binding.get("version_id", "latest") != "latest":
-            raise ApiError(10057, f"{binding['name']}: only the literal 'latest' is supported by this API.")
-        source = former.get(binding.get("old_name", binding["name"]))
-        if source is None and self._strict:
-            raise ApiError(10057, f"{binding['name']}: the latest version has no binding to inherit.")
-        return source and {**source, "name": binding["name"]}
+
+def split_secrets(bindings: list[Mapping[str, Any]]) -> tuple[tuple[Mapping[str, Any], ...], dict[str, str]]:
+    """All but the secrets, and the secrets' values by name."""
+    secrets = {binding["name"]: binding["text"] for binding in bindings if binding["type"] == "secret_text"}
+    return tuple(binding for binding in bindings if binding["type"] != "secret_text"), secrets
+
+
+def _inherited(
+    binding: Mapping[str, Any], former: Mapping[str, Mapping[str, Any]], *, strict: bool
+) -> Mapping[str, Any] | None:
+    """Of the latest version only; what it lacks is an error when the query says so, and else left out.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/create
+    """
+    if binding.get("version_id", "latest") != "latest":
+        raise ApiError(10057, f"{binding['name']}: only the literal 'latest' is supported by this API.")
+    source = former.get(binding.get("old_name", binding["name"]))
+    if source is None and strict:
+        raise ApiError(10057, f"{binding['name']}: the latest version has no binding to inherit.")
+    return source and {**source, "name": binding["name"]}
 
 
 def form_parts(request: Request) -> dict[str, Module]:
@@ -119,9 +132,8 @@ def _modules(parser: MultipartParser) -> Iterable[Module]:
         part.close()
 
 
-def _binding(value: Any, index: int) -> Mapping[str, Any]:
+def _binding(value: Any, at: str) -> Mapping[str, Any]:
     """Each type has fields of its own; these two are everybody's."""
-    at = f"metadata.bindings[{index}]"
     if not isinstance(value, dict):
         raise invalid(at, "must be an object")
     common = {name: value[name] for name in ("name", "type") if name in value}

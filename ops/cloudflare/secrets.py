@@ -1,0 +1,148 @@
+"""Secrets of Workers, and the code of a version, for a new version of it with other secrets.
+
+developers.cloudflare.com/workers/configuration/secrets
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ops.cloudflare.client import Client
+from ops.cloudflare.forms import Form, metadata
+from ops.cloudflare.wire import ApiError, Kind, misshapen, shaped, text
+from ops.model.code import Code, Module
+from ops.model.errors import LatestNotDeployed, Reason, Unclear
+from ops.model.mark import Mark
+from ops.model.redact import Secret
+
+READ = "Workers Scripts Read"
+WRITE = "Workers Scripts Write"
+
+LATEST_NOT_DEPLOYED = frozenset({10214, 10215})
+MERGE_PATCH = "application/merge-patch+json"
+MOST_IN_BULK = 100
+"""Cloudflare takes no more in one call (100160)."""
+UPLOADED = ("cache_options", "compatibility_date", "compatibility_flags", "limits", "placement")
+"""Settings of a version that an upload takes as they are answered."""
+OF_NO_VERSION = ("logpush", "observability", "tags", "tail_consumers")
+"""Settings of the script alone: no deployment changes them."""
+
+
+class Secrets:
+    """The secrets of the Workers of one account. Names can be read; values only written."""
+
+    def __init__(self, client: Client, account_id: str) -> None:
+        self._client = client
+        self._workers = f"/accounts/{account_id}/workers"
+
+    def names(self, worker: str) -> frozenset[str]:
+        """Cloudflare says neither of which version nor how old they are."""
+        answer = self._client.read(f"{self._workers}/scripts/{worker}/secrets", permission=READ)
+        return shaped(answer, f"the secrets of {worker}", lambda: frozenset(_name(row) for row in answer.result))
+
+    def edit(self, worker: str, edits: Mapping[str, Secret | None]) -> None:
+        """Set these, delete where the value is None, leave the rest; sent once, as one version that serves all at once.
+
+        It is built on the latest upload, so Cloudflare refuses it while another one serves. Raises LatestNotDeployed,
+        NotApplied, Unclear, ApiError.
+        """
+        if not 1 <= len(edits) <= MOST_IN_BULK:
+            raise ValueError(f"from 1 to {MOST_IN_BULK} secrets can be changed at once, not {len(edits)}")
+        secrets = {
+            name: value and {"name": name, "text": value.reveal(), "type": "secret_text"}
+            for name, value in edits.items()
+        }
+        try:
+            self._client.write(
+                "PATCH",
+                f"{self._workers}/scripts/{worker}/secrets-bulk",
+                permission=WRITE,
+                json={"secrets": secrets},
+                headers={"content-type": MERGE_PATCH},
+            )
+        except ApiError as error:
+            if error.code in LATEST_NOT_DEPLOYED:
+                raise LatestNotDeployed(worker) from None
+            raise
+
+    def code(self, worker: str, version: str) -> Code | None:
+        """Of any version; None where Cloudflare no longer has it.
+
+        developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/subresources/versions
+        """
+        path = f"{self._workers}/workers/{worker}/versions/{version}"
+        try:
+            answer = self._client.read(path, permission=READ, params={"include": "modules"})
+        except ApiError as error:
+            if error.kind == Kind.NOT_FOUND:
+                return None
+            raise
+        what = f"the code of version {version} of {worker}"
+        code = shaped(answer, what, lambda: _code(answer.result))
+        if code.version != version:
+            raise misshapen(answer, what)
+        return code
+
+    def content(self, worker: str) -> Form:
+        """The script's modules, as it is downloaded. Of which version is not documented: compare before using it."""
+        answer = self._client.read(f"{self._workers}/scripts/{worker}/content/v2", permission=READ)
+        if not isinstance(answer.result, Form):
+            raise misshapen(answer, f"the content of {worker}")
+        return answer.result
+
+    def settings(self, worker: str) -> dict[str, Any]:
+        """Those of no version (logpush, observability, tags, tail_consumers), where they are set."""
+        answer = self._client.read(f"{self._workers}/scripts/{worker}/settings", permission=READ)
+        what = f"the settings of {worker}"
+        return shaped(
+            answer, what, lambda: {name: answer.result[name] for name in OF_NO_VERSION if name in answer.result}
+        )
+
+    def upload(self, worker: str, code: Code, edits: Mapping[str, Secret], *, mark: Mark) -> str:
+        """A new version of `code` with these secrets changed, not deployed; its id. Sent once.
+
+        Secrets that are not edited are inherited from the latest upload, which need not be what serves; where that
+        lacks one, Cloudflare refuses (10057). Whoever calls has looked at `code.obstacles`. Raises NotApplied, Unclear,
+        ApiError.
+        """
+        head = json.dumps(metadata(code, edits, message=str(mark)))
+        parts = [("metadata", (None, head.encode(), "application/json"))]
+        files = [(module.name, (module.name, module.content, module.content_type)) for module in code.modules]
+        path = f"{self._workers}/scripts/{worker}/versions"
+        answer = self._client.write(
+            "POST", path, permission=WRITE, params={"bindings_inherit": "strict"}, files=[*parts, *files]
+        )
+        made = answer.result.get("id") if isinstance(answer.result, dict) else None
+        if not isinstance(made, str) or not re.fullmatch("[0-9a-f-]{36}", made):
+            message = f"the answer to POST versions of {worker} names no version (cf-ray {answer.ray or 'none'})"
+            raise Unclear(message, reason=Reason.UNCLEAR)
+        return made
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    if not isinstance(row["name"], str):
+        raise TypeError(row)
+    return row["name"]
+
+
+def _code(row: Mapping[str, Any]) -> Code:
+    bindings = tuple(dict(binding) for binding in row.get("bindings") or ())
+    if not all(isinstance(b.get("name"), str) and isinstance(b.get("type"), str) for b in bindings):
+        raise ValueError(row)
+    return Code(
+        version=row["id"],
+        main_module=text(row.get("main_module")),
+        modules=tuple(_module(module) for module in row["modules"]),
+        bindings=bindings,
+        settings={name: row[name] for name in UPLOADED if row.get(name)},
+        migration_tag=text(row.get("migration_tag")) or None,
+    )
+
+
+def _module(row: Mapping[str, Any]) -> Module:
+    name, content_type = text(row["name"]), text(row["content_type"])
+    if not name or not content_type:
+        raise ValueError(row)
+    return Module(name, content_type, base64.b64decode(row["content_base64"], validate=True))

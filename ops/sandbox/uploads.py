@@ -1,0 +1,20 @@
+"""What an upload is made of, where somebody seeds one from Python."""
+
+from collections.abc import Iterator, Mapping
+
+from ops.sandbox.workers import Module
+
+MAIN = "index.js"
+
+
+def module(code: str) -> Module:
+    return Module(name=MAIN, content_type="application/javascript+module", content=code.encode())
+
+
+def bindings(vars: Mapping[str, str], *, assets: bool, version_metadata: bool) -> Iterator[Mapping[str, str]]:  # noqa: A002
+    for name, text in vars.items():
+        yield {"type": "plain_text", "name": name, "text": text}
+    if assets:
+        yield {"type": "assets", "name": "ASSETS"}
+    if version_metadata:
+        yield {"type": "version_metadata", "name": "CF_VERSION_METADATA"}

@@ -1,0 +1,125 @@
+"""Zones, the routes and custom domains that lead to Workers, and which of them a request meets."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+ACCOUNT_SUBDOMAIN = "sandbox"
+WORKERS_DEV = f".{ACCOUNT_SUBDOMAIN}.workers.dev"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    id: str
+    pattern: str
+    script: str | None
+    """None: no Worker here, whatever a less specific route says."""
+
+    def matches(self, host: str, path: str) -> bool:
+        """`path` is what was asked for, the query included; a pattern ends where it ends unless a `*` ends it.
+
+        developers.cloudflare.com/workers/configuration/routing/routes/#matching-behavior
+        """
+        own_host, own_path = split_pattern(self.pattern)
+        return _glob(own_host).fullmatch(host) is not None and _glob(own_path).fullmatch(path) is not None
+
+    @property
+    def specificity(self) -> tuple[bool, int, int, bool, bool]:
+        """The host decides before the path. `/images*` wins over `/images/*`, oddly.
+
+        developers.cloudflare.com/workers/platform/known-issues/#route-specificity
+        """
+        host, path = split_pattern(self.pattern)
+        beginning = path.removesuffix("*").rstrip("/")
+        return "*" not in host, len(host), len(beginning), not path.endswith("*"), not path.endswith("/*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """A custom domain: all of a host belongs to one Worker."""
+
+    id: str
+    hostname: str
+    service: str
+    zone: "Zone"
+
+
+@dataclass(kw_only=True)
+class Zone:
+    id: str
+    name: str
+    routes: dict[str, Route] = field(default_factory=dict)
+
+    def holds(self, host: str) -> bool:
+        return host == self.name or host.endswith(f".{self.name}")
+
+
+class Zones:
+    """Of the account. Checks nothing: what Cloudflare refuses is refused before it comes here."""
+
+    def __init__(self, new_id: Callable[[], UUID]) -> None:
+        self._new_id = new_id
+        self.all: dict[str, Zone] = {}
+        self.domains: dict[str, Domain] = {}
+
+    def add(self, name: str) -> str:
+        """The id of the new zone. Its hosts reach what a route or a custom domain names, and else no origin."""
+        zone = Zone(id=self._new_id().hex, name=name)
+        self.all[zone.id] = zone
+        return zone.id
+
+    def add_route(self, zone: Zone, pattern: str, script: str | None, *, id: str | None = None) -> Route:  # noqa: A002
+        route = Route(id=id or self._new_id().hex, pattern=pattern, script=script)
+        zone.routes[route.id] = route
+        return route
+
+    def add_domain(self, zone: Zone, hostname: str, service: str) -> Domain:
+        """One that is there already is turned to that Worker."""
+        former = next((domain.id for domain in self.domains.values() if domain.hostname == hostname), None)
+        domain = Domain(id=former or self._new_id().hex, hostname=hostname, service=service, zone=zone)
+        self.domains[domain.id] = domain
+        return domain
+
+    def of(self, host: str) -> Zone | None:
+        """The zone that a host is in: the one with the longest name."""
+        return max((zone for zone in self.all.values() if zone.holds(host)), key=lambda z: len(z.name), default=None)
+
+    def script_at(self, zone: Zone, host: str, path: str) -> str | None:
+        """The Worker that answers. A route wins over a custom domain."""
+        matching = [route for route in zone.routes.values() if route.matches(host, path)]
+        if matching:
+            return max(matching, key=lambda route: route.specificity).script
+        return next((domain.service for domain in self.domains.values() if domain.hostname == host), None)
+
+
+def split_pattern(pattern: str) -> tuple[str, str]:
+    """Host and path of a route's pattern."""
+    host, slash, path = re.sub("^https?://", "", pattern).partition("/")
+    return host, slash + path
+
+
+def is_pattern(pattern: Any, zone: Zone) -> bool:
+    """A `*` may begin the host and end the path; the host is of the zone, and there is no query."""
+    if not isinstance(pattern, str):
+        return False
+    host, path = split_pattern(pattern)
+    bare = re.sub(r"^\*\.?", "", host)
+    return "*" not in bare and zone.holds(bare) and bool(re.fullmatch(r"(/[^*?#\s]*\*?)?", path))
+
+
+def workers_dev(host: str) -> tuple[str, str] | None:
+    """Of a host of workers.dev: the Worker's name, and for a preview the beginning of a version's id.
+
+    developers.cloudflare.com/workers/configuration/previews
+    """
+    label = host.removesuffix(WORKERS_DEV)
+    if label == host:
+        return None
+    preview = re.fullmatch("([0-9a-f]{8})-(.+)", label)
+    return (preview[2], preview[1]) if preview else (label, "")
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)

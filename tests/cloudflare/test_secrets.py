@@ -1,0 +1,344 @@
+"""Secrets and code through the client: what it reads, what it takes for malformed, and its two writes."""
+
+import json
+import string
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from ops.clocks import SandboxClock
+from ops.cloudflare.client import Client
+from ops.cloudflare.forms import form, metadata
+from ops.cloudflare.wire import ApiError, MalformedAnswer, decode
+from ops.cloudflare.workers import Workers
+from ops.model.code import Code, Module
+from ops.model.errors import LatestNotDeployed, NotApplied, OpsError, Refused, Unclear
+from ops.model.mark import Mark
+from ops.model.redact import Secret
+from ops.sandbox import Sandbox
+from tests.conftest import ACCOUNT, WORKER
+from tests.properties import holds_for
+from tests.test_engine import WITHOUT_AN_ANSWER
+
+BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
+UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
+CODE = {"path": "/accounts/*/workers/workers/*/versions/*"}
+CONTENT = {"path": "/accounts/*/workers/scripts/*/content/v2"}
+VALUE = "k4n4ry-0123456789"
+MARK = Mark(incident=42, run="77.1-abcd", blames=None, text="rotate KEY")
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[Client]:
+    clock = SandboxClock(sandbox.clock_url)
+    client = Client(sandbox.api_url, Secret(sandbox.token), token_name="CLOUDFLARE_API_TOKEN", clock=clock)
+    yield client
+    client.close()
+    clock.close()
+
+
+@pytest.fixture
+def workers(client: Client, sandbox: Sandbox) -> Workers:
+    """One that serves, with two secrets."""
+    vars_ = {"MODE": "prod"}
+    sandbox.deploy(WORKER, sandbox.upload(WORKER, code="good", vars=vars_, secrets={"KEY": "leaked", "OTHER": "kept"}))
+    return Workers(client, ACCOUNT)
+
+
+def live(sandbox: Sandbox) -> str:
+    (version,) = sandbox.live(WORKER)
+    return version
+
+
+def values(sandbox: Sandbox) -> Mapping[str, str]:
+    """The secrets that serve."""
+    return sandbox.deployments(WORKER)[0].secrets[live(sandbox)]
+
+
+# Reads
+
+
+def test_the_names_of_secrets_are_read(workers: Workers) -> None:
+    assert workers.secrets.names(WORKER) == {"KEY", "OTHER"}
+
+
+def test_the_code_of_a_version_is_read_with_all_that_an_upload_takes(workers: Workers, sandbox: Sandbox) -> None:
+    code = workers.secrets.code(WORKER, live(sandbox))
+    assert code
+    assert code.modules == (Module("index.js", "application/javascript+module", b"good"),)
+    assert code.main_module == "index.js"
+    assert code.secret_names == {"KEY", "OTHER"}
+    assert code.settings == {"compatibility_date": "2026-09-01"}
+    assert {"type": "plain_text", "name": "MODE", "text": "prod"} in code.bindings
+    assert code.obstacles == ()
+    assert workers.secrets.code(WORKER, "00000000-0000-4000-8000-000000000000") is None
+
+
+@pytest.mark.parametrize("of_deployed", [True, False])
+def test_the_script_s_content_is_of_the_version_that_serves_or_of_the_latest(
+    workers: Workers, sandbox: Sandbox, of_deployed: bool
+) -> None:
+    sandbox.switches.content_of_deployed = of_deployed
+    sandbox.upload(WORKER, code="bad")
+    content = workers.secrets.content(WORKER)
+    assert content.main_module == "index.js"
+    assert [module.content for module in content.modules] == [b"good" if of_deployed else b"bad"]
+
+
+def test_settings_that_no_version_has_are_read(workers: Workers) -> None:
+    none = {"logpush": False, "observability": {"enabled": False}, "tags": [], "tail_consumers": []}
+    assert workers.secrets.settings(WORKER) == none
+
+
+MISSHAPEN: list[Any] = [
+    None,
+    [],
+    {},
+    {"modules": None},
+    {"id": "x", "modules": [{"name": "a"}]},
+    {"id": "x", "modules": [{"name": "a", "content_type": "b", "content_base64": "!"}]},
+    {"id": "x", "modules": [{"name": 1, "content_type": "b", "content_base64": ""}]},
+    {"id": "x", "modules": [], "bindings": [{"name": "a"}]},
+    {"id": "another", "modules": []},
+]
+
+
+@pytest.mark.parametrize("result", MISSHAPEN)
+def test_code_of_another_shape_is_malformed(workers: Workers, sandbox: Sandbox, result: Any) -> None:
+    body = json.dumps({"success": True, "result": result})
+    sandbox.fault(**CODE, body=body, content_type="application/json")
+    with pytest.raises(MalformedAnswer):
+        workers.secrets.code(WORKER, live(sandbox))
+
+
+FORMS: dict[str, tuple[str, bytes]] = {
+    "JSON": ("application/json", b'{"success": true, "result": {}}'),
+    "no boundary": ("multipart/form-data", b"--x\r\n\r\n"),
+    "another boundary": ("multipart/form-data; boundary=y", b"--x\r\n\r\nz\r\n--x--\r\n"),
+    "cut off": ("multipart/form-data; boundary=x", b'--x\r\ncontent-disposition: form-data; name="a"\r\n\r\nz'),
+    "no name": ("multipart/form-data; boundary=x", b"--x\r\ncontent-disposition: form-data\r\n\r\nz\r\n--x--\r\n"),
+    "empty": ("multipart/form-data; boundary=x", b""),
+}
+
+
+@pytest.mark.parametrize(("content_type", "body"), FORMS.values(), ids=FORMS)
+def test_content_that_is_no_form_is_malformed(
+    workers: Workers, sandbox: Sandbox, content_type: str, body: bytes
+) -> None:
+    sandbox.fault(**CONTENT, body=body, content_type=content_type)
+    with pytest.raises(MalformedAnswer):
+        workers.secrets.content(WORKER)
+
+
+NAMES = st.text(string.ascii_letters + string.digits + "-_./ ", min_size=1, max_size=20).filter(str.strip)
+CONTENTS = st.one_of(st.binary(max_size=200), st.text("\r\n-x", max_size=40).map(str.encode))
+
+
+@holds_for(30, 1000, modules=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=4))
+def test_every_byte_of_a_form_is_read(modules: dict[str, bytes]) -> None:
+    head = 'content-disposition: form-data; name="{0}"; filename="{0}"\r\ncontent-type: application/wasm\r\n\r\n'
+    parts = [b"--a-boundary\r\n" + head.format(name).encode() + data + b"\r\n" for name, data in modules.items()]
+    headers = {"content-type": "multipart/form-data; boundary=a-boundary", "cf-entrypoint": "index.js"}
+
+    read = form(headers, b"".join(parts) + b"--a-boundary--\r\n")
+
+    assert {module.name: module.content for module in read.modules} == modules
+    assert {module.content_type for module in read.modules} == {"application/wasm"}
+
+
+@holds_for(30, 1000, body=st.binary(max_size=200), boundary=st.text(string.printable, max_size=10))
+def test_any_bytes_are_a_form_or_malformed(body: bytes, boundary: str) -> None:
+    headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
+    try:
+        decode("GET", "/x", 200, headers, f"--{boundary}\r\n".encode() + body)
+    except MalformedAnswer:
+        return
+
+
+# Writes
+
+
+def test_secrets_are_edited_at_once_and_serve(workers: Workers, client: Client, sandbox: Sandbox) -> None:
+    with client.writing():
+        workers.secrets.edit(WORKER, {"KEY": Secret(VALUE), "NEW": Secret("1"), "OTHER": None})
+    assert values(sandbox) == {"KEY": VALUE, "NEW": "1"}
+    assert len(sandbox.deployments(WORKER)) == 2
+
+
+def test_secrets_cannot_be_edited_while_the_latest_version_does_not_serve(
+    workers: Workers, client: Client, sandbox: Sandbox
+) -> None:
+    sandbox.upload(WORKER)
+    with client.writing(), pytest.raises(LatestNotDeployed) as caught:
+        workers.secrets.edit(WORKER, {"KEY": Secret(VALUE)})
+    assert (caught.value.exit_code, caught.value.reason) == (3, "latest_not_deployed")
+    assert values(sandbox)["KEY"] == "leaked"
+
+
+def test_the_live_version_is_rebuilt_with_a_new_secret_while_another_is_the_latest(
+    workers: Workers, client: Client, sandbox: Sandbox
+) -> None:
+    """After a rollback: the good code serves, and the latest upload is the bad one."""
+    good = live(sandbox)
+    sandbox.upload(WORKER, code="bad", vars={"MODE": "bad"})
+    code = workers.secrets.code(WORKER, good)
+    assert code
+    with client.writing():
+        made = workers.secrets.upload(WORKER, code, {"KEY": Secret(VALUE)}, mark=MARK)
+    again, former, now = (
+        workers.secrets.code(WORKER, made),
+        workers.version(WORKER, good),
+        workers.version(WORKER, made),
+    )
+    assert again
+    assert former
+    assert now
+    assert again.has_same_code(code)
+    assert now.code_and_settings == former.code_and_settings
+    assert now.secret_names == former.secret_names
+    assert now.message == str(MARK)
+    assert live(sandbox) == good
+    sandbox.deploy(WORKER, made)
+    assert values(sandbox) == {"KEY": VALUE, "OTHER": "kept"}
+
+
+def test_modules_arrive_as_they_were(workers: Workers, client: Client, sandbox: Sandbox) -> None:
+    code = Code(
+        version=live(sandbox),
+        main_module="index.js",
+        modules=(
+            Module("index.js", "application/javascript+module", b"export default {}"),
+            Module("lib/x.wasm", "application/wasm", bytes(range(256)) + b"\r\n--\r\n"),
+        ),
+        settings={"compatibility_flags": ["nodejs_compat"], "limits": {"cpu_ms": 50}, "placement": {"mode": "smart"}},
+    )
+    with client.writing():
+        made = workers.secrets.upload(WORKER, code, {}, mark=MARK)
+    again = workers.secrets.code(WORKER, made)
+    assert again
+    assert again.has_same_code(code)
+    assert again.settings == code.settings
+
+
+def test_a_secret_that_the_latest_version_lacks_cannot_be_inherited(
+    workers: Workers, client: Client, sandbox: Sandbox
+) -> None:
+    code = workers.secrets.code(WORKER, live(sandbox))
+    assert code
+    sandbox.upload(WORKER, secrets={"KEY": "1"})
+    with client.writing(), pytest.raises(ApiError) as caught:
+        workers.secrets.upload(WORKER, code, {"KEY": Secret(VALUE)}, mark=MARK)
+    assert caught.value.code == 10057
+    assert "OTHER" in caught.value.message
+
+
+CALLS = {
+    "edit": (BULK, lambda w, c: w.secrets.edit(WORKER, {"KEY": Secret(VALUE)})),
+    "upload": (UPLOAD, lambda w, c: w.secrets.upload(WORKER, c, {"KEY": Secret(VALUE)}, mark=MARK)),
+}
+
+
+@pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
+def test_nothing_is_written_while_a_run_plans(workers: Workers, sandbox: Sandbox, rule: Any, call: Any) -> None:
+    code = workers.secrets.code(WORKER, live(sandbox))
+    with pytest.raises(Refused):
+        call(workers, code)
+    assert [request for request in sandbox.requests if request.method != "GET"] == []
+
+
+SAYS_SUCCESS = {"no result", "a result of another shape"}
+"""Enough for an edit, which answers nothing that is needed."""
+UNCLEAR = [
+    pytest.param(*CALLS[name], fault, id=f"{name}, {what}")
+    for name in CALLS
+    for what, fault in WITHOUT_AN_ANSWER.items()
+    if name != "edit" or what not in SAYS_SUCCESS
+]
+
+
+@pytest.mark.parametrize(("rule", "call", "fault"), UNCLEAR)
+def test_a_write_without_an_answer_is_unclear_and_sent_once(
+    workers: Workers, client: Client, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]
+) -> None:
+    code = workers.secrets.code(WORKER, live(sandbox))
+    sandbox.fault(**rule, **{**fault, "times": None})
+    with client.writing(), pytest.raises(Unclear):
+        call(workers, code)
+    assert len([request for request in sandbox.requests if request.method != "GET"]) == 1
+
+
+@pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("fault", [{"status": 429}, {"code": 10035}])
+def test_a_write_that_was_not_applied_says_so(
+    workers: Workers, client: Client, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]
+) -> None:
+    code = workers.secrets.code(WORKER, live(sandbox))
+    sandbox.fault(**rule, **fault)
+    with client.writing(), pytest.raises(NotApplied):
+        call(workers, code)
+
+
+@pytest.mark.parametrize("body", ['{"success": true, "result": null}', '{"success": true, "result": {"id": "x"}}'])
+def test_an_upload_that_names_no_version_is_unclear(
+    workers: Workers, client: Client, sandbox: Sandbox, body: str
+) -> None:
+    code = workers.secrets.code(WORKER, live(sandbox))
+    assert code
+    sandbox.fault(**UPLOAD, body=body, content_type="application/json", applied=True)
+    with client.writing(), pytest.raises(Unclear):
+        workers.secrets.upload(WORKER, code, {}, mark=MARK)
+
+
+@pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
+def test_no_value_shows_in_an_error_or_in_a_repr(
+    workers: Workers, client: Client, sandbox: Sandbox, rule: Any, call: Any
+) -> None:
+    code = workers.secrets.code(WORKER, live(sandbox))
+    sandbox.fault(**rule, code=10021)
+    with client.writing(), pytest.raises(OpsError) as caught:
+        call(workers, code)
+    shown = [caught.value.message, caught.value.hint, repr(caught.value), repr(Secret(VALUE)), repr(code)]
+    assert not any(VALUE in text or "prod" in text for text in shown)
+
+
+@pytest.mark.parametrize("count", [0, 101])
+def test_an_edit_has_a_size(workers: Workers, client: Client, count: int) -> None:
+    with client.writing(), pytest.raises(ValueError, match="from 1 to 100"):
+        workers.secrets.edit(WORKER, dict.fromkeys(map(str, range(count)), Secret("1")))
+
+
+# What cannot be uploaded again
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"main_module": ""}, "it is in the service-worker format"),
+        ({"main_module": "other.js"}, "its main module other.js cannot be read"),
+        ({"bindings": ({"type": "assets", "name": "ASSETS"},)}, "its static assets (binding ASSETS) cannot be read"),
+        (
+            {"bindings": ({"type": "wasm_module", "name": "W"},)},
+            "the file of its binding W (wasm_module) cannot be read",
+        ),
+    ],
+)
+def test_what_cannot_be_uploaded_again_is_named(changes: dict[str, Any], said: str) -> None:
+    parts: dict[str, Any] = {"version": "x", "main_module": "index.js", "modules": (Module("index.js", "a", b""),)}
+    assert Code(**{**parts, **changes}).obstacles == (said,)
+
+
+def test_every_binding_but_the_edited_secrets_is_as_it_was_or_inherited() -> None:
+    kv = {"type": "kv_namespace", "name": "KV", "namespace_id": "1"}
+    secrets = tuple({"type": kind, "name": name} for kind, name in (("secret_text", "A"), ("secret_key", "B")))
+    code = Code(version="x", main_module="index.js", modules=(), bindings=(kv, *secrets))
+    assert metadata(code, {"A": Secret("new")}, message="m") == {
+        "main_module": "index.js",
+        "bindings": [
+            kv,
+            {"type": "secret_text", "name": "A", "text": "new"},
+            {"type": "inherit", "name": "B", "version_id": "latest"},
+        ],
+        "annotations": {"workers/message": "m"},
+    }

@@ -1,0 +1,53 @@
+"""Secrets that can be recognised wherever they show, and the search for them in everything that a run leaves."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+MARK = "k4n4ry"
+"""In every marked secret. No encoder escapes a letter or a digit, so that it shows as it is, or in base64."""
+
+
+def secret(name: str, *, signs: str = "/+=") -> str:
+    """A secret with characters that every encoder escapes, the mark at its beginning, its middle and its end."""
+    return f"{MARK}_{name}{signs}{MARK}{signs}0123456789-{MARK}"
+
+
+def _in_base64() -> Iterator[str]:
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + MARK.encode() + bytes(2)).decode()
+        yield encoded[-(-before * 8 // 6) : (before + len(MARK)) * 8 // 6]
+
+
+FOUND = re.compile("|".join([MARK, MARK[::-1], *_in_base64(), MARK.encode().hex()]), re.IGNORECASE)
+
+
+def leaks(sources: Mapping[str, str]) -> list[str]:
+    """Where a mark shows, with what stands around it; also across broken lines."""
+    texts = {name: text + "\0" + re.sub(r"[\r\n]+", "", text) for name, text in sources.items()}
+    return [
+        f"{name}: {text[max(0, m.start() - 40) : m.end() + 40]!r}"
+        for name, text in texts.items()
+        for m in FOUND.finditer(text)
+    ]
+
+
+def on_disk(folder: Path, *, but: frozenset[str] = frozenset()) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in but]
+    return {str(path.relative_to(folder)): f"{path.name} {path.read_bytes().decode('latin-1')}" for path in files}
+
+
+def sent(requests: list[Any], name: str) -> dict[str, str]:
+    """Method, path, query, headers and body of everything that a sandbox's server was asked."""
+    shown = [
+        json.dumps([r.method, r.path, dict(r.query), dict(r.headers), _plain(r.body)], ensure_ascii=False)
+        for r in requests
+    ]
+    return {f"{name} request {number}": text for number, text in enumerate(shown, start=1)}
+
+
+def _plain(body: Any) -> Any:
+    return body.decode("latin-1") if isinstance(body, bytes) else body
