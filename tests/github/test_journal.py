@@ -92,7 +92,9 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("early", [True, False], ids=["while it runs", "at its end"])
+@pytest.mark.parametrize(
+    "early", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["while it runs", "at its end"]
+)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_the_run_recovers_whatever_github_does(
     incident: Incident, releases: Releases, fault: dict[str, Any], early: bool

@@ -66,7 +66,12 @@ def test_a_lost_answer_is_settled_by_looking_at_the_site(world: World, sites: Re
     assert_recovered(world, sites, world.rollback_pages(), sends=sends)
 
 
-@pytest.mark.parametrize(("seconds", "sends"), [(0.5, 1), (3, 2), (6, 2)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sends"), [pytest.param(0.5, 1, marks=SLOW), (3, 2), pytest.param(6, 2, marks=SLOW)]
+)
 def test_a_lost_answer_before_a_site_that_lags_is_settled_too(
     world: World, sites: Releases, seconds: float, sends: int
 ) -> None:
@@ -133,7 +138,7 @@ def test_an_unclear_write_that_cannot_be_looked_at_is_ambiguous_and_the_same_com
 # Reading back
 
 
-@pytest.mark.parametrize("seconds", [0, 0.5, 3, 7])
+@pytest.mark.parametrize("seconds", [*(pytest.param(s, marks=SLOW) for s in (0, 0.5, 7)), 3])
 def test_a_site_that_lags_behind_the_write_is_waited_for(world: World, sites: Releases, seconds: float) -> None:
     world.sandbox.switches.propagation_seconds = seconds
 
@@ -162,7 +167,7 @@ def test_canonical_alone_does_not_prove_what_the_site_does_not_show(world: World
     assert outcome.result["wrote"]
 
 
-@pytest.mark.parametrize("reads", [1, 2, 9])
+@pytest.mark.parametrize("reads", [1, pytest.param(2, marks=SLOW), pytest.param(9, marks=SLOW)])
 @pytest.mark.parametrize("follows", [True, False])
 def test_a_canonical_deployment_that_lags_is_a_warning(
     world: World, sites: Releases, reads: int, follows: bool
