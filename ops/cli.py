@@ -26,6 +26,7 @@ from ops.model.redact import Redactor
 from ops.model.timeline import from_json
 from ops.registry import discover
 from ops.render import terminal
+from ops.site_commands import site
 
 BUG = "This is a bug. Nothing below holds a secret: please report it with the command that you typed."
 
@@ -61,6 +62,7 @@ def cli() -> None:
 
 cli.add_command(incident)
 cli.add_command(labels)
+cli.add_command(site)
 
 
 def main() -> NoReturn:

@@ -39,9 +39,17 @@ def clean_environment(
 
 
 def run(
-    argv: Sequence[str], *, environ: Mapping[str, str], timeout: float, redactor: Redactor, folder: Path
+    argv: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    timeout: float,
+    redactor: Redactor,
+    folder: Path,
+    leashed: bool = False,
 ) -> Finished:
     """Run in `folder` to the end or to the time limit (seconds); then the whole process group is ended.
+
+    `leashed`: it is ended too where we are killed without a chance to do it, which costs a process beside it.
 
     Raises OSError if it cannot start. Output is stdout and stderr together, its last 20,000 bytes, redacted. It goes
     to a file: a pipe would stay open for as long as anything that the program started.
@@ -59,7 +67,8 @@ def run(
         with _lock:
             _running.add(process)
         try:
-            code: int | None = process.wait(timeout)
+            with _leash(process) if leashed else contextlib.nullcontext():
+                code: int | None = process.wait(timeout)
         except subprocess.TimeoutExpired:
             code = None
         finally:
@@ -68,6 +77,24 @@ def run(
                 _running.discard(process)
         output.seek(max(0, output.seek(0, os.SEEK_END) - MOST_OUTPUT))
         return Finished(code, redactor.text(output.read().decode(errors="replace")))
+
+
+@contextlib.contextmanager
+def _leash(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """A shell that waits for the end of a pipe which this process alone holds open, and then ends the group."""
+    ours = subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        end(ours)
+        assert ours.stdin is not None
+        ours.stdin.close()
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
