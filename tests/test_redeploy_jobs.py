@@ -225,7 +225,7 @@ def test_an_old_dependency_that_goes_on_looking_finds_no_token_and_replaces_noth
 def test_the_same_dependency_finds_a_token_where_the_same_machine_has_one(jobs: Jobs) -> None:
     """So the test above can fail, and a laptop is weaker."""
     fetched(jobs)
-    holds = "CLOUDFLARE_API_TOKEN=found-it timeout 30 sh -c 'while [ ! -e \"$0\" ]; do :; done' "
+    holds = "CLOUDFLARE_API_TOKEN=found-it timeout 30 sh -c 'while [ ! -s \"$0\" ]; do :; done' "
 
     with jobs.going_on("build", then=f"{holds} {jobs.folder / 'build' / 'loot'};"):
         assert "found-it" in (jobs.folder / "build" / "loot").read_text()
