@@ -108,6 +108,7 @@ def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, f
     if name == "good":
         return commit
     _deploy_site(sandbox, service, name, edge, folder, commit)
+    sandbox.pages.projects[service.pages].reads_to_lag = 0  # it was minutes ago: what lags is the deployment to come
     return None
 
 
