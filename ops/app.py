@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import STARTED, outside
+from ops.building import Account, Site
 from ops.engine import Engine, Options
 from ops.github import actions
 from ops.interrupt import Signals
@@ -107,6 +108,7 @@ def run(
             clock=clock,
             timeline=timeline,
             **outside.reach(client, environment.account_id, web),
+            site=site(environ, folder, redactor, ending, Account(base_url, environment.account_id, token)),
             earlier=lambda: telling.earlier(timeline),
             in_parallel=in_parallel,
             program=_program(environ, request),
@@ -116,6 +118,20 @@ def run(
         result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
         links = telling.end(timeline, context.command_line)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
+
+
+def site(
+    environ: Mapping[str, str], folder: Path, redactor: Redactor, ending: ExitStack, account: Account | None = None
+) -> Site:
+    """`folder` is that of ops.yml. Without an account it can deploy nothing."""
+    return Site(
+        environ,
+        folder,
+        redactor,
+        scratch=lambda: ending.enter_context(process.scratch()),
+        may_build=not actions.is_job(environ),
+        account=account,
+    )
 
 
 def _program(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from ops.model.redact import Redactor
 from ops.model.timeline import from_json
 from ops.registry import discover
 from ops.render import terminal
+from ops.site_commands import site
 
 BUG = "This is a bug. Nothing below holds a secret: please report it with the command that you typed."
 ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
@@ -63,6 +64,7 @@ def cli() -> None:
 
 cli.add_command(incident)
 cli.add_command(labels)
+cli.add_command(site)
 
 
 def main() -> NoReturn:

@@ -132,6 +132,7 @@ class Engine:
             compare = options.confirm(plan)
             _refuse_late(ctx)
             ctx.timeline.record(Kind.CONFIRMED, "by the service's name" if compare else "by --yes")
+            compare = runbook.prepare(ctx, plan) or compare
             for change in plan.changes:
                 self._make(runbook, ctx, run, plan, change, compare=compare)
                 compare = True

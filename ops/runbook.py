@@ -19,6 +19,7 @@ from ops.model.pages_seen import Page
 from ops.model.plan import Change, Plan
 
 if TYPE_CHECKING:
+    from ops.building import Site
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.workers import Workers
     from ops.model.block import Block
@@ -76,6 +77,8 @@ class Context(Generic[P]):
     timeline: "Timeline"
     workers: "Workers"
     pages: "Pages"
+    site: "Site"
+    """A site's repository, and what can be built and deployed of it."""
     look: Callable[[str], Page]
     """Read a page of the web: what the address holds."""
     earlier: "Callable[[], Callable[[], tuple[Block, ...]]]"
@@ -127,6 +130,13 @@ class Runbook(ABC, Generic[P]):
 
         Raises Refused and ProviderError.
         """
+
+    def prepare(self, ctx: Context[P], plan: Plan) -> bool:  # noqa: ARG002  most have nothing to make ready
+        """Make ready on this machine what the write needs, once it is confirmed; True where that took its time.
+
+        It writes nothing at the provider. Raises Refused.
+        """
+        return False
 
     @abstractmethod
     def check(self, ctx: Context[P], plan: Plan, change: Change) -> World:

@@ -11,6 +11,8 @@ from ops.registry import discover
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
+WITHOUT_A_LABEL = {"redeploy-pages": "rollback-frontend"}
+"""Runbook → the label whose service it is for: a label's job holds a token, and this one has to build without."""
 
 
 def block(text: str, name: str) -> re.Match[str]:
@@ -24,11 +26,12 @@ def runbook_table() -> str:
     config, _ = read_config(ROOT / "ops.yml")
     rows = ["| what breaks | what to press | what it does |", "| --- | --- | --- |"]
     for name, runbook in discover().items():
-        ((put, label),) = [(put, label) for put, label in config.labels.items() if label.runbook == name]
+        labels = [(put, label) for put, label in config.labels.items() if label.runbook == name]
+        put, label = labels[0] if labels else ("", config.labels[f"recover:{WITHOUT_A_LABEL[name]}"])
         options = " ".join(
             f"--{key} {value}" for key, value in [*label.params.items(), ("environment", label.environment)]
         )
-        press = f"label `{put}`, button *{name}*, or `./run ops {name} {options}`"
+        press = f"{f'label `{put}`, ' if put else ''}button *{name}*, or `./run ops {name} {options}`"
         rows.append(f"| {runbook.when} | {press} | {(runbook.__doc__ or '').splitlines()[0]} |")
     return "\n".join(rows) + "\n"
 

@@ -85,6 +85,22 @@ def test_the_drill_of_a_site_ends_recovered_under_the_other_answer_of_every_swit
     assert drill("--switch", switch, name="rollback-pages")["decision"] == "recovered"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [[], ["--switch", "pages_canonical_lag_reads=2"], ["--trigger", "command"]])
+def test_the_drill_of_a_redeployment_builds_the_example_and_ends_recovered(arguments: list[str]) -> None:
+    result = drill(*arguments, name="redeploy-pages")
+
+    assert (result["decision"], result["drill"], result["service"]) == ("recovered", "redeploy-pages", "frontend")
+    assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 20
+
+
+def test_a_redeployment_cannot_be_drilled_by_its_button(world: Any) -> None:
+    outcome = world.ops("drill", "redeploy-pages", "--trigger", "button", "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert "which no local runner does" in outcome.err
+
+
 def test_every_switch_of_pages_is_tried_above() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
 

@@ -20,7 +20,11 @@ from ops.runbook import World as Standing
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.conftest import SITE, WORKER, Releases, World
 
-NEEDED = {"rollback-worker": ["--service", "api"], "rollback-pages": ["--service", "frontend"]}
+NEEDED = {
+    "rollback-worker": ["--service", "api"],
+    "rollback-pages": ["--service", "frontend"],
+    "redeploy-pages": ["--service", "frontend"],
+}
 """Runbook → the options that it cannot do without. A new runbook needs a line."""
 
 
@@ -73,7 +77,8 @@ def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str
     before = world.sandbox.deployments(WORKER), world.served
     first = (versions if name == "rollback-worker" else sites)[0]
     last = ["--accept-changed-secrets", "KEY"] if name == "rollback-worker" else ["--reason", "KEY"]
-    more: list[list[str]] = [[], ["--to", first], ["--incident", "7"], last]
+    target = ["--commit", "a" * 40] if name == "redeploy-pages" else ["--to", first]
+    more: list[list[str]] = [[], target, ["--incident", "7"], last]
 
     where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
     outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)])

@@ -30,8 +30,10 @@ LAYERS: dict[str, set[str]] = {
     "noticing": {"model", "parallel", "notify", "render"},
     "telling": {"model", "parallel", "github", "journaling", "noticing"},
     "outside": {"model", "parallel", "clocks", "cloudflare", "probes"},
-    "runbook": {"model", "cloudflare", "probes"},
-    "runbooks": {"model", "probes", "runbook"},
+    "building": {"model", "tools"},
+    "runbook": {"model", "cloudflare", "probes", "building"},
+    "sighting": {"model", "cloudflare", "runbook"},
+    "runbooks": {"model", "probes", "runbook", "sighting"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -49,13 +51,14 @@ TOP: dict[str, set[str]] = {
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
     "incident_commands": BELOW_THE_TOP | {"app", "incident", "report"},
-    "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "incident_commands", "sandbox"},
+    "site_commands": BELOW_THE_TOP | {"app", "commands"},
+    "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "incident_commands", "site_commands", "sandbox"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands", "incident_commands"},
+    "click": {"cli", "commands", "incident_commands", "site_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "clocks", "notify"},
     "jinja2": {"render"},
@@ -160,7 +163,7 @@ def test_the_sandbox_imports_nothing_of_the_rest() -> None:
 
 
 RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
-ENDS_OF_THE_RUNBOOKS_WORLD = ("ops.model", "ops.probes.rounds", "ops.runbook")
+ENDS_OF_THE_RUNBOOKS_WORLD = ("ops.model", "ops.probes.rounds", "ops.runbook", "ops.sighting")
 
 
 def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:

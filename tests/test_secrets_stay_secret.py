@@ -28,6 +28,7 @@ from tests.conftest import SITE, WORKER, Outcome, Releases, World
 from tests.github.conftest import Incident, incident
 from tests.marks import leaks, on_disk, sent
 from tests.model.test_redact import BASE64, SPELLINGS
+from tests.site_repository import BUILD, repository
 from tests.webhooks import Receiver, receiving
 
 __all__ = ["incident"]
@@ -191,6 +192,8 @@ class Canary:
     write: dict[str, Any]
     world: Callable[[World], None]
     """Makes a good release and, later, a bad one."""
+    builds: bool = False
+    """It runs real programs for seconds: only some endings are tried, each of which may be one of several."""
 
 
 def worker(world: World) -> None:
@@ -207,6 +210,15 @@ def site(world: World) -> None:
         world.sandbox.pages.add_deployment(SITE, files=files, at=at)
 
 
+def commits(world: World) -> None:
+    """A site whose good commit was never deployed, and whose build prints all of them."""
+    world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
+    found = repository(world)
+    found.commit("good", page_html="<h1>good</h1>", build_sh=f"{BUILD}cat shout.txt\n", shout_txt=SHOUT)
+    bad = found.commit("bad", page_html="<h1>bad</h1>")
+    world.site(timedelta(minutes=10), "bad", commit=bad)
+
+
 CANARIES = {
     "rollback-worker": Canary(
         ("--service", "api"), "          # A program can be a probe too.", read=LIST, write=WRITE, world=worker
@@ -217,6 +229,14 @@ CANARIES = {
         read={"method": "GET", "path": "/accounts/*/pages/projects/**"},
         write={"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"},
         world=site,
+    ),
+    "redeploy-pages": Canary(
+        ("--service", "frontend"),
+        "\n  # The same application",
+        read={"method": "GET", "path": "/accounts/*/pages/projects/**"},
+        write={"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"},
+        world=commits,
+        builds=True,
     ),
 }
 
@@ -259,14 +279,21 @@ CANARY_ENDINGS = {
     "a webhook redirects": Ending(GOOD, hooks=Response(status=302, headers=[("location", "/k4n4ry")])),
 }
 QUICK = {"success", "failed"}
+FEW = ("success", "failed", "ambiguous", "interrupted", "a program prints them", "GitHub refuses")
 
 
-@pytest.mark.parametrize("name", CANARIES)
-@pytest.mark.parametrize(
-    "ending",
-    [pytest.param(e, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, e in CANARY_ENDINGS.items()],
-)
-@pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["JSON", "text"])
+def endings() -> "Iterator[Any]":
+    """Runbook, ending, and whether its result is JSON."""
+    for name, canary in CANARIES.items():
+        for ending in FEW if canary.builds else CANARY_ENDINGS:
+            for as_json in [True] if canary.builds else [True, False]:
+                is_quick = ending in QUICK and as_json and not canary.builds
+                told = f"{name}, {ending}, {'JSON' if as_json else 'text'}"
+                marks_of = () if is_quick else pytest.mark.slow
+                yield pytest.param(name, CANARY_ENDINGS[ending], as_json, id=told, marks=marks_of)
+
+
+@pytest.mark.parametrize(("name", "ending", "as_json"), list(endings()))
 def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, ending: Ending, as_json: bool) -> None:
     canary = CANARIES[name]
     (incident.world.folder / "shout").write_text(SHOUT)
@@ -274,7 +301,8 @@ def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, endin
         environ = prepared(incident, canary, ending, receiver)
         outcome = start(incident, name, *canary.arguments, *ending.arguments, **environ, as_json=as_json)
 
-    assert decision(incident) in ending.decisions, outcome.err
+    also = {"recovered", "failed", "ambiguous", "inconclusive", "interrupted"} if canary.builds else set()
+    assert decision(incident) in ending.decisions | also, outcome.err
     assert leaks(everything(incident, receiver, outcome)) == []
 
 
@@ -352,7 +380,8 @@ def prepared(incident: Incident, canary: Canary, ending: Ending, receiver: Recei
     job = {name: str(world.folder / name.lower()) for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")}
     tmp = world.folder / "tmp"
     tmp.mkdir()
-    return {**hub.environ(), **CANARY, **receiver.environ, **job, "GITHUB_ACTIONS": "true", "TMPDIR": str(tmp)}
+    there = {"TMPDIR": str(tmp), **({"OPS_SOURCE": "app"} if canary.builds else {"GITHUB_ACTIONS": "true"})}
+    return {**hub.environ(), **CANARY, **receiver.environ, **job, **there}
 
 
 def start(incident: Incident, runbook: str, *arguments: str, as_json: bool, **environ: str) -> Outcome:
@@ -377,7 +406,7 @@ def everything(incident: Incident, receiver: Receiver, outcome: Outcome) -> dict
     return {
         "stdout": outcome.out,
         "stderr": "\n".join(lines),
-        **on_disk(world.folder, but=frozenset({"shout", "ops.yml"})),
+        **on_disk(world.folder, but=frozenset({"shout", "shout.txt", "ops.yml"})),
         **sent(world.sandbox.requests, "Cloudflare"),
         **sent(incident.github.requests, "GitHub"),
         **sent(hooks, "webhook"),

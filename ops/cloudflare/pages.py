@@ -1,5 +1,7 @@
 """Pages: a project, its deployments, and the rollback (developers.cloudflare.com/api/resources/pages)."""
 
+import base64
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +19,8 @@ READ = "Pages Read"
 WRITE = "Pages Write"
 
 NO_SUCH_DEPLOYMENT = 8000009
+FEWEST_FILES = 20_000
+"""That every project may have (developers.cloudflare.com/pages/platform/limits)."""
 PER_PAGE = 25
 """Cloudflare takes no more (8000024)."""
 
@@ -58,6 +62,14 @@ class Pages:
                 return None
             raise
         return shaped(answer, f"deployment {deployment} of {project}", lambda: _deployment(answer.result))
+
+    def most_files(self, project: str) -> int:
+        """How many files a Direct Upload to it may have: a claim of the upload token, which is kept nowhere.
+
+        The token could be written with, so this is no read for a plan (…/pages/platform/limits).
+        """
+        answer = self._client.read(f"{self._projects}/{project}/upload-token", permission=WRITE)
+        return shaped(answer, f"the upload token of {project}", lambda: _most_files(answer.result["jwt"]))
 
     def rollback(self, project: str, deployment: str) -> None:
         """Let that deployment serve production; sent once. Raises NotApplied, Unclear, ApiError.
@@ -109,6 +121,12 @@ def _project(row: Mapping[str, Any]) -> Project:
         functions=_yes_or_no(row.get("uses_functions")),
         deploys_on_push=source is not None and all(enabled),
     )
+
+
+def _most_files(jwt: str) -> int:
+    payload = jwt.partition(".")[2].partition(".")[0]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return int(claims.get("max_file_count_allowed", FEWEST_FILES))
 
 
 def _identifier(value: Any) -> str:

@@ -6,6 +6,7 @@ and a label or a button goes through the real workflow files.
 """
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,11 @@ class Drill:
     github_fails: str | None = None
 
 
-DRILLS: Mapping[str, releases.Kind] = {"rollback-worker": releases.WORKER, "rollback-pages": releases.SITE}
+DRILLS: Mapping[str, releases.Kind] = {
+    "rollback-worker": releases.WORKER,
+    "rollback-pages": releases.SITE,
+    "redeploy-pages": releases.COMMITS,
+}
 """Runbook → what it breaks: a good release, then a bad one, which the runbook has to take back."""
 
 
@@ -61,23 +66,30 @@ def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, An
     from ops.sandbox import Sandbox
 
     kind = DRILLS[runbook]
+    if drill.trigger in {"label", "button"} and not kind.by_workflow:
+        hint = "Drill it without a trigger, or with --trigger command."
+        raise ConfigError(f"{runbook} hands artifacts from job to job, which no local runner does", hint=hint)
     config, _ = read_config(drill.config)
     environment = config.environment(drill.environment)
     service = _service(environment, drill.service, kind.name)
     switches = prepare(drill.edge, drill.switches)
-    with Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox,
+    ):
+        own = Path(scratch)
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
         live = {}
         for name, ago in (("good", GOOD_AGO), ("bad", BAD_AGO)):
             with _back_in_time(sandbox, ago):
-                kind.release(sandbox, service, name, drill.edge)
-            live[name] = kind.live(sandbox, service)
-            say(f"deployed the {name} release {span_text(ago.total_seconds())} ago")
+                could = kind.release(sandbox, service, name, drill.edge, own)
+            live[name] = could or kind.live(sandbox, service)
+            say(f"{'committed' if could else 'deployed'} the {name} release {span_text(ago.total_seconds())} ago")
         seen = _probe(sandbox, service, drill.config.resolve().parent)
         say(f"the probes say: {seen.detail}")
         if seen.verdict != Verdict.UNHEALTHY:
             return _score(runbook, drill, config, _not_broken(seen.verdict))
-        place = command.Place(sandbox, drill.config, runbook, service.name, environment)
+        place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own))
         if drill.trigger is None:
             return _score(runbook, drill, config, command.run(place, say=say, on_event=on_event))
         result = _with_incident(place, drill, config, kind, say=say, on_event=on_event)

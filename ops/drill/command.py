@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ class Place:
     runbook: str
     service: str
     environment: "Environment"
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """What its commands need besides."""
 
 
 def run(
@@ -98,7 +100,7 @@ def _program() -> str:
 
 def _started(place: Place, arguments: Sequence[str], more: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """Command line and environment."""
-    environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **more}
+    environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **place.environ, **more}
     environ |= {place.environment.token: place.sandbox.token, "OPS_PROGRAM": _program()}
     environ |= {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     return [sys.executable, "-m", "ops", *arguments], environ

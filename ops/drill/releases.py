@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from ops.sandbox import Sandbox
 
 QUIET = {"CI": "true", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false"}
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "fortunet" / "backend"
+EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "fortunet"
+EXAMPLE = EXAMPLES / "backend"
+SOURCE = "source"
+"""In the drill's folder: the repository of a site."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,20 @@ class Kind:
     """A kind of service, by its name in ops.yml."""
 
     name: str
-    release: "Callable[[Sandbox, Service, str, str], None]"
-    """Deploy the release of that name, on that edge."""
+    release: "Callable[[Sandbox, Service, str, str, Path], str | None]"
+    """Deploy the release of that name, on that edge; the folder is the drill's own. Answers what will be `live` where
+    this one only could be deployed. Raises ConfigError."""
     live: "Callable[[Sandbox, Service], Any]"
     """What serves; equal where the same serves."""
     changed_at: "Callable[[Sandbox, Service], datetime | None]"
     """When Cloudflare last changed what serves, where it says so."""
+    environ: Callable[[Path], Mapping[str, str]] = lambda _: {}
+    """What the command needs besides, given the drill's folder."""
+    by_workflow: bool = True
+    """Whether a label or a button can be drilled on this machine."""
 
 
-def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str) -> None:
+def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:
     if edge == "workerd":
         _deploy_with_wrangler(sandbox, service, name)
         return
@@ -61,7 +69,9 @@ def _deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str) -> 
         raise ConfigError(f"wrangler could not deploy the {name} release: {' '.join(last)} (exit {done.returncode})")
 
 
-def _deploy_site(sandbox: "Sandbox", service: "Service", name: str, _edge: str) -> None:
+def _deploy_site(
+    sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path, commit: str = ""
+) -> None:
     """The bad one is the good one built into the wrong folder: each page is missing, and a page says so."""
     if service.pages not in sandbox.pages.projects:
         sandbox.pages.add_project(service.pages, domains=[urlsplit(service.url).netloc])
@@ -69,8 +79,66 @@ def _deploy_site(sandbox: "Sandbox", service: "Service", name: str, _edge: str) 
     files = {_file(path): f"<!doctype html><h1>{path}, {name}</h1>".encode() for path in pages}
     if name == "bad":
         files = {f"dist/{path}": content for path, content in files.items()} | {"404.html": b"<h1>not found</h1>"}
-    commit = sha256(name.encode()).hexdigest()[:40]
+    commit = commit or sha256(name.encode()).hexdigest()[:40]
     sandbox.pages.add_deployment(service.pages, files=files, commit=commit, message=f"the {name} release")
+
+
+def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> str | None:
+    """The example site in a repository, where `build` looks for it. Only the bad release was ever deployed."""
+    from ops.sandbox import npm
+
+    if service.build is None:
+        raise ConfigError(
+            f"{service.name} has no build in ops.yml", hint="Write how a commit becomes a site under `build`."
+        )
+    try:
+        npm.install()
+    except npm.MissingTool as error:
+        raise ConfigError(str(error)) from None
+    tree = folder / SOURCE / service.build.folder
+    if name == "good":
+        shutil.copytree(EXAMPLES / "frontend", tree, ignore=shutil.ignore_patterns("dist", ".wrangler", "node_modules"))
+        _git(folder, "init", "-q", "-b", "main")
+    else:
+        builds = tree / "build.js"
+        builds.write_text(builds.read_text().replace('join(root, "dist")', 'join(root, "dist", "dist")'))
+    _git(folder, "add", "--all")
+    _git(folder, "commit", "-q", "--no-gpg-sign", "-m", f"The {name} release")
+    commit = _git(folder, "rev-parse", "HEAD")
+    if name == "good":
+        return commit
+    _deploy_site(sandbox, service, name, edge, folder, commit)
+    sandbox.pages.projects[service.pages].reads_to_lag = 0  # it was minutes ago: what lags is the deployment to come
+    return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=drill", "-c", "user.email=drill@example.com", "-c", "core.hooksPath=/dev/null"]
+    (folder / SOURCE).mkdir(exist_ok=True)
+    done = subprocess.run(
+        ["git", *who, *arguments],
+        cwd=folder / SOURCE,
+        env=process.clean_environment(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ConfigError(f"git {arguments[0]} failed: {done.stderr.strip()}", hint="Install git, and drill again.")
+    return done.stdout.strip()
+
+
+def _with_source(folder: Path) -> Mapping[str, str]:
+    """Its build finds a Node, be it the sandbox's."""
+    from ops.sandbox import npm
+
+    path = f"{npm.node().parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {"OPS_SOURCE": str(folder / SOURCE), "PATH": path}
+
+
+def _live_commit(sandbox: "Sandbox", service: "Service") -> str | None:
+    live = sandbox.pages.projects[service.pages].live if service.pages in sandbox.pages.projects else None
+    return live.commit_hash if live else None
 
 
 def _file(path: str) -> str:
@@ -89,4 +157,12 @@ SITE = Kind(
     _deploy_site,
     live=lambda sandbox, service: sandbox.pages.live(service.pages),
     changed_at=lambda _sandbox, _service: None,  # a rollback leaves no time behind
+)
+COMMITS = Kind(
+    "pages",
+    _commit_site,
+    live=_live_commit,
+    changed_at=lambda _sandbox, _service: None,
+    environ=_with_source,
+    by_workflow=False,
 )

@@ -20,7 +20,7 @@ LONGEST_TEXT = 160
 MOST_ROWS = 100
 """More never fit: a row's moment alone takes forty bytes."""
 RUN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-MINOR = {"probed", "compared", "confirmed", "warning"}
+MINOR = {"probed", "prepared", "compared", "confirmed", "warning"}
 """Rows that go first where not all fit; the visible table has them."""
 
 _BLOCK = re.compile(r"<!-- backout:v1 (\{[^<>&@]*\}) -->\s*\Z")

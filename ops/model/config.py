@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from ops.model import config_checks
+from ops.model.config_build import Build
 from ops.model.config_probes import BrowserProbe, PageProbe
 from ops.model.config_problems import build, lines
 from ops.model.config_schema import Schema
@@ -154,6 +155,7 @@ class Service(Named):
         max_length=4,
         description="Paths that every release has: by them it is seen which deployment of Pages serves.",
     )
+    build: Build | None = Field(default=None, description="How a commit of it becomes a site, for redeploy-pages.")
     verify: Verify = Field(default_factory=Verify, description="How often and how long the probes are run.")
     probes: tuple[Probe, ...] = Field(default=(), description="What tells healthy from unhealthy.")
 

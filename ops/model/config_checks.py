@@ -12,7 +12,7 @@ from ops.model.yaml_lines import Path
 Finding = tuple[Path, str]
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
-_KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare",)}
+_KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare", "build")}
 """What says which kind a service is, exactly one of them → the keys that only this kind has."""
 _SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
 
@@ -29,6 +29,8 @@ def errors(
     for path, service in _services(data):
         yield from _kinds(path, service)
         yield from _probes(path, service, secrets=_secrets(data))
+        for variable in _mapping(_at(service, "build", "env")).keys() & _secrets(data):
+            yield (*path, "build", "env", variable), "a secret of the run; no build ever gets one: leave it out"
 
 
 def warnings(data: Any) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ PAGES = r"^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$"
 ORIGIN = r"^https://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?(:[1-9][0-9]{0,4})?$"
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$"
 URL_PATH = r"^/([!-\"$-.0-~][!-\"$-~]*)?$"
+BUILD_PATH = r"^(\.|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*(/\.?[A-Za-z0-9_-][A-Za-z0-9._-]*)*)$"
 JSON_PATH = r"^[^.\s]+(\.[^.\s]+)*$"
 HEADER = r"^[A-Za-z0-9-]{1,100}$"
 LOGIN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
@@ -35,6 +36,7 @@ PATTERNS = {
     ORIGIN: "not an https origin; write https:// and a host, without user, path or query: https://api.example.com",
     REPOSITORY: "not a repository; write owner/name",
     URL_PATH: "not a path; begin with one / and leave out host, spaces and #: /health",
+    BUILD_PATH: "not a folder in the repository; write it without / before it and without ..: frontend/dist",
     JSON_PATH: "not a path into JSON; write keys joined by dots, such as version.id",
     HEADER: "not a header's name; write letters, digits and hyphens, such as content-type",
     LOGIN: "not a GitHub login; write it without @",

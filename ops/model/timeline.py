@@ -18,6 +18,7 @@ class Kind(StrEnum):
     PLANNED = "planned"
     PROBED = "probed"
     CONFIRMED = "confirmed"
+    PREPARED = "prepared"
     COMPARED = "compared"
     WRITING = "writing"
     WRITTEN = "written"

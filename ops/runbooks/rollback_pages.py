@@ -3,18 +3,17 @@
 Nothing of ours stands in a project's history afterwards, so what is live is seen at the site itself.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ops import sighting
 from ops.model import pages_plan, pages_seen
 from ops.model import pages_target as target
-from ops.model.clock import utc_text
 from ops.model.errors import Reason, Refused
-from ops.model.pages import PRODUCTION, Deployment, Project
+from ops.model.pages import Deployment, Project
 from ops.model.pages_plan import Past, deployed, short
-from ops.model.pages_seen import Look, Page, Seen
+from ops.model.pages_seen import Look, Seen
 from ops.model.pages_target import Choice
 from ops.model.plan import Change, Plan
 from ops.probes.rounds import ProbeSet
@@ -22,10 +21,6 @@ from ops.runbook import Context, Runbook, State, World, param, service_of
 
 if TYPE_CHECKING:
     from ops.model.config import Service
-
-LISTED = 25
-"""Deployments that are read: one page, so that the list takes one round."""
-WHOLE_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 @dataclass(frozen=True)
@@ -66,17 +61,17 @@ class RollbackPages(Runbook[Params]):
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind, otherwise="rollback-worker")
         earlier = ctx.earlier()
-        listed = _round_1(ctx, service)
-        seen = _round_2(ctx, service, listed)
+        listed = sighting.round_1(ctx, service, ctx.params.to)
+        seen = sighting.round_2(ctx, service, listed)
         live = target.live(seen.project, seen.deployments, seen.sighting)
         if live.deployment is None:
-            raise _live_unknown(service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
+            raise sighting.live_unknown(service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
         blamed = target.blamed(earlier(), seen.deployments, service=service.name, environment=ctx.environment_name)
         past = Past(seen.project, seen.deployments, live, live.deployment, ctx.clock.now(), service.repository, blamed)
         choice = target.choose(seen.deployments, live.deployment, blamed=blamed)
         if nothing := pages_plan.nothing_to_do(past, choice, listed.named):
             return _plan_of_nothing(ctx, past, choice, *nothing)
-        _refuse_overtaken(ctx, seen.deployments)
+        sighting.refuse_overtaken(ctx, seen.deployments)
         chosen = listed.named or choice.target
         if chosen is None:
             raise _no_target(ctx, choice)
@@ -87,7 +82,10 @@ class RollbackPages(Runbook[Params]):
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
         details = _details(plan)
         project, deployments, *site = ctx.in_parallel(
-            [*_project_and_list(ctx, details.service), *_looks(ctx, details.service.url, details.service.compare)]
+            [
+                *sighting.project_and_list(ctx, details.service),
+                *sighting.looks(ctx, details.service.url, details.service.compare),
+            ]
         )
         return _standing(details, project, deployments, tuple(site))
 
@@ -100,67 +98,6 @@ class RollbackPages(Runbook[Params]):
 def _details(plan: Plan) -> Details:
     assert isinstance(plan.details, Details)
     return plan.details
-
-
-def _project_and_list(ctx: Context[Params], service: "Service") -> list[Callable[[], Any]]:
-    return [lambda: ctx.pages.project(service.pages), lambda: ctx.pages.deployments(service.pages, most=LISTED)]
-
-
-def _looks(ctx: Context[Params], address: str, paths: tuple[str, ...]) -> list[Callable[[], Page]]:
-    return [_looking(ctx, address.rstrip("/") + path) for path in paths]
-
-
-def _looking(ctx: Context[Params], url: str) -> Callable[[], Page]:
-    return lambda: ctx.look(url)
-
-
-@dataclass(frozen=True)
-class Listed:
-    """What the first round read."""
-
-    project: Project
-    deployments: tuple[Deployment, ...]
-    named: Deployment | None
-    """The one that `to` names; it may be older than all of them."""
-
-
-def _round_1(ctx: Context[Params], service: "Service") -> Listed:
-    to = ctx.params.to.strip().lower()
-    calls = _project_and_list(ctx, service)
-    if re.fullmatch(WHOLE_ID, to):
-        calls.append(lambda: ctx.pages.deployment(service.pages, to))
-    project, deployments, *further = ctx.in_parallel(calls)
-    if not deployments:
-        raise Refused(
-            f"{service.pages} was never deployed to production",
-            reason=Reason.NO_TARGET,
-            hint="Deploy it first; nothing is live.",
-        )
-    found = [d for d in further if d is not None and d not in deployments]
-    if found and found[0].environment != PRODUCTION:
-        raise Refused(
-            f"deployment {short(found[0])} of {utc_text(found[0].created_on)} is a preview: it cannot serve production",
-            reason=Reason.NOT_DEPLOYABLE,
-            hint="Name one of production.",
-        )
-    return Listed(project, deployments, target.parse_to(to, (*deployments, *found)) if to else None)
-
-
-def _round_2(ctx: Context[Params], service: "Service", listed: Listed) -> Seen:
-    further = (listed.project.canonical, listed.named)
-    compared = {d.id: d for d in (*target.to_compare(listed.deployments), *further) if d is not None}
-    addresses = [service.url, *(d.url for d in compared.values())]
-    looks = [look for address in addresses for look in _looks(ctx, address, service.compare)]
-    project, deployments, *pages = ctx.in_parallel([*_project_and_list(ctx, service), *looks])
-    if came := target.came(listed.deployments, deployments):
-        raise Refused(
-            f"{service.pages} was deployed while the plan was made: {deployed(came[0])}",
-            reason=Reason.WORLD_MOVED,
-            hint="Nothing was changed. Look at what came in, then start again for a new plan.",
-        )
-    each = len(service.compare)
-    site, *own = (tuple(pages[start : start + each]) for start in range(0, len(pages), each))
-    return Seen(project, deployments, site, dict(zip(compared, own, strict=True)))
 
 
 def _standing(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> World:
@@ -242,35 +179,13 @@ def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details, se
     )
 
 
-def _live_unknown(service: "Service", why: str, unread: str) -> Refused:
-    return Refused(
-        f"which deployment of {service.pages} is live is not known: {why}{unread and f'; {unread}'}",
-        reason=Reason.LIVE_UNKNOWN,
-        hint=(
-            f"Look at {service.url} and in the dashboard, and roll back there. If the site changes what it sends, give "
-            f"{service.name} a path in `compare` that comes from a file."
-        ),
-    )
-
-
 def _no_target(ctx: Context[Params], choice: Choice) -> Refused:
     passed = "; ".join(f"{over.deployment[:8]}: {over.why}" for over in choice.passed_over)
     return Refused(
-        f"no deployment to go back to: {passed or 'no older one succeeded'}; the newest {LISTED} are read",
+        f"no deployment to go back to: {passed or 'no older one succeeded'}; the newest {sighting.LISTED} are read",
         reason=Reason.NO_TARGET,
         hint=f"Choose one yourself: {_command(ctx, 'DEPLOYMENT')}",
     )
-
-
-def _refuse_overtaken(ctx: Context[Params], deployments: tuple[Deployment, ...]) -> None:
-    """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
-    newest = next((d for d in deployments if d.may_serve_production), None)
-    if newest is not None and ctx.requested_at is not None and newest.created_on > ctx.requested_at:
-        raise Refused(
-            f"something was deployed after this was asked for ({utc_text(ctx.requested_at)}): {deployed(newest)}",
-            reason=Reason.WORLD_MOVED,
-            hint="Nothing was changed. Look whether that helped, and ask again if it did not.",
-        )
 
 
 def _command(ctx: Context[Params], to: str) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from ops.model.redact import Redactor
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 """All that a program gets of our environment unless its name is asked for: no token, no GITHUB_ variable."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+"""Some programs paint what they say though they were asked not to."""
 MOST_OUTPUT = 20_000
 
 _running: set[subprocess.Popen[bytes]] = set()
@@ -39,9 +42,17 @@ def clean_environment(
 
 
 def run(
-    argv: Sequence[str], *, environ: Mapping[str, str], timeout: float, redactor: Redactor, folder: Path
+    argv: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    timeout: float,
+    redactor: Redactor,
+    folder: Path,
+    leashed: bool = False,
 ) -> Finished:
     """Run in `folder` to the end or to the time limit (seconds); then the whole process group is ended.
+
+    `leashed`: it is ended too where we are killed without a chance to do it, which costs a process beside it.
 
     Raises OSError if it cannot start. Output is stdout and stderr together, its last 20,000 characters, redacted. It
     goes to a file: a pipe would stay open for as long as anything that the program started.
@@ -59,7 +70,8 @@ def run(
         with _lock:
             _running.add(process)
         try:
-            code: int | None = process.wait(timeout)
+            with _leash(process) if leashed else contextlib.nullcontext():
+                code: int | None = process.wait(timeout)
         except subprocess.TimeoutExpired:
             code = None
         finally:
@@ -67,7 +79,26 @@ def run(
             with _lock:
                 _running.discard(process)
         output.seek(max(0, output.seek(0, os.SEEK_END) - MOST_OUTPUT - redactor.reach))
-        return Finished(code, redactor.tail(output.read().decode(errors="replace"), MOST_OUTPUT))
+        said = COLOURS.sub("", output.read().decode(errors="replace"))
+        return Finished(code, redactor.tail(said, MOST_OUTPUT))
+
+
+@contextlib.contextmanager
+def _leash(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """A shell that waits for the end of a pipe which this process alone holds open, and then ends the group."""
+    ours = subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        end(ours)
+        assert ours.stdin is not None
+        ours.stdin.close()
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

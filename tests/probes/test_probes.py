@@ -262,6 +262,15 @@ def test_the_output_of_a_program_is_redacted() -> None:
     assert result.assertions[0].detail == "exit 0: is ***!"
 
 
+def test_the_output_of_a_program_has_no_colours_and_they_hide_no_secret() -> None:
+    redactor = Redactor()
+    redactor.add("hunter2-hunter2")
+
+    result = run("printf '\\033[31mhunter2\\033[0m-hunter2 \\033[1;41mno\\033[0m'", redactor=redactor)
+
+    assert result.assertions[0].detail == "exit 0: *** no"
+
+
 SECRETS = {
     "STAGING_CLOUDFLARE_API_TOKEN": "staging-token",
     "SLACK_WEBHOOK_URL": "https://hooks.example/slack",

@@ -1,0 +1,254 @@
+"""A commit of a site's repository → a built site → a deployment: what a runbook does with it on this machine.
+
+The repository is that of OPS_SOURCE, else of the folder of ops.yml. With OPS_BUILT a job without a token has built the
+site: then nothing of a repository is read and nothing of it is run here, and its files are believed in nothing.
+"""
+
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.building import files
+from ops.building.files import NOTHING_SENT, OUTPUT
+from ops.model.commits import Commit, is_whole
+from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclear
+from ops.model.nearest import shown
+from ops.model.redact import Redactor, Secret
+from ops.tools import git, process, wrangler
+
+if TYPE_CHECKING:
+    from ops.model.config import Service
+    from ops.model.config_build import Build
+
+COMPILE_TIMEOUT, DEPLOY_TIMEOUT = 120.0, 600.0
+
+
+@dataclass(frozen=True)
+class Account:
+    """What only the deployment itself gets."""
+
+    base_url: str
+    id: str
+    token: Secret
+
+
+class Site:
+    """Of one run. `environ` is the process's own: programs get none of it but what they need."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        folder: Path,
+        redactor: Redactor,
+        *,
+        scratch: Callable[[], Path],
+        may_build: bool = True,
+        account: Account | None = None,
+    ) -> None:
+        self._environ = environ
+        self._redactor = redactor
+        self._scratch = scratch
+        self._account = account
+        self._may_build = may_build
+        self._made: dict[str, Path] = {}
+        self._given = Path(environ["OPS_BUILT"]) if environ.get("OPS_BUILT") else None
+        self._source = folder / (environ.get("OPS_SOURCE") or ".")
+
+    @property
+    def is_given(self) -> bool:
+        """Whether another job has built it."""
+        return self._given is not None
+
+    def find(self, text: str, branch: str) -> Commit:
+        """A commit of the production branch. Raises Refused. Given a built site, its SHA is taken as it is."""
+        if self.is_given:
+            if not is_whole(text):
+                raise ConfigError(
+                    f'"{shown(text)}" is no whole SHA, which a built site needs', hint="Name all 40 digits."
+                )
+            return Commit(text)
+        with self._reading() as repository:
+            tip = repository.branch(branch)
+            if tip is None:
+                raise _unknown(f"no branch {branch}, the project's production branch, in {self._source}")
+            commit = repository.commit(text) if 7 <= len(text) <= 40 and set(text) <= set("0123456789abcdef") else None
+            if commit is None:
+                raise _unknown(f'no commit "{shown(text)}" in {self._source}')
+            if not repository.is_ancestor(commit.sha, tip):
+                raise Refused(
+                    f"commit {commit.short} is not on {branch}, the project's production branch",
+                    reason=Reason.NOT_ON_BRANCH,
+                    hint=f"Name one that was merged to {branch}.",
+                )
+            return commit
+
+    def parent(self, text: str) -> str | None:
+        """The first parent of a commit. None where it is not known, or has none. Raises Refused."""
+        with self._reading() as repository:
+            return repository.first_parent(text)
+
+    def is_older(self, one: str, other: str) -> bool:
+        """Whether the one is an ancestor of the other, and not the same. Raises Refused."""
+        with self._reading() as repository:
+            return one != other and repository.is_ancestor(one, other)
+
+    @contextmanager
+    def _reading(self) -> Iterator[git.Repository]:
+        repository = git.Repository(self._source, self._environ, self._redactor)
+        try:
+            if repository.is_shallow:
+                raise Refused(
+                    f"the checkout {self._source} is shallow: its history is not whole",
+                    reason=Reason.UNKNOWN_NAME,
+                    hint="Run `git fetch --unshallow` there, or set fetch-depth: 0.",
+                )
+            yield repository
+        except git.NoRepository as error:
+            hint = "Name the checkout of the site's repository in OPS_SOURCE, and start again."
+            raise Refused(str(error), reason=Reason.TOOL_MISSING, hint=hint) from None
+
+    def check_tools(self, build: "Build") -> None:
+        """Raises Refused where a program is missing that is needed later."""
+        program = build.command[0]
+        missing = "" if self.is_given or "/" in program or self._which(program) else f"{program} is not on PATH"
+        try:
+            wrangler.node(self._environ, self._redactor)
+        except wrangler.MissingTool as error:
+            missing = missing or str(error)
+        if missing:
+            raise _missing(missing)
+
+    def _which(self, program: str) -> str | None:
+        return shutil.which(program, path=self._environ.get("PATH"))
+
+    def prepare(self, service: "Service", commit: Commit, branch: str) -> int:
+        """Build it, or take what was built; answers how many files go out. Raises Refused."""
+        assert service.build is not None
+        folder = self._scratch()
+        if self._given is not None:
+            files.copy(self._given, folder)
+        elif not self._may_build:
+            raise Refused(
+                "a job that holds a token runs no build of an old commit",
+                reason=Reason.BUILD_UNUSABLE,
+                hint="Press the button redeploy-pages: it builds in a job without a token.",
+            )
+        else:
+            tree = self._scratch()
+            with self._reading() as repository:
+                repository.pack(commit.sha, tree / "tree.tar")
+            self.build(service.build, tree / "tree.tar", folder, commit, branch)
+        self._made[commit.sha] = folder
+        return files.count(folder / OUTPUT)
+
+    def refuse_more_than(self, most: int, commit: Commit) -> None:
+        """Where more files were prepared than the upload token allows. Raises Refused."""
+        if (count := files.count(self._made[commit.sha] / OUTPUT)) > most:
+            raise files.unusable(f"the build left {count} files, and Cloudflare takes {most} for this project")
+
+    def pack(self, commit: Commit, archive: Path) -> None:
+        """The commit's files, for `build` elsewhere. Raises Refused."""
+        with self._reading() as repository:
+            repository.pack(commit.sha, archive)
+
+    def build(self, build: "Build", archive: Path, into: Path, commit: Commit, branch: str) -> None:
+        """Run the build in a tree of its own, with a home of its own and none of our variables. Raises Refused."""
+        tree, home = self._scratch(), self._scratch()
+        try:
+            git.unpack(archive, tree)
+        except (OSError, tarfile.TarError) as error:
+            raise files.unusable(f"the files of {commit.short} cannot be laid out: {error}") from None
+        folder = files.below(tree, tree / build.folder)
+        if folder is None:
+            raise files.unusable(f"commit {commit.short} has no folder {build.folder}")
+        # developers.cloudflare.com/pages/configuration/build-configuration: as a build of Cloudflare's own has them
+        pages = {"CI": "true", "CF_PAGES": "1", "CF_PAGES_BRANCH": branch, "CF_PAGES_COMMIT_SHA": commit.sha}
+        clean = {**process.clean_environment(self._environ), "HOME": str(home), **pages, **build.env}
+        self._run(list(build.command), clean, folder, f"the build of {commit.short}", timeout=build.timeout)
+        output = files.below(tree, folder / build.output)
+        if output is None:
+            raise files.unusable(f"the build of {commit.short} left no folder {build.output}")
+        files.copy_files(output, into / OUTPUT)
+        self._compile(build, tree, folder, into, home)
+        files.copy_configuration(folder, into)
+
+    def _compile(self, build: "Build", tree: Path, folder: Path, into: Path, home: Path) -> None:
+        """Functions become a Worker here, where no token is: they may name any file of the machine."""
+        functions = files.below(tree, folder / build.functions)
+        if functions is None:
+            return
+        out = into / OUTPUT
+        options = ["--outdir", str(out / "_worker.js"), "--build-output-directory", str(out)]
+        if not (out / "_routes.json").exists():
+            options += ["--output-routes-path", str(out / "_routes.json")]
+        clean = {**process.clean_environment(self._environ), **wrangler.QUIET, "HOME": str(home)}
+        argv = [*self._wrangler(), "pages", "functions", "build", str(functions), *options]
+        self._run(argv, clean, folder, "the build of its Functions", timeout=COMPILE_TIMEOUT)
+
+    def _wrangler(self) -> list[str]:
+        try:
+            return wrangler.wrangler(self._environ, self._redactor)
+        except wrangler.MissingTool as error:
+            raise _missing(str(error)) from None
+
+    def _run(self, argv: list[str], environ: Mapping[str, str], folder: Path, what: str, *, timeout: float) -> None:
+        try:
+            done = process.run(
+                argv, environ=environ, timeout=timeout, redactor=self._redactor, folder=folder, leashed=True
+            )
+        except OSError as error:
+            raise _missing(f"{argv[0]} cannot be started ({error.strerror})") from None
+        if done.code != 0:
+            ended = f"did not end within {timeout:g} s" if done.code is None else f"failed with exit code {done.code}"
+            last = git.last_line(done.output)
+            raise Refused(
+                f"{what} {ended}: {last}",
+                reason=Reason.BUILD_FAILED,
+                hint=f"{NOTHING_SENT} Build that commit yourself to see why, or name another one.",
+            )
+
+    def deploy(self, service: "Service", commit: Commit, branch: str, message: str) -> str:
+        """`wrangler pages deploy` of what was prepared. Raises Unclear, and ProviderError where the deployment failed.
+
+        wrangler tries an unknown error (8000000) again by itself, which may make two deployments; both are ours.
+        """
+        assert self._account is not None
+        folder, home = self._made[commit.sha], self._scratch()
+        environ = {
+            **process.clean_environment(self._environ),
+            **wrangler.QUIET,
+            "HOME": str(home),
+            "CLOUDFLARE_API_BASE_URL": self._account.base_url,
+            "CLOUDFLARE_ACCOUNT_ID": self._account.id,
+            "CLOUDFLARE_API_TOKEN": self._account.token.reveal(),
+        }
+        options = ["--project-name", service.pages, "--branch", branch, "--commit-hash", commit.sha]
+        options += ["--commit-message", message, "--commit-dirty=false", "--no-bundle"]
+        argv = [*self._wrangler(), "pages", "deploy", OUTPUT, *options]
+        done = process.run(
+            argv, environ=environ, timeout=DEPLOY_TIMEOUT, redactor=self._redactor, folder=folder, leashed=True
+        )
+        said = [line.strip() for line in done.output.splitlines() if line.strip()]
+        if done.code == 0:
+            return next((line for line in said if "Deployment complete" in line), "wrangler deployed it")
+        why = next((line for line in said if "ERROR" in line or "failed" in line.lower()), git.last_line(done.output))
+        if any("Deployment failed!" in line for line in said):
+            raise ProviderError(
+                f"Cloudflare took the deployment and could not publish it: {git.last_line(done.output)}",
+                reason=Reason.PROVIDER_REFUSED,
+                hint="What was live still is. Read the deployment's log in the dashboard.",
+            )
+        raise Unclear(f"wrangler ended with {done.code}: {why[:300]}", reason=Reason.UNCLEAR)
+
+
+def _missing(text: str) -> Refused:
+    hint = f"{NOTHING_SENT} Install it and start again, or press the button: a job of its own builds there."
+    return Refused(text, reason=Reason.TOOL_MISSING, hint=hint)
+
+
+def _unknown(text: str) -> Refused:
+    return Refused(text, reason=Reason.UNKNOWN_NAME, hint="Run `git fetch` there, and look with `git log`.")

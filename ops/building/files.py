@@ -1,0 +1,79 @@
+"""A built site as files: what is taken of it, and whether Cloudflare would take it."""
+
+import os
+import shutil
+from pathlib import Path
+
+from ops.model.errors import Reason, Refused
+
+OUTPUT = "output"
+CONFIGURATION = ("wrangler.toml", "wrangler.json", "wrangler.jsonc")
+LARGEST = 25 * 1024 * 1024
+"""Of a file, in bytes (developers.cloudflare.com/pages/platform/limits)."""
+NOT_UPLOADED = {
+    "_worker.js",
+    "_redirects",
+    "_headers",
+    "_routes.json",
+    "functions",
+    ".DS_Store",
+    "node_modules",
+    ".git",
+}
+"""As wrangler has it: these are no files of the site."""
+NOTHING_SENT = "Nothing was sent to Cloudflare."
+
+
+def copy(given: Path, into: Path) -> None:
+    """Only what is known, so that no other file of the artifact lies where wrangler runs."""
+    if not (given / OUTPUT).is_dir():
+        raise unusable(f"{given} holds no folder {OUTPUT}")
+    copy_files(given / OUTPUT, into / OUTPUT)
+    copy_configuration(given, into)
+
+
+def copy_configuration(source: Path, into: Path) -> None:
+    for name in CONFIGURATION:
+        if (source / name).is_file() and not (source / name).is_symlink():
+            shutil.copyfile(source / name, into / name)
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Plain files alone: a link could name a file of this machine, and wrangler uploads none either."""
+    for folder, _, names in os.walk(source):
+        into = target / Path(folder).relative_to(source)
+        into.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            path = Path(folder, name)
+            if path.is_file() and not path.is_symlink():
+                shutil.copyfile(path, into / name)
+
+
+def count(output: Path) -> int:
+    """How many files go out. Raises Refused where there is none, or one that is too large."""
+    found = 0
+    for folder, folders, names in os.walk(output):
+        folders[:] = [name for name in folders if name not in NOT_UPLOADED]
+        for name in names:
+            path = Path(folder, name)
+            if name in NOT_UPLOADED:
+                continue
+            found += 1
+            if (size := path.stat().st_size) > LARGEST:
+                raise unusable(
+                    f"{path.relative_to(output)} has {size} bytes, and Cloudflare takes {LARGEST} for a file"
+                )
+    if found == 0:
+        raise unusable("the build left no file")
+    return found
+
+
+def below(tree: Path, folder: Path) -> Path | None:
+    """The folder itself; None where it is none, or a link leads out of the tree."""
+    found = folder.resolve()
+    return found if found.is_dir() and found.is_relative_to(tree.resolve()) else None
+
+
+def unusable(text: str) -> Refused:
+    hint = f"{NOTHING_SENT} Correct `build` in ops.yml, or name another commit."
+    return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=hint)

@@ -1,0 +1,236 @@
+"""Scenario 2 of the rollback procedure, with nothing to roll back to: an earlier commit is built and deployed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ops import sighting
+from ops.model import pages_plan, pages_seen, redeploy_plan
+from ops.model import pages_target as target
+from ops.model.commits import Commit
+from ops.model.errors import ConfigError, Reason, Refused
+from ops.model.pages import PRODUCTION, Deployment, Project
+from ops.model.pages_plan import UNFINISHED, Past, deployed, short
+from ops.model.pages_seen import Look, Seen
+from ops.model.pages_target import Choice
+from ops.model.plan import Change, Plan
+from ops.model.timeline import Kind
+from ops.model.worker import is_commit
+from ops.probes.rounds import ProbeSet
+from ops.runbook import Context, Runbook, State, World, param, service_of
+
+if TYPE_CHECKING:
+    from ops.model.config import Service
+    from ops.model.config_build import Build
+
+PREVIOUS = "previous"
+
+
+@dataclass(frozen=True)
+class Params:
+    service: str = param("the service of ops.yml to redeploy")
+    commit: str = param("a commit of the production branch, or previous: the one before what is live", default=PREVIOUS)
+    reason: str = param("why, in a few words, for the timeline", default="")
+
+
+@dataclass(frozen=True)
+class Details:
+    """What the later steps need of the plan."""
+
+    service: "Service"
+    commit: Commit
+    branch: str
+    live: Deployment | None
+    """None where that could not be seen, and a person named the commit."""
+    canonical: str
+    known: tuple[Deployment, ...]
+    """All that the list held."""
+    own: Mapping[str, Look]
+    """Deployment → what its own address held."""
+
+
+class RedeployPages(Runbook[Params]):
+    """Build an earlier commit of a Pages site and deploy it to production."""
+
+    name = "redeploy-pages"
+    when = "A release of the frontend is bad, and there is no earlier deployment to roll back to"
+    kind = "pages"
+    params = Params
+
+    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  whatever serves
+        service = service_of(ctx, self.kind, otherwise="rollback-worker")
+        return ProbeSet(service.url, service.probes, service.verify)
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        service = service_of(ctx, self.kind, otherwise="rollback-worker")
+        build = _build(service)
+        ctx.site.check_tools(build)
+        earlier = ctx.earlier()
+        listed = sighting.round_1(ctx, service)
+        seen = sighting.round_2(ctx, service, listed)
+        live = target.live(seen.project, seen.deployments, seen.sighting)
+        asked = ctx.params.commit.strip().lower() or PREVIOUS
+        if live.deployment is None:
+            if asked == PREVIOUS:
+                raise sighting.live_unknown(service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
+            details = _details_of(ctx, service, asked, seen, None)
+            return redeploy_plan.plan(details.commit, build, seen.project, None, why=live.why, details=details)
+        blamed = target.blamed(earlier(), seen.deployments, service=service.name, environment=ctx.environment_name)
+        past = Past(seen.project, seen.deployments, live, live.deployment, ctx.clock.now(), service.repository, blamed)
+        choice = target.choose(seen.deployments, live.deployment, blamed=blamed)
+        if asked == PREVIOUS:
+            if replaced := _stepped_back(ctx, past):
+                return _nothing(past, choice, _already_back(past, replaced), Reason.ALREADY_STEPPED_BACK)
+            asked = _previous(ctx, live.deployment, choice)
+        details = _details_of(ctx, service, asked, seen, live.deployment)
+        if live.deployment.commit == details.commit.sha and not live.deployment.dirty:
+            text = f"{short(live.deployment)} is live already, and is of commit {details.commit.short}"
+            return _nothing(past, choice, text, Reason.ALREADY_LIVE)
+        sighting.refuse_overtaken(ctx, seen.deployments)
+        plan = redeploy_plan.plan(details.commit, build, seen.project, past, why=live.why, details=details)
+        return redeploy_plan.with_ways_back(
+            plan, past, choice, details.commit, began=ctx.incident_began, rollback=lambda to: _rollback(ctx, to.id)
+        )
+
+    def prepare(self, ctx: Context[Params], plan: Plan) -> bool:
+        details = _details(plan)
+        count = ctx.site.prepare(details.service, details.commit, details.branch)
+        how = "built by another job" if ctx.site.is_given else "built here, with a clean environment"
+        files = f"{count} file{'' if count == 1 else 's'}"
+        ctx.timeline.record(Kind.PREPARED, f"commit {details.commit.short}: {files}, {how}")
+        return True
+
+    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
+        details = _details(plan)
+        project, deployments, *site = ctx.in_parallel(
+            [
+                *sighting.project_and_list(ctx, details.service),
+                *sighting.looks(ctx, details.service.url, details.service.compare),
+            ]
+        )
+        new = target.came(details.known, deployments)
+        ours = next((d for d in new if d.commit == details.commit.sha), None)
+        if ours is None:
+            return _not_there(details, project, deployments, tuple(site))
+        canonical = project.canonical.id if project.canonical else ""
+        others = [d for d in new if d.commit != ours.commit]
+        if over := [d for d in others if d.created_on > ours.created_on or d.id == canonical]:
+            return World(State.MOVED, deployed(over[0]))
+        own = tuple(ctx.in_parallel(sighting.looks(ctx, ours.url, details.service.compare)))
+        slipped = tuple(deployed(d) for d in others)
+        return _there(details, project, ours, slipped, look=(own, tuple(site)))
+
+    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change
+        details = _details(plan)
+        ctx.site.refuse_more_than(ctx.pages.most_files(details.service.pages), details.commit)
+        message = f"{details.commit.subject or details.commit.sha} (redeployed by ops {ctx.run_id})"
+        return ctx.site.deploy(details.service, details.commit, details.branch, message)
+
+
+def _details(plan: Plan) -> Details:
+    assert isinstance(plan.details, Details)
+    return plan.details
+
+
+def _build(service: "Service") -> "Build":
+    if service.build is None:
+        raise ConfigError(
+            f"{service.name} has no build in ops.yml",
+            hint="Write how a commit becomes a site under `build`: its command and its output.",
+        )
+    return service.build
+
+
+def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen, live: Deployment | None) -> Details:
+    branch = seen.project.production_branch
+    canonical = seen.project.canonical.id if seen.project.canonical else ""
+    return Details(service, ctx.site.find(asked, branch), branch, live, canonical, seen.deployments, seen.own)
+
+
+def _stepped_back(ctx: Context[Params], past: Past) -> Deployment | None:
+    """One that the live one went back behind: newer by its commit, or deployed later and not live.
+
+    Without it a second press would go forward to the release that the first one replaced.
+    """
+    live = past.serving
+    could = [d for d in past.deployments if d.may_serve_production and d.id != live.id]
+    if later := [d for d in could if d.created_on > live.created_on]:
+        return later[0]
+    if ctx.site.is_given or not is_commit(live.commit):
+        return None
+    return next((d for d in could if is_commit(d.commit) and ctx.site.is_older(live.commit, d.commit)), None)
+
+
+def _previous(ctx: Context[Params], live: Deployment, choice: Choice) -> str:
+    """The commit that rollback-pages would go to, else the one before the live one's. Raises Refused."""
+    if choice.target and is_commit(choice.target.commit):
+        return choice.target.commit
+    parent = ctx.site.parent(live.commit) if is_commit(live.commit) and not ctx.site.is_given else None
+    if parent is None:
+        raise Refused(
+            f"the commit before {live.commit[:12] or 'that of ' + short(live)} is not known",
+            reason=Reason.NO_TARGET,
+            hint="Look with `git log`, and name it: --commit SHA.",
+        )
+    return parent
+
+
+def _nothing(past: Past, choice: Choice, summary: str, reason: Reason) -> Plan:
+    return Plan(
+        summary=summary,
+        sections=pages_plan.sections(past, choice, past.serving, by_rule=False),
+        reason=reason,
+        next_step="name the commit yourself: --commit SHA   (button: commit = SHA)",
+    )
+
+
+def _already_back(past: Past, replaced: Deployment) -> str:
+    return f"somebody went back already: {short(past.serving)} is live, and {deployed(replaced)}, is newer"
+
+
+def _rollback(ctx: Context[Params], to: str) -> str:
+    return ctx.command_line("rollback-pages", service=ctx.params.service, to=to)
+
+
+def _not_there(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> World:
+    """No deployment of ours can serve."""
+    canonical = project.canonical.id if project.canonical else ""
+    known, sha = {d.id for d in details.known}, details.commit.sha
+    if new := target.came(details.known, deployments):
+        return World(State.MOVED, deployed(new[0]))
+    if canonical != details.canonical:
+        return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical")
+    whole = pages_seen.of_site(site)
+    looks = {name for name, look in details.own.items() if whole and pages_seen.of_deployment(look, site) == whole}
+    if details.live and looks and details.live.id not in looks:
+        return World(State.MOVED, f"the site looks like {' or '.join(sorted(name[:8] for name in looks))}")
+    fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]
+    if under_way := [d for d in fresh if d.status in UNFINISHED]:
+        return World(State.PLANNED, f"{short(under_way[0])} of ours is being deployed", uncertain=True)
+    live = short(details.live) if details.live else "what was live"
+    return World(State.PLANNED, f"{live} is live, as planned, and no newer deployment is of {details.commit.short}")
+
+
+def _there(
+    details: Details, project: Project, ours: Deployment, slipped: tuple[str, ...], *, look: tuple[Look, Look]
+) -> World:
+    """Ours was deployed with success: whether it serves."""
+    canonical = project.canonical.id if project.canonical else ""
+    name, (own, site) = f"{short(ours)} of commit {details.commit.short}", look
+    if canonical != ours.id:
+        text = f"{name} is deployed, and Cloudflare's canonical deployment is {canonical[:8] or 'none'}"
+        return World(State.PLANNED, text, uncertain=True)
+    whole = pages_seen.of_site(site)
+    if whole is None or pages_seen.of_deployment(own, site) != whole:
+        text = f"{name} is canonical, and the site does not look like it"
+        return World(State.PLANNED, text, slipped, uncertain=True)
+    notes = []
+    if (
+        details.live
+        and None not in {details.live.functions, ours.functions}
+        and details.live.functions != ours.functions
+    ):
+        notes.append(
+            f"{short(ours)} has {'Functions' if ours.functions else 'no Functions'}, unlike {short(details.live)}"
+        )
+    return World(State.DONE, f"{name} is live: {ours.url}", slipped, tuple(notes))

@@ -1,0 +1,106 @@
+"""Two rounds of reads that show what a Pages site serves: for every runbook that changes it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ops.model import pages_target as target
+from ops.model.clock import utc_text
+from ops.model.errors import Reason, Refused
+from ops.model.pages import PRODUCTION, Deployment, Project
+from ops.model.pages_plan import deployed, short
+from ops.model.pages_seen import Page, Seen
+from ops.runbook import Context
+
+if TYPE_CHECKING:
+    from ops.model.config import Service
+
+LISTED = 25
+"""Deployments that are read: one page, so that the list takes one round."""
+WHOLE_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+def project_and_list(ctx: Context[Any], service: "Service") -> list[Callable[[], Any]]:
+    return [lambda: ctx.pages.project(service.pages), lambda: ctx.pages.deployments(service.pages, most=LISTED)]
+
+
+def looks(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Callable[[], Page]]:
+    return [_looking(ctx, address.rstrip("/") + path) for path in paths]
+
+
+def _looking(ctx: Context[Any], url: str) -> Callable[[], Page]:
+    return lambda: ctx.look(url)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What the first round read."""
+
+    project: Project
+    deployments: tuple[Deployment, ...]
+    named: Deployment | None
+    """The one that `to` names; it may be older than all of them."""
+
+
+def round_1(ctx: Context[Any], service: "Service", to: str = "") -> Listed:
+    """Raises Refused where nothing was deployed, or `to` names nothing that can serve."""
+    to = to.strip().lower()
+    calls = project_and_list(ctx, service)
+    if re.fullmatch(WHOLE_ID, to):
+        calls.append(lambda: ctx.pages.deployment(service.pages, to))
+    project, deployments, *further = ctx.in_parallel(calls)
+    if not deployments:
+        raise Refused(
+            f"{service.pages} was never deployed to production",
+            reason=Reason.NO_TARGET,
+            hint="Deploy it first; nothing is live.",
+        )
+    found = [d for d in further if d is not None and d not in deployments]
+    if found and found[0].environment != PRODUCTION:
+        raise Refused(
+            f"deployment {short(found[0])} of {utc_text(found[0].created_on)} is a preview: it cannot serve production",
+            reason=Reason.NOT_DEPLOYABLE,
+            hint="Name one of production.",
+        )
+    return Listed(project, deployments, target.parse_to(to, (*deployments, *found)) if to else None)
+
+
+def round_2(ctx: Context[Any], service: "Service", listed: Listed) -> Seen:
+    """Both again, with the site and the deployments' own addresses. Raises Refused where something came in."""
+    further = (listed.project.canonical, listed.named)
+    compared = {d.id: d for d in (*target.to_compare(listed.deployments), *further) if d is not None}
+    addresses = [service.url, *(d.url for d in compared.values())]
+    calls = [look for address in addresses for look in looks(ctx, address, service.compare)]
+    project, deployments, *pages = ctx.in_parallel([*project_and_list(ctx, service), *calls])
+    if came := target.came(listed.deployments, deployments):
+        raise Refused(
+            f"{service.pages} was deployed while the plan was made: {deployed(came[0])}",
+            reason=Reason.WORLD_MOVED,
+            hint="Nothing was changed. Look at what came in, then start again for a new plan.",
+        )
+    each = len(service.compare)
+    site, *own = (tuple(pages[start : start + each]) for start in range(0, len(pages), each))
+    return Seen(project, deployments, site, dict(zip(compared, own, strict=True)))
+
+
+def live_unknown(service: "Service", why: str, unread: str) -> Refused:
+    return Refused(
+        f"which deployment of {service.pages} is live is not known: {why}{unread and f'; {unread}'}",
+        reason=Reason.LIVE_UNKNOWN,
+        hint=(
+            f"Look at {service.url} and in the dashboard, and roll back there. If the site changes what it sends, give "
+            f"{service.name} a path in `compare` that comes from a file."
+        ),
+    )
+
+
+def refuse_overtaken(ctx: Context[Any], deployments: tuple[Deployment, ...]) -> None:
+    """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
+    newest = next((d for d in deployments if d.may_serve_production), None)
+    if newest is not None and ctx.requested_at is not None and newest.created_on > ctx.requested_at:
+        raise Refused(
+            f"something was deployed after this was asked for ({utc_text(ctx.requested_at)}): {deployed(newest)}",
+            reason=Reason.WORLD_MOVED,
+            hint="Nothing was changed. Look whether that helped, and ask again if it did not.",
+        )

@@ -1,0 +1,101 @@
+"""`ops site …`: the steps of redeploy-pages that a workflow divides among jobs, so that no build is near a token."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ops.building import files
+from ops.commands import say
+from ops.engine import Options
+from ops.github import actions
+from ops.interrupt import Signals
+from ops.model.commits import Commit
+from ops.model.errors import ConfigError, Reason
+from ops.model.redact import Redactor
+from ops.registry import discover
+from ops.render import terminal
+from ops.runbook import Runbook
+
+RUNBOOK = "redeploy-pages"
+CONFIG = click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+
+
+@click.group()
+def site() -> None:
+    """The steps of redeploy-pages for jobs of their own: fetch with a token, build without one."""
+
+
+@site.command()
+@click.option("--service", required=True, help="a service of ops.yml with a build")
+@click.option("--environment", required=True, help="an environment of ops.yml")
+@click.option("--commit", default="previous", help="a commit of the production branch, or previous")
+@click.option(
+    "--incident", type=click.IntRange(min=1), help="what earlier runs on it took out of service is passed over"
+)
+@click.option("--into", type=click.Path(path_type=Path), required=True, help="the tar with the commit's files")
+@CONFIG
+@click.pass_obj
+def fetch(
+    redactor: Redactor, *, service: str, environment: str, commit: str, incident: int | None, into: Path, config: Path
+) -> int:
+    """Plan, and pack the files of the commit; nothing of them is run. As a job's outputs: `commit` and `branch`."""
+    from ops import app
+
+    runbook: Runbook[Any] = discover()[RUNBOOK]
+    request = app.Request(runbook, runbook.params(service, commit), environment, config, incident)
+    options = Options(dry_run=True, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+    with Signals().watched() as signals:
+        result, _ = app.run(request, os.environ, redactor, sink=lambda _: None, options=options, signals=signals)
+    if result.plan is not None:
+        lines = terminal.plan_lines(result.plan, heading=f"Plan: {RUNBOOK} in {environment}")
+        say(redactor.text("\n".join(lines)))
+    found: Any = result.plan.details if result.plan and result.plan.changes else None
+    if found is None:
+        say(redactor.text(f"nothing is fetched: {result.message}"))
+        actions.write_job_outputs(os.environ, {"commit": "", "branch": ""})
+        return result.exit_code
+    with ExitStack() as ending:
+        app.site(os.environ, config.resolve().parent, redactor, ending).pack(found.commit, into)
+    actions.write_job_outputs(os.environ, {"commit": found.commit.sha, "branch": found.branch})
+    say(redactor.text(f"fetched {found.commit.sha} of {found.branch} into {into}"))
+    return 0
+
+
+@site.command()
+@click.option("--service", required=True, help="a service of ops.yml with a build")
+@click.option("--environment", required=True, help="an environment of ops.yml")
+@click.option("--commit", required=True, help="the whole SHA of what was fetched")
+@click.option("--branch", required=True, help="the production branch")
+@click.option("--tree", type=click.Path(path_type=Path), required=True, help="the tar that was fetched")
+@click.option("--into", type=click.Path(path_type=Path), required=True, help="the folder for the built site")
+@CONFIG
+@click.pass_obj
+def build(
+    redactor: Redactor,
+    *,
+    service: str,
+    environment: str,
+    commit: str,
+    branch: str,
+    tree: Path,
+    into: Path,
+    config: Path,
+) -> None:
+    """Build what was fetched. It needs no token and must be given none: it runs the commit's own code."""
+    from ops import app
+
+    configuration, _ = app.read_config(config)
+    names = sorted(app.register_secrets(os.environ, configuration, redactor) & os.environ.keys())
+    if names:
+        hint = "Run it in a job without secrets."
+        raise ConfigError(f"a build must not hold {', '.join(names)}", reason=Reason.CONFIG_INVALID, hint=hint)
+    found = configuration.environment(environment).service(service)
+    if found.build is None:
+        raise ConfigError(f"{service} has no build in ops.yml", hint="Write how a commit becomes a site under `build`.")
+    with ExitStack() as ending:
+        made = app.site(os.environ, config.resolve().parent, redactor, ending)
+        made.build(found.build, tree, into, Commit(commit), branch)
+    say(f"built {files.count(into / files.OUTPUT)} files of {commit} in {into}")

@@ -1,0 +1,89 @@
+"""A git repository, read: which commits it has, and the files of one. Neither its work tree nor its index changes."""
+
+import shutil
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ops.model.commits import Commit
+from ops.model.redact import Redactor
+from ops.tools import process
+
+TIMEOUT = 120.0
+"""Seconds, for each call."""
+OWN = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false"]
+
+
+class NoRepository(Exception):
+    """There is no git, or the folder holds no repository; the text says which."""
+
+
+class Repository:
+    """That of `folder`. Every method raises NoRepository."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
+        self._folder = folder
+        self._environ = {**process.clean_environment(environ), "GIT_TERMINAL_PROMPT": "0"}
+        self._redactor = redactor
+
+    @property
+    def is_shallow(self) -> bool:
+        return self._line("rev-parse", "--is-shallow-repository") == "true"
+
+    def branch(self, name: str) -> str | None:
+        """Its newest commit that this repository knows: as fetched, else as it stands here."""
+        found = (self._whole(f"refs/{place}/{name}") for place in ("remotes/origin", "heads"))
+        return next(filter(None, found), None)
+
+    def commit(self, text: str) -> Commit | None:
+        """By its SHA or the beginning of it. None: no such commit, or more than one."""
+        sha = self._whole(text)
+        return None if sha is None else Commit(sha, self._line("show", "--no-patch", "--format=%s", sha) or "")
+
+    def first_parent(self, sha: str) -> str | None:
+        return self._whole(f"{sha}^1")
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        return self._git("merge-base", "--is-ancestor", older, newer).code == 0
+
+    def pack(self, sha: str, archive: Path) -> None:
+        """All files of the commit as a tar: it keeps what may be executed, and links."""
+        with process.scratch() as scratch:
+            index = {"GIT_INDEX_FILE": str(scratch / "index")}
+            self._must("read-tree", sha, more=index)
+            (scratch / "tree").mkdir()
+            self._must("checkout-index", "--all", f"--prefix={scratch / 'tree'}/", more=index)
+            with tarfile.open(archive, "w") as packed:
+                packed.add(scratch / "tree", arcname=".")
+
+    def _whole(self, name: str) -> str | None:
+        return self._line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+
+    def _line(self, *arguments: str) -> str | None:
+        done = self._git(*arguments)
+        return done.output.strip() or None if done.code == 0 else None
+
+    def _must(self, *arguments: str, more: Mapping[str, str]) -> None:
+        done = self._git(*arguments, more=more)
+        if done.code != 0:
+            raise NoRepository(f"git {arguments[0]} failed: {last_line(done.output)}")
+
+    def _git(self, *arguments: str, more: Mapping[str, str] | None = None) -> process.Finished:
+        if shutil.which("git", path=self._environ.get("PATH")) is None:
+            raise NoRepository("git is not on PATH")
+        argv = ["git", *OWN, "-C", str(self._folder), *arguments]
+        environ = {**self._environ, **(more or {})}
+        done = process.run(argv, environ=environ, timeout=TIMEOUT, redactor=self._redactor, folder=Path.cwd())
+        if done.code == 128 and "not a git repository" in done.output:
+            raise NoRepository(f"{self._folder} is no checkout of a git repository")
+        return done
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Raises OSError and tarfile.TarError; nothing goes outside of the folder."""
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+
+
+def last_line(output: str) -> str:
+    return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "it said nothing")[:300]

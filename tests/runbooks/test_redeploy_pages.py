@@ -1,0 +1,504 @@
+"""`ops redeploy-pages`: a bad site with nothing to roll back to, the command, and the world afterwards."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.sandbox import npm
+from tests.commands import Command, ended, texts
+from tests.conftest import SITE, Outcome, World
+from tests.site_repository import BUILD, Repository, repository
+
+POST = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"}
+
+
+@dataclass
+class Site:
+    """Commit A built a good site, B a bad one, which is the only one that was ever deployed."""
+
+    world: World
+    repository: Repository
+    good: str
+    bad: str
+    live: str
+
+    def press(self, *arguments: str, **environ: str | None) -> Outcome:
+        where = ["--service", "frontend", "--environment", "production", "--config", str(self.world.config)]
+        given: dict[str, str | None] = {"OPS_SOURCE": "app", **environ}
+        return self.world.ops("redeploy-pages", *where, "--yes", "--json", *arguments, **given)
+
+    @property
+    def served(self) -> Any:
+        return self.world.sandbox.pages.projects[SITE].live
+
+    def change_build(self, build: str, subject: str = "another build") -> str:
+        """A commit on main with that build, and no deployment of it."""
+        return self.repository.commit(subject, build_sh=build)
+
+    def assert_nothing_sent(self) -> None:
+        assert self.world.served == self.live
+        assert self.world.writes() == []
+
+
+@pytest.fixture
+def site(world: World) -> Site:
+    world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
+    world.edit_config("successes: 3", "successes: 1")
+    found = repository(world)
+    good = found.commit("the good page", page_html="<h1>good</h1>", build_sh=BUILD)
+    bad = found.commit("the bad page", page_html="<h1>bad</h1>")
+    return Site(world, found, good, bad, world.site(timedelta(minutes=10), "bad", commit=bad))
+
+
+# From one end to the other, with the real wrangler
+
+
+@pytest.mark.slow
+def test_the_commit_before_the_live_one_is_built_deployed_and_proved(site: Site) -> None:
+    before = site.repository.state()
+
+    outcome = site.press("--reason", "blank page", "--incident", "42")
+
+    assert ended(outcome) == (0, "recovered", "verified"), outcome.err
+    made = site.served
+    assert (made.commit_hash, made.branch, made.environment, made.commit_dirty) == (
+        site.good,
+        "main",
+        "production",
+        False,
+    )
+    assert made.commit_message.startswith("the good page (redeployed by ops ")
+    assert made.files["/index.html"].content == b"<h1>good</h1>"
+    assert f"{made.id[:8]} of commit {site.good[:12]} is live" in texts(outcome, "read_back")[0]
+    assert site.repository.state() == before
+    assert site.world.sandbox.token not in outcome.out + outcome.err
+
+
+@pytest.mark.slow
+def test_a_second_press_does_nothing_though_the_bad_one_could_be_rolled_back_to(site: Site) -> None:
+    site.press()
+    site.world.sandbox.clock.advance(60)
+
+    outcome = site.press()
+
+    assert ended(outcome) == (0, "nothing_to_do", "already_stepped_back"), outcome.err
+    assert len(site.world.sandbox.pages.deployments(SITE)) == 2
+
+
+@pytest.mark.slow
+def test_what_it_deployed_is_rolled_back_by_the_undo_that_it_names(site: Site) -> None:
+    outcome = site.press()
+    site.world.sandbox.clock.advance(60)
+
+    (undo,) = outcome.result["undo"]
+    site.world.rollback_pages("--to", undo.partition("--to ")[2].split()[0])
+
+    assert "rollback-pages" in undo
+    assert site.world.served == site.live
+
+
+@pytest.mark.slow
+def test_functions_are_compiled_by_the_build_and_stay_what_they_were(site: Site) -> None:
+    commit = site.repository.commit(
+        "with a Function", functions__api_js="export const onRequest = () => new Response();"
+    )
+
+    outcome = site.press("--commit", commit)
+
+    assert site.served.commit_hash == commit, outcome.err
+    assert site.served.uses_functions
+    assert f"{site.served.id[:8]} has Functions, unlike {site.live[:8]}" in texts(outcome, "warning")
+
+
+@pytest.mark.slow
+def test_an_unknown_error_may_make_two_deployments_and_both_are_ours(site: Site) -> None:
+    site.world.sandbox.fault(**POST, status=500, code=8000000, applied=True)
+
+    outcome = site.press()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert [d.commit_hash for d in site.world.sandbox.pages.deployments(SITE)] == [site.good, site.good, site.bad]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("applied", [True, False])
+def test_an_end_without_an_answer_is_settled_by_reading(site: Site, applied: bool) -> None:
+    """wrangler does not try these again."""
+    site.world.sandbox.fault(**POST, lost="after" if applied else "before")
+
+    outcome = site.press()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert len(site.world.sandbox.pages.deployments(SITE)) == 2
+    assert any("wrangler ended with 1" in text for text in texts(outcome, "warning"))
+
+
+@pytest.mark.slow
+def test_a_deployment_that_cloudflare_cannot_publish_fails_and_is_sent_once(site: Site) -> None:
+    site.world.sandbox.pages.fail_next(SITE, "Error: Failed to publish your Function")
+
+    outcome = site.press()
+
+    assert ended(outcome) == (4, "failed", "provider_refused"), outcome.err
+    assert site.world.served == site.live
+    assert len(site.world.sandbox.pages.deployments(SITE)) == 2
+
+
+@pytest.mark.slow
+def test_a_deployment_of_somebody_else_right_after_ours_is_named(site: Site) -> None:
+    site.world.sandbox.fault(**POST, after=lambda: site.world.site(timedelta(), "hotfix", commit="c" * 40))
+
+    outcome = site.press()
+
+    assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
+    assert "of commit cccccccccccc" in outcome.result["message"]
+
+
+def while_it_builds(site: Site, meanwhile: Callable[[], object]) -> Outcome:
+    """Press; the build waits until that has happened."""
+    said, go = (site.world.folder / name for name in ("said", "go"))
+    for fifo in (said, go):
+        os.mkfifo(fifo)
+    env = f"          output: dist\n          env: {{SAID: {said}, GO: {go}}}\n"
+    site.world.edit_config("          output: dist\n", env)
+    gate = 'echo "$$" > "$SAID"; cat "$GO"; '
+    site.good = site.repository.commit("gated", build_sh=gate + BUILD, page_html="<h1>good</h1>")
+    site.world.sandbox.pages.projects[SITE].deployments[-1].commit_hash = site.repository.commit("bad again")
+
+    def watch() -> None:
+        said.read_text()
+        meanwhile()
+        go.write_text("go")
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    outcome = site.press()
+    watching.join(10)
+    return outcome
+
+
+def test_a_deployment_of_somebody_else_during_the_build_stops_it(site: Site) -> None:
+    outcome = while_it_builds(site, lambda: site.world.site(timedelta(), "hotfix", commit="c" * 40))
+
+    assert ended(outcome) == (3, "refused", "world_moved"), outcome.err
+    assert site.world.writes() == []
+
+
+def test_a_rollback_in_the_dashboard_during_the_build_stops_it(site: Site) -> None:
+    site.world.sandbox.switches.propagation_seconds = 0
+    older = site.world.site(timedelta(hours=3), "older")
+
+    outcome = while_it_builds(site, lambda: site.world.sandbox.pages.rollback(SITE, older))
+
+    assert ended(outcome)[1:] == ("refused", "world_moved"), outcome.err
+    assert site.world.writes() == []
+
+
+def test_of_two_that_press_at_once_the_second_finds_it_done(site: Site) -> None:
+    site.world.sandbox.switches.propagation_seconds = 0
+
+    outcome = while_it_builds(site, lambda: site.world.site(timedelta(), "good", commit=site.good))
+
+    assert outcome.code == 0, outcome.err
+    assert any("is live" in text for text in texts(outcome, "compared"))
+    assert site.world.writes() == []
+
+
+# The plan
+
+
+def planned(site: Site, *arguments: str) -> dict[str, Any]:
+    outcome = site.press("--dry-run", *arguments)
+    assert ended(outcome)[:2] == (0, "planned"), outcome.err
+    site.assert_nothing_sent()
+    plan: dict[str, Any] = outcome.result["plan"]
+    return plan
+
+
+def test_the_plan_says_what_is_built_how_and_what_it_replaces(site: Site) -> None:
+    site.world.edit_config("          output: dist\n", "          output: dist\n          env:\n            MODE: x\n")
+    site.world.sandbox.pages.projects[SITE].configs["production"]["env_vars"] = {
+        name: {"type": "plain_text", "value": "v41ue"} for name in ("MODE", "API_URL")
+    }
+
+    plan = planned(site)
+
+    (change,) = plan["changes"]
+    assert (change["before"], change["after"]) == (site.live[:8], f"commit {site.good[:12]}")
+    assert plan["sections"]["Commit"] == [f'{site.good}, on main, "the good page"']
+    assert plan["sections"]["Build"] == ["sh build.sh, in ., leaves dist", "with MODE"]
+    assert "variables of the project that the build does not get: API_URL; see `build.env`" in plan["warnings"]
+    assert "v41ue" not in str(plan)
+
+
+def test_where_an_earlier_deployment_is_there_the_plan_says_that_a_rollback_needs_no_build(site: Site) -> None:
+    older = site.world.site(timedelta(hours=3), "good", commit=site.good)
+
+    plan = planned(site)
+
+    assert plan["changes"][0]["after"] == f"commit {site.good[:12]}"
+    assert any(f"{older[:8]} is of this commit: a rollback needs no build" in text for text in plan["warnings"])
+
+
+def test_a_commit_that_is_live_is_nothing_to_do(site: Site) -> None:
+    outcome = site.press("--commit", site.bad)
+
+    assert outcome.result["plan"]["changes"] == [], outcome.err
+    assert "is live already" in outcome.result["plan"]["summary"]
+    site.assert_nothing_sent()
+
+
+def test_a_site_that_shows_nothing_is_refused_without_a_commit_and_planned_with_one(site: Site) -> None:
+    site.world.sandbox.edge_fault(host="fortunet.example", body="<h1>good</h1>put in by the zone", times=None)
+
+    assert ended(site.press()) == (3, "refused", "live_unknown")
+
+    plan = planned(site, "--commit", site.good)
+    assert plan["changes"][0]["before"] == "not known"
+    assert any("what is live could not be seen" in warning for warning in plan["warnings"])
+
+
+# What is refused before anything is sent
+
+
+def refused(site: Site, outcome: Outcome, reason: str, said: str) -> None:
+    assert ended(outcome) == (3, "refused", reason), outcome.err
+    assert said in outcome.result["message"]
+    site.assert_nothing_sent()
+
+
+def test_a_commit_that_does_not_exist_is_refused(site: Site) -> None:
+    refused(site, site.press("--commit", "f" * 40), "unknown_name", "no commit")
+
+
+@pytest.mark.parametrize("text", ["main", "HEAD~1", "--upload-pack=x", "main^{/good}"])
+def test_a_commit_is_named_by_its_sha_alone(site: Site, text: str) -> None:
+    refused(site, site.press(f"--commit={text}"), "unknown_name", "no commit")
+
+
+def test_a_commit_that_is_not_on_the_production_branch_is_refused(site: Site) -> None:
+    site.repository.git("checkout", "-q", "-b", "side")
+    stray = site.repository.commit("never merged", page_html="<h1>good, but not ours</h1>")
+
+    refused(site, site.press("--commit", stray), "not_on_branch", "is not on main")
+
+
+def test_a_shallow_checkout_is_refused(site: Site) -> None:
+    shallow = site.world.folder / "shallow"
+    site.repository.git("clone", "-q", "--depth", "1", f"file://{site.repository.folder}", str(shallow))
+
+    refused(site, site.press(OPS_SOURCE="shallow"), "unknown_name", "is shallow")
+
+
+def test_a_folder_without_a_repository_is_refused(site: Site) -> None:
+    (site.world.folder / "empty").mkdir()
+
+    refused(site, site.press(OPS_SOURCE="empty"), "tool_missing", "is no checkout")
+
+
+def test_a_first_commit_has_none_before_it(site: Site) -> None:
+    site.world.sandbox.pages.projects[SITE].deployments[0].commit_hash = site.good
+
+    refused(site, site.press(), "no_target", "is not known")
+
+
+def test_a_service_without_a_build_is_a_matter_of_configuration(site: Site) -> None:
+    text = site.world.config.read_text()
+    start = text.index("        build: #")
+    site.world.config.write_text(text[:start] + text[text.index("        verify:", start) :])
+
+    outcome = site.press()
+
+    assert (outcome.code, outcome.result["reason"]) == (2, "config_invalid")
+    assert "frontend has no build in ops.yml" in outcome.result["message"]
+
+
+BUILDS: dict[str, tuple[str, str, str]] = {
+    "fails": ("echo 'module not found'; exit 3", "build_failed", "failed with exit code 3: module not found"),
+    "leaves no folder": ("true", "build_unusable", "left no folder dist"),
+    "leaves nothing": ("mkdir dist", "build_unusable", "left no file"),
+    "leaves links alone": ("mkdir dist; ln -s /etc/passwd dist/index.html", "build_unusable", "left no file"),
+    "leaves a link to elsewhere": ("ln -s /etc dist", "build_unusable", "left no folder dist"),
+    "leaves a file that is too large": (
+        "mkdir dist; truncate -s 26214401 dist/large.bin",
+        "build_unusable",
+        "large.bin has 26214401 bytes",
+    ),
+    "leaves too many files": (
+        "mkdir dist; cd dist; i=0; while [ $i -le 20000 ]; do : > $i; i=$((i+1)); done",
+        "build_unusable",
+        "left 20001 files, and Cloudflare takes 20000",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if "too many" in name else ()) for name in BUILDS]
+)
+def test_a_build_that_is_no_site_is_refused(site: Site, name: str) -> None:
+    build, reason, said = BUILDS[name]
+
+    refused(site, site.press("--commit", site.change_build(build)), reason, said)
+
+
+def test_a_build_that_does_not_end_is_ended(site: Site) -> None:
+    site.world.edit_config("          output: dist\n", "          output: dist\n          timeout: 1s\n")
+    commit = site.change_build('sleep 600 & echo $! > "$OUT"; sleep 600')
+    site.world.edit_config(
+        "          output: dist\n", f"          output: dist\n          env: {{OUT: {site.world.folder / 'pid'}}}\n"
+    )
+
+    refused(site, site.press("--commit", commit), "build_failed", "did not end within 1 s")
+    assert not alive(int((site.world.folder / "pid").read_text()))
+
+
+def test_a_tool_that_is_missing_is_named_before_the_plan(site: Site, tmp_path: Path) -> None:
+    site.world.edit_config("[sh, build.sh]", "[pnpm-that-is-not-here, build]")
+
+    refused(site, site.press(), "tool_missing", "pnpm-that-is-not-here is not on PATH")
+
+
+def test_a_token_that_may_only_read_is_told_which_permission_it_needs(site: Site) -> None:
+    token = site.world.sandbox.add_token("reading", ["Pages Read"])
+
+    outcome = site.press(CLOUDFLARE_API_TOKEN=token)
+
+    assert outcome.code == 4, outcome.err
+    assert '"Pages Write"' in outcome.result["hint"]
+    site.assert_nothing_sent()
+
+
+def test_a_build_sees_no_variable_of_ours_and_no_home(site: Site) -> None:
+    seen = site.world.folder / "seen"
+    site.world.edit_config(
+        "          output: dist\n", f"          output: dist\n          env: {{OUT: {seen}, MODE: x}}\n"
+    )
+    commit = site.change_build('env > "$OUT"; exit 1')
+
+    site.press("--commit", commit, GITHUB_TOKEN="ghs_secret")
+
+    names = {line.partition("=")[0] for line in seen.read_text().splitlines()} - {"PWD", "_", "SHLVL", "OLDPWD"}
+    assert names <= {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "CI", "OUT", "MODE"} | {
+        "CF_PAGES",
+        "CF_PAGES_BRANCH",
+        "CF_PAGES_COMMIT_SHA",
+    }
+    assert f"HOME={os.environ['HOME']}\n" not in seen.read_text()
+    assert site.world.sandbox.token not in seen.read_text()
+
+
+# Ended from outside
+
+
+def alive(pid: int) -> bool:
+    """A zombie has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pid: int) -> bool:
+    """Within the moment that the watching shell takes."""
+    waited = subprocess.run(["timeout", "10", "tail", f"--pid={pid}", "-f", "/dev/null"], check=False)
+    return waited.returncode == 0 or not alive(pid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_while_it_builds_leaves_no_process_and_no_worktree(
+    site: Site, number: signal.Signals
+) -> None:
+    fifo = site.world.folder / "pid"
+    os.mkfifo(fifo)
+    site.world.edit_config("          output: dist\n", f"          output: dist\n          env: {{OUT: {fifo}}}\n")
+    site.change_build('sleep 600 & echo "$$ $!" > "$OUT"; wait')
+    later = site.repository.commit("later", page_html="later")
+    site.world.sandbox.pages.projects[SITE].deployments[0].commit_hash = later
+    before = site.repository.state()
+    command = Command(site.world, "redeploy-pages", "frontend", environ={"OPS_SOURCE": "app"})
+    seen: list[str] = []
+
+    def end() -> None:
+        seen.append(fifo.read_text())
+        command.send(number)()
+
+    ending = threading.Thread(target=end, daemon=True)
+    ending.start()
+    outcome = command.run()
+    ending.join(10)
+
+    assert outcome.code == (-signal.SIGKILL if number == signal.SIGKILL else 130), outcome.err
+    assert all(gone(int(pid)) for pid in seen[0].split())
+    assert site.repository.state() == before
+    site.assert_nothing_sent()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/accounts/*/pages/projects/*/upload-token",
+        "/pages/assets/check-missing",
+        "/pages/assets/upload",
+        "/pages/assets/upsert-hashes",
+        "/accounts/*/pages/projects/*/deployments",
+    ],
+)
+def test_a_run_that_is_killed_at_any_request_of_the_deployment_is_finished_by_the_same_command(
+    site: Site, path: str, moment: str
+) -> None:
+    command = Command(site.world, "redeploy-pages", "frontend", environ={"OPS_SOURCE": "app"})
+    method = "GET" if path.endswith("upload-token") else "POST"
+    lost = {"lost": "before"} if moment == "before" else {}
+    site.world.sandbox.fault(method=method, path=path, **{moment: command.send(signal.SIGKILL)}, **lost)
+
+    outcome = command.run()
+
+    assert outcome.code == -signal.SIGKILL, outcome.err
+    site.world.sandbox.faults.clear()
+    site.world.sandbox.clock.advance(60)
+    made = len(site.world.sandbox.pages.deployments(SITE)) - 1
+    again = site.press()
+    assert again.result["decision"] == ("nothing_to_do" if made else "recovered"), again.err
+    assert site.served.commit_hash == site.good
+    assert len(site.world.sandbox.pages.deployments(SITE)) == 2
+
+
+# A site that another job has built
+
+
+@pytest.mark.slow
+def test_a_built_site_is_deployed_without_a_repository(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "built" / "output").mkdir(parents=True)
+    (tmp_path / "built" / "output" / "index.html").write_text("<h1>good</h1>")
+    (tmp_path / "built" / ".env").write_text("CLOUDFLARE_API_BASE_URL=http://127.0.0.1:9/\n")
+    (tmp_path / "built" / "output" / "link").symlink_to("/etc/passwd")
+
+    outcome = site.press("--commit", site.good, OPS_BUILT=str(tmp_path / "built"), OPS_SOURCE="nowhere")
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert (site.served.commit_hash, list(site.served.files)) == (site.good, ["/index.html"])
+
+
+def test_a_built_site_needs_the_whole_sha(site: Site, tmp_path: Path) -> None:
+    outcome = site.press("--commit", site.good[:12], OPS_BUILT=str(tmp_path))
+
+    assert (outcome.code, outcome.result["decision"]) == (2, "refused"), outcome.err
+    assert "no whole SHA" in outcome.result["message"]
+
+
+def test_the_wrangler_that_deploys_is_the_one_of_the_lock_file() -> None:
+    from ops.model.redact import Redactor
+    from ops.tools import wrangler
+
+    assert wrangler.wrangler(os.environ, Redactor())[1] == npm.wrangler()[1]

@@ -1,0 +1,56 @@
+"""The repository of a site in a test: what it holds at each commit, and a build that needs a shell alone."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import World
+
+BUILD = """set -e
+rm -rf dist
+mkdir -p dist
+cp page.html dist/index.html
+"""
+
+
+@dataclass
+class Repository:
+    folder: Path
+
+    def git(self, *arguments: str) -> str:
+        who = {
+            "GIT_AUTHOR_NAME": "a",
+            "GIT_COMMITTER_NAME": "a",
+            "GIT_AUTHOR_EMAIL": "a@a",
+            "GIT_COMMITTER_EMAIL": "a@a",
+        }
+        environ = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1", **who}
+        argv = ["git", "-C", str(self.folder), *arguments]
+        return subprocess.run(argv, env=environ, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, subject: str, **files: str) -> str:
+        """`_` in a name stands for a dot, and `__` for a slash."""
+        for name, text in files.items():
+            path = self.folder / name.replace("__", "/").replace("_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self.git("add", "--all")
+        self.git("commit", "-q", "--allow-empty", "-m", subject)
+        return self.git("rev-parse", "HEAD")
+
+    def state(self) -> str:
+        """What a run must leave as it is."""
+        seen = [self.git(*command) for command in (["status", "--porcelain"], ["worktree", "list"], ["stash", "list"])]
+        return "\n".join([*seen, self.git("rev-parse", "HEAD"), self.git("for-each-ref")])
+
+
+def repository(world: World) -> Repository:
+    """Beside ops.yml, on main; ops.yml's `build` becomes its own."""
+    folder = world.folder / "app"
+    folder.mkdir()
+    found = Repository(folder)
+    found.git("init", "-q", "-b", "main")
+    world.edit_config("examples/fortunet/frontend # of", ". # of")
+    world.edit_config("[node, build.js] # several", "[sh, build.sh] # several")
+    return found
