@@ -68,25 +68,25 @@ def test_the_drill_of_a_site_ends_recovered_within_ten_seconds() -> None:
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 10
 
 
+PAGES_SWITCHES = [
+    "pages_canonical_follows_rollbacks=true",
+    "pages_canonical_lag_reads=2",
+    "pages_partial_source_taken=true",
+    "pages_reads_until_deployed=0",
+    "pages_refusal_code=8000099",
+    "propagation_seconds=0",
+    "propagation_seconds=3",
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "switch",
-    [
-        "pages_canonical_follows_rollbacks=true",
-        "pages_canonical_lag_reads=2",
-        "pages_partial_source_taken=true",
-        "pages_reads_until_deployed=0",
-        "pages_refusal_code=8000099",
-        "propagation_seconds=0",
-        "propagation_seconds=3",
-    ],
-)
+@pytest.mark.parametrize("switch", PAGES_SWITCHES)
 def test_the_drill_of_a_site_ends_recovered_under_the_other_answer_of_every_switch(switch: str) -> None:
     assert drill("--switch", switch, name="rollback-pages")["decision"] == "recovered"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [[], ["--switch", "pages_canonical_lag_reads=2"], ["--trigger", "command"]])
+@pytest.mark.parametrize("arguments", [[], ["--trigger", "command"], *(["--switch", each] for each in PAGES_SWITCHES)])
 def test_the_drill_of_a_redeployment_builds_the_example_and_ends_recovered(arguments: list[str]) -> None:
     result = drill(*arguments, name="redeploy-pages")
 

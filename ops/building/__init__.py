@@ -234,7 +234,8 @@ class Site:
         )
         said = [line.strip() for line in done.output.splitlines() if line.strip()]
         if done.code == 0:
-            return next((line for line in said if "Deployment complete" in line), "wrangler deployed it")
+            address = next((word for line in said if "Deployment complete" in line for word in line.split()[-1:]), "")
+            return f"wrangler deployed {address or 'it'}"
         why = next((line for line in said if "ERROR" in line or "failed" in line.lower()), git.last_line(done.output))
         if any("Deployment failed!" in line for line in said):
             raise ProviderError(
