@@ -469,6 +469,11 @@ def test_a_run_that_is_killed_at_any_request_of_the_deployment_is_finished_by_th
     site.world.sandbox.clock.advance(60)
     made = len(site.world.sandbox.pages.deployments(SITE)) - 1
     again = site.press()
+    if (
+        again.result["reason"] == "world_moved"
+    ):  # Cloudflare finished what the killed run had sent while this one planned
+        assert made
+        again = site.press()
     assert again.result["decision"] == ("nothing_to_do" if made else "recovered"), again.err
     assert site.served.commit_hash == site.good
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
