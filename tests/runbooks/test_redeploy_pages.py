@@ -17,6 +17,7 @@ from tests.commands import Command, ended, texts
 from tests.conftest import SITE, Outcome, World
 from tests.site_repository import BUILD, Repository, repository
 
+pytestmark = pytest.mark.slow  # git and the build are real programs
 POST = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"}
 
 
@@ -61,7 +62,6 @@ def site(world: World) -> Site:
 # From one end to the other, with the real wrangler
 
 
-@pytest.mark.slow
 def test_the_commit_before_the_live_one_is_built_deployed_and_proved(site: Site) -> None:
     before = site.repository.state()
 
@@ -82,7 +82,6 @@ def test_the_commit_before_the_live_one_is_built_deployed_and_proved(site: Site)
     assert site.world.sandbox.token not in outcome.out + outcome.err
 
 
-@pytest.mark.slow
 def test_a_second_press_does_nothing_though_the_bad_one_could_be_rolled_back_to(site: Site) -> None:
     site.press()
     site.world.sandbox.clock.advance(60)
@@ -93,7 +92,6 @@ def test_a_second_press_does_nothing_though_the_bad_one_could_be_rolled_back_to(
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
-@pytest.mark.slow
 def test_what_it_deployed_is_rolled_back_by_the_undo_that_it_names(site: Site) -> None:
     outcome = site.press()
     site.world.sandbox.clock.advance(60)
@@ -105,7 +103,6 @@ def test_what_it_deployed_is_rolled_back_by_the_undo_that_it_names(site: Site) -
     assert site.world.served == site.live
 
 
-@pytest.mark.slow
 def test_functions_are_compiled_by_the_build_and_stay_what_they_were(site: Site) -> None:
     commit = site.repository.commit(
         "with a Function", functions__api_js="export const onRequest = () => new Response();"
@@ -118,7 +115,6 @@ def test_functions_are_compiled_by_the_build_and_stay_what_they_were(site: Site)
     assert f"{site.served.id[:8]} has Functions, unlike {site.live[:8]}" in texts(outcome, "warning")
 
 
-@pytest.mark.slow
 def test_an_unknown_error_may_make_two_deployments_and_both_are_ours(site: Site) -> None:
     site.world.sandbox.fault(**POST, status=500, code=8000000, applied=True)
 
@@ -128,7 +124,6 @@ def test_an_unknown_error_may_make_two_deployments_and_both_are_ours(site: Site)
     assert [d.commit_hash for d in site.world.sandbox.pages.deployments(SITE)] == [site.good, site.good, site.bad]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("applied", [True, False])
 def test_an_end_without_an_answer_is_settled_by_reading(site: Site, applied: bool) -> None:
     """wrangler does not try these again."""
@@ -141,7 +136,6 @@ def test_an_end_without_an_answer_is_settled_by_reading(site: Site, applied: boo
     assert any("wrangler ended with 1" in text for text in texts(outcome, "warning"))
 
 
-@pytest.mark.slow
 def test_a_deployment_that_cloudflare_cannot_publish_fails_and_is_sent_once(site: Site) -> None:
     site.world.sandbox.pages.fail_next(SITE, "Error: Failed to publish your Function")
 
@@ -152,7 +146,6 @@ def test_a_deployment_that_cloudflare_cannot_publish_fails_and_is_sent_once(site
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
-@pytest.mark.slow
 def test_a_deployment_of_somebody_else_right_after_ours_is_named(site: Site) -> None:
     site.world.sandbox.fault(**POST, after=lambda: site.world.site(timedelta(), "hotfix", commit="c" * 40))
 
@@ -412,7 +405,6 @@ def gone(pid: int) -> bool:
     return waited.returncode == 0 or not alive(pid)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_while_it_builds_leaves_no_process_and_no_worktree(
     site: Site, number: signal.Signals
@@ -442,7 +434,6 @@ def test_a_run_that_is_ended_while_it_builds_leaves_no_process_and_no_worktree(
     site.assert_nothing_sent()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize(
     "path",
@@ -482,7 +473,6 @@ def test_a_run_that_is_killed_at_any_request_of_the_deployment_is_finished_by_th
 # A site that another job has built
 
 
-@pytest.mark.slow
 def test_a_built_site_is_deployed_without_a_repository(site: Site, tmp_path: Path) -> None:
     (tmp_path / "built" / "output").mkdir(parents=True)
     (tmp_path / "built" / "output" / "index.html").write_text("<h1>good</h1>")
