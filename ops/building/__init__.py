@@ -49,7 +49,7 @@ class Site:
         may_build: bool = True,
         account: Account | None = None,
     ) -> None:
-        self._environ = environ
+        self._environ = wrangler.with_node(environ)
         self._redactor = redactor
         self._scratch = scratch
         self._account = account

@@ -39,6 +39,15 @@ def node(environ: Mapping[str, str], redactor: Redactor) -> Path:
     raise MissingTool(f"Node {OLDEST} or newer is not on PATH")
 
 
+def with_node(environ: Mapping[str, str]) -> dict[str, str]:
+    """The same; where no Node is on PATH, that of the extra `sandbox` stands at its end."""
+    path = environ.get("PATH", "")
+    wheel = _wheel()
+    if wheel is None or shutil.which("node", path=path):
+        return dict(environ)
+    return {**environ, "PATH": os.pathsep.join(filter(None, [path, str(wheel / "bin")]))}
+
+
 def wrangler(environ: Mapping[str, str], redactor: Redactor) -> list[str]:
     """The start of its command line. It is installed on the first call, which takes seconds. Raises MissingTool."""
     runs_on = node(environ, redactor)
