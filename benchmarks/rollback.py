@@ -19,7 +19,8 @@ from pathlib import Path
 
 import click
 
-from ops.sandbox import Sandbox, npm
+from ops import nodejs
+from ops.sandbox import Sandbox
 from ops.sandbox.switches import Switches
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +41,7 @@ class Run:
 @click.command()
 @click.option("--rounds", default=7, help="runs of each program at each latency")
 def main(rounds: int) -> None:
-    wrangler = [*npm.wrangler(), "rollback", "--name", WORKER, "--message", "benchmark"]
+    wrangler = [*nodejs.wrangler(), "rollback", "--name", WORKER, "--message", "benchmark"]
     with tempfile.TemporaryDirectory() as folder:
         ours = [sys.executable, "-m", "ops", *_our_arguments(Path(folder))]
         print("| per call | what | ops | wrangler | ratio |\n| ---: | --- | ---: | ---: | ---: |")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from ops import nodejs
 from ops.model.config import Service
 from ops.model.config_probes import BrowserProbe, PageProbe
 from ops.model.redact import Redactor
 from ops.model.verdict import ProbeResult, Verdict
 from ops.model.yaml_lines import read
 from ops.probes import browser, page
-from ops.sandbox import npm
 from ops.sandbox.server import Request, Response
 from tests.conftest import ROOT
 from tests.probes.site import URL, Site, folder, served
@@ -27,9 +27,11 @@ pytestmark = pytest.mark.slow
 
 def built(release: str, out: Path) -> Site:
     """By `npm run build`, as its README says, beside the sources; with the one function."""
-    environ = {**os.environ, "PATH": f"{npm.node().parent}{os.pathsep}{os.environ['PATH']}"}
+    environ = {**os.environ, "PATH": f"{nodejs.node().parent}{os.pathsep}{os.environ['PATH']}"}
     options = ["--", f"--out={out}", *(["--bad"] if release == "bad" else [])]
-    subprocess.run([*npm._npm(), "run", "build", *options], cwd=FRONTEND, env=environ, check=True, capture_output=True)
+    subprocess.run(
+        [*nodejs.npm(), "run", "build", *options], cwd=FRONTEND, env=environ, check=True, capture_output=True
+    )
     return Site({**folder(out), "/api/session": session})
 
 
@@ -43,7 +45,7 @@ console.log(JSON.stringify([answer.status, [...answer.headers], await answer.tex
 
 def session(request: Request) -> Response:
     """What the real function answers, run by Node."""
-    argv = [str(npm.node()), "--input-type=module", "--eval", CALL]
+    argv = [str(nodejs.node()), "--input-type=module", "--eval", CALL]
     environ = {**LOGIN, "BODY": request.body.decode()}
     done = subprocess.run(argv, cwd=FRONTEND, env=environ, check=True, capture_output=True)
     status, headers, body = json.loads(done.stdout)

@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops import nodejs
 from ops.building import files
 from ops.building.files import NOTHING_SENT, OUTPUT
 from ops.model.commits import Commit, is_whole
 from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclear
 from ops.model.nearest import shown
 from ops.model.redact import Redactor, Secret
-from ops.tools import git, process, wrangler
+from ops.tools import git, process
 
 if TYPE_CHECKING:
     from ops.model.config import Service
     from ops.model.config_build import Build
 
-COMPILE_TIMEOUT, DEPLOY_TIMEOUT = 120.0, 600.0
+INSTALL_TIMEOUT, COMPILE_TIMEOUT, DEPLOY_TIMEOUT = 300.0, 120.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Site:
         may_build: bool = True,
         account: Account | None = None,
     ) -> None:
-        self._environ = wrangler.with_node(environ)
+        self._environ = nodejs.with_node(environ)
         self._redactor = redactor
         self._scratch = scratch
         self._account = account
@@ -116,8 +117,8 @@ class Site:
         program = build.command[0]
         missing = "" if self.is_given or "/" in program or self._which(program) else f"{program} is not on PATH"
         try:
-            wrangler.node(self._environ, self._redactor)
-        except wrangler.MissingTool as error:
+            nodejs.node(self._environ)
+        except nodejs.MissingTool as error:
             missing = missing or str(error)
         if missing:
             raise _missing(missing)
@@ -128,6 +129,7 @@ class Site:
     def prepare(self, service: "Service", commit: Commit, branch: str) -> int:
         """Build it, or take what was built; answers how many files go out. Raises Refused."""
         assert service.build is not None
+        self._wrangler()  # its first call installs it, which is nothing to begin within a write
         folder = self._scratch()
         if self._given is not None:
             files.copy(self._given, folder)
@@ -185,15 +187,22 @@ class Site:
         options = ["--outdir", str(out / "_worker.js"), "--build-output-directory", str(out)]
         if not (out / "_routes.json").exists():
             options += ["--output-routes-path", str(out / "_routes.json")]
-        clean = {**process.clean_environment(self._environ), **wrangler.QUIET, "HOME": str(home)}
+        clean = {**process.clean_environment(self._environ), **nodejs.QUIET, "HOME": str(home)}
         argv = [*self._wrangler(), "pages", "functions", "build", str(functions), *options]
         self._run(argv, clean, folder, "the build of its Functions", timeout=COMPILE_TIMEOUT)
 
     def _wrangler(self) -> list[str]:
         try:
-            return wrangler.wrangler(self._environ, self._redactor)
-        except wrangler.MissingTool as error:
+            return nodejs.wrangler(self._environ, self._npm)
+        except nodejs.MissingTool as error:
             raise _missing(str(error)) from None
+
+    def _npm(self, argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
+        done = process.run(
+            argv, environ=environ, timeout=INSTALL_TIMEOUT, redactor=self._redactor, folder=folder, leashed=True
+        )
+        said = [line for line in done.output.splitlines() if line.strip() and "complete log of this run" not in line]
+        return None if done.code == 0 else " ".join(said[-3:])[:300] or "it said nothing"
 
     def _run(self, argv: list[str], environ: Mapping[str, str], folder: Path, what: str, *, timeout: float) -> None:
         try:
@@ -220,7 +229,7 @@ class Site:
         folder, home = self._made[commit.sha], self._scratch()
         environ = {
             **process.clean_environment(self._environ),
-            **wrangler.QUIET,
+            **nodejs.QUIET,
             "HOME": str(home),
             "CLOUDFLARE_API_BASE_URL": self._account.base_url,
             "CLOUDFLARE_ACCOUNT_ID": self._account.id,

