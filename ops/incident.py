@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ops.app import RUNS, read_config
-from ops.github.client import connect
+from ops.github.client import CHECK, connect, failures
 from ops.model.block import RUN, Block, Row
 from ops.model.clock import parse_utc, utc_text
-from ops.model.errors import ConfigError, ProviderError, Reason
+from ops.model.errors import ConfigError, Reason
 from ops.model.page import Page
 from ops.model.redact import Redactor
 from ops.model.timeline import Event, from_json
@@ -37,7 +37,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     run = _run(path, events)
     contacts = read_config(config)[0].contacts
     job = re.fullmatch(JOB, run)
-    with told():
+    with failures(CHECK):
         repository = connect(environ, redactor)
         by = f"{comments.login(repository)}, imported at {utc_text(datetime.now(UTC))}"
         imported = f"run {job[1]} of GitHub Actions, told by {by}" if job else f"laptop, by {by}"
@@ -57,7 +57,7 @@ def note(number: int, said: str, environ: Mapping[str, str], redactor: Redactor,
     text = redactor.text(one_line(text))
     run = "note-" + hashlib.sha256(f"{at.isoformat()} {text}".encode()).hexdigest()[:16]
     body = journal.note(at, text, Block(run, source="note", rows=(Row(at, "note", text),)))
-    with told():
+    with failures(CHECK):
         comments = RunComments(connect(environ, redactor), number, run, look=True)
         comments.put(1, body)
         return comments.url
@@ -110,7 +110,7 @@ def opened(
             number=number,
         )
 
-    with told():
+    with failures(CHECK):
         return open_incident(connect(environ, redactor), redactor.text(title), body, [severity])
 
 
@@ -118,7 +118,7 @@ def rows(number: int, environ: Mapping[str, str], redactor: Redactor) -> Iterato
     """One line per event of all runs and notes, oldest first, in UTC."""
     from ops.github.issues import believed
 
-    with told():
+    with failures(CHECK):
         found = believed(connect(environ, redactor), number)
     lines = []
     for one in found:
@@ -138,24 +138,8 @@ def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, sa
     wanted = dict(LABELS)
     for name, label in settings.labels.items():
         wanted[name] = Label("1d76db", f"Runs {label.runbook} in {label.environment}"[:100])
-    with told():
+    with failures(CHECK):
         sync(connect(environ, redactor), wanted, say)
-
-
-class told:  # noqa: N801  a context manager reads as a word
-    """GitHub's failure as an error of ours, by status and type alone: a message may echo what was sent."""
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if error is None or isinstance(error, ConfigError) or not isinstance(error, Exception):
-            return
-        status = getattr(error, "status", None)
-        said = f"GitHub answered {status}" if status else f"GitHub could not be asked ({type(error).__name__})"
-        raise ProviderError(
-            said, reason=Reason.PROVIDER_UNAVAILABLE, hint="Look at the number and the token, then try again."
-        ) from None
 
 
 def _record(source: str, config: Path) -> Path:

@@ -4,14 +4,13 @@ A source that cannot be asked is named in the report, and stops nothing. Only th
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops import app, outside
-from ops.github.client import connect
-from ops.incident import told
+from ops import app, clocks, outside
+from ops.github.client import CHECK, connect, failures
 from ops.intake import began
 from ops.model.block import Block, sealed
 from ops.model.errors import ConfigError, OpsError, Reason
@@ -44,60 +43,39 @@ def report(
 
     config, _ = app.read_config(config_path)
     app.register_secrets(environ, config, redactor)
-    with told():
-        repository = connect(environ, redactor)
-        evidence = _of_github(repository, number, environ)
-        if reports.LABEL in evidence.labels:
-            hint = "Give the number of the incident that it is about."
-            raise ConfigError(f"#{number} is itself a post-incident report", hint=hint, reason=Reason.UNKNOWN_NAME)
-        if only_if_recorded and not evidence.our_runs:
-            return None
-        evidence = _with_cloudflare(evidence, config, environ)
-        evidence = redactor.value(_with_commits(evidence, config, repository))
+    repository = connect(environ, redactor)
+    evidence = _of_github(repository, number, environ)
+    if reports.LABEL in evidence.labels:
+        hint = "Give the number of the incident that it is about."
+        raise ConfigError(f"#{number} is itself a post-incident report", hint=hint, reason=Reason.UNKNOWN_NAME)
+    if only_if_recorded and not evidence.our_runs:
+        return None
+    evidence = _with_cloudflare(evidence, config, environ)
+    evidence = redactor.value(_with_commits(evidence, config, repository))
+    text = rendering.new(evidence)
+    with failures(CHECK):
         written = reports.write(
             repository,
             number,
             title=rendering.title(evidence),
-            new=lambda: rendering.new(evidence),
+            new=lambda: text,
             renew=lambda body: rendering.renew(body, evidence),
         )
-        items = rendering.open_items(written.body)
-        if evidence.closed_at is not None:
-            _say_what_is_open(repository, evidence, written, items)
+    items = rendering.open_items(written.body)
+    if evidence.closed_at is not None:
+        _say_what_is_open(repository, evidence, written, items)
     return Reported(written.number, written.url, written.is_new, items)
 
 
 def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]) -> Evidence:
     from ops.github import evidence as github
 
-    found = github.on_issue(repository, number)
-    issue = found.issue
-    with closing(outside.addresses(environ)[2]) as clock:
-        read_at = clock.now()
-    evidence = Evidence(
-        number=number,
-        title=issue.title,
-        url=issue.html_url,
-        opened_at=issue.created_at,
-        opened_by=(issue.raw_data.get("user") or {}).get("login", "ghost"),
-        opened_by_team=_is_of_the_team(issue.raw_data),
-        closed_at=issue.closed_at if issue.state == "closed" else None,
-        labels=tuple(label.name for label in issue.labels),
-        began=began(issue.body, now=read_at),
-        acts=found.acts,
-        recorded=found.recorded,
-        left_out=found.left_out,
-        read_at=read_at,
-    )
+    read_at = clocks.now(environ)
+    with failures(CHECK):
+        evidence = github.on_issue(repository, number, read_at=read_at, began=lambda body: began(body, now=read_at))
     wanted = [run for one in evidence.our_runs if (run := one.actions_run)]
-    runs, why = _asked(lambda: tuple(github.workflow_runs(repository, wanted)))
+    runs, why = _asked(lambda: _told(lambda: tuple(github.workflow_runs(repository, wanted))))
     return replace(evidence, runs=runs or (), unasked=tuple(f"the runs of GitHub Actions: {each}" for each in why))
-
-
-def _is_of_the_team(issue: Mapping[str, Any]) -> bool:
-    from ops.model.report.evidence import TEAM
-
-    return (issue.get("user") or {}).get("type") == "User" and issue.get("author_association") in TEAM
 
 
 def _with_cloudflare(evidence: Evidence, config: "Config", environ: Mapping[str, str]) -> Evidence:
@@ -158,7 +136,7 @@ def _with_commits(evidence: Evidence, config: "Config", repository: "Repository"
     if not (newer and older and name and is_commit(newer.tag) and is_commit(older.tag)):
         return evidence
     url = f"https://github.com/{name}/compare/{older.tag}...{newer.tag}"
-    commits, why = _asked(lambda: commits_between(repository, name, older.tag, newer.tag))
+    commits, why = _asked(lambda: _told(lambda: commits_between(repository, name, older.tag, newer.tag)))
     lacks = tuple(f"the commits that were taken back: {each}" for each in why)
     return replace(evidence, compare_url=url, commits=tuple(commits or ()), unasked=(*evidence.unasked, *lacks))
 
@@ -166,10 +144,14 @@ def _with_commits(evidence: Evidence, config: "Config", repository: "Repository"
 def _asked(ask: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
     """The answer, or why there is none."""
     try:
-        with told():
-            return ask(), ()
+        return ask(), ()
     except OpsError as error:
         return None, (error.message,)
+
+
+def _told(ask: Callable[[], T]) -> T:
+    with failures():
+        return ask()
 
 
 def _say_what_is_open(repository: "Repository", evidence: Evidence, written: Any, items: list[str]) -> None:
@@ -179,4 +161,5 @@ def _say_what_is_open(repository: "Repository", evidence: Evidence, written: Any
 
     run = f"report-{evidence.number}"
     text = rendering.closing(written.number, items, is_drill=evidence.is_drill)
-    RunComments(repository, evidence.number, run, look=True).put(1, sealed(text, Block(run, source="report")))
+    with failures(CHECK):
+        RunComments(repository, evidence.number, run, look=True).put(1, sealed(text, Block(run, source="report")))

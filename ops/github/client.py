@@ -6,10 +6,11 @@ until a rate limit ends. During a recovery each of these is worse than an error.
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ops.model.errors import ConfigError, Reason
+from ops.model.errors import ConfigError, ProviderError, Reason
 from ops.model.loopback import is_loopback
 from ops.model.redact import Redactor
 
@@ -67,3 +68,26 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
         lazy=True,
     )
     return github.get_repo(name)
+
+
+CHECK = (
+    "Check GITHUB_REPOSITORY (owner/name), that GITHUB_TOKEN may write issues there, and the number if you gave one."
+)
+
+
+@contextmanager
+def failures(hint: str = "") -> Iterator[None]:
+    """Whatever PyGithub and its transport raise, as a ProviderError; nothing else.
+
+    By status and kind of failure alone: a message of theirs may echo what was sent.
+    """
+    import requests
+    from github import GithubException
+
+    try:
+        yield
+    except GithubException as error:
+        raise ProviderError(f"GitHub answered {error.status}", reason=Reason.PROVIDER_REFUSED, hint=hint) from None
+    except (requests.RequestException, ValueError) as error:
+        text = f"GitHub gave no answer ({type(error).__name__})"
+        raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint) from None

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ops.model.block import Block, read_block
+from ops.model.errors import ProviderError, Reason
 
 if TYPE_CHECKING:
     from github.Issue import Issue
@@ -12,11 +13,14 @@ if TYPE_CHECKING:
 
 BOT = "github-actions[bot]"
 """The author of what is written with GITHUB_TOKEN. No person can have a login with brackets."""
-WRITERS = {"admin", "maintain", "write"}
 
 
-class NotKept(Exception):
+class NotKept(ProviderError):
     """GitHub answered an edit with success and kept the old text."""
+
+    def __init__(self) -> None:
+        hint = "Nothing is lost. Do it again; if it stays so, the text may be longer than GitHub takes."
+        super().__init__("GitHub took the text and kept the old one", reason=Reason.PROVIDER_REFUSED, hint=hint)
 
 
 def login(repository: "Repository") -> str:
@@ -95,7 +99,7 @@ class RunComments:
             del self._ids[part]
             self._create(part, body)
             return True
-        return _same(kept, body)
+        return is_kept(kept, body)
 
     def _replace(self, part: int, body: str) -> None:
         """Once, by a new comment; the one that cannot be edited would say something else, and goes."""
@@ -107,5 +111,5 @@ class RunComments:
         old.delete()
 
 
-def _same(kept: str, wanted: str) -> bool:
+def is_kept(kept: str, wanted: str) -> bool:
     return "".join(kept.split()) == "".join(wanted.split())

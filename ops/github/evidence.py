@@ -3,39 +3,34 @@
 docs.github.com/rest/issues/timeline, docs.github.com/rest/actions/workflow-jobs
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.github.issues import Writers
 from ops.model.block import is_edited, read_block
 from ops.model.clock import parse_utc
-from ops.model.report.evidence import TEAM, Act, Commit, Job, Recorded, WorkflowRun
+from ops.model.report.evidence import TEAM, Act, Commit, Evidence, Job, Recorded, WorkflowRun
 
 if TYPE_CHECKING:
-    from github.Issue import Issue
     from github.Repository import Repository
 
 TELLING = {"labeled", "assigned", "renamed", "closed", "reopened", "commented", "cross-referenced"}
+GHOST = {"login": "ghost", "type": "User"}
+"""Who GitHub shows for somebody who is gone."""
 LONGEST = 300
 """Of a comment: the whole of it is behind the link."""
 MOST_COMMITS = 50
 
 
-@dataclass(frozen=True)
-class OnIssue:
-    issue: "Issue"
-    acts: tuple[Act, ...]
-    recorded: tuple[Recorded, ...]
-    left_out: int
-
-
-def on_issue(repository: "Repository", number: int) -> OnIssue:
-    """Raises what PyGithub raises."""
+def on_issue(
+    repository: "Repository", number: int, *, read_at: datetime, began: Callable[[str | None], datetime | None]
+) -> Evidence:
+    """The incident as its issue tells it; `began` reads the form. Raises what PyGithub raises."""
     issue = repository.get_issue(number)
-    page = issue.html_url
-    writers = Writers(repository)
+    opener = issue.raw_data.get("user") or GHOST
+    page, writers = issue.html_url, Writers(repository)
     acts, recorded, left_out = [], [], 0
     for entry in issue.get_timeline():
         found = _judged(entry.raw_data, page, writers)
@@ -45,11 +40,29 @@ def on_issue(repository: "Repository", number: int) -> OnIssue:
             recorded.append(found)
         else:
             left_out += 1
-    return OnIssue(issue, tuple(acts), tuple(recorded), left_out)
+    return Evidence(
+        number=number,
+        title=issue.title,
+        url=page,
+        opened_at=issue.created_at,
+        opened_by=opener["login"],
+        opened_by_team=_is_of_the_team(issue.raw_data, opener),
+        closed_at=issue.closed_at if issue.state == "closed" else None,
+        labels=tuple(label.name for label in issue.labels),
+        began=began(issue.body),
+        acts=tuple(acts),
+        recorded=tuple(recorded),
+        left_out=left_out,
+        read_at=read_at,
+    )
+
+
+def _is_of_the_team(entry: Mapping[str, Any], author: Mapping[str, Any]) -> bool:
+    return author.get("type") == "User" and entry.get("author_association") in TEAM
 
 
 def _judged(entry: Mapping[str, Any], page: str, writers: Writers) -> Act | Recorded | None:
-    kind, actor = entry.get("event"), entry.get("actor") or {"login": "ghost", "type": "User"}
+    kind, actor = entry.get("event"), entry.get("actor") or GHOST
     if kind not in TELLING:
         return None
     body = entry.get("body") or ""
@@ -57,7 +70,7 @@ def _judged(entry: Mapping[str, Any], page: str, writers: Writers) -> Act | Reco
         author = actor["login"]
         return Recorded(block, author, is_edited(body), entry["html_url"]) if writers.hold(author) else None
     text = _text(kind, entry)
-    is_strangers = kind == "commented" and entry.get("author_association") not in TEAM
+    is_strangers = kind == "commented" and not _is_of_the_team(entry, actor)
     if text is None or is_strangers or actor.get("type") != "User":
         return None
     return Act(
@@ -112,13 +125,11 @@ def workflow_runs(repository: "Repository", wanted: Iterable[tuple[int, int]]) -
 
 
 def _job(job: Mapping[str, Any]) -> Job:
-    started, completed = job.get("started_at"), job.get("completed_at")
+    started = job.get("started_at")
     return Job(
         name=job["name"],
         created_at=parse_utc(job["created_at"]),
         started_at=parse_utc(started) if started and job.get("runner_name") else None,
-        completed_at=parse_utc(completed) if completed else None,
-        conclusion=job.get("conclusion") or job.get("status") or "",
     )
 
 

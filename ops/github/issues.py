@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.github.comments import BOT, WRITERS, blocks
-from ops.model.block import Block, is_edited
+from ops.github.comments import BOT, blocks
+from ops.github.permissions import may_write, permission_of
+from ops.model.block import is_edited
+from ops.model.report.evidence import Recorded
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 INCIDENT = "incident"
 LONGEST_TITLE = 256
 """docs.github.com/rest/issues/issues: a longer one is refused."""
+
+
+def as_title(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:LONGEST_TITLE]
 
 
 def open_incident(
@@ -25,26 +31,17 @@ def open_incident(
     """
     from github import GithubException
 
-    title = "".join(c if c.isprintable() else " " for c in title)[:LONGEST_TITLE]
-    issue = repository.create_issue(title, body("NUMBER"), labels=[INCIDENT, *labels])
+    issue = repository.create_issue(as_title(title), body("NUMBER"), labels=[INCIDENT, *labels])
     with contextlib.suppress(GithubException, OSError):  # it stands there, and says that the number is to be put in
         issue.edit(body=body(str(issue.number)))
     return issue.number, issue.html_url
 
 
-@dataclass(frozen=True)
-class Found:
-    block: Block
-    author: str
-    is_edited: bool
-    url: str
-
-
-def believed(repository: "Repository", number: int) -> list[Found]:
+def believed(repository: "Repository", number: int) -> list[Recorded]:
     """The blocks of the bot, and of people who may write here; those of others are as good as none."""
     writers = Writers(repository)
     return [
-        Found(block, comment.user.login, is_edited(comment.body), comment.html_url)
+        Recorded(block, comment.user.login, is_edited(comment.body), comment.html_url)
         for comment, block in blocks(repository.get_issue(number))
         if writers.hold(comment.user.login)
     ]
@@ -55,27 +52,28 @@ class Writers:
 
     def __init__(self, repository: "Repository") -> None:
         self._repository = repository
-        self._roles: dict[str, str] = {}
+        self._may: dict[str, bool] = {}
 
     def hold(self, login: str) -> bool:
         """Whether that user is one of them. A user without a login is gone, and none."""
         if login == BOT:
             return True
-        if login not in self._roles:
-            self._roles[login] = _role(self._repository, login) if login else "none"
-        return self._roles[login] in WRITERS
+        if login not in self._may:
+            self._may[login] = bool(login) and _may_write(self._repository, login)
+        return self._may[login]
 
 
-def _role(repository: "Repository", author: str) -> str:
-    """`none` also where GitHub does not know: an app, a user who is gone, a token that may not ask."""
+def _may_write(repository: "Repository", login: str) -> bool:
+    """False also where GitHub does not know: an app, a user who is gone, a token that may not ask."""
     from github import GithubException
 
     try:
-        return repository.get_collaborator_role_name(author)
+        found = permission_of(repository, login)
     except GithubException as error:
         if error.status in {403, 404}:
-            return "none"
+            return False
         raise
+    return may_write(found["role_name"], found["permission"])
 
 
 @dataclass(frozen=True)

@@ -44,18 +44,17 @@ def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> 
     """One request at most, and never an exception."""
     from github import GithubException, RateLimitExceededException
 
-    from ops.github.triggers import failures
+    from ops.github.client import failures
 
     if not _LOGIN.fullmatch(asker.login):
         return _not_a_person()
     if responders and asker.login.lower() not in {login.lower() for login in responders}:
         hint = "Ask one of the responders, or add yourself to ops.yml by a pull request."
         return Answer(Reason.NOT_A_RESPONDER, "{asker} is not among the responders of ops.yml", hint)
-    path = f"/collaborators/{quote(asker.login, safe='')}/permission"
     try:
         with failures():
             try:
-                _, found = repository.requester.requestJsonAndCheck("GET", repository.url + path)
+                found = permission_of(repository, asker.login)
             except RateLimitExceededException:
                 raise
             except GithubException as error:
@@ -69,6 +68,17 @@ def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> 
     return _judged(found, asker)
 
 
+def may_write(role: str, permission: str) -> bool:
+    """`role` and `permission` as GitHub answers `role_name` and `permission`."""
+    return role in WRITERS or (role not in BUILT_IN and permission in WRITERS)
+
+
+def permission_of(repository: "Repository", login: str) -> Any:
+    """GitHub's whole answer; sends one request. Raises what PyGithub raises."""
+    path = f"/collaborators/{quote(login, safe='')}/permission"
+    return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]
+
+
 def _judged(found: Any, asker: Asker) -> Answer:
     """What GitHub said of that very user."""
     user = found.get("user") if isinstance(found, dict) else None
@@ -78,8 +88,7 @@ def _judged(found: Any, asker: Asker) -> Answer:
         return _not_a_person()
     if asker.id is not None and user.get("id") != asker.id:
         return _no_access("the login {asker} belongs to somebody else by now")
-    role, permission = found["role_name"], found["permission"]
-    if role in WRITERS or (role not in BUILT_IN and permission in WRITERS):
+    if may_write(found["role_name"], found["permission"]):
         return Answer()
     return _no_access("{asker} may not write to this repository, and a label alone allows nothing")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.github.comments import NotKept, login
-from ops.github.issues import LONGEST_TITLE, Writers
+from ops.github.comments import NotKept, is_kept, login
+from ops.github.issues import Writers, as_title
 from ops.model.report.regions import incident_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def write(
     if after != before:
         found.edit(body=after)
         kept = repository.get_issue(found.number).body or ""
-        if not _same(kept, after):
+        if not is_kept(kept, after):
             raise NotKept
     return Written(found.number, found.html_url, after, is_new=False)
 
@@ -63,9 +63,8 @@ def find(repository: "Repository", incident: int) -> "Issue | None":
 
 def _created(repository: "Repository", incident: int, title: str, body: str) -> Written:
     """Two that made one at the same time both look again: the first stays, and the other closes its own."""
-    title = "".join(c if c.isprintable() else " " for c in title)[:LONGEST_TITLE]
     try:
-        made = repository.create_issue(title, body, labels=[LABEL])
+        made = repository.create_issue(as_title(title), body, labels=[LABEL])
     except Exception:  # the answer may be lost, and the report there all the same
         if (found := find(repository, incident)) is None:
             raise
@@ -75,7 +74,3 @@ def _created(repository: "Repository", incident: int, title: str, body: str) -> 
         made.edit(state="closed", state_reason="not_planned")
         return Written(first.number, first.html_url, first.body or "", is_new=False)
     return Written(made.number, made.html_url, body, is_new=True)
-
-
-def _same(kept: str, wanted: str) -> bool:
-    return "".join(kept.split()) == "".join(wanted.split())

@@ -5,13 +5,12 @@ A failure is one error, whose message has no foreign text.
 docs.github.com/rest/issues/labels#remove-a-label-from-an-issue, docs.github.com/rest/issues/comments
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from ops.github.client import failures
 from ops.model.clock import parse_utc
 from ops.model.errors import ProviderError, Reason
 
@@ -82,18 +81,3 @@ def issue(repository: "Repository", number: int) -> Issue:
     if not isinstance(found, dict) or found.get("state") not in {"open", "closed"}:
         raise ProviderError("GitHub's answer has another shape", reason=Reason.MALFORMED_ANSWER)
     return Issue("pull_request" if "pull_request" in found else found["state"], found.get("body") or "")
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """Whatever PyGithub and its transport raise, as a ProviderError that names the status or the kind of failure."""
-    import requests
-    from github import GithubException
-
-    try:
-        yield
-    except GithubException as error:
-        raise ProviderError(f"GitHub answered {error.status}", reason=Reason.PROVIDER_REFUSED) from None
-    except (requests.RequestException, ValueError) as error:
-        text = f"GitHub gave no answer ({type(error).__name__})"
-        raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE) from None

@@ -52,7 +52,7 @@ def evidence(text: str = "x", *, decision: str = "recovered", **more: object) ->
         recorded=(Recorded(block, text, is_edited=False, url=URL),),
         left_out=3,
         read_at=NOW,
-        runs=(WorkflowRun(1001, 1, URL, text, text, NOW, text, (Job(text, NOW, NOW, NOW, text),)),),
+        runs=(WorkflowRun(1001, 1, URL, text, text, NOW, text, (Job(text, NOW, NOW),)),),
         served=(Served(text, text, URL, (deployment,), ()),),
         commits=(Commit(text, text, text, URL),),
         compare_url=URL,

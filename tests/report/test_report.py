@@ -229,6 +229,15 @@ def test_a_source_that_cannot_be_asked_is_named_and_stops_nothing(night: Night, 
     assert "WARNING" not in night.text
 
 
+def test_what_cloudflare_refuses_is_not_laid_at_githubs_door(night: Night, releases: Releases) -> None:
+    night.recover()
+    night.world.sandbox.fault(**LIST, status=403, code=10000, message="no", times=None)
+    assert night.report().code == 0
+    (lacks,) = [line for line in night.text.splitlines() if line.startswith("> - ")]
+    assert "the deployments of api in production" in lacks
+    assert "GitHub" not in lacks
+
+
 def test_there_is_no_report_of_a_report(night: Night) -> None:
     night.report()
     outcome = night.ops("incident", "report", str(night.reports[0].number), "--config", str(night.world.config))

@@ -41,9 +41,6 @@ class Recorded:
         """The first row of that kind."""
         return next((row.at for row in self.block.rows if row.kind == kind), None)
 
-    def said(self, kind: str) -> str:
-        return next((row.text for row in self.block.rows if row.kind == kind), "")
-
     @property
     def whence(self) -> str:
         return "GitHub Actions" if self.actions_run else "a laptop"
@@ -60,8 +57,6 @@ class Job:
     name: str
     created_at: datetime
     started_at: datetime | None
-    completed_at: datetime | None
-    conclusion: str
 
 
 @dataclass(frozen=True)
@@ -78,8 +73,8 @@ class WorkflowRun:
     @property
     def acting(self) -> Job | None:
         """The job that acted: the last to start of those before the report."""
-        started = [job for job in self.jobs if job.started_at is not None and job.name != "report"]
-        return max(started, key=lambda job: job.started_at or job.created_at, default=None)
+        started = [(job.started_at, job) for job in self.jobs if job.started_at is not None and job.name != "report"]
+        return max(started, key=lambda one: one[0], default=(None, None))[1]
 
 
 @dataclass(frozen=True)
