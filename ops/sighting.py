@@ -21,8 +21,12 @@ LISTED = 25
 WHOLE_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
-def project_and_list(ctx: Context[Any], service: "Service") -> list[Callable[[], Any]]:
-    return [lambda: ctx.pages.project(service.pages), lambda: ctx.pages.deployments(service.pages, most=LISTED)]
+def read(ctx: Context[Any], service: "Service", beside: list[Callable[[], Any]]) -> tuple[Any, ...]:
+    """The project, its newest deployments, newest first, and what the calls beside these two answer."""
+    project, deployments, *others = ctx.in_parallel(
+        [lambda: ctx.pages.project(service.pages), lambda: ctx.pages.deployments(service.pages, most=LISTED), *beside]
+    )
+    return project, target.with_canonical(deployments, project.canonical), *others
 
 
 def looks(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Callable[[], Page]]:
@@ -46,10 +50,9 @@ class Listed:
 def round_1(ctx: Context[Any], service: "Service", to: str = "") -> Listed:
     """Raises Refused where nothing was deployed, or `to` names nothing that can serve."""
     to = to.strip().lower()
-    calls = project_and_list(ctx, service)
-    if re.fullmatch(WHOLE_ID, to):
-        calls.append(lambda: ctx.pages.deployment(service.pages, to))
-    project, deployments, *further = ctx.in_parallel(calls)
+    whole = re.fullmatch(WHOLE_ID, to)
+    named = [lambda: ctx.pages.deployment(service.pages, to)] if whole else []
+    project, deployments, *further = read(ctx, service, named)
     if not deployments:
         raise Refused(
             f"{service.pages} was never deployed to production",
@@ -72,7 +75,7 @@ def round_2(ctx: Context[Any], service: "Service", listed: Listed) -> Seen:
     compared = {d.id: d for d in (*target.to_compare(listed.deployments), *further) if d is not None}
     addresses = [service.url, *(d.url for d in compared.values())]
     calls = [look for address in addresses for look in looks(ctx, address, service.compare)]
-    project, deployments, *pages = ctx.in_parallel([*project_and_list(ctx, service), *calls])
+    project, deployments, *pages = read(ctx, service, calls)
     if came := target.came(listed.deployments, deployments):
         raise Refused(
             f"{service.pages} was deployed while the plan was made: {deployed(came[0])}",

@@ -65,6 +65,19 @@ def live(project: Project, deployments: Sequence[Deployment], sighting: Sighting
     return Live(equal[0], f"the site looks like {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
 
 
+def with_canonical(deployments: Sequence[Deployment], canonical: Deployment | None) -> tuple[Deployment, ...]:
+    """The list, and the canonical one where that came, or was built to the end, after the list was read.
+
+    The project and the list are two reads: a deployment that comes between them stands in one of the two alone.
+    """
+    if canonical is None or any(d.id == canonical.id and d.may_serve_production for d in deployments):
+        return tuple(deployments)
+    if deployments and canonical.created_on < deployments[-1].created_on:  # it is older than all that is listed
+        return tuple(deployments)
+    others = (d for d in deployments if d.id != canonical.id)
+    return tuple(sorted((canonical, *others), key=lambda deployment: deployment.created_on, reverse=True))
+
+
 def came(before: Sequence[Deployment], now: Sequence[Deployment]) -> tuple[Deployment, ...]:
     """Those that can serve now and could not before: made since, or built to the end since.
 

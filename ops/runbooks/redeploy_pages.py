@@ -102,12 +102,8 @@ class RedeployPages(Runbook[Params]):
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
         details = _details(plan)
-        project, deployments, *site = ctx.in_parallel(
-            [
-                *sighting.project_and_list(ctx, details.service),
-                *sighting.looks(ctx, details.service.url, details.service.compare),
-            ]
-        )
+        looks = sighting.looks(ctx, details.service.url, details.service.compare)
+        project, deployments, *site = sighting.read(ctx, details.service, looks)
         new = target.came(details.known, deployments)
         ours = next((d for d in new if d.commit == details.commit.sha), None)
         if ours is None:
@@ -201,9 +197,11 @@ def _not_there(details: Details, project: Project, deployments: tuple[Deployment
     if canonical != details.canonical:
         return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical")
     whole = pages_seen.of_site(site)
-    looks = {name for name, look in details.own.items() if whole and pages_seen.of_deployment(look, site) == whole}
-    if details.live and looks and details.live.id not in looks:
-        return World(State.MOVED, f"the site looks like {' or '.join(sorted(name[:8] for name in looks))}")
+    own = {name: pages_seen.of_deployment(look, site) for name, look in details.own.items()}
+    looks = sorted(name[:8] for name, digest in own.items() if digest and digest == whole)
+    if details.live and own[details.live.id] not in {None, whole}:
+        text = f"the site looks like {' or '.join(looks) or 'no deployment that was read'}"
+        return World(State.MOVED, text, uncertain=not looks)  # what came after the list was read may be ours
     fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]
     if under_way := [d for d in fresh if d.status in UNFINISHED]:
         return World(State.PLANNED, f"{short(under_way[0])} of ours is being deployed", uncertain=True)

@@ -81,12 +81,10 @@ class RollbackPages(Runbook[Params]):
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
         details = _details(plan)
-        project, deployments, *site = ctx.in_parallel(
-            [
-                *sighting.project_and_list(ctx, details.service),
-                *sighting.looks(ctx, details.service.url, details.service.compare),
-            ]
-        )
+        looks = sighting.looks(ctx, details.service.url, details.service.compare)
+        project, deployments, *site = sighting.read(ctx, details.service, looks)
+        if target.came(details.known, deployments):  # after the site was read, it may be: then it may serve by now
+            site = ctx.in_parallel(looks)
         return _standing(details, project, deployments, tuple(site))
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change

@@ -93,6 +93,24 @@ def test_only_the_newest_successful_ones_are_compared() -> None:
     assert target.to_compare([failed, *many]) == tuple(many[:COMPARED])
 
 
+@pytest.mark.parametrize(
+    ("listed", "canonical", "whole"),
+    [
+        ((C, B), D, (D, C, B)),
+        ((replace(D, status="active"), C), D, (D, C)),
+        ((D, C), C, (D, C)),
+        ((D, C), A, (D, C)),
+        ((D, C), None, (D, C)),
+        ((), D, (D,)),
+    ],
+    ids=["came since", "built to the end since", "in the list", "beyond the list", "none", "the first of all"],
+)
+def test_the_canonical_one_completes_a_list_that_was_read_before_it_came(
+    listed: tuple[Deployment, ...], canonical: Deployment | None, whole: tuple[Deployment, ...]
+) -> None:
+    assert target.with_canonical(listed, canonical) == whole
+
+
 digests = st.sampled_from(["1", "2", "3", None])
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.commands import Command, ended, texts
 from tests.conftest import SITE, Outcome, World
+from tests.pages_reads import ORDERS, between
 from tests.site_repository import BUILD, Repository, repository
 
 pytestmark = pytest.mark.slow  # git and the build are real programs
@@ -133,6 +135,30 @@ def test_an_end_without_an_answer_is_settled_by_reading(site: Site, applied: boo
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
     assert any("wrangler ended with 1" in text for text in texts(outcome, "warning"))
+
+
+@pytest.mark.parametrize(("first", "then"), ORDERS)
+def test_ours_that_comes_between_two_reads_is_ours(site: Site, first: str, then: str) -> None:
+    """What wrangler sent was lost to it, and is under way still while this run looks for it."""
+    come = partial(site.world.site, timedelta(), "good", commit=site.good)
+    site.world.sandbox.fault(**POST, lost="before", before=lambda: between(site.world, first, then, come))
+
+    outcome = site.press()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert len(site.world.sandbox.pages.deployments(SITE)) == 2
+
+
+@pytest.mark.parametrize(("first", "then"), [("list", "project"), ("list and project", "site")])
+def test_somebody_elses_that_comes_between_two_reads_is_theirs(site: Site, first: str, then: str) -> None:
+    come = partial(site.world.site, timedelta(), "hotfix", commit="c" * 40)
+    site.world.sandbox.fault(**POST, lost="before", before=lambda: between(site.world, first, then, come))
+
+    outcome = site.press()
+
+    assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
+    assert "of commit cccccccccccc" in outcome.result["message"]
+    assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
 def test_a_deployment_that_cloudflare_cannot_publish_fails_and_is_sent_once(site: Site) -> None:
@@ -398,6 +424,12 @@ def alive(pid: int) -> bool:
         return False
 
 
+def descendants(pid: int) -> list[int]:
+    """What it started, and what that started."""
+    children = [int(pid) for path in Path(f"/proc/{pid}/task").glob("*/children") for pid in path.read_text().split()]
+    return [*children, *(further for child in children for further in descendants(child))]
+
+
 def gone(pid: int) -> bool:
     """Within the moment that the watching shell takes."""
     waited = subprocess.run(["timeout", "10", "tail", f"--pid={pid}", "-f", "/dev/null"], check=False)
@@ -450,15 +482,24 @@ def test_a_run_that_is_killed_at_any_request_of_the_deployment_is_finished_by_th
     command = Command(site.world, "redeploy-pages", "frontend", environ={"OPS_SOURCE": "app"})
     method = "GET" if path.endswith("upload-token") else "POST"
     lost = {"lost": "before"} if moment == "before" else {}
-    site.world.sandbox.fault(method=method, path=path, **{moment: command.send(signal.SIGKILL)}, **lost)
+    started: list[int] = []
+
+    def end() -> None:
+        command.send()()
+        started.extend(descendants(command.pid))
+        command.send(signal.SIGKILL)()
+
+    site.world.sandbox.fault(method=method, path=path, **{moment: end}, **lost)
 
     outcome = command.run()
 
     assert outcome.code == -signal.SIGKILL, outcome.err
+    assert all(gone(pid) for pid in started)
     site.world.sandbox.faults.clear()
     site.world.sandbox.clock.advance(60)
-    made = len(site.world.sandbox.pages.deployments(SITE)) - 1
     again = site.press()
+    ours = f"(redeployed by ops {again.result['run']})"
+    made = [d for d in site.world.sandbox.pages.deployments(SITE)[:-1] if not d.commit_message.endswith(ours)]
     if again.result["reason"] == "world_moved":
         assert made, "Cloudflare can only finish, while this one plans, what the killed run had sent"
         again = site.press()

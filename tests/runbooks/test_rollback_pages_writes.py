@@ -4,18 +4,17 @@ import itertools
 import signal
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.commands import JSON, Command, ended, texts, timeline
 from tests.conftest import SITE, Outcome, Releases, World
+from tests.pages_reads import HOST, LIST, ORDERS, PROJECT, between
 from tests.test_engine import QUICK, WITHOUT_AN_ANSWER
 
 WRITE = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}
-PROJECT = {"method": "GET", "path": "/accounts/*/pages/projects/*"}
-LIST = {"method": "GET", "path": "/accounts/*/pages/projects/*/deployments"}
-HOST = "fortunet.example"
 
 
 ANSWERS = {"8000000": {"code": 8000000}, **WITHOUT_AN_ANSWER}
@@ -359,6 +358,20 @@ def test_a_deployment_right_after_the_write_is_left_alone(world: World, sites: R
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
+    assert len(world.writes()) == 1
+
+
+@pytest.mark.parametrize(("first", "then"), ORDERS)
+def test_a_deployment_that_comes_between_two_reads_is_named_and_left_alone(
+    world: World, sites: Releases, first: str, then: str
+) -> None:
+    come = partial(world.site, timedelta(), "hotfix", commit="c" * 40)
+    world.sandbox.fault(**WRITE, after=lambda: between(world, first, then, come))
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
+    assert "of commit cccccccccccc" in outcome.result["message"]
     assert len(world.writes()) == 1
 
 
