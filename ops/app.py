@@ -111,7 +111,7 @@ def run(
             site=site(environ, folder, redactor, ending, Account(base_url, environment.account_id, token)),
             earlier=lambda: telling.earlier(timeline),
             in_parallel=in_parallel,
-            program=_program(environ, request),
+            program=_reached(environ, request),
         )
         seen = _probe_environ(environ, names)
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
@@ -134,10 +134,15 @@ def site(
     )
 
 
-def _program(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
-    """`./run` says how it was called, so that a command which is shown can be pasted as it stands."""
+def program(environ: Mapping[str, str]) -> str:
+    """How shown commands begin: `./run` says how it was called, so that they can be pasted as they stand."""
+    return environ.get("OPS_PROGRAM", "ops")
+
+
+def _reached(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
+    """The program, and the options that each of its commands needs to reach the same configuration."""
     config = () if request.config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(request.config))}",)
-    return (environ.get("OPS_PROGRAM", "ops"), *config)
+    return (program(environ), *config)
 
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:

@@ -273,10 +273,11 @@ def _show_result(result: Result, configuration: Any, redactor: Redactor) -> None
 
 def _show_what_follows(result: Result, record: Path | None, *, dry_run: bool) -> None:
     """Where the record is, and what to type next."""
+    from ops.app import program
+
     say(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
     if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):
-        program = os.environ.get("OPS_PROGRAM", "ops")
-        say(f"  then, the post-incident report: {program} incident report {result.incident}")
+        say(f"  then, the post-incident report: {program(os.environ)} incident report {result.incident}")
     if result.decision == Decision.PLANNED and not dry_run:
         say("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ops.app import RUNS, read_config
+from ops.app import RUNS, program, read_config
 from ops.github.client import CHECK, connect, failures
 from ops.model.block import RUN, Block, Row
 from ops.model.clock import parse_utc, utc_text
+from ops.model.command_line import on_a_laptop
 from ops.model.errors import ConfigError, Reason
 from ops.model.page import Page
 from ops.model.redact import Redactor
@@ -91,12 +92,7 @@ def opened(
     if service not in names:
         hint = f"Services: {', '.join(sorted(names))}."
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
-    program = environ.get("OPS_PROGRAM", "ops")
-    commands = tuple(
-        f"{program} {label.runbook} --service {service} --environment {label.environment}"
-        for label in settings.labels.values()
-        if label.params.get("service") == service
-    )
+    labels = [label for label in settings.labels.values() if label.params.get("service") == service]
     at = datetime.now(UTC)
 
     def body(number: str) -> str:
@@ -106,7 +102,14 @@ def opened(
             severity=severity,
             seen="",
             at=at,
-            commands=tuple(f"{command} --incident {number}" for command in commands),
+            commands=tuple(
+                on_a_laptop(
+                    program(environ),
+                    label.runbook,
+                    {**label.params, "environment": label.environment, "incident": number},
+                )
+                for label in labels
+            ),
             number=number,
         )
 
