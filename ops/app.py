@@ -135,8 +135,11 @@ def site(
 
 
 def program(environ: Mapping[str, str]) -> str:
-    """How shown commands begin: `./run` says how it was called, so that they can be pasted as they stand."""
-    return environ.get("OPS_PROGRAM", "ops")
+    """How shown commands begin: `./run` says how it was called, so that they can be pasted as they stand.
+
+    What a job shows is for a laptop with a checkout, where nothing is installed.
+    """
+    return environ.get("OPS_PROGRAM") or ("./run ops" if actions.is_job(environ) else "ops")
 
 
 def _reached(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:

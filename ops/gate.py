@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ops import __version__, clocks, intake
-from ops.app import read_config
+from ops.app import program, read_config
 from ops.github import actions, client, permissions, triggers
 from ops.intake.refusals import PRESS_AGAIN
 from ops.model.block import Block, Row, sealed
@@ -37,7 +37,6 @@ OUTPUTS = (
 ISSUE_WAIT = 3.0
 """Real seconds for a look at the incident that a button names: the recovery comes first."""
 MALFORMED = 2
-LAPTOP = "./run ops"
 
 
 def run(
@@ -206,7 +205,7 @@ class Gate:
         self._write(go="false", report="false", reason=refusal.reason.value)
         message, hint = (texts.plain(text, refusal.values) for text in (refusal.message, refusal.hint))
         self.warn(f"refused: {message}\n hint: {hint}")
-        commands = _commands(refusal.request)
+        commands = self._commands(refusal.request)
         for where, command in commands.items():
             self.warn(f" {where}: {command}")
         body = self.redactor.text(
@@ -228,6 +227,13 @@ class Gate:
             label = refusal.label
             self._try("label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident)
         return EXIT_CODES[Decision.REFUSED]
+
+    def _commands(self, request: intake.Request | None) -> dict[str, str]:
+        """The same without the label, for a laptop and for the button."""
+        if request is None:
+            return {}
+        where = {"environment": request.environment, "incident": request.incident}
+        return texts.commands(program(self.environ), request.runbook, {**request.params, **where})
 
     def _record(self, refusal: intake.Refusal, message: str) -> Block:
         """For the report: that it was asked for, and refused."""
@@ -288,11 +294,3 @@ def _taken(request: intake.Request, label: str) -> intake.Refusal:
         label=label,
         request=request,
     )
-
-
-def _commands(request: intake.Request | None) -> dict[str, str]:
-    """The same without the label, for a laptop and for the button."""
-    if request is None:
-        return {}
-    where = {"environment": request.environment, "incident": request.incident}
-    return texts.commands(LAPTOP, request.runbook, {**request.params, **where})
