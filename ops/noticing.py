@@ -36,11 +36,11 @@ class Noticing:
         notify: "Notify",
         run: str,
         *,
+        is_drill: bool,
         links: tuple[str, ...],
         rest: Callable[[], float],
     ) -> None:
-        self._is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL") or "https://-")
-        self._run, self._rest = run, rest
+        self._is_drill, self._run, self._rest = is_drill, run, rest
         self._events: list[Event] = []
         self._strange: list[str] = []
         self._channels: list[_Channel] = []
