@@ -9,12 +9,12 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED, outside
+from ops import STARTED, outside, registry
 from ops.building import Account, Site
 from ops.engine import Engine, Options
 from ops.github import actions
@@ -26,7 +26,6 @@ from ops.model.result import Result
 from ops.model.timeline import Event, Kind, Sink, Timeline
 from ops.parallel import in_parallel
 from ops.probes.rounds import Prober
-from ops.registry import discover
 from ops.runbook import Context, Runbook
 from ops.telling import Telling
 from ops.tools import process
@@ -64,9 +63,7 @@ def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
     except OSError as error:
         hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
-    runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
-    kinds = {name: runbook.kind for name, runbook in discover().items()}
-    return config.parse(text, path=str(path), runbooks=runbooks, kinds=kinds)
+    return config.parse(text, path=str(path), runbooks=registry.parameters(), kinds=registry.kinds())
 
 
 def run(

@@ -8,12 +8,12 @@ line of warning.
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops import __version__, clocks, intake
+from ops import __version__, clocks, intake, registry
 from ops.app import program, read_config
 from ops.github import actions, client, permissions, triggers
 from ops.intake.refusals import PRESS_AGAIN
@@ -21,7 +21,6 @@ from ops.model.block import Block, Row, sealed
 from ops.model.errors import EXIT_CODES, Decision, ProviderError, Reason
 from ops.model.redact import Redactor
 from ops.parallel import start
-from ops.registry import discover
 from ops.render import refusal as texts
 
 if TYPE_CHECKING:
@@ -70,8 +69,7 @@ class Gate:
     annotate: Annotate
 
     def judge(self, event: str, payload: Any) -> int:
-        runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
-        outcome = intake.read(event, payload, self.config, runbooks, self._job(event))
+        outcome = intake.read(event, payload, self.config, registry.parameters(), self._job(event))
         match outcome:
             case intake.NotForUs():
                 self.say(f"not for us: {outcome.why}")

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from ops.app import read_config
-from ops.registry import discover
+from ops.registry import discover, kinds
 from ops.workflows import sync, synced
 from tests.conftest import ROOT, World
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 RUNBOOKS = sorted(discover())
-KINDS = {name: runbook.kind for name, runbook in discover().items()}
+KINDS = kinds()
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 
 
