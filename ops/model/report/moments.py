@@ -4,13 +4,14 @@ A span is only as good as both its ends: where one is unknown, or the second lie
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
+from ops.model.clock import REQUEST_HOLDS, SKEW
 from ops.model.errors import Decision
 from ops.model.report.evidence import Evidence, Recorded
 
-RECENT = timedelta(minutes=31)
+RECENT = REQUEST_HOLDS + SKEW
 """A label that is older than this started no run: the gate refuses it."""
 
 
