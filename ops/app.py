@@ -3,7 +3,6 @@
 With `gate`, the only reader of environment variables. Nothing of Cloudflare's is imported before it is needed.
 """
 
-import re
 import secrets
 import shlex
 import time
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from ops import STARTED, outside, registry
 from ops.building import Account, Site
 from ops.engine import Engine, Options
-from ops.github import actions
+from ops.github import actions, permissions
 from ops.interrupt import Signals
+from ops.model.block import workflow_run
 from ops.model.clock import Clock
 from ops.model.errors import ConfigError
 from ops.model.redact import Redactor
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
-UNCHECKED = "not checked"
-NOT_CHECKED = "permission not checked: GitHub answered 403 to our own token"
 
 
 @dataclass(frozen=True)
@@ -178,10 +176,9 @@ def _run_id(environ: Mapping[str, str], clock: Clock) -> str:
 
     A mark carries it, so it must never repeat.
     """
-    github, attempt = environ.get("GITHUB_RUN_ID", ""), environ.get("GITHUB_RUN_ATTEMPT", "1")
-    if re.fullmatch(r"[0-9]{1,20}", github) and re.fullmatch(r"[0-9]{1,5}", attempt):
-        return f"{github}.{attempt}-{secrets.token_hex(2)}"
-    return f"{clock.now():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    digits = secrets.token_hex(2)
+    of_a_job = f"{actions.run_id(environ)}.{environ.get('GITHUB_RUN_ATTEMPT', '1')}-{digits}"
+    return of_a_job if workflow_run(of_a_job) else f"{clock.now():%Y%m%dT%H%M%S}-{digits}"
 
 
 def _lead(request: Request, clock: Clock) -> float:
@@ -200,8 +197,8 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
     if log := actions.links(environ, None).get("run"):
         what["log"] = log
     timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
-    if request.permission == UNCHECKED:
-        timeline.record(Kind.WARNING, NOT_CHECKED)
+    if request.permission == permissions.UNCHECKED:
+        timeline.record(Kind.WARNING, permissions.NOT_CHECKED)
 
 
 def _appending(folder: Path) -> Sink:

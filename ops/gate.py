@@ -6,7 +6,6 @@ line of warning.
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,8 +95,8 @@ class Gate:
 
     def _pressed_at(self) -> datetime | None:
         """A job may have waited for long. Without an answer it counts from now: that question may stop nothing."""
-        run_id = self.environ.get("GITHUB_RUN_ID", "")
-        if not re.fullmatch("[0-9]{1,20}", run_id):
+        run_id = actions.run_id(self.environ)
+        if not run_id:
             return None
         why = "its answer has no moment"
         try:
@@ -126,10 +125,10 @@ class Gate:
             incident=str(request.incident or ""),
             dry_run="true" if request.dry_run else "false",
             requested_at=request.requested_at.isoformat(),
-            permission="checked" if answer.checked else "not checked",
+            permission=answer.permission,
             began=began.isoformat() if began else "",
         )
-        checked = "" if answer.checked else ", permission not checked: GitHub answers 403 to our own token"
+        checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
         who = texts.plain("{who}", {"who": request.sender})
         self.say(f"go: {request.runbook} in {request.environment}, asked for by {who}{checked}")
         return 0
@@ -165,11 +164,12 @@ class Gate:
     def _report_due(self, due: intake.ReportDue) -> int:
         """Whoever asks: where they may not write here, the report is made only of a run that is on record."""
         answer, _ = self._ask(due.sender, due.sender_id, due.actor)
-        permission = "refused" if answer.reason else "checked" if answer.checked else "not checked"
         at = due.at.isoformat()
         if label := due.label:
             self._try("label", lambda number: triggers.remove_label(self.repository, number, label), due.incident)
-        self._write(go="false", report="true", incident=str(due.incident), requested_at=at, permission=permission)
+        self._write(
+            go="false", report="true", incident=str(due.incident), requested_at=at, permission=answer.permission
+        )
         why = "the label asks for it" if due.label else "the incident was closed"
         self.say(f"the report of incident {due.incident} is due: {why}")
         return 0
@@ -235,9 +235,8 @@ class Gate:
 
     def _record(self, refusal: intake.Refusal, message: str) -> Block:
         """For the report: that it was asked for, and refused."""
-        run_id = self.environ.get("GITHUB_RUN_ID", "")
         return Block(
-            run=f"gate-{run_id if re.fullmatch('[0-9]{1,20}', run_id) else 'unknown'}",
+            run=f"gate-{actions.run_id(self.environ) or 'unknown'}",
             source="gate",
             runbook=refusal.request.runbook if refusal.request else "",
             environment=refusal.request.environment if refusal.request else "",

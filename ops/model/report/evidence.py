@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from ops.model.block import Block
+from ops.model.block import Block, workflow_run
 from ops.model.worker import Deployment, Version
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
@@ -48,8 +48,7 @@ class Recorded:
     @property
     def actions_run(self) -> tuple[int, int] | None:
         """GitHub's run and attempt; None for a laptop's."""
-        found = re.match(r"(\d{1,19})\.(\d{1,5})-", self.block.run)
-        return (int(found[1]), int(found[2])) if found else None
+        return workflow_run(self.block.run)
 
 
 @dataclass(frozen=True)
