@@ -145,9 +145,8 @@ def _reached(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
-    webhooks = (config.notify.slack, config.notify.discord)
     tokens = {environment.token for environment in config.environments.values()}
-    names = frozenset({"GITHUB_TOKEN"} | tokens | {hook.webhook for hook in webhooks if hook is not None})
+    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()})
     for name in names | config.logins:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))

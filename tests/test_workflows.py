@@ -61,9 +61,8 @@ def test_every_input_and_every_token_reaches_the_command_through_its_environment
 def assert_secrets(step: dict[str, Any]) -> None:
     """Every secret that ops.yml names, and no other."""
     config, _ = read_config(ROOT / "ops.yml")
-    webhooks = (config.notify.slack, config.notify.discord)
     names = {environment.token for environment in config.environments.values()}
-    names |= {webhook.webhook for webhook in webhooks if webhook is not None}
+    names |= set(config.notify.webhooks.values())
     given = {name: value for name, value in step["env"].items() if "secrets." in str(value)}
     assert given == {name: f"${{{{ secrets.{name} }}}}" for name in names}
 
