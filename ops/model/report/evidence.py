@@ -160,6 +160,13 @@ class Evidence:
         where = (recorded.block.environment, recorded.block.service)
         return next((one for one in self.served if (one.environment, one.service) == where), None)
 
+    def exchanged(self, recorded: Recorded) -> tuple[Version | None, Version | None]:
+        """What the run was to take out of service, and what to put there; None where Cloudflare does not list it."""
+        served = self.serving(recorded)
+        _, before, after = recorded.block.versions[0] if recorded.block.versions else ("", "", "")
+        taken, put = (served.version(side.split(" ")[0]) if served else None for side in (before, after))
+        return taken, put
+
     def notes(self, words: str) -> tuple[datetime, str] | None:
         """The first row by a person that begins with these words: when, and where it stands."""
         found = [

@@ -87,8 +87,7 @@ def _deployed(evidence: Evidence, main: Recorded | None) -> Moment:
     served = evidence.serving(main) if main else None
     if main is None or served is None:
         return Moment(Name.DEPLOYED, None, "Cloudflare's history was not read")
-    before = [before for _, before, _ in main.block.versions]
-    version = served.version(before[0].split(" ")[0]) if before else None
+    version, _ = evidence.exchanged(main)
     first = served.first_served(version.id) if version else None
     if version is None or first is None:
         return Moment(Name.DEPLOYED, None, "the version that was taken away is not in Cloudflare's history")
