@@ -1,6 +1,6 @@
 """The composition root: the process environment and ops.yml become clients, sinks and a Context; then the engine runs.
 
-With `gate`, the only reader of environment variables. Nothing of Cloudflare's is imported before it is needed.
+Nothing of Cloudflare's is imported before it is needed.
 """
 
 import secrets
