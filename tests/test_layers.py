@@ -51,7 +51,7 @@ TOP: dict[str, set[str]] = {
     "report": BELOW_THE_TOP | {"app", "incident"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
-    "incident_commands": BELOW_THE_TOP | {"app", "incident", "report"},
+    "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "report"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
     "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "incident_commands", "site_commands", "sandbox"},
     "__main__": {"cli"},
