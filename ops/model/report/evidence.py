@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ops.model.block import Block, workflow_run
+from ops.model.errors import Decision
 from ops.model.worker import Deployment, Version
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
@@ -40,6 +41,12 @@ class Recorded:
     def at(self, kind: str) -> datetime | None:
         """The first row of that kind."""
         return next((row.at for row in self.block.rows if row.kind == kind), None)
+
+    @property
+    def ended(self) -> str:
+        """Its decision, in words."""
+        said = self.block.decision
+        return said.replace("_", " ") if said in set(Decision) else "without an end"
 
     @property
     def whence(self) -> str:

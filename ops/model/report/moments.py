@@ -158,9 +158,7 @@ def _mitigated(main: Recorded | None) -> Moment:
     if main is None:
         return Moment(Name.MITIGATED, None, "no run of a runbook is on the issue")
     if main.block.decision != Decision.RECOVERED:
-        known = main.block.decision in set(Decision)
-        decision = main.block.decision.replace("_", " ") if known else "without an end"
-        return Moment(Name.MITIGATED, None, f"no run recovered it; the last one ended: {decision}")
+        return Moment(Name.MITIGATED, None, f"no run recovered it; the last one ended: {main.ended}")
     return Moment(Name.MITIGATED, main.at("verified"), "the run's probes were healthy, every round in a row", main.url)
 
 
