@@ -1,24 +1,24 @@
 """The composition root: the process environment and ops.yml become clients, sinks and a Context; then the engine runs.
 
-With `gate`, the only reader of environment variables. Nothing of Cloudflare's is imported before it is needed.
+Nothing of Cloudflare's is imported before it is needed.
 """
 
-import re
 import secrets
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED, outside
+from ops import STARTED, outside, registry
 from ops.building import Account, Site
 from ops.engine import Engine, Options
-from ops.github import actions
+from ops.github import actions, permissions
 from ops.interrupt import Signals
+from ops.model.block import workflow_run
 from ops.model.clock import Clock
 from ops.model.errors import ConfigError
 from ops.model.redact import Redactor
@@ -26,7 +26,6 @@ from ops.model.result import Result
 from ops.model.timeline import Event, Kind, Sink, Timeline
 from ops.parallel import in_parallel
 from ops.probes.rounds import Prober
-from ops.registry import discover
 from ops.runbook import Context, Runbook
 from ops.telling import Telling
 from ops.tools import process
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
-UNCHECKED = "not checked"
-NOT_CHECKED = "permission not checked: GitHub answered 403 to our own token"
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,7 @@ def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
     except OSError as error:
         hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
-    runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
-    kinds = {name: runbook.kind for name, runbook in discover().items()}
-    return config.parse(text, path=str(path), runbooks=runbooks, kinds=kinds)
+    return config.parse(text, path=str(path), runbooks=registry.parameters(), kinds=registry.kinds())
 
 
 def run(
@@ -111,7 +106,7 @@ def run(
             site=site(environ, folder, redactor, ending, Account(base_url, environment.account_id, token)),
             earlier=lambda: telling.earlier(timeline),
             in_parallel=in_parallel,
-            program=_program(environ, request),
+            program=_reached(environ, request),
         )
         seen = _probe_environ(environ, names)
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
@@ -134,17 +129,24 @@ def site(
     )
 
 
-def _program(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
-    """`./run` says how it was called, so that a command which is shown can be pasted as it stands."""
+def program(environ: Mapping[str, str]) -> str:
+    """How shown commands begin: `./run` says how it was called, so that they can be pasted as they stand.
+
+    What a job shows is for a laptop with a checkout, where nothing is installed.
+    """
+    return environ.get("OPS_PROGRAM") or ("./run ops" if actions.is_job(environ) else "ops")
+
+
+def _reached(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
+    """The program, and the options that each of its commands needs to reach the same configuration."""
     config = () if request.config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(request.config))}",)
-    return (environ.get("OPS_PROGRAM", "ops"), *config)
+    return (program(environ), *config)
 
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
-    webhooks = (config.notify.slack, config.notify.discord)
     tokens = {environment.token for environment in config.environments.values()}
-    names = frozenset({"GITHUB_TOKEN"} | tokens | {hook.webhook for hook in webhooks if hook is not None})
+    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()})
     for name in names | config.logins:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))
@@ -173,10 +175,9 @@ def _run_id(environ: Mapping[str, str], clock: Clock) -> str:
 
     A mark carries it, so it must never repeat.
     """
-    github, attempt = environ.get("GITHUB_RUN_ID", ""), environ.get("GITHUB_RUN_ATTEMPT", "1")
-    if re.fullmatch(r"[0-9]{1,20}", github) and re.fullmatch(r"[0-9]{1,5}", attempt):
-        return f"{github}.{attempt}-{secrets.token_hex(2)}"
-    return f"{clock.now():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    digits = secrets.token_hex(2)
+    of_a_job = f"{actions.run_id(environ)}.{environ.get('GITHUB_RUN_ATTEMPT', '1')}-{digits}"
+    return of_a_job if workflow_run(of_a_job) else f"{clock.now():%Y%m%dT%H%M%S}-{digits}"
 
 
 def _lead(request: Request, clock: Clock) -> float:
@@ -195,8 +196,8 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
     if log := actions.links(environ, None).get("run"):
         what["log"] = log
     timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
-    if request.permission == UNCHECKED:
-        timeline.record(Kind.WARNING, NOT_CHECKED)
+    if request.permission == permissions.UNCHECKED:
+        timeline.record(Kind.WARNING, permissions.NOT_CHECKED)
 
 
 def _appending(folder: Path) -> Sink:

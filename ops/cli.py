@@ -17,14 +17,14 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops import __version__
-from ops.commands import annotate, recover_command, runbook_command, say, show_headline
+from ops.commands import CONFIG, OF_CONFIG, annotate, recover_command, runbook_command, say, show_headline
 from ops.incident_commands import incident, labels
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
 from ops.model.nearest import shown, suggestion
 from ops.model.redact import Redactor
 from ops.model.timeline import from_json
-from ops.registry import discover
+from ops.registry import discover, kinds
 from ops.render import terminal
 from ops.site_commands import site
 
@@ -115,7 +115,7 @@ def show_error(error: OpsError, redactor: Redactor) -> None:
     "--github-fails", metavar="METHOD:PATH", help="these requests, or all of them after-permission; see there"
 )
 @click.option("--json", "as_json", is_flag=True, help="one JSON result")
-@click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+@CONFIG
 def drill(
     name: str,
     *,
@@ -191,7 +191,7 @@ def sandbox(*, edge: "Literal['embedded', 'workerd']", switches: tuple[str, ...]
 
 
 @cli.command()
-@click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+@CONFIG
 @click.pass_obj
 def gate(redactor: Redactor, *, config: Path) -> int:
     """Judge the event that started this GitHub Actions job: whether it asks for a recovery, and whether it may."""
@@ -206,7 +206,7 @@ def config() -> None:
 
 
 @config.command()
-@click.option("--config", "path", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+@click.option("--config", "path", **OF_CONFIG)
 def check(path: Path) -> None:
     """Report every problem of ops.yml at once, with its line."""
     from ops.app import read_config
@@ -232,15 +232,14 @@ def workflows() -> None:
 
 
 @workflows.command()
-@click.option("--config", "path", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+@click.option("--config", "path", **OF_CONFIG)
 def sync(path: Path) -> None:
     """Rewrite the lists of services and environments as ops.yml has them."""
     from ops.app import read_config
     from ops.workflows import FOLDER, sync
 
     configuration, _ = read_config(path)
-    kinds = {name: runbook.kind for name, runbook in discover().items()}
-    changed = sync(path.resolve().parent / FOLDER, configuration, kinds)
+    changed = sync(path.resolve().parent / FOLDER, configuration, kinds())
     click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every list is as ops.yml has it")
 
 

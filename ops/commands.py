@@ -27,6 +27,12 @@ from ops.runbook import Runbook
 
 PROBE_WAIT_WHEN_ASKING = 3.0
 """Seconds: a person who is asked has a right to see what the probes say."""
+OF_CONFIG: dict[str, Any] = {
+    "type": click.Path(path_type=Path),
+    "default": Path("ops.yml"),
+    "help": "default: ops.yml",
+}
+CONFIG = click.option("--config", **OF_CONFIG)
 
 
 def runbook_command(runbook: Runbook[Any]) -> click.Command:
@@ -93,7 +99,7 @@ def _common_options() -> list[click.Parameter]:
         click.Option(["--dry-run"], is_flag=True, help="read, show the plan, change nothing"),
         click.Option(["--yes"], is_flag=True, help="do not ask; without a terminal and without it, a dry run"),
         click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout, events as JSON on stderr"),
-        click.Option(["--config"], type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml"),
+        click.Option(["--config"], **OF_CONFIG),
     ]
 
 
@@ -273,10 +279,11 @@ def _show_result(result: Result, configuration: Any, redactor: Redactor) -> None
 
 def _show_what_follows(result: Result, record: Path | None, *, dry_run: bool) -> None:
     """Where the record is, and what to type next."""
+    from ops.app import program
+
     say(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
     if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):
-        program = os.environ.get("OPS_PROGRAM", "ops")
-        say(f"  then, the post-incident report: {program} incident report {result.incident}")
+        say(f"  then, the post-incident report: {program(os.environ)} incident report {result.incident}")
     if result.decision == Decision.PLANNED and not dry_run:
         say("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
 

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from ops.interrupt import Signals
-from ops.model.clock import span_text, utc_text
+from ops.model.clock import REQUEST_HOLDS, span_text, utc_text
 from ops.model.errors import (
     EXIT_CODES,
     Ambiguous,
@@ -39,8 +38,6 @@ SETTLE_PAUSE = 1.0
 """Seconds before an unclear write is looked for: it may still be on its way."""
 LONGEST_RETRY_AFTER = 30.0
 """A provider that asks for more time than this has refused, at three in the morning."""
-LONGEST_WAIT = timedelta(minutes=30)
-"""From the request to the write."""
 FINDS_OUT = "Start the same command again once the API answers: it finds out, and does nothing twice."
 CALM_PROBE_WAIT = 15.0
 """Real seconds that the probes may take where nothing is to be written."""
@@ -268,7 +265,7 @@ class Engine:
 
 def _refuse_late(ctx: Context[Any]) -> None:
     """A job may start long after its label: what was asked for then may be wrong by now."""
-    if ctx.requested_at is None or ctx.clock.now() - ctx.requested_at <= LONGEST_WAIT:
+    if ctx.requested_at is None or ctx.clock.now() - ctx.requested_at <= REQUEST_HOLDS:
         return
     age = span_text((ctx.clock.now() - ctx.requested_at).total_seconds())
     raise Refused(

@@ -6,22 +6,20 @@ line of warning.
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops import __version__, clocks, intake
-from ops.app import read_config
+from ops import __version__, clocks, intake, registry
+from ops.app import program, read_config
 from ops.github import actions, client, permissions, triggers
 from ops.intake.refusals import PRESS_AGAIN
 from ops.model.block import Block, Row, sealed
 from ops.model.errors import EXIT_CODES, Decision, ProviderError, Reason
 from ops.model.redact import Redactor
 from ops.parallel import start
-from ops.registry import discover
 from ops.render import refusal as texts
 
 if TYPE_CHECKING:
@@ -37,7 +35,6 @@ OUTPUTS = (
 ISSUE_WAIT = 3.0
 """Real seconds for a look at the incident that a button names: the recovery comes first."""
 MALFORMED = 2
-LAPTOP = "./run ops"
 
 
 def run(
@@ -71,8 +68,7 @@ class Gate:
     annotate: Annotate
 
     def judge(self, event: str, payload: Any) -> int:
-        runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
-        outcome = intake.read(event, payload, self.config, runbooks, self._job(event))
+        outcome = intake.read(event, payload, self.config, registry.parameters(), self._job(event))
         match outcome:
             case intake.NotForUs():
                 self.say(f"not for us: {outcome.why}")
@@ -99,8 +95,8 @@ class Gate:
 
     def _pressed_at(self) -> datetime | None:
         """A job may have waited for long. Without an answer it counts from now: that question may stop nothing."""
-        run_id = self.environ.get("GITHUB_RUN_ID", "")
-        if not re.fullmatch("[0-9]{1,20}", run_id):
+        run_id = actions.run_id(self.environ)
+        if not run_id:
             return None
         why = "its answer has no moment"
         try:
@@ -129,10 +125,10 @@ class Gate:
             incident=str(request.incident or ""),
             dry_run="true" if request.dry_run else "false",
             requested_at=request.requested_at.isoformat(),
-            permission="checked" if answer.checked else "not checked",
+            permission=answer.permission,
             began=began.isoformat() if began else "",
         )
-        checked = "" if answer.checked else ", permission not checked: GitHub answers 403 to our own token"
+        checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
         who = texts.plain("{who}", {"who": request.sender})
         self.say(f"go: {request.runbook} in {request.environment}, asked for by {who}{checked}")
         return 0
@@ -168,11 +164,12 @@ class Gate:
     def _report_due(self, due: intake.ReportDue) -> int:
         """Whoever asks: where they may not write here, the report is made only of a run that is on record."""
         answer, _ = self._ask(due.sender, due.sender_id, due.actor)
-        permission = "refused" if answer.reason else "checked" if answer.checked else "not checked"
         at = due.at.isoformat()
         if label := due.label:
             self._try("label", lambda number: triggers.remove_label(self.repository, number, label), due.incident)
-        self._write(go="false", report="true", incident=str(due.incident), requested_at=at, permission=permission)
+        self._write(
+            go="false", report="true", incident=str(due.incident), requested_at=at, permission=answer.permission
+        )
         why = "the label asks for it" if due.label else "the incident was closed"
         self.say(f"the report of incident {due.incident} is due: {why}")
         return 0
@@ -206,7 +203,7 @@ class Gate:
         self._write(go="false", report="false", reason=refusal.reason.value)
         message, hint = (texts.plain(text, refusal.values) for text in (refusal.message, refusal.hint))
         self.warn(f"refused: {message}\n hint: {hint}")
-        commands = _commands(refusal.request)
+        commands = self._commands(refusal.request)
         for where, command in commands.items():
             self.warn(f" {where}: {command}")
         body = self.redactor.text(
@@ -229,11 +226,17 @@ class Gate:
             self._try("label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident)
         return EXIT_CODES[Decision.REFUSED]
 
+    def _commands(self, request: intake.Request | None) -> dict[str, str]:
+        """The same without the label, for a laptop and for the button."""
+        if request is None:
+            return {}
+        where = {"environment": request.environment, "incident": request.incident}
+        return texts.commands(program(self.environ), request.runbook, {**request.params, **where})
+
     def _record(self, refusal: intake.Refusal, message: str) -> Block:
         """For the report: that it was asked for, and refused."""
-        run_id = self.environ.get("GITHUB_RUN_ID", "")
         return Block(
-            run=f"gate-{run_id if re.fullmatch('[0-9]{1,20}', run_id) else 'unknown'}",
+            run=f"gate-{actions.run_id(self.environ) or 'unknown'}",
             source="gate",
             runbook=refusal.request.runbook if refusal.request else "",
             environment=refusal.request.environment if refusal.request else "",
@@ -288,11 +291,3 @@ def _taken(request: intake.Request, label: str) -> intake.Refusal:
         label=label,
         request=request,
     )
-
-
-def _commands(request: intake.Request | None) -> dict[str, str]:
-    """The same without the label, for a laptop and for the button."""
-    if request is None:
-        return {}
-    where = {"environment": request.environment, "incident": request.incident}
-    return texts.commands(LAPTOP, request.runbook, {**request.params, **where})

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ops.app import RUNS, read_config
+from ops.app import RUNS, program, read_config
 from ops.github.client import CHECK, connect, failures
-from ops.model.block import RUN, Block, Row
+from ops.model.block import RUN, Block, Row, workflow_run
 from ops.model.clock import parse_utc, utc_text
+from ops.model.command_line import on_a_laptop
 from ops.model.errors import ConfigError, Reason
 from ops.model.page import Page
 from ops.model.redact import Redactor
@@ -21,8 +22,6 @@ from ops.render.terminal import one_line
 
 LONGEST_RECORD = 20_000_000
 """In bytes."""
-JOB = r"([0-9]{1,20})\.[0-9]{1,5}-[0-9a-f]{4}"
-"""The id of a run that was a job of GitHub Actions, whose own number comes first."""
 LOGGED = "(?:[^\\t]*\\t[^\\t]*\\t)?\ufeff?[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}Z (.*)"
 """A line of a job's log, as GitHub serves it; `gh run view --log` puts the job's name and the step's before it."""
 
@@ -36,11 +35,11 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     events = _events(path, redactor)
     run = _run(path, events)
     contacts = read_config(config)[0].contacts
-    job = re.fullmatch(JOB, run)
+    job = workflow_run(run)
     with failures(CHECK):
         repository = connect(environ, redactor)
         by = f"{comments.login(repository)}, imported at {utc_text(datetime.now(UTC))}"
-        imported = f"run {job[1]} of GitHub Actions, told by {by}" if job else f"laptop, by {by}"
+        imported = f"run {job[0]} of GitHub Actions, told by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, look=True)
         page = Page(run, events, imported, source="run" if job else "laptop")
         for part, body in enumerate(journal.comments(page, contacts), start=1):
@@ -91,12 +90,7 @@ def opened(
     if service not in names:
         hint = f"Services: {', '.join(sorted(names))}."
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
-    program = environ.get("OPS_PROGRAM", "ops")
-    commands = tuple(
-        f"{program} {label.runbook} --service {service} --environment {label.environment}"
-        for label in settings.labels.values()
-        if label.params.get("service") == service
-    )
+    labels = [label for label in settings.labels.values() if label.params.get("service") == service]
     at = datetime.now(UTC)
 
     def body(number: str) -> str:
@@ -106,7 +100,14 @@ def opened(
             severity=severity,
             seen="",
             at=at,
-            commands=tuple(f"{command} --incident {number}" for command in commands),
+            commands=tuple(
+                on_a_laptop(
+                    program(environ),
+                    label.runbook,
+                    {**label.params, "environment": label.environment, "incident": number},
+                )
+                for label in labels
+            ),
             number=number,
         )
 

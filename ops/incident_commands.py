@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from ops.commands import CONFIG
 from ops.model.redact import Redactor
 
 SEVERITIES = ("sev1", "sev2", "sev3")
-_CONFIG = click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
 
 
 @click.group()
@@ -20,7 +20,7 @@ def incident() -> None:
 @incident.command("import")
 @click.argument("source", metavar="FILE|RUN")
 @click.option("--incident", "number", type=click.IntRange(min=1), required=True, help="the issue's number")
-@_CONFIG
+@CONFIG
 @click.pass_obj
 def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) -> None:
     """Post the record of a run that GitHub did not get."""
@@ -44,7 +44,7 @@ def note(redactor: Redactor, /, *, number: int, text: str) -> None:
 @click.option("--service", required=True, help="a service of ops.yml")
 @click.option("--severity", type=click.Choice(SEVERITIES, case_sensitive=False), required=True)
 @click.option("--title", required=True, help="what is seen")
-@_CONFIG
+@CONFIG
 @click.pass_obj
 def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, config: Path) -> None:
     """Open the incident issue."""
@@ -57,7 +57,7 @@ def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, con
 @incident.command()
 @click.argument("number", type=click.IntRange(min=1))
 @click.option("--only-if-recorded", is_flag=True, help="only where a run of a runbook is on the incident")
-@_CONFIG
+@CONFIG
 @click.pass_obj
 def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config: Path) -> None:
     """Make the post-incident report, or renew what in it is made by machine."""
@@ -89,7 +89,7 @@ def labels() -> None:
 
 
 @labels.command()
-@_CONFIG
+@CONFIG
 @click.pass_obj
 def sync(redactor: Redactor, /, *, config: Path) -> None:
     """Create and correct the labels of ops.yml; print what changed."""

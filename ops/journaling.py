@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ops.github import client
 from ops.model.clock import Clock
 from ops.model.loopback import is_loopback
 from ops.model.page import Page
@@ -25,7 +26,10 @@ EARLIER = 2.0
 
 
 class Journaling:
-    """Of one run. Does nothing where GitHub is not configured. `rest`: real seconds that its end may still wait."""
+    """Of one run. `rest`: real seconds that its end may still wait.
+
+    Does nothing where GitHub is not configured, or is of the other world: a drill is not told to the real one.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class Journaling:
         clock: Clock,
         run: str,
         *,
+        is_drill: bool,
         contacts: "tuple[Contact, ...]",
         rest: Callable[[], float],
     ) -> None:
@@ -43,7 +48,8 @@ class Journaling:
         self._journal: Journal | None = None
         self.opened: int | None = None
         """The incident that was opened after the run."""
-        self._is_on = bool(environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY")) and _one_world(environ)
+        is_local = is_loopback(environ.get("GITHUB_API_URL", ""))
+        self._is_on = client.is_configured(environ) and is_local == is_drill
 
     def sinks(self, incident: int | None) -> tuple[Sink, ...]:
         if not self._is_on or incident is None:
@@ -126,18 +132,9 @@ class Journaling:
         return url
 
     def _connect(self) -> Any:
-        from ops.github.client import connect
-
-        return connect(self._environ, self._redactor)
+        return client.connect(self._environ, self._redactor)
 
     def _render(self, events: tuple[Event, ...]) -> tuple[str, ...]:
         from ops.render import journal
 
         return journal.comments(Page(self._run, events), self._contacts)
-
-
-def _one_world(environ: Mapping[str, str]) -> bool:
-    """A sandbox's run is not told to the real GitHub, nor a real one to a sandbox's."""
-    return is_loopback(environ.get("CLOUDFLARE_API_BASE_URL") or "https://-") == is_loopback(
-        environ.get("GITHUB_API_URL") or "https://-"
-    )

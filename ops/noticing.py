@@ -13,9 +13,8 @@ from ops.model.loopback import is_loopback
 from ops.model.page import Page
 from ops.model.redact import Secret
 from ops.model.timeline import Event, Sink
-from ops.notify.discord import DISCORD
+from ops.notify import CHATS
 from ops.notify.sender import LIMIT, NotSentError, Service, is_address, send
-from ops.notify.slack import SLACK
 from ops.parallel import start
 from ops.render.notice import notice
 
@@ -36,22 +35,22 @@ class Noticing:
         notify: "Notify",
         run: str,
         *,
+        is_drill: bool,
         links: tuple[str, ...],
         rest: Callable[[], float],
     ) -> None:
-        self._is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL") or "https://-")
-        self._run, self._rest = run, rest
+        self._is_drill, self._run, self._rest = is_drill, run, rest
         self._events: list[Event] = []
         self._strange: list[str] = []
         self._channels: list[_Channel] = []
-        for service, webhook in ((SLACK, notify.slack), (DISCORD, notify.discord)):
-            url = environ.get(webhook.webhook, "").strip() if webhook else ""
-            if not url or webhook is None:
+        for chat, secret in notify.webhooks.items():
+            service, url = CHATS[chat], environ.get(secret, "").strip()
+            if not url:
                 continue
             if is_address(service, url) and is_loopback(url) == self._is_drill:
                 self._channels.append(_Channel(service, Secret(url), links))
             elif not self._is_drill:
-                self._strange.append(f"{webhook.webhook} is no address of a webhook of {service.name}'s")
+                self._strange.append(f"{secret} is no address of a webhook of {service.name}'s")
 
     def sinks(self) -> tuple[Sink, ...]:
         return (self,) if self._channels else ()

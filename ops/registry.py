@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from dataclasses import fields
 from typing import Any
 
 from ops import runbooks
@@ -17,3 +18,13 @@ def discover() -> dict[str, Runbook[Any]]:
             if isinstance(value, type) and issubclass(value, Runbook) and value.__module__ == module.__name__:
                 found[value.name] = value()
     return found
+
+
+def parameters() -> dict[str, list[str]]:
+    """Name of a runbook → the names of its parameters."""
+    return {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
+
+
+def kinds() -> dict[str, str]:
+    """Name of a runbook → what its services are: worker or pages."""
+    return {name: runbook.kind for name, runbook in discover().items()}

@@ -128,10 +128,9 @@ def _with_commits(evidence: Evidence, config: "Config", repository: "Repository"
 
     main = evidence.main_run
     served = evidence.serving(main) if main else None
-    if main is None or served is None or not main.block.versions:
+    if main is None or served is None:
         return evidence
-    _, before, after = main.block.versions[0]
-    newer, older = (served.version(side.split(" ")[0]) for side in (before, after))
+    newer, older = evidence.exchanged(main)
     name = config.environments[served.environment].services[served.service].repository
     if not (newer and older and name and is_commit(newer.tag) and is_commit(older.tag)):
         return evidence

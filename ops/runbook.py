@@ -5,7 +5,6 @@ and the interruption; the runbook says what to change and how to tell that it is
 """
 
 import dataclasses
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ops.model.clock import Clock
+from ops.model.command_line import on_a_laptop
 from ops.model.errors import ConfigError, Reason
 from ops.model.pages_seen import Page
 from ops.model.plan import Change, Plan
@@ -91,10 +91,8 @@ class Context(Generic[P]):
     def command_line(self, runbook: str, **params: str) -> str:
         """A command for people to paste: quoted, in this environment and for this incident."""
         where = {"service": params.pop("service", ""), "environment": self.environment_name, "incident": self.incident}
-        given = {**where, **params}
-        options = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value]
         program, *extra = self.program
-        return " ".join([program, runbook, *options, *extra])
+        return on_a_laptop(program, runbook, {**where, **params}, *extra)
 
 
 def service_of(ctx: Context[Any], kind: str, *, otherwise: str) -> "Service":

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ops.building import files
-from ops.commands import say
+from ops.commands import CONFIG, say
 from ops.engine import Options
 from ops.github import actions
 from ops.interrupt import Signals
@@ -20,7 +20,6 @@ from ops.render import terminal
 from ops.runbook import Runbook
 
 RUNBOOK = "redeploy-pages"
-CONFIG = click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
 
 
 @click.group()

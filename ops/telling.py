@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ops.github import actions
 from ops.journaling import Journaling
 from ops.model.clock import Clock
+from ops.model.loopback import is_loopback
 from ops.model.redact import Redactor
 from ops.model.timeline import Kind, Sink, Timeline
 from ops.noticing import Noticing
@@ -21,7 +22,10 @@ FLUSH = 5.0
 
 
 class Telling:
-    """Of one run. Nothing here raises, and nothing here is waited for before the run has ended."""
+    """Of one run. Nothing here raises, and nothing here is waited for before the run has ended.
+
+    A run against a sandbox is a drill: it is told to the sandbox's GitHub and chat alone, a real one to the real ones.
+    """
 
     def __init__(
         self,
@@ -36,8 +40,12 @@ class Telling:
         rest = Budget(FLUSH).rest
         self._incident = incident
         self._links = actions.links(environ, incident)
-        self._journal = Journaling(environ, redactor, clock, run, contacts=config.contacts, rest=rest)
-        self._notices = Noticing(environ, config.notify, run, links=tuple(self._links.values()), rest=rest)
+        is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
+        self._journal = Journaling(
+            environ, redactor, clock, run, is_drill=is_drill, contacts=config.contacts, rest=rest
+        )
+        links = tuple(self._links.values())
+        self._notices = Noticing(environ, config.notify, run, is_drill=is_drill, links=links, rest=rest)
 
     def sinks(self) -> tuple[Sink, ...]:
         return (*self._journal.sinks(self._incident), *self._notices.sinks())

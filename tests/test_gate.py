@@ -52,6 +52,7 @@ class Job:
         sender = payload.get("sender") if isinstance(payload, Mapping) else None
         usual = {
             **self.github.environ(),
+            "GITHUB_ACTIONS": "true",
             "GITHUB_EVENT_NAME": event,
             "GITHUB_EVENT_PATH": str(path),
             "GITHUB_OUTPUT": str(self.output),
@@ -539,7 +540,7 @@ def test_a_button_goes_where_github_cannot_say_whether_the_incident_is_open(job:
 def test_a_refusal_stands_on_the_pages_of_the_run(job: Job) -> None:
     page = job.world.folder / "summary.md"
 
-    done = job.gate(job.label("tina"), GITHUB_STEP_SUMMARY=str(page), GITHUB_ACTIONS="true")
+    done = job.gate(job.label("tina"), GITHUB_STEP_SUMMARY=str(page))
 
     job.assert_refused(done, "no_write_access")
     assert page.read_text().strip() == job.comments[0].partition("<!-- backout")[0].strip()

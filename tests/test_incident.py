@@ -56,6 +56,19 @@ def test_an_incident_is_opened_with_the_laptop_command(incident: Incident) -> No
     assert incident.ops("incident", "open", "--service", "apo", *options).code == 2
 
 
+def test_the_laptop_command_of_an_incident_asks_for_all_that_its_label_asks_for(incident: Incident) -> None:
+    incident.world.edit_config(
+        "      service: api\n", "      service: api\n      accept_changed_secrets: [KEY, DB_URL]\n"
+    )
+    options = ["--severity", "sev1", "--title", "500", "--config", str(incident.world.config)]
+    incident.ops("incident", "open", "--service", "api", *options, OPS_PROGRAM="./run ops")
+    command = (
+        "./run ops rollback-worker --service api --accept-changed-secrets KEY --accept-changed-secrets DB_URL"
+        " --environment production --incident 2\n"
+    )
+    assert command in (incident.github.issue(2).body or "")
+
+
 def test_labels_are_created_corrected_and_then_left_alone(incident: Incident) -> None:
     config = ("--config", str(incident.world.config))
     first = incident.ops("labels", "sync", *config)

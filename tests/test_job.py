@@ -134,6 +134,16 @@ def test_outside_of_a_job_nothing_is_a_command(world: World, releases: Releases)
     assert '{"schema"' not in outcome.out
 
 
+@pytest.mark.parametrize(("job", "program"), [("true", "./run ops"), (None, "ops")], ids=["job", "laptop"])
+def test_the_commands_that_a_job_shows_are_for_a_checkout(
+    world: World, releases: Releases, job: str | None, program: str
+) -> None:
+    outcome = rollback(world, GITHUB_ACTIONS=job)
+
+    undo = f"{program} rollback-worker --service api --environment production --to {releases.bad}"
+    assert f"  {undo} " in outcome.out
+
+
 def test_github_is_told_which_values_are_secret(world: World, releases: Releases) -> None:
     outcome = rollback(world, STAGING_CLOUDFLARE_API_TOKEN="50%-of-a-key\nits-other-half")
 

@@ -51,7 +51,7 @@ TOP: dict[str, set[str]] = {
     "report": BELOW_THE_TOP | {"app", "incident"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
-    "incident_commands": BELOW_THE_TOP | {"app", "incident", "report"},
+    "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "report"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
     "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "incident_commands", "site_commands", "sandbox"},
     "__main__": {"cli"},
@@ -174,6 +174,23 @@ def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
     wrong = [found for found in mine if found.module.split(".")[0] not in RUNBOOKS_USE]
     wrong += [f for f in mine if f.module.startswith("ops.") and not f.module.startswith(ENDS_OF_THE_RUNBOOKS_WORLD)]
     assert [str(found) for found in wrong] == []
+
+
+ENVIRON_OF = {"cli", "commands", "incident_commands", "site_commands", "drill", "sandbox", "nodejs"}
+"""The parts that take the process's own variables; the others get a mapping from them."""
+A_PROGRAM_OF_ITS_OWN = OPS / "tools" / "browser.py"
+
+
+def test_the_variables_of_the_process_are_taken_at_the_top_and_handed_down() -> None:
+    takers = {
+        (path, part_of(".".join(path.relative_to(ROOT).with_suffix("").parts)))
+        for path in sources()
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"}
+    }
+
+    assert {part for path, part in takers if path != A_PROGRAM_OF_ITS_OWN} - ENVIRON_OF == set()
+    assert "cli" in {part for _, part in takers}
 
 
 FORBIDDEN_TO_RUNBOOKS = {"sleep", "open", "print", "eval", "exec", "__import__", "dry_run"}

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.model.config import Notify
 from ops.model.errors import Decision
 from ops.model.page import Page
 from ops.model.redact import Secret
 from ops.model.timeline import Event, Kind
+from ops.notify import CHATS
 from ops.notify.discord import DISCORD
 from ops.notify.discord import LONGEST as LONGEST_OF_DISCORD
 from ops.notify.sender import LONGEST, Service, is_address
@@ -201,6 +203,10 @@ ADDRESSES = {
 @pytest.mark.parametrize(("url", "are"), ADDRESSES.items(), ids=ADDRESSES)
 def test_a_notice_goes_to_the_services_own_hosts_alone(url: str, are: tuple[bool, bool]) -> None:
     assert (is_address(SLACK, url), is_address(DISCORD, url)) == are
+
+
+def test_every_chat_of_ops_yml_can_be_told() -> None:
+    assert CHATS.keys() == Notify.model_fields.keys()
 
 
 LINK = f"https://github.example/{'a' * 39}/{'b' * 100}/actions/runs/{'1' * 20}"

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from ops.app import read_config
-from ops.registry import discover
+from ops.registry import discover, kinds
 from ops.workflows import sync, synced
 from tests.conftest import ROOT, World
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 RUNBOOKS = sorted(discover())
-KINDS = {name: runbook.kind for name, runbook in discover().items()}
+KINDS = kinds()
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 
 
@@ -61,9 +61,8 @@ def test_every_input_and_every_token_reaches_the_command_through_its_environment
 def assert_secrets(step: dict[str, Any]) -> None:
     """Every secret that ops.yml names, and no other."""
     config, _ = read_config(ROOT / "ops.yml")
-    webhooks = (config.notify.slack, config.notify.discord)
     names = {environment.token for environment in config.environments.values()}
-    names |= {webhook.webhook for webhook in webhooks if webhook is not None}
+    names |= set(config.notify.webhooks.values())
     given = {name: value for name, value in step["env"].items() if "secrets." in str(value)}
     assert given == {name: f"${{{{ secrets.{name} }}}}" for name in names}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops.app import program
 from ops.model.errors import Decision
 from ops.tools import process
 
@@ -53,7 +54,7 @@ def run(
     """The runbook's command, its events handed on while it goes; its result."""
     wanted = [place.runbook, "--service", place.service, "--environment", place.environment.name, *arguments]
     wanted += ["--reason", "drill", "--yes", "--json"]
-    say(f"$ {_program()} {' '.join(wanted)}")
+    say(f"$ {program(os.environ)} {' '.join(wanted)}")
     wanted += ["--config", str(place.config), "--requested-at", place.sandbox.clock.now().isoformat()]
     argv, variables = _started(place, wanted, environ or {})
     with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
@@ -88,19 +89,15 @@ def _as_github_serves_it(log: list[str], place: Place, folder: Path) -> str:
 
 def ops(place: Place, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> None:
     """Another command, and what it said."""
-    say(f"$ {_program()} {' '.join(arguments)}")
+    say(f"$ {program(os.environ)} {' '.join(arguments)}")
     argv, variables = _started(place, [*arguments, "--config", str(place.config)], environ)
     done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
     say((done.stdout or done.stderr).strip())
 
 
-def _program() -> str:
-    return os.environ.get("OPS_PROGRAM", "ops")
-
-
 def _started(place: Place, arguments: Sequence[str], more: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """Command line and environment."""
     environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **place.environ, **more}
-    environ |= {place.environment.token: place.sandbox.token, "OPS_PROGRAM": _program()}
+    environ |= {place.environment.token: place.sandbox.token, "OPS_PROGRAM": program(os.environ)}
     environ |= {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     return [sys.executable, "-m", "ops", *arguments], environ

@@ -17,6 +17,7 @@ from ops.drill.command import Place, Say
 from ops.github.comments import BOT
 from ops.model.block import Block, read_block
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.model.result import DURATIONS, step
 
 if TYPE_CHECKING:
     from ops.model.config import Config, Service
@@ -33,13 +34,6 @@ GATED, READING = "recovery", "report"
 AFTER_PERMISSION = "after-permission"
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
 FAILING: Mapping[str, Any] = {"times": None, "status": 503}
-_DURATIONS = {
-    "trigger_to_plan": "plan",
-    "trigger_to_write": "write",
-    "trigger_to_read_back": "read back",
-    "trigger_to_verified": "verified",
-}
-"""What a result calls a duration → what the journal calls it."""
 _HEADLINE = re.compile("(" + "|".join(decision.upper().replace("_", " ") for decision in Decision) + "): ")
 
 
@@ -212,7 +206,7 @@ def _from_journal(block: Block) -> dict[str, Any]:
         "message": f"the incident's journal says {block.decision}",
         "run": block.run,
         "timeline": [{"at": row.at.isoformat(), "kind": row.kind, "text": row.text} for row in block.rows],
-        "durations": {name: block.durations.get(own) for name, own in _DURATIONS.items()},
+        "durations": {name: block.durations.get(step(name)) for name in DURATIONS},
     }
 
 
@@ -231,9 +225,7 @@ def _from_log(log: list[str]) -> dict[str, Any]:
         "message": message,
         "run": None,
         "timeline": [],
-        "durations": dict.fromkeys(
-            ("trigger_to_plan", "trigger_to_write", "trigger_to_read_back", "trigger_to_verified")
-        ),
+        "durations": dict.fromkeys(DURATIONS),
     }
 
 

@@ -39,6 +39,12 @@ def attempt(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
+def run_id(environ: Mapping[str, str]) -> str:
+    """The number of the workflow's run; "" where this is none."""
+    text = environ.get("GITHUB_RUN_ID", "")
+    return text if re.fullmatch("[0-9]{1,20}", text) else ""
+
+
 def payload(environ: Mapping[str, str]) -> Any:
     """What the webhook said, or UNREADABLE. Raises ConfigError where there is no such file."""
     path = Path(variable(environ, "GITHUB_EVENT_PATH"))
@@ -91,11 +97,11 @@ def is_job(environ: Mapping[str, str]) -> bool:
 def links(environ: Mapping[str, str], incident: int | None) -> dict[str, str]:
     """Pages of the incident and of the workflow's run, where it is known where they are."""
     server = (environ.get("GITHUB_SERVER_URL") or "https://github.com").rstrip("/")
-    repository, run = environ.get("GITHUB_REPOSITORY", ""), environ.get("GITHUB_RUN_ID", "")
+    repository, run = environ.get("GITHUB_REPOSITORY", ""), run_id(environ)
     if not re.fullmatch(r"https?://[A-Za-z0-9.:-]+", server) or not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         return {}
     found = {"incident": f"{server}/{repository}/issues/{incident}"} if incident else {}
-    if is_job(environ) and re.fullmatch("[0-9]{1,20}", run):
+    if is_job(environ) and run:
         found["run"] = f"{server}/{repository}/actions/runs/{run}"
     return found
 

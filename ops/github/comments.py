@@ -57,7 +57,6 @@ class RunComments:
         self._ids: dict[int, int] = {}
         self._replaced: set[int] = set()
         self.url = ""
-        self.created = False
 
     def put(self, part: int, body: str) -> None:
         """Raises what PyGithub raises, and NotKept; to be called again then with what is to be said by that time."""
@@ -81,7 +80,6 @@ class RunComments:
         self._doubtful.add(part)
         self._know(part, self._issue.create_comment(body))
         self._doubtful.discard(part)
-        self.created = True
 
     def _know(self, part: int, comment: "IssueComment") -> None:
         self._ids[part] = comment.id

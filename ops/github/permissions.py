@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 WRITERS = {"write", "maintain", "admin"}
 BUILT_IN = {*WRITERS, "triage", "read", "none"}
 """Any other `role_name` is a custom role, and the older field `permission` says what it comes to."""
+CHECKED, UNCHECKED, REFUSED = "checked", "not checked", "refused"
+NOT_CHECKED = "permission not checked: GitHub answered 403 to our own token"
+"""What is said wherever the answer is UNCHECKED."""
 _LOGIN = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -38,6 +41,11 @@ class Answer:
     message: str = ""
     hint: str = ""
     checked: bool = True
+
+    @property
+    def permission(self) -> str:
+        """In a word, as the gate hands it on to the job that acts."""
+        return REFUSED if self.reason else CHECKED if self.checked else UNCHECKED
 
 
 def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> Answer:

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ops.intake import fields
 from ops.intake.values import Job, Refusal, Request
-from ops.model.clock import span_text, utc_text
+from ops.model.clock import REQUEST_HOLDS, SKEW, span_text, utc_text
 from ops.model.errors import Reason
 from ops.model.nearest import nearest
 
 if TYPE_CHECKING:
     from ops.model.config import Config
-
-OLDEST = timedelta(minutes=30)
-SKEW = timedelta(minutes=1)
-"""How far GitHub's clock may be ahead of the runner's."""
 
 PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
 _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only what was merged there may act."
@@ -54,13 +50,14 @@ def refused_job(payload: Any, job: Job) -> Refusal | None:
 
 
 def refused_age(at: datetime, now: datetime) -> Refusal | None:
-    if -SKEW <= now - at <= OLDEST:
+    if -SKEW <= now - at <= REQUEST_HOLDS:
         return None
     ago = (now - at).total_seconds()
+    late = f"{REQUEST_HOLDS // timedelta(minutes=1)} minutes"
     when = f"{span_text(ago)} ago" if ago > 0 else "which is still to come"
     return Refusal(
         reason=Reason.REQUEST_TOO_OLD,
-        message=f"it was asked for at {utc_text(at)}, {when}; after 30 minutes somebody may have acted otherwise",
+        message=f"it was asked for at {utc_text(at)}, {when}; after {late} somebody may have acted otherwise",
         hint=PRESS_AGAIN,
     )
 

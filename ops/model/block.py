@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """`part` 2 is the comment that took the older rows. `source`: run, laptop or note."""
+    """`part` 2 is the comment that took the older rows. `source`: run, laptop, note, gate or report."""
 
     run: str
     part: int = 1
@@ -54,6 +54,12 @@ class Block:
     program: str = ""
     """The version of this program."""
     digest: str = ""
+
+
+def workflow_run(run: str) -> tuple[int, int] | None:
+    """Number and attempt of GitHub's run, with which the id of a run begins that was a job; None for a laptop's."""
+    found = re.fullmatch(r"([0-9]{1,20})\.([0-9]{1,5})-[0-9a-f]{4}", run)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def sealed(text: str, block: Block) -> str:

@@ -1,7 +1,12 @@
 """Time: the clock that a run is given, and how moments and spans are written for people. UTC everywhere."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+REQUEST_HOLDS = timedelta(minutes=30)
+"""From the request to the write: later it may be another emergency."""
+SKEW = timedelta(minutes=1)
+"""How far GitHub's clock may be ahead of the runner's."""
 
 
 class Clock(Protocol):

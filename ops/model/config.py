@@ -207,6 +207,12 @@ class Notify(Model):
     slack: Webhook | None = Field(default=None, description="A Slack channel.")
     discord: Webhook | None = Field(default=None, description="A Discord channel.")
 
+    @property
+    def webhooks(self) -> dict[str, str]:
+        """Chat → the name of the secret that holds its webhook's URL, where one is given."""
+        given = {chat: getattr(self, chat) for chat in type(self).model_fields}
+        return {chat: hook.webhook for chat, hook in given.items() if hook is not None}
+
 
 class RecoveryTarget(Model):
     """How fast a runbook is meant to be, counted from its start."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ops import __version__
 from ops.model.block import Block, Row
+from ops.model.result import durations, step
 from ops.model.timeline import Event, Kind
 from ops.model.verdict import Verdict
 
@@ -22,9 +23,6 @@ STATES = {
     Kind.ENDED: "Ended",
 }
 """The kinds of event that change how a run stands, each as a headline."""
-
-DURATIONS = {"plan": Kind.PLANNED, "write": Kind.WRITTEN, "read back": Kind.READ_BACK, "total": Kind.ENDED}
-
 
 LOG = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/actions/runs/[0-9]{1,20}")
 
@@ -126,10 +124,8 @@ class Page:
 
     @property
     def durations(self) -> dict[str, float | None]:
-        """Seconds since the trigger."""
-        first = {name: self._first(kind) for name, kind in DURATIONS.items()}
-        total = first.pop("total")
-        return {**first, "verified": self._first(Kind.VERIFIED) if self.is_verified else None, "total": total}
+        """Seconds since the trigger, by what they lead to."""
+        return {step(name): s for name, s in durations(self._first, is_proved=self.is_verified).items()}
 
     def last(self, kind: Kind) -> Event | None:
         return next((event for event in reversed(self.events) if event.kind == kind), None)

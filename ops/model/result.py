@@ -9,6 +9,15 @@ from ops.model.plan import Plan
 from ops.model.timeline import Event, Kind
 from ops.model.verdict import Observation
 
+DURATIONS = {
+    "trigger_to_plan": Kind.PLANNED,
+    "trigger_to_write": Kind.WRITTEN,
+    "trigger_to_read_back": Kind.READ_BACK,
+    "trigger_to_verified": Kind.VERIFIED,
+    "total": Kind.ENDED,
+}
+"""The seconds that a run counts, each to the first event of a kind."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -63,13 +72,12 @@ class Result:
 
 def durations(first: Callable[[Kind], float | None], *, is_proved: bool) -> dict[str, float | None]:
     """From the trigger to the first event of each kind; verified only where it was proved."""
-    return {
-        "trigger_to_plan": first(Kind.PLANNED),
-        "trigger_to_write": first(Kind.WRITTEN),
-        "trigger_to_read_back": first(Kind.READ_BACK),
-        "trigger_to_verified": first(Kind.VERIFIED) if is_proved else None,
-        "total": first(Kind.ENDED),
-    }
+    return {name: first(kind) if is_proved or kind != Kind.VERIFIED else None for name, kind in DURATIONS.items()}
+
+
+def step(duration: str) -> str:
+    """What a duration leads to, in words."""
+    return duration.removeprefix("trigger_to_").replace("_", " ")
 
 
 def sentence(decision: Decision, reason: Reason, plan: Plan) -> str:

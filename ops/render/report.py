@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from ops.model.errors import Decision
 from ops.model.report.evidence import Evidence, Recorded
 from ops.model.report.moments import Moment, Name, Span, moments, spans
 from ops.model.report.regions import OPEN, region, renewed, still_open, todo_rows, unticked
@@ -86,11 +85,6 @@ class _View:
         return self.evidence.main_run
 
     @property
-    def decision(self) -> str:
-        said = self.main.block.decision if self.main else ""
-        return said.replace("_", " ") if said in set(Decision) else "without an end"
-
-    @property
     def went(self) -> str:
         """Only what was read back is said to have happened."""
         return "went from" if self.main and self.main.at("read_back") else "was to go from"
@@ -120,7 +114,7 @@ class _View:
                 "at": one.block.rows[0].at,
                 "runbook": one.block.runbook,
                 "service": f"{one.block.service} in {one.block.environment}",
-                "decision": one.block.decision.replace("_", " ") or "without an end",
+                "decision": one.ended,
                 "whence": one.whence,
                 "url": one.url,
             }

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ops.model.plan import Plan
-from ops.model.result import Result
+from ops.model.result import Result, step
 from ops.model.timeline import Event
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ def plan_lines(plan: Plan, *, heading: str) -> Iterator[str]:
 
 def result_lines(result: Result, contacts: "Iterable[Contact]") -> Iterator[str]:
     """What happened, how long it took, what to press next; whom to call where it did not end well."""
-    timed = [
-        f"{name.removeprefix('trigger_to_').replace('_', ' ')} {s:.1f} s" for name, s in result.durations.items() if s
-    ]
+    timed = [f"{step(name)} {s:.1f} s" for name, s in result.durations.items() if s]
     yield f"  after the trigger: {', '.join(timed)}" if timed else "  no step was reached"
     if result.hint:
         yield from _wrapped(result.hint, first="  what to do: ", rest="    ")

@@ -1,5 +1,6 @@
 """`ops incident report`: given an incident and its runs → one report that says what is known, from where, and no more."""
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -143,6 +144,25 @@ def test_a_refused_label(night: Night, releases: Releases, update_golden: bool) 
     night.github.comment(night.number, sealed("Refused.", refused), "github-actions[bot]", at=NOW)
     night.report()
     assert_golden("refused", night.text, update=update_golden)
+
+
+@pytest.mark.parametrize(("permission", "detected"), [("write", "03:13:00"), ("read", "unknown")])
+def test_a_note_counts_where_the_custom_role_of_its_author_may_write(
+    night: Night, permission: str, detected: str
+) -> None:
+    night.github.add_user("carla", "read")
+    role = json.dumps({"permission": permission, "role_name": "deployer", "user": {"login": "carla", "type": "User"}})
+    path = "/repos/*/*/collaborators/carla/permission"
+    night.github.fault(method="GET", path=path, times=None, status=200, body=role)
+    at = NOW - timedelta(minutes=7)
+    row = Row(at, "note", "detected by a customer's call")
+    night.github.comment(night.number, sealed("x", Block("note-1", source="note", rows=(row,))), "carla", at=at)
+
+    night.report()
+    shown = night.ops("incident", "show", str(night.number))
+
+    assert night.moment("Detected") == detected
+    assert ("customer's call" in night.text) == (row.text in shown.out) == (permission == "write")
 
 
 def test_a_drill(night: Night, releases: Releases, update_golden: bool) -> None:

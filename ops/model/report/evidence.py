@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from ops.model.block import Block
+from ops.model.block import Block, workflow_run
+from ops.model.errors import Decision
 from ops.model.worker import Deployment, Version
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
@@ -42,14 +43,19 @@ class Recorded:
         return next((row.at for row in self.block.rows if row.kind == kind), None)
 
     @property
+    def ended(self) -> str:
+        """Its decision, in words."""
+        said = self.block.decision
+        return said.replace("_", " ") if said in set(Decision) else "without an end"
+
+    @property
     def whence(self) -> str:
         return "GitHub Actions" if self.actions_run else "a laptop"
 
     @property
     def actions_run(self) -> tuple[int, int] | None:
         """GitHub's run and attempt; None for a laptop's."""
-        found = re.match(r"(\d{1,19})\.(\d{1,5})-", self.block.run)
-        return (int(found[1]), int(found[2])) if found else None
+        return workflow_run(self.block.run)
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,13 @@ class Evidence:
     def serving(self, recorded: Recorded) -> Served | None:
         where = (recorded.block.environment, recorded.block.service)
         return next((one for one in self.served if (one.environment, one.service) == where), None)
+
+    def exchanged(self, recorded: Recorded) -> tuple[Version | None, Version | None]:
+        """What the run was to take out of service, and what to put there; None where Cloudflare does not list it."""
+        served = self.serving(recorded)
+        _, before, after = recorded.block.versions[0] if recorded.block.versions else ("", "", "")
+        taken, put = (served.version(side.split(" ")[0]) if served else None for side in (before, after))
+        return taken, put
 
     def notes(self, words: str) -> tuple[datetime, str] | None:
         """The first row by a person that begins with these words: when, and where it stands."""

@@ -4,13 +4,14 @@ A span is only as good as both its ends: where one is unknown, or the second lie
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
+from ops.model.clock import REQUEST_HOLDS, SKEW
 from ops.model.errors import Decision
 from ops.model.report.evidence import Evidence, Recorded
 
-RECENT = timedelta(minutes=31)
+RECENT = REQUEST_HOLDS + SKEW
 """A label that is older than this started no run: the gate refuses it."""
 
 
@@ -86,8 +87,7 @@ def _deployed(evidence: Evidence, main: Recorded | None) -> Moment:
     served = evidence.serving(main) if main else None
     if main is None or served is None:
         return Moment(Name.DEPLOYED, None, "Cloudflare's history was not read")
-    before = [before for _, before, _ in main.block.versions]
-    version = served.version(before[0].split(" ")[0]) if before else None
+    version, _ = evidence.exchanged(main)
     first = served.first_served(version.id) if version else None
     if version is None or first is None:
         return Moment(Name.DEPLOYED, None, "the version that was taken away is not in Cloudflare's history")
@@ -158,9 +158,7 @@ def _mitigated(main: Recorded | None) -> Moment:
     if main is None:
         return Moment(Name.MITIGATED, None, "no run of a runbook is on the issue")
     if main.block.decision != Decision.RECOVERED:
-        known = main.block.decision in set(Decision)
-        decision = main.block.decision.replace("_", " ") if known else "without an end"
-        return Moment(Name.MITIGATED, None, f"no run recovered it; the last one ended: {decision}")
+        return Moment(Name.MITIGATED, None, f"no run recovered it; the last one ended: {main.ended}")
     return Moment(Name.MITIGATED, main.at("verified"), "the run's probes were healthy, every round in a row", main.url)
 
 
