@@ -251,7 +251,7 @@ def _asker(name: str) -> Callable[[Plan], bool]:
         except click.Abort:  # the end of the input
             typed = ""
         if typed.strip() != name:
-            hint = "Nothing was changed. Start again when you are sure."
+            hint = "Start again when you are sure."
             raise Refused(f'not confirmed: "{name}" was not typed', reason=Reason.NOT_CONFIRMED, hint=hint)
         return True
 

@@ -26,7 +26,7 @@ from ops.model.errors import (
     Unclear,
 )
 from ops.model.plan import Change, Plan
-from ops.model.result import Result, durations, plan_json, sentence
+from ops.model.result import Result, durations, failed, plan_json, sentence
 from ops.model.timeline import Kind
 from ops.model.verdict import NOT_OBSERVED, Observation, Verdict, decide
 from ops.parallel import start
@@ -92,8 +92,8 @@ class Engine:
             if not isinstance(error, OpsError):
                 raise
             self.signals.ignore()
-            decision, reason, message = error.decision or Decision.FAILED, error.reason, error.message
-            exit_code, hint = error.exit_code, error.hint
+            decision, reason, exit_code = error.decision or Decision.FAILED, error.reason, error.exit_code
+            message, hint = failed(error, ctx.timeline.first), error.hint
             ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint)
         ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value, message=message)
         return Result(
@@ -138,12 +138,13 @@ class Engine:
                 compare = True
         run.after = self._verify(ctx, runbook.probes(ctx, plan))
         decision, reason = decide(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
-        if run.unproved and decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}:
-            text = f"the probes are healthy, but it is not proved that the change is live: {run.unproved}"
-            return Decision.INCONCLUSIVE, Reason.NO_EVIDENCE, text
+        if run.unproved:
+            text = f"it is not proved that the change is live: {run.unproved}; the probes are {run.after.verdict.value}"
+            proved_nothing = decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
+            return (Decision.INCONCLUSIVE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
         if decision == Decision.NOTHING_TO_DO:
             reason = plan.reason or reason
-        return decision, reason, sentence(decision, reason, plan)
+        return decision, reason, sentence(decision, run.before.verdict, plan, wrote=run.wrote)
 
     def _make(
         self, runbook: Runbook[Any], ctx: Context[Any], run: Run, plan: Plan, change: Change, *, compare: bool
@@ -158,7 +159,7 @@ class Engine:
                 raise Refused(
                     f"the world moved since the plan: {world.text}",
                     reason=Reason.WORLD_MOVED,
-                    hint="Nothing was changed. Look at what came in, then start again for a new plan.",
+                    hint="Look at what came in, then start again for a new plan.",
                 )
         self._write(runbook, ctx, plan, change)
         run.unproved = self._read_back(runbook, ctx, plan, change) or run.unproved
@@ -272,7 +273,7 @@ def _refuse_late(ctx: Context[Any]) -> None:
         return
     age = span_text((ctx.clock.now() - ctx.requested_at).total_seconds())
     raise Refused(
-        f"this was asked for {age} ago, at {utc_text(ctx.requested_at)}; nothing was changed",
+        f"this was asked for {age} ago, at {utc_text(ctx.requested_at)}",
         reason=Reason.REQUEST_TOO_OLD,
         hint="Look at what is live now, and ask again if it is still wanted.",
     )

@@ -77,7 +77,7 @@ def round_2(ctx: Context[Any], service: "Service", listed: Listed) -> Seen:
         raise Refused(
             f"{service.pages} was deployed while the plan was made: {deployed(came[0])}",
             reason=Reason.WORLD_MOVED,
-            hint="Nothing was changed. Look at what came in, then start again for a new plan.",
+            hint="Look at what came in, then start again for a new plan.",
         )
     each = len(service.compare)
     site, *own = (tuple(pages[start : start + each]) for start in range(0, len(pages), each))
@@ -102,5 +102,5 @@ def refuse_overtaken(ctx: Context[Any], deployments: tuple[Deployment, ...]) -> 
         raise Refused(
             f"something was deployed after this was asked for ({utc_text(ctx.requested_at)}): {deployed(newest)}",
             reason=Reason.WORLD_MOVED,
-            hint="Nothing was changed. Look whether that helped, and ask again if it did not.",
+            hint="Look whether that helped, and ask again if it did not.",
         )

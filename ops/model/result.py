@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.model.errors import Decision, Reason, needs_people
+from ops.model.errors import Decision, OpsError, Reason, Refused, needs_people
 from ops.model.plan import Plan
 from ops.model.timeline import Event, Kind
-from ops.model.verdict import Observation
+from ops.model.verdict import Observation, Verdict
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,51 @@ def durations(first: Callable[[Kind], float | None], *, is_proved: bool) -> dict
     }
 
 
-def sentence(decision: Decision, reason: Reason, plan: Plan) -> str:
-    """One sentence for the first line of every report."""
+def sentence(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool) -> str:
+    """One sentence for the first line of every report. `before` is what the probes said before the run."""
     match decision:
-        case Decision.RECOVERED if reason == Reason.NOT_SEEN_FAILING:
-            return "the probes are healthy now; they were not seen failing before"
+        case Decision.RECOVERED if before == Verdict.INCONCLUSIVE:
+            return "the probes are healthy now; whether they failed before is not known"
         case Decision.RECOVERED:
             return "the probes failed before and are healthy now"
         case Decision.HEALTHY_AS_BEFORE:
-            return "changed, and healthy; but no probe failed before either, so this may be the wrong service"
+            return "changed, and healthy as before: no probe failed before either, so this may be the wrong service"
         case Decision.NOTHING_TO_DO:
-            return f"{plan.summary}; the probes are healthy"
+            return f"{_left_alone(plan)}; the probes are healthy"
+        case Decision.UNVERIFIED if wrote:
+            return f"changed, and {_unhealthy(before, plan)}"
         case Decision.UNVERIFIED:
-            return f"{'changed, but still' if plan.changes else 'nothing was changed, and it is'} unhealthy"
+            return f"{_left_alone(plan)}; nothing was changed, and it is unhealthy"
         case _:
-            return "the probes could not tell whether it is healthy: this is no success"
+            done = "changed" if wrote else _left_alone(plan)
+            return f"{done}; the probes could not tell whether it is healthy: this is no success"
+
+
+def _left_alone(plan: Plan) -> str:
+    """Why this run sent nothing."""
+    return "somebody had made the same change already" if plan.changes else plan.summary
+
+
+def _unhealthy(before: Verdict, plan: Plan) -> str:
+    match before:
+        case Verdict.HEALTHY:
+            way = "undo it" if plan.undo else "no command can undo it, since what was live is not known"
+            return f"unhealthy now, though it was healthy before: {way}"
+        case Verdict.UNHEALTHY:
+            return "unhealthy as before: it did not help"
+        case _:
+            return "unhealthy; whether it was healthy before is not known"
+
+
+def failed(error: OpsError, first: Callable[[Kind], float | None]) -> str:
+    """What is said of an error that ended a run: that nothing was changed is added exactly where that is known.
+
+    Before the first write that is so whatever failed; a refusal stands for it also where the provider refused a write.
+    """
+    message = error.message
+    if first(Kind.WRITTEN) is not None or (first(Kind.WRITING) is not None and not isinstance(error, Refused)):
+        return message
+    return f"{message} Nothing was changed" if message.endswith("?") else f"{message}; nothing was changed"
 
 
 def plan_json(plan: Plan | None) -> dict[str, Any] | None:

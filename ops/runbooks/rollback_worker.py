@@ -140,7 +140,7 @@ def _read(
             raise Refused(
                 f"{service.worker} was deployed while the plan was made: {deployed(again[0])}",
                 reason=Reason.WORLD_MOVED,
-                hint="Nothing was changed. Look at what came in, then start again for a new plan.",
+                hint="Look at what came in, then start again for a new plan.",
             )
         # A version that is gone is known to be gone: there is nothing more to be read of it.
         versions |= {v: found or Version(id=v, detailed=True) for v, found in zip(batch, details, strict=True)}
@@ -232,7 +232,7 @@ def _refuse_overtaken(ctx: Context[Params], history: History) -> None:
         raise Refused(
             f"something was deployed after this was asked for ({utc_text(ctx.requested_at)}): {deployed(history.live)}",
             reason=Reason.WORLD_MOVED,
-            hint="Nothing was changed. Look whether that helped, and ask again if it did not.",
+            hint="Look whether that helped, and ask again if it did not.",
         )
 
 
@@ -256,8 +256,7 @@ def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[st
     command = f"{_command(ctx, split_text(details.split))} {flags}".strip()
     two_ways = next((w for w in plan.warnings if w.startswith(worker_plan.ONLY_SECRETS_DIFFER)), "")
     return Refused(
-        f"secrets have changed since {split_prose(details.split)}: {', '.join(open_names) or 'Cloudflare names none'}; "
-        "nothing was changed",
+        f"secrets have changed since {split_prose(details.split)}: {', '.join(open_names) or 'Cloudflare names none'}",
         reason=Reason.SECRETS_CHANGED,
         hint=(
             f"{two_ways + ' ' if two_ways else ''}Going back may bring their former values back. If a former value is "

@@ -200,6 +200,7 @@ def test_of_two_that_press_at_once_the_second_finds_it_done(site: Site) -> None:
     outcome = while_it_builds(site, lambda: site.world.site(timedelta(), "good", commit=site.good))
 
     assert outcome.code == 0, outcome.err
+    assert outcome.result["message"] == "somebody had made the same change already; the probes are healthy"
     assert any("is live" in text for text in texts(outcome, "compared"))
     assert site.world.writes() == []
 
