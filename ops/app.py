@@ -116,7 +116,7 @@ def run(
         seen = _probe_environ(environ, names)
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
-        links = telling.end(timeline, context.command_line)
+        links = telling.end(timeline, context.press)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
 

@@ -26,7 +26,7 @@ from ops.model.errors import (
     Unclear,
 )
 from ops.model.plan import Change, Plan
-from ops.model.result import Result, durations, failed, plan_json, sentence
+from ops.model.result import Result, durations, failed, plan_json, press_json, sentence
 from ops.model.timeline import Kind
 from ops.model.verdict import NOT_OBSERVED, Observation, Verdict, decide
 from ops.parallel import start
@@ -81,7 +81,7 @@ class Engine:
     def execute(self, runbook: Runbook[Any], ctx: Context[Any], options: Options) -> Result:
         """Run to a decision. Every OpsError becomes a result; anything else is a bug and passes through."""
         run = Run()
-        hint = ""
+        hint, press = "", None
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             self.signals.ignore()  # the record of the end is not to be cut short
@@ -93,8 +93,8 @@ class Engine:
                 raise
             self.signals.ignore()
             decision, reason, exit_code = error.decision or Decision.FAILED, error.reason, error.exit_code
-            message, hint = failed(error, ctx.timeline.first), error.hint
-            ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint)
+            message, hint, press = failed(error, ctx.timeline.first), error.hint, error.press
+            ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
         ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value, message=message)
         return Result(
             decision=decision,
@@ -102,6 +102,7 @@ class Engine:
             exit_code=exit_code,
             message=message,
             hint=hint,
+            press=press,
             runbook=runbook.name,
             environment=ctx.environment_name,
             service=getattr(ctx.params, "service", ""),

@@ -5,7 +5,6 @@ and the interruption; the runbook says what to change and how to tell that it is
 """
 
 import dataclasses
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ops.model.clock import Clock
 from ops.model.errors import ConfigError, Reason
 from ops.model.pages_seen import Page
 from ops.model.plan import Change, Plan
+from ops.model.press import Press, button, flags
 
 if TYPE_CHECKING:
     from ops.building import Site
@@ -88,13 +88,12 @@ class Context(Generic[P]):
     program: tuple[str, ...] = ("ops",)
     """How the command line was reached, and the options that it needs to be reached again."""
 
-    def command_line(self, runbook: str, **params: str) -> str:
-        """A command for people to paste: quoted, in this environment and for this incident."""
+    def press(self, runbook: str, **params: str | tuple[str, ...]) -> Press:
+        """A command for people to paste, and the same button: in this environment and for this incident."""
         where = {"service": params.pop("service", ""), "environment": self.environment_name, "incident": self.incident}
         given = {**where, **params}
-        options = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value]
         program, *extra = self.program
-        return " ".join([program, runbook, *options, *extra])
+        return Press(" ".join([program, runbook, *flags(given), *extra]), button(runbook, given))
 
 
 def service_of(ctx: Context[Any], kind: str, *, otherwise: str) -> "Service":

@@ -84,14 +84,18 @@ def round_2(ctx: Context[Any], service: "Service", listed: Listed) -> Seen:
     return Seen(project, deployments, site, dict(zip(compared, own, strict=True)))
 
 
-def live_unknown(service: "Service", why: str, unread: str) -> Refused:
+def live_unknown(ctx: Context[Any], service: "Service", why: str, unread: str) -> Refused:
+    """The way on is by hand, or by a commit that somebody names: for that it need not be known what is live."""
+    build = "Or name a good commit in the place of SHA: it is built and deployed. " if service.build else ""
     return Refused(
         f"which deployment of {service.pages} is live is not known: {why}{unread and f'; {unread}'}",
         reason=Reason.LIVE_UNKNOWN,
         hint=(
-            f"Look at {service.url} and in the dashboard, and roll back there. If the site changes what it sends, give "
-            f"{service.name} a path in `compare` that comes from a file."
+            f"Look at {service.url} and roll back in the dashboard: Workers & Pages → {service.pages} → Deployments. "
+            f"{build}For the next time: if the site changes what it sends, give {service.name} a path in `compare` "
+            "that comes from a file."
         ),
+        press=ctx.press("redeploy-pages", service=service.name, commit="SHA") if service.build else None,
     )
 
 

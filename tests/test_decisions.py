@@ -127,12 +127,13 @@ def test_a_run_that_did_not_help_names_the_next_older_version_and_whom_to_call(
 
     where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
     outcome = world.ops("rollback-worker", *where, "--incident", "42", "--yes", OPS_PROGRAM=None)
-    command, _, button = outcome.out.rpartition("If it does not help\n")[2].splitlines()[0].strip().partition("   ")
+    command, button = map(str.strip, outcome.out.rpartition("If it does not help\n")[2].splitlines()[:2])
     followed = world.ops(*shlex.split(command)[1:], "--yes")
 
     assert outcome.code == followed.code == 6
     assert "UNVERIFIED: " in outcome.out
-    assert button == f"(button: to = {older})"
+    place = "Actions → rollback-worker → Run workflow: service = api; environment = production; incident = 42"
+    assert button == f"or the button: {place}; to = {older}"
     assert "On-call: +49 1 (24/7)" in outcome.out
     assert world.live == {older: 100}
     assert ours(world)[0].annotations["workers/message"].startswith("ops1 incident=42 ")

@@ -280,7 +280,8 @@ def test_a_first_deployment_has_no_target_and_says_how_to_name_one(world: World)
 
     assert ended(outcome) == (3, "refused", "no_target")
     assert "Cloudflare listed 1 deployment, back to" in refused(world, outcome)["message"]
-    assert "--to VERSION" in outcome.result["hint"]
+    assert "--to VERSION" in outcome.result["press"]
+    assert outcome.result["press_button"].endswith("; to = VERSION")
 
 
 READS = {"deployments": LIST, "versions": LISTED_VERSIONS, "one version": ONE_VERSION}

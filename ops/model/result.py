@@ -6,6 +6,7 @@ from typing import Any
 
 from ops.model.errors import Decision, OpsError, Reason, Refused, needs_people
 from ops.model.plan import Plan
+from ops.model.press import Press
 from ops.model.timeline import Event, Kind
 from ops.model.verdict import Observation, Verdict
 
@@ -30,6 +31,8 @@ class Result:
     durations: dict[str, float | None]
     wrote: bool
     hint: str = ""
+    press: Press | None = None
+    """What the hint speaks of, where that is something to press."""
     links: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -45,6 +48,7 @@ class Result:
             "exit_code": self.exit_code,
             "message": self.message,
             "hint": self.hint,
+            **press_json("press", self.press),
             "runbook": self.runbook,
             "environment": self.environment,
             "service": self.service,
@@ -56,7 +60,7 @@ class Result:
             "probes_before": observation_json(self.before),
             "probes_after": observation_json(self.after),
             "durations": {name: None if s is None else round(s, 3) for name, s in self.durations.items()},
-            "undo": list(self.plan.undo) if self.plan and self.wrote else [],
+            "undo": [each.command for each in self.plan.undo] if self.plan and self.wrote else [],
             "links": self.links,
         }
 
@@ -125,7 +129,8 @@ def plan_json(plan: Plan | None) -> dict[str, Any] | None:
     return {
         "summary": plan.summary,
         "changes": [
-            {"target": c.target, "before": c.before, "after": c.after, "done_when": c.done_when, "undo": c.undo}
+            {"target": c.target, "before": c.before, "after": c.after, "done_when": c.done_when}
+            | press_json("undo", c.undo)
             for c in plan.changes
         ],
         "sections": {section.title: list(section.lines) for section in plan.sections},
@@ -133,9 +138,14 @@ def plan_json(plan: Plan | None) -> dict[str, Any] | None:
         "follows": list(plan.follows),
         "warnings": list(plan.warnings),
         "reason": plan.reason.value if plan.reason else None,
-        "next_step": plan.next_step,
+        **press_json("next_step", plan.next_step),
         "done": plan.done,
     }
+
+
+def press_json(name: str, press: Press | None) -> dict[str, str]:
+    """The command by that name, and beside it the button."""
+    return {name: press.command if press else "", f"{name}_button": press.button if press else ""}
 
 
 def observation_json(observation: Observation | None) -> dict[str, Any] | None:

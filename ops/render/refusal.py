@@ -1,9 +1,9 @@
 """A refusal for the issue, where what others wrote is inert, and for the job log, where it is one line."""
 
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from ops.model import press
 from ops.model.nearest import shown
 from ops.render.markdown import inert
 
@@ -27,17 +27,12 @@ def comment(*, message: str, hint: str, values: Values, reason: str, commands: M
 
 
 def commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """What to type for the same without GitHub's help: on a laptop, and for the button."""
-    given = list(_pairs(options))
-    laptop = [program, runbook, *(f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given)]
-    button = [f"gh workflow run {runbook}.yml", *(f"-f {shlex.quote(f'{name}={value}')}" for name, value in given)]
-    return {"on a laptop": " ".join(laptop), "by the button": " ".join(button)}
-
-
-def _pairs(options: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for name, value in options.items():
-        values = value if isinstance(value, list | tuple) else [value]
-        yield from ((name, str(each)) for each in values if each not in {None, ""})
+    """The same by other ways: on a laptop, by the button, and by the button from a command line."""
+    return {
+        "on a laptop": " ".join([program, runbook, *press.flags(options)]),
+        "by the button": press.button(runbook, options),
+        "with gh": press.gh(runbook, options),
+    }
 
 
 def _sentence(text: str) -> str:

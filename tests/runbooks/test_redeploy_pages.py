@@ -88,6 +88,7 @@ def test_a_second_press_does_nothing_though_the_bad_one_could_be_rolled_back_to(
     outcome = site.press()
 
     assert ended(outcome) == (0, "nothing_to_do", "already_stepped_back"), outcome.err
+    assert f"is live, and not the newer {site.live[:8]}, created" in outcome.result["message"]
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
@@ -246,13 +247,18 @@ def test_a_commit_that_is_live_is_nothing_to_do(site: Site) -> None:
 
     assert outcome.result["plan"]["changes"] == [], outcome.err
     assert "is live already" in outcome.result["plan"]["summary"]
+    assert f"--commit {site.good}" in outcome.result["plan"]["next_step"]
     site.assert_nothing_sent()
 
 
 def test_a_site_that_shows_nothing_is_refused_without_a_commit_and_planned_with_one(site: Site) -> None:
     site.world.sandbox.edge_fault(host="fortunet.example", body="<h1>good</h1>put in by the zone", times=None)
 
-    assert ended(site.press()) == (3, "refused", "live_unknown")
+    outcome = site.press()
+    assert ended(outcome) == (3, "refused", "live_unknown")
+    assert "a good commit in the place of SHA" in outcome.result["hint"]
+    assert "redeploy-pages" in outcome.result["press"]
+    assert "--commit SHA" in outcome.result["press"]
 
     plan = planned(site, "--commit", site.good)
     assert plan["changes"][0]["before"] == "not known"
