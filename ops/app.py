@@ -66,7 +66,8 @@ def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
     runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
     kinds = {name: runbook.kind for name, runbook in discover().items()}
-    return config.parse(text, path=str(path), runbooks=runbooks, kinds=kinds)
+    by_button_only = {name for name, runbook in discover().items() if not runbook.by_label}
+    return config.parse(text, path=str(path), runbooks=runbooks, kinds=kinds, by_button_only=by_button_only)
 
 
 def run(
@@ -96,6 +97,7 @@ def run(
         _record_request(timeline, request, environ, run_id)
         telling.begin(timeline, ending)
         web = outside.probing_web(edge_url, ending)
+        account = Account(base_url, environment.account_id, token)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -108,7 +110,7 @@ def run(
             clock=clock,
             timeline=timeline,
             **outside.reach(client, environment.account_id, web),
-            site=site(environ, folder, redactor, ending, Account(base_url, environment.account_id, token)),
+            site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             in_parallel=in_parallel,
             program=_program(environ, request),
@@ -121,15 +123,21 @@ def run(
 
 
 def site(
-    environ: Mapping[str, str], folder: Path, redactor: Redactor, ending: ExitStack, account: Account | None = None
+    environ: Mapping[str, str],
+    folder: Path,
+    redactor: Redactor,
+    ending: ExitStack,
+    account: Account | None = None,
+    *,
+    elsewhere: bool = False,
 ) -> Site:
-    """`folder` is that of ops.yml. Without an account it can deploy nothing."""
+    """`folder` is that of ops.yml. Without an account it can deploy nothing; `elsewhere`: another job builds."""
     return Site(
         environ,
         folder,
         redactor,
         scratch=lambda: ending.enter_context(process.scratch()),
-        may_build=not actions.is_job(environ),
+        may_build=elsewhere or not actions.is_job(environ),
         account=account,
     )
 

@@ -26,7 +26,7 @@ from ops.model.errors import (
     Unclear,
 )
 from ops.model.plan import Change, Plan
-from ops.model.result import Result, durations, failed, plan_json, press_json, sentence
+from ops.model.result import Result, durations, failed, plan_json, planned, press_json, sentence
 from ops.model.timeline import Kind
 from ops.model.verdict import NOT_OBSERVED, Observation, Verdict, decide
 from ops.parallel import start
@@ -54,6 +54,8 @@ class Options:
     show_plan: Callable[[Plan], None]
     probe_wait: float
     """Real seconds to wait for the probes before a write: none, but where a person is asked they see the answer."""
+    hands_on: str = ""
+    """What another job does with a plan that has changes, for people; this run then ends with the plan."""
 
 
 @dataclass
@@ -96,6 +98,7 @@ class Engine:
             message, hint, press = failed(error, ctx.timeline.first), error.hint, error.press
             ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
         ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value, message=message)
+        is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
         return Result(
             decision=decision,
             reason=reason,
@@ -112,7 +115,7 @@ class Engine:
             timeline=tuple(ctx.timeline.events),
             before=run.before,
             after=run.after,
-            durations=durations(ctx.timeline.first, is_proved=_is_proved(run)),
+            durations=durations(ctx.timeline.first, is_proved=is_proved),
             wrote=ctx.timeline.first(Kind.WRITTEN) is not None,
         )
 
@@ -124,11 +127,12 @@ class Engine:
         plan = run.plan = runbook.preflight(ctx)
         ctx.timeline.record(Kind.PLANNED, plan.summary, plan=plan_json(plan))
         options.show_plan(plan)
-        will_write = plan.changes and not options.dry_run
+        ends_here = options.dry_run or (options.hands_on and plan.changes)
+        will_write = plan.changes and not ends_here
         run.before = _observed(before, wait=options.probe_wait if will_write else CALM_PROBE_WAIT)
         ctx.timeline.record(Kind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
-        if options.dry_run:
-            return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
+        if ends_here:
+            return planned(options.hands_on)
         if plan.changes:
             compare = options.confirm(plan)
             _refuse_late(ctx)
@@ -294,7 +298,3 @@ def _observed(before: "Future[Observation]", *, wait: float) -> Observation:
         return before.result(timeout=wait)
     except TimeoutError:
         return NOT_OBSERVED
-
-
-def _is_proved(run: Run) -> bool:
-    return run.after is not None and run.after.verdict == Verdict.HEALTHY

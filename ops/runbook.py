@@ -117,6 +117,8 @@ class Runbook(ABC, Generic[P]):
     """What is broken when somebody should press this: the first column of the README's table."""
     kind: ClassVar[str]
     """The key that its services have in ops.yml: worker or pages."""
+    by_label: ClassVar[bool] = True
+    """Whether a label may start it: a label's job holds a token."""
     params: type[P]
 
     @abstractmethod

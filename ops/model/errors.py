@@ -66,6 +66,7 @@ class Reason(StrEnum):
     ALREADY_LIVE = "already_live"
     LATEST_BUILD_FAILED = "latest_build_failed"
     DRY_RUN = "dry_run"
+    HANDED_ON = "handed_on"
     STILL_UNHEALTHY = "still_unhealthy"
     NO_EVIDENCE = "no_evidence"
     CONFIG_INVALID = "config_invalid"

@@ -8,6 +8,7 @@ from typing import Any
 
 from ops import __version__
 from ops.model.block import Block, Row
+from ops.model.errors import Reason
 from ops.model.press import Press
 from ops.model.timeline import Event, Kind
 from ops.model.verdict import Verdict
@@ -55,6 +56,8 @@ class Page:
 
     @property
     def state(self) -> str:
+        if self._data(Kind.ENDED, "reason") == Reason.HANDED_ON:
+            return "Planned, and going on"
         if self.decision:
             return self.decision.replace("_", " ").capitalize()
         kinds = [event.kind for event in self.events if event.kind in STATES]

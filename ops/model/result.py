@@ -112,6 +112,13 @@ def _unhealthy(before: Verdict, plan: Plan) -> str:
             return "unhealthy; whether it was healthy before is not known"
 
 
+def planned(hands_on: str) -> tuple[Decision, Reason, str]:
+    """The end of a run that only plans: a dry run, unless another job goes on from there."""
+    if hands_on:
+        return Decision.PLANNED, Reason.HANDED_ON, f"planned, and {hands_on}"
+    return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
+
+
 def failed(error: OpsError, first: Callable[[Kind], float | None]) -> str:
     """What is said of an error that ended a run: that nothing was changed is added exactly where that is known.
 

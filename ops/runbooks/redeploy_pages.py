@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from ops import sighting
 from ops.model import pages_plan, pages_seen, redeploy_plan
 from ops.model import pages_target as target
-from ops.model.commits import Commit
+from ops.model.commits import Commit, is_sha
 from ops.model.errors import ConfigError, Reason, Refused
+from ops.model.nearest import shown
 from ops.model.pages import PRODUCTION, Deployment, Project
 from ops.model.pages_plan import UNFINISHED, Past, deployed, short
 from ops.model.pages_seen import Look, Seen
@@ -56,6 +57,7 @@ class RedeployPages(Runbook[Params]):
     name = "redeploy-pages"
     when = "A release of the frontend is bad, and there is no earlier deployment to roll back to"
     kind = "pages"
+    by_label = False  # an old commit's build runs code that nobody may trust by now
     params = Params
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  whatever serves
@@ -64,13 +66,12 @@ class RedeployPages(Runbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind, otherwise="rollback-worker")
-        build = _build(service)
+        build, asked = _build(service), _asked(ctx.params.commit)
         ctx.site.check_tools(build)
         earlier = ctx.earlier()
         listed = sighting.round_1(ctx, service)
         seen = sighting.round_2(ctx, service, listed)
         live = target.live(seen.project, seen.deployments, seen.sighting)
-        asked = ctx.params.commit.strip().lower() or PREVIOUS
         if live.deployment is None:
             if asked == PREVIOUS:
                 raise sighting.live_unknown(ctx, service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
@@ -140,6 +141,18 @@ def _build(service: "Service") -> "Build":
             hint="Write how a commit becomes a site under `build`: its command and its output.",
         )
     return service.build
+
+
+def _asked(text: str) -> str:
+    """A SHA, or `previous`. Raises ConfigError."""
+    asked = text.strip().lower() or PREVIOUS
+    if asked != PREVIOUS and not is_sha(asked):
+        raise ConfigError(
+            f'"{shown(text)}" is no SHA of a commit',
+            reason=Reason.UNKNOWN_NAME,
+            hint=f"Give seven digits of it or more, as `git log` shows them, or {PREVIOUS}: no branch and no tag.",
+        )
+    return asked
 
 
 def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen, live: Deployment | None) -> Details:

@@ -280,7 +280,12 @@ def test_a_commit_that_does_not_exist_is_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("text", ["main", "HEAD~1", "--upload-pack=x", "main^{/good}"])
 def test_a_commit_is_named_by_its_sha_alone(site: Site, text: str) -> None:
-    refused(site, site.press(f"--commit={text}"), "unknown_name", "no commit")
+    outcome = site.press(f"--commit={text}")
+
+    assert ended(outcome) == (2, "refused", "unknown_name"), outcome.err
+    assert outcome.result["message"] == f'"{text}" is no SHA of a commit; nothing was changed'
+    assert "Give seven digits of it or more, as `git log` shows them, or previous" in outcome.result["hint"]
+    assert site.world.sandbox.requests == [], "it is seen before anything is asked"
 
 
 def test_a_commit_that_is_not_on_the_production_branch_is_refused(site: Site) -> None:
@@ -475,6 +480,64 @@ def test_a_run_that_is_killed_at_any_request_of_the_deployment_is_finished_by_th
 
 
 # A site that another job has built
+
+
+def test_a_job_with_a_token_refuses_to_build_before_anything_is_asked(site: Site) -> None:
+    refused(site, site.press(GITHUB_ACTIONS="true"), "build_unusable", "runs no build of an old commit")
+    assert site.world.sandbox.requests == []
+
+
+def fetch(site: Site, outputs: Path, *arguments: str, **environ: str) -> Outcome:
+    """The first job of the workflow."""
+    where = ["--service", "frontend", "--environment", "production", "--config", str(site.world.config)]
+    outputs.write_text("")
+    return site.world.ops(
+        "site",
+        "fetch",
+        *where,
+        *("--into", str(outputs.parent / "tree.tar")),
+        *arguments,
+        OPS_SOURCE="app",
+        GITHUB_ACTIONS="true",
+        GITHUB_OUTPUT=str(outputs),
+        **environ,
+    )
+
+
+def test_the_job_that_fetches_says_that_the_workflow_goes_on(site: Site, tmp_path: Path) -> None:
+    github = site.world.sandbox.github
+    github.add_user("alice")
+    number = github.open_issue("blank page", "", ["incident"], "alice")
+
+    outcome = fetch(site, tmp_path / "outputs", "--incident", str(number), **github.environ())
+
+    assert outcome.code == 0, outcome.err
+    (comment,) = github.issue(number).comments
+    assert comment.body.startswith("### Planned, and going on\n\n`planned, and the workflow goes on: it builds")
+    assert "PLANNED: planned, and the workflow goes on: it builds the commit" in outcome.out
+    assert "look at the log of its job build" in outcome.out
+    assert "dry run: nothing" not in outcome.out
+    assert site.good in (tmp_path / "outputs").read_text()
+    site.assert_nothing_sent()
+
+
+def test_the_job_that_fetches_says_why_it_refuses_and_what_to_do(site: Site, tmp_path: Path) -> None:
+    outcome = fetch(site, tmp_path / "outputs", "--commit", "f" * 40)
+
+    assert outcome.code == 3
+    assert "REFUSED: no commit" in outcome.out
+    assert "what to do: Run `git fetch` there" in outcome.out
+    assert "fetched" not in outcome.out.replace("nothing was fetched, so the jobs after this one do nothing", "")
+
+
+def test_the_job_that_fetches_verifies_what_is_live_where_nothing_is_to_be_done(site: Site, tmp_path: Path) -> None:
+    outcome = fetch(site, tmp_path / "outputs", "--commit", site.bad)
+
+    assert outcome.code == 6
+    assert f"UNVERIFIED: {site.live[:8]} is live already" in outcome.out
+    assert "; nothing was changed, and it is unhealthy" in outcome.out
+    assert "nothing was fetched" in outcome.out
+    site.assert_nothing_sent()
 
 
 def test_a_built_site_is_deployed_without_a_repository(site: Site, tmp_path: Path) -> None:
