@@ -61,7 +61,13 @@ def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
     except OSError as error:
         hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
-    return config.parse(text, path=str(path), runbooks=registry.parameters(), kinds=registry.kinds())
+    return config.parse(
+        text,
+        path=str(path),
+        runbooks=registry.parameters(),
+        kinds=registry.kinds(),
+        by_button_only=registry.by_button_only(),
+    )
 
 
 def run(
@@ -91,6 +97,7 @@ def run(
         _record_request(timeline, request, environ, run_id)
         telling.begin(timeline, ending)
         web = outside.probing_web(edge_url, ending)
+        account = Account(base_url, environment.account_id, token)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -103,7 +110,7 @@ def run(
             clock=clock,
             timeline=timeline,
             **outside.reach(client, environment.account_id, web),
-            site=site(environ, folder, redactor, ending, Account(base_url, environment.account_id, token)),
+            site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             in_parallel=in_parallel,
             program=_reached(environ, request),
@@ -111,20 +118,26 @@ def run(
         seen = _probe_environ(environ, names)
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
-        links = telling.end(timeline, context.command_line)
+        links = telling.end(timeline, context.press)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
 
 def site(
-    environ: Mapping[str, str], folder: Path, redactor: Redactor, ending: ExitStack, account: Account | None = None
+    environ: Mapping[str, str],
+    folder: Path,
+    redactor: Redactor,
+    ending: ExitStack,
+    account: Account | None = None,
+    *,
+    elsewhere: bool = False,
 ) -> Site:
-    """`folder` is that of ops.yml. Without an account it can deploy nothing."""
+    """`folder` is that of ops.yml. Without an account it can deploy nothing; `elsewhere`: another job builds."""
     return Site(
         environ,
         folder,
         redactor,
         scratch=lambda: ending.enter_context(process.scratch()),
-        may_build=not actions.is_job(environ),
+        may_build=elsewhere or not actions.is_job(environ),
         account=account,
     )
 

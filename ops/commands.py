@@ -126,10 +126,10 @@ def _run(
     options = Options(
         dry_run=dry_run or not (yes or can_ask),
         confirm=_yes if yes else _asker(getattr(params, "service", runbook.name)),
-        show_plan=_say_nothing if as_json else _plan_shower(heading, redactor),
+        show_plan=_say_nothing if as_json else plan_shower(heading, redactor),
         probe_wait=0.0 if yes else PROBE_WAIT_WHEN_ASKING,
     )
-    sink = _json_event if as_json else _text_event
+    sink = _json_event if as_json else text_event
     with Signals().watched() as signals:
         try:
             result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
@@ -146,7 +146,7 @@ def _run(
             told = {**result.to_json(), "contacts": contacts}
             click.echo(json_line(redactor.data(told)))
         else:
-            _show_result(result, configuration, redactor)
+            show_result(result, configuration, redactor)
             _show_what_follows(result, record, dry_run=dry_run)
     return result.exit_code
 
@@ -232,7 +232,7 @@ def _json_event(event: Event) -> None:
     click.echo(event.to_line(), err=True)
 
 
-def _text_event(event: Event) -> None:
+def text_event(event: Event) -> None:
     """In a job's log the line opens to its JSON, which `ops incident import` reads where a run left nothing else."""
     line = actions.logged(os.environ, terminal.event_line(event))
     click.echo(actions.folded(line, event.to_line()) if actions.is_job(os.environ) else line)
@@ -242,7 +242,7 @@ def _say_nothing(_: object) -> None:
     """With --json all of it is in the result."""
 
 
-def _plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan], None]:
+def plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan], None]:
     return lambda plan: say(redactor.text("\n".join(["", *terminal.plan_lines(plan, heading=heading), ""])))
 
 
@@ -257,14 +257,14 @@ def _asker(name: str) -> Callable[[Plan], bool]:
         except click.Abort:  # the end of the input
             typed = ""
         if typed.strip() != name:
-            hint = "Nothing was changed. Start again when you are sure."
+            hint = "Start again when you are sure."
             raise Refused(f'not confirmed: "{name}" was not typed', reason=Reason.NOT_CONFIRMED, hint=hint)
         return True
 
     return ask
 
 
-def _show_result(result: Result, configuration: Any, redactor: Redactor) -> None:
+def show_result(result: Result, configuration: Any, redactor: Redactor) -> None:
     good = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NOTHING_TO_DO, Decision.PLANNED}
     message = redactor.text(result.message)
     show_headline(result.decision, message, good=result.decision in good)

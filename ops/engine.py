@@ -25,7 +25,7 @@ from ops.model.errors import (
     Unclear,
 )
 from ops.model.plan import Change, Plan
-from ops.model.result import Result, durations, plan_json, sentence
+from ops.model.result import Result, durations, failed, plan_json, planned, press_json, sentence
 from ops.model.timeline import Kind
 from ops.model.verdict import NOT_OBSERVED, Observation, Verdict, decide
 from ops.parallel import start
@@ -51,6 +51,8 @@ class Options:
     show_plan: Callable[[Plan], None]
     probe_wait: float
     """Real seconds to wait for the probes before a write: none, but where a person is asked they see the answer."""
+    hands_on: str = ""
+    """What another job does with a plan that has changes, for people; this run then ends with the plan."""
 
 
 @dataclass
@@ -78,7 +80,7 @@ class Engine:
     def execute(self, runbook: Runbook[Any], ctx: Context[Any], options: Options) -> Result:
         """Run to a decision. Every OpsError becomes a result; anything else is a bug and passes through."""
         run = Run()
-        hint = ""
+        hint, press = "", None
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             self.signals.ignore()  # the record of the end is not to be cut short
@@ -89,16 +91,18 @@ class Engine:
             if not isinstance(error, OpsError):
                 raise
             self.signals.ignore()
-            decision, reason, message = error.decision or Decision.FAILED, error.reason, error.message
-            exit_code, hint = error.exit_code, error.hint
-            ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint)
+            decision, reason, exit_code = error.decision or Decision.FAILED, error.reason, error.exit_code
+            message, hint, press = failed(error, ctx.timeline.first), error.hint, error.press
+            ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
         ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value, message=message)
+        is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
         return Result(
             decision=decision,
             reason=reason,
             exit_code=exit_code,
             message=message,
             hint=hint,
+            press=press,
             runbook=runbook.name,
             environment=ctx.environment_name,
             service=getattr(ctx.params, "service", ""),
@@ -108,7 +112,7 @@ class Engine:
             timeline=tuple(ctx.timeline.events),
             before=run.before,
             after=run.after,
-            durations=durations(ctx.timeline.first, is_proved=_is_proved(run)),
+            durations=durations(ctx.timeline.first, is_proved=is_proved),
             wrote=ctx.timeline.first(Kind.WRITTEN) is not None,
         )
 
@@ -120,11 +124,12 @@ class Engine:
         plan = run.plan = runbook.preflight(ctx)
         ctx.timeline.record(Kind.PLANNED, plan.summary, plan=plan_json(plan))
         options.show_plan(plan)
-        will_write = plan.changes and not options.dry_run
+        ends_here = options.dry_run or (options.hands_on and plan.changes)
+        will_write = plan.changes and not ends_here
         run.before = _observed(before, wait=options.probe_wait if will_write else CALM_PROBE_WAIT)
         ctx.timeline.record(Kind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
-        if options.dry_run:
-            return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
+        if ends_here:
+            return planned(options.hands_on)
         if plan.changes:
             compare = options.confirm(plan)
             _refuse_late(ctx)
@@ -135,12 +140,13 @@ class Engine:
                 compare = True
         run.after = self._verify(ctx, runbook.probes(ctx, plan))
         decision, reason = decide(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
-        if run.unproved and decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}:
-            text = f"the probes are healthy, but it is not proved that the change is live: {run.unproved}"
-            return Decision.INCONCLUSIVE, Reason.NO_EVIDENCE, text
+        if run.unproved:
+            text = f"it is not proved that the change is live: {run.unproved}; the probes are {run.after.verdict.value}"
+            proved_nothing = decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
+            return (Decision.INCONCLUSIVE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
         if decision == Decision.NOTHING_TO_DO:
             reason = plan.reason or reason
-        return decision, reason, sentence(decision, reason, plan)
+        return decision, reason, sentence(decision, run.before.verdict, plan, wrote=run.wrote)
 
     def _make(
         self, runbook: Runbook[Any], ctx: Context[Any], run: Run, plan: Plan, change: Change, *, compare: bool
@@ -155,7 +161,7 @@ class Engine:
                 raise Refused(
                     f"the world moved since the plan: {world.text}",
                     reason=Reason.WORLD_MOVED,
-                    hint="Nothing was changed. Look at what came in, then start again for a new plan.",
+                    hint="Look at what came in, then start again for a new plan.",
                 )
         self._write(runbook, ctx, plan, change)
         run.unproved = self._read_back(runbook, ctx, plan, change) or run.unproved
@@ -269,7 +275,7 @@ def _refuse_late(ctx: Context[Any]) -> None:
         return
     age = span_text((ctx.clock.now() - ctx.requested_at).total_seconds())
     raise Refused(
-        f"this was asked for {age} ago, at {utc_text(ctx.requested_at)}; nothing was changed",
+        f"this was asked for {age} ago, at {utc_text(ctx.requested_at)}",
         reason=Reason.REQUEST_TOO_OLD,
         hint="Look at what is live now, and ask again if it is still wanted.",
     )
@@ -289,7 +295,3 @@ def _observed(before: "Future[Observation]", *, wait: float) -> Observation:
         return before.result(timeout=wait)
     except TimeoutError:
         return NOT_OBSERVED
-
-
-def _is_proved(run: Run) -> bool:
-    return run.after is not None and run.after.verdict == Verdict.HEALTHY

@@ -11,9 +11,9 @@ from typing import Any
 
 from ops.app import RUNS, program, read_config
 from ops.github.client import CHECK, connect, failures
+from ops.model import press
 from ops.model.block import RUN, Block, Row, workflow_run
 from ops.model.clock import parse_utc, utc_text
-from ops.model.command_line import on_a_laptop
 from ops.model.errors import ConfigError, Reason
 from ops.model.page import Page
 from ops.model.redact import Redactor
@@ -101,7 +101,7 @@ def opened(
             seen="",
             at=at,
             commands=tuple(
-                on_a_laptop(
+                press.command(
                     program(environ),
                     label.runbook,
                     {**label.params, "environment": label.environment, "incident": number},

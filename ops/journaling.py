@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ops.github.journal import Journal
     from ops.model.block import Block
     from ops.model.config import Contact
+    from ops.model.press import Press
 
 EARLIER = 2.0
 """Real seconds for what earlier runs wrote, from when it is first asked for."""
@@ -87,7 +88,7 @@ class Journaling:
 
         return tuple(found.block for found in believed(self._connect(), incident))
 
-    def end(self, timeline: Timeline, command: Callable[..., str]) -> dict[str, str]:
+    def end(self, timeline: Timeline, press: "Callable[..., Press]") -> dict[str, str]:
         """The links to what was written."""
         if self._journal:
             url = self._journal.close()
@@ -96,7 +97,7 @@ class Journaling:
             return {}
         events = tuple(timeline.events)
         try:
-            return {"incident": start(lambda: self._open(events, command)).result(timeout=self._rest())}
+            return {"incident": start(lambda: self._open(events, press)).result(timeout=self._rest())}
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
             timeline.record(
                 Kind.WARNING,
@@ -104,7 +105,7 @@ class Journaling:
             )
             return {}
 
-    def _open(self, events: tuple[Event, ...], command: Callable[..., str]) -> str:
+    def _open(self, events: tuple[Event, ...], press: "Callable[..., Press]") -> str:
         """The issue, with the run on it."""
         from ops.github.comments import RunComments
         from ops.github.issues import open_incident
@@ -120,7 +121,7 @@ class Journaling:
                 severity="",
                 seen=f"Opened after a run without an incident: {page.state}. {page.message}",
                 at=events[0].at,
-                commands=(f"{command(page.runbook, service=page.service)} --incident {number}",),
+                commands=(f"{press(page.runbook, service=page.service).command} --incident {number}",),
                 number=number,
             )
 

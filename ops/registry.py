@@ -28,3 +28,8 @@ def parameters() -> dict[str, list[str]]:
 def kinds() -> dict[str, str]:
     """Name of a runbook → what its services are: worker or pages."""
     return {name: runbook.kind for name, runbook in discover().items()}
+
+
+def by_button_only() -> set[str]:
+    """Names of the runbooks that no label starts."""
+    return {name for name, runbook in discover().items() if not runbook.by_label}

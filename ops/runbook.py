@@ -13,10 +13,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ops.model.clock import Clock
-from ops.model.command_line import on_a_laptop
 from ops.model.errors import ConfigError, Reason
 from ops.model.pages_seen import Page
 from ops.model.plan import Change, Plan
+from ops.model.press import Press, button, command
 
 if TYPE_CHECKING:
     from ops.building import Site
@@ -88,11 +88,12 @@ class Context(Generic[P]):
     program: tuple[str, ...] = ("ops",)
     """How the command line was reached, and the options that it needs to be reached again."""
 
-    def command_line(self, runbook: str, **params: str) -> str:
-        """A command for people to paste: quoted, in this environment and for this incident."""
+    def press(self, runbook: str, **params: str | tuple[str, ...]) -> Press:
+        """A command for people to paste, and the same button: in this environment and for this incident."""
         where = {"service": params.pop("service", ""), "environment": self.environment_name, "incident": self.incident}
+        given = {**where, **params}
         program, *extra = self.program
-        return on_a_laptop(program, runbook, {**where, **params}, *extra)
+        return Press(command(program, runbook, given, *extra), button(runbook, given))
 
 
 def service_of(ctx: Context[Any], kind: str, *, otherwise: str) -> "Service":
@@ -116,6 +117,8 @@ class Runbook(ABC, Generic[P]):
     """What is broken when somebody should press this: the first column of the README's table."""
     kind: ClassVar[str]
     """The key that its services have in ops.yml: worker or pages."""
+    by_label: ClassVar[bool] = True
+    """Whether a label may start it: a label's job holds a token."""
     params: type[P]
 
     @abstractmethod

@@ -80,21 +80,25 @@ def round_2(ctx: Context[Any], service: "Service", listed: Listed) -> Seen:
         raise Refused(
             f"{service.pages} was deployed while the plan was made: {deployed(came[0])}",
             reason=Reason.WORLD_MOVED,
-            hint="Nothing was changed. Look at what came in, then start again for a new plan.",
+            hint="Look at what came in, then start again for a new plan.",
         )
     each = len(service.compare)
     site, *own = (tuple(pages[start : start + each]) for start in range(0, len(pages), each))
     return Seen(project, deployments, site, dict(zip(compared, own, strict=True)))
 
 
-def live_unknown(service: "Service", why: str, unread: str) -> Refused:
+def live_unknown(ctx: Context[Any], service: "Service", why: str, unread: str) -> Refused:
+    """The way on is by hand, or by a commit that somebody names: for that it need not be known what is live."""
+    build = "Or name a good commit in the place of SHA: it is built and deployed. " if service.build else ""
     return Refused(
         f"which deployment of {service.pages} is live is not known: {why}{unread and f'; {unread}'}",
         reason=Reason.LIVE_UNKNOWN,
         hint=(
-            f"Look at {service.url} and in the dashboard, and roll back there. If the site changes what it sends, give "
-            f"{service.name} a path in `compare` that comes from a file."
+            f"Look at {service.url} and roll back in the dashboard: Workers & Pages → {service.pages} → Deployments. "
+            f"{build}For the next time: if the site changes what it sends, give {service.name} a path in `compare` "
+            "that comes from a file."
         ),
+        press=ctx.press("redeploy-pages", service=service.name, commit="SHA") if service.build else None,
     )
 
 
@@ -105,5 +109,5 @@ def refuse_overtaken(ctx: Context[Any], deployments: tuple[Deployment, ...]) -> 
         raise Refused(
             f"something was deployed after this was asked for ({utc_text(ctx.requested_at)}): {deployed(newest)}",
             reason=Reason.WORLD_MOVED,
-            hint="Nothing was changed. Look whether that helped, and ask again if it did not.",
+            hint="Look whether that helped, and ask again if it did not.",
         )

@@ -8,18 +8,22 @@ from typing import Any
 import click
 
 from ops.building import files
-from ops.commands import CONFIG, say
+from ops.commands import CONFIG, plan_shower, say, show_result, text_event
 from ops.engine import Options
 from ops.github import actions
 from ops.interrupt import Signals
 from ops.model.commits import Commit
-from ops.model.errors import ConfigError, Reason
+from ops.model.errors import ConfigError, Decision, Reason
 from ops.model.redact import Redactor
 from ops.registry import discover
-from ops.render import terminal
 from ops.runbook import Runbook
 
 RUNBOOK = "redeploy-pages"
+GOES_ON = (
+    "the workflow goes on: it builds the commit and then, unless this is a dry run, deploys it; if nothing more is "
+    "told here within some minutes, look at the log of its job build"
+)
+"""The job that builds has no token, so that it cannot tell the incident how it ended."""
 
 
 @click.group()
@@ -45,17 +49,21 @@ def fetch(
 
     runbook: Runbook[Any] = discover()[RUNBOOK]
     request = app.Request(runbook, runbook.params(service, commit), environment, config, incident)
-    options = Options(dry_run=True, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+    show_plan = plan_shower(f"Plan: {RUNBOOK} in {environment}", redactor)
+    options = Options(dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, hands_on=GOES_ON)
     with Signals().watched() as signals:
-        result, _ = app.run(request, os.environ, redactor, sink=lambda _: None, options=options, signals=signals)
-    if result.plan is not None:
-        lines = terminal.plan_lines(result.plan, heading=f"Plan: {RUNBOOK} in {environment}")
-        say(redactor.text("\n".join(lines)))
-    found: Any = result.plan.details if result.plan and result.plan.changes else None
-    if found is None:
-        say(redactor.text(f"nothing is fetched: {result.message}"))
+        result, configuration = app.run(
+            request, os.environ, redactor, sink=text_event, options=options, signals=signals
+        )
+    show_result(result, configuration, redactor)
+    _, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
+    if wrong:
+        say(f"warning: {wrong}", err=True)
+    if result.plan is None or result.decision != Decision.PLANNED:
+        say("nothing was fetched, so the jobs after this one do nothing")
         actions.write_job_outputs(os.environ, {"commit": "", "branch": ""})
         return result.exit_code
+    found: Any = result.plan.details
     with ExitStack() as ending:
         app.site(os.environ, config.resolve().parent, redactor, ending).pack(found.commit, into)
     actions.write_job_outputs(os.environ, {"commit": found.commit.sha, "branch": found.branch})

@@ -16,6 +16,7 @@ from ops.parallel import Budget
 if TYPE_CHECKING:
     from ops.model.block import Block
     from ops.model.config import Config
+    from ops.model.press import Press
 
 FLUSH = 5.0
 """Real seconds that the end of a run waits for GitHub and the chat, in all."""
@@ -66,8 +67,8 @@ class Telling:
         """Begin to read what earlier runs wrote on the incident; what this answers has it."""
         return self._journal.earlier(self._incident, lambda text: timeline.record(Kind.WARNING, text))
 
-    def end(self, timeline: Timeline, command: Callable[..., str]) -> dict[str, str]:
+    def end(self, timeline: Timeline, press: "Callable[..., Press]") -> dict[str, str]:
         """The links to what was written, and to the pages of this run."""
-        written = self._journal.end(timeline, command)
+        written = self._journal.end(timeline, press)
         self._notices.end()
         return {**self._links, **written}

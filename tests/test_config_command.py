@@ -47,6 +47,18 @@ def test_a_label_with_a_service_of_the_other_kind_is_an_error(world: World) -> N
     )
 
 
+def test_a_label_for_what_only_a_button_may_start_is_an_error(world: World) -> None:
+    world.edit_config("runbook: rollback-pages\n", "runbook: redeploy-pages\n")
+
+    outcome = world.ops("config", "check", "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert (
+        "recover:rollback-frontend.runbook: no label may start redeploy-pages: a label's job holds a token"
+        in outcome.err
+    )
+
+
 def test_the_schema_is_json_schema(world: World) -> None:
     outcome = world.ops("config", "schema")
 

@@ -30,20 +30,20 @@ contacts:
 
 WROTE: dict[tuple[str, str], tuple[int, str, str, str]] = {
     (UNHEALTHY, HEALTHY): (0, "recovered", "verified", "failed before and are healthy now"),
-    (INCONCLUSIVE, HEALTHY): (0, "recovered", "not_seen_failing", "they were not seen failing before"),
+    (INCONCLUSIVE, HEALTHY): (0, "recovered", "not_seen_failing", "whether they failed before is not known"),
     (HEALTHY, HEALTHY): (0, "healthy_as_before", "verified", "this may be the wrong service"),
-    (UNHEALTHY, UNHEALTHY): (6, "unverified", "still_unhealthy", "changed, but still unhealthy"),
-    (INCONCLUSIVE, UNHEALTHY): (6, "unverified", "still_unhealthy", "changed, but still unhealthy"),
-    (HEALTHY, UNHEALTHY): (6, "unverified", "still_unhealthy", "changed, but still unhealthy"),
-    (UNHEALTHY, INCONCLUSIVE): (6, "inconclusive", "no_evidence", "this is no success"),
+    (UNHEALTHY, UNHEALTHY): (6, "unverified", "still_unhealthy", "changed, and unhealthy as before: it did not help"),
+    (INCONCLUSIVE, UNHEALTHY): (6, "unverified", "still_unhealthy", "unhealthy; whether it was healthy before is not"),
+    (HEALTHY, UNHEALTHY): (6, "unverified", "still_unhealthy", "now, though it was healthy before: undo it"),
+    (UNHEALTHY, INCONCLUSIVE): (6, "inconclusive", "no_evidence", "changed; the probes could not tell"),
     (INCONCLUSIVE, INCONCLUSIVE): (6, "inconclusive", "no_evidence", "this is no success"),
     (HEALTHY, INCONCLUSIVE): (6, "inconclusive", "no_evidence", "this is no success"),
 }
 
 WROTE_NOTHING: dict[str, tuple[int, str, str]] = {
     HEALTHY: (0, "nothing_to_do", "the probes are healthy"),
-    UNHEALTHY: (6, "unverified", "nothing was changed, and it is unhealthy"),
-    INCONCLUSIVE: (6, "inconclusive", "this is no success"),
+    UNHEALTHY: (6, "unverified", "; nothing was changed, and it is unhealthy"),
+    INCONCLUSIVE: (6, "inconclusive", "; the probes could not tell whether it is healthy: this is no success"),
 }
 
 
@@ -66,6 +66,7 @@ QUICK = [
     (INCONCLUSIVE, HEALTHY),
     (HEALTHY, HEALTHY),
     (UNHEALTHY, UNHEALTHY),
+    (HEALTHY, UNHEALTHY),
     (HEALTHY, INCONCLUSIVE),
 ]
 
@@ -100,6 +101,7 @@ def test_a_run_that_wrote_nothing(
 
     assert (outcome.code, outcome.result["decision"]) == (code, decision)
     assert said in outcome.result["message"]
+    assert outcome.result["message"].startswith(outcome.result["plan"]["summary"])
     assert not outcome.result["wrote"]
     assert outcome.result["undo"] == []
     assert len(world.writes()) == 1
@@ -125,12 +127,13 @@ def test_a_run_that_did_not_help_names_the_next_older_version_and_whom_to_call(
 
     where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
     outcome = world.ops("rollback-worker", *where, "--incident", "42", "--yes", OPS_PROGRAM=None)
-    command, _, button = outcome.out.rpartition("If it does not help\n")[2].splitlines()[0].strip().partition("   ")
+    command, button = map(str.strip, outcome.out.rpartition("If it does not help\n")[2].splitlines()[:2])
     followed = world.ops(*shlex.split(command)[1:], "--yes")
 
     assert outcome.code == followed.code == 6
     assert "UNVERIFIED: " in outcome.out
-    assert button == f"(button: to = {older})"
+    place = "Actions → rollback-worker → Run workflow: service = api; environment = production; incident = 42"
+    assert button == f"or the button: {place}; to = {older}"
     assert "On-call: +49 1 (24/7)" in outcome.out
     assert world.live == {older: 100}
     assert ours(world)[0].annotations["workers/message"].startswith("ops1 incident=42 ")

@@ -278,7 +278,8 @@ def test_403_to_our_own_token_lets_only_the_exactly_listed_pass(job: Job, listed
     else:
         job.assert_refused(done, "permission_unreadable")
         assert "on a laptop: `./run ops rollback-worker" in job.comments[0]
-        assert "by the button: `gh workflow run" in job.comments[0]
+        assert "by the button: `Actions → rollback-worker → Run workflow: service = api; " in job.comments[0]
+        assert "with gh: `gh workflow run" in job.comments[0]
 
 
 def test_403_lets_no_other_last_presser_pass(job: Job) -> None:

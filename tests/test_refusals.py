@@ -13,8 +13,9 @@ BASE = ("--environment", "production", "--service", "api")
 
 
 def refused(world: World, outcome: Outcome) -> dict[str, Any]:
-    """Nothing was changed; the result, whose code is the process's own."""
+    """Nothing was changed, and a run says so; the result, whose code is the process's own."""
     assert world.writes() == []
+    assert not texts(outcome, "ended") or outcome.result["message"].lower().endswith("nothing was changed")
     assert outcome.result["exit_code"] == outcome.code
     return outcome.result
 
@@ -148,6 +149,7 @@ def test_a_token_that_may_only_read_plans_and_is_refused_at_the_write(world: Wor
     assert ended(planned) == (0, "planned", "dry_run")
     assert ended(outcome) == (4, "failed", "not_authorised")
     assert '"Workers Scripts Write"' in outcome.result["hint"]
+    assert outcome.result["message"].endswith("; this was not applied")
     assert len(world.writes()) == 1
     assert world.live == {releases.bad: 100}
 
@@ -267,7 +269,7 @@ def test_a_worker_that_was_never_deployed_has_nothing_to_go_back_to(world: World
 
     result = refused(world, outcome)
     assert ended(outcome) == (3, "refused", "no_target")
-    assert result["message"] == f"{WORKER} was never deployed"
+    assert result["message"] == f"{WORKER} was never deployed; nothing was changed"
     assert result["hint"] == "Deploy it first; nothing is live."
 
 
@@ -278,7 +280,8 @@ def test_a_first_deployment_has_no_target_and_says_how_to_name_one(world: World)
 
     assert ended(outcome) == (3, "refused", "no_target")
     assert "Cloudflare listed 1 deployment, back to" in refused(world, outcome)["message"]
-    assert "--to VERSION" in outcome.result["hint"]
+    assert "--to VERSION" in outcome.result["press"]
+    assert outcome.result["press_button"].endswith("; to = VERSION")
 
 
 READS = {"deployments": LIST, "versions": LISTED_VERSIONS, "one version": ONE_VERSION}
@@ -362,8 +365,7 @@ def test_another_name_than_the_services_is_a_no(world: World, releases: Releases
         code = terminal.end()
 
     assert code == 3, terminal.shown
-    assert 'REFUSED: not confirmed: "api" was not typed' in terminal.shown
-    assert "Nothing was changed." in terminal.shown
+    assert 'REFUSED: not confirmed: "api" was not typed; nothing was changed' in terminal.shown
     assert world.writes() == []
 
 

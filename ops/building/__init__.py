@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ops import nodejs
 from ops.building import files
 from ops.building.files import NOTHING_SENT, OUTPUT
-from ops.model.commits import Commit, is_whole
+from ops.model.commits import Commit, is_sha, is_whole
 from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclear
 from ops.model.nearest import shown
 from ops.model.redact import Redactor, Secret
@@ -76,7 +76,7 @@ class Site:
             tip = repository.branch(branch)
             if tip is None:
                 raise _unknown(f"no branch {branch}, the project's production branch, in {self._source}")
-            commit = repository.commit(text) if 7 <= len(text) <= 40 and set(text) <= set("0123456789abcdef") else None
+            commit = repository.commit(text) if is_sha(text) else None
             if commit is None:
                 raise _unknown(f'no commit "{shown(text)}" in {self._source}')
             if not repository.is_ancestor(commit.sha, tip):
@@ -113,7 +113,8 @@ class Site:
             raise Refused(str(error), reason=Reason.TOOL_MISSING, hint=hint) from None
 
     def check_tools(self, build: "Build") -> None:
-        """Raises Refused where a program is missing that is needed later."""
+        """Raises Refused where no build may run here, or a program is missing that is needed later."""
+        self._refuse_beside_a_token()
         program = build.command[0]
         missing = "" if self.is_given or "/" in program or self._which(program) else f"{program} is not on PATH"
         try:
@@ -133,19 +134,22 @@ class Site:
         folder = self._scratch()
         if self._given is not None:
             files.copy(self._given, folder)
-        elif not self._may_build:
-            raise Refused(
-                "a job that holds a token runs no build of an old commit",
-                reason=Reason.BUILD_UNUSABLE,
-                hint="Press the button redeploy-pages: it builds in a job without a token.",
-            )
         else:
+            self._refuse_beside_a_token()
             tree = self._scratch()
             with self._reading() as repository:
                 repository.pack(commit.sha, tree / "tree.tar")
             self.build(service.build, tree / "tree.tar", folder, commit, branch)
         self._made[commit.sha] = folder
         return files.count(folder / OUTPUT)
+
+    def _refuse_beside_a_token(self) -> None:
+        if not self.is_given and not self._may_build:
+            raise Refused(
+                "a job that holds a token runs no build of an old commit",
+                reason=Reason.BUILD_UNUSABLE,
+                hint="Press the button: Actions → redeploy-pages → Run workflow. It builds in a job without a token.",
+            )
 
     def refuse_more_than(self, most: int, commit: Commit) -> None:
         """Where more files were prepared than the upload token allows. Raises Refused."""

@@ -141,6 +141,7 @@ class Client:
                 raise NotApplied(error.message, reason=error.reason, hint=error.hint, retry_after=retry) from None
             if error.status >= 500 or error.kind == Kind.TRANSIENT:
                 raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
+            error.message += "; this was not applied"
             raise
         except MalformedAnswer as error:
             raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None

@@ -89,7 +89,10 @@ WHAT_TO_DO: Mapping[Kind, str] = {
     Kind.NOT_FOUND: "Check the names and account_id in ops.yml against the dashboard.",
     Kind.NOT_APPLIED: "Start the same command again in a minute.",
     Kind.TRANSIENT: "Look at https://www.cloudflarestatus.com/, then start the same command again.",
-    Kind.REFUSED: "",
+    Kind.REFUSED: (
+        "The same request will be refused again: look at the Worker or the site in the dashboard, or give Cloudflare's "
+        "support the cf-ray."
+    ),
 }
 
 

@@ -18,5 +18,10 @@ class Commit:
         return self.sha[:12]
 
 
+def is_sha(text: str) -> bool:
+    """The whole one, or seven digits of it or more."""
+    return re.fullmatch(r"[0-9a-f]{7,40}", text) is not None
+
+
 def is_whole(text: str) -> bool:
     return re.fullmatch(WHOLE, text) is not None

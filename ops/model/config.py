@@ -263,21 +263,24 @@ def parse(
     path: str,
     runbooks: Mapping[str, Collection[str]] | None = None,
     kinds: Mapping[str, str] | None = None,
+    by_button_only: Collection[str] = (),
 ) -> tuple[Config, tuple[str, ...]]:
     """The configuration and its warnings; ConfigError with every problem at once. `path` is for the messages.
 
-    `runbooks` holds the parameters of each runbook, `kinds` what its services are; labels are checked against them.
+    `runbooks` holds the parameters of each runbook, `kinds` what its services are, `by_button_only` those that no label
+    may start; labels are checked against them.
     Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
     """
     document = read(text)
-    findings = config_checks.errors(document.data, runbooks=runbooks, kinds=kinds) if document.complete else ()
+    found = config_checks.errors(document.data, runbooks=runbooks, kinds=kinds, by_button_only=by_button_only)
+    findings = found if document.complete else ()
     config, problems = build(Config, document, findings)
     if config is None or problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         hint = "Correct every line named here, then run `ops config check`."
         raise ConfigError(f"{path} has {count}", hint=hint, problems=lines(path, problems))
-    found = (Problem(document.line(where), where, text) for where, text in config_checks.warnings(document.data))
-    return config, lines(path, found)
+    warnings = (Problem(document.line(where), where, text) for where, text in config_checks.warnings(document.data))
+    return config, lines(path, warnings)
 
 
 def schema() -> dict[str, Any]:

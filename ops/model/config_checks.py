@@ -18,12 +18,17 @@ _SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_
 
 
 def errors(
-    data: Any, *, runbooks: Mapping[str, Collection[str]] | None = None, kinds: Mapping[str, str] | None = None
+    data: Any,
+    *,
+    runbooks: Mapping[str, Collection[str]] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    by_button_only: Collection[str] = (),
 ) -> Iterator[Finding]:
     """`runbooks` holds the parameters of each runbook, `kinds` what its services are: worker or pages."""
     yield from _blanks(data, ())
     yield from _labels(data)
     yield from _kinds_of_labels(data, kinds or {})
+    yield from _labels_of_buttons(data, by_button_only)
     if runbooks is not None:
         yield from _runbooks(data, runbooks)
     for path, service in _services(data):
@@ -80,6 +85,14 @@ def _kinds_of_labels(data: Any, kinds: Mapping[str, str]) -> Iterator[Finding]:
         kind = kinds.get(runbook) if isinstance(runbook, str) else None
         if kind and service.keys() & _KINDS.keys() and kind not in service:
             yield ("labels", name, "params", "service"), f"{shown(called)} has no {kind}, and {runbook} needs one"
+
+
+def _labels_of_buttons(data: Any, by_button_only: Collection[str]) -> Iterator[Finding]:
+    for name, label in _mapping(_at(data, "labels")).items():
+        runbook = _at(label, "runbook")
+        if isinstance(runbook, str) and runbook in by_button_only:
+            why = "a label's job holds a token, and this one builds an old commit"
+            yield ("labels", name, "runbook"), f"no label may start {runbook}: {why}; use its button"
 
 
 def _runbooks(data: Any, runbooks: Mapping[str, Collection[str]]) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ what to do next: the imperative, full stop at the end. Only `cli.py` turns one i
 from enum import StrEnum
 from typing import ClassVar
 
+from ops.model.press import Press
+
 
 class Decision(StrEnum):
     """How a run ended; the word in `result.decision`."""
@@ -64,6 +66,7 @@ class Reason(StrEnum):
     ALREADY_LIVE = "already_live"
     LATEST_BUILD_FAILED = "latest_build_failed"
     DRY_RUN = "dry_run"
+    HANDED_ON = "handed_on"
     STILL_UNHEALTHY = "still_unhealthy"
     NO_EVIDENCE = "no_evidence"
     CONFIG_INVALID = "config_invalid"
@@ -108,16 +111,20 @@ class Reason(StrEnum):
 
 
 class OpsError(Exception):
-    """A failure with a next step. `reason` is from the closed list; `decision` is None where no run was decided."""
+    """A failure with a next step, which may be something to press.
+
+    `reason` is from the closed list; `decision` is None where no run was decided.
+    """
 
     decision: ClassVar[Decision | None] = None
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, reason: Reason, hint: str = "") -> None:
+    def __init__(self, message: str, *, reason: Reason, hint: str = "", press: Press | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
         self.hint = hint
+        self.press = press
 
 
 class ConfigError(OpsError):

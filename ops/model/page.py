@@ -8,6 +8,8 @@ from typing import Any
 
 from ops import __version__
 from ops.model.block import Block, Row
+from ops.model.errors import Reason
+from ops.model.press import Press
 from ops.model.result import durations, step
 from ops.model.timeline import Event, Kind
 from ops.model.verdict import Verdict
@@ -35,8 +37,8 @@ class Plan:
     changes: tuple[tuple[str, str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     not_undone: tuple[str, ...] = ()
-    undo: tuple[str, ...] = ()
-    next_step: str = ""
+    undo: tuple[Press, ...] = ()
+    next_step: Press | None = None
     done: str = ""
 
 
@@ -52,6 +54,8 @@ class Page:
 
     @property
     def state(self) -> str:
+        if self._data(Kind.ENDED, "reason") == Reason.HANDED_ON:
+            return "Planned, and going on"
         if self.decision:
             return self.decision.replace("_", " ").capitalize()
         kinds = [event.kind for event in self.events if event.kind in STATES]
@@ -69,6 +73,12 @@ class Page:
     @property
     def hint(self) -> str:
         return self._data(Kind.FAILED, "hint")
+
+    @property
+    def press(self) -> Press | None:
+        """What the hint speaks of, where that is something to press."""
+        failed = self.last(Kind.FAILED)
+        return _press(failed.data, "press") if failed else None
 
     @property
     def runbook(self) -> str:
@@ -166,10 +176,15 @@ def _plan(event: Event) -> Plan:
         changes=tuple((_text(c.get("target")), _text(c.get("before")), _text(c.get("after"))) for c in changes),
         warnings=_texts(data.get("warnings")),
         not_undone=_texts(data.get("not_undone")),
-        undo=tuple(undo for change in reversed(changes) if (undo := _text(change.get("undo")))),
-        next_step=_text(data.get("next_step")),
+        undo=tuple(undo for change in reversed(changes) if (undo := _press(change, "undo"))),
+        next_step=_press(data, "next_step"),
         done=_text(data.get("done")),
     )
+
+
+def _press(data: Mapping[str, Any], name: str) -> Press | None:
+    command = _text(data.get(name))
+    return Press(command, _text(data.get(f"{name}_button"))) if command else None
 
 
 def _list(value: Any) -> list[Any]:

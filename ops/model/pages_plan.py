@@ -10,6 +10,7 @@ from ops.model.pages import Deployment, Project
 from ops.model.pages_target import Choice, Live
 from ops.model.plan import Section
 from ops.model.worker import is_commit
+from ops.model.worker_plan import NOT_THE_CAUSE
 
 PROBABLY_NOT_THE_DEPLOYMENT = timedelta(hours=24)
 UNFINISHED = {"idle", "active"}
@@ -72,9 +73,14 @@ def nothing_to_do(past: Past, choice: Choice, named: Deployment | None) -> tuple
         text = f"the latest build failed, the site is still on {live}, nothing to roll back"
         return f"{text}: {deployed(past.deployments[0])}", Reason.LATEST_BUILD_FAILED
     if choice.stepped_back:
-        text = f"somebody rolled back already: {live} is live, and it is not the newest one that could be"
-        return text, Reason.ALREADY_STEPPED_BACK
+        newest = next(d for d in past.deployments if d.may_serve_production)
+        return already_back(past, newest), Reason.ALREADY_STEPPED_BACK
     return None
+
+
+def already_back(past: Past, newer: Deployment) -> str:
+    """`newer`: what would serve if nobody had gone back."""
+    return f"somebody went back already: {short(past.serving)} is live, and not the newer {deployed(newer)}"
 
 
 def sections(past: Past, choice: Choice, target: Deployment, *, by_rule: bool) -> tuple[Section, ...]:
@@ -153,7 +159,7 @@ def warnings(
 def _incident_warnings(serving: Deployment, began: datetime) -> Iterator[str]:
     """A stated start never selects: people state it wrongly, at night more than ever."""
     if serving.created_on > began:
-        yield f"{deployed(serving)}, came after the stated start: it cannot be the cause"
+        yield f"{deployed(serving)}, came after the stated start: {NOT_THE_CAUSE}"
     elif began - serving.created_on > PROBABLY_NOT_THE_DEPLOYMENT:
         age = span_text((began - serving.created_on).total_seconds())
         yield f"{short(serving)} was made {age} before the stated start: it is probably not the deployment"

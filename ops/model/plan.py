@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ops.model.errors import Reason
+from ops.model.press import Press
 
 
 @dataclass(frozen=True)
@@ -13,8 +14,8 @@ class Change:
     before: str
     after: str
     done_when: str
-    undo: str
-    """A command line that restores `before`, ready to be pasted."""
+    undo: Press | None
+    """What restores `before`; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Plan:
     follows: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     reason: Reason | None = None
-    next_step: str = ""
-    """What to press if this does not help: a command line, with its button input."""
+    next_step: Press | None = None
+    """What to press if this does not help."""
     done: str = ""
     """What the team is told once it is done, such as "Rolled back api to 1a2b3c4d"; without it, the summary."""
     details: object = None
     """The runbook's own values, which it gets back in `check` and `apply`; never shown."""
 
     @property
-    def undo(self) -> tuple[str, ...]:
+    def undo(self) -> tuple[Press, ...]:
         """Latest change first."""
-        return tuple(change.undo for change in reversed(self.changes))
+        return tuple(change.undo for change in reversed(self.changes) if change.undo)

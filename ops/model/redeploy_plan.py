@@ -11,6 +11,7 @@ from ops.model.pages import Deployment, Project
 from ops.model.pages_plan import Past, short
 from ops.model.pages_target import Choice
 from ops.model.plan import Change, Plan, Section
+from ops.model.press import Press
 
 if TYPE_CHECKING:
     from ops.model.config_build import Build
@@ -30,7 +31,7 @@ def plan(
         before=before,
         after=f"commit {commit.short}",
         done_when=f"a new deployment of production is of {commit.short}, is canonical, and the site looks like it",
-        undo="",
+        undo=None,
     )
     return Plan(
         summary=f"Pages {project.name}: {before} → a new deployment of commit {commit.short}",
@@ -70,13 +71,13 @@ def with_ways_back(
     commit: Commit,
     *,
     began: datetime | None,
-    rollback: Callable[[Deployment], str],
+    rollback: Callable[[Deployment], Press],
 ) -> Plan:
     """With what is known where the live deployment is: how to undo it, and whether a rollback would do."""
     found = list(pages_plan.warnings(past, past.serving, began=began, provable=True, by_rule=True))
     same = [d for d in past.deployments if d.may_serve_production and d.commit == commit.sha and not d.dirty]
     if same and same[0].id != past.serving.id:
-        found.append(f"{short(same[0])} is of this commit: a rollback needs no build: {rollback(same[0])}")
+        found.append(f"{short(same[0])} is of this commit: a rollback needs no build: {rollback(same[0]).command}")
     (change,) = planned.changes
     return replace(
         planned,

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.model.errors import Decision, Reason, needs_people
+from ops.model.errors import Decision, OpsError, Reason, Refused, needs_people
 from ops.model.plan import Plan
+from ops.model.press import Press
 from ops.model.timeline import Event, Kind
-from ops.model.verdict import Observation
+from ops.model.verdict import Observation, Verdict
 
 DURATIONS = {
     "trigger_to_plan": Kind.PLANNED,
@@ -39,6 +40,8 @@ class Result:
     durations: dict[str, float | None]
     wrote: bool
     hint: str = ""
+    press: Press | None = None
+    """What the hint speaks of, where that is something to press."""
     links: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -54,6 +57,7 @@ class Result:
             "exit_code": self.exit_code,
             "message": self.message,
             "hint": self.hint,
+            **press_json("press", self.press),
             "runbook": self.runbook,
             "environment": self.environment,
             "service": self.service,
@@ -65,7 +69,7 @@ class Result:
             "probes_before": observation_json(self.before),
             "probes_after": observation_json(self.after),
             "durations": {name: None if s is None else round(s, 3) for name, s in self.durations.items()},
-            "undo": list(self.plan.undo) if self.plan and self.wrote else [],
+            "undo": [each.command for each in self.plan.undo] if self.plan and self.wrote else [],
             "links": self.links,
         }
 
@@ -80,21 +84,58 @@ def step(duration: str) -> str:
     return duration.removeprefix("trigger_to_").replace("_", " ")
 
 
-def sentence(decision: Decision, reason: Reason, plan: Plan) -> str:
-    """One sentence for the first line of every report."""
+def sentence(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool) -> str:
+    """One sentence for the first line of every report. `before` is what the probes said before the run."""
     match decision:
-        case Decision.RECOVERED if reason == Reason.NOT_SEEN_FAILING:
-            return "the probes are healthy now; they were not seen failing before"
+        case Decision.RECOVERED if before == Verdict.INCONCLUSIVE:
+            return "the probes are healthy now; whether they failed before is not known"
         case Decision.RECOVERED:
             return "the probes failed before and are healthy now"
         case Decision.HEALTHY_AS_BEFORE:
-            return "changed, and healthy; but no probe failed before either, so this may be the wrong service"
+            return "changed, and healthy as before: no probe failed before either, so this may be the wrong service"
         case Decision.NOTHING_TO_DO:
-            return f"{plan.summary}; the probes are healthy"
+            return f"{_left_alone(plan)}; the probes are healthy"
+        case Decision.UNVERIFIED if wrote:
+            return f"changed, and {_unhealthy(before, plan)}"
         case Decision.UNVERIFIED:
-            return f"{'changed, but still' if plan.changes else 'nothing was changed, and it is'} unhealthy"
+            return f"{_left_alone(plan)}; nothing was changed, and it is unhealthy"
         case _:
-            return "the probes could not tell whether it is healthy: this is no success"
+            done = "changed" if wrote else _left_alone(plan)
+            return f"{done}; the probes could not tell whether it is healthy: this is no success"
+
+
+def _left_alone(plan: Plan) -> str:
+    """Why this run sent nothing."""
+    return "somebody had made the same change already" if plan.changes else plan.summary
+
+
+def _unhealthy(before: Verdict, plan: Plan) -> str:
+    match before:
+        case Verdict.HEALTHY:
+            way = "undo it" if plan.undo else "no command can undo it, since what was live is not known"
+            return f"unhealthy now, though it was healthy before: {way}"
+        case Verdict.UNHEALTHY:
+            return "unhealthy as before: it did not help"
+        case _:
+            return "unhealthy; whether it was healthy before is not known"
+
+
+def planned(hands_on: str) -> tuple[Decision, Reason, str]:
+    """The end of a run that only plans: a dry run, unless another job goes on from there."""
+    if hands_on:
+        return Decision.PLANNED, Reason.HANDED_ON, f"planned, and {hands_on}"
+    return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
+
+
+def failed(error: OpsError, first: Callable[[Kind], float | None]) -> str:
+    """What is said of an error that ended a run: that nothing was changed is added exactly where that is known.
+
+    Before the first write that is so whatever failed; a refusal stands for it also where the provider refused a write.
+    """
+    message = error.message
+    if first(Kind.WRITTEN) is not None or (first(Kind.WRITING) is not None and not isinstance(error, Refused)):
+        return message
+    return f"{message} Nothing was changed" if message.endswith("?") else f"{message}; nothing was changed"
 
 
 def plan_json(plan: Plan | None) -> dict[str, Any] | None:
@@ -103,7 +144,8 @@ def plan_json(plan: Plan | None) -> dict[str, Any] | None:
     return {
         "summary": plan.summary,
         "changes": [
-            {"target": c.target, "before": c.before, "after": c.after, "done_when": c.done_when, "undo": c.undo}
+            {"target": c.target, "before": c.before, "after": c.after, "done_when": c.done_when}
+            | press_json("undo", c.undo)
             for c in plan.changes
         ],
         "sections": {section.title: list(section.lines) for section in plan.sections},
@@ -111,9 +153,14 @@ def plan_json(plan: Plan | None) -> dict[str, Any] | None:
         "follows": list(plan.follows),
         "warnings": list(plan.warnings),
         "reason": plan.reason.value if plan.reason else None,
-        "next_step": plan.next_step,
+        **press_json("next_step", plan.next_step),
         "done": plan.done,
     }
+
+
+def press_json(name: str, press: Press | None) -> dict[str, str]:
+    """The command by that name, and beside it the button."""
+    return {name: press.command if press else "", f"{name}_button": press.button if press else ""}
 
 
 def observation_json(observation: Observation | None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from ops.model.target import Choice
 from ops.model.worker import Deployment, Split, Version, differences, is_commit, short, split_prose
 
 PROBABLY_NOT_THE_DEPLOYMENT = timedelta(hours=24)
+NOT_THE_CAUSE = "if that start is right, this is not the cause"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
 
 NOT_UNDONE = (
@@ -112,7 +113,7 @@ def _incident_warnings(history: History, suspect: str, split: Split, began: date
     live_then = next((d for d in history.deployments if d.created_on <= began), None)
     if first > began:
         then = f"; {deployed(live_then)} was live then" if live_then else ""
-        yield f"{short(suspect)} first served {utc_text(first)}, after the stated start: it cannot be the cause{then}"
+        yield f"{short(suspect)} first served {utc_text(first)}, after the stated start: {NOT_THE_CAUSE}{then}"
     elif began - first > PROBABLY_NOT_THE_DEPLOYMENT:
         served = span_text((began - first).total_seconds())
         yield f"{short(suspect)} had served for {served} before the stated start: it is probably not the deployment"

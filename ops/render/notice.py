@@ -17,6 +17,7 @@ def notice(page: Page) -> str:
             # A change that was read back is told as done; what became of another one is the message's to say.
             done = page.done if page.last(Kind.READ_BACK) else _asked(page)
             told = [f"{page.state}: {done}.", _sentence(page.message), _sentence(page.hint)]
+            told += [f"The button: {page.press.button}"] if page.press and page.press.button else []
             return one_line(" ".join(part for part in told if part))
         case _:
             return ""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ops.model.command_line import by_the_button, on_a_laptop
+from ops.model import press
 from ops.model.nearest import shown
 from ops.render.markdown import inert
 
@@ -27,8 +27,12 @@ def comment(*, message: str, hint: str, values: Values, reason: str, commands: M
 
 
 def commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """What to type for the same without GitHub's help: on a laptop, and for the button."""
-    return {"on a laptop": on_a_laptop(program, runbook, options), "by the button": by_the_button(runbook, options)}
+    """The same by other ways: on a laptop, by the button, and by the button from a command line."""
+    return {
+        "on a laptop": press.command(program, runbook, options),
+        "by the button": press.button(runbook, options),
+        "with gh": press.gh(runbook, options),
+    }
 
 
 def _sentence(text: str) -> str:

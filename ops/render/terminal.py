@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ops.model.plan import Plan
+from ops.model.press import Press
 from ops.model.result import Result, step
 from ops.model.timeline import Event
 
@@ -27,8 +28,8 @@ def plan_lines(plan: Plan, *, heading: str) -> Iterator[str]:
     yield from _list("This does NOT undo", plan.not_undone)
     yield from _list("What follows", plan.follows)
     yield from _list("Warnings", plan.warnings, bullet="!")
-    yield from _commands("Undo", plan.undo)
-    yield from _commands("If it does not help", (plan.next_step,) if plan.next_step else ())
+    yield from _presses("Undo", plan.undo)
+    yield from _presses("If it does not help", [plan.next_step])
 
 
 def result_lines(result: Result, contacts: "Iterable[Contact]") -> Iterator[str]:
@@ -37,9 +38,10 @@ def result_lines(result: Result, contacts: "Iterable[Contact]") -> Iterator[str]
     yield f"  after the trigger: {', '.join(timed)}" if timed else "  no step was reached"
     if result.hint:
         yield from _wrapped(result.hint, first="  what to do: ", rest="    ")
+    yield from _presses("What to press", [result.press])
     if result.plan is not None and result.decision.value != "planned":
-        yield from _commands("Undo", result.plan.undo if result.wrote else ())
-        yield from _commands("If it does not help", (result.plan.next_step,) if result.plan.next_step else ())
+        yield from _presses("Undo", result.plan.undo if result.wrote else ())
+        yield from _presses("If it does not help", [result.plan.next_step])
     if result.needs_people:
         yield from _list("Whom to call", [f"{c.role}: {c.contact} ({c.availability})" for c in contacts])
 
@@ -52,12 +54,15 @@ def _list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[st
             yield from _wrapped(line, first=f"    {bullet} ", rest="      ")
 
 
-def _commands(title: str, commands: Iterable[str]) -> Iterator[str]:
+def _presses(title: str, presses: Iterable[Press | None]) -> Iterator[str]:
     """Never wrapped: they are there to be copied."""
-    commands = list(commands)
-    if commands:
+    given = [press for press in presses if press]
+    if given:
         yield f"  {title}"
-        yield from (f"    {one_line(command)}" for command in commands)
+    for press in given:
+        yield f"    {one_line(press.command)}"
+        if press.button:
+            yield f"    or the button: {one_line(press.button)}"
 
 
 def _wrapped(text: str, *, first: str, rest: str) -> list[str]:

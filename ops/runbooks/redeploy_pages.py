@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from ops import sighting
 from ops.model import pages_plan, pages_seen, redeploy_plan
 from ops.model import pages_target as target
-from ops.model.commits import Commit
+from ops.model.commits import Commit, is_sha
 from ops.model.errors import ConfigError, Reason, Refused
+from ops.model.nearest import shown
 from ops.model.pages import PRODUCTION, Deployment, Project
 from ops.model.pages_plan import UNFINISHED, Past, deployed, short
 from ops.model.pages_seen import Look, Seen
 from ops.model.pages_target import Choice
 from ops.model.plan import Change, Plan
+from ops.model.press import Press
 from ops.model.timeline import Kind
 from ops.model.worker import is_commit
 from ops.probes.rounds import ProbeSet
@@ -55,6 +57,7 @@ class RedeployPages(Runbook[Params]):
     name = "redeploy-pages"
     when = "A release of the frontend is bad, and there is no earlier deployment to roll back to"
     kind = "pages"
+    by_label = False  # an old commit's build runs code that nobody may trust by now
     params = Params
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  whatever serves
@@ -63,16 +66,15 @@ class RedeployPages(Runbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind, otherwise="rollback-worker")
-        build = _build(service)
+        build, asked = _build(service), _asked(ctx.params.commit)
         ctx.site.check_tools(build)
         earlier = ctx.earlier()
         listed = sighting.round_1(ctx, service)
         seen = sighting.round_2(ctx, service, listed)
         live = target.live(seen.project, seen.deployments, seen.sighting)
-        asked = ctx.params.commit.strip().lower() or PREVIOUS
         if live.deployment is None:
             if asked == PREVIOUS:
-                raise sighting.live_unknown(service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
+                raise sighting.live_unknown(ctx, service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
             details = _details_of(ctx, service, asked, seen, None)
             return redeploy_plan.plan(details.commit, build, seen.project, None, why=live.why, details=details)
         blamed = target.blamed(earlier(), seen.deployments, service=service.name, environment=ctx.environment_name)
@@ -80,12 +82,12 @@ class RedeployPages(Runbook[Params]):
         choice = target.choose(seen.deployments, live.deployment, blamed=blamed)
         if asked == PREVIOUS:
             if replaced := _stepped_back(ctx, past):
-                return _nothing(past, choice, _already_back(past, replaced), Reason.ALREADY_STEPPED_BACK)
+                return _nothing(ctx, past, choice, pages_plan.already_back(past, replaced), Reason.ALREADY_STEPPED_BACK)
             asked = _previous(ctx, live.deployment, choice)
         details = _details_of(ctx, service, asked, seen, live.deployment)
         if live.deployment.commit == details.commit.sha and not live.deployment.dirty:
             text = f"{short(live.deployment)} is live already, and is of commit {details.commit.short}"
-            return _nothing(past, choice, text, Reason.ALREADY_LIVE)
+            return _nothing(ctx, past, choice, text, Reason.ALREADY_LIVE)
         sighting.refuse_overtaken(ctx, seen.deployments)
         plan = redeploy_plan.plan(details.commit, build, seen.project, past, why=live.why, details=details)
         return redeploy_plan.with_ways_back(
@@ -137,6 +139,18 @@ def _build(service: "Service") -> "Build":
     return service.build
 
 
+def _asked(text: str) -> str:
+    """A SHA, or `previous`. Raises ConfigError."""
+    asked = text.strip().lower() or PREVIOUS
+    if asked != PREVIOUS and not is_sha(asked):
+        raise ConfigError(
+            f'"{shown(text)}" is no SHA of a commit',
+            reason=Reason.UNKNOWN_NAME,
+            hint=f"Give seven digits of it or more, as `git log` shows them, or {PREVIOUS}: no branch and no tag.",
+        )
+    return asked
+
+
 def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen, live: Deployment | None) -> Details:
     branch = seen.project.production_branch
     canonical = seen.project.canonical.id if seen.project.canonical else ""
@@ -161,31 +175,41 @@ def _previous(ctx: Context[Params], live: Deployment, choice: Choice) -> str:
     """The commit that rollback-pages would go to, else the one before the live one's. Raises Refused."""
     if choice.target and is_commit(choice.target.commit):
         return choice.target.commit
-    parent = ctx.site.parent(live.commit) if is_commit(live.commit) and not ctx.site.is_given else None
+    parent = _parent(ctx, live)
     if parent is None:
         raise Refused(
             f"the commit before {live.commit[:12] or 'that of ' + short(live)} is not known",
             reason=Reason.NO_TARGET,
-            hint="Look with `git log`, and name it: --commit SHA.",
+            hint="Look with `git log`, and put the SHA of a good commit in the place of SHA.",
+            press=_redeploy(ctx, "SHA"),
         )
     return parent
 
 
-def _nothing(past: Past, choice: Choice, summary: str, reason: Reason) -> Plan:
+def _parent(ctx: Context[Params], live: Deployment) -> str | None:
+    return ctx.site.parent(live.commit) if is_commit(live.commit) and not ctx.site.is_given else None
+
+
+def _nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, reason: Reason) -> Plan:
+    """If what is live is bad too: the commit before. A rollback could go forward to what was replaced."""
+    try:
+        before = _parent(ctx, past.serving)
+    except Refused:  # the repository cannot be read, which is no reason to stop where nothing is to be done
+        before = None
     return Plan(
         summary=summary,
         sections=pages_plan.sections(past, choice, past.serving, by_rule=False),
         reason=reason,
-        next_step="name the commit yourself: --commit SHA   (button: commit = SHA)",
+        next_step=_redeploy(ctx, before or "SHA"),
     )
 
 
-def _already_back(past: Past, replaced: Deployment) -> str:
-    return f"somebody went back already: {short(past.serving)} is live, and {deployed(replaced)}, is newer"
+def _redeploy(ctx: Context[Params], commit: str) -> Press:
+    return ctx.press("redeploy-pages", service=ctx.params.service, commit=commit)
 
 
-def _rollback(ctx: Context[Params], to: str) -> str:
-    return ctx.command_line("rollback-pages", service=ctx.params.service, to=to)
+def _rollback(ctx: Context[Params], to: str) -> Press:
+    return ctx.press("rollback-pages", service=ctx.params.service, to=to)
 
 
 def _not_there(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> World:

@@ -16,6 +16,7 @@ from ops.model.pages_plan import Past, deployed, short
 from ops.model.pages_seen import Look, Seen
 from ops.model.pages_target import Choice
 from ops.model.plan import Change, Plan
+from ops.model.press import Press
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, Runbook, State, World, param, service_of
 
@@ -65,7 +66,7 @@ class RollbackPages(Runbook[Params]):
         seen = sighting.round_2(ctx, service, listed)
         live = target.live(seen.project, seen.deployments, seen.sighting)
         if live.deployment is None:
-            raise sighting.live_unknown(service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
+            raise sighting.live_unknown(ctx, service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
         blamed = target.blamed(earlier(), seen.deployments, service=service.name, environment=ctx.environment_name)
         past = Past(seen.project, seen.deployments, live, live.deployment, ctx.clock.now(), service.repository, blamed)
         choice = target.choose(seen.deployments, live.deployment, blamed=blamed)
@@ -74,7 +75,7 @@ class RollbackPages(Runbook[Params]):
         sighting.refuse_overtaken(ctx, seen.deployments)
         chosen = listed.named or choice.target
         if chosen is None:
-            raise _no_target(ctx, choice)
+            raise _no_target(ctx, service, choice)
         canonical = seen.project.canonical.id if seen.project.canonical else ""
         details = Details(service, chosen, live.deployment, canonical, seen.deployments, seen.own)
         return _plan(ctx, past, choice, details, seen)
@@ -143,7 +144,7 @@ def _plan_of_nothing(ctx: Context[Params], past: Past, choice: Choice, summary: 
         summary=summary,
         sections=pages_plan.sections(past, choice, past.serving, by_rule=True),
         reason=reason,
-        next_step=_next_step(ctx, choice.target) if choice.target else "",
+        next_step=_press(ctx, choice.target.id) if choice.target else None,
     )
 
 
@@ -156,7 +157,7 @@ def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details, se
         before=short(live),
         after=short(chosen),
         done_when=f"the site looks like {short(chosen)}, and no longer like {short(live)}",
-        undo=_command(ctx, live.id),
+        undo=_press(ctx, live.id),
     )
     older = target.choose(past.deployments, chosen, blamed=past.blamed).target
     return Plan(
@@ -172,23 +173,28 @@ def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details, se
             provable=alike not in {None, seen.sighting.site},
             by_rule=by_rule,
         ),
-        next_step=_next_step(ctx, older) if older else "",
+        next_step=_press(ctx, older.id) if older else None,
+        done=f"Rolled back {ctx.params.service} to {short(chosen)}",
         details=details,
     )
 
 
-def _no_target(ctx: Context[Params], choice: Choice) -> Refused:
+def _no_target(ctx: Context[Params], service: "Service", choice: Choice) -> Refused:
+    """The way on is to build an earlier commit, where ops.yml says how."""
     passed = "; ".join(f"{over.deployment[:8]}: {over.why}" for over in choice.passed_over)
     return Refused(
         f"no deployment to go back to: {passed or 'no older one succeeded'}; the newest {sighting.LISTED} are read",
         reason=Reason.NO_TARGET,
-        hint=f"Choose one yourself: {_command(ctx, 'DEPLOYMENT')}",
+        hint=(
+            "Build the commit before the live one and deploy that, which takes some minutes. Or name a deployment "
+            "yourself: start rollback-pages again with `to`."
+            if service.build
+            else "Choose one yourself, and put its id in the place of DEPLOYMENT. To build an earlier commit instead, "
+            f"{service.name} needs a `build` in ops.yml."
+        ),
+        press=ctx.press("redeploy-pages", service=service.name) if service.build else _press(ctx, "DEPLOYMENT"),
     )
 
 
-def _command(ctx: Context[Params], to: str) -> str:
-    return ctx.command_line("rollback-pages", service=ctx.params.service, to=to)
-
-
-def _next_step(ctx: Context[Params], deployment: Deployment) -> str:
-    return f"{_command(ctx, deployment.id)}   (button: to = {deployment.id})"
+def _press(ctx: Context[Params], to: str) -> Press:
+    return ctx.press("rollback-pages", service=ctx.params.service, to=to)

@@ -1,6 +1,5 @@
 """Scenario 1 of the rollback procedure: a bad release of a Worker. The rules of the choice are in `model/target.py`."""
 
-import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from ops.model.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.model.history import History
 from ops.model.mark import Mark
 from ops.model.plan import Change, Plan
+from ops.model.press import Press
 from ops.model.target import Choice
 from ops.model.worker import Deployment, Split, Version, same_split, short, split_prose, split_text
 from ops.model.worker_plan import deployed
@@ -140,7 +140,7 @@ def _read(
             raise Refused(
                 f"{service.worker} was deployed while the plan was made: {deployed(again[0])}",
                 reason=Reason.WORLD_MOVED,
-                hint="Nothing was changed. Look at what came in, then start again for a new plan.",
+                hint="Look at what came in, then start again for a new plan.",
             )
         # A version that is gone is known to be gone: there is nothing more to be read of it.
         versions |= {v: found or Version(id=v, detailed=True) for v, found in zip(batch, details, strict=True)}
@@ -188,7 +188,7 @@ def _plan(
         before=split_prose(live),
         after=split_prose(split),
         done_when=f"Cloudflare lists our deployment of {split_prose(split)} first",
-        undo=_command(ctx, split_text(live)),
+        undo=_press(ctx, split_text(live)),
     )
     following = [c for c in choice.candidates if c not in dict(split) and (by_rule or history.is_older(c, split[0][0]))]
     return Plan(
@@ -198,7 +198,7 @@ def _plan(
         not_undone=worker_plan.NOT_UNDONE,
         follows=worker_plan.follows(history, split),
         warnings=worker_plan.warnings(history, choice, split, began=ctx.incident_began, by_rule=by_rule),
-        next_step=_next_step(ctx, following[0]) if following else "",
+        next_step=_press(ctx, following[0]) if following else None,
         done=f"Rolled back {ctx.params.service} to {split_prose(split)}",
         details=_details_of(ctx, service, history, split, blames=blames),
     )
@@ -212,7 +212,7 @@ def _nothing(
         summary=summary,
         sections=worker_plan.sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
         reason=reason,
-        next_step=_next_step(ctx, choice.candidates[0]) if choice.candidates else "",
+        next_step=_press(ctx, choice.candidates[0]) if choice.candidates else None,
         details=_details_of(ctx, service, history, history.live.split, blames=None),
     )
 
@@ -222,7 +222,8 @@ def _no_target(ctx: Context[Params], history: History, choice: Choice) -> Refuse
     return Refused(
         f"no version to go back to: {passed or 'nothing else ever had all of the traffic'}; {history.reach}",
         reason=Reason.NO_TARGET,
-        hint=f"Choose one yourself: {_command(ctx, 'VERSION')}",
+        hint="Choose one yourself, and put its id in the place of VERSION.",
+        press=_press(ctx, "VERSION"),
     )
 
 
@@ -232,7 +233,7 @@ def _refuse_overtaken(ctx: Context[Params], history: History) -> None:
         raise Refused(
             f"something was deployed after this was asked for ({utc_text(ctx.requested_at)}): {deployed(history.live)}",
             reason=Reason.WORLD_MOVED,
-            hint="Nothing was changed. Look whether that helped, and ask again if it did not.",
+            hint="Look whether that helped, and ask again if it did not.",
         )
 
 
@@ -252,25 +253,19 @@ def _refuse_migration(history: History, suspect: str, split: Split) -> None:
 def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan) -> Refused:
     details = _details(plan)
     open_names = [name for name in names if name not in accepted]
-    flags = " ".join(f"--accept-changed-secrets {shlex.quote(name)}" for name in names)
-    command = f"{_command(ctx, split_text(details.split))} {flags}".strip()
     two_ways = next((w for w in plan.warnings if w.startswith(worker_plan.ONLY_SECRETS_DIFFER)), "")
     return Refused(
-        f"secrets have changed since {split_prose(details.split)}: {', '.join(open_names) or 'Cloudflare names none'}; "
-        "nothing was changed",
+        f"secrets have changed since {split_prose(details.split)}: {', '.join(open_names) or 'Cloudflare names none'}",
         reason=Reason.SECRETS_CHANGED,
         hint=(
-            f"{two_ways + ' ' if two_ways else ''}Going back may bring their former values back. If a former value is "
-            f"known to be good: {command}. If one was leaked or revoked: set a new value first."
+            f"{two_ways + ' ' if two_ways else ''}Going back may bring their former values back. Where one was leaked "
+            "or revoked, set a new value first. Where all of them are known to be good, accept them by name."
             if names
             else "Look at the Worker's secrets in the dashboard; this tool does not force what it cannot name."
         ),
+        press=_press(ctx, split_text(details.split), accept_changed_secrets=names) if names else None,
     )
 
 
-def _command(ctx: Context[Params], to: str) -> str:
-    return ctx.command_line("rollback-worker", service=ctx.params.service, to=to)
-
-
-def _next_step(ctx: Context[Params], version: str) -> str:
-    return f"{_command(ctx, version)}   (button: to = {version})"
+def _press(ctx: Context[Params], to: str, **further: tuple[str, ...]) -> Press:
+    return ctx.press("rollback-worker", service=ctx.params.service, to=to, **further)

@@ -113,6 +113,7 @@ def test_a_known_code_says_what_it_means(code: int) -> None:
 
     assert caught.value.kind == CODES[code][0]
     assert CODES[code][1] in caught.value.hint
+    assert caught.value.hint.count(". ") >= 1, "it says what to do as well"
 
 
 @pytest.mark.parametrize(

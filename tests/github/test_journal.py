@@ -60,7 +60,7 @@ def test_a_recovery_is_told_in_one_comment(incident: Incident, releases: Release
     ("name", "fault"),
     [
         ("failed", {**WRITE, "code": 10021, "message": "no"}),
-        ("refused", {**WRITE, "code": 10220, "message": "changed: A"}),
+        ("refused", {**WRITE, "code": 10220, "message": "The following secrets have changed: AI_KEY"}),
     ],
 )
 def test_a_run_that_ended_badly_says_what_to_do(

@@ -50,14 +50,19 @@ NAMES = (
 def comment(said: dict[str, str]) -> str:
     """A run that ended badly, in which each of these words stands where it can."""
     change = {"target": said["summary"], "before": said["row"], "after": said["row"], "undo": said["undo"]}
+    change["undo_button"] = said["undo"]
     plan = {"changes": [change], "warnings": [said["warning"]] * 2, "not_undone": [said["undone"]] * 2}
     data: dict[str, Any] = {"runbook": said["row"], "environment": said["login"], "params": {"service": said["reason"]}}
     told = [
         (Kind.REQUESTED, f"rollback-worker reason={said['reason']} ({said['login']})", data),
-        (Kind.PLANNED, said["summary"], {"plan": {**plan, "next_step": said["next"], "done": said["summary"]}}),
+        (
+            Kind.PLANNED,
+            said["summary"],
+            {"plan": {**plan, "next_step": said["next"], "next_step_button": said["next"], "done": said["summary"]}},
+        ),
         (Kind.PROBED, said["row"], {}),
         (Kind.WRITTEN, said["row"], {}),
-        (Kind.FAILED, said["message"], {"hint": said["hint"]}),
+        (Kind.FAILED, said["message"], {"hint": said["hint"], "press": said["next"], "press_button": said["next"]}),
         (Kind.ENDED, said["decision"], {"message": said["message"], "reason": said["reason"]}),
     ]
     events = tuple(Event(n, AT, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))

@@ -90,6 +90,7 @@ def test_a_second_press_does_nothing_though_the_bad_one_could_be_rolled_back_to(
     outcome = site.press()
 
     assert ended(outcome) == (0, "nothing_to_do", "already_stepped_back"), outcome.err
+    assert f"is live, and not the newer {site.live[:8]}, created" in outcome.result["message"]
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
@@ -226,6 +227,7 @@ def test_of_two_that_press_at_once_the_second_finds_it_done(site: Site) -> None:
     outcome = while_it_builds(site, lambda: site.world.site(timedelta(), "good", commit=site.good))
 
     assert outcome.code == 0, outcome.err
+    assert outcome.result["message"] == "somebody had made the same change already; the probes are healthy"
     assert any("is live" in text for text in texts(outcome, "compared"))
     assert site.world.writes() == []
 
@@ -271,13 +273,18 @@ def test_a_commit_that_is_live_is_nothing_to_do(site: Site) -> None:
 
     assert outcome.result["plan"]["changes"] == [], outcome.err
     assert "is live already" in outcome.result["plan"]["summary"]
+    assert f"--commit {site.good}" in outcome.result["plan"]["next_step"]
     site.assert_nothing_sent()
 
 
 def test_a_site_that_shows_nothing_is_refused_without_a_commit_and_planned_with_one(site: Site) -> None:
     site.world.sandbox.edge_fault(host="fortunet.example", body="<h1>good</h1>put in by the zone", times=None)
 
-    assert ended(site.press()) == (3, "refused", "live_unknown")
+    outcome = site.press()
+    assert ended(outcome) == (3, "refused", "live_unknown")
+    assert "a good commit in the place of SHA" in outcome.result["hint"]
+    assert "redeploy-pages" in outcome.result["press"]
+    assert "--commit SHA" in outcome.result["press"]
 
     plan = planned(site, "--commit", site.good)
     assert plan["changes"][0]["before"] == "not known"
@@ -299,7 +306,12 @@ def test_a_commit_that_does_not_exist_is_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("text", ["main", "HEAD~1", "--upload-pack=x", "main^{/good}"])
 def test_a_commit_is_named_by_its_sha_alone(site: Site, text: str) -> None:
-    refused(site, site.press(f"--commit={text}"), "unknown_name", "no commit")
+    outcome = site.press(f"--commit={text}")
+
+    assert ended(outcome) == (2, "refused", "unknown_name"), outcome.err
+    assert outcome.result["message"] == f'"{text}" is no SHA of a commit; nothing was changed'
+    assert "Give seven digits of it or more, as `git log` shows them, or previous" in outcome.result["hint"]
+    assert site.world.sandbox.requests == [], "it is seen before anything is asked"
 
 
 def test_a_commit_that_is_not_on_the_production_branch_is_refused(site: Site) -> None:
@@ -509,6 +521,64 @@ def test_a_run_that_is_killed_at_any_request_of_the_deployment_is_finished_by_th
 
 
 # A site that another job has built
+
+
+def test_a_job_with_a_token_refuses_to_build_before_anything_is_asked(site: Site) -> None:
+    refused(site, site.press(GITHUB_ACTIONS="true"), "build_unusable", "runs no build of an old commit")
+    assert site.world.sandbox.requests == []
+
+
+def fetch(site: Site, outputs: Path, *arguments: str, **environ: str) -> Outcome:
+    """The first job of the workflow."""
+    where = ["--service", "frontend", "--environment", "production", "--config", str(site.world.config)]
+    outputs.write_text("")
+    return site.world.ops(
+        "site",
+        "fetch",
+        *where,
+        *("--into", str(outputs.parent / "tree.tar")),
+        *arguments,
+        OPS_SOURCE="app",
+        GITHUB_ACTIONS="true",
+        GITHUB_OUTPUT=str(outputs),
+        **environ,
+    )
+
+
+def test_the_job_that_fetches_says_that_the_workflow_goes_on(site: Site, tmp_path: Path) -> None:
+    github = site.world.sandbox.github
+    github.add_user("alice")
+    number = github.open_issue("blank page", "", ["incident"], "alice")
+
+    outcome = fetch(site, tmp_path / "outputs", "--incident", str(number), **github.environ())
+
+    assert outcome.code == 0, outcome.err
+    (comment,) = github.issue(number).comments
+    assert comment.body.startswith("### Planned, and going on\n\n`planned, and the workflow goes on: it builds")
+    assert "PLANNED: planned, and the workflow goes on: it builds the commit" in outcome.out
+    assert "look at the log of its job build" in outcome.out
+    assert "dry run: nothing" not in outcome.out
+    assert site.good in (tmp_path / "outputs").read_text()
+    site.assert_nothing_sent()
+
+
+def test_the_job_that_fetches_says_why_it_refuses_and_what_to_do(site: Site, tmp_path: Path) -> None:
+    outcome = fetch(site, tmp_path / "outputs", "--commit", "f" * 40)
+
+    assert outcome.code == 3
+    assert "REFUSED: no commit" in outcome.out
+    assert "what to do: Run `git fetch` there" in outcome.out
+    assert "fetched" not in outcome.out.replace("nothing was fetched, so the jobs after this one do nothing", "")
+
+
+def test_the_job_that_fetches_verifies_what_is_live_where_nothing_is_to_be_done(site: Site, tmp_path: Path) -> None:
+    outcome = fetch(site, tmp_path / "outputs", "--commit", site.bad)
+
+    assert outcome.code == 6
+    assert f"UNVERIFIED: {site.live[:8]} is live already" in outcome.out
+    assert "; nothing was changed, and it is unhealthy" in outcome.out
+    assert "nothing was fetched" in outcome.out
+    site.assert_nothing_sent()
 
 
 def test_a_built_site_is_deployed_without_a_repository(site: Site, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ def test_puts_the_good_deployment_back_and_proves_it(world: World, sites: Releas
     assert outcome.code == 0, outcome.err
     assert outcome.result["decision"] == "recovered"
     assert world.served == sites.good
+    assert outcome.result["plan"]["done"] == f"Rolled back frontend to {sites.good[:8]}"
     (write,) = world.writes()
     assert write.path.endswith(f"/pages/projects/fortunet-frontend/deployments/{sites.good}/rollback")
 
@@ -26,17 +27,22 @@ def test_a_second_press_does_nothing_and_names_the_next_older_one(world: World, 
 
     assert outcome.result["decision"] == "nothing_to_do", outcome.err
     assert outcome.result["reason"] == "already_stepped_back"
+    said = f"somebody went back already: {sites.good[:8]} is live, and not the newer {sites.bad[:8]}, created"
+    assert outcome.result["message"].startswith(said)
     assert f"--to {oldest}" in outcome.result["plan"]["next_step"]
     assert len(world.writes()) == 1
     assert world.served == sites.good
 
 
 def test_the_undo_that_the_plan_names_puts_the_former_one_back(world: World, sites: Releases) -> None:
-    (undo,) = world.rollback_pages().result["undo"]
+    result = world.rollback_pages().result
+    (undo,), (change,) = result["undo"], result["plan"]["changes"]
 
     outcome = world.rollback_pages("--to", undo.partition("--to ")[2].split()[0])
 
     assert world.served == sites.bad
+    where = "Actions → rollback-pages → Run workflow: service = frontend; environment = production"
+    assert change["undo_button"] == f"{where}; to = {sites.bad}"
     assert any("this goes forward" in warning for warning in outcome.result["plan"]["warnings"])
 
 
@@ -113,7 +119,9 @@ def test_a_latest_build_that_failed_is_said_with_its_next_step(world: World, sit
 
 
 @pytest.mark.parametrize(
-    ("ago", "said"), [(timedelta(minutes=20), "it cannot be the cause"), (timedelta(0), None)], ids=["before it", "now"]
+    ("ago", "said"),
+    [(timedelta(minutes=20), "if that start is right, this is not the cause"), (timedelta(0), None)],
+    ids=["before it", "now"],
 )
 def test_the_stated_start_of_the_incident_warns_and_never_chooses(
     world: World, sites: Releases, ago: timedelta, said: str | None
@@ -157,6 +165,29 @@ def test_a_service_of_the_other_kind_is_refused_by_name(
     assert said in outcome.result["message"]
     assert hint in outcome.result["hint"]
     assert world.sandbox.requests == []
+
+
+def test_with_nothing_to_go_back_to_the_way_on_is_to_build_an_earlier_commit(world: World) -> None:
+    world.site(timedelta(minutes=10), "bad")
+    outcome = world.rollback_pages("--incident", "42")
+
+    assert ended(outcome) == (3, "refused", "no_target")
+    assert "Build the commit before the live one" in outcome.result["hint"]
+    where = "--service frontend --environment production --incident 42"
+    assert outcome.result["press"].startswith(f"ops redeploy-pages {where}")
+    assert outcome.result["press_button"].startswith("Actions → redeploy-pages → Run workflow: service = frontend")
+
+
+def test_with_nothing_to_go_back_to_and_no_build_a_person_chooses(world: World) -> None:
+    world.site(timedelta(minutes=10), "bad")
+    text = world.config.read_text()
+    start = text.index("        build: #")
+    world.config.write_text(text[:start] + text[text.index("        verify:", start) :])
+
+    outcome = world.rollback_pages()
+
+    assert "needs a `build` in ops.yml" in outcome.result["hint"]
+    assert "--to DEPLOYMENT" in outcome.result["press"]
 
 
 def test_a_project_that_was_never_deployed_has_no_target(world: World) -> None:

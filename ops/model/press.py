@@ -1,0 +1,38 @@
+"""What a person may press next: a command to be pasted, and the same by a button of GitHub Actions."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Press:
+    command: str
+    button: str = ""
+    """Where it is, and what to fill in there."""
+
+
+def command(program: str, runbook: str, options: Mapping[str, Any], *more: str) -> str:
+    """Options without a value are left out, one with many is repeated; `more` comes last, as it is."""
+    given = [f"--{name.replace('_', '-')} {shlex.quote(each)}" for name, values in _given(options) for each in values]
+    return " ".join([program, runbook, *given, *more])
+
+
+def button(runbook: str, options: Mapping[str, Any]) -> str:
+    """A button has one field where a command line repeats an option: commas divide it."""
+    given = "; ".join(f"{name} = {','.join(values)}" for name, values in _given(options))
+    return f"Actions → {runbook} → Run workflow: {given}"
+
+
+def gh(runbook: str, options: Mapping[str, Any]) -> str:
+    """The same button by the command line of GitHub."""
+    fields = [f"{name}={','.join(values)}" for name, values in _given(options)]
+    return " ".join([f"gh workflow run {runbook}.yml", *(f"-f {shlex.quote(field)}" for field in fields)])
+
+
+def _given(options: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    for name, value in options.items():
+        values = [str(each) for each in (value if isinstance(value, list | tuple) else [value]) if each]
+        if values:
+            yield name, values
