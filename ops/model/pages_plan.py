@@ -118,10 +118,11 @@ def _differences(past: Past, target: Deployment) -> Iterator[str]:
 
 def follows(past: Past) -> tuple[str, ...]:
     project, commit = past.project, past.serving.commit
+    branch = project.production_branch or "the production branch"
     revert = f"revert it first (commit {commit[:12]})" if commit else "revert it first"
     if project.deploys_on_push:
-        return (f"the next push to {project.production_branch} deploys over this: {revert}, or stop that: {PAUSE}",)
-    return (f"the next deployment to {project.production_branch} goes over this: {revert}",)
+        return (f"the next push to {branch} deploys over this: {revert}, or stop that: {PAUSE}",)
+    return (f"the next deployment to {branch} goes over this: {revert}",)
 
 
 def warnings(

@@ -8,7 +8,7 @@ from ops import sighting
 from ops.model import pages_plan, pages_seen, redeploy_plan
 from ops.model import pages_target as target
 from ops.model.commits import Commit
-from ops.model.errors import ConfigError, Reason, Refused
+from ops.model.errors import Reason, Refused
 from ops.model.pages import PRODUCTION, Deployment, Project
 from ops.model.pages_plan import UNFINISHED, Past, deployed, short
 from ops.model.pages_seen import Look, Seen
@@ -21,7 +21,6 @@ from ops.runbook import Context, Runbook, State, World, param, service_of
 
 if TYPE_CHECKING:
     from ops.model.config import Service
-    from ops.model.config_build import Build
 
 PREVIOUS = "previous"
 
@@ -63,7 +62,7 @@ class RedeployPages(Runbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind, otherwise="rollback-worker")
-        build = _build(service)
+        build = service.needed_build()
         ctx.site.check_tools(build)
         earlier = ctx.earlier()
         listed = sighting.round_1(ctx, service)
@@ -112,7 +111,7 @@ class RedeployPages(Runbook[Params]):
         ours = next((d for d in new if d.commit == details.commit.sha), None)
         if ours is None:
             return _not_there(details, project, deployments, tuple(site))
-        canonical = project.canonical.id if project.canonical else ""
+        canonical = project.canonical_id
         others = [d for d in new if d.commit != ours.commit]
         if over := [d for d in others if d.created_on > ours.created_on or d.id == canonical]:
             return World(State.MOVED, deployed(over[0]))
@@ -132,18 +131,15 @@ def _details(plan: Plan) -> Details:
     return plan.details
 
 
-def _build(service: "Service") -> "Build":
-    if service.build is None:
-        raise ConfigError(
-            f"{service.name} has no build in ops.yml",
-            hint="Write how a commit becomes a site under `build`: its command and its output.",
-        )
-    return service.build
-
-
 def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen, live: Deployment | None) -> Details:
     branch = seen.project.production_branch
-    canonical = seen.project.canonical.id if seen.project.canonical else ""
+    if not branch:
+        raise Refused(
+            f"Cloudflare does not name the production branch of {service.pages}",
+            reason=Reason.MALFORMED_ANSWER,
+            hint="Nothing was changed. Look at the project's settings in the dashboard, then start again.",
+        )
+    canonical = seen.project.canonical_id
     return Details(service, ctx.site.find(asked, branch), branch, live, canonical, seen.deployments, seen.own)
 
 
@@ -194,7 +190,7 @@ def _rollback(ctx: Context[Params], to: str) -> str:
 
 def _not_there(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> World:
     """No deployment of ours can serve."""
-    canonical = project.canonical.id if project.canonical else ""
+    canonical = project.canonical_id
     known, sha = {d.id for d in details.known}, details.commit.sha
     if new := target.came(details.known, deployments):
         return World(State.MOVED, deployed(new[0]))
@@ -215,7 +211,7 @@ def _there(
     details: Details, project: Project, ours: Deployment, slipped: tuple[str, ...], *, look: tuple[Look, Look]
 ) -> World:
     """Ours was deployed with success: whether it serves."""
-    canonical = project.canonical.id if project.canonical else ""
+    canonical = project.canonical_id
     name, (own, site) = f"{short(ours)} of commit {details.commit.short}", look
     if canonical != ours.id:
         text = f"{name} is deployed, and Cloudflare's canonical deployment is {canonical[:8] or 'none'}"

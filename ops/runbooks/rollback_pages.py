@@ -75,7 +75,7 @@ class RollbackPages(Runbook[Params]):
         chosen = listed.named or choice.target
         if chosen is None:
             raise _no_target(ctx, choice)
-        canonical = seen.project.canonical.id if seen.project.canonical else ""
+        canonical = seen.project.canonical_id
         details = Details(service, chosen, live.deployment, canonical, seen.deployments, seen.own)
         return _plan(ctx, past, choice, details, seen)
 
@@ -103,7 +103,7 @@ def _details(plan: Plan) -> Details:
 def _standing(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> World:
     """What the site looks like, and what Cloudflare calls canonical where the site alone does not tell."""
     whole, former, wanted = pages_seen.of_site(site), details.live, details.target
-    canonical = project.canonical.id if project.canonical else ""
+    canonical = project.canonical_id
     newer = tuple(deployed(d) for d in target.came(details.known, deployments))
     if whole is None:
         return World(State.MOVED, f"the site could not be read: {pages_seen.unread(site)}", uncertain=True)

@@ -37,7 +37,7 @@ LIST = (D, C, B, A)
 
 
 def project(canonical: Deployment | None) -> Project:
-    return Project("site", "site-1ab.pages.dev", ("site-1ab.pages.dev",), "main", canonical)
+    return Project("site", "main", canonical)
 
 
 def names(ids: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -296,6 +296,12 @@ def test_a_commit_that_is_not_on_the_production_branch_is_refused(site: Site) ->
     refused(site, site.press("--commit", stray), "not_on_branch", "is not on main")
 
 
+def test_a_production_branch_that_cloudflare_does_not_name_is_refused(site: Site) -> None:
+    site.world.sandbox.pages.projects[SITE].production_branch = ""
+
+    refused(site, site.press(), "malformed_answer", f"does not name the production branch of {SITE}")
+
+
 def test_a_shallow_checkout_is_refused(site: Site) -> None:
     shallow = site.world.folder / "shallow"
     site.repository.git("clone", "-q", "--depth", "1", f"file://{site.repository.folder}", str(shallow))
