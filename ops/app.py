@@ -26,7 +26,7 @@ from ops.model.result import Result
 from ops.model.timeline import Event, Kind, Sink, Timeline
 from ops.parallel import in_parallel
 from ops.probes.rounds import Prober
-from ops.registry import discover
+from ops.registry import discover, kinds
 from ops.runbook import Context, Runbook
 from ops.telling import Telling
 from ops.tools import process
@@ -65,8 +65,7 @@ def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
         hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
     runbooks = {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
-    kinds = {name: runbook.kind for name, runbook in discover().items()}
-    return config.parse(text, path=str(path), runbooks=runbooks, kinds=kinds)
+    return config.parse(text, path=str(path), runbooks=runbooks, kinds=kinds())
 
 
 def run(
@@ -111,6 +110,7 @@ def run(
             site=site(environ, folder, redactor, ending, Account(base_url, environment.account_id, token)),
             earlier=lambda: telling.earlier(timeline),
             in_parallel=in_parallel,
+            kinds=kinds(),
             program=_program(environ, request),
         )
         seen = _probe_environ(environ, names)

@@ -24,7 +24,7 @@ from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
 from ops.model.nearest import shown, suggestion
 from ops.model.redact import Redactor
 from ops.model.timeline import from_json
-from ops.registry import discover
+from ops.registry import discover, kinds
 from ops.render import terminal
 from ops.site_commands import site
 
@@ -239,8 +239,7 @@ def sync(path: Path) -> None:
     from ops.workflows import FOLDER, sync
 
     configuration, _ = read_config(path)
-    kinds = {name: runbook.kind for name, runbook in discover().items()}
-    changed = sync(path.resolve().parent / FOLDER, configuration, kinds)
+    changed = sync(path.resolve().parent / FOLDER, configuration, kinds())
     click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every list is as ops.yml has it")
 
 

@@ -17,3 +17,8 @@ def discover() -> dict[str, Runbook[Any]]:
             if isinstance(value, type) and issubclass(value, Runbook) and value.__module__ == module.__name__:
                 found[value.name] = value()
     return found
+
+
+def kinds() -> dict[str, str]:
+    """Name of a runbook → what its services are: worker or pages."""
+    return {name: runbook.kind for name, runbook in discover().items()}

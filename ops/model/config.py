@@ -63,13 +63,13 @@ class CommandProbe(Model):
     )
 
 
-KINDS = ("http", "page", "browser", "command")
+CHECKS = ("http", "page", "browser", "command")
 
 
 class Probe(Model):
     """One check of a service: `name`, and exactly one of `http`, `page`, `browser` and `command`."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in KINDS]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in CHECKS]})
 
     name: Name = Field(description="How the probe is called in plans and timelines.")
     http: HttpProbe | None = Field(default=None, description="A request to the service.")
@@ -79,7 +79,7 @@ class Probe(Model):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if len(self.model_fields_set.intersection(KINDS)) != 1:
+        if len(self.model_fields_set.intersection(CHECKS)) != 1:
             raise ValueError("a probe is one of http, page, browser and command; write exactly one of them")
         return self
 
@@ -102,7 +102,7 @@ class Verify(Model):
 class Service(Named):
     """A deployed part of the application. The key of its Cloudflare name says what kind it is."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["worker"]}, {"required": ["pages"]}]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in config_checks.KINDS]})
 
     worker: str = Field(default="", pattern=WORKER, description="The Worker's name on Cloudflare.")
     pages: str = Field(default="", pattern=PAGES, description="The Pages project's name on Cloudflare.")
@@ -129,7 +129,7 @@ class Service(Named):
     @property
     def kind(self) -> str:
         """The key that names it on Cloudflare."""
-        return "worker" if self.worker else "pages"
+        return next(kind for kind in config_checks.KINDS if getattr(self, kind))
 
     def needed_build(self) -> Build:
         """Raises ConfigError where there is none."""

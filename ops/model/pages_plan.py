@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from ops.model.clock import span_text, utc_text
 from ops.model.errors import Reason
 from ops.model.pages import Deployment, Project
-from ops.model.pages_target import Choice, Live
+from ops.model.pages_target import Choice, Live, choose
 from ops.model.plan import Section
 from ops.model.worker import is_commit
 
@@ -39,6 +39,11 @@ class Past:
     now: datetime
     repository: str | None
     blamed: frozenset[str] = frozenset()
+
+    @property
+    def choice(self) -> Choice:
+        """Where a rollback goes by the rules."""
+        return choose(self.deployments, self.serving, blamed=self.blamed)
 
     @property
     def newer(self) -> Iterator[Deployment]:
