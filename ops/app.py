@@ -113,6 +113,7 @@ def run(
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             in_parallel=in_parallel,
+            kinds=registry.kinds(),
             program=_reached(environ, request),
         )
         seen = _probe_environ(environ, names)

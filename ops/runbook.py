@@ -6,7 +6,7 @@ and the interruption; the runbook says what to change and how to tell that it is
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -85,6 +85,8 @@ class Context(Generic[P]):
     """Begin to read what earlier runs told on the incident; what that answers waits for it, within bounds. At most it
     makes a run stricter."""
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
+    kinds: Mapping[str, str]
+    """Runbook → the key that its services have in ops.yml."""
     program: tuple[str, ...] = ("ops",)
     """How the command line was reached, and the options that it needs to be reached again."""
 
@@ -96,16 +98,17 @@ class Context(Generic[P]):
         return Press(command(program, runbook, given, *extra), button(runbook, given))
 
 
-def service_of(ctx: Context[Any], kind: str, *, otherwise: str) -> "Service":
-    """The service that was asked for. Raises ConfigError where it is of another kind; `otherwise` is for those."""
+def service_of(ctx: Context[Any], kind: str) -> "Service":
+    """The service that was asked for. Raises ConfigError where it is of another kind."""
     service = ctx.environment.service(ctx.params.service)
     if service.kind == kind:
         return service
+    otherwise = " or ".join(f"`{ctx.program[0]} {name}`" for name, of in ctx.kinds.items() if of == service.kind)
     others = [name for name, other in ctx.environment.services.items() if other.kind == kind]
     raise ConfigError(
         f"{service.name} is a service with {service.kind}, and this needs one with {kind}",
         reason=Reason.UNKNOWN_NAME,
-        hint=f"Use `{ctx.program[0]} {otherwise}` for it; here, name one of: {', '.join(others) or 'none'}.",
+        hint=f"Use {otherwise} for it; here, name one of: {', '.join(others) or 'none'}.",
     )
 
 

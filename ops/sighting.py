@@ -1,4 +1,4 @@
-"""Two rounds of reads that show what a Pages site serves: for every runbook that changes it."""
+"""What a Pages site serves: seen in two rounds of reads before a change, and in one after it. For all its runbooks."""
 
 import re
 from collections.abc import Callable
@@ -9,9 +9,12 @@ from ops.model import pages_target as target
 from ops.model.clock import utc_text
 from ops.model.errors import Reason, Refused
 from ops.model.pages import PRODUCTION, Deployment, Project
-from ops.model.pages_plan import deployed, short
-from ops.model.pages_seen import Page, Seen
-from ops.runbook import Context
+from ops.model.pages_plan import Past, deployed, short
+from ops.model.pages_seen import Look, Page, Seen
+from ops.model.pages_target import Live
+from ops.model.plan import Plan
+from ops.probes.rounds import ProbeSet
+from ops.runbook import Context, P, Runbook, service_of
 
 if TYPE_CHECKING:
     from ops.model.config import Service
@@ -19,6 +22,53 @@ if TYPE_CHECKING:
 LISTED = 25
 """Deployments that are read: one page, so that the list takes one round."""
 WHOLE_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+class SiteRunbook(Runbook[P]):
+    """Whatever serves, the probes are those of the service."""
+
+    kind = "pages"
+
+    def probes(self, ctx: Context[P], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  whatever serves
+        service = service_of(ctx, self.kind)
+        return ProbeSet(service.url, service.probes, service.verify)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there was before the change."""
+
+    named: Deployment | None
+    """The one that `to` names; it may be older than all that the list holds."""
+    seen: Seen
+    live: Live
+    past: Past | None
+    """None where it is not proven what is live."""
+
+
+def find(ctx: Context[Any], service: "Service", to: str = "") -> Found:
+    """Raises Refused where nothing was deployed, `to` names nothing that can serve, or something came in."""
+    earlier = ctx.earlier()
+    listed = _round_1(ctx, service, to)
+    seen = _round_2(ctx, service, listed)
+    live = target.live(seen.project, seen.deployments, seen.sighting)
+    if live.deployment is None:
+        return Found(listed.named, seen, live, None)
+    blamed = target.blamed(earlier(), seen.deployments, service=service.name, environment=ctx.environment_name)
+    now, repository = ctx.clock.now(), service.repository
+    past = Past(seen.project, seen.deployments, live, live.deployment, now, repository, blamed)
+    return Found(listed.named, seen, live, past)
+
+
+def now(ctx: Context[Any], service: "Service") -> tuple[Project, tuple[Deployment, ...], Look]:
+    """The project, its deployments, and what the site holds."""
+    project, deployments, *site = read(ctx, service, looks(ctx, service.url, service.compare))
+    return project, deployments, tuple(site)
+
+
+def look(ctx: Context[Any], service: "Service", address: str) -> Look:
+    """What the compared paths hold at that address."""
+    return tuple(ctx.in_parallel(looks(ctx, address, service.compare)))
 
 
 def read(ctx: Context[Any], service: "Service", beside: list[Callable[[], Any]]) -> tuple[Any, ...]:
@@ -38,20 +88,18 @@ def _looking(ctx: Context[Any], url: str) -> Callable[[], Page]:
 
 
 @dataclass(frozen=True)
-class Listed:
+class _Listed:
     """What the first round read."""
 
     project: Project
     deployments: tuple[Deployment, ...]
     named: Deployment | None
-    """The one that `to` names; it may be older than all of them."""
 
 
-def round_1(ctx: Context[Any], service: "Service", to: str = "") -> Listed:
-    """Raises Refused where nothing was deployed, or `to` names nothing that can serve."""
+def _round_1(ctx: Context[Any], service: "Service", to: str) -> _Listed:
     to = to.strip().lower()
     whole = re.fullmatch(WHOLE_ID, to)
-    named = [lambda: ctx.pages.deployment(service.pages, to)] if whole else []
+    named: list[Callable[[], Any]] = [lambda: ctx.pages.deployment(service.pages, to)] if whole else []
     project, deployments, *further = read(ctx, service, named)
     if not deployments:
         raise Refused(
@@ -66,15 +114,15 @@ def round_1(ctx: Context[Any], service: "Service", to: str = "") -> Listed:
             reason=Reason.NOT_DEPLOYABLE,
             hint="Name one of production.",
         )
-    return Listed(project, deployments, target.parse_to(to, (*deployments, *found)) if to else None)
+    return _Listed(project, deployments, target.parse_to(to, (*deployments, *found)) if to else None)
 
 
-def round_2(ctx: Context[Any], service: "Service", listed: Listed) -> Seen:
-    """Both again, with the site and the deployments' own addresses. Raises Refused where something came in."""
+def _round_2(ctx: Context[Any], service: "Service", listed: _Listed) -> Seen:
+    """Both again, with the site and the deployments' own addresses."""
     further = (listed.project.canonical, listed.named)
     compared = {d.id: d for d in (*target.to_compare(listed.deployments), *further) if d is not None}
     addresses = [service.url, *(d.url for d in compared.values())]
-    calls = [look for address in addresses for look in looks(ctx, address, service.compare)]
+    calls = [call for address in addresses for call in looks(ctx, address, service.compare)]
     project, deployments, *pages = read(ctx, service, calls)
     if came := target.came(listed.deployments, deployments):
         raise Refused(
@@ -87,11 +135,12 @@ def round_2(ctx: Context[Any], service: "Service", listed: Listed) -> Seen:
     return Seen(project, deployments, site, dict(zip(compared, own, strict=True)))
 
 
-def live_unknown(ctx: Context[Any], service: "Service", why: str, unread: str) -> Refused:
+def live_unknown(ctx: Context[Any], service: "Service", found: Found) -> Refused:
     """The way on is by hand, or by a commit that somebody names: for that it need not be known what is live."""
+    why = "; ".join(filter(None, (found.live.why, found.seen.unread)))
     build = "Or name a good commit in the place of SHA: it is built and deployed. " if service.build else ""
     return Refused(
-        f"which deployment of {service.pages} is live is not known: {why}{unread and f'; {unread}'}",
+        f"which deployment of {service.pages} is live is not known: {why}",
         reason=Reason.LIVE_UNKNOWN,
         hint=(
             f"Look at {service.url} and roll back in the dashboard: Workers & Pages → {service.pages} → Deployments. "

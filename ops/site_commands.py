@@ -100,9 +100,7 @@ def build(
         hint = "Run it in a job without secrets."
         raise ConfigError(f"a build must not hold {', '.join(names)}", reason=Reason.CONFIG_INVALID, hint=hint)
     found = configuration.environment(environment).service(service)
-    if found.build is None:
-        raise ConfigError(f"{service} has no build in ops.yml", hint="Write how a commit becomes a site under `build`.")
     with ExitStack() as ending:
         made = app.site(os.environ, config.resolve().parent, redactor, ending)
-        made.build(found.build, tree, into, Commit(commit), branch)
+        made.build(found.needed_build(), tree, into, Commit(commit), branch)
     say(f"built {files.count(into / files.OUTPUT)} files of {commit} in {into}")

@@ -32,7 +32,7 @@ LAYERS: dict[str, set[str]] = {
     "outside": {"model", "parallel", "clocks", "cloudflare", "probes"},
     "building": {"model", "tools", "nodejs"},
     "runbook": {"model", "cloudflare", "probes", "building"},
-    "sighting": {"model", "cloudflare", "runbook"},
+    "sighting": {"model", "probes", "runbook"},
     "runbooks": {"model", "probes", "runbook", "sighting"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},

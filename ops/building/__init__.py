@@ -129,7 +129,6 @@ class Site:
 
     def prepare(self, service: "Service", commit: Commit, branch: str) -> int:
         """Build it, or take what was built; answers how many files go out. Raises Refused."""
-        assert service.build is not None
         self._wrangler()  # its first call installs it, which is nothing to begin within a write
         folder = self._scratch()
         if self._given is not None:
@@ -139,7 +138,7 @@ class Site:
             tree = self._scratch()
             with self._reading() as repository:
                 repository.pack(commit.sha, tree / "tree.tar")
-            self.build(service.build, tree / "tree.tar", folder, commit, branch)
+            self.build(service.needed_build(), tree / "tree.tar", folder, commit, branch)
         self._made[commit.sha] = folder
         return files.count(folder / OUTPUT)
 

@@ -27,8 +27,6 @@ RETRY_BUDGET = 20.0
 MOST_PAGES = 100
 
 READS: tuple[tuple[str, str], ...] = (
-    ("GET", r"/user/tokens/verify"),
-    ("GET", r"/accounts/[0-9a-f]{32}/tokens/verify"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(deployments|versions)"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(secrets|settings|content/v2)"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/workers/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
@@ -200,25 +198,4 @@ def by_total(read: Read, *, per_page: int = 50) -> Iterator[Any]:
         answer = read({"page": str(page), "per_page": str(per_page)})
         yield from answer.result
         if page * per_page >= int(answer.info.get("total_count") or 0):
-            return
-
-
-def by_short_page(read: Read, *, per_page: int = 50, items: str | None = None) -> Iterator[Any]:
-    """Rows of a list that ends with a short page: D1, Pages projects, and Workers versions (wrapped in `items`)."""
-    for page in range(1, MOST_PAGES + 1):
-        answer = read({"page": str(page), "per_page": str(per_page)})
-        rows = answer.result[items] if items else answer.result
-        yield from rows
-        if len(rows) < per_page:
-            return
-
-
-def by_cursor(read: Read, *, per_page: int = 100) -> Iterator[Any]:
-    """Rows of a list with a cursor: KV keys, Durable Objects, the audit log."""
-    cursor = ""
-    for _ in range(MOST_PAGES):
-        answer = read({"per_page": str(per_page), **({"cursor": cursor} if cursor else {})})
-        yield from answer.result
-        cursor = str(answer.info.get("cursor") or "")
-        if not cursor:
             return

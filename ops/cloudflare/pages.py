@@ -85,8 +85,8 @@ class Pages:
 
 
 def _deployment(row: Mapping[str, Any]) -> Deployment:
-    stage, trigger = row.get("latest_stage") or {}, row.get("deployment_trigger") or {}
-    metadata = trigger.get("metadata") or {}
+    stage, metadata = row.get("latest_stage") or {}, _within(row, "deployment_trigger", "metadata")
+    aliases = row.get("aliases")
     return Deployment(
         id=_identifier(row["id"]),
         url=_address(row["url"]),
@@ -99,28 +99,30 @@ def _deployment(row: Mapping[str, Any]) -> Deployment:
         commit=text(metadata.get("commit_hash")),
         message=text(metadata.get("commit_message")),
         dirty=metadata.get("commit_dirty") is True,
-        aliases=tuple(filter(None, map(text, row.get("aliases") or []))),
-        trigger=text(trigger.get("type")),
+        aliases=tuple(filter(None, map(text, aliases if isinstance(aliases, list) else []))),
         functions=_yes_or_no(row.get("uses_functions")),
         env_vars=frozenset(row["env_vars"]) if isinstance(row.get("env_vars"), dict) else None,
     )
 
 
 def _project(row: Mapping[str, Any]) -> Project:
-    canonical, source = row.get("canonical_deployment"), row.get("source")
-    production = (row.get("deployment_configs") or {}).get("production") or {}
-    config = (source or {}).get("config") or {}
+    canonical, config = row.get("canonical_deployment"), _within(row, "source", "config")
     enabled = (config.get(name) is not False for name in ("deployments_enabled", "production_deployments_enabled"))
     return Project(
         name=_word(row["name"]),
-        subdomain=_word(row["subdomain"]),
-        domains=tuple(filter(None, map(text, row.get("domains") or []))),
-        production_branch=_word(row["production_branch"]),
+        production_branch=text(row.get("production_branch")),
         canonical=None if canonical is None else _deployment(canonical),
-        env_vars=frozenset((production.get("env_vars") or {}).keys()),
-        functions=_yes_or_no(row.get("uses_functions")),
-        deploys_on_push=source is not None and all(enabled),
+        env_vars=frozenset(_within(row, "deployment_configs", "production", "env_vars")),
+        deploys_on_push=row.get("source") is not None and all(enabled),
     )
+
+
+def _within(row: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """What people are shown: of another shape it is nothing, and keeps nobody from a recovery."""
+    found: Any = row
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _most_files(jwt: str) -> int:

@@ -83,15 +83,12 @@ def _deploy_site(
 
 def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> str | None:
     """The example site in a repository, where `build` looks for it. Only the bad release was ever deployed."""
-    if service.build is None:
-        raise ConfigError(
-            f"{service.name} has no build in ops.yml", hint="Write how a commit becomes a site under `build`."
-        )
+    built_in = service.needed_build().folder
     try:
         nodejs.install()
     except nodejs.MissingTool as error:
         raise ConfigError(str(error)) from None
-    tree = folder / SOURCE / service.build.folder
+    tree = folder / SOURCE / built_in
     if name == "good":
         shutil.copytree(EXAMPLES / "frontend", tree, ignore=shutil.ignore_patterns("dist", ".wrangler", "node_modules"))
         _git(folder, "init", "-q", "-b", "main")

@@ -4,18 +4,17 @@ Secrets stand in it by name only. The descriptions are what an editor shows.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from ops.model import config_checks
 from ops.model.config_build import Build
-from ops.model.config_probes import BrowserProbe, PageProbe
+from ops.model.config_probes import BrowserProbe, HttpProbe, PageProbe
 from ops.model.config_problems import build, lines
 from ops.model.config_schema import Schema
 from ops.model.config_types import (
     ACCOUNT,
-    HEADER,
     LABEL,
     LOGIN,
     ORIGIN,
@@ -25,12 +24,9 @@ from ops.model.config_types import (
     URL_PATH,
     WORKER,
     ContactText,
-    JsonPath,
-    JsonValue,
     Model,
     Name,
     ParameterValue,
-    RegularExpression,
     RunbookName,
     SecretName,
     Text,
@@ -53,35 +49,6 @@ class Named(Model):
         return self._name
 
 
-class HttpProbe(Model):
-    """An HTTP request and what its answer must be. Everything given must hold."""
-
-    path: str = Field(pattern=URL_PATH, description="Path under the service's url, with its query.")
-    method: Literal["GET", "HEAD"] = Field(default="GET", description="GET or HEAD: a probe changes nothing.")
-    status: int = Field(default=200, ge=100, le=599, description="The answer's status. Redirects are not followed.")
-    json_: Mapping[JsonPath, JsonValue] = Field(
-        default_factory=dict, alias="json", description="Path into the JSON answer (keys joined by dots) → its value."
-    )
-    headers: Mapping[Annotated[str, Field(pattern=HEADER)], Text] = Field(
-        default_factory=dict, description="Header of the answer → text that its value must contain, in either case."
-    )
-    body: RegularExpression | None = Field(
-        default=None, description="Regular expression (Python's) to be found somewhere in the answer's body."
-    )
-    latency: Annotated[Seconds, between("1ms", "1m")] | None = Field(
-        default=None, description="Longest time from sending the request to the end of the answer, such as 2s."
-    )
-    version: JsonPath | None = Field(
-        default=None, description="Path into the JSON answer where the Worker echoes the id of its own version."
-    )
-
-    @model_validator(mode="after")
-    def _head_has_no_body(self) -> Self:
-        if self.method == "HEAD" and (self.json_ or self.body is not None or self.version is not None):
-            raise ValueError("HEAD is answered without a body; write GET to check json, body or version")
-        return self
-
-
 class CommandProbe(Model):
     """A program whose exit code is the verdict: 0 healthy, 1 unhealthy, anything else inconclusive."""
 
@@ -96,13 +63,13 @@ class CommandProbe(Model):
     )
 
 
-KINDS = ("http", "page", "browser", "command")
+CHECKS = ("http", "page", "browser", "command")
 
 
 class Probe(Model):
     """One check of a service: `name`, and exactly one of `http`, `page`, `browser` and `command`."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in KINDS]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in CHECKS]})
 
     name: Name = Field(description="How the probe is called in plans and timelines.")
     http: HttpProbe | None = Field(default=None, description="A request to the service.")
@@ -112,7 +79,7 @@ class Probe(Model):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if len(self.model_fields_set.intersection(KINDS)) != 1:
+        if len(self.model_fields_set.intersection(CHECKS)) != 1:
             raise ValueError("a probe is one of http, page, browser and command; write exactly one of them")
         return self
 
@@ -135,7 +102,7 @@ class Verify(Model):
 class Service(Named):
     """A deployed part of the application. The key of its Cloudflare name says what kind it is."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["worker"]}, {"required": ["pages"]}]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in config_checks.KINDS]})
 
     worker: str = Field(default="", pattern=WORKER, description="The Worker's name on Cloudflare.")
     pages: str = Field(default="", pattern=PAGES, description="The Pages project's name on Cloudflare.")
@@ -162,7 +129,16 @@ class Service(Named):
     @property
     def kind(self) -> str:
         """The key that names it on Cloudflare."""
-        return "worker" if self.worker else "pages"
+        return next(kind for kind in config_checks.KINDS if getattr(self, kind))
+
+    def needed_build(self) -> Build:
+        """Raises ConfigError where there is none."""
+        if self.build is None:
+            raise ConfigError(
+                f"{self.name} has no build in ops.yml",
+                hint="Write how a commit becomes a site under `build`: its command and its output.",
+            )
+        return self.build
 
 
 class Environment(Named):

@@ -12,7 +12,7 @@ from ops.model.yaml_lines import Path
 Finding = tuple[Path, str]
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
-_KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare", "build")}
+KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare", "build")}
 """What says which kind a service is, exactly one of them → the keys that only this kind has."""
 _SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
 
@@ -83,7 +83,7 @@ def _kinds_of_labels(data: Any, kinds: Mapping[str, str]) -> Iterator[Finding]:
         )
         service = _mapping(_at(data, "environments", environment, "services", called))
         kind = kinds.get(runbook) if isinstance(runbook, str) else None
-        if kind and service.keys() & _KINDS.keys() and kind not in service:
+        if kind and service.keys() & KINDS.keys() and kind not in service:
             yield ("labels", name, "params", "service"), f"{shown(called)} has no {kind}, and {runbook} needs one"
 
 
@@ -107,13 +107,13 @@ def _runbooks(data: Any, runbooks: Mapping[str, Collection[str]]) -> Iterator[Fi
 
 
 def _kinds(path: Path, service: Mapping[str, Any]) -> Iterator[Finding]:
-    given = [kind for kind in _KINDS if kind in service]
+    given = [kind for kind in KINDS if kind in service]
     if not given:
         yield (*path, "worker"), "missing; add it, or pages for a site of Pages"
     if len(given) > 1:
         yield (*path, "pages"), "worker stands there too; write exactly one of them"
-    for kind in _KINDS.keys() - given if given else ():
-        for key in service.keys() & {*_KINDS[kind]}:
+    for kind in KINDS.keys() - given if given else ():
+        for key in service.keys() & {*KINDS[kind]}:
             yield (*path, key), f"only a service with {kind} has it; leave it out"
 
 

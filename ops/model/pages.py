@@ -29,7 +29,6 @@ class Deployment:
     dirty: bool = False
     """Whether it was built with changes that are in no commit."""
     aliases: tuple[str, ...] = ()
-    trigger: str = ""
     functions: bool | None = None
     env_vars: frozenset[str] | None = None
     """Names alone, of those that it was built with; None where Cloudflare does not say."""
@@ -44,11 +43,8 @@ class Deployment:
 @dataclass(frozen=True)
 class Project:
     name: str
-    subdomain: str
-    """A host below pages.dev, which need not begin with the project's name alone."""
-    domains: tuple[str, ...]
-    """Every host that serves production, the subdomain among them."""
     production_branch: str
+    """Empty where Cloudflare does not say."""
     canonical: Deployment | None
     """What Cloudflare calls canonical; None before the first deployment of production.
 
@@ -56,6 +52,10 @@ class Project:
     """
     env_vars: frozenset[str] = frozenset()
     """Names alone, of production: those of the next deployment."""
-    functions: bool | None = None
     deploys_on_push: bool = False
     """Whether the next push to the production branch deploys over a rollback."""
+
+    @property
+    def canonical_id(self) -> str:
+        """Empty where there is none."""
+        return self.canonical.id if self.canonical else ""

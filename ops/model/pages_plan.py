@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from ops.model.clock import span_text, utc_text
 from ops.model.errors import Reason
 from ops.model.pages import Deployment, Project
-from ops.model.pages_target import Choice, Live
+from ops.model.pages_target import Choice, Live, choose
 from ops.model.plan import Section
 from ops.model.worker import is_commit
 from ops.model.worker_plan import NOT_THE_CAUSE
@@ -40,6 +40,11 @@ class Past:
     now: datetime
     repository: str | None
     blamed: frozenset[str] = frozenset()
+
+    @property
+    def choice(self) -> Choice:
+        """Where a rollback goes by the rules."""
+        return choose(self.deployments, self.serving, blamed=self.blamed)
 
     @property
     def newer(self) -> Iterator[Deployment]:
@@ -124,10 +129,11 @@ def _differences(past: Past, target: Deployment) -> Iterator[str]:
 
 def follows(past: Past) -> tuple[str, ...]:
     project, commit = past.project, past.serving.commit
+    branch = project.production_branch or "the production branch"
     revert = f"revert it first (commit {commit[:12]})" if commit else "revert it first"
     if project.deploys_on_push:
-        return (f"the next push to {project.production_branch} deploys over this: {revert}, or stop that: {PAUSE}",)
-    return (f"the next deployment to {project.production_branch} goes over this: {revert}",)
+        return (f"the next push to {branch} deploys over this: {revert}, or stop that: {PAUSE}",)
+    return (f"the next deployment to {branch} goes over this: {revert}",)
 
 
 def warnings(

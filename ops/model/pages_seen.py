@@ -66,3 +66,13 @@ class Seen:
     def sighting(self) -> Sighting:
         own = {name: of_deployment(look, self.site) for name, look in self.own.items()}
         return Sighting(of_site(self.site), own)
+
+    @property
+    def unread(self) -> str:
+        """Why a path could not be read, the first of them; nothing where all were."""
+        return unread(self.site, *self.own.values())
+
+    def like(self, site: Look) -> frozenset[str]:
+        """The deployments that the site, as it is by now, looks like; none where a path could not be read."""
+        whole = of_site(site)
+        return frozenset(name for name, look in self.own.items() if whole and of_deployment(look, site) == whole)

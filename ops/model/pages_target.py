@@ -124,19 +124,28 @@ def choose(deployments: Sequence[Deployment], serving: Deployment, *, blamed: Co
 def blamed(
     runs: Iterable[Block], deployments: Sequence[Deployment], *, service: str, environment: str
 ) -> frozenset[str]:
-    """What earlier runs took out of service for something older; the last word on each counts. Oldest run first."""
+    """What earlier runs took out of service, by whatever runbook; the last word on each counts. Oldest run first.
+
+    A step back blames what it left. So does a redeployment, whose commit may be older or newer: what it replaced was
+    bad enough to build another one.
+    """
     found: set[str] = set()
     for run in runs:
-        ours = (run.runbook, run.service, run.environment) == ("rollback-pages", service, environment)
+        ours = (run.service, run.environment) == (service, environment)
         if not ours or not any(row.kind == "written" for row in run.rows):
             continue
         for _, before, after in run.versions:
             left, taken = (_beginning(name, deployments) for name in (before, after))
-            if left and taken and left.created_on > taken.created_on:
+            if left and (_is_redeployment(after) or (taken and left.created_on > taken.created_on)):
                 found.add(left.id)
             if taken:
                 found.discard(taken.id)
     return frozenset(found)
+
+
+def _is_redeployment(after: str) -> bool:
+    """As the plan of redeploy-pages names what comes: the new deployment has no id yet."""
+    return re.fullmatch("commit [0-9a-f]{7,40}", after) is not None
 
 
 def _beginning(name: str, deployments: Sequence[Deployment]) -> Deployment | None:

@@ -1,6 +1,5 @@
 """Scenario 2 of the rollback procedure, with nothing to roll back to: an earlier commit is built and deployed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,12 +17,11 @@ from ops.model.plan import Change, Plan
 from ops.model.press import Press
 from ops.model.timeline import Kind
 from ops.model.worker import is_commit
-from ops.probes.rounds import ProbeSet
-from ops.runbook import Context, Runbook, State, World, param, service_of
+from ops.runbook import Context, State, World, param, service_of
+from ops.sighting import SiteRunbook
 
 if TYPE_CHECKING:
     from ops.model.config import Service
-    from ops.model.config_build import Build
 
 PREVIOUS = "previous"
 
@@ -44,52 +42,39 @@ class Details:
     branch: str
     live: Deployment | None
     """None where that could not be seen, and a person named the commit."""
-    canonical: str
-    known: tuple[Deployment, ...]
-    """All that the list held."""
-    own: Mapping[str, Look]
-    """Deployment → what its own address held."""
+    seen: Seen
 
 
-class RedeployPages(Runbook[Params]):
+class RedeployPages(SiteRunbook[Params]):
     """Build an earlier commit of a Pages site and deploy it to production."""
 
     name = "redeploy-pages"
     when = "A release of the frontend is bad, and there is no earlier deployment to roll back to"
-    kind = "pages"
     by_label = False  # an old commit's build runs code that nobody may trust by now
     params = Params
 
-    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  whatever serves
-        service = service_of(ctx, self.kind, otherwise="rollback-worker")
-        return ProbeSet(service.url, service.probes, service.verify)
-
     def preflight(self, ctx: Context[Params]) -> Plan:
-        service = service_of(ctx, self.kind, otherwise="rollback-worker")
-        build, asked = _build(service), _asked(ctx.params.commit)
+        service = service_of(ctx, self.kind)
+        build, asked = service.needed_build(), _asked(ctx.params.commit)
         ctx.site.check_tools(build)
-        earlier = ctx.earlier()
-        listed = sighting.round_1(ctx, service)
-        seen = sighting.round_2(ctx, service, listed)
-        live = target.live(seen.project, seen.deployments, seen.sighting)
-        if live.deployment is None:
+        found = sighting.find(ctx, service)
+        past, project, why = found.past, found.seen.project, found.live.why
+        if past is None:
             if asked == PREVIOUS:
-                raise sighting.live_unknown(ctx, service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
-            details = _details_of(ctx, service, asked, seen, None)
-            return redeploy_plan.plan(details.commit, build, seen.project, None, why=live.why, details=details)
-        blamed = target.blamed(earlier(), seen.deployments, service=service.name, environment=ctx.environment_name)
-        past = Past(seen.project, seen.deployments, live, live.deployment, ctx.clock.now(), service.repository, blamed)
-        choice = target.choose(seen.deployments, live.deployment, blamed=blamed)
+                raise sighting.live_unknown(ctx, service, found)
+            details = _details_of(ctx, service, asked, found.seen, None)
+            return redeploy_plan.plan(details.commit, build, project, None, why=why, details=details)
+        choice, live = past.choice, past.serving
         if asked == PREVIOUS:
             if replaced := _stepped_back(ctx, past):
                 return _nothing(ctx, past, choice, pages_plan.already_back(past, replaced), Reason.ALREADY_STEPPED_BACK)
-            asked = _previous(ctx, live.deployment, choice)
-        details = _details_of(ctx, service, asked, seen, live.deployment)
-        if live.deployment.commit == details.commit.sha and not live.deployment.dirty:
-            text = f"{short(live.deployment)} is live already, and is of commit {details.commit.short}"
+            asked = _previous(ctx, live, choice)
+        details = _details_of(ctx, service, asked, found.seen, live)
+        if live.commit == details.commit.sha and not live.dirty:
+            text = f"{short(live)} is live already, and is of commit {details.commit.short}"
             return _nothing(ctx, past, choice, text, Reason.ALREADY_LIVE)
-        sighting.refuse_overtaken(ctx, seen.deployments)
-        plan = redeploy_plan.plan(details.commit, build, seen.project, past, why=live.why, details=details)
+        sighting.refuse_overtaken(ctx, past.deployments)
+        plan = redeploy_plan.plan(details.commit, build, project, past, why=why, details=details)
         return redeploy_plan.with_ways_back(
             plan, past, choice, details.commit, began=ctx.incident_began, rollback=lambda to: _rollback(ctx, to.id)
         )
@@ -104,19 +89,17 @@ class RedeployPages(Runbook[Params]):
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
         details = _details(plan)
-        looks = sighting.looks(ctx, details.service.url, details.service.compare)
-        project, deployments, *site = sighting.read(ctx, details.service, looks)
-        new = target.came(details.known, deployments)
+        project, deployments, site = sighting.now(ctx, details.service)
+        new = target.came(details.seen.deployments, deployments)
         ours = next((d for d in new if d.commit == details.commit.sha), None)
         if ours is None:
-            return _not_there(details, project, deployments, tuple(site))
-        canonical = project.canonical.id if project.canonical else ""
+            return _not_there(details, project, deployments, site)
         others = [d for d in new if d.commit != ours.commit]
-        if over := [d for d in others if d.created_on > ours.created_on or d.id == canonical]:
+        if over := [d for d in others if d.created_on > ours.created_on or d.id == project.canonical_id]:
             return World(State.MOVED, deployed(over[0]))
-        own = tuple(ctx.in_parallel(sighting.looks(ctx, ours.url, details.service.compare)))
+        own = sighting.look(ctx, details.service, ours.url)
         slipped = tuple(deployed(d) for d in others)
-        return _there(details, project, ours, slipped, look=(own, tuple(site)))
+        return _there(details, project, ours, slipped, look=(own, site))
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change
         details = _details(plan)
@@ -128,15 +111,6 @@ class RedeployPages(Runbook[Params]):
 def _details(plan: Plan) -> Details:
     assert isinstance(plan.details, Details)
     return plan.details
-
-
-def _build(service: "Service") -> "Build":
-    if service.build is None:
-        raise ConfigError(
-            f"{service.name} has no build in ops.yml",
-            hint="Write how a commit becomes a site under `build`: its command and its output.",
-        )
-    return service.build
 
 
 def _asked(text: str) -> str:
@@ -153,8 +127,13 @@ def _asked(text: str) -> str:
 
 def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen, live: Deployment | None) -> Details:
     branch = seen.project.production_branch
-    canonical = seen.project.canonical.id if seen.project.canonical else ""
-    return Details(service, ctx.site.find(asked, branch), branch, live, canonical, seen.deployments, seen.own)
+    if not branch:
+        raise Refused(
+            f"Cloudflare does not name the production branch of {service.pages}",
+            reason=Reason.MALFORMED_ANSWER,
+            hint="Nothing was changed. Look at the project's settings in the dashboard, then start again.",
+        )
+    return Details(service, ctx.site.find(asked, branch), branch, live, seen)
 
 
 def _stepped_back(ctx: Context[Params], past: Past) -> Deployment | None:
@@ -214,16 +193,14 @@ def _rollback(ctx: Context[Params], to: str) -> Press:
 
 def _not_there(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> World:
     """No deployment of ours can serve."""
-    canonical = project.canonical.id if project.canonical else ""
-    known, sha = {d.id for d in details.known}, details.commit.sha
-    if new := target.came(details.known, deployments):
+    canonical = project.canonical_id
+    known, sha = {d.id for d in details.seen.deployments}, details.commit.sha
+    if new := target.came(details.seen.deployments, deployments):
         return World(State.MOVED, deployed(new[0]))
-    if canonical != details.canonical:
+    if canonical != details.seen.project.canonical_id:
         return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical")
-    whole = pages_seen.of_site(site)
-    own = {name: pages_seen.of_deployment(look, site) for name, look in details.own.items()}
-    looks = sorted(name[:8] for name, digest in own.items() if digest and digest == whole)
-    if details.live and own[details.live.id] not in {None, whole}:
+    whole, looks = pages_seen.of_site(site), sorted(name[:8] for name in details.seen.like(site))
+    if details.live and pages_seen.of_deployment(details.seen.own[details.live.id], site) not in {None, whole}:
         text = f"the site looks like {' or '.join(looks) or 'no deployment that was read'}"
         return World(State.MOVED, text, uncertain=not looks)  # what came after the list was read may be ours
     fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]
@@ -237,7 +214,7 @@ def _there(
     details: Details, project: Project, ours: Deployment, slipped: tuple[str, ...], *, look: tuple[Look, Look]
 ) -> World:
     """Ours was deployed with success: whether it serves."""
-    canonical = project.canonical.id if project.canonical else ""
+    canonical = project.canonical_id
     name, (own, site) = f"{short(ours)} of commit {details.commit.short}", look
     if canonical != ours.id:
         text = f"{name} is deployed, and Cloudflare's canonical deployment is {canonical[:8] or 'none'}"

@@ -3,7 +3,6 @@
 Nothing of ours stands in a project's history afterwards, so what is live is seen at the site itself.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,8 @@ from ops.model.pages_seen import Look, Seen
 from ops.model.pages_target import Choice
 from ops.model.plan import Change, Plan
 from ops.model.press import Press
-from ops.probes.rounds import ProbeSet
-from ops.runbook import Context, Runbook, State, World, param, service_of
+from ops.runbook import Context, State, World, param, service_of
+from ops.sighting import SiteRunbook
 
 if TYPE_CHECKING:
     from ops.model.config import Service
@@ -40,53 +39,37 @@ class Details:
     service: "Service"
     target: Deployment
     live: Deployment
-    canonical: str
-    known: tuple[Deployment, ...]
-    """All that the list held."""
-    own: Mapping[str, Look]
-    """Deployment → what its own address held."""
+    seen: Seen
 
 
-class RollbackPages(Runbook[Params]):
+class RollbackPages(SiteRunbook[Params]):
     """Let an earlier deployment of a Pages site serve production again."""
 
     name = "rollback-pages"
     when = "A new release of the frontend breaks the UI, its assets or its build"
-    kind = "pages"
     params = Params
 
-    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  whatever serves
-        service = service_of(ctx, self.kind, otherwise="rollback-worker")
-        return ProbeSet(service.url, service.probes, service.verify)
-
     def preflight(self, ctx: Context[Params]) -> Plan:
-        service = service_of(ctx, self.kind, otherwise="rollback-worker")
-        earlier = ctx.earlier()
-        listed = sighting.round_1(ctx, service, ctx.params.to)
-        seen = sighting.round_2(ctx, service, listed)
-        live = target.live(seen.project, seen.deployments, seen.sighting)
-        if live.deployment is None:
-            raise sighting.live_unknown(ctx, service, live.why, pages_seen.unread(seen.site, *seen.own.values()))
-        blamed = target.blamed(earlier(), seen.deployments, service=service.name, environment=ctx.environment_name)
-        past = Past(seen.project, seen.deployments, live, live.deployment, ctx.clock.now(), service.repository, blamed)
-        choice = target.choose(seen.deployments, live.deployment, blamed=blamed)
-        if nothing := pages_plan.nothing_to_do(past, choice, listed.named):
+        service = service_of(ctx, self.kind)
+        found = sighting.find(ctx, service, ctx.params.to)
+        past = found.past
+        if past is None:
+            raise sighting.live_unknown(ctx, service, found)
+        choice = past.choice
+        if nothing := pages_plan.nothing_to_do(past, choice, found.named):
             return _plan_of_nothing(ctx, past, choice, *nothing)
-        sighting.refuse_overtaken(ctx, seen.deployments)
-        chosen = listed.named or choice.target
+        sighting.refuse_overtaken(ctx, past.deployments)
+        chosen = found.named or choice.target
         if chosen is None:
             raise _no_target(ctx, service, choice)
-        canonical = seen.project.canonical.id if seen.project.canonical else ""
-        details = Details(service, chosen, live.deployment, canonical, seen.deployments, seen.own)
-        return _plan(ctx, past, choice, details, seen)
+        return _plan(ctx, past, choice, Details(service, chosen, past.serving, found.seen))
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
         details = _details(plan)
-        looks = sighting.looks(ctx, details.service.url, details.service.compare)
-        project, deployments, *site = sighting.read(ctx, details.service, looks)
-        if target.came(details.known, deployments):  # after the site was read, it may be: then it may serve by now
-            site = ctx.in_parallel(looks)
-        return _standing(details, project, deployments, tuple(site))
+        project, deployments, site = sighting.now(ctx, details.service)
+        if target.came(details.seen.deployments, deployments):  # it may have come after the site was read
+            site = sighting.look(ctx, details.service, details.service.url)
+        return _standing(details, project, deployments, site)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change
         details = _details(plan)
@@ -101,13 +84,12 @@ def _details(plan: Plan) -> Details:
 
 def _standing(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> World:
     """What the site looks like, and what Cloudflare calls canonical where the site alone does not tell."""
-    whole, former, wanted = pages_seen.of_site(site), details.live, details.target
-    canonical = project.canonical.id if project.canonical else ""
-    newer = tuple(deployed(d) for d in target.came(details.known, deployments))
-    if whole is None:
+    former, wanted, canonical = details.live, details.target, project.canonical_id
+    newer = tuple(deployed(d) for d in target.came(details.seen.deployments, deployments))
+    if pages_seen.of_site(site) is None:
         return World(State.MOVED, f"the site could not be read: {pages_seen.unread(site)}", uncertain=True)
-    looks = {name for name, look in details.own.items() if pages_seen.of_deployment(look, site) == whole}
-    said = canonical == wanted.id != details.canonical
+    looks = details.seen.like(site)
+    said = canonical == wanted.id != details.seen.project.canonical_id
     if wanted.id in looks and former.id not in looks:
         lags = f"Cloudflare's canonical deployment is still {canonical[:8] or 'none'}: it does not follow, or it lags"
         return World(State.DONE, f"{short(wanted)} is live", newer, () if canonical == wanted.id else (lags,))
@@ -129,7 +111,7 @@ def _not_yet(details: Details, canonical: str, *, same: bool, said: bool) -> Wor
     if said:
         text = f"{wanted} is canonical, and the site still looks like {former}"
         return World(State.PLANNED, text, uncertain=True)
-    if canonical not in {details.canonical, details.live.id}:
+    if canonical not in {details.seen.project.canonical_id, details.live.id}:
         return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True)
     if same:
         return World(
@@ -148,10 +130,9 @@ def _plan_of_nothing(ctx: Context[Params], past: Past, choice: Choice, summary: 
     )
 
 
-def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details, seen: Seen) -> Plan:
-    chosen, live = details.target, details.live
+def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details) -> Plan:
+    chosen, live, sees = details.target, details.live, details.seen.sighting
     by_rule = not ctx.params.to
-    alike = seen.sighting.own[chosen.id] if chosen.id in seen.own else None
     change = Change(
         target=f"Pages {details.service.pages}",
         before=short(live),
@@ -170,7 +151,7 @@ def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details, se
             past,
             chosen,
             began=ctx.incident_began,
-            provable=alike not in {None, seen.sighting.site},
+            provable=sees.own.get(chosen.id) not in {None, sees.site},
             by_rule=by_rule,
         ),
         next_step=_press(ctx, older.id) if older else None,

@@ -53,14 +53,14 @@ class RollbackWorker(Runbook[Params]):
     params = Params
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
-        service = service_of(ctx, self.kind, otherwise="rollback-pages")
+        service = service_of(ctx, self.kind)
         serving: frozenset[str] = frozenset()
         if plan is not None and isinstance(plan.details, Details):
             serving = frozenset(version for version, percent in plan.details.split if percent > 0)
         return ProbeSet(service.url, service.probes, service.verify, serving)
 
     def preflight(self, ctx: Context[Params]) -> Plan:
-        service = service_of(ctx, self.kind, otherwise="rollback-pages")
+        service = service_of(ctx, self.kind)
         deployments, listed = ctx.in_parallel(
             [lambda: ctx.workers.deployments(service.worker), lambda: ctx.workers.deployable(service.worker)]
         )

@@ -53,16 +53,12 @@ def ids(sandbox: Sandbox) -> list[str]:
 
 def test_a_project_is_read(pages: Pages, sandbox: Sandbox) -> None:
     bad, _ = ids(sandbox)
-    subdomain = sandbox.pages.projects[SITE].subdomain
 
     assert pages.project(SITE) == Project(
         name=SITE,
-        subdomain=subdomain,
-        domains=(subdomain, "app.fortunet.example"),
         production_branch="main",
         canonical=pages.deployment(SITE, bad),
         env_vars=frozenset({"API", "KEY"}),
-        functions=False,
         deploys_on_push=False,
     )
 
@@ -90,7 +86,6 @@ def test_a_deployment_is_read_with_all_that_is_known_of_it(pages: Pages, sandbox
         commit=COMMIT,
         message="good",
         dirty=True,
-        trigger="ad_hoc",
         functions=False,
         env_vars=frozenset(sandbox.pages.projects[SITE].configs["production"]["env_vars"]),
     )
@@ -183,7 +178,7 @@ ROW: dict[str, Any] = {
     "created_on": "2026-11-20T10:11:12.345678Z",
     "environment": "production",
 }
-PROJECT: dict[str, Any] = {"name": SITE, "subdomain": "site-1ab.pages.dev", "production_branch": "main"}
+PROJECT: dict[str, Any] = {"name": SITE, "production_branch": "main"}
 
 
 def answers(sandbox: Sandbox, result: Any, **envelope: Any) -> None:
@@ -200,9 +195,22 @@ def test_what_may_be_absent_may_be_absent(pages: Pages, sandbox: Sandbox) -> Non
     answers(sandbox, {**ROW, **nothing, "surprise": 1})
     assert pages.deployment(SITE, ROW["id"]) == bare
     answers(sandbox, PROJECT)
-    assert pages.project(SITE) == Project(SITE, "site-1ab.pages.dev", (), "main", None)
-    answers(sandbox, {**PROJECT, **dict.fromkeys(["domains", "source", "deployment_configs", "canonical_deployment"])})
-    assert pages.project(SITE) == Project(SITE, "site-1ab.pages.dev", (), "main", None)
+    assert pages.project(SITE) == Project(SITE, "main", None)
+    absent = dict.fromkeys(["production_branch", "domains", "source", "deployment_configs", "canonical_deployment"])
+    answers(sandbox, {**PROJECT, **absent})
+    assert pages.project(SITE) == Project(SITE, "", None)
+
+
+def test_what_is_only_shown_may_be_of_any_shape(pages: Pages, sandbox: Sandbox) -> None:
+    """A press at 3 a.m. does not fail over a text."""
+    for odd in (1, "x", [], ["x"], {"metadata": 1, "config": 1, "production": 1}, {"production": {"env_vars": ["x"]}}):
+        answers(sandbox, {**ROW, **dict.fromkeys(["deployment_trigger", "aliases", "env_vars", "uses_functions"], odd)})
+        deployment = pages.deployment(SITE, ROW["id"])
+        assert deployment is not None
+        assert deployment.commit == ""
+        fields = ["production_branch", "source", "deployment_configs", "subdomain", "domains"]
+        answers(sandbox, {**PROJECT, **dict.fromkeys(fields, odd)})
+        assert pages.project(SITE).env_vars == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -219,7 +227,6 @@ def test_what_may_be_absent_may_be_absent(pages: Pages, sandbox: Sandbox) -> Non
         {"url": None},
         {"environment": None},
         {"latest_stage": "success"},
-        {"deployment_trigger": {"metadata": []}, "aliases": 1},
     ],
 )
 def test_a_deployment_of_another_shape_is_malformed(pages: Pages, sandbox: Sandbox, change: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from ops.github.comments import BOT
 from ops.model.block import Block, Row, sealed
 from tests.commands import texts
 from tests.conftest import Releases
@@ -65,6 +66,27 @@ def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -
     again.rollback_pages()
 
     assert again.world.served == sites.good
+
+
+def test_a_release_that_a_redeployment_replaced_is_passed_over(incident: Incident, sites: Releases) -> None:
+    """What was built anew is bad too, and the press after it must not bring back what it replaced."""
+    incident.world.edit_config("successes: 3", "successes: 1")
+    incident.world.site(timedelta(minutes=5), "built anew, and bad", commit="c" * 40)
+    redeployed = Block(
+        "9",
+        runbook="redeploy-pages",
+        environment="production",
+        service="frontend",
+        versions=(("Pages fortunet-frontend", sites.bad[:8], f"commit {'c' * 12}"),),
+        rows=(Row(incident.world.sandbox.clock.now(), "written", "x"),),
+    )
+    incident.github.comment(incident.number, sealed("redeployed", redeployed), BOT)
+
+    outcome = incident.rollback_pages()
+
+    assert outcome.code == 0, outcome.err
+    assert incident.world.served == sites.good
+    assert outcome.result["plan"]["sections"]["Passed over"] == [f"{sites.bad[:8]}: {PASSED}"]
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ LIST = (D, C, B, A)
 
 
 def project(canonical: Deployment | None) -> Project:
-    return Project("site", "site-1ab.pages.dev", ("site-1ab.pages.dev",), "main", canonical)
+    return Project("site", "main", canonical)
 
 
 def names(ids: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -233,7 +233,15 @@ BLAMES: dict[str, tuple[list[Block], set[str]]] = {
     "a run that wrote nothing": ([run("dddddddd", "cccccccc", kind="planned")], set()),
     "another service": ([run("dddddddd", "cccccccc", service="other")], set()),
     "another environment": ([run("dddddddd", "cccccccc", environment="staging")], set()),
-    "another runbook": ([run("dddddddd", "cccccccc", runbook="rollback-worker")], set()),
+    "another runbook": ([run("dddddddd", "cccccccc", runbook="failover-pages")], {D.id}),
+    "a redeployment": ([run("dddddddd", "commit 0123456789ab", runbook="redeploy-pages")], {D.id}),
+    "a redeployment that is rolled back": (
+        [run("cccccccc", "commit 0123456789ab", runbook="redeploy-pages"), run("dddddddd", "cccccccc")],
+        {D.id},
+    ),
+    "a redeployment over what is not known": ([run("not known", "commit 0123456789ab")], set()),
+    "a redeployment that wrote nothing": ([run("dddddddd", "commit 0123456789ab", kind="planned")], set()),
+    "what is no commit": ([run("dddddddd", "commit"), run("dddddddd", "commit main")], set()),
     "what is not listed any more": ([run("ffffffff", "cccccccc")], set()),
     "what names nothing": ([run("", ""), run("d", "c"), run(".*", "cccccccc")], set()),
 }

@@ -105,6 +105,19 @@ def test_what_it_deployed_is_rolled_back_by_the_undo_that_it_names(site: Site) -
     assert site.world.served == site.live
 
 
+def test_a_rollback_after_it_on_the_same_incident_does_not_bring_back_what_it_replaced(site: Site) -> None:
+    hub = site.world.sandbox.github
+    hub.add_user("alice")
+    incident = ["--incident", str(hub.open_issue("The page is blank", "", ["incident"], "alice"))]
+    site.press(*incident, **hub.environ())
+    site.world.sandbox.clock.advance(60)
+
+    outcome = site.world.rollback_pages(*incident, **hub.environ())
+
+    assert ended(outcome) == (3, "refused", "no_target"), outcome.err
+    assert site.served.commit_hash == site.good
+
+
 def test_functions_are_compiled_by_the_build_and_stay_what_they_were(site: Site) -> None:
     commit = site.repository.commit(
         "with a Function", functions__api_js="export const onRequest = () => new Response();"
@@ -319,6 +332,12 @@ def test_a_commit_that_is_not_on_the_production_branch_is_refused(site: Site) ->
     stray = site.repository.commit("never merged", page_html="<h1>good, but not ours</h1>")
 
     refused(site, site.press("--commit", stray), "not_on_branch", "is not on main")
+
+
+def test_a_production_branch_that_cloudflare_does_not_name_is_refused(site: Site) -> None:
+    site.world.sandbox.pages.projects[SITE].production_branch = ""
+
+    refused(site, site.press(), "malformed_answer", f"does not name the production branch of {SITE}")
 
 
 def test_a_shallow_checkout_is_refused(site: Site) -> None:

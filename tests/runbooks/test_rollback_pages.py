@@ -150,7 +150,7 @@ def test_the_stated_start_of_the_incident_warns_and_never_chooses(
             "rollback-worker",
             "frontend",
             "frontend is a service with pages",
-            "`ops rollback-pages` for it; here, name one of: api.",
+            "`ops redeploy-pages` or `ops rollback-pages` for it; here, name one of: api.",
         ),
     ],
 )

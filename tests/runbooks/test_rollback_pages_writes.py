@@ -260,7 +260,7 @@ def test_a_release_without_the_page_behind_a_remembered_one_is_not_seen_to_be_li
 
 
 def test_a_project_without_a_canonical_deployment_is_refused(world: World, sites: Releases) -> None:
-    project = '{"name": "x", "subdomain": "x.pages.dev", "production_branch": "main", "canonical_deployment": null}'
+    project = '{"name": "x", "production_branch": "main", "canonical_deployment": null}'
     world.sandbox.fault(
         **PROJECT, body=f'{{"success": true, "errors": [], "messages": [], "result": {project}}}', times=None, **JSON
     )
