@@ -28,7 +28,11 @@ from ops.registry import discover
 from ops.render import terminal
 from ops.site_commands import site
 
-BUG = "This is a bug. Nothing below holds a secret: please report it with the command that you typed."
+BUG = "BUG: a mistake in this program ended it, and not your command or Cloudflare"
+REPORT = (
+    "Afterwards report it to whoever keeps this tool for you, in an issue of the operations repository, with the "
+    "command that you typed and all that follows. What ops.yml names as a secret is masked in it."
+)
 ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
 """Variables. ops.yml names the others, but what was typed is redacted before anything reads it: a parser cuts."""
 
@@ -89,10 +93,22 @@ def run(arguments: Sequence[str]) -> int:
     except OpsError as error:
         show_error(error, redactor)
         return error.exit_code
-    except Exception:  # noqa: BLE001  the one place for what nobody foresaw
-        say(f"{BUG}\nops {__version__}\n{redactor.text(traceback.format_exc())}", err=True)
+    except Exception as error:  # noqa: BLE001  the one place for what nobody foresaw
+        show_bug(error, redactor)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def show_bug(error: Exception, redactor: Redactor) -> None:
+    """What is known of the world comes first; the traceback is for those who mend it."""
+    from ops.app import AFTER_A_BUG
+
+    run = getattr(error, "__notes__", [])
+    known = run or ["no run of a runbook was under way, and nothing was changed at Cloudflare"]
+    lines = [BUG, *(f"  {note}" for note in known), f"  what to do: {f'{AFTER_A_BUG} ' if run else ''}{REPORT}"]
+    trace = "".join(traceback.format_exception(error))
+    say(redactor.text("\n".join([*lines, f"ops {__version__}", trace])), err=True)
+    annotate("error", "ops", redactor.text("; ".join([BUG, *known])))
 
 
 def show_error(error: OpsError, redactor: Redactor) -> None:
