@@ -38,8 +38,8 @@ RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
 UNCHECKED = "not checked"
 AFTER_A_BUG = (
-    "Look at what is live in the dashboard (Workers & Pages → the Worker or the project → Deployments), and go on there "
-    "by hand. Or start the same command again: it sees what was done, and does nothing twice."
+    "Look at what is live in the dashboard (Workers & Pages → the Worker or the project → Deployments), and go on "
+    "there by hand. Or start the same command again: it sees what was done, and does nothing twice."
 )
 NOT_CHECKED = "permission not checked: GitHub answered 403 to our own token"
 

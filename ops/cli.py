@@ -24,7 +24,7 @@ from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
 from ops.model.nearest import shown, suggestion
 from ops.model.redact import Redactor
 from ops.model.timeline import from_json
-from ops.registry import discover
+from ops.registry import discover, recoveries
 from ops.render import terminal
 from ops.site_commands import site
 
@@ -244,20 +244,19 @@ def schema() -> None:
 
 @cli.group()
 def workflows() -> None:
-    """The button workflows in .github/workflows."""
+    """What in .github is made from ops.yml: parts of the buttons and of the issue form."""
 
 
 @workflows.command()
 @click.option("--config", "path", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
 def sync(path: Path) -> None:
-    """Rewrite the lists of services and environments as ops.yml has them."""
+    """Rewrite the lists in the buttons, and what to press in the issue form, as ops.yml has them."""
     from ops.app import read_config
     from ops.workflows import FOLDER, sync
 
     configuration, _ = read_config(path)
-    kinds = {name: runbook.kind for name, runbook in discover().items()}
-    changed = sync(path.resolve().parent / FOLDER, configuration, kinds)
-    click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every list is as ops.yml has it")
+    changed = sync(path.resolve().parent / FOLDER, configuration, recoveries())
+    click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every part is as ops.yml has it")
 
 
 cli.add_command(recover_command(discover()))

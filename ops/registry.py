@@ -17,3 +17,8 @@ def discover() -> dict[str, Runbook[Any]]:
             if isinstance(value, type) and issubclass(value, Runbook) and value.__module__ == module.__name__:
                 found[value.name] = value()
     return found
+
+
+def recoveries() -> list[dict[str, str]]:
+    """Of each runbook its name, what its services are, and when it is for."""
+    return [{"name": name, "kind": runbook.kind, "when": runbook.when} for name, runbook in discover().items()]
