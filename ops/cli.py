@@ -125,10 +125,22 @@ def show_error(error: OpsError, redactor: Redactor) -> None:
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
 @click.option("--environment", default="production", help="whose settings are tried; default: production")
 @click.option("--service", default="", help="default: the first one that the drill fits")
-@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="of the sandbox; see the reference")
-@click.option("--trigger", type=click.Choice(["label", "button", "command"]), help="with an incident on a local GitHub")
 @click.option(
-    "--github-fails", metavar="METHOD:PATH", help="these requests, or all of them after-permission; see there"
+    "--switch",
+    "switches",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="of the sandbox; an unknown NAME is answered with those that there are",
+)
+@click.option(
+    "--trigger",
+    type=click.Choice(["label", "button", "command"]),
+    help="with an incident on a local GitHub; redeploy-pages by command only",
+)
+@click.option(
+    "--github-fails",
+    metavar="METHOD:PATH",
+    help="with a trigger: GitHub answers 503 to these, or, with after-permission, to all but the first",
 )
 @click.option("--json", "as_json", is_flag=True, help="one JSON result")
 @click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
@@ -144,7 +156,11 @@ def drill(
     as_json: bool,
     config: Path,
 ) -> int:
-    """Break something in a local Cloudflare and recover it with the public command."""
+    """Break something in a local Cloudflare and recover it with the public command.
+
+    RUNBOOK is rollback-worker, rollback-pages or redeploy-pages. The target of ops.yml (`recovery_targets`) decides
+    whether it was fast enough.
+    """
     from ops import drill as drills
 
     if name not in drills.DRILLS:
@@ -184,7 +200,13 @@ def _show_score(result: dict[str, Any]) -> None:
 
 @cli.command()
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
-@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="see the reference")
+@click.option(
+    "--switch",
+    "switches",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="an unknown NAME is answered with those that there are",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="of the API; without it, a free one")
 @click.option("--json", "as_json", is_flag=True, help="one line with every address and token, then serve")
 def sandbox(*, edge: "Literal['embedded', 'workerd']", switches: tuple[str, ...], port: int, as_json: bool) -> None:
