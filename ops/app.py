@@ -20,9 +20,9 @@ from ops.github import actions, permissions
 from ops.interrupt import Signals
 from ops.model.block import workflow_run
 from ops.model.clock import Clock
-from ops.model.errors import ConfigError
+from ops.model.errors import ConfigError, OpsError
 from ops.model.redact import Redactor
-from ops.model.result import Result
+from ops.model.result import Result, after_a_bug
 from ops.model.timeline import Event, Kind, Sink, Timeline
 from ops.parallel import in_parallel
 from ops.probes.rounds import Prober
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
+AFTER_A_BUG = (
+    "Look at what is live in the dashboard (Workers & Pages → the Worker or the project → Deployments), and go on "
+    "there by hand. Or start the same command again: it sees what was done, and does nothing twice."
+)
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,11 @@ def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
 
 
 def run(
-    request: Request,
-    environ: Mapping[str, str],
-    redactor: Redactor,
-    *,
-    sink: Sink,
-    options: Options,
-    signals: Signals,
+    request: Request, environ: Mapping[str, str], redactor: Redactor, *, sink: Sink, options: Options, signals: Signals
 ) -> "tuple[Result, Config]":
     """One run, from the request to the result. Raises ConfigError before anything was sent."""
     config, _ = read_config(request.config)
-    names = register_secrets(environ, config, redactor)
+    seen = _probe_environ(environ, register_secrets(environ, config, redactor))
     environment = config.environment(request.environment)
     token = outside.cloudflare_token(environ, environment)
     base_url, edge_url, clock = outside.addresses(environ)
@@ -90,14 +88,15 @@ def run(
             ending.callback(end)
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
+        account = Account(base_url, environment.account_id, token)
         telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
         record = folder / RUNS / run_id
         sinks = (_appending(record), sink, *telling.sinks())
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ, run_id)
         telling.begin(timeline, ending)
+        ending.push(_telling_of_a_bug(timeline, record))
         web = outside.probing_web(edge_url, ending)
-        account = Account(base_url, environment.account_id, token)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -116,7 +115,6 @@ def run(
             kinds=registry.kinds(),
             program=_reached(environ, request),
         )
-        seen = _probe_environ(environ, names)
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
         links = telling.end(timeline, context.press)
@@ -224,6 +222,19 @@ def _appending(folder: Path) -> Sink:
             file.write(event.to_line() + "\n")
 
     return append
+
+
+def _telling_of_a_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
+    """Of an end that nobody foresaw the record, the incident and whoever looks at the traceback get to know as well."""
+
+    def tell(_kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, OpsError):
+            known = after_a_bug(timeline.first)
+            text = f"a mistake in this program ended the run ({type(error).__name__}); {known}"
+            timeline.record(Kind.FAILED, text, hint=AFTER_A_BUG)
+            error.add_note(f"{known}; the record of the run is kept: {record / 'timeline.jsonl'}")
+
+    return tell
 
 
 def write_record(

@@ -24,11 +24,15 @@ from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
 from ops.model.nearest import shown, suggestion
 from ops.model.redact import Redactor
 from ops.model.timeline import from_json
-from ops.registry import discover, kinds
+from ops.registry import discover, recoveries
 from ops.render import terminal
 from ops.site_commands import site
 
-BUG = "This is a bug. Nothing below holds a secret: please report it with the command that you typed."
+BUG = "BUG: a mistake in this program ended it, and not your command or Cloudflare"
+REPORT = (
+    "Afterwards report it to whoever keeps this tool for you, in an issue of the operations repository, with the "
+    "command that you typed and all that follows. What ops.yml names as a secret is masked in it."
+)
 ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
 """Variables. ops.yml names the others, but what was typed is redacted before anything reads it: a parser cuts."""
 
@@ -89,10 +93,22 @@ def run(arguments: Sequence[str]) -> int:
     except OpsError as error:
         show_error(error, redactor)
         return error.exit_code
-    except Exception:  # noqa: BLE001  the one place for what nobody foresaw
-        say(f"{BUG}\nops {__version__}\n{redactor.text(traceback.format_exc())}", err=True)
+    except Exception as error:  # noqa: BLE001  the one place for what nobody foresaw
+        show_bug(error, redactor)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def show_bug(error: Exception, redactor: Redactor) -> None:
+    """What is known of the world comes first; the traceback is for those who mend it."""
+    from ops.app import AFTER_A_BUG
+
+    run = getattr(error, "__notes__", [])
+    known = run or ["no run of a runbook was under way, and nothing was changed at Cloudflare"]
+    lines = [BUG, *(f"  {note}" for note in known), f"  what to do: {f'{AFTER_A_BUG} ' if run else ''}{REPORT}"]
+    trace = "".join(traceback.format_exception(error))
+    say(redactor.text("\n".join([*lines, f"ops {__version__}", trace])), err=True)
+    annotate("error", "ops", redactor.text("; ".join([BUG, *known])))
 
 
 def show_error(error: OpsError, redactor: Redactor) -> None:
@@ -109,10 +125,22 @@ def show_error(error: OpsError, redactor: Redactor) -> None:
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
 @click.option("--environment", default="production", help="whose settings are tried; default: production")
 @click.option("--service", default="", help="default: the first one that the drill fits")
-@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="of the sandbox; see the reference")
-@click.option("--trigger", type=click.Choice(["label", "button", "command"]), help="with an incident on a local GitHub")
 @click.option(
-    "--github-fails", metavar="METHOD:PATH", help="these requests, or all of them after-permission; see there"
+    "--switch",
+    "switches",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="of the sandbox; an unknown NAME is answered with those that there are",
+)
+@click.option(
+    "--trigger",
+    type=click.Choice(["label", "button", "command"]),
+    help="with an incident on a local GitHub; redeploy-pages by command only",
+)
+@click.option(
+    "--github-fails",
+    metavar="METHOD:PATH",
+    help="with a trigger: GitHub answers 503 to these, or, with after-permission, to all but the first",
 )
 @click.option("--json", "as_json", is_flag=True, help="one JSON result")
 @CONFIG
@@ -128,7 +156,11 @@ def drill(
     as_json: bool,
     config: Path,
 ) -> int:
-    """Break something in a local Cloudflare and recover it with the public command."""
+    """Break something in a local Cloudflare and recover it with the public command.
+
+    RUNBOOK is rollback-worker, rollback-pages or redeploy-pages. The target of ops.yml (`recovery_targets`) decides
+    whether it was fast enough.
+    """
     from ops import drill as drills
 
     if name not in drills.DRILLS:
@@ -168,7 +200,13 @@ def _show_score(result: dict[str, Any]) -> None:
 
 @cli.command()
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
-@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="see the reference")
+@click.option(
+    "--switch",
+    "switches",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="an unknown NAME is answered with those that there are",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="of the API; without it, a free one")
 @click.option("--json", "as_json", is_flag=True, help="one line with every address and token, then serve")
 def sandbox(*, edge: "Literal['embedded', 'workerd']", switches: tuple[str, ...], port: int, as_json: bool) -> None:
@@ -228,19 +266,19 @@ def schema() -> None:
 
 @cli.group()
 def workflows() -> None:
-    """The button workflows in .github/workflows."""
+    """What in .github is made from ops.yml: parts of the buttons and of the issue form."""
 
 
 @workflows.command()
 @click.option("--config", "path", **OF_CONFIG)
 def sync(path: Path) -> None:
-    """Rewrite the lists of services and environments as ops.yml has them."""
+    """Rewrite the lists in the buttons, and what to press in the issue form, as ops.yml has them."""
     from ops.app import read_config
     from ops.workflows import FOLDER, sync
 
     configuration, _ = read_config(path)
-    changed = sync(path.resolve().parent / FOLDER, configuration, kinds())
-    click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every list is as ops.yml has it")
+    changed = sync(path.resolve().parent / FOLDER, configuration, recoveries())
+    click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every part is as ops.yml has it")
 
 
 cli.add_command(recover_command(discover()))

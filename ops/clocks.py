@@ -70,8 +70,10 @@ def now(environ: Mapping[str, str]) -> datetime:
     if not url:
         return SystemClock().now()
     if not is_loopback(url) or not is_loopback(environ.get("GITHUB_API_URL", "")):
-        hint = "Unset it: only a sandbox on this machine (127.0.0.1), GitHub included, has a clock of its own."
-        raise ConfigError("OPS_CLOCK_URL does not go with this GitHub", reason=Reason.NOT_LOOPBACK, hint=hint)
+        hint = "Run `unset OPS_CLOCK_URL`: only a sandbox on this machine, GitHub included, has a clock of its own."
+        raise ConfigError(
+            "OPS_CLOCK_URL is set, and this GitHub is no sandbox's", reason=Reason.NOT_LOOPBACK, hint=hint
+        )
     clock = SandboxClock(url)
     try:
         return clock.now()

@@ -6,7 +6,7 @@ line of warning.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -110,7 +110,7 @@ class Gate:
     def _request(self, request: intake.Request) -> int:
         answer, who = self._ask(request.sender, request.sender_id, request.actor)
         if answer.reason is not None:
-            return self._refuse(_refusal(answer, who, request))
+            return self._refuse(_refusal(answer, who, request, self.config.responders))
         if request.label is not None and not self._take(request):
             return self._refuse(_taken(request, request.label), comment=False)
         began, refusal = (request.began, None) if request.label else self._looked_at(request)
@@ -268,13 +268,13 @@ class Gate:
         actions.write_outputs(self.environ, {name: values.get(name, "") for name in OUTPUTS})
 
 
-def _refusal(answer: permissions.Answer, who: str, request: intake.Request) -> intake.Refusal:
+def _refusal(answer: permissions.Answer, who: str, request: intake.Request, may: Iterable[str]) -> intake.Refusal:
     assert answer.reason is not None
     return intake.Refusal(
         reason=answer.reason,
         message=answer.message,
         hint=answer.hint,
-        values={"asker": who},
+        values={"asker": who, "responders": ", ".join(may)},
         incident=request.incident,
         label=request.label,
         request=request,

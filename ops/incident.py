@@ -11,13 +11,15 @@ from typing import Any
 
 from ops.app import RUNS, program, read_config
 from ops.github.client import CHECK, connect, failures
-from ops.model import press
 from ops.model.block import RUN, Block, Row, workflow_run
 from ops.model.clock import parse_utc, utc_text
 from ops.model.errors import ConfigError, Reason
 from ops.model.page import Page
+from ops.model.press import Press, button
 from ops.model.redact import Redactor
 from ops.model.timeline import Event, from_json
+from ops.model.ways import Way, ways
+from ops.registry import recoveries
 from ops.render.terminal import one_line
 
 LONGEST_RECORD = 20_000_000
@@ -81,7 +83,7 @@ def moment(said: str, now: datetime) -> tuple[datetime, str]:
 def opened(
     service: str, severity: str, title: str, *, config: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[int, str]:
-    """A new incident: its number and address. Its body holds the commands for a laptop."""
+    """A new incident: its number and address. Its body says what to press: labels, buttons, commands."""
     from ops.github.issues import open_incident
     from ops.render import journal
 
@@ -90,7 +92,7 @@ def opened(
     if service not in names:
         hint = f"Services: {', '.join(sorted(names))}."
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
-    labels = [label for label in settings.labels.values() if label.params.get("service") == service]
+    found = [way for way in ways(settings, recoveries()) if way.service == service]
     at = datetime.now(UTC)
 
     def body(number: str) -> str:
@@ -100,19 +102,18 @@ def opened(
             severity=severity,
             seen="",
             at=at,
-            commands=tuple(
-                press.command(
-                    program(environ),
-                    label.runbook,
-                    {**label.params, "environment": label.environment, "incident": number},
-                )
-                for label in labels
-            ),
+            ways=tuple(_shown(way, program(environ), number) for way in found),
             number=number,
         )
 
     with failures(CHECK):
         return open_incident(connect(environ, redactor), redactor.text(title), body, [severity])
+
+
+def _shown(way: Way, program: str, number: str) -> tuple[str, tuple[str, ...], Press]:
+    options = {"service": way.service, "environment": way.environment, "incident": number}
+    shown = Press(command(program, way.runbook, options), button(way.runbook, options))
+    return f"{way.when} ({way.environment})", way.labels, shown
 
 
 def rows(number: int, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:

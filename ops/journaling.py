@@ -121,7 +121,7 @@ class Journaling:
                 severity="",
                 seen=f"Opened after a run without an incident: {page.state}. {page.message}",
                 at=events[0].at,
-                commands=(f"{press(page.runbook, service=page.service).command} --incident {number}",),
+                ways=((f"{page.runbook} again", (), press(page.runbook, service=page.service, incident=number)),),
                 number=number,
             )
 

@@ -35,13 +35,23 @@ def addresses(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock 
             hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for Cloudflare."
             raise ConfigError(f"{name} names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
     if (base_url == API) != (edge_url is None) or (clock_url and base_url == API):
-        raise ConfigError(
-            "a sandbox's API and the real edge (or the other way round) do not go together",
-            reason=Reason.NOT_LOOPBACK,
-            hint="Set CLOUDFLARE_API_BASE_URL and OPS_EDGE_URL both, as `ops sandbox --json` prints them, or neither.",
+        raise _half_a_sandbox(
+            {"CLOUDFLARE_API_BASE_URL": base_url != API, "OPS_EDGE_URL": edge_url, "OPS_CLOCK_URL": clock_url}
         )
-
     return base_url, edge_url, SandboxClock(clock_url) if clock_url else SystemClock()
+
+
+def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
+    is_set, is_not = ([name for name, value in places.items() if bool(value) == wanted] for wanted in (True, False))
+    return ConfigError(
+        f"{' and '.join(is_set)} {'is' if len(is_set) == 1 else 'are'} set, and {' and '.join(is_not)} "
+        f"{'is' if len(is_not) == 1 else 'are'} not: a sandbox stands in for all of it or for none",
+        reason=Reason.NOT_LOOPBACK,
+        hint=(
+            f"For the real Cloudflare, run `unset {' '.join(is_set)}`. For a sandbox, set all three as `ops sandbox` "
+            "prints them (the clock may be left out)."
+        ),
+    )
 
 
 def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> Secret:
@@ -52,7 +62,11 @@ def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> 
         raise ConfigError(
             f"the token for {environment.name} is missing: {name} is not set",
             reason=Reason.TOKEN_MISSING,
-            hint=f"Set {name} to a Cloudflare API token with the permissions {needed} on this account.",
+            hint=(
+                f"It is a Cloudflare API token with the permissions {needed} on this account. On a laptop: `export "
+                f"{name}=…`. In a job: a secret of that name in the GitHub environment `recovery` (Settings → "
+                "Environments), handed on under `env:` in the workflow."
+            ),
         )
     if stray := re.search(r"[^!-~]", value):
         raise ConfigError(

@@ -33,3 +33,8 @@ def kinds() -> dict[str, str]:
 def by_button_only() -> set[str]:
     """Names of the runbooks that no label starts."""
     return {name for name, runbook in discover().items() if not runbook.by_label}
+
+
+def recoveries() -> list[dict[str, str]]:
+    """Of each runbook its name, what its services are, and when it is for."""
+    return [{"name": name, "kind": runbook.kind, "when": runbook.when} for name, runbook in discover().items()]

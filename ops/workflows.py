@@ -1,33 +1,55 @@
-"""The lists in the button workflows that come from ops.yml: services and environments."""
+"""What stands in .github and comes from ops.yml: the lists in the button workflows, what to press in the issue form."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ops.model.ways import ways
 
 if TYPE_CHECKING:
     from ops.model.config import Config
 
 FOLDER = Path(".github", "workflows")
+FORM = Path("ISSUE_TEMPLATE", "incident.yml")
+"""Beside that folder."""
 LIST = re.compile(
     r"^(?P<head> +(?P<name>\w+):\n(?: +(?!options:)\w+: .*\n)* +options: # generated .*\n)"
     r"(?P<items>(?P<indent> +)- .*\n(?: +- .*\n)*)",
     re.MULTILINE,
 )
+PRESSED = re.compile(
+    r"^(?P<head>(?P<indent> +)# generated from ops\.yml .*\n +value: \|\n)(?:(?P=indent) +.*\n|\n)+", re.MULTILINE
+)
 
 
-def sync(folder: Path, config: "Config", kinds: Mapping[str, str]) -> tuple[Path, ...]:
-    """Rewrite the generated lists of every workflow in `folder`; answers the files that changed.
+def sync(folder: Path, config: "Config", recoveries: Sequence[Mapping[str, str]]) -> tuple[Path, ...]:
+    """Rewrite the generated parts of every workflow in `folder` and of the issue form; answers the files that changed.
 
-    `kinds`: runbook → what its services are, worker or pages.
+    `recoveries`: of each runbook its `name`, its `kind` (worker or pages) and `when` it is for.
     """
+    kinds = {each["name"]: each["kind"] for each in recoveries}
     changed = []
-    for path in sorted(folder.glob("*.yml")):
+    for path in [*sorted(folder.glob("*.yml")), *folder.parent.glob(str(FORM))]:
         text = path.read_text(encoding="utf-8")
-        if (wanted := synced(text, config, kinds.get(path.stem))) != text:
+        is_form = path.name == FORM.name and path.parent.name == FORM.parent.name
+        wanted = pressed(text, config, recoveries) if is_form else synced(text, config, kinds.get(path.stem))
+        if wanted != text:
             path.write_text(wanted, encoding="utf-8")
             changed.append(path)
     return tuple(changed)
+
+
+def pressed(text: str, config: "Config", recoveries: Sequence[Mapping[str, str]]) -> str:
+    """The issue form with what to press as ops.yml has it."""
+    lines = ["When the issue stands, this starts a recovery. What you write into the form starts nothing.", ""]
+    for way in ways(config, recoveries):
+        labels = "".join(f"the label `{label}` on the issue, or " for label in way.labels)
+        button = f"the button Actions → {way.runbook} → Run workflow"
+        lines.append(f"- **{way.service} in {way.environment}.** {way.when}: {labels}{button}")
+    return PRESSED.sub(
+        lambda found: found["head"] + "".join(f"{found['indent']}  {line}".rstrip() + "\n" for line in lines), text
+    )
 
 
 def synced(text: str, config: "Config", kind: str | None) -> str:

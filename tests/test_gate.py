@@ -278,6 +278,9 @@ def test_403_to_our_own_token_lets_only_the_exactly_listed_pass(job: Job, listed
     else:
         job.assert_refused(done, "permission_unreadable")
         assert "on a laptop: `./run ops rollback-worker" in job.comments[0]
+        none = "ops.yml lists no responders" in job.comments[0]
+        assert none or "ask one of the responders: `Alice`." in job.comments[0]
+        assert none is (not listed)
         assert "by the button: `Actions → rollback-worker → Run workflow: service = api; " in job.comments[0]
         assert "with gh: `gh workflow run" in job.comments[0]
 

@@ -51,7 +51,11 @@ def test_an_incident_is_opened_with_the_laptop_command(incident: Incident) -> No
     options = ["--severity", "sev1", "--title", "500", "--config", config]
     assert incident.ops("incident", "open", "--service", "api", *options).out.startswith("#2 http")
     opened = incident.github.issue(2)
-    assert "rollback-worker --service api --environment production" in (opened.body or "")
+    body = opened.body or ""
+    assert "ops rollback-worker --service api --environment production --incident 2" in body
+    assert "put the label `recover:rollback-api` on this issue" in body
+    where = "service = api; environment = production; incident = 2"
+    assert f"Or the button: `Actions → rollback-worker → Run workflow: {where}`" in body
     assert {label.name for label in opened.labels} == {"incident", "sev1"}
     assert incident.ops("incident", "open", "--service", "apo", *options).code == 2
 

@@ -98,7 +98,8 @@ def test_a_service_that_is_not_known_is_said_on_a_terminal_too(world: World, rel
 
 
 TOKENS: dict[str, tuple[str | None, str, str, str]] = {
-    "missing": (None, "token_missing", "CLOUDFLARE_API_TOKEN is not set", '"Workers Scripts: Edit"'),
+    "missing": (None, "token_missing", "CLOUDFLARE_API_TOKEN is not set", "`export CLOUDFLARE_API_TOKEN=…`"),
+    "in a job": (None, "token_missing", "is not set", "in the GitHub environment `recovery`"),
     "empty": ("", "token_missing", "CLOUDFLARE_API_TOKEN is not set", '"Workers Scripts: Edit"'),
     "a newline": ("{token}\n", "token_malformed", "U+000A, at position 30 of 30", "without a line break"),
     "a space": (" {token}", "token_malformed", "U+0020, at position 1 of 30", "Copy the token again"),
@@ -180,16 +181,24 @@ PLACES: dict[str, tuple[dict[str, str | None], str, str]] = {
     ),
     "the API alone": (
         {"OPS_EDGE_URL": None, "OPS_CLOCK_URL": None},
-        "do not go together",
-        "Set CLOUDFLARE_API_BASE_URL and OPS_EDGE_URL both",
+        "CLOUDFLARE_API_BASE_URL is set, and OPS_EDGE_URL and OPS_CLOCK_URL are not",
+        "`unset CLOUDFLARE_API_BASE_URL`",
     ),
     "the edge alone": (
         {"CLOUDFLARE_API_BASE_URL": None, "OPS_CLOCK_URL": None},
-        "do not go together",
-        "or neither",
+        "OPS_EDGE_URL is set, and CLOUDFLARE_API_BASE_URL and OPS_CLOCK_URL are not",
+        "`unset OPS_EDGE_URL`",
     ),
-    "the clock alone": ({"CLOUDFLARE_API_BASE_URL": None, "OPS_EDGE_URL": None}, "do not go together", "or neither"),
-    "an empty API": ({"CLOUDFLARE_API_BASE_URL": ""}, "do not go together", "or neither"),
+    "the clock alone": (
+        {"CLOUDFLARE_API_BASE_URL": None, "OPS_EDGE_URL": None},
+        "OPS_CLOCK_URL is set, and CLOUDFLARE_API_BASE_URL and OPS_EDGE_URL are not",
+        "For the real Cloudflare, run `unset OPS_CLOCK_URL`. For a sandbox, set all three",
+    ),
+    "an empty API": (
+        {"CLOUDFLARE_API_BASE_URL": ""},
+        "OPS_EDGE_URL and OPS_CLOCK_URL are set, and CLOUDFLARE_API_BASE_URL is not",
+        "`unset OPS_EDGE_URL OPS_CLOCK_URL`",
+    ),
 }
 
 

@@ -10,12 +10,13 @@ import pytest
 import yaml
 
 from ops.app import read_config
-from ops.registry import discover, kinds
-from ops.workflows import sync, synced
+from ops.registry import discover, kinds, recoveries
+from ops.workflows import pressed, sync, synced
 from tests.conftest import ROOT, World
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 RUNBOOKS = sorted(discover())
+FORM = ROOT / ".github/ISSUE_TEMPLATE/incident.yml"
 KINDS = kinds()
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 
@@ -104,6 +105,30 @@ def test_the_generated_lists_are_as_ops_yml_has_them(path: Path) -> None:
     assert synced(path.read_text(), config, KINDS.get(path.stem)) == path.read_text()
 
 
+def test_the_issue_form_says_what_starts_which_recovery() -> None:
+    text = FORM.read_text()
+
+    assert pressed(text, read_config(ROOT / "ops.yml")[0], recoveries()) == text
+    (shown,) = [field["attributes"]["value"] for field in yaml.safe_load(text)["body"] if field["type"] == "markdown"]
+    assert (
+        "- **frontend in production.** A new release of the frontend breaks the UI, its assets or its build: the label "
+        "`recover:rollback-frontend` on the issue, or the button Actions → rollback-pages → Run workflow\n"
+    ) in shown
+    assert "no earlier deployment to roll back to: the button Actions → redeploy-pages" in shown
+
+
+def test_sync_rewrites_what_the_issue_form_says_and_nothing_else_of_it(world: World) -> None:
+    form = world.folder / ".github" / "ISSUE_TEMPLATE" / "incident.yml"
+    form.parent.mkdir(parents=True)
+    form.write_text(FORM.read_text())
+    world.edit_config("  recover:rollback-api:", "  recover:api:")
+
+    outcome = world.ops("workflows", "sync", "--config", str(world.config))
+
+    assert outcome.code == 0
+    assert form.read_text() == FORM.read_text().replace("recover:rollback-api", "recover:api")
+
+
 def test_sync_rewrites_the_lists_and_nothing_else(world: World) -> None:
     folder = world.folder / ".github" / "workflows"
     folder.mkdir(parents=True)
@@ -115,7 +140,7 @@ def test_sync_rewrites_the_lists_and_nothing_else(world: World) -> None:
 
     assert outcome.code == 0
     assert (folder / "rollback-worker.yml").read_text() == button.read_text().replace("- staging", "- rehearsal")
-    assert sync(folder, read_config(world.config)[0], KINDS) == ()
+    assert sync(folder, read_config(world.config)[0], recoveries()) == ()
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,14 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
         raise ConfigError(
             "GITHUB_TOKEN is not set",
             reason=Reason.TOKEN_MISSING,
-            hint="Set it to a token that may write issues of the operations repository.",
+            hint=(
+                "It is a token that may write issues of the operations repository. On a laptop: `export "
+                "GITHUB_TOKEN=…`. In a job: `GITHUB_TOKEN: ${{ github.token }}` under `env:` in the workflow."
+            ),
         )
     if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
-        hint = "Set it to the operations repository, as owner/name."
-        raise ConfigError("GITHUB_REPOSITORY is not set", reason=Reason.CONFIG_INVALID, hint=hint)
+        hint = "On a laptop: `export GITHUB_REPOSITORY=owner/name`, the operations repository. In a job GitHub sets it."
+        raise ConfigError("GITHUB_REPOSITORY is not set to owner/name", reason=Reason.CONFIG_INVALID, hint=hint)
     if base_url != API and not is_loopback(base_url):
         hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for GitHub."
         raise ConfigError("GITHUB_API_URL names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)

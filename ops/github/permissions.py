@@ -35,7 +35,7 @@ class Asker:
 
 @dataclass(frozen=True)
 class Answer:
-    """`reason` is None where the asker may. `{asker}` in the texts stands for the login."""
+    """`reason` is None where the asker may. `{asker}` in the texts stands for the login, `{responders}` for theirs."""
 
     reason: Reason | None = None
     message: str = ""
@@ -57,7 +57,7 @@ def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> 
     if not _LOGIN.fullmatch(asker.login):
         return _not_a_person()
     if responders and asker.login.lower() not in {login.lower() for login in responders}:
-        hint = "Ask one of the responders, or add yourself to ops.yml by a pull request."
+        hint = "Ask one of them: {responders}. Or add yourself to ops.yml by a pull request."
         return Answer(Reason.NOT_A_RESPONDER, "{asker} is not among the responders of ops.yml", hint)
     try:
         with failures():
@@ -119,6 +119,8 @@ def _unreadable(asker: Asker, responders: Collection[str]) -> Answer:
     """GitHub refuses the question to our own token, so nobody can be checked; the list is all there is."""
     if asker.login in responders:
         return Answer(checked=False)
-    message = "GitHub does not tell our own token what {asker} may do (403), and ops.yml does not list that login"
-    hint = "Type the command on a laptop, or have it done by one of the responders of ops.yml."
-    return Answer(Reason.PERMISSION_UNREADABLE, message, hint)
+    listed = "does not list that login" if responders else "lists no responders"
+    message = f"GitHub does not tell our own token what {{asker}} may do (403), and ops.yml {listed}"
+    others = ", or ask one of the responders: {responders}" if responders else ""
+    later = "" if responders else " For the next time, list those who may under `responders` in ops.yml."
+    return Answer(Reason.PERMISSION_UNREADABLE, message, f"Type the command on a laptop{others}.{later}")

@@ -138,6 +138,15 @@ def failed(error: OpsError, first: Callable[[Kind], float | None]) -> str:
     return f"{message} Nothing was changed" if message.endswith("?") else f"{message}; nothing was changed"
 
 
+def after_a_bug(first: Callable[[Kind], float | None]) -> str:
+    """What is known of the world where a run ended as nobody foresaw."""
+    if first(Kind.WRITTEN) is not None:
+        return "the change was made, and it is not proved that it helped"
+    if first(Kind.WRITING) is not None:
+        return "the change was sent, and it is not known whether it was made"
+    return "nothing was changed"
+
+
 def plan_json(plan: Plan | None) -> dict[str, Any] | None:
     if plan is None:
         return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ops.model.block import Block, sealed
 from ops.model.errors import Decision, needs_people
 from ops.model.page import Page
+from ops.model.press import Press
 from ops.model.timeline import Event, Kind
 from ops.render.markdown import squeezed, templates
 
@@ -113,8 +114,18 @@ def note(at: datetime, text: str, block: Block) -> str:
 
 
 def incident(
-    *, service: str, environment: str, severity: str, seen: str, at: datetime, commands: tuple[str, ...], number: str
+    *,
+    service: str,
+    environment: str,
+    severity: str,
+    seen: str,
+    at: datetime,
+    ways: tuple[tuple[str, tuple[str, ...], Press], ...],
+    number: str,
 ) -> str:
-    """The body of an incident issue. `number` is the word NUMBER as long as it is not known."""
+    """The body of an incident issue. `number` is the word NUMBER as long as it is not known.
+
+    `ways`: what each recovery is for, the labels that start it, and its button and command.
+    """
     values = {"service": service, "environment": environment, "severity": severity, "seen": seen, "at": at}
-    return templates().get_template("incident.md.j2").render(**values, commands=commands, number=number)
+    return templates().get_template("incident.md.j2").render(**values, ways=ways, number=number)
