@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from ops.building import files
-from ops.commands import say
+from ops.building import jobs
+from ops.commands import say, say_nothing
 from ops.engine import Options
 from ops.github import actions
 from ops.interrupt import Signals
 from ops.model.commits import Commit
-from ops.model.errors import ConfigError, Reason
 from ops.model.redact import Redactor
 from ops.registry import discover
 from ops.render import terminal
@@ -46,21 +45,19 @@ def fetch(
 
     runbook: Runbook[Any] = discover()[RUNBOOK]
     request = app.Request(runbook, runbook.params(service, commit), environment, config, incident)
-    options = Options(dry_run=True, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+    options = Options(dry_run=True, confirm=lambda _: False, show_plan=say_nothing, probe_wait=0.0)
     with Signals().watched() as signals:
-        result, _ = app.run(request, os.environ, redactor, sink=lambda _: None, options=options, signals=signals)
+        result, _ = app.run(request, os.environ, redactor, sink=say_nothing, options=options, signals=signals)
     if result.plan is not None:
         lines = terminal.plan_lines(result.plan, heading=f"Plan: {RUNBOOK} in {environment}")
         say(redactor.text("\n".join(lines)))
-    found: Any = result.plan.details if result.plan and result.plan.changes else None
-    if found is None:
-        say(redactor.text(f"nothing is fetched: {result.message}"))
-        actions.write_job_outputs(os.environ, {"commit": "", "branch": ""})
-        return result.exit_code
     with ExitStack() as ending:
-        app.site(os.environ, config.resolve().parent, redactor, ending).pack(found.commit, into)
-    actions.write_job_outputs(os.environ, {"commit": found.commit.sha, "branch": found.branch})
-    say(redactor.text(f"fetched {found.commit.sha} of {found.branch} into {into}"))
+        fetched = jobs.pack(app.site(os.environ, config.resolve().parent, redactor, ending), result.plan, into)
+    actions.write_job_outputs(os.environ, fetched)
+    if fetched == jobs.NOTHING:
+        say(redactor.text(f"nothing is fetched: {result.message}"))
+        return result.exit_code
+    say(redactor.text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
     return 0
 
 
@@ -88,12 +85,9 @@ def build(
     from ops import app
 
     configuration, _ = app.read_config(config)
-    names = sorted(app.register_secrets(os.environ, configuration, redactor) & os.environ.keys())
-    if names:
-        hint = "Run it in a job without secrets."
-        raise ConfigError(f"a build must not hold {', '.join(names)}", reason=Reason.CONFIG_INVALID, hint=hint)
+    jobs.refuse_secrets(os.environ, app.register_secrets(os.environ, configuration, redactor), configuration)
     found = configuration.environment(environment).service(service)
     with ExitStack() as ending:
         made = app.site(os.environ, config.resolve().parent, redactor, ending)
-        made.build(found.needed_build(), tree, into, Commit(commit), branch)
-    say(f"built {files.count(into / files.OUTPUT)} files of {commit} in {into}")
+        count = jobs.build(made, found, Commit(commit), branch, tree=tree, into=into)
+    say(f"built {count} files of {commit} in {into}")
