@@ -126,7 +126,7 @@ def _run(
     options = Options(
         dry_run=dry_run or not (yes or can_ask),
         confirm=_yes if yes else _asker(getattr(params, "service", runbook.name)),
-        show_plan=_say_nothing if as_json else plan_shower(heading, redactor),
+        show_plan=say_nothing if as_json else plan_shower(heading, redactor),
         probe_wait=0.0 if yes else PROBE_WAIT_WHEN_ASKING,
     )
     sink = _json_event if as_json else text_event
@@ -238,7 +238,7 @@ def text_event(event: Event) -> None:
     click.echo(actions.folded(line, event.to_line()) if actions.is_job(os.environ) else line)
 
 
-def _say_nothing(_: object) -> None:
+def say_nothing(_: object) -> None:
     """With --json all of it is in the result."""
 
 

@@ -15,7 +15,7 @@ from ops.model.block import RUN, Block, Row, workflow_run
 from ops.model.clock import parse_utc, utc_text
 from ops.model.errors import ConfigError, Reason
 from ops.model.page import Page
-from ops.model.press import Press, button
+from ops.model.press import Press, button, command
 from ops.model.redact import Redactor
 from ops.model.timeline import Event, from_json
 from ops.model.ways import Way, ways

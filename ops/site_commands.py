@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from ops.building import files
+from ops.building import jobs
 from ops.commands import CONFIG, plan_shower, say, show_result, text_event
 from ops.engine import Options
 from ops.github import actions
 from ops.interrupt import Signals
 from ops.model.commits import Commit
-from ops.model.errors import ConfigError, Decision, Reason
+from ops.model.errors import Decision
 from ops.model.redact import Redactor
 from ops.registry import discover
 from ops.runbook import Runbook
@@ -59,15 +59,14 @@ def fetch(
     _, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
     if wrong:
         say(f"warning: {wrong}", err=True)
-    if result.plan is None or result.decision != Decision.PLANNED:
-        say("nothing was fetched, so the jobs after this one do nothing")
-        actions.write_job_outputs(os.environ, {"commit": "", "branch": ""})
-        return result.exit_code
-    found: Any = result.plan.details
+    plan = result.plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
-        app.site(os.environ, config.resolve().parent, redactor, ending).pack(found.commit, into)
-    actions.write_job_outputs(os.environ, {"commit": found.commit.sha, "branch": found.branch})
-    say(redactor.text(f"fetched {found.commit.sha} of {found.branch} into {into}"))
+        fetched = jobs.pack(app.site(os.environ, config.resolve().parent, redactor, ending), plan, into)
+    actions.write_job_outputs(os.environ, fetched)
+    if fetched == jobs.NOTHING:
+        say("nothing was fetched, so the jobs after this one do nothing")
+        return result.exit_code
+    say(redactor.text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
     return 0
 
 
@@ -95,12 +94,9 @@ def build(
     from ops import app
 
     configuration, _ = app.read_config(config)
-    names = sorted(app.register_secrets(os.environ, configuration, redactor) & os.environ.keys())
-    if names:
-        hint = "Run it in a job without secrets."
-        raise ConfigError(f"a build must not hold {', '.join(names)}", reason=Reason.CONFIG_INVALID, hint=hint)
+    jobs.refuse_secrets(os.environ, app.register_secrets(os.environ, configuration, redactor), configuration)
     found = configuration.environment(environment).service(service)
     with ExitStack() as ending:
         made = app.site(os.environ, config.resolve().parent, redactor, ending)
-        made.build(found.needed_build(), tree, into, Commit(commit), branch)
-    say(f"built {files.count(into / files.OUTPUT)} files of {commit} in {into}")
+        count = jobs.build(made, found, Commit(commit), branch, tree=tree, into=into)
+    say(f"built {count} files of {commit} in {into}")

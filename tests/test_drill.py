@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from ops.drill.github import contradicted
+from ops.drill.score import scored
+from ops.model.config import RecoveryTarget
 from ops.sandbox.switches import Switches
 from tests.conftest import ROOT
 
@@ -30,7 +32,10 @@ def test_the_embedded_drill_ends_recovered_within_five_seconds() -> None:
 
     assert result["decision"] == "recovered"
     assert result["edge"] == "embedded"
-    assert result["target_seconds"] == 300
+    assert result["targets"] == {
+        "trigger_to_write": {"seconds": 60, "within": True},
+        "trigger_to_verified": {"seconds": 300, "within": True},
+    }
     assert (
         0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 10
     )  # beside another test; alone it is below 5
@@ -205,10 +210,58 @@ def test_a_recovery_that_the_sandbox_does_not_bear_out_is_none(serves: str, is_w
     assert f"it says so; the sandbox serves the {serves} release" in result["message"]
 
 
+TARGET = RecoveryTarget.model_validate({"write": "1m", "recovery": "5m"})
+SCORES: dict[str, tuple[dict[str, float | None], str, bool, list[str]]] = {
+    "both in time": ({"trigger_to_write": 60, "trigger_to_verified": 300}, "recovered", True, []),
+    "a late write": ({"trigger_to_write": 60.1, "trigger_to_verified": 61}, "recovered", False, ["trigger_to_write"]),
+    "a late proof": (
+        {"trigger_to_write": 1, "trigger_to_verified": 300.1},
+        "recovered",
+        False,
+        ["trigger_to_verified"],
+    ),
+    "unknown, and the whole job was in time": (
+        {"trigger_to_write": None, "trigger_to_verified": None, "total": 50},
+        "recovered",
+        True,
+        [],
+    ),
+    "unknown": (
+        {"trigger_to_write": None, "trigger_to_verified": None},
+        "recovered",
+        False,
+        ["trigger_to_write", "trigger_to_verified"],
+    ),
+    "in time, and no recovery": ({"trigger_to_write": 1, "trigger_to_verified": 2}, "healthy_as_before", False, []),
+}
+
+
+@pytest.mark.parametrize(("durations", "decision", "reached", "missed"), SCORES.values(), ids=SCORES)
+def test_the_score_holds_the_write_and_the_recovery_to_their_targets(
+    durations: dict[str, float | None], decision: str, reached: bool, missed: list[str]
+) -> None:
+    ended = {"decision": decision, "exit_code": 0, "durations": durations}
+
+    result = scored(ended, TARGET, runbook="rollback-worker", edge="embedded", with_incident=False)
+
+    assert (result["within_target"], result["exit_code"]) == (reached, 0 if reached else 6)
+    assert [name for name, target in result["targets"].items() if not target["within"]] == missed
+
+
+def test_without_a_target_a_recovery_is_enough_and_with_an_incident_a_report_is_wanted() -> None:
+    ended = {"decision": "recovered", "exit_code": 0, "durations": {}}
+
+    alone, told = (
+        scored(ended, None, runbook="x", edge="embedded", with_incident=with_it) for with_it in (False, True)
+    )
+
+    assert (alone["targets"], alone["within_target"], told["within_target"]) == ({}, True, False)
+
+
 def shape(text: str) -> str:
     """A drill's output without what differs from run to run."""
     text = re.sub(r"\d\d:\d\d:\d\dZ +[\d.]+ s", "HH:MM:SSZ S s", text)
-    text = re.sub(r"[\d.]+ s$", "S s", text, flags=re.MULTILINE)
+    text = re.sub(r"[\d.]+ s(?= \(target|$)", "S s", text, flags=re.MULTILINE)
     text = re.sub(r"by [^)]+\)", "by USER)", text)
     text = re.sub(r"before: .*", "before: …", text)
     text = re.sub(r"(RECOVERED): .*", r"\1", text)

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops import nodejs
 from ops.app import read_config
 from ops.clocks import SystemClock
-from ops.drill import command, github, releases
+from ops.drill import command, github, releases, score
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.model.nearest import suggestion
 from ops.model.redact import Redactor
 from ops.model.verdict import Observation, Verdict
 from ops.probes.http import Web
@@ -63,9 +64,13 @@ DRILLS: Mapping[str, releases.Kind] = {
 
 
 def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
-    """The run's result with the score. Raises ConfigError."""
+    """The run's result with the score; its exit code is the drill's. Raises ConfigError."""
     from ops.sandbox import Sandbox
 
+    if runbook not in DRILLS:
+        raise ConfigError(f'no drill "{runbook}"{suggestion(runbook, DRILLS)}', reason=Reason.UNKNOWN_NAME)
+    if drill.github_fails and drill.trigger is None:
+        raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
     kind = DRILLS[runbook]
     if drill.trigger in {"label", "button"} and not kind.by_workflow:
         hint = "Drill it without a trigger, or with --trigger command."
@@ -183,19 +188,5 @@ def _not_broken(verdict: Verdict) -> dict[str, Any]:
 
 
 def _score(runbook: str, drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
-    """The result with what a drill adds: where it ran, what was wanted, and whether it was reached."""
     target = config.recovery_targets.get(runbook)
-    seconds = target.recovery if target else None
-    verified = result["durations"]["trigger_to_verified"]
-    if verified is None:  # where GitHub lost the journal, the end of the job is known, which is later
-        verified = result["durations"].get("total")
-    in_time = seconds is None or (verified is not None and verified <= seconds)
-    reported = drill.trigger is None or result.get("report") is not None
-    reached = in_time and reported and result["decision"] == Decision.RECOVERED
-    return {
-        **result,
-        "drill": runbook,
-        "edge": drill.edge,
-        "target_seconds": seconds,
-        "within_target": reached,
-    }
+    return score.scored(result, target, runbook=runbook, edge=drill.edge, with_incident=drill.trigger is not None)

@@ -191,7 +191,7 @@ class Notify(Model):
 
 
 class RecoveryTarget(Model):
-    """How fast a runbook is meant to be, counted from its start."""
+    """How fast a runbook is meant to be, counted from its trigger. A drill holds it to that."""
 
     write: Annotated[Seconds, between("1s", "24h")] | None = Field(
         default=None, description="Until the provider has answered the write, such as 1m."

@@ -14,7 +14,7 @@ Finding = tuple[Path, str]
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare", "build")}
 """What says which kind a service is, exactly one of them → the keys that only this kind has."""
-_SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
+SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
 
 
 def errors(
@@ -152,7 +152,7 @@ def _secrets(data: Any) -> set[str]:
     """Names of the secrets that the run itself holds."""
     tokens = [_at(environment, "token") for environment in _mapping(_at(data, "environments")).values()]
     webhooks = [_at(target, "webhook") for target in _mapping(_at(data, "notify")).values()]
-    return {name for name in [*tokens, *webhooks] if isinstance(name, str)} | _SECRETS_OF_THE_RUN
+    return {name for name in [*tokens, *webhooks] if isinstance(name, str)} | SECRETS_OF_THE_RUN
 
 
 def _services(data: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -1,0 +1,41 @@
+"""The steps of redeploy-pages that a workflow divides among jobs: fetched beside a token, built where none is."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.building import Site, files
+from ops.model.commits import Commit
+from ops.model.errors import ConfigError
+from ops.model.plan import Plan
+
+if TYPE_CHECKING:
+    from ops.model.config import Config, Service
+
+NOTHING = {"commit": "", "branch": ""}
+
+
+def pack(site: Site, plan: Plan | None, into: Path) -> dict[str, str]:
+    """The commit that the plan is about, as a tar. Answers the job's outputs: NOTHING where it changes nothing."""
+    details: Any = plan.details if plan and plan.changes else None
+    if details is None:
+        return NOTHING
+    site.pack(details.commit, into)
+    return {"commit": details.commit.sha, "branch": details.branch}
+
+
+def refuse_secrets(environ: Mapping[str, str], named: Collection[str], config: "Config") -> None:
+    """Those `named` by ops.yml, those that a probe fills into forms, and other tools' tokens. Raises ConfigError.
+
+    A program of the build can read the environment of the process that starts it.
+    """
+    from ops.model.config_checks import SECRETS_OF_THE_RUN
+
+    if held := sorted(name for name in {*named, *config.logins, *SECRETS_OF_THE_RUN} if environ.get(name)):
+        raise ConfigError(f"a build must not hold {', '.join(held)}", hint="Run it in a job without secrets.")
+
+
+def build(site: Site, service: "Service", commit: Commit, branch: str, *, tree: Path, into: Path) -> int:
+    """Of what was packed; answers how many files the site has. Raises ConfigError and Refused."""
+    site.build(service.needed_build(), tree, into, commit, branch)
+    return files.count(into / files.OUTPUT)

@@ -1,0 +1,49 @@
+"""`ops site build`: the job that runs an old commit's code is given no secret, whatever it is for."""
+
+import pytest
+
+from tests.conftest import Outcome, World
+
+BUILD = ["site", "build", "--service", "frontend", "--environment", "production", "--commit", "a" * 40]
+
+
+def build(world: World, **environ: str | None) -> Outcome:
+    folder = world.folder
+    where = ["--branch", "main", "--tree", str(folder / "tree.tar"), "--into", str(folder / "built")]
+    given: dict[str, str | None] = dict.fromkeys(["CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN"])
+    return world.ops(*BUILD, *where, "--config", str(world.config), **{**given, **environ})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CLOUDFLARE_API_TOKEN",
+        "STAGING_CLOUDFLARE_API_TOKEN",
+        "GITHUB_TOKEN",
+        "GH_TOKEN",
+        "CF_API_KEY",
+        "SLACK_WEBHOOK_URL",
+        "DEMO_PASSWORD",
+    ],
+)
+def test_a_build_that_is_given_a_secret_is_refused(world: World, name: str) -> None:
+    """A token, a webhook, or what a browser's probe fills into a form."""
+    steps = "[{goto: /}, {fill: {field: input, variable: DEMO_PASSWORD}}]"
+    world.edit_config(
+        "          - name: site # the page, and every script, style, image and link in it\n            page:\n"
+        "              paths: [/]\n\n  # The same",
+        f"          - name: visit\n            browser:\n              steps: {steps}\n\n  # The same",
+    )
+
+    outcome = build(world, **{name: "a secret value"})
+
+    assert outcome.code == 2
+    assert f"a build must not hold {name}" in outcome.err
+    assert "a secret value" not in outcome.err
+
+
+def test_a_secret_that_is_empty_is_none(world: World) -> None:
+    """So GitHub gives one that does not exist."""
+    outcome = build(world, CLOUDFLARE_API_TOKEN="")
+
+    assert "cannot be laid out" in outcome.err  # the next step: there is no tar
