@@ -111,7 +111,7 @@ def opened(
 
 
 def _shown(way: Way, program: str, number: str) -> tuple[str, tuple[str, ...], Press]:
-    options = {"service": way.service, "environment": way.environment, "incident": number}
+    options = {"service": way.service, **way.params, "environment": way.environment, "incident": number}
     shown = Press(command(program, way.runbook, options), button(way.runbook, options))
     return f"{way.when} ({way.environment})", way.labels, shown
 

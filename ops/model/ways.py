@@ -1,11 +1,11 @@
 """Which label and which button starts which recovery, as ops.yml has it: for people who open an incident. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ops.model.config import Config
+    from ops.model.config import Config, Label
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,9 @@ class Way:
     service: str
     environment: str
     labels: tuple[str, ...] = ()
-    """Those that start it; some start by their button only."""
+    """Those that start it just so; some start by their button only."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """What these labels ask for, the service among it."""
 
 
 def ways(config: "Config", runbooks: Iterable[Mapping[str, str]]) -> Iterator[Way]:
@@ -33,6 +35,17 @@ def ways(config: "Config", runbooks: Iterable[Mapping[str, str]]) -> Iterator[Wa
             kind = config.environments[environment].services[name].kind
             found = []
             for runbook in (each for each in runbooks if each["kind"] == kind):
-                starts = [p for p, o in labels.items() if (o.runbook, o.environment) == (runbook["name"], environment)]
-                found.append(Way(runbook["when"], runbook["name"], name, environment, tuple(starts)))
+                what = runbook["when"], runbook["name"], name, environment
+                starts = {
+                    p: o for p, o in labels.items() if (o.runbook, o.environment) == (runbook["name"], environment)
+                }
+                found += [Way(*what, put, params) for put, params in _alike(starts)] or [Way(*what)]
             yield from sorted(found, key=lambda way: not way.labels)
+
+
+def _alike(labels: "Mapping[str, Label]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """Labels that ask for the same, together."""
+    asked = [label.params for label in labels.values()]
+    for number, params in enumerate(asked):
+        if params not in asked[:number]:
+            yield tuple(name for name, label in labels.items() if label.params == params), params
