@@ -265,13 +265,13 @@ def _asker(name: str) -> Callable[[Plan], bool]:
 
 
 def show_result(result: Result, configuration: Any, redactor: Redactor) -> None:
-    good = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NOTHING_TO_DO, Decision.PLANNED}
+    good = result.exit_code == 0
     message = redactor.text(result.message)
-    show_headline(result.decision, message, good=result.decision in good)
+    show_headline(result.decision, message, good=good)
     lines = terminal.result_lines(result, configuration.contacts)
     say(redactor.text("\n".join(lines)))
     title = f"{result.runbook} on {result.service} in {result.environment}: {result.decision.replace('_', ' ')}"
-    if result.decision in good:
+    if good:
         annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, message)
     else:
         annotate("error", title, message)

@@ -6,7 +6,7 @@ From the environment alone. Nothing of Cloudflare's is imported before it is nee
 import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ops.clocks import SandboxClock, SystemClock
 from ops.model.clock import Clock
@@ -18,6 +18,8 @@ from ops.parallel import start
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
+    from ops.cloudflare.pages import Pages
+    from ops.cloudflare.workers import Workers
     from ops.model.config import Environment
     from ops.probes.http import Web
 
@@ -102,8 +104,15 @@ def probing_web(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web]":
     return web.result
 
 
-def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> dict[str, Any]:
+class Reached(TypedDict):
     """What a runbook reads and changes, by its names in a Context."""
+
+    workers: "Workers"
+    pages: "Pages"
+    look: Callable[[str], Page]
+
+
+def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> Reached:
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.workers import Workers
 

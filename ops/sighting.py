@@ -114,7 +114,8 @@ def _round_1(ctx: Context[Any], service: "Service", to: str) -> _Listed:
             reason=Reason.NOT_DEPLOYABLE,
             hint="Name one of production.",
         )
-    return _Listed(project, deployments, target.parse_to(to, (*deployments, *found)) if to else None)
+    chosen = target.parse_to(to, (*deployments, *found), project=service.pages) if to else None
+    return _Listed(project, deployments, chosen)
 
 
 def _round_2(ctx: Context[Any], service: "Service", listed: _Listed) -> Seen:

@@ -251,11 +251,12 @@ class Site:
         why = next((line for line in said if "ERROR" in line or "failed" in line.lower()), git.last_line(done.output))
         if any("Deployment failed!" in line for line in said):
             raise ProviderError(
-                f"Cloudflare took the deployment and could not publish it: {git.last_line(done.output)}",
+                f"Cloudflare took the deployment of {service.pages} and could not publish it: "
+                f"{git.last_line(done.output)}",
                 reason=Reason.PROVIDER_REFUSED,
                 hint="What was live still is. Read the deployment's log in the dashboard.",
             )
-        raise Unclear(f"wrangler ended with {done.code}: {why[:300]}", reason=Reason.UNCLEAR)
+        raise Unclear(f"deploying {service.pages}: wrangler ended with {done.code}: {why[:300]}", reason=Reason.UNCLEAR)
 
 
 def _missing(text: str) -> Refused:

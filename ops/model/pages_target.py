@@ -163,24 +163,29 @@ def why_not(deployment: Deployment, serving: Deployment, blamed: Collection[str]
     return None
 
 
-def parse_to(text: str, deployments: Sequence[Deployment]) -> Deployment:
+def parse_to(text: str, deployments: Sequence[Deployment], *, project: str) -> Deployment:
     """A deployment's id, its first eight characters where they are unique, or its own address. Raises Refused."""
     name = text.strip().lower().rstrip("/")
     found = [d for d in deployments if name in {d.id, d.url.lower().rstrip("/")}]
     found = found or [d for d in deployments if len(name) >= 8 and d.id.startswith(name)]
     if not found:
         raise Refused(
-            f'no deployment of production "{shown(text)}"{suggestion(name, [d.id for d in deployments])}',
+            f'no deployment of {project} in production "{shown(text)}"{suggestion(name, [d.id for d in deployments])}',
             reason=Reason.UNKNOWN_NAME,
-            hint="See them with `wrangler pages deployment list --environment production`.",
+            hint=f"See them with `wrangler pages deployment list --project-name {project} --environment production`.",
         )
     if len(found) > 1:
         listed = ", ".join(d.id for d in found)
-        raise Refused(f'"{name}" begins {len(found)} deployments', reason=Reason.UNKNOWN_NAME, hint=f"Name: {listed}.")
+        raise Refused(
+            f'"{name}" begins {len(found)} deployments of {project}',
+            reason=Reason.UNKNOWN_NAME,
+            hint=f"Name: {listed}.",
+        )
     if not found[0].may_serve_production:
         stage = " ".join(filter(None, (found[0].stage, found[0].status))) or "unknown"
         raise Refused(
-            f"deployment {found[0].id[:8]} of {utc_text(found[0].created_on)} cannot serve: its last stage is {stage}",
+            f"deployment {found[0].id[:8]} of {project}, created {utc_text(found[0].created_on)}, cannot serve: "
+            f"its last stage is {stage}",
             reason=Reason.NOT_DEPLOYABLE,
             hint="Name one that was deployed with success.",
         )

@@ -155,7 +155,7 @@ class Pages:
         """The deployment that the edge serves there: a site's addresses follow production, the others stay."""
         project = next(project for project in self.projects.values() if self._has(project, host))
         if host in {project.subdomain, *project.domains}:
-            return self._served(project)
+            return self._served_at(project, self._clock.now())
         here = (d for d in reversed(project.deployments) if host in {d.host, urlsplit(d.alias or "").netloc})
         return next((deployment for deployment in here if deployment.status == "success"), None)
 
@@ -163,9 +163,9 @@ class Pages:
     def _has(project: Project, host: str) -> bool:
         return host in {project.subdomain, *project.domains} or host.endswith(f".{project.subdomain}")
 
-    def _served(self, project: Project) -> Deployment | None:
+    def _served_at(self, project: Project, instant: datetime) -> Deployment | None:
         """A promotion reaches the edge only after a while, but the first one at once."""
-        known = self._clock.now() - timedelta(seconds=self._switches.propagation_seconds)
+        known = instant - timedelta(seconds=self._switches.propagation_seconds)
         arrived = [deployment for at, deployment in project.promotions if at <= known]
         return next(reversed(arrived), project.promotions[0][1] if project.promotions else None)
 

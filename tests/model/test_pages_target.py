@@ -257,20 +257,20 @@ def test_what_an_earlier_run_took_out_of_service_is_blamed(runs: list[Block], bl
 
 @pytest.mark.parametrize("text", [D.id, D.id[:8], D.id[:13].upper(), D.url, f"{D.url}/", f" {D.id} "])
 def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -> None:
-    assert target.parse_to(text, LIST) == D
+    assert target.parse_to(text, LIST, project="site") == D
 
 
 @pytest.mark.parametrize(
     ("text", "said", "reason"),
     [
-        ("", "no deployment of production", Reason.UNKNOWN_NAME),
-        ("ddddddd", "no deployment of production", Reason.UNKNOWN_NAME),
-        ("dddddddde", "no deployment of production", Reason.UNKNOWN_NAME),
-        ("https://site-1ab.pages.dev", "no deployment of production", Reason.UNKNOWN_NAME),
-        ("aaaaaaaa", "begins 2 deployments", Reason.UNKNOWN_NAME),
+        ("", "no deployment of site in production", Reason.UNKNOWN_NAME),
+        ("ddddddd", "no deployment of site in production", Reason.UNKNOWN_NAME),
+        ("dddddddde", "no deployment of site in production", Reason.UNKNOWN_NAME),
+        ("https://site-1ab.pages.dev", "no deployment of site in production", Reason.UNKNOWN_NAME),
+        ("aaaaaaaa", "begins 2 deployments of site", Reason.UNKNOWN_NAME),
         (
             B.id,
-            "bbbbbbbb of 2026-11-24 11:30:00 UTC cannot serve: its last stage is deploy failure",
+            "bbbbbbbb of site, created 2026-11-24 11:30:00 UTC, cannot serve: its last stage is deploy failure",
             Reason.NOT_DEPLOYABLE,
         ),
     ],
@@ -278,5 +278,5 @@ def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -
 def test_what_names_no_deployment_that_can_serve_is_refused(text: str, said: str, reason: Reason) -> None:
     twin = replace(A, id=A.id[:-1] + "0", url="https://other.pages.dev")
     with pytest.raises(Refused, match=said) as caught:
-        target.parse_to(text, [D, C, replace(B, status="failure"), A, twin])
+        target.parse_to(text, [D, C, replace(B, status="failure"), A, twin], project="site")
     assert caught.value.reason == reason
