@@ -4,18 +4,18 @@ Secrets stand in it by name only. The descriptions are what an editor shows.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from ops.model import config_checks
 from ops.model.config_build import Build
-from ops.model.config_probes import BrowserProbe, PageProbe
+from ops.model.config_probes import BrowserProbe, HttpProbe, PageProbe
 from ops.model.config_problems import build, lines
 from ops.model.config_schema import Schema
+from ops.model.config_secrets import RotatedSecret
 from ops.model.config_types import (
     ACCOUNT,
-    HEADER,
     LABEL,
     LOGIN,
     ORIGIN,
@@ -25,12 +25,9 @@ from ops.model.config_types import (
     URL_PATH,
     WORKER,
     ContactText,
-    JsonPath,
-    JsonValue,
     Model,
     Name,
     ParameterValue,
-    RegularExpression,
     RunbookName,
     SecretName,
     Text,
@@ -51,35 +48,6 @@ class Named(Model):
     @property
     def name(self) -> str:
         return self._name
-
-
-class HttpProbe(Model):
-    """An HTTP request and what its answer must be. Everything given must hold."""
-
-    path: str = Field(pattern=URL_PATH, description="Path under the service's url, with its query.")
-    method: Literal["GET", "HEAD"] = Field(default="GET", description="GET or HEAD: a probe changes nothing.")
-    status: int = Field(default=200, ge=100, le=599, description="The answer's status. Redirects are not followed.")
-    json_: Mapping[JsonPath, JsonValue] = Field(
-        default_factory=dict, alias="json", description="Path into the JSON answer (keys joined by dots) → its value."
-    )
-    headers: Mapping[Annotated[str, Field(pattern=HEADER)], Text] = Field(
-        default_factory=dict, description="Header of the answer → text that its value must contain, in either case."
-    )
-    body: RegularExpression | None = Field(
-        default=None, description="Regular expression (Python's) to be found somewhere in the answer's body."
-    )
-    latency: Annotated[Seconds, between("1ms", "1m")] | None = Field(
-        default=None, description="Longest time from sending the request to the end of the answer, such as 2s."
-    )
-    version: JsonPath | None = Field(
-        default=None, description="Path into the JSON answer where the Worker echoes the id of its own version."
-    )
-
-    @model_validator(mode="after")
-    def _head_has_no_body(self) -> Self:
-        if self.method == "HEAD" and (self.json_ or self.body is not None or self.version is not None):
-            raise ValueError("HEAD is answered without a body; write GET to check json, body or version")
-        return self
 
 
 class CommandProbe(Model):
@@ -174,6 +142,10 @@ class Environment(Named):
         description="NAME of the environment variable that holds the API token. Never the token.",
     )
     services: Mapping[Name, Service] = Field(min_length=1, description="The services, by the name that people type.")
+
+    secrets: Mapping[SecretName, RotatedSecret] = Field(
+        default_factory=dict, description="NAME of a secret of Workers → how rotate-secrets replaces its value."
+    )
 
     def service(self, name: str) -> Service:
         return _named("service", name, self.services, where=self.name)

@@ -1,14 +1,53 @@
-"""What `ops.yml` says about the two probes that look at a site as a visitor's browser does: `page` and `browser`."""
+"""What `ops.yml` says about the probes that ask a service: `http`, `page` and `browser`."""
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from ops.model.config_types import URL_PATH, Model, RegularExpression, SecretName, Text
+from ops.model.config_types import (
+    HEADER,
+    URL_PATH,
+    JsonPath,
+    JsonValue,
+    Model,
+    RegularExpression,
+    SecretName,
+    Text,
+)
 from ops.model.duration import Seconds, between, duration_field
 
 UrlPath = Annotated[str, Field(pattern=URL_PATH)]
 Ignored = tuple[RegularExpression, ...]
+
+
+class HttpProbe(Model):
+    """An HTTP request and what its answer must be. Everything given must hold."""
+
+    path: str = Field(pattern=URL_PATH, description="Path under the service's url, with its query.")
+    method: Literal["GET", "HEAD"] = Field(default="GET", description="GET or HEAD: a probe changes nothing.")
+    status: int = Field(default=200, ge=100, le=599, description="The answer's status. Redirects are not followed.")
+    json_: Mapping[JsonPath, JsonValue] = Field(
+        default_factory=dict, alias="json", description="Path into the JSON answer (keys joined by dots) → its value."
+    )
+    headers: Mapping[Annotated[str, Field(pattern=HEADER)], Text] = Field(
+        default_factory=dict, description="Header of the answer → text that its value must contain, in either case."
+    )
+    body: RegularExpression | None = Field(
+        default=None, description="Regular expression (Python's) to be found somewhere in the answer's body."
+    )
+    latency: Annotated[Seconds, between("1ms", "1m")] | None = Field(
+        default=None, description="Longest time from sending the request to the end of the answer, such as 2s."
+    )
+    version: JsonPath | None = Field(
+        default=None, description="Path into the JSON answer where the Worker echoes the id of its own version."
+    )
+
+    @model_validator(mode="after")
+    def _head_has_no_body(self) -> Self:
+        if self.method == "HEAD" and (self.json_ or self.body is not None or self.version is not None):
+            raise ValueError("HEAD is answered without a body; write GET to check json, body or version")
+        return self
 
 
 class PageProbe(Model):

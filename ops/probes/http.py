@@ -13,7 +13,7 @@ from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.parallel import UnderWay
 
 if TYPE_CHECKING:
-    from ops.model.config import HttpProbe
+    from ops.model.config_probes import HttpProbe
 
 LONGEST, CONNECT = 10.0, 3.0
 """Seconds for the whole answer: httpx itself counts from one piece to the next."""
