@@ -7,17 +7,19 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED, outside
+from ops import STARTED, held, outside
 from ops.building import Account, Site
 from ops.engine import Engine, Options
 from ops.github import actions
+from ops.github.secrets import EnvironmentSecrets
+from ops.held import Held
 from ops.interrupt import Signals
 from ops.model.clock import Clock
 from ops.model.errors import ConfigError
@@ -32,6 +34,7 @@ from ops.telling import Telling
 from ops.tools import process
 
 if TYPE_CHECKING:
+    from ops.cloudflare.client import Client
     from ops.model.config import Config, Contact, Probe
 
 RUNS = Path(".ops", "runs")
@@ -85,8 +88,8 @@ def run(
     token = outside.cloudflare_token(environ, environment)
     base_url, edge_url, clock = outside.addresses(environ)
     with ExitStack() as ending:
-        for end in (clock.close, process.end_all):
-            ending.callback(end)
+        ending.callback(clock.close)
+        ending.callback(process.end_all)
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
         telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
@@ -95,7 +98,6 @@ def run(
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ, run_id)
         telling.begin(timeline, ending)
-        web = outside.probing_web(edge_url, ending)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -107,15 +109,16 @@ def run(
             run_id=run_id,
             clock=clock,
             timeline=timeline,
-            **outside.reach(client, environment.account_id, web),
+            **outside.reach(client, environment.account_id, web := outside.probing_web(edge_url, ending)),
             site=site(environ, folder, redactor, ending, Account(base_url, environment.account_id, token)),
             earlier=lambda: telling.earlier(timeline),
+            **_for_secrets(environ, redactor, config, ending),
             in_parallel=in_parallel,
             program=_program(environ, request),
         )
         seen = _probe_environ(environ, names)
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
+        result = Engine(prober, _writing(client, context.copies), signals).execute(request.runbook, context, options)
         links = telling.end(timeline, context.command_line)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
@@ -134,6 +137,24 @@ def site(
     )
 
 
+def _for_secrets(environ: Mapping[str, str], redactor: Redactor, config: "Config", ending: ExitStack) -> dict[str, Any]:
+    """What a rotation needs, by its names in a Context."""
+    return {
+        "held": Held(environ, redactor, config),
+        "ask_provider": outside.asking_providers(environ, ending),
+        "copies": EnvironmentSecrets.of(environ),
+    }
+
+
+def _writing(client: "Client", copies: EnvironmentSecrets) -> Callable[[], AbstractContextManager[None]]:
+    @contextmanager
+    def writing() -> Iterator[None]:
+        with client.writing(), copies.writing():
+            yield
+
+    return writing
+
+
 def _program(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
     """`./run` says how it was called, so that a command which is shown can be pasted as it stands."""
     config = () if request.config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(request.config))}",)
@@ -145,6 +166,7 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
     webhooks = (config.notify.slack, config.notify.discord)
     tokens = {environment.token for environment in config.environments.values()}
     names = frozenset({"GITHUB_TOKEN"} | tokens | {hook.webhook for hook in webhooks if hook is not None})
+    names |= held.variables(config)
     for name in names | config.logins:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))

@@ -234,7 +234,7 @@ def workflows() -> None:
 @workflows.command()
 @click.option("--config", "path", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
 def sync(path: Path) -> None:
-    """Rewrite the lists of services and environments as ops.yml has them."""
+    """Rewrite the lists of services and environments, and the names of secrets, as ops.yml has them."""
     from ops.app import read_config
     from ops.workflows import FOLDER, sync
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ops.model.clock import Clock
-from ops.model.loopback import is_loopback
+from ops.model.loopback import is_one_world
 from ops.model.page import Page
 from ops.model.redact import Redactor
 from ops.model.timeline import Event, Kind, Sink, Timeline
@@ -43,7 +43,7 @@ class Journaling:
         self._journal: Journal | None = None
         self.opened: int | None = None
         """The incident that was opened after the run."""
-        self._is_on = bool(environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY")) and _one_world(environ)
+        self._is_on = bool(environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY")) and is_one_world(environ)
 
     def sinks(self, incident: int | None) -> tuple[Sink, ...]:
         if not self._is_on or incident is None:
@@ -134,10 +134,3 @@ class Journaling:
         from ops.render import journal
 
         return journal.comments(Page(self._run, events), self._contacts)
-
-
-def _one_world(environ: Mapping[str, str]) -> bool:
-    """A sandbox's run is not told to the real GitHub, nor a real one to a sandbox's."""
-    return is_loopback(environ.get("CLOUDFLARE_API_BASE_URL") or "https://-") == is_loopback(
-        environ.get("GITHUB_API_URL") or "https://-"
-    )

@@ -1,4 +1,4 @@
-"""The lists in the button workflows that come from ops.yml: services and environments."""
+"""What in the button workflows comes from ops.yml: lists of services and environments, names of secrets."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +16,9 @@ LIST = re.compile(
 )
 
 
+VALUES = re.compile(r"^(?P<head>(?P<indent> +)# generated .*: values\n)(?: +(?:NEW|OLD)_\w+: .*\n)*", re.MULTILINE)
+
+
 def sync(folder: Path, config: "Config", kinds: Mapping[str, str]) -> tuple[Path, ...]:
     """Rewrite the generated lists of every workflow in `folder`; answers the files that changed.
 
@@ -31,7 +34,7 @@ def sync(folder: Path, config: "Config", kinds: Mapping[str, str]) -> tuple[Path
 
 
 def synced(text: str, config: "Config", kind: str | None) -> str:
-    """The text of a workflow with its generated lists as ops.yml has them. Without a kind: services of every kind."""
+    """The text of a workflow with what is generated as ops.yml has it. Without a kind: services of every kind."""
     lists = {
         "service": dict.fromkeys(
             name
@@ -41,7 +44,17 @@ def synced(text: str, config: "Config", kind: str | None) -> str:
         ),
         "environment": config.environments,
     }
-    return LIST.sub(lambda found: found["head"] + _items(found, lists.get(found["name"])), text)
+    text = LIST.sub(lambda found: found["head"] + _items(found, lists.get(found["name"])), text)
+    rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
+    # Of what is generated a former value may be held, and a new one is made.
+    values = [f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"]
+    values += [f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never"]
+    return VALUES.sub(lambda found: found["head"] + "".join(_variable(found["indent"], each) for each in values), text)
+
+
+def _variable(indent: str, name: str) -> str:
+    """One by one: never all secrets at once, which would hand over the others too."""
+    return f"{indent}{name}: ${{{{ secrets.{name} }}}}\n"
 
 
 def _items(found: re.Match[str], names: Iterable[str] | None) -> str:

@@ -33,7 +33,7 @@ def _consumers(path: Path, rule: Any, services: Mapping[str, Any]) -> Iterator[F
         where = (*path, "consumers", index)
         if consumer not in services:
             yield where, f'no service "{shown(consumer)}" in {path[1]}{suggestion(consumer, services)}'
-        elif "worker" not in mapping(services[consumer]):
+        elif "pages" in mapping(services[consumer]):
             yield where, f"{shown(consumer)} has no worker, and only a Worker's secrets are rotated; leave it out"
         elif consumer in seen:
             yield where, f"{shown(consumer)} stands here twice; keep one"

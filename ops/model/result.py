@@ -80,7 +80,10 @@ def sentence(decision: Decision, reason: Reason, plan: Plan) -> str:
         case Decision.RECOVERED:
             return "the probes failed before and are healthy now"
         case Decision.HEALTHY_AS_BEFORE:
-            return "changed, and healthy; but no probe failed before either, so this may be the wrong service"
+            return (
+                plan.healthy_before
+                or "changed, and healthy; but no probe failed before either, so this may be the wrong service"
+            )
         case Decision.NOTHING_TO_DO:
             return f"{plan.summary}; the probes are healthy"
         case Decision.UNVERIFIED:
@@ -96,7 +99,7 @@ def plan_json(plan: Plan | None) -> dict[str, Any] | None:
         "summary": plan.summary,
         "changes": [
             {"target": c.target, "before": c.before, "after": c.after, "done_when": c.done_when, "undo": c.undo}
-            for c in plan.changes
+            for c in (*plan.changes, *plan.finishing)
         ],
         "sections": {section.title: list(section.lines) for section in plan.sections},
         "not_undone": list(plan.not_undone),
@@ -105,6 +108,7 @@ def plan_json(plan: Plan | None) -> dict[str, Any] | None:
         "reason": plan.reason.value if plan.reason else None,
         "next_step": plan.next_step,
         "done": plan.done,
+        "tasks": list(plan.tasks),
     }
 
 
