@@ -211,7 +211,7 @@ def _lead(request: Request, clock: Clock) -> float:
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
     who = environ.get("GITHUB_ACTOR") or f"laptop, by {environ.get('USER') or 'an unknown user'}"
-    asked = " ".join(f"{name}={value}" for name, value in params.items())
+    asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment}
     if log := actions.links(environ, None).get("run"):

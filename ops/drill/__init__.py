@@ -93,9 +93,8 @@ def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, An
             return _score(runbook, drill, config, _not_broken(seen.verdict))
         place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own))
         if drill.trigger is None:
-            return _score(
-                runbook, drill, config, command.run(place, say=say, on_event=on_event, arguments=kind.arguments)
-            )
+            result = command.run(place, say=say, on_event=on_event, arguments=kind.arguments)
+            return _score(runbook, drill, config, result)
         result = _with_incident(place, drill, config, kind, say=say, on_event=on_event)
         serves = next((name for name, what in live.items() if kind.live(sandbox, service) == what), "no known")
         is_well = _probe(sandbox, service, drill.config.resolve().parent).verdict == Verdict.HEALTHY

@@ -1,6 +1,5 @@
 """What a drill of rotate-secrets breaks: the key of an AI provider has leaked, and the provider revoked it at once."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,13 +30,13 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, _fold
     behaviour = {"paths": dict.fromkeys((*paths, f"/health/ai/{PROVIDER}"), asks)}
     version = sandbox.upload(service.worker, code=name, behaviour=behaviour, secrets={KEY: LEAKED}, tag=name)
     sandbox.deploy(service.worker, version)
-    return json.dumps(True)
+    return FRESH
 
 
-def _which_key(sandbox: "Sandbox", service: "Service") -> str:
-    """Which generation serves, without the value."""
+def _which_key(sandbox: "Sandbox", service: "Service") -> str | None:
+    """The generation that serves."""
     (version,) = sandbox.live(service.worker)
-    return json.dumps(sandbox.deployments(service.worker)[0].secrets[version].get(KEY) == FRESH)
+    return sandbox.deployments(service.worker)[0].secrets[version].get(KEY)
 
 
 LEAK = Kind(

@@ -1,7 +1,7 @@
 """Our mark: the start of a deployment's message, by which a later run knows what an earlier one did and why.
 
-`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|revoked=A,B; text`. Anybody who may deploy can write one, so a
-mark is believed only where the deployment before it bears it out (`history.py`).
+`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|revoked=A,B; text`. Anybody who may deploy can write one,
+so a mark is believed only where the deployment before it bears it out (`history.py`).
 """
 
 import re
