@@ -6,17 +6,19 @@ Nothing of Cloudflare's is imported before it is needed.
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED, outside, registry
+from ops import STARTED, held, outside, registry
 from ops.building import Account, Site
 from ops.engine import Engine, Options
 from ops.github import actions, permissions
+from ops.github.secrets import EnvironmentSecrets
+from ops.held import Held
 from ops.interrupt import Signals
 from ops.model.block import workflow_run
 from ops.model.clock import Clock
@@ -31,6 +33,7 @@ from ops.telling import Telling
 from ops.tools import process
 
 if TYPE_CHECKING:
+    from ops.cloudflare.client import Client
     from ops.model.config import Config, Contact, Probe
 
 RUNS = Path(".ops", "runs")
@@ -84,8 +87,8 @@ def run(
     token = outside.cloudflare_token(environ, environment)
     base_url, edge_url, clock = outside.addresses(environ)
     with ExitStack() as ending:
-        for end in (clock.close, process.end_all):
-            ending.callback(end)
+        ending.callback(clock.close)
+        ending.callback(process.end_all)
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
         account = Account(base_url, environment.account_id, token)
@@ -111,12 +114,13 @@ def run(
             **outside.reach(client, environment.account_id, web),
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
+            **_for_secrets(environ, redactor, config, ending),
             in_parallel=in_parallel,
             kinds=registry.kinds(),
             program=_reached(environ, request),
         )
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = Engine(prober, client.writing, signals).execute(request.runbook, context, options)
+        result = Engine(prober, _writing(client, context.copies), signals).execute(request.runbook, context, options)
         links = telling.end(timeline, context.press)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
@@ -141,6 +145,24 @@ def site(
     )
 
 
+def _for_secrets(environ: Mapping[str, str], redactor: Redactor, config: "Config", ending: ExitStack) -> dict[str, Any]:
+    """What a rotation needs, by its names in a Context."""
+    return {
+        "held": Held(environ, redactor, config),
+        "ask_provider": outside.asking_providers(environ, ending),
+        "copies": EnvironmentSecrets.of(environ),
+    }
+
+
+def _writing(client: "Client", copies: EnvironmentSecrets) -> Callable[[], AbstractContextManager[None]]:
+    @contextmanager
+    def writing() -> Iterator[None]:
+        with client.writing(), copies.writing():
+            yield
+
+    return writing
+
+
 def program(environ: Mapping[str, str]) -> str:
     """How shown commands begin: `./run` says how it was called, so that they can be pasted as they stand.
 
@@ -158,7 +180,7 @@ def _reached(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
     tokens = {environment.token for environment in config.environments.values()}
-    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()})
+    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | held.variables(config)
     for name in names | config.logins:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))
@@ -202,7 +224,7 @@ def _lead(request: Request, clock: Clock) -> float:
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
     who = environ.get("GITHUB_ACTOR") or f"laptop, by {environ.get('USER') or 'an unknown user'}"
-    asked = " ".join(f"{name}={value}" for name, value in params.items())
+    asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment}
     if log := actions.links(environ, None).get("run"):

@@ -263,7 +263,7 @@ def workflows() -> None:
 @workflows.command()
 @click.option("--config", "path", **OF_CONFIG)
 def sync(path: Path) -> None:
-    """Rewrite the lists in the buttons, and what to press in the issue form, as ops.yml has them."""
+    """Rewrite what the buttons and the issue form have of ops.yml: lists, names of secrets, what to press."""
     from ops.app import read_config
     from ops.workflows import FOLDER, sync
 

@@ -25,6 +25,7 @@ from ops.model.errors import (
     Unclear,
 )
 from ops.model.plan import Change, Plan
+from ops.model.progress import Progress, moved, overtaken
 from ops.model.result import Result, durations, failed, plan_json, planned, press_json, sentence
 from ops.model.timeline import Kind
 from ops.model.verdict import NOT_OBSERVED, Observation, Verdict, decide
@@ -63,6 +64,7 @@ class Run:
     before: Observation = NOT_OBSERVED
     after: Observation | None = None
     wrote: bool = False
+    progress: Progress = field(default_factory=Progress)
     unproved: str = ""
     """What reading back could not settle after an answered write."""
 
@@ -93,6 +95,10 @@ class Engine:
             self.signals.ignore()
             decision, reason, exit_code = error.decision or Decision.FAILED, error.reason, error.exit_code
             message, hint, press = failed(error, ctx.timeline.first), error.hint, error.press
+            if decision == Decision.REFUSED and run.progress.made:  # one of several changes was refused
+                decision, exit_code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
+            if so_far := run.progress.text(run.plan, error):
+                message = f"{message}; {so_far}"
             ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
         ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value, message=message)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
@@ -138,7 +144,11 @@ class Engine:
             for change in plan.changes:
                 self._make(runbook, ctx, run, plan, change, compare=compare)
                 compare = True
-        run.after = self._verify(ctx, runbook.probes(ctx, plan))
+        probes = runbook.probes(ctx, plan)
+        run.after = self._verify(ctx, probes)
+        run.unproved = run.unproved or probes.unproved
+        for change in plan.finishing if run.after.verdict == Verdict.HEALTHY else ():
+            self._make(runbook, ctx, run, plan, change, compare=True)
         decision, reason = decide(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
         if run.unproved:
             text = f"it is not proved that the change is live: {run.unproved}; the probes are {run.after.verdict.value}"
@@ -158,14 +168,12 @@ class Engine:
             if world.state == State.DONE:
                 return
             if world.state == State.MOVED:
-                raise Refused(
-                    f"the world moved since the plan: {world.text}",
-                    reason=Reason.WORLD_MOVED,
-                    hint="Look at what came in, then start again for a new plan.",
-                )
+                raise moved(world.text, run.progress)
+        run.progress.begin(change)
         self._write(runbook, ctx, plan, change)
         run.unproved = self._read_back(runbook, ctx, plan, change) or run.unproved
         run.wrote = True
+        run.progress.finish(change)
 
     def _write(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change) -> None:
         """Send the write; once more only where reading shows that the first one was not applied."""
@@ -211,7 +219,7 @@ class Engine:
             ctx.timeline.record(Kind.WRITTEN, f"applied after all: {world.text}")
             return True
         if world.state == State.MOVED:
-            raise _overtaken(world.text)
+            raise overtaken(world.text)
         if last:
             raise ProviderError(
                 f"the change was not applied, at two tries: {error.message}",
@@ -243,7 +251,7 @@ class Engine:
             ctx.timeline.record(Kind.WARNING, f"not proved: {world.text}")
             return world.text
         if world.state == State.MOVED:
-            raise _overtaken(world.text)
+            raise overtaken(world.text)
         if world.state == State.DONE:
             ctx.timeline.record(Kind.READ_BACK, world.text)
             for text in (*world.notes, *(f"slipped in between the plan and the write: {it}" for it in world.slipped)):
@@ -278,14 +286,6 @@ def _refuse_late(ctx: Context[Any]) -> None:
         f"this was asked for {age} ago, at {utc_text(ctx.requested_at)}",
         reason=Reason.REQUEST_TOO_OLD,
         hint="Look at what is live now, and ask again if it is still wanted.",
-    )
-
-
-def _overtaken(text: str) -> ProviderError:
-    return ProviderError(
-        f"somebody else's change is live, not ours: {text}",
-        reason=Reason.WORLD_MOVED,
-        hint="Ask its author before anything else is pressed; then start again for a new plan.",
     )
 
 

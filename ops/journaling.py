@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.github import client
 from ops.model.clock import Clock
-from ops.model.loopback import is_loopback
+from ops.model.loopback import is_one_world
 from ops.model.page import Page
 from ops.model.redact import Redactor
 from ops.model.timeline import Event, Kind, Sink, Timeline
@@ -39,7 +39,6 @@ class Journaling:
         clock: Clock,
         run: str,
         *,
-        is_drill: bool,
         contacts: "tuple[Contact, ...]",
         rest: Callable[[], float],
     ) -> None:
@@ -49,8 +48,7 @@ class Journaling:
         self._journal: Journal | None = None
         self.opened: int | None = None
         """The incident that was opened after the run."""
-        is_local = is_loopback(environ.get("GITHUB_API_URL", ""))
-        self._is_on = client.is_configured(environ) and is_local == is_drill
+        self._is_on = client.is_configured(environ) and is_one_world(environ)
 
     def sinks(self, incident: int | None) -> tuple[Sink, ...]:
         if not self._is_on or incident is None:

@@ -4,6 +4,7 @@ From the environment alone. Nothing of Cloudflare's is imported before it is nee
 """
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypedDict
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.workers import Workers
     from ops.model.config import Environment
+    from ops.model.config_secrets import Provider
+    from ops.model.rotation import KeyAnswer
     from ops.probes.http import Web
 
 API = "https://api.cloudflare.com/client/v4"
@@ -102,6 +105,32 @@ def probing_web(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web]":
     web = start(make)
     ending.callback(lambda: web.result().close())
     return web.result
+
+
+def asking_providers(environ: Mapping[str, str], ending: ExitStack) -> "Callable[[Provider, Secret | None], KeyAnswer]":
+    """What a provider says of a key; without one, of a random key. Its client is made when it is first needed."""
+    url = environ.get("OPS_PROVIDERS_URL") or None
+    is_sandbox = (environ.get("CLOUDFLARE_API_BASE_URL") or API).rstrip("/") != API
+    made: list[Web] = []
+    lock = threading.Lock()
+
+    def ask(spec: "Provider", key: Secret | None) -> "KeyAnswer":
+        from ops.probes import provider
+        from ops.probes.http import Web
+
+        if (url is not None) != is_sandbox or (url and not is_loopback(url)):
+            raise ConfigError(
+                "a sandbox's API and real providers (or the other way round) do not go together",
+                reason=Reason.NOT_LOOPBACK,
+                hint="Set OPS_PROVIDERS_URL as `ops sandbox` prints it, or, without a sandbox, unset it.",
+            )
+        with lock:
+            if not made:
+                made.append(Web(url))
+                ending.callback(made[0].close)
+        return provider.ask(made[0], spec, key or provider.random_key())
+
+    return ask
 
 
 class Reached(TypedDict):

@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from ops.building import Site
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.workers import Workers
+    from ops.github.secrets import EnvironmentSecrets
+    from ops.held import Held
     from ops.model.block import Block
     from ops.model.config import Config, Environment, Service
+    from ops.model.config_secrets import Provider
+    from ops.model.redact import Secret
+    from ops.model.rotation import KeyAnswer
     from ops.model.timeline import Timeline
     from ops.probes.rounds import ProbeSet
 
@@ -84,6 +89,12 @@ class Context(Generic[P]):
     earlier: "Callable[[], Callable[[], tuple[Block, ...]]]"
     """Begin to read what earlier runs told on the incident; what that answers waits for it, within bounds. At most it
     makes a run stricter."""
+    held: "Held"
+    """The values of secrets that people gave for this run."""
+    ask_provider: "Callable[[Provider, Secret | None], KeyAnswer]"
+    """What a provider says of a key; without a key, of a random one."""
+    copies: "EnvironmentSecrets"
+    """Secrets of environments on GitHub."""
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
     kinds: Mapping[str, str]
     """Runbook → the key that its services have in ops.yml."""

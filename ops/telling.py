@@ -41,11 +41,9 @@ class Telling:
         rest = Budget(FLUSH).rest
         self._incident = incident
         self._links = actions.links(environ, incident)
-        is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
-        self._journal = Journaling(
-            environ, redactor, clock, run, is_drill=is_drill, contacts=config.contacts, rest=rest
-        )
+        self._journal = Journaling(environ, redactor, clock, run, contacts=config.contacts, rest=rest)
         links = tuple(self._links.values())
+        is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
         self._notices = Noticing(environ, config.notify, run, is_drill=is_drill, links=links, rest=rest)
 
     def sinks(self) -> tuple[Sink, ...]:

@@ -1,4 +1,4 @@
-"""What stands in .github and comes from ops.yml: the lists in the button workflows, what to press in the issue form."""
+"""What stands in .github and comes from ops.yml: lists and secrets' names in the buttons, what to press in the form."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +21,9 @@ LIST = re.compile(
 PRESSED = re.compile(
     r"^(?P<head>(?P<indent> +)# generated from ops\.yml .*\n +value: \|\n)(?:(?P=indent) +.*\n|\n)+", re.MULTILINE
 )
+
+
+VALUES = re.compile(r"^(?P<head>(?P<indent> +)# generated .*: values\n)(?: +(?:NEW|OLD)_\w+: .*\n)*", re.MULTILINE)
 
 
 def sync(folder: Path, config: "Config", recoveries: Sequence[Mapping[str, str]]) -> tuple[Path, ...]:
@@ -53,7 +56,7 @@ def pressed(text: str, config: "Config", recoveries: Sequence[Mapping[str, str]]
 
 
 def synced(text: str, config: "Config", kind: str | None) -> str:
-    """The text of a workflow with its generated lists as ops.yml has them. Without a kind: services of every kind."""
+    """The text of a workflow with what is generated as ops.yml has it. Without a kind: services of every kind."""
     lists = {
         "service": dict.fromkeys(
             name
@@ -63,7 +66,17 @@ def synced(text: str, config: "Config", kind: str | None) -> str:
         ),
         "environment": config.environments,
     }
-    return LIST.sub(lambda found: found["head"] + _items(found, lists.get(found["name"])), text)
+    text = LIST.sub(lambda found: found["head"] + _items(found, lists.get(found["name"])), text)
+    rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
+    # Of what is generated a former value may be held, and a new one is made.
+    values = [f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"]
+    values += [f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never"]
+    return VALUES.sub(lambda found: found["head"] + "".join(_variable(found["indent"], each) for each in values), text)
+
+
+def _variable(indent: str, name: str) -> str:
+    """One by one: never all secrets at once, which would hand over the others too."""
+    return f"{indent}{name}: ${{{{ secrets.{name} }}}}\n"
 
 
 def _items(found: re.Match[str], names: Iterable[str] | None) -> str:

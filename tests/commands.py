@@ -61,6 +61,7 @@ class Command:
     service: str = "api"
     pid: int = 0
     environ: dict[str, str] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
     _started: threading.Event = field(default_factory=threading.Event)
 
     def send(self, *signals: int) -> Callable[[], None]:
@@ -88,7 +89,7 @@ class Command:
         os.close(ours)
 
     def _start(self, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
-        where = ["--service", self.service, "--environment", "production"]
+        where = ["--service", self.service, "--environment", "production", *self.more]
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.world.sandbox.environ()} | self.environ
         argv = [sys.executable, "-m", "ops", self.runbook, *where, *arguments]
         process = subprocess.Popen(argv, env=environ, cwd=self.world.folder, text=True, start_new_session=True, **pipes)

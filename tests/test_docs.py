@@ -11,8 +11,9 @@ from ops.registry import discover
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
-WITHOUT_A_LABEL = {"redeploy-pages": "rollback-frontend"}
-"""Runbook → the label whose service it is for: a label's job holds a token, and this one has to build without."""
+WITHOUT_A_LABEL = {"redeploy-pages": "rollback-frontend", "rotate-secrets": "rollback-api"}
+"""Runbook → the label whose service it is for: a label's job holds a token, and one has to build without;
+and a label carries no values, nor does its job hold any."""
 
 
 def block(text: str, name: str) -> re.Match[str]:

@@ -42,6 +42,24 @@ def test_the_embedded_drill_ends_recovered_within_five_seconds() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["--trigger", "command"], ["--switch", "deployments_lag_reads=2"]], ids=str)
+def test_the_drill_of_a_leaked_key_ends_recovered(more: list[str]) -> None:
+    result = drill(*more, name="rotate-secrets")
+
+    assert result["decision"] == "recovered", result
+    assert result["plan"]["changes"][0]["after"].endswith("with new values of GROQ_API_KEY")
+    assert 0 < result["durations"]["trigger_to_verified"] < 10
+
+
+@pytest.mark.parametrize("options", [["--trigger", "button"], ["--edge", "workerd"]])
+def test_a_leak_is_drilled_by_command_on_the_embedded_edge_alone(world: Any, options: list[str]) -> None:
+    outcome = world.ops("drill", "rotate-secrets", "--config", str(world.config), *options)
+
+    assert outcome.code == 2
+    assert " hint: " in outcome.err
+
+
+@pytest.mark.slow
 def test_the_workerd_drill_deploys_with_the_real_wrangler_and_ends_recovered() -> None:
     result = drill("--edge", "workerd")
 

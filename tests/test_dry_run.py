@@ -24,8 +24,10 @@ NEEDED = {
     "rollback-worker": ["--service", "api"],
     "rollback-pages": ["--service", "frontend"],
     "redeploy-pages": ["--service", "frontend"],
+    "rotate-secrets": ["--service", "api", "--only", "GROQ_API_KEY"],
 }
 """Runbook → the options that it cannot do without. A new runbook needs a line."""
+KEYS = {"NEW_GROQ_API_KEY": "gsk-fresh-0123456789", "OLD_GROQ_API_KEY": "gsk-leaked-0123456789"}
 
 
 def test_every_runbook_is_tried_here() -> None:
@@ -74,14 +76,15 @@ def site_history(world: World, seed: int) -> list[str]:
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
     versions, sites = history(world, seed), site_history(world, seed)
+    world.sandbox.providers["groq"].add_key(KEYS["NEW_GROQ_API_KEY"])
     before = world.sandbox.deployments(WORKER), world.served
     first = (versions if name == "rollback-worker" else sites)[0]
     last = ["--accept-changed-secrets", "KEY"] if name == "rollback-worker" else ["--reason", "KEY"]
-    target = ["--commit", "a" * 40] if name == "redeploy-pages" else ["--to", first]
+    target = {"redeploy-pages": ["--commit", "a" * 40], "rotate-secrets": []}.get(name, ["--to", first])
     more: list[list[str]] = [[], target, ["--incident", "7"], last]
 
     where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
-    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)])
+    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **KEYS)
 
     assert outcome.code in {0, 3}, outcome.err
     assert {request.method for request in world.sandbox.requests} == {"GET"}

@@ -29,11 +29,13 @@ LAYERS: dict[str, set[str]] = {
     "journaling": {"model", "parallel", "github", "render"},
     "noticing": {"model", "parallel", "notify", "render"},
     "telling": {"model", "parallel", "github", "journaling", "noticing"},
+    "held": {"model", "github"},
     "outside": {"model", "parallel", "clocks", "cloudflare", "probes"},
     "building": {"model", "tools", "nodejs"},
-    "runbook": {"model", "cloudflare", "probes", "building"},
+    "runbook": {"model", "cloudflare", "github", "held", "probes", "building"},
     "sighting": {"model", "probes", "runbook"},
-    "runbooks": {"model", "probes", "runbook", "sighting"},
+    "rotating": {"model", "runbook"},
+    "runbooks": {"model", "probes", "runbook", "rotating", "sighting"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -164,7 +166,7 @@ def test_the_sandbox_imports_nothing_of_the_rest() -> None:
 
 
 RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
-ENDS_OF_THE_RUNBOOKS_WORLD = ("ops.model", "ops.probes.rounds", "ops.runbook", "ops.sighting")
+ENDS_OF_THE_RUNBOOKS_WORLD = ("ops.model", "ops.probes.rounds", "ops.runbook", "ops.sighting", "ops.rotating")
 
 
 def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:

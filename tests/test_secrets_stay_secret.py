@@ -173,6 +173,9 @@ CANARY = {
     "CLOUDFLARE_API_TOKEN": marks.secret("cloudflare"),
     "STAGING_CLOUDFLARE_API_TOKEN": marks.secret("staging", signs="%&<\"'>"),
     "GITHUB_TOKEN": marks.secret("github"),
+    "GH_SECRETS_TOKEN": marks.secret("app"),
+    "NEW_GROQ_API_KEY": marks.secret("new", signs="~^&"),
+    "OLD_GROQ_API_KEY": marks.secret("former", signs="$%{}"),
     "LOGIN": marks.secret("login", signs="\n\\ é\t"),
 }
 PROBES = """          - {name: program, command: {run: [sh, -c, PROGRAM], timeout: 10s}}
@@ -224,20 +227,35 @@ def commits(world: World) -> None:
     world.site(timedelta(minutes=10), "bad", commit=bad)
 
 
+def leaked(world: World) -> None:
+    """A key in a Worker; its provider knows the new one, and no longer the former one."""
+    world.sandbox.providers["groq"].add_key(CANARY["NEW_GROQ_API_KEY"])
+    secrets = {"GROQ_API_KEY": CANARY["OLD_GROQ_API_KEY"]}
+    behaviour = {"paths": {"/health/ai/groq": {"upstream": {"provider": "groq", "secret": "GROQ_API_KEY"}}}}
+    world.release(timedelta(hours=2), code="good", secrets=secrets, behaviour=behaviour)
+
+
 CANARIES = {
+    "rotate-secrets": Canary(
+        ("--service", "api", "--only", "GROQ_API_KEY"),
+        "          # A program can be a probe too.",
+        read=LIST,
+        write={"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"},
+        world=leaked,
+    ),
     "rollback-worker": Canary(
         ("--service", "api"), "          # A program can be a probe too.", read=LIST, write=WRITE, world=worker
     ),
     "rollback-pages": Canary(
         ("--service", "frontend"),
-        "\n  # The same application",
+        "    # What rotate-secrets replaces",
         read={"method": "GET", "path": "/accounts/*/pages/projects/**"},
         write={"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"},
         world=site,
     ),
     "redeploy-pages": Canary(
         ("--service", "frontend"),
-        "\n  # The same application",
+        "    # What rotate-secrets replaces",
         read={"method": "GET", "path": "/accounts/*/pages/projects/**"},
         write={"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"},
         world=commits,
@@ -401,6 +419,11 @@ def decision(incident: Incident) -> str:
     return next(str(event["text"]) for event in events if event["kind"] == "ended")
 
 
+def sets_secrets(request: Any) -> bool:
+    """Its body has to hold them."""
+    return bool(request.method == "PATCH" and request.path.endswith("/secrets-bulk"))
+
+
 def everything(incident: Incident, receiver: Receiver, outcome: Outcome) -> dict[str, str]:
     """All that a run leaves, but for what tells GitHub what to mask, the webhooks' addresses and the tokens' header."""
     world = incident.world
@@ -412,7 +435,7 @@ def everything(incident: Incident, receiver: Receiver, outcome: Outcome) -> dict
         "stdout": outcome.out,
         "stderr": "\n".join(lines),
         **on_disk(world.folder, but=frozenset({"shout", "shout.txt", "ops.yml"})),
-        **sent(world.sandbox.requests, "Cloudflare"),
+        **sent([request for request in world.sandbox.requests if not sets_secrets(request)], "Cloudflare"),
         **sent(incident.github.requests, "GitHub"),
         **sent(hooks, "webhook"),
     }

@@ -31,8 +31,8 @@ def test_a_build_that_is_given_a_secret_is_refused(world: World, name: str) -> N
     steps = "[{goto: /}, {fill: {field: input, variable: DEMO_PASSWORD}}]"
     world.edit_config(
         "          - name: site # the page, and every script, style, image and link in it\n            page:\n"
-        "              paths: [/]\n\n  # The same",
-        f"          - name: visit\n            browser:\n              steps: {steps}\n\n  # The same",
+        "              paths: [/]\n    # What",
+        f"          - name: visit\n            browser:\n              steps: {steps}\n    # What",
     )
 
     outcome = build(world, **{name: "a secret value"})

@@ -56,14 +56,18 @@ def test_every_input_and_every_token_reaches_the_command_through_its_environment
         given = [s for s in all_steps if f"inputs.{key}" in s.get("env", {}).get(key.upper(), "")]
         assert given
         assert all(f'"${key.upper()}"' in s["run"] for s in [step, *given])
-    assert_secrets(step)
+    assert_secrets(step, values=name == "rotate-secrets")
 
 
-def assert_secrets(step: dict[str, Any]) -> None:
-    """Every secret that ops.yml names, and no other."""
+def assert_secrets(step: dict[str, Any], *, values: bool = False) -> None:
+    """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name."""
     config, _ = read_config(ROOT / "ops.yml")
     names = {environment.token for environment in config.environments.values()}
     names |= set(config.notify.webhooks.values())
+    if values:
+        rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
+        names |= {"GH_SECRETS_TOKEN", *(f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never")}
+        names |= {f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"}
     given = {name: value for name, value in step["env"].items() if "secrets." in str(value)}
     assert given == {name: f"${{{{ secrets.{name} }}}}" for name in names}
 
@@ -141,6 +145,19 @@ def test_sync_rewrites_the_lists_and_nothing_else(world: World) -> None:
     assert outcome.code == 0
     assert (folder / "rollback-worker.yml").read_text() == button.read_text().replace("- staging", "- rehearsal")
     assert sync(folder, read_config(world.config)[0], recoveries()) == ()
+
+
+def test_sync_writes_the_names_of_a_rotation(world: World) -> None:
+    folder = world.folder / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    button = (ROOT / ".github/workflows/rotate-secrets.yml").read_text()
+    (folder / "rotate-secrets.yml").write_text(button)
+    world.edit_config("CEREBRAS_API_KEY", "MISTRAL_API_KEY")
+
+    assert world.ops("workflows", "sync", "--config", str(world.config)).code == 0
+
+    assert (folder / "rotate-secrets.yml").read_text() == button.replace("CEREBRAS_API_KEY", "MISTRAL_API_KEY")
+    assert "toJSON" not in button
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops import nodejs
 from ops.app import read_config
 from ops.clocks import SystemClock
-from ops.drill import command, github, releases, score
+from ops.drill import command, github, leak, releases, score
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
@@ -59,8 +59,9 @@ DRILLS: Mapping[str, releases.Kind] = {
     "rollback-worker": releases.WORKER,
     "rollback-pages": releases.SITE,
     "redeploy-pages": releases.COMMITS,
+    "rotate-secrets": leak.LEAK,
 }
-"""Runbook → what it breaks: a good release, then a bad one, which the runbook has to take back."""
+"""Runbook → what it breaks: a good release, then something bad, which the runbook has to take back."""
 
 
 def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
@@ -72,9 +73,9 @@ def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, An
     if drill.github_fails and drill.trigger is None:
         raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
     kind = DRILLS[runbook]
-    if drill.trigger in {"label", "button"} and not kind.by_workflow:
+    if drill.trigger in {"label", "button"} and kind.by_command_only:
         hint = "Drill it without a trigger, or with --trigger command."
-        raise ConfigError(f"{runbook} hands artifacts from job to job, which no local runner does", hint=hint)
+        raise ConfigError(f"{runbook} is not drilled by a {drill.trigger}: {kind.by_command_only}", hint=hint)
     config, _ = read_config(drill.config)
     environment = config.environment(drill.environment)
     service = _service(environment, drill.service, kind.name)
@@ -86,18 +87,19 @@ def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, An
         own = Path(scratch)
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
         live = {}
-        for name, ago in (("good", GOOD_AGO), ("bad", BAD_AGO)):
+        for name, ago, step in zip(("good", "bad"), (GOOD_AGO, BAD_AGO), kind.steps, strict=True):
             with _back_in_time(sandbox, ago):
                 could = kind.release(sandbox, service, name, drill.edge, own)
             live[name] = could or kind.live(sandbox, service)
-            say(f"{'committed' if could else 'deployed'} the {name} release {span_text(ago.total_seconds())} ago")
+            say(f"{step} {span_text(ago.total_seconds())} ago")
         seen = _probe(sandbox, service, drill.config.resolve().parent)
         say(f"the probes say: {seen.detail}")
         if seen.verdict != Verdict.UNHEALTHY:
             return _score(runbook, drill, config, _not_broken(seen.verdict))
         place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own))
         if drill.trigger is None:
-            return _score(runbook, drill, config, command.run(place, say=say, on_event=on_event))
+            result = command.run(place, say=say, on_event=on_event, arguments=kind.arguments)
+            return _score(runbook, drill, config, result)
         result = _with_incident(place, drill, config, kind, say=say, on_event=on_event)
         serves = next((name for name, what in live.items() if kind.live(sandbox, service) == what), "no known")
         is_well = _probe(sandbox, service, drill.config.resolve().parent).verdict == Verdict.HEALTHY
@@ -161,7 +163,7 @@ def _with_incident(
     say(f"{github.RESPONDER} opened the incident #{incident.number}")
     with github.failing(incident, drill.trigger, drill.github_fails):
         if drill.trigger == "command":
-            told = ["--incident", str(incident.number)]
+            told = ["--incident", str(incident.number), *kind.arguments]
             result = command.run(place, say=say, on_event=on_event, arguments=told, environ=incident.environ())
         else:
             result = github.by_workflow(incident, config, drill.trigger, say, changed_at=kind.changed_at)

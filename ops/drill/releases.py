@@ -40,8 +40,12 @@ class Kind:
     """When Cloudflare last changed what serves, where it says so."""
     environ: Callable[[Path], Mapping[str, str]] = lambda _: {}
     """What the command needs besides, given the drill's folder."""
-    by_workflow: bool = True
-    """Whether a label or a button can be drilled on this machine."""
+    by_command_only: str = ""
+    """Why a label or a button cannot be drilled on this machine."""
+    steps: tuple[str, str] = ("deployed the good release", "deployed the bad release")
+    """What the two of them are called."""
+    arguments: tuple[str, ...] = ()
+    """What the command is told besides."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:
@@ -153,5 +157,6 @@ COMMITS = Kind(
     live=_live_commit,
     changed_at=lambda _sandbox, _service: None,
     environ=_with_source,
-    by_workflow=False,
+    steps=("committed the good release", "deployed the bad release"),
+    by_command_only="it hands artifacts from job to job, which no local runner does",
 )

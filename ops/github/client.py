@@ -34,7 +34,7 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
     Reads are tried twice more after a 5xx; writes never are.
     """
     redactor.add(environ.get("GITHUB_TOKEN", ""))
-    name, base_url = environ.get("GITHUB_REPOSITORY", ""), (environ.get("GITHUB_API_URL") or API).rstrip("/")
+    name = environ.get("GITHUB_REPOSITORY", "")
     if not environ.get("GITHUB_TOKEN"):
         raise ConfigError(
             "GITHUB_TOKEN is not set",
@@ -47,6 +47,12 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
     if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
         hint = "On a laptop: `export GITHUB_REPOSITORY=owner/name`, the operations repository. In a job GitHub sets it."
         raise ConfigError("GITHUB_REPOSITORY is not set to owner/name", reason=Reason.CONFIG_INVALID, hint=hint)
+    return repository(environ, environ["GITHUB_TOKEN"], name)
+
+
+def repository(environ: Mapping[str, str], token: str, name: str) -> "Repository":
+    """Any repository, by `owner/name`; sends nothing. Raises ConfigError."""
+    base_url = (environ.get("GITHUB_API_URL") or API).rstrip("/")
     if base_url != API and not is_loopback(base_url):
         hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for GitHub."
         raise ConfigError("GITHUB_API_URL names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
@@ -61,7 +67,7 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
         respect_retry_after_header=False,  # it would be slept on, however long it is
     )
     github = Github(
-        auth=Auth.Token(environ["GITHUB_TOKEN"]),
+        auth=Auth.Token(token),
         base_url=base_url,
         timeout=TIMEOUT,
         retry=retry,

@@ -13,6 +13,7 @@ from ops.model.config_build import Build
 from ops.model.config_probes import BrowserProbe, HttpProbe, PageProbe
 from ops.model.config_problems import build, lines
 from ops.model.config_schema import Schema
+from ops.model.config_secrets import RotatedSecret
 from ops.model.config_types import (
     ACCOUNT,
     LABEL,
@@ -150,6 +151,10 @@ class Environment(Named):
         description="NAME of the environment variable that holds the API token. Never the token.",
     )
     services: Mapping[Name, Service] = Field(min_length=1, description="The services, by the name that people type.")
+
+    secrets: Mapping[SecretName, RotatedSecret] = Field(
+        default_factory=dict, description="NAME of a secret of Workers → how rotate-secrets replaces its value."
+    )
 
     def service(self, name: str) -> Service:
         return _named("service", name, self.services, where=self.name)

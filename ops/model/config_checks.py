@@ -6,15 +6,23 @@ The data may be of any shape here: what has the wrong type is the models' to rep
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from ops.model import config_secret_checks
+from ops.model.config_data import Finding, at, items, mapping
 from ops.model.nearest import shown, suggestion
 from ops.model.yaml_lines import Path
-
-Finding = tuple[Path, str]
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare", "build")}
 """What says which kind a service is, exactly one of them → the keys that only this kind has."""
-SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
+SECRETS_OF_THE_RUN = {
+    DEFAULT_TOKEN,
+    "CLOUDFLARE_API_KEY",
+    "CF_API_TOKEN",
+    "CF_API_KEY",
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
+    "GH_SECRETS_TOKEN",
+}
 
 
 def errors(
@@ -34,20 +42,21 @@ def errors(
     for path, service in _services(data):
         yield from _kinds(path, service)
         yield from _probes(path, service, secrets=_secrets(data))
-        for variable in _mapping(_at(service, "build", "env")).keys() & _secrets(data):
+        for variable in mapping(at(service, "build", "env")).keys() & _secrets(data):
             yield (*path, "build", "env", variable), "a secret of the run; no build ever gets one: leave it out"
+    yield from config_secret_checks.errors(data, secrets=_secrets(data))
 
 
 def warnings(data: Any) -> Iterator[Finding]:
     yield from _shared_accounts(data)
     for path, service in _services(data):
-        if not _items(service.get("probes")):
+        if not items(service.get("probes")):
             yield path, "no probes; without one no recovery of this service can be proved"
-    for index, contact in enumerate(_items(_at(data, "contacts"))):
-        for key, value in _mapping(contact).items():
+    for index, contact in enumerate(items(at(data, "contacts"))):
+        for key, value in mapping(contact).items():
             if _is_placeholder(value):
                 yield ("contacts", index, key), "still a placeholder; write what a person on call needs"
-    for index, login in enumerate(_items(_at(data, "responders"))):
+    for index, login in enumerate(items(at(data, "responders"))):
         if login == "TBD":
             yield ("responders", index), "still a placeholder; write a GitHub login"
 
@@ -61,11 +70,11 @@ def _blanks(value: Any, path: Path) -> Iterator[Finding]:
 
 
 def _labels(data: Any) -> Iterator[Finding]:
-    environments = _mapping(_at(data, "environments"))
-    for name, label in _mapping(_at(data, "labels")).items():
-        environment = _at(label, "environment")
-        service = _at(label, "params", "service")
-        services = _mapping(_at(environments, environment, "services"))
+    environments = mapping(at(data, "environments"))
+    for name, label in mapping(at(data, "labels")).items():
+        environment = at(label, "environment")
+        service = at(label, "params", "service")
+        services = mapping(at(environments, environment, "services"))
         if not isinstance(environment, str):
             continue
         if environment not in environments:
@@ -77,30 +86,30 @@ def _labels(data: Any) -> Iterator[Finding]:
 
 
 def _kinds_of_labels(data: Any, kinds: Mapping[str, str]) -> Iterator[Finding]:
-    for name, label in _mapping(_at(data, "labels")).items():
+    for name, label in mapping(at(data, "labels")).items():
         runbook, environment, called = (
-            _at(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
+            at(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
         )
-        service = _mapping(_at(data, "environments", environment, "services", called))
+        service = mapping(at(data, "environments", environment, "services", called))
         kind = kinds.get(runbook) if isinstance(runbook, str) else None
         if kind and service.keys() & KINDS.keys() and kind not in service:
             yield ("labels", name, "params", "service"), f"{shown(called)} has no {kind}, and {runbook} needs one"
 
 
 def _labels_of_buttons(data: Any, by_button_only: Collection[str]) -> Iterator[Finding]:
-    for name, label in _mapping(_at(data, "labels")).items():
-        runbook = _at(label, "runbook")
+    for name, label in mapping(at(data, "labels")).items():
+        runbook = at(label, "runbook")
         if isinstance(runbook, str) and runbook in by_button_only:
             why = "a label's job holds a token, and this one builds an old commit"
             yield ("labels", name, "runbook"), f"no label may start {runbook}: {why}; use its button"
 
 
 def _runbooks(data: Any, runbooks: Mapping[str, Collection[str]]) -> Iterator[Finding]:
-    for name, label in _mapping(_at(data, "labels")).items():
-        runbook = _at(label, "runbook")
+    for name, label in mapping(at(data, "labels")).items():
+        runbook = at(label, "runbook")
         if isinstance(runbook, str) and runbook not in runbooks:
             yield ("labels", name, "runbook"), f'no runbook "{shown(runbook)}"{suggestion(runbook, runbooks)}'
-        for parameter in _mapping(_at(label, "params")):
+        for parameter in mapping(at(label, "params")):
             if runbook in runbooks and parameter not in runbooks[runbook]:
                 text = f'no parameter "{shown(parameter)}" of {runbook}{suggestion(parameter, runbooks[runbook])}'
                 yield ("labels", name, "params", parameter), text
@@ -119,20 +128,20 @@ def _kinds(path: Path, service: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _probes(path: Path, service: Mapping[str, Any], *, secrets: set[str]) -> Iterator[Finding]:
     names: set[str] = set()
-    if (all_of_them := _items(service.get("probes"))) and all("browser" in _mapping(each) for each in all_of_them):
+    if (all_of_them := items(service.get("probes"))) and all("browser" in mapping(each) for each in all_of_them):
         text = "a browser is started when all other probes are healthy, and there is none; write an http or page probe"
         yield (*path, "probes"), text
-    for index, probe in enumerate(_items(service.get("probes"))):
-        name = _at(probe, "name")
+    for index, probe in enumerate(items(service.get("probes"))):
+        name = at(probe, "name")
         if name in names:
             yield (*path, "probes", index, "name"), "another probe of this service has this name; write a different one"
         names |= {name} if isinstance(name, str) else set()
-        for position, variable in enumerate(_items(_at(probe, "command", "environment"))):
+        for position, variable in enumerate(items(at(probe, "command", "environment"))):
             if isinstance(variable, str) and variable in secrets:
                 where = (*path, "probes", index, "command", "environment", position)
                 yield where, "a secret of the run; a probe's command never gets one: leave it out"
-        for position, step in enumerate(_items(_at(probe, "browser", "steps"))):
-            variable = _at(step, "fill", "variable")
+        for position, step in enumerate(items(at(probe, "browser", "steps"))):
+            variable = at(step, "fill", "variable")
             if isinstance(variable, str) and variable in secrets:
                 where = (*path, "probes", index, "browser", "steps", position, "fill", "variable")
                 yield where, "a secret of the run; no page ever gets one: name the variable of a login for tests"
@@ -140,7 +149,7 @@ def _probes(path: Path, service: Mapping[str, Any], *, secrets: set[str]) -> Ite
 
 def _shared_accounts(data: Any) -> Iterator[Finding]:
     first: dict[str, str] = {}
-    for name, environment in _mapping(_at(data, "environments")).items():
+    for name, environment in mapping(at(data, "environments")).items():
         account = environment["account_id"]
         if account in first:
             text = f"the same account as {first[account]}; a mistake here reaches both, so use a separate one"
@@ -150,14 +159,14 @@ def _shared_accounts(data: Any) -> Iterator[Finding]:
 
 def _secrets(data: Any) -> set[str]:
     """Names of the secrets that the run itself holds."""
-    tokens = [_at(environment, "token") for environment in _mapping(_at(data, "environments")).values()]
-    webhooks = [_at(target, "webhook") for target in _mapping(_at(data, "notify")).values()]
+    tokens = [at(environment, "token") for environment in mapping(at(data, "environments")).values()]
+    webhooks = [at(target, "webhook") for target in mapping(at(data, "notify")).values()]
     return {name for name in [*tokens, *webhooks] if isinstance(name, str)} | SECRETS_OF_THE_RUN
 
 
 def _services(data: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    for environment, holder in _mapping(_at(data, "environments")).items():
-        for name, service in _mapping(_at(holder, "services")).items():
+    for environment, holder in mapping(at(data, "environments")).items():
+        for name, service in mapping(at(holder, "services")).items():
             if isinstance(service, dict):
                 yield ("environments", environment, "services", name), service
 
@@ -167,18 +176,4 @@ def _is_placeholder(value: Any) -> bool:
 
 
 def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
-    return iter(value.items() if isinstance(value, dict) else enumerate(_items(value)))
-
-
-def _at(value: Any, *keys: Any) -> Any:
-    for key in keys:
-        value = _mapping(value).get(key) if isinstance(key, str) else None
-    return value
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _items(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else ()
+    return iter(value.items() if isinstance(value, dict) else enumerate(items(value)))

@@ -17,6 +17,7 @@ ACCOUNT = r"^[0-9a-f]{32}$"
 WORKER = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"
 PAGES = r"^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$"
 ORIGIN = r"^https://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?(:[1-9][0-9]{0,4})?$"
+WEB_ADDRESS = r"^https://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9](:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~%/-]*[A-Za-z0-9._~%-])?$"
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$"
 URL_PATH = r"^/([!-\"$-.0-~][!-\"$-~]*)?$"
 BUILD_PATH = r"^(\.|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*(/\.?[A-Za-z0-9_-][A-Za-z0-9._-]*)*)$"
@@ -34,6 +35,7 @@ PATTERNS = {
     WORKER: "not a Worker's name; write it as Cloudflare shows it, such as fortunet-api",
     PAGES: "not a Pages project; write its name as Cloudflare shows it, such as fortunet-frontend",
     ORIGIN: "not an https origin; write https:// and a host, without user, path or query: https://api.example.com",
+    WEB_ADDRESS: "not an address; write https://, a host and a path, without / at its end, query or #",
     REPOSITORY: "not a repository; write owner/name",
     URL_PATH: "not a path; begin with one / and leave out host, spaces and #: /health",
     BUILD_PATH: "not a folder in the repository; write it without / before it and without ..: frontend/dist",

@@ -41,10 +41,16 @@ class Plan:
     """What to press if this does not help."""
     done: str = ""
     """What the team is told once it is done, such as "Rolled back api to 1a2b3c4d"; without it, the summary."""
+    healthy_before: str = ""
+    """What it means if no probe failed before either; without it, that this may be the wrong service."""
+    tasks: tuple[str, ...] = ()
+    """What is left for people once it is done, in this order."""
+    finishing: tuple[Change, ...] = ()
+    """Made like the others, but only once the probes are healthy."""
     details: object = None
     """The runbook's own values, which it gets back in `check` and `apply`; never shown."""
 
     @property
     def undo(self) -> tuple[Press, ...]:
-        """Latest change first."""
-        return tuple(change.undo for change in reversed(self.changes) if change.undo)
+        """Latest change first; a command that undoes several stands there once."""
+        return tuple(dict.fromkeys(change.undo for change in reversed(self.changes) if change.undo))

@@ -92,7 +92,9 @@ def sentence(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool) ->
         case Decision.RECOVERED:
             return "the probes failed before and are healthy now"
         case Decision.HEALTHY_AS_BEFORE:
-            return "changed, and healthy as before: no probe failed before either, so this may be the wrong service"
+            return plan.healthy_before or (
+                "changed, and healthy as before: no probe failed before either, so this may be the wrong service"
+            )
         case Decision.NOTHING_TO_DO:
             return f"{_left_alone(plan)}; the probes are healthy"
         case Decision.UNVERIFIED if wrote:
@@ -155,7 +157,7 @@ def plan_json(plan: Plan | None) -> dict[str, Any] | None:
         "changes": [
             {"target": c.target, "before": c.before, "after": c.after, "done_when": c.done_when}
             | press_json("undo", c.undo)
-            for c in plan.changes
+            for c in (*plan.changes, *plan.finishing)
         ],
         "sections": {section.title: list(section.lines) for section in plan.sections},
         "not_undone": list(plan.not_undone),
@@ -164,6 +166,7 @@ def plan_json(plan: Plan | None) -> dict[str, Any] | None:
         "reason": plan.reason.value if plan.reason else None,
         **press_json("next_step", plan.next_step),
         "done": plan.done,
+        "tasks": list(plan.tasks),
     }
 
 

@@ -41,7 +41,13 @@ class Web:
         self._under_way.close()
 
     def send(
-        self, method: str, url: str, *, headers: Mapping[str, str] = NO_HEADERS, within: float = LONGEST
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] = NO_HEADERS,
+        within: float = LONGEST,
+        content: bytes | None = None,
     ) -> tuple[httpx.Response, bytes]:
         """The answer and the first megabyte of its body, in at most `within` seconds. Raises httpx.RequestError."""
         headers = {"user-agent": "backout-probe", "cache-control": "no-cache", **headers}
@@ -51,7 +57,10 @@ class Web:
             url = self.edge_url.rstrip("/") + parts._replace(scheme="", netloc="").geturl()
         latest = time.monotonic() + within
         timeout = TIMEOUT if within >= LONGEST else httpx.Timeout(within, connect=min(within, CONNECT))
-        with self._under_way.call(), self._http.stream(method, url, headers=headers, timeout=timeout) as response:
+        with (
+            self._under_way.call(),
+            self._http.stream(method, url, headers=headers, content=content, timeout=timeout) as response,
+        ):
             body = b""
             for chunk in response.iter_bytes():
                 if time.monotonic() > latest:

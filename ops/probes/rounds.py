@@ -4,7 +4,8 @@ A browser takes seconds: it is started only where everything else says healthy, 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,18 @@ class ProbeSet:
     probes: "tuple[Probe, ...]"
     verify: "Verify"
     versions: frozenset[str] = frozenset()
+    name: str = ""
+    """Of the service, where several are asked together."""
+    proofs: frozenset[str] = frozenset()
+    """Probes that prove nothing unless one of `versions` answers them, and says so."""
+    more: "tuple[ProbeSet, ...]" = ()
+    """Other services, asked beside this one and as often."""
+    unproved: str = ""
+    """What no probe can prove, however healthy all of them are."""
+
+    @property
+    def asks(self) -> "list[tuple[ProbeSet, Probe]]":
+        return [(each, probe) for each in (self, *self.more) for probe in each.probes]
 
 
 class Prober:
@@ -54,7 +67,7 @@ class Prober:
     def once(self, probes: ProbeSet) -> Observation:
         """One round without a browser, which leaves open what a required one would say. No probe is inconclusive."""
         seen = self._round(probes)
-        left = tuple(_not_asked(probe.name) for probe in probes.probes if probe.browser and probe.browser.required)
+        left = tuple(_not_asked(probe.name) for _, probe in probes.asks if probe.browser and probe.browser.required)
         results = (*seen.results, *left)
         return Observation(worst([seen.verdict, *(result.verdict for result in left)]), results, rounds=1)
 
@@ -81,19 +94,20 @@ class Prober:
 
     def _round(self, probes: ProbeSet, *, is_last: bool = False) -> Observation:
         """Where it is the last if it is healthy, the browsers have their say too; one that is not required, no vote."""
-        quick, browsers = ([p for p in probes.probes if (p.browser is None) == is_quick] for is_quick in (True, False))
-        results = in_parallel([lambda p=probe: self._ask(probes, p) for probe in quick])  # type: ignore[misc]
+        asks = probes.asks
+        quick, browsers = ([a for a in asks if (a[1].browser is None) == is_quick] for is_quick in (True, False))
+        results = in_parallel([partial(self._ask, *each) for each in quick])
         verdict = worst(result.verdict for result in results)
         if is_last and verdict == Verdict.HEALTHY:
-            looked = in_parallel([lambda p=probe: self._ask(probes, p) for probe in browsers])  # type: ignore[misc]
+            looked = in_parallel([partial(self._ask, *each) for each in browsers])
             both = zip(browsers, looked, strict=True)
-            votes = (result.verdict for probe, result in both if probe.browser and probe.browser.required)
+            votes = (result.verdict for (_, probe), result in both if probe.browser and probe.browser.required)
             verdict, results = worst([verdict, *votes]), [*results, *looked]
         return Observation(verdict, tuple(results), rounds=1)
 
     def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
         try:
-            return self._asked(probes, probe)
+            return _of(probes, self._asked(probes, probe))
         except Exception as error:  # noqa: BLE001  no probe may stop a recovery: it has only no evidence to give
             failed = Assertion("probe", Verdict.INCONCLUSIVE, f"the probe itself failed ({type(error).__name__})")
             return ProbeResult(probe.name, Verdict.INCONCLUSIVE, (failed,))
@@ -121,6 +135,13 @@ class Prober:
 
         assert probe.command is not None
         return command.probe(probe.name, probe.command, environ, self._redactor, folder=self._folder)
+
+
+def _of(probes: ProbeSet, result: ProbeResult) -> ProbeResult:
+    """Under the service's name, and without comfort where a proof does not say which version answered it."""
+    is_open = result.probe in probes.proofs and probes.versions and result.echoed_version not in probes.versions
+    verdict = Verdict.INCONCLUSIVE if is_open and result.verdict == Verdict.HEALTHY else result.verdict
+    return replace(result, verdict=verdict, probe=f"{probes.name}: {result.probe}" if probes.name else result.probe)
 
 
 def _not_asked(name: str) -> ProbeResult:

@@ -30,6 +30,7 @@ def plan_lines(plan: Plan, *, heading: str) -> Iterator[str]:
     yield from _list("Warnings", plan.warnings, bullet="!")
     yield from _presses("Undo", plan.undo)
     yield from _presses("If it does not help", [plan.next_step])
+    yield from _list("Then, by people", plan.tasks)
 
 
 def result_lines(result: Result, contacts: "Iterable[Contact]") -> Iterator[str]:
@@ -42,6 +43,7 @@ def result_lines(result: Result, contacts: "Iterable[Contact]") -> Iterator[str]
     if result.plan is not None and result.decision.value != "planned":
         yield from _presses("Undo", result.plan.undo if result.wrote else ())
         yield from _presses("If it does not help", [result.plan.next_step])
+        yield from _list("Now, by people", result.plan.tasks if result.wrote else ())
     if result.needs_people:
         yield from _list("Whom to call", [f"{c.role}: {c.contact} ({c.availability})" for c in contacts])
 

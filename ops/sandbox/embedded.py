@@ -68,6 +68,8 @@ def _healthy(version: Version, request: Request) -> tuple[int, dict[str, Any]]:
             return 200, {"status": "ok", **_echo(version)}
         case "/api/charts/calculate":
             return 200, _CHART
+        case path if path.startswith("/health/"):
+            return 200, {"status": "ok", **_echo(version)}
     return 404, {"error": "not found"}
 
 

@@ -17,6 +17,12 @@ from ops.sandbox.switches import Switches
 
 BASES = {"iflow": "/iflow/v1", "groq": "/groq/openai/v1", "cerebras": "/cerebras/v1"}
 """Provider → what follows the address: so does the real one end (apis.iflow.cn, api.groq.com, api.cerebras.ai)."""
+REAL = {
+    ("apis.iflow.cn", "/v1"): "iflow",
+    ("api.groq.com", "/openai/v1"): "groq",
+    ("api.cerebras.ai", "/v1"): "cerebras",
+}
+"""Host and base of the real ones: a client that keeps the host is answered by the same rules."""
 MODELS = {"iflow": "qwen3-coder-plus", "groq": "llama-3.3-70b-versatile", "cerebras": "llama-3.3-70b"}
 
 
@@ -56,6 +62,10 @@ class Providers:
     def __getitem__(self, name: str) -> Provider:
         return self._all[name]
 
+    @property
+    def url(self) -> str:
+        return self._server.url
+
     def start(self) -> None:
         self._server.start()
 
@@ -87,10 +97,12 @@ class Providers:
         return response.status == 200 and "choices" in json.loads(response.body)
 
     def _answer(self, request: Request) -> Response:
+        host = request.headers.get("host", "").lower()
+        bases = {base: name for (real, base), name in REAL.items() if real == host} or {b: n for n, b in BASES.items()}
         name, path = next(
             (
                 (name, request.path.removeprefix(base))
-                for name, base in BASES.items()
+                for base, name in bases.items()
                 if request.path.startswith(f"{base}/")
             ),
             ("", ""),

@@ -114,6 +114,7 @@ class Sandbox:
             "CLOUDFLARE_ACCOUNT_ID": self.account_id,
             "OPS_EDGE_URL": self.edge_url,
             "OPS_CLOCK_URL": self.clock_url,
+            "OPS_PROVIDERS_URL": self.providers.url,
         }
 
     def describe(self) -> dict[str, Any]:
@@ -179,6 +180,7 @@ class Sandbox:
         at: datetime | None = None,
         assets: bool = False,
         version_metadata: bool = True,
+        durable_objects: Sequence[str] = (),
     ) -> str:
         """A new version, not deployed; its id. The Worker is made when it is missing.
 
@@ -198,6 +200,7 @@ class Sandbox:
                 compatibility_date=compatibility_date,
                 migration_tag=state.migration_tag,
                 handlers=tuple(handlers),
+                durable_objects=tuple(durable_objects),
             )
             by = By(author=author, source="wrangler", message=message, tag=tag, at=at)
             return self._account.add_version(state, upload, by, triggered_by=triggered_by).id

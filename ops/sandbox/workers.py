@@ -31,6 +31,8 @@ class Upload:
     placement: Mapping[str, Any] | None = None
     migration_tag: str | None = None
     handlers: tuple[str, ...] = ("fetch",)
+    durable_objects: tuple[str, ...] = ()
+    """The classes that the code exports."""
 
     @property
     def etag(self) -> str:

@@ -144,7 +144,7 @@ def test_the_stated_start_of_the_incident_warns_and_never_chooses(
             "rollback-pages",
             "api",
             "api is a service with worker",
-            "`ops rollback-worker` for it; here, name one of: frontend.",
+            "`ops rollback-worker` or `ops rotate-secrets` for it; here, name one of: frontend.",
         ),
         (
             "rollback-worker",

@@ -84,6 +84,7 @@ def test_a_client_is_told_where_everything_is(sandbox: Sandbox) -> None:
         "CLOUDFLARE_ACCOUNT_ID": sandbox.account_id,
         "OPS_EDGE_URL": sandbox.edge_url,
         "OPS_CLOCK_URL": sandbox.clock_url,
+        "OPS_PROVIDERS_URL": sandbox.providers.url,
     }
 
 

@@ -88,6 +88,7 @@ def detail(version: Version, worker: Worker, switches: Switches) -> dict[str, An
     script = {
         "etag": upload.etag,
         "handlers": upload.handlers,
+        "named_handlers": [{"name": name, "handlers": ["class"]} for name in upload.durable_objects] or None,
         "last_deployed_from": version.source,
         "placement_mode": (upload.placement or {}).get("mode"),
     }

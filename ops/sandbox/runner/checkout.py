@@ -68,7 +68,7 @@ def _with_own_secrets(workflow: str) -> str:
 def _renamed(job: str, index: int) -> str:
     def within(found: re.Match[str]) -> str:
         expression = re.sub(r"\bgithub\.token\b", f"secrets.{TOKEN}", found[0])
-        return re.sub(r"\bsecrets\.([A-Za-z_]\w*)", lambda name: f"secrets.{own(index, name[1])}", expression)
+        return re.sub(r"(?<![\w.-])secrets\.([A-Za-z_]\w*)", lambda name: f"secrets.{own(index, name[1])}", expression)
 
     return _INSERTED.sub(within, job)
 

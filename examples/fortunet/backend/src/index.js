@@ -1,8 +1,15 @@
+import { signs, takesKey } from "./proofs.js";
 import { calculate, InvalidBirth } from "./chart.js";
 
 export default {
   async fetch(request, env) {
-    switch (new URL(request.url).pathname) {
+    const { pathname } = new URL(request.url);
+    if (pathname.startsWith("/health/ai/")) {
+      return proof(env, await takesKey(pathname.slice("/health/ai/".length), env));
+    }
+    switch (pathname) {
+      case "/health/auth":
+        return proof(env, await signs(env.JWT_SECRET));
       case "/health":
         return Response.json({ status: "ok", version: env.CF_VERSION_METADATA });
       case "/api/charts/calculate":
@@ -12,6 +19,11 @@ export default {
     }
   },
 };
+
+// Whether a secret is of use, and to which version: what a rotation looks at.
+function proof(env, works) {
+  return Response.json({ status: works ? "ok" : "failed", version: env.CF_VERSION_METADATA }, { status: works ? 200 : 503 });
+}
 
 async function chart(request) {
   try {

@@ -1,0 +1,22 @@
+"""Looking into the plain data of `ops.yml` while it may have any shape: what is not there is empty."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ops.model.yaml_lines import Path
+
+Finding = tuple[Path, str]
+
+
+def at(value: Any, *keys: Any) -> Any:
+    for key in keys:
+        value = mapping(value).get(key) if isinstance(key, str) else None
+    return value
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else ()

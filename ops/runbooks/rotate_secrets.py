@@ -1,0 +1,285 @@
+"""Scenario 7 of the rollback procedure: a secret has leaked. What may be set, and when, is in `model/rotation.py`."""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ops.model import rotation, rotation_plan
+from ops.model.errors import ConfigError, Reason, Refused
+from ops.model.mark import Mark
+from ops.model.plan import Change, Plan
+from ops.model.press import Press
+from ops.model.redact import Secret
+from ops.model.rotation import NEW, OLD, Chosen
+from ops.model.worker import same_split, short, split_prose, split_text
+from ops.model.worker_plan import deployed
+from ops.probes.rounds import ProbeSet
+from ops.rotating.values import HINT, ask, copies, provided, refuse_keys, refuse_values
+from ops.rotating.writes import (
+    Copying,
+    Edit,
+    Standing,
+    copied,
+    copy,
+    edit,
+    edited,
+    refuse_what_cannot_be_edited,
+    standings,
+    workers_of,
+)
+from ops.runbook import Context, Runbook, State, World, param, service_of
+
+if TYPE_CHECKING:
+    from ops.model.config import Service
+
+
+@dataclass(frozen=True)
+class Params:
+    service: str = param("a service of ops.yml with the secret; every other one with it is written too")
+    only: tuple[str, ...] = param("secrets to replace, with commas between; without it, all of the service", default=())
+    confirm_revoked: tuple[str, ...] = param(
+        "secrets whose former values are revoked: proves it, and ends the rotation", default=()
+    )
+    restore: tuple[str, ...] = param("secrets whose former values, in OLD_NAME, are set again", default=())
+    reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
+
+
+@dataclass(frozen=True)
+class Details:
+    """What the steps need of the plan, by the target of a change."""
+
+    chosen: Chosen
+    edits: dict[str, Edit] = field(default_factory=dict)
+    marks: dict[str, tuple[Standing, Mark]] = field(default_factory=dict)
+    copies: dict[str, Copying] = field(default_factory=dict)
+    values: dict[str, Secret] = field(default_factory=dict)
+    """Name → what is set; what is generated comes in once it is confirmed."""
+
+
+class RotateSecrets(Runbook[Params]):
+    """Replace leaked secrets in every Worker that uses them, and prove the new values in use and the old ones dead."""
+
+    name = "rotate-secrets"
+    when = "A key or another secret has leaked"
+    kind = "worker"
+    params = Params
+
+    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
+        service = _service(ctx)
+        chosen = _details(plan).chosen if plan else _chosen(ctx)
+        first, *others = dict.fromkeys([service.name, *chosen.consumers])
+        whole = _probe_set(ctx, chosen, first, plan)
+        if others:
+            more = tuple(replace(_probe_set(ctx, chosen, name, plan), name=name) for name in others)
+            whole = replace(whole, name=first, more=more)
+        is_open = plan is not None and chosen.unproved and not ctx.params.confirm_revoked
+        return replace(whole, unproved=f"ops.yml has no proofs of {', '.join(chosen.unproved)}" if is_open else "")
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        chosen = _chosen(ctx)
+        if ctx.params.confirm_revoked:
+            return _end(ctx, chosen)
+        prefix = OLD if ctx.params.restore else NEW
+        refuse_values(ctx, chosen, prefix)
+        found, asked, on_github = ctx.in_parallel(
+            [
+                lambda: standings(ctx, workers_of(ctx, chosen)),
+                lambda: ask(ctx, chosen, (prefix,)),
+                lambda: copies(ctx, chosen),
+            ]
+        )
+        refusals = [rotation.before(name, *answers, prefix=prefix) for name, answers in asked.items()]
+        refuse_keys(chosen, [each for each in refusals if each])
+        for standing in found.values():
+            refuse_what_cannot_be_edited(standing)
+        return _plan(ctx, chosen, found, on_github, prefix)
+
+    def prepare(self, ctx: Context[Params], plan: Plan) -> bool:
+        details = _details(plan)
+        for name, rule in details.chosen.rules.items():
+            if details.edits and name not in details.values:
+                details.values[name] = ctx.held.generate(rule.length, rule.alphabet)
+        return False
+
+    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
+        details = _details(plan)
+        if change.target in details.edits:
+            return edited(ctx, details.edits[change.target])
+        if change.target in details.copies:
+            return copied(ctx, details.copies[change.target])
+        standing, mark = details.marks[change.target]
+        deployments = ctx.workers.deployments(standing.worker)
+        first = deployments[0] if deployments else None
+        if first and first.id == standing.live.id:
+            return World(State.PLANNED, f"{split_prose(first.split)} is live, as planned")
+        if first and first.mark and first.mark.run == mark.run and same_split(first.split, standing.live.split):
+            return World(State.DONE, f"{split_prose(first.split)} is live on {standing.worker}, with our mark")
+        return World(State.MOVED, deployed(first) if first else "Cloudflare lists no deployment")
+
+    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
+        details = _details(plan)
+        if change.target in details.edits:
+            return edit(ctx, details.edits[change.target], details.values)
+        if what := details.copies.get(change.target):
+            by_hand = rotation_plan.copy_command(what.name, details.chosen.rules[what.name])
+            return copy(ctx, what, details.values[what.name], by_hand)
+        standing, mark = details.marks[change.target]
+        return f"deployment {ctx.workers.deploy(standing.worker, standing.live.split, mark=mark)}"
+
+
+def _details(plan: Plan) -> Details:
+    assert isinstance(plan.details, Details)
+    return plan.details
+
+
+def _service(ctx: Context[Params]) -> "Service":
+    return service_of(ctx, RotateSecrets.kind)
+
+
+def _chosen(ctx: Context[Params]) -> Chosen:
+    given = {name: getattr(ctx.params, name) for name in ("only", "confirm_revoked", "restore")}
+    named = [name for name, value in given.items() if value]
+    if len(named) > 1:
+        raise ConfigError(
+            f"{' and '.join(named)} are given, and each is a run of its own",
+            hint="Give one of them: `only` sets new values, `restore` former ones, `confirm_revoked` ends a rotation.",
+        )
+    return rotation.choose(ctx.environment, _service(ctx).name, next((given[name] for name in named), ()))
+
+
+def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan | None) -> ProbeSet:
+    from ops.model.config import Probe
+
+    service = ctx.environment.service(name)
+    proofs = tuple(
+        Probe(name=f"{secret.lower()[:58]}{f'-{number}' if number > 1 else ''}", http=request)
+        for secret in chosen.of(name)
+        for number, request in enumerate(chosen.rules[secret].proofs.get(name, ()), start=1)
+    )
+    versions: frozenset[str] = frozenset()
+    if plan is not None:
+        details = _details(plan)
+        edits = [each for each in details.edits.values() if each.standing.worker == service.worker]
+        lives = [standing for standing, _ in details.marks.values() if standing.worker == service.worker]
+        versions = frozenset(
+            [*(v for each in edits for v in each.serving), *(v for s in lives for v in s.live.serving)]
+        )
+    return ProbeSet(
+        service.url,
+        (*service.probes, *proofs),
+        service.verify,
+        versions,
+        proofs=frozenset(probe.name for probe in proofs),
+    )
+
+
+def _plan(
+    ctx: Context[Params],
+    chosen: Chosen,
+    found: dict[str, Standing],
+    on_github: dict[str, Copying | str],
+    prefix: str,
+) -> Plan:
+    workers = workers_of(ctx, chosen)
+    details = Details(chosen, values={v.removeprefix(prefix): s for v, s in provided(ctx, chosen, prefix).items()})
+    held = frozenset(name for name in chosen.rules if ctx.held.value(OLD + name))
+    kind = "former" if prefix == OLD else "new"
+    changes = []
+    for worker, names in workers.items():
+        standing = found[worker]
+        change = Change(
+            target=f"Worker {worker}",
+            before=short(standing.main.id),
+            after=f"the same release with {kind} values of {', '.join(names)}",
+            done_when=f"Cloudflare took them, and one newer version of the release serves {worker}",
+            undo=_undo(ctx, worker, standing, names, held),
+        )
+        details.edits[change.target] = Edit(standing, names)
+        changes.append(change)
+    by_hand = {name: copy for name, copy in on_github.items() if isinstance(copy, str)}
+    if lost := [name for name in by_hand if name not in details.values]:
+        raise Refused(
+            f"{', '.join(lost)}: generated, so only this run can write the copy on GitHub, and {by_hand[lost[0]]}",
+            reason=Reason.VALUES_UNUSABLE,
+            hint="Correct GH_SECRETS_TOKEN or `github` in ops.yml.",
+        )
+    finishing = tuple(_copy_change(details, name, c) for name, c in on_github.items() if isinstance(c, Copying))
+    absent = tuple(f"{w} has no {n}" for w, names in workers.items() for n in names if n not in found[w].secrets)
+    return Plan(
+        summary=f"{', '.join(chosen.rules)}: {kind} values for {', '.join(workers)}",
+        changes=tuple(changes),
+        finishing=finishing,
+        sections=rotation_plan.sections(chosen, workers),
+        not_undone=rotation_plan.NOT_UNDONE,
+        follows=("each Worker gets a new version; whatever it keeps in memory is gone",),
+        warnings=rotation_plan.warnings(chosen, held=held, absent=absent),
+        healthy_before=rotation_plan.HEALTHY_BEFORE,
+        tasks=rotation_plan.tasks(chosen, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(chosen.rules))),
+        done=f"Set {kind} values of {', '.join(chosen.rules)} for {', '.join(workers)}",
+        details=details,
+    )
+
+
+def _undo(ctx: Context[Params], worker: str, standing: Standing, names: tuple[str, ...], held: frozenset[str]) -> Press:
+    if ctx.params.restore:
+        return _press(ctx, only=ctx.params.restore)
+    if held.issuperset(names):
+        return _press(ctx, restore=names)
+    service = next(name for name, each in ctx.environment.services.items() if each.worker == worker)
+    to = split_text(standing.live.split)
+    return ctx.press("rollback-worker", service=service, to=to, accept_changed_secrets=names)
+
+
+def _copy_change(details: Details, name: str, copying: Copying) -> Change:
+    change = Change(
+        target=f"GitHub secret {name} of {copying.environment} in {copying.repository}",
+        before="the former value" if copying.updated_at else "none",
+        after="the value that serves",
+        done_when="GitHub took it",
+        undo=None,
+    )
+    details.copies[change.target] = copying
+    return change
+
+
+def _end(ctx: Context[Params], chosen: Chosen) -> Plan:
+    """Prove the former keys dead, and leave the mark by which no later run goes back to them."""
+    asked = {name: rule for name, rule in chosen.rules.items() if rule.provider}
+    questions = Chosen(asked)
+    problems = [
+        *rotation.value_problems(questions, ctx.held.value),
+        *rotation.value_problems(questions, ctx.held.value, prefix=OLD),
+    ]
+    if problems:
+        raise Refused(
+            f"{'; '.join(problems)}; that a key is dead is proved by asking for both",
+            reason=Reason.VALUES_UNUSABLE,
+            hint=HINT,
+        )
+    workers = workers_of(ctx, chosen)
+    found, answers = ctx.in_parallel([lambda: standings(ctx, workers), lambda: ask(ctx, questions, (NEW, OLD))])
+    refusals = [rotation.after(name, *said) for name, said in answers.items()]
+    refuse_keys(questions, [each for each in refusals if each])
+    details, changes = Details(chosen), []
+    for worker, names in workers.items():
+        mark = Mark(ctx.incident, ctx.run_id, None, ctx.params.reason, revoked=names)
+        live = split_prose(found[worker].live.split)
+        done = "Cloudflare lists our deployment of the same first"
+        change = Change(f"Worker {worker}", live, f"{live}, marked revoked={','.join(names)}", done, undo=None)
+        details.marks[change.target] = (found[worker], mark)
+        changes.append(change)
+    word = [name for name in chosen.rules if name not in asked]
+    warnings = (f"no provider could be asked of {', '.join(word)}: that the former value is dead is your word",)
+    return Plan(
+        summary=f"{', '.join(chosen.rules)}: the former values are revoked",
+        changes=tuple(changes),
+        sections=rotation_plan.sections(chosen, workers),
+        warnings=warnings if word else (),
+        follows=("Durable Objects of these Workers restart at once: memory goes, storage stays",),
+        healthy_before=f"proved dead: {', '.join(asked) or 'none'}; marked as revoked: {', '.join(chosen.rules)}",
+        done=f"Ended the rotation of {', '.join(chosen.rules)}",
+        details=details,
+    )
+
+
+def _press(ctx: Context[Params], **names: tuple[str, ...]) -> Press:
+    return ctx.press("rotate-secrets", service=ctx.params.service, **names)

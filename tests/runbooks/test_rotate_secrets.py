@@ -1,0 +1,574 @@
+"""`ops rotate-secrets`: a leaked key, the command, and the world afterwards."""
+
+import shlex
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.sandbox.github import GitHub
+from tests.commands import JSON, LIST, Command, ended, texts, timeline
+from tests.conftest import WORKER, Outcome, World
+
+BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
+LEAKED, FRESH = "gsk-leaked-0123456789-marked", "gsk-fresh-9876543210-marked"
+KEY, OTHER = "GROQ_API_KEY", "CEREBRAS_API_KEY"
+HELD = {f"NEW_{KEY}": FRESH, f"OLD_{KEY}": LEAKED}
+UPSTREAM = {"provider": "groq", "secret": KEY}
+WORKS = {"paths": {"/health/ai/groq": {"upstream": UPSTREAM}}}
+REPOSITORY = "fortunet/fortunet"
+JOBS = "fortunet-jobs"
+SECOND = """      jobs:
+        worker: fortunet-jobs
+        url: https://jobs.fortunet.example
+        probes: [{name: health, http: {path: /health, version: version.id}}]
+      frontend:
+        pages: fortunet-frontend"""
+
+
+@dataclass(frozen=True)
+class Leak:
+    world: World
+
+    def rotate(self, *arguments: str, **environ: str | None) -> Outcome:
+        where = ["--service", "api", "--environment", "production", "--config", str(self.world.config)]
+        return self.world.ops("rotate-secrets", *where, "--yes", "--json", *arguments, **{**HELD, **environ})
+
+    def one(self, *arguments: str, **environ: str | None) -> Outcome:
+        return self.rotate("--only", KEY, *arguments, **environ)
+
+    def values(self, worker: str = WORKER) -> Mapping[str, str]:
+        (version,) = self.world.sandbox.live(worker)
+        return self.world.sandbox.deployments(worker)[0].secrets[version]
+
+
+@pytest.fixture
+def leak(world: World) -> Leak:
+    """A key that leaked, and that its provider revoked at once; a fresh one lies ready."""
+    groq = world.sandbox.providers["groq"]
+    groq.add_key(LEAKED)
+    groq.add_key(FRESH)
+    groq.revoke(LEAKED)
+    world.release(timedelta(hours=3), code="good", behaviour=WORKS, secrets={KEY: LEAKED, OTHER: "kept", "X": "kept"})
+    return Leak(world)
+
+
+def test_a_leaked_key_is_replaced_and_the_new_one_proved_in_use(leak: Leak) -> None:
+    outcome = leak.one("--reason", "in a public commit")
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert leak.values() == {KEY: FRESH, OTHER: "kept", "X": "kept"}
+    assert [write.method for write in leak.world.writes()] == ["PATCH"]
+    plan = outcome.result["plan"]
+    assert plan["tasks"][0].startswith(f"gh secret set {KEY} --env production --repo {REPOSITORY} (")
+    assert plan["tasks"][2] == f"revoke the former {KEY} at https://console.groq.com/keys"
+    assert f"--confirm-revoked {KEY}" in plan["tasks"][-1]
+    assert plan["changes"][0]["undo"].endswith(f"--restore {KEY} --config {leak.world.config}")
+    assert FRESH not in outcome.out + outcome.err
+
+
+def test_a_dry_run_asks_the_provider_and_changes_nothing(leak: Leak) -> None:
+    outcome = leak.one("--dry-run")
+
+    assert ended(outcome) == (0, "planned", "dry_run")
+    assert leak.world.writes() == []
+    assert sorted(
+        r.status or 0 for r in leak.world.sandbox.providers["groq"].requests if r.path.endswith("models")
+    ) == [
+        200,
+        401,
+    ]
+
+
+def test_a_key_that_still_worked_before_is_said_to_have(leak: Leak) -> None:
+    leak.world.sandbox.providers["groq"].add_key(LEAKED)
+
+    outcome = leak.one()
+
+    assert ended(outcome)[:2] == (0, "healthy_as_before")
+    assert "the former values are not proved dead yet" in outcome.result["message"]
+
+
+# What is refused before anything is written
+
+
+def assert_refused(leak: Leak, outcome: Outcome, reason: str, *said: str) -> None:
+    assert ended(outcome) == (3, "refused", reason), outcome.err
+    for text in said:
+        assert text in outcome.result["message"] + outcome.result["hint"]
+    assert leak.world.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "is missing or empty"),
+        ("", "is missing or empty"),
+        (f"{FRESH}\n", "has whitespace before or after it"),
+        (f" {FRESH}", "has whitespace before or after it"),
+        ("sixteen\u201ccharacters", "has a character that no key of a provider has"),
+        ("short-one", "has 9 characters, and ops.yml wants at least 16"),
+        (LEAKED, f"equals OLD_{KEY}"),
+    ],
+)
+def test_a_new_value_that_cannot_be_one_is_refused(leak: Leak, value: str | None, said: str) -> None:
+    outcome = leak.one(**{f"NEW_{KEY}": value})
+
+    assert_refused(leak, outcome, "values_unusable", f"NEW_{KEY} {said}")
+    assert leak.world.sandbox.requests == []
+
+
+def test_everything_wrong_with_the_values_is_said_at_once(leak: Leak) -> None:
+    outcome = leak.rotate(**{f"NEW_{OTHER}": FRESH})
+
+    for text in ("NEW_IFLOW_API_KEY is missing", f"NEW_{OTHER} equals NEW_{KEY}", "GH_SECRETS_TOKEN is missing"):
+        assert_refused(leak, outcome, "values_unusable", text)
+    assert "PASSWORD_PEPPER" not in outcome.result["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason", "said"),
+    [
+        (["--only", "PASSWORD_PEPPER"], 3, "never_rotated", "no stored password could be checked any more"),
+        (["--only", "GROQ_API_KEYS"], 2, "unknown_name", f'did you mean "{KEY}"?'),
+        (["--only", KEY, "--restore", KEY], 2, "config_invalid", "only and restore are given"),
+        (["--only", KEY, "--confirm-revoked", KEY], 2, "config_invalid", "each is a run of its own"),
+    ],
+)
+def test_a_name_that_cannot_be_rotated_is_refused(
+    leak: Leak, arguments: list[str], code: int, reason: str, said: str
+) -> None:
+    outcome = leak.rotate(*arguments)
+
+    assert ended(outcome) == (code, "refused", reason)
+    assert said in outcome.result["message"]
+    assert leak.world.sandbox.requests == []
+
+
+def test_a_secret_of_another_service_is_refused_with_its_consumers(leak: Leak) -> None:
+    leak.world.edit_config("      frontend:\n        pages: fortunet-frontend", SECOND)
+    where = ["--environment", "production", "--config", str(leak.world.config), "--yes", "--json"]
+
+    outcome = leak.world.ops("rotate-secrets", "--service", "jobs", *where, "--only", KEY, **HELD)
+
+    assert ended(outcome) == (2, "refused", "unknown_name")
+    assert f"{KEY} is no secret of jobs: its consumers are api" in outcome.result["message"]
+
+
+def broken(**changes: Any) -> Callable[[Leak], None]:
+    return lambda leak: vars(leak.world.sandbox.providers["groq"]).update(changes)
+
+
+def iflow(leak: Leak) -> None:
+    """Whose list of models is open to whoever asks."""
+    leak.world.edit_config("https://api.groq.com/openai/v1", "https://apis.iflow.cn/v1")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason", "said"),
+    [
+        (
+            lambda leak: leak.world.sandbox.providers["groq"].revoke(FRESH),
+            "key_refused",
+            f"refuses NEW_{KEY} (status 401)",
+        ),
+        (broken(down=True), "no_evidence", f"gave no clear answer to NEW_{KEY} (status 503)"),
+        (broken(delay=0.5), "no_evidence", "(none within 0.1 s)"),
+        (iflow, "no_evidence", "takes a random key too, so its answer proves nothing"),
+    ],
+    ids=["refused", "down", "slow", "open"],
+)
+def test_a_value_that_its_provider_does_not_bear_out_is_not_set(
+    leak: Leak, prepare: Callable[[Leak], None], reason: str, said: str
+) -> None:
+    if "none within" in said:
+        leak.world.edit_config(
+            "url: https://api.groq.com/openai/v1", "url: https://api.groq.com/openai/v1\n          timeout: 100ms"
+        )
+    prepare(leak)
+
+    outcome = leak.one()
+
+    assert_refused(leak, outcome, reason, said, "https://console.groq.com/keys")
+
+
+def split(leak: Leak) -> None:
+    canary = leak.world.sandbox.upload(WORKER, code="canary")
+    (live,) = leak.world.live
+    leak.world.sandbox.deploy(WORKER, {live: 90, canary: 10})
+
+
+def rolled_back(leak: Leak) -> None:
+    (live,) = leak.world.live
+    leak.world.release(timedelta(minutes=9), code="bad")
+    leak.world.sandbox.deploy(WORKER, live)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason", "said"),
+    [
+        (split, "latest_not_deployed", "share the traffic"),
+        (rolled_back, "latest_not_deployed", "which was uploaded later"),
+        (
+            lambda leak: leak.world.sandbox.upload(WORKER, code="next"),
+            "latest_not_deployed",
+            "which was uploaded later",
+        ),
+    ],
+    ids=["a split", "after a rollback", "an upload that waits"],
+)
+def test_a_worker_whose_newest_upload_does_not_serve_alone_is_left_alone(
+    leak: Leak, prepare: Callable[[Leak], None], reason: str, said: str
+) -> None:
+    prepare(leak)
+    before = leak.world.live
+
+    outcome = leak.one()
+
+    assert_refused(leak, outcome, reason, said, "Deploy the commit that shall serve by your own CI")
+    assert leak.world.live == before
+
+
+def test_durable_objects_are_not_left_with_the_former_value(leak: Leak) -> None:
+    leak.world.release(timedelta(minutes=9), code="with objects", behaviour=WORKS, durable_objects=["Lock"])
+
+    outcome = leak.one()
+
+    assert_refused(leak, outcome, "durable_objects", "it exports Durable Objects (Lock)")
+
+
+# The write
+
+
+@pytest.fixture
+def both(leak: Leak) -> Leak:
+    """The key is used by two Workers, each with a proof."""
+    world = leak.world
+    world.edit_config("      frontend:\n        pages: fortunet-frontend", SECOND)
+    api = "          api:\n            - path: /health/ai/groq\n              version: version.id\n"
+    world.edit_config(api, api + api.replace("api:", "jobs:"))
+    head = f"      {KEY}:\n        rotate: provided\n        consumers: [api"
+    world.edit_config(head, f"{head}, jobs")
+    at = world.sandbox.clock.now() - timedelta(hours=3)
+    version = world.sandbox.upload(JOBS, code="jobs", behaviour=WORKS, secrets={KEY: LEAKED}, at=at)
+    world.sandbox.deploy(JOBS, version, at=at)
+    world.sandbox.route("api.fortunet.example", WORKER)
+    world.sandbox.route("jobs.fortunet.example", JOBS)
+    return leak
+
+
+def test_every_worker_with_the_secret_is_written_and_proved(both: Leak) -> None:
+    outcome = both.one()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
+    (probed, *_) = [text for text in texts(outcome, "probed") if "3 of 3" in text]
+    assert "jobs: groq_api_key healthy" in probed
+    assert "api: groq_api_key healthy" in probed
+
+
+LOST = [{"lost": "before"}, {"lost": "after"}, {"status": 500}, {"status": 500, "applied": True}, {"code": 10035}]
+
+
+@pytest.mark.parametrize("rule", LOST, ids=str)
+def test_a_write_without_an_answer_is_sent_once_more(leak: Leak, rule: dict[str, Any]) -> None:
+    leak.world.sandbox.fault(**BULK, **rule)
+
+    outcome = leak.one()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert leak.values()[KEY] == FRESH
+    assert len(leak.world.writes()) == 2
+
+
+def test_two_lost_answers_leave_it_open_which_values_serve(leak: Leak) -> None:
+    leak.world.sandbox.fault(**BULK, lost="after", times=2)
+
+    outcome = leak.one()
+
+    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert "which values it holds cannot be read" in outcome.result["message"]
+    assert len(leak.world.writes()) == 2
+
+
+def test_a_release_of_somebody_else_in_place_of_an_answer_is_left_alone(leak: Leak) -> None:
+    fix = lambda: leak.world.release(timedelta(0), code="fix", author="dana@example.com")  # noqa: E731
+    leak.world.sandbox.fault(**BULK, lost="before", before=fix)
+
+    outcome = leak.one()
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert len(leak.world.writes()) == 1
+    assert leak.values()[KEY] == LEAKED
+
+
+def test_a_second_worker_that_was_deployed_meanwhile_is_named_with_the_first(both: Leak) -> None:
+    def release() -> None:
+        other = both.world.sandbox.upload(JOBS, code="other")
+        both.world.sandbox.deploy(JOBS, other, author="dana@example.com")
+
+    both.world.sandbox.fault(**BULK, after=release)
+
+    outcome = both.one()
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert f"changed: Worker {WORKER}; not changed: Worker {JOBS}" in outcome.result["message"]
+    assert outcome.result["wrote"]
+    assert ended(both.one())[0] == 0
+    assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
+
+
+def test_a_second_worker_that_refuses_is_no_refusal_of_the_run(both: Leak) -> None:
+    both.world.sandbox.fault(**BULK, skip=1, code=10214)
+
+    outcome = both.one()
+
+    assert ended(outcome) == (4, "failed", "latest_not_deployed")
+    assert f"changed: Worker {WORKER}; not changed: Worker {JOBS}" in outcome.result["message"]
+
+
+BOUNDARIES = [(LIST, n) for n in range(2, 7)] + [(BULK, 0), (BULK, 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("where", "skip"), BOUNDARIES, ids=lambda value: value["method"] if isinstance(value, dict) else str(value)
+)
+def test_a_run_that_is_killed_anywhere_and_started_again_ends_with_one_generation(
+    both: Leak, where: dict[str, Any], skip: int
+) -> None:
+    command = Command(both.world, "rotate-secrets", environ=HELD, more=("--only", KEY))
+    both.world.sandbox.fault(**where, skip=skip, after=command.send(signal.SIGKILL))
+
+    assert command.run().code == -signal.SIGKILL
+    assert timeline(both.world)
+    again = both.one()
+
+    assert again.code == 0, again.err
+    assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
+
+
+@pytest.mark.slow
+def test_fifty_secrets_of_five_workers_are_live_within_five_seconds(leak: Leak) -> None:
+    """At 100 ms for each call to Cloudflare, from the first write to the last read back."""
+    world, names = leak.world, [f"SECRET_{number}" for number in range(10)]
+    text = world.config.read_text()
+    services = "".join(
+        f"      s{n}:\n        worker: w{n}\n        url: https://s{n}.fortunet.example\n"
+        "        probes: [{name: health, http: {path: /health}}]\n"
+        for n in range(5)
+    )
+    text = text.replace("      frontend:\n", services + "      frontend:\n", 1)
+    consumers = "consumers: [s0, s1, s2, s3, s4]"
+    rules = "".join(f"      {name}: {{rotate: provided, {consumers}}}\n" for name in names)
+    world.config.write_text(text.replace("    secrets:\n", f"    secrets:\n{rules}", 1))
+    for n in range(5):
+        world.sandbox.deploy(f"w{n}", world.sandbox.upload(f"w{n}", secrets=dict.fromkeys(names, "leaked")))
+        world.sandbox.route(f"s{n}.fortunet.example", f"w{n}")
+    world.sandbox.fault(path="/accounts/**", delay=0.1, times=None)
+    where = ["--service", "s0", "--environment", "production", "--config", str(world.config), "--yes", "--json"]
+
+    began = time.monotonic()
+    outcome = world.ops("rotate-secrets", *where, **{f"NEW_{name}": f"{FRESH}-{name}" for name in names})
+    took = time.monotonic() - began
+
+    assert outcome.result["decision"] == "inconclusive"  # nothing proves them
+    assert all(leak.values(f"w{n}") == {name: f"{FRESH}-{name}" for name in names} for n in range(5))
+    assert len(world.writes()) == 5
+    assert took < 5, f"{took:.1f} s with all reads and probes"
+
+
+# Proof
+
+
+def test_without_a_proof_nothing_is_called_recovered(leak: Leak) -> None:
+    text = leak.world.config.read_text()
+    at = text.index("      GROQ_API_KEY:")
+    proof = "        proofs:\n          api:\n            - path: /health/ai/groq\n              version: version.id\n"
+    leak.world.config.write_text(text[:at] + text[at:].replace(proof, "", 1))
+
+    outcome = leak.one()
+
+    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+    assert f"ops.yml has no proofs of {KEY} in api" in outcome.result["message"]
+    assert leak.values()[KEY] == FRESH
+
+
+def test_a_proof_that_echoes_no_version_proves_nothing(leak: Leak) -> None:
+    leak.world.release(timedelta(hours=1), code="mute", behaviour=WORKS, version_metadata=False)
+
+    outcome = leak.one()
+
+    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+
+
+def test_a_new_value_that_does_not_help_is_taken_back_by_the_printed_command(leak: Leak) -> None:
+    groq = leak.world.sandbox.providers["groq"]
+    groq.add_key(LEAKED)
+    leak.world.sandbox.fault(**BULK, after=lambda: groq.revoke(FRESH))
+
+    outcome = leak.one()
+
+    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert leak.values()[KEY] == FRESH
+    (undo,) = outcome.result["undo"]
+    back = leak.world.ops(*shlex.split(undo)[1:], "--yes", "--json", **HELD)
+    assert ended(back)[:2] == (0, "recovered"), back.err
+    assert leak.values()[KEY] == LEAKED
+
+
+def test_a_former_value_that_is_dead_is_not_set_again(leak: Leak) -> None:
+    outcome = leak.rotate("--restore", KEY)
+
+    assert_refused(leak, outcome, "key_refused", f"refuses OLD_{KEY}")
+
+
+def test_without_the_former_value_the_undo_is_a_forced_deployment_and_the_plan_says_so(leak: Leak) -> None:
+    (live,) = leak.world.live
+
+    outcome = leak.one(**{f"OLD_{KEY}": None})
+
+    (undo,) = outcome.result["undo"]
+    assert f"rollback-worker --service api --environment production --to {live} --accept-changed-secrets {KEY}" in undo
+    assert any("believe it only after the probes" in text for text in outcome.result["plan"]["warnings"])
+
+
+# What is generated
+
+
+def generated(leak: Leak, *arguments: str) -> Outcome:
+    leak.world.edit_config(REPOSITORY, leak.world.sandbox.github.describe()["repository"])
+    return leak.rotate("--only", "JWT_SECRET", *arguments, **with_token(leak))
+
+
+def with_token(leak: Leak, *permissions: str) -> dict[str, str]:
+    hub: GitHub = leak.world.sandbox.github
+    hub.add_user("rotator[bot]", "admin", "Bot")
+    hub.add_environment("production")
+    token = hub.add_token("ghs_rotator-0123456789", "rotator[bot]", permissions or ["environments:write"])
+    return {**hub.environ(), "GH_SECRETS_TOKEN": token, "GITHUB_TOKEN": ""}
+
+
+def test_a_generated_value_is_the_same_for_its_worker_and_for_github_and_shows_nowhere(leak: Leak) -> None:
+    outcome = generated(leak)
+
+    assert ended(outcome)[0] == 0, outcome.err
+    made = leak.values()["JWT_SECRET"]
+    assert len(made) == 64
+    assert leak.world.sandbox.github.secrets("production") == {"JWT_SECRET": made}
+    assert made not in outcome.out + outcome.err
+    assert "JWT_SECRET: a new value signs everybody out" in outcome.result["plan"]["warnings"]
+
+
+def test_what_is_generated_again_is_another_value(leak: Leak) -> None:
+    generated(leak)
+    first = leak.values()["JWT_SECRET"]
+
+    leak.rotate("--only", "JWT_SECRET", **with_token(leak))
+
+    assert leak.values()["JWT_SECRET"] not in {first, None}
+
+
+# GitHub's copy
+
+
+@pytest.fixture
+def copied(leak: Leak) -> Leak:
+    leak.world.edit_config(REPOSITORY, leak.world.sandbox.github.describe()["repository"])
+    return leak
+
+
+def test_the_copy_on_github_follows_once_the_new_value_is_proved(copied: Leak) -> None:
+    outcome = copied.one(**with_token(copied))
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert copied.world.sandbox.github.secrets("production") == {KEY: FRESH}
+    assert not [task for task in outcome.result["plan"]["tasks"] if task.startswith("gh secret set")]
+
+
+def test_no_copy_is_written_where_the_new_value_does_not_help(copied: Leak) -> None:
+    copied.world.sandbox.fault(**BULK, after=lambda: copied.world.sandbox.providers["groq"].revoke(FRESH))
+
+    outcome = copied.one(**with_token(copied))
+
+    assert outcome.code == 6
+    assert copied.world.sandbox.github.secrets("production") == {}
+
+
+def test_a_token_that_may_not_write_secrets_leaves_the_copy_to_a_person(copied: Leak) -> None:
+    outcome = copied.one(**with_token(copied, "issues:write"))
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert outcome.result["plan"]["tasks"][0].endswith("would bring the former value back; GitHub answered 403)")
+
+
+@pytest.mark.parametrize("rule", [{"status": 502}, {"lost": "before"}])
+def test_a_copy_without_an_answer_is_sent_once_more(copied: Leak, rule: dict[str, Any]) -> None:
+    environ = with_token(copied)
+    copied.world.sandbox.github.fault(method="PUT", path="/repos/**", **rule)
+
+    outcome = copied.one(**environ)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert copied.world.sandbox.github.secrets("production") == {KEY: FRESH}
+
+
+def test_a_copy_that_github_refuses_is_said_beside_what_was_done(copied: Leak) -> None:
+    environ = with_token(copied)
+    copied.world.sandbox.github.fault(method="PUT", path="/repos/**", status=403, body="{}", **JSON)
+
+    outcome = copied.one(**environ)
+
+    assert ended(outcome) == (4, "failed", "provider_refused")
+    assert f"changed: Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
+    assert f"gh secret set {KEY} --env production" in outcome.result["hint"]
+
+
+# The end of a rotation
+
+
+@pytest.fixture
+def rotated(leak: Leak) -> Leak:
+    leak.one()
+    leak.world.sandbox.requests.clear()
+    return leak
+
+
+def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -> None:
+    live = rotated.world.live
+
+    outcome = rotated.rotate("--confirm-revoked", KEY, "--incident", "42")
+
+    assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
+    assert f"proved dead: {KEY}" in outcome.result["message"]
+    assert rotated.world.live == live
+    assert [write.method for write in rotated.world.writes()] == ["POST"]
+    message = rotated.world.sandbox.deployments(WORKER)[0].annotations["workers/message"]
+    assert message.startswith("ops1 incident=42 run=")
+    assert message.endswith(f"blames=- revoked={KEY}")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "environ", "reason", "said"),
+    [
+        (lambda leak: leak.world.sandbox.providers["groq"].add_key(LEAKED), {}, "key_still_accepted", "is not revoked"),
+        (broken(down=True), {}, "no_evidence", "no clear answer"),
+        (lambda leak: leak.world.sandbox.providers["groq"].revoke(FRESH), {}, "no_evidence", f"refuses NEW_{KEY} too"),
+        (iflow, {}, "no_evidence", "takes a random key too"),
+        (lambda _: None, {f"OLD_{KEY}": None}, "values_unusable", f"OLD_{KEY} is missing or empty"),
+        (lambda _: None, {f"OLD_{KEY}": FRESH}, "values_unusable", f"equals OLD_{KEY}"),
+    ],
+    ids=["still alive", "down", "both dead", "open", "not held", "the same"],
+)
+def test_a_key_that_is_not_proved_dead_ends_no_rotation(
+    rotated: Leak, prepare: Callable[[Leak], None], environ: dict[str, str | None], reason: str, said: str
+) -> None:
+    prepare(rotated)
+
+    outcome = rotated.rotate("--confirm-revoked", KEY, **environ)
+
+    assert_refused(rotated, outcome, reason, said)
