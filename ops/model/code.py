@@ -48,7 +48,3 @@ class Code:
                 yield f"its static assets (binding {binding['name']}) cannot be read"
             elif binding["type"] in WITH_A_FILE:
                 yield f"the file of its binding {binding['name']} ({binding['type']}) cannot be read"
-
-    def has_same_code(self, other: "Code") -> bool:
-        """Byte for byte, whatever the order of the modules."""
-        return self.main_module == other.main_module and set(self.modules) == set(other.modules)
