@@ -24,6 +24,7 @@ from ops.model.errors import (
     Reason,
     Refused,
     Unclear,
+    moved,
 )
 from ops.model.plan import Change, Plan
 from ops.model.result import Result, durations, plan_json, sentence
@@ -155,11 +156,7 @@ class Engine:
             if world.state == State.DONE:
                 return
             if world.state == State.MOVED:
-                raise Refused(
-                    f"the world moved since the plan: {world.text}",
-                    reason=Reason.WORLD_MOVED,
-                    hint="Nothing was changed. Look at what came in, then start again for a new plan.",
-                )
+                raise moved(world.text, wrote=run.wrote)
         self._write(runbook, ctx, plan, change)
         run.unproved = self._read_back(runbook, ctx, plan, change) or run.unproved
         run.wrote = True

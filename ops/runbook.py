@@ -97,8 +97,8 @@ class Context(Generic[P]):
         return " ".join([program, runbook, *options, *extra])
 
 
-def service_of(ctx: Context[Any], kind: str, *, otherwise: str) -> "Service":
-    """The service that was asked for. Raises ConfigError where it is of another kind; `otherwise` is for those."""
+def service_of(ctx: Context[Any], kind: str, *, otherwise: str = "") -> "Service":
+    """The service that was asked for. Raises ConfigError where it is of another kind, which `otherwise` may be for."""
     service = ctx.environment.service(ctx.params.service)
     if service.kind == kind:
         return service
@@ -106,7 +106,11 @@ def service_of(ctx: Context[Any], kind: str, *, otherwise: str) -> "Service":
     raise ConfigError(
         f"{service.name} is a service with {service.kind}, and this needs one with {kind}",
         reason=Reason.UNKNOWN_NAME,
-        hint=f"Use `{ctx.program[0]} {otherwise}` for it; here, name one of: {', '.join(others) or 'none'}.",
+        hint=(
+            f"Use `{ctx.program[0]} {otherwise}` for it; here, name one of: {', '.join(others) or 'none'}."
+            if otherwise
+            else f"Name one of: {', '.join(others) or 'none'}."
+        ),
     )
 
 

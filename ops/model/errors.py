@@ -191,3 +191,13 @@ class Interrupted(OpsError):
 
     decision = Decision.INTERRUPTED
     exit_code = EXIT_CODES[Decision.INTERRUPTED]
+
+
+def moved(text: str, *, wrote: bool) -> OpsError:
+    """Found before a change of a plan. Nothing is refused any more once an earlier one was made."""
+    message = f"the world moved since the plan: {text}"
+    hint = "Look at what came in, then start again for a new plan."
+    if wrote:
+        hint = f"The changes before it were made, and stay. {hint}"
+        return ProviderError(message, reason=Reason.WORLD_MOVED, hint=hint)
+    return Refused(message, reason=Reason.WORLD_MOVED, hint=f"Nothing was changed. {hint}")

@@ -40,10 +40,12 @@ class Plan:
     """What to press if this does not help: a command line, with its button input."""
     done: str = ""
     """What the team is told once it is done, such as "Rolled back api to 1a2b3c4d"; without it, the summary."""
+    proves: str = ""
+    """What the probes prove where that is not a service's health: the end of a run says it so."""
     details: object = None
     """The runbook's own values, which it gets back in `check` and `apply`; never shown."""
 
     @property
     def undo(self) -> tuple[str, ...]:
-        """Latest change first."""
-        return tuple(change.undo for change in reversed(self.changes))
+        """Latest change first; a command that undoes several stands there once."""
+        return tuple(dict.fromkeys(change.undo for change in reversed(self.changes)))

@@ -75,6 +75,12 @@ def durations(first: Callable[[Kind], float | None], *, is_proved: bool) -> dict
 def sentence(decision: Decision, reason: Reason, plan: Plan) -> str:
     """One sentence for the first line of every report."""
     match decision:
+        case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if plan.proves:
+            return plan.proves
+        case Decision.NOTHING_TO_DO if plan.proves:
+            return f"{plan.summary}; {plan.proves}"
+        case Decision.UNVERIFIED if plan.proves:
+            return f"{'changed' if plan.changes else 'nothing was changed'}, and this does not hold: {plan.proves}"
         case Decision.RECOVERED if reason == Reason.NOT_SEEN_FAILING:
             return "the probes are healthy now; they were not seen failing before"
         case Decision.RECOVERED:
