@@ -90,10 +90,18 @@ def probing_web(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web]":
 
 def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> dict[str, Any]:
     """What a runbook reads and changes, by its names in a Context."""
+    from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
+    from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
 
-    return {"workers": Workers(client, account_id), "pages": Pages(client, account_id), "look": _looking(web)}
+    return {
+        "workers": Workers(client, account_id),
+        "pages": Pages(client, account_id),
+        "routes": Routes(client, account_id),
+        "maintenance": Maintenance(client, account_id),
+        "look": _looking(web),
+    }
 
 
 def _looking(web: "Callable[[], Web]") -> Callable[[str], Page]:

@@ -20,7 +20,9 @@ from ops.model.plan import Change, Plan
 
 if TYPE_CHECKING:
     from ops.building import Site
+    from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
+    from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
     from ops.model.block import Block
     from ops.model.config import Config, Environment, Service
@@ -77,6 +79,9 @@ class Context(Generic[P]):
     timeline: "Timeline"
     workers: "Workers"
     pages: "Pages"
+    routes: "Routes"
+    maintenance: "Maintenance"
+    """What answers for a service that is off on purpose."""
     site: "Site"
     """A site's repository, and what can be built and deployed of it."""
     look: Callable[[str], Page]

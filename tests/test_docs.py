@@ -11,8 +11,11 @@ from ops.registry import discover
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
-WITHOUT_A_LABEL = {"redeploy-pages": "rollback-frontend"}
-"""Runbook → the label whose service it is for: a label's job holds a token, and this one has to build without."""
+WITHOUT_A_LABEL = {"redeploy-pages": "rollback-frontend", "maintenance": "rollback-api"}
+"""Runbook → the label whose service it is for. A label's job holds the token of `recovery`: a build has to be without
+one, and routes need that of `security`."""
+BESIDES = {"maintenance": {"state": "on"}}
+"""Runbook → the parameters that it needs besides."""
 
 
 def block(text: str, name: str) -> re.Match[str]:
@@ -29,7 +32,8 @@ def runbook_table() -> str:
         labels = [(put, label) for put, label in config.labels.items() if label.runbook == name]
         put, label = labels[0] if labels else ("", config.labels[f"recover:{WITHOUT_A_LABEL[name]}"])
         options = " ".join(
-            f"--{key} {value}" for key, value in [*label.params.items(), ("environment", label.environment)]
+            f"--{key} {value}"
+            for key, value in {**BESIDES.get(name, {}), **label.params, "environment": label.environment}.items()
         )
         press = f"{f'label `{put}`, ' if put else ''}button *{name}*, or `./run ops {name} {options}`"
         rows.append(f"| {runbook.when} | {press} | {(runbook.__doc__ or '').splitlines()[0]} |")

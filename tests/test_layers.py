@@ -33,7 +33,9 @@ LAYERS: dict[str, set[str]] = {
     "building": {"model", "tools", "nodejs"},
     "runbook": {"model", "cloudflare", "probes", "building"},
     "sighting": {"model", "cloudflare", "runbook"},
-    "runbooks": {"model", "probes", "runbook", "sighting"},
+    "maintaining": {"model", "runbook"},
+    "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
+    "runbooks": {"model", "probes", "runbook", "sighting", "maintaining"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -164,7 +166,7 @@ def test_the_sandbox_imports_nothing_of_the_rest() -> None:
 
 
 RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
-ENDS_OF_THE_RUNBOOKS_WORLD = ("ops.model", "ops.probes.rounds", "ops.runbook", "ops.sighting")
+ENDS_OF_THE_RUNBOOKS_WORLD = ("ops.model", "ops.probes.rounds", "ops.runbook", "ops.sighting", "ops.maintaining")
 
 
 def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:

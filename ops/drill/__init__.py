@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ops import nodejs
 from ops.app import read_config
 from ops.clocks import SystemClock
-from ops.drill import command, github, releases
+from ops.drill import command, github, offline, releases
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
@@ -58,8 +59,9 @@ DRILLS: Mapping[str, releases.Kind] = {
     "rollback-worker": releases.WORKER,
     "rollback-pages": releases.SITE,
     "redeploy-pages": releases.COMMITS,
+    "maintenance": offline.KIND,
 }
-"""Runbook → what it breaks: a good release, then a bad one, which the runbook has to take back."""
+"""Runbook → what it breaks: a good release, then a bad one, which the runbook has to take back, or take offline."""
 
 
 def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
@@ -67,9 +69,9 @@ def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, An
     from ops.sandbox import Sandbox
 
     kind = DRILLS[runbook]
-    if drill.trigger in {"label", "button"} and not kind.by_workflow:
+    if drill.trigger in {"label", "button"} and kind.not_by_workflow:
         hint = "Drill it without a trigger, or with --trigger command."
-        raise ConfigError(f"{runbook} hands artifacts from job to job, which no local runner does", hint=hint)
+        raise ConfigError(f"{runbook} cannot be drilled so: {kind.not_by_workflow}", hint=hint)
     config, _ = read_config(drill.config)
     environment = config.environment(drill.environment)
     service = _service(environment, drill.service, kind.name)
@@ -90,7 +92,11 @@ def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, An
         say(f"the probes say: {seen.detail}")
         if seen.verdict != Verdict.UNHEALTHY:
             return _score(runbook, drill, config, _not_broken(seen.verdict))
-        place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own))
+        token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
+        place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token)
+        if runbook == offline.RUNBOOK:
+            look = partial(_probe, sandbox, service, drill.config.resolve().parent)
+            return _score(runbook, drill, config, offline.run(place, service, look, say=say, on_event=on_event))
         if drill.trigger is None:
             return _score(runbook, drill, config, command.run(place, say=say, on_event=on_event))
         result = _with_incident(place, drill, config, kind, say=say, on_event=on_event)

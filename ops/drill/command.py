@@ -40,6 +40,8 @@ class Place:
     environment: "Environment"
     environ: Mapping[str, str] = field(default_factory=dict)
     """What its commands need besides."""
+    token: str = ""
+    """Nothing: the sandbox's own."""
 
 
 def run(
@@ -101,6 +103,6 @@ def _program() -> str:
 def _started(place: Place, arguments: Sequence[str], more: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """Command line and environment."""
     environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **place.environ, **more}
-    environ |= {place.environment.token: place.sandbox.token, "OPS_PROGRAM": _program()}
+    environ |= {place.environment.token: place.token or place.sandbox.token, "OPS_PROGRAM": _program()}
     environ |= {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     return [sys.executable, "-m", "ops", *arguments], environ

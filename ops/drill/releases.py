@@ -40,8 +40,10 @@ class Kind:
     """When Cloudflare last changed what serves, where it says so."""
     environ: Callable[[Path], Mapping[str, str]] = lambda _: {}
     """What the command needs besides, given the drill's folder."""
-    by_workflow: bool = True
-    """Whether a label or a button can be drilled on this machine."""
+    not_by_workflow: str = ""
+    """Why no label or button can be drilled on this machine; nothing where they can."""
+    permissions: tuple[str, ...] = ()
+    """Of the token that it needs, where that is not the sandbox's own."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:
@@ -156,5 +158,5 @@ COMMITS = Kind(
     live=_live_commit,
     changed_at=lambda _sandbox, _service: None,
     environ=_with_source,
-    by_workflow=False,
+    not_by_workflow="it hands artifacts from job to job, which no local runner does",
 )

@@ -12,7 +12,7 @@ from ops.model.yaml_lines import Path
 Finding = tuple[Path, str]
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
-_KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare", "build")}
+_KINDS = {"worker": ("static_assets", "min_served", "maintenance"), "pages": ("compare", "build")}
 """What says which kind a service is, exactly one of them → the keys that only this kind has."""
 _SECRETS_OF_THE_RUN = {DEFAULT_TOKEN, "CLOUDFLARE_API_KEY", "CF_API_TOKEN", "CF_API_KEY", "GITHUB_TOKEN", "GH_TOKEN"}
 

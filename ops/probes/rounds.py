@@ -5,12 +5,13 @@ A browser takes seconds: it is started only where everything else says healthy, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.model.clock import Clock
 from ops.model.redact import Redactor
-from ops.model.verdict import Assertion, Observation, ProbeResult, Verdict, worst
+from ops.model.verdict import Address, Assertion, Observation, ProbeResult, Verdict, worst
 from ops.parallel import in_parallel
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class ProbeSet:
     probes: "tuple[Probe, ...]"
     verify: "Verify"
     versions: frozenset[str] = frozenset()
+    addresses: tuple[Address, ...] = ()
+    """Asked besides, on whatever host: what is off on purpose there, or no longer."""
 
 
 class Prober:
@@ -82,7 +85,8 @@ class Prober:
     def _round(self, probes: ProbeSet, *, is_last: bool = False) -> Observation:
         """Where it is the last if it is healthy, the browsers have their say too; one that is not required, no vote."""
         quick, browsers = ([p for p in probes.probes if (p.browser is None) == is_quick] for is_quick in (True, False))
-        results = in_parallel([lambda p=probe: self._ask(probes, p) for probe in quick])  # type: ignore[misc]
+        asked = [partial(self._ask, probes, probe) for probe in quick]
+        results = in_parallel([*asked, *([partial(self._at, probes)] if probes.addresses else [])])
         verdict = worst(result.verdict for result in results)
         if is_last and verdict == Verdict.HEALTHY:
             looked = in_parallel([lambda p=probe: self._ask(probes, p) for probe in browsers])  # type: ignore[misc]
@@ -90,6 +94,11 @@ class Prober:
             votes = (result.verdict for probe, result in both if probe.browser and probe.browser.required)
             verdict, results = worst([verdict, *votes]), [*results, *looked]
         return Observation(verdict, tuple(results), rounds=1)
+
+    def _at(self, probes: ProbeSet) -> ProbeResult:
+        from ops.probes import maintenance
+
+        return maintenance.probe(self._web(), probes.addresses)
 
     def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
         try:
