@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ops import maintaining
 from ops.maintaining import PREPARE, Steps
-from ops.model.errors import Reason
+from ops.model.errors import Reason, Refused
 from ops.model.maintenance import WORKER
 from ops.model.maintenance_steps import Create, Deploy, Step, Store, Switch
 from ops.model.plan import Change, Plan, Section
@@ -45,6 +45,12 @@ class PrepareMaintenance(Runbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         standing, host = ctx.in_parallel([lambda: maintaining.standing(ctx), lambda: ctx.workers.address(WORKER)])
+        if not host:
+            raise Refused(
+                f"the account has no subdomain of workers.dev, where {WORKER} could be asked whether it answers",
+                reason=Reason.NO_WAY_IN,
+                hint="Choose one on the Workers & Pages page of the dashboard; no other Worker is switched on by that.",
+            )
         steps: list[Step] = []
         if standing is None:
             steps += [Create(), Switch(WORKER, Subdomain(enabled=False, previews=False), ITS_OWN)]

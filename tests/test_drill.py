@@ -104,10 +104,8 @@ def test_the_drill_of_a_redeployment_builds_the_example_and_ends_recovered(argum
             ["--switch", switch]
             for switch in (
                 "urls_normalized=false",
-                "propagation_seconds=0",
                 "propagation_seconds=3",
                 "deployments_lag_reads=2",
-                "deployments_listed=null",
                 "version_visible_after_reads=2",
             )
         ),

@@ -105,8 +105,13 @@ class Workers:
         self._client.write("POST", f"{self._scripts}/{worker}/subdomain", permission=WRITE, json=body)
 
     def address(self, worker: str) -> str:
-        """Its host on workers.dev, switched on or not."""
-        answer = self._client.read(f"{self._account}/workers/subdomain", permission=READ)
+        """Its host on workers.dev, switched on or not; nothing where the account has no subdomain there."""
+        try:
+            answer = self._client.read(f"{self._account}/workers/subdomain", permission=READ)
+        except ApiError as error:
+            if error.kind == Kind.NOT_FOUND:
+                return ""
+            raise
         return shaped(
             answer, "the subdomain of the account", lambda: f"{worker}.{answer.result['subdomain']}.workers.dev"
         )

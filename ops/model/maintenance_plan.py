@@ -50,6 +50,8 @@ class Closing:
 
     closed: list[Closed] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    out_of_reach: list[str] = field(default_factory=list)
+    """Hosts of the service in zones that the token does not see: they are asked, and found open."""
 
     def add(self, zone: str, pattern: str) -> None:
         self.closed.append(Closed(zone, pattern))
@@ -61,11 +63,19 @@ def closing(ways: Ways, stored: Stored, path: str) -> Closing:
     return _path(ways, routes, path) if path else _whole(ways, routes)
 
 
+def _domains(ways: Ways, found: Closing) -> Iterator[Domain]:
+    """The custom domains of the Worker; those out of reach are put down."""
+    seen = {zone.id for zone in ways.zones}
+    for domain in ways.domains:
+        if domain.worker == ways.worker and domain.zone in seen:
+            yield domain
+        elif domain.worker == ways.worker:
+            found.out_of_reach.append(domain.hostname)
+
+
 def _whole(ways: Ways, routes: tuple[Route, ...]) -> Closing:
     found = Closing([_repointed(route) for route in routes if route.script == ways.worker])
-    for domain in ways.domains:
-        if domain.worker != ways.worker:
-            continue
+    for domain in _domains(ways, found):
         zone, host = domain.zone, domain.hostname
         same = next((r for r in routes if r.zone == zone and (r.host, r.path) == (host, "/*")), None)
         if same is None:
@@ -80,7 +90,7 @@ def _path(ways: Ways, routes: tuple[Route, ...], path: str) -> Closing:
     own = [route for route in routes if route.script == ways.worker]
     found = Closing([_repointed(route) for route in own if route.prefix.startswith(path)])
     wider = [(r.zone, r.host) for r in own if r.is_open_ended and path.startswith(r.prefix) and r.prefix != path]
-    domains = [(d.zone, d.hostname) for d in ways.domains if d.worker == ways.worker]
+    domains = [(domain.zone, domain.hostname) for domain in _domains(ways, found)]
     for zone, host in dict.fromkeys([*wider, *domains]):
         of_zone = [route for route in routes if route.zone == zone]
         same = next((r for r in of_zone if r.host == host and r.path == f"{path}*"), None)
@@ -158,6 +168,7 @@ def stays_open(ways: Ways, path: str) -> Iterator[str]:
             f"{ways.worker} takes them for this one, take the whole service off"
         )
         yield "encoded letters, where the zone's URL normalization is switched off: one is asked afterwards"
+    yield f"routes in zones that the token does not see; it sees {', '.join(zone.name for zone in ways.zones)}"
     yield f"cron triggers of {ways.worker}: {', '.join(ways.crons) or 'none'}"
     others = sorted(ways.handlers & {"queue", "email"})
     if others:

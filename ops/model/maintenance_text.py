@@ -45,7 +45,9 @@ def follows(block: Block, opens: str) -> Iterator[str]:
     yield "probes of what is off say that it is off on purpose, and prove nothing of the service"
 
 
-def warnings(ways: Ways, block: Block) -> Iterator[str]:
+def warnings(ways: Ways, block: Block, out_of_reach: Iterable[str]) -> Iterator[str]:
+    for host in out_of_reach:
+        yield f"{host} is a custom domain of {ways.worker} in a zone that the token does not see: it stays open"
     if block.path:
         yield f"all that begins with {block.path} is off, {block.path}x as well: a route cannot tell them apart"
         if ways.subdomain.enabled or ways.subdomain.previews:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ops import maintaining
 from ops.maintaining import Standing
 from ops.model import maintenance, maintenance_plan, maintenance_text
+from ops.model.clock import parse_utc, utc_text
 from ops.model.errors import Reason, Refused
 from ops.model.maintenance import WORKER, Block, Closed, Stored
 from ops.model.maintenance_asked import MOMENT, Asked
@@ -152,14 +153,15 @@ def _closing(ctx: Context[Params], seen: Seen) -> Plan:
     opens = _command(ctx, "off", path)
     changes = maintaining.changes(steps, opens)
     addresses = [Address(url, way, run=run) for way, url in maintenance_plan.addresses(block)]
+    addresses += [Address(f"https://{host}{path or '/'}", run=run) for host in wanted.out_of_reach]
     others = tuple(each for each in seen.stored.blocks if each != existing)
     return Plan(
-        summary=f"{block.what}: {'off' if changes else 'off already'}, by {_counted(block.closed)} to {WORKER}",
+        summary=_summary(block, changed=bool(changes)),
         changes=tuple(changes),
         sections=maintenance_text.closing(ways, block, others, wanted.notes, ctx.clock.now()),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
         follows=tuple(maintenance_text.follows(block, opens)),
-        warnings=tuple(maintenance_text.warnings(ways, block)),
+        warnings=tuple(maintenance_text.warnings(ways, block, wanted.out_of_reach)),
         reason=None if changes else Reason.ALREADY_OFF,
         next_step=f"{_command(ctx, 'on', '')}   (button: path = nothing)" if path else "",
         done=f"Took {block.what} offline",
@@ -195,8 +197,10 @@ def _block(ctx: Context[Params], seen: Seen, existing: Block | None, closed: tup
     )
 
 
-def _counted(closed: tuple[Closed, ...]) -> str:
-    return "one route" if len(closed) == 1 else f"{len(closed)} routes"
+def _summary(block: Block, *, changed: bool) -> str:
+    counted = "one route" if len(block.closed) == 1 else f"{len(block.closed)} routes"
+    until = f", meant to last until {utc_text(parse_utc(block.until))}" if block.until else ""
+    return f"{block.what}: {'off' if changed else 'off already'}, by {counted} to {WORKER}{until}"
 
 
 def _refuse_unreachable(seen: Seen, block: Block) -> None:

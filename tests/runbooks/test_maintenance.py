@@ -20,7 +20,7 @@ from ops.sandbox.edge import Running
 from ops.sandbox.server import Request, Response
 from ops.sandbox.workerd import Workerd
 from ops.sandbox.zones import Zone
-from tests.commands import ended, texts
+from tests.commands import JSON, ended, texts
 from tests.conftest import ROOT, WORKER, Outcome, World
 from tests.properties import holds_for
 
@@ -105,6 +105,7 @@ def test_the_whole_service_goes_off_by_every_way_in_and_comes_back_as_it_was(pla
         closed.result["message"]
         == "the whole of api is off on purpose: every address that was asked answers 503 from ops-maintenance"
     )
+    assert "meant to last until" in closed.result["plan"]["summary"]
     assert place.routes == {f"{HOST}/*": OFFICE, f"{ALSO}/*": OFFICE}
     assert place.world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
     for host in (HOST, ALSO):
@@ -200,6 +201,50 @@ def test_a_path_that_another_worker_answers_is_left_to_it(place: Place) -> None:
     assert outcome.code == 0
     left = outcome.result["plan"]["sections"]["Left as it is"]
     assert left == [f"requests to {HOST}/pay meet the route {HOST}/pa* → other, and not this service: left as it is"]
+
+
+def test_routes_for_many_hosts_are_turned_and_what_else_a_new_route_takes_is_named(place: Place) -> None:
+    place.route("*.fortunet.example/shop/*", WORKER)
+    place.route("*.fortunet.example/docs/*", "other")
+    before = place.ways
+
+    outcome = place.on()
+
+    assert outcome.code == 0
+    assert place.serves("eu.fortunet.example/shop/1") == place.serves(f"{ALSO}/docs/1") == "off"
+    assert place.serves("eu.fortunet.example/docs/1") == "other"
+    plan = outcome.result["plan"]
+    assert plan["warnings"] == [
+        "not asked afterwards, since it is not known which hosts there are: *.fortunet.example/shop/*"
+    ]
+    assert plan["sections"]["Left as it is"] == [
+        f"requests to {ALSO} that met the route *.fortunet.example/docs/* → other so far will meet ops-maintenance too, below /"
+    ]
+    place.off()
+    assert place.ways == before
+
+
+def test_a_host_in_a_zone_that_the_token_does_not_see_is_named_and_found_open(place: Place) -> None:
+    zones = place.world.sandbox.zones
+    hidden = zones.all[zones.add("hidden.example")]
+    zones.add_domain(hidden, "api.hidden.example", WORKER)
+    seen = {"id": place.zone.id, "name": "fortunet.example"}
+    page = {"success": True, "errors": [], "result": [seen], "result_info": {"total_count": 1}}
+    place.world.sandbox.fault(method="GET", path="/zones", body=json.dumps(page), **JSON)
+
+    outcome = place.on()
+
+    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert "api.hidden.example is a custom domain" in outcome.result["plan"]["warnings"][0]
+    assert "https://api.hidden.example/ is answered 200, and not by ops-maintenance" in texts(outcome, "probed")[-1]
+    assert place.serves(f"{HOST}/") == "off"
+
+
+def test_without_a_subdomain_of_workers_dev_it_goes_off_but_cannot_be_prepared(place: Place) -> None:
+    place.world.sandbox.fault(method="GET", path="/accounts/*/workers/subdomain", status=404, code=10007, times=None)
+
+    assert place.on().code == 0
+    assert ended(place.ops("prepare")) == (3, "refused", "no_way_in")
 
 
 def test_all_ways_past_the_routes_are_named(place: Place) -> None:
