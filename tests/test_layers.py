@@ -35,7 +35,9 @@ LAYERS: dict[str, set[str]] = {
     "runbook": {"model", "cloudflare", "github", "held", "probes", "building"},
     "sighting": {"model", "probes", "runbook"},
     "rotating": {"model", "runbook"},
-    "runbooks": {"model", "probes", "runbook", "rotating", "sighting"},
+    "maintaining": {"model", "runbook"},
+    "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
+    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -166,7 +168,14 @@ def test_the_sandbox_imports_nothing_of_the_rest() -> None:
 
 
 RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
-ENDS_OF_THE_RUNBOOKS_WORLD = ("ops.model", "ops.probes.rounds", "ops.runbook", "ops.sighting", "ops.rotating")
+ENDS_OF_THE_RUNBOOKS_WORLD = (
+    "ops.model",
+    "ops.probes.rounds",
+    "ops.runbook",
+    "ops.sighting",
+    "ops.rotating",
+    "ops.maintaining",
+)
 
 
 def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:

@@ -200,6 +200,10 @@ class Canary:
     write: dict[str, Any]
     world: Callable[[World], None]
     """Makes a good release and, later, a bad one."""
+    permissions: tuple[str, ...] = ()
+    """That the marked token needs besides those to write Workers and Pages."""
+    runs_probes: bool = True
+    """Those of the service prove nothing while it is off."""
     builds: bool = False
     """It runs real programs for seconds: only some endings are tried, each of which may be one of several."""
 
@@ -235,6 +239,14 @@ def leaked(world: World) -> None:
     world.release(timedelta(hours=2), code="good", secrets=secrets, behaviour=behaviour)
 
 
+def behind_a_route(world: World) -> None:
+    """And the Worker that answers when it is off."""
+    worker(world)
+    sandbox = world.sandbox
+    sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
+    sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
+
+
 CANARIES = {
     "rotate-secrets": Canary(
         ("--service", "api", "--only", "GROQ_API_KEY"),
@@ -260,6 +272,15 @@ CANARIES = {
         write={"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"},
         world=commits,
         builds=True,
+    ),
+    "maintenance": Canary(
+        ("--service", "api", "--state", "on"),
+        "          # A program can be a probe too.",
+        read={"method": "GET", "path": "/zones/**"},
+        write={"method": "PUT", "path": "/zones/*/workers/routes/*"},
+        world=behind_a_route,
+        permissions=("Workers Routes Write", "Zone Read"),
+        runs_probes=False,
     ),
 }
 
@@ -325,6 +346,7 @@ def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, endin
         outcome = start(incident, name, *canary.arguments, *ending.arguments, **environ, as_json=as_json)
 
     also = {"recovered", "failed", "ambiguous", "inconclusive", "interrupted"} if canary.builds else set()
+    also |= set() if canary.runs_probes else {"recovered"}
     assert decision(incident) in ending.decisions | also, outcome.err
     assert leaks(everything(incident, receiver, outcome)) == []
 
@@ -386,7 +408,9 @@ def test_what_is_not_registered_would_be_found(incident: Incident) -> None:
 def prepared(incident: Incident, canary: Canary, ending: Ending, receiver: Receiver) -> dict[str, str]:
     """The world for that ending, and the environment of the run, which is a job's."""
     world, hub = incident.world, incident.github
-    world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Write", "Pages Write"])
+    world.sandbox.add_token(
+        CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Write", "Pages Write", *canary.permissions]
+    )
     hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
     canary.world(world)
     probes = PROBES.replace("PROGRAM", json.dumps(ending.program))

@@ -19,6 +19,8 @@ RUNBOOKS = sorted(discover())
 FORM = ROOT / ".github/ISSUE_TEMPLATE/incident.yml"
 KINDS = kinds()
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
+OTHER_VARIABLES = {"path": "URL_PATH"}
+"""Input → the variable that hands it on, where that is not its own name: PATH is the shell's."""
 
 
 def read(path: Path) -> dict[Any, Any]:
@@ -53,9 +55,10 @@ def test_every_input_and_every_token_reaches_the_command_through_its_environment
     (step,) = [s for s in all_steps if f"ops {name}" in s.get("run", "")]
 
     for key in inputs(name):
-        given = [s for s in all_steps if f"inputs.{key}" in s.get("env", {}).get(key.upper(), "")]
+        variable = OTHER_VARIABLES.get(key, key.upper())
+        given = [s for s in all_steps if f"inputs.{key}" in s.get("env", {}).get(variable, "")]
         assert given
-        assert all(f'"${key.upper()}"' in s["run"] for s in [step, *given])
+        assert all(f'"${variable}"' in s["run"] for s in [step, *given])
     assert_secrets(step, values=name == "rotate-secrets")
 
 

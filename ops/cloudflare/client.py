@@ -29,6 +29,9 @@ MOST_PAGES = 100
 READS: tuple[tuple[str, str], ...] = (
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(deployments|versions)"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(secrets|settings|content/v2)"),
+    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(schedules|subdomain)"),
+    ("GET", r"/accounts/[0-9a-f]{32}/workers/(domains|subdomain)"),
+    ("GET", r"/zones(/[0-9a-f]{32}/workers/routes)?"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/workers/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
     ("GET", r"/accounts/[0-9a-f]{32}/pages/projects/[a-z0-9-]+(/deployments(/[0-9a-f-]{36})?)?"),

@@ -46,6 +46,8 @@ class Kind:
     """What the two of them are called."""
     arguments: tuple[str, ...] = ()
     """What the command is told besides."""
+    permissions: tuple[str, ...] = ()
+    """Of the token that it needs, where that is not the sandbox's own."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:

@@ -42,6 +42,10 @@ class Switches:
     """For how many seconds of the sandbox's clock the edge goes on serving the former deployment, of a Worker or of
     Pages."""
 
+    urls_normalized: bool = True
+    """Whether the zones normalize incoming URLs before routes are matched: Cloudflare does, unless told not to.
+    Adjacent slashes become one all the same."""
+
     pages_canonical_follows_rollbacks: bool = False
     """Whether the `canonical_deployment` of a Pages project is the one that serves, after a rollback too. False: it is
     the newest successful one of production, as the API's reference words it."""

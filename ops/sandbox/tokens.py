@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 SCRIPTS_READ = "Workers Scripts Read"
 SCRIPTS_WRITE = "Workers Scripts Write"
@@ -31,7 +30,7 @@ class Token:
     permissions: frozenset[str]
     expired: bool = False
     disabled: bool = False
-    owner: Literal["user", "account"] = "user"
+    owner: Owner = "user"
     email: str = "ci@example.com"
     name: str = "ci"
     id: str = ""
