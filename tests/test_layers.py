@@ -49,17 +49,20 @@ TOP: dict[str, set[str]] = {
     "gate": BELOW_THE_TOP | {"app"},
     "incident": BELOW_THE_TOP | {"app"},
     "report": BELOW_THE_TOP | {"app", "incident"},
+    "evidence": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
+    "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
     "incident_commands": BELOW_THE_TOP | {"app", "incident", "report"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
-    "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "incident_commands", "site_commands", "sandbox"},
+    "cli": BELOW_THE_TOP
+    | {"app", "gate", "drill", "commands", "evidence_command", "incident_commands", "site_commands", "sandbox"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands", "incident_commands", "site_commands"},
+    "click": {"cli", "commands", "evidence_command", "incident_commands", "site_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "clocks", "notify"},
     "jinja2": {"render"},
