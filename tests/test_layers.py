@@ -50,10 +50,11 @@ TOP: dict[str, set[str]] = {
     "incident": BELOW_THE_TOP | {"app"},
     "report": BELOW_THE_TOP | {"app", "incident"},
     "evidence": BELOW_THE_TOP | {"app"},
+    "leak": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
     "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
-    "incident_commands": BELOW_THE_TOP | {"app", "incident", "report"},
+    "incident_commands": BELOW_THE_TOP | {"app", "incident", "leak", "report"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
     "cli": BELOW_THE_TOP
     | {"app", "gate", "drill", "commands", "evidence_command", "incident_commands", "site_commands", "sandbox"},

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from ops.model.exhibit import Collection, Exhibit, Period
+from ops.model.exhibit import Cell, Collection, Exhibit, Period
 from ops.model.exhibits import AUDIT
 from ops.render.evidence import lines, text
 from tests.properties import holds_for
@@ -14,7 +14,7 @@ AT = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
 
 
 def collection(said: str, *, rows: int = 2) -> Collection:
-    row = (AT, *[f"x{said}"] * (len(AUDIT.columns) - 1))
+    row: tuple[Cell, ...] = (AT, *[f"x{said}"] * (len(AUDIT.columns) - 1))
     found = Exhibit(AUDIT.title, AUDIT.source, AUDIT.permission, AUDIT.columns, (row,) * rows, notes=("A note.",))
     missing = Exhibit(AUDIT.title, AUDIT.source, AUDIT.permission, AUDIT.columns, why=f"x{said}")
     period = Period(AT - timedelta(hours=1), AT)
