@@ -229,3 +229,31 @@ def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: I
     assert body.count("<details>") == body.count("</details>\n") == 9
     assert "` @alice" not in body
     assert len([line for line in body.splitlines() if line.startswith("| 2")]) > 100
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ({"data": None, "errors": [{"message": "rate limiter budget depleted, try again"}]}, "found"),
+        ({"data": None, "errors": [{"message": "zones x is not authorized"}]}, "could not ask"),
+        ({"data": {"viewer": {"scope": []}}, "errors": None}, "could not ask"),
+        ({"data": 7}, "could not ask"),
+        ({"success": False, "errors": [{"code": 10000, "message": "Authentication error"}]}, "could not ask"),
+    ],
+)
+def test_an_answer_of_graphql_with_200_may_be_an_error(recorded: Incident, body: Any, outcome: str) -> None:
+    """The first is a spent budget, and asked again."""
+    recorded.world.edit_config("    url: https://fortunet.example", "    url: https://api.fortunet.example")
+    recorded.world.sandbox.fault(path="/graphql", body=json.dumps(body), content_type="application/json", times=2)
+
+    found = exhibits(recorded)
+
+    assert {of(found, "Requests to")["outcome"], of(found, "D1")["outcome"]} == {outcome}
+
+
+def test_a_period_that_is_wider_than_one_question_is_asked_for_in_parts(recorded: Incident) -> None:
+    now = recorded.world.sandbox.clock.now()
+    zone = next(iter(recorded.world.sandbox.zones.all))
+    recorded.world.sandbox.analytics.add_requests(zone, "fortunet.example", "/", ADDRESS, at=now - timedelta(hours=60))
+
+    assert of(exhibits(recorded, since="61h"), "Requests to fortunet.example")["outcome"] == "found"

@@ -27,10 +27,6 @@ class Period:
     def holds(self, at: datetime) -> bool:
         return self.since <= at < self.until
 
-    @property
-    def length(self) -> timedelta:
-        return self.until - self.since
-
 
 @dataclass(frozen=True)
 class Exhibit:
