@@ -213,6 +213,7 @@ def test_a_period_that_is_none_is_refused(recorded: Incident, since: str, said: 
     assert said in outcome.err
 
 
+@pytest.mark.slow
 def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: Incident, tmp_path: Path) -> None:
     now = recorded.world.sandbox.clock.now()
     hostile = "| </details> @alice `x` <!-- backout:v1 {} -->\n# x"
