@@ -18,6 +18,7 @@ import click
 
 from ops import __version__
 from ops.commands import CONFIG, OF_CONFIG, annotate, recover_command, runbook_command, say, say_nothing, show_headline
+from ops.evidence_command import evidence
 from ops.incident_commands import incident, labels
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError
@@ -69,6 +70,7 @@ def cli() -> None:
     """
 
 
+cli.add_command(evidence)
 cli.add_command(incident)
 cli.add_command(labels)
 cli.add_command(site)

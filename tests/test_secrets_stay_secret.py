@@ -29,6 +29,7 @@ from tests.github.conftest import Incident, incident
 from tests.marks import leaks, on_disk, sent
 from tests.model.test_redact import BASE64, SPELLINGS
 from tests.site_repository import BUILD, repository
+from tests.test_evidence import entry as logged
 from tests.webhooks import Receiver, receiving
 
 __all__ = ["incident"]
@@ -349,6 +350,66 @@ def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, endin
     also |= set() if canary.runs_probes else {"recovered"}
     assert decision(incident) in ending.decisions | also, outcome.err
     assert leaks(everything(incident, receiver, outcome)) == []
+
+
+COLLECTED = {
+    "all well": [],
+    "errors": [{"path": "/**", "status": 403, "code": 10000, "message": SHOUT, "times": None}],
+    "HTML": [{"path": "/**", "body": f"<html>{SHOUT}", "times": None}],
+    "an error of GraphQL": [{"path": "/graphql", "body": json.dumps({"errors": [{"message": SHOUT}]}), **JSON}],
+}
+
+
+@pytest.mark.parametrize(
+    "rules", [pytest.param(r, id=n, marks=() if not r else pytest.mark.slow) for n, r in COLLECTED.items()]
+)
+def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, Any]]) -> None:
+    """On a private repository, so that nothing is shortened away."""
+    world, hub = incident.world, incident.github
+    world.sandbox.add_token(
+        CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Read", "Pages Read", "Account Settings Read"]
+    )
+    hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
+    end = CANARIES["rollback-worker"].end
+    world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
+    world.release(timedelta(hours=1), message=SHOUT, author=SHOUT)
+    world.site(timedelta(hours=1), "good", message=SHOUT)
+    entry = {"uri": f"/{SHOUT}", "user_agent": SHOUT, "email": SHOUT, "token_name": SHOUT}
+    world.sandbox.audit.append(logged(world.sandbox.clock.now() - timedelta(hours=1), **entry))
+    for rule in rules:
+        world.sandbox.fault(**{"path": "/**"} | rule)
+    page, file = world.folder / "summary.md", world.folder / "evidence.json"
+    where = ["--environment", "production", "--config", str(world.config), "--incident", str(incident.number)]
+    environ = {**hub.environ(), **CANARY, "GITHUB_STEP_SUMMARY": str(page), "GITHUB_ACTIONS": "true"}
+    outcome = world.ops("evidence", "--since", "24h", "--json", str(file), *where, **environ)
+
+    assert outcome.code == 0, outcome.err
+    assert page.exists()
+    assert file.exists()
+    assert leaks(everything(incident, Receiver(), outcome)) == []
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_no_canary_shows_in_the_incident_of_a_leak(incident: Incident, private: bool) -> None:
+    """Neither a secret of ours nor a key that we do not know, in any field of the report."""
+    world, hub = incident.world, incident.github
+    hub.switches.private = private
+    hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
+    key = marks.secret("unknown", signs="/+=")
+    event = world.folder / "shout"
+    job = {"GITHUB_EVENT_NAME": "repository_dispatch", "GITHUB_EVENT_PATH": str(event), "GITHUB_REF": "refs/heads/main"}
+    who = {"GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice", "GITHUB_ACTIONS": "true"}
+    where = {"full_name": "acme/operations", "default_branch": "main"}
+    outcomes = []
+    for said in (SHOUT, key, f"({key}),", f"https://ci.example/{key}/x?k={key}"):
+        sent_ = dict.fromkeys(("secret", "seen", "url", "source", key), said)
+        event.write_text(json.dumps({"action": "secret-leak", "client_payload": sent_, "repository": where}))
+        environ = {**hub.environ(), **CANARY, **job, **who}
+        outcomes.append(world.ops("incident", "leak", "--config", str(world.config), **environ))
+
+    assert [outcome.code for outcome in outcomes] == [0] * 4
+    for outcome in outcomes:
+        assert leaks(everything(incident, Receiver(), outcome)) == []
 
 
 @pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])

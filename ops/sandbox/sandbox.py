@@ -55,6 +55,7 @@ class Sandbox:
         self._account = Account(account_id, self.clock, self.switches, self._tokens)
         self.pages = self._account.pages
         self.zones = self._account.zones
+        self.audit, self.analytics = self._account.audit, self._account.analytics
         self._cloudflare = Cloudflare(self._account)
         self.providers = Providers(self.clock, self.switches)
         self._control = Control(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 SCRIPTS_READ = "Workers Scripts Read"
 SCRIPTS_WRITE = "Workers Scripts Write"
@@ -10,6 +11,8 @@ ZONE_READ = "Zone Read"
 ROUTES_READ = "Workers Routes Read"
 ROUTES_WRITE = "Workers Routes Write"
 AUDIT_READ = "Account Settings Read"
+ANALYTICS_READ = "Analytics Read"
+ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
 PAGES_READ = "Pages Read"
 PAGES_WRITE = "Pages Write"
 PERMISSIONS = (
@@ -20,8 +23,13 @@ PERMISSIONS = (
     ),
     *(f"{area} {right}" for area in ("API Tokens", "Account API Tokens") for right in ("Read", "Write")),
     AUDIT_READ,
+    ANALYTICS_READ,
+    ACCOUNT_ANALYTICS_READ,
 )
 """All that some route of the sandbox asks for."""
+
+
+Owner = Literal["user", "account"]
 
 
 @dataclass(kw_only=True)
