@@ -131,7 +131,7 @@ class History:
     def _step_backs(self, newer: Deployment, older: Deployment) -> list[StepBack]:
         mark = newer.mark
         gone = [v for v in older.serving if v not in newer.serving]
-        if mark is not None and (mark.blames is None or mark.blames in gone):
+        if mark is not None and self._is_believed(newer, older):
             taken_away = [mark.blames] if mark.blames else []
         else:  # anyone else's, or a mark that the history does not bear out
             taken_away = [v for v in gone if all(self.is_older(serving, v) for serving in newer.serving)]
@@ -139,6 +139,25 @@ class History:
             StepBack(newer, away, within_release=all(self.same_release(away, v) for v in newer.serving))
             for away in taken_away
         ]
+
+    def revoked(self, version: str) -> Mapping[str, Deployment]:
+        """Secret → the deployment whose mark says that the value which `version` may have of it is dead.
+
+        The mark speaks of what was uploaded before the version that it deployed; a later upload has later values.
+        """
+        older = [*self.deployments[1:], None]
+        marked = [d for d, before in zip(self.deployments, older, strict=True) if self._is_believed(d, before)]
+        return {
+            name: deployment
+            for deployment in reversed(marked)
+            if any(self._age(version) < self._age(serving) for serving in deployment.serving)
+            for name in (deployment.mark.revoked if deployment.mark else ())
+        }
+
+    def _is_believed(self, newer: Deployment, older: Deployment | None) -> bool:
+        """What a mark blames was there before and is gone; one that blames nothing is believed as it stands."""
+        blames = newer.mark.blames if newer.mark else None
+        return blames is None or (older is not None and blames in older.serving and blames not in newer.serving)
 
     @cached_property
     def blamed(self) -> Mapping[str, StepBack]:
@@ -191,12 +210,14 @@ class History:
     def still_live(self) -> Iterator[StepBack]:
         """The step backs whose result is live, newest first: nothing but the same release came after them.
 
-        A later deployment of ours that is no step back was somebody's decision, and ends them.
+        A later deployment of ours that is no step back was somebody's decision, and ends them; not where it was about
+        secrets alone.
         """
         live = {self.releases[v] for v in self.live.serving}
         for deployment in self.deployments:
             if {self.releases[v] for v in deployment.serving} != live:
                 return
             yield from (step for step in self.step_backs if step.deployment is deployment)
-            if deployment.mark is not None and deployment.mark.blames is None:
+            mark = deployment.mark
+            if mark is not None and mark.blames is None and not mark.is_of_secrets:
                 return

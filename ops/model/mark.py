@@ -1,10 +1,12 @@
 """Our mark: the start of a deployment's message, by which a later run knows what an earlier one did and why.
 
-`ops1 incident=42|- run=ID blames=VERSION|-; text`. Anybody who may deploy can write one, so a mark is believed only
-where the deployment before it bears it out (`history.py`).
+`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|revoked=A,B; text`. Anybody who may deploy can write one,
+so a mark is believed only where the deployment before it bears it out (`history.py`).
 """
 
 import re
+import urllib.parse
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 LIMIT_BYTES = 1000
@@ -12,9 +14,13 @@ LIMIT_BYTES = 1000
 
 PATTERN = re.compile(
     r"ops1 incident=(?P<incident>[0-9]{1,18}|-) run=(?P<run>[A-Za-z0-9._-]+) blames=(?P<blames>[0-9a-f-]{36}|-)"
-    r"(?:; (?P<text>.*))?\Z",
+    r"(?: (?P<what>rotated|revoked)=(?P<names>[^ ;]+))?(?:; (?P<text>.*))?\Z",
     re.DOTALL,
 )
+
+
+ANY = "*"
+"""Stands for the names for which there was no room: it may be any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +29,22 @@ class Mark:
     run: str
     blames: str | None
     text: str = ""
+    rotated: tuple[str, ...] = ()
+    """Secrets that have a new value from this deployment on."""
+    revoked: tuple[str, ...] = ()
+    """Secrets whose values before the version that is deployed are revoked, and proved dead; not with `rotated`."""
+
+    @property
+    def is_of_secrets(self) -> bool:
+        """The deployment changes no release, and says nothing of one."""
+        return bool(self.rotated or self.revoked)
 
     def __str__(self) -> str:
         head = f"ops1 incident={self.incident or '-'} run={self.run} blames={self.blames or '-'}"
-        text = " ".join(self.text.split())
+        if self.is_of_secrets:
+            head += " revoked=" if self.revoked else " rotated="
+            head += ",".join(_within(self.revoked or self.rotated, LIMIT_BYTES - len(head)))
+        text = " ".join(self.text.split()) if len(head) < LIMIT_BYTES - len("; ") else ""
         return f"{head}; {text}".encode()[:LIMIT_BYTES].decode(errors="ignore") if text else head
 
 
@@ -36,9 +54,24 @@ def parse(message: str) -> Mark | None:
     if found is None:
         return None
     incident, blames = found["incident"], found["blames"]
+    names = tuple(urllib.parse.unquote(name) for name in (found["names"] or "").split(",") if name)
     return Mark(
         incident=None if incident == "-" else int(incident),
         run=found["run"],
         blames=None if blames == "-" else blames,
         text=found["text"] or "",
+        rotated=names if found["what"] == "rotated" else (),
+        revoked=names if found["what"] == "revoked" else (),
     )
+
+
+def _within(names: tuple[str, ...], size: int) -> Iterator[str]:
+    """Whole names, escaped: one that is cut is another secret's."""
+    left = size - len(f",{ANY}")
+    for name in names:
+        escaped = name if name == ANY else urllib.parse.quote(name, safe="")
+        left -= len(f",{escaped}")
+        if left < 0:
+            yield ANY
+            return
+        yield escaped
