@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from ops.interrupt import Signals
+from ops.model import moved
 from ops.model.clock import span_text, utc_text
 from ops.model.errors import (
     EXIT_CODES,
@@ -155,11 +156,8 @@ class Engine:
             if world.state == State.DONE:
                 return
             if world.state == State.MOVED:
-                raise Refused(
-                    f"the world moved since the plan: {world.text}",
-                    reason=Reason.WORLD_MOVED,
-                    hint="Nothing was changed. Look at what came in, then start again for a new plan.",
-                )
+                made = plan.changes[: plan.changes.index(change)] if run.wrote else ()
+                raise moved.since_the_plan(world.text, made)
         self._write(runbook, ctx, plan, change)
         run.unproved = self._read_back(runbook, ctx, plan, change) or run.unproved
         run.wrote = True
@@ -208,7 +206,7 @@ class Engine:
             ctx.timeline.record(Kind.WRITTEN, f"applied after all: {world.text}")
             return True
         if world.state == State.MOVED:
-            raise _overtaken(world.text)
+            raise moved.over_ours(world.text)
         if last:
             raise ProviderError(
                 f"the change was not applied, at two tries: {error.message}",
@@ -240,7 +238,7 @@ class Engine:
             ctx.timeline.record(Kind.WARNING, f"not proved: {world.text}")
             return world.text
         if world.state == State.MOVED:
-            raise _overtaken(world.text)
+            raise moved.over_ours(world.text)
         if world.state == State.DONE:
             ctx.timeline.record(Kind.READ_BACK, world.text)
             for text in (*world.notes, *(f"slipped in between the plan and the write: {it}" for it in world.slipped)):
@@ -275,14 +273,6 @@ def _refuse_late(ctx: Context[Any]) -> None:
         f"this was asked for {age} ago, at {utc_text(ctx.requested_at)}; nothing was changed",
         reason=Reason.REQUEST_TOO_OLD,
         hint="Look at what is live now, and ask again if it is still wanted.",
-    )
-
-
-def _overtaken(text: str) -> ProviderError:
-    return ProviderError(
-        f"somebody else's change is live, not ours: {text}",
-        reason=Reason.WORLD_MOVED,
-        hint="Ask its author before anything else is pressed; then start again for a new plan.",
     )
 
 

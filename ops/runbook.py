@@ -88,11 +88,12 @@ class Context(Generic[P]):
     program: tuple[str, ...] = ("ops",)
     """How the command line was reached, and the options that it needs to be reached again."""
 
-    def command_line(self, runbook: str, **params: str) -> str:
-        """A command for people to paste: quoted, in this environment and for this incident."""
+    def command_line(self, runbook: str, **params: str | bool) -> str:
+        """A command for people to paste: quoted, in this environment and for this incident. True is a flag."""
         where = {"service": params.pop("service", ""), "environment": self.environment_name, "incident": self.incident}
         given = {**where, **params}
-        options = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value]
+        flags = {f"--{name.replace('_', '-')}": value for name, value in given.items() if value}
+        options = [flag if value is True else f"{flag} {shlex.quote(str(value))}" for flag, value in flags.items()]
         program, *extra = self.program
         return " ".join([program, runbook, *options, *extra])
 

@@ -61,6 +61,7 @@ class Command:
     service: str = "api"
     pid: int = 0
     environ: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
     _started: threading.Event = field(default_factory=threading.Event)
 
     def send(self, *signals: int) -> Callable[[], None]:
@@ -90,7 +91,7 @@ class Command:
     def _start(self, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
         where = ["--service", self.service, "--environment", "production"]
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.world.sandbox.environ()} | self.environ
-        argv = [sys.executable, "-m", "ops", self.runbook, *where, *arguments]
+        argv = [sys.executable, "-m", "ops", self.runbook, *where, *self.options, *arguments]
         process = subprocess.Popen(argv, env=environ, cwd=self.world.folder, text=True, start_new_session=True, **pipes)
         self.pid = process.pid
         self._started.set()

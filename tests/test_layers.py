@@ -33,7 +33,9 @@ LAYERS: dict[str, set[str]] = {
     "building": {"model", "tools", "nodejs"},
     "runbook": {"model", "cloudflare", "probes", "building"},
     "sighting": {"model", "cloudflare", "runbook"},
-    "runbooks": {"model", "probes", "runbook", "sighting"},
+    "deploying": {"model", "runbook"},
+    "rebuilding": {"model", "runbook", "deploying"},
+    "runbooks": {"model", "probes", "runbook", "sighting", "deploying", "rebuilding"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -164,7 +166,14 @@ def test_the_sandbox_imports_nothing_of_the_rest() -> None:
 
 
 RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
-ENDS_OF_THE_RUNBOOKS_WORLD = ("ops.model", "ops.probes.rounds", "ops.runbook", "ops.sighting")
+ENDS_OF_THE_RUNBOOKS_WORLD = (
+    "ops.model",
+    "ops.probes.rounds",
+    "ops.runbook",
+    "ops.sighting",
+    "ops.deploying",
+    "ops.rebuilding",
+)
 
 
 def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:

@@ -45,10 +45,15 @@ class Workers:
         return shaped(answer, f"the versions of {worker}", lambda: tuple(_version(row) for row in rows))
 
     def uploads(self, worker: str) -> tuple[Version, ...]:
-        """The newest 25 versions, newest first, whether they may be deployed or not: the first one is the latest."""
+        """The newest 25 versions, newest first, whether they may be deployed or not: the first one is the latest.
+
+        There is one, since a Worker begins with an upload.
+        """
         path = f"{self._scripts}/{worker}/versions"
         answer = self._client.read(path, permission=READ, params={"page": "1", "per_page": "25"})
         rows = _rows(answer, "items", f"the uploads of {worker}")
+        if not rows:
+            raise misshapen(answer, f"the uploads of {worker}")
         found = shaped(answer, f"the uploads of {worker}", lambda: [_version(row) for row in rows])
         return tuple(sorted(found, key=lambda version: version.number or 0, reverse=True))
 

@@ -60,7 +60,3 @@ class Code:
                 yield f"its static assets (binding {binding['name']}) cannot be read"
             elif binding["type"] not in COPIED:
                 yield f"its binding {binding['name']} is of a kind that is not known here ({binding['type']})"
-
-    def has_same_code(self, other: "Code") -> bool:
-        """Byte for byte, whatever the order of the modules."""
-        return self.main_module == other.main_module and set(self.modules) == set(other.modules)

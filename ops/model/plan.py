@@ -14,7 +14,7 @@ class Change:
     after: str
     done_when: str
     undo: str
-    """A command line that restores `before`, ready to be pasted."""
+    """A command line that restores `before`, ready to be pasted; empty where the change alone has no effect."""
 
 
 @dataclass(frozen=True)
@@ -46,4 +46,4 @@ class Plan:
     @property
     def undo(self) -> tuple[str, ...]:
         """Latest change first."""
-        return tuple(change.undo for change in reversed(self.changes))
+        return tuple(change.undo for change in reversed(self.changes) if change.undo)
