@@ -295,4 +295,5 @@ def _commands(request: intake.Request | None) -> dict[str, str]:
     if request is None:
         return {}
     where = {"environment": request.environment, "incident": request.incident}
-    return texts.commands(LAPTOP, request.runbook, {**request.params, **where})
+    flags = {field.name for field in fields(discover()[request.runbook].params) if isinstance(field.default, bool)}
+    return texts.commands(LAPTOP, request.runbook, {**request.params, **where}, flags)

@@ -1,7 +1,7 @@
 """A refusal for the issue, where what others wrote is inert, and for the job log, where it is one line."""
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ops.model.nearest import shown
@@ -26,10 +26,13 @@ def comment(*, message: str, hint: str, values: Values, reason: str, commands: M
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
-def commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """What to type for the same without GitHub's help: on a laptop, and for the button."""
-    given = list(_pairs(options))
-    laptop = [program, runbook, *(f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given)]
+def commands(program: str, runbook: str, options: Mapping[str, Any], flags: Collection[str]) -> dict[str, str]:
+    """What to type for the same without GitHub's help: on a laptop, where `flags` take no value, and for the button."""
+    given = [(name, value) for name, value in _pairs(options) if name not in flags or value == "true"]
+    typed = [
+        (f"--{name.replace('_', '-')}", "" if name in flags else f" {shlex.quote(value)}") for name, value in given
+    ]
+    laptop = [program, runbook, *(f"{option}{value}" for option, value in typed)]
     button = [f"gh workflow run {runbook}.yml", *(f"-f {shlex.quote(f'{name}={value}')}" for name, value in given)]
     return {"on a laptop": " ".join(laptop), "by the button": " ".join(button)}
 
@@ -37,7 +40,8 @@ def commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str
 def _pairs(options: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for name, value in options.items():
         values = value if isinstance(value, list | tuple) else [value]
-        yield from ((name, str(each)) for each in values if each not in {None, ""})
+        texts = (str(each).lower() if isinstance(each, bool) else str(each) for each in values if each is not None)
+        yield from ((name, text) for text in texts if text)
 
 
 def _sentence(text: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from ops.sandbox.workers import Version
 from tests.commands import JSON, LIST, WRITE, Command, colleague, ended, ours
 from tests.conftest import WORKER, Outcome, Releases, World
+from tests.marks import leaks, on_disk, secret
 from tests.sandbox.conftest import run_wrangler
 
 UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
@@ -506,6 +507,24 @@ def test_a_press_after_a_rotation_goes_no_further_back(world: World, step: str) 
 
     assert ended(outcome) == (0, "nothing_to_do", "already_stepped_back")
     assert world.live == {again: 100}
+
+
+@pytest.mark.parametrize("end", ["recovered", "failed", "unclear"])
+def test_no_code_variable_or_secret_shows(world: World, end: str) -> None:
+    marked = {name: secret(name) for name in ("code", "variable", "value", "newer")}
+    upload: dict[str, Any] = {"vars": {"MODE": marked["variable"]}, "secrets": {"AI_KEY": marked["value"]}}
+    world.release(timedelta(hours=3), code=f"// {marked['code']}", **upload)
+    world.release(timedelta(hours=2), code="bad", behaviour={"status": 500})
+    world.sandbox.put_secret(WORKER, "AI_KEY", marked["newer"], at=world.sandbox.clock.now() - timedelta(hours=1))
+    if end == "failed":
+        world.sandbox.fault(**CODE, status=404, code=100146, skip=1, times=None)
+    if end == "unclear":
+        world.sandbox.fault(**UPLOAD, lost="after")
+
+    outcome = world.rollback("--current-secrets")
+
+    assert outcome.result["decision"] == ("failed" if end == "failed" else "recovered")
+    assert leaks({"out": outcome.out, "err": outcome.err, **on_disk(world.folder)}) == []
 
 
 # Ended from outside, and afterwards
