@@ -77,7 +77,13 @@ def follow(world: World, text: str) -> Outcome:
     return world.ops(*shlex.split(command)[1:], "--yes", "--json")
 
 
-@pytest.mark.parametrize("restores", [False, True], ids=["former values stay away", "former values come back"])
+@pytest.mark.parametrize(
+    "restores",
+    [
+        pytest.param(False, id="former values stay away", marks=pytest.mark.slow),
+        pytest.param(True, id="former values come back"),
+    ],
+)
 def test_a_stop_for_changed_secrets_names_the_way_that_keeps_them(
     world: World, rotated: Releases, restores: bool
 ) -> None:
@@ -169,7 +175,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("upload", "said"), REFUSED.values(), ids=REFUSED)
+def quickly(cases: Mapping[str, tuple[Any, ...]], *quick: str) -> list[Any]:
+    """All of them, but in the fast set these alone."""
+    return [
+        pytest.param(*case, id=name, marks=() if name in quick else pytest.mark.slow) for name, case in cases.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("upload", "said"), quickly(REFUSED, "static assets", "exports", "a kind of binding that is not known")
+)
 def test_what_cannot_be_uploaded_anew_is_refused_with_the_way_on(
     world: World, upload: dict[str, Any], said: str
 ) -> None:
@@ -267,7 +282,7 @@ def test_options_that_contradict_each_other_are_refused(
     [
         ({"lost": "after"}, 1),
         ({"lost": "before"}, 2),
-        ({"status": 429}, 2),
+        pytest.param({"status": 429}, 2, marks=pytest.mark.slow),
         pytest.param({"status": 500, "applied": True}, 1, marks=pytest.mark.slow),
         pytest.param({"code": 10035}, 2, marks=pytest.mark.slow),
         pytest.param({"truncate": 20}, 1, marks=pytest.mark.slow),
@@ -353,7 +368,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("changes", "said"), CHANGED.values(), ids=CHANGED)
+@pytest.mark.parametrize(("changes", "said"), quickly(CHANGED, "another module", "a limit", "a secret less"))
 def test_an_upload_that_became_another_version_is_not_deployed(
     world: World, rotated: Releases, changes: dict[str, Any], said: str
 ) -> None:
@@ -453,7 +468,10 @@ def revoked(world: World, rotated: Releases) -> Releases:
     return rotated
 
 
-@pytest.mark.parametrize("accepted", [(), ("AI_KEY",)], ids=["not accepted", "accepted"])
+@pytest.mark.parametrize(
+    "accepted",
+    [pytest.param((), id="not accepted", marks=pytest.mark.slow), pytest.param(("AI_KEY",), id="accepted")],
+)
 def test_a_former_value_that_was_revoked_cannot_be_accepted(
     world: World, revoked: Releases, accepted: tuple[str, ...]
 ) -> None:
@@ -509,7 +527,9 @@ def test_a_press_after_a_rotation_goes_no_further_back(world: World, step: str) 
     assert world.live == {again: 100}
 
 
-@pytest.mark.parametrize("end", ["recovered", "failed", "unclear"])
+@pytest.mark.parametrize(
+    "end", ["failed", *(pytest.param(e, marks=pytest.mark.slow) for e in ("recovered", "unclear"))]
+)
 def test_no_code_variable_or_secret_shows(world: World, end: str) -> None:
     marked = {name: secret(name) for name in ("code", "variable", "value", "newer")}
     upload: dict[str, Any] = {"vars": {"MODE": marked["variable"]}, "secrets": {"AI_KEY": marked["value"]}}
