@@ -82,6 +82,7 @@ def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str
     last = ["--accept-changed-secrets", "KEY"] if name == "rollback-worker" else ["--reason", "KEY"]
     target = {"redeploy-pages": ["--commit", "a" * 40], "rotate-secrets": []}.get(name, ["--to", first])
     more: list[list[str]] = [[], target, ["--incident", "7"], last]
+    more += [["--current-secrets"]] if name == "rollback-worker" else []
 
     where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
     outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **KEYS)

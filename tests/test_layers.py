@@ -34,8 +34,10 @@ LAYERS: dict[str, set[str]] = {
     "building": {"model", "tools", "nodejs"},
     "runbook": {"model", "cloudflare", "github", "held", "probes", "building"},
     "sighting": {"model", "probes", "runbook"},
-    "rotating": {"model", "runbook"},
-    "runbooks": {"model", "probes", "runbook", "rotating", "sighting"},
+    "deploying": {"model", "runbook"},
+    "rebuilding": {"model", "runbook", "deploying"},
+    "rotating": {"model", "runbook", "deploying", "rebuilding"},
+    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "deploying", "rebuilding"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -166,7 +168,15 @@ def test_the_sandbox_imports_nothing_of_the_rest() -> None:
 
 
 RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
-ENDS_OF_THE_RUNBOOKS_WORLD = ("ops.model", "ops.probes.rounds", "ops.runbook", "ops.sighting", "ops.rotating")
+ENDS_OF_THE_RUNBOOKS_WORLD = (
+    "ops.model",
+    "ops.probes.rounds",
+    "ops.runbook",
+    "ops.sighting",
+    "ops.rotating",
+    "ops.deploying",
+    "ops.rebuilding",
+)
 
 
 def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
