@@ -55,6 +55,8 @@ def runbook_command(runbook: Runbook[Any]) -> click.Command:
 
 
 def _option(field: "dataclasses.Field[Any]") -> click.Option:
+    if isinstance(field.default, bool):
+        return click.Option([f"--{field.name.replace('_', '-')}"], is_flag=True, help=field.metadata["help"])
     many = isinstance(field.default, tuple)
     # To click a default of None is a default, and an option that has one is never missing.
     needed: dict[str, Any] = (
@@ -200,7 +202,7 @@ def _params(runbook: Runbook[Any], text: str) -> Any:
     except ValueError:
         given = None
     if not isinstance(given, dict) or not all(_fits(known.get(name), value) for name, value in given.items()):
-        hint = f"Give texts for some of: {', '.join(known)}."
+        hint = f"Give values of the right kind for some of: {', '.join(known)}."
         raise ConfigError(f"--params is no JSON object of {runbook.name}'s parameters", hint=hint)
     missing = [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]
     if missing:
@@ -213,7 +215,7 @@ def _fits(field: "dataclasses.Field[Any] | None", value: Any) -> bool:
         return False
     if isinstance(field.default, tuple):
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return isinstance(value, str)
+    return isinstance(value, bool if isinstance(field.default, bool) else str)
 
 
 def _error_json(error: OpsError) -> dict[str, Any]:

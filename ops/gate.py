@@ -231,7 +231,8 @@ class Gate:
         if request is None:
             return {}
         where = {"environment": request.environment, "incident": request.incident}
-        return texts.commands(program(self.environ), request.runbook, {**request.params, **where})
+        flags = {name: request.params.get(name) == "true" for name in registry.flags(request.runbook)}
+        return texts.commands(program(self.environ), request.runbook, {**request.params, **flags, **where})
 
     def _record(self, refusal: intake.Refusal, message: str) -> Block:
         """For the report: that it was asked for, and refused."""

@@ -25,6 +25,11 @@ def parameters() -> dict[str, list[str]]:
     return {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
 
 
+def flags(runbook: str) -> set[str]:
+    """The parameters that are yes or no."""
+    return {field.name for field in fields(discover()[runbook].params) if isinstance(field.default, bool)}
+
+
 def kinds() -> dict[str, str]:
     """Name of a runbook → what its services are: worker or pages."""
     return {name: runbook.kind for name, runbook in discover().items()}

@@ -106,7 +106,7 @@ class Context(Generic[P]):
     program: tuple[str, ...] = ("ops",)
     """How the command line was reached, and the options that it needs to be reached again."""
 
-    def press(self, runbook: str, **params: str | tuple[str, ...]) -> Press:
+    def press(self, runbook: str, **params: str | bool | tuple[str, ...]) -> Press:
         """A command for people to paste, and the same button: in this environment and for this incident."""
         where = {"service": params.pop("service", ""), "environment": self.environment_name, "incident": self.incident}
         given = {**where, **params}

@@ -358,8 +358,9 @@ def test_changed_secrets_stop_the_run_by_name(
 
     assert ended(outcome) == (3, "refused", "secrets_changed")
     assert f": {open_names}; nothing was changed" in outcome.result["message"]
-    assert " ".join(accept("AI_KEY", "DB_URL")) in outcome.result["press"]
-    assert outcome.result["press_button"].endswith(f"; to = {rotated.good}; accept_changed_secrets = AI_KEY,DB_URL")
+    assert "--accept-changed-secrets AI_KEY,DB_URL" in outcome.result["hint"]
+    assert f"--to {rotated.good} --current-secrets" in outcome.result["press"]
+    assert outcome.result["press_button"].endswith(f"; to = {rotated.good}; current_secrets = true")
     assert [write.query for write in world.writes()] == [{}]
     assert world.live == {rotated.bad: 100}
 
@@ -389,7 +390,7 @@ def test_names_that_the_provider_did_not_give_never_force(world: World, rotated:
     assert ended(outcome) == (3, "refused", "secrets_changed")
     assert "Cloudflare names none" in outcome.result["message"]
     assert "does not force what it cannot name" in outcome.result["hint"]
-    assert outcome.result["press"] == ""
+    assert "--accept-changed-secrets" not in outcome.result["press"]
     assert [write.query for write in world.writes()] == [{}]
 
 

@@ -28,6 +28,7 @@ on:
       incident: {default: ""}
       reason: {default: ""}
 """
+FLAG = "      current_secrets: {type: boolean, default: false}\n"
 
 
 @dataclass
@@ -424,9 +425,9 @@ def test_a_clock_of_a_sandbox_counts_only_beside_its_github(job: Job) -> None:
 # The button, and closing.
 
 
-def pressed(job: Job, by: str = "alice", **inputs: str) -> tuple[Any, str]:
+def pressed(job: Job, by: str = "alice", button: str = BUTTON, **inputs: str) -> tuple[Any, str]:
     """The payload, and the id of its run."""
-    files = {".github/workflows/rollback-worker.yml": BUTTON}
+    files = {".github/workflows/rollback-worker.yml": button}
     job.github.add_commit("Add the button", "alice", files=files)
     run = job.github.dispatch("rollback-worker.yml", {"service": "api", "incident": str(job.incident), **inputs}, by=by)
     return run.payload, str(run.id)
@@ -468,6 +469,19 @@ def test_a_button_pressed_by_somebody_who_may_not_is_refused_on_the_incident(job
 
     job.assert_refused(done, "no_write_access")
     assert "--reason '$(id)" in done.err
+
+
+@pytest.mark.parametrize("pressed_with", ["true", "false"])
+def test_a_flag_of_a_refused_button_is_one_on_a_laptop_too(job: Job, pressed_with: str) -> None:
+    payload, run = pressed(job, by="tina", button=BUTTON + FLAG, current_secrets=pressed_with)
+
+    done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
+
+    laptop, _, button = done.err.partition("by the button")
+    is_on = pressed_with == "true"
+    assert (" --current-secrets " in laptop, "-f current_secrets=true" in button) == (is_on, is_on)
+    assert "--current-secrets true" not in laptop
+    assert "current_secrets=false" not in button
 
 
 FORM = "### Service\n\napi\n\n### When it began (UTC)\n\n{began}\n\n### Impact\n\n_No response_\n"

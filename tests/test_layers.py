@@ -34,10 +34,12 @@ LAYERS: dict[str, set[str]] = {
     "building": {"model", "tools", "nodejs"},
     "runbook": {"model", "cloudflare", "github", "held", "probes", "building"},
     "sighting": {"model", "probes", "runbook"},
-    "rotating": {"model", "runbook"},
+    "deploying": {"model", "runbook"},
+    "rebuilding": {"model", "runbook", "deploying"},
+    "rotating": {"model", "runbook", "deploying", "rebuilding"},
     "maintaining": {"model", "runbook"},
     "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
-    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining"},
+    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -179,6 +181,8 @@ ENDS_OF_THE_RUNBOOKS_WORLD = (
     "ops.sighting",
     "ops.rotating",
     "ops.maintaining",
+    "ops.deploying",
+    "ops.rebuilding",
 )
 
 

@@ -28,6 +28,7 @@ def test_runs_what_the_gate_let_through(world: World, releases: Releases) -> Non
         ("rollback-worker", '{"service": "api", "force": "true"}', "is no JSON object of rollback-worker's parameters"),
         ("rollback-worker", '{"service": 7}', "is no JSON object of rollback-worker's parameters"),
         ("rollback-worker", '{"service": "api", "accept_changed_secrets": "A"}', "is no JSON object"),
+        ("rollback-worker", '{"service": "api", "current_secrets": "true"}', "is no JSON object"),
         ("rollback-worker", "{}", "--params lacks service"),
     ],
 )

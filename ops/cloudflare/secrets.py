@@ -24,8 +24,12 @@ LATEST_NOT_DEPLOYED = frozenset({10214, 10215})
 MERGE_PATCH = "application/merge-patch+json"
 MOST_IN_BULK = 100
 """Cloudflare takes no more in one call (100160)."""
-UPLOADED = ("cache_options", "compatibility_date", "compatibility_flags", "limits", "placement")
+UPLOADED = ("cache_options", "compatibility_date", "compatibility_flags", "limits", "placement", "usage_model")
 """Settings of a version that an upload takes as they are answered."""
+NOT_UPLOADED = ("assets", "containers", "exports")
+"""Parts of a version that are answered, and that no upload of a version takes back as they are."""
+MEASURED = frozenset({"last_analyzed_at", "status"})
+"""What Cloudflare itself says of a placement beside what was asked for."""
 OF_NO_VERSION = ("logpush", "observability", "tags", "tail_consumers")
 """Settings of the script alone: no deployment changes them."""
 
@@ -131,12 +135,16 @@ def _code(row: Mapping[str, Any]) -> Code:
     bindings = tuple(dict(binding) for binding in row.get("bindings") or ())
     if not all(isinstance(b.get("name"), str) and isinstance(b.get("type"), str) for b in bindings):
         raise ValueError(row)
+    settings = {name: row[name] for name in UPLOADED if row.get(name)}
+    if isinstance(settings.get("placement"), dict):
+        settings["placement"] = {key: value for key, value in settings["placement"].items() if key not in MEASURED}
     return Code(
         version=row["id"],
         main_module=text(row.get("main_module")),
         modules=tuple(_module(module) for module in row["modules"]),
         bindings=bindings,
-        settings={name: row[name] for name in UPLOADED if row.get(name)},
+        settings=settings,
+        not_uploaded=tuple(name for name in NOT_UPLOADED if row.get(name)),
         migration_tag=text(row.get("migration_tag")) or None,
     )
 

@@ -55,6 +55,19 @@ class Workers:
         rows = _rows(answer, "items", f"the versions of {worker}")
         return shaped(answer, f"the versions of {worker}", lambda: tuple(_version(row) for row in rows))
 
+    def uploads(self, worker: str) -> tuple[Version, ...]:
+        """The newest 25 versions, newest first, whether they may be deployed or not: the first one is the latest.
+
+        There is one, since a Worker begins with an upload.
+        """
+        path = f"{self._scripts}/{worker}/versions"
+        answer = self._client.read(path, permission=READ, params={"page": "1", "per_page": "25"})
+        rows = _rows(answer, "items", f"the uploads of {worker}")
+        if not rows:
+            raise misshapen(answer, f"the uploads of {worker}")
+        found = shaped(answer, f"the uploads of {worker}", lambda: [_version(row) for row in rows])
+        return tuple(sorted(found, key=lambda version: version.number or 0, reverse=True))
+
     def version(self, worker: str, version: str) -> Version | None:
         """With code, bindings and runtime; None where Cloudflare no longer has it."""
         try:

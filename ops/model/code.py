@@ -6,8 +6,16 @@ from typing import Any
 
 from ops.model.worker import ASSETS_BINDING, SECRET_BINDINGS
 
-WITH_A_FILE = frozenset({"wasm_module", "text_blob", "data_blob"})
-"""Bindings of the service-worker format: each names a part of the upload that cannot be read back."""
+COPIED = SECRET_BINDINGS | {
+    *("ai", "analytics_engine", "browser", "d1", "dispatch_namespace", "durable_object_namespace", "hyperdrive"),
+    *("images", "json", "kv_namespace", "mtls_certificate", "pipelines", "plain_text", "queue", "r2_bucket"),
+    *("ratelimit", "secrets_store_secret", "send_email", "service", "vectorize", "version_metadata", "workflow"),
+}
+"""Kinds of bindings whose answer is all that an upload needs; secrets are inherited.
+
+developers.cloudflare.com/workers/configuration/multipart-upload-metadata/#bindings. A kind that is not here may stand
+for more than its answer holds, such as the file of a `wasm_module`.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,9 @@ class Code:
     bindings: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     """As Cloudflare answers them, variables in clear: never print them."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Those of a version that an upload takes: compatibility date and flags, limits, placement."""
+    """Those of a version that an upload takes: compatibility date and flags, limits, placement, usage model."""
+    not_uploaded: tuple[str, ...] = ()
+    """Other parts that it has, by their name at Cloudflare, such as `containers`."""
     migration_tag: str | None = None
 
     @property
@@ -43,8 +53,10 @@ class Code:
             yield "it is in the service-worker format"
         elif self.main_module not in {module.name for module in self.modules}:
             yield f"its main module {self.main_module} cannot be read"
+        for part in self.not_uploaded:
+            yield f"its {part} cannot be uploaded with a version"
         for binding in self.bindings:
             if binding["type"] == ASSETS_BINDING:
                 yield f"its static assets (binding {binding['name']}) cannot be read"
-            elif binding["type"] in WITH_A_FILE:
-                yield f"the file of its binding {binding['name']} ({binding['type']}) cannot be read"
+            elif binding["type"] not in COPIED:
+                yield f"its binding {binding['name']} is of a kind that is not known here ({binding['type']})"

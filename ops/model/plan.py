@@ -15,7 +15,7 @@ class Change:
     after: str
     done_when: str
     undo: Press | None
-    """What restores `before`; None where that is not known."""
+    """What restores `before`; None where that is not known, or where the change alone has no effect."""
 
 
 @dataclass(frozen=True)

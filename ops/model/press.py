@@ -14,8 +14,12 @@ class Press:
 
 
 def command(program: str, runbook: str, options: Mapping[str, Any], *more: str) -> str:
-    """Options without a value are left out, one with many is repeated; `more` comes last, as it is."""
-    given = [f"--{name.replace('_', '-')} {shlex.quote(each)}" for name, values in _given(options) for each in values]
+    """Options without a value are left out, True is a flag, one with many is repeated; `more` comes last, as it is."""
+    given = [
+        f"--{name.replace('_', '-')}" + ("" if options[name] is True else f" {shlex.quote(each)}")
+        for name, values in _given(options)
+        for each in values
+    ]
     return " ".join([program, runbook, *given, *more])
 
 
@@ -33,6 +37,10 @@ def gh(runbook: str, options: Mapping[str, Any]) -> str:
 
 def _given(options: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for name, value in options.items():
-        values = [str(each) for each in (value if isinstance(value, list | tuple) else [value]) if each]
+        values = [_text(each) for each in (value if isinstance(value, list | tuple) else [value]) if each]
         if values:
             yield name, values
+
+
+def _text(value: Any) -> str:
+    return "true" if value is True else str(value)

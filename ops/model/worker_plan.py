@@ -71,7 +71,8 @@ def _commits(older: Version, newer: Version, repository: str | None) -> Iterator
             yield f"https://github.com/{repository}/compare/{older.tag}...{newer.tag}"
 
 
-def follows(history: History, split: Split) -> tuple[str, ...]:
+def follows(history: History, split: Split, *, rebuilt: bool) -> tuple[str, ...]:
+    """`rebuilt`: the split's version is uploaded anew, and so is the latest one."""
     live = [history.version(version) for version, _ in history.live.split]
     target = [history.version(version) for version, _ in split]
     classes = sorted({name for version in (*live, *target) for name in version.durable_objects})
@@ -79,18 +80,21 @@ def follows(history: History, split: Split) -> tuple[str, ...]:
     lines = []
     if classes:
         lines.append(f"Durable Objects ({', '.join(classes)}) restart at once: sockets and memory go, storage stays")
-    if newest.id not in dict(split):
-        bad = f" (commit {newest.tag})" if is_commit(newest.tag) else ""
+    if rebuilt:
+        lines.append("the upload anew is the latest version and the deployed one: secrets can be edited after it")
+    elif newest.id not in dict(split):
         lines.append(
             f"the latest version, {short(newest.id)}, is not the deployed one: secret edits are refused (10214, "
             "10215), and `wrangler versions secret put` builds on the code that was taken away"
         )
+    if newest.id not in dict(split):
+        bad = f" (commit {newest.tag})" if is_commit(newest.tag) else ""
         lines.append(f"the next merge ships it again: revert it first{bad}")
     return tuple(lines)
 
 
 def warnings(
-    history: History, choice: Choice, split: Split, *, began: datetime | None, by_rule: bool
+    history: History, choice: Choice, split: Split, *, began: datetime | None, by_rule: bool, rebuilt: bool
 ) -> tuple[str, ...]:
     found = list(_incident_warnings(history, choice.suspect, split, began)) if began else []
     found += _secret_edit(history, choice.suspect)
@@ -101,9 +105,10 @@ def warnings(
         found.append(
             "only one side names its Durable Object migration: Cloudflare may refuse to go back across a migration"
         )
-    found.append(
-        "whether secrets changed since the target is known only when Cloudflare answers; it then stops, by name"
-    )
+    if not rebuilt:
+        found.append(
+            "whether secrets changed since the target is known only when Cloudflare answers; it then stops, by name"
+        )
     return tuple(found)
 
 

@@ -1,21 +1,23 @@
 """Scenario 1 of the rollback procedure: a bad release of a Worker. The rules of the choice are in `model/target.py`."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ops.model import target, worker_plan
-from ops.model.clock import utc_text
-from ops.model.errors import ProviderError, Reason, Refused, SecretsChanged
+from ops import deploying, rebuilding
+from ops.model import rebuild as rules
+from ops.model import target, worker_plan, worker_refusals
+from ops.model.errors import Reason, Refused, SecretsChanged
 from ops.model.history import History
 from ops.model.mark import Mark
 from ops.model.plan import Change, Plan
 from ops.model.press import Press
+from ops.model.rebuild import Rebuild
 from ops.model.target import Choice
-from ops.model.worker import Deployment, Split, Version, same_split, short, split_prose, split_text
+from ops.model.worker import Deployment, Split, Version, same_split, split_prose, split_text
 from ops.model.worker_plan import deployed
 from ops.probes.rounds import ProbeSet
-from ops.runbook import Context, Runbook, State, World, param, service_of
+from ops.runbook import Context, Runbook, World, param, service_of
 
 if TYPE_CHECKING:
     from ops.model.config import Service
@@ -32,6 +34,13 @@ class Params:
     accept_changed_secrets: tuple[str, ...] = param(
         "secrets whose former values may come back: the names that Cloudflare gave, with commas between", default=()
     )
+    current_secrets: bool = param(
+        "keep the secrets of now: upload the target's code anew with them, and deploy that", default=False
+    )
+    inherit_latest: tuple[str, ...] = param(
+        "with current_secrets: secrets that may come from a latest upload that does not serve, with commas between",
+        default=(),
+    )
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,9 @@ class Details:
     live: Deployment
     split: Split
     mark: Mark
+    revoked: Mapping[str, Deployment] = field(default_factory=dict)
+    """Secrets whose values in `split` are dead."""
+    rebuild: Rebuild | None = None
 
 
 class RollbackWorker(Runbook[Params]):
@@ -56,13 +68,20 @@ class RollbackWorker(Runbook[Params]):
         service = service_of(ctx, self.kind)
         serving: frozenset[str] = frozenset()
         if plan is not None and isinstance(plan.details, Details):
-            serving = frozenset(version for version, percent in plan.details.split if percent > 0)
+            details = plan.details
+            split = details.split if details.rebuild is None else ((details.rebuild.made, 100.0),)
+            serving = frozenset(version for version, percent in split if percent > 0)
         return ProbeSet(service.url, service.probes, service.verify, serving)
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind)
-        deployments, listed = ctx.in_parallel(
-            [lambda: ctx.workers.deployments(service.worker), lambda: ctx.workers.deployable(service.worker)]
+        rebuilt = ctx.params.current_secrets
+        deployments, listed, *uploads = ctx.in_parallel(
+            [
+                lambda: ctx.workers.deployments(service.worker),
+                lambda: ctx.workers.deployable(service.worker),
+                *([lambda: ctx.workers.uploads(service.worker)] if rebuilt else []),
+            ]
         )
         if not deployments:
             raise Refused(
@@ -71,41 +90,41 @@ class RollbackWorker(Runbook[Params]):
                 hint="Deploy it first; nothing is live.",
             )
         to = target.parse_to(ctx.params.to, listed) if ctx.params.to else None
+        worker_refusals.check_params(to, ctx.params)
         history = _read(ctx, service, deployments, listed, wanted=to or ())
         choice = target.choose(history, incident=ctx.incident)
         if to is None and choice.standing is not None:
             summary = f"somebody stepped back already: {worker_plan.stepped_back(choice.standing)}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
-        if to is not None and same_split(to, history.live.split):
-            summary = f"{split_prose(to)} is live already"
+        latest = uploads[0][0] if rebuilt else None
+        if to and (rules.is_done(history, to, latest) if rebuilt else same_split(to, history.live.split)):
+            summary = f"{split_prose(to)} is live already{', with the current secrets' if rebuilt else ''}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
-        _refuse_overtaken(ctx, history)
+        worker_refusals.refuse_overtaken(history, ctx.requested_at)
         if to is None and not choice.candidates:
-            raise _no_target(ctx, history, choice)
+            raise worker_refusals.no_target(history, choice, press=_press(ctx, "VERSION"))
         split = to or ((choice.candidates[0], 100.0),)
-        _refuse_migration(history, choice.suspect, split)
-        return _plan(ctx, service, history, choice, split, by_rule=to is None)
+        worker_refusals.refuse_migration(history, choice.suspect, split)
+        plan = _plan(ctx, service, history, choice, split, by_rule=to is None)
+        return _with_current_secrets(ctx, service, plan, latest) if latest else plan
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
         details = _details(plan)
+        if details.rebuild is not None:
+            check = rebuilding.check_upload if change == plan.changes[0] else rebuilding.check_deployment
+            return check(ctx, details.rebuild)
         deployments = ctx.workers.deployments(details.worker)
-        if not deployments:
-            raise _none_listed(details.worker)
-        ours = [d for d in deployments if d.mark and d.mark.run == ctx.run_id and same_split(d.split, details.split)]
-        if not ours and deployments[0].id == details.live.id:
-            return World(State.PLANNED, f"{change.before} is live, as planned")
-        if not ours or deployments[0].id != ours[0].id:
-            return World(State.MOVED, deployed(deployments[0]))
-        before_us = deployments[deployments.index(ours[-1]) + 1 :]
-        slipped = [d for d in before_us if d.created_on > details.live.created_on and d.id != details.live.id]
-        return World(State.DONE, f"{change.after} is live", tuple(deployed(d) for d in slipped))
+        return deploying.standing(deployments, details.live, details.split, ctx.run_id, worker=details.worker)
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change, in the details
+    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
         details, accepted = _details(plan), set(ctx.params.accept_changed_secrets)
+        if details.rebuild is not None:
+            apply = rebuilding.upload if change == plan.changes[0] else rebuilding.deploy
+            return apply(ctx, details.rebuild)
         try:
             deployment = ctx.workers.deploy(details.worker, details.split, mark=details.mark)
         except SecretsChanged as changed:
-            if not changed.names or not set(changed.names) <= accepted:
+            if not changed.names or not set(changed.names) <= accepted or _dead(plan, changed.names):
                 raise _secrets_stop(ctx, changed.names, accepted, plan) from None
             deployment = ctx.workers.deploy(details.worker, details.split, mark=details.mark, force=True)
             return f"deployment {deployment}; the former values of {', '.join(changed.names)} were accepted"
@@ -135,7 +154,7 @@ def _read(
             [lambda: ctx.workers.deployments(service.worker), *(_reading(ctx, service.worker, v) for v in batch)]
         )
         if not again:
-            raise _none_listed(service.worker)
+            raise deploying.none_listed(service.worker)
         if again[0] != deployments[0]:
             raise Refused(
                 f"{service.worker} was deployed while the plan was made: {deployed(again[0])}",
@@ -158,15 +177,6 @@ def _read(
             return history
 
 
-def _none_listed(worker: str) -> ProviderError:
-    """It has some: the plan stands on them."""
-    return ProviderError(
-        f"Cloudflare no longer lists any deployment of {worker}",
-        reason=Reason.MALFORMED_ANSWER,
-        hint="Look in the dashboard whether the Worker is still there, and at https://www.cloudflarestatus.com/.",
-    )
-
-
 def _reading(ctx: Context[Params], worker: str, version: str) -> Callable[[], Any]:
     return lambda: ctx.workers.version(worker, version)
 
@@ -175,14 +185,19 @@ def _details_of(
     ctx: Context[Params], service: "Service", history: History, split: Split, *, blames: str | None
 ) -> Details:
     mark = Mark(incident=ctx.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
-    return Details(service.worker, history.live, split, mark)
+    revoked = {name: by for version, _ in split for name, by in history.revoked(version).items()}
+    return Details(service.worker, history.live, split, mark, revoked)
 
 
 def _plan(
     ctx: Context[Params], service: "Service", history: History, choice: Choice, split: Split, *, by_rule: bool
 ) -> Plan:
     blames = target.blames(history, choice.suspect, split, by_rule=by_rule)
-    live = history.live.split
+    live, rebuilt = history.live.split, ctx.params.current_secrets
+    details = _details_of(ctx, service, history, split, blames=blames)
+    warnings = worker_plan.warnings(history, choice, split, began=ctx.incident_began, by_rule=by_rule, rebuilt=rebuilt)
+    if details.revoked and not rebuilt:
+        warnings = (*warnings, worker_refusals.revoked_line(details.revoked))
     change = Change(
         target=f"Worker {service.worker}",
         before=split_prose(live),
@@ -196,11 +211,37 @@ def _plan(
         changes=(change,),
         sections=worker_plan.sections(history, choice, split, repository=service.repository, by_rule=by_rule),
         not_undone=worker_plan.NOT_UNDONE,
-        follows=worker_plan.follows(history, split),
-        warnings=worker_plan.warnings(history, choice, split, began=ctx.incident_began, by_rule=by_rule),
-        next_step=_press(ctx, following[0]) if following else None,
+        follows=worker_plan.follows(history, split, rebuilt=rebuilt),
+        warnings=warnings,
+        next_step=_next_step(ctx, following[0]) if following else None,
         done=f"Rolled back {ctx.params.service} to {split_prose(split)}",
-        details=_details_of(ctx, service, history, split, blames=blames),
+        details=details,
+    )
+
+
+def _with_current_secrets(ctx: Context[Params], service: "Service", plan: Plan, latest: Version) -> Plan:
+    """The same, but by an upload anew: its reads are the last before the write, and so the comparison."""
+    details = _details(plan)
+    version = details.split[0][0]
+    rebuild = rebuilding.plan(
+        ctx,
+        service.worker,
+        version,
+        details.mark,
+        live=details.live,
+        latest=latest,
+        edits={},
+        accepted=ctx.params.inherit_latest,
+        accept=lambda names: _keeping(ctx, version, inherit_latest=names),
+        static_assets=service.static_assets,
+    )
+    return replace(
+        plan,
+        summary=f"Worker {service.worker}: {split_prose(details.live.split)} → {rebuild.name}",
+        changes=rules.changes(rebuild, undo=plan.changes[0].undo),
+        sections=(*plan.sections, rules.section(rebuild)),
+        done=f"Rolled back {ctx.params.service} to {rebuild.name}",
+        details=replace(details, rebuild=rebuild),
     )
 
 
@@ -212,60 +253,33 @@ def _nothing(
         summary=summary,
         sections=worker_plan.sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
         reason=reason,
-        next_step=_press(ctx, choice.candidates[0]) if choice.candidates else None,
+        next_step=_next_step(ctx, choice.candidates[0]) if choice.candidates else None,
         details=_details_of(ctx, service, history, history.live.split, blames=None),
     )
 
 
-def _no_target(ctx: Context[Params], history: History, choice: Choice) -> Refused:
-    passed = "; ".join(f"{short(over.version)}: {over.why}" for over in choice.passed_over)
-    return Refused(
-        f"no version to go back to: {passed or 'nothing else ever had all of the traffic'}; {history.reach}",
-        reason=Reason.NO_TARGET,
-        hint="Choose one yourself, and put its id in the place of VERSION.",
-        press=_press(ctx, "VERSION"),
-    )
-
-
-def _refuse_overtaken(ctx: Context[Params], history: History) -> None:
-    """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
-    if ctx.requested_at is not None and history.live.created_on > ctx.requested_at:
-        raise Refused(
-            f"something was deployed after this was asked for ({utc_text(ctx.requested_at)}): {deployed(history.live)}",
-            reason=Reason.WORLD_MOVED,
-            hint="Look whether that helped, and ask again if it did not.",
-        )
-
-
-def _refuse_migration(history: History, suspect: str, split: Split) -> None:
-    """Cloudflare does not roll back across a Durable Object migration (…/versions-and-deployments/rollbacks)."""
-    live_tag = history.version(suspect).migration_tag
-    for version, _ in split:
-        tag = history.version(version).migration_tag
-        if live_tag and tag and tag != live_tag:
-            raise Refused(
-                f"a Durable Object migration lies between {short(suspect)} ({live_tag}) and {short(version)} ({tag})",
-                reason=Reason.MIGRATION_BETWEEN,
-                hint="Cloudflare cannot go back across it: deploy the reverted code with the migration kept.",
-            )
+def _dead(plan: Plan, names: tuple[str, ...]) -> dict[str, Deployment]:
+    return worker_refusals.dead(names, _details(plan).revoked)
 
 
 def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan) -> Refused:
-    details = _details(plan)
-    open_names = [name for name in names if name not in accepted]
-    two_ways = next((w for w in plan.warnings if w.startswith(worker_plan.ONLY_SECRETS_DIFFER)), "")
-    return Refused(
-        f"secrets have changed since {split_prose(details.split)}: {', '.join(open_names) or 'Cloudflare names none'}",
-        reason=Reason.SECRETS_CHANGED,
-        hint=(
-            f"{two_ways + ' ' if two_ways else ''}Going back may bring their former values back. Where one was leaked "
-            "or revoked, set a new value first. Where all of them are known to be good, accept them by name."
-            if names
-            else "Look at the Worker's secrets in the dashboard; this tool does not force what it cannot name."
-        ),
-        press=_press(ctx, split_text(details.split), accept_changed_secrets=names) if names else None,
-    )
+    split = _details(plan).split
+    keep = _keeping(ctx, split[0][0]) if len(split) == 1 else None
+    if found := _dead(plan, names):
+        return worker_refusals.former_values_are_dead(found, keep=keep)
+    why = next((w for w in plan.warnings if w.startswith(worker_plan.ONLY_SECRETS_DIFFER)), "")
+    accept = _press(ctx, split_text(split), accept_changed_secrets=names)
+    return worker_refusals.secrets_changed(split, names, accepted, why=why, accept=accept, keep=keep)
 
 
-def _press(ctx: Context[Params], to: str, **further: tuple[str, ...]) -> Press:
-    return ctx.press("rollback-worker", service=ctx.params.service, to=to, **further)
+def _press(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> Press:
+    return ctx.press("rollback-worker", service=ctx.params.service, to=to, **more)
+
+
+def _keeping(ctx: Context[Params], version: str, **more: tuple[str, ...]) -> Press:
+    """The way to a version's code with the secrets of now."""
+    return _press(ctx, version, current_secrets=True, **more)
+
+
+def _next_step(ctx: Context[Params], version: str) -> Press:
+    return _keeping(ctx, version) if ctx.params.current_secrets else _press(ctx, version)

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -177,11 +177,12 @@ class Sandbox:
         assets: bool = False,
         version_metadata: bool = True,
         durable_objects: Sequence[str] = (),
+        more: Mapping[str, Any] | None = None,
     ) -> str:
         """A new version, not deployed; its id. The Worker is made when it is missing.
 
         Left out, `code` is different each time, `secrets` are those of the version before (as wrangler keeps them)
-        and `migration_tag` is the current one.
+        and `migration_tag` is the current one. `more` are other fields of `Upload`.
         """
         with self._account.lock:
             state = self._account.worker(worker)
@@ -198,6 +199,7 @@ class Sandbox:
                 handlers=tuple(handlers),
                 durable_objects=tuple(durable_objects),
             )
+            upload = replace(upload, **(more or {}))
             by = By(author=author, source="wrangler", message=message, tag=tag, at=at)
             return self._account.add_version(state, upload, by, triggered_by=triggered_by).id
 

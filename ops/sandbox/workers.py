@@ -29,6 +29,11 @@ class Upload:
     compatibility_flags: tuple[str, ...] = ()
     limits: Mapping[str, Any] | None = None
     placement: Mapping[str, Any] | None = None
+    usage_model: str = "standard"
+    cache_options: Mapping[str, Any] | None = None
+    exports: Mapping[str, Any] | None = None
+    """Durable Objects declared as exports: no version can be uploaded with them."""
+    containers: tuple[Mapping[str, Any], ...] = ()
     migration_tag: str | None = None
     handlers: tuple[str, ...] = ("fetch",)
     durable_objects: tuple[str, ...] = ()

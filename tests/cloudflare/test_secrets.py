@@ -16,6 +16,7 @@ from ops.cloudflare.workers import Workers
 from ops.model.code import Code, Module
 from ops.model.errors import LatestNotDeployed, NotApplied, OpsError, Refused, Unclear
 from ops.model.mark import Mark
+from ops.model.rebuild import differences
 from ops.model.redact import Secret
 from ops.sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
@@ -70,7 +71,7 @@ def test_the_code_of_a_version_is_read_with_all_that_an_upload_takes(workers: Wo
     assert code.modules == (Module("index.js", "application/javascript+module", b"good"),)
     assert code.main_module == "index.js"
     assert code.secret_names == {"KEY", "OTHER"}
-    assert code.settings == {"compatibility_date": "2026-09-01"}
+    assert code.settings == {"compatibility_date": "2026-09-01", "usage_model": "standard"}
     assert {"type": "plain_text", "name": "MODE", "text": "prod"} in code.bindings
     assert code.obstacles == ()
     assert workers.secrets.code(WORKER, "00000000-0000-4000-8000-000000000000") is None
@@ -195,7 +196,7 @@ def test_the_live_version_is_rebuilt_with_a_new_secret_while_another_is_the_late
     assert again
     assert former
     assert now
-    assert (again.main_module, set(again.modules)) == (code.main_module, set(code.modules))
+    assert list(differences(code, again)) == []
     assert now.code_and_settings == former.code_and_settings
     assert now.secret_names == former.secret_names
     assert now.message == str(MARK)
@@ -212,13 +213,19 @@ def test_modules_arrive_as_they_were(workers: Workers, client: Client, sandbox: 
             Module("index.js", "application/javascript+module", b"export default {}"),
             Module("lib/x.wasm", "application/wasm", bytes(range(256)) + b"\r\n--\r\n"),
         ),
-        settings={"compatibility_flags": ["nodejs_compat"], "limits": {"cpu_ms": 50}, "placement": {"mode": "smart"}},
+        settings={
+            "cache_options": {"enabled": True},
+            "compatibility_flags": ["nodejs_compat"],
+            "limits": {"cpu_ms": 50},
+            "placement": {"mode": "smart"},
+            "usage_model": "bundled",
+        },
     )
     with client.writing():
         made = workers.secrets.upload(WORKER, code, {}, mark=MARK)
     again = workers.secrets.code(WORKER, made)
     assert again
-    assert (again.main_module, set(again.modules)) == (code.main_module, set(code.modules))
+    assert list(differences(code, again)) == []
     assert again.settings == code.settings
 
 
@@ -320,8 +327,9 @@ def test_an_edit_has_a_size(workers: Workers, client: Client, count: int) -> Non
         ({"bindings": ({"type": "assets", "name": "ASSETS"},)}, "its static assets (binding ASSETS) cannot be read"),
         (
             {"bindings": ({"type": "wasm_module", "name": "W"},)},
-            "the file of its binding W (wasm_module) cannot be read",
+            "its binding W is of a kind that is not known here (wasm_module)",
         ),
+        ({"not_uploaded": ("containers",)}, "its containers cannot be uploaded with a version"),
     ],
 )
 def test_what_cannot_be_uploaded_again_is_named(changes: dict[str, Any], said: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ops.model import target
 from ops.model.history import History
+from ops.model.mark import Mark
 from ops.model.worker import Deployment, Version
 from tests.model.simulated_history import (
     INCIDENTS,
@@ -153,6 +154,25 @@ def test_presses_of_ever_new_incidents_never_return_to_a_release_that_they_left(
         if past.press(incident):
             left.add(suspect)
         assert not left & {judge.release(number) for number in past.rows[-1].serving}, (left, last)
+
+
+@holds_for(FAST, SLOW, past=pasts, incident=incidents, where=st.integers(0, 40), share=st.floats(0, 1), data=st.data())
+def test_a_deployment_about_secrets_alone_changes_no_answer(
+    past: Past, incident: int | None, where: int, share: float, data: st.DataObject
+) -> None:
+    """What serves is deployed once more, at any time: no blame, no time served, no suspect and no press hangs on it."""
+    history = as_history(past)
+    index = where % len(history.deployments)
+    mark = Mark(incident=incident, run="r2", blames=None)
+    mark = data.draw(st.sampled_from([replace(mark, rotated=("KEY",)), replace(mark, revoked=("KEY",))]))
+    before = history.deployments[index]
+    at = before.created_on + share * (history.ended(index) - before.created_on)
+    again = replace(before, id="again", created_on=at, message=str(mark))
+    more = (*history.deployments[:index], again, *history.deployments[index:])
+
+    choice = target.choose(replace(history, deployments=more), incident=incident)
+
+    assert choice == target.choose(history, incident=incident)
 
 
 junk_ids = st.sampled_from([name_of(number) for number in range(6)])

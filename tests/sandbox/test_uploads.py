@@ -96,6 +96,23 @@ def test_a_binding_is_inherited_from_the_latest_version_alone(api: Api) -> None:
     assert _upload(api, bindings=[inherit | {"version_id": made}]).error == (400, 10057)
 
 
+def test_what_is_asked_for_is_what_is_read(api: Api, releases: Releases) -> None:
+    """An upload keeps nothing of the version before it that it does not name."""
+    asked: dict[str, Any] = {"usage_model": "bundled", "cache_options": {"enabled": True}, "limits": {"cpu_ms": 5}}
+    made = _upload(api, **asked, placement={"mode": "smart"}).result["id"]
+    read = api.get(f"workers/{WORKER}/versions/{made}").result
+    assert asked.items() <= read.items()
+    assert read["placement"] == {"mode": "smart"}
+    plain = api.get(f"workers/{WORKER}/versions/{_upload(api).result['id']}").result
+    assert (plain["usage_model"], plain["cache_options"]) == ("standard", None)
+
+
+def test_an_upload_is_found_by_its_message_in_the_list_of_versions(api: Api, releases: Releases) -> None:
+    made = _upload(api, annotations={"workers/message": "ops1 run=r"}).result["id"]
+    items = api.script("GET", "versions?page=1&per_page=25").result["items"]
+    assert [row["id"] for row in items if row["annotations"].get("workers/message") == "ops1 run=r"] == [made]
+
+
 def test_what_cannot_be_inherited_is_an_error_when_strict_and_else_left_out(api: Api, releases: Releases) -> None:
     missing = [{"type": "inherit", "name": "NONE"}]
     assert _upload(api, bindings=missing).error == (400, 10057)
@@ -116,6 +133,7 @@ def test_what_cannot_be_inherited_is_an_error_when_strict_and_else_left_out(api:
         {"annotations": {"workers/alias": "x"}},
         {"compatibility_flags": "nodejs_compat"},
         {"surprise": True},
+        {"usage_model": "free"},
     ],
 )
 def test_metadata_of_another_shape_is_refused(api: Api, releases: Releases, metadata: dict[str, Any]) -> None:

@@ -43,6 +43,8 @@ def _shown(call: Call, version: Version) -> dict[str, Any]:
         "main_module": upload.main_module,
         "bindings": resources["bindings"],
         "placement": upload.placement or {},
+        "cache_options": upload.cache_options,
+        "containers": upload.containers,
         "startup_time_ms": 1,
         **resources["script_runtime"],
     }

@@ -76,9 +76,17 @@ class Form:
             compatibility_flags=tuple(self.metadata.get("compatibility_flags", ())),
             limits=self.metadata.get("limits"),
             placement=self.metadata.get("placement"),
+            usage_model=self._usage_model(),
+            cache_options=self.metadata.get("cache_options"),
             migration_tag=migration_tag,
             handlers=tuple(sorted(set(_HANDLERS.findall(main.content.decode(errors="replace"))))),
         )
+
+    def _usage_model(self) -> str:
+        asked: str = self.metadata.get("usage_model", "standard")
+        if asked not in {"standard", "bundled", "unbound"}:
+            raise invalid("metadata.usage_model", 'must be "standard", "bundled" or "unbound"')
+        return asked
 
 
 def bindings_of(

@@ -80,8 +80,9 @@ def detail(version: Version, worker: Worker, switches: Switches) -> dict[str, An
     runtime: dict[str, Any] = {
         "compatibility_date": upload.compatibility_date,
         "compatibility_flags": upload.compatibility_flags,
-        "usage_model": "standard",
+        "usage_model": upload.usage_model,
         "limits": upload.limits,
+        "exports": upload.exports,
     }
     if switches.migration_tag_before_deploy or worker.was_deployed(version.id):
         runtime["migration_tag"] = upload.migration_tag

@@ -1,0 +1,200 @@
+"""A version uploaded anew and deployed, as two changes of a plan: what is read for them, compared before, and written.
+
+The rules are in `model/rebuild.py`. Nothing is remembered between steps but what reading shows: the upload carries the
+run's mark, so that after a lost answer it is found, and not made twice.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from ops import deploying
+from ops.model import rebuild as rules
+from ops.model.code import Code
+from ops.model.errors import ProviderError, Reason, Refused, SecretsChanged
+from ops.model.mark import Mark, parse
+from ops.model.press import Press
+from ops.model.rebuild import Rebuild
+from ops.model.redact import Secret
+from ops.model.worker import Deployment, Version, short
+from ops.model.worker_plan import deployed
+from ops.runbook import Context, State, World
+
+NOT_DEPLOYED = "The new version is not deployed, and what was live still is."
+
+
+def plan(
+    ctx: Context[Any],
+    worker: str,
+    version: str,
+    mark: Mark,
+    *,
+    live: Deployment,
+    latest: Version,
+    edits: Mapping[str, Secret],
+    accepted: Collection[str],
+    accept: Callable[[tuple[str, ...]], Press],
+    static_assets: bool,
+) -> Rebuild:
+    """Read `version` whole, and `live` and `latest` (the newest upload) once more: the comparison before the upload.
+
+    `accept` makes what accepts these names. Raises Refused, with the way on.
+    """
+    reads = ctx.workers
+    deployments, uploads, code, known, newest = ctx.in_parallel(
+        [
+            lambda: reads.deployments(worker),
+            lambda: reads.uploads(worker),
+            lambda: reads.secrets.code(worker, version),
+            lambda: reads.version(worker, version),
+            lambda: reads.version(worker, latest.id),
+        ]
+    )
+    if not deployments:
+        raise deploying.none_listed(worker)
+    if deployments[0] != live or uploads[0].id != latest.id or newest is None:
+        what = deployed(deployments[0]) if deployments[0] != live else _uploaded(uploads[0])
+        raise Refused(
+            f"{worker} was changed while the plan was made: {what}",
+            reason=Reason.WORLD_MOVED,
+            hint="Look at what came in, then start again for a new plan.",
+        )
+    _refuse_obstacles(version, code, known, edits, static_assets=static_assets)
+    planned = Rebuild(worker, code, live, newest, mark, edits)
+    _refuse_secrets(planned, accepted, accept)
+    return planned
+
+
+def _refuse_obstacles(
+    version: str, code: Code | None, known: Version | None, edits: Collection[str], *, static_assets: bool
+) -> None:
+    if code is None or known is None:
+        raise Refused(
+            f"Cloudflare no longer has the code of {short(version)}", reason=Reason.NOT_REBUILDABLE, hint=rules.WAY_ON
+        )
+    if found := tuple(rules.obstacles(code, known, edits, static_assets=static_assets)):
+        raise Refused(
+            f"{short(version)} cannot be uploaded anew as it is: {'; '.join(found)}",
+            reason=Reason.NOT_REBUILDABLE,
+            hint=rules.WAY_ON,
+        )
+
+
+def _refuse_secrets(planned: Rebuild, accepted: Collection[str], accept: Callable[[tuple[str, ...]], Press]) -> None:
+    code, latest = planned.code, short(planned.latest.id)
+    if names := rules.lacking(code, planned.edits, planned.latest):
+        raise Refused(
+            f"{short(code.version)} needs secrets that the latest upload, {latest}, does not have: {', '.join(names)}",
+            reason=Reason.SECRET_MISSING,
+            hint=f"Cloudflare can inherit from the latest upload only. {rules.WAY_ON}",
+        )
+    wanted = rules.to_accept(code, planned.edits, planned.live, planned.latest)
+    if left := [name for name in wanted if name not in accepted]:
+        raise Refused(
+            f"the values of {', '.join(left)} would be those of the latest upload, {latest}, which does not serve",
+            reason=Reason.INHERIT_NOT_ACCEPTED,
+            hint=f"If these values are good ({_uploaded(planned.latest)}), accept them by name.",
+            press=accept(wanted),
+        )
+
+
+def check_upload(ctx: Context[Any], rebuild: Rebuild) -> World:
+    """DONE once our upload is listed and its code can be read."""
+    deployments, uploads = _read(ctx, rebuild)
+    if not _find(rebuild, uploads):
+        if not deployments:
+            raise deploying.none_listed(rebuild.worker)
+        if deployments[0].id != rebuild.live.id:
+            return World(State.MOVED, deployed(deployments[0]))
+        if uploads[0].id != rebuild.latest.id:
+            return World(State.MOVED, _uploaded(uploads[0]))
+        return World(State.PLANNED, f"{short(rebuild.latest.id)} is the latest upload, as planned")
+    if ctx.workers.secrets.code(rebuild.worker, rebuild.made) is None:
+        return World(
+            State.PLANNED, f"our upload {short(rebuild.made)} is listed and cannot be read yet", uncertain=True
+        )
+    return World(State.DONE, f"{short(rebuild.made)} is {rebuild.name}")
+
+
+def upload(ctx: Context[Any], rebuild: Rebuild) -> str:
+    made = ctx.workers.secrets.upload(rebuild.worker, rebuild.code, rebuild.edits, mark=rebuild.mark)
+    return f"version {made}, not deployed"
+
+
+def check_deployment(ctx: Context[Any], rebuild: Rebuild) -> World:
+    """PLANNED only where our upload is proved to be what was planned. Raises ProviderError where it is not."""
+    deployments, uploads = _read(ctx, rebuild)
+    if not _find(rebuild, uploads):
+        raise ProviderError(
+            f"Cloudflare does not list our upload to {rebuild.worker}",
+            reason=Reason.MALFORMED_ANSWER,
+            hint=f"{NOT_DEPLOYED} Start the same command again.",
+        )
+    split = ((rebuild.made, 100.0),)
+    world = deploying.standing(
+        deployments,
+        rebuild.live,
+        split,
+        rebuild.mark.run,
+        worker=rebuild.worker,
+        after=f"{short(rebuild.made)}, {rebuild.name},",
+    )
+    if world.state == State.PLANNED:
+        _prove(ctx, rebuild, uploads)
+    return world
+
+
+def deploy(ctx: Context[Any], rebuild: Rebuild) -> str:
+    try:
+        made = ctx.workers.deploy(rebuild.worker, ((rebuild.made, 100.0),), mark=rebuild.mark)
+    except SecretsChanged as changed:
+        # Whether a forced deployment brings this version's values is not known, so there is nothing to insist on.
+        raise ProviderError(
+            f"Cloudflare does not deploy {short(rebuild.made)} since secrets have changed: "
+            f"{', '.join(changed.names) or 'it names none'}",
+            reason=Reason.SECRETS_CHANGED,
+            hint=f"{NOT_DEPLOYED} {rules.WAY_ON}",
+        ) from None
+    return f"deployment {made} of version {rebuild.made}"
+
+
+def _read(ctx: Context[Any], rebuild: Rebuild) -> tuple[tuple[Deployment, ...], tuple[Version, ...]]:
+    deployments, uploads = ctx.in_parallel(
+        [lambda: ctx.workers.deployments(rebuild.worker), lambda: ctx.workers.uploads(rebuild.worker)]
+    )
+    return deployments, uploads
+
+
+def _is_ours(rebuild: Rebuild, version: Version) -> bool:
+    mark = parse(version.message)
+    return mark is not None and mark.run == rebuild.mark.run
+
+
+def _find(rebuild: Rebuild, uploads: tuple[Version, ...]) -> bool:
+    """Our upload, remembered; of two, after a list that lagged behind a lost answer, the later one."""
+    rebuild.made = next((upload.id for upload in uploads if _is_ours(rebuild, upload)), rebuild.made)
+    return any(upload.id == rebuild.made for upload in uploads)
+
+
+def _prove(ctx: Context[Any], rebuild: Rebuild, uploads: tuple[Version, ...]) -> None:
+    """That it inherited from the upload that was planned, and is in all else the version that it was made of."""
+    order = [upload.id for upload in uploads]
+    until = order.index(rebuild.latest.id) if rebuild.latest.id in order else len(order)
+    between = [each for each in uploads[order.index(rebuild.made) : until] if not _is_ours(rebuild, each)]
+    if between:
+        raise ProviderError(
+            f"the secrets were inherited from another upload than was planned: {_uploaded(between[0])}",
+            reason=Reason.WORLD_MOVED,
+            hint=f"{NOT_DEPLOYED} Look at what came in, then start again for a new plan.",
+        )
+    made = ctx.workers.secrets.code(rebuild.worker, rebuild.made)
+    differing = ["all, for it cannot be read"] if made is None else list(rules.differences(rebuild.code, made))
+    if differing:
+        raise ProviderError(
+            f"our upload {short(rebuild.made)} is not what {short(rebuild.code.version)} is: {', '.join(differing)}",
+            reason=Reason.REBUILD_DIFFERS,
+            hint=f"{NOT_DEPLOYED} {rules.WAY_ON}",
+        )
+
+
+def _uploaded(version: Version) -> str:
+    return f"{short(version.id)}, uploaded by {version.author or 'an unknown author'}"

@@ -1,0 +1,593 @@
+"""`ops rollback-worker --current-secrets`: the target's code uploaded anew with the secrets of now, and deployed."""
+
+import base64
+import json
+import shlex
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.sandbox.workers import Version
+from tests.commands import JSON, LIST, WRITE, Command, colleague, ended, ours
+from tests.conftest import WORKER, Outcome, Releases, World
+from tests.marks import leaks, on_disk, secret
+from tests.sandbox.conftest import run_wrangler
+
+UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
+CODE = {"method": "GET", "path": "/accounts/*/workers/workers/*/versions/*"}
+UPLOADS = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions"}
+NEW = {"AI_KEY": "new", "DB_URL": "db"}
+REVOKED = "ops1 incident=41 run=r9 blames=- revoked=AI_KEY; finished"
+
+
+@pytest.fixture
+def rotated(world: World) -> Releases:
+    """The good version, a bad one after it, and then AI_KEY got a new value: the latest upload serves."""
+    world.edit_config("successes: 3", "successes: 1")
+    good = world.release(timedelta(hours=3), code="good", secrets={"AI_KEY": "old", "DB_URL": "db"})
+    world.release(timedelta(hours=2), code="bad", behaviour={"status": 500})
+    at = world.sandbox.clock.now() - timedelta(hours=1)
+    return Releases(good, world.sandbox.put_secret(WORKER, "AI_KEY", "new", at=at))
+
+
+def version(world: World, wanted: str) -> Version:
+    found: Version = world.sandbox._account.workers[WORKER].versions[wanted]
+    return found
+
+
+def live(world: World) -> Version:
+    (only,) = world.live
+    return version(world, only)
+
+
+def values(world: World) -> Mapping[str, str]:
+    """The secrets that serve."""
+    return world.sandbox.deployments(WORKER)[0].secrets[live(world).id]
+
+
+def rebuilds(world: World) -> list[Version]:
+    """Our uploads, oldest first."""
+    versions = world.sandbox._account.workers[WORKER].versions.values()
+    return [each for each in versions if each.annotations.get("workers/message", "").startswith("ops1 ")]
+
+
+def writes(world: World) -> list[str]:
+    return [write.path.rpartition("/")[2] for write in world.writes()]
+
+
+def assert_rebuilt(world: World, good: str, outcome: Outcome, *, uploads: int = 1) -> None:
+    """The good code serves with the secrets of now, by a version of ours; whatever was sent twice, it is deployed once."""
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    made, source = live(world), version(world, good)
+    assert made.id != good
+    assert (made.upload.etag, made.upload.bindings) == (source.upload.etag, source.upload.bindings)
+    assert values(world) == NEW
+    assert [made.id in deployment.percentages for deployment in ours(world)].count(True) == 1
+    assert [made.id] == [each.id for each in rebuilds(world)][-1:]
+    assert len(rebuilds(world)) == uploads
+
+
+def follow(world: World, stopped: Outcome) -> Outcome:
+    """The command that a person would paste."""
+    return world.ops(*shlex.split(stopped.result["press"])[1:], "--yes", "--json")
+
+
+@pytest.mark.parametrize(
+    "restores",
+    [
+        pytest.param(False, id="former values stay away", marks=pytest.mark.slow),
+        pytest.param(True, id="former values come back"),
+    ],
+)
+def test_a_stop_for_changed_secrets_names_the_way_that_keeps_them(
+    world: World, rotated: Releases, restores: bool
+) -> None:
+    world.sandbox.switches.forced_rollback_restores_secrets = restores
+
+    stopped = world.rollback("--incident", "42")
+    outcome = follow(world, stopped)
+
+    assert ended(stopped) == (3, "refused", "secrets_changed")
+    assert "--accept-changed-secrets AI_KEY" in stopped.result["hint"]
+    assert stopped.result["press_button"].endswith(f"; to = {rotated.good}; current_secrets = true")
+    assert_rebuilt(world, rotated.good, outcome)
+    assert ours(world)[0].annotations["workers/message"].endswith(f"blames={rotated.bad}")
+    assert ours(world)[0].code_update_strategy == {"mode": "immediate"}
+    assert writes(world) == ["deployments", "versions", "deployments"]
+
+
+def test_the_plan_names_each_secret_and_two_changes_with_one_undo(world: World, rotated: Releases) -> None:
+    plan = world.rollback("--current-secrets", "--dry-run").result["plan"]
+
+    rebuilt = f"{rotated.good[:8]} rebuilt with the current secrets"
+    assert plan["summary"] == f"Worker {WORKER}: {rotated.bad[:8]} → {rebuilt}"
+    assert plan["sections"]["Secrets"] == [
+        f"{name}: the value of the latest upload, {rotated.bad[:8]}, which serves" for name in NEW
+    ]
+    assert [change["after"] for change in plan["changes"]] == [f"{rebuilt}, not deployed", rebuilt]
+    assert plan["changes"][0]["undo"] == ""
+    assert not any("secrets changed since the target" in warning for warning in plan["warnings"])
+    assert writes(world) == []
+
+
+def test_one_undo_restores_what_served(world: World, rotated: Releases) -> None:
+    outcome = world.rollback("--current-secrets")
+    (undo,) = outcome.result["undo"]
+
+    world.ops(*shlex.split(undo)[1:], "--yes", "--json")
+
+    assert world.live == {rotated.bad: 100}
+
+
+def test_a_second_press_does_nothing_by_rule_and_by_name(world: World, rotated: Releases) -> None:
+    world.rollback("--current-secrets")
+    sent = len(world.writes())
+
+    by_rule, by_name = world.rollback("--current-secrets"), world.rollback("--current-secrets", "--to", rotated.good)
+
+    assert ended(by_rule) == (0, "nothing_to_do", "already_stepped_back")
+    assert ended(by_name) == (0, "nothing_to_do", "already_live")
+    assert len(world.writes()) == sent
+
+
+def test_all_that_makes_a_version_is_copied(world: World) -> None:
+    world.edit_config("successes: 3", "successes: 1")
+    more = {
+        "compatibility_flags": ("nodejs_compat",),
+        "limits": {"cpu_ms": 50},
+        "placement": {"mode": "smart", "last_analyzed_at": "2026-11-20T10:00:00Z", "status": "SUCCESS"},
+        "usage_model": "bundled",
+        "cache_options": {"enabled": True},
+    }
+    bindings = [
+        {"type": "kv_namespace", "name": "CACHE", "namespace_id": "1"},
+        {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room", "namespace_id": "2"},
+        {"type": "json", "name": "LISTS", "json": [1, {"a": None}]},
+    ]
+    good = world.release(
+        timedelta(hours=3), code="good", bindings=bindings, vars={"MODE": "x"}, secrets={"KEY": "1"}, more=more
+    )
+    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    made, source = live(world).upload, version(world, good).upload
+    for name in ("modules", "bindings", "secrets", "compatibility_date", *(more.keys() - {"placement"})):
+        assert getattr(made, name) == getattr(source, name), name
+    assert made.placement == {"mode": "smart"}
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "static assets": ({"assets": True}, "its static assets (binding ASSETS) cannot be read"),
+    "containers": ({"more": {"containers": ({"class_name": "Box"},)}}, "its containers cannot be uploaded"),
+    "exports": ({"more": {"exports": {"Room": {"type": "durable-object"}}}}, "its exports cannot be uploaded"),
+    "the service-worker format": ({"more": {"main_module": ""}}, "it is in the service-worker format"),
+    "a kind of binding that is not known": (
+        {"bindings": [{"type": "wasm_module", "name": "W"}]},
+        "its binding W is of a kind that is not known here (wasm_module)",
+    ),
+}
+
+
+def quickly(cases: Mapping[str, tuple[Any, ...]], *quick: str) -> list[Any]:
+    """All of them, but in the fast set these alone."""
+    return [
+        pytest.param(*case, id=name, marks=() if name in quick else pytest.mark.slow) for name, case in cases.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("upload", "said"), quickly(REFUSED, "static assets", "exports", "a kind of binding that is not known")
+)
+def test_what_cannot_be_uploaded_anew_is_refused_with_the_way_on(
+    world: World, upload: dict[str, Any], said: str
+) -> None:
+    world.release(timedelta(hours=3), code="good", **upload)
+    bad = world.release(timedelta(minutes=10), code="bad")
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome) == (3, "refused", "not_rebuildable")
+    assert said in outcome.result["message"]
+    assert "Deploy the reverted commit by CI" in outcome.result["hint"]
+    assert world.writes() == []
+    assert world.live == {bad: 100}
+
+
+def test_static_assets_of_ops_yml_are_refused_too(world: World, rotated: Releases) -> None:
+    world.edit_config("min_served: 10m #", "static_assets: true\n        min_served: 10m #")
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome) == (3, "refused", "not_rebuildable")
+    assert "ops.yml says that it has static assets" in outcome.result["message"]
+
+
+def test_a_secret_that_the_latest_upload_lacks_is_refused_by_name(world: World, rotated: Releases) -> None:
+    """A variable of that name is no secret, and would come along in its place."""
+    world.release(timedelta(minutes=10), code="bad", secrets={"AI_KEY": "new"}, vars={"DB_URL": "x"})
+
+    outcome = world.rollback("--current-secrets", "--to", rotated.good)
+
+    assert ended(outcome) == (3, "refused", "secret_missing")
+    assert outcome.result["message"].endswith("does not have: DB_URL; nothing was changed")
+    assert world.writes() == []
+
+
+@pytest.fixture
+def stepped_back(world: World, rotated: Releases) -> Releases:
+    """The good version was forced back, so that the latest upload does not serve."""
+    world.sandbox.deploy(WORKER, rotated.good)
+    return rotated
+
+
+def test_values_of_an_upload_that_does_not_serve_are_asked_for_by_name(world: World, stepped_back: Releases) -> None:
+    to = ["--to", stepped_back.good, "--current-secrets"]
+
+    asked, half = world.rollback(*to), world.rollback(*to, "--inherit-latest", "DB_URL")
+    assert world.writes() == []
+    outcome = follow(world, asked)
+
+    assert ended(asked) == ended(half) == (3, "refused", "inherit_not_accepted")
+    assert f"AI_KEY, DB_URL would be those of the latest upload, {stepped_back.bad[:8]}" in asked.result["message"]
+    assert "the values of AI_KEY would be" in half.result["message"]
+    assert asked.result["press_button"].endswith("; inherit_latest = AI_KEY,DB_URL")
+    assert outcome.code == 0, outcome.err
+    assert values(world) == NEW
+    assert (live(world).upload.etag, len(rebuilds(world))) == (version(world, stepped_back.good).upload.etag, 1)
+    accepted = outcome.result["plan"]["sections"]["Secrets"]
+    assert all(line.endswith("does not serve: accepted by --inherit-latest") for line in accepted)
+
+
+def test_a_canary_that_serves_beside_makes_the_latest_upload_one_that_is_asked_for(
+    world: World, rotated: Releases
+) -> None:
+    world.sandbox.deploy(WORKER, {rotated.good: 90, rotated.bad: 10})
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome) == (3, "refused", "inherit_not_accepted")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--current-secrets", "--to", "{good}@90,{bad}@10"], "names a split"),
+        (["--current-secrets", "--accept-changed-secrets", "AI_KEY"], "takes the former values"),
+        (["--inherit-latest", "AI_KEY"], "for --current-secrets alone"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    world: World, rotated: Releases, options: list[str], said: str
+) -> None:
+    outcome = world.rollback(*(option.format(good=rotated.good, bad=rotated.bad) for option in options))
+
+    assert (outcome.code, outcome.result["exit_code"]) == (2, 2)
+    assert said in outcome.result["message"]
+    assert world.writes() == []
+
+
+# The two writes, each without an answer, and others around them
+
+
+@pytest.mark.parametrize("write", [UPLOAD, WRITE], ids=["upload", "deployment"])
+@pytest.mark.parametrize(
+    ("fault", "sends"),
+    [
+        ({"lost": "after"}, 1),
+        ({"lost": "before"}, 2),
+        pytest.param({"status": 429}, 2, marks=pytest.mark.slow),
+        pytest.param({"status": 500, "applied": True}, 1, marks=pytest.mark.slow),
+        pytest.param({"code": 10035}, 2, marks=pytest.mark.slow),
+        pytest.param({"truncate": 20}, 1, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_write_without_an_answer_is_settled_by_its_mark(
+    world: World, rotated: Releases, write: dict[str, Any], fault: dict[str, Any], sends: int
+) -> None:
+    world.sandbox.fault(**write, **fault)
+
+    outcome = world.rollback("--current-secrets")
+
+    assert_rebuilt(world, rotated.good, outcome)
+    (what,) = {
+        path for path in writes(world) if {"method": "POST", "path": f"/accounts/*/workers/scripts/*/{path}"} == write
+    }
+    assert writes(world).count(what) == sends
+    assert len(writes(world)) == sends + 1
+
+
+def test_two_lost_uploads_are_not_followed_by_a_third(world: World, rotated: Releases) -> None:
+    world.sandbox.fault(**UPLOAD, lost="before", times=2)
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome) == (4, "failed", "not_applied")
+    assert writes(world) == ["versions", "versions"]
+    assert world.live == {rotated.bad: 100}
+
+
+def test_a_version_that_cannot_be_read_at_once_is_waited_for(world: World, rotated: Releases) -> None:
+    world.sandbox.fault(**CODE, status=404, code=100146, skip=1, times=3)
+
+    assert_rebuilt(world, rotated.good, world.rollback("--current-secrets"))
+
+
+def test_a_version_that_can_never_be_read_is_not_deployed(world: World, rotated: Releases) -> None:
+    world.sandbox.fault(**CODE, status=404, code=100146, skip=1, times=None)
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome) == (4, "failed", "rebuild_differs")
+    assert writes(world) == ["versions"]
+    assert world.live == {rotated.bad: 100}
+
+
+def answered(world: World, of: str, **changes: Any) -> str:
+    """What reading a version's code answers, with changes."""
+    upload = version(world, of).upload
+    module = {
+        "name": "index.js",
+        "content_type": "application/javascript+module",
+        "content_base64": base64.b64encode(b"good").decode(),
+    }
+    bindings = [*upload.bindings, *({"name": name, "type": "secret_text"} for name in upload.secrets)]
+    row = {
+        "id": of,
+        "main_module": "index.js",
+        "modules": [module],
+        "bindings": bindings,
+        "compatibility_date": "2026-09-01",
+        "usage_model": "standard",
+    }
+    for name, value in changes.items():
+        row[name] = value(row[name]) if callable(value) else value
+    return json.dumps({"success": True, "result": row})
+
+
+CHANGED: dict[str, tuple[dict[str, Any], str]] = {
+    "another module": ({"modules": lambda m: [{**m[0], "content_base64": "YmFk"}]}, "module index.js"),
+    "one module more": ({"modules": lambda m: [*m, {**m[0], "name": "more.js"}]}, "module more.js"),
+    "a module of another type": ({"modules": lambda m: [{**m[0], "content_type": "text/plain"}]}, "module index.js"),
+    "another date": ({"compatibility_date": "2020-01-01"}, "setting compatibility_date"),
+    "a limit": ({"limits": {"cpu_ms": 10}}, "setting limits"),
+    "a usage model": ({"usage_model": "unbound"}, "setting usage_model"),
+    "a secret less": ({"bindings": lambda b: b[:-1]}, "binding DB_URL (secret_text)"),
+    "a binding more": (
+        {"bindings": lambda b: [*b, {"name": "X", "type": "kv_namespace", "namespace_id": "1"}]},
+        "binding X (kv_namespace)",
+    ),
+    "assets": ({"assets": {"config": {}}}, "assets"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), quickly(CHANGED, "another module", "a limit", "a secret less"))
+def test_an_upload_that_became_another_version_is_not_deployed(
+    world: World, rotated: Releases, changes: dict[str, Any], said: str
+) -> None:
+    def spoil() -> None:
+        made = rebuilds(world)[0].id
+        world.sandbox.fault(**CODE, body=answered(world, made, **changes), **JSON, times=None)
+
+    world.sandbox.fault(**UPLOAD, after=spoil)
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome) == (4, "failed", "rebuild_differs")
+    assert f" is not what {rotated.good[:8]} is: {said}; changed: " in outcome.result["message"]
+    assert "what was live still is" in outcome.result["hint"]
+    assert writes(world) == ["versions"]
+    assert world.live == {rotated.bad: 100}
+
+
+def test_the_answer_that_the_changes_above_start_from_is_deployed(world: World, rotated: Releases) -> None:
+    world.sandbox.fault(
+        **UPLOAD,
+        after=lambda: world.sandbox.fault(**CODE, body=answered(world, rebuilds(world)[0].id), **JSON, times=None),
+    )
+
+    assert_rebuilt(world, rotated.good, world.rollback("--current-secrets"))
+
+
+def test_a_deployment_between_the_two_writes_stays(world: World, rotated: Releases) -> None:
+    theirs = world.release(timedelta(hours=4), code="older", secrets=NEW, deploy=False)
+    world.release(timedelta(minutes=20), code="bad again", behaviour={"status": 500}, secrets=NEW)
+    world.sandbox.fault(**UPLOAD, after=lambda: world.sandbox.deploy(WORKER, theirs, author="dana@example.com"))
+
+    outcome = world.rollback("--current-secrets", "--to", rotated.good)
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert "dana@example.com" in outcome.result["message"]
+    said = f"changed: Worker {WORKER}, latest upload; not changed: Worker {WORKER}"
+    assert outcome.result["message"].endswith(said)
+    assert outcome.result["wrote"]
+    assert writes(world) == ["versions"]
+    assert ours(world) == []
+
+
+def test_an_upload_that_slips_in_before_ours_gives_other_secrets_and_nothing_is_deployed(
+    world: World, rotated: Releases
+) -> None:
+    world.sandbox.fault(
+        **UPLOAD, before=lambda: world.sandbox.upload(WORKER, code="theirs", author="dana@example.com", secrets=NEW)
+    )
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert "inherited from another upload than was planned" in outcome.result["message"]
+    assert "dana@example.com" in outcome.result["message"]
+    assert writes(world) == ["versions"]
+    assert world.live == {rotated.bad: 100}
+
+
+def test_an_upload_after_ours_is_nobodys_obstacle(world: World, rotated: Releases) -> None:
+    world.sandbox.fault(**UPLOAD, after=lambda: world.sandbox.upload(WORKER, code="a preview", secrets={}))
+
+    assert ended(world.rollback("--current-secrets"))[:2] == (0, "recovered")
+    assert values(world) == NEW
+
+
+@pytest.mark.parametrize("read", [LIST, UPLOADS], ids=["a deployment", "an upload"])
+def test_what_comes_in_while_the_plan_is_made_refuses_it(world: World, rotated: Releases, read: dict[str, str]) -> None:
+    come_in = colleague(world) if read == LIST else lambda: world.sandbox.upload(WORKER, author="dana@example.com")
+    world.sandbox.fault(**read, skip=2, before=come_in)
+
+    outcome = world.rollback("--current-secrets", *(["--inherit-latest", "AI_KEY,DB_URL"] if read == LIST else []))
+
+    assert ended(outcome) == (3, "refused", "world_moved")
+    assert "dana@example.com" in outcome.result["message"]
+    assert world.writes() == []
+
+
+def test_a_deployment_that_cloudflare_stops_for_secrets_is_not_forced(world: World, rotated: Releases) -> None:
+    world.sandbox.fault(**WRITE, code=10220, message="The following secrets have changed: AI_KEY")
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome) == (4, "failed", "secrets_changed")
+    assert "The new version is not deployed" in outcome.result["hint"]
+    assert [write.query for write in world.writes()] == [{"bindings_inherit": "strict"}, {}]
+    assert world.live == {rotated.bad: 100}
+
+
+# Revoked
+
+
+@pytest.fixture
+def revoked(world: World, rotated: Releases) -> Releases:
+    """The rotation of AI_KEY was finished: its old value is dead, as a mark on the version that serves says."""
+    world.sandbox.deploy(WORKER, rotated.bad, message=REVOKED, at=world.sandbox.clock.now() - timedelta(minutes=50))
+    return rotated
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    [pytest.param((), id="not accepted", marks=pytest.mark.slow), pytest.param(("AI_KEY",), id="accepted")],
+)
+def test_a_former_value_that_was_revoked_cannot_be_accepted(
+    world: World, revoked: Releases, accepted: tuple[str, ...]
+) -> None:
+    outcome = world.rollback(*(f"--accept-changed-secrets={name}" for name in accepted))
+
+    assert ended(outcome) == (3, "refused", "secret_revoked")
+    assert "the former values of AI_KEY were revoked" in outcome.result["message"]
+    assert "--accept-changed-secrets" not in outcome.result["hint"]
+    assert outcome.result["press_button"].endswith(f"; to = {revoked.good}; current_secrets = true")
+    assert any("former values were revoked" in warning for warning in outcome.result["plan"]["warnings"])
+    assert [write.query for write in world.writes()] == [{}]
+    assert_rebuilt(world, revoked.good, follow(world, outcome))
+
+
+def test_a_revoked_secret_that_has_not_changed_since_the_target_stops_nothing(world: World, revoked: Releases) -> None:
+    """It was uploaded after the rotation."""
+    later = world.release(timedelta(minutes=40), code="later")
+    world.release(timedelta(minutes=10), code="bad again", behaviour={"status": 500})
+    world.sandbox.put_secret(WORKER, "DB_URL", "other", at=world.sandbox.clock.now() - timedelta(minutes=5))
+
+    outcome = world.rollback("--accept-changed-secrets", "DB_URL")
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert world.live == {later: 100}
+
+
+def test_another_secret_may_still_be_accepted(world: World, revoked: Releases) -> None:
+    world.sandbox.fault(**WRITE, code=10220, message="The following secrets have changed: DB_URL")
+
+    outcome = world.rollback("--accept-changed-secrets", "DB_URL")
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert [write.query for write in world.writes()] == [{}, {"force": "true"}]
+
+
+@pytest.mark.parametrize("step", ["after a rotation", "after it was finished"])
+def test_a_press_after_a_rotation_goes_no_further_back(world: World, step: str) -> None:
+    """Stepped back for this incident, then the secrets of what serves were rotated: live is still what was chosen."""
+    world.release(timedelta(hours=9), code="older")
+    good = world.release(timedelta(hours=3), code="good")
+    bad = world.release(timedelta(hours=2), code="bad")
+    at = world.sandbox.clock.now() - timedelta(hours=1)
+    world.sandbox.deploy(WORKER, good, message=f"ops1 incident=42 run=r1 blames={bad}", at=at)
+    again = world.release(timedelta(minutes=50), deploy=False, code="good", secrets={"AI_KEY": "new"})
+    messages = ["ops1 incident=42 run=r2 blames=- rotated=AI_KEY", REVOKED]
+    for message in messages[: 1 if step == "after a rotation" else 2]:
+        at += timedelta(minutes=5)
+        world.sandbox.deploy(WORKER, again, message=message, at=at)
+
+    outcome = world.rollback("--incident", "42")
+
+    assert ended(outcome) == (0, "nothing_to_do", "already_stepped_back")
+    assert world.live == {again: 100}
+
+
+@pytest.mark.parametrize(
+    "end", ["failed", *(pytest.param(e, marks=pytest.mark.slow) for e in ("recovered", "unclear"))]
+)
+def test_no_code_variable_or_secret_shows(world: World, end: str) -> None:
+    marked = {name: secret(name) for name in ("code", "variable", "value", "newer")}
+    upload: dict[str, Any] = {"vars": {"MODE": marked["variable"]}, "secrets": {"AI_KEY": marked["value"]}}
+    world.release(timedelta(hours=3), code=f"// {marked['code']}", **upload)
+    world.release(timedelta(hours=2), code="bad", behaviour={"status": 500})
+    world.sandbox.put_secret(WORKER, "AI_KEY", marked["newer"], at=world.sandbox.clock.now() - timedelta(hours=1))
+    if end == "failed":
+        world.sandbox.fault(**CODE, status=404, code=100146, skip=1, times=None)
+    if end == "unclear":
+        world.sandbox.fault(**UPLOAD, lost="after")
+
+    outcome = world.rollback("--current-secrets")
+
+    assert outcome.result["decision"] == ("failed" if end == "failed" else "recovered")
+    assert leaks({"out": outcome.out, "err": outcome.err, **on_disk(world.folder)}) == []
+
+
+# Ended from outside, and afterwards
+
+
+KILLS = [
+    ("SIGKILL", UPLOAD, "after"),
+    ("SIGTERM", UPLOAD, "before"),
+    ("SIGKILL", WRITE, "before"),
+    ("SIGKILL", WRITE, "after"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "write", "moment"), KILLS)
+def test_a_run_that_is_ended_at_a_write_is_finished_by_another(
+    world: World, rotated: Releases, number: str, write: dict[str, str], moment: str
+) -> None:
+    """Between the writes the latest upload is ours and does not serve: so its values are asked for."""
+    import signal
+
+    command = Command(world, more=("--current-secrets",))
+    lost = {"lost": "before"} if (number, moment) == ("SIGKILL", "before") else {}
+    world.sandbox.fault(**write, **{moment: command.send(signal.Signals[number])}, **lost)
+    command.run()
+    deployed = bool(ours(world))
+    world.sandbox.faults.clear()
+
+    again = world.rollback("--current-secrets")
+
+    if deployed:
+        assert ended(again) == (0, "nothing_to_do", "already_stepped_back")
+        assert values(world) == NEW
+    else:
+        assert ended(again) == (3, "refused", "inherit_not_accepted")
+        assert world.live == {rotated.bad: 100}
+        assert_rebuilt(world, rotated.good, follow(world, again), uploads=2)
+
+
+@pytest.mark.slow
+def test_after_it_the_real_wrangler_can_put_a_secret(world: World, rotated: Releases, tmp_path: Path) -> None:
+    world.rollback("--current-secrets")
+    code = live(world).upload.etag
+
+    run_wrangler(world.sandbox, tmp_path, "secret", "put", "AI_KEY", "--name", WORKER, home=tmp_path, stdin="newer\n")
+
+    assert values(world) == {**NEW, "AI_KEY": "newer"}
+    assert live(world).upload.etag == code
