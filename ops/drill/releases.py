@@ -46,6 +46,8 @@ class Kind:
     """What the two of them are called."""
     arguments: tuple[str, ...] = ()
     """What the command is told besides."""
+    runbook: str = ""
+    """What recovers from it, where that is not the drill's own name."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:
