@@ -296,6 +296,8 @@ NOW = {KEY: FRESH, OTHER: "kept", "X": "kept"}
 
 
 def split(leak: Leak, canary_share: int = 10) -> None:
+    """An edit would promote the canary."""
+    leak.world.sandbox.switches.secret_edit_ends_split = True
     canary = leak.world.sandbox.upload(WORKER, code="canary", behaviour=WORKS)
     (live,) = leak.world.live
     leak.world.sandbox.deploy(WORKER, {live: 100 - canary_share, canary: canary_share})
