@@ -12,6 +12,7 @@ from ops.model import rebuild as rules
 from ops.model.code import Code
 from ops.model.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.model.mark import Mark, parse
+from ops.model.plan import Change
 from ops.model.press import Press
 from ops.model.rebuild import Rebuild
 from ops.model.redact import Secret
@@ -30,14 +31,15 @@ def plan(
     *,
     live: Deployment,
     latest: Version,
-    edits: Mapping[str, Secret],
+    edits: tuple[str, ...],
     accepted: Collection[str],
     accept: Callable[[tuple[str, ...]], Press],
     static_assets: bool,
 ) -> Rebuild:
     """Read `version` whole, and `live` and `latest` (the newest upload) once more: the comparison before the upload.
 
-    `accept` makes what accepts these names. Raises Refused, with the way on.
+    `edits` are the secrets that get new values; `accept` makes what accepts others by name, of an upload
+    that does not serve. Raises Refused, with the way on.
     """
     reads = ctx.workers
     deployments, uploads, code, known, newest = ctx.in_parallel(
@@ -97,7 +99,21 @@ def _refuse_secrets(planned: Rebuild, accepted: Collection[str], accept: Callabl
         )
 
 
-def check_upload(ctx: Context[Any], rebuild: Rebuild) -> World:
+def check(ctx: Context[Any], rebuild: Rebuild, change: Change) -> World:
+    """Of either change. Raises ProviderError."""
+    return (_check_upload if rules.is_upload(rebuild, change) else _check_deployment)(ctx, rebuild)
+
+
+def apply(ctx: Context[Any], rebuild: Rebuild, change: Change, values: Mapping[str, Secret]) -> str:
+    """Either change; `values` by name, at least of the edits."""
+    if not rules.is_upload(rebuild, change):
+        return _deploy(ctx, rebuild)
+    edits = {name: values[name] for name in rebuild.edits}
+    made = ctx.workers.secrets.upload(rebuild.worker, rebuild.code, edits, mark=rebuild.mark)
+    return f"version {made}, not deployed"
+
+
+def _check_upload(ctx: Context[Any], rebuild: Rebuild) -> World:
     """DONE once our upload is listed and its code can be read."""
     deployments, uploads = _read(ctx, rebuild)
     if not _find(rebuild, uploads):
@@ -115,12 +131,7 @@ def check_upload(ctx: Context[Any], rebuild: Rebuild) -> World:
     return World(State.DONE, f"{short(rebuild.made)} is {rebuild.name}")
 
 
-def upload(ctx: Context[Any], rebuild: Rebuild) -> str:
-    made = ctx.workers.secrets.upload(rebuild.worker, rebuild.code, rebuild.edits, mark=rebuild.mark)
-    return f"version {made}, not deployed"
-
-
-def check_deployment(ctx: Context[Any], rebuild: Rebuild) -> World:
+def _check_deployment(ctx: Context[Any], rebuild: Rebuild) -> World:
     """PLANNED only where our upload is proved to be what was planned. Raises ProviderError where it is not."""
     deployments, uploads = _read(ctx, rebuild)
     if not _find(rebuild, uploads):
@@ -143,7 +154,7 @@ def check_deployment(ctx: Context[Any], rebuild: Rebuild) -> World:
     return world
 
 
-def deploy(ctx: Context[Any], rebuild: Rebuild) -> str:
+def _deploy(ctx: Context[Any], rebuild: Rebuild) -> str:
     try:
         made = ctx.workers.deploy(rebuild.worker, ((rebuild.made, 100.0),), mark=rebuild.mark)
     except SecretsChanged as changed:

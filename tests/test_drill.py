@@ -42,12 +42,43 @@ def test_the_embedded_drill_ends_recovered_within_five_seconds() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [[], ["--trigger", "command"], ["--switch", "deployments_lag_reads=2"]], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--trigger", "command"],
+        ["--switch", "deployments_lag_reads=2"],
+        ["--switch", "version_visible_after_reads=2"],
+        ["--switch", "secret_edit_ends_split=true"],
+    ],
+    ids=str,
+)
 def test_the_drill_of_a_leaked_key_ends_recovered(more: list[str]) -> None:
     result = drill(*more, name="rotate-secrets")
 
     assert result["decision"] == "recovered", result
     assert result["plan"]["changes"][0]["after"].endswith("with new values of GROQ_API_KEY")
+    assert 0 < result["durations"]["trigger_to_verified"] < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "forced_rollback_restores_secrets=true",
+        "secret_edit_ends_split=true",
+        "version_visible_after_reads=2",
+        "deployments_lag_reads=2",
+    ],
+)
+def test_the_drill_of_a_leak_after_a_rollback_ends_recovered_under_every_switch(switch: str) -> None:
+    result = drill("--switch", switch, name="rotate-secrets-after-rollback")
+
+    assert (result["decision"], result["drill"]) == ("recovered", "rotate-secrets-after-rollback"), result
+    assert [change["after"][8:] for change in result["plan"]["changes"]] == [
+        " rebuilt with new secrets, not deployed",
+        " rebuilt with new secrets",
+    ]
     assert 0 < result["durations"]["trigger_to_verified"] < 10
 
 

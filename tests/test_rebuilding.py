@@ -46,24 +46,22 @@ class SetsKey(RollbackWorker):
             Mark(ctx.incident, ctx.run_id, None, rotated=("KEY",)),
             live=live,
             latest=uploads[0],
-            edits={"KEY": Secret("newer")},
+            edits=("KEY",),
             accepted=("OTHER",),
             accept=lambda _: Press("ops"),
             static_assets=False,
         )
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> Standing:
-        rebuild, is_upload = self._of(plan, change)
-        return (rebuilding.check_upload if is_upload else rebuilding.check_deployment)(ctx, rebuild)
+        return rebuilding.check(ctx, self._of(plan, change), change)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
-        rebuild, is_upload = self._of(plan, change)
-        return (rebuilding.upload if is_upload else rebuilding.deploy)(ctx, rebuild)
+        return rebuilding.apply(ctx, self._of(plan, change), change, {"KEY": Secret("newer")})
 
-    def _of(self, plan: Plan, change: Change) -> tuple[Rebuild, bool]:
+    def _of(self, plan: Plan, change: Change) -> Rebuild:
         assert isinstance(plan.details, list)
-        index = plan.changes.index(change)
-        return plan.details[index // 2], index % 2 == 0
+        rebuild: Rebuild = plan.details[plan.changes.index(change) // 2]
+        return rebuild
 
 
 def run(world: World) -> Result:

@@ -61,23 +61,26 @@ DRILLS: Mapping[str, releases.Kind] = {
     "rollback-pages": releases.SITE,
     "redeploy-pages": releases.COMMITS,
     "rotate-secrets": leak.LEAK,
+    "rotate-secrets-after-rollback": leak.AFTER_A_ROLLBACK,
     "maintenance": offline.KIND,
 }
-"""Runbook → what it breaks: a good release, then something bad, which the runbook has to take back, or take offline."""
+"""Name, which is that of the runbook unless the kind says another → what it breaks: a good release, then something bad,
+which the runbook has to take back, or take offline."""
 
 
-def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
+def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     """The run's result with the score; its exit code is the drill's. Raises ConfigError."""
     from ops.sandbox import Sandbox
 
-    if runbook not in DRILLS:
-        raise ConfigError(f'no drill "{runbook}"{suggestion(runbook, DRILLS)}', reason=Reason.UNKNOWN_NAME)
+    if name not in DRILLS:
+        raise ConfigError(f'no drill "{name}"{suggestion(name, DRILLS)}', reason=Reason.UNKNOWN_NAME)
     if drill.github_fails and drill.trigger is None:
         raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
-    kind = DRILLS[runbook]
+    kind = DRILLS[name]
+    runbook = kind.runbook or name
     if drill.trigger in {"label", "button"} and kind.by_command_only:
         hint = "Drill it without a trigger, or with --trigger command."
-        raise ConfigError(f"{runbook} is not drilled by a {drill.trigger}: {kind.by_command_only}", hint=hint)
+        raise ConfigError(f"{name} is not drilled by a {drill.trigger}: {kind.by_command_only}", hint=hint)
     config, _ = read_config(drill.config)
     environment = config.environment(drill.environment)
     service = _service(environment, drill.service, kind.name)
@@ -89,27 +92,27 @@ def run(runbook: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, An
         own = Path(scratch)
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
         live = {}
-        for name, ago, step in zip(("good", "bad"), (GOOD_AGO, BAD_AGO), kind.steps, strict=True):
+        for which, ago, step in zip(("good", "bad"), (GOOD_AGO, BAD_AGO), kind.steps, strict=True):
             with _back_in_time(sandbox, ago):
-                could = kind.release(sandbox, service, name, drill.edge, own)
-            live[name] = could or kind.live(sandbox, service)
+                could = kind.release(sandbox, service, which, drill.edge, own)
+            live[which] = could or kind.live(sandbox, service)
             say(f"{step} {span_text(ago.total_seconds())} ago")
         seen = _probe(sandbox, service, drill.config.resolve().parent)
         say(f"the probes say: {seen.detail}")
         if seen.verdict != Verdict.UNHEALTHY:
-            return _score(runbook, drill, config, _not_broken(seen.verdict))
+            return _score(name, drill, config, _not_broken(seen.verdict))
         token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
         place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token)
-        if runbook == offline.RUNBOOK:
+        if kind.run is not None:
             look = partial(_probe, sandbox, service, drill.config.resolve().parent)
-            return _score(runbook, drill, config, offline.run(place, service, look, say=say, on_event=on_event))
+            return _score(name, drill, config, kind.run(place, service, look, say=say, on_event=on_event))
         if drill.trigger is None:
             result = command.run(place, say=say, on_event=on_event, arguments=kind.arguments)
-            return _score(runbook, drill, config, result)
+            return _score(name, drill, config, result)
         result = _with_incident(place, drill, config, kind, say=say, on_event=on_event)
-        serves = next((name for name, what in live.items() if kind.live(sandbox, service) == what), "no known")
+        serves = next((which for which, what in live.items() if kind.live(sandbox, service) == what), "no known")
         is_well = _probe(sandbox, service, drill.config.resolve().parent).verdict == Verdict.HEALTHY
-        return _score(runbook, drill, config, github.contradicted(result, serves=serves, is_well=is_well))
+        return _score(name, drill, config, github.contradicted(result, serves=serves, is_well=is_well))
 
 
 def _service(environment: "Environment", name: str, kind: str) -> "Service":
@@ -195,6 +198,6 @@ def _not_broken(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _score(runbook: str, drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
-    target = config.recovery_targets.get(runbook)
-    return score.scored(result, target, runbook=runbook, edge=drill.edge, with_incident=drill.trigger is not None)
+def _score(name: str, drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
+    target = config.recovery_targets.get(DRILLS[name].runbook or name)
+    return score.scored(result, target, runbook=name, edge=drill.edge, with_incident=drill.trigger is not None)

@@ -94,7 +94,6 @@ class Reason(StrEnum):
     VALUES_UNUSABLE = "values_unusable"
     KEY_REFUSED = "key_refused"
     KEY_STILL_ACCEPTED = "key_still_accepted"
-    DURABLE_OBJECTS = "durable_objects"
     SECRET_REVOKED = "secret_revoked"
     SECRET_MISSING = "secret_missing"
     INHERIT_NOT_ACCEPTED = "inherit_not_accepted"

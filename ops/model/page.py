@@ -40,6 +40,7 @@ class Plan:
     undo: tuple[Press, ...] = ()
     next_step: Press | None = None
     done: str = ""
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ def _plan(event: Event) -> Plan:
         undo=tuple(undo for change in reversed(changes) if (undo := _press(change, "undo"))),
         next_step=_press(data, "next_step"),
         done=_text(data.get("done")),
+        tasks=_texts(data.get("tasks")),
     )
 
 

@@ -6,7 +6,7 @@ latest upload, the only one from which a binding can be inherited (10057). Pure.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ops.model.code import Code
@@ -14,7 +14,6 @@ from ops.model.history import History
 from ops.model.mark import Mark
 from ops.model.plan import Change, Section
 from ops.model.press import Press
-from ops.model.redact import Secret
 from ops.model.worker import SECRET_BINDINGS, Deployment, Split, Version, short, split_prose, type_and_name
 
 WAY_ON = (
@@ -34,7 +33,8 @@ class Rebuild:
     """The upload from which the other secrets are inherited."""
     mark: Mark
     """Of the upload and of its deployment: how ours is found after a lost answer."""
-    edits: Mapping[str, Secret] = field(default_factory=dict)
+    edits: tuple[str, ...] = ()
+    """Secrets that get new values."""
     made: str = ""
     """The new version, once it was seen."""
 
@@ -104,11 +104,20 @@ def _differing(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
     return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 
 
+def is_upload(rebuild: Rebuild, change: Change) -> bool:
+    """Or else its deployment."""
+    return change.target == _upload_of(rebuild.worker)
+
+
+def _upload_of(worker: str) -> str:
+    return f"Worker {worker}, latest upload"
+
+
 def changes(rebuild: Rebuild, *, undo: Press | None) -> tuple[Change, Change]:
     """The upload, which changes nothing that serves, and the deployment; `undo` takes that one back."""
     return (
         Change(
-            target=f"Worker {rebuild.worker}, latest upload",
+            target=_upload_of(rebuild.worker),
             before=short(rebuild.latest.id),
             after=f"{rebuild.name}, not deployed",
             done_when="Cloudflare lists an upload with our mark",
@@ -133,4 +142,4 @@ def section(rebuild: Rebuild) -> Section:
         f"{name}: the value of the latest upload, {short(rebuild.latest.id)}, which {of_latest}"
         for name in inherited(rebuild.code, rebuild.edits)
     ]
-    return Section("Secrets", tuple(lines) or ("the version has none",))
+    return Section(f"Secrets of {rebuild.worker}", tuple(lines) or ("the version has none",))

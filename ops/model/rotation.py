@@ -155,18 +155,16 @@ def _unproved(name: str, control: KeyAnswer, asked: Iterable[tuple[str, KeyAnswe
     return None
 
 
-def obstacle_to_edit(live: Deployment, newest: str, version: Version) -> tuple[Reason, str] | None:
+def obstacle_to_edit(live: Deployment, newest: str, version: Version) -> str:
     """Why Cloudflare's secret edit cannot be used: it builds on the newest upload and puts that before everybody."""
     if len(live.split) > 1 or live.split[0][1] < WHOLE:
-        return Reason.LATEST_NOT_DEPLOYED, f"{split_prose(live.split)} share the traffic, and an edit would end that"
+        return f"{split_prose(live.split)} share the traffic, and an edit would promote the newest of them"
     if version.id != newest:
-        text = f"{short(version.id)} serves, and an edit would build on {short(newest)}, which was uploaded later"
-        return Reason.LATEST_NOT_DEPLOYED, text
+        return f"{short(version.id)} serves, and an edit would build on {short(newest)}, which was uploaded later"
     if version.durable_objects:
         classes = ", ".join(sorted(version.durable_objects))
-        text = f"it exports Durable Objects ({classes}), which would keep the former values for minutes while busy"
-        return Reason.DURABLE_OBJECTS, text
-    return None
+        return f"it exports Durable Objects ({classes}), which would keep the former values for minutes while busy"
+    return ""
 
 
 def is_secret_edit_of(planned: Version, newer: Version) -> bool:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from ops.model.plan import Section
 from ops.model.press import Press
+from ops.model.rebuild import Rebuild
 from ops.model.rotation import OLD, Chosen
+from ops.model.worker import short
 
 if TYPE_CHECKING:
     from ops.model.config_secrets import RotatedSecret
@@ -60,6 +62,15 @@ def _warnings(chosen: Chosen, held: frozenset[str], absent: tuple[str, ...]) -> 
         )
     if missing := [name for name in chosen.rules if name not in held]:
         yield f"{', '.join(OLD + name for name in missing)} not held: {FORCED}"
+
+
+def rebuilt(rebuild: Rebuild, why: str) -> Iterator[str]:
+    """`why`: what stands in the way of the secret edit, which is the other means."""
+    serving = rebuild.code.version
+    yield f"{rebuild.worker}: {why}; so {short(serving)} is uploaded anew with the values, and gets all of the traffic"
+    for version, percent in rebuild.live.split:
+        if version != serving:
+            yield f"{short(version)}, at {percent:g} % of {rebuild.worker}, ends; it is not promoted"
 
 
 def tasks(chosen: Chosen, *, by_hand: Mapping[str, str], confirm: Press) -> tuple[str, ...]:

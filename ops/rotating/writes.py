@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from ops.model.errors import NotApplied, ProviderError, Reason, Refused, Unclear
+from ops.model.plan import Change
+from ops.model.press import Press
 from ops.model.redact import Secret
 from ops.model.rotation import Chosen, is_secret_edit_of, obstacle_to_edit
 from ops.model.worker import Deployment, Version, short
@@ -46,8 +48,14 @@ class Standing:
     worker: str
     live: Deployment
     versions: dict[str, Version]
-    newest: str
+    newest: Version
+    """The latest upload."""
     secrets: frozenset[str]
+
+    @property
+    def obstacle(self) -> str:
+        """Why Cloudflare's secret edit cannot be used."""
+        return obstacle_to_edit(self.live, self.newest.id, self.main)
 
     @property
     def main(self) -> Version:
@@ -97,7 +105,7 @@ def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
     workers = list(workers)
     deployments, listed, names = (
         batched(ctx, [(lambda w=worker, r=read: r(w)) for worker in workers])  # type: ignore[misc]
-        for read in (ctx.workers.deployments, ctx.workers.deployable, ctx.workers.secrets.names)
+        for read in (ctx.workers.deployments, ctx.workers.uploads, ctx.workers.secrets.names)
     )
     for worker, found in zip(workers, deployments, strict=True):
         if not found:
@@ -113,11 +121,10 @@ def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
             raise Refused(
                 f"{worker} was deployed while the plan was made: {deployed(now[0]) if now else 'not any more'}",
                 reason=Reason.WORLD_MOVED,
-                hint="Nothing was changed. Look at what came in, then start again for a new plan.",
+                hint="Look at what came in, then start again for a new plan.",
             )
-        newest = max(uploads, key=lambda version: version.number or 0, default=Version(id=was[0].split[0][0])).id
         own = {version: known[worker, version] for version, _ in was[0].split}
-        result[worker] = Standing(worker, was[0], own, newest, secrets)
+        result[worker] = Standing(worker, was[0], own, uploads[0], secrets)
     return result
 
 
@@ -127,16 +134,16 @@ def batched(ctx: Context[Any], calls: Sequence[Callable[[], Any]]) -> list[Any]:
     return [result for batch in batches for result in ctx.in_parallel(list(batch))]
 
 
-def refuse_what_cannot_be_edited(standing: Standing) -> None:
-    """The one place for a Worker whose secrets Cloudflare's edit cannot change."""
-    if obstacle := obstacle_to_edit(standing.live, standing.newest, standing.main):
-        reason, text = obstacle
-        raise Refused(
-            f"the secrets of {standing.worker} cannot be changed: {text}",
-            reason=reason,
-            hint="Deploy the commit that shall serve by your own CI, to everybody; then rotate. Until then, revoke "
-            "the key where it was issued if its misuse is worse than an outage.",
-        )
+def edit_change(what: Edit, kind: str, undo: Press) -> Change:
+    """`kind`: new or former."""
+    worker = what.standing.worker
+    return Change(
+        target=f"Worker {worker}",
+        before=short(what.standing.main.id),
+        after=f"the same release with {kind} values of {', '.join(what.names)}",
+        done_when=f"Cloudflare took them, and one newer version of the release serves {worker}",
+        undo=undo,
+    )
 
 
 def edit(ctx: Context[Any], what: Edit, values: dict[str, Secret]) -> str:
@@ -169,6 +176,16 @@ def edited(ctx: Context[Any], what: Edit) -> World:
         return World(State.DONE, f"{short(version)} is live on {worker}, the same release with other secrets")
     doubt = f"{short(version)} of the same release is live on {worker}, and which values it holds cannot be read"
     return World(State.PLANNED, doubt, uncertain=sending.sent > 1)
+
+
+def copy_change(copying: Copying) -> Change:
+    return Change(
+        target=f"GitHub secret {copying.name} of {copying.environment} in {copying.repository}",
+        before="the former value" if copying.updated_at else "none",
+        after="the value that serves",
+        done_when="GitHub took it",
+        undo=None,
+    )
 
 
 def copy(ctx: Context[Any], what: Copying, value: Secret, by_hand: str) -> str:

@@ -111,16 +111,14 @@ class RollbackWorker(Runbook[Params]):
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
         details = _details(plan)
         if details.rebuild is not None:
-            check = rebuilding.check_upload if change == plan.changes[0] else rebuilding.check_deployment
-            return check(ctx, details.rebuild)
+            return rebuilding.check(ctx, details.rebuild, change)
         deployments = ctx.workers.deployments(details.worker)
         return deploying.standing(deployments, details.live, details.split, ctx.run_id, worker=details.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
         details, accepted = _details(plan), set(ctx.params.accept_changed_secrets)
         if details.rebuild is not None:
-            apply = rebuilding.upload if change == plan.changes[0] else rebuilding.deploy
-            return apply(ctx, details.rebuild)
+            return rebuilding.apply(ctx, details.rebuild, change, {})
         try:
             deployment = ctx.workers.deploy(details.worker, details.split, mark=details.mark)
         except SecretsChanged as changed:
@@ -230,7 +228,7 @@ def _with_current_secrets(ctx: Context[Params], service: "Service", plan: Plan, 
         details.mark,
         live=details.live,
         latest=latest,
-        edits={},
+        edits=(),
         accepted=ctx.params.inherit_latest,
         accept=lambda names: _keeping(ctx, version, inherit_latest=names),
         static_assets=service.static_assets,

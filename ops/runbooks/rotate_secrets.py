@@ -3,16 +3,19 @@
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ops import deploying, rebuilding
+from ops.model import rebuild as rules
 from ops.model import rotation, rotation_plan
 from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.mark import Mark
 from ops.model.plan import Change, Plan
 from ops.model.press import Press
+from ops.model.rebuild import Rebuild
 from ops.model.redact import Secret
 from ops.model.rotation import NEW, OLD, Chosen
-from ops.model.worker import same_split, short, split_prose, split_text
-from ops.model.worker_plan import deployed
+from ops.model.worker import split_prose, split_text
 from ops.probes.rounds import ProbeSet
+from ops.rotating import rebuilds
 from ops.rotating.values import HINT, ask, copies, provided, refuse_keys, refuse_values
 from ops.rotating.writes import (
     Copying,
@@ -20,13 +23,14 @@ from ops.rotating.writes import (
     Standing,
     copied,
     copy,
+    copy_change,
     edit,
+    edit_change,
     edited,
-    refuse_what_cannot_be_edited,
     standings,
     workers_of,
 )
-from ops.runbook import Context, Runbook, State, World, param, service_of
+from ops.runbook import Context, Runbook, World, param, service_of
 
 if TYPE_CHECKING:
     from ops.model.config import Service
@@ -40,6 +44,9 @@ class Params:
         "secrets whose former values are revoked: proves it, and ends the rotation", default=()
     )
     restore: tuple[str, ...] = param("secrets whose former values, in OLD_NAME, are set again", default=())
+    inherit_latest: tuple[str, ...] = param(
+        "other secrets that may come from a latest upload that does not serve, with commas between", default=()
+    )
     reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
 
 
@@ -49,6 +56,8 @@ class Details:
 
     chosen: Chosen
     edits: dict[str, Edit] = field(default_factory=dict)
+    rebuilds: dict[str, Rebuild] = field(default_factory=dict)
+    """Each stands by both of its targets."""
     marks: dict[str, tuple[Standing, Mark]] = field(default_factory=dict)
     copies: dict[str, Copying] = field(default_factory=dict)
     values: dict[str, Secret] = field(default_factory=dict)
@@ -89,36 +98,34 @@ class RotateSecrets(Runbook[Params]):
         )
         refusals = [rotation.before(name, *answers, prefix=prefix) for name, answers in asked.items()]
         refuse_keys(chosen, [each for each in refusals if each])
-        for standing in found.values():
-            refuse_what_cannot_be_edited(standing)
-        return _plan(ctx, chosen, found, on_github, prefix)
+        anew = rebuilds.plans(ctx, found, workers_of(ctx, chosen))
+        return _plan(ctx, chosen, found, anew, on_github, prefix=prefix)
 
     def prepare(self, ctx: Context[Params], plan: Plan) -> bool:
         details = _details(plan)
         for name, rule in details.chosen.rules.items():
-            if details.edits and name not in details.values:
+            if (details.edits or details.rebuilds) and name not in details.values:
                 details.values[name] = ctx.held.generate(rule.length, rule.alphabet)
-        return False
+        return bool(details.rebuilds)  # what they read took the time of a comparison of the others
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
         details = _details(plan)
         if change.target in details.edits:
             return edited(ctx, details.edits[change.target])
+        if rebuild := details.rebuilds.get(change.target):
+            return rebuilding.check(ctx, rebuild, change)
         if change.target in details.copies:
             return copied(ctx, details.copies[change.target])
         standing, mark = details.marks[change.target]
-        deployments = ctx.workers.deployments(standing.worker)
-        first = deployments[0] if deployments else None
-        if first and first.id == standing.live.id:
-            return World(State.PLANNED, f"{split_prose(first.split)} is live, as planned")
-        if first and first.mark and first.mark.run == mark.run and same_split(first.split, standing.live.split):
-            return World(State.DONE, f"{split_prose(first.split)} is live on {standing.worker}, with our mark")
-        return World(State.MOVED, deployed(first) if first else "Cloudflare lists no deployment")
+        deployments, live = ctx.workers.deployments(standing.worker), standing.live
+        return deploying.standing(deployments, live, live.split, mark.run, worker=standing.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
         details = _details(plan)
         if change.target in details.edits:
             return edit(ctx, details.edits[change.target], details.values)
+        if rebuild := details.rebuilds.get(change.target):
+            return rebuilding.apply(ctx, rebuild, change, details.values)
         if what := details.copies.get(change.target):
             by_hand = rotation_plan.copy_command(what.name, details.chosen.rules[what.name])
             return copy(ctx, what, details.values[what.name], by_hand)
@@ -160,8 +167,9 @@ def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan | Non
         details = _details(plan)
         edits = [each for each in details.edits.values() if each.standing.worker == service.worker]
         lives = [standing for standing, _ in details.marks.values() if standing.worker == service.worker]
+        made = [each.made for each in details.rebuilds.values() if each.worker == service.worker]
         versions = frozenset(
-            [*(v for each in edits for v in each.serving), *(v for s in lives for v in s.live.serving)]
+            [*(v for each in edits for v in each.serving), *(v for s in lives for v in s.live.serving), *made]
         )
     return ProbeSet(
         service.url,
@@ -176,25 +184,27 @@ def _plan(
     ctx: Context[Params],
     chosen: Chosen,
     found: dict[str, Standing],
+    anew: dict[str, Rebuild],
     on_github: dict[str, Copying | str],
+    *,
     prefix: str,
 ) -> Plan:
     workers = workers_of(ctx, chosen)
     details = Details(chosen, values={v.removeprefix(prefix): s for v, s in provided(ctx, chosen, prefix).items()})
     held = frozenset(name for name in chosen.rules if ctx.held.value(OLD + name))
     kind = "former" if prefix == OLD else "new"
-    changes = []
+    changes: list[Change] = []
     for worker, names in workers.items():
         standing = found[worker]
-        change = Change(
-            target=f"Worker {worker}",
-            before=short(standing.main.id),
-            after=f"the same release with {kind} values of {', '.join(names)}",
-            done_when=f"Cloudflare took them, and one newer version of the release serves {worker}",
-            undo=_undo(ctx, worker, standing, names, held),
-        )
-        details.edits[change.target] = Edit(standing, names)
-        changes.append(change)
+        undo = _undo(ctx, worker, standing, names, held)
+        if worker in anew:
+            both = rules.changes(anew[worker], undo=undo)
+            details.rebuilds.update({change.target: anew[worker] for change in both})
+            changes += both
+            continue
+        edits = Edit(standing, names)
+        changes.append(edit_change(edits, kind, undo))
+        details.edits[changes[-1].target] = edits
     by_hand = {name: copy for name, copy in on_github.items() if isinstance(copy, str)}
     if lost := [name for name in by_hand if name not in details.values]:
         raise Refused(
@@ -202,16 +212,19 @@ def _plan(
             reason=Reason.VALUES_UNUSABLE,
             hint="Correct GH_SECRETS_TOKEN or `github` in ops.yml.",
         )
-    finishing = tuple(_copy_change(details, name, c) for name, c in on_github.items() if isinstance(c, Copying))
+    copying = [copy for copy in on_github.values() if isinstance(copy, Copying)]
+    finishing = tuple(copy_change(each) for each in copying)
+    details.copies.update({change.target: each for change, each in zip(finishing, copying, strict=True)})
+    warned = [line for worker, each in anew.items() for line in rotation_plan.rebuilt(each, found[worker].obstacle)]
     absent = tuple(f"{w} has no {n}" for w, names in workers.items() for n in names if n not in found[w].secrets)
     return Plan(
         summary=f"{', '.join(chosen.rules)}: {kind} values for {', '.join(workers)}",
         changes=tuple(changes),
         finishing=finishing,
-        sections=rotation_plan.sections(chosen, workers),
+        sections=(*rotation_plan.sections(chosen, workers), *map(rules.section, anew.values())),
         not_undone=rotation_plan.NOT_UNDONE,
         follows=("each Worker gets a new version; whatever it keeps in memory is gone",),
-        warnings=rotation_plan.warnings(chosen, held=held, absent=absent),
+        warnings=(*warned, *rotation_plan.warnings(chosen, held=held, absent=absent)),
         healthy_before=rotation_plan.HEALTHY_BEFORE,
         tasks=rotation_plan.tasks(chosen, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(chosen.rules))),
         done=f"Set {kind} values of {', '.join(chosen.rules)} for {', '.join(workers)}",
@@ -227,18 +240,6 @@ def _undo(ctx: Context[Params], worker: str, standing: Standing, names: tuple[st
     service = next(name for name, each in ctx.environment.services.items() if each.worker == worker)
     to = split_text(standing.live.split)
     return ctx.press("rollback-worker", service=service, to=to, accept_changed_secrets=names)
-
-
-def _copy_change(details: Details, name: str, copying: Copying) -> Change:
-    change = Change(
-        target=f"GitHub secret {name} of {copying.environment} in {copying.repository}",
-        before="the former value" if copying.updated_at else "none",
-        after="the value that serves",
-        done_when="GitHub took it",
-        undo=None,
-    )
-    details.copies[change.target] = copying
-    return change
 
 
 def _end(ctx: Context[Params], chosen: Chosen) -> Plan:

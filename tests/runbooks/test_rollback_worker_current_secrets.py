@@ -104,7 +104,7 @@ def test_the_plan_names_each_secret_and_two_changes_with_one_undo(world: World, 
 
     rebuilt = f"{rotated.good[:8]} rebuilt with the current secrets"
     assert plan["summary"] == f"Worker {WORKER}: {rotated.bad[:8]} → {rebuilt}"
-    assert plan["sections"]["Secrets"] == [
+    assert plan["sections"][f"Secrets of {WORKER}"] == [
         f"{name}: the value of the latest upload, {rotated.bad[:8]}, which serves" for name in NEW
     ]
     assert [change["after"] for change in plan["changes"]] == [f"{rebuilt}, not deployed", rebuilt]
@@ -239,7 +239,7 @@ def test_values_of_an_upload_that_does_not_serve_are_asked_for_by_name(world: Wo
     assert outcome.code == 0, outcome.err
     assert values(world) == NEW
     assert (live(world).upload.etag, len(rebuilds(world))) == (version(world, stepped_back.good).upload.etag, 1)
-    accepted = outcome.result["plan"]["sections"]["Secrets"]
+    accepted = outcome.result["plan"]["sections"][f"Secrets of {WORKER}"]
     assert all(line.endswith("does not serve: accepted by --inherit-latest") for line in accepted)
 
 

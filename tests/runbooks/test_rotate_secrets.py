@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ops.sandbox.github import GitHub
-from tests.commands import JSON, LIST, Command, ended, texts, timeline
+from tests.commands import JSON, LIST, WRITE, Command, ended, texts, timeline
 from tests.conftest import WORKER, Outcome, World
+from tests.sandbox.conftest import run_wrangler
 
 BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
 LEAKED, FRESH = "gsk-leaked-0123456789-marked", "gsk-fresh-9876543210-marked"
@@ -196,51 +198,6 @@ def test_a_value_that_its_provider_does_not_bear_out_is_not_set(
     assert_refused(leak, outcome, reason, said, "https://console.groq.com/keys")
 
 
-def split(leak: Leak) -> None:
-    canary = leak.world.sandbox.upload(WORKER, code="canary")
-    (live,) = leak.world.live
-    leak.world.sandbox.deploy(WORKER, {live: 90, canary: 10})
-
-
-def rolled_back(leak: Leak) -> None:
-    (live,) = leak.world.live
-    leak.world.release(timedelta(minutes=9), code="bad")
-    leak.world.sandbox.deploy(WORKER, live)
-
-
-@pytest.mark.parametrize(
-    ("prepare", "reason", "said"),
-    [
-        (split, "latest_not_deployed", "share the traffic"),
-        (rolled_back, "latest_not_deployed", "which was uploaded later"),
-        (
-            lambda leak: leak.world.sandbox.upload(WORKER, code="next"),
-            "latest_not_deployed",
-            "which was uploaded later",
-        ),
-    ],
-    ids=["a split", "after a rollback", "an upload that waits"],
-)
-def test_a_worker_whose_newest_upload_does_not_serve_alone_is_left_alone(
-    leak: Leak, prepare: Callable[[Leak], None], reason: str, said: str
-) -> None:
-    prepare(leak)
-    before = leak.world.live
-
-    outcome = leak.one()
-
-    assert_refused(leak, outcome, reason, said, "Deploy the commit that shall serve by your own CI")
-    assert leak.world.live == before
-
-
-def test_durable_objects_are_not_left_with_the_former_value(leak: Leak) -> None:
-    leak.world.release(timedelta(minutes=9), code="with objects", behaviour=WORKS, durable_objects=["Lock"])
-
-    outcome = leak.one()
-
-    assert_refused(leak, outcome, "durable_objects", "it exports Durable Objects (Lock)")
-
-
 # The write
 
 
@@ -329,6 +286,213 @@ def test_a_second_worker_that_refuses_is_no_refusal_of_the_run(both: Leak) -> No
 
     assert ended(outcome) == (4, "failed", "latest_not_deployed")
     assert f"changed: Worker {WORKER}; not changed: Worker {JOBS}" in outcome.result["message"]
+
+
+# Where Cloudflare edits no secret: the version that serves is uploaded anew
+
+UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
+INHERIT = ("--inherit-latest", f"{OTHER},X")
+NOW = {KEY: FRESH, OTHER: "kept", "X": "kept"}
+
+
+def split(leak: Leak, canary_share: int = 10) -> None:
+    """An edit would promote the canary."""
+    leak.world.sandbox.switches.secret_edit_ends_split = True
+    canary = leak.world.sandbox.upload(WORKER, code="canary", behaviour=WORKS)
+    (live,) = leak.world.live
+    leak.world.sandbox.deploy(WORKER, {live: 100 - canary_share, canary: canary_share})
+
+
+def rolled_back(leak: Leak) -> None:
+    (live,) = leak.world.live
+    leak.world.release(timedelta(minutes=9), code="bad", behaviour={"status": 500})
+    leak.world.sandbox.deploy(WORKER, live)
+
+
+def waiting(leak: Leak) -> None:
+    leak.world.sandbox.upload(WORKER, code="next")
+
+
+def with_objects(leak: Leak) -> None:
+    leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"])
+
+
+def code_of(leak: Leak) -> str:
+    (version,) = leak.world.live
+    upload = leak.world.sandbox._account.workers[WORKER].versions[version].upload
+    return upload.modules[0].content.decode()
+
+
+def sent(leak: Leak) -> list[str]:
+    return [write.path.rpartition("/")[2] for write in leak.world.writes()]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        (rolled_back, "which was uploaded later"),
+        (split, "at 10 % of fortunet-api, ends; it is not promoted"),
+        pytest.param(waiting, "which was uploaded later", marks=pytest.mark.slow),
+        (with_objects, "it exports Durable Objects (Lock)"),
+    ],
+    ids=["after a rollback", "a canary", "an upload that waits", "Durable Objects"],
+)
+def test_what_serves_is_rebuilt_with_the_new_value_by_two_writes(
+    leak: Leak, prepare: Callable[[Leak], None], why: str
+) -> None:
+    prepare(leak)
+
+    outcome = leak.one(*(() if prepare is with_objects else INHERIT))
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert (code_of(leak), leak.values()) == ("good", NOW)
+    assert sent(leak) == ["versions", "deployments"]
+    plan = outcome.result["plan"]
+    assert any(why in warning for warning in plan["warnings"])
+    assert plan["sections"][f"Secrets of {WORKER}"][0] == f"{KEY}: a new value"
+    assert [bool(change["undo"]) for change in plan["changes"]] == [False, True]
+    made = leak.world.sandbox.deployments(WORKER)[0]
+    assert made.annotations["workers/message"].endswith(f"blames=- rotated={KEY}")
+    assert made.code_update_strategy == {"mode": "immediate"}
+    assert FRESH not in outcome.out + outcome.err
+
+
+def test_one_undo_of_a_rebuild_sets_the_former_value_again(leak: Leak) -> None:
+    leak.world.sandbox.providers["groq"].add_key(LEAKED)
+    rolled_back(leak)
+    outcome = leak.one(*INHERIT)
+    (undo,) = outcome.result["undo"]
+
+    back = leak.world.ops(*shlex.split(undo)[1:], "--yes", "--json", **HELD)
+
+    assert back.code == 0, back.err
+    assert (code_of(leak), leak.values()[KEY]) == ("good", LEAKED)
+
+
+def test_values_of_an_upload_that_does_not_serve_are_accepted_by_name_first(leak: Leak) -> None:
+    rolled_back(leak)
+
+    outcome = leak.one("--inherit-latest", "X")
+
+    assert_refused(leak, outcome, "inherit_not_accepted", f"the values of {OTHER} would be those of the latest upload")
+    again = leak.world.ops(*shlex.split(outcome.result["press"])[1:], "--yes", "--json", **HELD)
+    assert again.code == 0, again.err
+    assert leak.values() == NOW
+
+
+def test_at_half_and_half_somebody_chooses_first(leak: Leak) -> None:
+    split(leak, canary_share=50)
+    before = leak.world.live
+
+    outcome = leak.one(*INHERIT)
+
+    assert_refused(leak, outcome, "latest_not_deployed", "go to one version alone", "Choose which of them shall serve")
+    assert "rollback-worker --service api" in outcome.result["press"]
+    assert leak.world.live == before
+
+
+def test_what_cannot_be_rebuilt_either_is_refused_with_the_way_on(leak: Leak) -> None:
+    leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], assets=True)
+
+    outcome = leak.one()
+
+    assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Deploy the reverted commit by CI")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {**UPLOAD, "lost": "before"},
+        {**UPLOAD, "lost": "after"},
+        pytest.param({**WRITE, "lost": "before"}, marks=pytest.mark.slow),
+        pytest.param({**WRITE, "lost": "after"}, marks=pytest.mark.slow),
+    ],
+    ids=lambda rule: f"{rule['path'].rpartition('/')[2]} lost {rule['lost']}",
+)
+def test_a_rebuild_without_an_answer_is_found_by_its_mark(leak: Leak, rule: dict[str, Any]) -> None:
+    rolled_back(leak)
+    leak.world.sandbox.fault(**rule)
+
+    outcome = leak.one(*INHERIT)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert (code_of(leak), leak.values()) == ("good", NOW)
+    assert len(leak.world.writes()) == (2 if rule["lost"] == "after" else 3)
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_a_generated_value_is_in_the_rebuilt_version_if_that_has_the_secret(leak: Leak, has_it: bool) -> None:
+    former = {KEY: LEAKED} | ({"JWT_SECRET": "former"} if has_it else {})
+    leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], secrets=former)
+    leak.world.sandbox.providers["groq"].add_key(LEAKED)
+
+    outcome = generated(leak)
+
+    if not has_it:
+        assert_refused(leak, outcome, "not_rebuildable", "it has no secret JWT_SECRET")
+        return
+    assert outcome.result["wrote"], outcome.err
+    assert len(leak.values()["JWT_SECRET"]) == 64
+    assert leak.world.sandbox.github.secrets("production") == {"JWT_SECRET": leak.values()["JWT_SECRET"]}
+
+
+def test_one_worker_is_edited_and_the_other_rebuilt_in_one_plan(both: Leak) -> None:
+    rolled_back(both)
+
+    outcome = both.one(*INHERIT)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
+    assert sorted(sent(both)) == ["deployments", "secrets-bulk", "versions"]
+
+
+@pytest.mark.parametrize("restores", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_no_rollback_after_the_rotation_was_ended_goes_back_to_the_revoked_key(leak: Leak, restores: bool) -> None:
+    leak.world.sandbox.switches.forced_rollback_restores_secrets = restores
+    (former,) = leak.world.live
+    rolled_back(leak)
+    leak.one(*INHERIT)
+    leak.rotate("--confirm-revoked", KEY)
+    leak.world.sandbox.requests.clear()
+
+    outcome = leak.world.rollback("--to", former, "--accept-changed-secrets", f"{KEY},{OTHER},X")
+
+    assert ended(outcome) == (3, "refused", "secret_revoked")
+    assert [write.query for write in leak.world.writes()] == [{}]
+    assert leak.values() == NOW
+    kept = leak.world.ops(*shlex.split(outcome.result["press"])[1:], "--yes", "--json")
+    assert kept.code == 0, kept.err
+    assert leak.values() == NOW
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("where", "moment"),
+    [(LIST, "after"), (UPLOAD, "before"), (UPLOAD, "after"), (WRITE, "before"), (WRITE, "after")],
+    ids=lambda value: value["path"].rpartition("/")[2] if isinstance(value, dict) else value,
+)
+def test_a_rebuild_that_is_killed_anywhere_and_started_again_ends_with_the_new_value(
+    leak: Leak, where: dict[str, Any], moment: str
+) -> None:
+    rolled_back(leak)
+    command = Command(leak.world, "rotate-secrets", environ=HELD, more=("--only", KEY, *INHERIT))
+    lost = {"lost": "before"} if moment == "before" else {}
+    leak.world.sandbox.fault(**where, **{moment: command.send(signal.SIGKILL)}, **lost)
+    command.run()
+    leak.world.sandbox.faults.clear()
+
+    assert ended(leak.one(*INHERIT))[0] == 0
+    assert (code_of(leak), leak.values()) == ("good", NOW)
+
+
+@pytest.mark.slow
+def test_after_a_rebuild_the_real_wrangler_can_put_a_secret(leak: Leak, tmp_path: Path) -> None:
+    rolled_back(leak)
+    leak.one(*INHERIT)
+
+    run_wrangler(leak.world.sandbox, tmp_path, "secret", "put", "X", "--name", WORKER, home=tmp_path, stdin="newer\n")
+
+    assert (code_of(leak), leak.values()) == ("good", {**NOW, "X": "newer"})
 
 
 BOUNDARIES = [(LIST, n) for n in range(2, 7)] + [(BULK, 0), (BULK, 1)]
@@ -526,6 +690,21 @@ def test_a_copy_that_github_refuses_is_said_beside_what_was_done(copied: Leak) -
     assert ended(outcome) == (4, "failed", "provider_refused")
     assert f"changed: Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
     assert f"gh secret set {KEY} --env production" in outcome.result["hint"]
+
+
+def test_what_is_left_for_people_stands_on_the_incident_once_something_was_changed(leak: Leak) -> None:
+    hub: GitHub = leak.world.sandbox.github
+    hub.add_user("alice")
+    number = hub.open_issue("A key leaked", "Since 10:00.", ["incident"], "alice")
+
+    planned = leak.one("--incident", str(number), "--dry-run", **hub.environ())
+    outcome = leak.one("--incident", str(number), **hub.environ())
+
+    assert (planned.code, outcome.code) == (0, 0), outcome.err
+    dry, comment = [comment.body for comment in hub.issue(number).comments]
+    assert f"**Now, by people**\n\n- `gh secret set {KEY} --env production --repo {REPOSITORY} (" in comment
+    assert f"revoke the former {KEY} at https://console.groq.com/keys" in comment
+    assert "Now, by people" not in dry
 
 
 # The end of a rotation
