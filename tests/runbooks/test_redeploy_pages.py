@@ -495,15 +495,15 @@ def test_a_run_that_is_ended_while_it_builds_leaves_no_process_and_no_worktree(
     site.assert_nothing_sent()
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize(
-    "path",
+    ("path", "moment"),
     [
-        "/accounts/*/pages/projects/*/upload-token",
-        "/pages/assets/check-missing",
-        "/pages/assets/upload",
-        "/pages/assets/upsert-hashes",
-        "/accounts/*/pages/projects/*/deployments",
+        ("/accounts/*/pages/projects/*/upload-token", "before"),
+        ("/pages/assets/check-missing", "after"),
+        ("/pages/assets/upload", "before"),
+        ("/pages/assets/upsert-hashes", "after"),
+        ("/accounts/*/pages/projects/*/deployments", "before"),
+        ("/accounts/*/pages/projects/*/deployments", "after"),
     ],
 )
 def test_a_run_that_is_killed_at_any_request_of_the_deployment_is_finished_by_the_same_command(
