@@ -77,7 +77,7 @@ def account(place: Place) -> Any:
 
 @pytest.fixture
 def place(world: World) -> Iterator[Place]:
-    world.edit_config("deadline: 2m", "deadline: 5s")
+    world.edit_config("deadline: 10s", "deadline: 5s")
     sandbox = world.sandbox
     sandbox.switches.propagation_seconds = 0
     sandbox.add_token("security", PERMISSIONS)

@@ -158,7 +158,7 @@ def test_what_is_unhealthy_and_not_proved_to_be_live_is_said_to_be_both(world: W
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
     world.sandbox.switches.propagation_seconds = 20
     world.edit_config("body: good", "body: never")
-    world.edit_config("deadline: 2m", "deadline: 3s")
+    world.edit_config("deadline: 10s", "deadline: 3s")
 
     outcome = world.rollback_pages()
 
