@@ -18,12 +18,14 @@ import click
 
 from ops import __version__
 from ops.commands import CONFIG, OF_CONFIG, annotate, recover_command, runbook_command, say, say_nothing, show_headline
+from ops.evidence_command import evidence
 from ops.incident_commands import incident, labels
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.model.nearest import shown, suggestion
 from ops.model.redact import Redactor
 from ops.model.timeline import from_json
+from ops.prepare_maintenance import PrepareMaintenance
 from ops.registry import discover, recoveries
 from ops.render import terminal
 from ops.site_commands import site
@@ -52,6 +54,8 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if (two := self.commands.get(" ".join(args[:2]))) is not None:
+            return two.name, two, args[2:]
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(f'no command "{shown(args[0])}"{suggestion(args[0], self.list_commands(ctx))}', ctx)
         return super().resolve_command(ctx, args)
@@ -66,9 +70,11 @@ def cli() -> None:
     """
 
 
+cli.add_command(evidence)
 cli.add_command(incident)
 cli.add_command(labels)
 cli.add_command(site)
+cli.add_command(runbook_command(PrepareMaintenance()))
 
 
 def main() -> NoReturn:

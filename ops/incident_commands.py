@@ -55,6 +55,20 @@ def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, con
 
 
 @incident.command()
+@CONFIG
+@click.pass_obj
+def leak(redactor: Redactor, /, *, config: Path) -> None:
+    """In a job of GitHub Actions: open the incident of a leaked secret that the event reports."""
+    from ops import leak as work
+
+    told = work.told(config, os.environ, redactor)
+    if told is None:
+        click.echo("not for us: this event reports no leak")
+        return
+    click.echo(f"#{told.number} {told.url} {'opened' if told.is_new else 'already open: added to it'}")
+
+
+@incident.command()
 @click.argument("number", type=click.IntRange(min=1))
 @click.option("--only-if-recorded", is_flag=True, help="only where a run of a runbook is on the incident")
 @CONFIG

@@ -19,7 +19,9 @@ from ops.parallel import start
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
+    from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
+    from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
     from ops.model.config import Environment
     from ops.model.config_secrets import Provider
@@ -138,14 +140,24 @@ class Reached(TypedDict):
 
     workers: "Workers"
     pages: "Pages"
+    routes: "Routes"
+    maintenance: "Maintenance"
     look: Callable[[str], Page]
 
 
 def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> Reached:
+    from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
+    from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
 
-    return {"workers": Workers(client, account_id), "pages": Pages(client, account_id), "look": _looking(web)}
+    return {
+        "workers": Workers(client, account_id),
+        "pages": Pages(client, account_id),
+        "routes": Routes(client, account_id),
+        "maintenance": Maintenance(client, account_id),
+        "look": _looking(web),
+    }
 
 
 def _looking(web: "Callable[[], Web]") -> Callable[[str], Page]:

@@ -20,7 +20,9 @@ from ops.model.press import Press, button, command
 
 if TYPE_CHECKING:
     from ops.building import Site
+    from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
+    from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
     from ops.github.secrets import EnvironmentSecrets
     from ops.held import Held
@@ -82,6 +84,9 @@ class Context(Generic[P]):
     timeline: "Timeline"
     workers: "Workers"
     pages: "Pages"
+    routes: "Routes"
+    maintenance: "Maintenance"
+    """What answers for a service that is off on purpose."""
     site: "Site"
     """A site's repository, and what can be built and deployed of it."""
     look: Callable[[str], Page]
@@ -114,12 +119,12 @@ def service_of(ctx: Context[Any], kind: str) -> "Service":
     service = ctx.environment.service(ctx.params.service)
     if service.kind == kind:
         return service
-    otherwise = " or ".join(f"`{ctx.program[0]} {name}`" for name, of in ctx.kinds.items() if of == service.kind)
+    otherwise = ", ".join(f"`{ctx.program[0]} {name}`" for name, of in ctx.kinds.items() if of == service.kind)
     others = [name for name, other in ctx.environment.services.items() if other.kind == kind]
     raise ConfigError(
         f"{service.name} is a service with {service.kind}, and this needs one with {kind}",
         reason=Reason.UNKNOWN_NAME,
-        hint=f"Use {otherwise} for it; here, name one of: {', '.join(others) or 'none'}.",
+        hint=f"Name one of: {', '.join(others) or 'none'}. For {service.name} there is {otherwise}.",
     )
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ops.sandbox.workers import Deployment
@@ -50,6 +51,20 @@ def timeline(world: World) -> list[dict[str, Any]]:
     events = [json.loads(line) for line in text.splitlines()]
     assert [event["number"] for event in events] == list(range(1, len(events) + 1))
     return events
+
+
+def alive(pid: int) -> bool:
+    """A zombie has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pid: int) -> bool:
+    """Within the moment that the watching shell takes."""
+    waited = subprocess.run(["timeout", "10", "tail", f"--pid={pid}", "-f", "/dev/null"], check=False)
+    return waited.returncode == 0 or not alive(pid)
 
 
 @dataclass

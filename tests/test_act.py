@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ops.sandbox.runner import Runner
@@ -143,3 +144,29 @@ def test_a_run_that_is_cancelled_while_it_verifies_leaves_its_whole_record_on_th
     assert conclusions(run)["rollback-worker"] == "cancelled"
     assert "interrupted" in world.comments(number).lower(), log
     assert "SIGINT ended the run" in world.comments(number)
+
+
+def test_a_reported_leak_opens_one_incident_and_what_was_sent_is_not_in_the_log(staged: Callable[..., Stage]) -> None:
+    world = staged()
+    sent = {"secret": "CLOUDFLARE_API_TOKEN", "seen": "k4n4ry-0123456789abcdef $(touch pwned)", "source": "a scanner"}
+
+    with world.runner() as runner:
+        pressed = world.github.dispatch("secret-leak.yml", sent, by="alice")
+        runner.wait()
+        httpx.post(
+            f"{world.github.api_url}/repos/{world.github.repository}/dispatches",
+            headers={"authorization": f"Bearer {world.github.token}"},
+            json={"event_type": "secret-leak", "client_payload": sent},
+        ).raise_for_status()
+        runner.wait()
+        runs = list(world.github.runs)
+        log = "".join(said(runner, run.id) for run in runs)
+
+    assert [run.event for run in runs] == ["workflow_dispatch", "repository_dispatch"], log
+    assert {run.conclusion for run in runs} == {"success"}, log
+    (incident,) = world.github.issues
+    assert incident.title == "Leaked secret: CLOUDFLARE_API_TOKEN"
+    (note,) = incident.comments
+    assert "once more" in note.body
+    assert "k4n4ry" not in log
+    assert pressed.id == runs[0].id

@@ -11,9 +11,15 @@ from ops.registry import discover
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
-WITHOUT_A_LABEL = {"redeploy-pages": "rollback-frontend", "rotate-secrets": "rollback-api"}
-"""Runbook → the label whose service it is for: a label's job holds a token, and one has to build without;
-and a label carries no values, nor does its job hold any."""
+WITHOUT_A_LABEL = {
+    "redeploy-pages": "rollback-frontend",
+    "rotate-secrets": "rollback-api",
+    "maintenance": "rollback-api",
+}
+"""Runbook → the label whose service it is for. A label's job holds the token of `recovery` and no values: a build has to
+be without one, routes need that of `security`, and a rotation needs values."""
+BESIDES = {"maintenance": {"state": "on"}}
+"""Runbook → the parameters that it needs besides."""
 
 
 def block(text: str, name: str) -> re.Match[str]:
@@ -30,7 +36,8 @@ def runbook_table() -> str:
         labels = [(put, label) for put, label in config.labels.items() if label.runbook == name]
         put, label = labels[0] if labels else ("", config.labels[f"recover:{WITHOUT_A_LABEL[name]}"])
         options = " ".join(
-            f"--{key} {value}" for key, value in [*label.params.items(), ("environment", label.environment)]
+            f"--{key} {value}"
+            for key, value in {**BESIDES.get(name, {}), **label.params, "environment": label.environment}.items()
         )
         press = f"{f'label `{put}`, ' if put else ''}button *{name}*, or `./run ops {name} {options}`"
         rows.append(f"| {runbook.when} | {press} | {(runbook.__doc__ or '').splitlines()[0]} |")

@@ -148,6 +148,39 @@ def test_the_drill_of_a_redeployment_builds_the_example_and_ends_recovered(argum
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 20
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--edge", "workerd"],
+        *(
+            ["--switch", switch]
+            for switch in (
+                "urls_normalized=false",
+                "propagation_seconds=3",
+                "deployments_lag_reads=2",
+                "version_visible_after_reads=2",
+            )
+        ),
+    ],
+)
+def test_the_drill_of_maintenance_takes_it_offline_and_opens_it_again(arguments: list[str]) -> None:
+    result = drill(*arguments, name="maintenance")
+
+    assert (result["decision"], result["drill"], result["service"]) == ("recovered", "maintenance", "api")
+    assert result["message"].endswith("; it was opened again, and the probes are healthy")
+    assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 20
+
+
+@pytest.mark.parametrize("trigger", ["button", "label"])
+def test_maintenance_cannot_be_drilled_by_its_button(world: Any, trigger: str) -> None:
+    outcome = world.ops("drill", "maintenance", "--trigger", trigger, "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert "stands in the environment security" in outcome.err
+
+
 def test_a_redeployment_cannot_be_drilled_by_its_button(world: Any) -> None:
     outcome = world.ops("drill", "redeploy-pages", "--trigger", "button", "--config", str(world.config))
 

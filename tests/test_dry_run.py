@@ -25,6 +25,7 @@ NEEDED = {
     "rollback-pages": ["--service", "frontend"],
     "redeploy-pages": ["--service", "frontend"],
     "rotate-secrets": ["--service", "api", "--only", "GROQ_API_KEY"],
+    "maintenance": ["--service", "api", "--state", "on"],
 }
 """Runbook → the options that it cannot do without. A new runbook needs a line."""
 KEYS = {"NEW_GROQ_API_KEY": "gsk-fresh-0123456789", "OLD_GROQ_API_KEY": "gsk-leaked-0123456789"}
@@ -72,20 +73,31 @@ def site_history(world: World, seed: int) -> list[str]:
     return deployments
 
 
+def where_it_is(world: World) -> None:
+    """A zone with a route to it, and the Worker that answers when it is off."""
+    sandbox = world.sandbox
+    sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
+    sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
+
+
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 5 else pytest.mark.slow) for n in range(60)])
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
     versions, sites = history(world, seed), site_history(world, seed)
     world.sandbox.providers["groq"].add_key(KEYS["NEW_GROQ_API_KEY"])
     before = world.sandbox.deployments(WORKER), world.served
+    world.sandbox.add_token("all", ["Workers Scripts Write", "Pages Write", "Workers Routes Write", "Zone Read"])
     first = (versions if name == "rollback-worker" else sites)[0]
     last = ["--accept-changed-secrets", "KEY"] if name == "rollback-worker" else ["--reason", "KEY"]
     target = {"redeploy-pages": ["--commit", "a" * 40], "rotate-secrets": []}.get(name, ["--to", first])
     more: list[list[str]] = [[], target, ["--incident", "7"], last]
+    if name == "maintenance":
+        where_it_is(world)
+        more = [[], ["--path", "/api"], ["--incident", "7"], ["--message", "x", "--until", "2h"]]
     more += [["--current-secrets"]] if name == "rollback-worker" else []
 
     where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
-    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **KEYS)
+    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **KEYS, CLOUDFLARE_API_TOKEN="all")
 
     assert outcome.code in {0, 3}, outcome.err
     assert {request.method for request in world.sandbox.requests} == {"GET"}

@@ -37,7 +37,9 @@ LAYERS: dict[str, set[str]] = {
     "deploying": {"model", "runbook"},
     "rebuilding": {"model", "runbook", "deploying"},
     "rotating": {"model", "runbook", "deploying", "rebuilding"},
-    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "deploying", "rebuilding"},
+    "maintaining": {"model", "runbook"},
+    "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
+    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -53,17 +55,21 @@ TOP: dict[str, set[str]] = {
     "gate": BELOW_THE_TOP | {"app"},
     "incident": BELOW_THE_TOP | {"app"},
     "report": BELOW_THE_TOP | {"app", "incident"},
+    "evidence": BELOW_THE_TOP | {"app"},
+    "leak": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
-    "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "report"},
+    "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
+    "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "leak", "report"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
-    "cli": BELOW_THE_TOP | {"app", "gate", "drill", "commands", "incident_commands", "site_commands", "sandbox"},
+    "cli": BELOW_THE_TOP
+    | {"app", "gate", "drill", "commands", "evidence_command", "incident_commands", "site_commands", "sandbox"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands", "incident_commands", "site_commands"},
+    "click": {"cli", "commands", "evidence_command", "incident_commands", "site_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "clocks", "notify"},
     "jinja2": {"render"},
@@ -174,6 +180,7 @@ ENDS_OF_THE_RUNBOOKS_WORLD = (
     "ops.runbook",
     "ops.sighting",
     "ops.rotating",
+    "ops.maintaining",
     "ops.deploying",
     "ops.rebuilding",
 )
@@ -188,7 +195,7 @@ def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
     assert [str(found) for found in wrong] == []
 
 
-ENVIRON_OF = {"cli", "commands", "incident_commands", "site_commands", "drill", "sandbox", "nodejs"}
+ENVIRON_OF = {"cli", "commands", "evidence_command", "incident_commands", "site_commands", "drill", "sandbox", "nodejs"}
 """The parts that take the process's own variables; the others get a mapping from them."""
 A_PROGRAM_OF_ITS_OWN = OPS / "tools" / "browser.py"
 

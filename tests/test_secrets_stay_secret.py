@@ -29,6 +29,7 @@ from tests.github.conftest import Incident, incident
 from tests.marks import leaks, on_disk, sent
 from tests.model.test_redact import BASE64, SPELLINGS
 from tests.site_repository import BUILD, repository
+from tests.test_evidence import entry as logged
 from tests.webhooks import Receiver, receiving
 
 __all__ = ["incident"]
@@ -200,6 +201,12 @@ class Canary:
     write: dict[str, Any]
     world: Callable[[World], None]
     """Makes a good release and, later, a bad one."""
+    permissions: tuple[str, ...] = ()
+    """That the marked token needs besides those to write Workers and Pages."""
+    runs_probes: bool = True
+    """Those of the service prove nothing while it is off."""
+    runbook: str = ""
+    """Where that is not its name: another way of the same, for which some endings will do."""
     builds: bool = False
     """It runs real programs for seconds: only some endings are tried, each of which may be one of several."""
 
@@ -235,6 +242,19 @@ def leaked(world: World) -> None:
     world.release(timedelta(hours=2), code="good", secrets=secrets, behaviour=behaviour)
 
 
+def behind_a_route(world: World) -> None:
+    """And the Worker that answers when it is off."""
+    worker(world)
+    sandbox = world.sandbox
+    sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
+    sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
+
+
+def leaked_after_a_rollback(world: World) -> None:
+    leaked(world)
+    world.sandbox.upload(WORKER, code="bad")
+
+
 CANARIES = {
     "rotate-secrets": Canary(
         ("--service", "api", "--only", "GROQ_API_KEY"),
@@ -242,6 +262,14 @@ CANARIES = {
         read=LIST,
         write={"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"},
         world=leaked,
+    ),
+    "rotate-secrets by a rebuild": Canary(
+        ("--service", "api", "--only", "GROQ_API_KEY"),
+        "          # A program can be a probe too.",
+        read=LIST,
+        write={"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"},
+        world=leaked_after_a_rollback,
+        runbook="rotate-secrets",
     ),
     "rollback-worker": Canary(
         ("--service", "api"), "          # A program can be a probe too.", read=LIST, write=WRITE, world=worker
@@ -260,6 +288,15 @@ CANARIES = {
         write={"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"},
         world=commits,
         builds=True,
+    ),
+    "maintenance": Canary(
+        ("--service", "api", "--state", "on"),
+        "          # A program can be a probe too.",
+        read={"method": "GET", "path": "/zones/**"},
+        write={"method": "PUT", "path": "/zones/*/workers/routes/*"},
+        world=behind_a_route,
+        permissions=("Workers Routes Write", "Zone Read"),
+        runs_probes=False,
     ),
 }
 
@@ -308,9 +345,9 @@ FEW = ("success", "failed", "ambiguous", "interrupted", "a program prints them",
 def endings() -> "Iterator[Any]":
     """Runbook, ending, and whether its result is JSON."""
     for name, canary in CANARIES.items():
-        for ending in FEW if canary.builds else CANARY_ENDINGS:
-            for as_json in [True] if canary.builds else [True, False]:
-                is_quick = ending in QUICK and as_json and not canary.builds
+        for ending in FEW if canary.builds or canary.runbook else CANARY_ENDINGS:
+            for as_json in [True] if canary.builds or canary.runbook else [True, False]:
+                is_quick = ending in QUICK and as_json and not canary.builds and not canary.runbook
                 told = f"{name}, {ending}, {'JSON' if as_json else 'text'}"
                 marks_of = () if is_quick else pytest.mark.slow
                 yield pytest.param(name, CANARY_ENDINGS[ending], as_json, id=told, marks=marks_of)
@@ -322,11 +359,74 @@ def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, endin
     (incident.world.folder / "shout").write_text(SHOUT)
     with receiving() as receiver:
         environ = prepared(incident, canary, ending, receiver)
-        outcome = start(incident, name, *canary.arguments, *ending.arguments, **environ, as_json=as_json)
+        outcome = start(
+            incident, canary.runbook or name, *canary.arguments, *ending.arguments, **environ, as_json=as_json
+        )
 
     also = {"recovered", "failed", "ambiguous", "inconclusive", "interrupted"} if canary.builds else set()
+    also |= set() if canary.runs_probes else {"recovered"}
     assert decision(incident) in ending.decisions | also, outcome.err
     assert leaks(everything(incident, receiver, outcome)) == []
+
+
+COLLECTED = {
+    "all well": [],
+    "errors": [{"path": "/**", "status": 403, "code": 10000, "message": SHOUT, "times": None}],
+    "HTML": [{"path": "/**", "body": f"<html>{SHOUT}", "times": None}],
+    "an error of GraphQL": [{"path": "/graphql", "body": json.dumps({"errors": [{"message": SHOUT}]}), **JSON}],
+}
+
+
+@pytest.mark.parametrize(
+    "rules", [pytest.param(r, id=n, marks=() if not r else pytest.mark.slow) for n, r in COLLECTED.items()]
+)
+def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, Any]]) -> None:
+    """On a private repository, so that nothing is shortened away."""
+    world, hub = incident.world, incident.github
+    world.sandbox.add_token(
+        CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Read", "Pages Read", "Account Settings Read"]
+    )
+    hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
+    end = CANARIES["rollback-worker"].end
+    world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
+    world.release(timedelta(hours=1), message=SHOUT, author=SHOUT)
+    world.site(timedelta(hours=1), "good", message=SHOUT)
+    entry = {"uri": f"/{SHOUT}", "user_agent": SHOUT, "email": SHOUT, "token_name": SHOUT}
+    world.sandbox.audit.append(logged(world.sandbox.clock.now() - timedelta(hours=1), **entry))
+    for rule in rules:
+        world.sandbox.fault(**{"path": "/**"} | rule)
+    page, file = world.folder / "summary.md", world.folder / "evidence.json"
+    where = ["--environment", "production", "--config", str(world.config), "--incident", str(incident.number)]
+    environ = {**hub.environ(), **CANARY, "GITHUB_STEP_SUMMARY": str(page), "GITHUB_ACTIONS": "true"}
+    outcome = world.ops("evidence", "--since", "24h", "--json", str(file), *where, **environ)
+
+    assert outcome.code == 0, outcome.err
+    assert page.exists()
+    assert file.exists()
+    assert leaks(everything(incident, Receiver(), outcome)) == []
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_no_canary_shows_in_the_incident_of_a_leak(incident: Incident, private: bool) -> None:
+    """Neither a secret of ours nor a key that we do not know, in any field of the report."""
+    world, hub = incident.world, incident.github
+    hub.switches.private = private
+    hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
+    key = marks.secret("unknown", signs="/+=")
+    event = world.folder / "shout"
+    job = {"GITHUB_EVENT_NAME": "repository_dispatch", "GITHUB_EVENT_PATH": str(event), "GITHUB_REF": "refs/heads/main"}
+    who = {"GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice", "GITHUB_ACTIONS": "true"}
+    where = {"full_name": "acme/operations", "default_branch": "main"}
+    outcomes = []
+    for said in (SHOUT, key, f"({key}),", f"https://ci.example/{key}/x?k={key}"):
+        sent_ = dict.fromkeys(("secret", "seen", "url", "source", key), said)
+        event.write_text(json.dumps({"action": "secret-leak", "client_payload": sent_, "repository": where}))
+        environ = {**hub.environ(), **CANARY, **job, **who}
+        outcomes.append(world.ops("incident", "leak", "--config", str(world.config), **environ))
+
+    assert [outcome.code for outcome in outcomes] == [0] * 4
+    for outcome in outcomes:
+        assert leaks(everything(incident, Receiver(), outcome)) == []
 
 
 @pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
@@ -369,7 +469,7 @@ def test_no_canary_shows_that_was_typed_in_the_wrong_place(
 
 
 def test_every_runbook_has_its_canary() -> None:
-    assert CANARIES.keys() == discover().keys()
+    assert {canary.runbook or name for name, canary in CANARIES.items()} == discover().keys()
 
 
 def test_what_is_not_registered_would_be_found(incident: Incident) -> None:
@@ -386,7 +486,9 @@ def test_what_is_not_registered_would_be_found(incident: Incident) -> None:
 def prepared(incident: Incident, canary: Canary, ending: Ending, receiver: Receiver) -> dict[str, str]:
     """The world for that ending, and the environment of the run, which is a job's."""
     world, hub = incident.world, incident.github
-    world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Write", "Pages Write"])
+    world.sandbox.add_token(
+        CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Write", "Pages Write", *canary.permissions]
+    )
     hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
     canary.world(world)
     probes = PROBES.replace("PROGRAM", json.dumps(ending.program))
@@ -421,7 +523,8 @@ def decision(incident: Incident) -> str:
 
 def sets_secrets(request: Any) -> bool:
     """Its body has to hold them."""
-    return bool(request.method == "PATCH" and request.path.endswith("/secrets-bulk"))
+    where = request.path.rpartition("/")[2]
+    return (request.method, where) in {("PATCH", "secrets-bulk"), ("POST", "versions")}
 
 
 def everything(incident: Incident, receiver: Receiver, outcome: Outcome) -> dict[str, str]:

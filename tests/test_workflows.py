@@ -18,7 +18,11 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 RUNBOOKS = sorted(discover())
 FORM = ROOT / ".github/ISSUE_TEMPLATE/incident.yml"
 KINDS = kinds()
+NO_RUNBOOKS = {"ci", "evidence", "incident", "secret-leak"}
+"""Workflows that are no runbook's button: what they do changes nothing that runs, or a runbook of another name does it."""
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
+OTHER_VARIABLES = {"path": "URL_PATH"}
+"""Input → the variable that hands it on, where that is not its own name: PATH is the shell's."""
 
 
 def read(path: Path) -> dict[Any, Any]:
@@ -34,6 +38,34 @@ def inputs(runbook: str) -> dict[str, Any]:
 
 def steps(path: Path) -> list[dict[str, Any]]:
     return [step for job in read(path)["jobs"].values() for step in job["steps"]]
+
+
+def test_every_workflow_is_a_runbooks_button_or_a_listed_exception() -> None:
+    assert {path.stem for path in WORKFLOWS} == {*RUNBOOKS, *NO_RUNBOOKS}
+
+
+def test_the_button_for_evidence_gives_its_command_all_inputs_and_every_token_of_cloudflare() -> None:
+    path = ROOT / ".github/workflows/evidence.yml"
+    (step,) = [step for step in steps(path) if "ops evidence" in step.get("run", "")]
+
+    for key in inputs("evidence"):
+        assert step["env"][key.upper()] == f"${{{{ inputs.{key} }}}}"
+        assert f'"${key.upper()}"' in step["run"]
+    config, _ = read_config(ROOT / "ops.yml")
+    tokens = {environment.token for environment in config.environments.values()}
+    assert {name for name, value in step["env"].items() if "secrets." in value} == tokens
+    assert read(path)["jobs"]["evidence"]["environment"] == "security"
+
+
+def test_what_is_sent_of_a_leak_reaches_its_command_through_the_events_file_alone() -> None:
+    path = ROOT / ".github/workflows/secret-leak.yml"
+    text = path.read_text()
+
+    assert "inputs." not in text
+    assert "client_payload" not in text
+    assert "secrets." not in text
+    assert "environment" not in read(path)["jobs"]["open"]
+    assert set(inputs("secret-leak")) == {"secret", "seen", "url", "source"}
 
 
 @pytest.mark.parametrize("name", RUNBOOKS)
@@ -53,9 +85,10 @@ def test_every_input_and_every_token_reaches_the_command_through_its_environment
     (step,) = [s for s in all_steps if f"ops {name}" in s.get("run", "")]
 
     for key in inputs(name):
-        given = [s for s in all_steps if f"inputs.{key}" in s.get("env", {}).get(key.upper(), "")]
+        variable = OTHER_VARIABLES.get(key, key.upper())
+        given = [s for s in all_steps if f"inputs.{key}" in s.get("env", {}).get(variable, "")]
         assert given
-        assert all(f'"${key.upper()}"' in s["run"] for s in [step, *given])
+        assert all(f'"${variable}"' in s["run"] for s in [step, *given])
     assert_secrets(step, values=name == "rotate-secrets")
 
 

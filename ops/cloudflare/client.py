@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from ops.cloudflare.wire import Answer, ApiError, Kind, MalformedAnswer, decode, short
+from ops.cloudflare.wire import Answer, ApiError, Kind, MalformedAnswer, decode, decode_graphql, short
 from ops.model.clock import Clock
 from ops.model.errors import NotApplied, ProviderError, Reason, Refused, Unclear
 from ops.model.loopback import is_loopback
@@ -29,11 +29,20 @@ MOST_PAGES = 100
 READS: tuple[tuple[str, str], ...] = (
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(deployments|versions)"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(secrets|settings|content/v2)"),
+    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(schedules|subdomain)"),
+    ("GET", r"/accounts/[0-9a-f]{32}/workers/(domains|subdomain)"),
+    ("GET", r"/zones(/[0-9a-f]{32}/workers/routes)?"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/workers/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
     ("GET", r"/accounts/[0-9a-f]{32}/pages/projects/[a-z0-9-]+(/deployments(/[0-9a-f-]{36})?)?"),
+    ("GET", r"/accounts/[0-9a-f]{32}/logs/audit"),
+    ("GET", r"(/accounts/[0-9a-f]{32}|/user)/tokens/verify"),
+    ("POST", r"/graphql"),
 )
-"""All that a planning client may send. A read by POST (GraphQL, KV bulk get) gets its line here when it is needed."""
+"""All that a planning client may send. GraphQL here is analytics: it has queries and nothing that writes."""
+
+
+Decoder = Callable[[str, str, int, Mapping[str, str], bytes], Answer]
 
 
 def is_read(method: str, path: str) -> bool:
@@ -102,14 +111,31 @@ class Client:
 
     def read(self, path: str, *, permission: str, params: Mapping[str, str] | None = None) -> Answer:
         """GET, retried on 429, 5xx and transport errors. Raises ProviderError."""
+        return self._retried(
+            f"GET {short(path)}", lambda: self._send("GET", path, permission=permission, params=params)
+        )
+
+    def query(self, query: str, *, permission: str, variables: Mapping[str, Any]) -> Answer:
+        """A query of GraphQL, retried like a read; its result is the answer's `data`. Raises ProviderError.
+
+        developers.cloudflare.com/analytics/graphql-api
+        """
+        body = {"query": query, "variables": dict(variables)}
+
+        def send() -> Answer:
+            return self._send("POST", "/graphql", permission=permission, decoder=decode_graphql, json=body)
+
+        return self._retried("POST /graphql", send)
+
+    def _retried(self, call: str, send: Callable[[], Answer]) -> Answer:
         deadline = self._clock.monotonic() + RETRY_BUDGET
         for pause in (*PAUSES, None):
             try:
-                return self._send("GET", path, permission=permission, params=params)
+                return send()
             except (ApiError, MalformedAnswer, httpx.RequestError) as error:
                 wait = _retry_pause(error, pause)
                 if wait is None or self._clock.monotonic() + wait > deadline:
-                    raise _final(error, f"GET {short(path)}") from None
+                    raise _final(error, call) from None
             self._clock.sleep(wait)
         raise AssertionError("the last pause is None and ends the loop")
 
@@ -146,7 +172,7 @@ class Client:
         except httpx.RequestError as error:
             raise Unclear(f"no answer to {call} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
 
-    def _send(self, method: str, path: str, *, permission: str, **content: Any) -> Answer:
+    def _send(self, method: str, path: str, *, permission: str, decoder: Decoder = decode, **content: Any) -> Answer:
         if not self._may_write and not is_read(method, path):
             raise Refused(f"{method} {short(path)} is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
         if self._http is None:
@@ -155,7 +181,7 @@ class Client:
         with self._under_way.call():
             response = self._http.request(method, path, **content)
         try:
-            return decode(method, path, response.status_code, response.headers, response.content)
+            return decoder(method, path, response.status_code, response.headers, response.content)
         except ApiError as error:
             if error.kind == Kind.AUTH:
                 error.hint = self._permission_hint(permission)
@@ -198,4 +224,15 @@ def by_total(read: Read, *, per_page: int = 50) -> Iterator[Any]:
         answer = read({"page": str(page), "per_page": str(per_page)})
         yield from answer.result
         if page * per_page >= int(answer.info.get("total_count") or 0):
+            return
+
+
+def by_cursor(read: Read, *, per_page: int = 100, size: str = "per_page") -> Iterator[Any]:
+    """Rows of a list with a cursor: KV keys, Durable Objects; and the audit log, whose `size` is named `limit`."""
+    cursor = ""
+    for _ in range(MOST_PAGES):
+        answer = read({size: str(per_page), **({"cursor": cursor} if cursor else {})})
+        yield from answer.result
+        cursor = str(answer.info.get("cursor") or "")
+        if not cursor:
             return

@@ -95,6 +95,7 @@ def _deployment(row: Mapping[str, Any]) -> Deployment:
         stage=text(stage.get("name")),
         status=text(stage.get("status")),
         skipped=row.get("is_skipped") is True,
+        trigger=text(_within(row, "deployment_trigger").get("type")),
         branch=text(metadata.get("branch")),
         commit=text(metadata.get("commit_hash")),
         message=text(metadata.get("commit_message")),

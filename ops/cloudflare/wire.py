@@ -176,6 +176,33 @@ def decode(method: str, path: str, status: int, headers: Mapping[str, str], body
     raise ApiError(call, status=status, code=code, text=text, ray=ray, retry_after=retry_after(headers))
 
 
+def decode_graphql(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    """The `data` of a GraphQL answer, which has no envelope but where the request as such is refused.
+
+    Errors come with HTTP 200 (developers.cloudflare.com/analytics/graphql-api/errors). A spent budget counts as HTTP
+    429. Raises ApiError and MalformedAnswer.
+    """
+    call, ray = f"{method} {short(path)}", headers.get("cf-ray", "")
+    value = _json_object(call, status, ray, headers, body)
+    if status >= 400 or "success" in value:
+        return decode(method, path, status, headers, body)
+    errors = value.get("errors")
+    if isinstance(errors, list) and errors:
+        said = "; ".join(text(error.get("message")) for error in errors if isinstance(error, dict))
+        spent = "budget depleted" in said
+        raise ApiError(
+            call,
+            status=429 if spent else status,
+            code=None,
+            text=said or "no reason given",
+            ray=ray,
+            retry_after=retry_after(headers),
+        )
+    if not isinstance(value.get("data"), dict):
+        raise MalformedAnswer(call, status=status, ray=ray, what="JSON without data")
+    return Answer(value["data"], status=status, ray=ray)
+
+
 def _json_object(call: str, status: int, ray: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
@@ -230,7 +257,7 @@ def shaped(answer: Answer, what: str, build: Callable[[], T]) -> T:
     """`build()`, with every kind of missing or wrong field turned into one error that names the answer."""
     try:
         return build()
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError):
         raise misshapen(answer, what) from None
 
 

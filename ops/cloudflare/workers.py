@@ -12,6 +12,7 @@ from ops.cloudflare.wire import Answer, ApiError, Kind, misshapen, shaped, text
 from ops.model.clock import parse_utc
 from ops.model.errors import Reason, SecretsChanged, Unclear
 from ops.model.mark import Mark
+from ops.model.routes import Subdomain
 from ops.model.worker import Deployment, Split, Version
 
 READ = "Workers Scripts Read"
@@ -28,7 +29,8 @@ class Workers:
     def __init__(self, client: Client, account_id: str) -> None:
         self._client = client
         self.secrets = Secrets(client, account_id)
-        self._scripts = f"/accounts/{account_id}/workers/scripts"
+        self._account = f"/accounts/{account_id}"
+        self._scripts = f"{self._account}/workers/scripts"
 
     def deployments(self, worker: str) -> tuple[Deployment, ...]:
         """Newest first; the first one serves. How many come back is not promised."""
@@ -36,6 +38,15 @@ class Workers:
         rows = _rows(answer, "deployments", f"the deployments of {worker}")
         deployments = shaped(answer, f"the deployments of {worker}", lambda: [_deployment(row) for row in rows])
         return tuple(sorted(deployments, key=lambda deployment: deployment.created_on, reverse=True))
+
+    def find(self, worker: str) -> tuple[Deployment, ...] | None:
+        """Its deployments; None where there is no such Worker."""
+        try:
+            return self.deployments(worker)
+        except ApiError as error:
+            if error.kind == Kind.NOT_FOUND:
+                return None
+            raise
 
     def deployable(self, worker: str) -> tuple[Version, ...]:
         """The versions that may be deployed, the 100 most recent at most; Cloudflare does not page this list."""
@@ -92,6 +103,43 @@ class Workers:
             message = f"the answer to POST deployments of {worker} names no deployment (cf-ray {answer.ray or 'none'})"
             raise Unclear(message, reason=Reason.UNCLEAR)
         return str(answer.result["id"])
+
+    def subdomain(self, worker: str) -> Subdomain:
+        """Its switches of workers.dev (…/scripts/subresources/subdomain)."""
+        answer = self._client.read(f"{self._scripts}/{worker}/subdomain", permission=READ)
+        on = "enabled", "previews_enabled"
+        return shaped(
+            answer, f"workers.dev of {worker}", lambda: Subdomain(*(_switch(answer.result[key]) for key in on))
+        )
+
+    def switch_subdomain(self, worker: str, wanted: Subdomain) -> None:
+        """Sent once. Raises NotApplied, Unclear, ApiError."""
+        body = {"enabled": wanted.enabled, "previews_enabled": wanted.previews}
+        self._client.write("POST", f"{self._scripts}/{worker}/subdomain", permission=WRITE, json=body)
+
+    def address(self, worker: str) -> str:
+        """Its host on workers.dev, switched on or not; nothing where the account has no subdomain there."""
+        try:
+            answer = self._client.read(f"{self._account}/workers/subdomain", permission=READ)
+        except ApiError as error:
+            if error.kind == Kind.NOT_FOUND:
+                return ""
+            raise
+        return shaped(
+            answer, "the subdomain of the account", lambda: f"{worker}.{answer.result['subdomain']}.workers.dev"
+        )
+
+    def crons(self, worker: str) -> tuple[str, ...]:
+        answer = self._client.read(f"{self._scripts}/{worker}/schedules", permission=READ)
+        return shaped(
+            answer, f"the cron triggers of {worker}", lambda: tuple(text(r["cron"]) for r in answer.result["schedules"])
+        )
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(value)
+    return value
 
 
 def _changed_secrets(text: str) -> tuple[str, ...]:

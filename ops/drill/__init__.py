@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ops import nodejs
 from ops.app import read_config
 from ops.clocks import SystemClock
-from ops.drill import command, github, leak, releases, score
+from ops.drill import command, github, leak, offline, releases, score
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
@@ -61,9 +62,10 @@ DRILLS: Mapping[str, releases.Kind] = {
     "redeploy-pages": releases.COMMITS,
     "rotate-secrets": leak.LEAK,
     "rotate-secrets-after-rollback": leak.AFTER_A_ROLLBACK,
+    "maintenance": offline.KIND,
 }
 """Name, which is that of the runbook unless the kind says another → what it breaks: a good release, then something bad,
-which the runbook has to take back."""
+which the runbook has to take back, or take offline."""
 
 
 def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
@@ -99,7 +101,11 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
         say(f"the probes say: {seen.detail}")
         if seen.verdict != Verdict.UNHEALTHY:
             return _score(name, drill, config, _not_broken(seen.verdict))
-        place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own))
+        token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
+        place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token)
+        if runbook == offline.RUNBOOK:
+            look = partial(_probe, sandbox, service, drill.config.resolve().parent)
+            return _score(name, drill, config, offline.run(place, service, look, say=say, on_event=on_event))
         if drill.trigger is None:
             result = command.run(place, say=say, on_event=on_event, arguments=kind.arguments)
             return _score(name, drill, config, result)

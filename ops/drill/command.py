@@ -41,6 +41,8 @@ class Place:
     environment: "Environment"
     environ: Mapping[str, str] = field(default_factory=dict)
     """What its commands need besides."""
+    token: str = ""
+    """Nothing: the sandbox's own."""
 
 
 def run(
@@ -98,6 +100,6 @@ def ops(place: Place, arguments: Sequence[str], say: Say, *, environ: Mapping[st
 def _started(place: Place, arguments: Sequence[str], more: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """Command line and environment."""
     environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **place.environ, **more}
-    environ |= {place.environment.token: place.sandbox.token, "OPS_PROGRAM": program(os.environ)}
+    environ |= {place.environment.token: place.token or place.sandbox.token, "OPS_PROGRAM": program(os.environ)}
     environ |= {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     return [sys.executable, "-m", "ops", *arguments], environ

@@ -48,6 +48,8 @@ class Kind:
     """What the command is told besides."""
     runbook: str = ""
     """What recovers from it, where that is not the drill's own name."""
+    permissions: tuple[str, ...] = ()
+    """Of the token that it needs, where that is not the sandbox's own."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:

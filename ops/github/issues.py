@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ops.github.comments import BOT, blocks
 from ops.github.permissions import may_write, permission_of
-from ops.model.block import is_edited
+from ops.model.block import is_edited, read_block
 from ops.model.report.evidence import Recorded
 
 if TYPE_CHECKING:
@@ -35,6 +35,16 @@ def open_incident(
     with contextlib.suppress(GithubException, OSError):  # it stands there, and says that the number is to be put in
         issue.edit(body=body(str(issue.number)))
     return issue.number, issue.html_url
+
+
+def open_with_block(repository: "Repository", run: str) -> int | None:
+    """The newest open incident whose body carries that block, by the bot or by somebody who may write here."""
+    writers = Writers(repository)
+    for issue in repository.get_issues(state="open", labels=[INCIDENT]):
+        block = read_block(issue.body or "")
+        if block is not None and block.run == run and writers.hold(issue.user.login):
+            return issue.number
+    return None
 
 
 def believed(repository: "Repository", number: int) -> list[Recorded]:

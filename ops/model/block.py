@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """`part` 2 is the comment that took the older rows. `source`: run, laptop, note, gate or report."""
+    """`part` 2 is the comment that took the older rows. `source`: run, laptop, note, gate, report, evidence or leak."""
 
     run: str
     part: int = 1

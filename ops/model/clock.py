@@ -33,6 +33,11 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def rfc3339(moment: datetime) -> str:
+    """For programs: UTC, whole seconds, Z."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def span_text(seconds: float) -> str:
     """Two units at most, the way a person says it: 45 s, 12 min, 2 h 5 min, 3 d 4 h."""
     total = int(seconds)

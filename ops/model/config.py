@@ -4,7 +4,7 @@ Secrets stand in it by name only. The descriptions are what an editor shows.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
@@ -124,6 +124,9 @@ class Service(Named):
         description="Paths that every release has: by them it is seen which deployment of Pages serves.",
     )
     build: Build | None = Field(default=None, description="How a commit of it becomes a site, for redeploy-pages.")
+    maintenance: Literal["edge"] = Field(
+        default="edge", description="How it is taken offline: at the edge, by routes that lead to ops-maintenance."
+    )
     verify: Verify = Field(default_factory=Verify, description="How often and how long the probes are run.")
     probes: tuple[Probe, ...] = Field(default=(), description="What tells healthy from unhealthy.")
 

@@ -12,7 +12,7 @@ from ops.model.nearest import shown, suggestion
 from ops.model.yaml_lines import Path
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
-KINDS = {"worker": ("static_assets", "min_served"), "pages": ("compare", "build")}
+KINDS = {"worker": ("static_assets", "min_served", "maintenance"), "pages": ("compare", "build")}
 """What says which kind a service is, exactly one of them → the keys that only this kind has."""
 SECRETS_OF_THE_RUN = {
     DEFAULT_TOKEN,

@@ -23,6 +23,8 @@ class Deployment:
     status: str = ""
     """Of that stage: success, idle, active, failure, canceled or skipped."""
     skipped: bool = False
+    trigger: str = ""
+    """What made it: ad_hoc (an upload) or github:push, and others."""
     branch: str = ""
     commit: str = ""
     message: str = ""

@@ -43,6 +43,8 @@ class Plan:
     """What the team is told once it is done, such as "Rolled back api to 1a2b3c4d"; without it, the summary."""
     healthy_before: str = ""
     """What it means if no probe failed before either; without it, that this may be the wrong service."""
+    proves: str = ""
+    """What the probes prove where that is not a service's health: the end of a run says it so."""
     tasks: tuple[str, ...] = ()
     """What is left for people once it is done, in this order."""
     finishing: tuple[Change, ...] = ()

@@ -87,6 +87,12 @@ def step(duration: str) -> str:
 def sentence(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool) -> str:
     """One sentence for the first line of every report. `before` is what the probes said before the run."""
     match decision:
+        case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if plan.proves:
+            return plan.proves
+        case Decision.NOTHING_TO_DO if plan.proves:
+            return f"{plan.summary}; {plan.proves}"
+        case Decision.UNVERIFIED if plan.proves:
+            return f"{'changed' if wrote else 'nothing was changed'}, and this does not hold: {plan.proves}"
         case Decision.RECOVERED if before == Verdict.INCONCLUSIVE:
             return "the probes are healthy now; whether they failed before is not known"
         case Decision.RECOVERED:

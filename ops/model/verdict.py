@@ -28,6 +28,17 @@ TOLD_WHEN_HEALTHY = frozenset({"status", "exit", "version", "pages", "assets", "
 
 
 @dataclass(frozen=True)
+class Address:
+    """Where ops-maintenance has to answer as `run` left it (nothing: as any run did), or must not answer at all."""
+
+    url: str
+    way: str = ""
+    """What is special in how it is asked, in words."""
+    is_off: bool = True
+    run: str = ""
+
+
+@dataclass(frozen=True)
 class Assertion:
     """One thing that a probe looked at: what was wanted, and what came."""
 

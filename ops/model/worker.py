@@ -1,10 +1,12 @@
 """What Cloudflare says of a Worker: its versions and its deployments, as values; and how two versions differ."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from ops.model import mark
 
@@ -68,6 +70,20 @@ class Version:
     @property
     def secret_names(self) -> frozenset[str]:
         return frozenset(name for kind, name in self.bindings if kind in SECRET_BINDINGS)
+
+    @property
+    def calls(self) -> frozenset[str]:
+        """The Workers that it reaches by a service binding."""
+        return frozenset(
+            json.loads(rest).get("service", "") for (kind, _), rest in self.bindings.items() if kind == "service"
+        )
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """Plain-text ones and JSON ones, by name."""
+        fields = {"plain_text": "text", "json": "json"}
+        found = ((kind, name, rest) for (kind, name), rest in self.bindings.items() if kind in fields)
+        return {name: json.loads(rest).get(fields[kind]) for kind, name, rest in found}
 
     @property
     def code_and_settings(self) -> tuple[object, ...] | None:

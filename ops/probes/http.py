@@ -11,6 +11,7 @@ import httpx
 
 from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.parallel import UnderWay
+from ops.probes.maintenance import off_on_purpose
 
 if TYPE_CHECKING:
     from ops.model.config_probes import HttpProbe
@@ -84,6 +85,8 @@ def probe(
         unreached = Assertion("answer", Verdict.INCONCLUSIVE, f"could not be reached ({type(error).__name__})")
         return ProbeResult(name, Verdict.INCONCLUSIVE, (unreached,))
     seconds = response.elapsed.total_seconds()
+    if off := off_on_purpose(response.status_code, response.headers):
+        return ProbeResult(name, off.verdict, (off,), seconds)
     document = _json(body)
     echoed = at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None

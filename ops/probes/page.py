@@ -16,6 +16,7 @@ import httpx
 from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.parallel import in_parallel
 from ops.probes.http import LONGEST, MOST_BYTES
+from ops.probes.maintenance import off_on_purpose
 from ops.probes.references import Kind, Reference, references
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ def _asked(web: "Web", url: str, kind: Kind, left: float) -> _Answer | None:
         return _Answer(failure="no URL that can be asked")
     except httpx.RequestError as error:
         return _unreached(error)
+    if off := off_on_purpose(response.status_code, response.headers):
+        return _Answer(failure=off.detail, verdict=off.verdict)
     return _answer(url, kind, response, body)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ops.model.clock import Clock
 from ops.model.redact import Redactor
-from ops.model.verdict import Assertion, Observation, ProbeResult, Verdict, worst
+from ops.model.verdict import Address, Assertion, Observation, ProbeResult, Verdict, worst
 from ops.parallel import in_parallel
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class ProbeSet:
     probes: "tuple[Probe, ...]"
     verify: "Verify"
     versions: frozenset[str] = frozenset()
+    addresses: tuple[Address, ...] = ()
+    """Asked besides, on whatever host: what is off on purpose there, or no longer."""
     name: str = ""
     """Of the service, where several are asked together."""
     proofs: frozenset[str] = frozenset()
@@ -96,7 +98,8 @@ class Prober:
         """Where it is the last if it is healthy, the browsers have their say too; one that is not required, no vote."""
         asks = probes.asks
         quick, browsers = ([a for a in asks if (a[1].browser is None) == is_quick] for is_quick in (True, False))
-        results = in_parallel([partial(self._ask, *each) for each in quick])
+        asked = [partial(self._ask, *each) for each in quick]
+        results = in_parallel([*asked, *([partial(self._at, probes)] if probes.addresses else [])])
         verdict = worst(result.verdict for result in results)
         if is_last and verdict == Verdict.HEALTHY:
             looked = in_parallel([partial(self._ask, *each) for each in browsers])
@@ -104,6 +107,11 @@ class Prober:
             votes = (result.verdict for (_, probe), result in both if probe.browser and probe.browser.required)
             verdict, results = worst([verdict, *votes]), [*results, *looked]
         return Observation(verdict, tuple(results), rounds=1)
+
+    def _at(self, probes: ProbeSet) -> ProbeResult:
+        from ops.probes import maintenance
+
+        return maintenance.probe(self._web(), probes.addresses)
 
     def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ops.sandbox.analytics import Analytics
 from ops.sandbox.audit import Entry
 from ops.sandbox.clock import Clock
 from ops.sandbox.pages import Pages
@@ -44,6 +45,7 @@ class Account:
         self.pages = Pages(clock, switches, self.lock, self.new_id)
         self.zones = Zones(self.new_id)
         self.tokens = tokens
+        self.analytics = Analytics()
         self.audit: list[Entry] = []
         """Oldest first."""
 

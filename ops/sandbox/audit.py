@@ -28,6 +28,7 @@ class Entry:
     type: str
     resource_id: str
     zone: str
+    address: str = "127.0.0.1"
 
     def shown(self, account: str) -> dict[str, Any]:
         """As version 2 of the API has it. What was sent and answered is left out: it may hold secrets.
@@ -47,7 +48,7 @@ class Entry:
                 "type": self.owner,
                 "context": "api_token",
                 "email": self.email,
-                "ip_address": "127.0.0.1",
+                "ip_address": self.address,
                 "token_id": self.token_id,
                 "token_name": self.token_name,
             },

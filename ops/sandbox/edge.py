@@ -8,7 +8,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ops.sandbox.account import Account
@@ -16,7 +16,7 @@ from ops.sandbox.projects import Deployment as PagesDeployment
 from ops.sandbox.server import Request, Response
 from ops.sandbox.site import Site
 from ops.sandbox.workers import Deployment, Version, Worker
-from ops.sandbox.zones import workers_dev
+from ops.sandbox.zones import merged_slashes, normalized, workers_dev
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +53,17 @@ class Edge:
         with self._account.lock:
             if self._account.pages.is_site(host):
                 return self._page(self._account.pages.at_host(host), host, request)
-            running = self._preview(host) or self._routed(host, request)
             is_in_zone = self._account.zones.of(host) is not None
+            if is_in_zone:
+                request = self._incoming(request)
+            running = self._preview(host) or self._routed(host, request)
         if running is None:
             return _no_origin() if is_in_zone else _nothing_yet()
         return self._served(running, request)
+
+    def _incoming(self, request: Request) -> Request:
+        target = merged_slashes(request.target)
+        return replace(request, target=normalized(target) if self._account.switches.urls_normalized else target)
 
     def _served(self, running: Running, request: Request) -> Response:
         with self._lock:

@@ -14,7 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ops.sandbox.clock import timestamp
+from ops.sandbox import maintenance
+from ops.sandbox.clock import Clock, timestamp
 from ops.sandbox.edge import Running
 from ops.sandbox.server import Request, Response
 from ops.sandbox.workers import Version
@@ -28,12 +29,15 @@ _CHART = {
 
 
 class Embedded:
-    def __init__(self, takes: Callable[[str, str], bool]) -> None:
+    def __init__(self, takes: Callable[[str, str], bool], clock: Clock) -> None:
         """`takes` says whether a provider, by its name, gives a completion for a key."""
         self._takes = takes
+        self._clock = clock
         self._closed = threading.Event()
 
     def serve(self, running: Running, request: Request) -> Response:
+        if running.worker == maintenance.NAME:
+            return maintenance.answer(running.version, request, self._clock.now())
         try:
             behaviour = json.loads(running.version.upload.plain_text(BEHAVIOUR) or "{}")
         except ValueError as error:

@@ -20,7 +20,7 @@ from ops.sandbox.providers import Providers
 from ops.sandbox.records import Record
 from ops.sandbox.server import Request, Response, Server
 from ops.sandbox.switches import Switches
-from ops.sandbox.tokens import PAGES_WRITE, SCRIPTS_WRITE, Token, Tokens
+from ops.sandbox.tokens import PAGES_WRITE, SCRIPTS_WRITE, Owner, Token, Tokens
 from ops.sandbox.workers import Deployment, Upload
 
 AUTHOR = "ci@example.com"
@@ -55,12 +55,13 @@ class Sandbox:
         self._account = Account(account_id, self.clock, self.switches, self._tokens)
         self.pages = self._account.pages
         self.zones = self._account.zones
+        self.audit, self.analytics = self._account.audit, self._account.analytics
         self._cloudflare = Cloudflare(self._account)
         self.providers = Providers(self.clock, self.switches)
         self._control = Control(
             self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
         )
-        self._runtime = _runtime(edge, self.providers)
+        self._runtime = _runtime(edge, self.providers, self.clock)
         self._edge = Edge(self._account, self._runtime)
         self._api_server = Server(self._answer, port)
         self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))
@@ -147,12 +148,7 @@ class Sandbox:
     # What is in it.
 
     def add_token(
-        self,
-        token: str,
-        permissions: Iterable[str] = (),
-        *,
-        expired: bool = False,
-        owner: Literal["user", "account"] = "user",
+        self, token: str, permissions: Iterable[str] = (), *, expired: bool = False, owner: Owner = "user"
     ) -> str:
         self._tokens.add(Token(secret=token, permissions=frozenset(permissions), expired=expired, owner=owner))
         return token
@@ -254,6 +250,13 @@ class Sandbox:
         with self._account.lock:
             return dict(self._account.workers[worker].live)
 
+    def subdomain(self, worker: str) -> dict[str, bool]:
+        """The switches of workers.dev."""
+        return dict(self._account.workers[worker].subdomain)
+
+    def switch_subdomain(self, worker: str, **switches: bool) -> None:
+        self._account.workers[worker].subdomain |= switches
+
     def latest(self, worker: str) -> str:
         """The version uploaded last, deployed or not."""
         with self._account.lock:
@@ -289,9 +292,9 @@ class Sandbox:
         return response
 
 
-def _runtime(edge: str, providers: Providers) -> Runtime:
+def _runtime(edge: str, providers: Providers, clock: Clock) -> Runtime:
     if edge == "embedded":
-        return Embedded(providers.takes)
+        return Embedded(providers.takes, clock)
     from ops.sandbox.workerd import Workerd
 
     return Workerd()

@@ -42,6 +42,10 @@ class Switches:
     """For how many seconds of the sandbox's clock the edge goes on serving the former deployment, of a Worker or of
     Pages."""
 
+    urls_normalized: bool = True
+    """Whether the zones normalize incoming URLs before routes are matched: Cloudflare does, unless told not to.
+    Adjacent slashes become one all the same."""
+
     pages_canonical_follows_rollbacks: bool = False
     """Whether the `canonical_deployment` of a Pages project is the one that serves, after a rollback too. False: it is
     the newest successful one of production, as the API's reference words it."""
@@ -68,6 +72,12 @@ class Switches:
 
     audit_lag_seconds: float = 60.0
     """How many seconds of the sandbox's clock pass until an entry stands in the audit log."""
+
+    zone_analytics_longest_seconds: int = 86400
+    """How wide a question to the requests of a zone may be, in seconds. By the plan; a day is the free one's."""
+
+    zone_analytics_kept_seconds: int = 3 * 86400
+    """How far back the requests of a zone reach, in seconds. By the plan, and the free one's number is not known."""
 
     auth_error_status: int = 403
     """HTTP status of an authentication error (10000): 403 or 401."""

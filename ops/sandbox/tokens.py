@@ -11,6 +11,8 @@ ZONE_READ = "Zone Read"
 ROUTES_READ = "Workers Routes Read"
 ROUTES_WRITE = "Workers Routes Write"
 AUDIT_READ = "Account Settings Read"
+ANALYTICS_READ = "Analytics Read"
+ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
 PAGES_READ = "Pages Read"
 PAGES_WRITE = "Pages Write"
 PERMISSIONS = (
@@ -21,8 +23,13 @@ PERMISSIONS = (
     ),
     *(f"{area} {right}" for area in ("API Tokens", "Account API Tokens") for right in ("Read", "Write")),
     AUDIT_READ,
+    ANALYTICS_READ,
+    ACCOUNT_ANALYTICS_READ,
 )
 """All that some route of the sandbox asks for."""
+
+
+Owner = Literal["user", "account"]
 
 
 @dataclass(kw_only=True)
@@ -31,7 +38,7 @@ class Token:
     permissions: frozenset[str]
     expired: bool = False
     disabled: bool = False
-    owner: Literal["user", "account"] = "user"
+    owner: Owner = "user"
     email: str = "ci@example.com"
     name: str = "ci"
     id: str = ""

@@ -100,6 +100,42 @@ def split_pattern(pattern: str) -> tuple[str, str]:
     return host, slash + path
 
 
+def normalized(target: str) -> str:
+    """Path and query as they come to routes and Workers: unreserved characters decoded, dot segments gone.
+
+    developers.cloudflare.com/rules/normalization/how-it-works
+    """
+    path, mark, query = target.partition("?")
+    path = re.sub(r"%([0-9A-Fa-f]{2})", lambda found: _decoded(found[1]), path).replace("\\", "/")
+    kept: list[str] = []
+    *folders, last = merged_slashes(path).split("/")[1:] or [""]
+    for segment in folders:
+        if segment == "..":
+            kept = kept[:-1]
+        elif segment != ".":
+            kept.append(segment)
+    if last == "..":
+        kept = kept[:-1]
+    return "/" + "".join(f"{segment}/" for segment in kept) + ("" if last in {".", ".."} else last) + mark + query
+
+
+def _decoded(digits: str) -> str:
+    letter = chr(int(digits, 16))
+    return letter if letter in _UNRESERVED else f"%{digits.upper()}"
+
+
+_UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+
+
+def merged_slashes(target: str) -> str:
+    """Adjacent slashes of the path are one, whatever a zone's settings are.
+
+    developers.cloudflare.com/rules/normalization
+    """
+    path, mark, query = target.partition("?")
+    return re.sub("/{2,}", "/", path) + mark + query
+
+
 def is_pattern(pattern: Any, zone: Zone) -> bool:
     """A `*` may begin the host and end the path; the host is of the zone, and there is no query."""
     if not isinstance(pattern, str):

@@ -8,9 +8,7 @@ import contextlib
 import json
 import os
 import re
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,8 +38,6 @@ QUIET = 1.0
 """Seconds that a loaded page gets for what its scripts ask afterwards."""
 PICTURE = 3.0
 """Seconds for taking one."""
-GRACE = 10.0
-"""Seconds over its time, after which it ends itself."""
 NAMED = 3
 
 
@@ -97,7 +93,6 @@ class Seen:
 
 def main(argument: str) -> None:
     job = Job(**json.loads(argument))
-    _end_with_the_time(job.seconds + GRACE)
     # Out of the environment, before anything is started that would inherit them.
     secrets = {name: os.environ.pop(name) for name in job.variables}
     redactor = Redactor(shortest=1)
@@ -115,18 +110,6 @@ def main(argument: str) -> None:
         seen.where = "the browser itself failed"
         seen.add("pages", str(error).partition("\n")[0], Verdict.INCONCLUSIVE)
     print(json.dumps(_assertions(seen)), flush=True)
-
-
-def _end_with_the_time(seconds: float) -> None:
-    """Where whoever started it was killed, nobody else ends the group."""
-
-    def end() -> None:
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
 
 
 def _look(context: BrowserContext, seen: Seen, secrets: Mapping[str, str]) -> None:

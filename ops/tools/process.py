@@ -1,8 +1,10 @@
 """The one runner of subprocesses: a clean environment, a time limit, its own process group, output redacted."""
 
 import contextlib
+import errno
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ops.model.redact import Redactor
 
@@ -19,6 +22,11 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 """Some programs paint what they say though they were asked not to."""
 MOST_OUTPUT = 20_000
+
+GATE = 'read -r _ && unset PWD && exec "$@" </dev/null'
+"""Becomes the program once it is told so, and nothing where whoever was to tell it has ended. A shell may set PWD."""
+LEASH = 'read -r group && { read -r _; kill -s KILL -- "-$group"; }'
+"""Ends the group at the end of a pipe that this process alone holds open."""
 
 _running: set[subprocess.Popen[bytes]] = set()
 _scratch: set[Path] = set()
@@ -42,66 +50,80 @@ def clean_environment(
 
 
 def run(
-    argv: Sequence[str],
-    *,
-    environ: Mapping[str, str],
-    timeout: float,
-    redactor: Redactor,
-    folder: Path,
-    leashed: bool = False,
+    argv: Sequence[str], *, environ: Mapping[str, str], timeout: float, redactor: Redactor, folder: Path
 ) -> Finished:
     """Run in `folder` to the end or to the time limit (seconds); then the whole process group is ended.
 
-    `leashed`: it is ended too where we are killed without a chance to do it, which costs a process beside it.
+    It is ended with this process too, however and whenever that ends: nothing is started before its leash holds it.
 
-    Raises OSError if it cannot start. Output is stdout and stderr together, its last 20,000 characters, redacted. It
-    goes to a file: a pipe would stay open for as long as anything that the program started.
+    Raises OSError if there is no such program. One that cannot be run ends with 126 or 127, as in a shell, which also
+    runs a script that names no interpreter. Output is stdout and stderr together, its last 20,000 characters, redacted.
+    It goes to a file: a pipe would stay open for as long as anything that the program started.
     """
+    _find(argv[0], environ, folder)
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            list(argv),
-            cwd=folder,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        with _lock:
-            _running.add(process)
-        try:
-            with _leash(process) if leashed else contextlib.nullcontext():
-                code: int | None = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            end(process)
-            with _lock:
-                _running.discard(process)
+        code = _run(argv, environ, timeout, folder, output.fileno())
         output.seek(max(0, output.seek(0, os.SEEK_END) - MOST_OUTPUT - redactor.reach))
         said = COLOURS.sub("", output.read().decode(errors="replace"))
         return Finished(code, redactor.tail(said, MOST_OUTPUT))
 
 
+def _find(program: str, environ: Mapping[str, str], folder: Path) -> None:
+    """Raises OSError as starting it would; of a program that it does not find the shell leaves but an exit code."""
+    places = os.pathsep.join(str(folder / place) for place in os.get_exec_path(environ))
+    named = str(folder / program) if "/" in program else program
+    if shutil.which(named, path=places) is None:
+        code = errno.EACCES if named != program and Path(named).exists() else errno.ENOENT
+        raise OSError(code, os.strerror(code), program)
+
+
+def _run(argv: Sequence[str], environ: Mapping[str, str], timeout: float, folder: Path, output: int) -> int | None:
+    """The exit code; None after the time limit."""
+    with _leash() as leash:
+        process = _shell(GATE, "sh", *argv, cwd=folder, env=dict(environ), stdout=output, stderr=subprocess.STDOUT)
+        with _lock:
+            _running.add(process)
+        try:
+            _tell(leash, process.pid)
+            _tell(process)
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            _end(process)
+            _close(process)
+            with _lock:
+                _running.discard(process)
+
+
 @contextlib.contextmanager
-def _leash(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """A shell that waits for the end of a pipe which this process alone holds open, and then ends the group."""
-    ours = subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(process.pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def _leash() -> Iterator[subprocess.Popen[bytes]]:
+    """It waits for the group's number. It is never killed: whatever breaks the block off, the group ends with it."""
+    leash = _shell(LEASH, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        yield
+        yield leash
     finally:
-        end(ours)
-        assert ours.stdin is not None
-        ours.stdin.close()
+        _close(leash)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def _shell(script: str, *arguments: str, **more: Any) -> subprocess.Popen[bytes]:
+    """In a session of its own: a signal to our group does not reach it, and no terminal does."""
+    argv = ["/bin/sh", "-c", script, *arguments]
+    return subprocess.Popen(argv, bufsize=0, stdin=subprocess.PIPE, start_new_session=True, **more)
+
+
+def _tell(process: subprocess.Popen[bytes], word: object = "") -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{word}\n".encode())
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill the group: what the program started goes with it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left; macOS: nothing but zombies
         os.killpg(process.pid, signal.SIGKILL)
@@ -111,10 +133,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A folder for a program to write in. It goes with the program, at `end_all` too."""
-    folder = Path(tempfile.mkdtemp(prefix="backout-"))
+    folder = Path(tempfile.gettempdir(), f"backout-{secrets.token_hex(8)}")
     with _lock:
-        _scratch.add(folder)
+        _scratch.add(folder)  # before it is there: a signal in between leaves nothing
     try:
+        folder.mkdir(mode=0o700)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -127,6 +150,6 @@ def end_all() -> None:
     with _lock:
         left, folders = list(_running), list(_scratch)
     for process in left:
-        end(process)
+        _end(process)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)

@@ -82,6 +82,7 @@ def test_a_deployment_is_read_with_all_that_is_known_of_it(pages: Pages, sandbox
         environment="production",
         stage="deploy",
         status="success",
+        trigger="ad_hoc",
         branch="main",
         commit=COMMIT,
         message="good",

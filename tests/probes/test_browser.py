@@ -267,11 +267,8 @@ def test_what_is_filled_in_shows_in_no_text_and_in_no_picture(tmp_path: Path) ->
 
 @pytest.mark.slow
 @needs_chromium
-@pytest.mark.parametrize(
-    ("number", "timeout"), [(signal.SIGINT, "60s"), (signal.SIGTERM, "60s"), (signal.SIGKILL, "2s")]
-)
-def test_a_browser_ends_with_the_run(world: World, number: signal.Signals, timeout: str) -> None:
-    """At once; where the run is killed and can end nothing, with the time that the probe has."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_browser_ends_with_the_run(world: World, number: signal.Signals) -> None:
     world.release(timedelta(hours=2), code="good", behaviour={"paths": {"/slow": {"delay": 60}}})
     world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
     program = world.folder / "chromium"
@@ -283,7 +280,7 @@ def test_a_browser_ends_with_the_run(world: World, number: signal.Signals, timeo
         exec {CHROMIUM} "$@"
     """)
     program.chmod(0o755)
-    add_probe(world, f"{{paths: [/slow], required: true, timeout: {timeout}, path: {program}}}")
+    add_probe(world, f"{{paths: [/slow], required: true, timeout: 60s, path: {program}}}")
 
     outcome = Command(world).run()
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Command, ended, texts
+from tests.commands import Command, alive, ended, gone, texts
 from tests.conftest import SITE, Outcome, World
 from tests.pages_reads import ORDERS, between
 from tests.site_repository import BUILD, Repository, repository
@@ -447,24 +446,10 @@ def test_a_build_sees_no_variable_of_ours_and_no_home(site: Site) -> None:
 # Ended from outside
 
 
-def alive(pid: int) -> bool:
-    """A zombie has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def descendants(pid: int) -> list[int]:
     """What it started, and what that started."""
     children = [int(pid) for path in Path(f"/proc/{pid}/task").glob("*/children") for pid in path.read_text().split()]
     return [*children, *(further for child in children for further in descendants(child))]
-
-
-def gone(pid: int) -> bool:
-    """Within the moment that the watching shell takes."""
-    waited = subprocess.run(["timeout", "10", "tail", f"--pid={pid}", "-f", "/dev/null"], check=False)
-    return waited.returncode == 0 or not alive(pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

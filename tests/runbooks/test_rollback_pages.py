@@ -144,13 +144,13 @@ def test_the_stated_start_of_the_incident_warns_and_never_chooses(
             "rollback-pages",
             "api",
             "api is a service with worker",
-            "`ops rollback-worker` or `ops rotate-secrets` for it; here, name one of: frontend.",
+            "Name one of: frontend. For api there is `ops maintenance`, `ops rollback-worker`, `ops rotate-secrets`.",
         ),
         (
             "rollback-worker",
             "frontend",
             "frontend is a service with pages",
-            "`ops redeploy-pages` or `ops rollback-pages` for it; here, name one of: api.",
+            "Name one of: api. For frontend there is `ops redeploy-pages`, `ops rollback-pages`.",
         ),
     ],
 )

@@ -154,6 +154,19 @@ def test_a_site_that_never_changes_is_ambiguous_and_the_write_is_not_repeated(wo
     assert len(world.writes()) == 1
 
 
+def test_what_is_unhealthy_and_not_proved_to_be_live_is_said_to_be_both(world: World, sites: Releases) -> None:
+    world.sandbox.switches.pages_canonical_follows_rollbacks = True
+    world.sandbox.switches.propagation_seconds = 20
+    world.edit_config("body: good", "body: never")
+    world.edit_config("deadline: 2m", "deadline: 3s")
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (6, "unverified", "still_unhealthy"), outcome.err
+    assert outcome.result["message"].startswith("it is not proved that the change is live: ")
+    assert outcome.result["message"].endswith("; the probes are unhealthy")
+
+
 def test_canonical_alone_does_not_prove_what_the_site_does_not_show(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
     world.sandbox.switches.propagation_seconds = 20

@@ -78,6 +78,45 @@ def test_the_most_specific_route_decides(
     assert _at(edge, host, f"/{path}") == scripts[served]
 
 
+@pytest.mark.parametrize(
+    ("target", "raw"),
+    [
+        ("/p%61y", WORKER),
+        ("/x/../pay?q=%61", WORKER),
+        ("/./pay", WORKER),
+        ("/%2e/pay", WORKER),
+        ("/x\\..\\pay", WORKER),
+        ("//pay", "maintenance"),
+    ],
+)
+def test_incoming_urls_are_normalized_before_routes_are_matched(
+    sandbox: Sandbox, routes: Any, edge: httpx.Client, target: str, raw: str
+) -> None:
+    for pattern, script in ((f"{ZONE}/*", WORKER), (f"{ZONE}/pay*", "maintenance")):
+        routes("POST", json={"pattern": pattern, "script": script})
+
+    def served() -> str:
+        sent = edge.build_request("GET", "/", headers={"host": ZONE})
+        sent.extensions["target"] = target.encode()
+        return edge.send(sent).text
+
+    assert served() == "maintenance"
+    sandbox.switches.urls_normalized = False
+    assert served() == raw
+
+
+@pytest.mark.parametrize("target", ["/P%41Y", "/x%2Fpay", "/%70", "/pa", "/pay/.."])
+def test_what_cloudflare_takes_for_another_path_stays_one(
+    routes: Any, edge: httpx.Client, sandbox: Sandbox, target: str
+) -> None:
+    for pattern, script in ((f"{ZONE}/*", WORKER), (f"{ZONE}/pay*", "maintenance")):
+        routes("POST", json={"pattern": pattern, "script": script})
+    sent = edge.build_request("GET", "/", headers={"host": ZONE})
+    sent.extensions["target"] = target.encode()
+
+    assert edge.send(sent).text == WORKER
+
+
 def test_a_route_without_a_script_takes_the_worker_off_the_path(routes: Any, edge: httpx.Client) -> None:
     routes("POST", json={"pattern": f"{ZONE}/*", "script": WORKER})
     routes("POST", json={"pattern": f"{ZONE}/static/*"})

@@ -9,6 +9,7 @@ from typing import Any
 from ops.sandbox.account import Account
 from ops.sandbox.audit import ACTIONS
 from ops.sandbox.cloudflare import (
+    analytics,
     audit,
     content,
     deployments,
@@ -39,6 +40,7 @@ _MODULES = (
     identity,
     tokens,
     audit,
+    analytics,
     pages,
     pages_uploads,
 )
@@ -76,7 +78,7 @@ class Cloudflare:
             return answer
 
     def _log(self, call: Call, route: Route, status: int, ray: str) -> None:
-        if call.request.method in ACTIONS:
+        if call.request.method in ACTIONS and route.template != analytics.PATH:
             self._account.audit.append(audit.entry(call, route, status=status, ray=ray))
 
     def knows(self, request: Request) -> bool:

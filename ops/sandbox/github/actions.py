@@ -75,6 +75,20 @@ class Run:
     jobs: list[Job] = field(default_factory=list)
 
 
+@dataclass(eq=False, kw_only=True)
+class Deployment:
+    """Made by GitHub for a job with an environment."""
+
+    id: int
+    environment: str
+    creator: User
+    ref: str
+    sha: str
+    state: str
+    run_id: int
+    created_at: datetime
+
+
 def name_of(path: str, text: bytes) -> str:
     """A workflow without a name goes by its path."""
     named = re.search(rb"^name:[ \t]*(.+?)[ \t]*$", text, re.MULTILINE)

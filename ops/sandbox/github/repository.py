@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ops.sandbox.clock import Clock
-from ops.sandbox.github.actions import Run, Workflow
+from ops.sandbox.github.actions import Deployment, Run, Workflow
 from ops.sandbox.github.git import Git
 from ops.sandbox.github.issues import Issue, Label
 from ops.sandbox.github.rates import Rates
@@ -46,6 +46,7 @@ class Repository:
         self.workflows: dict[str, Workflow] = {}
         """By path; those once seen stay."""
         self.runs: dict[int, Run] = {}
+        self.deployments: dict[int, Deployment] = {}
         self.vault = Vault()
         self.environments: dict[str, Environment] = {}
         self.deliveries: list[Delivery] = []

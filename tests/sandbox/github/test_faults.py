@@ -34,11 +34,11 @@ def test_an_error_can_hide_that_the_comment_was_written(api: Api, incident: int)
 
 
 def test_an_unknown_route_is_not_found_and_recorded(api: Api) -> None:
-    assert api.refusal("GET", "deployments") == (404, "Not Found")
+    assert api.refusal("GET", "releases") == (404, "Not Found")
     assert api.refusal("PUT", "issues") == (404, "Not Found")
     assert api.refusal("GET", "/repos/acme/other") == (404, "Not Found")
     assert [(record.method, record.path) for record in api.github.unknown] == [
-        ("GET", "/repos/acme/operations/deployments"),
+        ("GET", "/repos/acme/operations/releases"),
         ("PUT", "/repos/acme/operations/issues"),
     ]
     assert [record.status for record in api.github.requests] == [404, 404, 404]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ops.sandbox.github.actions import Job, Run, Step, Workflow, dispatch_inputs
+from ops.sandbox.github.actions import Deployment, Job, Run, Step, Workflow, dispatch_inputs
 from ops.sandbox.github.changes import actions
 from ops.sandbox.github.git import Commit
 from ops.sandbox.github.seeds.base import Base
@@ -39,6 +39,24 @@ class ActionsSeeds(Base):
             run.status, run.conclusion = "queued", None
             run.run_started_at = run.updated_at = self._repository.now()
             return run
+
+    def add_deployment(self, environment: str, by: str, at: datetime | None = None, *, run_id: int = 1) -> int:
+        """A job of that run used the environment; whether there is such a run is not looked at."""
+        with self._repository.lock:
+            git = self._repository.git
+            head = git.head(git.default_branch)
+            made = Deployment(
+                id=self._repository.new_id(),
+                environment=environment,
+                creator=self._user(by),
+                ref=git.default_branch,
+                sha=head.sha if head else "0" * 40,
+                state="success",
+                run_id=run_id,
+                created_at=self._repository.now(self._by(by, at)),
+            )
+            self._repository.deployments[made.id] = made
+            return made.id
 
     def set_run(self, run_id: int, status: str, conclusion: str | None = None) -> None:
         with self._repository.lock:

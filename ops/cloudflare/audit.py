@@ -1,0 +1,65 @@
+"""The account's audit log, version 2 (developers.cloudflare.com/fundamentals/account/account-security/audit-logs)."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from ops.cloudflare.client import Client, by_cursor
+from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
+from ops.model.clock import parse_utc, rfc3339
+from ops.model.exhibit import Period
+from ops.model.recorded import Entry, Verified
+
+READ = "Account Settings Read"
+MOST = 5000
+"""Entries that are read of one period."""
+_CHOSEN = "any active token"
+
+
+def entries(client: Client, account_id: str, period: Period) -> tuple[Entry, ...]:
+    """Newest first, MOST of them at most. An entry is listed a minute or more after what it tells of."""
+    between = {"since": rfc3339(period.since), "before": rfc3339(period.until)}
+
+    def read(page: Mapping[str, str]) -> Answer:
+        answer = client.read(f"/accounts/{account_id}/logs/audit", permission=READ, params={**between, **page})
+        if not isinstance(answer.result, list):
+            raise misshapen(answer, "the audit log")
+        return Answer(shaped(answer, "the audit log", lambda: list(_entries(answer.result))), answer.info)
+
+    return tuple(islice(by_cursor(read, size="limit"), MOST))
+
+
+def verified(client: Client, account_id: str) -> Verified:
+    """The client's own token: a user's or the account's, and each of the two questions knows its own kind alone."""
+    try:
+        return _verified(client.read("/user/tokens/verify", permission=_CHOSEN), "user")
+    except ApiError:
+        return _verified(client.read(f"/accounts/{account_id}/tokens/verify", permission=_CHOSEN), "account")
+
+
+def _verified(answer: Answer, kind: str) -> Verified:
+    def build() -> Verified:
+        row = answer.result
+        return Verified(str(row["id"]), kind, str(row["status"]), text(row.get("expires_on")))
+
+    return shaped(answer, "the verification of the token", build)
+
+
+def _entries(rows: list[Any]) -> Iterator[Entry]:
+    for row in rows:
+        action, actor, raw = row["action"], row.get("actor") or {}, row.get("raw") or {}
+        yield Entry(
+            at=parse_utc(action["time"]),
+            action=text(action.get("type")),
+            result=text(action.get("result")),
+            by=text(actor.get("email")) or text(actor.get("type")),
+            context=text(actor.get("context")),
+            token_id=text(actor.get("token_id")),
+            token_name=text(actor.get("token_name")),
+            address=text(actor.get("ip_address")),
+            method=text(raw.get("method")),
+            uri=text(raw.get("uri")).partition("?")[0],
+            status=str(raw.get("status_code") or ""),
+            agent=text(raw.get("user_agent")),
+            ray=text(raw.get("cf_ray_id")),
+        )

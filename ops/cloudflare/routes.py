@@ -1,0 +1,75 @@
+"""Zones, Workers routes and custom domains (developers.cloudflare.com/api/resources/workers/subresources/routes)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ops.cloudflare.client import Client, by_total
+from ops.cloudflare.wire import shaped, text
+from ops.model.routes import Domain, Route, Zone
+
+ZONE_READ = "Zone Read"
+READ = "Workers Routes Read"
+WRITE = "Workers Routes Write"
+SCRIPTS_READ = "Workers Scripts Read"
+
+
+class Routes:
+    """The routes of an account, as far as the token sees its zones. No list of them is paged but that of the zones."""
+
+    def __init__(self, client: Client, account_id: str) -> None:
+        self._client = client
+        self._account = account_id
+
+    def zones(self) -> tuple[Zone, ...]:
+        """Those that the token may read."""
+        last: list[Any] = []
+
+        def page(params: Mapping[str, str]) -> Any:
+            asked = {**params, "account.id": self._account}
+            last[:] = [self._client.read("/zones", permission=ZONE_READ, params=asked)]
+            return last[0]
+
+        rows = list(by_total(page))
+        return shaped(last[0], "the zones", lambda: tuple(Zone(_id(row["id"]), _name(row["name"])) for row in rows))
+
+    def of_zone(self, zone: str) -> tuple[Route, ...]:
+        answer = self._client.read(f"/zones/{zone}/workers/routes", permission=READ)
+        return shaped(answer, f"the routes of zone {zone}", lambda: tuple(_route(zone, row) for row in answer.result))
+
+    def domains(self) -> tuple[Domain, ...]:
+        answer = self._client.read(f"/accounts/{self._account}/workers/domains", permission=SCRIPTS_READ)
+        return shaped(answer, "the custom domains", lambda: tuple(_domain(row) for row in answer.result))
+
+    def add(self, zone: str, pattern: str, script: str) -> None:
+        """Sent once, as are the two below. Raises NotApplied, Unclear, ApiError."""
+        body = {"pattern": pattern, "script": script}
+        self._client.write("POST", f"/zones/{zone}/workers/routes", permission=WRITE, json=body)
+
+    def turn(self, zone: str, route: str, pattern: str, script: str) -> None:
+        """Let it lead to another Worker."""
+        body = {"pattern": pattern, "script": script}
+        self._client.write("PUT", f"/zones/{zone}/workers/routes/{route}", permission=WRITE, json=body)
+
+    def delete(self, zone: str, route: str) -> None:
+        self._client.write("DELETE", f"/zones/{zone}/workers/routes/{route}", permission=WRITE)
+
+
+def _id(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{32}", value):
+        raise ValueError(value)
+    return value
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(value)
+    return value
+
+
+def _route(zone: str, row: Mapping[str, Any]) -> Route:
+    return Route(zone, _id(row["id"]), _name(row["pattern"]), text(row.get("script")) or None)
+
+
+def _domain(row: Mapping[str, Any]) -> Domain:
+    return Domain(_id(row["zone_id"]), _name(row["hostname"]), _name(row["service"]))

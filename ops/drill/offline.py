@@ -1,0 +1,75 @@
+"""The drill of `maintenance`: a service is taken offline, mended behind the routes, and opened again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.drill import command, releases
+from ops.drill.command import OnEvent, Place, Say
+from ops.model.errors import EXIT_CODES, Decision, Reason
+from ops.model.verdict import Observation, Verdict
+
+if TYPE_CHECKING:
+    from ops.model.config import Service
+    from ops.sandbox import Sandbox
+
+RUNBOOK = "maintenance"
+
+
+def run(
+    place: Place, service: "Service", look: Callable[[], Observation], *, say: Say, on_event: OnEvent
+) -> dict[str, Any]:
+    """The result of taking it offline; another decision where what the drill itself sees contradicts it."""
+    sandbox = place.sandbox
+    before = _ways_in(sandbox, service)
+    command.ops(place, ["maintenance", "prepare", "--environment", place.environment.name, "--yes"], say, environ={})
+    result = command.run(place, say=say, on_event=on_event, arguments=("--state", "on"))
+    if result["decision"] != Decision.RECOVERED:
+        return result
+    seen = look()
+    say(f"it is off, and its probes say: {seen.detail}")
+    if seen.verdict != Verdict.INCONCLUSIVE:
+        return _contradicted(result, f"it was taken offline, but its probes are {seen.verdict}: {seen.detail}")
+    good = next(iter(sandbox.deployments(service.worker)[-1].percentages))
+    sandbox.deploy(service.worker, good)
+    say("the good release is deployed again, behind the routes")
+    opened = command.run(place, say=say, on_event=on_event, arguments=("--state", "off"))
+    if opened["decision"] != Decision.RECOVERED:
+        return _contradicted(result, f"it could not be opened again: {opened['message']}")
+    if (after := _ways_in(sandbox, service)) != before:
+        return _contradicted(result, f"it was opened again, but what led to it is not as it was: {before} → {after}")
+    seen = look()
+    if seen.verdict != Verdict.HEALTHY:
+        return _contradicted(result, f"it was opened again, but its probes are {seen.verdict}: {seen.detail}")
+    return {**result, "message": f"{result['message']}; it was opened again, and the probes are healthy"}
+
+
+def _contradicted(result: dict[str, Any], message: str) -> dict[str, Any]:
+    decision = Decision.UNVERIFIED
+    said = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
+    return {**result, **said, "message": message}
+
+
+def _ways_in(sandbox: "Sandbox", service: "Service") -> Any:
+    routes = [(r.pattern, r.script) for zone in sandbox.zones.all.values() for r in zone.routes.values()]
+    return sorted(routes), sandbox.subdomain(service.worker)
+
+
+def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> None:
+    """Behind a route for its host, a custom domain, and its address on workers.dev."""
+    releases.WORKER.release(sandbox, service, name, edge, folder)
+    if name == "good":
+        host = service.url.removeprefix("https://")
+        zone = sandbox.zones.all[sandbox.zones.add(host.partition(".")[2])]
+        sandbox.zones.add_route(zone, f"{host}/*", service.worker)
+        sandbox.zones.add_domain(zone, f"also-{host}", service.worker)
+        sandbox.switch_subdomain(service.worker, enabled=True, previews_enabled=True)
+
+
+KIND = replace(
+    releases.WORKER,
+    release=_release,
+    permissions=("Workers Scripts Write", "Workers Routes Write", "Zone Read"),
+    by_command_only="its button stands in the environment security, which the local GitHub of a drill has not",
+)

@@ -1,0 +1,172 @@
+"""The exhibits that `ops evidence` shows, each made of what one source recorded. Pure.
+
+None of them concludes anything: a row says what was recorded, and a note what the source cannot know.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from ops.model import pages
+from ops.model.exhibit import Cell, Exhibit, Period
+from ops.model.recorded import DatabaseUse, Entry, EnvironmentUse, Requests, Verified
+from ops.model.worker import Deployment, Version, split_prose
+
+AUDIT_KEPT = timedelta(days=548)
+"""18 months (developers.cloudflare.com/fundamentals/account/account-security/audit-logs)."""
+AUDIT_LAG = timedelta(minutes=5)
+SECRET_EDIT = "secret"  # noqa: S105  (what Cloudflare writes as `workers/triggered_by`)
+
+AUDIT = Exhibit(
+    "Audit log of the account",
+    "Cloudflare's audit log, version 2, by its clock",
+    "Account Settings Read",
+    ("at", "action", "result", "by", "with", "from", "request", "status", "program", "cf-ray"),
+)
+TOKEN_USE = Exhibit(
+    "Use of each token, as the audit log has it",
+    "Cloudflare's audit log, version 2, by its clock",
+    "Account Settings Read",
+    ("token", "by", "first", "last", "requests", "failed", "from"),
+    notes=("The audit log has what was to change something. Reads with a stolen token are not in it.",),
+)
+VERIFIED = Exhibit(
+    "The token that asked",
+    "Cloudflare's verification of the token, now",
+    "any active token",
+    ("token", "kind", "status", "expires"),
+)
+DEPLOYMENTS = Exhibit(
+    "Deployments and secret changes of {}",
+    "Cloudflare's deployments and versions, by its clock",
+    "Workers Scripts Read",
+    ("at", "what", "id", "by", "through", "message"),
+)
+PAGES = Exhibit(
+    "Production deployments of {}",
+    "Cloudflare Pages, by its clock",
+    "Pages Read",
+    ("at", "id", "status", "trigger", "branch", "commit", "message"),
+    notes=("Pages has no history of its environment variables; a change of one is in the audit log.",),
+)
+REQUESTS = Exhibit(
+    "Requests to {} by path and network",
+    "Cloudflare's analytics (httpRequestsAdaptiveGroups), by the hour",
+    "Zone Read and, of the zone, Analytics Read",
+    ("hour", "path", "from", "country", "status", "requests"),
+    notes=("Each count is an estimate from a sample. The last minutes are incomplete.",),
+)
+D1 = Exhibit(
+    "Queries of D1 by database",
+    "Cloudflare's analytics (d1AnalyticsAdaptiveGroups), by the hour",
+    "Account Analytics Read",
+    ("hour", "database", "reads", "writes", "rows read", "rows written"),
+    notes=("Each number is an estimate from a sample. Which statements were run is not asked for.",),
+)
+ENVIRONMENTS = Exhibit(
+    "Workflow runs that used an environment",
+    "GitHub's deployments of this repository, by its clock",
+    "deployments: read",
+    ("at", "environment", "by", "of", "commit", "state", "log"),
+    notes=("A job with `deployment: false` leaves no trace here, nor do the repository's own secrets.",),
+)
+
+
+def audit(entries: Sequence[Entry], period: Period, now: datetime, most: int) -> Exhibit:
+    rows = tuple(
+        (e.at, e.action, e.result, e.by, e.token, e.address, f"{e.method} {e.uri}", e.status, e.agent, e.ray)
+        for e in entries
+    )
+    kept_since = now - AUDIT_KEPT
+    notes = ["The audit log has what was to change something. Reads are not in it."]
+    if period.until > now - AUDIT_LAG:
+        notes.append("An entry is listed some minutes late: ask again for the last of them.")
+    if len(entries) >= most:
+        notes.append(f"Only the newest {most} entries were read. Ask for a shorter period to see the others.")
+    return replace(
+        AUDIT,
+        rows=rows,
+        notes=tuple(notes),
+        reaches_to=kept_since if period.since < kept_since else None,
+        is_out_of_reach=period.until <= kept_since,
+    )
+
+
+def token_use(entries: Sequence[Entry]) -> Exhibit:
+    """One row for each token and each other way of asking, the busiest first."""
+    by_token: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        by_token.setdefault((entry.token, entry.by), []).append(entry)
+    rows: list[tuple[Cell, ...]] = [
+        (token, by, *_span(used), len(used), sum(entry.result != "success" for entry in used), _from(used))
+        for (token, by), used in sorted(by_token.items(), key=lambda found: -len(found[1]))
+    ]
+    return replace(TOKEN_USE, rows=tuple(rows))
+
+
+def _span(used: Iterable[Entry]) -> tuple[datetime, datetime]:
+    moments = [entry.at for entry in used]
+    return min(moments), max(moments)
+
+
+def _from(used: Iterable[Entry]) -> str:
+    return ", ".join(sorted({entry.address for entry in used if entry.address}))
+
+
+def verified(token: Verified) -> Exhibit:
+    return replace(VERIFIED, rows=((token.id, token.kind, token.status, token.expires_on or None),))
+
+
+def deployments(worker: str, listed: Sequence[Deployment], versions: Sequence[Version], period: Period) -> Exhibit:
+    """What served, and each version that an edit of a secret made, deployed or not. Newest first."""
+    served = [
+        (d.created_on, f"deployed {split_prose(d.split)}", d.id, d.author, d.source, d.message)
+        for d in listed
+        if period.holds(d.created_on)
+    ]
+    edited = [
+        (v.created_on, "a secret was changed", v.id, v.author, v.triggered_by, v.message)
+        for v in versions
+        if v.triggered_by == SECRET_EDIT and v.created_on is not None and period.holds(v.created_on)
+    ]
+    return replace(
+        DEPLOYMENTS,
+        title=DEPLOYMENTS.title.format(f"the Worker {worker}"),
+        rows=tuple(sorted(served + edited, key=lambda row: str(row[0]), reverse=True)),
+        notes=_listed([d.created_on for d in listed], period),
+    )
+
+
+def site(project: str, listed: Sequence[pages.Deployment], period: Period) -> Exhibit:
+    rows = tuple(
+        (d.created_on, d.id, f"{d.stage} {d.status}", d.trigger, d.branch, d.commit, d.message)
+        for d in listed
+        if period.holds(d.created_on)
+    )
+    notes = (*PAGES.notes, *_listed([d.created_on for d in listed], period))
+    return replace(PAGES, title=PAGES.title.format(f"the site {project}"), rows=rows, notes=notes)
+
+
+def _listed(moments: Sequence[datetime], period: Period) -> tuple[str, ...]:
+    """Cloudflare lists the newest ones and does not say whether there were more."""
+    oldest = min(moments, default=None)
+    if oldest is None or oldest <= period.since:
+        return ()
+    what = f"The oldest of the {len(moments)} deployments that Cloudflare lists"
+    return (f"{what} is of {oldest:%Y-%m-%d %H:%M:%S} UTC. Whether there were earlier ones it does not say.",)
+
+
+def requests(host: str, found: Iterable[Requests], *, notes: Iterable[str]) -> Exhibit:
+    rows = tuple((r.hour, r.path, r.address, r.country, r.status, r.count) for r in found)
+    return replace(REQUESTS, title=REQUESTS.title.format(host), rows=rows, notes=(*REQUESTS.notes, *notes))
+
+
+def databases(found: Iterable[DatabaseUse], *, notes: Iterable[str]) -> Exhibit:
+    rows = tuple((u.hour, u.database, u.read_queries, u.write_queries, u.rows_read, u.rows_written) for u in found)
+    return replace(D1, rows=rows, notes=(*D1.notes, *notes))
+
+
+def environments(found: Sequence[EnvironmentUse], most: int) -> Exhibit:
+    rows = tuple((u.at, u.environment, u.who, u.ref, u.sha[:12], u.state, u.url) for u in found)
+    more = (f"Only the newest {most} were read. Ask for a shorter period to see the others.",)
+    return replace(ENVIRONMENTS, rows=rows, notes=(*ENVIRONMENTS.notes, *(more if len(found) >= most else ())))

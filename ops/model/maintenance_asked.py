@@ -1,0 +1,52 @@
+"""What somebody asks of maintenance, understood, or what is wrong with it. Pure."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self
+
+from ops.model.clock import parse_utc, utc_text
+from ops.model.errors import ConfigError
+from ops.model.maintenance import LONGEST_MESSAGE
+
+PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True)
+class Asked:
+    is_on: bool
+    path: str
+    """Without a slash at its end; nothing for the whole service."""
+    message: str
+    until: str
+    """A moment as `MOMENT` writes it, or nothing."""
+
+    @classmethod
+    def of(cls, *, state: str, path: str, message: str, until: str, now: datetime) -> Self:
+        """Raises ConfigError."""
+        if state not in {"on", "off"}:
+            raise ConfigError(f'no state "{state[:40]}"', hint="Write --state on, or --state off.")
+        if state == "off" and (message or until):
+            raise ConfigError("a message and an end are for --state on", hint="Leave --message and --until out.")
+        if path and not PATH.fullmatch(path.rstrip("/")):
+            hint = "Write it plainly, such as /api/ai: no host, query, * or %. Leave it out for the whole service."
+            raise ConfigError(f'"{path[:80]}" is no path that a route can have', hint=hint)
+        if len(message) > LONGEST_MESSAGE:
+            raise ConfigError(f"the message has {len(message)} characters, and at most {LONGEST_MESSAGE} fit")
+        return cls(state == "on", path.rstrip("/"), message, _until(until, now))
+
+
+def _until(text: str, now: datetime) -> str:
+    if not text:
+        return ""
+    from ops.model import duration  # with it comes pydantic, which costs a tenth of a second
+
+    try:
+        ahead = re.fullmatch("[0-9]+[a-z]+", text)
+        moment = now + timedelta(seconds=duration.seconds(text)) if ahead else parse_utc(text)
+    except (ValueError, OverflowError):
+        raise ConfigError(f'"{text[:40]}" is no end', hint="Write 2h or 2026-11-24T05:00Z, in UTC.") from None
+    if moment <= now:
+        raise ConfigError(f"{utc_text(moment)} is over", hint="Name a moment to come, in UTC.")
+    return f"{moment:{MOMENT}}"

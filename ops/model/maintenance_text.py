@@ -1,0 +1,80 @@
+"""What a person must know of something that is off: the lists of its plan. Pure."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from ops.model.clock import parse_utc, utc_text
+from ops.model.maintenance import WORKER, Block
+from ops.model.maintenance_plan import Ways, closes, not_asked, stays_open
+from ops.model.plan import Section
+
+
+def closing(
+    ways: Ways, block: Block, others: Iterable[Block], notes: Iterable[str], now: datetime
+) -> tuple[Section, ...]:
+    return _filled(
+        Section("What people are told", (block.message,)),
+        Section("Meant to last until", tuple(_until(block, now))),
+        Section("Closed, and what each was", tuple(closes(ways, block))),
+        Section("Stays open", tuple(stays_open(ways, block.path))),
+        Section("Left as it is", (*notes, *_stray(ways, (block, *others)))),
+        Section("Off besides", tuple(_off(each, now) for each in others)),
+    )
+
+
+def opening(ways: Ways, opened: tuple[Block, ...], still: Iterable[Block], now: datetime) -> tuple[Section, ...]:
+    return _filled(
+        Section("Was off", tuple(_off(each, now) for each in opened)),
+        Section("What was stored of it", tuple(line for block in opened for line in closes(ways, block))),
+        Section("Stays off", tuple(_off(each, now) for each in still)),
+        Section("Left as it is", tuple(_stray(ways, (*opened, *still)))),
+    )
+
+
+def follows(block: Block, opens: str) -> Iterator[str]:
+    yield f"it stays off until a person opens it: {opens}"
+    yield (
+        f"nothing reminds or opens by itself{' at that end' if block.until else ''}: put it into a calendar"
+        if block.until
+        else "no end was given: agree who opens it, and when"
+    )
+    yield (
+        "a deployment that sets the Worker's routes may fail, since their patterns are taken, or turn them back: start "
+        "this again after one"
+    )
+    yield "probes of what is off say that it is off on purpose, and prove nothing of the service"
+
+
+def warnings(ways: Ways, block: Block, out_of_reach: Iterable[str]) -> Iterator[str]:
+    for host in out_of_reach:
+        yield f"{host} is a custom domain of {ways.worker} in a zone that the token does not see: it stays open"
+    if block.path:
+        yield f"all that begins with {block.path} is off, {block.path}x as well: a route cannot tell them apart"
+        if ways.subdomain.enabled or ways.subdomain.previews:
+            yield f"{block.path} stays open on workers.dev ({ways.subdomain}): only the whole service closes it there"
+    if unasked := not_asked(block):
+        yield f"not asked afterwards, since it is not known which hosts there are: {', '.join(unasked)}"
+
+
+def _until(block: Block, now: datetime) -> Iterator[str]:
+    if block.until:
+        moment = parse_utc(block.until)
+        late = ", which is over: who opens it?" if moment <= now else "; it reminds, and opens nothing"
+        yield f"{utc_text(moment)}{late}"
+
+
+def _off(block: Block, now: datetime) -> str:
+    where = f" for incident #{block.incident}" if block.incident else ""
+    until = "".join(f", until {each}" for each in _until(block, now))
+    return f"{block.what}, since {utc_text(parse_utc(block.since))}{where}{until}"
+
+
+def _stray(ways: Ways, blocks: Iterable[Block]) -> Iterator[str]:
+    known = {each.key for block in blocks for each in block.closed}
+    for route in ways.routes:
+        if route.script == WORKER and (route.zone, route.pattern) not in known:
+            yield f"the route {route.pattern} leads to {WORKER} and is stored for something else, or nowhere"
+
+
+def _filled(*sections: Section) -> tuple[Section, ...]:
+    return tuple(section for section in sections if section.lines)

@@ -1,0 +1,276 @@
+"""Scenario 7 of the rollback procedure: an endpoint or the whole API offline, by routes that lead to ops-maintenance.
+
+Which routes these are is decided in `model/maintenance_plan.py`. Every former value is stored before the first changes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ops import maintaining
+from ops.maintaining import Standing
+from ops.model import maintenance, maintenance_plan, maintenance_text
+from ops.model.clock import parse_utc, utc_text
+from ops.model.errors import Reason, Refused
+from ops.model.maintenance import WORKER, Block, Closed, Stored
+from ops.model.maintenance_asked import MOMENT, Asked
+from ops.model.maintenance_plan import Ways
+from ops.model.maintenance_steps import OFF, Deploy, Step, Store, to_close, to_open
+from ops.model.plan import Change, Plan
+from ops.model.press import Press
+from ops.model.verdict import Address
+from ops.probes.rounds import ProbeSet
+from ops.runbook import Context, Runbook, World, param, service_of
+
+if TYPE_CHECKING:
+    from ops.model.config import Probe, Service
+
+MESSAGE = "This service is off for maintenance. Please try again later."
+
+
+@dataclass(frozen=True)
+class Params:
+    state: str = param("on: it goes offline; off: what on stored is put back")
+    service: str = param("the service of ops.yml to take offline")
+    path: str = param("all that begins with this path, such as /api/ai; without it the whole service", default="")
+    message: str = param("what people and programs are told, at most 300 characters", default="")
+    until: str = param(
+        "how long it is meant to last, as 2h or 2026-11-24T05:00Z: it reminds, and opens nothing", default=""
+    )
+    reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
+
+
+@dataclass(frozen=True)
+class Details(maintaining.Steps):
+    addresses: tuple[Address, ...]
+    probes: "tuple[Probe, ...]"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a plan is made of."""
+
+    service: "Service"
+    asked: Asked
+    standing: Standing
+    ways: Ways
+
+    @property
+    def stored(self) -> Stored:
+        return self.standing.stored
+
+
+class Maintenance(Runbook[Params]):
+    """Take a service, or a path of it, offline at the edge, and open it again."""
+
+    name = "maintenance"
+    when = "An endpoint or the whole API has to be offline at once, as after a leak, until a person opens it"
+    kind = "worker"
+    params = Params
+
+    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
+        service, asked = service_of(ctx, self.kind), _asked(ctx)
+        if plan is not None:
+            assert isinstance(plan.details, Details)
+            return ProbeSet(service.url, plan.details.probes, service.verify, addresses=plan.details.addresses)
+        address = Address(service.url + (asked.path or "/"), is_off=asked.is_on)
+        return ProbeSet(service.url, () if asked.is_on else service.probes, service.verify, addresses=(address,))
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        service, asked = service_of(ctx, self.kind), _asked(ctx)
+        standing, ways = _read(ctx, service)
+        if standing is None:
+            raise Refused(
+                f"there is no Worker {WORKER} yet, which answers for what is off",
+                reason=Reason.NOT_PREPARED,
+                hint="Prepare it, once for each account.",
+                press=ctx.press(maintaining.PREPARE),
+            )
+        seen = Seen(service, asked, standing, ways)
+        return _closing(ctx, seen) if asked.is_on else _opening(ctx, seen)
+
+    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
+        return maintaining.check(ctx, plan, change)
+
+    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
+        return maintaining.apply(ctx, plan, change)
+
+
+def _asked(ctx: Context[Params]) -> Asked:
+    """Raises ConfigError."""
+    params = ctx.params
+    return Asked.of(
+        state=params.state, path=params.path, message=params.message, until=params.until, now=ctx.clock.now()
+    )
+
+
+def _read(ctx: Context[Params], service: "Service") -> tuple[Standing | None, Ways]:
+    """Two rounds; the routes last, so that they are as fresh as can be when the first one changes."""
+    worker, workers = service.worker, ctx.workers
+    others = [s for s in ctx.environment.services.values() if s.worker and s.worker != worker]
+    standing, zones, domains, subdomain, address, crons, handlers, *binds = ctx.in_parallel(
+        [
+            lambda: maintaining.standing(ctx),
+            ctx.routes.zones,
+            ctx.routes.domains,
+            lambda: workers.subdomain(worker),
+            lambda: workers.address(worker),
+            lambda: workers.crons(worker),
+            lambda: _live(ctx, worker)[0],
+            *(lambda w=other.worker: worker in _live(ctx, w)[1] for other in others),
+        ]
+    )
+    routes = ctx.in_parallel([partial(ctx.routes.of_zone, zone.id) for zone in zones])
+    bound_by = tuple(other.name for other, binds_it in zip(others, binds, strict=True) if binds_it)
+    found = tuple(route for of_zone in routes for route in of_zone)
+    return standing, Ways(worker, zones, found, domains, subdomain, address, crons, handlers, bound_by)
+
+
+def _live(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Of what serves: its handlers, and the Workers that it calls by a service binding."""
+    deployments = ctx.workers.find(worker)
+    version = ctx.workers.version(worker, deployments[0].split[0][0]) if deployments else None
+    if version is None:
+        return frozenset(), frozenset()
+    return version.handlers, version.calls
+
+
+def _closing(ctx: Context[Params], seen: Seen) -> Plan:
+    ways, path, live = seen.ways, seen.asked.path, seen.standing.deployment
+    existing = seen.stored.block(seen.service.name, path)
+    wanted = maintenance_plan.closing(ways, seen.stored, path)
+    block = _block(ctx, seen, existing, tuple(wanted.closed))
+    _refuse_unreachable(seen, block)
+    blocks = maintenance.with_block(seen.stored.blocks, block)
+    steps: list[Step] = [Store(blocks, live), Deploy(live)] if block != existing else []
+    if steps and (why := maintenance.too_large(blocks)):
+        raise Refused(
+            f"how to undo it cannot be stored: {why}",
+            reason=Reason.TOO_MANY_ROUTES,
+            hint="Take the most urgent path off by itself, or let fewer routes lead to the Worker.",
+        )
+    run = ctx.run_id if steps else seen.stored.run
+    steps += to_close(ways, block, wanted.closed)
+    opens = _press(ctx, "off", path)
+    changes = maintaining.changes(steps, opens)
+    addresses = [Address(url, way, run=run) for way, url in maintenance_plan.addresses(block)]
+    addresses += [Address(f"https://{host}{path or '/'}", run=run) for host in wanted.out_of_reach]
+    others = tuple(each for each in seen.stored.blocks if each != existing)
+    return Plan(
+        summary=_summary(block, changed=bool(changes)),
+        changes=tuple(changes),
+        sections=maintenance_text.closing(ways, block, others, wanted.notes, ctx.clock.now()),
+        not_undone=("requests that were let in before, and what caches of others hold of them",),
+        follows=tuple(maintenance_text.follows(block, opens.command)),
+        warnings=tuple(maintenance_text.warnings(ways, block, wanted.out_of_reach)),
+        reason=None if changes else Reason.ALREADY_OFF,
+        next_step=_press(ctx, "on", "") if path else None,
+        done=f"Took {block.what} offline",
+        proves=f"{block.what} is off on purpose: every address that was asked answers 503 from {WORKER}",
+        details=Details(changes, tuple(addresses), ()),
+    )
+
+
+def _block(ctx: Context[Params], seen: Seen, existing: Block | None, closed: tuple[Closed, ...]) -> Block:
+    """What was stored before stays as it was stored."""
+    asked = seen.asked
+    subdomain = None if asked.path or seen.ways.subdomain == OFF else seen.ways.subdomain
+    if existing is not None:
+        former = {each.key: each for each in (*existing.closed, *closed)}
+        return replace(
+            existing,
+            message=asked.message or existing.message,
+            until=asked.until or existing.until,
+            closed=tuple(former.values()),
+            subdomain=existing.subdomain or subdomain,
+        )
+    return Block(
+        service=seen.service.name,
+        worker=seen.ways.worker,
+        path=asked.path,
+        message=asked.message or MESSAGE,
+        until=asked.until,
+        since=f"{ctx.clock.now():{MOMENT}}",
+        run=ctx.run_id,
+        incident=ctx.incident,
+        closed=closed,
+        subdomain=subdomain,
+    )
+
+
+def _summary(block: Block, *, changed: bool) -> str:
+    counted = "one route" if len(block.closed) == 1 else f"{len(block.closed)} routes"
+    until = f", meant to last until {utc_text(parse_utc(block.until))}" if block.until else ""
+    return f"{block.what}: {'off' if changed else 'off already'}, by {counted} to {WORKER}{until}"
+
+
+def _refuse_unreachable(seen: Seen, block: Block) -> None:
+    host = seen.service.url.removeprefix("https://").partition(":")[0]
+    if block.closed and any(zone.holds(host) for zone in seen.ways.zones):
+        return
+    zones = ", ".join(zone.name for zone in seen.ways.zones) or "none"
+    raise Refused(
+        f"no route and no custom domain leads from {host}{block.path} to {block.worker}, so no route can close it; "
+        f"the zones that the token sees: {zones}",
+        reason=Reason.NO_WAY_IN,
+        hint=f"Check the url in ops.yml, and that the token may read and edit the routes of the zone of {host}.",
+    )
+
+
+def _opening(ctx: Context[Params], seen: Seen) -> Plan:
+    """Without a path: all that is off of the service."""
+    service, path, live = seen.service, seen.asked.path, seen.standing.deployment
+    opened = tuple(each for each in seen.stored.of(service.name) if not path or each.path == path)
+    remaining = tuple(block for block in seen.stored.blocks if block not in opened)
+    still = tuple(block for block in remaining if block.service == service.name)
+    steps, left = to_open(seen.ways, opened, remaining)
+    if opened:
+        steps += [Store(remaining, live), Deploy(live)]
+    message = opened[0].message if len(opened) == 1 else ""
+    changes = maintaining.changes(steps, _press(ctx, "on", path, message=message))
+    what = f"{service.name} {path}" if path else f"the whole of {service.name}"
+    stays = next((each.what for each in still if path.startswith(each.path)), "")
+    return Plan(
+        summary=f"{what}: {'open again' if opened else 'was not off'}",
+        changes=tuple(changes),
+        sections=maintenance_text.opening(seen.ways, opened, still, ctx.clock.now()),
+        warnings=tuple(f"left as it is: {each.text}" for each in left),
+        reason=None if opened else Reason.NOT_OFF,
+        done=f"Opened {what} again",
+        proves=f"{path} stays off, since {stays} is off"
+        if stays
+        else f"{what} is not answered by {WORKER}, and the probes are healthy",
+        details=Details(
+            changes,
+            tuple(_addresses_of_opening(ctx, seen, opened, remaining, {each.key for each in left}, is_off=bool(stays))),
+            () if stays else tuple(probe for probe in service.probes if not _is_off(probe, still)),
+        ),
+    )
+
+
+def _addresses_of_opening(
+    ctx: Context[Params],
+    seen: Seen,
+    opened: tuple[Block, ...],
+    remaining: tuple[Block, ...],
+    left: set[tuple[str, str]],
+    *,
+    is_off: bool,
+) -> Iterator[Address]:
+    """Where it was off, but what somebody else changed; with nothing to open, the service's own."""
+    if not opened:
+        yield Address(seen.service.url + (seen.asked.path or "/"), is_off=is_off)
+    for block in opened:
+        passed_over = left | Stored(remaining, "").closed.keys()
+        here = replace(block, closed=tuple(each for each in block.closed if each.key not in passed_over))
+        for way, url in maintenance_plan.addresses(here):
+            yield Address(url, way, is_off=is_off, run=ctx.run_id if is_off else "")
+
+
+def _is_off(probe: "Probe", still: tuple[Block, ...]) -> bool:
+    return probe.http is not None and any(probe.http.path.startswith(block.path) for block in still)
+
+
+def _press(ctx: Context[Params], state: str, path: str, *, message: str = "") -> Press:
+    return ctx.press("maintenance", service=ctx.params.service, state=state, path=path, message=message)

@@ -1,0 +1,658 @@
+"""Taking a service or a path offline at the edge, and opening it again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from email.message import Message
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import strategies as st
+
+from ops.sandbox import maintenance
+from ops.sandbox.edge import Running
+from ops.sandbox.server import Request, Response
+from ops.sandbox.workerd import Workerd
+from ops.sandbox.zones import Zone
+from tests.commands import JSON, ended, texts
+from tests.conftest import ROOT, WORKER, Outcome, World
+from tests.properties import holds_for
+
+OFFICE = "ops-maintenance"
+HOST, ALSO = "api.fortunet.example", "app.fortunet.example"
+DEV = f"{WORKER}.sandbox.workers.dev"
+PERMISSIONS = ["Workers Scripts Write", "Workers Routes Write", "Zone Read"]
+
+
+@dataclass
+class Place:
+    """An API behind a route, a custom domain and workers.dev; and ops-maintenance, prepared."""
+
+    world: World
+    zone: Zone
+    edge: httpx.Client
+
+    def ops(self, *arguments: str, **environ: str) -> Outcome:
+        where = ["--environment", "production", "--config", str(self.world.config), "--yes", "--json"]
+        return self.world.ops("maintenance", *arguments, *where, **{"CLOUDFLARE_API_TOKEN": "security", **environ})
+
+    def on(self, *arguments: str) -> Outcome:
+        return self.ops("--state", "on", "--service", "api", *arguments)
+
+    def off(self, *arguments: str) -> Outcome:
+        return self.ops("--state", "off", "--service", "api", *arguments)
+
+    def route(self, pattern: str, script: str | None) -> str:
+        return self.world.sandbox.zones.add_route(self.zone, pattern, script).id
+
+    @property
+    def routes(self) -> dict[str, str | None]:
+        return {route.pattern: route.script for route in self.zone.routes.values()}
+
+    @property
+    def ways(self) -> Any:
+        return sorted(self.zone.routes.items()), self.world.sandbox.subdomain(WORKER)
+
+    def get(self, url: str, **headers: str) -> httpx.Response:
+        """The target goes as it is written."""
+        host, slash, target = url.partition("/")
+        sent = httpx.Request("GET", self.world.sandbox.edge_url, headers={"host": host, **headers})
+        sent.extensions["target"] = (slash + target or "/").encode("ascii")
+        return self.edge.send(sent)
+
+    def serves(self, url: str) -> str:
+        answer = self.get(url)
+        return "off" if answer.status_code == 503 and OFFICE in answer.headers else answer.text
+
+
+def account(place: Place) -> Any:
+    return place.world.sandbox._account
+
+
+@pytest.fixture
+def place(world: World) -> Iterator[Place]:
+    world.edit_config("deadline: 2m", "deadline: 5s")
+    sandbox = world.sandbox
+    sandbox.switches.propagation_seconds = 0
+    sandbox.add_token("security", PERMISSIONS)
+    healthy = {"paths": {"/api/ai": {"body": "ai", "status": 200}, "/": {"body": "home", "status": 200}}}
+    world.release(timedelta(hours=2), code="api", behaviour=healthy)
+    sandbox.deploy("other", sandbox.upload("other", behaviour={"body": "other", "status": 200}))
+    zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
+    sandbox.zones.add_route(zone, f"{HOST}/*", WORKER)
+    sandbox.zones.add_domain(zone, ALSO, WORKER)
+    sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
+    with httpx.Client() as edge:
+        found = Place(world, zone, edge)
+        assert found.ops("prepare").code == 0
+        sandbox.requests.clear()
+        yield found
+
+
+def test_the_whole_service_goes_off_by_every_way_in_and_comes_back_as_it_was(place: Place) -> None:
+    before = place.ways
+
+    closed = place.on("--message", "back <soon>", "--until", "2h", "--incident", "42")
+
+    assert ended(closed) == (0, "recovered", "verified")
+    assert (
+        closed.result["message"]
+        == "the whole of api is off on purpose: every address that was asked answers 503 from ops-maintenance"
+    )
+    assert "meant to last until" in closed.result["plan"]["summary"]
+    assert place.routes == {f"{HOST}/*": OFFICE, f"{ALSO}/*": OFFICE}
+    assert place.world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
+    for host in (HOST, ALSO):
+        assert place.serves(f"{host}/health") == place.serves(f"{host}/any?x=1") == "off"
+    assert (place.get(DEV).status_code, OFFICE in place.get(DEV).headers) == (404, False)
+
+    opened = place.off()
+
+    assert ended(opened) == (0, "recovered", "verified")
+    assert place.ways == before
+    assert place.serves(f"{HOST}/") == place.serves(f"{ALSO}/") == place.serves(f"{DEV}/") == "home"
+
+
+def test_people_and_programs_are_told_and_nothing_is_cached(place: Place) -> None:
+    place.on("--message", 'back <script>"soon"', "--until", "2h")
+
+    program = place.get(f"{HOST}/x", accept="application/json")
+    browser = place.get(f"{HOST}/x", accept="text/html,*/*")
+
+    assert program.json() == {"error": "maintenance", "message": 'back <script>"soon"'}
+    assert "<script>" not in browser.text
+    assert "back &lt;script&gt;&quot;soon&quot;" in browser.text
+    for answer in (program, browser):
+        assert answer.headers["cache-control"] == "no-store"
+        assert 7000 < int(answer.headers["retry-after"]) <= 7200
+
+
+def test_a_path_goes_off_and_the_rest_goes_on(place: Place) -> None:
+    closed = place.on("--path", "/api/ai/")
+
+    assert ended(closed) == (0, "recovered", "verified")
+    assert place.routes == {f"{HOST}/*": WORKER, f"{HOST}/api/ai*": OFFICE, f"{ALSO}/api/ai*": OFFICE}
+    for target in ("/api/ai", "/api/ai/", "/api/ai/x", "/api/ai?q=1", "/api/%61i", "//api/ai", "/x/../api/ai"):
+        assert place.serves(f"{HOST}{target}") == place.serves(f"{ALSO}{target}") == "off", target
+    assert place.serves(f"{HOST}/") == "home"
+    plan = closed.result["plan"]
+    assert any("/api/ai stays open on workers.dev" in line for line in plan["warnings"])
+    assert any("%2F" in line for line in plan["sections"]["Stays open"])
+
+    assert ended(place.off("--path", "/api/ai")) == (0, "recovered", "verified")
+    assert place.routes == {f"{HOST}/*": WORKER}
+
+
+def test_every_former_value_is_stored_before_the_first_route_changes(place: Place) -> None:
+    place.route(f"{HOST}/api/ai/chat*", WORKER)
+    stored: list[Any] = []
+
+    def look() -> None:
+        (live,) = place.world.sandbox.live(OFFICE)
+        bindings = account(place).workers[OFFICE].versions[live].upload.bindings
+        stored.append({b["name"]: b.get("json", b.get("text")) for b in bindings})
+
+    place.world.sandbox.fault(method="PUT", path="/zones/**", before=look)
+
+    outcome = place.on("--path", "/api/ai", "--incident", "42")
+
+    assert outcome.code == 0
+    assert [each[1] for each in stored[0]["BLOCK_00"]["closed"]] == [
+        f"{HOST}/api/ai/chat*",
+        f"{HOST}/api/ai*",
+        f"{ALSO}/api/ai*",
+    ]
+    assert stored[0]["BLOCK_00"]["closed"][0][3] == WORKER
+    assert place.world.sandbox.deployments(OFFICE)[0].annotations["workers/message"].startswith("ops1 incident=42 run=")
+    printed = "\n".join(outcome.result["plan"]["sections"]["Closed, and what each was"])
+    assert all(each[1] in printed and each[2] in printed for each in stored[0]["BLOCK_00"]["closed"])
+
+
+def test_a_more_specific_route_of_the_service_is_covered_and_another_worker_s_is_named(place: Place) -> None:
+    place.route(f"{HOST}/api/ai/chat*", WORKER)
+    place.route(f"{HOST}/api/ai/docs*", "other")
+    place.route(f"{HOST}/api/ai/raw", None)
+
+    outcome = place.on("--path", "/api/ai")
+
+    assert outcome.code == 0
+    assert place.serves(f"{HOST}/api/ai/chat/1") == place.serves(f"{HOST}/api/ai") == "off"
+    assert place.serves(f"{HOST}/api/ai/docs") == "other"
+    left = outcome.result["plan"]["sections"]["Left as it is"]
+    assert [line.split(" ")[2] for line in left] == [f"{HOST}/api/ai/docs*", f"{HOST}/api/ai/raw"]
+    place.off()
+    assert place.routes[f"{HOST}/api/ai/chat*"] == WORKER
+
+
+def test_a_path_that_another_worker_answers_is_left_to_it(place: Place) -> None:
+    place.route(f"{HOST}/pa*", "other")
+
+    outcome = place.on("--path", "/pay")
+
+    assert f"{HOST}/pay*" not in place.routes
+    assert place.serves(f"{HOST}/pay") == "other"
+    assert place.routes[f"{ALSO}/pay*"] == OFFICE
+    assert outcome.code == 0
+    left = outcome.result["plan"]["sections"]["Left as it is"]
+    assert left == [f"requests to {HOST}/pay meet the route {HOST}/pa* → other, and not this service: left as it is"]
+
+
+def test_routes_for_many_hosts_are_turned_and_what_else_a_new_route_takes_is_named(place: Place) -> None:
+    place.route("*.fortunet.example/shop/*", WORKER)
+    place.route("*.fortunet.example/docs/*", "other")
+    before = place.ways
+
+    outcome = place.on()
+
+    assert outcome.code == 0
+    assert place.serves("eu.fortunet.example/shop/1") == place.serves(f"{ALSO}/docs/1") == "off"
+    assert place.serves("eu.fortunet.example/docs/1") == "other"
+    plan = outcome.result["plan"]
+    assert plan["warnings"] == [
+        "not asked afterwards, since it is not known which hosts there are: *.fortunet.example/shop/*"
+    ]
+    assert plan["sections"]["Left as it is"] == [
+        f"requests to {ALSO} that met the route *.fortunet.example/docs/* → other so far will meet ops-maintenance too, below /"
+    ]
+    place.off()
+    assert place.ways == before
+
+
+def test_a_host_in_a_zone_that_the_token_does_not_see_is_named_and_found_open(place: Place) -> None:
+    zones = place.world.sandbox.zones
+    hidden = zones.all[zones.add("hidden.example")]
+    zones.add_domain(hidden, "api.hidden.example", WORKER)
+    seen = {"id": place.zone.id, "name": "fortunet.example"}
+    page = {"success": True, "errors": [], "result": [seen], "result_info": {"total_count": 1}}
+    place.world.sandbox.fault(method="GET", path="/zones", body=json.dumps(page), **JSON)
+
+    outcome = place.on()
+
+    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert "api.hidden.example is a custom domain" in outcome.result["plan"]["warnings"][0]
+    assert "https://api.hidden.example/ is answered 200, and not by ops-maintenance" in texts(outcome, "probed")[-1]
+    assert place.serves(f"{HOST}/") == "off"
+
+
+def test_without_a_subdomain_of_workers_dev_it_goes_off_but_cannot_be_prepared(place: Place) -> None:
+    place.world.sandbox.fault(method="GET", path="/accounts/*/workers/subdomain", status=404, code=10007, times=None)
+
+    assert place.on().code == 0
+    assert ended(place.ops("prepare")) == (3, "refused", "no_way_in")
+
+
+def test_all_ways_past_the_routes_are_named(place: Place) -> None:
+    sandbox = place.world.sandbox
+    bound = [{"type": "service", "name": "API", "service": WORKER}]
+    sandbox.deploy("shop", sandbox.upload("shop", bindings=bound))
+    text = place.world.config.read_text()
+    place.world.config.write_text(
+        text.replace("      frontend:\n", "      shop: {worker: shop, url: https://shop.example}\n      frontend:\n", 1)
+    )
+    place.world.release(timedelta(hours=1), code="more", handlers=("fetch", "queue", "scheduled"))
+    account(place).workers[WORKER].schedules = [{"cron": "*/5 * * * *"}]
+
+    plan = place.on("--dry-run").result["plan"]
+
+    stays = "\n".join(plan["sections"]["Stays open"])
+    assert f"cron triggers of {WORKER}: */5 * * * *" in stays
+    assert "queue" in stays
+    assert "service bindings: shop" in stays
+    assert "Pages" in stays
+
+
+def test_on_twice_is_once(place: Place) -> None:
+    place.on("--until", "2h")
+    versions = place.world.sandbox.deployments(OFFICE)
+    place.world.sandbox.requests.clear()
+
+    again = place.on()
+
+    assert ended(again) == (0, "nothing_to_do", "already_off")
+    assert place.world.writes() == []
+    assert place.world.sandbox.deployments(OFFICE) == versions
+    assert texts(again, "verified") == ["healthy"]
+
+
+def test_a_second_path_adds_and_each_opens_alone(place: Place) -> None:
+    place.route(f"{HOST}/api/ai/chat*", WORKER)
+    before = place.ways
+    place.on("--path", "/api")
+    place.on("--path", "/api/ai")
+    place.on("--path", "/admin")
+
+    first = place.off("--path", "/api")
+
+    assert first.code == 0, first.err
+    assert place.serves(f"{HOST}/api/ai/chat") == place.serves(f"{HOST}/api/ai") == "off"
+    assert place.serves(f"{HOST}/admin") == "off"
+    assert place.serves(f"{HOST}/api/other") != "off"
+    assert place.off().code == 0
+    assert place.ways == before
+
+
+def test_a_path_stays_off_while_the_whole_service_is(place: Place) -> None:
+    before = place.ways
+    place.on("--path", "/api/ai")
+    place.on()
+
+    outcome = place.off("--path", "/api/ai")
+
+    assert outcome.code == 0
+    assert outcome.result["message"] == "/api/ai stays off, since the whole of api is off"
+    assert place.serves(f"{HOST}/api/ai") == place.serves(f"{HOST}/") == "off"
+    place.off()
+    assert place.ways == before
+
+
+def test_off_without_on_does_nothing(place: Place) -> None:
+    outcome = place.off()
+
+    assert ended(outcome) == (0, "nothing_to_do", "not_off")
+    assert place.world.writes() == []
+
+
+def test_a_route_that_somebody_changed_meanwhile_is_named_and_left(place: Place) -> None:
+    place.on()
+    theirs = next(route for route in place.zone.routes.values() if route.pattern == f"{HOST}/*")
+    place.world.sandbox.zones.add_route(place.zone, theirs.pattern, "other", id=theirs.id)
+    stranger = place.route("www.fortunet.example/*", OFFICE)
+
+    outcome = place.off()
+
+    assert place.routes == {f"{HOST}/*": "other", "www.fortunet.example/*": OFFICE}
+    assert place.zone.routes[stranger].script == OFFICE
+    assert (
+        f"left as it is: the route {HOST}/*: it leads to other, and was → {WORKER}"
+        in outcome.result["plan"]["warnings"]
+    )
+    assert place.off().result["plan"]["reason"] == "not_off"
+
+
+def test_the_service_that_is_still_ill_is_not_called_recovered_when_it_is_opened(place: Place) -> None:
+    place.on()
+    place.world.release(timedelta(minutes=1), code="bad", behaviour={"status": 500})
+
+    assert ended(place.off()) == (6, "unverified", "still_unhealthy")
+
+
+def test_probes_of_what_is_off_say_so_and_other_runbooks_claim_nothing(place: Place) -> None:
+    bad = place.world.release(timedelta(minutes=20), code="bad", behaviour={"status": 500})
+    place.on()
+
+    outcome = place.world.rollback()
+
+    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+    assert "off on purpose" in texts(outcome, "probed")[0]
+    assert place.world.live != {bad: 100}
+
+
+# Ended, disturbed, refused.
+
+SCRIPTS = f"/accounts/*/workers/scripts/{OFFICE}"
+STORED = [{"method": "POST", "path": f"{SCRIPTS}/versions"}, {"method": "POST", "path": f"{SCRIPTS}/deployments"}]
+TURNED = {"method": "PUT", "path": "/zones/*/workers/routes/*"}
+SWITCHED = {"method": "POST", "path": f"/accounts/*/workers/scripts/{WORKER}/subdomain"}
+ON = [*STORED, TURNED, {"method": "POST", "path": "/zones/*/workers/routes"}, SWITCHED]
+OFF = [TURNED, {"method": "DELETE", "path": "/zones/*/workers/routes/*"}, SWITCHED, *STORED]
+"""Each write of taking the whole service offline, and of opening it, in their order."""
+EACH_WRITE = pytest.mark.parametrize(
+    "number", [pytest.param(number, marks=() if number == 2 else pytest.mark.slow) for number in range(5)]
+)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@EACH_WRITE
+def test_a_run_that_is_ended_after_any_write_is_completed_by_the_next(place: Place, number: int) -> None:
+    before = place.ways
+    for run, writes, serves in ((place.on, ON, "off"), (place.off, OFF, "home")):
+        place.world.sandbox.fault(**writes[number], after=interrupt)
+        assert ended(run())[:2] == (130, "interrupted")
+
+        again = run()
+
+        assert again.code == 0, again.err
+        assert place.serves(f"{HOST}/") == place.serves(f"{ALSO}/") == serves
+    assert place.ways == before
+
+
+@pytest.mark.parametrize("lost", ["before", pytest.param("after", marks=pytest.mark.slow)])
+@EACH_WRITE
+def test_a_write_without_an_answer_is_settled_by_reading(place: Place, number: int, lost: Any) -> None:
+    before = place.ways
+    place.world.sandbox.fault(**ON[number], lost=lost)
+    assert place.on().code == 0
+    assert len(place.world.sandbox.deployments(OFFICE)) == 2
+    place.world.sandbox.fault(**OFF[number], lost=lost)
+    assert place.off().code == 0
+    assert place.ways == before
+
+
+def test_what_is_refused_in_the_midst_names_what_stays_and_the_next_run_goes_on(place: Place) -> None:
+    place.world.sandbox.fault(**TURNED, status=403, code=10000, times=None)
+
+    assert ended(place.on()) == (4, "failed", "not_authorised")
+    assert place.serves(f"{HOST}/") == "home"
+
+    place.world.sandbox.faults.clear()
+    assert place.on().code == 0
+    assert len(place.world.sandbox.deployments(OFFICE)) == 2, "what was stored is stored"
+
+
+def test_a_route_that_changes_between_the_plan_and_its_write_ends_the_run(place: Place) -> None:
+    (mine,) = place.zone.routes.values()
+
+    def change() -> None:
+        place.world.sandbox.zones.add_route(place.zone, mine.pattern, "other", id=mine.id)
+
+    place.world.sandbox.fault(**STORED[1], before=change)
+
+    outcome = place.on()
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert "; changed: " in outcome.result["message"]
+    assert f"; not changed: Route {HOST}" in outcome.result["message"]
+    assert place.routes == {f"{HOST}/*": "other"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [0, 1])
+def test_two_at_once_lose_no_former_value(place: Place, moment: int) -> None:
+    """A second run, for a path, goes all its way while the first is before its upload, or before its deployment."""
+    before = place.ways
+    others: list[Outcome] = []
+    place.world.sandbox.fault(**STORED[moment], before=lambda: others.append(elsewhere(place)))
+
+    first = place.on()
+
+    assert others[0].code == 0
+    assert ended(first)[1:] == ("failed", "world_moved")
+    assert place.serves(f"{HOST}/api/ai") == "off"
+    assert place.on().code == 0
+    assert place.serves(f"{HOST}/") == place.serves(f"{HOST}/api/ai") == "off"
+    assert place.off().code == 0
+    assert place.ways == before
+
+
+def elsewhere(place: Place) -> Outcome:
+    """As another process: signals and output are the first one's."""
+    where = ["--service", "api", "--environment", "production", "--config", str(place.world.config), "--yes", "--json"]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **place.world.sandbox.environ()}
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", "maintenance", "--state", "on", "--path", "/api/ai", *where],
+        env=environ | {"CLOUDFLARE_API_TOKEN": "security"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--state", "of"], 'no state "of"'),
+        (["--state", "on", "--path", "api"], '"api" is no path'),
+        (["--state", "on", "--path", "/api/*"], '"/api/*" is no path'),
+        (["--state", "on", "--path", "/a?b"], '"/a?b" is no path'),
+        (["--state", "on", "--path", "/a/../b"], '"/a/../b" is no path'),
+        (["--state", "on", "--path", "/%61"], '"/%61" is no path'),
+        (["--state", "on", "--path", "/"], '"/" is no path'),
+        (["--state", "on", "--message", "x" * 301], "the message has 301 characters"),
+        (["--state", "on", "--until", "soon"], '"soon" is no end'),
+        (["--state", "on", "--until", "2001-01-01T00:00Z"], "is over"),
+        (["--state", "off", "--message", "x"], "a message and an end are for --state on"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_read(place: Place, arguments: list[str], says: str) -> None:
+    outcome = place.ops(*arguments, "--service", "api")
+
+    assert ended(outcome)[:2] == (2, "refused")
+    assert says in outcome.result["message"]
+    assert place.world.sandbox.requests == []
+
+
+def test_a_site_of_pages_is_refused(place: Place) -> None:
+    outcome = place.ops("--state", "on", "--service", "frontend")
+
+    assert ended(outcome) == (2, "refused", "unknown_name")
+    assert outcome.result["hint"].startswith("Name one of: api. ")
+
+
+def test_without_ops_maintenance_it_is_refused_with_the_command_that_prepares_it(place: Place) -> None:
+    del account(place).workers[OFFICE]
+
+    outcome = place.on()
+
+    assert ended(outcome) == (3, "refused", "not_prepared")
+    assert "ops maintenance prepare --environment production" in outcome.result["press"]
+    assert place.world.writes() == []
+
+
+@pytest.mark.parametrize(
+    "variables", [{"OTHER": "x"}, {"RUN": "x", "BLOCK_00": "x"}], ids=["somebody else's", "changed by hand"]
+)
+def test_a_worker_that_is_not_understood_is_refused(place: Place, variables: dict[str, str]) -> None:
+    place.world.sandbox.deploy(OFFICE, place.world.sandbox.upload(OFFICE, vars=variables))
+
+    assert ended(place.on()) == ended(place.off()) == (3, "refused", "not_prepared")
+    assert place.world.writes() == []
+
+
+def test_a_service_that_nothing_leads_to_is_refused(place: Place) -> None:
+    place.zone.routes.clear()
+    place.world.sandbox.zones.domains.clear()
+
+    outcome = place.on()
+
+    assert ended(outcome) == (3, "refused", "no_way_in")
+    assert "the zones that the token sees: fortunet.example" in outcome.result["message"]
+
+
+def test_a_zone_that_the_token_does_not_see_is_refused(place: Place) -> None:
+    place.world.edit_config("url: https://api.fortunet.example", "url: https://api.elsewhere.example")
+
+    assert ended(place.on()) == (3, "refused", "no_way_in")
+
+
+def test_more_routes_than_can_be_stored_are_refused(place: Place) -> None:
+    for number in range(60):
+        place.route(f"{HOST}/a-rather-long-path-of-a-route/{number}/*", WORKER)
+
+    outcome = place.on()
+
+    assert ended(outcome) == (3, "refused", "too_many_routes")
+    assert place.world.writes() == []
+
+
+def test_a_token_without_routes_is_told_which_permission_it_lacks(place: Place) -> None:
+    outcome = place.ops("--state", "on", "--service", "api", CLOUDFLARE_API_TOKEN=place.world.sandbox.token)
+
+    assert ended(outcome) == (4, "failed", "not_authorised")
+    assert '"Zone Read"' in outcome.result["hint"]
+
+
+# Nothing gets past.
+
+
+def spellings(path: str) -> st.SearchStrategy[str]:
+    """Of what Cloudflare takes for a path that begins with this one."""
+
+    def spelt(letter: str) -> st.SearchStrategy[str]:
+        if letter == "/":
+            return st.sampled_from(["/", "//", "/./", "/x/../", "/%2e/"])
+        return st.sampled_from([letter, letter, f"%{ord(letter):02x}", f"%{ord(letter):02X}"])
+
+    more = st.sampled_from(["", "/", "//", "?", "?q=1", "/?/x", "/x/y", "%2Fx", "/%2e/", ";a", "#"[:0], "?x=/../.."])
+    return st.tuples(*map(spelt, path), more).map("".join)
+
+
+PATH = "/api/ai"
+ANYTHING = st.text(st.sampled_from("ab/.%?&=2fF;:+~-_A"), max_size=20).map(lambda text: f"/{text}")
+
+
+@holds_for(20, 300, target=spellings(PATH), host=st.sampled_from([HOST, ALSO]))
+def test_no_spelling_of_a_path_gets_past(place: Place, target: str, host: str) -> None:
+    if PATH not in {route.pattern.removeprefix(HOST).removesuffix("*") for route in place.zone.routes.values()}:
+        assert place.on("--path", PATH).code == 0
+
+    assert place.serves(host + target) == "off", target
+
+
+@holds_for(20, 300, target=ANYTHING, host=st.sampled_from([HOST, ALSO]), normalized=st.booleans())
+def test_nothing_gets_past_when_the_whole_service_is_off(
+    place: Place, target: str, host: str, normalized: bool
+) -> None:
+    place.world.sandbox.switches.urls_normalized = normalized
+    if place.routes[f"{HOST}/*"] != OFFICE:
+        assert place.on().code == 0
+
+    assert place.serves(host + target) == "off", target
+
+
+def test_where_a_zone_does_not_normalize_urls_the_encoded_address_is_seen_to_get_past(place: Place) -> None:
+    place.world.sandbox.switches.urls_normalized = False
+
+    outcome = place.on("--path", "/api/ai")
+
+    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert (
+        f"https://{HOST}/api/a%69 encoded is answered 404, and not by ops-maintenance: it is open"
+        in texts(outcome, "probed")[-1]
+    )
+    assert "--state on" in outcome.result["plan"]["next_step"]
+    assert place.on().code == 0
+
+
+# The Worker that answers.
+
+
+def test_prepared_twice_is_once_and_an_older_source_is_renewed_with_what_is_off(place: Place) -> None:
+    assert ended(place.ops("prepare")) == (0, "nothing_to_do", "already_prepared")
+    assert place.world.writes() == []
+    place.on()
+    (live,) = place.world.sandbox.live(OFFICE)
+    version = account(place).workers[OFFICE].versions[live]
+    version.annotations["workers/tag"] = "older"
+
+    renewed = place.ops("prepare")
+
+    assert ended(renewed)[:2] == (0, "recovered")
+    assert renewed.result["plan"]["sections"]["Off at present, and stays off"] == ["the whole of api"]
+    assert place.serves(f"{HOST}/") == "off"
+    assert place.off().code == 0
+    assert place.routes == {f"{HOST}/*": WORKER}
+
+
+def test_a_dry_run_of_the_preparation_writes_nothing(place: Place) -> None:
+    del account(place).workers[OFFICE]
+
+    assert ended(place.ops("prepare", "--dry-run"))[:2] == (0, "planned")
+    assert OFFICE not in account(place).workers
+
+
+@pytest.mark.slow
+def test_the_stand_in_of_the_sandbox_answers_as_the_real_source_does(place: Place, world: World) -> None:
+    place.route("*.fortunet.example/*", WORKER)
+    place.on("--path", "/api", "--message", "all & <more>")
+    place.on("--path", "/api/ai", "--message", "this")
+    (live,) = world.sandbox.live(OFFICE)
+    version = account(place).workers[OFFICE].versions[live]
+    running = Running(worker=OFFICE, version=version, secrets={})
+    real = Workerd()
+    try:
+        for host in (HOST, "any.fortunet.example", "elsewhere.example"):
+            for target in ("/api", "/api/ai?x", "/api/aix", "/", "/other"):
+                for accept in ("text/html", "*/*"):
+                    asked = request(host, target, accept)
+                    one, other = (
+                        real.serve(running, asked),
+                        maintenance.answer(version, asked, world.sandbox.clock.now()),
+                    )
+                    assert one.status == other.status
+                    assert heads(one) == heads(other)
+                    if accept != "text/html":
+                        assert json.loads(one.body) == json.loads(other.body)
+                    assert (b"all &#38; &#60;more&#62;" in one.body) == (b"all &amp; &lt;more&gt;" in other.body)
+    finally:
+        real.close()
+
+
+def request(host: str, target: str, accept: str) -> Request:
+    headers = Message()
+    headers["host"], headers["accept"] = host, accept
+    return Request(method="GET", target=target, headers=headers, body=b"")
+
+
+def heads(response: Response) -> dict[str, str]:
+    wanted = {"cache-control", "content-type", "ops-maintenance", "retry-after", "vary"}
+    return {name.lower(): value for name, value in response.headers if name.lower() in wanted}

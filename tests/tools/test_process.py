@@ -1,0 +1,127 @@
+"""Programs: none outlives the process that started it, however and whenever that ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.model.redact import Redactor
+from ops.tools import process
+from tests.commands import gone
+from tests.conftest import ROOT
+
+RUN = """
+import sys, threading
+from pathlib import Path
+from ops.model.redact import Redactor
+from ops.tools import process
+
+def run(program):
+    here = Path.cwd()
+    process.run(["sh", "-c", program], environ={}, timeout=60, redactor=Redactor(), folder=here)
+
+def busy():
+    while True:
+        pass
+"""
+SLOWLY = """
+sys.setswitchinterval(0.05)
+threading.Thread(target=busy, daemon=True).start()
+"""
+"""Each time that it waits for anything it goes on 50 ms later: a program has begun long before anything is noted of it."""
+LATE = """
+process.end_all()
+threading.Thread(target=run, args=[sys.argv[1]], daemon=True).start()
+while not Path("pid").exists():
+    pass
+"""
+"""A probe's thread that comes to its program when the run has ended."""
+
+
+def python(script: str, program: str, folder: Path) -> int:
+    """The exit code of a process that runs the shell program, which writes its PID to the file `pid`."""
+    argv = [sys.executable, "-c", RUN + script, program]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    return subprocess.run(argv, cwd=folder, env=environ, capture_output=True, timeout=30, check=False).returncode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_program_that_ends_the_run_as_its_first_act_ends_too(number: signal.Signals, tmp_path: Path) -> None:
+    program = f"echo $$ >pid; kill -{number.value} $PPID; exec sleep 600"
+
+    code = python(SLOWLY + "run(sys.argv[1])", program, tmp_path)
+
+    assert code == -number
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.slow
+def test_a_program_that_a_thread_starts_after_the_run_ends_with_the_process(tmp_path: Path) -> None:
+    assert python(LATE, "echo $$ >new; mv new pid; exec sleep 600", tmp_path) == 0
+
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_program_sees_its_folder_its_variables_alone_and_an_empty_input(tmp_path: Path) -> None:
+    environ = {"LC_ALL": "C.UTF-8", "NAME": "two  words\n'$x'", "PATH": os.environ["PATH"]}
+    script = "import os, sys; print(sorted(os.environ.items()), os.getcwd(), sys.stdin.read(), sys.argv[1:])"
+    argv = [sys.executable, "-c", script, "", "-x", "$0 *\n"]
+
+    done = process.run(argv, environ=environ, timeout=30, redactor=Redactor(), folder=tmp_path)
+
+    assert done == process.Finished(0, f"{sorted(environ.items())} {tmp_path}  {argv[3:]}\n")
+
+
+@pytest.mark.parametrize(("end", "code"), [("exit 7", 7), ("kill -TERM $$", -signal.SIGTERM), ("exit 127", 127)])
+def test_a_program_s_exit_code_is_its_own(end: str, code: int, tmp_path: Path) -> None:
+    done = process.run(["sh", "-c", end], environ={}, timeout=30, redactor=Redactor(), folder=tmp_path)
+
+    assert done == process.Finished(code, "")
+
+
+def test_a_program_is_found_from_its_folder_and_on_the_path_that_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "here"
+    program.write_text("#!/bin/sh\necho found\n")
+    program.chmod(0o755)
+
+    for argv, path in (["bin/here"], ""), ([str(program)], ""), (["here"], "bin"), (["here"], str(program.parent)):
+        done = process.run(argv, environ={"PATH": path}, timeout=30, redactor=Redactor(), folder=tmp_path)
+
+        assert done == process.Finished(0, "found\n")
+
+
+def test_a_script_whose_interpreter_is_missing_says_so_and_ends_as_in_a_shell(tmp_path: Path) -> None:
+    program = tmp_path / "script"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o755)
+
+    done = process.run([str(program)], environ={}, timeout=30, redactor=Redactor(), folder=tmp_path)
+
+    assert done.code in {126, 127}
+    assert str(program) in done.output
+
+
+@pytest.mark.parametrize(
+    ("argv", "path", "error"),
+    [
+        ("bin/none", "", FileNotFoundError),
+        ("none", "bin", FileNotFoundError),
+        ("./bin", "", PermissionError),
+        ("bin/text", "", PermissionError),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_an_error_that_names_it(
+    argv: str, path: str, error: type[OSError], tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "text").write_text("text")
+
+    with pytest.raises(error) as caught:
+        process.run([argv], environ={"PATH": path}, timeout=30, redactor=Redactor(), folder=tmp_path)
+
+    assert caught.value.filename == argv
