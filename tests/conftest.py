@@ -5,7 +5,6 @@ import ipaddress
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -171,7 +170,8 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def world(sandbox: Sandbox, tmp_path: Path) -> World:
-    shutil.copy(ROOT / "ops.yml", tmp_path / "ops.yml")
+    config = (ROOT / "ops.yml").read_text()
+    (tmp_path / "ops.yml").write_text(config.replace("deadline: 2m", "deadline: 10s"))
     return World(sandbox, tmp_path)
 
 

@@ -16,7 +16,7 @@ def test_the_shipped_file_is_valid_and_its_placeholders_are_warnings(world: Worl
 def test_every_problem_is_reported_at_once_with_its_line(world: World) -> None:
     world.edit_config("worker: fortunet-api # the", "wroker: fortunet-api # the")
     world.edit_config("runbook: rollback-worker", "runbook: rollback-wroker")
-    world.edit_config("deadline: 2m", "deadline: 2")
+    world.edit_config("deadline: 10s", "deadline: 2")
 
     outcome = world.ops("config", "check", "--config", str(world.config))
 

@@ -33,7 +33,8 @@ def assert_interrupted(world: World, number: signal.Signals, outcome: Outcome) -
     assert outcome.code == 130, outcome.err
     result = outcome.result
     assert (result["decision"], result["reason"]) == ("interrupted", "signal")
-    assert result["message"] == f"{number.name} ended the run"
+    sent = any(event["kind"] == "writing" for event in result["timeline"])
+    assert result["message"] == f"{number.name} ended the run{'' if sent else '; nothing was changed'}"
     assert "Start the same command again" in result["hint"]
     assert [event["kind"] for event in timeline(world)[-2:]] == ["failed", "ended"]
     assert result["timeline"] == timeline(world)
@@ -69,7 +70,13 @@ def end_at_request(world: World, releases: Releases, number: signal.Signals, nth
     assert_the_second_run_finishes(world, releases, applied=applied)
 
 
-EVERY_END = list(itertools.product(ALL, range(1, REQUESTS + 1), ["before", "after"]))
+EVERY_END = [
+    *itertools.product(ALL, [WRITE_AT], ["before", "after"]),
+    *itertools.product([signal.SIGINT, signal.SIGKILL], set(range(1, REQUESTS + 1)) - {WRITE_AT}, ["before"]),
+    (signal.SIGTERM, 1, "before"),
+]
+"""A read changes nothing: whether it was answered is seen by nobody. The friendly two go one way, which each goes once
+at a read."""
 FAST = [(signal.SIGINT, WRITE_AT, "before"), (signal.SIGKILL, WRITE_AT, "after")]
 
 

@@ -401,7 +401,7 @@ def ambiguous(world: World) -> None:
 
 def unverified(world: World) -> None:
     world.edit_config("path: /health\n              status: 200", "path: /health\n              status: 201")
-    world.edit_config("deadline: 2m", "deadline: 3s")
+    world.edit_config("deadline: 10s", "deadline: 3s")
 
 
 @pytest.mark.parametrize(("broken", "code"), [(ambiguous, 5), (unverified, 6)])

@@ -103,9 +103,9 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
             return _score(name, drill, config, _not_broken(seen.verdict))
         token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
         place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token)
-        if runbook == offline.RUNBOOK:
+        if kind.run is not None:
             look = partial(_probe, sandbox, service, drill.config.resolve().parent)
-            return _score(name, drill, config, offline.run(place, service, look, say=say, on_event=on_event))
+            return _score(name, drill, config, kind.run(place, service, look, say=say, on_event=on_event))
         if drill.trigger is None:
             result = command.run(place, say=say, on_event=on_event, arguments=kind.arguments)
             return _score(name, drill, config, result)

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ops.model.config import Service
     from ops.sandbox import Sandbox
 
-RUNBOOK = "maintenance"
-
 
 def run(
     place: Place, service: "Service", look: Callable[[], Observation], *, say: Say, on_event: OnEvent
@@ -70,6 +68,7 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folde
 KIND = replace(
     releases.WORKER,
     release=_release,
+    run=run,
     permissions=("Workers Scripts Write", "Workers Routes Write", "Zone Read"),
     by_command_only="its button stands in the environment security, which the local GitHub of a drill has not",
 )

@@ -46,10 +46,12 @@ class Kind:
     """What the two of them are called."""
     arguments: tuple[str, ...] = ()
     """What the command is told besides."""
-    runbook: str = ""
-    """What recovers from it, where that is not the drill's own name."""
     permissions: tuple[str, ...] = ()
     """Of the token that it needs, where that is not the sandbox's own."""
+    runbook: str = ""
+    """What recovers from it, where that is not the drill's own name."""
+    run: Callable[..., dict[str, Any]] | None = None
+    """How it is recovered, where that takes more than the runbook's command."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ops.model.commits import Commit
@@ -15,7 +15,7 @@ OWN = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "co
 
 
 class NoRepository(Exception):
-    """There is no git, or the folder holds no repository; the text says which."""
+    """There is no git, the folder holds no repository, or git fails; the text says which."""
 
 
 class Repository:
@@ -44,7 +44,9 @@ class Repository:
         return self._whole(f"{sha}^1")
 
     def is_ancestor(self, older: str, newer: str) -> bool:
-        return self._git("merge-base", "--is-ancestor", older, newer).code == 0
+        """False where one of them is not in the repository."""
+        known = self._whole(older) and self._whole(newer)
+        return bool(known) and self._must("merge-base", "--is-ancestor", older, newer, answers=(0, 1)) == 0
 
     def pack(self, sha: str, archive: Path) -> None:
         """All files of the commit as a tar: it keeps what may be executed, and links."""
@@ -63,10 +65,12 @@ class Repository:
         done = self._git(*arguments)
         return done.output.strip() or None if done.code == 0 else None
 
-    def _must(self, *arguments: str, more: Mapping[str, str]) -> None:
+    def _must(self, *arguments: str, more: Mapping[str, str] | None = None, answers: Collection[int] = (0,)) -> int:
+        """The exit code, which is one of the answers."""
         done = self._git(*arguments, more=more)
-        if done.code != 0:
+        if done.code is None or done.code not in answers:
             raise NoRepository(f"git {arguments[0]} failed: {last_line(done.output)}")
+        return done.code
 
     def _git(self, *arguments: str, more: Mapping[str, str] | None = None) -> process.Finished:
         if shutil.which("git", path=self._environ.get("PATH")) is None:
@@ -74,6 +78,8 @@ class Repository:
         argv = ["git", *OWN, "-C", str(self._folder), *arguments]
         environ = {**self._environ, **(more or {})}
         done = process.run(argv, environ=environ, timeout=TIMEOUT, redactor=self._redactor, folder=Path.cwd())
+        if done.code is None:
+            raise NoRepository(f"git {arguments[0]} did not end within {TIMEOUT:g} s")
         if done.code == 128 and "not a git repository" in done.output:
             raise NoRepository(f"{self._folder} is no checkout of a git repository")
         return done

@@ -209,7 +209,7 @@ READ_PATHS = st.sampled_from(
 )
 
 
-@holds_for(40, 1000, method=METHODS, path=PATHS | READ_PATHS)
+@holds_for(40, 400, method=METHODS, path=PATHS | READ_PATHS)
 def test_a_planning_client_sends_nothing_but_reads(client: Client, sandbox: Sandbox, method: str, path: str) -> None:
     before = len(sandbox.requests)
 

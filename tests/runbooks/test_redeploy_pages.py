@@ -1,6 +1,7 @@
 """`ops redeploy-pages`: a bad site with nothing to roll back to, the command, and the world afterwards."""
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -333,6 +334,19 @@ def test_a_commit_that_is_not_on_the_production_branch_is_refused(site: Site) ->
     refused(site, site.press("--commit", stray), "not_on_branch", "is not on main")
 
 
+def test_a_git_that_fails_says_nothing_of_where_a_commit_is(site: Site) -> None:
+    """A broken object store is one way."""
+    broken = site.world.folder / "bin" / "git"
+    broken.parent.mkdir()
+    failing = "*merge-base*) echo 'fatal: object is corrupt'; exit 128"
+    broken.write_text(f'#!/bin/sh\ncase "$*" in {failing};; esac\nexec {shutil.which("git")} "$@"\n')
+    broken.chmod(0o755)
+
+    outcome = site.press("--commit", site.good, PATH=f"{broken.parent}:{os.environ['PATH']}")
+
+    refused(site, outcome, "tool_missing", "git merge-base failed: fatal: object is corrupt")
+
+
 def test_a_production_branch_that_cloudflare_does_not_name_is_refused(site: Site) -> None:
     site.world.sandbox.pages.projects[SITE].production_branch = ""
 
@@ -481,15 +495,15 @@ def test_a_run_that_is_ended_while_it_builds_leaves_no_process_and_no_worktree(
     site.assert_nothing_sent()
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize(
-    "path",
+    ("path", "moment"),
     [
-        "/accounts/*/pages/projects/*/upload-token",
-        "/pages/assets/check-missing",
-        "/pages/assets/upload",
-        "/pages/assets/upsert-hashes",
-        "/accounts/*/pages/projects/*/deployments",
+        ("/accounts/*/pages/projects/*/upload-token", "before"),
+        ("/pages/assets/check-missing", "after"),
+        ("/pages/assets/upload", "before"),
+        ("/pages/assets/upsert-hashes", "after"),
+        ("/accounts/*/pages/projects/*/deployments", "before"),
+        ("/accounts/*/pages/projects/*/deployments", "after"),
     ],
 )
 def test_a_run_that_is_killed_at_any_request_of_the_deployment_is_finished_by_the_same_command(

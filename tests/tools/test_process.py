@@ -14,7 +14,7 @@ from tests.commands import gone
 from tests.conftest import ROOT
 
 RUN = """
-import sys, threading
+import signal, sys, threading
 from pathlib import Path
 from ops.model.redact import Redactor
 from ops.tools import process
@@ -28,6 +28,7 @@ def busy():
         pass
 """
 SLOWLY = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests were started
 sys.setswitchinterval(0.05)
 threading.Thread(target=busy, daemon=True).start()
 """
