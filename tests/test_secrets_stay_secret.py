@@ -205,6 +205,8 @@ class Canary:
     """That the marked token needs besides those to write Workers and Pages."""
     runs_probes: bool = True
     """Those of the service prove nothing while it is off."""
+    runbook: str = ""
+    """Where that is not its name: another way of the same, for which some endings will do."""
     builds: bool = False
     """It runs real programs for seconds: only some endings are tried, each of which may be one of several."""
 
@@ -248,6 +250,11 @@ def behind_a_route(world: World) -> None:
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
 
 
+def leaked_after_a_rollback(world: World) -> None:
+    leaked(world)
+    world.sandbox.upload(WORKER, code="bad")
+
+
 CANARIES = {
     "rotate-secrets": Canary(
         ("--service", "api", "--only", "GROQ_API_KEY"),
@@ -255,6 +262,14 @@ CANARIES = {
         read=LIST,
         write={"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"},
         world=leaked,
+    ),
+    "rotate-secrets by a rebuild": Canary(
+        ("--service", "api", "--only", "GROQ_API_KEY"),
+        "          # A program can be a probe too.",
+        read=LIST,
+        write={"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"},
+        world=leaked_after_a_rollback,
+        runbook="rotate-secrets",
     ),
     "rollback-worker": Canary(
         ("--service", "api"), "          # A program can be a probe too.", read=LIST, write=WRITE, world=worker
@@ -330,9 +345,9 @@ FEW = ("success", "failed", "ambiguous", "interrupted", "a program prints them",
 def endings() -> "Iterator[Any]":
     """Runbook, ending, and whether its result is JSON."""
     for name, canary in CANARIES.items():
-        for ending in FEW if canary.builds else CANARY_ENDINGS:
-            for as_json in [True] if canary.builds else [True, False]:
-                is_quick = ending in QUICK and as_json and not canary.builds
+        for ending in FEW if canary.builds or canary.runbook else CANARY_ENDINGS:
+            for as_json in [True] if canary.builds or canary.runbook else [True, False]:
+                is_quick = ending in QUICK and as_json and not canary.builds and not canary.runbook
                 told = f"{name}, {ending}, {'JSON' if as_json else 'text'}"
                 marks_of = () if is_quick else pytest.mark.slow
                 yield pytest.param(name, CANARY_ENDINGS[ending], as_json, id=told, marks=marks_of)
@@ -344,7 +359,9 @@ def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, endin
     (incident.world.folder / "shout").write_text(SHOUT)
     with receiving() as receiver:
         environ = prepared(incident, canary, ending, receiver)
-        outcome = start(incident, name, *canary.arguments, *ending.arguments, **environ, as_json=as_json)
+        outcome = start(
+            incident, canary.runbook or name, *canary.arguments, *ending.arguments, **environ, as_json=as_json
+        )
 
     also = {"recovered", "failed", "ambiguous", "inconclusive", "interrupted"} if canary.builds else set()
     also |= set() if canary.runs_probes else {"recovered"}
@@ -452,7 +469,7 @@ def test_no_canary_shows_that_was_typed_in_the_wrong_place(
 
 
 def test_every_runbook_has_its_canary() -> None:
-    assert CANARIES.keys() == discover().keys()
+    assert {canary.runbook or name for name, canary in CANARIES.items()} == discover().keys()
 
 
 def test_what_is_not_registered_would_be_found(incident: Incident) -> None:
@@ -506,7 +523,8 @@ def decision(incident: Incident) -> str:
 
 def sets_secrets(request: Any) -> bool:
     """Its body has to hold them."""
-    return bool(request.method == "PATCH" and request.path.endswith("/secrets-bulk"))
+    where = request.path.rpartition("/")[2]
+    return (request.method, where) in {("PATCH", "secrets-bulk"), ("POST", "versions")}
 
 
 def everything(incident: Incident, receiver: Receiver, outcome: Outcome) -> dict[str, str]:

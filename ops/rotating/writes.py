@@ -72,6 +72,11 @@ class Edit:
     serving: list[str] = field(default_factory=list)
     """The version that was seen to serve since."""
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """What the Worker does not have yet, and the call makes."""
+        return tuple(name for name in self.names if name not in self.standing.secrets)
+
 
 @dataclass(frozen=True)
 class Copying:

@@ -150,6 +150,10 @@ def _chosen(ctx: Context[Params]) -> Chosen:
             f"{' and '.join(named)} are given, and each is a run of its own",
             hint="Give one of them: `only` sets new values, `restore` former ones, `confirm_revoked` ends a rotation.",
         )
+    if ctx.params.confirm_revoked and ctx.params.inherit_latest:
+        raise ConfigError(
+            "inherit_latest is for values that are set, and confirm_revoked sets none", hint="Leave it out."
+        )
     return rotation.choose(ctx.environment, _service(ctx).name, next((given[name] for name in named), ()))
 
 
@@ -216,7 +220,7 @@ def _plan(
     finishing = tuple(copy_change(each) for each in copying)
     details.copies.update({change.target: each for change, each in zip(finishing, copying, strict=True)})
     warned = [line for worker, each in anew.items() for line in rotation_plan.rebuilt(each, found[worker].obstacle)]
-    absent = tuple(f"{w} has no {n}" for w, names in workers.items() for n in names if n not in found[w].secrets)
+    absent = tuple(f"{each.standing.worker} has no {n}" for each in details.edits.values() for n in each.absent)
     return Plan(
         summary=f"{', '.join(chosen.rules)}: {kind} values for {', '.join(workers)}",
         changes=tuple(changes),

@@ -139,6 +139,7 @@ def test_everything_wrong_with_the_values_is_said_at_once(leak: Leak) -> None:
         (["--only", "GROQ_API_KEYS"], 2, "unknown_name", f'did you mean "{KEY}"?'),
         (["--only", KEY, "--restore", KEY], 2, "config_invalid", "only and restore are given"),
         (["--only", KEY, "--confirm-revoked", KEY], 2, "config_invalid", "each is a run of its own"),
+        (["--confirm-revoked", KEY, "--inherit-latest", "X"], 2, "config_invalid", "confirm_revoked sets none"),
     ],
 )
 def test_a_name_that_cannot_be_rotated_is_refused(
