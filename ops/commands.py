@@ -27,6 +27,8 @@ from ops.runbook import Runbook
 
 PROBE_WAIT_WHEN_ASKING = 3.0
 """Seconds: a person who is asked has a right to see what the probes say."""
+PROBE_WAIT = 0.25
+"""Seconds: whether it failed before is worth a moment where the plan was faster than the probes, and no more."""
 OF_CONFIG: dict[str, Any] = {
     "type": click.Path(path_type=Path),
     "default": Path("ops.yml"),
@@ -129,7 +131,7 @@ def _run(
         dry_run=dry_run or not (yes or can_ask),
         confirm=_yes if yes else _asker(getattr(params, "service", runbook.name)),
         show_plan=say_nothing if as_json else plan_shower(heading, redactor),
-        probe_wait=0.0 if yes else PROBE_WAIT_WHEN_ASKING,
+        probe_wait=PROBE_WAIT if yes else PROBE_WAIT_WHEN_ASKING,
     )
     sink = _json_event if as_json else text_event
     with Signals().watched() as signals:

@@ -51,7 +51,7 @@ class Options:
     """Asked after the plan was shown. True: a person was waited for, so compare again. Raises Refused on a no."""
     show_plan: Callable[[Plan], None]
     probe_wait: float
-    """Real seconds to wait for the probes before a write: none, but where a person is asked they see the answer."""
+    """Real seconds to wait for the probes before a write: a moment; where a person is asked they see the answer."""
     hands_on: str = ""
     """What another job does with a plan that has changes, for people; this run then ends with the plan."""
 
