@@ -70,7 +70,7 @@ def site_history(world: World, seed: int) -> list[str]:
     return deployments
 
 
-@pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 5 else pytest.mark.slow) for n in range(30)])
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 4 else pytest.mark.slow) for n in range(30)])
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
     versions, sites = history(world, seed), site_history(world, seed)
