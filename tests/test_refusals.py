@@ -358,15 +358,8 @@ def test_without_yes_and_without_a_terminal_nothing_is_written(world: World, rel
     assert world.writes() == []
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        pytest.param("fortunet-api\n", id="the Worker"),
-        pytest.param("\n", id="nothing", marks=pytest.mark.slow),
-        pytest.param("y\n", id="y", marks=pytest.mark.slow),
-        pytest.param("\x04", id="the end", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("typed", ["fortunet-api\n", "\n", "y\n", "\x04"], ids=["the Worker", "nothing", "y", "the end"])
 def test_another_name_than_the_services_is_a_no(world: World, releases: Releases, typed: str) -> None:
     with Command(world).on_terminal() as terminal:
         terminal.until('Type "api" to go on')

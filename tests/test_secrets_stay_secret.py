@@ -454,7 +454,9 @@ PASTED = {
 
 @pytest.mark.parametrize("typed", PASTED.values(), ids=PASTED)
 @pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN"])
-@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "JSON"])
+@pytest.mark.parametrize(
+    "options", [pytest.param([], id="text"), pytest.param(["--json"], id="JSON", marks=pytest.mark.slow)]
+)
 def test_no_canary_shows_that_was_typed_in_the_wrong_place(
     world: World, releases: Releases, monkeypatch: pytest.MonkeyPatch, typed: Any, name: str, options: list[str]
 ) -> None:
