@@ -18,8 +18,8 @@ WITHOUT_A_LABEL = {
 }
 """Runbook → the label whose service it is for. A label's job holds the token of `recovery` and no values: a build has to
 be without one, routes need that of `security`, and a rotation needs values."""
-BESIDES = {"maintenance": {"state": "on"}}
-"""Runbook → the parameters that it needs besides."""
+BESIDES = {"maintenance": {"state": "on"}, "rotate-secrets": {"only": "GROQ_API_KEY"}}
+"""Runbook → the parameters that it needs besides, or that nobody should leave out by mistake."""
 
 
 def block(text: str, name: str) -> re.Match[str]:
