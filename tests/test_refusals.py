@@ -359,7 +359,9 @@ def test_without_yes_and_without_a_terminal_nothing_is_written(world: World, rel
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("typed", ["fortunet-api\n", "\n", "y\n", "\x04"], ids=["the Worker", "nothing", "y", "the end"])
+@pytest.mark.parametrize(
+    "typed", ["fortunet-api\n", "\n", "y\n", "\x04"], ids=["the Worker", "nothing", "y", "the end"]
+)
 def test_another_name_than_the_services_is_a_no(world: World, releases: Releases, typed: str) -> None:
     with Command(world).on_terminal() as terminal:
         terminal.until('Type "api" to go on')
