@@ -100,20 +100,20 @@ def assert_inert(said: dict[str, str]) -> None:
 SAID = st.fixed_dictionaries(dict.fromkeys(NAMES, WORDS))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(SAID)
 def test_a_comment_keeps_its_shape_whatever_is_said(said: dict[str, str]) -> None:
     assert_inert(said)
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(SAID)
 def test_a_comment_keeps_its_shape_whatever_is_said_at_length(said: dict[str, str]) -> None:
     assert_inert(said)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(WORDS)
 def test_a_contact_keeps_the_shape_too(text: str) -> None:
     contact: Any = SimpleNamespace(role=text, contact=f"x{text}", availability=text)
