@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import settings
 
 from ops import cli
 from ops.sandbox import Sandbox
@@ -38,6 +39,9 @@ sys.addaudithook(_refuse_the_internet)
 sys.dont_write_bytecode = (
     False  # pytest rewrites each test module for its asserts: once, not in each run of each worker
 )
+
+
+settings.register_profile("hunt", max_examples=1000)
 
 
 def pytest_collection_finish() -> None:
