@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from ops.model.block import Block, Row
 from ops.model.clock import parse_utc
+from ops.model.errors import Decision
 from ops.model.report.evidence import Act, Commit, Evidence, Job, Recorded, Served, WorkflowRun
 from ops.model.report.moments import Name, moments, spans
 from ops.model.report.regions import incident_of, region, renewed
+from ops.model.timeline import Kind
 from ops.model.worker import Deployment
 from ops.render import report
 from tests.properties import holds_for
@@ -70,13 +72,17 @@ def outside_of_code(body: str) -> str:
 PLAIN = outside_of_code(report.new(evidence()))
 
 
-@holds_for(20, 120, text=HOSTILE)
+OF_OTHERS = HOSTILE.filter(lambda text: text not in {*Kind, *Decision})
+"""No word of our own closed lists: a row of kind "requested" is a request, and shows as one."""
+
+
+@holds_for(20, 120, text=OF_OTHERS)
 def test_whatever_people_wrote_is_inert_in_the_report(text: str) -> None:
     """Outside of inline code the page is the same as with harmless text: no mention, link, tag or cell is added."""
     assert outside_of_code(report.new(evidence(text))).splitlines() == PLAIN.splitlines()
 
 
-@holds_for(10, 80, text=HOSTILE)
+@holds_for(10, 80, text=OF_OTHERS)
 def test_no_word_of_anybody_is_in_the_picture(text: str) -> None:
     (picture,) = re.findall(r"```mermaid\n(.*?)```", report.new(evidence(text)), re.DOTALL)
     assert picture == re.findall(r"```mermaid\n(.*?)```", report.new(evidence()), re.DOTALL)[0]
