@@ -20,7 +20,7 @@ BUTTON = "rollback-worker.yml"
 
 @dataclass(frozen=True)
 class Stage:
-    """A bad release after a good one, and a repository with our files. alice may write."""
+    """A bad release after a good one, and a repository with our files. alice may write, tina may triage."""
 
     sandbox: Sandbox
     pip_cache: Path
@@ -63,6 +63,7 @@ def stage(pip_cache: Path, good: Mapping[str, Any] | None = None) -> Iterator[St
         first = release(sandbox, "good", now - timedelta(hours=2), good)
         second = release(sandbox, "bad", now - timedelta(minutes=10), {"status": 500})
         hub.add_user("alice")
+        hub.add_user("tina", "triage")
         hub.add_commit("All of it", "alice", files=tracked(ROOT))
         reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read"])
         for environment, token in (("recovery", sandbox.token), ("report", reading)):

@@ -33,18 +33,46 @@ def said(runner: Runner, run_id: int) -> str:
     return "\n".join(runner.log(run_id))
 
 
-def test_a_label_and_a_button_at_once_are_done_in_turn(staged: Callable[..., Stage]) -> None:
-    """Two workflows, one group; of the label's it is known only once its gate has spoken."""
+def test_the_button_rolls_back_with_the_secret_of_its_environment(staged: Callable[..., Stage], tmp_path: Path) -> None:
+    world = staged()
+    world.github.put_secret(
+        "CLOUDFLARE_API_TOKEN", "that of another environment", world.github.add_environment("other")
+    )
+
+    with world.runner() as runner:
+        run = world.github.dispatch(
+            BUTTON, {"service": "api", "environment": "production", "reason": REASON, "dry_run": False}, by="alice"
+        )
+        runner.wait()
+        log = said(runner, run.id)
+
+    assert world.live == {world.good: 100}, log
+    assert REASON in world.ours[0]
+    assert f"run={run.id}." in world.ours[0]
+    assert (run.status, run.conclusion, conclusions(run)["rollback-worker"]) == ("completed", "success", "success")
+    job = next(job for job in run.jobs if job.name == "rollback-worker")
+    assert job.started_at is not None
+    assert job.completed_at is not None
+    assert run.created_at <= job.created_at <= job.started_at < job.completed_at
+    assert [step.conclusion for step in job.steps[:4]] == ["success"] * 4
+    assert world.sandbox.token not in log
+    assert f"ghs_run{run.id}" not in log
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_two_labels_at_once_are_done_in_turn_and_a_delivery_that_comes_twice_has_one_effect(
+    staged: Callable[..., Stage],
+) -> None:
     world = staged()
     first, second = world.incident(), world.incident()
 
     with world.runner() as runner:
         world.github.label(first, "triage", "alice")
         world.github.label(first, LABEL, "alice")
-        inputs = {"service": "api", "environment": "production", "incident": str(second)}
-        world.github.dispatch(BUTTON, inputs, by="alice")
+        again = runner.take(world.github.deliveries[-1])
+        world.github.label(second, LABEL, "alice")
         runner.wait()
-        unrelated, did, idle = world.github.runs
+        unrelated, did, twice, idle = world.github.runs
         log = said(runner, did.id) + said(runner, idle.id)
 
     assert world.live == {world.good: 100}, log
@@ -52,13 +80,30 @@ def test_a_label_and_a_button_at_once_are_done_in_turn(staged: Callable[..., Sta
     assert set(conclusions(unrelated).values()) == {"skipped"}
     assert (did.conclusion, did.jobs[1].conclusion) == ("success", "success"), log
     assert "recovered" in world.comments(first).lower()
+    assert again == [twice.id]
+    assert (twice.conclusion, twice.jobs[1].conclusion) == ("failure", "skipped")
     assert idle.conclusion == "success", log
     assert "nothing to do" in world.comments(second).lower()
-    assert LABEL not in world.labels(first)
+    assert LABEL not in world.labels(first) | world.labels(second)
     ended, began = did.jobs[1].completed_at, idle.jobs[0].started_at
     assert ended is not None
     assert began is not None
     assert ended <= began
+
+
+def test_a_label_of_somebody_who_may_not_changes_nothing(staged: Callable[..., Stage]) -> None:
+    world = staged()
+    number = world.incident()
+
+    with world.runner() as runner:
+        world.github.label(number, LABEL, "tina")
+        runner.wait()
+
+    (run,) = world.github.runs
+    assert world.live == {world.bad: 100}
+    assert (run.conclusion, conclusions(run)["recover"]) == ("failure", "skipped")
+    assert LABEL not in world.labels(number)
+    assert "tina" in world.comments(number)
 
 
 def test_a_job_that_starts_an_hour_late_leaves_the_teams_own_fix_alone_and_says_so(
@@ -75,24 +120,21 @@ def test_a_job_that_starts_an_hour_late_leaves_the_teams_own_fix_alone_and_says_
     (run,) = world.github.runs
     assert world.live == {fix: 100}
     assert world.ours == []
-    assert (run.conclusion, conclusions(run)["recover"]) == ("failure", "skipped")
-    assert LABEL not in world.labels(number)
+    assert conclusions(run)["recover"] == "skipped"
     assert "request_too_old" in world.comments(number)
     assert (run.updated_at - run.created_at) >= timedelta(hours=1)
 
 
-def test_a_button_that_is_cancelled_while_it_verifies_leaves_its_whole_record_and_no_secret(
-    staged: Callable[..., Stage], tmp_path: Path
+def test_a_run_that_is_cancelled_while_it_verifies_leaves_its_whole_record_on_the_issue(
+    staged: Callable[..., Stage],
 ) -> None:
     unwell: Mapping[str, Any] = {"status": 503}
     world = staged(unwell)
     number = world.incident()
-    other = world.github.add_environment("other")
-    world.github.put_secret("CLOUDFLARE_API_TOKEN", "that of another environment", other)
 
     with world.runner() as runner:
         runner.on_line = when("after, 0 of 3 in a row", runner.cancel)
-        inputs = {"service": "api", "environment": "production", "incident": str(number), "reason": REASON}
+        inputs = {"service": "api", "environment": "production", "incident": str(number)}
         run = world.github.dispatch(BUTTON, inputs, by="alice")
         runner.wait()
         log = said(runner, run.id)
@@ -102,16 +144,6 @@ def test_a_button_that_is_cancelled_while_it_verifies_leaves_its_whole_record_an
     assert conclusions(run)["rollback-worker"] == "cancelled"
     assert "interrupted" in world.comments(number).lower(), log
     assert "SIGINT ended the run" in world.comments(number)
-    assert REASON in world.ours[0]
-    assert f"run={run.id}." in world.ours[0]
-    job = next(job for job in run.jobs if job.name == "rollback-worker")
-    assert job.started_at is not None
-    assert job.completed_at is not None
-    assert run.created_at <= job.created_at <= job.started_at < job.completed_at
-    assert [step.conclusion for step in job.steps[:3]] == ["success"] * 3
-    assert world.sandbox.token not in log
-    assert f"ghs_run{run.id}" not in log
-    assert not list(tmp_path.rglob("pwned"))
 
 
 def test_a_reported_leak_opens_one_incident_and_what_was_sent_is_not_in_the_log(staged: Callable[..., Stage]) -> None:

@@ -99,17 +99,19 @@ def test_the_workerd_drill_deploys_with_the_real_wrangler_and_ends_recovered() -
     assert {event["text"] for event in result["timeline"]} & {"recovered"}
 
 
-def switched(*switches: str) -> list[str]:
-    return [word for switch in switches for word in ("--switch", switch)]
-
-
 @pytest.mark.slow
-def test_the_drill_ends_recovered_under_the_other_answer_of_every_switch() -> None:
-    others = ["deployments_listed=null", "code_update_strategy_answered=true", "migration_tag_before_deploy=true"]
-
-    result = drill(*switched(*others, "propagation_seconds=0", "deployments_lag_reads=2"))
-
-    assert result["decision"] == "recovered"
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "deployments_listed=null",
+        "code_update_strategy_answered=true",
+        "migration_tag_before_deploy=true",
+        "propagation_seconds=0",
+        "deployments_lag_reads=2",
+    ],
+)
+def test_the_drill_ends_recovered_under_the_other_answer_of_every_switch(switch: str) -> None:
+    assert drill("--switch", switch)["decision"] == "recovered"
 
 
 @pytest.mark.slow
@@ -121,35 +123,29 @@ def test_the_drill_of_a_site_ends_recovered_within_ten_seconds() -> None:
 
 
 PAGES_SWITCHES = [
-    ("pages_canonical_lag_reads=2", "pages_partial_source_taken=true", "propagation_seconds=3"),
-    (
-        "pages_canonical_follows_rollbacks=true",
-        "pages_reads_until_deployed=0",
-        "pages_refusal_code=8000099",
-        "propagation_seconds=0",
-    ),
+    "pages_canonical_follows_rollbacks=true",
+    "pages_canonical_lag_reads=2",
+    "pages_partial_source_taken=true",
+    "pages_reads_until_deployed=0",
+    "pages_refusal_code=8000099",
+    "propagation_seconds=0",
+    "propagation_seconds=3",
 ]
-"""The slow answers together, and the kind ones: none hides another."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("switches", PAGES_SWITCHES, ids=["slow", "kind"])
-def test_the_drill_of_a_site_ends_recovered_under_the_other_answer_of_every_switch(switches: tuple[str, ...]) -> None:
-    assert drill(*switched(*switches), name="rollback-pages")["decision"] == "recovered"
+@pytest.mark.parametrize("switch", PAGES_SWITCHES)
+def test_the_drill_of_a_site_ends_recovered_under_the_other_answer_of_every_switch(switch: str) -> None:
+    assert drill("--switch", switch, name="rollback-pages")["decision"] == "recovered"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [["--trigger", "command", *switched(*PAGES_SWITCHES[0])], switched(*PAGES_SWITCHES[1])],
-    ids=["command, slow", "kind"],
-)
+@pytest.mark.parametrize("arguments", [[], ["--trigger", "command"], *(["--switch", each] for each in PAGES_SWITCHES)])
 def test_the_drill_of_a_redeployment_builds_the_example_and_ends_recovered(arguments: list[str]) -> None:
     result = drill(*arguments, name="redeploy-pages")
 
     assert (result["decision"], result["drill"], result["service"]) == ("recovered", "redeploy-pages", "frontend")
-    assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"]
-    assert result["within_target"]
+    assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 20
 
 
 @pytest.mark.slow
@@ -213,6 +209,7 @@ def test_a_drill_that_does_not_exist_is_named_with_the_nearest(world: Any) -> No
     assert 'no drill "rollback-wroker"; did you mean "rollback-worker"?' in outcome.err
 
 
+COMMENTS = "/repos/*/*/issues/*/comments"
 COMMENT = "/repos/*/*/issues/comments/*"
 PERMISSION = "/repos/*/*/collaborators/*/permission"
 
@@ -254,7 +251,7 @@ def test_a_label_is_refused_with_the_laptop_command_where_the_permission_cannot_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fails", ["after-permission", f"PATCH:{COMMENT}"])
+@pytest.mark.parametrize("fails", ["after-permission", f"POST:{COMMENTS}", f"PATCH:{COMMENT}"])
 def test_a_command_recovers_though_github_fails_and_its_record_is_posted_later(fails: str) -> None:
     result = drill("--trigger", "command", "--github-fails", fails)
 

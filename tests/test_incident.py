@@ -82,7 +82,7 @@ def test_labels_are_created_corrected_and_then_left_alone(incident: Incident) ->
     assert (incident.ops("labels", "sync", *config).out, first.code) == ("", 0)
 
 
-@holds_for(25, 200, texts=st.lists(st.text(max_size=300), min_size=1, max_size=30))
+@holds_for(25, 500, texts=st.lists(st.text(max_size=300), min_size=1, max_size=30))
 def test_a_block_ends_nothing_and_comes_back(texts: list[str]) -> None:
     body = sealed("shown", Block("run-1", rows=tuple(Row(AT, "note", text) for text in texts)))
     hidden = body.split("<!-- ", 1)[1].removesuffix(" -->\n")
@@ -95,7 +95,7 @@ def test_a_block_ends_nothing_and_comes_back(texts: list[str]) -> None:
     assert not is_edited(body)
 
 
-@holds_for(30, 400, body=st.one_of(st.text(), st.text().map(lambda text: f"<!-- backout:v1 {{{text}}} -->")))
+@holds_for(30, 1000, body=st.one_of(st.text(), st.text().map(lambda text: f"<!-- backout:v1 {{{text}}} -->")))
 def test_a_hostile_block_never_raises(body: str) -> None:
     read_block(body)
     is_edited(body)

@@ -292,7 +292,7 @@ def test_an_example_of_an_issue_as_its_own_closing_is_read() -> None:
         assert isinstance(outcome, ReportDue | NotForUs), outcome
 
 
-FAST, SLOW = 25, 250
+FAST, SLOW = 25, 600
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),

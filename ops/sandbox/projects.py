@@ -92,8 +92,6 @@ class Project:
     """How many reads still answer `former_canonical`."""
     next_failure: str | None = None
     """The last line of the log of the next deployment, which fails."""
-    most_files: int = 20_000
-    """Of a deployment; more on some plans."""
 
     @property
     def live(self) -> Deployment | None:

@@ -209,7 +209,7 @@ READ_PATHS = st.sampled_from(
 )
 
 
-@holds_for(40, 400, method=METHODS, path=PATHS | READ_PATHS)
+@holds_for(40, 1000, method=METHODS, path=PATHS | READ_PATHS)
 def test_a_planning_client_sends_nothing_but_reads(client: Client, sandbox: Sandbox, method: str, path: str) -> None:
     before = len(sandbox.requests)
 
@@ -273,27 +273,33 @@ def pages(rows: list[int]) -> tuple[Callable[[Mapping[str, str]], Answer], list[
     def answer(params: Mapping[str, str]) -> Answer:
         asked.append(params)
         size = int(params["per_page"])
-        first = (int(params["page"]) - 1) * size
-        return Answer(rows[first : first + size], {"total_count": len(rows)})
+        first = int(params.get("cursor") or (int(params.get("page", "1")) - 1) * size)
+        cursor = str(first + size) if first + size < len(rows) else ""
+        return Answer(rows[first : first + size], {"total_count": len(rows), "cursor": cursor})
 
     return answer, asked
 
 
+FORMS = pytest.mark.parametrize("form", [clients.by_total, clients.by_cursor])
+
+
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 25])
-def test_paging_answers_every_row_once(count: int) -> None:
+@FORMS
+def test_every_form_of_paging_answers_every_row_once(form: Callable[..., Iterator[int]], count: int) -> None:
     rows = random.sample(range(1000), count)
     answer, asked = pages(rows)
 
-    assert list(clients.by_total(answer, per_page=10)) == rows
+    assert list(form(answer, per_page=10)) == rows
     assert len(asked) <= count // 10 + 1
 
 
-def test_paging_that_never_ends_is_ended() -> None:
+@FORMS
+def test_paging_that_never_ends_is_ended(form: Callable[..., Iterator[int]]) -> None:
     asked: list[Mapping[str, str]] = []
 
     def endless(params: Mapping[str, str]) -> Answer:
         asked.append(params)
-        return Answer([1] * int(params["per_page"]), {"total_count": 10**9})
+        return Answer([1] * int(params["per_page"]), {"total_count": 10**9, "cursor": "again"})
 
-    assert len(list(clients.by_total(endless, per_page=2))) == 2 * clients.MOST_PAGES
+    assert len(list(form(endless, per_page=2))) == 2 * clients.MOST_PAGES
     assert len(asked) == clients.MOST_PAGES

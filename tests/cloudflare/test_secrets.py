@@ -137,7 +137,7 @@ NAMES = st.text(string.ascii_letters + string.digits + "-_./ ", min_size=1, max_
 CONTENTS = st.one_of(st.binary(max_size=200), st.text("\r\n-x", max_size=40).map(str.encode))
 
 
-@holds_for(30, 400, modules=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=4))
+@holds_for(30, 1000, modules=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=4))
 def test_every_byte_of_a_form_is_read(modules: dict[str, bytes]) -> None:
     head = 'content-disposition: form-data; name="{0}"; filename="{0}"\r\ncontent-type: application/wasm\r\n\r\n'
     parts = [b"--a-boundary\r\n" + head.format(name).encode() + data + b"\r\n" for name, data in modules.items()]
@@ -149,7 +149,7 @@ def test_every_byte_of_a_form_is_read(modules: dict[str, bytes]) -> None:
     assert {module.content_type for module in read.modules} == {"application/wasm"}
 
 
-@holds_for(30, 400, body=st.binary(max_size=200), boundary=st.text(string.printable, max_size=10))
+@holds_for(30, 1000, body=st.binary(max_size=200), boundary=st.text(string.printable, max_size=10))
 def test_any_bytes_are_a_form_or_malformed(body: bytes, boundary: str) -> None:
     headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
     try:

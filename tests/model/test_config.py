@@ -544,13 +544,13 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@holds_for(40, 400, text=st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=60))
+@holds_for(40, 1000, text=st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=60))
 def test_no_text_makes_it_raise_anything_else(text: str) -> None:
     outcome(text)
     read(text, loader=yaml.SafeLoader)
 
 
-@holds_for(25, 300, data=st.data())
+@holds_for(25, 1000, data=st.data())
 def test_no_damage_to_the_shipped_file_makes_it_raise_anything_else(data: st.DataObject) -> None:
     text = SHIPPED
     for _ in range(data.draw(st.integers(1, 3))):
@@ -588,7 +588,7 @@ SECRET_PLACES = [
 ]
 
 
-@holds_for(40, 400, secret=SECRETS, place=st.sampled_from(SECRET_PLACES), quoted=st.booleans())
+@holds_for(40, 1000, secret=SECRETS, place=st.sampled_from(SECRET_PLACES), quoted=st.booleans())
 def test_a_secret_in_place_of_its_name_never_shows(secret: str, place: str, quoted: bool) -> None:
     value = "'" + secret.replace("'", "''") + "'" if quoted else secret
     assert secret not in outcome(place.replace("SECRET", value) + "\n")

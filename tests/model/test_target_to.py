@@ -124,7 +124,7 @@ def test_hostile_text_is_shown_on_one_short_line_and_never_a_secret(text: str) -
     assert "sk1234" not in said
 
 
-@holds_for(30, 400, text=st.text() | st.text("@,%. 0123456789abc-", max_size=80))
+@holds_for(30, 1000, text=st.text() | st.text("@,%. 0123456789abc-", max_size=80))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         split = parse_to(text, KNOWN)
@@ -134,7 +134,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert abs(sum(percent for _, percent in split) - 100) <= 0.001
 
 
-@holds_for(30, 400, names=st.permutations([A, B, C1, C2]), hundredths=st.integers(0, 10_000))
+@holds_for(30, 1000, names=st.permutations([A, B, C1, C2]), hundredths=st.integers(0, 10_000))
 def test_what_the_undo_command_prints_is_read_back_as_it_was(names: list[str], hundredths: int) -> None:
     shares = ((names[0], 100 - hundredths / 100), (names[1], hundredths / 100))
     split: Split = tuple(sorted(shares, key=lambda share: -share[1]))

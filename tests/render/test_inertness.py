@@ -107,7 +107,7 @@ def test_a_comment_keeps_its_shape_whatever_is_said(said: dict[str, str]) -> Non
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(SAID)
 def test_a_comment_keeps_its_shape_whatever_is_said_at_length(said: dict[str, str]) -> None:
     assert_inert(said)

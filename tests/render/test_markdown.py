@@ -13,7 +13,7 @@ HOSTILE = st.text(
 )
 
 
-@holds_for(40, 400, text=HOSTILE)
+@holds_for(40, 1000, text=HOSTILE)
 def test_hostile_text_stays_inside_its_code_span_and_its_table_cell(text: str) -> None:
     span = inert(text)
     fence = re.match("`+", span)
@@ -26,7 +26,7 @@ def test_hostile_text_stays_inside_its_code_span_and_its_table_cell(text: str) -
     assert all(character.isprintable() for character in span)
 
 
-@holds_for(40, 400, text=HOSTILE)
+@holds_for(40, 1000, text=HOSTILE)
 def test_hostile_text_cannot_end_a_code_fence(text: str) -> None:
     assert "\n" not in fenced(text)
     assert "```" not in fenced(text)

@@ -348,7 +348,7 @@ def test_a_listed_deployment_in_which_nothing_serves_is_an_answer_of_another_sha
     assert (outcome.code, outcome.result["reason"]) == (4, "malformed_answer")
 
 
-@holds_for(5, 60, past=pasts, incident=st.sampled_from(INCIDENTS))
+@holds_for(5, 150, past=pasts, incident=st.sampled_from(INCIDENTS))
 def test_random_histories_get_the_answer_of_the_judge(
     past: Past, incident: int | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
