@@ -109,6 +109,7 @@ def run(
             incident_began=request.incident_began,
             requested_at=request.requested_at,
             run_id=run_id,
+            actor=_actor(environ),
             clock=clock,
             timeline=timeline,
             **outside.reach(client, environment.account_id, web),
@@ -223,7 +224,7 @@ def _lead(request: Request, clock: Clock) -> float:
 
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
-    who = environ.get("GITHUB_ACTOR") or f"laptop, by {environ.get('USER') or 'an unknown user'}"
+    who = _actor(environ) if environ.get("GITHUB_ACTOR") else f"laptop, by {_actor(environ)}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment}
@@ -232,6 +233,10 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
     timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
     if request.permission == permissions.UNCHECKED:
         timeline.record(Kind.WARNING, permissions.NOT_CHECKED)
+
+
+def _actor(environ: Mapping[str, str]) -> str:
+    return environ.get("GITHUB_ACTOR") or environ.get("USER") or "an unknown user"
 
 
 def _appending(folder: Path) -> Sink:

@@ -19,6 +19,7 @@ from ops.parallel import start
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
+    from ops.cloudflare.kv import Kv
     from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ops.model.config import Environment
     from ops.model.config_secrets import Provider
     from ops.model.rotation import KeyAnswer
+    from ops.model.runtime import Shown
     from ops.probes.http import Web
 
 API = "https://api.cloudflare.com/client/v4"
@@ -142,10 +144,13 @@ class Reached(TypedDict):
     pages: "Pages"
     routes: "Routes"
     maintenance: "Maintenance"
+    kv: "Kv"
     look: Callable[[str], Page]
+    shown: "Callable[[str], Shown | str]"
 
 
 def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> Reached:
+    from ops.cloudflare.kv import Kv
     from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
@@ -156,8 +161,19 @@ def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> Reache
         "pages": Pages(client, account_id),
         "routes": Routes(client, account_id),
         "maintenance": Maintenance(client, account_id),
+        "kv": Kv(client, account_id),
         "look": _looking(web),
+        "shown": _showing(web),
     }
+
+
+def _showing(web: "Callable[[], Web]") -> "Callable[[str], Shown | str]":
+    def shown(url: str) -> "Shown | str":
+        from ops.probes import runtime
+
+        return runtime.look(web(), url)
+
+    return shown
 
 
 def _looking(web: "Callable[[], Web]") -> Callable[[str], Page]:

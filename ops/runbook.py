@@ -20,6 +20,7 @@ from ops.model.press import Press, button, command
 
 if TYPE_CHECKING:
     from ops.building import Site
+    from ops.cloudflare.kv import Kv
     from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ops.model.config_secrets import Provider
     from ops.model.redact import Secret
     from ops.model.rotation import KeyAnswer
+    from ops.model.runtime import Shown
     from ops.model.timeline import Timeline
     from ops.probes.rounds import ProbeSet
 
@@ -80,6 +82,8 @@ class Context(Generic[P]):
     requested_at: datetime | None
     """When somebody asked, where that was not this command: what happened since counts."""
     run_id: str
+    actor: str
+    """Who asked, as GitHub or this machine names them."""
     clock: Clock
     timeline: "Timeline"
     workers: "Workers"
@@ -87,10 +91,14 @@ class Context(Generic[P]):
     routes: "Routes"
     maintenance: "Maintenance"
     """What answers for a service that is off on purpose."""
+    kv: "Kv"
+    """Values in KV, where an application reads limits and switches."""
     site: "Site"
     """A site's repository, and what can be built and deployed of it."""
     look: Callable[[str], Page]
     """Read a page of the web: what the address holds."""
+    shown: "Callable[[str], Shown | str]"
+    """What the application at that origin shows of its limits and switches; or why that is not known."""
     earlier: "Callable[[], Callable[[], tuple[Block, ...]]]"
     """Begin to read what earlier runs told on the incident; what that answers waits for it, within bounds. At most it
     makes a run stricter."""

@@ -37,6 +37,7 @@ READS: tuple[tuple[str, str], ...] = (
     ("GET", r"/accounts/[0-9a-f]{32}/pages/projects/[a-z0-9-]+(/deployments(/[0-9a-f-]{36})?)?"),
     ("GET", r"/accounts/[0-9a-f]{32}/logs/audit"),
     ("GET", r"(/accounts/[0-9a-f]{32}|/user)/tokens/verify"),
+    ("POST", r"/accounts/[0-9a-f]{32}/storage/kv/namespaces/[0-9a-f]{32}/bulk/get"),
     ("POST", r"/graphql"),
 )
 """All that a planning client may send. GraphQL here is analytics: it has queries and nothing that writes."""
@@ -115,6 +116,10 @@ class Client:
             f"GET {short(path)}", lambda: self._send("GET", path, permission=permission, params=params)
         )
 
+    def post_read(self, path: str, *, permission: str, json: Any) -> Answer:
+        """A read that Cloudflare takes by POST, retried like one. Raises ProviderError."""
+        return self._retried(f"POST {short(path)}", lambda: self._send("POST", path, permission=permission, json=json))
+
     def query(self, query: str, *, permission: str, variables: Mapping[str, Any]) -> Answer:
         """A query of GraphQL, retried like a read; its result is the answer's `data`. Raises ProviderError.
 
@@ -149,16 +154,16 @@ class Client:
         headers: Mapping[str, str] | None = None,
         json: Any = None,
         files: Any = None,
+        content: bytes | None = None,
     ) -> Answer:
-        """Send once, JSON or a form.
+        """Send once: JSON, a form, or bytes as they are.
 
         Raises NotApplied, Unclear, or ApiError where Cloudflare refused and nothing changed.
         """
         call = f"{method} {short(path)}"
         try:
-            return self._send(
-                method, path, permission=permission, params=params, headers=headers, json=json, files=files
-            )
+            body = {"json": json, "files": files, "content": content}
+            return self._send(method, path, permission=permission, params=params, headers=headers, **body)
         except ApiError as error:
             if error.kind == Kind.NOT_APPLIED:
                 retry = error.retry_after

@@ -12,6 +12,7 @@ from ops.model import config_checks
 from ops.model.config_build import Build
 from ops.model.config_probes import BrowserProbe, HttpProbe, PageProbe
 from ops.model.config_problems import build, lines
+from ops.model.config_runtime import Runtime
 from ops.model.config_schema import Schema
 from ops.model.config_secrets import RotatedSecret
 from ops.model.config_types import (
@@ -158,9 +159,21 @@ class Environment(Named):
     secrets: Mapping[SecretName, RotatedSecret] = Field(
         default_factory=dict, description="NAME of a secret of Workers → how rotate-secrets replaces its value."
     )
+    runtime: Runtime | None = Field(
+        default=None, description="What the application reads of us while it runs: limits and switches."
+    )
 
     def service(self, name: str) -> Service:
         return _named("service", name, self.services, where=self.name)
+
+    def needed_runtime(self) -> Runtime:
+        """Raises ConfigError where there is none."""
+        if self.runtime is None:
+            raise ConfigError(
+                f"{self.name} has no runtime in ops.yml",
+                hint="Write which Worker reads limits and switches, and from which KV namespace, under `runtime`.",
+            )
+        return self.runtime
 
 
 class Label(Model):

@@ -6,7 +6,7 @@ The data may be of any shape here: what has the wrong type is the models' to rep
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ops.model import config_secret_checks
+from ops.model import config_runtime_checks, config_secret_checks
 from ops.model.config_data import Finding, at, items, mapping
 from ops.model.nearest import shown, suggestion
 from ops.model.yaml_lines import Path
@@ -45,6 +45,7 @@ def errors(
         for variable in mapping(at(service, "build", "env")).keys() & _secrets(data):
             yield (*path, "build", "env", variable), "a secret of the run; no build ever gets one: leave it out"
     yield from config_secret_checks.errors(data, secrets=_secrets(data))
+    yield from config_runtime_checks.errors(data)
 
 
 def warnings(data: Any) -> Iterator[Finding]:

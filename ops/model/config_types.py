@@ -10,6 +10,7 @@ from ops.model.nearest import shown
 from ops.model.yaml_lines import kind
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+SWITCH = r"^[a-z][a-z0-9]{0,39}(-[a-z0-9]{1,20}){0,4}$"
 RUNBOOK = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 PARAMETER = r"^[a-z][a-z0-9_]*$"
 SECRET = r"^[A-Z][A-Z0-9_]{0,99}$"  # noqa: S105 - a pattern
@@ -29,6 +30,7 @@ LABEL = r"^\S(.{0,48}\S)?$"
 PATTERNS = {
     NAME: "not a name for this; write lower-case letters, digits, - and _, beginning with a letter",
     RUNBOOK: "not a runbook's name; write lower-case words with hyphens, such as rollback-worker",
+    SWITCH: "not a name for this; write lower-case words with hyphens, such as session-do",
     PARAMETER: "not a parameter's name; write lower-case words with underscores, such as service",
     SECRET: "not a variable's name; write the NAME of the secret, such as CLOUDFLARE_API_TOKEN, never its value",
     ACCOUNT: "not an account id; write the 32 hexadecimal digits that Cloudflare's dashboard shows, in lower case",

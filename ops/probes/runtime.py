@@ -1,0 +1,21 @@
+"""What an application shows of itself at /__ops/runtime: read once (docs/runtime-contract.md)."""
+
+import httpx
+
+from ops.model.runtime import ENDPOINT, Shown, parse_shown
+from ops.probes.http import Web
+
+
+def look(web: Web, url: str) -> Shown | str:
+    """What the service at `url` shows at the location that answers; or why that is not known, for people."""
+    where = f"{url}{ENDPOINT}"
+    try:
+        response, body = web.send("GET", where)
+    except httpx.RequestError as error:
+        return f"{where} could not be reached ({type(error).__name__})"
+    if response.status_code != 200:
+        return f"{where} answers with status {response.status_code}"
+    try:
+        return parse_shown(body.decode())
+    except ValueError as error:
+        return f"what {where} answers is not understood: {error}"
