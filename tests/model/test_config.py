@@ -66,7 +66,7 @@ def test_reads_the_shipped_file_and_warns_only_of_its_placeholders() -> None:
 def test_the_shipped_environments_differ_only_in_account_token_url_copies_and_namespace() -> None:
     environments = parse(SHIPPED, path="ops.yml")[0].model_dump()["environments"]
     for environment in environments.values():
-        del environment["account_id"], environment["token"]
+        del environment["account_id"], environment["token"], environment["runtime"]["namespace"]
         for service in environment["services"].values():
             del service["url"]
         for secret in environment["secrets"].values():
