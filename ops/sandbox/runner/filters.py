@@ -21,7 +21,7 @@ def starts(on: Any, event: str, payload: Mapping[str, Any], changed: Callable[[]
     if event not in triggers:
         return False
     rules = triggers[event] or {}
-    if event == "schedule" or not rules.keys() <= _KNOWN:
+    if not rules.keys() <= _KNOWN:
         raise Unsupported(f"this runner does not know, of `on: {event}`, {', '.join(sorted(rules.keys() - _KNOWN))}")
     types = rules.get("types", _USUAL_TYPES.get(event))
     if types is not None and payload.get("action") not in ([types] if isinstance(types, str) else types):
