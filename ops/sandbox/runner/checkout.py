@@ -73,9 +73,8 @@ def _with_own_ref(workflow: str, ref: str) -> str:
         steps = _value(job, "steps")
         for step in reversed(steps.value if steps else []):
             uses, given = _value(step, "uses"), _value(step, "with")
-            named = _value(given, "ref") if given else None
-            is_own = uses and uses.value.startswith("actions/checkout@") and not _value(given, "repository")
-            if named and is_own:
+            named = _value(given, "ref")
+            if named and uses and uses.value.startswith("actions/checkout@"):
                 workflow = f"{workflow[: named.start_mark.index]}'{ref}'{workflow[named.end_mark.index :]}"
     return workflow
 

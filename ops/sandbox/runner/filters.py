@@ -10,7 +10,7 @@ from typing import Any
 
 from ops.sandbox.runner.expressions import Unsupported
 
-_USUAL_TYPES = dict.fromkeys(("pull_request", "pull_request_target"), ("opened", "synchronize", "reopened"))
+_USUAL_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
 """Of events that do not start by every type."""
 _KNOWN = {"types", "branches", "branches-ignore", "paths", "paths-ignore", "tags", "tags-ignore", "inputs"}
 
@@ -18,6 +18,8 @@ _KNOWN = {"types", "branches", "branches-ignore", "paths", "paths-ignore", "tags
 def starts(on: Any, event: str, payload: Mapping[str, Any], changed: Callable[[], Collection[str]]) -> bool:
     """`on` as the workflow has it; `changed` are the paths of a push or a pull request. Raises Unsupported."""
     triggers = {on: None} if isinstance(on, str) else dict.fromkeys(on) if isinstance(on, list) else on
+    if event == "pull_request" and "pull_request_target" in triggers:
+        raise Unsupported("this runner does not know `on: pull_request_target`")
     if event not in triggers:
         return False
     rules = triggers[event] or {}

@@ -9,6 +9,8 @@ from typing import Any
 from ops.sandbox.runner.expressions import HIDDEN, STATUS, UNKNOWN, Unsupported, evaluate, text, truth
 
 _NOT_HERE = ("strategy", "uses", "container", "services", "defaults", "snapshot")
+_CHECKOUT = {"ref", "fetch-depth", "persist-credentials"}
+"""Of a checkout. There is one commit to fetch and no credential to keep, whatever the last two say."""
 _LATER = ("needs", "steps", "job", "runner", "env", "matrix", "strategy")
 _SKIPPED = {"result": "skipped", "outputs": {}}
 _USUAL_PERMISSIONS = {"contents": "read"}
@@ -36,7 +38,7 @@ class Job:
     permissions: Mapping[str, str]
     claim: Claim | None
     checkouts: tuple[str, ...]
-    """What each actions/checkout of this repository names as its `ref`, empty where it names none."""
+    """What each actions/checkout names as its `ref`, empty where it names none."""
     rules: Mapping[str, Any]
     """The job as the file has it."""
 
@@ -122,13 +124,16 @@ def _job(name: str, workflow: Mapping[str, Any], contexts: Mapping[str, Any], be
 
 
 def checkouts(job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What each actions/checkout of this repository is given."""
+    """What each actions/checkout is given."""
     steps = [step for step in job.get("steps") or () if str(step.get("uses", "")).startswith("actions/checkout@")]
-    return [given for step in steps if "repository" not in (given := step.get("with") or {})]
+    return [step.get("with") or {} for step in steps]
 
 
 def checked_out(plan: Plan, resolve: Callable[[str], str | None], own: str) -> str:
     """The sha of the one commit that the jobs check out; `own` is that of the run. Raises Unsupported."""
+    given = {name for job in plan.running for one in checkouts(job.rules) for name in one}
+    if strange := given - _CHECKOUT:
+        raise Unsupported(f"this runner does not know, of actions/checkout, {', '.join(sorted(strange))}")
     found = {}
     for ref in sorted({ref for job in plan.running for ref in job.checkouts}):
         sha = resolve(ref) if ref else own

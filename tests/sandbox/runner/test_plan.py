@@ -132,8 +132,8 @@ jobs:
         with:
           ref: main # of the base
           fetch-depth: 0
-      - uses: actions/checkout@v5
-        with: {repository: acme/shop, ref: v1}
+      - uses: acme/release@v1
+        with: {ref: v1}
       - run: echo ${{ github.sha }} github.sha
 """
 
@@ -144,9 +144,16 @@ def test_a_checkout_with_a_ref_has_the_run_s_own_in_act_s_copy_and_the_sha_is_th
     assert [line.strip() for line in copy.splitlines() if "ref" in line or "sha" in line] == [
         "with: {ref: 'refs/pull/7/merge', persist-credentials: false}",
         "ref: 'refs/pull/7/merge' # of the base",
-        "with: {repository: acme/shop, ref: v1}",
+        "with: {ref: v1}",
         f"- run: echo ${{{{ '{SHA}' }}}} github.sha",
     ]
+
+
+def test_a_checkout_with_what_is_not_known_is_refused_aloud() -> None:
+    plan = planned({"a": {"steps": [{"uses": "actions/checkout@v5", "with": {"repository": "a/b", "fetch-depth": 0}}]}})
+
+    with pytest.raises(Unsupported, match="of actions/checkout, repository"):
+        checked_out(plan, str, "0")
 
 
 def checking_out(*refs: str) -> Plan:
