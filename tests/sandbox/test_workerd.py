@@ -236,8 +236,15 @@ def test_a_backend_with_durable_objects_kv_and_d1_runs_as_wrangler_deploys_it(
     backend("deploy", "--tag", "4.2.0")
     assert edge.get("/sessions").json() == [1, 4, now + 60_000]
     assert [edge.get("/rows").json(), edge.get("/version").json()["tag"]] == [2, "4.2.0"]
-    sandbox.deploy(WORKER, first)
-    assert [edge.get("/sessions").json()[:2] for _ in range(2)] == [[1, 5], [2, 6]]
+    groq = sandbox.providers["groq"]
+    groq.delay, asked = 0.3, len(groq.requests)
+    with ThreadPoolExecutor() as pool:
+        under_way = pool.submit(edge.get, "/ai", headers=key)
+        while len(groq.requests) == asked:
+            assert not under_way.done()
+        sandbox.deploy(WORKER, first)
+        assert [edge.get("/sessions").json()[:2] for _ in range(2)] == [[1, 5], [2, 6]]
+    assert under_way.result().status_code == 200
     assert sandbox.unknown == []
 
 
