@@ -12,8 +12,10 @@ from ops.sandbox.cloudflare import (
     analytics,
     audit,
     content,
+    d1,
     deployments,
     identity,
+    kv,
     pages,
     pages_uploads,
     scripts,
@@ -37,6 +39,8 @@ _MODULES = (
     settings,
     secrets,
     zones,
+    kv,
+    d1,
     identity,
     tokens,
     audit,
@@ -44,6 +48,8 @@ _MODULES = (
     pages,
     pages_uploads,
 )
+_READS = {analytics.PATH, kv.BULK_GET}
+"""What is sent by POST and changes nothing: no entry of the log."""
 _ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
 
 
@@ -78,7 +84,7 @@ class Cloudflare:
             return answer
 
     def _log(self, call: Call, route: Route, status: int, ray: str) -> None:
-        if call.request.method in ACTIONS and route.template != analytics.PATH:
+        if call.request.method in ACTIONS and route.template not in _READS:
             self._account.audit.append(audit.entry(call, route, status=status, ray=ray))
 
     def knows(self, request: Request) -> bool:
