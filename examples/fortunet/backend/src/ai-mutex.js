@@ -7,10 +7,10 @@ import { complete, PROVIDERS } from "./providers.js";
 
 const NAMES = Object.keys(PROVIDERS); // in the order of preference
 const MINUTES = 5;
-const PER_DAY = 1000; // requests to each provider
+const PER_DAY = 1000; // requests to each provider, unless the variable AI_PER_DAY has another number
 const QUEUE = 8; // requests, the one that is being answered among them
 const PATIENCE = 25_000; // milliseconds for one request, waiting included
-const PROVIDER_PATIENCE = 8_000;
+const PROVIDER_PATIENCE = 8_000; // unless AI_PROVIDER_PATIENCE
 const FAILURES = 3; // within MINUTES, and more than successes: asked last
 
 export class AiMutexDO extends DurableObject {
@@ -32,7 +32,7 @@ export class AiMutexDO extends DurableObject {
     if (this.#waiting >= QUEUE) {
       return null;
     }
-    const deadline = Date.now() + this.#patience(PATIENCE);
+    const deadline = Date.now() + PATIENCE;
     const { promise, resolve: done } = Promise.withResolvers();
     const mine = this.#turn;
     this.#turn = promise;
@@ -53,7 +53,7 @@ export class AiMutexDO extends DurableObject {
 
   // What only an administrator sees: a new `instance` is how a reset is known to have happened.
   describe() {
-    const quota = Object.fromEntries(NAMES.map((name) => [name, { used: this.#used(name), per_day: PER_DAY }]));
+    const quota = Object.fromEntries(NAMES.map((name) => [name, { used: this.#used(name), per_day: this.#perDay }]));
     const memory = { answered: this.#answered, waiting: this.#waiting };
     return { instance: this.#instance, since: new Date(this.#since).toISOString(), memory, quota };
   }
@@ -65,8 +65,9 @@ export class AiMutexDO extends DurableObject {
   }
 
   async #askInOrder(content, preferred, deadline) {
+    const patience = Number(this.env.AI_PROVIDER_PATIENCE ?? PROVIDER_PATIENCE);
     for (const name of this.#order(preferred)) {
-      const left = Math.min(this.#patience(PROVIDER_PATIENCE), deadline - Date.now());
+      const left = Math.min(patience, deadline - Date.now());
       if (left <= 0) {
         return null;
       }
@@ -89,7 +90,7 @@ export class AiMutexDO extends DurableObject {
       const { ok, failed } = outcomes[name];
       return name === preferred ? 0 : failed >= FAILURES && failed > ok ? 2 : 1;
     };
-    const isUsable = (name) => this.env[PROVIDERS[name].secret] && this.#used(name) < PER_DAY;
+    const isUsable = (name) => this.env[PROVIDERS[name].secret] && this.#used(name) < this.#perDay;
     return preferred === "off" ? [] : NAMES.filter(isUsable).sort((a, b) => rank(a) - rank(b));
   }
 
@@ -125,9 +126,8 @@ export class AiMutexDO extends DurableObject {
     sql.exec("UPDATE quota SET used = used + 1 WHERE provider = ? AND at = ?", provider, day());
   }
 
-  // AI_PATIENCE, in milliseconds, shortens all of them.
-  #patience(milliseconds) {
-    return Math.min(milliseconds, Number(this.env.AI_PATIENCE) || Infinity);
+  get #perDay() {
+    return Number(this.env.AI_PER_DAY ?? PER_DAY);
   }
 }
 

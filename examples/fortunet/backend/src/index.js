@@ -127,8 +127,16 @@ async function interpretFor(claims, request, env) {
   }
   const made = calculate(await birth(request));
   const content = `Interpret this chart in three sentences: ${JSON.stringify(made.chart)}`;
-  const answer = await aiMutex(env).ask(content, runtime.state("ai")).catch(() => null); // it may be reset meanwhile
+  const answer = await askAi(content, env);
   return answer ? Response.json({ ...made, interpretation: answer.text, provider: answer.provider }) : failure(503, NO_AI);
+}
+
+async function askAi(content, env) {
+  try {
+    return await aiMutex(env).ask(content, runtime.state("ai"));
+  } catch {
+    return null; // it was reset meanwhile
+  }
 }
 
 function aiMutex(env) {

@@ -1,7 +1,7 @@
 // Starts the example in miniflare, with entry.js before it, until stdin ends. Prints the address.
 //
 // What the Worker asks outside is answered here: AI providers as a POST to https://control.test/ said, and it answers
-// which of them were asked since the last one.
+// which of them were asked since the last one, with a mark where two were at once.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -14,6 +14,8 @@ const [source, state] = process.argv.slice(2);
 const HOSTS = { "apis.iflow.cn": "iflow", "api.groq.com": "groq", "api.cerebras.ai": "cerebras" };
 let behaviours = {};
 let asked = [];
+let held = [];
+let atOnce = 0;
 
 async function outside(request) {
   const { hostname } = new URL(request.url);
@@ -21,19 +23,31 @@ async function outside(request) {
     const before = asked;
     behaviours = await request.json();
     asked = [];
+    held.forEach((release) => release());
+    held = [];
     return Response.json(before);
   }
   const provider = HOSTS[hostname];
-  asked.push(provider);
+  atOnce += 1;
+  asked.push(atOnce === 1 ? provider : `${provider}, at once with another`);
+  try {
+    return await answer(provider);
+  } finally {
+    atOnce -= 1;
+  }
+}
+
+async function answer(provider) {
+  if (behaviours[provider] === "holds") {
+    await new Promise((resolve) => held.push(resolve));
+  }
   switch (behaviours[provider]) {
-    case undefined:
-      return Response.json({ choices: [{ message: { role: "assistant", content: `says ${provider}` } }] });
     case "refuses":
       return Response.json({ status: "434", msg: "Invalid apiKey" });
-    case "hangs":
-      return new Promise(() => {});
-    default:
+    case "down":
       return new Response("down", { status: 503 });
+    default:
+      return Response.json({ choices: [{ message: { role: "assistant", content: `says ${provider}` } }] });
   }
 }
 
@@ -52,7 +66,8 @@ const instance = new Miniflare(
       IFLOW_API_KEY: "i",
       GROQ_API_KEY: "g",
       CEREBRAS_API_KEY: "c",
-      AI_PATIENCE: "300",
+      AI_PROVIDER_PATIENCE: "1500",
+      AI_PER_DAY: "12",
       CF_VERSION_METADATA: { id: "2c8b7e91-5f0a-4a4e-9d0f-2f6f4f1f7a10", tag: "", timestamp: "2026-11-25T03:00:00Z" },
     },
     kvNamespaces: { OPS_RUNTIME: "runtime" },
