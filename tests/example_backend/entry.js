@@ -5,15 +5,27 @@
 //   POST /__test/kv         {fails: "throws" | "hangs" | null}; answers the keys of each read since the last one
 //   POST /__test/outside    what providers do: see host.mjs
 //   POST /__test/sql        statements for D1
+//   POST /__test/bucket     "forget", or "alarm": one of OpsLimitBucket; answers whether it counts and what it keeps
 //   POST /__test/readers    {limits, switches}: a new reader, as in a new isolate, with keys of its own; its number
 //
 // A request with the header `reader` is answered by that one: what is its own first, then what it counts and says.
 // The header `without` names bindings that are not there.
 
 import application from "./index.js";
-import { createRuntime } from "./ops-runtime.js";
+import { createRuntime, OpsLimitBucket } from "./ops-runtime.js";
 
-export { AiMutexDO, OpsLimitBucket, SessionDO } from "./index.js";
+export { AiMutexDO, SessionDO } from "./index.js";
+
+export class Bucket extends OpsLimitBucket {
+  forget() {
+    this.ctx.abort();
+  }
+
+  async end() {
+    await this.alarm();
+    return [...(await this.ctx.storage.list()).keys()];
+  }
+}
 
 const now = Date.now.bind(Date);
 let moment = null; // there is no time before the first request
@@ -48,6 +60,8 @@ async function arrange(what, request, env) {
       return (await fetch("https://control.test/", { method: "POST", body: await request.text() })).json();
     case "sql":
       return env.DB.batch((await request.json()).map((statement) => env.DB.prepare(statement)));
+    case "bucket":
+      return bucket(await request.json(), () => env.OPS_LIMITS.getByName("one"));
     case "readers":
       return readers.push(createRuntime(await request.json())) - 1;
     case "kv": {
@@ -57,6 +71,14 @@ async function arrange(what, request, env) {
       return before;
     }
   }
+}
+
+async function bucket(what, object) {
+  if (what === "alarm") {
+    return object().end();
+  }
+  await object().forget().catch(() => {});
+  return object().count(3, 60);
 }
 
 function seenBy(request, env, prefix) {

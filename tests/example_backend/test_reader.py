@@ -230,6 +230,18 @@ def test_whoever_is_signed_in_is_counted_as_such_and_others_by_their_network(new
     assert [asked("", "::ffff:192.0.2.7"), asked("", "::ffff:192.0.2.8"), asked("", "192.0.2.7")] == [200, 200, 429]
 
 
+def test_a_bucket_that_is_forgotten_goes_on_counting_and_leaves_nothing_when_its_window_is_over(
+    example: Example,
+) -> None:
+    assert [example.arrange("bucket", "forget")["left"] for _ in range(3)] == [2, 1, 0]
+    assert example.arrange("bucket", "forget") == {"allowed": False, "left": 0, "seconds": 60}
+    example.advance(seconds=59)
+    assert example.arrange("bucket", "alarm") == ["window"]
+    example.advance(seconds=1)
+    assert example.arrange("bucket", "alarm") == []
+    assert example.arrange("bucket", "forget")["left"] == 2
+
+
 def test_where_it_cannot_be_counted_a_request_goes_on_and_no_field_says_otherwise(new_reader: Reader) -> None:
     reader = new_reader({"calc": {**CALC, "limit": 1}})
     for path in ("/?limit=calc", "/?limit=undeclared", "/__ops/limits/calc"):
