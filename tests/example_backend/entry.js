@@ -1,7 +1,7 @@
 // Before the example: a clock that stands still, a KV that can fail, and readers of our own beside the application's.
 //
 //   POST /__test/clock      milliseconds to go forward, for Durable Objects too; answers the moment
-//   PUT  /__test/values/KEY a value in KV, null: none
+//   POST /__test/values     {KEY: value in KV, null: none}; a second later, so that they are read next
 //   POST /__test/kv         {fails: "throws" | "hangs" | null}; answers the keys of each read since the last one
 //   POST /__test/outside    what providers do: see host.mjs
 //   POST /__test/sql        statements for D1
@@ -49,11 +49,13 @@ export default {
 };
 
 async function arrange(what, request, env) {
-  if (what.startsWith("values/")) {
-    const [key, value] = [what.slice("values/".length), await request.json()];
-    return value === null ? env.OPS_RUNTIME.delete(key) : env.OPS_RUNTIME.put(key, value);
-  }
   switch (what) {
+    case "values": {
+      const { OPS_RUNTIME: kv } = env;
+      const values = Object.entries(await request.json());
+      await Promise.all(values.map(([key, value]) => (value === null ? kv.delete(key) : kv.put(key, value))));
+      return (moment += 1000);
+    }
     case "clock":
       return (moment += await request.json());
     case "outside":

@@ -16,7 +16,7 @@ from ops.model.runtime import parse_shown
 from ops.model.yaml_lines import read
 from ops.sandbox import Sandbox, Switches
 from tests.conftest import ROOT
-from tests.example_backend.conftest import BACKEND, DECLARED, switch
+from tests.example_backend.conftest import BACKEND, DECLARED, client, of_limits, of_switch
 from tests.sandbox.conftest import WORKER, run_wrangler
 
 pytestmark = pytest.mark.slow
@@ -66,13 +66,12 @@ def test_what_is_deployed_follows_kv_asks_providers_and_keeps_sessions(sandbox: 
         key = sandbox.providers[name].add_key(f"{name}-key")
         sandbox.put_secret(WORKER, production["runtime"]["ai"]["keys"][name], key)
     sandbox.put_secret(WORKER, "JWT_SECRET", "signs sessions")
-    sandbox.kv.put(
-        namespace, "ops/limits", json.dumps({"version": 1, "revision": "3f9c2ab41d07-9c0ffee1", "limits": DECLARED})
-    )
-    sandbox.kv.put(namespace, "ops/switch/ai", json.dumps(switch("groq")))
-    with httpx.Client(base_url=sandbox.edge_url, verify=False, timeout=30) as edge:
+    limits = of_limits(DECLARED)
+    for key, value in {"ops/limits": limits, "ops/switch/ai": of_switch("groq")}.items():
+        sandbox.kv.put(namespace, key, json.dumps(value))
+    with client(sandbox.edge_url) as edge:
         shown = parse_shown(edge.get("/__ops/runtime").text)
-        assert (shown.revision, shown.switches["ai"].state) == ("3f9c2ab41d07-9c0ffee1", "groq")
+        assert (shown.revision, shown.switches["ai"].state) == (limits["revision"], "groq")
         assert sorted(shown.limits) == sorted(production["runtime"]["limits"]["names"])
         assert sorted(shown.switches) == sorted(production["runtime"]["switches"])
         sandbox.providers["groq"].down = True
