@@ -5,7 +5,8 @@ four for one path. What it leaves out is as in a healthy FortuneT API, and `{}` 
 `secrets`, a list of names, every answer that is JSON tells the SHA-256 of each one's value as it is in effect
 (null where there is none): so it shows which generation of a secret serves, and no value. With `upstream`, as
 `{"provider": "groq", "secret": "NAME"}`, it first asks that provider of the sandbox for a completion with the secret
-as the key, and answers 502 where it gets none: as an application does whose key was revoked.
+as the key, and answers 502 where it gets none: as an application does whose key was revoked. `objects` are its Durable
+Objects (`objects.py`).
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from typing import Any
 from ops.sandbox import maintenance
 from ops.sandbox.clock import Clock, timestamp
 from ops.sandbox.edge import Running
+from ops.sandbox.objects import Objects
 from ops.sandbox.server import Request, Response
 from ops.sandbox.workers import Version
 
@@ -33,6 +35,7 @@ class Embedded:
         """`takes` says whether a provider, by its name, gives a completion for a key."""
         self._takes = takes
         self._clock = clock
+        self.objects = Objects()
         self._closed = threading.Event()
 
     def serve(self, running: Running, request: Request) -> Response:
@@ -42,6 +45,8 @@ class Embedded:
             behaviour = json.loads(running.version.upload.plain_text(BEHAVIOUR) or "{}")
         except ValueError as error:
             return _response(500, f"{BEHAVIOUR} is not JSON: {error}", None)
+        if answered := self.objects.answer(running, request, behaviour.get("objects", {})):
+            return answered
         behaviour |= behaviour.get("paths", {}).get(request.path, {})
         self._closed.wait(behaviour.get("delay", 0.0))
         healthy, answer = _healthy(running.version, request)
