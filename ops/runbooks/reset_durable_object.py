@@ -44,14 +44,14 @@ class Details:
     """The one object; or those of the Worker that can be looked at."""
     rebuild: Rebuild | None = None
     """None: the application resets the one object."""
-    open: tuple[str, ...] = ()
+    left_open: tuple[str, ...] = ()
     """What will not be proved, as it is known before."""
     is_live: bool = False
     """The new version was answered to be live, or seen."""
 
     @property
     def unproved(self) -> str:
-        return "; ".join([*self.open, *(each.lost for each in self.watched if each.lost)])
+        return "; ".join([*self.left_open, *(each.lost for each in self.watched if each.lost)])
 
 
 class ResetDurableObject(Runbook[Params]):
@@ -134,7 +134,7 @@ def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan:
         healthy_before="the object's memory is empty; no probe failed before either, so look whether it works again",
         done=f"Reset {it.name} of {ctx.params.service}",
         details=Details(
-            (it,), open=() if it.is_shown else (f"ops.yml names no `state` of {it.name} that would show it",)
+            (it,), left_open=() if it.is_shown else (f"ops.yml names no `state` of {it.name} that would show it",)
         ),
     )
 
@@ -181,10 +181,10 @@ def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan:
     live = _live(ctx, service, deployments)
     watched, closed = [], []
     for it, now in zip(shown_ones, seen, strict=True):
-        if isinstance(now, OpsError):
+        if isinstance(now, ConfigError):
             closed.append(f"{it.name}: {now.message}")
-        else:
-            it.before = now
+        else:  # what the application refuses now, another version of it may still be answering for
+            it.before = now.message if isinstance(now, OpsError) else now
             watched.append(it)
     rebuild = _rebuild(ctx, service, live, uploads[0])
     assert rebuild.source is not None
@@ -245,7 +245,7 @@ def _plan(ctx: Context[Params], service: "Service", rebuild: Rebuild, found: rul
         warnings=(
             *rules.stray(named, found),
             *(f"what it shows cannot be compared; {each}" for each in unknown),
-            *(f"nothing will prove it of this object; {each}" for each in details.open),
+            *(f"nothing will prove it of this object; {each}" for each in details.left_open),
         ),
         next_step=ctx.press("rollback-worker", service=ctx.params.service),
         healthy_before="every object began anew; no probe failed before either, so look whether what was stuck goes on",
