@@ -188,7 +188,7 @@ def test_the_drill_of_a_stuck_object_empties_its_memory(arguments: list[str]) ->
 
     assert (result["decision"], result["service"]) == ("recovered", "api"), result
     assert any(event["text"].endswith("ai-mutex began anew") for event in result["timeline"])
-    assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 20
+    assert result["within_target"]
 
 
 @pytest.mark.parametrize("trigger", ["button", "label"])

@@ -113,7 +113,7 @@ def failing(incident: Incident, trigger: Trigger | None, where: str | None) -> "
 
 
 def furnish(place: Place) -> None:
-    """The repository holds the checkout's files as they stand, its environments what a run needs. Raises ConfigError."""
+    """The repository holds the checkout's files as they stand, its environment what a run needs. Raises ConfigError."""
     from ops.sandbox.runner import MissingTool, NoCheckout, act, tracked
 
     sandbox, config_path = place.sandbox, place.config

@@ -18,7 +18,7 @@ def test_everything_of_an_object_is_read() -> None:
     config, _ = parse(with_object(WHOLE), path="ops.yml")
     (found,) = config.environment("production").service("api").durable_objects.values()
     assert (found.class_, found.reset, found.state, found.token) == ("Mutex", "/reset", "/state", "ADMIN")
-    assert (found.proof, found.keeps, tokens(config)) == ("a.b", "c", {"ADMIN"})
+    assert (found.proof, found.keeps, set(tokens(config))) == ("a.b", "c", {"ADMIN"})
 
 
 WRONG = [

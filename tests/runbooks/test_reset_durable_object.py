@@ -1,6 +1,7 @@
 """`ops reset-durable-object`: an object that is stuck, the command, and the world afterwards."""
 
 import http.client
+import json
 import shlex
 import signal
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ from ops.model.plan import Plan
 from ops.model.redact import Redactor
 from ops.runbook import Context
 from ops.runbooks.reset_durable_object import Params, ResetDurableObject
+from ops.sandbox.embedded import Embedded
+from ops.sandbox.objects import Objects
 from tests.commands import WRITE, Command, ended, ours, texts
 from tests.conftest import WORKER, Outcome, World
+from tests.marks import on_disk
 
 TOKEN = "admin-0123456789-marked"
 HELD = {"FORTUNET_ADMIN_TOKEN": TOKEN}
@@ -63,15 +67,19 @@ class Stuck:
             connection.close()
 
     @property
+    def objects(self) -> Objects:
+        runtime = self.world.sandbox._runtime
+        assert isinstance(runtime, Embedded)
+        return runtime.objects
+
+    @property
     def memory(self) -> int:
         (version,) = self.world.live
-        found: int = self.world.sandbox._runtime.objects.memory(WORKER, version, NAME)
-        return found
+        return self.objects.memory(WORKER, version, NAME)
 
     @property
     def quota(self) -> int:
-        found: int = self.world.sandbox._runtime.objects.quota(WORKER, NAME)
-        return found
+        return self.objects.quota(WORKER, NAME)
 
     def posts(self) -> int:
         return sum(fault.hits for fault in self.world.sandbox.edge_faults.rules if fault.method == "POST")
@@ -438,6 +446,21 @@ def test_one_object_inherits_nothing(stuck: Stuck) -> None:
 
     assert outcome.code == 2
     assert "inherit_latest is for a whole Worker" in outcome.err + outcome.out
+
+
+@pytest.mark.parametrize(
+    "fault", [{**RESET, "status": 500}, {**RESET, "status": 302}, {**STATE, "status": 200}], ids=str
+)
+def test_nothing_that_the_application_says_is_shown(stuck: Stuck, fault: dict[str, Any]) -> None:
+    """Least of all the token, which it may send back."""
+    said = json.dumps({"memory": {"requests": 7, TOKEN: TOKEN}, "quota": {"iflow": f"other {TOKEN}"}})
+    away = {"location": f"https://evil.example/{TOKEN}"}
+    stuck.world.sandbox.edge_fault(**fault, body=said, headers=away, times=None)
+
+    outcome = stuck.one()
+
+    assert outcome.code in {4, 6}, outcome.err
+    assert "marked" not in outcome.out + outcome.err + "".join(on_disk(stuck.world.folder).values())
 
 
 # The write stays inside the engine's door
