@@ -44,7 +44,13 @@ class Watched:
         """What it has in memory, as of the last look before the write."""
         if not self.is_shown:
             return "its memory, which ops.yml names no `state` of"
-        return self.before if isinstance(self.before, str) else f"{self.before.memory:g} at {self.spec.proof}"
+        return self.before if isinstance(self.before, str) else self.shown(self.before)
+
+    def shown(self, seen: Seen) -> str:
+        """A text is the application's, and is not repeated."""
+        if isinstance(seen.proof, str):
+            return f"{self.spec.proof} as it was before"
+        return f"{seen.proof:g} at {self.spec.proof}"
 
 
 def looked(ctx: Context[Any], it: Watched) -> Seen | str | OpsError:
@@ -86,22 +92,28 @@ def check(ctx: Context[Any], it: Watched) -> World:
 def prove(ctx: Context[Any], watched: Sequence[Watched], world: World) -> World:
     """Of a Worker whose new version is live: it is DONE once each object that can be looked at began anew."""
     seen = ctx.in_parallel([partial(looked, ctx, it) for it in watched])
-    missing = [why for it, now in zip(watched, seen, strict=True) if (why := _unproved(it, now))]
+    missing = [why for it, now in zip(watched, seen, strict=True) if (why := _unproved(it, now, restarted=True))]
     if missing:
         return replace(world, state=State.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", uncertain=True)
-    text = "; ".join([world.text, *(f"{it.name} began anew" for it in watched)])
+    text = "; ".join([world.text, *(f"{it.name} began anew" for it in watched if isinstance(it.before, Seen))])
     return replace(world, text=text, notes=(*world.notes, *(note for it in watched for note in it.notes)))
 
 
-def _unproved(it: Watched, now: Seen | str | OpsError) -> str:
-    """Nothing where it began anew; then it is known too what became of its storage."""
+def _unproved(it: Watched, now: Seen | str | OpsError, *, restarted: bool = False) -> str:
+    """Nothing where it began anew; then it is known too what became of its storage.
+
+    `restarted`: a new version of its Worker is live, so that an object that could not be looked at before is believed.
+    """
     if not isinstance(now, Seen):
         return f"{it.name}: {now.message if isinstance(now, OpsError) else now}"
     before = it.before if isinstance(it.before, Seen) else None
-    if not rules.began_anew(before, now, answered=it.answered):
-        return f"{it.name} still has {now.memory:g} at {it.spec.proof}"
+    it.notes, it.lost = (), ""
+    if before is None and restarted:
+        it.notes = (f"what {it.name} showed before is not known, so there was nothing to compare with",)
+    elif not rules.began_anew(before, now, answered=it.answered):
+        return f"{it.name} still has {it.shown(now)}" if before else f"{it.name} shows nothing to compare with"
     path = it.spec.keeps
-    if path and (before is None or before.kept is None):
+    if path and not it.notes and (before is None or before.kept is None):
         it.notes = (f"what {it.name} had at {path} before is not known, so that it was kept is not proved",)
     elif path and before and not rules.is_kept(before.kept, now.kept):
         it.lost = f"{path} of {it.name} is not what it was before, though a reset keeps what is in storage"

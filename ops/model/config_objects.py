@@ -28,7 +28,8 @@ class DurableObject(Model):
         description="NAME of the environment variable that holds the application's token. Never the token.",
     )
     proof: JsonPath | None = Field(
-        default=None, description="Path into that JSON to a number in memory: it begins at 0, and only grows."
+        default=None,
+        description="Path into that JSON to a number in memory that begins at 0, or a text that each start makes anew.",
     )
     keeps: JsonPath | None = Field(
         default=None, description="Path into that JSON to something in storage, which a reset must not take away."

@@ -65,14 +65,19 @@ def sections(found: Classes) -> tuple[Section, ...]:
 class Seen:
     """What an object showed of itself."""
 
-    memory: float
+    proof: float | str
+    """A number in memory, which begins at 0 and only grows; or a text that each start makes anew."""
     kept: Any
     """None where ops.yml names nothing in storage."""
 
 
 def began_anew(before: Seen | None, now: Seen, *, answered: bool) -> bool:
-    """It counts less than before, or nothing at all; that alone proves no reset whose answer was lost."""
-    return (answered and now.memory == 0) or (before is not None and now.memory < before.memory)
+    """It shows another text, or counts less than before, or nothing at all, which proves no reset without an answer."""
+    if answered and now.proof == 0:
+        return True
+    if before is None or isinstance(before.proof, str) != isinstance(now.proof, str):
+        return False
+    return now.proof != before.proof if isinstance(now.proof, str) else now.proof < before.proof  # type: ignore[operator]
 
 
 def is_kept(before: Any, now: Any) -> bool:
@@ -84,8 +89,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def number(value: Any) -> float | None:
-    return value if _is_number(value) else None
+def as_proof(value: Any) -> float | str | None:
+    """None where it can be none."""
+    return value if _is_number(value) or (isinstance(value, str) and value) else None
 
 
 def stray(names: dict[str, str], found: Classes) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Durable Objects by the application's own endpoints: read, and reset. The contract is in docs/reset-durable-object.md.
 
-Nothing that the application says is shown: only statuses, and the numbers at the two paths of ops.yml.
+Nothing that the application says is shown but a number that ops.yml takes for a proof.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ops.model.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, Unclear
-from ops.model.reset import Seen, number
+from ops.model.reset import Seen, as_proof
 from ops.model.token import printable
 from ops.probes.http import Web, at_path
 from ops.probes.maintenance import off_on_purpose
@@ -55,10 +55,10 @@ class Admin:
         if response.status_code != 200:
             return f"GET {spec.state} is answered {response.status_code}"
         document = _json(body)
-        memory = number(at_path(document, spec.proof))
-        if memory is None:
-            return f"GET {spec.state} shows no number at {spec.proof}"
-        return Seen(memory, at_path(document, spec.keeps) if spec.keeps else None)
+        proof = as_proof(at_path(document, spec.proof))
+        if proof is None:
+            return f"GET {spec.state} shows neither a number nor a text at {spec.proof}"
+        return Seen(proof, at_path(document, spec.keeps) if spec.keeps else None)
 
     def reset(self, url: str, spec: "DurableObject") -> str:
         """Sent once; sent again it does no harm. Raises ConfigError, Refused, NotApplied, Unclear and ProviderError."""

@@ -112,7 +112,7 @@ def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan:
         if isinstance(now, OpsError):
             raise _instead(ctx, now)
         it.before = now
-    proof = f"{it.spec.proof} is 0 there, or less than before" if it.is_shown else "the application says so"
+    proof = f"{it.spec.proof} shows that it began anew" if it.is_shown else "the application says so"
     keeps = (f"what it shows at {it.spec.keeps}, which is compared",) if it.spec.keeps else ()
     closed = isinstance(it.before, str) and it.is_shown
     return Plan(

@@ -3,7 +3,8 @@
 A version that has `"objects": {"ai-mutex": {}}` in its behaviour counts each request to /api/charts/interpret, in
 memory and as a quota in storage. With `"stuck": 3` the object locks up at the third one in memory: then /health and
 /api/charts/interpret answer 503 until its memory is gone. GET /__ops/objects/NAME shows both, POST …/NAME/reset empties
-the memory, for whoever has the Worker's secret ADMIN_TOKEN; without that secret there is nothing (404).
+the memory, for whoever has the Worker's secret ADMIN_TOKEN; without that secret there is nothing (404). A new
+`instance` is shown after each start, as the example does it.
 """
 
 import hmac
@@ -26,6 +27,7 @@ class Objects:
         self._memory: Counter[tuple[str, str, str]] = Counter()
         """Worker, version, object → requests."""
         self._quota: Counter[tuple[str, str]] = Counter()
+        self._resets: Counter[tuple[str, str, str]] = Counter()
         self._lock = threading.Lock()
 
     def answer(self, running: Running, request: Request, objects: Mapping[str, Any]) -> Response | None:
@@ -59,10 +61,13 @@ class Objects:
         given = request.headers.get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
             return _json(401, {"error": "not authorised"})
+        one = running.worker, running.version.id, name
         if reset:
-            self._memory.pop((running.worker, running.version.id, name), None)
-        requests = self._memory[running.worker, running.version.id, name]
-        return _json(200, {"memory": {"requests": requests}, "quota": {"iflow": self._quota[running.worker, name]}})
+            self._memory[one] = 0
+            self._resets[one] += 1
+        instance = f"{running.version.id}-{self._resets[one]}"
+        memory, quota = {"answered": self._memory[one]}, {"iflow": {"used": self._quota[running.worker, name]}}
+        return _json(200, {"object": name, "instance": instance, "memory": memory, "quota": quota})
 
 
 def _json(status: int, body: Any) -> Response:

@@ -37,8 +37,8 @@ STATE = {"method": "GET", "path": "/__ops/objects/ai-mutex"}
 ENDPOINT = "            reset: /__ops/objects/ai-mutex/reset # a POST; it forgets what is in memory\n"
 SHOWN = """            state: /__ops/objects/ai-mutex # what it has in memory and in storage
             token: FORTUNET_ADMIN_TOKEN # NAME of the variable with the application's ADMIN_TOKEN
-            proof: memory.requests # a number in memory, 0 after a reset
-            keeps: quota.iflow # in storage: a reset must not take it away
+            proof: instance # in memory: another one after each start
+            keeps: quota.iflow.used # in storage: a reset must not take it away
 """
 
 
@@ -263,8 +263,8 @@ UNSHOWN: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
     "no token here": ({"FORTUNET_ADMIN_TOKEN": None}, {}, "FORTUNET_ADMIN_TOKEN is not set"),
     "another token": ({"FORTUNET_ADMIN_TOKEN": "another-0123456789"}, {}, "does not take FORTUNET_ADMIN_TOKEN"),
     "a state that fails": ({}, {"status": 500}, "is answered 500"),
-    "no JSON": ({}, {"status": 200, "body": "<html>"}, "shows no number at memory.requests"),
-    "another JSON": ({}, {"status": 200, "body": '{"memory": {"requests": true}}'}, "shows no number"),
+    "no JSON": ({}, {"status": 200, "body": "<html>"}, "shows neither a number nor a text at instance"),
+    "another JSON": ({}, {"status": 200, "body": '{"instance": true}'}, "shows neither a number nor a text"),
 }
 
 
@@ -303,7 +303,7 @@ def test_one_object_loses_its_memory_and_nothing_is_deployed(stuck: Stuck) -> No
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
     assert (stuck.world.writes(), stuck.world.live) == ([], before)
     plan = outcome.result["plan"]
-    assert [change["before"] for change in plan["changes"]] == [f"{LOCKED} at memory.requests"]
+    assert [change["before"] for change in plan["changes"]] == ["instance as it was before"]
     assert plan["next_step"].startswith("ops reset-durable-object --service api")
     assert outcome.result["undo"] == []
 
@@ -317,7 +317,9 @@ def test_a_dry_run_of_one_object_looks_and_posts_nothing(stuck: Stuck) -> None:
     assert (stuck.memory, stuck.posts()) == (LOCKED, 0)
 
 
-def test_an_object_in_use_is_proved_by_counting_less_and_a_quota_that_grew_was_kept(stuck: Stuck) -> None:
+@pytest.mark.parametrize("proof", ["instance", "memory.answered"])
+def test_an_object_in_use_is_proved_and_a_quota_that_grew_was_kept(stuck: Stuck, proof: str) -> None:
+    stuck.world.edit_config("proof: instance", f"proof: {proof}")
     stuck.world.sandbox.edge_fault(**RESET, after=lambda: stuck.use(2))
 
     outcome = stuck.one()
@@ -326,14 +328,37 @@ def test_an_object_in_use_is_proved_by_counting_less_and_a_quota_that_grew_was_k
     assert (stuck.memory, stuck.quota) == (2, LOCKED + 2)
 
 
+@pytest.mark.parametrize(("proof", "decision"), [("instance", "inconclusive"), ("memory.answered", "recovered")])
+def test_an_object_that_did_not_answer_before_is_proved_by_counting_nothing_alone(
+    stuck: Stuck, proof: str, decision: str
+) -> None:
+    stuck.world.edit_config("proof: instance", f"proof: {proof}")
+    stuck.world.sandbox.edge_fault(**STATE, status=503)
+
+    outcome = stuck.one()
+
+    assert outcome.result["decision"] == decision, outcome.err
+    assert "what it holds before the reset is not known" in outcome.result["plan"]["warnings"][0]
+    assert (stuck.memory, stuck.quota) == (0, LOCKED)
+
+
+def test_a_counter_that_goes_on_counting_is_shown(stuck: Stuck) -> None:
+    stuck.world.edit_config("proof: instance", "proof: memory.answered")
+    stuck.world.sandbox.edge_fault(**RESET, status=200, body="{}", times=None)
+
+    outcome = stuck.one()
+
+    assert f"{NAME} still has {LOCKED} at memory.answered" in " ".join(texts(outcome, "warning"))
+
+
 def test_a_storage_that_was_not_kept_is_said_and_no_recovery(stuck: Stuck) -> None:
-    lost = '{"memory": {"requests": 0}, "quota": {"iflow": 0}}'
+    lost = '{"instance": "another", "quota": {"iflow": {"used": 0}}}'
     stuck.world.sandbox.edge_fault(**STATE, status=200, body=lost, skip=1, times=None)
 
     outcome = stuck.one()
 
     assert ended(outcome) == (6, "inconclusive", "no_evidence")
-    assert f"quota.iflow of {NAME} is not what it was before" in outcome.result["message"]
+    assert f"quota.iflow.used of {NAME} is not what it was before" in outcome.result["message"]
 
 
 def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
@@ -342,7 +367,7 @@ def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
     outcome = stuck.one()
 
     assert ended(outcome)[1] in {"inconclusive", "unverified"}
-    assert f"{NAME} still has {LOCKED} at memory.requests" in " ".join(texts(outcome, "warning"))
+    assert f"{NAME} still has instance as it was before" in " ".join(texts(outcome, "warning"))
     assert stuck.memory == LOCKED
 
 
@@ -453,7 +478,7 @@ def test_one_object_inherits_nothing(stuck: Stuck) -> None:
 )
 def test_nothing_that_the_application_says_is_shown(stuck: Stuck, fault: dict[str, Any]) -> None:
     """Least of all the token, which it may send back."""
-    said = json.dumps({"memory": {"requests": 7, TOKEN: TOKEN}, "quota": {"iflow": f"other {TOKEN}"}})
+    said = json.dumps({"instance": f"one {TOKEN}", TOKEN: TOKEN, "quota": {"iflow": {"used": f"other {TOKEN}"}}})
     away = {"location": f"https://evil.example/{TOKEN}"}
     stuck.world.sandbox.edge_fault(**fault, body=said, headers=away, times=None)
 
