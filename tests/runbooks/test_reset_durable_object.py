@@ -1,17 +1,18 @@
 """`ops reset-durable-object`: an object that is stuck, the command, and the world afterwards."""
 
-import http.client
 import json
 import shlex
 import signal
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from ops import app
+from ops.drill import releases
 from ops.engine import Options
 from ops.interrupt import Signals
 from ops.model.errors import Decision, Reason
@@ -19,15 +20,18 @@ from ops.model.plan import Plan
 from ops.model.redact import Redactor
 from ops.runbook import Context
 from ops.runbooks.reset_durable_object import Params, ResetDurableObject
+from ops.sandbox import Sandbox
 from ops.sandbox.embedded import Embedded
 from ops.sandbox.objects import Objects
+from ops.sandbox.switches import Switches
 from tests.commands import WRITE, Command, ended, ours, texts
-from tests.conftest import WORKER, Outcome, World
+from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, World
 from tests.marks import on_disk
 
 TOKEN = "admin-0123456789-marked"
 HELD = {"FORTUNET_ADMIN_TOKEN": TOKEN}
 NAME, CLASS = "ai-mutex", "AiMutexDO"
+HOST = {"host": "api.fortunet.example"}
 LOCKED = 5
 """Requests in memory, at which it is stuck."""
 BINDINGS = ({"type": "durable_object_namespace", "name": "AI_MUTEX", "class_name": CLASS, "namespace_id": "1"},)
@@ -59,12 +63,8 @@ class Stuck:
 
     def use(self, times: int = 1) -> None:
         """Requests of people, through the edge."""
-        edge = urlsplit(self.world.sandbox.edge_url)
         for _ in range(times):
-            connection = http.client.HTTPConnection(edge.hostname or "", edge.port or 0)
-            connection.request("GET", "/api/charts/interpret", headers={"host": "api.fortunet.example"})
-            connection.getresponse().read()
-            connection.close()
+            httpx.post(f"{self.world.sandbox.edge_url}/api/charts/interpret", headers=HOST)
 
     @property
     def objects(self) -> Objects:
@@ -563,3 +563,39 @@ def test_a_reset_that_is_ended_at_its_write_is_made_again_without_harm(
 
     assert ended(again)[0] == 0, again.err
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
+
+
+@pytest.mark.slow
+def test_the_example_in_the_real_runtime_forgets_its_memory_and_keeps_its_quota(tmp_path: Path) -> None:
+    """Deployed by the real wrangler, rebuilt from what Cloudflare has of it; then once more by its own endpoint."""
+    (tmp_path / "ops.yml").write_text((ROOT / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
+    at_once = Switches(propagation_seconds=0)
+    with Sandbox(account_id=ACCOUNT, edge="workerd", switches=at_once) as sandbox:
+        world = World(sandbox, tmp_path)
+        service = app.read_config(world.config)[0].environment("production").service("api")
+        releases.WORKER.release(sandbox, service, "good", "workerd", tmp_path)
+        for name, value in (("ADMIN_TOKEN", TOKEN), ("IFLOW_API_KEY", sandbox.providers["iflow"].add_key("k-0123456"))):
+            sandbox.put_secret(WORKER, name, value)
+        stuck = Stuck(world)
+        for arguments in ((), ("--name", NAME)):
+            interpret(sandbox)
+            before = mutex(sandbox)
+
+            outcome = stuck.reset(*arguments)
+
+            assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
+            after = mutex(sandbox)
+            assert (before["memory"]["answered"], after["memory"]["answered"]) == (1, 0)
+            assert before["quota"]["iflow"]["used"] == after["quota"]["iflow"]["used"] > 0
+        assert writes(world)[-2:] == ["versions", "deployments"]
+
+
+def interpret(sandbox: Sandbox) -> None:
+    body = json.dumps({"date": "1990-05-17", "time": "08:30"})
+    answer = httpx.post(f"{sandbox.edge_url}/api/charts/interpret", content=body, headers=HOST, timeout=30)
+    assert answer.status_code == 200, answer.text
+
+
+def mutex(sandbox: Sandbox) -> Any:
+    headers = {**HOST, "authorization": f"Bearer {TOKEN}"}
+    return httpx.get(f"{sandbox.edge_url}/__ops/objects/ai-mutex", headers=headers, timeout=30).json()
