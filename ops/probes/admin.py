@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ops.model.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, Unclear
+from ops.model.redact import Secret
 from ops.model.reset import Seen, as_proof
 from ops.model.token import printable
 from ops.probes.http import Web, at_path
@@ -18,7 +19,6 @@ from ops.probes.maintenance import off_on_purpose
 
 if TYPE_CHECKING:
     from ops.model.config_objects import DurableObject
-    from ops.model.redact import Secret
 
 LOOKS = 5.0
 """Seconds for a look: an object that is stuck may never answer, and a recovery must not wait for it."""
@@ -30,7 +30,7 @@ class Admin:
     def __init__(self, web: Callable[[], Web], environ: Mapping[str, str], tokens: frozenset[str]) -> None:
         """Of `environ` only the variables that `tokens` names are ever read."""
         self._web = web
-        self._tokens = {name: environ.get(name, "") for name in tokens}
+        self._tokens = {name: Secret(value) for name in tokens if (value := environ.get(name, ""))}
         self._may_write = False
 
     @contextmanager
@@ -49,9 +49,7 @@ class Admin:
             response, body = self._send("GET", url + spec.state, spec, within=LOOKS)
         except httpx.RequestError as error:
             return f"it could not be looked at ({type(error).__name__})"
-        if off_on_purpose(response.status_code, response.headers):
-            return "the service is off on purpose"
-        _refuse_closed(response.status_code, "GET", spec.state, spec)
+        _refuse_closed(response, f"GET {spec.state}", spec)
         if response.status_code != 200:
             return f"GET {spec.state} is answered {response.status_code}"
         document = _json(body)
@@ -73,14 +71,8 @@ class Admin:
             raise NotApplied(text, reason=Reason.PROVIDER_UNAVAILABLE) from None
         except httpx.RequestError as error:
             raise Unclear(f"{what} got no answer ({type(error).__name__})", reason=Reason.UNCLEAR) from None
+        _refuse_closed(response, what, spec)
         status = response.status_code
-        _refuse_closed(status, "POST", spec.reset, spec)
-        if off_on_purpose(status, response.headers):
-            raise ProviderError(
-                f"{what} meets ops-maintenance: the service is off on purpose",
-                reason=Reason.PROVIDER_REFUSED,
-                hint="Open the service first, or reset every object of the Worker.",
-            )
         if status >= 500 or status == 429:
             raise Unclear(f"{what} was answered {status}", reason=Reason.UNCLEAR)
         if not 200 <= status < 300:
@@ -95,9 +87,9 @@ class Admin:
         headers = {"authorization": f"Bearer {self._token(spec).reveal()}"}
         return self._web().send(method, url, headers=headers, **more)
 
-    def _token(self, spec: "DurableObject") -> "Secret":
+    def _token(self, spec: "DurableObject") -> Secret:
         name = spec.token or ""
-        if not self._tokens.get(name):
+        if name not in self._tokens:
             raise ConfigError(
                 f"the application's token is missing: {name} is not set",
                 reason=Reason.TOKEN_MISSING,
@@ -106,19 +98,26 @@ class Admin:
                     "job: a secret of that name in the GitHub environment `recovery`, handed on under `env:`."
                 ),
             )
-        return printable(name, self._tokens[name])
+        return printable(name, self._tokens[name].reveal())
 
 
-def _refuse_closed(status: int, method: str, path: str, spec: "DurableObject") -> None:
+def _refuse_closed(response: httpx.Response, what: str, spec: "DurableObject") -> None:
+    status = response.status_code
+    if off_on_purpose(status, response.headers):
+        raise Refused(
+            f"{what} meets ops-maintenance: the service is off on purpose",
+            reason=Reason.NO_ENDPOINT,
+            hint="Open the service first.",
+        )
     if status == 404:
         raise Refused(
-            f"the application has nothing at {method} {path} (404): most likely its secret ADMIN_TOKEN is not set",
+            f"the application has nothing at {what} (404): most likely its secret ADMIN_TOKEN is not set",
             reason=Reason.NO_ENDPOINT,
             hint=f"Set it (`wrangler secret put ADMIN_TOKEN`) and {spec.token} to the same value, or correct ops.yml.",
         )
     if status in {401, 403}:
         raise Refused(
-            f"the application does not take {spec.token} at {method} {path} ({status})",
+            f"the application does not take {spec.token} at {what} ({status})",
             reason=Reason.TOKEN_REFUSED,
             hint=f"Set {spec.token} to the value of the application's secret ADMIN_TOKEN.",
         )

@@ -156,6 +156,17 @@ def test_the_plan_says_what_restarts_what_drops_what_stays_and_that_nothing_is_t
     assert stuck.world.writes() == []
 
 
+@pytest.mark.parametrize("script", [{}, {"script_name": WORKER}], ids=["unnamed", "named"])
+def test_a_class_is_known_by_its_binding_where_cloudflare_answers_no_exports(
+    stuck: Stuck, script: dict[str, str]
+) -> None:
+    serve(stuck.world, timedelta(minutes=9), durable_objects=(), bindings=({**BINDINGS[0], **script},))
+
+    plan = stuck.reset("--dry-run").result["plan"]
+
+    assert plan["sections"]["Durable Objects that restart, every object of"] == [f"{CLASS}, bound as AI_MUTEX"]
+
+
 def test_what_the_undo_prints_can_be_done(stuck: Stuck) -> None:
     before = stuck.world.live
     (undo,) = stuck.reset().result["undo"]
@@ -437,6 +448,15 @@ def test_an_application_that_does_not_let_us_is_refused_and_the_whole_worker_off
     assert outcome.result["press"].startswith("ops reset-durable-object --service api --environment production")
     assert "--name" not in outcome.result["press"]
     assert TOKEN not in outcome.out + outcome.err
+
+
+def test_what_is_off_on_purpose_is_not_taken_for_stuck(stuck: Stuck) -> None:
+    stuck.world.sandbox.edge_fault(path="/__ops/**", status=503, headers={"ops-maintenance": "r1"}, times=None)
+
+    outcome = stuck.one()
+
+    assert ended(outcome) == (3, "refused", "no_endpoint")
+    assert "the service is off on purpose" in outcome.result["message"]
 
 
 def test_without_an_endpoint_the_whole_worker_is_offered_and_helps(stuck: Stuck) -> None:
