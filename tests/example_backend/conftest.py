@@ -34,6 +34,12 @@ def fits(document: Any, what: str) -> bool:
     return bool(Draft202012Validator({**CONTRACT, "oneOf": [{"$ref": f"#/$defs/{what}"}]}).is_valid(document))
 
 
+def client(url: str, **headers: str) -> httpx.Client:
+    """Each request on a connection of its own: workerd drops one whose request's body the Worker did not read."""
+    alone = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(base_url=url, headers=headers, limits=alone, verify=False, timeout=30)
+
+
 @dataclass(frozen=True)
 class Example:
     http: httpx.Client
@@ -50,20 +56,21 @@ class Example:
         now = datetime.fromtimestamp(self.arrange("clock", 0) / 1000, UTC)
         return rfc3339(now + timedelta(**ahead))
 
-    def put(self, key: str, value: Any) -> None:
-        """A text as it is, anything else as JSON, None: no value; and it is read with the next request."""
-        text = value if isinstance(value, str | None) else json.dumps(value)
-        self.http.put(f"/__test/values/{self.keys}{key}", content=json.dumps(text)).raise_for_status()
-        self.advance(seconds=1)
+    def put(self, values: Mapping[str, Any]) -> None:
+        """By key: a text as it is, anything else as JSON, None: no value. They are read with the next request."""
+        texts = {key: value if isinstance(value, str | None) else json.dumps(value) for key, value in values.items()}
+        self.arrange("values", {self.keys + key: text for key, text in texts.items()})
 
     def limits(self, **limits: Mapping[str, Any]) -> str:
-        revision = f"{next(_REVISIONS):012x}-9c0ffee1"
-        self.put("ops/limits", {"version": 1, "revision": revision, "limits": limits})
-        return revision
+        """The revision."""
+        value = of_limits(limits)
+        self.put({"ops/limits": value})
+        return str(value["revision"])
 
     def switch(self, name: str, state: str, **fields: Any) -> str:
-        value = switch(state, **fields)
-        self.put(f"ops/switch/{name}", value)
+        """The revision."""
+        value = of_switch(state, **fields)
+        self.put({f"ops/switch/{name}": value})
         return str(value["revision"])
 
     def shown(self) -> Any:
@@ -74,7 +81,11 @@ class Example:
         return document
 
 
-def switch(state: str, **fields: Any) -> dict[str, Any]:
+def of_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
+    return {"version": 1, "revision": f"{next(_REVISIONS):012x}-9c0ffee1", "limits": limits}
+
+
+def of_switch(state: str, **fields: Any) -> dict[str, Any]:
     plain = {"version": 1, "revision": f"r{next(_REVISIONS)}", "state": state, "until": None, "review_at": None}
     people = {"message": "", "paths": [], "owner": "alice", "incident": 42, "since": "2026-11-25T03:05:12Z"}
     return {**plain, **people, **fields}
@@ -101,12 +112,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def example(url: str) -> Iterator[Example]:
     """The application a day after the test before: its quotas are new, its providers well, all else normal."""
-    with httpx.Client(base_url=url, verify=False, timeout=30) as http:
+    with client(url) as http:
         application = Example(http)
         application.arrange("kv", {"fails": None})
         application.arrange("outside", {})
-        for name, state in {"maintenance": "off", "session-do": "on", "ai": "auto"}.items():
-            application.switch(name, state)
-        application.limits(**DECLARED)
+        normal = {"maintenance": "off", "session-do": "on", "ai": "auto"}
+        switches = {f"ops/switch/{name}": of_switch(state) for name, state in normal.items()}
+        application.put({"ops/limits": of_limits(DECLARED), **switches})
         application.advance(days=1)
         yield application

@@ -1,19 +1,31 @@
 // Before the example: a clock that stands still, a KV that can fail, and readers of our own beside the application's.
 //
 //   POST /__test/clock      milliseconds to go forward, for Durable Objects too; answers the moment
-//   PUT  /__test/values/KEY a value in KV, null: none
+//   POST /__test/values     {KEY: value in KV, null: none}; a second later, so that they are read next
 //   POST /__test/kv         {fails: "throws" | "hangs" | null}; answers the keys of each read since the last one
 //   POST /__test/outside    what providers do: see host.mjs
 //   POST /__test/sql        statements for D1
+//   POST /__test/bucket     "forget", or "alarm": one of OpsLimitBucket; answers whether it counts and what it keeps
 //   POST /__test/readers    {limits, switches}: a new reader, as in a new isolate, with keys of its own; its number
 //
 // A request with the header `reader` is answered by that one: what is its own first, then what it counts and says.
 // The header `without` names bindings that are not there.
 
 import application from "./index.js";
-import { createRuntime } from "./ops-runtime.js";
+import { createRuntime, OpsLimitBucket } from "./ops-runtime.js";
 
-export { AiMutexDO, OpsLimitBucket, SessionDO } from "./index.js";
+export { AiMutexDO, SessionDO } from "./index.js";
+
+export class Bucket extends OpsLimitBucket {
+  forget() {
+    this.ctx.abort();
+  }
+
+  async end() {
+    await this.alarm();
+    return [...(await this.ctx.storage.list()).keys()];
+  }
+}
 
 const now = Date.now.bind(Date);
 let moment = null; // there is no time before the first request
@@ -37,17 +49,21 @@ export default {
 };
 
 async function arrange(what, request, env) {
-  if (what.startsWith("values/")) {
-    const [key, value] = [what.slice("values/".length), await request.json()];
-    return value === null ? env.OPS_RUNTIME.delete(key) : env.OPS_RUNTIME.put(key, value);
-  }
   switch (what) {
+    case "values": {
+      const { OPS_RUNTIME: kv } = env;
+      const values = Object.entries(await request.json());
+      await Promise.all(values.map(([key, value]) => (value === null ? kv.delete(key) : kv.put(key, value))));
+      return (moment += 1000);
+    }
     case "clock":
       return (moment += await request.json());
     case "outside":
       return (await fetch("https://control.test/", { method: "POST", body: await request.text() })).json();
     case "sql":
       return env.DB.batch((await request.json()).map((statement) => env.DB.prepare(statement)));
+    case "bucket":
+      return bucket(await request.json(), () => env.OPS_LIMITS.getByName("one"));
     case "readers":
       return readers.push(createRuntime(await request.json())) - 1;
     case "kv": {
@@ -57,6 +73,14 @@ async function arrange(what, request, env) {
       return before;
     }
   }
+}
+
+async function bucket(what, object) {
+  if (what === "alarm") {
+    return object().end();
+  }
+  await object().forget().catch(() => {});
+  return object().count(3, 60);
 }
 
 function seenBy(request, env, prefix) {

@@ -73,7 +73,7 @@ const instance = new Miniflare(
     kvNamespaces: { OPS_RUNTIME: "runtime" },
     d1Databases: { DB: "fortunet" },
     durableObjects: {
-      OPS_LIMITS: { className: "OpsLimitBucket", useSQLite: true },
+      OPS_LIMITS: { className: "Bucket", useSQLite: true },
       SESSIONS: { className: "SessionDO", useSQLite: true },
       AI_MUTEX: { className: "AiMutexDO", useSQLite: true },
     },

@@ -1,13 +1,12 @@
 """The drop-in reader, examples/fortunet/backend/src/ops-runtime.js, by each rule of docs/runtime-contract.md."""
 
-import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.example_backend.conftest import Example, fits, switch
+from tests.example_backend.conftest import Example, client, fits, of_limits, of_switch
 
 pytestmark = pytest.mark.slow
 
@@ -24,12 +23,12 @@ def new_reader(example: Example, url: str) -> Iterator[Reader]:
 
     def make(limits: Any = None, switches: Any = None) -> Example:
         number = example.arrange("readers", {"limits": limits or {}, "switches": switches or {}})
-        clients.append(httpx.Client(base_url=url, headers={"reader": str(number)}, verify=False, timeout=30))
+        clients.append(client(url, reader=str(number)))
         return Example(clients[-1], f"{number}/")
 
     yield make
-    for client in clients:
-        client.close()
+    for each in clients:
+        each.close()
 
 
 def statuses(reader: Example, path: str, times: int, **headers: str) -> list[int]:
@@ -74,7 +73,7 @@ def _limits(**limit: Any) -> dict[str, Any]:
 
 
 GOOD = _limits()
-OFF = switch("off")
+OFF = of_switch("off")
 NO_JSON = ["", "{", "null", "7", "[]", '"text"', "[" * 100_000]
 BAD_LIMITS = [
     *({**GOOD, "version": version} for version in (0, 2, "1", None, True)),
@@ -115,19 +114,20 @@ def test_a_value_that_does_not_fit_leaves_the_last_one_and_spoils_no_other(new_r
     good = {"limit": 7, "period": 60, "key": "ip"}
     kept = {"revision": reader.limits(calc=good), "values": {"calc": good}}
     assert reader.shown()["limits"] == kept
-    seen = ""
     for bad in [*NO_JSON, *BAD_LIMITS, *(_limits(temporary={"limit": 9, "until": no}) for no in NO_MOMENTS), None]:
-        reader.put("ops/limits", bad)
-        seen = reader.switch("feature", "off")
+        switch = of_switch("off")
+        reader.put({"ops/limits": bad, "ops/switch/feature": switch})
         shown = reader.shown()
-        assert (shown["limits"], shown["switches"]["feature"]["revision"]) == (kept, seen), bad
+        assert (shown["limits"], shown["switches"]["feature"]["revision"]) == (kept, switch["revision"]), bad
 
+    off = {"state": "off", "revision": reader.switch("feature", "off")}
+    assert reader.shown()["switches"]["feature"] == off
     moments = [{**OFF, name: no} for name in ("until", "review_at", "since") for no in NO_MOMENTS]
     for bad in [*NO_JSON, *BAD_SWITCHES, *moments, None]:
-        reader.put("ops/switch/feature", bad)
-        revision = reader.limits(calc=good)
+        limits = of_limits({"calc": good})
+        reader.put({"ops/limits": limits, "ops/switch/feature": bad})
         shown = reader.shown()
-        assert (shown["limits"]["revision"], shown["switches"]["feature"]["revision"]) == (revision, seen), bad
+        assert (shown["limits"]["revision"], shown["switches"]["feature"]) == (limits["revision"], off), bad
 
 
 def test_a_limit_that_the_newest_list_does_not_name_is_the_declared_one(new_reader: Reader) -> None:
@@ -151,7 +151,7 @@ def test_kv_that_fails_leaves_what_was_seen_last_and_fails_no_request(new_reader
 
 def test_kv_that_hangs_is_not_waited_for_and_what_comes_late_is_there_for_the_next(new_reader: Reader) -> None:
     reader = new_reader({}, {"feature": FEATURE})
-    reader.put("ops/switch/feature", switch("off"))
+    reader.put({"ops/switch/feature": of_switch("off")})
     reader.arrange("kv", {"fails": "hangs"})
     assert reader.http.get("/?state=feature").json()["state"] == "careful"
     assert len(reader.arrange("kv", {"fails": None})) == 1
@@ -165,8 +165,8 @@ def test_all_keys_are_read_together_and_at_most_once_a_second(new_reader: Reader
     names = [f"feature-{number}" for number in range(100)]
     reader = new_reader({"calc": CALC}, dict.fromkeys(names, FEATURE))
     reader.arrange("kv", {"fails": None})
-    for _ in range(5):
-        reader.http.get("/")
+    with ThreadPoolExecutor(5) as pool:
+        assert [each.status_code for each in pool.map(reader.http.get, ["/"] * 10)] == [200] * 10
     first, second = reader.arrange("kv", {"fails": None})
     assert [len(first), len(second)] == [100, 1]
     assert first + second == ["ops/limits", *(f"ops/switch/{name}" for name in names)]
@@ -230,6 +230,18 @@ def test_whoever_is_signed_in_is_counted_as_such_and_others_by_their_network(new
     assert [asked("", "::ffff:192.0.2.7"), asked("", "::ffff:192.0.2.8"), asked("", "192.0.2.7")] == [200, 200, 429]
 
 
+def test_a_bucket_that_is_forgotten_goes_on_counting_and_leaves_nothing_when_its_window_is_over(
+    example: Example,
+) -> None:
+    assert [example.arrange("bucket", "forget")["left"] for _ in range(3)] == [2, 1, 0]
+    assert example.arrange("bucket", "forget") == {"allowed": False, "left": 0, "seconds": 60}
+    example.advance(seconds=59)
+    assert example.arrange("bucket", "alarm") == ["window"]
+    example.advance(seconds=1)
+    assert example.arrange("bucket", "alarm") == []
+    assert example.arrange("bucket", "forget")["left"] == 2
+
+
 def test_where_it_cannot_be_counted_a_request_goes_on_and_no_field_says_otherwise(new_reader: Reader) -> None:
     reader = new_reader({"calc": {**CALC, "limit": 1}})
     for path in ("/?limit=calc", "/?limit=undeclared", "/__ops/limits/calc"):
@@ -285,5 +297,5 @@ def test_maintenance_closes_everything_but_health_and_what_is_in_effect(new_read
 
 def test_where_maintenance_is_not_declared_nobody_can_close_it(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC})
-    reader.put("ops/switch/maintenance", json.dumps(switch("on")))
+    reader.put({"ops/switch/maintenance": of_switch("on")})
     assert statuses(reader, "/", 1) == [200]

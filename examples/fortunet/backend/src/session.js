@@ -10,7 +10,7 @@ const LASTS_ALONE = 15 * 60;
 export class SessionDO extends DurableObject {
   constructor(ctx, env) {
     super(ctx, env);
-    ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS session (user TEXT NOT NULL, revoked INTEGER NOT NULL)");
+    ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS session (user TEXT, revoked INTEGER, expires INTEGER)");
   }
 
   // `expires` is in seconds, as in the token: then nothing is left to remember.
@@ -39,12 +39,15 @@ export class SessionDO extends DurableObject {
   }
 
   async alarm() {
-    await this.ctx.storage.deleteAll();
+    const [session] = this.ctx.storage.sql.exec("SELECT expires FROM session").toArray();
+    if (!session || session.expires <= Date.now() / 1000) {
+      await this.ctx.storage.deleteAll();
+    }
   }
 
   #write(user, revoked, expires) {
     this.ctx.storage.sql.exec("DELETE FROM session");
-    this.ctx.storage.sql.exec("INSERT INTO session (user, revoked) VALUES (?, ?)", user, revoked);
+    this.ctx.storage.sql.exec("INSERT INTO session VALUES (?, ?, ?)", user, revoked, expires);
     this.ctx.storage.setAlarm(expires * 1000);
   }
 }
