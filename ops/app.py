@@ -223,7 +223,9 @@ def _lead(request: Request, clock: Clock) -> float:
 
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
-    who = environ.get("GITHUB_ACTOR") or f"laptop, by {environ.get('USER') or 'an unknown user'}"
+    # Of a schedule GitHub names whoever wrote it into the file.
+    who = "a schedule" if environ.get("GITHUB_EVENT_NAME") == "schedule" else environ.get("GITHUB_ACTOR")
+    who = who or f"laptop, by {environ.get('USER') or 'an unknown user'}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment}
