@@ -167,8 +167,7 @@ def drill(
     """Break something in a local Cloudflare and recover it with the public command.
 
     RUNBOOK is rollback-worker, rollback-pages, redeploy-pages, rotate-secrets, rotate-secrets-after-rollback or
-    maintenance. The target of ops.yml (`recovery_targets`) decides
-    whether it was fast enough.
+    maintenance. The target of ops.yml (`recovery_targets`) decides whether it was fast enough.
     """
     from ops import drill as drills
 

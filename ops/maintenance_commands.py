@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.commands import CONFIG, annotate, run, say
-from ops.model.errors import OpsError
+from ops.model.errors import EXIT_CODES, Decision, OpsError
 from ops.model.redact import Redactor
 
 if TYPE_CHECKING:
     from ops.model.maintenance import Block
+
+INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
 
 
 @click.command("maintenance due")
@@ -23,7 +25,7 @@ def due(redactor: Redactor, /, *, dry_run: bool, yes: bool, config: Path) -> int
     """Open what was taken offline with --reopen-at-end and whose end is over.
 
     In every environment of ops.yml whose token is there. Each is a run of its own, told on its incident; where one
-    fails, the others follow all the same.
+    fails, the others follow all the same; where one is interrupted, none does.
     """
     from ops import app
     from ops import due as work
@@ -39,10 +41,10 @@ def due(redactor: Redactor, /, *, dry_run: bool, yes: bool, config: Path) -> int
             annotate("warning", "maintenance due", text)
             continue
         try:
-            found = work.due(environment, os.environ)
-            codes += [
-                _opened(environment.name, one, redactor, dry_run=dry_run, yes=yes, config=config) for one in found
-            ]
+            for block in work.due(environment, os.environ):
+                codes += [_opened(environment.name, block, redactor, dry_run=dry_run, yes=yes, config=config)]
+                if codes[-1] == INTERRUPTED:
+                    return INTERRUPTED
         except OpsError as error:
             failed.append(error)
     for other in failed[1:]:

@@ -1,5 +1,7 @@
 """What opens by itself at its end: what was to, once that end is over, and nothing else."""
 
+import os
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -200,6 +202,20 @@ def test_one_that_cannot_be_opened_holds_up_no_other_and_no_environment_that_can
     assert outcome.code == 2
     assert 'no service "gone" in production' in outcome.out
     assert place.routes == {f"{HOST}/*": WORKER, f"{HOST}/shop*": OFFICE, f"{ALSO}/shop*": OFFICE}
+
+
+def test_a_signal_ends_all_of_it_and_not_only_the_first(place: Place) -> None:
+    place.on("--path", "/shop", *BY_ITSELF)
+    place.on("--path", "/admin", *BY_ITSELF)
+    place.world.sandbox.fault(
+        method="DELETE", path="/zones/*/workers/routes/*", after=lambda: os.kill(os.getpid(), signal.SIGINT)
+    )
+
+    outcome = due(place, after=timedelta(hours=3))
+
+    assert outcome.code == 130
+    assert outcome.out.count("requested") == 1
+    assert sum(script == OFFICE for script in place.routes.values()) == 3
 
 
 def test_without_any_token_nothing_is_asked_and_that_is_said(place: Place) -> None:
