@@ -19,6 +19,7 @@ from ops.sandbox.cloudflare import (
     scripts,
     secrets,
     settings,
+    telemetry,
     tokens,
     versions,
     zones,
@@ -41,6 +42,7 @@ _MODULES = (
     tokens,
     audit,
     analytics,
+    telemetry,
     pages,
     pages_uploads,
 )
@@ -78,7 +80,7 @@ class Cloudflare:
             return answer
 
     def _log(self, call: Call, route: Route, status: int, ray: str) -> None:
-        if call.request.method in ACTIONS and route.template != analytics.PATH:
+        if call.request.method in ACTIONS and route.template not in {analytics.PATH, telemetry.PATH}:
             self._account.audit.append(audit.entry(call, route, status=status, ray=ray))
 
     def knows(self, request: Request) -> bool:
