@@ -34,7 +34,8 @@ from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
-    from ops.model.config import Config, Contact, Probe
+    from ops.model.config import Config, Probe
+    from ops.model.config_notify import Contact
     from ops.probes.admin import Admin
 
 RUNS = Path(".ops", "runs")
@@ -233,7 +234,9 @@ def _lead(request: Request, clock: Clock) -> float:
 
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
-    who = _actor(environ) if environ.get("GITHUB_ACTOR") else f"laptop, by {_actor(environ)}"
+    # Of a schedule GitHub names whoever wrote it into the file.
+    who = "a schedule" if environ.get("GITHUB_EVENT_NAME") == "schedule" else environ.get("GITHUB_ACTOR")
+    who = who or f"laptop, by {_actor(environ)}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment}

@@ -66,6 +66,7 @@ class Reason(StrEnum):
     ALREADY_LIVE = "already_live"
     ALREADY_OFF = "already_off"
     NOT_OFF = "not_off"
+    NOT_DUE = "not_due"
     ALREADY_PREPARED = "already_prepared"
     LATEST_BUILD_FAILED = "latest_build_failed"
     DRY_RUN = "dry_run"

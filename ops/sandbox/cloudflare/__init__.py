@@ -21,6 +21,7 @@ from ops.sandbox.cloudflare import (
     scripts,
     secrets,
     settings,
+    telemetry,
     tokens,
     versions,
     zones,
@@ -45,10 +46,11 @@ _MODULES = (
     tokens,
     audit,
     analytics,
+    telemetry,
     pages,
     pages_uploads,
 )
-_READS = {analytics.PATH, kv.BULK_GET}
+_READS = {analytics.PATH, kv.BULK_GET, telemetry.PATH}
 """What is sent by POST and changes nothing: no entry of the log."""
 _ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
 
