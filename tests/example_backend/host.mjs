@@ -66,11 +66,10 @@ const instance = new Miniflare(
       IFLOW_API_KEY: "i",
       GROQ_API_KEY: "g",
       CEREBRAS_API_KEY: "c",
-      AI_PROVIDER_PATIENCE: "1500",
+      AI_PROVIDER_PATIENCE: "2500",
       AI_PER_DAY: "12",
       CF_VERSION_METADATA: { id: "2c8b7e91-5f0a-4a4e-9d0f-2f6f4f1f7a10", tag: "", timestamp: "2026-11-25T03:00:00Z" },
     },
-    kvNamespaces: { OPS_RUNTIME: "runtime" },
     d1Databases: { DB: "fortunet" },
     durableObjects: {
       OPS_LIMITS: { className: "Bucket", useSQLite: true },
