@@ -173,6 +173,24 @@ def test_the_drill_of_maintenance_takes_it_offline_and_opens_it_again(arguments:
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 20
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--trigger", "label"],
+        *(["--switch", s] for s in ("deployments_lag_reads=2", "version_visible_after_reads=2")),
+    ],
+    ids=str,
+)
+def test_the_drill_of_a_stuck_object_empties_its_memory(arguments: list[str]) -> None:
+    result = drill(*arguments, name="reset-durable-object")
+
+    assert (result["decision"], result["service"]) == ("recovered", "api"), result
+    assert any(event["text"].endswith("ai-mutex began anew") for event in result["timeline"])
+    assert result["within_target"]
+
+
 @pytest.mark.parametrize("trigger", ["button", "label"])
 def test_maintenance_cannot_be_drilled_by_its_button(world: Any, trigger: str) -> None:
     outcome = world.ops("drill", "maintenance", "--trigger", trigger, "--config", str(world.config))

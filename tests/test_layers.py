@@ -36,10 +36,12 @@ LAYERS: dict[str, set[str]] = {
     "sighting": {"model", "probes", "runbook"},
     "deploying": {"model", "runbook"},
     "rebuilding": {"model", "runbook", "deploying"},
+    "resetting": {"model", "runbook"},
     "rotating": {"model", "runbook", "deploying", "rebuilding"},
     "maintaining": {"model", "runbook"},
     "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
-    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"},
+    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"}
+    | {"resetting"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -183,6 +185,7 @@ ENDS_OF_THE_RUNBOOKS_WORLD = (
     "ops.maintaining",
     "ops.deploying",
     "ops.rebuilding",
+    "ops.resetting",
 )
 
 

@@ -113,7 +113,7 @@ def failing(incident: Incident, trigger: Trigger | None, where: str | None) -> "
 
 
 def furnish(place: Place) -> None:
-    """The repository holds the checkout's files as they stand, and its environment the token. Raises ConfigError."""
+    """The repository holds the checkout's files as they stand, its environment what a run needs. Raises ConfigError."""
     from ops.sandbox.runner import MissingTool, NoCheckout, act, tracked
 
     sandbox, config_path = place.sandbox, place.config
@@ -133,6 +133,8 @@ def furnish(place: Place) -> None:
     for name, token in ((GATED, sandbox.token), (READING, reading)):
         hub.add_environment(name)
         hub.put_secret(place.environment.token, token, name)
+    for name, value in place.environ.items():
+        hub.put_secret(name, value, GATED)
 
 
 def _press(incident: Incident, config: "Config", trigger: Trigger | None) -> tuple[str, "Callable[[GitHub], object]"]:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from ops.model import config_checks
 from ops.model.config_build import Build
+from ops.model.config_objects import Objects
 from ops.model.config_probes import BrowserProbe, HttpProbe, PageProbe
 from ops.model.config_problems import build, lines
 from ops.model.config_runtime import Runtime
@@ -128,6 +129,7 @@ class Service(Named):
     maintenance: Literal["edge"] = Field(
         default="edge", description="How it is taken offline: at the edge, by routes that lead to ops-maintenance."
     )
+    durable_objects: Objects = Field(default_factory=dict)
     verify: Verify = Field(default_factory=Verify, description="How often and how long the probes are run.")
     probes: tuple[Probe, ...] = Field(default=(), description="What tells healthy from unhealthy.")
 
@@ -155,7 +157,6 @@ class Environment(Named):
         description="NAME of the environment variable that holds the API token. Never the token.",
     )
     services: Mapping[Name, Service] = Field(min_length=1, description="The services, by the name that people type.")
-
     secrets: Mapping[SecretName, RotatedSecret] = Field(
         default_factory=dict, description="NAME of a secret of Workers → how rotate-secrets replaces its value."
     )
@@ -264,8 +265,7 @@ def parse(
 ) -> tuple[Config, tuple[str, ...]]:
     """The configuration and its warnings; ConfigError with every problem at once. `path` is for the messages.
 
-    `runbooks` holds the parameters of each runbook, `kinds` what its services are, `by_button_only` those that no label
-    may start; labels are checked against them.
+    `runbooks` has the parameters of each runbook, `kinds` what its services are, `by_button_only` what no label starts.
     Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
     """
     document = read(text)
