@@ -96,7 +96,8 @@ def run(
         record = folder / RUNS / run_id
         sinks = (_appending(record), sink, *telling.sinks())
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
-        _record_request(timeline, request, environ, run_id)
+        service = request.runbook.service(request.params, environment)
+        _record_request(timeline, request, environ, run_id, service)
         telling.begin(timeline, ending)
         ending.push(_telling_of_a_bug(timeline, record))
         web = outside.probing_web(edge_url, ending)
@@ -222,12 +223,14 @@ def _lead(request: Request, clock: Clock) -> float:
     return max(0.0, (clock.now() - request.requested_at).total_seconds())
 
 
-def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
+def _record_request(
+    timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str
+) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
     who = _actor(environ) if environ.get("GITHUB_ACTOR") else f"laptop, by {_actor(environ)}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
-    what = {"runbook": request.runbook.name, "environment": request.environment}
+    what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
     if log := actions.links(environ, None).get("run"):
         what["log"] = log
     timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)

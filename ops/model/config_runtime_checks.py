@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ops.model.config_data import Finding, at, items, mapping
-from ops.model.config_runtime import AI, MAINTENANCE
 from ops.model.nearest import shown, suggestion
+from ops.model.runtime import AI, MAINTENANCE
 from ops.model.yaml_lines import Path
 
 
