@@ -223,9 +223,7 @@ def _lead(request: Request, clock: Clock) -> float:
     return max(0.0, (clock.now() - request.requested_at).total_seconds())
 
 
-def _record_request(
-    timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str
-) -> None:
+def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
     who = _actor(environ) if environ.get("GITHUB_ACTOR") else f"laptop, by {_actor(environ)}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())

@@ -3,10 +3,10 @@
 Shared by the runbook `maintenance` and by its preparation.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ops.model import maintenance, mark
 from ops.model.errors import ProviderError, Reason, Refused
@@ -18,6 +18,9 @@ from ops.model.routes import Route
 from ops.model.worker import Deployment, Version
 from ops.model.worker_plan import deployed
 from ops.runbook import Context, State, World
+
+if TYPE_CHECKING:
+    from ops.cloudflare.workers import Workers
 
 PREPARE = "maintenance prepare"
 
@@ -47,7 +50,17 @@ def step(plan: Plan, change: Change) -> Step:
     return plan.details.of[change]
 
 
-def standing(ctx: Context[Any]) -> Standing | None:
+class Reads(Protocol):
+    """What is needed to know what is off."""
+
+    @property
+    def workers(self) -> "Workers": ...
+
+    @property
+    def in_parallel(self) -> Callable[[list[Callable[[], Any]]], list[Any]]: ...
+
+
+def standing(ctx: Reads) -> Standing | None:
     """None where ops-maintenance was never prepared. Raises Refused where what stands there is not understood."""
     deployments = ctx.workers.find(WORKER)
     if not deployments:
@@ -69,7 +82,7 @@ def standing(ctx: Context[Any]) -> Standing | None:
     return Standing(deployments[0], version, maintenance.merged(stored, _beside(ctx, deployments, version)))
 
 
-def _beside(ctx: Context[Any], deployments: tuple[Deployment, ...], newest: Version) -> list[Stored]:
+def _beside(ctx: Reads, deployments: tuple[Deployment, ...], newest: Version) -> list[Stored]:
     """What other runs deployed between the version that the newest one was built on, and the newest one."""
     base = newest.variables.get(maintenance.BASE, "")
     older = [deployment.split[0][0] for deployment in deployments[1:]]
@@ -79,7 +92,7 @@ def _beside(ctx: Context[Any], deployments: tuple[Deployment, ...], newest: Vers
     return [stored for stored in found if stored is not None]
 
 
-def _read(ctx: Context[Any], version: str) -> Stored | None:
+def _read(ctx: Reads, version: str) -> Stored | None:
     return _stored(ctx.workers.version(WORKER, version))
 
 

@@ -116,6 +116,14 @@ def setting(ctx: Context[Any], standing: Standing, wanted: Wanted) -> Setting | 
     return None if value is None else Setting(standing, value)
 
 
+def first_setting(ctx: Context[Any], standing: Standing) -> Setting:
+    """The key of a switch that nobody ever set, in its normal state."""
+    value = Switch(
+        standing.rules.normal, ctx.actor, ctx.incident, ctx.clock.now(), revision_of(ctx.run_id, standing.key)
+    )
+    return Setting(standing, value)
+
+
 def changes(ctx: Context[Any], made: Iterable[tuple[Setting, Press | None]]) -> dict[Change, Setting]:
     now = ctx.clock.now()
     return {

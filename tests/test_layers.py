@@ -37,11 +37,13 @@ LAYERS: dict[str, set[str]] = {
     "deploying": {"model", "runbook"},
     "rebuilding": {"model", "runbook", "deploying"},
     "rotating": {"model", "runbook", "deploying", "rebuilding"},
-    "maintaining": {"model", "runbook"},
+    "maintaining": {"model", "cloudflare", "runbook"},
     "switching": {"model", "probes", "runbook"},
+    "watching": {"model", "held", "runbook"},
     "prepare_switches": {"model", "probes", "runbook", "switching"},
     "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
-    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding", "switching"},
+    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"}
+    | {"switching", "watching"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -56,7 +58,8 @@ TOP: dict[str, set[str]] = {
     "app": BELOW_THE_TOP,
     "gate": BELOW_THE_TOP | {"app"},
     "incident": BELOW_THE_TOP | {"app"},
-    "report": BELOW_THE_TOP | {"app", "incident"},
+    "status": BELOW_THE_TOP | {"app"},
+    "report": BELOW_THE_TOP | {"app", "incident", "status"},
     "evidence": BELOW_THE_TOP | {"app"},
     "leak": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
@@ -64,14 +67,17 @@ TOP: dict[str, set[str]] = {
     "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
     "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "leak", "report"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
+    "failing_back": BELOW_THE_TOP | {"app", "commands", "status"},
+    "switch_commands": BELOW_THE_TOP | {"app", "commands", "status", "failing_back"},
     "cli": BELOW_THE_TOP
-    | {"app", "gate", "drill", "commands", "evidence_command", "incident_commands", "site_commands", "sandbox"},
+    | {"app", "gate", "drill", "commands", "evidence_command", "incident_commands", "site_commands", "sandbox"}
+    | {"switch_commands"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands", "evidence_command", "incident_commands", "site_commands"},
+    "click": {"cli", "commands", "evidence_command", "incident_commands", "site_commands", "switch_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "clocks", "notify"},
     "jinja2": {"render"},
@@ -184,6 +190,7 @@ ENDS_OF_THE_RUNBOOKS_WORLD = (
     "ops.rotating",
     "ops.maintaining",
     "ops.switching",
+    "ops.watching",
     "ops.deploying",
     "ops.rebuilding",
 )
@@ -198,7 +205,8 @@ def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
     assert [str(found) for found in wrong] == []
 
 
-ENVIRON_OF = {"cli", "commands", "evidence_command", "incident_commands", "site_commands", "drill", "sandbox", "nodejs"}
+ENVIRON_OF = {"cli", "commands", "evidence_command", "incident_commands", "site_commands", "switch_commands"}
+ENVIRON_OF |= {"drill", "sandbox", "nodejs"}
 """The parts that take the process's own variables; the others get a mapping from them."""
 A_PROGRAM_OF_ITS_OWN = OPS / "tools" / "browser.py"
 

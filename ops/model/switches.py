@@ -1,6 +1,6 @@
 """Setting a switch: what KV holds of it, what is wanted, and whether that is so already. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -191,8 +191,3 @@ def of_incident(found: Mapping[str, Standing], incident: int, now: datetime) -> 
             whose = f"of incident #{each.value.incident}" if each.value.incident else "of no incident"
             left.append(Left(name, f"it is {whose}: {told(each.value, now)}"))
     return mine, left
-
-
-def missing(found: Mapping[str, Standing]) -> Iterator[Standing]:
-    """Those whose key nobody has made yet."""
-    yield from (each for each in found.values() if each.value is None)

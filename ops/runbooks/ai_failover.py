@@ -1,25 +1,24 @@
 """Scenario 5 of the rollback procedure: another AI provider first, or interpretations off, by the switch `ai`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops import switching
+from ops import switching, watching
 from ops.model import providers, switches
 from ops.model.clock import utc_text
 from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.nearest import shown, suggestion
 from ops.model.plan import Plan, Section
 from ops.model.providers import OFF, Health
-from ops.model.rotation import NEW, OLD, KeyAnswer
-from ops.model.runtime import AI, ShownAi
+from ops.model.runtime import AI
 from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
 from ops.switching import Setting, SwitchRunbook
+from ops.watching import Seen
 
 if TYPE_CHECKING:
     from ops.model.config_runtime import Ai, Runtime
-    from ops.model.redact import Secret
 
 AUTO, RESTORE = "auto", "restore"
 
@@ -27,19 +26,11 @@ AUTO, RESTORE = "auto", "restore"
 @dataclass(frozen=True)
 class Params:
     to: str = param("a provider of ops.yml; auto: the first healthy one; off: none is asked; restore: as on a calm day")
-    until: str = param("when it ends by itself, as 2h or 2026-11-24T05:00Z; without it, `longest` of ops.yml", default="")
+    until: str = param(
+        "when it ends by itself, as 2h or 2026-11-24T05:00Z; without it, `longest` of ops.yml", default=""
+    )
     probe: bool = param("ask each provider once with a key of ours, which may cost a token", default=False)
     reason: str = param("why, in a few words, for the timeline", default="")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What is known of the providers. `lacks`: why the application's own outcomes are not."""
-
-    found: Mapping[str, Health]
-    lines: tuple[str, ...]
-    lacks: str = ""
-    answers: Mapping[str, KeyAnswer] = field(default_factory=dict)
 
 
 class AiFailover(SwitchRunbook[Params]):
@@ -55,7 +46,8 @@ class AiFailover(SwitchRunbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         runtime, ai = _asked(ctx)
-        standing, seen = ctx.in_parallel([lambda: switching.read(ctx, AI), lambda: look(ctx, ai, probe=ctx.params.probe)])
+        seen = watching.look(ctx, ai, probe=ctx.params.probe)
+        standing = switching.read(ctx, AI)  # last: this is the comparison
         to = _chosen(ctx, ai, seen) if ctx.params.to == AUTO else ctx.params.to
         state = _state(ctx, to)
         made = switching.setting(ctx, standing, _wanted(ctx, runtime, ai, state))
@@ -97,36 +89,6 @@ def _state(ctx: Context[Any], to: str) -> str:
     return ctx.environment.needed_runtime().switches[AI].normal if to == RESTORE else to
 
 
-def look(ctx: Context[Any], ai: "Ai", *, probe: bool) -> Seen:
-    """What the application itself saw in its last minutes; and with `probe`, what each provider says to a key."""
-    _, service = switching.reader(ctx)
-    document = ctx.shown(service.url)
-    told: ShownAi | None = None if isinstance(document, str) else document.ai
-    lacks = document if isinstance(document, str) else "" if told else "the application shows nothing of its providers"
-    outcomes = told.outcomes if told else {}
-    answers = _answers(ctx, ai) if probe else {}
-    found = {name: providers.health(outcomes.get(name), answers.get(name)) for name in ai.order}
-    return Seen(found, tuple(providers.lines(found, outcomes, answers)), lacks, answers)
-
-
-def _answers(ctx: Context[Any], ai: "Ai") -> dict[str, KeyAnswer]:
-    held = {name: key for name in ai.order if (key := key_of(ctx, ai, name)) is not None}
-    rules = ctx.environment.secrets
-
-    def ask(name: str) -> KeyAnswer:
-        spec = rules[ai.keys[name]].provider
-        assert spec is not None
-        return ctx.ask_provider(spec, held[name])
-
-    return dict(zip(held, ctx.in_parallel([lambda name=name: ask(name) for name in held]), strict=True))
-
-
-def key_of(ctx: Context[Any], ai: "Ai", name: str) -> "Secret | None":
-    """As a rotation holds it: the new value, which is in use since, else the former."""
-    secret = ai.keys.get(name)
-    return (ctx.held.value(NEW + secret) or ctx.held.value(OLD + secret)) if secret else None
-
-
 def _chosen(ctx: Context[Params], ai: "Ai", seen: Seen) -> str:
     """Raises Refused where nothing at all is known: then a person has to choose."""
     if seen.lacks and all(each == Health.UNKNOWN for each in seen.found.values()):
@@ -160,7 +122,11 @@ def _follows(standing: Standing, made: Setting | None, state: str) -> tuple[str,
     until = made.value.until if made else None
     return (
         *([f"while it is {state}: {effect}"] if effect else []),
-        *([f"at {utc_text(until)} it is {standing.rules.normal} again by itself, or earlier by `ops ai-failback`"] if until else []),
+        *(
+            [f"at {utc_text(until)} it is {standing.rules.normal} again by itself, or earlier by `ops ai-failback`"]
+            if until
+            else []
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""The end of an incident: what it set is set back. Only switches; what is off at the edge is named, and opened by hand."""
+"""The end of an incident: what it set is set back. Only switches: what is off at the edge is opened by hand."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +43,7 @@ class AllClear(SwitchRunbook[Params]):
             follows=("limits and what is off at the edge stay as they are: `ops status` says what is still on",),
             reason=None if made else Reason.NOTHING_LEFT,
             done=f"Set back to normal: {names}",
-            proves=f"what incident #{incident} had switched is normal again, {switching.ELSEWHERE}; the probes are healthy",
+            proves=f"what incident #{incident} had set is normal again, {switching.ELSEWHERE}; the probes are healthy",
             details=Settings(of, shows),
         )
 

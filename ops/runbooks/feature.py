@@ -22,7 +22,9 @@ OTHERS = {AI: "ai-failover", MAINTENANCE: "maintenance"}
 class Params:
     name: str = param("the switch of ops.yml, such as session-do")
     state: str = param("on or off, or another state that the switch has in ops.yml")
-    until: str = param("when it ends by itself, as 2h or 2026-11-24T05:00Z; without it, `longest` of ops.yml", default="")
+    until: str = param(
+        "when it ends by itself, as 2h or 2026-11-24T05:00Z; without it, `longest` of ops.yml", default=""
+    )
     reason: str = param("why, in a few words, for the timeline", default="")
 
 
