@@ -45,7 +45,7 @@ class Account:
         self._random = random.Random(account_id)  # noqa: S311  (the same account makes the same ids)
         self.pages = Pages(clock, switches, self.lock, self.new_id)
         self.zones = Zones(self.new_id)
-        self.kv = Kv(clock, switches, self.new_id)
+        self.kv = Kv(clock, switches, self.lock, self.new_id)
         self.tokens = tokens
         self.analytics = Analytics()
         self.audit: list[Entry] = []

@@ -1,6 +1,7 @@
 """KV namespaces: what was written, and what a location still sees of it (developers.cloudflare.com/kv/concepts)."""
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -46,8 +47,9 @@ class Namespace:
 class Kv:
     """Checks nothing: what Cloudflare refuses is refused before it comes here. A namespace is named by its id."""
 
-    def __init__(self, clock: Clock, switches: Switches, new_id: Callable[[], UUID]) -> None:
+    def __init__(self, clock: Clock, switches: Switches, lock: threading.RLock, new_id: Callable[[], UUID]) -> None:
         self._clock = clock
+        self._lock = lock
         self._switches = switches
         self._new_id = new_id
         self.namespaces: dict[str, Namespace] = {}
@@ -64,13 +66,15 @@ class Kv:
         """Seen at once by the API, and by a location that did not read the key lately."""
         data = value.encode() if isinstance(value, str) else value
         state = self.namespaces[namespace]
-        state.entries[key] = Entry(value=data, metadata=metadata, expires=expires)
-        state.written[key] = self._clock.now()
+        with self._lock:
+            state.entries[key] = Entry(value=data, metadata=metadata, expires=expires)
+            state.written[key] = self._clock.now()
 
     def delete(self, namespace: str, key: str) -> None:
         state = self.namespaces[namespace]
-        state.entries.pop(key, None)
-        state.written[key] = self._clock.now()
+        with self._lock:
+            state.entries.pop(key, None)
+            state.written[key] = self._clock.now()
 
     def get(self, namespace: str, key: str) -> str | None:
         """As text, and as the API sees it."""
@@ -95,9 +99,10 @@ class Kv:
     def seen(self, location: str, namespace: str, key: str) -> Entry | None:
         """What a Worker at this location reads: for a while what it read there before."""
         state, at = self.namespaces[namespace], (location, key)
-        if at not in state.reads or not self._is_fresh(state.reads[at].at):
-            state.reads[at] = Read(self._clock.now(), self.entry(namespace, key))
-        return self._unexpired(state.reads[at].entry)
+        with self._lock:
+            if at not in state.reads or not self._is_fresh(state.reads[at].at):
+                state.reads[at] = Read(self._clock.now(), self.entry(namespace, key))
+            return self._unexpired(state.reads[at].entry)
 
     def seen_by_all(self, location: str, namespace: str) -> Mapping[str, Entry]:
         """As if a Worker at this location had read every key, those too that are not there yet.
@@ -105,14 +110,15 @@ class Kv:
         For a runtime that does not tell which keys its Workers read.
         """
         state, now = self.namespaces[namespace], self._clock.now()
-        if location not in state.looked_through or not self._is_fresh(state.looked_through[location]):
-            state.looked_through[location] = now
-        looked = state.looked_through[location]
-        if looked != now:
-            for key in state.entries:
-                state.reads.setdefault((location, key), Read(looked, None))
-        keys = {*state.entries, *(key for where, key in state.reads if where == location)}
-        found = {key: self.seen(location, namespace, key) for key in keys}
+        with self._lock:
+            looked = state.looked_through.get(location)
+            if looked is None or not self._is_fresh(looked):
+                state.looked_through[location] = now
+            else:
+                for key in state.entries:
+                    state.reads.setdefault((location, key), Read(looked, None))
+            keys = {*state.entries, *(key for where, key in state.reads if where == location)}
+            found = {key: self.seen(location, namespace, key) for key in keys}
         return {key: entry for key, entry in found.items() if entry}
 
     def _is_fresh(self, read_at: datetime) -> bool:

@@ -11,6 +11,7 @@ from ops.sandbox import runtimes, uploads
 from ops.sandbox.account import Account, By
 from ops.sandbox.clock import Clock
 from ops.sandbox.cloudflare import BASE, Cloudflare
+from ops.sandbox.contract import Contract
 from ops.sandbox.control import PREFIX, Control, is_for
 from ops.sandbox.edge import Edge
 from ops.sandbox.embedded import BEHAVIOUR
@@ -61,7 +62,8 @@ class Sandbox:
         self._control = Control(
             self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
         )
-        self._runtime = runtimes.runtime(edge, self.providers, self.clock)
+        self._contract = Contract(self.kv, self.clock)
+        self._runtime = runtimes.runtime(edge, self.providers, self.clock, self._contract)
         self._edge = Edge(self._account, self._runtime)
         self._api_server = Server(self._answer, port)
         self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))
@@ -240,6 +242,10 @@ class Sandbox:
         """A KV namespace by id, an R2 bucket or a queue by name: versions bound to it cannot be deployed any more."""
         self._account.deleted_resources.add(resource)
         self.kv.namespaces.pop(resource, None)
+
+    def outcomes(self, worker: str, seen: Mapping[str, Mapping[str, int]]) -> None:
+        """What a Worker on the embedded edge shows of its AI providers, as `{"iflow": {"ok": 0, "failed": 7}}`."""
+        self._contract.outcomes[worker] = seen
 
     def deployments(self, worker: str) -> list[Deployment]:
         """Newest first."""
