@@ -90,8 +90,7 @@ def judged(
         if override.incident is None:
             end = f", and ends by itself at {utc_text(override.until)}" if override.until else ""
             return Judged(restore=False, why=f"the override names no incident on which to tell of it{end}"), override
-        _, edge_url, _ = outside.addresses(environ)
-        web = outside.probing_web(edge_url, ending)
+        web = outside.probing_web(reads.edge_url, ending)
         asks = Outside(
             environment,
             outside.showing(web),

@@ -42,6 +42,8 @@ class Reading:
     pages: "Pages"
     kv: "Kv"
     now: "datetime"
+    edge_url: str | None = None
+    """Of a sandbox."""
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]] = field(default=in_parallel)
 
 
@@ -53,12 +55,14 @@ def reading(environment: "Environment", environ: Mapping[str, str]) -> Iterator[
     from ops.cloudflare.workers import Workers
 
     token = outside.cloudflare_token(environ, environment)
-    base_url, _, clock = outside.addresses(environ)
+    base_url, edge_url, clock = outside.addresses(environ)
     account = environment.account_id
     with ExitStack() as ending:
         ending.callback(clock.close)
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
-        yield Reading(environment, Workers(client, account), Pages(client, account), Kv(client, account), clock.now())
+        yield Reading(
+            environment, Workers(client, account), Pages(client, account), Kv(client, account), clock.now(), edge_url
+        )
 
 
 def of_environment(name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Status:
