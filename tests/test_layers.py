@@ -39,11 +39,12 @@ LAYERS: dict[str, set[str]] = {
     "rotating": {"model", "runbook", "deploying", "rebuilding"},
     "maintaining": {"model", "cloudflare", "runbook"},
     "switching": {"model", "probes", "runbook"},
+    "maintaining_by_switch": {"model", "probes", "runbook", "switching"},
     "watching": {"model", "held", "runbook"},
     "prepare_switches": {"model", "probes", "runbook", "switching"},
     "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
     "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"}
-    | {"switching", "watching"},
+    | {"switching", "watching", "maintaining_by_switch"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
