@@ -225,7 +225,8 @@ def _lead(request: Request, clock: Clock) -> float:
 
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
-    who = _actor(environ) if environ.get("GITHUB_ACTOR") else f"laptop, by {_actor(environ)}"
+    is_job = environ.get("GITHUB_EVENT_NAME") == "schedule" or environ.get("GITHUB_ACTOR")
+    who = _actor(environ) if is_job else f"laptop, by {_actor(environ)}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
@@ -237,6 +238,8 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
 
 
 def _actor(environ: Mapping[str, str]) -> str:
+    if environ.get("GITHUB_EVENT_NAME") == "schedule":
+        return "a schedule"  # GitHub names whoever wrote it into the file
     return environ.get("GITHUB_ACTOR") or environ.get("USER") or "an unknown user"
 
 

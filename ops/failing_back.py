@@ -110,6 +110,6 @@ def _judge(asks: Outside, ai: "Ai", override: Switch, reads: status.Reading) -> 
     return providers.by_probe(found, answer, override.until)
 
 
-def request(name: str, config_path: Path, found: Judged, override: Switch) -> app.Request:
-    params = Params(to=RESTORE, reason=found.why, revision=override.revision)
-    return app.Request(FailBack(), params, name, config_path, incident=override.incident)
+def asked(found: Judged, override: Switch) -> Params:
+    """What the run that takes it back is asked."""
+    return Params(to=RESTORE, reason=found.why, revision=override.revision)

@@ -5,9 +5,11 @@ For the runbook `maintenance`, where ops.yml says `maintenance: switch`. A switc
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops import switching
+from ops.model import switches
 from ops.model.clock import parse_utc, utc_text
 from ops.model.errors import Reason
 from ops.model.maintenance_asked import Asked
@@ -56,20 +58,24 @@ def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Stan
     with_it = (*before, asked.path) if asked.path else (WHOLE,)
     closed = before if is_covered else with_it
     former = standing.value if before else None
+    end = _end(ctx, asked, standing)
+    review_at = parse_utc(asked.until) if asked.until else former.review_at if former else None
     wanted = Wanted(
         state=ON,
         owner=ctx.actor,
         incident=ctx.incident,
+        until=end,
         message=asked.message or (former.message if former else "") or message,
         paths=_paths(closed),
-        review_at=parse_utc(asked.until) if asked.until else former.review_at if former else None,
-        stays=True,
+        review_at=None if end else review_at,
+        stays=end is None,
     )
     made = switching.setting(ctx, standing, wanted)
     undo = ctx.press("maintenance", service=service.name, state=OFF, path=asked.path)
     of = switching.changes(ctx, [(made, undo)] if made else [])
     what = _what(service, asked.path)
     lasts = f", meant to last until {utc_text(wanted.review_at)}" if wanted.review_at else ""
+    lasts = f", until {utc_text(end)}" if end else lasts
     return Plan(
         summary=f"{what}: {'off' if made else 'off already'}, by the switch {MAINTENANCE} of {service.name}{lasts}",
         changes=tuple(of),
@@ -80,7 +86,9 @@ def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Stan
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
         follows=(
-            f"it stays off until a person opens it: {undo.command}",
+            f"it opens by itself at {utc_text(end)}, by the application's own clock"
+            if end
+            else f"it stays off until a person opens it: {undo.command}",
             "probes of what is off find 503: of the service they prove nothing",
         ),
         warnings=(*switching.warnings([made] if made else []), *_shared(closed)),
@@ -98,9 +106,8 @@ def _opening(ctx: Context[Any], service: "Service", asked: Asked, standing: Stan
     former, what = standing.value, _what(service, asked.path)
     wanted = Wanted(OFF, ctx.actor, ctx.incident)
     if closed and former is not None:
-        wanted = Wanted(
-            ON, ctx.actor, former.incident, None, former.message, _paths(closed), former.review_at, stays=True
-        )
+        kept = former.message, _paths(closed), former.review_at
+        wanted = Wanted(ON, ctx.actor, former.incident, former.until, *kept, stays=former.until is None)
     made = switching.setting(ctx, standing, wanted) if closed != before else None
     message = former.message if former else ""
     undo = ctx.press("maintenance", service=service.name, state=ON, path=asked.path, message=message)
@@ -123,6 +130,13 @@ def _details(
     ctx: Context[Any], standing: Standing, made: Setting | None, of: dict[Any, Setting], closed: tuple[str, ...]
 ) -> Details:
     return Details(of, switching.planned(ctx, standing, made, None).shows, closed)
+
+
+def _end(ctx: Context[Any], asked: Asked, standing: Standing) -> datetime | None:
+    """When it opens by itself, where that was asked for. Raises ConfigError."""
+    if not asked.reopen_at_end:
+        return None
+    return switches.until_of(MAINTENANCE, standing.rules, ON, asked.until, ctx.clock.now())
 
 
 def _closed(ctx: Context[Any], standing: Standing) -> tuple[str, ...]:

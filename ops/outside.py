@@ -73,8 +73,8 @@ def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> 
             reason=Reason.TOKEN_MISSING,
             hint=(
                 f"It is a Cloudflare API token with the permissions {needed} on this account. On a laptop: `export "
-                f"{name}=…`. In a job: a secret of that name in the GitHub environment `recovery` (Settings → "
-                "Environments), handed on under `env:` in the workflow."
+                f"{name}=…`. In a job: a secret of that name in the job's GitHub environment, `recovery` or `security` "
+                "(Settings → Environments), handed on under `env:` in the workflow."
             ),
         )
     if stray := re.search(r"[^!-~]", value):

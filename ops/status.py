@@ -5,7 +5,7 @@ A source that cannot be read is named, and stops none of the others.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,7 +44,6 @@ class Reading:
     now: "datetime"
     edge_url: str | None = None
     """Of a sandbox."""
-    in_parallel: Callable[[list[Callable[[], Any]]], list[Any]] = field(default=in_parallel)
 
 
 @contextmanager
@@ -139,7 +138,7 @@ def _understood(runtime: "Runtime", values: Mapping[str, str | None]) -> tuple[l
 
 
 def _off(reads: Reading) -> tuple[tuple[Block, ...], list[str]]:
-    standing, why = _asked(lambda: maintaining.standing(reads))
+    standing, why = _asked(lambda: maintaining.standing(reads.workers, in_parallel))
     return standing.stored.blocks if standing else (), [f"what is off at the edge: {why}"] if why else []
 
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-from ops.commands import CONFIG, PROBE_WAIT, plan_shower, say, show_result, text_event
-from ops.engine import Options
-from ops.interrupt import Signals
+from ops.commands import CONFIG, run, say
 from ops.model.redact import Redactor
 from ops.runbooks.all_clear import AllClear
 
@@ -41,24 +39,29 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
 
 @click.command("ai-failback")
 @ENVIRONMENT
+@click.option("--dry-run", is_flag=True, help="read, show the plan, change nothing")
+@click.option("--yes", is_flag=True, help="do not ask; without a terminal and without it, a dry run")
 @CONFIG
 @click.pass_obj
-def ai_failback(redactor: Redactor, /, *, environment: str, config: Path) -> int:
+def ai_failback(redactor: Redactor, /, *, environment: str, dry_run: bool, yes: bool, config: Path) -> int:
     """Take an override of the AI providers back, once the preferred one is healthy. For a schedule."""
-    from ops import app, failing_back
+    from ops import failing_back as work
 
-    found, override = failing_back.judged(environment, config, os.environ, redactor)
-    say(redactor.text(f"{'taken back' if found.restore else 'nothing to do'}: {found.why}"))
+    found, override = work.judged(environment, config, os.environ, redactor)
+    say(redactor.text(f"{'to be taken back' if found.restore else 'nothing to do'}: {found.why}"))
     if override is None or not found.restore:
         return 0
-    request = failing_back.request(environment, config, found, override)
-    options = Options(
-        dry_run=False,
-        confirm=lambda _plan: False,
-        show_plan=plan_shower(f"Plan: {request.runbook.name} in {environment}", redactor),
-        probe_wait=PROBE_WAIT,
+    return run(
+        work.FailBack(),
+        work.asked(found, override),
+        redactor,
+        environment=environment,
+        incident=override.incident,
+        began=None,
+        requested_at=None,
+        permission="",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=False,
+        config=config,
     )
-    with Signals().watched() as signals:
-        result, settings = app.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
-        show_result(result, settings, redactor)
-    return result.exit_code

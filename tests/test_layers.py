@@ -61,24 +61,27 @@ TOP: dict[str, set[str]] = {
     "incident": BELOW_THE_TOP | {"app"},
     "status": BELOW_THE_TOP | {"app"},
     "report": BELOW_THE_TOP | {"app", "incident", "status"},
+    "due": BELOW_THE_TOP,
     "evidence": BELOW_THE_TOP | {"app"},
     "leak": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
     "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
     "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "leak", "report"},
+    "maintenance_commands": BELOW_THE_TOP | {"app", "commands", "due"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
     "failing_back": BELOW_THE_TOP | {"app", "commands", "status"},
     "switch_commands": BELOW_THE_TOP | {"app", "commands", "status", "failing_back"},
     "cli": BELOW_THE_TOP
-    | {"app", "gate", "drill", "commands", "evidence_command", "incident_commands", "site_commands", "sandbox"}
-    | {"switch_commands"},
+    | {"app", "gate", "drill", "commands", "sandbox"}
+    | {"evidence_command", "incident_commands", "maintenance_commands", "site_commands", "switch_commands"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands", "evidence_command", "incident_commands", "site_commands", "switch_commands"},
+    "click": {"cli", "commands", "evidence_command", "incident_commands", "maintenance_commands", "site_commands"}
+    | {"switch_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "clocks", "notify"},
     "jinja2": {"render"},
@@ -206,8 +209,10 @@ def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
     assert [str(found) for found in wrong] == []
 
 
-ENVIRON_OF = {"cli", "commands", "evidence_command", "incident_commands", "site_commands", "switch_commands"}
-ENVIRON_OF |= {"drill", "sandbox", "nodejs"}
+ENVIRON_OF = {
+    *("cli", "commands", "evidence_command", "incident_commands", "maintenance_commands", "site_commands"),
+    *("switch_commands", "drill", "sandbox", "nodejs"),
+}
 """The parts that take the process's own variables; the others get a mapping from them."""
 A_PROGRAM_OF_ITS_OWN = OPS / "tools" / "browser.py"
 

@@ -82,7 +82,7 @@ def test_the_inputs_of_a_button_are_the_parameters_of_its_runbook(name: str) -> 
 def test_every_input_and_every_token_reaches_the_command_through_its_environment(name: str) -> None:
     """Where several jobs share the work, an input reaches the one that it is for, and the command what that one says."""
     all_steps = steps(ROOT / ".github/workflows" / f"{name}.yml")
-    (step,) = [s for s in all_steps if f"ops {name}" in s.get("run", "")]
+    (step,) = [s for s in all_steps if f"ops {name} --" in s.get("run", "")]
 
     for key in inputs(name):
         variable = OTHER_VARIABLES.get(key, key.upper())
@@ -103,6 +103,23 @@ def assert_secrets(step: dict[str, Any], *, values: bool = False) -> None:
         names |= {f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"}
     given = {name: value for name, value in step["env"].items() if "secrets." in str(value)}
     assert given == {name: f"${{{{ secrets.{name} }}}}" for name in names}
+
+
+def test_a_schedule_opens_what_is_due_with_the_secrets_of_maintenance_and_a_press_does_not() -> None:
+    """Nobody asks for it, so it has no gate; it starts nothing else."""
+    config, _ = read_config(ROOT / "ops.yml")
+    workflow = read(ROOT / ".github/workflows/maintenance.yml")
+    due, pressed_ = workflow["jobs"]["due"], workflow["jobs"]["maintenance"]
+    (step,) = [step for step in due["steps"] if "run" in step]
+
+    assert workflow[True]["schedule"] == [{"cron": "7,22,37,52 * * * *"}]
+    assert (due["if"], pressed_["if"]) == (
+        "github.event_name == 'schedule'",
+        "github.event_name == 'workflow_dispatch'",
+    )
+    assert (due["environment"], step["run"]) == ("security", "exec python3 -m ops maintenance due --yes")
+    assert due["concurrency"]["group"] == f"recover-{next(iter(config.environments))}"
+    assert_secrets(step)
 
 
 def acting() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
@@ -127,7 +144,7 @@ def test_of_the_jobs_that_a_label_starts_each_acts_for_the_runbooks_of_its_own_e
 @pytest.mark.parametrize("name", RUNBOOKS)
 def test_a_button_stands_in_the_same_environment_as_the_job_of_its_label(name: str) -> None:
     jobs = read(ROOT / ".github/workflows" / f"{name}.yml")["jobs"].values()
-    (job,) = [job for job in jobs if any(f"ops {name} " in step.get("run", "") for step in job["steps"])]
+    (job,) = [job for job in jobs if any(f"ops {name} --" in step.get("run", "") for step in job["steps"])]
 
     assert job["environment"] == discover()[name].github_environment
 

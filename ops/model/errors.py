@@ -68,6 +68,7 @@ class Reason(StrEnum):
     NOT_OFF = "not_off"
     ALREADY_SET = "already_set"
     NOTHING_LEFT = "nothing_left"
+    NOT_DUE = "not_due"
     ALREADY_PREPARED = "already_prepared"
     LATEST_BUILD_FAILED = "latest_build_failed"
     DRY_RUN = "dry_run"

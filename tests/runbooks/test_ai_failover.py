@@ -173,7 +173,7 @@ def test_where_the_application_cannot_be_asked_auto_is_a_person_s_to_choose(plac
 
 def failback(place: Switches, **environ: str) -> Outcome:
     where = ["--environment", "production", "--config", str(place.world.config)]
-    return place.world.ops("ai-failback", *where, **{"CLOUDFLARE_API_TOKEN": "switching", **environ})
+    return place.world.ops("ai-failback", "--yes", *where, **{"CLOUDFLARE_API_TOKEN": "switching", **environ})
 
 
 def state(place: Switches) -> str:
@@ -197,7 +197,7 @@ def test_an_override_is_taken_back_once_the_preferred_one_answered_everything(ov
     outcome = failback(override)
 
     assert outcome.code == 0
-    assert "taken back: iflow answered all 5 requests of the last minutes" in outcome.out
+    assert "to be taken back: iflow answered all 5 requests of the last minutes" in outcome.out
     value = override.value("ai")
     assert value
     assert (value["state"], value["incident"]) == ("auto", 42)

@@ -63,6 +63,19 @@ def test_it_does_not_open_by_itself(place: Switches) -> None:
     assert not open_at(place)["/"]
 
 
+def test_with_reopen_at_end_the_application_opens_it_by_its_own_clock(place: Switches) -> None:
+    closed = turn(place, "on", "--until", "2h", "--reopen-at-end")
+    assert closed.code == 0
+    assert closed.result["plan"]["follows"][0].startswith("it opens by itself at ")
+    assert not open_at(place)["/"]
+
+    place.world.sandbox.clock.advance(2 * 3600)
+
+    assert open_at(place)["/"]
+    too_long = turn(place, "on", "--until", "25h", "--reopen-at-end")
+    assert "maintenance may be on for 1 d at most" in too_long.result["message"]
+
+
 def test_a_path_goes_off_beside_another_and_each_is_opened_for_itself(place: Switches) -> None:
     first = turn(place, "on", "--path", "/api/ai")
     second = turn(place, "on", "--path", "/api/charts")
