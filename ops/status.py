@@ -143,8 +143,8 @@ def _off(reads: Reading) -> tuple[tuple[Block, ...], list[str]]:
 
 
 def _asked(ask: Callable[[], T]) -> tuple[T | None, str]:
-    """The answer, or why there is none."""
+    """The answer, or why there is none and what to do."""
     try:
         return ask(), ""
     except OpsError as error:
-        return None, error.message
+        return None, f"{error.message}. {error.hint}" if error.hint else error.message

@@ -90,3 +90,22 @@ def prepared(world: World) -> Switches:
     sandbox.add_token("switching", PERMISSIONS)
     deploy(world)
     return Switches(world)
+
+
+def off_at_the_edge(world: World, *, incident: int = 42) -> None:
+    """As ops-maintenance stores it of a path of the API."""
+    block = {
+        "service": "api",
+        "worker": "fortunet-api",
+        "path": "/api/ai",
+        "message": "m",
+        "until": "",
+        "since": "2026-11-24T05:00:00Z",
+        "run": "r",
+        "incident": incident,
+        "closed": [],
+        "subdomain": None,
+    }
+    bindings = [{"type": "json", "name": "BLOCK_00", "json": block}]
+    stored = {"RUN": "r", "BASE": ""}
+    world.sandbox.deploy("ops-maintenance", world.sandbox.upload("ops-maintenance", vars=stored, bindings=bindings))

@@ -8,7 +8,7 @@ import pytest
 
 from tests import switches
 from tests.conftest import Outcome, World
-from tests.switches import NAMESPACE, READ, Switches
+from tests.switches import NAMESPACE, READ, Switches, off_at_the_edge
 
 
 @pytest.fixture
@@ -35,26 +35,6 @@ def limits(place: Switches, **values: Any) -> None:
     place.world.sandbox.kv.put(NAMESPACE, "ops/limits", text)
 
 
-def off_at_the_edge(place: Switches) -> None:
-    block = {
-        "service": "api",
-        "worker": "fortunet-api",
-        "path": "/api/ai",
-        "message": "m",
-        "until": "",
-        "since": "2026-11-24T05:00:00Z",
-        "run": "r",
-        "incident": 42,
-        "closed": [],
-        "subdomain": None,
-    }
-    bindings = [{"type": "json", "name": "BLOCK_00", "json": block}]
-    sandbox = place.world.sandbox
-    sandbox.deploy(
-        "ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "r", "BASE": ""}, bindings=bindings)
-    )
-
-
 def test_it_says_what_is_live_and_what_is_on(place: Switches) -> None:
     now = place.world.sandbox.clock.now()
     until = f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
@@ -64,7 +44,7 @@ def test_it_says_what_is_live_and_what_is_on(place: Switches) -> None:
     calm = {"limit": 30, "period": 60, "key": "ip"}
     over = {"limit": 90, "until": f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"}
     limits(place, calc=calm | {"temporary": {"limit": 60, "until": until}}, ai=calm | {"temporary": over})
-    off_at_the_edge(place)
+    off_at_the_edge(place.world)
 
     found = told(place)
     lines = status(place).out
