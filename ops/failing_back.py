@@ -71,6 +71,13 @@ class Outside:
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]] = in_parallel
 
 
+def environments(config_path: Path, environ: Mapping[str, str]) -> list[str]:
+    """Those with AI providers and a token here. Raises ConfigError."""
+    config, _ = app.read_config(config_path)
+    found = config.environments.values()
+    return [each.name for each in found if each.runtime and each.runtime.ai and environ.get(each.token)]
+
+
 def judged(
     name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[Judged, Switch | None]:

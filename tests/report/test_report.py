@@ -349,9 +349,7 @@ def test_closing_says_what_is_still_on_for_the_incident_and_how_it_is_set_back(
         assert "a temporary limit, of whatever incident: calc: 60 in 60 s, until 2026-11-24 06:00:00 UTC" in text
         assert "off at the edge: api /api/ai, since 2026-11-24 05:00:00 UTC for incident #1, in production" in text
         assert "the switch ai" not in text
-        assert (
-            "the label recover:all-clear on the incident, within 7 days of its closing; or ops all-clear" in text
-        )
+        assert "the label recover:all-clear on the incident, within 7 days of its closing; or ops all-clear" in text
         assert "ops maintenance --state off --service api --path /api/ai --environment production --incident 1`" in text
 
     place.put("session-do", state="on", incident=night.number)
