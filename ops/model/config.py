@@ -258,14 +258,14 @@ def parse(
     text: str,
     *,
     path: str,
-    runbooks: Mapping[str, Collection[str]] | None = None,
+    runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
     kinds: Mapping[str, str] | None = None,
     by_button_only: Collection[str] = (),
 ) -> tuple[Config, tuple[str, ...]]:
     """The configuration and its warnings; ConfigError with every problem at once. `path` is for the messages.
 
-    `runbooks` holds the parameters of each runbook, `kinds` what its services are, `by_button_only` those that no label
-    may start; labels are checked against them.
+    `runbooks`: of each runbook its parameters, each with its kind of value and whether it is needed; `kinds`: what its
+    services are; `by_button_only`: those that no label may start. Labels are checked against them.
     Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
     """
     document = read(text)

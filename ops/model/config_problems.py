@@ -99,15 +99,21 @@ def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
 
 def _keys_at(root: type[BaseModel], path: Path) -> list[str]:
     """The keys that the model at `path` knows."""
-    model, inside_container = root, False
+    model, containers = root, 0
     for part in path:
-        if inside_container:  # a name of a mapping or a number of a list: no field of its own
-            inside_container = False
+        if containers:  # a name of a mapping or a number of a list: no field of its own
+            containers -= 1
             continue
         field = next(field for key, field in _fields(model) if key == part)
         model = next(_models(field.annotation))
-        inside_container = get_origin(field.annotation) in {Mapping, tuple}
+        containers = _containers(field.annotation)
     return [key for key, _ in _fields(model)]
+
+
+def _containers(annotation: Any) -> int:
+    """How many stand in each other: a mapping of lists is two."""
+    inside = {Mapping: 1, tuple: 0}.get(get_origin(annotation))
+    return 0 if inside is None else 1 + _containers(get_args(annotation)[inside])
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:

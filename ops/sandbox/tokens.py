@@ -13,6 +13,7 @@ ROUTES_WRITE = "Workers Routes Write"
 AUDIT_READ = "Account Settings Read"
 ANALYTICS_READ = "Analytics Read"
 ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
+OBSERVABILITY_READ = "Workers Observability Read"
 PAGES_READ = "Pages Read"
 PAGES_WRITE = "Pages Write"
 KV_READ = "Workers KV Storage Read"
@@ -27,6 +28,7 @@ PERMISSIONS = (
     AUDIT_READ,
     ANALYTICS_READ,
     ACCOUNT_ANALYTICS_READ,
+    OBSERVABILITY_READ,
 )
 """All that some route of the sandbox asks for."""
 

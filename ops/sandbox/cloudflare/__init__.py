@@ -20,6 +20,7 @@ from ops.sandbox.cloudflare import (
     scripts,
     secrets,
     settings,
+    telemetry,
     tokens,
     versions,
     zones,
@@ -43,10 +44,11 @@ _MODULES = (
     tokens,
     audit,
     analytics,
+    telemetry,
     pages,
     pages_uploads,
 )
-_READS = {analytics.PATH, kv.BULK_GET}
+_READS = {analytics.PATH, telemetry.PATH, kv.BULK_GET}
 """What is sent by POST and changes nothing: no entry of the log."""
 _ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
 
