@@ -7,11 +7,12 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ops.sandbox.account import Account
+from ops.sandbox.d1 import Statement
 from ops.sandbox.projects import Deployment as PagesDeployment
 from ops.sandbox.server import Request, Response
 from ops.sandbox.site import Site
@@ -29,6 +30,8 @@ class Running:
     worker: str
     version: Version
     secrets: Mapping[str, str]
+    beside: frozenset[str] = frozenset()
+    """The versions that its deployment serves, itself among them; empty where it serves at an address of its own."""
     location: str = "here"
     """Where the edge answers: each location has a cache of its own for KV."""
 
@@ -37,6 +40,8 @@ class Runtime(Protocol):
     """Answers as the version does."""
 
     def serve(self, running: Running, request: Request) -> Response: ...
+
+    def query(self, database: str, statements: Sequence[Statement]) -> list[dict[str, Any]]: ...
 
     def close(self) -> None: ...
 
@@ -98,7 +103,12 @@ class Edge:
         if worker is None or deployment is None:
             return None
         chosen = self._choose(worker, deployment, request)
-        return Running(worker=worker.name, version=worker.versions[chosen], secrets=deployment.secrets[chosen])
+        return Running(
+            worker=worker.name,
+            version=worker.versions[chosen],
+            secrets=deployment.secrets[chosen],
+            beside=frozenset(deployment.percentages),
+        )
 
     def _worker(self, host: str, path: str) -> Worker | None:
         """By zone or on workers.dev; at any other host a Worker that is the only one answers."""

@@ -21,6 +21,7 @@ from typing import Any
 from ops.sandbox import maintenance
 from ops.sandbox.clock import Clock, timestamp
 from ops.sandbox.contract import Behaviour, Contract
+from ops.sandbox.d1 import Memory
 from ops.sandbox.edge import Running
 from ops.sandbox.server import Request, Response
 from ops.sandbox.workers import Version
@@ -40,6 +41,8 @@ class Embedded:
         self._contract = contract
         self._clock = clock
         self._closed = threading.Event()
+        self._databases = Memory()
+        self.query = self._databases.query
 
     def serve(self, running: Running, request: Request) -> Response:
         if running.worker == maintenance.NAME:
@@ -69,6 +72,7 @@ class Embedded:
     def close(self) -> None:
         """End every delay."""
         self._closed.set()
+        self._databases.close()
 
 
 def _digest(value: str | None) -> str | None:
