@@ -98,7 +98,7 @@ OF_OTHERS = {
     },
 }
 """Drill → what it never meets: a migration, a forced rollback, code that is downloaded, a zone, a secret, a provider."""
-OF_NONE = ("pages_", "audit_", "zone_analytics_", "telemetry_", "auth_error_")
+OF_NONE = ("kv_", "pages_", "audit_", "zone_analytics_", "telemetry_", "auth_error_")
 ALL_PROVIDED = "IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY"
 
 
