@@ -130,7 +130,7 @@ def changes(ctx: Context[Any], made: Iterable[tuple[Setting, Press | None]]) -> 
         Change(
             target=f"Switch {each.standing.name}",
             before=each.standing.told(now),
-            after=switches.told(each.value, now),
+            after=switches.coming(each.value),
             done_when=f"KV holds it with the revision {each.value.revision}",
             undo=undo,
         ): each

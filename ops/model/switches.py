@@ -64,6 +64,18 @@ def told(value: Switch, now: datetime) -> str:
     return ", ".join(parts)
 
 
+def coming(value: Switch) -> str:
+    """What it will be, where it is plain whose it is."""
+    parts = [value.state]
+    if value.incident:
+        parts.append(f"for incident #{value.incident}")
+    if value.paths:
+        parts.append(f"for {', '.join(value.paths)}")
+    if value.until:
+        parts.append(f"until {utc_text(value.until)}")
+    return ", ".join(parts)
+
+
 def rules_of(runtime: "Runtime", name: str) -> "Rules":
     """Raises ConfigError where ops.yml has no such switch."""
     if name in runtime.switches:
