@@ -432,6 +432,25 @@ def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, A
     assert leaks(everything(incident, Receiver(), outcome)) == []
 
 
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "JSON"])
+def test_no_canary_shows_in_what_is_on(incident: Incident, as_json: list[str]) -> None:
+    """Written by somebody into a message, a switch, or an answer."""
+    world = incident.world
+    switched(world)
+    end = CANARIES["rollback-worker"].end
+    world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
+    permissions = ["Workers Scripts Read", "Workers KV Storage Read"]
+    world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], permissions)
+    world.release(timedelta(hours=1), message=SHOUT, author=SHOUT)
+    switches.Switches(world).put("ai", state="off", owner=SHOUT, message=SHOUT, paths=[f"/{SHOUT}"])
+    world.sandbox.fault(path="/accounts/*/pages/**", code=10021, message=SHOUT, status=400, times=None)
+
+    outcome = world.ops("status", "--environment", "production", "--config", str(world.config), *as_json, **CANARY)
+
+    assert outcome.code == 0, outcome.err
+    assert leaks(everything(incident, Receiver(), outcome)) == []
+
+
 @pytest.mark.parametrize("private", [True, False])
 def test_no_canary_shows_in_the_incident_of_a_leak(incident: Incident, private: bool) -> None:
     """Neither a secret of ours nor a key that we do not know, in any field of the report."""

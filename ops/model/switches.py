@@ -146,22 +146,21 @@ def value_of(standing: Standing, wanted: Wanted, *, revision: str, now: datetime
     if wanted.state == rules.normal:
         made = Switch(wanted.state, wanted.owner, wanted.incident, now, revision)
         return None if is_same else made
-    goes_on = former is not None and is_same
-    end = None if wanted.stays else now + timedelta(seconds=rules.longest)
-    if goes_on and former is not None and not wanted.stays:
-        end = former.until
+    goes_on = former if is_same else None
+    latest = now + timedelta(seconds=rules.longest)
+    end = None if wanted.stays else (goes_on and goes_on.until) or latest
     made = Switch(
         state=wanted.state,
         owner=wanted.owner,
-        incident=wanted.incident or (former.incident if goes_on and former else None),
-        since=former.since if goes_on and former else now,
+        incident=wanted.incident or (goes_on.incident if goes_on else None),
+        since=goes_on.since if goes_on else now,
         revision=revision,
         until=wanted.until or end,
         review_at=wanted.review_at,
         message=wanted.message,
         paths=wanted.paths,
     )
-    return None if goes_on and former is not None and _alike(former, made) else made
+    return None if goes_on and _alike(goes_on, made) else made
 
 
 def _alike(one: Switch, other: Switch) -> bool:

@@ -2,6 +2,7 @@
 
 import signal
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -229,10 +230,18 @@ def test_whatever_stands_in_a_value_is_shown_on_one_line_and_short(place: Switch
     assert "x" * 100 not in outcome.out
 
 
+KILLS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "before the plan": ("api", READ, "recovered"),
+    "when the write was sent": ("api", PUT, "nothing_to_do"),
+    "when it is read back": ("api", READ | {"skip": 1}, "nothing_to_do"),
+    "when it is to be seen": ("edge", {"path": "/__ops/runtime", "skip": 1}, "nothing_to_do"),
+}
+
+
 @pytest.mark.slow
-def test_killed_between_the_write_and_its_reading_back_and_started_again_it_writes_nothing_twice(
-    place: Switches,
-) -> None:
+@pytest.mark.parametrize("step", KILLS)
+def test_killed_at_any_step_and_started_again_it_writes_nothing_twice(place: Switches, step: str) -> None:
+    where, rule, then = KILLS[step]
     command = Command(
         place.world,
         "feature",
@@ -240,14 +249,39 @@ def test_killed_between_the_write_and_its_reading_back_and_started_again_it_writ
         more=("--name", "session-do", "--state", "off", "--incident", "42"),
         environ={"CLOUDFLARE_API_TOKEN": "switching"},
     )
-    place.world.sandbox.fault(**PUT, after=command.send(signal.SIGKILL))
+    fault = place.world.sandbox.fault if where == "api" else place.world.sandbox.edge_fault
+    fault(**rule, after=command.send(signal.SIGKILL))
 
     killed = command.run()
     again = command.run()
 
     assert killed.code == -signal.SIGKILL
-    assert ended(again) == (0, "nothing_to_do", "already_set")
+    assert ended(again)[:2] == (0, then)
+    assert place.shown["switches"]["session-do"]["state"] == "off"
     assert place.puts == ["session-do"]
+
+
+def test_a_state_without_an_end_gets_one_when_it_is_pressed_again(place: Switches) -> None:
+    place.put(state="off", until=None)
+    place.world.sandbox.clock.advance(2)
+
+    assert place.feature("off").code == 0
+
+    value = place.value()
+    assert value
+    assert value["until"]
+
+
+def test_a_run_without_an_incident_opens_one_that_says_how_to_press_it_again(place: Switches) -> None:
+    github = place.world.sandbox.github
+
+    outcome = place.feature("off", "--reason", "a <secret> reason", **github.environ())
+
+    (issue,) = github.issues
+    assert outcome.result["incident"] == issue.number
+    assert issue.title == "feature on api in production: Recovered"
+    again = f"ops feature --environment production --incident {issue.number} --name session-do --state off"
+    assert again in (issue.body or "")
 
 
 def test_from_the_command_to_its_effect_it_takes_no_two_seconds(place: Switches) -> None:
