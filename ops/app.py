@@ -34,7 +34,9 @@ from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
-    from ops.model.config import Config, Contact, Probe
+    from ops.model.config import Config, Probe
+    from ops.model.config_notify import Contact
+    from ops.probes.admin import Admin
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
@@ -96,8 +98,7 @@ def run(
         record = folder / RUNS / run_id
         sinks = (_appending(record), sink, *telling.sinks())
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
-        service = request.runbook.service(request.params, environment)
-        _record_request(timeline, request, environ, run_id, service)
+        _record_request(timeline, request, environ, run_id, request.runbook.service(request.params, environment))
         telling.begin(timeline, ending)
         ending.push(_telling_of_a_bug(timeline, record))
         web = outside.probing_web(edge_url, ending)
@@ -117,12 +118,15 @@ def run(
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             **_for_secrets(environ, redactor, config, ending),
+            admin=outside.administering(environ, config, web),
             in_parallel=in_parallel,
             kinds=registry.kinds(),
             program=_reached(environ, request),
         )
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = Engine(prober, _writing(client, context.copies), signals).execute(request.runbook, context, options)
+        result = Engine(prober, _writing(client, context.copies, context.admin), signals).execute(
+            request.runbook, context, options
+        )
         links = telling.end(timeline, context.press)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
@@ -156,10 +160,12 @@ def _for_secrets(environ: Mapping[str, str], redactor: Redactor, config: "Config
     }
 
 
-def _writing(client: "Client", copies: EnvironmentSecrets) -> Callable[[], AbstractContextManager[None]]:
+def _writing(
+    client: "Client", copies: EnvironmentSecrets, admin: "Admin"
+) -> Callable[[], AbstractContextManager[None]]:
     @contextmanager
     def writing() -> Iterator[None]:
-        with client.writing(), copies.writing():
+        with client.writing(), copies.writing(), admin.writing():
             yield
 
     return writing
@@ -181,8 +187,11 @@ def _reached(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
+    from ops.model import config_objects
+
     tokens = {environment.token for environment in config.environments.values()}
     names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | held.variables(config)
+    names |= config_objects.tokens(config)
     for name in names | config.logins:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))

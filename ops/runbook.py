@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ops.model.rotation import KeyAnswer
     from ops.model.runtime import Shown
     from ops.model.timeline import Timeline
+    from ops.probes.admin import Admin
     from ops.probes.rounds import ProbeSet
 
 P = TypeVar("P")
@@ -108,6 +109,8 @@ class Context(Generic[P]):
     """What a provider says of a key; without a key, of a random one."""
     copies: "EnvironmentSecrets"
     """Secrets of environments on GitHub."""
+    admin: "Admin"
+    """Durable Objects by the application's own endpoints."""
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
     kinds: Mapping[str, str]
     """Runbook → the key that its services have in ops.yml."""

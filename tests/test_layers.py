@@ -36,6 +36,7 @@ LAYERS: dict[str, set[str]] = {
     "sighting": {"model", "probes", "runbook"},
     "deploying": {"model", "runbook"},
     "rebuilding": {"model", "runbook", "deploying"},
+    "resetting": {"model", "runbook"},
     "rotating": {"model", "runbook", "deploying", "rebuilding"},
     "maintaining": {"model", "cloudflare", "runbook"},
     "switching": {"model", "probes", "runbook"},
@@ -44,7 +45,7 @@ LAYERS: dict[str, set[str]] = {
     "prepare_switches": {"model", "probes", "runbook", "switching"},
     "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
     "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"}
-    | {"switching", "watching", "maintaining_by_switch"},
+    | {"resetting", "switching", "watching", "maintaining_by_switch"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -197,6 +198,7 @@ ENDS_OF_THE_RUNBOOKS_WORLD = (
     "ops.watching",
     "ops.deploying",
     "ops.rebuilding",
+    "ops.resetting",
 )
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ops.app import read_config
+from ops.model.config_objects import tokens
 from ops.registry import discover, kinds, recoveries
 from ops.workflows import pressed, sync, synced
 from tests.conftest import ROOT, World
@@ -89,17 +90,20 @@ def test_every_input_and_every_token_reaches_the_command_through_its_environment
         given = [s for s in all_steps if f"inputs.{key}" in s.get("env", {}).get(variable, "")]
         assert given
         assert all(f'"${variable}"' in s["run"] for s in [step, *given])
-    assert_secrets(step, values=name == "rotate-secrets", keys=name == "ai-failover")
+    assert_secrets(
+        step,
+        values=name == "rotate-secrets",
+        admin=name == "reset-durable-object",
+        keys=name == "ai-failover",
+    )
 
 
-def assert_secrets(step: dict[str, Any], *, values: bool = False, keys: bool = False) -> None:
-    """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name.
-
-    `keys`: those of AI providers too.
-    """
+def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = False, keys: bool = False) -> None:
+    """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name; `admin`: the
+    tokens of applications; `keys`: those of AI providers."""
     config, _ = read_config(ROOT / "ops.yml")
     names = {environment.token for environment in config.environments.values()}
-    names |= set(config.notify.webhooks.values())
+    names |= set(config.notify.webhooks.values()) | (tokens(config) if admin else set())
     if values:
         rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
         names |= {"GH_SECRETS_TOKEN", *(f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never")}
@@ -123,7 +127,8 @@ def test_a_schedule_opens_what_is_due_with_the_secrets_of_maintenance_and_a_pres
         "github.event_name == 'schedule'",
         "github.event_name == 'workflow_dispatch'",
     )
-    assert (due["environment"], step["run"]) == ("security", "exec python3 -m ops maintenance due --yes")
+    assert due["environment"] == {"name": "security", "deployment": False}
+    assert step["run"] == "exec python3 -m ops maintenance due --yes"
     assert due["concurrency"]["group"] == f"recover-{next(iter(config.environments))}"
     assert_secrets(step)
 
@@ -181,7 +186,7 @@ def test_a_button_stands_in_the_same_environment_as_the_job_of_its_label(name: s
 
 def test_a_label_and_a_button_get_the_same_secrets_and_the_gate_none() -> None:
     for job, step in acting().values():
-        assert_secrets(step, values=job["environment"] == "security")
+        assert_secrets(step, values=job["environment"] == "security", admin=job["environment"] == "recovery")
     gates = [step for path in WORKFLOWS for step in steps(path) if "ops gate" in step.get("run", "")]
     assert len(gates) >= 2
     for step in gates:

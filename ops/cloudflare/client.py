@@ -118,10 +118,6 @@ class Client:
             f"GET {short(path)}", lambda: self._send("GET", path, permission=permission, params=params)
         )
 
-    def post_read(self, path: str, *, permission: str, json: Any) -> Answer:
-        """A read that Cloudflare takes by POST, retried like one. Raises ProviderError."""
-        return self._retried(f"POST {short(path)}", lambda: self._send("POST", path, permission=permission, json=json))
-
     def query(self, query: str, *, permission: str, variables: Mapping[str, Any]) -> Answer:
         """A query of GraphQL, retried like a read; its result is the answer's `data`. Raises ProviderError.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops import nodejs, registry
 from ops.app import read_config
 from ops.clocks import SystemClock
-from ops.drill import command, github, leak, offline, releases, score, switched
+from ops.drill import command, github, leak, offline, releases, score, stuck, switched
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
@@ -66,6 +66,7 @@ DRILLS: Mapping[str, releases.Kind] = {
     "feature": switched.FEATURE,
     "ai-failover": switched.FAILOVER,
     "ai-off": switched.ALL_DOWN,
+    "reset-durable-object": stuck.KIND,
 }
 """Name, which is that of the runbook unless the kind says another → what it breaks: a good release, then something bad,
 which the runbook has to take back, or take offline."""
@@ -94,9 +95,8 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     ):
         own = Path(scratch)
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
-        if kind.prepare is not None:
-            with _back_in_time(sandbox, GOOD_AGO):
-                kind.prepare(sandbox, environment, service)
+        with _back_in_time(sandbox, GOOD_AGO):
+            kind.prepare(sandbox, environment, service)
         live = {}
         for which, ago, step in zip(("good", "bad"), (GOOD_AGO, BAD_AGO), kind.steps, strict=True):
             with _back_in_time(sandbox, ago):

@@ -50,7 +50,7 @@ class Kind:
     """Of the token that it needs, where that is not the sandbox's own."""
     names_service: bool = True
     """Whether the runbook is told the service."""
-    prepare: "Callable[[Sandbox, Environment, Service], None] | None" = None
+    prepare: "Callable[[Sandbox, Environment, Service], None]" = lambda _sandbox, _environment, _service: None
     """What has to be there before the releases. Raises ConfigError."""
     runbook: str = ""
     """What recovers from it, where that is not the drill's own name."""

@@ -12,7 +12,7 @@ from ops.model.nearest import shown, suggestion
 from ops.model.yaml_lines import Path
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
-KINDS = {"worker": ("static_assets", "min_served", "maintenance"), "pages": ("compare", "build")}
+KINDS = {"worker": ("static_assets", "min_served", "maintenance", "durable_objects"), "pages": ("compare", "build")}
 """What says which kind a service is, exactly one of them → the keys that only this kind has."""
 _WRITE = {str: "text, in quotes where it looks like something else", bool: "true or false", tuple: "a list, as [A, B]"}
 """Kind of a runbook's parameter → what a label has to have for it."""
@@ -45,12 +45,17 @@ def errors(
     yield from _labels_of_buttons(data, by_button_only)
     if runbooks is not None:
         yield from _runbooks(data, runbooks)
+    secrets = _secrets(data)
     for path, service in _services(data):
         yield from _kinds(path, service)
-        yield from _probes(path, service, secrets=_secrets(data))
-        for variable in mapping(at(service, "build", "env")).keys() & _secrets(data):
+        yield from _probes(path, service, secrets=secrets | _admin_tokens(data))
+        for name, each in mapping(service.get("durable_objects")).items():
+            if isinstance(token := at(each, "token"), str) and token in secrets:
+                where = (*path, "durable_objects", name, "token")
+                yield where, "a secret of the run; no application gets one: name the variable of its own token"
+        for variable in mapping(at(service, "build", "env")).keys() & (secrets | _admin_tokens(data)):
             yield (*path, "build", "env", variable), "a secret of the run; no build ever gets one: leave it out"
-    yield from config_secret_checks.errors(data, secrets=_secrets(data))
+    yield from config_secret_checks.errors(data, secrets=secrets)
     yield from config_runtime_checks.errors(data)
 
 
@@ -181,6 +186,12 @@ def _secrets(data: Any) -> set[str]:
     tokens = [at(environment, "token") for environment in mapping(at(data, "environments")).values()]
     webhooks = [at(target, "webhook") for target in mapping(at(data, "notify")).values()]
     return {name for name in [*tokens, *webhooks] if isinstance(name, str)} | SECRETS_OF_THE_RUN
+
+
+def _admin_tokens(data: Any) -> set[str]:
+    objects = (mapping(service.get("durable_objects")) for _, service in _services(data))
+    tokens = (at(each, "token") for found in objects for each in found.values())
+    return {token for token in tokens if isinstance(token, str)}
 
 
 def _services(data: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:

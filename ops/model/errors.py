@@ -103,6 +103,8 @@ class Reason(StrEnum):
     INHERIT_NOT_ACCEPTED = "inherit_not_accepted"
     NOT_REBUILDABLE = "not_rebuildable"
     REBUILD_DIFFERS = "rebuild_differs"
+    NO_ENDPOINT = "no_endpoint"
+    TOKEN_REFUSED = "token_refused"
     LATEST_NOT_DEPLOYED = "latest_not_deployed"
     WORLD_MOVED = "world_moved"
     REQUEST_TOO_OLD = "request_too_old"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ops.model.clock import parse_utc
+from ops.model.maintenance import Block, Stored, merged
 from tests.commands import ended
 from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.offline import ALSO, HOST, OFFICE, PERMISSIONS, Place, account, prepared
@@ -246,3 +247,25 @@ def test_a_dry_run_shows_the_plan_and_opens_nothing(place: Place) -> None:
     assert dry.code == 0
     assert "PLANNED" in dry.out
     assert place.serves(f"{HOST}/") == "off"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "opens"),
+    [
+        ((True, "2h"), (True, "2h"), True),
+        ((True, "2h"), (False, "2h"), False),
+        ((False, "2h"), (True, "2h"), False),
+        ((True, "2h"), (True, "3h"), False),
+    ],
+)
+def test_what_two_runs_stored_side_by_side_opens_by_itself_only_where_both_say_so_of_one_end(
+    one: tuple[bool, str], other: tuple[bool, str], opens: bool
+) -> None:
+    both = [
+        Block("api", WORKER, "", "m", until, "2026-11-24T05:00:00Z", "r", None, (), reopen_at_end=reopens)
+        for reopens, until in (one, other)
+    ]
+
+    (block,) = merged(Stored((both[0],), "1"), [Stored((both[1],), "2")]).blocks
+
+    assert block.reopen_at_end is opens
