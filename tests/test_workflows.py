@@ -144,7 +144,8 @@ def test_a_schedule_takes_an_override_back_and_a_press_does_not() -> None:
         "github.event_name == 'schedule'",
         "github.event_name == 'workflow_dispatch'",
     )
-    assert (back["environment"], step["run"]) == ("recovery", "exec python3 -m ops ai-failback --yes")
+    assert back["environment"] == {"name": "recovery", "deployment": False}
+    assert step["run"] == "exec python3 -m ops ai-failback --yes"
     assert_secrets(step, keys=True)
 
 
