@@ -61,6 +61,10 @@ class Example:
         texts = {key: value if isinstance(value, str | None) else json.dumps(value) for key, value in values.items()}
         self.arrange("values", {self.keys + key: text for key, text in texts.items()})
 
+    def kv(self, mode: str | None, *, releases: bool = False) -> Any:
+        """How reads that begin now end; the keys of each `reads` since the last call, and how many are `hanging`."""
+        return self.arrange("kv", {"mode": mode, "releases": releases})
+
     def limits(self, **limits: Mapping[str, Any]) -> str:
         """The revision."""
         value = of_limits(limits)
@@ -114,7 +118,7 @@ def example(url: str) -> Iterator[Example]:
     """The application a day after the test before: its quotas are new, its providers well, all else normal."""
     with client(url) as http:
         application = Example(http)
-        application.arrange("kv", {"fails": None})
+        application.kv(None, releases=True)
         application.arrange("outside", {})
         normal = {"maintenance": "off", "session-do": "on", "ai": "auto"}
         switches = {f"ops/switch/{name}": of_switch(state) for name, state in normal.items()}

@@ -2,19 +2,21 @@
 //
 //   POST /__test/clock      milliseconds to go forward, for Durable Objects too; answers the moment
 //   POST /__test/values     {KEY: value in KV, null: none}; a second later, so that they are read next
-//   POST /__test/kv         {fails: "throws" | "hangs" | null}; answers the keys of each read since the last one
+//   POST /__test/kv         {mode: "throws" | "hangs" | null, releases}: how reads that begin now end, and whether those
+//                           that hang do; answers the keys of each read since the last one, and how many hang
 //   POST /__test/outside    what providers do: see host.mjs
 //   POST /__test/sql        statements for D1
 //   POST /__test/bucket     "forget", or "alarm": one of OpsLimitBucket; answers whether it counts and what it keeps
+//   POST /__test/session    an id: its object has its alarm; answers how many tables are left
 //   POST /__test/readers    {limits, switches}: a new reader, as in a new isolate, with keys of its own; its number
 //
 // A request with the header `reader` is answered by that one: what is its own first, then what it counts and says.
 // The header `without` names bindings that are not there.
 
-import application from "./index.js";
+import application, { SessionDO } from "./index.js";
 import { createRuntime, OpsLimitBucket } from "./ops-runtime.js";
 
-export { AiMutexDO, SessionDO } from "./index.js";
+export { AiMutexDO } from "./index.js";
 
 export class Bucket extends OpsLimitBucket {
   forget() {
@@ -27,13 +29,27 @@ export class Bucket extends OpsLimitBucket {
   }
 }
 
+export class Session extends SessionDO {
+  async end() {
+    await this.alarm();
+    return this.ctx.storage.sql.exec("SELECT name FROM sqlite_master WHERE name = 'session'").toArray().length;
+  }
+}
+
 const now = Date.now.bind(Date);
 let moment = null; // there is no time before the first request
 Date.now = () => moment ?? now();
 
+// A machine that is busy is no Durable Object that does not answer.
+const later = setTimeout.bind(globalThis);
+globalThis.setTimeout = (then, milliseconds, ...rest) => later(then, milliseconds < 1000 ? milliseconds : 60_000, ...rest);
+
 const readers = [];
-let fails = null;
+const values = {};
+let kv = null;
 let reads = [];
+let hanging = 0;
+let released = 0;
 
 export default {
   async fetch(request, env, ctx) {
@@ -50,12 +66,9 @@ export default {
 
 async function arrange(what, request, env) {
   switch (what) {
-    case "values": {
-      const { OPS_RUNTIME: kv } = env;
-      const values = Object.entries(await request.json());
-      await Promise.all(values.map(([key, value]) => (value === null ? kv.delete(key) : kv.put(key, value))));
+    case "values":
+      Object.assign(values, await request.json());
       return (moment += 1000);
-    }
     case "clock":
       return (moment += await request.json());
     case "outside":
@@ -64,12 +77,14 @@ async function arrange(what, request, env) {
       return env.DB.batch((await request.json()).map((statement) => env.DB.prepare(statement)));
     case "bucket":
       return bucket(await request.json(), () => env.OPS_LIMITS.getByName("one"));
+    case "session":
+      return env.SESSIONS.getByName(await request.json()).end();
     case "readers":
       return readers.push(createRuntime(await request.json())) - 1;
     case "kv": {
-      const before = reads;
-      ({ fails } = await request.json());
-      reads = [];
+      const before = { reads, hanging };
+      const { mode, releases = false } = await request.json();
+      [kv, reads, released] = [mode, [], released + Number(releases)];
       return before;
     }
   }
@@ -84,20 +99,28 @@ async function bucket(what, object) {
 }
 
 function seenBy(request, env, prefix) {
-  const get = async (keys, type) => {
+  const get = async (keys) => {
     reads.push(keys);
-    while (fails === "hangs") {
-      await new Promise((resolve) => setTimeout(resolve, 10));
+    const found = new Map(keys.map((key) => [key, values[prefix + key] ?? null]));
+    if (kv === "hangs") {
+      await hang();
     }
-    if (fails === "throws") {
+    if (kv === "throws") {
       throw new Error("KV GET failed: 500 Internal Server Error");
     }
-    const found = await env.OPS_RUNTIME.get(keys.map((key) => prefix + key), type);
-    return new Map([...found].map(([key, value]) => [key.slice(prefix.length), value]));
+    return found;
   };
   const without = (request.headers.get("without") ?? "").split(",");
   const bindings = Object.entries({ ...env, OPS_RUNTIME: { get } });
   return Object.fromEntries(bindings.filter(([name]) => !without.includes(name)));
+}
+
+async function hang() {
+  hanging += 1;
+  for (const mine = released; mine === released; ) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  hanging -= 1;
 }
 
 async function read(runtime, request, env, ctx) {

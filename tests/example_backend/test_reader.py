@@ -142,7 +142,7 @@ def test_kv_that_fails_leaves_what_was_seen_last_and_fails_no_request(new_reader
     reader, late = new_reader({"calc": CALC}, {"feature": FEATURE}), new_reader({}, {"feature": FEATURE})
     reader.switch("feature", "off")
     assert reader.http.get("/?state=feature").json()["state"] == "off"
-    reader.arrange("kv", {"fails": "throws"})
+    reader.kv("throws")
     reader.advance(seconds=1)
     assert reader.http.get("/?state=feature&limit=calc").json()["state"] == "off"
     assert late.http.get("/?state=feature").json()["state"] == "careful"
@@ -152,22 +152,34 @@ def test_kv_that_fails_leaves_what_was_seen_last_and_fails_no_request(new_reader
 def test_kv_that_hangs_is_not_waited_for_and_what_comes_late_is_there_for_the_next(new_reader: Reader) -> None:
     reader = new_reader({}, {"feature": FEATURE})
     reader.put({"ops/switch/feature": of_switch("off")})
-    reader.arrange("kv", {"fails": "hangs"})
+    reader.kv("hangs")
     assert reader.http.get("/?state=feature").json()["state"] == "careful"
-    assert len(reader.arrange("kv", {"fails": None})) == 1
-    while (state := reader.http.get("/?state=feature").json()["state"]) == "careful":
-        pass
-    assert state == "off"
-    assert reader.arrange("kv", {"fails": None}) == []
+    assert reader.kv(None, releases=True)["hanging"] == 1
+    states = (reader.http.get("/?state=feature").json()["state"] for _ in range(2000))
+    assert next(state for state in states if state != "careful") == "off"
+    assert reader.kv(None)["reads"] == []
+
+
+def test_what_comes_later_than_a_newer_read_is_too_old(new_reader: Reader) -> None:
+    reader = new_reader({}, {"feature": FEATURE})
+    reader.put({"ops/switch/feature": of_switch("off")})
+    reader.kv("hangs")
+    reader.http.get("/")
+    reader.kv(None)
+    reader.switch("feature", "on")
+    assert reader.http.get("/?state=feature").json()["state"] == "on"
+    reader.kv(None, releases=True)
+    assert any(reader.kv(None)["hanging"] == 0 for _ in range(2000))
+    assert reader.http.get("/?state=feature").json()["state"] == "on"
 
 
 def test_all_keys_are_read_together_and_at_most_once_a_second(new_reader: Reader) -> None:
     names = [f"feature-{number}" for number in range(100)]
     reader = new_reader({"calc": CALC}, dict.fromkeys(names, FEATURE))
-    reader.arrange("kv", {"fails": None})
+    reader.kv(None)
     with ThreadPoolExecutor(5) as pool:
         assert [each.status_code for each in pool.map(reader.http.get, ["/"] * 10)] == [200] * 10
-    first, second = reader.arrange("kv", {"fails": None})
+    first, second = reader.kv(None)["reads"]
     assert [len(first), len(second)] == [100, 1]
     assert first + second == ["ops/limits", *(f"ops/switch/{name}" for name in names)]
 
@@ -175,7 +187,7 @@ def test_all_keys_are_read_together_and_at_most_once_a_second(new_reader: Reader
     reader.http.get("/")
     reader.advance(seconds=0.1)
     reader.http.get("/")
-    assert len(reader.arrange("kv", {"fails": None})) == 2
+    assert len(reader.kv(None)["reads"]) == 2
 
 
 def test_an_until_that_is_past_ends_the_value_though_nobody_writes_a_new_one(new_reader: Reader) -> None:
@@ -184,7 +196,7 @@ def test_an_until_that_is_past_ends_the_value_though_nobody_writes_a_new_one(new
     limits = reader.limits(calc={**CALC, "temporary": {"limit": 20, "until": until}})
     state = reader.switch("feature", "off", until=until, message="soon")
     assert reader.shown()["limits"]["values"]["calc"] == {"limit": 20, "period": 60, "key": "ip", "until": until}
-    reader.arrange("kv", {"fails": "throws"})
+    reader.kv("throws")
     reader.advance(minutes=9)
     assert reader.shown()["switches"]["feature"]["state"] == "off"
     reader.advance(minutes=1)
