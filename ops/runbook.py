@@ -146,12 +146,18 @@ class Runbook(ABC, Generic[P]):
     when: ClassVar[str]
     """What is broken when somebody should press this: the first column of the README's table."""
     kind: ClassVar[str]
-    """The key that its services have in ops.yml: worker or pages."""
+    """The key that its services have in ops.yml: worker or pages; or runtime, of the Worker that reads switches."""
     by_label: ClassVar[bool] = True
     """Whether a label may start it: a label's job holds a token."""
     github_environment: ClassVar[str] = "recovery"
     """The environment of GitHub whose secrets it needs: a label starts the job of incident.yml that stands in it."""
+    on_closed: ClassVar[bool] = False
+    """Whether it may be asked for on an incident that is closed."""
     params: type[P]
+
+    def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most are told
+        """The name of the service that it is about, or nothing."""
+        return str(getattr(params, "service", ""))
 
     @abstractmethod
     def probes(self, ctx: Context[P], plan: Plan | None) -> "ProbeSet":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops import nodejs, registry
 from ops.app import read_config
 from ops.clocks import SystemClock
-from ops.drill import command, github, leak, offline, releases, score, stuck
+from ops.drill import command, github, leak, offline, releases, score, stuck, switched
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
@@ -63,6 +63,9 @@ DRILLS: Mapping[str, releases.Kind] = {
     "rotate-secrets": leak.LEAK,
     "rotate-secrets-after-rollback": leak.AFTER_A_ROLLBACK,
     "maintenance": offline.KIND,
+    "feature": switched.FEATURE,
+    "ai-failover": switched.FAILOVER,
+    "ai-off": switched.ALL_DOWN,
     "reset-durable-object": stuck.KIND,
 }
 """Name, which is that of the runbook unless the kind says another → what it breaks: a good release, then something bad,
@@ -92,6 +95,8 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     ):
         own = Path(scratch)
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
+        with _back_in_time(sandbox, GOOD_AGO):
+            kind.prepare(sandbox, environment, service)
         live = {}
         for which, ago, step in zip(("good", "bad"), (GOOD_AGO, BAD_AGO), kind.steps, strict=True):
             with _back_in_time(sandbox, ago):
@@ -103,7 +108,9 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
         if seen.verdict != Verdict.UNHEALTHY:
             return _score(name, drill, config, _not_broken(seen.verdict))
         token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
-        place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token)
+        place = command.Place(
+            sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token, kind.names_service
+        )
         look = partial(_probe, sandbox, service, drill.config.resolve().parent)
         incident = _incident(place, drill, say)
         pull = _Trigger(place, drill, config, kind, incident, say, on_event)
