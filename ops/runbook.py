@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ops.model.block import Block
     from ops.model.config import Config, Environment, Service
     from ops.model.config_secrets import Provider
+    from ops.model.recorded import Logged
     from ops.model.redact import Secret
     from ops.model.rotation import KeyAnswer
     from ops.model.runtime import Shown
@@ -100,6 +101,8 @@ class Context(Generic[P]):
     """Read a page of the web: what the address holds."""
     shown: "Callable[[str], Shown | str]"
     """What the application at that origin shows of its limits and switches; or why that is not known."""
+    logged_errors: "Callable[[str, datetime, datetime], Callable[[], tuple[Logged, ...] | str]]"
+    """Begin to ask what a Worker logged as errors; what that answers waits for it, for a moment, or says why not."""
     earlier: "Callable[[], Callable[[], tuple[Block, ...]]]"
     """Begin to read what earlier runs told on the incident; what that answers waits for it, within bounds. At most it
     makes a run stricter."""

@@ -6,10 +6,15 @@ from datetime import datetime
 from enum import StrEnum
 
 from ops.model.clock import span_text, utc_text
+from ops.model.personal import shortened
+from ops.model.recorded import Logged
 from ops.model.rotation import KeyAnswer, Said
 from ops.model.runtime import Outcomes, Switch
 
 OFF = "off"
+MOST_LOGGED = 5
+LONGEST_LOGGED = 160
+"""Characters of an error's text."""
 
 
 class Health(StrEnum):
@@ -25,7 +30,7 @@ def health(seen: Outcomes | None, answer: KeyAnswer | None = None) -> Health:
     # A key that is refused is ours, and may be an old one: of what the application gets, that says nothing.
     if seen is None or not (seen.ok or seen.failed):
         return Health.UNKNOWN
-    return Health.HEALTHY if seen.ok else Health.DOWN
+    return Health.DOWN if seen.failed > seen.ok else Health.HEALTHY
 
 
 def choose(order: Iterable[str], found: Mapping[str, Health]) -> str:
@@ -49,6 +54,20 @@ def lines(
             f"; a probe with a key of ours: {answers[name].said.value}, {answers[name].text}" if name in answers else ""
         )
         yield f"{name}: {each} ({counted}{probe})"
+
+
+def logged(found: tuple[Logged, ...] | str) -> tuple[str, ...]:
+    """What the application logged as errors, for people: the most frequent ones, without addresses of people."""
+    if isinstance(found, str):
+        return (f"not known: {found}",)
+    rows = tuple(f"in {each.count} requests: {_one_line(shortened(each.text))}" for each in found[:MOST_LOGGED])
+    more = (f"and {len(found) - MOST_LOGGED} other texts",) if len(found) > MOST_LOGGED else ()
+    return (*rows, *more) or ("no error; nothing is there either of a Worker whose observability is off",)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_LOGGED else f"{line[:LONGEST_LOGGED]}…"
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
 """Scenario 5 of the rollback procedure: another AI provider first, or interpretations off, by the switch `ai`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ops import switching, watching
 from ops.model import providers, switches
-from ops.model.clock import utc_text
+from ops.model.clock import span_text, utc_text
 from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.nearest import shown, suggestion
 from ops.model.plan import Plan, Section
-from ops.model.providers import OFF, Health
+from ops.model.providers import OFF, Health, logged
 from ops.model.runtime import AI
 from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
@@ -19,8 +20,11 @@ from ops.watching import Seen
 
 if TYPE_CHECKING:
     from ops.model.config_runtime import Ai, Runtime
+    from ops.model.recorded import Logged
 
 AUTO, RESTORE = "auto", "restore"
+LOGS_REACH = timedelta(minutes=15)
+LOGS = f"What {span_text(LOGS_REACH.total_seconds())} of logs say, its Durable Objects' too"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class AiFailover(SwitchRunbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         runtime, ai = _asked(ctx)
+        errors = _errors(ctx)
         seen = watching.look(ctx, ai, probe=ctx.params.probe)
         standing = switching.read(ctx, AI)  # last: this is the comparison
         to = _chosen(ctx, ai, seen) if ctx.params.to == AUTO else ctx.params.to
@@ -58,7 +63,7 @@ class AiFailover(SwitchRunbook[Params]):
         return Plan(
             summary=_summary(made, state, normal),
             changes=tuple(details.of),
-            sections=(Section("The providers, as far as is known", seen.lines),),
+            sections=(Section("The providers, as far as is known", seen.lines), Section(LOGS, logged(errors()))),
             follows=_follows(standing, made, state),
             warnings=(*switching.warnings([made] if made else []), *_doubts(seen, state, ai)),
             reason=None if made else Reason.ALREADY_SET,
@@ -67,6 +72,12 @@ class AiFailover(SwitchRunbook[Params]):
             tasks=_tasks(ai) if state == OFF else (),
             details=details,
         )
+
+
+def _errors(ctx: Context[Params]) -> "Callable[[], tuple[Logged, ...] | str]":
+    _, service = switching.reader(ctx)
+    now = ctx.clock.now()
+    return ctx.logged_errors(service.worker, now - LOGS_REACH, now)
 
 
 def _asked(ctx: Context[Params]) -> "tuple[Runtime, Ai]":

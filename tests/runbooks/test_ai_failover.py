@@ -1,6 +1,7 @@
 """Another AI provider first, or none, by the switch `ai`; and back again once the preferred one is healthy."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -56,12 +57,48 @@ def test_auto_takes_the_first_healthy_one_by_what_the_application_saw_and_asks_n
     assert asked(place) == dict.fromkeys(ORDER, 0)
 
 
+LOGS = "What 15 min of logs say, its Durable Objects' too"
+
+
+def test_the_plan_shows_the_last_errors_by_a_query_and_starts_no_tail(place: Switches) -> None:
+    sandbox, now = place.world.sandbox, place.world.sandbox.clock.now()
+    sandbox.add_token("reads-logs", ["Workers Scripts Read", "Workers KV Storage Write", "Workers Observability Read"])
+    for minutes, error in (
+        (1, "iflow: timeout\nfor ada@example.com"),
+        (2, "iflow: timeout\nfor ada@example.com"),
+        (3, "x" * 999),
+    ):
+        sandbox.analytics.add_error(WORKER, error, at=now - timedelta(minutes=minutes))
+    sandbox.analytics.add_error(WORKER, "long ago", at=now - timedelta(minutes=16))
+    sandbox.analytics.add_error("another", "not ours", at=now - timedelta(minutes=1))
+
+    outcome = failover(place, "groq", "--dry-run", CLOUDFLARE_API_TOKEN="reads-logs")
+
+    assert outcome.result["plan"]["sections"][LOGS] == [
+        "in 2 requests: iflow: timeout for a…@example.com",
+        f"in 1 requests: {'x' * 160}…",
+    ]
+    assert not [request for request in sandbox.requests if "tails" in request.path]
+
+
+def test_logs_that_may_not_be_read_stop_nothing(place: Switches) -> None:
+    place.world.sandbox.add_token("no-logs", ["Workers Scripts Read", "Workers KV Storage Write"])
+
+    outcome = failover(place, "groq", CLOUDFLARE_API_TOKEN="no-logs")
+
+    assert outcome.code == 0
+    (said,) = outcome.result["plan"]["sections"][LOGS]
+    assert said.startswith("not known: ")
+    assert said.endswith('the token needs "Workers Observability Read" for it')
+
+
 CHOICES = [
     ({"iflow": DOWN, "groq": DOWN, "cerebras": WELL}, "cerebras"),
     ({"iflow": DOWN, "groq": DOWN}, "cerebras"),
     ({"iflow": DOWN}, "groq"),
     ({"iflow": DOWN, "cerebras": WELL}, "cerebras"),
-    ({"iflow": {"ok": 1, "failed": 90}, "groq": WELL}, "iflow"),
+    ({"iflow": {"ok": 1, "failed": 90}, "groq": WELL}, "groq"),
+    ({"iflow": {"ok": 9, "failed": 4}, "groq": WELL}, "iflow"),
     ({}, "iflow"),
     (dict.fromkeys(ORDER, DOWN), "off"),
 ]
