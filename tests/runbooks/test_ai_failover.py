@@ -291,6 +291,31 @@ def test_an_override_that_is_young_or_names_no_incident_is_left(place: Switches)
     assert "the override names no incident" in nameless.out
 
 
+def test_without_yes_it_shows_what_it_would_do_in_every_environment_that_has_a_token(override: Switches) -> None:
+    seen(override, iflow=WELL)
+
+    outcome = override.world.ops(
+        "ai-failback", "--config", str(override.world.config), CLOUDFLARE_API_TOKEN="switching"
+    )
+
+    assert (outcome.code, state(override)) == (0, "groq")
+    assert outcome.out.startswith("production: to be taken back: iflow answered all 5 requests")
+    assert "This was a dry run" in outcome.out
+    assert "staging" not in outcome.out
+
+
+def test_one_environment_that_cannot_be_read_holds_up_no_other(override: Switches) -> None:
+    """Both are this sandbox's account; only production's namespace is there."""
+    seen(override, iflow=WELL)
+    override.world.edit_config("0fedcba00fedcba00fedcba00fedcba0", "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f")
+    tokens = {"CLOUDFLARE_API_TOKEN": "switching", "STAGING_CLOUDFLARE_API_TOKEN": "switching"}
+
+    outcome = override.world.ops("ai-failback", "--yes", "--config", str(override.world.config), **tokens)
+
+    assert (outcome.code, state(override)) == (4, "auto"), outcome.err
+    assert "namespace not found" in outcome.err
+
+
 def test_an_override_that_was_set_anew_meanwhile_is_none_of_its_business(override: Switches) -> None:
     seen(override, iflow=WELL)
     anew = {"state": "cerebras", "revision": "000000000000", "incident": 43}
