@@ -6,7 +6,7 @@ import pytest
 
 from ops.model.clock import parse_utc
 from tests import switches
-from tests.commands import ended
+from tests.commands import ended, texts
 from tests.conftest import Outcome, World
 from tests.switches import Switches
 
@@ -53,6 +53,15 @@ def test_the_whole_service_goes_off_but_health_and_is_opened_again(place: Switch
 
     assert ended(opened) == (0, "recovered", "verified")
     assert all(open_at(place).values())
+
+
+def test_to_the_probes_of_other_runbooks_it_is_off_on_purpose_and_not_broken(place: Switches) -> None:
+    turn(place, "on", "--path", "/api/charts")
+
+    outcome = place.ops("feature", "--name", "session-do", "--state", "off", "--dry-run")
+
+    (before,) = texts(outcome, "probed")
+    assert "calculate inconclusive: maintenance off on purpose: its own switch answers 503 here" in before
 
 
 def test_it_does_not_open_by_itself(place: Switches) -> None:
