@@ -35,6 +35,11 @@ def kinds() -> dict[str, str]:
     return {name: runbook.kind for name, runbook in discover().items()}
 
 
+def github_environment(runbook: str) -> str:
+    """The environment of GitHub whose secrets it needs."""
+    return discover()[runbook].github_environment
+
+
 def by_button_only() -> set[str]:
     """Names of the runbooks that no label starts."""
     return {name for name, runbook in discover().items() if not runbook.by_label}

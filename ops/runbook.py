@@ -146,6 +146,8 @@ class Runbook(ABC, Generic[P]):
     """The key that its services have in ops.yml: worker or pages."""
     by_label: ClassVar[bool] = True
     """Whether a label may start it: a label's job holds a token."""
+    github_environment: ClassVar[str] = "recovery"
+    """The environment of GitHub whose secrets it needs: a label starts the job of incident.yml that stands in it."""
     params: type[P]
 
     @abstractmethod

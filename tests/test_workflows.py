@@ -105,10 +105,36 @@ def assert_secrets(step: dict[str, Any], *, values: bool = False) -> None:
     assert given == {name: f"${{{{ secrets.{name} }}}}" for name in names}
 
 
+def acting() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Of incident.yml: GitHub environment → the job that stands in it and recovers, and the step that does so."""
+    jobs = read(ROOT / ".github/workflows/incident.yml")["jobs"].values()
+    return {job["environment"]: (job, s) for job in jobs for s in job["steps"] if "ops recover" in s.get("run", "")}
+
+
+def test_of_the_jobs_that_a_label_starts_each_acts_for_the_runbooks_of_its_own_environment_alone() -> None:
+    """Which job has which power is written there: no environment is chosen while it runs."""
+    labelled = {runbook.github_environment for runbook in discover().values() if runbook.by_label}
+    report = read(ROOT / ".github/workflows/incident.yml")["jobs"]["report"]
+
+    assert acting().keys() == labelled == {"recovery", "security"}
+    for environment, (job, step) in acting().items():
+        wanted = f"needs.gate.outputs.go == 'true' && needs.gate.outputs.power == '{environment}'"
+        assert (job["needs"], job["if"], job["name"] in report["needs"]) == ("gate", wanted, True)
+        assert job["concurrency"]["group"] == "recover-${{ needs.gate.outputs.environment }}"
+        assert step["run"] == acting()["recovery"][1]["run"]
+
+
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_a_button_stands_in_the_same_environment_as_the_job_of_its_label(name: str) -> None:
+    jobs = read(ROOT / ".github/workflows" / f"{name}.yml")["jobs"].values()
+    (job,) = [job for job in jobs if any(f"ops {name} " in step.get("run", "") for step in job["steps"])]
+
+    assert job["environment"] == discover()[name].github_environment
+
+
 def test_a_label_and_a_button_get_the_same_secrets_and_the_gate_none() -> None:
-    of_the_label = steps(ROOT / ".github/workflows/incident.yml")
-    (acting,) = [step for step in of_the_label if "ops recover" in step.get("run", "")]
-    assert_secrets(acting)
+    for job, step in acting().values():
+        assert_secrets(step, values=job["environment"] == "security")
     gates = [step for path in WORKFLOWS for step in steps(path) if "ops gate" in step.get("run", "")]
     assert len(gates) >= 2
     for step in gates:
@@ -147,6 +173,10 @@ def test_the_issue_form_says_what_starts_which_recovery() -> None:
 
     assert pressed(text, read_config(ROOT / "ops.yml")[0], recoveries()) == text
     (shown,) = [field["attributes"]["value"] for field in yaml.safe_load(text)["body"] if field["type"] == "markdown"]
+    assert (
+        "until a person opens it: the label `recover:api-off` (state=on) or `recover:api-on` (state=off) on the issue, "
+        "or the button Actions → maintenance → Run workflow\n"
+    ) in shown
     assert (
         "- **frontend in production.** A new release of the frontend breaks the UI, its assets or its build: the label "
         "`recover:rollback-frontend` on the issue, or the button Actions → rollback-pages → Run workflow\n"

@@ -67,6 +67,7 @@ class Maintenance(Runbook[Params]):
     name = "maintenance"
     when = "An endpoint or the whole API has to be offline at once, as after a leak, until a person opens it"
     kind = "worker"
+    github_environment = "security"  # a token that may change routes
     params = Params
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
