@@ -23,6 +23,8 @@ _SEEDS = (
     "comment",
     "add_commit",
     "open_pull",
+    "open_fork_pull",
+    "push_to_fork",
     "merge",
     "add_environment",
     "put_secret",

@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +25,10 @@ class Commit:
     def tree(self) -> str:
         """Of the right form; git's own tree objects are not made."""
         return _sha(*(f"{path} {blob_sha(content)}" for path, content in sorted(self.files.items())))
+
+    def below(self, path: str) -> Files:
+        """The file of that path, or those of that folder."""
+        return {name: content for name, content in self.files.items() if f"{name}/".startswith(f"{path}/")}
 
     @property
     def email(self) -> str:
@@ -100,8 +104,30 @@ class Git:
                 if sha not in seen:
                     seen[sha] = self.commits[sha]
                     waiting.append(self.commits[sha])
-        order = list(self.commits)
-        return sorted(seen.values(), key=lambda one: (one.at, order.index(one.sha)), reverse=True)
+        return self._newest_first(seen.values())
+
+    def history_of(self, path: str, commit: Commit) -> list[Commit]:
+        """Those that changed a file or folder, newest first. A merge that took it from one parent leads there alone.
+
+        git-scm.com/docs/git-log#_history_simplification
+        """
+        seen, waiting, found = {commit.sha}, [commit], []
+        while waiting:
+            one = waiting.pop()
+            parents = [self.commits[sha] for sha in one.parents]
+            content = one.below(path)
+            same = [parent for parent in parents if parent.below(path) == content]
+            if not same and (parents or content):
+                found.append(one)
+            for parent in same[:1] or parents:
+                if parent.sha not in seen:
+                    seen.add(parent.sha)
+                    waiting.append(parent)
+        return self._newest_first(found)
+
+    def _newest_first(self, commits: Iterable[Commit]) -> list[Commit]:
+        order = {sha: at for at, sha in enumerate(self.commits)}
+        return sorted(commits, key=lambda one: (one.at, order[one.sha]), reverse=True)
 
     def missing(self, commit: Commit, before: Commit) -> list[Commit]:
         """What `commit` has and `before` lacks, oldest first."""

@@ -61,6 +61,14 @@ class Event:
     commit_id: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fork:
+    """Another repository of the same name. Only what it asks to be pulled is here."""
+
+    id: int
+    owner: User
+
+
 @dataclass(eq=False, kw_only=True)
 class Pull:
     """What a pull request has beyond an issue."""
@@ -72,10 +80,14 @@ class Pull:
     head_sha: str
     """Of the branch at the end: a closed pull request keeps it."""
     base_sha: str
+    """Of the branch when it was opened. It does not follow the branch, as on GitHub."""
+    fork: Fork | None = None
+    """Where the head is, None for the repository itself."""
     draft: bool = False
     merged_at: datetime | None = None
     merged_by: User | None = None
     merge_commit_sha: str | None = None
+    """While it is open that of the test merge, and None where the two are in conflict."""
 
 
 @dataclass(eq=False, kw_only=True)

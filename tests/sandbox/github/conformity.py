@@ -14,7 +14,7 @@ from ops.sandbox.github.routes import ALL
 from tests.sandbox.github.schemas.cut import template_of
 
 _FOLDER = Path(__file__).parent / "schemas"
-_REFUSALS = {400, 401, 403, 404, 409, 422}
+_REFUSALS = {400, 401, 403, 404, 405, 409, 422}
 
 
 @cache

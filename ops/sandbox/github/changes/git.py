@@ -1,16 +1,16 @@
-"""Commits are added, refs moved, pull requests opened and merged."""
+"""Commits are added and refs moved, and pull requests follow them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from ops.sandbox.github.changes.issues import open_issue, set_state
-from ops.sandbox.github.changes.payloads import deliver
+from ops.sandbox.github.changes.issues import set_state
+from ops.sandbox.github.changes.payloads import deliver, deliver_issue
 from ops.sandbox.github.git import Commit, changes
 from ops.sandbox.github.issues import Issue, Pull
+from ops.sandbox.github.merging import merged
 from ops.sandbox.github.repository import Repository
 from ops.sandbox.github.urls import timestamp
-from ops.sandbox.github.users import By
+from ops.sandbox.github.users import By, User
 
 _NOWHERE = "0" * 40
 
@@ -26,11 +26,15 @@ def commit(
 
 
 def move_ref(repository: Repository, by: By, ref: str, sha: str | None) -> None:
-    """Make, move or delete it, delivered as `push`, and `create` or `delete`."""
+    """Make, move or delete it, delivered as `push`, and `create` or `delete`; then what that is to pull requests."""
     before = repository.git.refs.get(ref)
     if before == sha:
         return
-    _set(repository, ref, sha)
+    if sha is None:
+        del repository.git.refs[ref]
+    else:
+        repository.git.refs[ref] = sha
+        _take_along(repository, ref, sha)
     deliver(repository, by, "push", _push(repository, by, ref, before, sha))
     if before is None or sha is None:
         kind, _, name = ref.removeprefix("refs/").partition("/")
@@ -38,16 +42,46 @@ def move_ref(repository: Repository, by: By, ref: str, sha: str | None) -> None:
         if before is None:
             fields |= {"master_branch": repository.git.default_branch, "description": None}
         deliver(repository, by, "create" if before is None else "delete", fields)
+    for issue, pull in _open_pulls(repository):
+        if sha is None and ref in {_head_ref(pull), f"refs/heads/{pull.base}"}:
+            set_state(repository, issue, by, state="closed", reason=None)
+        elif sha is not None and ref == _head_ref(pull):
+            deliver_issue(repository, by, "synchronize", issue, before=before, after=sha)
 
 
-def _set(repository: Repository, ref: str, sha: str | None) -> None:
-    if sha is None:
-        del repository.git.refs[ref]
-        return
-    repository.git.refs[ref] = sha
-    for issue in repository.threads.values():
-        if issue.pull and issue.state == "open" and ref == f"refs/heads/{issue.pull.head}":
-            issue.pull = replace(issue.pull, head_sha=sha)
+def _take_along(repository: Repository, ref: str, sha: str) -> None:
+    for issue, pull in _open_pulls(repository):
+        if ref == _head_ref(pull):
+            pull.head_sha = sha
+        if ref in {_head_ref(pull), f"refs/heads/{pull.base}"}:
+            keep_refs(repository, issue.number, pull, issue.user)
+
+
+def _open_pulls(repository: Repository) -> list[tuple[Issue, Pull]]:
+    found = [(issue, issue.pull) for issue in repository.threads.values() if issue.pull and issue.state == "open"]
+    return [(issue, pull) for issue, pull in found if pull.merged_at is None]
+
+
+def _head_ref(pull: Pull) -> str | None:
+    """None where it is in another repository."""
+    return None if pull.fork else f"refs/heads/{pull.head}"
+
+
+def keep_refs(repository: Repository, number: int, pull: Pull, author: User) -> None:
+    """`refs/pull/N/head`, and `refs/pull/N/merge`: what merging it now would make, where that goes without conflict.
+
+    docs.github.com/rest/pulls/pulls#get-a-pull-request
+    """
+    git, ref = repository.git, f"refs/pull/{number}"
+    base, head = git.commits[git.branches[pull.base]], git.commits[pull.head_sha]
+    git.refs[f"{ref}/head"] = head.sha
+    git.refs.pop(f"{ref}/merge", None)
+    pull.merge_commit_sha = None
+    files = merged(git, base, head)
+    if files is not None:
+        message = f"Merge {head.sha} into {base.sha}"
+        made = git.add(message, author, repository.now(), (base.sha, head.sha), files)
+        git.refs[f"{ref}/merge"] = pull.merge_commit_sha = made.sha
 
 
 def _push(repository: Repository, by: By, ref: str, before: str | None, after: str | None) -> dict[str, Any]:
@@ -87,29 +121,3 @@ def _pushed(repository: Repository, commit: Commit) -> dict[str, Any]:
             for status in ("added", "removed", "modified")
         },
     }
-
-
-def open_pull(
-    repository: Repository, by: By, *, title: str, body: str | None, head: str, base: str, draft: bool = False
-) -> Issue:
-    branches = repository.git.branches
-    pull = Pull(
-        id=repository.new_id(), head=head, base=base, head_sha=branches[head], base_sha=branches[base], draft=draft
-    )
-    return open_issue(repository, by, title=title, body=body, pull=pull)
-
-
-def merge(repository: Repository, issue: Issue, by: By) -> Commit:
-    """A merge commit on the base, and the pull request closed. What both changed is taken from the head."""
-    assert issue.pull is not None
-    git = repository.git
-    onto, head = git.commits[git.branches[issue.pull.base]], git.commits[issue.pull.head_sha]
-    fork = git.merge_base(onto, head)
-    files = {change.filename: change.after for change in changes(fork.files if fork else {}, head.files)}
-    message = f"Merge pull request #{issue.number} from {repository.owner.login}/{issue.pull.head}\n\n{issue.title}"
-    merged = commit(repository, by, message, files, [onto.sha, head.sha])
-    move_ref(repository, by, f"refs/heads/{issue.pull.base}", merged.sha)
-    now = repository.now(by)
-    issue.pull = replace(issue.pull, merged_at=now, merged_by=by.user, merge_commit_sha=merged.sha)
-    set_state(repository, issue, by, state="closed", reason=None)
-    return merged

@@ -22,12 +22,13 @@ def open_issue(
     labels: Iterable[str] = (),
     assignees: Iterable[User] = (),
     pull: Pull | None = None,
+    number: int | None = None,
 ) -> Issue:
-    """Delivered as `opened`, and once more for each label and assignee."""
+    """Delivered as `opened`, and once more for each label and assignee. `number` is one that was taken for it."""
     at = repository.now(by)
     issue = Issue(
         id=repository.new_id(),
-        number=repository.new_number(),
+        number=number or repository.new_number(),
         title=title,
         body=body,
         user=by.user,

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ops.sandbox.github.git import Commit, changes
+from ops.sandbox.github.git import Commit, Git, changes
+from ops.sandbox.github.issues import Pull
 from ops.sandbox.github.routes.issues import instant
 from ops.sandbox.github.routing import REPO, Answer, ApiError, Call, Routes, not_found
 from ops.sandbox.github.shapes import git as shapes
@@ -19,17 +20,16 @@ def list_commits(call: Call) -> Answer:
     head = git.resolve(call.query.get("sha", git.default_branch))
     if head is None:
         raise not_found()
-    return call.page(_wanted(call, git.history(head)), lambda commit: shapes.commit(commit, call.urls))
+    path = call.query.get("path", "").strip("/")
+    found = git.history_of(path, head) if path else git.history(head)
+    return call.page(_wanted(call, found), lambda commit: shapes.commit(commit, call.urls))
 
 
 def _wanted(call: Call, commits: list[Commit]) -> Iterator[Commit]:
-    since, until = instant(call, "since"), instant(call, "until")
-    author, path = call.query.get("author"), call.query.get("path")
+    since, until, author = instant(call, "since"), instant(call, "until"), call.query.get("author")
     for commit in commits:
-        touched = {change.filename for change in changes(call.repository.git.parent_files(commit), commit.files)}
         in_time = (since is None or commit.at >= since) and (until is None or commit.at <= until)
-        by_author = author in {None, commit.author.login, commit.email}
-        if in_time and by_author and (path is None or any(f"{file}/".startswith(f"{path}/") for file in touched)):
+        if in_time and author in {None, commit.author.login, commit.email}:
             yield commit
 
 
@@ -37,14 +37,23 @@ def _wanted(call: Call, commits: list[Commit]) -> Iterator[Commit]:
     "GET", REPO + "/commits/{sha}/pulls", "contents:read", "commits/commits#list-pull-requests-associated-with-a-commit"
 )
 def list_pulls_of_commit(call: Call) -> Answer:
+    """Of a commit on the default branch those alone that were merged."""
     git, commit = call.repository.git, _find(call, call.parameters["sha"])
-    threads = call.repository.threads.values()
+    main = git.head(git.default_branch)
+    is_merged = main is not None and commit in git.history(main)
     found = [
         issue
-        for issue in threads
-        if issue.pull and commit in git.missing(git.commits[issue.pull.head_sha], git.commits[issue.pull.base_sha])
+        for issue in call.repository.threads.values()
+        if issue.pull and (issue.pull.merged_at or not is_merged) and _belongs(git, commit, issue.pull)
     ]
     return call.page(found, lambda issue: pulls.simple(call.repository, issue, call.urls))
+
+
+def _belongs(git: Git, commit: Commit, pull: Pull) -> bool:
+    """Whether it asks for that commit, or was merged as it."""
+    if pull.merged_at and commit.sha == pull.merge_commit_sha:
+        return True
+    return commit in git.missing(git.commits[pull.head_sha], git.commits[pull.base_sha])
 
 
 @ROUTES.add("GET", REPO + "/commits/{ref*}", "contents:read", "commits/commits#get-a-commit")

@@ -87,16 +87,21 @@ def delete_content(call: Call) -> Answer:
 
 
 def _writable(call: Call, path: str, branch: str) -> Commit:
+    head = call.repository.git.head(branch)
+    if head is None:
+        raise ApiError(404, f"Branch {branch} not found")
+    if path.startswith(FOLDER):
+        require_workflows(call)
+    return head
+
+
+def require_workflows(call: Call) -> None:
     """GITHUB_TOKEN cannot be given the right to change workflows.
 
     docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#permissions
     """
-    head = call.repository.git.head(branch)
-    if head is None:
-        raise ApiError(404, f"Branch {branch} not found")
-    if path.startswith(FOLDER) and not call.token.may("workflows:write"):
+    if not call.token.may("workflows:write"):
         raise ApiError(403, call.token.refusal)
-    return head
 
 
 def _require_current(path: str, before: bytes | None, sha: str | None) -> None:

@@ -124,6 +124,8 @@ def _state(issue: Issue, body: dict[str, Any]) -> tuple[str, str | None]:
     state, reason = body.get("state", issue.state), body.get("state_reason")
     if state not in {"open", "closed"}:
         raise invalid("Issue", "state", "invalid", value=state)
+    if state == "open" and issue.pull and issue.pull.merged_at:
+        raise custom("PullRequest", "state", "state cannot be changed. The pull request is merged.")
     if reason not in _REASONS:
         raise invalid("Issue", "state_reason", "invalid", value=reason)
     return state, reason

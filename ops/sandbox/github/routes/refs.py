@@ -9,6 +9,8 @@ from ops.sandbox.github.shapes import git as shapes
 
 ROUTES = Routes()
 _REFS = REPO + "/git/refs"
+_HIDDEN = "refs/pull/"
+"""These GitHub alone moves."""
 _FORM = re.compile(r"refs/[^/\s~^:?*\[\\]+(/[^/\s~^:?*\[\\]+)+")
 
 
@@ -31,7 +33,7 @@ def list_matching_refs(call: Call) -> Answer:
 @ROUTES.add("POST", _REFS, "contents:write", "git/refs#create-a-reference")
 def create_ref(call: Call) -> Answer:
     body = fields(call, required={"ref": str, "sha": str})
-    if not _FORM.fullmatch(body["ref"]):
+    if not _FORM.fullmatch(body["ref"]) or body["ref"].startswith(_HIDDEN):
         raise ApiError(422, f"{body['ref']} is not a valid ref name.")
     if body["ref"] in call.repository.git.refs:
         raise ApiError(422, "Reference already exists")
@@ -67,6 +69,8 @@ def _existing(call: Call) -> str:
     name = f"refs/{call.parameters['ref']}"
     if name not in call.repository.git.refs:
         raise ApiError(422, "Reference does not exist")
+    if name.startswith(_HIDDEN):
+        raise ApiError(422, f"{name} is not a ref that can be changed.")
     return name
 
 

@@ -6,7 +6,7 @@ docs.github.com/rest/pulls/pulls#get-a-pull-request
 from typing import Any
 
 from ops.sandbox.github.git import changes
-from ops.sandbox.github.issues import Issue
+from ops.sandbox.github.issues import Fork, Issue, Pull
 from ops.sandbox.github.repository import Repository
 from ops.sandbox.github.shapes import issues, repositories, users
 from ops.sandbox.github.urls import Urls, maybe, node_id
@@ -34,6 +34,8 @@ _SAME = frozenset(
     }
 )
 
+_STATES = {True: "clean", False: "dirty", None: "unknown"}
+
 
 def simple(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
     """As lists have it."""
@@ -60,8 +62,8 @@ def simple(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
         "merge_commit_sha": pull.merge_commit_sha,
         "requested_reviewers": [],
         "requested_teams": [],
-        "head": _end(repository, pull.head, pull.head_sha, urls),
-        "base": _end(repository, pull.base, pull.base_sha, urls),
+        "head": _end(repository, pull.head, pull.head_sha, pull.fork, urls),
+        "base": _end(repository, pull.base, pull.base_sha, None, urls),
         "auto_merge": None,
         "_links": _links(url, page, shown["url"], links),
     }
@@ -73,13 +75,13 @@ def full(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
     head, base = git.commits[pull.head_sha], git.commits[pull.base_sha]
     fork = git.merge_base(base, head)
     found = list(changes(fork.files if fork else {}, head.files))
-    is_open = issue.state == "open"
+    merges = pull.merge_commit_sha is not None if issue.state == "open" else None
     return {
         **simple(repository, issue, urls),
         "merged": pull.merged_at is not None,
-        "mergeable": True if is_open else None,
-        "rebaseable": True if is_open else None,
-        "mergeable_state": "clean" if is_open else "unknown",
+        "mergeable": merges,
+        "rebaseable": merges,
+        "mergeable_state": _STATES[merges] if not (merges and pull.draft) else "draft",
         "merged_by": users.maybe_user(pull.merged_by, urls),
         "comments": len(issue.comments),
         "review_comments": 0,
@@ -91,13 +93,19 @@ def full(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
     }
 
 
-def _end(repository: Repository, branch: str, sha: str, urls: Urls) -> dict[str, Any]:
+def label(repository: Repository, pull: Pull) -> str:
+    """Its head, as it is asked for and listed by."""
+    return f"{(pull.fork or repository).owner.login}:{pull.head}"
+
+
+def _end(repository: Repository, branch: str, sha: str, fork: Fork | None, urls: Urls) -> dict[str, Any]:
+    owner = (fork or repository).owner
     return {
-        "label": f"{repository.owner.login}:{branch}",
+        "label": f"{owner.login}:{branch}",
         "ref": branch,
         "sha": sha,
-        "user": users.user(repository.owner, urls),
-        "repo": repositories.repository(repository, urls),
+        "user": users.user(owner, urls),
+        "repo": repositories.fork(repository, fork, urls),
     }
 
 

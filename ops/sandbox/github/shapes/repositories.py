@@ -3,8 +3,10 @@
 docs.github.com/rest/repos/repos#get-a-repository
 """
 
+from dataclasses import replace
 from typing import Any
 
+from ops.sandbox.github.issues import Fork
 from ops.sandbox.github.repository import Repository
 from ops.sandbox.github.shapes import users
 from ops.sandbox.github.urls import Urls, node_id, timestamp
@@ -93,6 +95,15 @@ def repository(repository: Repository, urls: Urls) -> dict[str, Any]:
         "visibility": "private" if repository.switches.private else "public",
         "custom_properties": {},
     }
+
+
+def fork(repository_: Repository, fork: Fork | None, urls: Urls) -> dict[str, Any]:
+    """The repository of that head: the fork, or the one that there is."""
+    if fork is None:
+        return repository(repository_, urls)
+    theirs = replace(urls, full_name=f"{fork.owner.login}/{repository_.name}")
+    own = {"id": fork.id, "node_id": node_id("R", fork.id), "owner": users.user(fork.owner, urls), "fork": True}
+    return repository(repository_, theirs) | own | {"open_issues_count": 0, "open_issues": 0}
 
 
 def full(repository_: Repository, urls: Urls) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _EVENTS = {
     "issues": ("opened", "edited", "labeled", "unlabeled", "closed", "reopened", "assigned", "unassigned"),
     "issue_comment": ("created", "edited", "deleted"),
     "label": ("created", "edited", "deleted"),
-    "pull_request": ("opened", "edited", "labeled", "unlabeled", "closed", "reopened"),
+    "pull_request": ("opened", "edited", "labeled", "unlabeled", "synchronize", "closed", "reopened"),
     **dict.fromkeys(("push", "create", "delete", "workflow_dispatch", "repository_dispatch"), ("event",)),
 }
 
