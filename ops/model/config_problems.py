@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -99,7 +99,9 @@ def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
 
 def _keys_at(root: type[BaseModel], path: Path) -> list[str]:
     """The keys that the model at `path` knows."""
-    model, inside_container = root, False
+    model, inside_container = root, issubclass(root, RootModel)
+    if inside_container:
+        model = next(_models(root.model_fields["root"].annotation))
     for part in path:
         if inside_container:  # a name of a mapping or a number of a list: no field of its own
             inside_container = False

@@ -1,0 +1,205 @@
+"""What `limits.yml` may say, and what of it an application reads in KV (docs/limits.md, docs/runtime-contract.md)."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, RootModel, ValidationError, WithJsonSchema
+
+from ops.model.clock import parse_utc, rfc3339, span_text, utc_text
+from ops.model.config_problems import build, lines
+from ops.model.config_runtime import AI
+from ops.model.config_types import Model, Text
+from ops.model.errors import ConfigError
+from ops.model.nearest import suggestion
+from ops.model.runtime import VERSION
+from ops.model.yaml_lines import Path, Problem, read
+
+FILE = "limits.yml"
+MOST_AHEAD = timedelta(days=14)
+MOST_TIMES = 10
+LARGEST = 1_000_000
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        return parse_utc(value)
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise ValueError('not a moment in UTC; write it in quotes, as "2026-11-25T06:00:00Z"') from None
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+
+
+class Temporary(Model):
+    """Takes the place of the limit until a moment; nobody has to take it back."""
+
+    limit: int = Field(ge=1, le=LARGEST)
+    until: Moment
+    reason: Text
+    incident: int | None = Field(default=None, ge=1)
+
+    def is_over(self, now: datetime) -> bool:
+        return self.until <= now
+
+
+class Limit(Model):
+    """`limit` requests within `period` seconds, for each `key`."""
+
+    limit: int = Field(ge=1, le=LARGEST)
+    period: int = Field(ge=1, le=86_400)
+    key: Literal["ip", "user"]
+    probe: bool = False
+    override: Text | None = None
+    temporary: Temporary | None = None
+
+    def effective(self, now: datetime) -> int:
+        """Requests within the period at that moment."""
+        return self.limit if self.temporary is None or self.temporary.is_over(now) else self.temporary.limit
+
+    def times(self, other: "Limit", limit: int) -> float:
+        """How many times the permanent value of `other` a `limit` here is: in requests at once, or over time."""
+        return max(limit / other.limit, limit * other.period / (other.limit * self.period))
+
+
+class _File(RootModel[Annotated[Mapping[str, Limit], Field(min_length=1, max_length=1000)]]):
+    """Limit → its values."""
+
+
+Limits = Mapping[str, Limit]
+
+
+def parse(
+    text: str,
+    *,
+    path: str,
+    names: Collection[str],
+    now: datetime,
+    base: Limits | None = None,
+) -> tuple[dict[str, Limit], tuple[str, ...]]:
+    """The limits and the warnings; ConfigError with every problem at once, each with its line.
+
+    `names` are those that ops.yml knows. With a `base` what is new against it is held to the rules for a change;
+    without one a temporary limit that is past is a warning only.
+    """
+    document = read(text)
+    found = [*_findings(document.data, names, now, base)] if document.complete else []
+    model, problems = build(_File, document, [(where, text) for where, text, is_wrong in found if is_wrong])
+    if model is None or problems:
+        raise ConfigError(
+            f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
+            hint="Correct every line named here, then run `ops limits plan`.",
+            problems=lines(path, problems),
+        )
+    warnings = [Problem(document.line(where), where, text) for where, text, is_wrong in found if not is_wrong]
+    return dict(model.root), lines(path, warnings)
+
+
+def _findings(
+    data: Any, names: Collection[str], now: datetime, base: Limits | None
+) -> Iterator[tuple[Path, str, bool]]:
+    """Place, text, and whether it is wrong or a warning: what no single model can see."""
+    for name, value in data.items() if isinstance(data, dict) else ():
+        if name not in names:
+            yield (name,), f"no limit of that name in ops.yml{suggestion(name, names)}", True
+        if name == AI and isinstance(value, dict) and value.get("probe") is True:
+            yield (name, "probe"), "a probe of it would ask for paid answers; leave probe out", True
+        try:
+            limit = Limit.model_validate(value)
+        except ValidationError:  # told by the models, with its place
+            continue
+        was = base.get(name) if base is not None else None
+        yield from _too_much(name, limit, was)
+        yield from _until(name, limit, was, now, has_base=base is not None)
+
+
+def _too_much(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[Path, str, bool]]:
+    """An `override` that stood there before was for another change."""
+    if was is None or (limit.override is not None and limit.override != was.override):
+        return
+    wanted: dict[Path, int] = {(name, "limit"): limit.limit}
+    if limit.temporary is not None:
+        wanted[(name, "temporary", "limit")] = limit.temporary.limit
+    before = {was.limit, was.temporary.limit if was.temporary else was.limit} if was.period == limit.period else set()
+    for where, value in wanted.items():
+        if value not in before and limit.times(was, value) > MOST_TIMES:
+            text = f"more than {MOST_TIMES} times the {was.limit} in {was.period} s that it is now"
+            yield where, f"{text}; write less, or why under a new override of {name}", True
+
+
+def _until(
+    name: str, limit: Limit, was: Limit | None, now: datetime, *, has_base: bool
+) -> Iterator[tuple[Path, str, bool]]:
+    if limit.temporary is None:
+        return
+    until, where = limit.temporary.until, (name, "temporary", "until")
+    if until > now + MOST_AHEAD:
+        latest = utc_text(now + MOST_AHEAD)
+        yield where, f"more than {span_text(MOST_AHEAD.total_seconds())} ahead; write {latest} at the latest", True
+    elif until <= now:
+        is_old = was is not None and was.temporary is not None and was.temporary.until == until
+        is_wrong = has_base and not is_old
+        text = "past; write a moment to come" if is_wrong else "past, so that it has no effect; take temporary out"
+        yield where, text, is_wrong
+
+
+class Value(NamedTuple):
+    """What stands in KV under `ops/limits`."""
+
+    text: str
+    revision: str
+    limits: Mapping[str, Any]
+
+
+class NewerVersionError(ValueError):
+    """A later program than this one wrote it."""
+
+
+def value_of(limits: Limits, commit: str, now: datetime) -> Value:
+    """What belongs into KV at that moment: without what is past, reasons and incidents. `commit` is a whole SHA."""
+    values = {name: _as_read(limit, now) for name, limit in limits.items()}
+    digest = sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    revision = f"{commit[:12]}-{digest[:8]}"
+    return Value(json.dumps({"version": VERSION, "revision": revision, "limits": values}), revision, values)
+
+
+def _as_read(limit: Limit, now: datetime) -> dict[str, Any]:
+    shown: dict[str, Any] = {"limit": limit.limit, "period": limit.period, "key": limit.key}
+    if limit.probe:
+        shown["probe"] = True
+    if limit.temporary is not None and not limit.temporary.is_over(now):
+        shown["temporary"] = {"limit": limit.temporary.limit, "until": rfc3339(limit.temporary.until)}
+    return shown
+
+
+def parse_value(text: str) -> Value:
+    """Raises ValueError where it is none of ours, and NewerVersionError where it may be."""
+    try:
+        found = json.loads(text)
+        version, revision, limits = found["version"], str(found["revision"]), found["limits"].items()
+        values = {str(name): {**value, "limit": int(value["limit"])} for name, value in limits}
+        is_newer, is_ours = version > VERSION, version == VERSION
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"no value of the limits ({type(error).__name__})") from None
+    if is_newer:
+        raise NewerVersionError(f"version {version} of the contract, and this program knows {VERSION}")
+    if not is_ours:
+        raise ValueError("no value of the limits")
+    return Value(text, revision, values)
+
+
+def without_what_is_past(limits: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The limits of a value as they would be written now. What is not understood stays as it is."""
+    return {
+        name: {key: value for key, value in each.items() if key != "temporary" or not _is_past(value, now)}
+        for name, each in limits.items()
+    }
+
+
+def _is_past(temporary: Any, now: datetime) -> bool:
+    try:
+        return parse_utc(temporary["until"]) <= now
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return False
