@@ -99,17 +99,25 @@ def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
 
 def _keys_at(root: type[BaseModel], path: Path) -> list[str]:
     """The keys that the model at `path` knows."""
-    model, inside_container = root, issubclass(root, RootModel)
-    if inside_container:
-        model = next(_models(root.model_fields["root"].annotation))
+    model, containers = root, 0
+    if issubclass(root, RootModel):
+        annotation = root.model_fields["root"].annotation
+        model, containers = next(_models(annotation)), _containers(annotation)
     for part in path:
-        if inside_container:  # a name of a mapping or a number of a list: no field of its own
-            inside_container = False
+        if containers:  # a name of a mapping or a number of a list: no field of its own
+            containers -= 1
             continue
         field = next(field for key, field in _fields(model) if key == part)
         model = next(_models(field.annotation))
-        inside_container = get_origin(field.annotation) in {Mapping, tuple}
+        containers = _containers(field.annotation)
     return [key for key, _ in _fields(model)]
+
+
+def _containers(annotation: Any) -> int:
+    """How many stand around the models of an annotation: two for a mapping of lists of them."""
+    arguments = [argument for argument in get_args(annotation) if any(_models(argument))]
+    inside = max((_containers(argument) for argument in arguments), default=0)
+    return inside + (get_origin(annotation) in {Mapping, tuple})
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:

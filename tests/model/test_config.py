@@ -66,12 +66,23 @@ def test_reads_the_shipped_file_and_warns_only_of_its_placeholders() -> None:
 def test_the_shipped_environments_differ_only_in_account_token_url_copies_and_namespace() -> None:
     environments = parse(SHIPPED, path="ops.yml")[0].model_dump()["environments"]
     for environment in environments.values():
-        del environment["account_id"], environment["token"]
+        del environment["account_id"], environment["token"], environment["runtime"]["namespace"]
         for service in environment["services"].values():
             del service["url"]
         for secret in environment["secrets"].values():
             del secret["github"]
     assert environments["production"] == environments["staging"]
+
+
+def test_a_misspelled_key_in_a_list_under_a_name_gets_the_key_that_was_meant() -> None:
+    proof = "- path: /health/ai/iflow\n              version"
+    line = SHIPPED[: SHIPPED.index(proof)].count("\n") + 2
+
+    with pytest.raises(ConfigError) as raised:
+        parse(SHIPPED.replace(proof, proof.replace("version", "ersion"), 1), path="ops.yml")
+
+    where = f"ops.yml:{line} environments.production.secrets.IFLOW_API_KEY.proofs.api[0]"
+    assert f'{where}.ersion: unknown key; did you mean "version"?' in raised.value.problems
 
 
 def test_fills_in_defaults_and_holds_durations_in_seconds() -> None:
