@@ -24,6 +24,8 @@ LARGEST = 1_000_000
 
 
 def _moment(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
     try:
         return parse_utc(value)
     except (ValueError, TypeError, AttributeError, OverflowError):
