@@ -126,14 +126,14 @@ def limits(draw: Any, name: str) -> str:
 
 @st.composite
 def files(draw: Any) -> str:
-    text = draw(BETWEEN) + "".join(draw(limits(name)) for name in ("calc", "ai", "other"))
+    text = draw(BETWEEN) + "".join(draw(limits(name)) for name in ("calc", "more", "other"))
     return str(text.rstrip("\n") if draw(st.booleans()) else text)
 
 
-@holds_for(60, 1500, text=files(), names=st.sets(st.sampled_from(["calc", "ai", "other"]), min_size=1))
+@holds_for(60, 1500, text=files(), names=st.sets(st.sampled_from(["calc", "more", "other"]), min_size=1))
 def test_every_comment_and_every_other_value_stays(text: str, names: set[str]) -> None:
     def parsed(text: str) -> dict[str, Any]:
-        return parse(text, path="x", names=["calc", "ai", "other"], now=NOW)[0]
+        return parse(text, path="x", names=["calc", "more", "other"], now=NOW)[0]
 
     edited = with_temporary(text, dict.fromkeys(names, RAISED))
 
