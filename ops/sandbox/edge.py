@@ -18,6 +18,9 @@ from ops.sandbox.site import Site
 from ops.sandbox.workers import Deployment, Version, Worker
 from ops.sandbox.zones import merged_slashes, normalized, workers_dev
 
+LOCATION = "sandbox-location"
+"""Header of a request → the location that it comes to. At Cloudflare, the network decides."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
@@ -26,6 +29,8 @@ class Running:
     worker: str
     version: Version
     secrets: Mapping[str, str]
+    location: str = "here"
+    """Where the edge answers: each location has a cache of its own for KV."""
 
 
 class Runtime(Protocol):
@@ -68,7 +73,8 @@ class Edge:
     def _served(self, running: Running, request: Request) -> Response:
         with self._lock:
             self.counts[running.version.id] += 1
-        return self._runtime.serve(running, request)
+        location = request.headers.get(LOCATION, running.location)
+        return self._runtime.serve(replace(running, location=location), request)
 
     def _page(self, deployment: PagesDeployment | None, host: str, request: Request) -> Response:
         if deployment is None:

@@ -70,6 +70,13 @@ class Switches:
     iflow_refuses_with_200: bool = True
     """Whether the provider iflow refuses a key in the body of a 200. False: 401."""
 
+    kv_staleness_seconds: float = 60.0
+    """For how many seconds of the sandbox's clock a location goes on seeing what it read of a key in KV, or that there
+    was none. Cloudflare says 60 or more."""
+
+    kv_writes_per_key_limited: bool = True
+    """Whether KV refuses a second write to a key within a second (429)."""
+
     audit_lag_seconds: float = 60.0
     """How many seconds of the sandbox's clock pass until an entry stands in the audit log."""
 

@@ -15,10 +15,12 @@ ANALYTICS_READ = "Analytics Read"
 ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
 PAGES_READ = "Pages Read"
 PAGES_WRITE = "Pages Write"
+KV_READ = "Workers KV Storage Read"
+KV_WRITE = "Workers KV Storage Write"
 PERMISSIONS = (
     *(
         f"{area} {right}"
-        for area in ("Workers Scripts", "Workers Routes", "Pages", "Zone")
+        for area in ("Workers Scripts", "Workers Routes", "Workers KV Storage", "Pages", "Zone")
         for right in ("Read", "Write")
     ),
     *(f"{area} {right}" for area in ("API Tokens", "Account API Tokens") for right in ("Read", "Write")),

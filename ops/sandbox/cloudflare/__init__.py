@@ -14,6 +14,7 @@ from ops.sandbox.cloudflare import (
     content,
     deployments,
     identity,
+    kv,
     pages,
     pages_uploads,
     scripts,
@@ -37,6 +38,7 @@ _MODULES = (
     settings,
     secrets,
     zones,
+    kv,
     identity,
     tokens,
     audit,
@@ -44,6 +46,8 @@ _MODULES = (
     pages,
     pages_uploads,
 )
+_READS = {analytics.PATH, kv.BULK_GET}
+"""What is sent by POST and changes nothing: no entry of the log."""
 _ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
 
 
@@ -78,7 +82,7 @@ class Cloudflare:
             return answer
 
     def _log(self, call: Call, route: Route, status: int, ray: str) -> None:
-        if call.request.method in ACTIONS and route.template != analytics.PATH:
+        if call.request.method in ACTIONS and route.template not in _READS:
             self._account.audit.append(audit.entry(call, route, status=status, ray=ray))
 
     def knows(self, request: Request) -> bool:
