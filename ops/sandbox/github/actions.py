@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ops.sandbox.github.git import Commit
+from ops.sandbox.github.issues import Fork, Issue
 from ops.sandbox.github.users import User
 
 FOLDER = ".github/workflows/"
@@ -66,6 +67,7 @@ class Run:
     triggering_actor: User
     head: Commit
     head_branch: str
+    """Of a pull request, as is `head`, what it asks to be pulled."""
     created_at: datetime
     updated_at: datetime
     run_started_at: datetime
@@ -73,6 +75,20 @@ class Run:
     status: str = "queued"
     conclusion: str | None = None
     jobs: list[Job] = field(default_factory=list)
+    pull: Issue | None = None
+    """Of the event `pull_request`."""
+    merge: Commit | None = None
+    """What merging that pull request would make: its files are those that run."""
+
+    @property
+    def commit(self) -> Commit:
+        """GITHUB_SHA."""
+        return self.merge or self.head
+
+    @property
+    def fork(self) -> Fork | None:
+        """Where the head is, None for the repository itself."""
+        return self.pull.pull.fork if self.pull and self.pull.pull else None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -118,15 +134,26 @@ def dispatch_inputs(text: bytes, given: Mapping[str, Any]) -> dict[str, str]:
     return values
 
 
-def _declared(text: bytes) -> dict[str, dict[str, Any]] | None:
-    """Input → its declaration; None where the workflow has no such trigger."""
+def times(text: bytes) -> list[str]:
+    """The cron lines of `on: schedule`, none where there are none. Raises InputError."""
+    on = _on(text)
+    listed = (on.get("schedule") or []) if isinstance(on, dict) else []
+    return [str(entry["cron"]) for entry in listed]
+
+
+def _on(text: bytes) -> Any:
     import yaml
 
     try:
         parsed = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError("Workflow file is not valid") from error
-    on = parsed.get("on", parsed.get(True)) if isinstance(parsed, dict) else None  # YAML 1.1 takes `on` for a boolean
+    return parsed.get("on", parsed.get(True)) if isinstance(parsed, dict) else None  # YAML 1.1 takes `on` for a boolean
+
+
+def _declared(text: bytes) -> dict[str, dict[str, Any]] | None:
+    """Input → its declaration; None where the workflow has no such trigger."""
+    on = _on(text)
     if isinstance(on, dict) and "workflow_dispatch" in on:
         inputs = (on["workflow_dispatch"] or {}).get("inputs") or {}
         return {str(name): rules or {} for name, rules in inputs.items()}

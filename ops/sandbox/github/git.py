@@ -134,9 +134,17 @@ class Git:
         known = {one.sha for one in self.history(before)}
         return [one for one in reversed(self.history(commit)) if one.sha not in known]
 
+    def since(self, sha: str | None, commit: Commit) -> list[Commit]:
+        """What `commit` has beyond the one of that sha, oldest first."""
+        return self.missing(commit, self.commits[sha]) if sha else self.history(commit)[::-1]
+
     def merge_base(self, one: Commit, other: Commit) -> Commit | None:
         known = {commit.sha for commit in self.history(one)}
         return next((commit for commit in self.history(other) if commit.sha in known), None)
+
+    def files_at(self, sha: str | None) -> Files:
+        """None is before there was anything."""
+        return self.commits[sha].files if sha else {}
 
     def parent_files(self, commit: Commit) -> Files:
         return self.commits[commit.parents[0]].files if commit.parents else {}

@@ -81,6 +81,8 @@ class Pull:
     """Of the branch at the end: a closed pull request keeps it."""
     base_sha: str
     """Of the branch when it was opened. It does not follow the branch, as on GitHub."""
+    parted: str | None = None
+    """The sha where head and base parted, as long as it was open; None where they have nothing in common."""
     fork: Fork | None = None
     """Where the head is, None for the repository itself."""
     draft: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 
 from ops.sandbox.runner.expressions import Unsupported
 
-_USUAL_TYPES = dict.fromkeys(("pull_request", "pull_request_target"), ("opened", "synchronize", "reopened"))
+_USUAL_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
 """Of events that do not start by every type."""
 _KNOWN = {"types", "branches", "branches-ignore", "paths", "paths-ignore", "tags", "tags-ignore", "inputs"}
 
@@ -18,10 +18,12 @@ _KNOWN = {"types", "branches", "branches-ignore", "paths", "paths-ignore", "tags
 def starts(on: Any, event: str, payload: Mapping[str, Any], changed: Callable[[], Collection[str]]) -> bool:
     """`on` as the workflow has it; `changed` are the paths of a push or a pull request. Raises Unsupported."""
     triggers = {on: None} if isinstance(on, str) else dict.fromkeys(on) if isinstance(on, list) else on
+    if event == "pull_request" and "pull_request_target" in triggers:
+        raise Unsupported("this runner does not know `on: pull_request_target`")
     if event not in triggers:
         return False
     rules = triggers[event] or {}
-    if event == "schedule" or not rules.keys() <= _KNOWN:
+    if not rules.keys() <= _KNOWN:
         raise Unsupported(f"this runner does not know, of `on: {event}`, {', '.join(sorted(rules.keys() - _KNOWN))}")
     types = rules.get("types", _USUAL_TYPES.get(event))
     if types is not None and payload.get("action") not in ([types] if isinstance(types, str) else types):

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.sandbox.runner.expressions import STATUS, UNKNOWN, Unsupported, evaluate, text, truth
+from ops.sandbox.runner.expressions import HIDDEN, STATUS, UNKNOWN, Unsupported, evaluate, text, truth
 
 _NOT_HERE = ("strategy", "uses", "container", "services", "defaults", "snapshot")
+_CHECKOUT = {"ref", "fetch-depth", "persist-credentials"}
+"""Of a checkout. There is one commit to fetch and no credential to keep, whatever the last two say."""
 _LATER = ("needs", "steps", "job", "runner", "env", "matrix", "strategy")
 _SKIPPED = {"result": "skipped", "outputs": {}}
 _USUAL_PERMISSIONS = {"contents": "read"}
@@ -35,6 +37,8 @@ class Job:
     environment: str | None
     permissions: Mapping[str, str]
     claim: Claim | None
+    checkouts: tuple[str, ...]
+    """What each actions/checkout names as its `ref`, empty where it names none."""
     rules: Mapping[str, Any]
     """The job as the file has it."""
 
@@ -114,13 +118,38 @@ def _job(name: str, workflow: Mapping[str, Any], contexts: Mapping[str, Any], be
         environment=None if environment is None else _known(str(environment), known, f"environment of {name}"),
         permissions=_permissions(rules.get("permissions", workflow.get("permissions"))),
         claim=_claim(rules.get("concurrency"), known),
+        checkouts=tuple(text(str(given.get("ref", "")), known) for given in checkouts(rules)),
         rules=rules,
     )
 
 
+def checkouts(job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each actions/checkout is given."""
+    steps = [step for step in job.get("steps") or () if str(step.get("uses", "")).startswith("actions/checkout@")]
+    return [step.get("with") or {} for step in steps]
+
+
+def checked_out(plan: Plan, resolve: Callable[[str], str | None], own: str) -> str:
+    """The sha of the one commit that the jobs check out; `own` is that of the run. Raises Unsupported."""
+    given = {name for job in plan.running for one in checkouts(job.rules) for name in one}
+    if strange := given - _CHECKOUT:
+        raise Unsupported(f"this runner does not know, of actions/checkout, {', '.join(sorted(strange))}")
+    found = {}
+    for ref in sorted({ref for job in plan.running for ref in job.checkouts}):
+        sha = resolve(ref) if ref else own
+        if HIDDEN in ref:
+            raise Unsupported("the ref of a checkout hangs on what a job says, and its files cannot be laid out before")
+        if sha is None:
+            raise Unsupported(f"there is no {ref} that could be checked out")
+        found[sha] = ref or "its own commit"
+    if len(found) > 1:
+        raise Unsupported(f"the jobs of a run check out one commit here, and not {' and '.join(found.values())}")
+    return next(iter(found), own)
+
+
 def _known(template: str, contexts: Mapping[str, Any], what: str) -> str:
     value = text(template, contexts)
-    if "\0" in value:
+    if HIDDEN in value:
         raise Unsupported(f"the {what} hangs on what another job says, and its secrets cannot be chosen before")
     return value
 

@@ -35,7 +35,7 @@ class Start:
     """What one run is started with. The environment of its steps has these variables and few others."""
 
     event: str
-    workflow: str
+    workflow: Path
     payload: Mapping[str, Any]
     actor: str
     runs_on: frozenset[str]
@@ -49,7 +49,7 @@ class Start:
             pairs.append(("--input", self.payload["inputs"]))
         given = [word for flag, values in pairs for name, value in values.items() for word in (flag, f"{name}={value}")]
         hosts = [word for label in sorted(self.runs_on) for word in ("-P", f"{label}=-self-hosted")]
-        fixed = ["--json", "--no-cache-server", "-W", self.workflow, "-e", str(payload), "-a", self.actor]
+        fixed = ["--json", "--no-cache-server", "-W", str(self.workflow), "-e", str(payload), "-a", self.actor]
         return [self.event, *fixed, *hosts, *given]
 
 

@@ -14,8 +14,8 @@ from ops.sandbox.github import GitHub
 from ops.sandbox.github.actions import FOLDER, Run
 from ops.sandbox.github.repository import Delivery
 from ops.sandbox.runner import plan as plans
-from ops.sandbox.runner.checkout import lay_out
-from ops.sandbox.runner.contexts import branch, contexts
+from ops.sandbox.runner.checkout import for_act, lay_out
+from ops.sandbox.runner.contexts import changed, contexts, ref, source
 from ops.sandbox.runner.expressions import Unsupported, may_be_same
 from ops.sandbox.runner.filters import starts
 from ops.sandbox.runner.plan import Claim, Plan
@@ -94,6 +94,19 @@ class Runner:
                 self._problems.append(error)
         return started
 
+    def schedule(self, workflow: str) -> list[int]:
+        """Start it, as if each time that the file on the default branch names had come. The ids of the runs.
+
+        Raises ValueError where it names none.
+        """
+        runs = self._github.schedule(workflow)
+        for run in runs:
+            try:
+                self._begin(run)
+            except Unsupported as error:
+                self._problems.append(error)
+        return [run.id for run in runs]
+
     def wait(self) -> None:
         """Until all has ended. Raises what could not be started, and TimeoutError."""
         for work in self._works:
@@ -128,7 +141,7 @@ class Runner:
     def _listening(self, delivery: Delivery) -> Iterator[str]:
         """The paths of the workflows that it starts. One that cannot be read is a problem of its own."""
         try:
-            files = self._github.files(branch(delivery))
+            files = self._github.files(source(delivery))
         except Unsupported as error:
             self._problems.append(error)
             return
@@ -136,26 +149,21 @@ class Runner:
             if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")):
                 try:
                     on = plans.read(files[path].decode())["on"]
-                    if starts(on, delivery.event, delivery.payload, lambda: self._changed(delivery)):
+                    if starts(on, delivery.event, delivery.payload, lambda: changed(self._github, delivery)):
                         yield path
                 except Unsupported as error:
                     self._problems.append(error)
 
     def _begin_new(self, path: str, delivery: Delivery) -> Run:
-        by, where = delivery.payload["sender"]["login"], branch(delivery) or "main"
+        by, where = delivery.payload["sender"]["login"], source(delivery) or "main"
         return self._begin(self._github.start_run(path, delivery.event, delivery.payload, by, where))
-
-    def _changed(self, delivery: Delivery) -> list[str]:
-        event, payload = delivery
-        if event == "push":
-            kinds = ("added", "removed", "modified")
-            return [path for commit in payload["commits"] for kind in kinds for path in commit[kind]]
-        return self._github.changed_files(payload["number"])
 
     def _begin(self, run: Run) -> Run:
         try:
-            workflow = plans.read(run.head.files[run.workflow.path].decode())
-            plan = plans.make(workflow, contexts(run, workflow, self._github.repository, self._github.variables()))
+            workflow = plans.read(run.commit.files[run.workflow.path].decode())
+            visible = {} if run.fork else self._github.variables()
+            plan = plans.make(workflow, contexts(run, workflow, self._github.repository, visible))
+            plans.checked_out(plan, self._github.resolve, run.commit.sha)
         except Unsupported:
             self._github.set_run(run.id, "completed", "startup_failure")
             raise
@@ -200,14 +208,16 @@ class Runner:
         """Whether it failed."""
         run, folder = work.run, self._scratch / str(work.run.id)
         self._github.clock.advance(self.delay.total_seconds())
-        (folder / "repository").mkdir(parents=True)
-        lay_out(run.head.files, folder / "repository", run.workflow.path)
+        sha = plans.checked_out(work.plan, self._github.resolve, run.commit.sha)
+        lay_out(self._github.files(sha), folder / "repository")
+        workflow = run.commit.files[run.workflow.path].decode()
+        (folder / run.workflow.file).write_text(for_act(workflow, ref=ref(run), sha=run.commit.sha))
         tokens = self._tokens(work)
         try:
             with self._turn:
                 if work.cancelled:
                     return False
-                work.process = Act(self._started_with(work, tokens), folder, self._pip_cache)
+                work.process = Act(self._started_with(work, tokens, folder), folder, self._pip_cache)
             self._github.set_run(run.id, "in_progress")
             return work.process.follow(work.record.line) != 0
         finally:
@@ -216,20 +226,26 @@ class Runner:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _tokens(self, work: Work) -> dict[str, str]:
-        """A GITHUB_TOKEN for each job, with what that job asks for; under the name that act has for it."""
+        """A GITHUB_TOKEN for each job, with what that job asks for; under the name that act has for it.
+
+        To a fork it is one that reads.
+        docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#how-permissions-are-calculated-for-a-workflow-job
+        """
         tokens = {}
         for index, job in enumerate(work.plan.jobs):
             secret = f"ghs_run{work.run.id}x{work.run.run_attempt}j{index}"
-            granted = {name: level for name, level in job.permissions.items() if level != "none"}
+            asked = {name: level for name, level in job.permissions.items() if level != "none"}
+            granted = dict.fromkeys(asked, "read") if work.run.fork else asked
             tokens[plans.own(index, plans.TOKEN)] = self._github.add_workflow_token(secret, granted)
         return tokens
 
-    def _started_with(self, work: Work, tokens: Mapping[str, str]) -> Start:
+    def _started_with(self, work: Work, tokens: Mapping[str, str], folder: Path) -> Start:
         run, hub = work.run, self._github
-        secrets = plans.secrets(work.plan, lambda name: {**hub.secrets(), **_of(hub.secrets, name)})
-        variables = plans.variables(work.plan, lambda name: {**hub.variables(), **_of(hub.variables, name)})
+        secrets = plans.secrets(work.plan, lambda name: _visible(run, hub.secrets, name))
+        variables = plans.variables(work.plan, lambda name: _visible(run, hub.variables, name))
         environ = {name: value for name, value in hub.environ().items() if name != "GITHUB_TOKEN"}
         environ |= {
+            "GITHUB_REF": ref(run),
             "GITHUB_RUN_ID": str(run.id),
             "GITHUB_RUN_NUMBER": str(run.run_number),
             "GITHUB_RUN_ATTEMPT": str(run.run_attempt),
@@ -237,7 +253,7 @@ class Runner:
         }
         return Start(
             event=run.event,
-            workflow=run.workflow.path,
+            workflow=folder / run.workflow.file,
             payload=run.payload,
             actor=run.actor.login,
             runs_on=frozenset(job.runs_on for job in work.plan.running),
@@ -255,6 +271,14 @@ class Runner:
             process = work.process
         if process is not None:
             process.kill() if at_once else process.cancel()
+
+
+def _visible(run: Run, values: Any, environment: str | None) -> Mapping[str, str]:
+    """Secrets or variables: to a fork neither the repository's nor an environment's.
+
+    docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do/use-secrets
+    """
+    return {} if run.fork else {**values(), **_of(values, environment)}
 
 
 def _of(values: Any, environment: str | None) -> Mapping[str, str]:

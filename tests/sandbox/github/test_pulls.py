@@ -231,3 +231,19 @@ def test_the_refs_of_pull_requests_are_moved_by_github_alone(api: Api, pull: int
     ):
         options = {} if body is None else {"json": body}
         assert api.refusal(method, path, token=alice, **options)[0] == 422
+
+
+@pytest.mark.parametrize("is_fork", [False, True])
+def test_a_run_of_a_pull_request_shows_its_head_and_where_that_is(api: Api, pull: int, is_fork: bool) -> None:
+    hub = api.github
+    hub.add_commit("A workflow", "alice", files={WORKFLOW: "name: Plan\non: pull_request\n"})
+    number = hub.open_fork_pull("Raise all", "zoe", {"limits.yml": "a: 99\n"}) if is_fork else pull
+    opened = next(body for event, body in hub.deliveries if event == "pull_request" and body["number"] == number)
+
+    made = hub.start_run(WORKFLOW, "pull_request", opened, "alice", f"refs/pull/{number}/merge")
+
+    run, head = api.get(f"actions/runs/{made.id}"), api.get(f"pulls/{number}")["head"]
+    assert (run["head_sha"], run["head_branch"], run["name"]) == (head["sha"], head["ref"], "Plan")
+    assert run["head_repository"]["full_name"] == head["repo"]["full_name"]
+    assert run["repository"]["full_name"] == "acme/operations"
+    assert [one["number"] for one in run["pull_requests"]] == ([] if is_fork else [number])

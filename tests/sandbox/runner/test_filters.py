@@ -50,6 +50,11 @@ def test_a_filter_that_is_not_known_is_refused_aloud() -> None:
         starts({"push": {"colours": ["red"]}}, "push", MAIN, list)
 
 
+def test_what_a_pull_request_would_start_with_secrets_is_refused_aloud() -> None:
+    with pytest.raises(Unsupported, match="pull_request_target"):
+        starts(["pull_request_target", "pull_request"], "pull_request", PULL, list)
+
+
 @pytest.mark.parametrize(
     ("patterns", "name", "expected"),
     [

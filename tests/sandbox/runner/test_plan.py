@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.sandbox.runner.checkout import for_act
+from ops.sandbox.runner.checkout import for_act, with_ref
 from ops.sandbox.runner.expressions import HIDDEN, Unsupported
-from ops.sandbox.runner.plan import Claim, Plan, make, read, secrets, variables
+from ops.sandbox.runner.plan import Claim, Plan, checked_out, make, read, secrets, variables
 from tests.conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+SHA = "5" * 40
 INCIDENT = (ROOT / ".github/workflows/incident.yml").read_text()
 
 
@@ -104,20 +105,97 @@ def without_what_act_rejects(workflow: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_act_is_given_our_workflows_but_for_two_keys_and_the_names_of_secrets(path: Any) -> None:
+def test_act_is_given_our_workflows_but_for_two_keys_the_refs_of_checkouts_and_the_names_of_secrets(path: Any) -> None:
     whole = path.read_text()
 
-    copy = for_act(whole)
+    copy = for_act(whole, ref="refs/heads/main", sha=SHA)
     same_names = re.sub(r"secrets\.J\d+_(\w+)", r"secrets.\1", copy).replace("secrets.GITHUB_TOKEN", "github.token")
+    same_names = same_names.replace(f"'{SHA}'", "github.sha")
 
-    assert yaml.safe_load(same_names) == without_what_act_rejects(yaml.safe_load(whole))
+    expected = with_ref(without_what_act_rejects(yaml.safe_load(whole)), "refs/heads/main")
+    assert yaml.safe_load(same_names) == expected
     kept = [line for line in whole.splitlines() if line.strip() != "queue: max"]
-    assert same_names.splitlines() == kept
+    pairs = list(zip(same_names.splitlines(), kept, strict=True))
+    assert all(copied == line or "ref: 'refs/heads/main'" in copied for copied, line in pairs)
+
+
+STEPS = """\
+on: push
+jobs:
+  a:
+    steps:
+      - uses: actions/checkout@v5
+        with: {ref: "${{ github.event.pull_request.base.sha }}", persist-credentials: false}
+  b:
+    steps:
+      - uses: actions/checkout@v5
+        with:
+          ref: main # of the base
+          fetch-depth: 0
+      - uses: acme/release@v1
+        with: {ref: v1}
+      - run: echo ${{ github.sha }} github.sha
+"""
+
+
+def test_a_checkout_with_a_ref_has_the_run_s_own_in_act_s_copy_and_the_sha_is_the_run_s() -> None:
+    copy = for_act(STEPS, ref="refs/pull/7/merge", sha=SHA)
+
+    assert [line.strip() for line in copy.splitlines() if "ref" in line or "sha" in line] == [
+        "with: {ref: 'refs/pull/7/merge', persist-credentials: false}",
+        "ref: 'refs/pull/7/merge' # of the base",
+        "with: {ref: v1}",
+        f"- run: echo ${{{{ '{SHA}' }}}} github.sha",
+    ]
+
+
+def test_a_checkout_with_what_is_not_known_is_refused_aloud() -> None:
+    plan = planned({"a": {"steps": [{"uses": "actions/checkout@v5", "with": {"repository": "a/b", "fetch-depth": 0}}]}})
+
+    with pytest.raises(Unsupported, match="of actions/checkout, repository"):
+        checked_out(plan, str, "0")
+
+
+def checking_out(*refs: str) -> Plan:
+    """A job for each ref, none of them where it is empty."""
+    gives = [{"with": {"ref": ref}} if ref else {} for ref in refs]
+    steps = [[{"uses": "actions/checkout@v5", **given}] for given in gives]
+    jobs: dict[str, Any] = {f"j{index}": {"steps": one} for index, one in enumerate(steps)}
+    return planned({**jobs, "off": {"if": "false", "steps": [{"uses": "actions/checkout@v5", "with": {"ref": "x"}}]}})
+
+
+@pytest.mark.parametrize(
+    ("refs", "sha"),
+    [
+        (["base", "base"], "1"),
+        (["base", "1"], "1"),
+        (["${{ github.ref }}"], "0"),
+        (["", "main"], "0"),
+        ([], "0"),
+        (["${{ github.head_ref }}"], "0"),
+    ],
+)
+def test_the_jobs_check_out_the_commit_that_they_name(refs: list[str], sha: str) -> None:
+    assert checked_out(checking_out(*refs), {"base": "1", "1": "1", "main": "0"}.get, "0") == sha
+
+
+@pytest.mark.parametrize(
+    ("refs", "reason"),
+    [
+        (["base", "main"], "base and main"),
+        (["", "base"], "check out one commit here"),
+        (["nope"], "there is no nope"),
+        (["${{ steps.a.outputs.ref }}"], "hangs on what a job says"),
+    ],
+)
+def test_checkouts_that_cannot_be_laid_out_are_refused_aloud(refs: list[str], reason: str) -> None:
+    with pytest.raises(Unsupported, match=reason):
+        checked_out(checking_out(*refs), {"base": "1", "main": "0"}.get, "0")
 
 
 def test_a_secret_has_another_name_in_each_job_and_the_token_is_one() -> None:
     steps = "    steps:\n      - env: {A: '${{ secrets.CF }} secrets.CF', B: '${{ github.token }}'}\n"
-    copy = for_act(f"on: push\njobs:\n  a:\n{steps}  b:\n{steps}")
+    copy = for_act(f"on: push\njobs:\n  a:\n{steps}  b:\n{steps}", ref="refs/heads/main", sha=SHA)
 
     assert [line.strip() for line in copy.splitlines() if "env" in line] == [
         f"- env: {{A: '${{{{ secrets.J{n}_CF }}}} secrets.CF', B: '${{{{ secrets.J{n}_GITHUB_TOKEN }}}}'}}"
@@ -127,4 +205,4 @@ def test_a_secret_has_another_name_in_each_job_and_the_token_is_one() -> None:
 
 def test_a_key_that_cannot_be_left_out_by_its_line_is_refused_aloud() -> None:
     with pytest.raises(Unsupported, match="line of its own"):
-        for_act("on: push\njobs:\n  a:\n    concurrency: {group: x, queue: max}\n")
+        for_act("on: push\njobs:\n  a:\n    concurrency: {group: x, queue: max}\n", ref="refs/heads/main", sha=SHA)

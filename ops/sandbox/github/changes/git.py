@@ -74,6 +74,8 @@ def keep_refs(repository: Repository, number: int, pull: Pull, author: User) -> 
     """
     git, ref = repository.git, f"refs/pull/{number}"
     base, head = git.commits[git.branches[pull.base]], git.commits[pull.head_sha]
+    parted = git.merge_base(base, head)
+    pull.parted = parted.sha if parted else None
     git.refs[f"{ref}/head"] = head.sha
     git.refs.pop(f"{ref}/merge", None)
     pull.merge_commit_sha = None

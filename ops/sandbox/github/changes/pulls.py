@@ -95,7 +95,7 @@ def _told(repository: Repository, issue: Issue, pull: Pull, method: str) -> tupl
         owner = (pull.fork or repository).owner.login
         return f"Merge pull request #{issue.number} from {owner}/{pull.head}", issue.title
     git = repository.git
-    commits = git.missing(git.commits[pull.head_sha], git.commits[pull.base_sha])
+    commits = git.since(pull.parted, git.commits[pull.head_sha])
     if len(commits) == 1:
         title, _, message = commits[0].message.partition("\n")
         return f"{title} (#{issue.number})", message.strip()

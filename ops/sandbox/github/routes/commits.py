@@ -53,7 +53,7 @@ def _belongs(git: Git, commit: Commit, pull: Pull) -> bool:
     """Whether it asks for that commit, or was merged as it."""
     if pull.merged_at and commit.sha == pull.merge_commit_sha:
         return True
-    return commit in git.missing(git.commits[pull.head_sha], git.commits[pull.base_sha])
+    return commit in git.since(pull.parted, git.commits[pull.head_sha])
 
 
 @ROUTES.add("GET", REPO + "/commits/{ref*}", "contents:read", "commits/commits#get-a-commit")

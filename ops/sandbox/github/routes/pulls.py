@@ -163,6 +163,4 @@ def list_pull_files(call: Call) -> Answer:
 
 def _changes(call: Call, pull: Pull) -> list[Change]:
     git = call.repository.git
-    head = git.commits[pull.head_sha]
-    fork = git.merge_base(git.commits[pull.base_sha], head)
-    return list(changes(fork.files if fork else {}, head.files))
+    return list(changes(git.files_at(pull.parted), git.commits[pull.head_sha].files))

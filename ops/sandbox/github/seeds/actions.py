@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ops.sandbox.github.actions import Deployment, Job, Run, Step, Workflow, dispatch_inputs
+from ops.sandbox.github.actions import Deployment, Job, Run, Step, dispatch_inputs
 from ops.sandbox.github.changes import actions
-from ops.sandbox.github.git import Commit
 from ops.sandbox.github.seeds.base import Base
 from ops.sandbox.github.users import ACTIONS_BOT
 from ops.sandbox.github.vault import Vault
@@ -18,17 +17,39 @@ class ActionsSeeds(Base):
     ) -> Run:
         """By the button or the API: checked as GitHub does. Its `payload` is what the workflow is told."""
         with self._repository.lock:
-            found, head = self._workflow(workflow, ref)
+            graph, found = self._repository.git, actions.find_workflow(self._repository, workflow)
+            head = graph.head(ref)
+            if found is None or head is None:
+                raise _missing(workflow, ref)
             checked = dispatch_inputs(head.files.get(found.path, b""), inputs or {})
             return actions.dispatch(self._repository, self._by(by), found, branch=ref, head=head, inputs=checked)
 
     def start_run(self, workflow: str, event: str, payload: Mapping[str, Any], by: str, ref: str = "main") -> Run:
-        """For a delivery that starts the workflow. A dispatch has made its run already."""
+        """For a delivery that starts the workflow as `ref` has it. A dispatch has made its run already.
+
+        `ref` is a branch, for `pull_request` a `refs/pull/N/merge`.
+        """
         with self._repository.lock:
-            found, head = self._workflow(workflow, ref)
-            return actions.start_run(
-                self._repository, self._by(by), found, event=event, payload=payload, head=head, branch=ref
-            )
+            graph = self._repository.git
+            commit = graph.resolve(ref)
+            found = actions.workflow_of(self._repository, workflow, commit) if commit else None
+            if commit is None or found is None:
+                raise _missing(workflow, ref)
+            where: dict[str, Any] = {"head": commit, "branch": ref}
+            if event == "pull_request":
+                head = payload["pull_request"]["head"]
+                where = {"head": graph.commits[head["sha"]], "branch": head["ref"], "merge": commit}
+                where["pull"] = self._repository.threads[payload["number"]]
+            return actions.start_run(self._repository, self._by(by), found, event=event, payload=payload, **where)
+
+    def schedule(self, workflow: str) -> list[Run]:
+        """The runs of the times that the file names, as if each had come. Only `Runner.schedule` has them done."""
+        with self._repository.lock:
+            found = actions.find_workflow(self._repository, workflow)
+            runs = actions.schedule(self._repository, found) if found else []
+            if not runs:
+                raise ValueError(f'there is no workflow "{workflow}" with a schedule on the default branch')
+            return runs
 
     def rerun(self, run_id: int, by: str) -> Run:
         """A further attempt, with the same payload and the same commit."""
@@ -132,16 +153,14 @@ class ActionsSeeds(Base):
         with self._repository.lock:
             actions.put(self._repository, self._vault(environment).variables, name, value)
 
-    def _workflow(self, workflow: str, ref: str) -> tuple[Workflow, Commit]:
-        found, head = actions.find_workflow(self._repository, workflow), self._repository.git.head(ref)
-        if found is None or head is None:
-            raise ValueError(f'there is no workflow "{workflow}" on {ref}')
-        return found, head
-
     def _vault(self, environment: str | None) -> Vault:
         return (
             self._repository.vault if environment is None else self._repository.environments[environment.lower()].vault
         )
+
+
+def _missing(workflow: str, ref: str) -> ValueError:
+    return ValueError(f'there is no workflow "{workflow}" on {ref}')
 
 
 def _step(job: Job, number: int, name: str) -> Step:

@@ -91,14 +91,18 @@ class GitSeeds(Base):
         """The paths that a pull request changes, since it forked off."""
         _, pull = self._pull(number)
         graph = self._repository.git
-        head, base = graph.commits[pull.head_sha], graph.commits[pull.base_sha]
-        fork = graph.merge_base(base, head)
-        return [change.filename for change in changes(fork.files if fork else {}, head.files)]
+        found = changes(graph.files_at(pull.parted), graph.commits[pull.head_sha].files)
+        return [change.filename for change in found]
 
     def changed_between(self, before: str, after: str) -> list[str]:
         """The paths that differ between two commits."""
         commits = self._repository.git.commits
         return [change.filename for change in changes(commits[before].files, commits[after].files)]
+
+    def resolve(self, ref: str) -> str | None:
+        """The sha of a branch, a tag, another ref, or the start of a sha."""
+        commit = self._repository.git.resolve(ref)
+        return commit.sha if commit else None
 
     def files(self, ref: str | None = None) -> dict[str, bytes]:
         """Path → content at a branch, a ref or a sha, None for the default branch; nothing where there is none."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from ops.sandbox.github import actions
 from ops.sandbox.github.actions import Job, Run, Step, Workflow
 from ops.sandbox.github.repository import Repository
-from ops.sandbox.github.shapes import git, repositories, users
+from ops.sandbox.github.shapes import git, pulls, repositories, users
 from ops.sandbox.github.urls import Urls, maybe, node_id, timestamp
 from ops.sandbox.github.vault import Entry, Environment
 
@@ -52,7 +52,7 @@ def run(repository: Repository, run: Run, urls: Urls) -> dict[str, Any]:
         "workflow_id": run.workflow.id,
         "url": url,
         "html_url": urls.page(f"/actions/runs/{run.id}"),
-        "pull_requests": [],
+        "pull_requests": [pulls.minimal(repository, run.pull, urls)] if run.pull and not run.fork else [],
         "created_at": timestamp(run.created_at),
         "updated_at": timestamp(run.updated_at),
         "actor": users.user(run.actor, urls),
@@ -66,7 +66,7 @@ def run(repository: Repository, run: Run, urls: Urls) -> dict[str, Any]:
         "workflow_url": urls.repo(f"/actions/workflows/{run.workflow.id}"),
         "head_commit": _head_commit(run, urls),
         "repository": repositories.minimal(repository, urls),
-        "head_repository": repositories.minimal(repository, urls),
+        "head_repository": repositories.minimal_fork(repository, run.fork, urls),
     }
 
 

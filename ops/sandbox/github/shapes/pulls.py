@@ -72,9 +72,8 @@ def simple(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
 def full(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
     pull, git = issue.pull, repository.git
     assert pull is not None
-    head, base = git.commits[pull.head_sha], git.commits[pull.base_sha]
-    fork = git.merge_base(base, head)
-    found = list(changes(fork.files if fork else {}, head.files))
+    head = git.commits[pull.head_sha]
+    found = list(changes(git.files_at(pull.parted), head.files))
     merges = pull.merge_commit_sha is not None if issue.state == "open" else None
     return {
         **simple(repository, issue, urls),
@@ -86,11 +85,21 @@ def full(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
         "comments": len(issue.comments),
         "review_comments": 0,
         "maintainer_can_modify": False,
-        "commits": len(git.missing(head, base)),
+        "commits": len(git.since(pull.parted, head)),
         "additions": sum(change.count("+") for change in found),
         "deletions": sum(change.count("-") for change in found),
         "changed_files": len(found),
     }
+
+
+def minimal(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
+    """As a run has it. Both ends are in the repository."""
+    pull = issue.pull
+    assert pull is not None
+    repo = {"id": repository.id, "url": urls.repo(), "name": repository.name}
+    ends = {"head": (pull.head, pull.head_sha), "base": (pull.base, pull.base_sha)}
+    shown = {end: {"ref": ref, "sha": sha, "repo": repo} for end, (ref, sha) in ends.items()}
+    return {"id": pull.id, "number": issue.number, "url": urls.repo(f"/pulls/{issue.number}"), **shown}
 
 
 def label(repository: Repository, pull: Pull) -> str:

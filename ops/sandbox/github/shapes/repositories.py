@@ -98,12 +98,25 @@ def repository(repository: Repository, urls: Urls) -> dict[str, Any]:
 
 
 def fork(repository_: Repository, fork: Fork | None, urls: Urls) -> dict[str, Any]:
-    """The repository of that head: the fork, or the one that there is."""
+    """As payloads have the repository of a head: the fork, or the one that there is."""
     if fork is None:
         return repository(repository_, urls)
-    theirs = replace(urls, full_name=f"{fork.owner.login}/{repository_.name}")
-    own = {"id": fork.id, "node_id": node_id("R", fork.id), "owner": users.user(fork.owner, urls), "fork": True}
-    return repository(repository_, theirs) | own | {"open_issues_count": 0, "open_issues": 0}
+    counts = {"open_issues_count": 0, "open_issues": 0}
+    return repository(repository_, _of(fork, repository_, urls)) | _identity(fork, urls) | counts
+
+
+def minimal_fork(repository_: Repository, fork: Fork | None, urls: Urls) -> dict[str, Any]:
+    if fork is None:
+        return minimal(repository_, urls)
+    return minimal(repository_, _of(fork, repository_, urls)) | _identity(fork, urls)
+
+
+def _of(fork: Fork, repository_: Repository, urls: Urls) -> Urls:
+    return replace(urls, full_name=f"{fork.owner.login}/{repository_.name}")
+
+
+def _identity(fork: Fork, urls: Urls) -> dict[str, Any]:
+    return {"id": fork.id, "node_id": node_id("R", fork.id), "owner": users.user(fork.owner, urls), "fork": True}
 
 
 def full(repository_: Repository, urls: Urls) -> dict[str, Any]:
