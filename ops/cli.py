@@ -164,7 +164,8 @@ def drill(
 ) -> int:
     """Break something in a local Cloudflare and recover it with the public command.
 
-    RUNBOOK is rollback-worker, rollback-pages or redeploy-pages. The target of ops.yml (`recovery_targets`) decides
+    RUNBOOK is rollback-worker, rollback-pages, redeploy-pages, rotate-secrets, rotate-secrets-after-rollback or
+    maintenance. The target of ops.yml (`recovery_targets`) decides
     whether it was fast enough.
     """
     from ops import drill as drills

@@ -142,9 +142,7 @@ def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, sa
     wanted = dict(LABELS)
     for name, label in settings.labels.items():
         text = f"Runs {label.runbook} in {label.environment}: {params_text(label.params)}"
-        wanted[name] = Label(
-            "1d76db", text if len(text) <= LONGEST_DESCRIPTION else f"{text[: LONGEST_DESCRIPTION - 1]}…"
-        )
+        wanted[name] = Label("1d76db", text[:LONGEST_DESCRIPTION])
     with failures(CHECK):
         sync(connect(environ, redactor), wanted, say)
 
