@@ -32,6 +32,7 @@ LAYERS: dict[str, set[str]] = {
     "held": {"model", "github"},
     "outside": {"model", "parallel", "clocks", "cloudflare", "probes"},
     "building": {"model", "tools", "nodejs"},
+    "limits_source": {"model", "github", "tools"},
     "runbook": {"model", "cloudflare", "github", "held", "probes", "building"},
     "sighting": {"model", "probes", "runbook"},
     "deploying": {"model", "runbook"},
@@ -57,19 +58,31 @@ TOP: dict[str, set[str]] = {
     "report": BELOW_THE_TOP | {"app", "incident"},
     "evidence": BELOW_THE_TOP | {"app"},
     "leak": BELOW_THE_TOP | {"app"},
+    "limits": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
     "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
     "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "leak", "report"},
+    "limits_commands": BELOW_THE_TOP | {"app", "commands", "limits"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
     "cli": BELOW_THE_TOP
-    | {"app", "gate", "drill", "commands", "evidence_command", "incident_commands", "site_commands", "sandbox"},
+    | {
+        "app",
+        "gate",
+        "drill",
+        "commands",
+        "evidence_command",
+        "incident_commands",
+        "limits_commands",
+        "site_commands",
+        "sandbox",
+    },
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands", "evidence_command", "incident_commands", "site_commands"},
+    "click": {"cli", "commands", "evidence_command", "incident_commands", "limits_commands", "site_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "clocks", "notify"},
     "jinja2": {"render"},
@@ -195,7 +208,10 @@ def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
     assert [str(found) for found in wrong] == []
 
 
-ENVIRON_OF = {"cli", "commands", "evidence_command", "incident_commands", "site_commands", "drill", "sandbox", "nodejs"}
+ENVIRON_OF = {
+    *("cli", "commands", "evidence_command", "incident_commands", "limits_commands", "site_commands"),
+    *("drill", "sandbox", "nodejs"),
+}
 """The parts that take the process's own variables; the others get a mapping from them."""
 A_PROGRAM_OF_ITS_OWN = OPS / "tools" / "browser.py"
 
