@@ -17,9 +17,11 @@ from ops import STARTED, held, outside, registry
 from ops.building import Account, Site
 from ops.engine import Engine, Options
 from ops.github import actions, permissions
+from ops.github.pulls import Pulls
 from ops.github.secrets import EnvironmentSecrets
 from ops.held import Held
 from ops.interrupt import Signals
+from ops.limits_source import LimitsSource
 from ops.model.block import workflow_run
 from ops.model.clock import Clock
 from ops.model.errors import ConfigError, OpsError
@@ -84,7 +86,7 @@ def run(
     config, _ = read_config(request.config)
     seen = _probe_environ(environ, register_secrets(environ, config, redactor))
     environment = config.environment(request.environment)
-    token = outside.cloudflare_token(environ, environment)
+    token = outside.cloudflare_token(environ, environment, is_needed=bool(request.runbook.github_environment))
     base_url, edge_url, clock = outside.addresses(environ)
     with ExitStack() as ending:
         ending.callback(clock.close)
@@ -94,7 +96,7 @@ def run(
         account = Account(base_url, environment.account_id, token)
         telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
         record = folder / RUNS / run_id
-        sinks = (_appending(record), sink, *telling.sinks())
+        sinks = (_appending(record), sink, *telling.sinks(is_everyday=request.runbook.everyday))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ, run_id)
         telling.begin(timeline, ending)
@@ -116,13 +118,16 @@ def run(
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             **_for_secrets(environ, redactor, config, ending),
+            **_for_limits(environ, redactor, folder),
             in_parallel=in_parallel,
             kinds=registry.kinds(),
             program=_reached(environ, request),
         )
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = Engine(prober, _writing(client, context.copies), signals).execute(request.runbook, context, options)
-        links = telling.end(timeline, context.press)
+        result = Engine(prober, _writing(client, context.copies, context.pulls), signals).execute(
+            request.runbook, context, options
+        )
+        links = telling.end(timeline, context.press, is_everyday=request.runbook.everyday)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
 
@@ -155,10 +160,16 @@ def _for_secrets(environ: Mapping[str, str], redactor: Redactor, config: "Config
     }
 
 
-def _writing(client: "Client", copies: EnvironmentSecrets) -> Callable[[], AbstractContextManager[None]]:
+def _for_limits(environ: Mapping[str, str], redactor: Redactor, folder: Path) -> dict[str, Any]:
+    """limits.yml of the checkout and of the operations repository, by their names in a Context."""
+    pulls = Pulls.of(environ, redactor)
+    return {"pulls": pulls, "limits": LimitsSource(folder, environ, redactor, pulls)}
+
+
+def _writing(client: "Client", copies: EnvironmentSecrets, pulls: Pulls) -> Callable[[], AbstractContextManager[None]]:
     @contextmanager
     def writing() -> Iterator[None]:
-        with client.writing(), copies.writing():
+        with client.writing(), copies.writing(), pulls.writing():
             yield
 
     return writing

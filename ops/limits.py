@@ -17,8 +17,9 @@ from ops.github.pulls import Pulls
 from ops.limits_source import read
 from ops.model.clock import Clock
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
-from ops.model.limits import FILE, Limits, parse
+from ops.model.limits import Limits, parse
 from ops.model.limits_plan import LimitsPlan, compare
+from ops.model.limits_value import FILE
 from ops.model.redact import Redactor
 from ops.model.runtime import Shown
 from ops.parallel import start

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import click
 
-from ops.commands import CONFIG, annotate, say
+from ops.apply_limits import ApplyLimits
+from ops.commands import CONFIG, annotate, runbook_command, say
 from ops.model.redact import Redactor
+from ops.model.result import Result
+from ops.reconcile_limits import ReconcileLimits
 
 
 @click.group()
@@ -30,3 +33,19 @@ def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | Non
     return work.plan(
         config, environment, os.environ, redactor, base=base, file=file, as_json=as_json, say=show, annotate=annotate
     )
+
+
+def _applied(result: Result, redactor: Redactor) -> None:
+    from ops import limits_told as work
+
+    work.on_pull_request(result, os.environ, redactor, partial(say, err=True))
+
+
+def _reconciled(result: Result, redactor: Redactor) -> None:
+    from ops import limits_told as work
+
+    work.on_drift(result, os.environ, redactor, partial(say, err=True))
+
+
+limits.add_command(runbook_command(ApplyLimits(), _applied), "apply")
+limits.add_command(runbook_command(ReconcileLimits(), _reconciled), "reconcile")

@@ -10,7 +10,7 @@ from pathlib import Path
 from ops.github import actions
 from ops.github.pulls import Pulls
 from ops.model.errors import ConfigError, Reason, Refused
-from ops.model.limits import FILE
+from ops.model.limits_value import FILE
 from ops.model.redact import Redactor
 from ops.tools import git
 

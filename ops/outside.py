@@ -63,8 +63,13 @@ def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
     )
 
 
-def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> Secret:
-    """Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot."""
+def cloudflare_token(environ: Mapping[str, str], environment: "Environment", *, is_needed: bool = True) -> Secret:
+    """Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot.
+
+    Where none is needed, it is one that opens nothing, whatever the environment holds.
+    """
+    if not is_needed:
+        return Secret("none")
     name, value = environment.token, environ.get(environment.token, "")
     if not value:
         needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)

@@ -7,9 +7,11 @@ docs.github.com/rest: repos/contents, commits/commits, git/refs, pulls/pulls
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ops.github import kept
 from ops.github.client import connect, failures, is_configured
 from ops.github.comments import login
 from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclear
@@ -134,6 +136,15 @@ class Pulls:
                 if is_ours and one.head.ref.startswith(prefix) and marker in (one.body or ""):
                     return PullRequest(one.number, one.html_url)
         return None
+
+    def issue_since(self, label: str) -> datetime | None:
+        """When our open issue with that label was opened."""
+        found = kept.open_issue(self.repository, label)
+        return None if found is None else found.since
+
+    def is_any_open(self, label: str) -> bool:
+        """Whether any issue with that label is open."""
+        return kept.is_any_open(self.repository, label)
 
     def compare_url(self, branch: str) -> str:
         """The page where a person opens the pull request."""

@@ -12,7 +12,8 @@ import yaml
 
 from ops.model.clock import rfc3339
 from ops.model.errors import Reason, Refused
-from ops.model.limits import FILE, Limit, Temporary
+from ops.model.limits import Limit, Temporary
+from ops.model.limits_value import FILE
 from ops.model.yaml_lines import read
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ops.model.limits_plan import COLUMNS, LimitsPlan, Row
-from ops.render.markdown import squeezed, templates
+from ops.render.markdown import inert, squeezed, templates
 from ops.render.terminal import one_line
 
 MARKER = "<!-- backout limits -->"
@@ -57,8 +57,18 @@ def comment(planned: Planned, *, log: str = "") -> str:
     return f"{MARKER}\n{squeezed(shown)}"
 
 
-def applied(before: str, said: str, log: str = "") -> str:
+def applied(before: str, said: str, notes: Sequence[str] = (), *, log: str = "") -> str:
     """The same comment with what became of it; `before` is what it said, or nothing."""
     kept = before.partition(APPLIED)[0].strip() or MARKER
-    text = templates().get_template("limits_applied.md.j2").render(said=said, log=log)
+    text = templates().get_template("limits_applied.md.j2").render(said=said, notes=notes, log=log)
     return f"{kept}\n\n{APPLIED}\n{squeezed(text)}"
+
+
+def drift(differences: Sequence[str], said: str) -> str:
+    """The issue that says how KV differs from limits.yml."""
+    return squeezed(templates().get_template("limits_drift.md.j2").render(differences=differences, said=said))
+
+
+def settled(said: str) -> str:
+    """What is said when it differs no more."""
+    return f"It differs no more: {inert(said)}\n"
