@@ -118,7 +118,7 @@ def run(
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             **_for_secrets(environ, redactor, config, ending),
-            **_for_limits(environ, redactor, folder),
+            **_for_limits(environ, redactor, folder, ending),
             in_parallel=in_parallel,
             kinds=registry.kinds(),
             program=_reached(environ, request),
@@ -160,9 +160,10 @@ def _for_secrets(environ: Mapping[str, str], redactor: Redactor, config: "Config
     }
 
 
-def _for_limits(environ: Mapping[str, str], redactor: Redactor, folder: Path) -> dict[str, Any]:
+def _for_limits(environ: Mapping[str, str], redactor: Redactor, folder: Path, ending: ExitStack) -> dict[str, Any]:
     """limits.yml of the checkout and of the operations repository, by their names in a Context."""
     pulls = Pulls.of(environ, redactor)
+    ending.callback(pulls.close)
     return {"pulls": pulls, "limits": LimitsSource(folder, environ, redactor, pulls)}
 
 

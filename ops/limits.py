@@ -5,7 +5,7 @@ a pull request takes part in its own plan.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -72,7 +72,7 @@ def plan(
     with ExitStack() as ending:
         _, edge_url, clock = outside.addresses(environ)
         ending.callback(clock.close)
-        planned = _planned(sources, chosen, clock, lambda: _shown(chosen, edge_url, ending))
+        planned = _planned(sources, chosen, clock, _looking(chosen, edge_url, ending))
     code = EXIT_CODES[Decision.REFUSED if planned.problems else Decision.PLANNED]
     if as_json:
         say(redactor.text(_json(planned, code)))
@@ -128,13 +128,15 @@ def _every_name(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return (*names, *(data if isinstance(data, dict) else ()))
 
 
-def _shown(environment: "Environment", edge_url: str | None, ending: ExitStack) -> Shown | str:
-    from ops.probes import runtime
-    from ops.probes.http import Web
+def _looking(environment: "Environment", edge_url: str | None, ending: ExitStack) -> Callable[[], Shown | str]:
+    web, url = outside.probing_web(edge_url, ending), environment.service(environment.needed_runtime().service).url
 
-    web = Web(edge_url)
-    ending.callback(web.close)
-    return runtime.look(web, environment.service(environment.needed_runtime().service).url)
+    def look() -> Shown | str:
+        from ops.probes import runtime
+
+        return runtime.look(web(), url)
+
+    return look
 
 
 def _of_checkout(
@@ -182,7 +184,8 @@ def _of_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redacto
         raise ConfigError(
             "the event is no pull request", reason=Reason.EVENT_MALFORMED, hint="Run it as the workflow limits does."
         ) from None
-    found = Pulls.of(environ, redactor).file(FILE, head)
+    with closing(Pulls.of(environ, redactor)) as pulls:
+        found = pulls.file(FILE, head)
     try:
         text: str | None = read(folder / FILE)
     except ConfigError:
@@ -198,7 +201,8 @@ def _tell(number: int, planned: Planned, environ: Mapping[str, str], redactor: R
     body = redactor.text(comment(planned, log=actions.links(environ, None).get("run", "")))
     actions.write_summary(environ, body)
     try:
-        say(f"told at {kept.keep_comment(Pulls.of(environ, redactor).repository, number, MARKER, body)}")
+        with closing(Pulls.of(environ, redactor)) as pulls:
+            say(f"told at {kept.keep_comment(pulls.repository, number, MARKER, body)}")
     except kept.Forbidden:
         say("the token of this job may not comment, as that of a fork: the plan is on the summary page of this job")
     except ProviderError as error:

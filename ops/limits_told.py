@@ -4,6 +4,7 @@ Nothing here changes how the run ended: what fails is a line of warning.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 from ops.apply_limits import Details
 from ops.github import actions, kept
@@ -21,38 +22,45 @@ Say = Callable[[str], object]
 
 def on_pull_request(result: Result, environ: Mapping[str, str], redactor: Redactor, say: Say) -> None:
     """In the comment that has the plan of the pull request which was merged."""
-    found, pulls = _details(result.plan), Pulls.of(environ, redactor)
-    if found is None or not pulls.is_on or not actions.is_job(environ):
+    found = _details(result.plan)
+    if found is None or not actions.is_job(environ):
         return
-    try:
-        pull = pulls.merged_as(found.commits.own)
-        if pull is None:
-            say(f"no pull request brought commit {found.commits.own[:12]}, so there is none to tell")
-            return
-        before = kept.comment(pulls.repository, pull.number, render.MARKER)
-        said = f"{result.decision.value.replace('_', ' ')}: {result.message}"
-        notes = result.after.notes if result.after else ()
-        told = render.applied(before, redactor.text(said), notes, log=actions.links(environ, None).get("run", ""))
-        say(f"told at {kept.keep_comment(pulls.repository, pull.number, render.MARKER, redactor.text(told))}")
-    except (OpsError, kept.Forbidden) as error:
-        say(f"warning: the pull request could not be told ({_text(error)})")
+    with closing(Pulls.of(environ, redactor)) as pulls:
+        try:
+            say(_told(result, found, pulls, environ, redactor))
+        except (OpsError, kept.Forbidden) as error:
+            say(f"warning: the pull request could not be told ({_text(error)})")
+
+
+def _told(result: Result, found: Details, pulls: Pulls, environ: Mapping[str, str], redactor: Redactor) -> str:
+    pull = pulls.merged_as(found.commits.own)
+    if pull is None:
+        return f"no pull request brought commit {found.commits.own[:12]}, so there is none to tell"
+    before = kept.comment(pulls.repository, pull.number, render.MARKER)
+    said = f"{result.decision.value.replace('_', ' ')}: {result.message}"
+    notes = result.after.notes if result.after else ()
+    body = render.applied(before, said, notes, log=actions.links(environ, None).get("run", ""))
+    return f"told at {kept.keep_comment(pulls.repository, pull.number, render.MARKER, redactor.text(body))}"
 
 
 def on_drift(result: Result, environ: Mapping[str, str], redactor: Redactor, say: Say) -> None:
     """One issue: opened, edited in place, and closed when there is no difference any more."""
-    found, pulls = _details(result.plan), Pulls.of(environ, redactor)
-    if found is None or found.drift is None or not pulls.is_on:
+    found = _details(result.plan)
+    if found is None or found.drift is None:
         return
     is_gone = result.exit_code == 0 and (not found.drift or result.wrote)
-    try:
-        if not is_gone:
-            body = redactor.text(render.drift(found.drift, result.message))
-            say(f"reported at {kept.keep_issue(pulls.repository, LABEL, TITLE, body).url}")
-        elif (issue := kept.open_issue(pulls.repository, LABEL)) is not None:
-            kept.close_issue(pulls.repository, issue.number, redactor.text(render.settled(result.message)))
-            say(f"closed {issue.url}")
-    except (OpsError, kept.Forbidden) as error:
-        say(f"warning: the issue could not be kept ({_text(error)})")
+    with closing(Pulls.of(environ, redactor)) as pulls:
+        if not pulls.is_on:
+            return
+        try:
+            if not is_gone:
+                body = redactor.text(render.drift(found.drift, result.message))
+                say(f"reported at {kept.keep_issue(pulls.repository, LABEL, TITLE, body).url}")
+            elif (issue := kept.open_issue(pulls.repository, LABEL)) is not None:
+                kept.close_issue(pulls.repository, issue.number, redactor.text(render.settled(result.message)))
+                say(f"closed {issue.url}")
+        except (OpsError, kept.Forbidden) as error:
+            say(f"warning: the issue could not be kept ({_text(error)})")
 
 
 def _details(plan: Plan | None) -> Details | None:

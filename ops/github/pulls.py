@@ -55,6 +55,10 @@ class Pulls:
     def of(cls, environ: Mapping[str, str], redactor: Redactor) -> "Pulls":
         return cls((lambda: connect(environ, redactor)) if is_configured(environ) and is_one_world(environ) else None)
 
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.requester.close()
+
     @property
     def is_on(self) -> bool:
         return self._open is not None

@@ -191,8 +191,8 @@ def test_a_value_of_a_later_version_is_not_taken_for_garbage() -> None:
 def test_five_hundred_limits_are_read_within_a_second() -> None:
     names = [f"limit-{number}" for number in range(500)]
     text = "".join(f"{name}: {{limit: {9 + n}, period: 60, key: ip}}\n" for n, name in enumerate(names))
-    began = time.monotonic()
+    began = time.process_time()
 
     parse(text, path="limits.yml", names=names, now=NOW)
 
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
