@@ -29,6 +29,8 @@ class Running:
     worker: str
     version: Version
     secrets: Mapping[str, str]
+    beside: frozenset[str] = frozenset()
+    """The versions that its deployment serves, itself among them; empty where it serves at an address of its own."""
     location: str = "here"
     """Where the edge answers: each location has a cache of its own for KV."""
 
@@ -98,7 +100,12 @@ class Edge:
         if worker is None or deployment is None:
             return None
         chosen = self._choose(worker, deployment, request)
-        return Running(worker=worker.name, version=worker.versions[chosen], secrets=deployment.secrets[chosen])
+        return Running(
+            worker=worker.name,
+            version=worker.versions[chosen],
+            secrets=deployment.secrets[chosen],
+            beside=frozenset(deployment.percentages),
+        )
 
     def _worker(self, host: str, path: str) -> Worker | None:
         """By zone or on workers.dev; at any other host a Worker that is the only one answers."""

@@ -63,7 +63,7 @@ class Sandbox:
             self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
         )
         self._contract = Contract(self.kv, self.clock)
-        self._runtime = runtimes.runtime(edge, self.providers, self.clock, self._contract)
+        self._runtime = runtimes.runtime(edge, self.clock, self.kv, self.providers, self._contract)
         self._edge = Edge(self._account, self._runtime)
         self._api_server = Server(self._answer, port)
         self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))

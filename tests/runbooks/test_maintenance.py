@@ -628,7 +628,7 @@ def test_the_stand_in_of_the_sandbox_answers_as_the_real_source_does(place: Plac
     (live,) = world.sandbox.live(OFFICE)
     version = account(place).workers[OFFICE].versions[live]
     running = Running(worker=OFFICE, version=version, secrets={})
-    real = Workerd()
+    real = Workerd(world.sandbox.clock, world.sandbox.kv, world.sandbox.providers)
     try:
         for host in (HOST, "any.fortunet.example", "elsewhere.example"):
             for target in ("/api", "/api/ai?x", "/api/aix", "/", "/other"):
