@@ -13,15 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED, held, outside, registry
+from ops import STARTED, held, limits_source, outside, registry
 from ops.building import Account, Site
 from ops.engine import Engine, Options
 from ops.github import actions, permissions
-from ops.github.pulls import Pulls
 from ops.github.secrets import EnvironmentSecrets
 from ops.held import Held
 from ops.interrupt import Signals
-from ops.limits_source import LimitsSource
 from ops.model.block import workflow_run
 from ops.model.clock import Clock
 from ops.model.errors import ConfigError, OpsError
@@ -36,7 +34,8 @@ from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
-    from ops.model.config import Config, Contact, Probe
+    from ops.model.config import Config, Probe
+    from ops.model.config_notify import Contact
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
@@ -118,15 +117,14 @@ def run(
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             **_for_secrets(environ, redactor, config, ending),
-            **_for_limits(environ, redactor, folder, ending),
+            **limits_source.reached(folder, environ, redactor, ending),
+            admin=outside.administering(environ, config, web),
             in_parallel=in_parallel,
             kinds=registry.kinds(),
             program=_reached(environ, request),
         )
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = Engine(prober, _writing(client, context.copies, context.pulls), signals).execute(
-            request.runbook, context, options
-        )
+        result = Engine(prober, _writing(client, context), signals).execute(request.runbook, context, options)
         links = telling.end(timeline, context.press, is_everyday=request.runbook.everyday)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
@@ -160,17 +158,10 @@ def _for_secrets(environ: Mapping[str, str], redactor: Redactor, config: "Config
     }
 
 
-def _for_limits(environ: Mapping[str, str], redactor: Redactor, folder: Path, ending: ExitStack) -> dict[str, Any]:
-    """limits.yml of the checkout and of the operations repository, by their names in a Context."""
-    pulls = Pulls.of(environ, redactor)
-    ending.callback(pulls.close)
-    return {"pulls": pulls, "limits": LimitsSource(folder, environ, redactor, pulls)}
-
-
-def _writing(client: "Client", copies: EnvironmentSecrets, pulls: Pulls) -> Callable[[], AbstractContextManager[None]]:
+def _writing(client: "Client", context: Context[Any]) -> Callable[[], AbstractContextManager[None]]:
     @contextmanager
     def writing() -> Iterator[None]:
-        with client.writing(), copies.writing(), pulls.writing():
+        with client.writing(), context.copies.writing(), context.admin.writing(), context.pulls.writing():
             yield
 
     return writing
@@ -192,8 +183,11 @@ def _reached(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
+    from ops.model import config_objects
+
     tokens = {environment.token for environment in config.environments.values()}
     names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | held.variables(config)
+    names |= config_objects.tokens(config)
     for name in names | config.logins:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))
@@ -236,7 +230,9 @@ def _lead(request: Request, clock: Clock) -> float:
 
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
-    who = _actor(environ) if environ.get("GITHUB_ACTOR") else f"laptop, by {_actor(environ)}"
+    # Of a schedule GitHub names whoever wrote it into the file.
+    who = "a schedule" if environ.get("GITHUB_EVENT_NAME") == "schedule" else environ.get("GITHUB_ACTOR")
+    who = who or f"laptop, by {_actor(environ)}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment}

@@ -4,8 +4,10 @@ GitHub is asked where it is configured, else the repository on this machine as i
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from ops.github import actions
 from ops.github.pulls import Pulls
@@ -75,6 +77,20 @@ class LimitsSource:
                 f"{FILE} here is not as it was committed", "Open a pull request with the change; what is merged counts."
             )
         return commit.sha
+
+
+class Reached(TypedDict):
+    """By their names in a Context."""
+
+    pulls: Pulls
+    limits: LimitsSource
+
+
+def reached(folder: Path, environ: Mapping[str, str], redactor: Redactor, ending: ExitStack) -> Reached:
+    """The operations repository on GitHub, and limits.yml of the checkout."""
+    pulls = Pulls.of(environ, redactor)
+    ending.callback(pulls.close)
+    return {"pulls": pulls, "limits": LimitsSource(folder, environ, redactor, pulls)}
 
 
 def read(path: Path) -> str:

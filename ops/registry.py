@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from ops import runbooks
@@ -20,9 +20,15 @@ def discover() -> dict[str, Runbook[Any]]:
     return found
 
 
-def parameters() -> dict[str, list[str]]:
-    """Name of a runbook → the names of its parameters."""
-    return {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
+def parameters() -> dict[str, dict[str, tuple[type, bool]]]:
+    """Name of a runbook → name of a parameter → str, bool or tuple (of texts), and whether nothing runs without it."""
+    return {
+        name: {
+            field.name: (str, True) if field.default is MISSING else (type(field.default), False)
+            for field in fields(runbook.params)
+        }
+        for name, runbook in discover().items()
+    }
 
 
 def flags(runbook: str) -> set[str]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ops.model.rotation import KeyAnswer
     from ops.model.runtime import Shown
     from ops.model.timeline import Timeline
+    from ops.probes.admin import Admin
     from ops.probes.rounds import ProbeSet
 
 P = TypeVar("P")
@@ -114,6 +115,8 @@ class Context(Generic[P]):
     """Files, branches and pull requests of the operations repository."""
     limits: "LimitsSource"
     """limits.yml, and the commits that touch it."""
+    admin: "Admin"
+    """Durable Objects by the application's own endpoints."""
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
     kinds: Mapping[str, str]
     """Runbook → the key that its services have in ops.yml."""

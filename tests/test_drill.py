@@ -98,7 +98,7 @@ OF_OTHERS = {
     },
 }
 """Drill → what it never meets: a migration, a forced rollback, code that is downloaded, a zone, a secret, a provider."""
-OF_NONE = ("pages_", "audit_", "zone_analytics_", "auth_error_")
+OF_NONE = ("pages_", "audit_", "zone_analytics_", "telemetry_", "auth_error_", "kv_")
 ALL_PROVIDED = "IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY"
 
 
@@ -227,6 +227,24 @@ def test_the_drill_of_maintenance_takes_it_offline_and_opens_it_again(arguments:
     assert (result["decision"], result["drill"], result["service"]) == ("recovered", "maintenance", "api")
     assert result["message"].endswith("; it was opened again, and the probes are healthy")
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--trigger", "label"],
+        *(["--switch", s] for s in ("deployments_lag_reads=2", "version_visible_after_reads=2")),
+    ],
+    ids=str,
+)
+def test_the_drill_of_a_stuck_object_empties_its_memory(arguments: list[str]) -> None:
+    result = drill(*arguments, name="reset-durable-object")
+
+    assert (result["decision"], result["service"]) == ("recovered", "api"), result
+    assert any(event["text"].endswith("ai-mutex began anew") for event in result["timeline"])
+    assert result["within_target"]
 
 
 @pytest.mark.slow

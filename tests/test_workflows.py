@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ops.app import read_config
+from ops.model.config_objects import tokens
 from ops.registry import discover, kinds, recoveries
 from ops.workflows import pressed, sync, synced
 from tests.conftest import ROOT, World
@@ -82,27 +83,46 @@ def test_the_inputs_of_a_button_are_the_parameters_of_its_runbook(name: str) -> 
 def test_every_input_and_every_token_reaches_the_command_through_its_environment(name: str) -> None:
     """Where several jobs share the work, an input reaches the one that it is for, and the command what that one says."""
     all_steps = steps(ROOT / ".github/workflows" / f"{name}.yml")
-    (step,) = [s for s in all_steps if f"ops {name}" in s.get("run", "")]
+    (step,) = [s for s in all_steps if f"ops {name} --" in s.get("run", "")]
 
     for key in inputs(name):
         variable = OTHER_VARIABLES.get(key, key.upper())
         given = [s for s in all_steps if f"inputs.{key}" in s.get("env", {}).get(variable, "")]
         assert given
         assert all(f'"${variable}"' in s["run"] for s in [step, *given])
-    assert_secrets(step, values=name == "rotate-secrets")
+    assert_secrets(step, values=name == "rotate-secrets", admin=name == "reset-durable-object")
 
 
-def assert_secrets(step: dict[str, Any], *, values: bool = False) -> None:
-    """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name."""
+def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = False) -> None:
+    """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name; `admin`: the
+    tokens of applications."""
     config, _ = read_config(ROOT / "ops.yml")
     names = {environment.token for environment in config.environments.values()}
-    names |= set(config.notify.webhooks.values())
+    names |= set(config.notify.webhooks.values()) | (tokens(config) if admin else set())
     if values:
         rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
         names |= {"GH_SECRETS_TOKEN", *(f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never")}
         names |= {f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"}
     given = {name: value for name, value in step["env"].items() if "secrets." in str(value)}
     assert given == {name: f"${{{{ secrets.{name} }}}}" for name in names}
+
+
+def test_a_schedule_opens_what_is_due_with_the_secrets_of_maintenance_and_a_press_does_not() -> None:
+    """Nobody asks for it, so it has no gate; it starts nothing else."""
+    config, _ = read_config(ROOT / "ops.yml")
+    workflow = read(ROOT / ".github/workflows/maintenance.yml")
+    due, pressed_ = workflow["jobs"]["due"], workflow["jobs"]["maintenance"]
+    (step,) = [step for step in due["steps"] if "run" in step]
+
+    assert workflow[True]["schedule"] == [{"cron": "7,22,37,52 * * * *"}]
+    assert (due["if"], pressed_["if"]) == (
+        "github.event_name == 'schedule'",
+        "github.event_name == 'workflow_dispatch'",
+    )
+    assert due["environment"] == {"name": "security", "deployment": False}
+    assert step["run"] == "exec python3 -m ops maintenance due --yes"
+    assert due["concurrency"]["group"] == f"recover-{next(iter(config.environments))}"
+    assert_secrets(step)
 
 
 def acting() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
@@ -127,14 +147,14 @@ def test_of_the_jobs_that_a_label_starts_each_acts_for_the_runbooks_of_its_own_e
 @pytest.mark.parametrize("name", RUNBOOKS)
 def test_a_button_stands_in_the_same_environment_as_the_job_of_its_label(name: str) -> None:
     jobs = read(ROOT / ".github/workflows" / f"{name}.yml")["jobs"].values()
-    (job,) = [job for job in jobs if any(f"ops {name} " in step.get("run", "") for step in job["steps"])]
+    (job,) = [job for job in jobs if any(f"ops {name} --" in step.get("run", "") for step in job["steps"])]
 
     assert job["environment"] == discover()[name].github_environment
 
 
 def test_a_label_and_a_button_get_the_same_secrets_and_the_gate_none() -> None:
     for job, step in acting().values():
-        assert_secrets(step, values=job["environment"] == "security")
+        assert_secrets(step, values=job["environment"] == "security", admin=job["environment"] == "recovery")
     gates = [step for path in WORKFLOWS for step in steps(path) if "ops gate" in step.get("run", "")]
     assert len(gates) >= 2
     for step in gates:

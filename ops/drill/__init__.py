@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops import nodejs, registry
 from ops.app import read_config
 from ops.clocks import SystemClock
-from ops.drill import command, github, leak, offline, releases, score
+from ops.drill import command, github, leak, offline, releases, score, stuck
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
@@ -63,6 +63,7 @@ DRILLS: Mapping[str, releases.Kind] = {
     "rotate-secrets": leak.LEAK,
     "rotate-secrets-after-rollback": leak.AFTER_A_ROLLBACK,
     "maintenance": offline.KIND,
+    "reset-durable-object": stuck.KIND,
 }
 """Name, which is that of the runbook unless the kind says another → what it breaks: a good release, then something bad,
 which the runbook has to take back, or take offline."""

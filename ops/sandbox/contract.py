@@ -149,8 +149,10 @@ class Contract:
     def _probe(self, running: Running, request: Request, now: InEffect) -> Response:
         """Counts in a bucket of its own, and does nothing else."""
         name, mark = request.path.removeprefix(_PROBES), request.headers.get("ops-probe", "")
-        if request.method != "GET" or name not in now.probed or not re.fullmatch("[A-Za-z0-9-]{8,64}", mark):
+        if request.method != "GET" or name not in now.probed:
             return _json(404, {"error": "not found"}, [])
+        if not re.fullmatch("[A-Za-z0-9-]{8,64}", mark):
+            return _json(400, {"error": "Ops-Probe must be 8 to 64 letters, digits or hyphens"}, [])
         bucket = hashlib.sha256(mark.encode()).digest()[0] % _PROBE_BUCKETS
         taken, headers = self._count(running.worker, name, now, f"probe {bucket}")
         return Response(status=204, headers=headers) if taken else _json(429, {"error": "too many requests"}, headers)

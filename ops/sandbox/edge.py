@@ -7,11 +7,12 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ops.sandbox.account import Account
+from ops.sandbox.d1 import Statement
 from ops.sandbox.projects import Deployment as PagesDeployment
 from ops.sandbox.server import Request, Response
 from ops.sandbox.site import Site
@@ -39,6 +40,8 @@ class Runtime(Protocol):
     """Answers as the version does."""
 
     def serve(self, running: Running, request: Request) -> Response: ...
+
+    def query(self, database: str, statements: Sequence[Statement]) -> list[dict[str, Any]]: ...
 
     def close(self) -> None: ...
 

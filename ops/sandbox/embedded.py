@@ -9,6 +9,7 @@ as the key, and answers 502 where it gets none: as an application does whose key
 namespace bound as OPS_RUNTIME, it follows the runtime contract (`contract.py`): `runtime` is what its code declares,
 `{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {}}`,
 and `switched`, as `{NAME: {STATE: {"path": PATH, "status": 200}}}`, is what it answers while a switch is in that state.
+`objects` are its Durable Objects (`objects.py`).
 """
 
 import hashlib
@@ -21,7 +22,9 @@ from typing import Any
 from ops.sandbox import maintenance
 from ops.sandbox.clock import Clock, timestamp
 from ops.sandbox.contract import Behaviour, Contract
+from ops.sandbox.d1 import Memory
 from ops.sandbox.edge import Running
+from ops.sandbox.objects import Objects
 from ops.sandbox.server import Request, Response
 from ops.sandbox.workers import Version
 
@@ -39,7 +42,10 @@ class Embedded:
         self._takes = takes
         self._contract = contract
         self._clock = clock
+        self.objects = Objects()
         self._closed = threading.Event()
+        self._databases = Memory()
+        self.query = self._databases.query
 
     def serve(self, running: Running, request: Request) -> Response:
         if running.worker == maintenance.NAME:
@@ -52,6 +58,8 @@ class Embedded:
         return self._contract.around(running, request, behaviour, partial(self._answered, running, request))
 
     def _answered(self, running: Running, request: Request, behaviour: Behaviour) -> Response:
+        if answered := self.objects.answer(running, request, behaviour.get("objects", {})):
+            return answered
         self._closed.wait(behaviour.get("delay", 0.0))
         healthy, answer = _healthy(running.version, request)
         status = behaviour.get("status", healthy)
@@ -69,6 +77,7 @@ class Embedded:
     def close(self) -> None:
         """End every delay."""
         self._closed.set()
+        self._databases.close()
 
 
 def _digest(value: str | None) -> str | None:

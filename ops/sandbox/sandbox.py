@@ -21,7 +21,7 @@ from ops.sandbox.providers import Providers
 from ops.sandbox.records import Record
 from ops.sandbox.server import Request, Response, Server
 from ops.sandbox.switches import Switches
-from ops.sandbox.tokens import KV_WRITE, PAGES_WRITE, SCRIPTS_WRITE, Owner, Token, Tokens
+from ops.sandbox.tokens import DEFAULT, Owner, Token, Tokens
 from ops.sandbox.workers import Deployment, Upload
 
 AUTHOR = "ci@example.com"
@@ -52,10 +52,10 @@ class Sandbox:
         self.faults = Faults()
         self.edge_faults = Faults()
         self.requests: list[Record] = []
-        self._tokens = Tokens(Token(secret=self.token, permissions=frozenset({SCRIPTS_WRITE, PAGES_WRITE, KV_WRITE})))
+        self._tokens = Tokens(Token(secret=self.token, permissions=DEFAULT))
         self._account = Account(account_id, self.clock, self.switches, self._tokens)
         self.pages = self._account.pages
-        self.zones, self.kv = self._account.zones, self._account.kv
+        self.zones, self.kv, self.d1 = self._account.zones, self._account.kv, self._account.d1
         self.audit, self.analytics = self._account.audit, self._account.analytics
         self._cloudflare = Cloudflare(self._account)
         self.providers = Providers(self.clock, self.switches)
@@ -64,6 +64,7 @@ class Sandbox:
         )
         self._contract = Contract(self.kv, self.clock)
         self._runtime = runtimes.runtime(edge, self.clock, self.kv, self.providers, self._contract)
+        self.d1.query = self._runtime.query
         self._edge = Edge(self._account, self._runtime)
         self._api_server = Server(self._answer, port)
         self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))

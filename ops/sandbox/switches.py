@@ -86,6 +86,10 @@ class Switches:
     zone_analytics_kept_seconds: int = 3 * 86400
     """How far back the requests of a zone reach, in seconds. By the plan, and the free one's number is not known."""
 
+    telemetry_names_what_is_missing: bool = False
+    """Whether a group of telemetry's answer names a key that its events have not, with an empty value. False: it is
+    left out."""
+
     auth_error_status: int = 403
     """HTTP status of an authentication error (10000): 403 or 401."""
 

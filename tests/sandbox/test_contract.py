@@ -205,7 +205,7 @@ def test_a_limit_is_proved_in_16_buckets_of_its_own_where_it_says_so(sandbox: Sa
     assert [edge.get(path, headers=mark).status_code for _ in range(4)] == [204, 204, 204, 429]
     assert edge.get(CALC).status_code == 200
     assert [edge.get(f"/__ops/limits/{name}", headers=mark).status_code for name in ("ai", "none")] == [404, 404]
-    assert [edge.get(path, headers={"ops-probe": bad}).status_code for bad in ("short", "not a mark!")] == [404, 404]
+    assert [edge.get(path, headers={"ops-probe": bad}).status_code for bad in ("short", "not a mark!")] == [400, 400]
     tries = [edge.get(path, headers={"ops-probe": f"a-drill-{n:04}"}).status_code for n in range(200)]
     assert tries.count(204) <= 15 * 3
 

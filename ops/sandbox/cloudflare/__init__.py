@@ -12,6 +12,7 @@ from ops.sandbox.cloudflare import (
     analytics,
     audit,
     content,
+    d1,
     deployments,
     identity,
     kv,
@@ -20,6 +21,7 @@ from ops.sandbox.cloudflare import (
     scripts,
     secrets,
     settings,
+    telemetry,
     tokens,
     versions,
     zones,
@@ -39,14 +41,16 @@ _MODULES = (
     secrets,
     zones,
     kv,
+    d1,
     identity,
     tokens,
     audit,
     analytics,
+    telemetry,
     pages,
     pages_uploads,
 )
-_READS = {analytics.PATH, kv.BULK_GET}
+_READS = {analytics.PATH, kv.BULK_GET, telemetry.PATH}
 """What is sent by POST and changes nothing: no entry of the log."""
 _ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
 

@@ -82,14 +82,14 @@ class Pull:
     base_sha: str
     """Of the branch when it was opened. It does not follow the branch, as on GitHub."""
     parted: str | None = None
-    """The sha where head and base parted, as long as it was open; None where they have nothing in common."""
+    """The sha where head and base parted, until it was merged; None where they have nothing in common."""
     fork: Fork | None = None
     """Where the head is, None for the repository itself."""
     draft: bool = False
     merged_at: datetime | None = None
     merged_by: User | None = None
     merge_commit_sha: str | None = None
-    """While it is open that of the test merge, and None where the two are in conflict."""
+    """Until then that of the test merge, and None where the two are in conflict."""
 
 
 @dataclass(eq=False, kw_only=True)

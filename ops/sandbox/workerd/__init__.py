@@ -7,6 +7,7 @@ a version anew, for a Worker keeps the time that it was started with; alarms and
 
 import base64
 import http.client
+import itertools
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from ops.sandbox.edge import Running
 from ops.sandbox.kv import Entry, Kv
 from ops.sandbox.providers import REAL, Providers
 from ops.sandbox.server import Request, Response
+from ops.sandbox.workerd.d1 import Databases
 from ops.sandbox.workerd.host import Host, RefusedError
 from ops.sandbox.workerd.options import options, shown_by
 
@@ -54,7 +56,8 @@ class Workerd:
         self._host = Host(self._folder.name)
         self._changed = threading.Condition()
         self._closed = False
-        self._started = 0
+        self._numbers = itertools.count(1)
+        self.query = Databases(lambda given: self._start(given)[1]).query
         self._instances: list[_Instance] = []
         self._written: dict[str, Mapping[str, Entry]] = {}
         """Namespace → what miniflare was given of it: all instances share one storage."""
@@ -82,7 +85,7 @@ class Workerd:
             if self._closed:
                 raise StoppingError("the sandbox is stopping")
             instance = next((each for each in self._instances if _is_for(each, running)), None)
-            instance = instance or self._start(running)
+            instance = instance or self._started(running)
             self._write_kv(instance, running.location)
             instance.under_way += 1
         try:
@@ -107,19 +110,18 @@ class Workerd:
                 self._instances.remove(instance)
                 self._host.ask("dispose", instance=instance.number)
 
-    def _start(self, running: Running) -> _Instance:
-        self._started += 1
+    def _started(self, running: Running) -> _Instance:
         now = shown_by(self._clock)
-        answer = self._host.ask(
-            "start",
-            instance=self._started,
-            options=options(running, now),
-            outside=self._outside,
-            persist=f"{self._folder.name}/state",
-        )
-        instance = _Instance(number=self._started, url=answer["url"], running=running, now=now)
+        number, url = self._start(options(running, now))
+        instance = _Instance(number=number, url=url, running=running, now=now)
         self._instances.append(instance)
         return instance
+
+    def _start(self, given: Mapping[str, Any]) -> tuple[int, str]:
+        """How Node calls it, and where it answers."""
+        number, persist = next(self._numbers), f"{self._folder.name}/state"
+        answer = self._host.ask("start", instance=number, options=given, outside=self._outside, persist=persist)
+        return number, answer["url"]
 
     def _write_kv(self, instance: _Instance, location: str) -> None:
         """What the location sees otherwise than before."""

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,16 @@ class Host:
     def __init__(self, home: str) -> None:
         self._home = home
         self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
 
     def ask(self, command: str, **rest: Any) -> dict[str, Any]:
-        process = self._process = self._process or self._node()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps({"command": command, **rest}) + "\n")
-        process.stdin.flush()
-        answer: dict[str, Any] = json.loads(process.stdout.readline() or '{"error": "Node ended"}')
+        with self._lock:
+            process = self._process = self._process or self._node()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps({"command": command, **rest}) + "\n")
+            process.stdin.flush()
+            answer: dict[str, Any] = json.loads(process.stdout.readline() or '{"error": "Node ended"}')
         if "error" in answer:
             raise RefusedError(answer["error"])
         return answer

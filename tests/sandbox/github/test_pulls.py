@@ -136,6 +136,14 @@ def test_a_pull_request_is_edited_closed_and_reopened(api: Api, pull: int, alice
     assert told(api.github) == [f"pull_request.{action}" for action in actions]
 
 
+def test_one_that_is_reopened_is_merged_into_what_the_base_is_now(api: Api, pull: int, alice: str) -> None:
+    api.github.close(pull, "alice")
+    api.github.add_commit("Meanwhile", "alice", files={"limits.yml": LINES.replace("a: 1", "a: 9")})
+    reopened = api.ok("PATCH", f"pulls/{pull}", token=alice, json={"state": "open"})
+    assert (reopened["state"], reopened["mergeable"]) == ("open", False)
+    assert api.refusal("PUT", f"pulls/{pull}/merge", token=alice) == (405, "Pull Request is not mergeable")
+
+
 def test_a_merged_pull_request_and_one_without_its_branch_stay_closed(api: Api, pull: int, alice: str) -> None:
     gone = open_pull(api, "a: 9\n", "gone")
     api.ok("DELETE", "git/refs/heads/gone", token=alice)

@@ -90,3 +90,21 @@ def test_what_is_not_there_is_an_exception_of_its_own(repository: Repository) ->
     with pytest.raises(UnknownObjectException):
         repository.get_issue(99)
     assert repository.get_collaborator_permission("zoe") == "none"
+
+
+def test_a_pull_request_is_read_edited_and_merged(github: GitHub, alice: str) -> None:
+    head = github.add_commit("Raise", "alice", branch="limits", files={"limits.yml": "a: 2\n"})
+    number = github.open_pull("Raise", "limits", "alice")
+    with client(github, alice) as opened:
+        repository = opened.get_repo(github.repository)
+        pull = repository.get_pull(number)
+        pull.edit(title="Raise a", state="closed")
+        pull.edit(state="open")
+        assert [file.filename for file in pull.get_files()] == ["limits.yml"]
+        merged = pull.merge(sha=head, merge_method="squash", commit_title="Limits")
+        commit = repository.get_commit(merged.sha)
+        assert [(one.number, one.title, one.merged_at is not None) for one in commit.get_pulls()] == [
+            (number, "Raise a", True)
+        ]
+        assert commit.commit.message.partition("\n")[0] == "Limits"
+        assert repository.compare(pull.base.sha, "main").ahead_by == 1

@@ -42,7 +42,9 @@ def move_ref(repository: Repository, by: By, ref: str, sha: str | None) -> None:
         if before is None:
             fields |= {"master_branch": repository.git.default_branch, "description": None}
         deliver(repository, by, "create" if before is None else "delete", fields)
-    for issue, pull in _open_pulls(repository):
+    for issue, pull in _unmerged(repository):
+        if issue.state == "closed":
+            continue
         if sha is None and ref in {_head_ref(pull), f"refs/heads/{pull.base}"}:
             set_state(repository, issue, by, state="closed", reason=None)
         elif sha is not None and ref == _head_ref(pull):
@@ -50,15 +52,17 @@ def move_ref(repository: Repository, by: By, ref: str, sha: str | None) -> None:
 
 
 def _take_along(repository: Repository, ref: str, sha: str) -> None:
-    for issue, pull in _open_pulls(repository):
-        if ref == _head_ref(pull):
+    """A closed one keeps its head, and may be reopened on what its base is by then."""
+    for issue, pull in _unmerged(repository):
+        is_head = ref == _head_ref(pull) and issue.state == "open"
+        if is_head:
             pull.head_sha = sha
-        if ref in {_head_ref(pull), f"refs/heads/{pull.base}"}:
+        if is_head or ref == f"refs/heads/{pull.base}":
             keep_refs(repository, issue.number, pull, issue.user)
 
 
-def _open_pulls(repository: Repository) -> list[tuple[Issue, Pull]]:
-    found = [(issue, issue.pull) for issue in repository.threads.values() if issue.pull and issue.state == "open"]
+def _unmerged(repository: Repository) -> list[tuple[Issue, Pull]]:
+    found = [(issue, issue.pull) for issue in repository.threads.values() if issue.pull]
     return [(issue, pull) for issue, pull in found if pull.merged_at is None]
 
 

@@ -142,7 +142,8 @@ def merge_pull(call: Call) -> Answer:
         raise invalid("PullRequest", "merge_method", "invalid", value=method)
     if method == "rebase":
         raise ApiError(405, "Rebase merges are not allowed on this repository.")
-    if issue.state == "closed" or pull.merge_commit_sha is None:
+    is_there = call.repository.git.head(pull.base) is not None
+    if issue.state == "closed" or pull.merge_commit_sha is None or not is_there:
         raise ApiError(405, "Pull Request is not mergeable")
     if pull.draft:
         raise ApiError(405, "Pull Request is still a draft")
