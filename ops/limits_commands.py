@@ -11,6 +11,7 @@ from ops.commands import CONFIG, annotate, runbook_command, say
 from ops.model.redact import Redactor
 from ops.model.result import Result
 from ops.reconcile_limits import ReconcileLimits
+from ops.runbooks.propose_limits import ProposeLimits
 
 
 @click.group()
@@ -47,5 +48,6 @@ def _reconciled(result: Result, redactor: Redactor) -> None:
     work.on_drift(result, os.environ, redactor, partial(say, err=True))
 
 
+limits.add_command(runbook_command(ProposeLimits()), "propose")
 limits.add_command(runbook_command(ApplyLimits(), _applied), "apply")
 limits.add_command(runbook_command(ReconcileLimits(), _reconciled), "reconcile")

@@ -164,7 +164,7 @@ class Runbook(ABC, Generic[P]):
     when: ClassVar[str]
     """What is broken when somebody should press this: the first column of the README's table."""
     kind: ClassVar[str]
-    """The key that its services have in ops.yml: worker or pages."""
+    """The key that its services have in ops.yml: worker or pages; or runtime, of the Worker that reads switches."""
     by_label: ClassVar[bool] = True
     """Whether a label may start it: a label's job holds a token."""
     github_environment: ClassVar[str] = "recovery"

@@ -4,6 +4,7 @@ The places come from the nodes of the YAML: an empty value, a flow mapping and a
 own style. What was read before and after is compared at the end.
 """
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,6 +16,12 @@ from ops.model.errors import Reason, Refused
 from ops.model.limits import Limit, Temporary
 from ops.model.limits_value import FILE
 from ops.model.yaml_lines import read
+
+
+def patch(before: str, after: str) -> tuple[str, ...]:
+    """The difference of two files, as `git apply` takes it, line by line."""
+    lines = before.splitlines(), after.splitlines()
+    return tuple(difflib.unified_diff(*lines, f"a/{FILE}", f"b/{FILE}", lineterm=""))
 
 
 class _Edit(NamedTuple):

@@ -126,6 +126,13 @@ def compare(base: Limits | None, proposed: Limits, live: Shown | str, now: datet
     return LimitsPlan(rows, live, now)
 
 
+def markdown(plan: LimitsPlan) -> str:
+    """As a table of Markdown. All of it is ours: names as ops.yml has them, numbers and moments."""
+    rows = [" | ".join(f"`{cell}`" for cell in row.cells()) for row in plan.rows]
+    head = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
+    return "\n".join(f"| {line} |" for line in [*head, *rows])
+
+
 def text(limit: Limit | None) -> str:
     """A limit in one cell: `30 in 60 s per ip, 60 until 2026-11-25 06:00`."""
     if limit is None:
