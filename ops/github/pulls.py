@@ -162,7 +162,7 @@ class Pulls:
     def commit(self, branch: str, path: str, text: str, *, replaces: str, message: str) -> None:
         self._write(lambda repository: repository.update_file(path, message, text, replaces, branch=branch))
 
-    def open(self, branch: str, *, title: str, body: str) -> bool:
+    def propose(self, branch: str, *, title: str, body: str) -> bool:
         """False where this repository does not let GitHub Actions open any."""
         from github import GithubException
 

@@ -24,12 +24,12 @@ PREFIX = "ops/raise-limits-"
 BRANCH, COMMIT, PULL = "a branch", FILE, "a pull request"
 MOST_SAID = 600
 """Characters of the patch in a row of the timeline."""
-REVIEW = """\
-What a reviewer checks: that the numbers are what tonight needs, that `until` is soon, and that nothing but `temporary` is \
-changed. Checks do not start by themselves on a pull request that a workflow opened: close and reopen it to start them. \
-Once it is merged, *limits* applies it and says here what it saw. At `until` the former limits hold again; nobody has to \
-take anything back.
-"""
+REVIEW = (
+    "What a reviewer checks: that the numbers are what tonight needs, that `until` is soon, and that nothing but "
+    "`temporary` is changed. Checks do not start by themselves on a pull request that a workflow opened: close and "
+    "reopen it to start them. Once it is merged, *limits* applies it and says here what it saw. At `until` the former "
+    "limits hold again; nobody has to take anything back."
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class ProposeLimits(Runbook[Params]):
         if change.target == COMMIT:
             ctx.pulls.commit(told.branch, FILE, told.text, replaces=told.replaces, message=plan.summary)
             return f"committed {FILE} to {told.branch}"
-        if ctx.pulls.open(told.branch, title=plan.summary, body=told.body):
+        if ctx.pulls.propose(told.branch, title=plan.summary, body=told.body):
             return "opened the pull request"
         told.not_permitted.append(True)
         lines = " ".join(line for line in told.patch if line[:1] in "+-")
