@@ -18,7 +18,7 @@ from ops.registry import discover
 from ops.runbook import Context
 from ops.runbook import World as Standing
 from ops.runbooks.rollback_worker import Params, RollbackWorker
-from tests.conftest import SITE, WORKER, Releases, World
+from tests.conftest import ROOT, SITE, WORKER, Releases, World
 
 NEEDED = {
     "rollback-worker": ["--service", "api"],
@@ -27,6 +27,7 @@ NEEDED = {
     "rotate-secrets": ["--service", "api", "--only", "GROQ_API_KEY"],
     "maintenance": ["--service", "api", "--state", "on"],
     "reset-durable-object": ["--service", "api"],
+    "propose-limits": ["--only", "calc"],
 }
 """Runbook → the options that it cannot do without. A new runbook needs a line."""
 KEYS = {"NEW_GROQ_API_KEY": "gsk-fresh-0123456789", "OLD_GROQ_API_KEY": "gsk-leaked-0123456789"}
@@ -99,11 +100,16 @@ def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str
         more = [[], ["--name", "ai-mutex"], ["--incident", "7"], ["--inherit-latest", "KEY"]]
     more += [["--current-secrets"]] if name == "rollback-worker" else []
 
+    if name == "propose-limits":
+        world.sandbox.github.add_commit("Limits", "acme", files={"limits.yml": (ROOT / "limits.yml").read_text()})
+        more = [[], ["--reason", "KEY"]]
+
     where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
-    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **KEYS, CLOUDFLARE_API_TOKEN="all")
+    keys = {**KEYS, **world.sandbox.github.environ()} if name == "propose-limits" else KEYS
+    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **keys, CLOUDFLARE_API_TOKEN="all")
 
     assert outcome.code in {0, 3}, outcome.err
-    assert {request.method for request in world.sandbox.requests} <= {"GET"}
+    assert {request.method for request in (*world.sandbox.requests, *world.sandbox.github.requests)} <= {"GET"}
     assert (world.sandbox.deployments(WORKER), world.served) == before
 
 

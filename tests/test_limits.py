@@ -223,7 +223,7 @@ def test_the_merged_pull_request_is_told_in_the_comment_with_its_plan(place: Pla
     place.apply()
 
     (comment,) = place.comments(number)
-    assert "### limits.yml: 1 of 2 limits change" in comment
+    assert "### limits.yml: `1 of 2 limits changes`" in comment
     assert "**After the merge:** `recovered: revision" in comment
     place.apply()
     assert len(place.comments(number)) == 1

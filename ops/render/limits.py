@@ -51,9 +51,7 @@ def comment(planned: Planned, *, log: str = "") -> str:
     if planned.plan is not None:
         rows = tuple(sorted(planned.plan.rows, key=lambda row: not row.is_changed))
     template = templates().get_template("limits.md.j2")
-    shown = template.render(
-        planned=planned, columns=COLUMNS, rows=rows[:MOST_ROWS], left=len(rows[MOST_ROWS:]), log=log
-    )
+    shown = template.render(planned=planned, rows=rows[:MOST_ROWS], left=len(rows[MOST_ROWS:]), log=log)
     return f"{MARKER}\n{squeezed(shown)}"
 
 
