@@ -138,7 +138,7 @@ def _limits(drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
             on_event=on_event,
         )
     target = config.recovery_targets.get(limits.RUNBOOK)
-    return score.scored(result, target, runbook=limits.NAME, edge=drill.edge, with_incident=False)
+    return score.scored(result, target, runbook=limits.NAME, edge=drill.edge, with_incident=True)
 
 
 def _service(environment: "Environment", name: str, kind: str) -> "Service":

@@ -144,6 +144,8 @@ def _commit(drill: _Drill, config_path: Path) -> None:
     hub.switches.actions_may_create_pull_requests = True
     if drill.by_label:
         github.furnish(drill.place, "limits")
+        # A merge is a push, and the tests of this repository are no part of the way.
+        hub.add_commit("Without CI", github.RESPONDER, files={".github/workflows/ci.yml": None})
     else:
         files = {name: (config_path.resolve().parent / name).read_bytes() for name in FILES}
         hub.add_commit("The operations repository", github.RESPONDER, files=files)
