@@ -51,7 +51,9 @@ class LimitsSource:
             raise _unknown(str(error), "Run it in a checkout of the operations repository, with git.") from None
 
     def _by_github(self) -> Commits:
-        head = self._environ.get("GITHUB_SHA", "") if actions.is_job(self._environ) else ""
+        # A workflow hands on `github.sha`: a local runner's GITHUB_SHA is that of its own copy.
+        told = self._environ.get("OPS_COMMIT") or self._environ.get("GITHUB_SHA", "")
+        head = told if actions.is_job(self._environ) else ""
         own = self._pulls.newest(FILE, head or self._head())
         newest = self._pulls.newest(FILE, self._pulls.default_branch)
         if own is None or newest is None:
