@@ -18,7 +18,7 @@ def skeleton(body: str) -> str:
 
 def bodies(said: str) -> list[str]:
     """Words where names, reasons, problems and answers stand."""
-    limit = Limit.model_construct(limit=30, period=60, key=said, probe=False, override=None, temporary=None)
+    limit = Limit(limit=30, period=60, key="ip")
     valid = Planned(compare({}, {said: limit}, said, NOW), said, said, warnings=(said,))
     wrong = Planned(None, said, said, problems=(said,))
     return [comment(valid), comment(wrong), applied(comment(valid), said, (said,)), drift((said,), said)]
