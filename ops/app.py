@@ -97,7 +97,7 @@ def run(
         record = folder / RUNS / run_id
         sinks = (_appending(record), sink, *telling.sinks(is_everyday=request.runbook.everyday))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
-        _record_request(timeline, request, environ, run_id)
+        _record_request(timeline, request, environ, run_id, request.runbook.service(request.params, environment))
         telling.begin(timeline, ending)
         ending.push(_telling_of_a_bug(timeline, record))
         web = outside.probing_web(edge_url, ending)
@@ -228,14 +228,13 @@ def _lead(request: Request, clock: Clock) -> float:
     return max(0.0, (clock.now() - request.requested_at).total_seconds())
 
 
-def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
+def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
-    # Of a schedule GitHub names whoever wrote it into the file.
-    who = "a schedule" if environ.get("GITHUB_EVENT_NAME") == "schedule" else environ.get("GITHUB_ACTOR")
-    who = who or f"laptop, by {_actor(environ)}"
+    is_job = environ.get("GITHUB_EVENT_NAME") == "schedule" or environ.get("GITHUB_ACTOR")
+    who = _actor(environ) if is_job else f"laptop, by {_actor(environ)}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
-    what = {"runbook": request.runbook.name, "environment": request.environment}
+    what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
     if log := actions.links(environ, None).get("run"):
         what["log"] = log
     timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
@@ -244,6 +243,8 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
 
 
 def _actor(environ: Mapping[str, str]) -> str:
+    if environ.get("GITHUB_EVENT_NAME") == "schedule":
+        return "a schedule"  # GitHub names whoever wrote it into the file
     return environ.get("GITHUB_ACTOR") or environ.get("USER") or "an unknown user"
 
 

@@ -17,6 +17,7 @@ from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, Runbook, State, World
 
 if TYPE_CHECKING:
+    from ops.model.config import Environment
     from ops.model.config_runtime import Runtime
 
 MOST_PROVED = 200
@@ -50,6 +51,10 @@ class ApplyLimits(Runbook[Params]):
     kind = "worker"
     everyday = True
     params = Params
+
+    def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
+        """That which reads them."""
+        return environment.needed_runtime().service
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         """Its public endpoint, known once there is a plan: one healthy answer is one location, and no more is said."""

@@ -114,7 +114,7 @@ class Engine:
             press=press,
             runbook=runbook.name,
             environment=ctx.environment_name,
-            service=getattr(ctx.params, "service", ""),
+            service=runbook.service(ctx.params, ctx.environment),
             run=ctx.run_id,
             incident=ctx.incident,
             plan=run.plan,

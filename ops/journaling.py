@@ -114,6 +114,7 @@ class Journaling:
 
         page = Page(self._run, events)
         repository = self._connect()
+        asked = {name: value for name, value in page.params.items() if name != "reason"}
 
         def body(number: str) -> str:
             return journal.incident(
@@ -122,7 +123,7 @@ class Journaling:
                 severity="",
                 seen=f"Opened after a run without an incident: {page.state}. {page.message}",
                 at=events[0].at,
-                ways=((f"{page.runbook} again", (), press(page.runbook, service=page.service, incident=number)),),
+                ways=((f"{page.runbook} again", (), press(page.runbook, **asked, incident=number)),),
                 number=number,
             )
 

@@ -168,11 +168,13 @@ def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> Reache
         "maintenance": Maintenance(client, account_id),
         "kv": Kv(client, account_id),
         "look": _looking(web),
-        "shown": _showing(web),
+        "shown": showing(web),
     }
 
 
-def _showing(web: "Callable[[], Web]") -> "Callable[[str], Shown | str]":
+def showing(web: "Callable[[], Web]") -> "Callable[[str], Shown | str]":
+    """What an application shows of its limits and switches; or why that is not known."""
+
     def shown(url: str) -> "Shown | str":
         from ops.probes import runtime
 

@@ -174,7 +174,13 @@ class Runbook(ABC, Generic[P]):
     """
     everyday: ClassVar[bool] = False
     """It is for calm days too: no chat is told, and without an incident it opens one only where people are needed."""
+    on_closed: ClassVar[bool] = False
+    """Whether it may be asked for on an incident that is closed."""
     params: type[P]
+
+    def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most are told
+        """The name of the service that it is about, or nothing."""
+        return str(getattr(params, "service", ""))
 
     @abstractmethod
     def probes(self, ctx: Context[P], plan: Plan | None) -> "ProbeSet":

@@ -22,7 +22,7 @@ from ops.registry import discover
 from ops.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from ops.sandbox.server import Response
-from tests import marks
+from tests import marks, switches
 from tests.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
 from tests.conftest import ROOT, SITE, WORKER, Outcome, Releases, World
 from tests.github.conftest import Incident, incident
@@ -208,6 +208,8 @@ class Canary:
     """Those of the service prove nothing while it is off."""
     runbook: str = ""
     """Where that is not its name: another way of the same, for which some endings will do."""
+    few: bool = False
+    """Its way to write is that of others here."""
     builds: bool = False
     """It runs real programs for seconds: only some endings are tried, each of which may be one of several."""
 
@@ -249,6 +251,26 @@ def behind_a_route(world: World) -> None:
     sandbox = world.sandbox
     sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
+
+
+def switched(world: World) -> None:
+    """An API that follows the runtime contract, with two switches that incident 1 set."""
+    place = switches.prepared(world)
+    place.put("session-do", state="on", incident=1)
+    place.put("ai", state="groq", incident=1)
+    world.sandbox.clock.advance(60)  # a key takes one write a second
+
+
+def of_switches(*arguments: str) -> "Canary":
+    return Canary(
+        arguments,
+        "          # A program can be a probe too.",
+        read=switches.READ,
+        write=switches.PUT,
+        world=switched,
+        permissions=("Workers KV Storage Write",),
+        few=True,
+    )
 
 
 def leaked_after_a_rollback(world: World) -> None:
@@ -313,6 +335,9 @@ CANARIES = {
         permissions=("Workers Routes Write", "Zone Read"),
         runs_probes=False,
     ),
+    "feature": of_switches("--name", "session-do", "--state", "off"),
+    "ai-failover": of_switches("--to", "cerebras"),
+    "all-clear": of_switches(),
 }
 
 
@@ -360,9 +385,10 @@ FEW = ("success", "failed", "ambiguous", "interrupted", "a program prints them",
 def endings() -> "Iterator[Any]":
     """Runbook, ending, and whether its result is JSON."""
     for name, canary in CANARIES.items():
-        for ending in FEW if canary.builds or canary.runbook else CANARY_ENDINGS:
-            for as_json in [True] if canary.builds or canary.runbook else [True, False]:
-                is_quick = ending in QUICK and as_json and not canary.builds and not canary.runbook
+        few = canary.builds or canary.runbook or canary.few
+        for ending in FEW if few else CANARY_ENDINGS:
+            for as_json in [True] if few else [True, False]:
+                is_quick = ending in QUICK and as_json and not few
                 told = f"{name}, {ending}, {'JSON' if as_json else 'text'}"
                 marks_of = () if is_quick else pytest.mark.slow
                 yield pytest.param(name, CANARY_ENDINGS[ending], as_json, id=told, marks=marks_of)
@@ -418,6 +444,25 @@ def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, A
     assert outcome.code == 0, outcome.err
     assert page.exists()
     assert file.exists()
+    assert leaks(everything(incident, Receiver(), outcome)) == []
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "JSON"])
+def test_no_canary_shows_in_what_is_on(incident: Incident, as_json: list[str]) -> None:
+    """Written by somebody into a message, a switch, or an answer."""
+    world = incident.world
+    switched(world)
+    end = CANARIES["rollback-worker"].end
+    world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
+    permissions = ["Workers Scripts Read", "Workers KV Storage Read"]
+    world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], permissions)
+    world.release(timedelta(hours=1), message=SHOUT, author=SHOUT)
+    switches.Switches(world).put("ai", state="off", owner=SHOUT, message=SHOUT, paths=[f"/{SHOUT}"])
+    world.sandbox.fault(path="/accounts/*/pages/**", code=10021, message=SHOUT, status=400, times=None)
+
+    outcome = world.ops("status", "--environment", "production", "--config", str(world.config), *as_json, **CANARY)
+
+    assert outcome.code == 0, outcome.err
     assert leaks(everything(incident, Receiver(), outcome)) == []
 
 

@@ -93,16 +93,21 @@ def test_every_input_and_every_token_reaches_the_command_through_its_environment
     if not discover()[name].github_environment:
         assert not secrets_of(step)
         return
-    assert_secrets(step, values=name == "rotate-secrets", admin=name == "reset-durable-object")
+    assert_secrets(
+        step,
+        values=name == "rotate-secrets",
+        admin=name == "reset-durable-object",
+        keys=name == "ai-failover",
+    )
 
 
 def secrets_of(step: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in step["env"].items() if "secrets." in str(value)}
 
 
-def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = False) -> None:
+def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = False, keys: bool = False) -> None:
     """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name; `admin`: the
-    tokens of applications."""
+    tokens of applications; `keys`: those of AI providers."""
     config, _ = read_config(ROOT / "ops.yml")
     names = {environment.token for environment in config.environments.values()}
     names |= set(config.notify.webhooks.values()) | (tokens(config) if admin else set())
@@ -110,6 +115,9 @@ def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = 
         rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
         names |= {"GH_SECRETS_TOKEN", *(f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never")}
         names |= {f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"}
+    if keys:
+        providers = [env.runtime.ai for env in config.environments.values() if env.runtime and env.runtime.ai]
+        names |= {prefix + key for ai in providers for key in ai.keys.values() for prefix in ("NEW_", "OLD_")}
     assert secrets_of(step) == {name: f"${{{{ secrets.{name} }}}}" for name in names}
 
 
@@ -144,6 +152,31 @@ def test_a_pull_request_is_planned_by_the_base_without_an_environment_or_a_secre
     for job in (apply, reconcile):
         assert job["concurrency"]["group"] == "limits-production"
         assert secrets_of(job["steps"][-1]).keys() == {each.token for each in config.environments.values()}
+
+
+def test_a_schedule_takes_an_override_back_and_a_press_does_not() -> None:
+    """Nobody asks for it, so it has no gate; it starts nothing else."""
+    workflow = read(ROOT / ".github/workflows/ai-failover.yml")
+    back, pressed_ = workflow["jobs"]["fail-back"], workflow["jobs"]["ai-failover"]
+    (step,) = [step for step in back["steps"] if "run" in step]
+
+    assert workflow[True]["schedule"] == [{"cron": "3,13,23,33,43,53 * * * *"}]
+    assert (back["if"], pressed_["if"]) == (
+        "github.event_name == 'schedule'",
+        "github.event_name == 'workflow_dispatch'",
+    )
+    assert back["environment"] == {"name": "recovery", "deployment": False}
+    assert step["run"] == "exec python3 -m ops ai-failback --yes"
+    assert_secrets(step, keys=True)
+
+
+def test_on_a_closed_incident_only_the_report_and_the_all_clear_start_a_job() -> None:
+    gate = read(ROOT / ".github/workflows/incident.yml")["jobs"]["gate"]["if"]
+    config, _ = read_config(ROOT / "ops.yml")
+    named = re.findall(r"label\.name == '([^']+)'", gate)
+
+    assert set(named) == {"report", "recover:all-clear"}
+    assert discover()[config.labels["recover:all-clear"].runbook].on_closed
 
 
 def acting() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:

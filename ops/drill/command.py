@@ -45,6 +45,12 @@ class Place:
     """What its commands need besides."""
     token: str = ""
     """Nothing: the sandbox's own."""
+    names_service: bool = True
+    """Whether the runbook is told the service."""
+
+    @property
+    def named(self) -> Params:
+        return {"service": self.service} if self.names_service else {}
 
 
 def run(
@@ -57,9 +63,9 @@ def run(
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The runbook's command, its events handed on while it goes; its result."""
-    wanted = [place.runbook, "--service", place.service, "--environment", place.environment.name]
+    wanted = [place.runbook, "--environment", place.environment.name]
     wanted += [] if incident is None else ["--incident", str(incident)]
-    for name, value in params.items():
+    for name, value in {**place.named, **params}.items():
         wanted += [f"--{name.replace('_', '-')}", as_text(value)]
     wanted += ["--reason", "drill", "--yes", "--json"]
     say(f"$ {program(os.environ)} {' '.join(wanted)}")

@@ -8,10 +8,10 @@ from pydantic import BeforeValidator, Field, RootModel, ValidationError, WithJso
 
 from ops.model.clock import parse_utc, span_text, utc_text
 from ops.model.config_problems import build, lines
-from ops.model.config_runtime import AI
 from ops.model.config_types import Model, Text
 from ops.model.errors import ConfigError
 from ops.model.nearest import suggestion
+from ops.model.runtime import AI
 from ops.model.yaml_lines import Path, Problem, read
 
 MOST_AHEAD = timedelta(days=14)

@@ -17,6 +17,7 @@ from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, Runbook, State, World, param
 
 if TYPE_CHECKING:
+    from ops.model.config import Environment
     from ops.model.config_runtime import Raise
     from ops.model.limits import Limits, Temporary
 
@@ -61,6 +62,10 @@ class ProposeLimits(Runbook[Params]):
     kind = "runtime"
     github_environment = ""
     params = Params
+
+    def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
+        """That which reads the limits."""
+        return environment.needed_runtime().service
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  nothing is proved by it
         """Those of the service, for the record: a refused user is seen by none of them."""

@@ -199,7 +199,7 @@ def _is_over(until: str | None, now: datetime) -> bool:
 
 
 def _is_closed(now: InEffect, path: str) -> bool:
-    if now.state("maintenance") != "on" or path in {"/health", "/__ops/runtime"}:
+    if now.state("maintenance") != "on" or path == "/health" or path.startswith(("/health/", "/__ops/")):
         return False
     paths = now.said.get("maintenance", {"paths": []})["paths"]
     return not paths or path.startswith(tuple(paths))

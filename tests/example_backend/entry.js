@@ -7,15 +7,16 @@
 //   POST /__test/outside    what providers do: see host.mjs
 //   POST /__test/sql        statements for D1
 //   POST /__test/bucket     "forget", or "alarm": one of OpsLimitBucket; answers whether it counts and what it keeps
+//   POST /__test/session    an id: its object has its alarm; answers how many tables are left
 //   POST /__test/readers    {limits, switches}: a new reader, as in a new isolate, with keys of its own; its number
 //
 // A request with the header `reader` is answered by that one: what is its own first, then what it counts and says.
 // The header `without` names bindings that are not there.
 
-import application from "./index.js";
+import application, { SessionDO } from "./index.js";
 import { createRuntime, OpsLimitBucket } from "./ops-runtime.js";
 
-export { AiMutexDO, SessionDO } from "./index.js";
+export { AiMutexDO } from "./index.js";
 
 export class Bucket extends OpsLimitBucket {
   forget() {
@@ -25,6 +26,13 @@ export class Bucket extends OpsLimitBucket {
   async end() {
     await this.alarm();
     return [...(await this.ctx.storage.list()).keys()];
+  }
+}
+
+export class Session extends SessionDO {
+  async end() {
+    await this.alarm();
+    return this.ctx.storage.sql.exec("SELECT name FROM sqlite_master WHERE name = 'session'").toArray().length;
   }
 }
 
@@ -69,6 +77,8 @@ async function arrange(what, request, env) {
       return env.DB.batch((await request.json()).map((statement) => env.DB.prepare(statement)));
     case "bucket":
       return bucket(await request.json(), () => env.OPS_LIMITS.getByName("one"));
+    case "session":
+      return env.SESSIONS.getByName(await request.json()).end();
     case "readers":
       return readers.push(createRuntime(await request.json())) - 1;
     case "kv": {

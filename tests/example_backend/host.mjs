@@ -73,7 +73,7 @@ const instance = new Miniflare(
     d1Databases: { DB: "fortunet" },
     durableObjects: {
       OPS_LIMITS: { className: "Bucket", useSQLite: true },
-      SESSIONS: { className: "SessionDO", useSQLite: true },
+      SESSIONS: { className: "Session", useSQLite: true },
       AI_MUTEX: { className: "AiMutexDO", useSQLite: true },
     },
     resourcePersistencePath: state,

@@ -133,6 +133,15 @@ def test_a_session_ends_when_it_is_signed_out_or_has_expired(example: Example) -
     assert example.http.get("/api/me", headers=other).status_code == 401
 
 
+def test_nothing_is_kept_of_a_session_once_it_has_expired(example: Example) -> None:
+    mine = sign_in(example)
+    sid = _parse(mine)[1]["sid"]
+    assert example.arrange("session", sid) == 1
+    assert example.http.get("/api/me", headers=mine).status_code == 200
+    example.advance(hours=12)
+    assert example.arrange("session", sid) == 0
+
+
 def test_who_may_sign_in(example: Example) -> None:
     bad: list[Any] = [None, [], "text", {}, {"email": "mia"}, {"email": ["mia@fortunet.example"]}, {"email": "a b@c"}]
     assert [example.http.post("/api/session", json=body).status_code for body in bad] == [401] * 7

@@ -210,12 +210,12 @@ def test_a_limit_is_proved_in_16_buckets_of_its_own_where_it_says_so(sandbox: Sa
     assert tries.count(204) <= 15 * 3
 
 
-def test_maintenance_closes_all_but_health_and_what_is_in_effect(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_maintenance_closes_all_but_what_repairs_it(sandbox: Sandbox, edge: httpx.Client) -> None:
     _turn(sandbox, "maintenance", state="on", message="back at six", until=_in(sandbox, minutes=5))
     closed = edge.get(CALC)
     assert (closed.status_code, closed.json()) == (503, {"error": "back at six"})
     assert closed.headers["retry-after"] == "300"
-    assert edge.get("/health").status_code == 200
+    assert [edge.get(path).status_code for path in ("/health", "/health/auth", "/healthy")] == [200, 200, 503]
     assert _shown(edge)["switches"]["maintenance"]["state"] == "on"
     sandbox.clock.advance(300)
     assert edge.get(CALC).status_code == 200

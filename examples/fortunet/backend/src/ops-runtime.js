@@ -174,7 +174,9 @@ class Runtime {
 
   #isClosed(pathname) {
     const isDeclared = Object.hasOwn(this.#declared.switches, "maintenance");
-    if (!isDeclared || this.state("maintenance") !== "on" || pathname === this.#declared.health) {
+    const { health } = this.#declared;
+    const isOurs = pathname === health || pathname.startsWith(`${health}/`) || pathname.startsWith("/__ops/");
+    if (!isDeclared || this.state("maintenance") !== "on" || isOurs) {
       return false;
     }
     const { paths = [] } = this.#switch("maintenance");
