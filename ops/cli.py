@@ -20,6 +20,7 @@ from ops import __version__
 from ops.commands import CONFIG, OF_CONFIG, annotate, recover_command, runbook_command, say, say_nothing, show_headline
 from ops.evidence_command import evidence
 from ops.incident_commands import incident, labels
+from ops.limits_commands import limits
 from ops.maintenance_commands import due
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError
@@ -76,6 +77,7 @@ def cli() -> None:
 cli.add_command(evidence)
 cli.add_command(incident)
 cli.add_command(labels)
+cli.add_command(limits)
 cli.add_command(site)
 cli.add_command(runbook_command(PrepareMaintenance()))
 cli.add_command(runbook_command(PrepareSwitches()))

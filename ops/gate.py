@@ -121,7 +121,7 @@ class Gate:
             go="true",
             report="true" if request.incident else "false",
             runbook=request.runbook,
-            power=registry.github_environment(request.runbook),
+            power=registry.github_environment(request.runbook) or "none",
             params=json.dumps(request.params, default=list),
             environment=request.environment,
             incident=str(request.incident or ""),

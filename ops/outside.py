@@ -66,8 +66,10 @@ def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
     )
 
 
-def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> Secret:
-    """Raises ConfigError where it is missing, or cannot be one."""
+def cloudflare_token(environ: Mapping[str, str], environment: "Environment", *, is_needed: bool = True) -> Secret:
+    """Raises ConfigError where it is missing, or cannot be one. Not needed: one that opens nothing."""
+    if not is_needed:
+        return Secret("none")
     name, value = environment.token, environ.get(environment.token, "")
     if not value:
         needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)

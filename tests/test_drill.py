@@ -471,3 +471,13 @@ def test_the_readme_shows_what_the_drill_prints(update_golden: bool) -> None:
         readme.write_text(readme.read_text().replace(found[0], f"<!-- drill -->\n```\n{printed}```"))
         return
     assert shape(printed) == shape(found[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [[], ["--edge", "workerd"], ["--trigger", "label"]], ids=str)
+def test_the_drill_of_limits_goes_from_the_first_refusal_to_the_day_after(arguments: list[str]) -> None:
+    result = drill("--switch", "kv_staleness_seconds=0", *arguments, name="limits")
+
+    assert (result["decision"], result["drill"], result["runbook"]) == ("recovered", "limits", "propose-limits")
+    assert "after 4 h the former limit held again" in result["message"]
+    assert result["report"]

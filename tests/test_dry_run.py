@@ -18,7 +18,7 @@ from ops.registry import discover
 from ops.runbook import Context
 from ops.runbook import World as Standing
 from ops.runbooks.rollback_worker import Params, RollbackWorker
-from tests.conftest import SITE, WORKER, Releases, World
+from tests.conftest import ROOT, SITE, WORKER, Releases, World
 from tests.switches import NAMESPACE
 
 NEEDED = {
@@ -31,6 +31,7 @@ NEEDED = {
     "ai-failover": ["--to", "groq"],
     "all-clear": ["--incident", "42"],
     "reset-durable-object": ["--service", "api"],
+    "propose-limits": ["--only", "calc"],
 }
 """Runbook → the options that it cannot do without. A new runbook needs a line."""
 OF_SWITCHES = {"feature", "ai-failover", "all-clear"}
@@ -120,11 +121,17 @@ def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str
         more = [[], ["--name", "ai-mutex"], ["--incident", "7"], ["--inherit-latest", "KEY"]]
     more += [["--current-secrets"]] if name == "rollback-worker" else []
 
+    if name == "propose-limits":
+        world.sandbox.github.add_commit("Limits", "acme", files={"limits.yml": (ROOT / "limits.yml").read_text()})
+        more = [[], ["--reason", "KEY"]]
+
     where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
-    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **KEYS, CLOUDFLARE_API_TOKEN="all")
+    keys = {**KEYS, **world.sandbox.github.environ()} if name == "propose-limits" else KEYS
+    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **keys, CLOUDFLARE_API_TOKEN="all")
 
     assert outcome.code in {0, 3}, outcome.err
-    assert {r.method for r in world.sandbox.requests if not r.path.endswith("/bulk/get")} <= {"GET"}
+    asked = [*world.sandbox.requests, *world.sandbox.github.requests]
+    assert {request.method for request in asked if not request.path.endswith("/bulk/get")} <= {"GET"}
     assert (world.sandbox.deployments(WORKER), world.served) == before
 
 

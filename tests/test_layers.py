@@ -32,7 +32,8 @@ LAYERS: dict[str, set[str]] = {
     "held": {"model", "github"},
     "outside": {"model", "parallel", "clocks", "cloudflare", "probes"},
     "building": {"model", "tools", "nodejs"},
-    "runbook": {"model", "cloudflare", "github", "held", "probes", "building"},
+    "limits_source": {"model", "github", "tools"},
+    "runbook": {"model", "cloudflare", "github", "held", "limits_source", "probes", "building"},
     "sighting": {"model", "probes", "runbook"},
     "deploying": {"model", "runbook"},
     "rebuilding": {"model", "runbook", "deploying"},
@@ -44,6 +45,8 @@ LAYERS: dict[str, set[str]] = {
     "watching": {"model", "held", "runbook"},
     "prepare_switches": {"model", "probes", "runbook", "switching"},
     "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
+    "apply_limits": {"model", "limits_source", "probes", "runbook"},
+    "reconcile_limits": {"model", "runbook", "apply_limits"},
     "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"}
     | {"resetting", "switching", "watching", "maintaining_by_switch"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
@@ -65,24 +68,28 @@ TOP: dict[str, set[str]] = {
     "due": BELOW_THE_TOP,
     "evidence": BELOW_THE_TOP | {"app"},
     "leak": BELOW_THE_TOP | {"app"},
+    "limits": BELOW_THE_TOP | {"app"},
+    "limits_told": BELOW_THE_TOP,
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
     "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
     "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "leak", "report"},
+    "limits_commands": BELOW_THE_TOP | {"app", "commands", "limits", "limits_told"},
     "maintenance_commands": BELOW_THE_TOP | {"app", "commands", "due"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
     "failing_back": BELOW_THE_TOP | {"app", "commands", "status"},
     "switch_commands": BELOW_THE_TOP | {"app", "commands", "status", "failing_back"},
     "cli": BELOW_THE_TOP
     | {"app", "gate", "drill", "commands", "sandbox"}
-    | {"evidence_command", "incident_commands", "maintenance_commands", "site_commands", "switch_commands"},
+    | {"evidence_command", "incident_commands", "limits_commands", "maintenance_commands"}
+    | {"site_commands", "switch_commands"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands", "evidence_command", "incident_commands", "maintenance_commands", "site_commands"}
-    | {"switch_commands"},
+    "click": {"cli", "commands", "evidence_command", "incident_commands", "limits_commands", "maintenance_commands"}
+    | {"site_commands", "switch_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "clocks", "notify"},
     "jinja2": {"render"},
@@ -212,8 +219,8 @@ def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
 
 
 ENVIRON_OF = {
-    *("cli", "commands", "evidence_command", "incident_commands", "maintenance_commands", "site_commands"),
-    *("switch_commands", "drill", "sandbox", "nodejs"),
+    *("cli", "commands", "evidence_command", "incident_commands", "limits_commands"),
+    *("maintenance_commands", "site_commands", "switch_commands", "drill", "sandbox", "nodejs"),
 }
 """The parts that take the process's own variables; the others get a mapping from them."""
 A_PROGRAM_OF_ITS_OWN = OPS / "tools" / "browser.py"

@@ -24,7 +24,7 @@ from ops.runbooks.rollback_worker import Params, RollbackWorker
 from ops.sandbox.server import Response
 from tests import marks, switches
 from tests.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
-from tests.conftest import SITE, WORKER, Outcome, Releases, World
+from tests.conftest import ROOT, SITE, WORKER, Outcome, Releases, World
 from tests.github.conftest import Incident, incident
 from tests.marks import leaks, on_disk, sent
 from tests.model.test_redact import BASE64, SPELLINGS
@@ -530,8 +530,36 @@ def test_no_canary_shows_that_was_typed_in_the_wrong_place(
     assert leaks({"stdout": outcome.out, "stderr": outcome.err, **on_disk(world.folder), **requests}) == []
 
 
+PROPOSED: dict[str, list[dict[str, Any]]] = {
+    "success": [],
+    "GitHub's reads fail": [{"path": "/repos/*/*/git/ref/**", "status": 500, "message": SHOUT, "times": None}],
+    "GitHub's writes fail": [{"method": "POST", "path": "/repos/**", "status": 500, "message": SHOUT, "times": None}],
+    "GitHub refuses": [{"method": "POST", "path": "/repos/*/*/pulls", "status": 403, "message": SHOUT}],
+}
+
+
+@pytest.mark.parametrize(
+    "rules", [pytest.param(r, id=n, marks=() if not r else pytest.mark.slow) for n, r in PROPOSED.items()]
+)
+def test_no_canary_shows_in_a_proposal_of_limits(incident: Incident, rules: list[dict[str, Any]]) -> None:
+    """It reads and writes at GitHub alone; the reason goes into limits.yml and into the pull request."""
+    world, hub = incident.world, incident.github
+    end = CANARIES["rollback-worker"].end
+    world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
+    hub.switches.actions_may_create_pull_requests = True
+    hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
+    hub.add_commit("Limits", "alice", files={"limits.yml": (ROOT / "limits.yml").read_text()})
+    for rule in rules:
+        hub.fault(**rule)
+
+    outcome = start(incident, "propose-limits", "--reason", SHOUT, **{**hub.environ(), **CANARY}, as_json=True)
+
+    assert decision(incident) in ({"planned"} if not rules else {"failed", "ambiguous"}), outcome.err
+    assert leaks(everything(incident, Receiver(), outcome)) == []
+
+
 def test_every_runbook_has_its_canary() -> None:
-    assert {canary.runbook or name for name, canary in CANARIES.items()} == discover().keys()
+    assert {canary.runbook or name for name, canary in CANARIES.items()} | {"propose-limits"} == discover().keys()
 
 
 def test_what_is_not_registered_would_be_found(incident: Incident) -> None:

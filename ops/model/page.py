@@ -77,9 +77,9 @@ class Page:
 
     @property
     def press(self) -> Press | None:
-        """What the hint speaks of, where that is something to press."""
-        failed = self.last(Kind.FAILED)
-        return _press(failed.data, "press") if failed else None
+        """What the hint speaks of, or what a run that went well leaves to be pressed."""
+        told = self.last(Kind.FAILED) or self.last(Kind.ENDED)
+        return _press(told.data, "press") if told else None
 
     @property
     def runbook(self) -> str:

@@ -15,6 +15,7 @@ from ops.model.clock import parse_utc, rfc3339
 VERSION = 1
 """Of the values in KV and of the public endpoint."""
 ENDPOINT = "/__ops/runtime"
+PROBES = "/__ops/limits/"
 LIMITS = "ops/limits"
 SWITCHES = "ops/switch/"
 AI, MAINTENANCE = "ai", "maintenance"
