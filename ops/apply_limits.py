@@ -138,7 +138,7 @@ def stored_in(text: str | None) -> tuple[Value | None, str]:
         return parse_value(text), ""
     except NewerVersionError as error:
         raise Refused(
-            f"{LIMITS} in KV is of {error}", reason=Reason.NEWER_VERSION, hint="Bring this program up to date first."
+            f"{LIMITS} in KV is of {error}", reason=Reason.UNKNOWN_VALUE, hint="Bring this program up to date first."
         ) from None
     except ValueError as error:
         return None, f"something that is {error}"

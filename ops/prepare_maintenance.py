@@ -35,6 +35,7 @@ class PrepareMaintenance(Runbook[Params]):
     name = PREPARE
     when = "Nothing: it is for a quiet day"
     kind = "worker"
+    everyday = True
     params = Params
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:

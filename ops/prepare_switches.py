@@ -26,6 +26,7 @@ class PrepareSwitches(SwitchRunbook[Params]):
 
     name = PREPARE
     when = "Nothing: it is for a calm day"
+    everyday = True
     params = Params
 
     def preflight(self, ctx: Context[Params]) -> Plan:

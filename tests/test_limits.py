@@ -177,7 +177,7 @@ def test_a_value_of_a_later_version_is_not_replaced(place: Place) -> None:
     place.put({"version": 2, "revision": "x", "limits": {}})
 
     for done in (place.apply(), place.reconcile()):
-        assert ended(done) == (3, "refused", "newer_version")
+        assert ended(done) == (3, "refused", "unknown_value")
     assert place.stored["version"] == 2
 
 

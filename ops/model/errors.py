@@ -90,7 +90,6 @@ class Reason(StrEnum):
     NOT_PREPARED = "not_prepared"
     UNKNOWN_VALUE = "unknown_value"
     NO_WAY_IN = "no_way_in"
-    NEWER_VERSION = "newer_version"
     TOO_MANY_ROUTES = "too_many_routes"
     NOT_ON_BRANCH = "not_on_branch"
     TOOL_MISSING = "tool_missing"
