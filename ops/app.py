@@ -87,7 +87,6 @@ def run(
     token = outside.cloudflare_token(environ, environment)
     base_url, edge_url, clock = outside.addresses(environ)
     with ExitStack() as ending:
-        ending.callback(clock.close)
         ending.callback(process.end_all)
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent

@@ -31,7 +31,6 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
     sandbox.deploy(WORKER, sandbox.upload(WORKER))
     yield client
     client.close()
-    clock.close()
 
 
 def read(client: Client, path: str = DEPLOYMENTS) -> Answer:
@@ -185,7 +184,6 @@ def test_a_transport_error_is_named_by_its_type_alone(
         assert "s3cret" not in str(error)
         assert "203.0.113.7" not in str(error)
     client.close()
-    clock.close()
 
 
 # Planning

@@ -31,7 +31,6 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
     client = Client(sandbox.api_url, Secret(sandbox.token), token_name="CLOUDFLARE_API_TOKEN", clock=clock)
     yield client
     client.close()
-    clock.close()
 
 
 @pytest.fixture
