@@ -57,7 +57,7 @@ class SandboxClock:
     def _ask(self, method: str, body: Any = None) -> Any:
         """On a connection of its own: threads share a clock, and a run asks it once or twice."""
         with closing(HTTPConnection(self._url.netloc, timeout=TIMEOUT)) as connection:
-            connection.request(method, self._url.path, None if body is None else json.dumps(body))
+            connection.request(method, self._url.path, json.dumps(body), {"content-type": "application/json"})
             answer = connection.getresponse()
             told = answer.read()
         if answer.status != 200:

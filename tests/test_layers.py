@@ -19,7 +19,7 @@ LAYERS: dict[str, set[str]] = {
     "model": set(),
     "parallel": set(),
     "interrupt": {"model"},
-    "clocks": {"model", "parallel"},
+    "clocks": {"model"},
     "tools": {"model"},
     "cloudflare": {"model", "parallel"},
     "github": {"model", "tools"},
@@ -71,7 +71,7 @@ TOP: dict[str, set[str]] = {
 OWNERS: dict[str, set[str]] = {
     "click": {"cli", "commands", "evidence_command", "incident_commands", "site_commands"},
     "github": {"github"},
-    "httpx": {"cloudflare", "probes", "clocks", "notify"},
+    "httpx": {"cloudflare", "probes", "notify"},
     "jinja2": {"render"},
     "playwright": {"tools"},
     "pydantic": {"model"},
