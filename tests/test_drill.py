@@ -26,6 +26,11 @@ def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> di
     return result
 
 
+def switched(*switches: str) -> list[str]:
+    """One drill tries several: what one of them changes, the others do not touch."""
+    return [word for switch in switches for word in ("--switch", switch)]
+
+
 @pytest.mark.slow
 def test_the_embedded_drill_ends_recovered_within_five_seconds() -> None:
     result = drill()
@@ -46,10 +51,8 @@ def test_the_embedded_drill_ends_recovered_within_five_seconds() -> None:
     "more",
     [
         [],
-        ["--trigger", "command"],
-        ["--switch", "deployments_lag_reads=2"],
-        ["--switch", "version_visible_after_reads=2"],
-        ["--switch", "secret_edit_ends_split=true"],
+        ["--trigger", "command", *switched("deployments_lag_reads=2", "version_visible_after_reads=2")],
+        switched("secret_edit_ends_split=true"),
     ],
     ids=str,
 )
@@ -63,16 +66,14 @@ def test_the_drill_of_a_leaked_key_ends_recovered(more: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "switch",
+    "switches",
     [
-        "forced_rollback_restores_secrets=true",
-        "secret_edit_ends_split=true",
-        "version_visible_after_reads=2",
-        "deployments_lag_reads=2",
+        ["forced_rollback_restores_secrets=true", "secret_edit_ends_split=true"],
+        ["version_visible_after_reads=2", "deployments_lag_reads=2"],
     ],
 )
-def test_the_drill_of_a_leak_after_a_rollback_ends_recovered_under_every_switch(switch: str) -> None:
-    result = drill("--switch", switch, name="rotate-secrets-after-rollback")
+def test_the_drill_of_a_leak_after_a_rollback_ends_recovered_under_every_switch(switches: list[str]) -> None:
+    result = drill(*switched(*switches), name="rotate-secrets-after-rollback")
 
     assert (result["decision"], result["drill"]) == ("recovered", "rotate-secrets-after-rollback"), result
     assert [change["after"][8:] for change in result["plan"]["changes"]] == [
@@ -101,17 +102,14 @@ def test_the_workerd_drill_deploys_with_the_real_wrangler_and_ends_recovered() -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "switch",
+    "switches",
     [
-        "deployments_listed=null",
-        "code_update_strategy_answered=true",
-        "migration_tag_before_deploy=true",
-        "propagation_seconds=0",
-        "deployments_lag_reads=2",
+        ["deployments_listed=null", "code_update_strategy_answered=true", "migration_tag_before_deploy=true"],
+        ["propagation_seconds=0", "deployments_lag_reads=2"],
     ],
 )
-def test_the_drill_ends_recovered_under_the_other_answer_of_every_switch(switch: str) -> None:
-    assert drill("--switch", switch)["decision"] == "recovered"
+def test_the_drill_ends_recovered_under_the_other_answer_of_every_switch(switches: list[str]) -> None:
+    assert drill(*switched(*switches))["decision"] == "recovered"
 
 
 @pytest.mark.slow
@@ -122,25 +120,19 @@ def test_the_drill_of_a_site_ends_recovered_within_ten_seconds() -> None:
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 10
 
 
-PAGES_SWITCHES = [
-    "pages_canonical_follows_rollbacks=true",
-    "pages_canonical_lag_reads=2",
-    "pages_partial_source_taken=true",
-    "pages_reads_until_deployed=0",
-    "pages_refusal_code=8000099",
-    "propagation_seconds=0",
-    "propagation_seconds=3",
-]
+AT_ONCE = switched("pages_partial_source_taken=true", "pages_reads_until_deployed=0", "propagation_seconds=0")
+LATE = switched("pages_canonical_lag_reads=2", "pages_refusal_code=8000099", "propagation_seconds=3")
+FOLLOWS = switched("pages_canonical_follows_rollbacks=true")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("switch", PAGES_SWITCHES)
-def test_the_drill_of_a_site_ends_recovered_under_the_other_answer_of_every_switch(switch: str) -> None:
-    assert drill("--switch", switch, name="rollback-pages")["decision"] == "recovered"
+@pytest.mark.parametrize("switches", [AT_ONCE, LATE, FOLLOWS, [*FOLLOWS, *LATE]])
+def test_the_drill_of_a_site_ends_recovered_under_the_other_answer_of_every_switch(switches: list[str]) -> None:
+    assert drill(*switches, name="rollback-pages")["decision"] == "recovered"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [[], ["--trigger", "command"], *(["--switch", each] for each in PAGES_SWITCHES)])
+@pytest.mark.parametrize("arguments", [[], ["--trigger", "command", *AT_ONCE], [*FOLLOWS, *LATE]])
 def test_the_drill_of_a_redeployment_builds_the_example_and_ends_recovered(arguments: list[str]) -> None:
     result = drill(*arguments, name="redeploy-pages")
 
@@ -154,15 +146,8 @@ def test_the_drill_of_a_redeployment_builds_the_example_and_ends_recovered(argum
     [
         [],
         ["--edge", "workerd"],
-        *(
-            ["--switch", switch]
-            for switch in (
-                "urls_normalized=false",
-                "propagation_seconds=3",
-                "deployments_lag_reads=2",
-                "version_visible_after_reads=2",
-            )
-        ),
+        switched("urls_normalized=false", "propagation_seconds=3"),
+        switched("deployments_lag_reads=2", "version_visible_after_reads=2"),
     ],
 )
 def test_the_drill_of_maintenance_takes_it_offline_and_opens_it_again(arguments: list[str]) -> None:

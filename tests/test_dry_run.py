@@ -80,7 +80,7 @@ def where_it_is(world: World) -> None:
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
 
 
-@pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 4 else pytest.mark.slow) for n in range(60)])
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 2 else pytest.mark.slow) for n in range(25)])
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
     versions, sites = history(world, seed), site_history(world, seed)
@@ -161,6 +161,7 @@ def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bo
     return app.run(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize("runbook", [WritesWhilePlanning(), WritesWhileComparing()], ids=lambda r: type(r).__name__)
 def test_a_runbook_that_writes_too_early_is_stopped_at_the_transport(

@@ -135,6 +135,7 @@ def test_on_a_public_repository_nobody_is_identified(recorded: Incident) -> None
     assert "k4n4ry" not in shown
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("visibility", ["private", "public", "unknown"])
 def test_only_a_repository_that_is_known_to_be_private_gets_whole_addresses(
     recorded: Incident, visibility: str
@@ -232,6 +233,7 @@ def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: I
     assert len([line for line in body.splitlines() if line.startswith("| 2")]) > 100
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("body", "outcome"),
     [

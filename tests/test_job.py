@@ -81,6 +81,7 @@ ENDINGS: dict[str, tuple[list[dict[str, Any]], str]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("faults", "begins"), ENDINGS.values(), ids=ENDINGS)
 def test_the_end_is_one_note_on_the_page_of_the_run(
     world: World, releases: Releases, faults: list[dict[str, Any]], begins: str
@@ -163,6 +164,7 @@ def logged(outcome: Outcome, names: str = "") -> str:
     return "".join([f"{names}\ufeff{stamped[0]}", *(names + line for line in stamped[1:])])
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("names", ["", "recover\tRoll back\t"], ids=["GitHub", "gh"])
 @pytest.mark.parametrize("is_lost", [False, True], ids=["whole", "lost"])
 def test_a_run_is_imported_from_the_log_of_its_job(

@@ -97,6 +97,7 @@ def test_where_others_may_read_it_only_the_name_stands_there(reports: Reports, v
     assert "CLOUDFLARE_API_TOKEN" in reports.issue().body
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["GROQ_KEY_OF_SOMEBODY", KEY, "", None, 7, ["x"], "CLOUDFLARE_API_TOKEN\n@alice"])
 def test_a_name_that_ops_yml_does_not_have_is_not_repeated(reports: Reports, name: Any) -> None:
     done = reports.send({**SAID, "secret": name})
@@ -145,6 +146,7 @@ def test_a_closed_incident_and_one_that_a_stranger_forged_count_for_nothing(repo
     assert reports.issue(3).title == "Leaked secret: CLOUDFLARE_API_TOKEN"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("event", "said", "ref", "code"),
     [

@@ -78,6 +78,7 @@ WORLDS: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("as_json", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["text", "JSON"])
 @pytest.mark.parametrize("rules", WORLDS.values(), ids=WORLDS)
 def test_no_secret_shows_whatever_cloudflare_echoes(marked: World, rules: list[dict[str, Any]], as_json: bool) -> None:
@@ -119,6 +120,7 @@ def test_no_secret_shows_in_what_people_and_services_wrote(marked: World) -> Non
     assert TOKEN not in marked.sandbox.deployments(WORKER)[0].annotations["workers/message"]
 
 
+@pytest.mark.slow
 def test_no_half_of_a_secret_is_left_where_an_answer_is_cut(marked: World) -> None:
     for cut in range(40, 80, 7):
         marked.release(timedelta(minutes=5), behaviour={"status": 500, "body": {"status": "x" * cut + TOKEN}})
@@ -406,6 +408,7 @@ def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, A
     assert leaks(everything(incident, Receiver(), outcome)) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("private", [True, False])
 def test_no_canary_shows_in_the_incident_of_a_leak(incident: Incident, private: bool) -> None:
     """Neither a secret of ours nor a key that we do not know, in any field of the report."""
@@ -429,6 +432,7 @@ def test_no_canary_shows_in_the_incident_of_a_leak(incident: Incident, private: 
         assert leaks(everything(incident, Receiver(), outcome)) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
 def test_no_canary_shows_in_a_bug(incident: Incident, broken: str, as_json: bool) -> None:
     with receiving() as receiver:
@@ -452,6 +456,7 @@ PASTED = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("typed", PASTED.values(), ids=PASTED)
 @pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN"])
 @pytest.mark.parametrize(
