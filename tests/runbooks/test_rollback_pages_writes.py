@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import JSON, Command, ended, texts, timeline
+from tests.commands import JSON, Command, ended, every_end, texts, timeline
 from tests.conftest import SITE, Outcome, Releases, World
 from tests.pages_reads import HOST, LIST, ORDERS, PROJECT, between
 from tests.test_engine import QUICK, WITHOUT_AN_ANSWER
@@ -486,10 +486,9 @@ def test_what_was_deployed_after_the_request_is_not_what_was_seen_failing(world:
 
 
 WRITE_AT = 5
-ENDS = list(itertools.product([signal.SIGINT, signal.SIGTERM, signal.SIGKILL], range(1, 8), ["before", "after"]))
 
 
-@pytest.mark.parametrize(("number", "nth", "moment"), ENDS)
+@pytest.mark.parametrize(("number", "nth", "moment"), every_end(7))
 @pytest.mark.slow
 def test_a_run_that_is_ended_at_any_request_is_finished_by_the_same_command(
     world: World, sites: Releases, number: signal.Signals, nth: int, moment: str
