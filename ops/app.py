@@ -34,7 +34,9 @@ from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
-    from ops.model.config import Config, Contact, Probe
+    from ops.model.config import Config, Probe
+    from ops.model.config_notify import Contact
+    from ops.probes.admin import Admin
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
@@ -115,12 +117,15 @@ def run(
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             **_for_secrets(environ, redactor, config, ending),
+            admin=outside.administering(environ, config, web),
             in_parallel=in_parallel,
             kinds=registry.kinds(),
             program=_reached(environ, request),
         )
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = Engine(prober, _writing(client, context.copies), signals).execute(request.runbook, context, options)
+        result = Engine(prober, _writing(client, context.copies, context.admin), signals).execute(
+            request.runbook, context, options
+        )
         links = telling.end(timeline, context.press)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
@@ -154,10 +159,12 @@ def _for_secrets(environ: Mapping[str, str], redactor: Redactor, config: "Config
     }
 
 
-def _writing(client: "Client", copies: EnvironmentSecrets) -> Callable[[], AbstractContextManager[None]]:
+def _writing(
+    client: "Client", copies: EnvironmentSecrets, admin: "Admin"
+) -> Callable[[], AbstractContextManager[None]]:
     @contextmanager
     def writing() -> Iterator[None]:
-        with client.writing(), copies.writing():
+        with client.writing(), copies.writing(), admin.writing():
             yield
 
     return writing
@@ -179,8 +186,11 @@ def _reached(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
+    from ops.model import config_objects
+
     tokens = {environment.token for environment in config.environments.values()}
     names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | held.variables(config)
+    names |= config_objects.tokens(config)
     for name in names | config.logins:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))
@@ -223,7 +233,9 @@ def _lead(request: Request, clock: Clock) -> float:
 
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
-    who = _actor(environ) if environ.get("GITHUB_ACTOR") else f"laptop, by {_actor(environ)}"
+    # Of a schedule GitHub names whoever wrote it into the file.
+    who = "a schedule" if environ.get("GITHUB_EVENT_NAME") == "schedule" else environ.get("GITHUB_ACTOR")
+    who = who or f"laptop, by {_actor(environ)}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment}

@@ -20,6 +20,7 @@ from ops import __version__
 from ops.commands import CONFIG, OF_CONFIG, annotate, recover_command, runbook_command, say, say_nothing, show_headline
 from ops.evidence_command import evidence
 from ops.incident_commands import incident, labels
+from ops.maintenance_commands import due
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.model.nearest import shown, suggestion
@@ -76,6 +77,7 @@ cli.add_command(incident)
 cli.add_command(labels)
 cli.add_command(site)
 cli.add_command(runbook_command(PrepareMaintenance()))
+cli.add_command(due)
 
 
 def main() -> NoReturn:
@@ -165,8 +167,8 @@ def drill(
 ) -> int:
     """Break something in a local Cloudflare and recover it with the public command.
 
-    RUNBOOK is rollback-worker, rollback-pages or redeploy-pages. The target of ops.yml (`recovery_targets`) decides
-    whether it was fast enough.
+    RUNBOOK is rollback-worker, rollback-pages, redeploy-pages, rotate-secrets, rotate-secrets-after-rollback or
+    maintenance. The target of ops.yml (`recovery_targets`) decides whether it was fast enough.
     """
     from ops import drill as drills
 

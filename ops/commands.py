@@ -45,7 +45,7 @@ def runbook_command(runbook: Runbook[Any]) -> click.Command:
     @click.pass_obj
     def command(redactor: Redactor, /, **given: Any) -> int:
         params = runbook.params(**{name: given.pop(name) for name in names})
-        return _run(runbook, params, redactor, **given)
+        return run(runbook, params, redactor, **given)
 
     return click.Command(
         runbook.name,
@@ -107,7 +107,7 @@ def _common_options() -> list[click.Parameter]:
     ]
 
 
-def _run(
+def run(
     runbook: Runbook[Any],
     params: Any,
     redactor: Redactor,
@@ -181,7 +181,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
             raise ConfigError(
                 f'no runbook "{shown(runbook)}"{suggestion(runbook, runbooks)}', reason=Reason.UNKNOWN_NAME
             )
-        return _run(runbooks[runbook], _params(runbooks[runbook], params), redactor, **given)
+        return run(runbooks[runbook], _params(runbooks[runbook], params), redactor, **given)
 
     return click.Command(
         "recover",

@@ -104,6 +104,8 @@ class _Cloudflare:
             if service.kind == "worker":
                 blank = replace(exhibits.DEPLOYMENTS, title=exhibits.DEPLOYMENTS.title.format(f"the Worker {title}"))
                 yield (blank,), partial(self.worker, service.worker)
+                blank = replace(exhibits.HANDLED, title=exhibits.HANDLED.title.format(f"the Worker {title}"))
+                yield (blank,), partial(self.handled, service.worker)
             else:
                 blank = replace(exhibits.PAGES, title=exhibits.PAGES.title.format(f"the site {title}"))
                 yield (blank,), partial(self.site, service.pages)
@@ -129,6 +131,12 @@ class _Cloudflare:
 
         workers = Workers(self.reach(), self.account)
         return (exhibits.deployments(name, workers.deployments(name), workers.deployable(name), self.period),)
+
+    def handled(self, name: str) -> Sequence[Exhibit]:
+        from ops.cloudflare import telemetry
+
+        found = telemetry.handled(self.reach(), self.account, name, self.period)
+        return (exhibits.handled(name, found, telemetry.MOST),)
 
     def site(self, name: str) -> Sequence[Exhibit]:
         from ops.cloudflare.pages import Pages

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], object]
 Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
 OUTPUTS = (
-    *("go", "report", "runbook", "params", "environment", "incident", "dry_run"),
+    *("go", "report", "runbook", "power", "params", "environment", "incident", "dry_run"),
     *("requested_at", "permission", "began", "reason"),
 )
 ISSUE_WAIT = 3.0
@@ -120,6 +120,7 @@ class Gate:
             go="true",
             report="true" if request.incident else "false",
             runbook=request.runbook,
+            power=registry.github_environment(request.runbook),
             params=json.dumps(request.params, default=list),
             environment=request.environment,
             incident=str(request.incident or ""),

@@ -18,12 +18,14 @@ from ops.model.page import Page
 from ops.model.press import Press, button, command
 from ops.model.redact import Redactor
 from ops.model.timeline import Event, from_json
-from ops.model.ways import Way, ways
+from ops.model.ways import Way, params_text, ways
 from ops.registry import recoveries
 from ops.render.terminal import one_line
 
 LONGEST_RECORD = 20_000_000
 """In bytes."""
+LONGEST_DESCRIPTION = 100
+"""Of a label, in characters: docs.github.com/rest/issues/labels."""
 LOGGED = "(?:[^\\t]*\\t[^\\t]*\\t)?\ufeff?[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}Z (.*)"
 """A line of a job's log, as GitHub serves it; `gh run view --log` puts the job's name and the step's before it."""
 
@@ -139,7 +141,8 @@ def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, sa
     settings, _ = read_config(config)
     wanted = dict(LABELS)
     for name, label in settings.labels.items():
-        wanted[name] = Label("1d76db", f"Runs {label.runbook} in {label.environment}"[:100])
+        text = f"Runs {label.runbook} in {label.environment}: {params_text(label.params)}"
+        wanted[name] = Label("1d76db", text[:LONGEST_DESCRIPTION])
     with failures(CHECK):
         sync(connect(environ, redactor), wanted, say)
 

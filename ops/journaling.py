@@ -19,7 +19,7 @@ from ops.parallel import start
 if TYPE_CHECKING:
     from ops.github.journal import Journal
     from ops.model.block import Block
-    from ops.model.config import Contact
+    from ops.model.config_notify import Contact
     from ops.model.press import Press
 
 EARLIER = 2.0

@@ -3,10 +3,10 @@
 Shared by the runbook `maintenance` and by its preparation.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops.model import maintenance, mark
 from ops.model.errors import ProviderError, Reason, Refused
@@ -19,7 +19,11 @@ from ops.model.worker import Deployment, Version
 from ops.model.worker_plan import deployed
 from ops.runbook import Context, State, World
 
+if TYPE_CHECKING:
+    from ops.cloudflare.workers import Workers
+
 PREPARE = "maintenance prepare"
+InParallel = Callable[[list[Callable[[], Any]]], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,12 @@ def step(plan: Plan, change: Change) -> Step:
     return plan.details.of[change]
 
 
-def standing(ctx: Context[Any]) -> Standing | None:
+def standing(workers: "Workers", in_parallel: InParallel) -> Standing | None:
     """None where ops-maintenance was never prepared. Raises Refused where what stands there is not understood."""
-    deployments = ctx.workers.find(WORKER)
+    deployments = workers.find(WORKER)
     if not deployments:
         return None
-    version = ctx.workers.version(WORKER, deployments[0].split[0][0])
+    version = workers.version(WORKER, deployments[0].split[0][0])
     if version is None:
         raise ProviderError(
             f"the live version {deployments[0].split[0][0]} of {WORKER} cannot be read, so what is off is not known",
@@ -66,21 +70,25 @@ def standing(ctx: Context[Any]) -> Standing | None:
             reason=Reason.NOT_PREPARED,
             hint="If a colleague's deployment is there, roll it back; if the name was taken before, free it.",
         )
-    return Standing(deployments[0], version, maintenance.merged(stored, _beside(ctx, deployments, version)))
+    return Standing(
+        deployments[0], version, maintenance.merged(stored, _beside(workers, in_parallel, deployments, version))
+    )
 
 
-def _beside(ctx: Context[Any], deployments: tuple[Deployment, ...], newest: Version) -> list[Stored]:
+def _beside(
+    workers: "Workers", in_parallel: InParallel, deployments: tuple[Deployment, ...], newest: Version
+) -> list[Stored]:
     """What other runs deployed between the version that the newest one was built on, and the newest one."""
     base = newest.variables.get(maintenance.BASE, "")
     older = [deployment.split[0][0] for deployment in deployments[1:]]
     if base not in older:
         return []
-    found = ctx.in_parallel([partial(_read, ctx, version) for version in older[: older.index(base)]])
+    found = in_parallel([partial(_read, workers, version) for version in older[: older.index(base)]])
     return [stored for stored in found if stored is not None]
 
 
-def _read(ctx: Context[Any], version: str) -> Stored | None:
-    return _stored(ctx.workers.version(WORKER, version))
+def _read(workers: "Workers", version: str) -> Stored | None:
+    return _stored(workers.version(WORKER, version))
 
 
 def _stored(version: Version | None) -> Stored | None:

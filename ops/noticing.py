@@ -19,7 +19,7 @@ from ops.parallel import start
 from ops.render.notice import notice
 
 if TYPE_CHECKING:
-    from ops.model.config import Notify
+    from ops.model.config_notify import Notify
 
 Tell = Callable[[str], object]
 DRILL = "[DRILL] "

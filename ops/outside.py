@@ -3,7 +3,6 @@
 From the environment alone. Nothing of Cloudflare's is imported before it is needed.
 """
 
-import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from ops.model.errors import ConfigError, Reason
 from ops.model.loopback import is_loopback
 from ops.model.pages_seen import Page
 from ops.model.redact import Secret
+from ops.model.token import printable
 from ops.parallel import start
 
 if TYPE_CHECKING:
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
-    from ops.model.config import Environment
+    from ops.model.config import Config, Environment
     from ops.model.config_secrets import Provider
     from ops.model.rotation import KeyAnswer
     from ops.model.runtime import Shown
+    from ops.probes.admin import Admin
     from ops.probes.http import Web
 
 API = "https://api.cloudflare.com/client/v4"
@@ -64,7 +65,7 @@ def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
 
 
 def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> Secret:
-    """Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot."""
+    """Raises ConfigError where it is missing, or cannot be one."""
     name, value = environment.token, environ.get(environment.token, "")
     if not value:
         needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)
@@ -73,17 +74,11 @@ def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> 
             reason=Reason.TOKEN_MISSING,
             hint=(
                 f"It is a Cloudflare API token with the permissions {needed} on this account. On a laptop: `export "
-                f"{name}=…`. In a job: a secret of that name in the GitHub environment `recovery` (Settings → "
-                "Environments), handed on under `env:` in the workflow."
+                f"{name}=…`. In a job: a secret of that name in the job's GitHub environment, `recovery` or `security` "
+                "(Settings → Environments), handed on under `env:` in the workflow."
             ),
         )
-    if stray := re.search(r"[^!-~]", value):
-        raise ConfigError(
-            f"{name} holds a stray character, U+{ord(stray[0]):04X}, at position {stray.start() + 1} of {len(value)}",
-            reason=Reason.TOKEN_MALFORMED,
-            hint="Copy the token again, alone and without a line break, and set it anew.",
-        )
-    return Secret(value)
+    return printable(name, value)
 
 
 def cloudflare_client(
@@ -135,6 +130,14 @@ def asking_providers(environ: Mapping[str, str], ending: ExitStack) -> "Callable
         return provider.ask(made[0], spec, key or provider.random_key())
 
     return ask
+
+
+def administering(environ: Mapping[str, str], config: "Config", web: "Callable[[], Web]") -> "Admin":
+    """Durable Objects by their application's endpoints, which the probes' client reaches."""
+    from ops.model import config_objects
+    from ops.probes.admin import Admin
+
+    return Admin(web, environ, config_objects.tokens(config))
 
 
 class Reached(TypedDict):

@@ -44,7 +44,9 @@ class PrepareMaintenance(Runbook[Params]):
         return ProbeSet(service.url, (), service.verify, addresses=addresses)
 
     def preflight(self, ctx: Context[Params]) -> Plan:
-        standing, host = ctx.in_parallel([lambda: maintaining.standing(ctx), lambda: ctx.workers.address(WORKER)])
+        standing, host = ctx.in_parallel(
+            [lambda: maintaining.standing(ctx.workers, ctx.in_parallel), lambda: ctx.workers.address(WORKER)]
+        )
         if not host:
             raise Refused(
                 f"the account has no subdomain of workers.dev, where {WORKER} could be asked whether it answers",

@@ -35,11 +35,12 @@ def plan(
     accepted: Collection[str],
     accept: Callable[[tuple[str, ...]], Press],
     static_assets: bool,
+    way_on: str = rules.WAY_ON,
 ) -> Rebuild:
     """Read `version` whole, and `live` and `latest` (the newest upload) once more: the comparison before the upload.
 
     `edits` are the secrets that get new values; `accept` makes what accepts others by name, of an upload
-    that does not serve. Raises Refused, with the way on.
+    that does not serve. Raises Refused, with `way_on`.
     """
     reads = ctx.workers
     deployments, uploads, code, known, newest = ctx.in_parallel(
@@ -60,24 +61,24 @@ def plan(
             reason=Reason.WORLD_MOVED,
             hint="Look at what came in, then start again for a new plan.",
         )
-    _refuse_obstacles(version, code, known, edits, static_assets=static_assets)
-    planned = Rebuild(worker, code, live, newest, mark, edits)
+    _refuse_obstacles(version, code, known, edits, static_assets=static_assets, way_on=way_on)
+    planned = Rebuild(worker, code, live, newest, mark, edits, known, way_on)
     _refuse_secrets(planned, accepted, accept)
     return planned
 
 
 def _refuse_obstacles(
-    version: str, code: Code | None, known: Version | None, edits: Collection[str], *, static_assets: bool
+    version: str, code: Code | None, known: Version | None, edits: Collection[str], *, static_assets: bool, way_on: str
 ) -> None:
     if code is None or known is None:
         raise Refused(
-            f"Cloudflare no longer has the code of {short(version)}", reason=Reason.NOT_REBUILDABLE, hint=rules.WAY_ON
+            f"Cloudflare no longer has the code of {short(version)}", reason=Reason.NOT_REBUILDABLE, hint=way_on
         )
     if found := tuple(rules.obstacles(code, known, edits, static_assets=static_assets)):
         raise Refused(
             f"{short(version)} cannot be uploaded anew as it is: {'; '.join(found)}",
             reason=Reason.NOT_REBUILDABLE,
-            hint=rules.WAY_ON,
+            hint=way_on,
         )
 
 
@@ -87,7 +88,7 @@ def _refuse_secrets(planned: Rebuild, accepted: Collection[str], accept: Callabl
         raise Refused(
             f"{short(code.version)} needs secrets that the latest upload, {latest}, does not have: {', '.join(names)}",
             reason=Reason.SECRET_MISSING,
-            hint=f"Cloudflare can inherit from the latest upload only. {rules.WAY_ON}",
+            hint=f"Cloudflare can inherit from the latest upload only. {planned.way_on}",
         )
     wanted = rules.to_accept(code, planned.edits, planned.live, planned.latest)
     if left := [name for name in wanted if name not in accepted]:
@@ -163,7 +164,7 @@ def _deploy(ctx: Context[Any], rebuild: Rebuild) -> str:
             f"Cloudflare does not deploy {short(rebuild.made)} since secrets have changed: "
             f"{', '.join(changed.names) or 'it names none'}",
             reason=Reason.SECRETS_CHANGED,
-            hint=f"{NOT_DEPLOYED} {rules.WAY_ON}",
+            hint=f"{NOT_DEPLOYED} {rebuild.way_on}",
         ) from None
     return f"deployment {made} of version {rebuild.made}"
 
@@ -203,7 +204,7 @@ def _prove(ctx: Context[Any], rebuild: Rebuild, uploads: tuple[Version, ...]) ->
         raise ProviderError(
             f"our upload {short(rebuild.made)} is not what {short(rebuild.code.version)} is: {', '.join(differing)}",
             reason=Reason.REBUILD_DIFFERS,
-            hint=f"{NOT_DEPLOYED} {rules.WAY_ON}",
+            hint=f"{NOT_DEPLOYED} {rebuild.way_on}",
         )
 
 

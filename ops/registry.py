@@ -4,7 +4,7 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -24,9 +24,15 @@ def discover() -> Mapping[str, Runbook[Any]]:
     return MappingProxyType(found)
 
 
-def parameters() -> dict[str, list[str]]:
-    """Name of a runbook → the names of its parameters."""
-    return {name: [field.name for field in fields(runbook.params)] for name, runbook in discover().items()}
+def parameters() -> dict[str, dict[str, tuple[type, bool]]]:
+    """Name of a runbook → name of a parameter → str, bool or tuple (of texts), and whether nothing runs without it."""
+    return {
+        name: {
+            field.name: (str, True) if field.default is MISSING else (type(field.default), False)
+            for field in fields(runbook.params)
+        }
+        for name, runbook in discover().items()
+    }
 
 
 def flags(runbook: str) -> set[str]:
@@ -37,6 +43,11 @@ def flags(runbook: str) -> set[str]:
 def kinds() -> dict[str, str]:
     """Name of a runbook → what its services are: worker or pages."""
     return {name: runbook.kind for name, runbook in discover().items()}
+
+
+def github_environment(runbook: str) -> str:
+    """The environment of GitHub whose secrets it needs."""
+    return discover()[runbook].github_environment
 
 
 def by_button_only() -> set[str]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ops.model.rotation import KeyAnswer
     from ops.model.runtime import Shown
     from ops.model.timeline import Timeline
+    from ops.probes.admin import Admin
     from ops.probes.rounds import ProbeSet
 
 P = TypeVar("P")
@@ -108,6 +109,8 @@ class Context(Generic[P]):
     """What a provider says of a key; without a key, of a random one."""
     copies: "EnvironmentSecrets"
     """Secrets of environments on GitHub."""
+    admin: "Admin"
+    """Durable Objects by the application's own endpoints."""
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
     kinds: Mapping[str, str]
     """Runbook → the key that its services have in ops.yml."""
@@ -146,6 +149,8 @@ class Runbook(ABC, Generic[P]):
     """The key that its services have in ops.yml: worker or pages."""
     by_label: ClassVar[bool] = True
     """Whether a label may start it: a label's job holds a token."""
+    github_environment: ClassVar[str] = "recovery"
+    """The environment of GitHub whose secrets it needs: a label starts the job of incident.yml that stands in it."""
     params: type[P]
 
     @abstractmethod

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.model.ways import ways
+from ops.model.ways import params_text, ways
 
 if TYPE_CHECKING:
     from ops.model.config import Config
@@ -46,10 +46,14 @@ def sync(folder: Path, config: "Config", recoveries: Sequence[Mapping[str, str]]
 def pressed(text: str, config: "Config", recoveries: Sequence[Mapping[str, str]]) -> str:
     """The issue form with what to press as ops.yml has it."""
     lines = ["When the issue stands, this starts a recovery. What you write into the form starts nothing.", ""]
+    labels: dict[tuple[str, str], list[str]] = {}
     for way in ways(config, recoveries):
-        labels = "".join(f"the label `{label}` on the issue, or " for label in way.labels)
-        button = f"the button Actions → {way.runbook} → Run workflow"
-        lines.append(f"- **{way.service} in {way.environment}.** {way.when}: {labels}{button}")
+        besides = params_text({name: value for name, value in way.params.items() if name != "service"})
+        found = labels.setdefault((f"**{way.service} in {way.environment}.** {way.when}", way.runbook), [])
+        found += [f"`{label}`{f' ({besides})' if besides else ''}" for label in way.labels]
+    for (what, runbook), put in labels.items():
+        label = f"the label {' or '.join(put)} on the issue, or " if put else ""
+        lines.append(f"- {what}: {label}the button Actions → {runbook} → Run workflow")
     return PRESSED.sub(
         lambda found: found["head"] + "".join(f"{found['indent']}  {line}".rstrip() + "\n" for line in lines), text
     )

@@ -101,7 +101,8 @@ def test_a_label_of_somebody_who_may_not_changes_nothing(staged: Callable[..., S
 
     (run,) = world.github.runs
     assert world.live == {world.bad: 100}
-    assert (run.conclusion, conclusions(run)["recover"]) == ("failure", "skipped")
+    ended = conclusions(run)
+    assert (run.conclusion, ended["recover"], ended["recover-security"]) == ("failure", "skipped", "skipped")
     assert LABEL not in world.labels(number)
     assert "tina" in world.comments(number)
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.conftest import World
 
 
@@ -34,6 +36,33 @@ def test_a_label_with_a_parameter_that_its_runbook_has_not_is_an_error(world: Wo
 
     assert outcome.code == 2
     assert 'no parameter "force" of rollback-worker' in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            '      service: api\n      state: "on"',
+            "      service: api\n      state: true",
+            "state: true or false; write text",
+        ),
+        (
+            '      service: api\n      state: "on"',
+            "      service: api",
+            "params: state is missing; maintenance cannot run",
+        ),
+        ("only: [IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY]", "only: GROQ_API_KEY", "only: text; write a list"),
+    ],
+)
+def test_a_label_that_could_not_start_its_runbook_is_an_error_now_and_not_when_it_is_put_on(
+    world: World, old: str, new: str, said: str
+) -> None:
+    world.edit_config(old, new)
+
+    outcome = world.ops("config", "check", "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert said in outcome.err
 
 
 def test_a_label_with_a_service_of_the_other_kind_is_an_error(world: World) -> None:

@@ -11,15 +11,8 @@ from ops.registry import discover
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
-WITHOUT_A_LABEL = {
-    "redeploy-pages": "rollback-frontend",
-    "rotate-secrets": "rollback-api",
-    "maintenance": "rollback-api",
-}
-"""Runbook → the label whose service it is for. A label's job holds the token of `recovery` and no values: a build has to
-be without one, routes need that of `security`, and a rotation needs values."""
-BESIDES = {"maintenance": {"state": "on"}, "rotate-secrets": {"only": "GROQ_API_KEY"}}
-"""Runbook → the parameters that it needs besides, or that nobody should leave out by mistake."""
+WITHOUT_A_LABEL = {"redeploy-pages": "rollback-frontend"}
+"""Runbook → the label whose service it is for. A label's job holds a token: a build has to be without one."""
 
 
 def block(text: str, name: str) -> re.Match[str]:
@@ -35,10 +28,8 @@ def runbook_table() -> str:
     for name, runbook in discover().items():
         labels = [(put, label) for put, label in config.labels.items() if label.runbook == name]
         put, label = labels[0] if labels else ("", config.labels[f"recover:{WITHOUT_A_LABEL[name]}"])
-        options = " ".join(
-            f"--{key} {value}"
-            for key, value in {**BESIDES.get(name, {}), **label.params, "environment": label.environment}.items()
-        )
+        given = {**label.params, "environment": label.environment}
+        options = " ".join(f"--{key} {','.join(v) if isinstance(v, tuple) else v}" for key, v in given.items())
         press = f"{f'label `{put}`, ' if put else ''}button *{name}*, or `./run ops {name} {options}`"
         rows.append(f"| {runbook.when} | {press} | {(runbook.__doc__ or '').splitlines()[0]} |")
     return "\n".join(rows) + "\n"

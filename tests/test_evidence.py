@@ -17,7 +17,7 @@ __all__ = ["incident"]
 READER = "sandbox-collecting"
 ALL = (
     *("Workers Scripts Read", "Pages Read", "Account Settings Read"),
-    *("Zone Read", "Analytics Read", "Account Analytics Read"),
+    *("Zone Read", "Analytics Read", "Account Analytics Read", "Workers Observability Read"),
 )
 ADDRESS, SIXTH, PERSON = "203.0.113.77", "2001:db8:12:34::9", "mallory@example.com"
 PATH = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}/secrets"
@@ -60,6 +60,11 @@ def recorded(incident: Incident) -> Incident:
             zone, "api.fortunet.example", "/u/ana%40example.com", address, at=now - timedelta(hours=1), count=count
         )
     world.sandbox.analytics.add_queries(ACCOUNT, "d1-main", at=now - timedelta(hours=1), readQueries=9, rowsRead=900)
+    for status, logged in ((200, 0), (200, 2), (401, 0)):
+        at = now - timedelta(hours=1)
+        world.sandbox.analytics.add_handled(WORKER, "GET /u/ana@example.com", status, at=at, logged=logged)
+    world.sandbox.analytics.add_handled(WORKER, "GET /old", 200, at=now - timedelta(days=2))
+    world.sandbox.analytics.add_handled("other", "GET /other", 200, at=now - timedelta(hours=1))
     world.sandbox.audit.append(entry(now - timedelta(hours=1)))
     world.sandbox.audit.append(entry(now - timedelta(minutes=50), address=SIXTH, status=403, method="DELETE"))
     hub.add_deployment("recovery", "alice", now - timedelta(hours=1), run_id=77)
@@ -93,6 +98,7 @@ def test_every_source_is_asked_and_says_what_it_has(recorded: Incident) -> None:
         "Use of each token, as the audit log has it": "found",
         "The token that asked": "found",
         "Deployments and secret changes of the Worker fortunet-api": "found",
+        "What the Worker fortunet-api handled, by path and status": "found",
         "Production deployments of the site fortunet-frontend": "found",
         "Requests to api.fortunet.example by path and network": "found",
         "Requests to fortunet.example by path and network": "none found",
@@ -112,10 +118,40 @@ def test_every_source_is_asked_and_says_what_it_has(recorded: Incident) -> None:
     assert of(found, "The token that asked")["rows"][0]["status"] == "active"
 
 
+@pytest.mark.parametrize("names_all", [False, True])
+def test_what_a_worker_handled_is_counted_by_requests_and_not_by_what_they_logged(
+    recorded: Incident, names_all: bool
+) -> None:
+    recorded.world.sandbox.switches.telemetry_names_what_is_missing = names_all
+    recorded.github.switches.private = True
+
+    rows = of(exhibits(recorded), "handled, by path and status")["rows"]
+
+    what = "GET /u/ana@example.com"
+    assert sorted((row["request"], row["status"], row["requests"]) for row in rows) == [
+        (what, "", 1),
+        (what, "200", 2),
+        (what, "401", 1),
+    ]
+
+
+@pytest.mark.parametrize("result", [{}, {"calculations": [{"aggregates": [{"value": "many"}]}]}, [], 7])
+def test_an_answer_of_telemetry_that_is_not_understood_is_no_empty_one(recorded: Incident, result: Any) -> None:
+    body = json.dumps({"success": True, "errors": [], "messages": [], "result": result})
+    recorded.world.sandbox.fault(
+        path="/accounts/*/workers/observability/**", body=body, content_type="application/json", times=None
+    )
+
+    assert of(exhibits(recorded), "handled, by path and status")["outcome"] == "could not ask"
+
+
 def test_only_reads_are_sent(recorded: Incident) -> None:
     collect(recorded)
 
-    assert {(r.method, r.path) for r in recorded.world.writes()} == {("POST", "/client/v4/graphql")}
+    telemetry = f"/client/v4/accounts/{ACCOUNT}/workers/observability/telemetry/query"
+    asked = {(r.method, r.path) for r in recorded.world.writes()}
+    assert asked == {("POST", "/client/v4/graphql"), ("POST", telemetry)}
+    assert all(r.body["dry"] for r in recorded.world.writes() if r.path == telemetry)
 
 
 def test_on_a_public_repository_nobody_is_identified(recorded: Incident) -> None:
@@ -170,13 +206,14 @@ def test_a_source_that_cannot_be_asked_is_named_with_what_the_token_lacks(record
     for title, permission in (
         ("Audit log of the account", "Account Settings Read"),
         ("Queries of D1 by database", "Account Analytics Read"),
+        ("What the Worker fortunet-api handled, by path and status", "Workers Observability Read"),
         ("Production deployments of the site fortunet-frontend", "Pages Read"),
         ("Requests to fortunet.example by path and network", "Zone Read and, of the zone, Analytics Read"),
     ):
         assert f"{title}: could not ask" in outcome.out
         assert f"it needs the permission {permission}" in outcome.out
     (body,) = recorded.bodies
-    assert "6 of 9 sources could not be asked" in body
+    assert "7 of 10 sources could not be asked" in body
 
 
 def test_without_a_token_github_is_still_asked(recorded: Incident) -> None:
@@ -228,7 +265,7 @@ def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: I
     assert len(body) < 65_536
     assert "of 900 rows" in body
     assert len(of(found, "Audit log")["rows"]) == 900
-    assert body.count("<details>") == body.count("</details>\n") == 9
+    assert body.count("<details>") == body.count("</details>\n") == 10
     assert "` @alice" not in body
     assert len([line for line in body.splitlines() if line.startswith("| 2")]) > 100
 

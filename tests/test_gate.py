@@ -136,6 +136,7 @@ def test_a_label_of_somebody_who_may_write_goes_and_is_consumed(job: Job) -> Non
     assert {name: value for name, value in job.outputs.items() if name not in {"go", "params", "permission"}} == {
         "report": "true",
         "runbook": "rollback-worker",
+        "power": "recovery",
         "environment": "production",
         "incident": str(job.incident),
         "dry_run": "false",
@@ -144,6 +145,37 @@ def test_a_label_of_somebody_who_may_write_goes_and_is_consumed(job: Job) -> Non
         "reason": "",
     }
     assert (job.labels, job.comments, job.github.unknown) == (["incident"], [], [])
+
+
+@pytest.mark.parametrize(
+    ("label", "runbook", "params"),
+    [
+        ("recover:api-off", "maintenance", {"service": "api", "state": "on"}),
+        ("recover:api-on", "maintenance", {"service": "api", "state": "off"}),
+        (
+            "recover:rotate-secrets",
+            "rotate-secrets",
+            {"service": "api", "only": ["IFLOW_API_KEY", "GROQ_API_KEY", "CEREBRAS_API_KEY"]},
+        ),
+    ],
+)
+def test_a_label_for_what_needs_more_than_a_rollback_names_the_environment_that_holds_it(
+    job: Job, label: str, runbook: str, params: dict[str, Any]
+) -> None:
+    done = job.gate(job.label(name=label))
+
+    job.assert_went(done)
+    assert (job.outputs["runbook"], job.outputs["power"]) == (runbook, "security")
+    assert json.loads(job.outputs["params"]) == params
+    assert job.labels == ["incident"]
+
+
+@pytest.mark.parametrize("name", ["recover:api-off", "recover:api-on", "recover:rotate-secrets"])
+def test_such_a_label_of_somebody_who_may_not_has_no_power(job: Job, name: str) -> None:
+    done = job.gate(job.label("tina", name))
+
+    assert (done.code, job.outputs["go"], job.outputs["power"]) == (3, "false", "")
+    assert (job.labels, "no_write_access" in job.comments[0]) == (["incident"], True)
 
 
 def test_the_gate_asks_one_question_and_takes_the_label_and_nothing_else(job: Job) -> None:

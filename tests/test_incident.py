@@ -62,7 +62,8 @@ def test_an_incident_is_opened_with_the_laptop_command(incident: Incident) -> No
 
 def test_the_laptop_command_of_an_incident_asks_for_all_that_its_label_asks_for(incident: Incident) -> None:
     incident.world.edit_config(
-        "      service: api\n", "      service: api\n      accept_changed_secrets: [KEY, DB_URL]\n"
+        "      service: api\n  recover:rollback-frontend:",
+        "      service: api\n      accept_changed_secrets: [KEY, DB_URL]\n  recover:rollback-frontend:",
     )
     options = ["--severity", "sev1", "--title", "500", "--config", str(incident.world.config)]
     incident.ops("incident", "open", "--service", "api", *options, OPS_PROGRAM="./run ops")
@@ -79,6 +80,13 @@ def test_labels_are_created_corrected_and_then_left_alone(incident: Incident) ->
     assert "created sev1" in first.out
     assert "changed incident" in first.out
     assert "created recover:rollback-api" in first.out
+    for name in ("recover:api-off", "recover:rotate-secrets"):
+        incident.github.label(incident.number, name, "alice")
+    *_, state, names = incident.github.issue(incident.number).labels
+    assert state.description == "Runs maintenance in production: service=api state=on"
+    assert names.description == (
+        "Runs rotate-secrets in production: service=api only=IFLOW_API_KEY,GROQ_API_KEY,CEREBRAS_API_KEY"
+    )
     assert (incident.ops("labels", "sync", *config).out, first.code) == ("", 0)
 
 

@@ -36,10 +36,12 @@ LAYERS: dict[str, set[str]] = {
     "sighting": {"model", "probes", "runbook"},
     "deploying": {"model", "runbook"},
     "rebuilding": {"model", "runbook", "deploying"},
+    "resetting": {"model", "runbook"},
     "rotating": {"model", "runbook", "deploying", "rebuilding"},
-    "maintaining": {"model", "runbook"},
+    "maintaining": {"model", "cloudflare", "runbook"},
     "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
-    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"},
+    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"}
+    | {"resetting"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -55,21 +57,24 @@ TOP: dict[str, set[str]] = {
     "gate": BELOW_THE_TOP | {"app"},
     "incident": BELOW_THE_TOP | {"app"},
     "report": BELOW_THE_TOP | {"app", "incident"},
+    "due": BELOW_THE_TOP,
     "evidence": BELOW_THE_TOP | {"app"},
     "leak": BELOW_THE_TOP | {"app"},
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
     "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
     "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "leak", "report"},
+    "maintenance_commands": BELOW_THE_TOP | {"app", "commands", "due"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
     "cli": BELOW_THE_TOP
-    | {"app", "gate", "drill", "commands", "evidence_command", "incident_commands", "site_commands", "sandbox"},
+    | {"app", "gate", "drill", "commands", "sandbox"}
+    | {"evidence_command", "incident_commands", "maintenance_commands", "site_commands"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands", "evidence_command", "incident_commands", "site_commands"},
+    "click": {"cli", "commands", "evidence_command", "incident_commands", "maintenance_commands", "site_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "notify"},
     "jinja2": {"render"},
@@ -188,6 +193,7 @@ ENDS_OF_THE_RUNBOOKS_WORLD = (
     "ops.maintaining",
     "ops.deploying",
     "ops.rebuilding",
+    "ops.resetting",
 )
 
 
@@ -200,7 +206,10 @@ def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
     assert [str(found) for found in wrong] == []
 
 
-ENVIRON_OF = {"cli", "commands", "evidence_command", "incident_commands", "site_commands", "drill", "sandbox", "nodejs"}
+ENVIRON_OF = {
+    *("cli", "commands", "evidence_command", "incident_commands", "maintenance_commands", "site_commands"),
+    *("drill", "sandbox", "nodejs"),
+}
 """The parts that take the process's own variables; the others get a mapping from them."""
 A_PROGRAM_OF_ITS_OWN = OPS / "tools" / "browser.py"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.model.config import Notify
+from ops.model.config_notify import Notify
 from ops.model.errors import Decision
 from ops.model.page import Page
 from ops.model.redact import Secret

@@ -100,7 +100,7 @@ def test_a_service_that_is_not_known_is_said_on_a_terminal_too(world: World, rel
 
 TOKENS: dict[str, tuple[str | None, str, str, str]] = {
     "missing": (None, "token_missing", "CLOUDFLARE_API_TOKEN is not set", "`export CLOUDFLARE_API_TOKEN=…`"),
-    "in a job": (None, "token_missing", "is not set", "in the GitHub environment `recovery`"),
+    "in a job": (None, "token_missing", "is not set", "environment, `recovery` or `security`"),
     "empty": ("", "token_missing", "CLOUDFLARE_API_TOKEN is not set", '"Workers Scripts: Edit"'),
     "a newline": ("{token}\n", "token_malformed", "U+000A, at position 30 of 30", "without a line break"),
     "a space": (" {token}", "token_malformed", "U+0020, at position 1 of 30", "Copy the token again"),

@@ -179,6 +179,7 @@ CANARY = {
     "GH_SECRETS_TOKEN": marks.secret("app"),
     "NEW_GROQ_API_KEY": marks.secret("new", signs="~^&"),
     "OLD_GROQ_API_KEY": marks.secret("former", signs="$%{}"),
+    "FORTUNET_ADMIN_TOKEN": marks.secret("application", signs="~^&"),
     "LOGIN": marks.secret("login", signs="\n\\ é\t"),
 }
 PROBES = """          - {name: program, command: {run: [sh, -c, PROGRAM], timeout: 10s}}
@@ -257,7 +258,21 @@ def leaked_after_a_rollback(world: World) -> None:
     world.sandbox.upload(WORKER, code="bad")
 
 
+def stuck(world: World) -> None:
+    """An object that fills up memory with the first request, and shows it to whoever has the token."""
+    admin = {"ADMIN_TOKEN": CANARY["FORTUNET_ADMIN_TOKEN"]}
+    world.release(timedelta(hours=2), code="good", secrets=admin, durable_objects=["AiMutexDO"], behaviour=OBJECTS)
+
+
+OBJECTS: dict[str, Any] = {"objects": {"ai-mutex": {}}}
 CANARIES = {
+    "reset-durable-object": Canary(
+        ("--service", "api"),
+        "          # A program can be a probe too.",
+        read=LIST,
+        write={"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"},
+        world=stuck,
+    ),
     "rotate-secrets": Canary(
         ("--service", "api", "--only", "GROQ_API_KEY"),
         "          # A program can be a probe too.",

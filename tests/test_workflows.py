@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ops.app import read_config
+from ops.model.config_objects import tokens
 from ops.registry import discover, kinds, recoveries
 from ops.workflows import pressed, sync, synced
 from tests.conftest import ROOT, World
@@ -84,21 +85,22 @@ def test_the_inputs_of_a_button_are_the_parameters_of_its_runbook(name: str) -> 
 def test_every_input_and_every_token_reaches_the_command_through_its_environment(name: str) -> None:
     """Where several jobs share the work, an input reaches the one that it is for, and the command what that one says."""
     all_steps = steps(ROOT / ".github/workflows" / f"{name}.yml")
-    (step,) = [s for s in all_steps if f"ops {name}" in s.get("run", "")]
+    (step,) = [s for s in all_steps if f"ops {name} --" in s.get("run", "")]
 
     for key in inputs(name):
         variable = OTHER_VARIABLES.get(key, key.upper())
         given = [s for s in all_steps if f"inputs.{key}" in s.get("env", {}).get(variable, "")]
         assert given
         assert all(f'"${variable}"' in s["run"] for s in [step, *given])
-    assert_secrets(step, values=name == "rotate-secrets")
+    assert_secrets(step, values=name == "rotate-secrets", admin=name == "reset-durable-object")
 
 
-def assert_secrets(step: dict[str, Any], *, values: bool = False) -> None:
-    """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name."""
+def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = False) -> None:
+    """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name; `admin`: the
+    tokens of applications."""
     config, _ = read_config(ROOT / "ops.yml")
     names = {environment.token for environment in config.environments.values()}
-    names |= set(config.notify.webhooks.values())
+    names |= set(config.notify.webhooks.values()) | (tokens(config) if admin else set())
     if values:
         rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
         names |= {"GH_SECRETS_TOKEN", *(f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never")}
@@ -107,10 +109,54 @@ def assert_secrets(step: dict[str, Any], *, values: bool = False) -> None:
     assert given == {name: f"${{{{ secrets.{name} }}}}" for name in names}
 
 
+def test_a_schedule_opens_what_is_due_with_the_secrets_of_maintenance_and_a_press_does_not() -> None:
+    """Nobody asks for it, so it has no gate; it starts nothing else."""
+    config, _ = read_config(ROOT / "ops.yml")
+    workflow = read(ROOT / ".github/workflows/maintenance.yml")
+    due, pressed_ = workflow["jobs"]["due"], workflow["jobs"]["maintenance"]
+    (step,) = [step for step in due["steps"] if "run" in step]
+
+    assert workflow[True]["schedule"] == [{"cron": "7,22,37,52 * * * *"}]
+    assert (due["if"], pressed_["if"]) == (
+        "github.event_name == 'schedule'",
+        "github.event_name == 'workflow_dispatch'",
+    )
+    assert due["environment"] == {"name": "security", "deployment": False}
+    assert step["run"] == "exec python3 -m ops maintenance due --yes"
+    assert due["concurrency"]["group"] == f"recover-{next(iter(config.environments))}"
+    assert_secrets(step)
+
+
+def acting() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Of incident.yml: GitHub environment → the job that stands in it and recovers, and the step that does so."""
+    jobs = read(ROOT / ".github/workflows/incident.yml")["jobs"].values()
+    return {job["environment"]: (job, s) for job in jobs for s in job["steps"] if "ops recover" in s.get("run", "")}
+
+
+def test_of_the_jobs_that_a_label_starts_each_acts_for_the_runbooks_of_its_own_environment_alone() -> None:
+    """Which job has which power is written there: no environment is chosen while it runs."""
+    labelled = {runbook.github_environment for runbook in discover().values() if runbook.by_label}
+    report = read(ROOT / ".github/workflows/incident.yml")["jobs"]["report"]
+
+    assert acting().keys() == labelled == {"recovery", "security"}
+    for environment, (job, step) in acting().items():
+        wanted = f"needs.gate.outputs.go == 'true' && needs.gate.outputs.power == '{environment}'"
+        assert (job["needs"], job["if"], job["name"] in report["needs"]) == ("gate", wanted, True)
+        assert job["concurrency"]["group"] == "recover-${{ needs.gate.outputs.environment }}"
+        assert step["run"] == acting()["recovery"][1]["run"]
+
+
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_a_button_stands_in_the_same_environment_as_the_job_of_its_label(name: str) -> None:
+    jobs = read(ROOT / ".github/workflows" / f"{name}.yml")["jobs"].values()
+    (job,) = [job for job in jobs if any(f"ops {name} --" in step.get("run", "") for step in job["steps"])]
+
+    assert job["environment"] == discover()[name].github_environment
+
+
 def test_a_label_and_a_button_get_the_same_secrets_and_the_gate_none() -> None:
-    of_the_label = steps(ROOT / ".github/workflows/incident.yml")
-    (acting,) = [step for step in of_the_label if "ops recover" in step.get("run", "")]
-    assert_secrets(acting)
+    for job, step in acting().values():
+        assert_secrets(step, values=job["environment"] == "security", admin=job["environment"] == "recovery")
     gates = [step for path in WORKFLOWS for step in steps(path) if "ops gate" in step.get("run", "")]
     assert len(gates) >= 2
     for step in gates:
@@ -149,6 +195,10 @@ def test_the_issue_form_says_what_starts_which_recovery() -> None:
 
     assert pressed(text, read_config(ROOT / "ops.yml")[0], recoveries()) == text
     (shown,) = [field["attributes"]["value"] for field in yaml.safe_load(text)["body"] if field["type"] == "markdown"]
+    assert (
+        "until a person opens it: the label `recover:api-off` (state=on) or `recover:api-on` (state=off) on the issue, "
+        "or the button Actions → maintenance → Run workflow\n"
+    ) in shown
     assert (
         "- **frontend in production.** A new release of the frontend breaks the UI, its assets or its build: the label "
         "`recover:rollback-frontend` on the issue, or the button Actions → rollback-pages → Run workflow\n"

@@ -39,8 +39,10 @@ READS: tuple[tuple[str, str], ...] = (
     ("GET", r"(/accounts/[0-9a-f]{32}|/user)/tokens/verify"),
     ("POST", r"/accounts/[0-9a-f]{32}/storage/kv/namespaces/[0-9a-f]{32}/bulk/get"),
     ("POST", r"/graphql"),
+    ("POST", r"/accounts/[0-9a-f]{32}/workers/observability/telemetry/query"),
 )
-"""All that a planning client may send. GraphQL here is analytics: it has queries and nothing that writes."""
+"""All that a planning client may send. GraphQL here is analytics: it has queries and nothing that writes; and a
+question to telemetry is asked with `dry`, so that it is not kept."""
 
 
 Decoder = Callable[[str, str, int, Mapping[str, str], bytes], Answer]
@@ -116,10 +118,6 @@ class Client:
             f"GET {short(path)}", lambda: self._send("GET", path, permission=permission, params=params)
         )
 
-    def post_read(self, path: str, *, permission: str, json: Any) -> Answer:
-        """A read that Cloudflare takes by POST, retried like one. Raises ProviderError."""
-        return self._retried(f"POST {short(path)}", lambda: self._send("POST", path, permission=permission, json=json))
-
     def query(self, query: str, *, permission: str, variables: Mapping[str, Any]) -> Answer:
         """A query of GraphQL, retried like a read; its result is the answer's `data`. Raises ProviderError.
 
@@ -131,6 +129,12 @@ class Client:
             return self._send("POST", "/graphql", permission=permission, decoder=decode_graphql, json=body)
 
         return self._retried("POST /graphql", send)
+
+    def ask(self, path: str, question: Mapping[str, Any], *, permission: str) -> Answer:
+        """A question that is sent by POST, and retried like a read. Raises ProviderError."""
+        return self._retried(
+            f"POST {short(path)}", lambda: self._send("POST", path, permission=permission, json=dict(question))
+        )
 
     def _retried(self, call: str, send: Callable[[], Answer]) -> Answer:
         deadline = self._clock.monotonic() + RETRY_BUDGET

@@ -29,7 +29,7 @@ class Kv:
         path, found = f"{self._namespaces}/{namespace}/bulk/get", dict[str, str | None]()
         for first in range(0, len(keys), READ_TOGETHER):
             some = list(keys[first : first + READ_TOGETHER])
-            answer = self._client.post_read(path, permission=READ, json={"keys": some, "type": "text"})
+            answer = self._client.ask(path, {"keys": some, "type": "text"}, permission=READ)
             found |= shaped(answer, "values of KV", partial(_values, answer.result, some))
         return found
 

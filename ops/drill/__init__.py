@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops import nodejs
+from ops import nodejs, registry
 from ops.app import read_config
 from ops.clocks import SystemClock
-from ops.drill import command, github, leak, offline, releases, score
+from ops.drill import command, github, leak, offline, releases, score, stuck
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
@@ -63,6 +63,7 @@ DRILLS: Mapping[str, releases.Kind] = {
     "rotate-secrets": leak.LEAK,
     "rotate-secrets-after-rollback": leak.AFTER_A_ROLLBACK,
     "maintenance": offline.KIND,
+    "reset-durable-object": stuck.KIND,
 }
 """Name, which is that of the runbook unless the kind says another → what it breaks: a good release, then something bad,
 which the runbook has to take back, or take offline."""
@@ -103,16 +104,17 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
             return _score(name, drill, config, _not_broken(seen.verdict))
         token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
         place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token)
-        if kind.run is not None:
-            look = partial(_probe, sandbox, service, drill.config.resolve().parent)
-            return _score(name, drill, config, kind.run(place, service, look, say=say, on_event=on_event))
-        if drill.trigger is None:
-            result = command.run(place, say=say, on_event=on_event, arguments=kind.arguments)
-            return _score(name, drill, config, result)
-        result = _with_incident(place, drill, config, kind, say=say, on_event=on_event)
-        serves = next((which for which, what in live.items() if kind.live(sandbox, service) == what), "no known")
-        is_well = _probe(sandbox, service, drill.config.resolve().parent).verdict == Verdict.HEALTHY
-        return _score(name, drill, config, github.contradicted(result, serves=serves, is_well=is_well))
+        look = partial(_probe, sandbox, service, drill.config.resolve().parent)
+        incident = _incident(place, drill, say)
+        pull = _Trigger(place, drill, config, kind, incident, say, on_event)
+        result = pull(kind.params) if kind.run is None else kind.run(place, service, look, pull, say)
+        if kind.run is None and incident is not None:
+            serves = next((which for which, what in live.items() if kind.live(sandbox, service) == what), "no known")
+            is_well = look().verdict == Verdict.HEALTHY
+            result = github.contradicted(result, serves=serves, is_well=is_well)
+        return _score(
+            name, drill, config, result if incident is None else _reported(place, drill, result, incident, say)
+        )
 
 
 def _service(environment: "Environment", name: str, kind: str) -> "Service":
@@ -164,26 +166,62 @@ def _probe(sandbox: "Sandbox", service: "Service", folder: Path) -> Observation:
         web.close()
 
 
-def _with_incident(
-    place: command.Place, drill: Drill, config: "Config", kind: releases.Kind, *, say: Say, on_event: OnEvent
-) -> dict[str, Any]:
-    """Open an incident, pull the trigger, complete the record, and add to the result what became of the incident."""
+def _incident(place: command.Place, drill: Drill, say: Say) -> github.Incident | None:
+    """None without a trigger. Raises ConfigError."""
+    if drill.trigger is None:
+        return None
     incident = github.open_incident(place)
     say(f"{github.RESPONDER} opened the incident #{incident.number}")
-    with github.failing(incident, drill.trigger, drill.github_fails):
-        if drill.trigger == "command":
-            told = ["--incident", str(incident.number), *kind.arguments]
-            result = command.run(place, say=say, on_event=on_event, arguments=told, environ=incident.environ())
-        else:
-            result = github.by_workflow(incident, config, drill.trigger, say, changed_at=kind.changed_at)
-    result |= {"journal": incident.has_whole_journal, "imported": False}
-    if result["decision"] == Decision.RECOVERED:
-        log = result["workflow_run"]["log"] if "workflow_run" in result else None
-        if not result["journal"]:
-            command.imported(place, log or result["run"], incident.number, say, environ=incident.environ())
-            result["imported"] = incident.has_whole_journal
-        if incident.report is None:
-            command.ops(place, ["incident", "report", str(incident.number)], say, environ=incident.environ())
+    if drill.trigger != "command":
+        github.furnish(place, registry.github_environment(place.runbook))
+    return incident
+
+
+@dataclass(frozen=True)
+class _Trigger:
+    place: command.Place
+    drill: Drill
+    config: "Config"
+    kind: releases.Kind
+    incident: github.Incident | None
+    say: Say
+    on_event: OnEvent
+
+    def __call__(self, params: command.Params) -> dict[str, Any]:
+        """Pull it: the runbook's result. On an incident its record is completed where it has to be."""
+        incident = self.incident
+        if incident is None:
+            return command.run(self.place, say=self.say, on_event=self.on_event, params=params)
+        before = incident.journal
+        with github.failing(incident, self.drill.trigger, self.drill.github_fails):
+            result = self._on(incident, params)
+        result |= {"journal": incident.has_whole_journal(before), "imported": False}
+        if result["decision"] == Decision.RECOVERED and not result["journal"]:
+            source = result["workflow_run"]["log"] if "workflow_run" in result else result["run"]
+            command.imported(self.place, source, incident.number, self.say, environ=incident.environ())
+            result["imported"] = incident.has_whole_journal(before)
+        return result
+
+    def _on(self, incident: github.Incident, params: command.Params) -> dict[str, Any]:
+        if self.drill.trigger != "command":
+            pressed = incident, self.config, self.drill.trigger, params
+            return github.by_workflow(*pressed, self.say, changed_at=self.kind.changed_at)
+        return command.run(
+            self.place,
+            say=self.say,
+            on_event=self.on_event,
+            params=params,
+            incident=incident.number,
+            environ=incident.environ(),
+        )
+
+
+def _reported(
+    place: command.Place, drill: Drill, result: dict[str, Any], incident: github.Incident, say: Say
+) -> dict[str, Any]:
+    """With what became of the incident."""
+    if result["decision"] == Decision.RECOVERED and incident.report is None:
+        command.ops(place, ["incident", "report", str(incident.number)], say, environ=incident.environ())
     return {**result, "trigger": drill.trigger, **incident.told()}
 
 

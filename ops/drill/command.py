@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ops.sandbox import Sandbox
 
 Say = Callable[[str], None]
+Params = Mapping[str, str | tuple[str, ...]]
+"""What a runbook is asked besides the service."""
 OnEvent = Callable[[dict[str, Any]], None]
 
 UNREACHED: Mapping[str, Any] = {
@@ -50,11 +52,15 @@ def run(
     *,
     say: Say,
     on_event: OnEvent,
-    arguments: Sequence[str] = (),
+    params: Params,
+    incident: int | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The runbook's command, its events handed on while it goes; its result."""
-    wanted = [place.runbook, "--service", place.service, "--environment", place.environment.name, *arguments]
+    wanted = [place.runbook, "--service", place.service, "--environment", place.environment.name]
+    wanted += [] if incident is None else ["--incident", str(incident)]
+    for name, value in params.items():
+        wanted += [f"--{name.replace('_', '-')}", as_text(value)]
     wanted += ["--reason", "drill", "--yes", "--json"]
     say(f"$ {program(os.environ)} {' '.join(wanted)}")
     wanted += ["--config", str(place.config), "--requested-at", place.sandbox.clock.now().isoformat()]
@@ -72,6 +78,11 @@ def run(
                 say(line.rstrip())
         reading.join()
     return {**UNREACHED, **json.loads(out[0] or "{}")}
+
+
+def as_text(value: str | tuple[str, ...]) -> str:
+    """As a command line and the field of a button take it."""
+    return value if isinstance(value, str) else ",".join(value)
 
 
 def imported(place: Place, record: str | list[str], number: int, say: Say, *, environ: Mapping[str, str]) -> None:

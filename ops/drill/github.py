@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops.drill.command import Place, Say
+from ops.drill.command import Params, Place, Say, as_text
 from ops.github.comments import BOT
 from ops.model.block import Block, read_block
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
@@ -29,8 +29,8 @@ Trigger = Literal["label", "button", "command"]
 
 RESPONDER = "responder"
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
-GATED, READING = "recovery", "report"
-"""The GitHub environments: one holds the token, the other one that can only read."""
+READING = "report"
+"""The GitHub environment with a token that can only read; the other one is the runbook's own."""
 AFTER_PERMISSION = "after-permission"
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
 FAILING: Mapping[str, Any] = {"times": None, "status": 503}
@@ -63,9 +63,10 @@ class Incident:
         ]
         return blocks[-1] if blocks else None
 
-    @property
-    def has_whole_journal(self) -> bool:
-        return self.journal is not None and self.journal.decision != ""
+    def has_whole_journal(self, before: Block | None) -> bool:
+        """Of a run since `before` was the last one's."""
+        last = self.journal
+        return last is not None and last != before and last.decision != ""
 
     @property
     def report(self) -> dict[str, Any] | None:
@@ -112,8 +113,11 @@ def failing(incident: Incident, trigger: Trigger | None, where: str | None) -> "
         faults.faults.clear()
 
 
-def furnish(place: Place) -> None:
-    """The repository holds the checkout's files as they stand, and its environment the token. Raises ConfigError."""
+def furnish(place: Place, power: str) -> None:
+    """The repository holds the checkout's files as they stand, and the environment `power` the token and the values.
+
+    No other environment can act. Raises ConfigError.
+    """
     from ops.sandbox.runner import MissingTool, NoCheckout, act, tracked
 
     sandbox, config_path = place.sandbox, place.config
@@ -130,23 +134,29 @@ def furnish(place: Place) -> None:
         raise ConfigError(what, hint="Drill with the ops.yml at the root of the operations repository.")
     hub.add_commit("The operations repository", RESPONDER, files=files)
     reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read", "Pages Read"])
-    for name, token in ((GATED, sandbox.token), (READING, reading)):
+    for name, token in ((power, place.token or sandbox.token), (READING, reading)):
         hub.add_environment(name)
         hub.put_secret(place.environment.token, token, name)
+    for name, value in place.environ.items():
+        hub.put_secret(name, value, power)
 
 
-def _press(incident: Incident, config: "Config", trigger: Trigger | None) -> tuple[str, "Callable[[GitHub], object]"]:
+def _press(
+    incident: Incident, config: "Config", trigger: Trigger | None, params: Params
+) -> tuple[str, "Callable[[GitHub], object]"]:
     """What the responder does, in words and in deed. Raises ConfigError where no label asks for this."""
     place, environment = incident.place, incident.place.environment.name
     if trigger == "button":
         button = f"{place.runbook}.yml"
         inputs = {"service": place.service, "environment": environment, "incident": str(incident.number)}
+        inputs |= {name: as_text(value) for name, value in params.items()}
         return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, RESPONDER)
-    wanted = (place.runbook, environment, {"service": place.service})
+    wanted = (place.runbook, environment, {"service": place.service, **params})
     found = [name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == wanted]
     if not found:
         hint = "Add one to ops.yml, or drill with --trigger button."
-        raise ConfigError(f"no label asks for {place.runbook} of {place.service} in {environment}", hint=hint)
+        asked = "".join(f" {name}={as_text(value)}" for name, value in params.items())
+        raise ConfigError(f"no label asks for {place.runbook} of {place.service}{asked} in {environment}", hint=hint)
     return f'put the label "{found[0]}" on it', lambda hub: hub.label(incident.number, found[0], RESPONDER)
 
 
@@ -154,6 +164,7 @@ def by_workflow(
     incident: Incident,
     config: "Config",
     trigger: Trigger | None,
+    params: Params,
     say: Say,
     *,
     changed_at: "Callable[[Sandbox, Service], datetime | None]",
@@ -162,11 +173,10 @@ def by_workflow(
     from ops.sandbox.runner import Runner, Unsupported
 
     place, hub, sandbox = incident.place, incident.github, incident.place.sandbox
-    furnish(place)
-    text, press = _press(incident, config, trigger)
+    text, press = _press(incident, config, trigger, params)
     environ = {name: value for name, value in sandbox.environ().items() if not name.endswith("_TOKEN")}
     cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
-    asked_at = sandbox.clock.now()
+    asked_at, before = sandbox.clock.now(), incident.journal
     with Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: say(line)) as runner:
         say(f"{RESPONDER} {text}")
         press(hub)
@@ -181,7 +191,7 @@ def by_workflow(
     for job in run.jobs:
         say(f'the job "{job.name}" ended: {job.conclusion}')
     block = incident.journal
-    result = _from_journal(block) if block and block.decision else _from_log(log)
+    result = _from_journal(block) if block and incident.has_whole_journal(before) else _from_log(log)
     durations = {**result["durations"], "total": _seconds(asked_at, run.updated_at)}
     wrote_at = changed_at(sandbox, place.environment.service(place.service))
     if durations["trigger_to_write"] is None and wrote_at is not None and wrote_at > asked_at:

@@ -1,5 +1,6 @@
-"""What the drills of rotate-secrets break: the key of an AI provider leaked, and the provider revoked it at once."""
+"""What the drills of rotate-secrets break: the keys of the AI providers leaked, and these revoked them at once."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,33 +12,40 @@ if TYPE_CHECKING:
     from ops.model.config import Service
     from ops.sandbox import Sandbox
 
-KEY, PROVIDER = "GROQ_API_KEY", "groq"
+KEYS = {"IFLOW_API_KEY": "iflow", "GROQ_API_KEY": "groq", "CEREBRAS_API_KEY": "cerebras"}
+"""Secret → its provider in the sandbox."""
 OTHER = "JWT_SECRET"
-LEAKED, FRESH = "drill-leaked-0123456789", "drill-fresh-9876543210"
+LEAKED = {name: f"drill-leaked-{provider}-0123456789" for name, provider in KEYS.items()}
+FRESH = {name: f"drill-fresh-{provider}-9876543210" for name, provider in KEYS.items()}
 
 
-def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> str | None:
-    """The application asks the provider for its charts: they fail without a key. Well is that the fresh one serves."""
+def _release(
+    sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path
+) -> Mapping[str, str | None] | None:
+    """The application asks a provider for its charts: they fail without a key. Well is that the fresh ones serve."""
     if edge != "embedded":
         hint = "Leave --edge out."
         raise ConfigError("this drill runs on the embedded edge: its Worker asks the sandbox's provider", hint=hint)
-    provider = sandbox.providers[PROVIDER]
     if name == "bad":
-        provider.revoke(LEAKED)
+        for key, provider in KEYS.items():
+            sandbox.providers[provider].revoke(LEAKED[key])
         return None
-    provider.add_key(LEAKED)
-    provider.add_key(FRESH)
-    asks = {"upstream": {"provider": PROVIDER, "secret": KEY}}
+    asks = {}
+    for key, provider in KEYS.items():
+        sandbox.providers[provider].add_key(LEAKED[key])
+        sandbox.providers[provider].add_key(FRESH[key])
+        asks[f"/health/ai/{provider}"] = {"upstream": {"provider": provider, "secret": key}}
     paths = [probe.http.path.partition("?")[0] for probe in service.probes if probe.http]
-    behaviour = {"paths": dict.fromkeys((*paths, f"/health/ai/{PROVIDER}"), asks)}
-    version = sandbox.upload(
-        service.worker, code=name, behaviour=behaviour, secrets={KEY: LEAKED, OTHER: "drill"}, tag=name
-    )
+    behaviour = {"paths": {**dict.fromkeys(paths, next(iter(asks.values()))), **asks}}
+    secrets = {**LEAKED, OTHER: "drill"}
+    version = sandbox.upload(service.worker, code=name, behaviour=behaviour, secrets=secrets, tag=name)
     sandbox.deploy(service.worker, version)
     return FRESH
 
 
-def _roll_back_first(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> str | None:
+def _roll_back_first(
+    sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path
+) -> Mapping[str, str | None] | None:
     """Before the leak a bad release was rolled back, so that the newest upload is not what serves."""
     if name == "bad":
         (good,) = sandbox.live(service.worker)
@@ -46,26 +54,29 @@ def _roll_back_first(sandbox: "Sandbox", service: "Service", name: str, edge: st
     return _release(sandbox, service, name, edge, folder)
 
 
-def _which_key(sandbox: "Sandbox", service: "Service") -> str | None:
+def _which_keys(sandbox: "Sandbox", service: "Service") -> Mapping[str, str | None]:
     """The generation that serves."""
     (version,) = sandbox.live(service.worker)
-    return sandbox.deployments(service.worker)[0].secrets[version].get(KEY)
+    serving = sandbox.deployments(service.worker)[0].secrets[version]
+    return {key: serving.get(key) for key in KEYS}
 
 
 LEAK = Kind(
     "worker",
     _release,
-    live=_which_key,
+    live=_which_keys,
     changed_at=lambda sandbox, service: sandbox.deployments(service.worker)[0].made_at,
-    environ=lambda _: {f"NEW_{KEY}": FRESH, f"OLD_{KEY}": LEAKED},
-    by_command_only="the values come out of the environment `security`, which a drill does not fill",
-    steps=("deployed the release", f"{KEY} leaked, and its provider revoked it"),
-    arguments=("--only", KEY),
+    environ=lambda _: {
+        **{f"NEW_{key}": value for key, value in FRESH.items()},
+        **{f"OLD_{key}": value for key, value in LEAKED.items()},
+    },
+    steps=("deployed the release", "the keys of the AI providers leaked, and the providers revoked them"),
+    params={"only": tuple(KEYS)},
 )
 AFTER_A_ROLLBACK = replace(
     LEAK,
     release=_roll_back_first,
-    steps=("deployed the release", f"a bad release was rolled back, {KEY} leaked, and its provider revoked it"),
-    arguments=("--only", KEY, "--inherit-latest", OTHER),
+    steps=("deployed the release", "a bad release was rolled back, the keys leaked, and the providers revoked them"),
+    params={"only": tuple(KEYS), "inherit_latest": (OTHER,)},
     runbook="rotate-secrets",
 )

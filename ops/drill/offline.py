@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.drill import command, releases
-from ops.drill.command import OnEvent, Place, Say
+from ops.drill.command import Params, Place, Say
 from ops.model.errors import EXIT_CODES, Decision, Reason
 from ops.model.verdict import Observation, Verdict
 
@@ -15,14 +15,24 @@ if TYPE_CHECKING:
     from ops.sandbox import Sandbox
 
 
+OFFICE = "ops-maintenance"
+
+
 def run(
-    place: Place, service: "Service", look: Callable[[], Observation], *, say: Say, on_event: OnEvent
+    place: Place,
+    service: "Service",
+    look: Callable[[], Observation],
+    pull: Callable[[Params], dict[str, Any]],
+    say: Say,
 ) -> dict[str, Any]:
-    """The result of taking it offline; another decision where what the drill itself sees contradicts it."""
+    """The result of taking it offline; another decision where what the drill itself sees contradicts it.
+
+    `pull` pulls the drill's trigger.
+    """
     sandbox = place.sandbox
     before = _ways_in(sandbox, service)
     command.ops(place, ["maintenance", "prepare", "--environment", place.environment.name, "--yes"], say, environ={})
-    result = command.run(place, say=say, on_event=on_event, arguments=("--state", "on"))
+    result = pull({"state": "on"})
     if result["decision"] != Decision.RECOVERED:
         return result
     seen = look()
@@ -32,7 +42,7 @@ def run(
     good = next(iter(sandbox.deployments(service.worker)[-1].percentages))
     sandbox.deploy(service.worker, good)
     say("the good release is deployed again, behind the routes")
-    opened = command.run(place, say=say, on_event=on_event, arguments=("--state", "off"))
+    opened = pull({"state": "off"})
     if opened["decision"] != Decision.RECOVERED:
         return _contradicted(result, f"it could not be opened again: {opened['message']}")
     if (after := _ways_in(sandbox, service)) != before:
@@ -70,5 +80,5 @@ KIND = replace(
     release=_release,
     run=run,
     permissions=("Workers Scripts Write", "Workers Routes Write", "Zone Read"),
-    by_command_only="its button stands in the environment security, which the local GitHub of a drill has not",
+    changed_at=lambda sandbox, _: sandbox.deployments(OFFICE)[0].made_at,
 )

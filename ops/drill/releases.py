@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -31,7 +31,7 @@ class Kind:
     """A kind of service, by its name in ops.yml."""
 
     name: str
-    release: "Callable[[Sandbox, Service, str, str, Path], str | None]"
+    release: "Callable[[Sandbox, Service, str, str, Path], Any]"
     """Deploy the release of that name, on that edge; the folder is the drill's own. Answers what will be `live` where
     this one only could be deployed. Raises ConfigError."""
     live: "Callable[[Sandbox, Service], Any]"
@@ -44,14 +44,14 @@ class Kind:
     """Why a label or a button cannot be drilled on this machine."""
     steps: tuple[str, str] = ("deployed the good release", "deployed the bad release")
     """What the two of them are called."""
-    arguments: tuple[str, ...] = ()
-    """What the command is told besides."""
+    params: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """What the runbook is asked besides the service, by whatever trigger."""
     permissions: tuple[str, ...] = ()
     """Of the token that it needs, where that is not the sandbox's own."""
     runbook: str = ""
     """What recovers from it, where that is not the drill's own name."""
     run: Callable[..., dict[str, Any]] | None = None
-    """How it is recovered, where that takes more than the runbook's command."""
+    """How it is recovered, where that takes more than pulling the trigger once."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:

@@ -86,7 +86,8 @@ def not_an_incident(request: Request, why: str) -> Refusal:
 def unknown_label(label: str, known: Collection[str]) -> Refusal:
     names = {f"known{number}": name for number, name in enumerate(sorted(known), 1)}
     listed = f"Put on one of: {', '.join(f'{{{name}}}' for name in names)}." if names else "Add it to ops.yml."
-    near = nearest(label, known)
+    ends = {name.rpartition(":")[2]: name for name in known}  # what all begin with would make any of them near
+    near = ends.get(nearest(label.rpartition(":")[2], ends), "")
     meant = "; did you mean {near}?" if near else ""
     return Refusal(
         reason=Reason.UNKNOWN_LABEL,

@@ -10,6 +10,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from ops.model import config_checks
 from ops.model.config_build import Build
+from ops.model.config_notify import Contact, Notify
+from ops.model.config_objects import Objects
 from ops.model.config_probes import BrowserProbe, HttpProbe, PageProbe
 from ops.model.config_problems import build, lines
 from ops.model.config_runtime import Runtime
@@ -25,7 +27,6 @@ from ops.model.config_types import (
     REPOSITORY,
     URL_PATH,
     WORKER,
-    ContactText,
     Model,
     Name,
     ParameterValue,
@@ -128,6 +129,7 @@ class Service(Named):
     maintenance: Literal["edge"] = Field(
         default="edge", description="How it is taken offline: at the edge, by routes that lead to ops-maintenance."
     )
+    durable_objects: Objects = Field(default_factory=dict)
     verify: Verify = Field(default_factory=Verify, description="How often and how long the probes are run.")
     probes: tuple[Probe, ...] = Field(default=(), description="What tells healthy from unhealthy.")
 
@@ -155,7 +157,6 @@ class Environment(Named):
         description="NAME of the environment variable that holds the API token. Never the token.",
     )
     services: Mapping[Name, Service] = Field(min_length=1, description="The services, by the name that people type.")
-
     secrets: Mapping[SecretName, RotatedSecret] = Field(
         default_factory=dict, description="NAME of a secret of Workers → how rotate-secrets replaces its value."
     )
@@ -184,31 +185,6 @@ class Label(Model):
     params: Mapping[Annotated[str, Field(pattern=PARAMETER)], ParameterValue] = Field(
         default_factory=dict, description="The runbook's parameters."
     )
-
-
-class Contact(Model):
-    """Whom to call. A text in brackets, such as [TBD], is a placeholder."""
-
-    role: ContactText = Field(description="What the contact is called for.")
-    contact: ContactText = Field(description="A name, a number or a link.")
-    availability: ContactText = Field(description="When the contact answers, such as 24/7.")
-
-
-class Webhook(Model):
-    webhook: SecretName = Field(description="NAME of the secret that holds the webhook's URL. Never the URL.")
-
-
-class Notify(Model):
-    """Where notices go."""
-
-    slack: Webhook | None = Field(default=None, description="A Slack channel.")
-    discord: Webhook | None = Field(default=None, description="A Discord channel.")
-
-    @property
-    def webhooks(self) -> dict[str, str]:
-        """Chat → the name of the secret that holds its webhook's URL, where one is given."""
-        given = {chat: getattr(self, chat) for chat in type(self).model_fields}
-        return {chat: hook.webhook for chat, hook in given.items() if hook is not None}
 
 
 class RecoveryTarget(Model):
@@ -258,14 +234,14 @@ def parse(
     text: str,
     *,
     path: str,
-    runbooks: Mapping[str, Collection[str]] | None = None,
+    runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
     kinds: Mapping[str, str] | None = None,
     by_button_only: Collection[str] = (),
 ) -> tuple[Config, tuple[str, ...]]:
     """The configuration and its warnings; ConfigError with every problem at once. `path` is for the messages.
 
-    `runbooks` holds the parameters of each runbook, `kinds` what its services are, `by_button_only` those that no label
-    may start; labels are checked against them.
+    `runbooks`: of each runbook its parameters, each with its kind of value and whether it is needed; `kinds`: what its
+    services are; `by_button_only`: what no label starts.
     Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
     """
     document = read(text)

@@ -6,14 +6,16 @@ The data may be of any shape here: what has the wrong type is the models' to rep
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ops.model import config_runtime_checks, config_secret_checks
+from ops.model import config_runtime_checks, config_secret_checks, yaml_lines
 from ops.model.config_data import Finding, at, items, mapping
 from ops.model.nearest import shown, suggestion
 from ops.model.yaml_lines import Path
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
-KINDS = {"worker": ("static_assets", "min_served", "maintenance"), "pages": ("compare", "build")}
+KINDS = {"worker": ("static_assets", "min_served", "maintenance", "durable_objects"), "pages": ("compare", "build")}
 """What says which kind a service is, exactly one of them → the keys that only this kind has."""
+_WRITE = {str: "text, in quotes where it looks like something else", bool: "true or false", tuple: "a list, as [A, B]"}
+"""Kind of a runbook's parameter → what a label has to have for it."""
 SECRETS_OF_THE_RUN = {
     DEFAULT_TOKEN,
     "CLOUDFLARE_API_KEY",
@@ -28,23 +30,32 @@ SECRETS_OF_THE_RUN = {
 def errors(
     data: Any,
     *,
-    runbooks: Mapping[str, Collection[str]] | None = None,
+    runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
     kinds: Mapping[str, str] | None = None,
     by_button_only: Collection[str] = (),
 ) -> Iterator[Finding]:
-    """`runbooks` holds the parameters of each runbook, `kinds` what its services are: worker or pages."""
+    """What `parse` answers as errors, beside those of the models.
+
+    `runbooks`: of each runbook its parameters, each with its kind of value and whether it is needed; `kinds`: what its
+    services are, worker or pages.
+    """
     yield from _blanks(data, ())
     yield from _labels(data)
     yield from _kinds_of_labels(data, kinds or {})
     yield from _labels_of_buttons(data, by_button_only)
     if runbooks is not None:
         yield from _runbooks(data, runbooks)
+    secrets = _secrets(data)
     for path, service in _services(data):
         yield from _kinds(path, service)
-        yield from _probes(path, service, secrets=_secrets(data))
-        for variable in mapping(at(service, "build", "env")).keys() & _secrets(data):
+        yield from _probes(path, service, secrets=secrets | _admin_tokens(data))
+        for name, each in mapping(service.get("durable_objects")).items():
+            if isinstance(token := at(each, "token"), str) and token in secrets:
+                where = (*path, "durable_objects", name, "token")
+                yield where, "a secret of the run; no application gets one: name the variable of its own token"
+        for variable in mapping(at(service, "build", "env")).keys() & (secrets | _admin_tokens(data)):
             yield (*path, "build", "env", variable), "a secret of the run; no build ever gets one: leave it out"
-    yield from config_secret_checks.errors(data, secrets=_secrets(data))
+    yield from config_secret_checks.errors(data, secrets=secrets)
     yield from config_runtime_checks.errors(data)
 
 
@@ -105,15 +116,27 @@ def _labels_of_buttons(data: Any, by_button_only: Collection[str]) -> Iterator[F
             yield ("labels", name, "runbook"), f"no label may start {runbook}: {why}; use its button"
 
 
-def _runbooks(data: Any, runbooks: Mapping[str, Collection[str]]) -> Iterator[Finding]:
+def _runbooks(data: Any, runbooks: Mapping[str, Mapping[str, tuple[type, bool]]]) -> Iterator[Finding]:
     for name, label in mapping(at(data, "labels")).items():
-        runbook = at(label, "runbook")
-        if isinstance(runbook, str) and runbook not in runbooks:
+        runbook, params = at(label, "runbook"), mapping(at(label, "params"))
+        if not isinstance(runbook, str):
+            continue
+        if runbook not in runbooks:
             yield ("labels", name, "runbook"), f'no runbook "{shown(runbook)}"{suggestion(runbook, runbooks)}'
-        for parameter in mapping(at(label, "params")):
-            if runbook in runbooks and parameter not in runbooks[runbook]:
-                text = f'no parameter "{shown(parameter)}" of {runbook}{suggestion(parameter, runbooks[runbook])}'
+            continue
+        known = runbooks[runbook]
+        for parameter, value in params.items():
+            if parameter not in known:
+                text = f'no parameter "{shown(parameter)}" of {runbook}{suggestion(parameter, known)}'
                 yield ("labels", name, "params", parameter), text
+            elif not isinstance(value, known[parameter][0]):
+                yield (
+                    ("labels", name, "params", parameter),
+                    f"{yaml_lines.kind(value)}; write {_WRITE[known[parameter][0]]}",
+                )
+        for parameter, (_, is_needed) in known.items():
+            if is_needed and parameter not in params:
+                yield ("labels", name, "params"), f"{parameter} is missing; {runbook} cannot run without it"
 
 
 def _kinds(path: Path, service: Mapping[str, Any]) -> Iterator[Finding]:
@@ -163,6 +186,12 @@ def _secrets(data: Any) -> set[str]:
     tokens = [at(environment, "token") for environment in mapping(at(data, "environments")).values()]
     webhooks = [at(target, "webhook") for target in mapping(at(data, "notify")).values()]
     return {name for name in [*tokens, *webhooks] if isinstance(name, str)} | SECRETS_OF_THE_RUN
+
+
+def _admin_tokens(data: Any) -> set[str]:
+    objects = (mapping(service.get("durable_objects")) for _, service in _services(data))
+    tokens = (at(each, "token") for found in objects for each in found.values())
+    return {token for token in tokens if isinstance(token, str)}
 
 
 def _services(data: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -111,10 +111,9 @@ def _keys_at(root: type[BaseModel], path: Path) -> list[str]:
 
 
 def _containers(annotation: Any) -> int:
-    """How many stand around the models of an annotation: two for a mapping of lists of them."""
-    arguments = [argument for argument in get_args(annotation) if any(_models(argument))]
-    inside = max((_containers(argument) for argument in arguments), default=0)
-    return inside + (get_origin(annotation) in {Mapping, tuple})
+    """How many stand in each other: a mapping of lists is two."""
+    inside = {Mapping: 1, tuple: 0}.get(get_origin(annotation))
+    return 0 if inside is None else 1 + _containers(get_args(annotation)[inside])
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:

@@ -22,6 +22,7 @@ WEB_ADDRESS = r"^https://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$"
 URL_PATH = r"^/([!-\"$-.0-~][!-\"$-~]*)?$"
 BUILD_PATH = r"^(\.|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*(/\.?[A-Za-z0-9_-][A-Za-z0-9._-]*)*)$"
+CLASS = r"^[A-Za-z_$][A-Za-z0-9_$]{0,99}$"
 JSON_PATH = r"^[^.\s]+(\.[^.\s]+)*$"
 HEADER = r"^[A-Za-z0-9-]{1,100}$"
 LOGIN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
@@ -41,6 +42,7 @@ PATTERNS = {
     REPOSITORY: "not a repository; write owner/name",
     URL_PATH: "not a path; begin with one / and leave out host, spaces and #: /health",
     BUILD_PATH: "not a folder in the repository; write it without / before it and without ..: frontend/dist",
+    CLASS: "not a class; write it as the Worker exports it, such as AiMutexDO",
     JSON_PATH: "not a path into JSON; write keys joined by dots, such as version.id",
     HEADER: "not a header's name; write letters, digits and hyphens, such as content-type",
     LOGIN: "not a GitHub login; write it without @",

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from ops.model import pages
 from ops.model.exhibit import Cell, Exhibit, Period
-from ops.model.recorded import DatabaseUse, Entry, EnvironmentUse, Requests, Verified
+from ops.model.recorded import DatabaseUse, Entry, EnvironmentUse, Handled, Requests, Verified
 from ops.model.worker import Deployment, Version, split_prose
 
 AUDIT_KEPT = timedelta(days=548)
@@ -55,6 +55,16 @@ REQUESTS = Exhibit(
     "Zone Read and, of the zone, Analytics Read",
     ("hour", "path", "from", "country", "status", "requests"),
     notes=("Each count is an estimate from a sample. The last minutes are incomplete.",),
+)
+HANDLED = Exhibit(
+    "What {} handled, by path and status",
+    "Cloudflare's Workers Observability, over the whole period",
+    "Workers Observability Read",
+    ("request", "status", "requests"),
+    notes=(
+        "Nothing is recorded while observability is off for the Worker, and nothing is kept for longer than some days.",
+        "Each count is an estimate where it is sampled. A row without a status is of lines that were logged meanwhile.",
+    ),
 )
 D1 = Exhibit(
     "Queries of D1 by database",
@@ -159,6 +169,13 @@ def _listed(moments: Sequence[datetime], period: Period) -> tuple[str, ...]:
 def requests(host: str, found: Iterable[Requests], *, notes: Iterable[str]) -> Exhibit:
     rows = tuple((r.hour, r.path, r.address, r.country, r.status, r.count) for r in found)
     return replace(REQUESTS, title=REQUESTS.title.format(host), rows=rows, notes=(*REQUESTS.notes, *notes))
+
+
+def handled(worker: str, found: Sequence[Handled], most: int) -> Exhibit:
+    rows = tuple((each.trigger, each.status, each.count) for each in found)
+    more = (f"The answer had {most} rows, which is the most: there may be others.",) if len(found) >= most else ()
+    title = HANDLED.title.format(f"the Worker {worker}")
+    return replace(HANDLED, title=title, rows=rows, notes=(*HANDLED.notes, *more))
 
 
 def databases(found: Iterable[DatabaseUse], *, notes: Iterable[str]) -> Exhibit:

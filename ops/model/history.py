@@ -211,7 +211,7 @@ class History:
         """The step backs whose result is live, newest first: nothing but the same release came after them.
 
         A later deployment of ours that is no step back was somebody's decision, and ends them; not where it was about
-        secrets alone.
+        secrets or memory alone.
         """
         live = {self.releases[v] for v in self.live.serving}
         for deployment in self.deployments:
@@ -219,5 +219,5 @@ class History:
                 return
             yield from (step for step in self.step_backs if step.deployment is deployment)
             mark = deployment.mark
-            if mark is not None and mark.blames is None and not mark.is_of_secrets:
+            if mark is not None and mark.blames is None and not mark.judges_nothing:
                 return

@@ -6,8 +6,10 @@ Cloudflare's limits: 5 KB for a variable, 64 variables for a Worker (developers.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
+from ops.model.clock import parse_utc
 from ops.model.routes import Subdomain
 
 WORKER = "ops-maintenance"
@@ -45,13 +47,19 @@ class Block:
     """Nothing: the whole service."""
     message: str
     until: str
-    """A moment in ISO 8601, or nothing. It reminds; nothing opens by itself."""
+    """A moment in ISO 8601, or nothing. It reminds, unless `reopen_at_end`."""
     since: str
     run: str
     incident: int | None
     closed: tuple[Closed, ...]
     subdomain: Subdomain | None = None
     """As it was, where it was switched off."""
+    reopen_at_end: bool = False
+    """Whether the schedule may open it once that moment is over."""
+
+    def is_due(self, now: datetime) -> bool:
+        """To be opened by the schedule. `now` in UTC."""
+        return self.reopen_at_end and bool(self.until) and parse_utc(self.until) < now
 
     @property
     def what(self) -> str:
@@ -87,17 +95,23 @@ def parse(variables: Mapping[str, Any]) -> Stored | None:
         return None
     try:
         blocks = [_block(value) for name, value in sorted(variables.items()) if name.startswith(BLOCK)]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError("no block of ours") from error
     return Stored(tuple(blocks), str(variables[RUN]))
 
 
 def _block(value: Mapping[str, Any]) -> Block:
-    known = {name: value[name] for name in Block.__dataclass_fields__}
+    # A version that does not know of it stored none of the last.
+    known = {name: value[name] for name in Block.__dataclass_fields__ if name in value or name != "reopen_at_end"}
     texts = [known[name] for name in ("service", "worker", "path", "message", "until", "since", "run")]
     routes = [Closed(*each) for each in known["closed"]]
     if not all(isinstance(text, str) for text in [*texts, *(part for each in routes for part in vars(each).values())]):
         raise TypeError(value)
+    incident, reopens = known["incident"], known.get("reopen_at_end", False)
+    if type(reopens) is not bool or not (incident is None or (type(incident) is int and incident > 0)):
+        raise TypeError(value)
+    for moment in (known["since"], *filter(None, [known["until"]])):
+        parse_utc(moment)
     subdomain = Subdomain(*map(bool, known["subdomain"])) if known["subdomain"] else None
     return Block(**{**known, "closed": tuple(routes), "subdomain": subdomain})
 
@@ -124,7 +138,10 @@ def with_block(blocks: Iterable[Block], block: Block) -> tuple[Block, ...]:
 
 
 def merged(newest: Stored, others: Iterable[Stored]) -> Stored:
-    """What two runs stored side by side, neither knowing of the other: all of it can be undone."""
+    """What two runs stored side by side, neither knowing of the other: all of it can be undone.
+
+    It opens by itself only where both say so, and of the same end.
+    """
     blocks = newest.blocks
     for other in others:
         for block in other.blocks:
@@ -133,6 +150,11 @@ def merged(newest: Stored, others: Iterable[Stored]) -> Stored:
                 blocks = (*blocks, block)
             else:
                 closed = {each.key: each for each in (*same.closed, *block.closed)}
-                both = replace(same, closed=tuple(closed.values()), subdomain=block.subdomain or same.subdomain)
+                both = replace(
+                    same,
+                    closed=tuple(closed.values()),
+                    subdomain=block.subdomain or same.subdomain,
+                    reopen_at_end=same.reopen_at_end and block.reopen_at_end and same.until == block.until,
+                )
                 blocks = with_block(blocks, both)
     return replace(newest, blocks=blocks)

@@ -32,12 +32,17 @@ def opening(ways: Ways, opened: tuple[Block, ...], still: Iterable[Block], now: 
 
 
 def follows(block: Block, opens: str) -> Iterator[str]:
-    yield f"it stays off until a person opens it: {opens}"
-    yield (
-        f"nothing reminds or opens by itself{' at that end' if block.until else ''}: put it into a calendar"
-        if block.until
-        else "no end was given: agree who opens it, and when"
-    )
+    if block.reopen_at_end:
+        yield f"it {_opens(block)}; a person opens it earlier: {opens}"
+        yield "to let it stay off after that end: the same command without --reopen-at-end"
+    else:
+        yield f"it stays off until a person opens it: {opens}"
+        yield (
+            f"at {utc_text(parse_utc(block.until))} it reminds in what is shown here, and opens nothing: put it into a "
+            "calendar"
+            if block.until
+            else "no end was given: agree who opens it, and when"
+        )
     yield (
         "a deployment that sets the Worker's routes may fail, since their patterns are taken, or turn them back: start "
         "this again after one"
@@ -45,7 +50,10 @@ def follows(block: Block, opens: str) -> Iterator[str]:
     yield "probes of what is off say that it is off on purpose, and prove nothing of the service"
 
 
-def warnings(ways: Ways, block: Block, out_of_reach: Iterable[str]) -> Iterator[str]:
+def warnings(ways: Ways, block: Block, former: Block | None, out_of_reach: Iterable[str]) -> Iterator[str]:
+    """`former`: what was stored of the same before."""
+    if former is not None and former.reopen_at_end and not block.reopen_at_end:
+        yield f"it was to open by itself after {utc_text(parse_utc(former.until))}, and does so no more"
     for host in out_of_reach:
         yield f"{host} is a custom domain of {ways.worker} in a zone that the token does not see: it stays open"
     if block.path:
@@ -59,8 +67,18 @@ def warnings(ways: Ways, block: Block, out_of_reach: Iterable[str]) -> Iterator[
 def _until(block: Block, now: datetime) -> Iterator[str]:
     if block.until:
         moment = parse_utc(block.until)
-        late = ", which is over: who opens it?" if moment <= now else "; it reminds, and opens nothing"
-        yield f"{utc_text(moment)}{late}"
+        if block.reopen_at_end:
+            yield f"{utc_text(moment)}; it {_opens(block)}"
+        else:
+            late = ", which is over: who opens it?" if moment <= now else "; it reminds, and opens nothing"
+            yield f"{utc_text(moment)}{late}"
+
+
+def _opens(block: Block) -> str:
+    return (
+        f"opens by itself at the first scheduled run after {utc_text(parse_utc(block.until))}, at the earliest: GitHub "
+        "may delay or drop schedules"
+    )
 
 
 def _off(block: Block, now: datetime) -> str:

@@ -1,7 +1,7 @@
 """Our mark: the start of a deployment's message, by which a later run knows what an earlier one did and why.
 
-`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|revoked=A,B; text`. Anybody who may deploy can write one,
-so a mark is believed only where the deployment before it bears it out (`history.py`).
+`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|revoked=A,B|reset=A,B; text`. Anybody who may deploy can write
+one, so a mark is believed only where the deployment before it bears it out (`history.py`).
 """
 
 import re
@@ -14,7 +14,7 @@ LIMIT_BYTES = 1000
 
 PATTERN = re.compile(
     r"ops1 incident=(?P<incident>[0-9]{1,18}|-) run=(?P<run>[A-Za-z0-9._-]+) blames=(?P<blames>[0-9a-f-]{36}|-)"
-    r"(?: (?P<what>rotated|revoked)=(?P<names>[^ ;]+))?(?:; (?P<text>.*))?\Z",
+    r"(?: (?P<what>rotated|revoked|reset)=(?P<names>[^ ;]+))?(?:; (?P<text>.*))?\Z",
     re.DOTALL,
 )
 
@@ -33,17 +33,19 @@ class Mark:
     """Secrets that have a new value from this deployment on."""
     revoked: tuple[str, ...] = ()
     """Secrets whose values before the version that is deployed are revoked, and proved dead; not with `rotated`."""
+    reset: tuple[str, ...] = ()
+    """Classes of Durable Objects whose memory it emptied; alone."""
 
     @property
-    def is_of_secrets(self) -> bool:
+    def judges_nothing(self) -> bool:
         """The deployment changes no release, and says nothing of one."""
-        return bool(self.rotated or self.revoked)
+        return bool(self.rotated or self.revoked or self.reset)
 
     def __str__(self) -> str:
         head = f"ops1 incident={self.incident or '-'} run={self.run} blames={self.blames or '-'}"
-        if self.is_of_secrets:
-            head += " revoked=" if self.revoked else " rotated="
-            head += ",".join(_within(self.revoked or self.rotated, LIMIT_BYTES - len(head)))
+        if self.judges_nothing:
+            head += " revoked=" if self.revoked else " rotated=" if self.rotated else " reset="
+            head += ",".join(_within(self.revoked or self.rotated or self.reset, LIMIT_BYTES - len(head)))
         text = " ".join(self.text.split()) if len(head) < LIMIT_BYTES - len("; ") else ""
         return f"{head}; {text}".encode()[:LIMIT_BYTES].decode(errors="ignore") if text else head
 
@@ -62,6 +64,7 @@ def parse(message: str) -> Mark | None:
         text=found["text"] or "",
         rotated=names if found["what"] == "rotated" else (),
         revoked=names if found["what"] == "revoked" else (),
+        reset=names if found["what"] == "reset" else (),
     )
 
 

@@ -35,6 +35,10 @@ class Rebuild:
     """Of the upload and of its deployment: how ours is found after a lost answer."""
     edits: tuple[str, ...] = ()
     """Secrets that get new values."""
+    source: Version | None = None
+    """`code` as the older API shows it, which alone names the Durable Objects."""
+    way_on: str = WAY_ON
+    """What to do where this cannot be done."""
     made: str = ""
     """The new version, once it was seen."""
 

@@ -55,6 +55,16 @@ class Requests:
 
 
 @dataclass(frozen=True)
+class Handled:
+    """Requests that a Worker handled, alike in method, path and status, as an estimate. Nothing: it is not recorded."""
+
+    trigger: str
+    """As `GET /path`; another word where it was no request."""
+    status: str
+    count: int
+
+
+@dataclass(frozen=True)
 class DatabaseUse:
     """What was asked of one D1 database within an hour."""
 

@@ -23,8 +23,15 @@ class Way:
     """What these labels ask for, the service among it."""
 
 
+def params_text(params: Mapping[str, Any]) -> str:
+    """In one line: `service=api state=on`."""
+    return " ".join(f"{k}={','.join(v) if isinstance(v, tuple | list) else v}" for k, v in params.items())
+
+
 def ways(config: "Config", runbooks: Iterable[Mapping[str, str]]) -> Iterator[Way]:
-    """Of each service in the environments that its labels name, else in all that have it; those with a label first.
+    """Of each service in the environments that its labels name, else in all that have it.
+
+    Those with a label first, in the order of the labels.
 
     `runbooks`: of each one its `name`, its `kind` (worker or pages) and `when` it is for.
     """
@@ -40,7 +47,8 @@ def ways(config: "Config", runbooks: Iterable[Mapping[str, str]]) -> Iterator[Wa
                     p: o for p, o in labels.items() if (o.runbook, o.environment) == (runbook["name"], environment)
                 }
                 found += [Way(*what, put, params) for put, params in _alike(starts)] or [Way(*what)]
-            yield from sorted(found, key=lambda way: not way.labels)
+            place = {put: number for number, put in enumerate(labels)}
+            yield from sorted(found, key=lambda way: place[way.labels[0]] if way.labels else len(place))
 
 
 def _alike(labels: "Mapping[str, Label]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:

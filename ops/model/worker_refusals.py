@@ -48,11 +48,11 @@ def no_target(history: History, choice: Choice, *, press: Press) -> Refused:
     )
 
 
-def refuse_overtaken(history: History, requested_at: datetime | None) -> None:
+def refuse_overtaken(live: Deployment, requested_at: datetime | None) -> None:
     """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
-    if requested_at is not None and history.live.created_on > requested_at:
+    if requested_at is not None and live.created_on > requested_at:
         raise Refused(
-            f"something was deployed after this was asked for ({utc_text(requested_at)}): {deployed(history.live)}",
+            f"something was deployed after this was asked for ({utc_text(requested_at)}): {deployed(live)}",
             reason=Reason.WORLD_MOVED,
             hint="Look whether that helped, and ask again if it did not.",
         )

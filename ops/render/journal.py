@@ -16,7 +16,7 @@ from ops.model.timeline import Event, Kind
 from ops.render.markdown import squeezed, templates
 
 if TYPE_CHECKING:
-    from ops.model.config import Contact
+    from ops.model.config_notify import Contact
 
 BUDGET = 60_000
 """In characters, the block included."""

@@ -18,7 +18,7 @@ from ops.model.worker import split_prose
 from ops.render.terminal import one_line
 
 if TYPE_CHECKING:
-    from ops.model.config import Contact
+    from ops.model.config_notify import Contact
 
 HERE = Path(__file__).parent.parent
 FOLDERS = (HERE / "templates", HERE.parent / "templates")

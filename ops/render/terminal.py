@@ -10,7 +10,7 @@ from ops.model.result import Result, step
 from ops.model.timeline import Event
 
 if TYPE_CHECKING:
-    from ops.model.config import Contact
+    from ops.model.config_notify import Contact
 
 WIDTH = 100
 

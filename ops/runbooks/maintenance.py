@@ -38,6 +38,7 @@ class Params:
     until: str = param(
         "how long it is meant to last, as 2h or 2026-11-24T05:00Z: it reminds, and opens nothing", default=""
     )
+    reopen_at_end: bool = param("with until: at that end a scheduled run opens it again", default=False)
     reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
 
 
@@ -67,6 +68,7 @@ class Maintenance(Runbook[Params]):
     name = "maintenance"
     when = "An endpoint or the whole API has to be offline at once, as after a leak, until a person opens it"
     kind = "worker"
+    github_environment = "security"  # a token that may change routes
     params = Params
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
@@ -88,7 +90,12 @@ class Maintenance(Runbook[Params]):
                 press=ctx.press(maintaining.PREPARE),
             )
         seen = Seen(service, asked, standing, ways)
-        return _closing(ctx, seen) if asked.is_on else _opening(ctx, seen)
+        return _closing(ctx, seen) if asked.is_on else _opening(ctx, seen, self.to_be_opened(ctx, seen))
+
+    def to_be_opened(self, ctx: Context[Params], seen: Seen) -> tuple[Block, ...]:  # noqa: ARG002  for the schedule's
+        """Without a path: all that is off of the service."""
+        path = seen.asked.path
+        return tuple(each for each in seen.stored.of(seen.service.name) if not path or each.path == path)
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
         return maintaining.check(ctx, plan, change)
@@ -101,7 +108,12 @@ def _asked(ctx: Context[Params]) -> Asked:
     """Raises ConfigError."""
     params = ctx.params
     return Asked.of(
-        state=params.state, path=params.path, message=params.message, until=params.until, now=ctx.clock.now()
+        state=params.state,
+        path=params.path,
+        message=params.message,
+        until=params.until,
+        reopen_at_end=params.reopen_at_end,
+        now=ctx.clock.now(),
     )
 
 
@@ -111,7 +123,7 @@ def _read(ctx: Context[Params], service: "Service") -> tuple[Standing | None, Wa
     others = [s for s in ctx.environment.services.values() if s.worker and s.worker != worker]
     standing, zones, domains, subdomain, address, crons, handlers, *binds = ctx.in_parallel(
         [
-            lambda: maintaining.standing(ctx),
+            lambda: maintaining.standing(workers, ctx.in_parallel),
             ctx.routes.zones,
             ctx.routes.domains,
             lambda: workers.subdomain(worker),
@@ -163,7 +175,7 @@ def _closing(ctx: Context[Params], seen: Seen) -> Plan:
         sections=maintenance_text.closing(ways, block, others, wanted.notes, ctx.clock.now()),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
         follows=tuple(maintenance_text.follows(block, opens.command)),
-        warnings=tuple(maintenance_text.warnings(ways, block, wanted.out_of_reach)),
+        warnings=tuple(maintenance_text.warnings(ways, block, existing, wanted.out_of_reach)),
         reason=None if changes else Reason.ALREADY_OFF,
         next_step=_press(ctx, "on", "") if path else None,
         done=f"Took {block.what} offline",
@@ -173,7 +185,7 @@ def _closing(ctx: Context[Params], seen: Seen) -> Plan:
 
 
 def _block(ctx: Context[Params], seen: Seen, existing: Block | None, closed: tuple[Closed, ...]) -> Block:
-    """What was stored before stays as it was stored."""
+    """What was stored before stays as it was stored; but whether it opens by itself, the newest press says."""
     asked = seen.asked
     subdomain = None if asked.path or seen.ways.subdomain == OFF else seen.ways.subdomain
     if existing is not None:
@@ -182,6 +194,7 @@ def _block(ctx: Context[Params], seen: Seen, existing: Block | None, closed: tup
             existing,
             message=asked.message or existing.message,
             until=asked.until or existing.until,
+            reopen_at_end=asked.reopen_at_end,
             closed=tuple(former.values()),
             subdomain=existing.subdomain or subdomain,
         )
@@ -191,6 +204,7 @@ def _block(ctx: Context[Params], seen: Seen, existing: Block | None, closed: tup
         path=asked.path,
         message=asked.message or MESSAGE,
         until=asked.until,
+        reopen_at_end=asked.reopen_at_end,
         since=f"{ctx.clock.now():{MOMENT}}",
         run=ctx.run_id,
         incident=ctx.incident,
@@ -218,10 +232,8 @@ def _refuse_unreachable(seen: Seen, block: Block) -> None:
     )
 
 
-def _opening(ctx: Context[Params], seen: Seen) -> Plan:
-    """Without a path: all that is off of the service."""
+def _opening(ctx: Context[Params], seen: Seen, opened: tuple[Block, ...]) -> Plan:
     service, path, live = seen.service, seen.asked.path, seen.standing.deployment
-    opened = tuple(each for each in seen.stored.of(service.name) if not path or each.path == path)
     remaining = tuple(block for block in seen.stored.blocks if block not in opened)
     still = tuple(block for block in remaining if block.service == service.name)
     steps, left = to_open(seen.ways, opened, remaining)

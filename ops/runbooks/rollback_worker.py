@@ -100,7 +100,7 @@ class RollbackWorker(Runbook[Params]):
         if to and (rules.is_done(history, to, latest) if rebuilt else same_split(to, history.live.split)):
             summary = f"{split_prose(to)} is live already{', with the current secrets' if rebuilt else ''}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
-        worker_refusals.refuse_overtaken(history, ctx.requested_at)
+        worker_refusals.refuse_overtaken(history.live, ctx.requested_at)
         if to is None and not choice.candidates:
             raise worker_refusals.no_target(history, choice, press=_press(ctx, "VERSION"))
         split = to or ((choice.candidates[0], 100.0),)

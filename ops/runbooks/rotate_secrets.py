@@ -70,6 +70,7 @@ class RotateSecrets(Runbook[Params]):
     name = "rotate-secrets"
     when = "A key or another secret has leaked"
     kind = "worker"
+    github_environment = "security"  # holds the new and the former values
     params = Params
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:

@@ -1,4 +1,4 @@
-"""The one account of a sandbox: its Workers and every way in which they change, its Pages, zones, tokens and log."""
+"""The one account of a sandbox: Workers and every way in which they change, Pages, zones, KV, D1, tokens, log."""
 
 import bisect
 import random
@@ -12,6 +12,8 @@ from typing import Any
 from ops.sandbox.analytics import Analytics
 from ops.sandbox.audit import Entry
 from ops.sandbox.clock import Clock
+from ops.sandbox.d1 import D1
+from ops.sandbox.kv import Kv
 from ops.sandbox.pages import Pages
 from ops.sandbox.switches import Switches
 from ops.sandbox.tokens import Tokens
@@ -44,6 +46,8 @@ class Account:
         self._random = random.Random(account_id)  # noqa: S311  (the same account makes the same ids)
         self.pages = Pages(clock, switches, self.lock, self.new_id)
         self.zones = Zones(self.new_id)
+        self.d1 = D1(clock, self.new_id)
+        self.kv = Kv(clock, switches, self.lock, self.new_id)
         self.tokens = tokens
         self.analytics = Analytics()
         self.audit: list[Entry] = []

@@ -49,9 +49,28 @@ class Sample:
         return times[name] if name in times else self.dimensions[name]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Telemetry:
+    """An event of a Worker: `known` are its keys, by Cloudflare's names."""
+
+    at: datetime
+    known: Mapping[str, str | int]
+
+
 class Analytics:
     def __init__(self) -> None:
         self.samples: list[Sample] = []
+        self.telemetry: list[Telemetry] = []
+
+    def add_handled(self, worker: str, trigger: str, status: int, *, at: datetime, logged: int = 0) -> None:
+        """A request that a Worker with observability handled, and how many lines it logged meanwhile."""
+        own = {
+            "$metadata.service": worker,
+            "$metadata.trigger": trigger,
+            "$metadata.requestId": f"request-{len(self.telemetry)}",
+        }
+        self.telemetry.append(Telemetry(at=at, known={**own, "$metadata.statusCode": status}))
+        self.telemetry += [Telemetry(at=at, known=own)] * logged
 
     def add_requests(self, zone: str, host: str, path: str, address: str, *, at: datetime, **more: Any) -> None:
         """By a client from that address. `count` says how many; `status`, `country` and `method` what they were."""

@@ -9,19 +9,20 @@ class Clock:
     def __init__(self, *, virtual: bool = False) -> None:
         self.virtual = virtual
         self._started = datetime.now(UTC)
-        self._offset = timedelta()
+        self.offset = timedelta()
+        """How far it was moved: set by `set` and `advance` alone."""
 
     def now(self) -> datetime:
-        return self._unmoved() + self._offset
+        return self._unmoved() + self.offset
 
     def set(self, instant: datetime) -> None:
         """Only an instant with a zone is taken: a naive one would mean another time on every machine."""
         if instant.tzinfo is None:
             raise ValueError(f"the clock is set to an instant with a time zone, and {instant.isoformat()} has none")
-        self._offset = instant.astimezone(UTC) - self._unmoved()
+        self.offset = instant.astimezone(UTC) - self._unmoved()
 
     def advance(self, seconds: float) -> None:
-        self._offset += timedelta(seconds=seconds)
+        self.offset += timedelta(seconds=seconds)
 
     def _unmoved(self) -> datetime:
         return self._started if self.virtual else datetime.now(UTC)

@@ -7,16 +7,20 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ops.sandbox.account import Account
+from ops.sandbox.d1 import Statement
 from ops.sandbox.projects import Deployment as PagesDeployment
 from ops.sandbox.server import Request, Response
 from ops.sandbox.site import Site
 from ops.sandbox.workers import Deployment, Version, Worker
 from ops.sandbox.zones import merged_slashes, normalized, workers_dev
+
+LOCATION = "sandbox-location"
+"""Header of a request → the location that it comes to. At Cloudflare, the network decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +30,18 @@ class Running:
     worker: str
     version: Version
     secrets: Mapping[str, str]
+    beside: frozenset[str] = frozenset()
+    """The versions that its deployment serves, itself among them; empty where it serves at an address of its own."""
+    location: str = "here"
+    """Where the edge answers: each location has a cache of its own for KV."""
 
 
 class Runtime(Protocol):
     """Answers as the version does."""
 
     def serve(self, running: Running, request: Request) -> Response: ...
+
+    def query(self, database: str, statements: Sequence[Statement]) -> list[dict[str, Any]]: ...
 
     def close(self) -> None: ...
 
@@ -68,7 +78,8 @@ class Edge:
     def _served(self, running: Running, request: Request) -> Response:
         with self._lock:
             self.counts[running.version.id] += 1
-        return self._runtime.serve(running, request)
+        location = request.headers.get(LOCATION, running.location)
+        return self._runtime.serve(replace(running, location=location), request)
 
     def _page(self, deployment: PagesDeployment | None, host: str, request: Request) -> Response:
         if deployment is None:
@@ -92,7 +103,12 @@ class Edge:
         if worker is None or deployment is None:
             return None
         chosen = self._choose(worker, deployment, request)
-        return Running(worker=worker.name, version=worker.versions[chosen], secrets=deployment.secrets[chosen])
+        return Running(
+            worker=worker.name,
+            version=worker.versions[chosen],
+            secrets=deployment.secrets[chosen],
+            beside=frozenset(deployment.percentages),
+        )
 
     def _worker(self, host: str, path: str) -> Worker | None:
         """By zone or on workers.dev; at any other host a Worker that is the only one answers."""

@@ -5,18 +5,26 @@ four for one path. What it leaves out is as in a healthy FortuneT API, and `{}` 
 `secrets`, a list of names, every answer that is JSON tells the SHA-256 of each one's value as it is in effect
 (null where there is none): so it shows which generation of a secret serves, and no value. With `upstream`, as
 `{"provider": "groq", "secret": "NAME"}`, it first asks that provider of the sandbox for a completion with the secret
-as the key, and answers 502 where it gets none: as an application does whose key was revoked.
+as the key, and answers 502 where it gets none: as an application does whose key was revoked. With `runtime`, and a KV
+namespace bound as OPS_RUNTIME, it follows the runtime contract (`contract.py`): `runtime` is what its code declares,
+`{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {}}`,
+and `switched`, as `{NAME: {STATE: {"path": PATH, "status": 200}}}`, is what it answers while a switch is in that state.
+`objects` are its Durable Objects (`objects.py`).
 """
 
 import hashlib
 import json
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ops.sandbox import maintenance
 from ops.sandbox.clock import Clock, timestamp
+from ops.sandbox.contract import Behaviour, Contract
+from ops.sandbox.d1 import Memory
 from ops.sandbox.edge import Running
+from ops.sandbox.objects import Objects
 from ops.sandbox.server import Request, Response
 from ops.sandbox.workers import Version
 
@@ -29,11 +37,15 @@ _CHART = {
 
 
 class Embedded:
-    def __init__(self, takes: Callable[[str, str], bool], clock: Clock) -> None:
+    def __init__(self, takes: Callable[[str, str], bool], clock: Clock, contract: Contract) -> None:
         """`takes` says whether a provider, by its name, gives a completion for a key."""
         self._takes = takes
+        self._contract = contract
         self._clock = clock
+        self.objects = Objects()
         self._closed = threading.Event()
+        self._databases = Memory()
+        self.query = self._databases.query
 
     def serve(self, running: Running, request: Request) -> Response:
         if running.worker == maintenance.NAME:
@@ -43,6 +55,11 @@ class Embedded:
         except ValueError as error:
             return _response(500, f"{BEHAVIOUR} is not JSON: {error}", None)
         behaviour |= behaviour.get("paths", {}).get(request.path, {})
+        return self._contract.around(running, request, behaviour, partial(self._answered, running, request))
+
+    def _answered(self, running: Running, request: Request, behaviour: Behaviour) -> Response:
+        if answered := self.objects.answer(running, request, behaviour.get("objects", {})):
+            return answered
         self._closed.wait(behaviour.get("delay", 0.0))
         healthy, answer = _healthy(running.version, request)
         status = behaviour.get("status", healthy)
@@ -60,6 +77,7 @@ class Embedded:
     def close(self) -> None:
         """End every delay."""
         self._closed.set()
+        self._databases.close()
 
 
 def _digest(value: str | None) -> str | None:
@@ -82,9 +100,7 @@ def _echo(version: Version) -> dict[str, Any]:
 
     developers.cloudflare.com/workers/runtime-apis/bindings/version-metadata
     """
-    if not any(binding["type"] == "version_metadata" for binding in version.upload.bindings):
-        return {}
-    return {"version": version_metadata(version)}
+    return {"version": version_metadata(version)} if version.upload.bound("version_metadata") else {}
 
 
 def version_metadata(version: Version) -> dict[str, str]:

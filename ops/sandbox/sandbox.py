@@ -5,22 +5,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from ops.sandbox import uploads
+from ops.sandbox import runtimes, uploads
 from ops.sandbox.account import Account, By
 from ops.sandbox.clock import Clock
 from ops.sandbox.cloudflare import BASE, Cloudflare
+from ops.sandbox.contract import Contract
 from ops.sandbox.control import PREFIX, Control, is_for
-from ops.sandbox.edge import Edge, Runtime
-from ops.sandbox.embedded import BEHAVIOUR, Embedded
+from ops.sandbox.edge import Edge
+from ops.sandbox.embedded import BEHAVIOUR
 from ops.sandbox.faults import Fault, Faults
 from ops.sandbox.github import GitHub
 from ops.sandbox.providers import Providers
 from ops.sandbox.records import Record
 from ops.sandbox.server import Request, Response, Server
 from ops.sandbox.switches import Switches
-from ops.sandbox.tokens import PAGES_WRITE, SCRIPTS_WRITE, Owner, Token, Tokens
+from ops.sandbox.tokens import DEFAULT, Owner, Token, Tokens
 from ops.sandbox.workers import Deployment, Upload
 
 AUTHOR = "ci@example.com"
@@ -37,7 +38,7 @@ class Sandbox:
         self,
         *,
         account_id: str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
-        edge: Literal["embedded", "workerd"] = "embedded",
+        edge: runtimes.Name = "embedded",
         port: int = 0,
         virtual_clock: bool = False,
         switches: Switches | None = None,
@@ -51,17 +52,19 @@ class Sandbox:
         self.faults = Faults()
         self.edge_faults = Faults()
         self.requests: list[Record] = []
-        self._tokens = Tokens(Token(secret=self.token, permissions=frozenset({SCRIPTS_WRITE, PAGES_WRITE})))
+        self._tokens = Tokens(Token(secret=self.token, permissions=DEFAULT))
         self._account = Account(account_id, self.clock, self.switches, self._tokens)
         self.pages = self._account.pages
-        self.zones = self._account.zones
+        self.zones, self.kv, self.d1 = self._account.zones, self._account.kv, self._account.d1
         self.audit, self.analytics = self._account.audit, self._account.analytics
         self._cloudflare = Cloudflare(self._account)
         self.providers = Providers(self.clock, self.switches)
         self._control = Control(
             self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
         )
-        self._runtime = _runtime(edge, self.providers, self.clock)
+        self._contract = Contract(self.kv, self.clock)
+        self._runtime = runtimes.runtime(edge, self.clock, self.kv, self.providers, self._contract)
+        self.d1.query = self._runtime.query
         self._edge = Edge(self._account, self._runtime)
         self._api_server = Server(self._answer, port)
         self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))
@@ -239,6 +242,11 @@ class Sandbox:
     def delete_resource(self, resource: str) -> None:
         """A KV namespace by id, an R2 bucket or a queue by name: versions bound to it cannot be deployed any more."""
         self._account.deleted_resources.add(resource)
+        self.kv.namespaces.pop(resource, None)
+
+    def outcomes(self, worker: str, seen: Mapping[str, Mapping[str, int]]) -> None:
+        """What a Worker on the embedded edge shows of its AI providers, as `{"iflow": {"ok": 0, "failed": 7}}`."""
+        self._contract.outcomes[worker] = seen
 
     def deployments(self, worker: str) -> list[Deployment]:
         """Newest first."""
@@ -290,11 +298,3 @@ class Sandbox:
         response = self.faults.around(self._cloudflare.answer, request)
         record.status = response.status if response else None
         return response
-
-
-def _runtime(edge: str, providers: Providers, clock: Clock) -> Runtime:
-    if edge == "embedded":
-        return Embedded(providers.takes, clock)
-    from ops.sandbox.workerd import Workerd
-
-    return Workerd()

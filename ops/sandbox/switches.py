@@ -70,6 +70,13 @@ class Switches:
     iflow_refuses_with_200: bool = True
     """Whether the provider iflow refuses a key in the body of a 200. False: 401."""
 
+    kv_staleness_seconds: float = 60.0
+    """For how many seconds of the sandbox's clock a location goes on seeing what it read of a key in KV, or that there
+    was none. Cloudflare says 60 or more."""
+
+    kv_writes_per_key_limited: bool = True
+    """Whether KV refuses a second write to a key within a second (429)."""
+
     audit_lag_seconds: float = 60.0
     """How many seconds of the sandbox's clock pass until an entry stands in the audit log."""
 
@@ -78,6 +85,10 @@ class Switches:
 
     zone_analytics_kept_seconds: int = 3 * 86400
     """How far back the requests of a zone reach, in seconds. By the plan, and the free one's number is not known."""
+
+    telemetry_names_what_is_missing: bool = False
+    """Whether a group of telemetry's answer names a key that its events have not, with an empty value. False: it is
+    left out."""
 
     auth_error_status: int = 403
     """HTTP status of an authentication error (10000): 403 or 401."""

@@ -13,21 +13,28 @@ ROUTES_WRITE = "Workers Routes Write"
 AUDIT_READ = "Account Settings Read"
 ANALYTICS_READ = "Analytics Read"
 ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
+OBSERVABILITY_READ = "Workers Observability Read"
 PAGES_READ = "Pages Read"
 PAGES_WRITE = "Pages Write"
+D1_READ = "D1 Read"
+D1_WRITE = "D1 Write"
+KV_READ = "Workers KV Storage Read"
+KV_WRITE = "Workers KV Storage Write"
 PERMISSIONS = (
     *(
         f"{area} {right}"
-        for area in ("Workers Scripts", "Workers Routes", "Pages", "Zone")
+        for area in ("Workers Scripts", "Workers Routes", "Workers KV Storage", "D1", "Pages", "Zone")
         for right in ("Read", "Write")
     ),
     *(f"{area} {right}" for area in ("API Tokens", "Account API Tokens") for right in ("Read", "Write")),
     AUDIT_READ,
     ANALYTICS_READ,
     ACCOUNT_ANALYTICS_READ,
+    OBSERVABILITY_READ,
 )
 """All that some route of the sandbox asks for."""
-
+DEFAULT = frozenset({SCRIPTS_WRITE, PAGES_WRITE, KV_WRITE, D1_WRITE})
+"""What the token may that a sandbox begins with."""
 
 Owner = Literal["user", "account"]
 

@@ -51,8 +51,13 @@ class Upload:
 
     def plain_text(self, name: str) -> str | None:
         """The value of a variable."""
-        texts = (b["text"] for b in self.bindings if b["type"] == "plain_text" and b["name"] == name)
-        return next(texts, None)
+        binding = self.bound("plain_text", name)
+        return None if binding is None else binding["text"]
+
+    def bound(self, kind: str, name: str | None = None) -> Mapping[str, Any] | None:
+        """The binding of that type, and of that name where one is given. Of secrets there is none."""
+        found = (each for each in self.bindings if each["type"] == kind and name in {None, each["name"]})
+        return next(found, None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,8 @@ WRONG = [
      [".alphabet: a space in it; leave it out"]),
     ("a provider in clear text", "provider: {url: http://a.example/v1}", [f".provider.url: {OTHER}"]),
     ("a page with a query", "page: 'https://a.example/?a=b'", [f".page: {OTHER}"]),
+    ("a key of a proof that is near", "consumers: [api], proofs: {api: [{path: /, version: v, statsu: 200}]}",
+     ['.proofs.api[0].statsu: unknown key; did you mean "status"?']),
     ("a key that is near", "rotat: never", ['.rotat: unknown key; did you mean "rotate"?']),
 ]  # fmt: skip
 

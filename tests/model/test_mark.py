@@ -16,12 +16,16 @@ BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @holds_for(
-    100, 2000, rotated=NAMES, revoked=NAMES, text=st.text(max_size=40), incident=st.none() | st.integers(1, 10**9)
+    100,
+    2000,
+    names=NAMES,
+    what=st.integers(0, 2),
+    text=st.text(max_size=40),
+    incident=st.none() | st.integers(1, 10**9),
 )
-def test_what_was_written_is_read(
-    rotated: tuple[str, ...], revoked: tuple[str, ...], text: str, incident: int | None
-) -> None:
-    mark = Mark(incident, "77.1-abcd", OLD, " ".join(text.split()), () if revoked else rotated, revoked)
+def test_what_was_written_is_read(names: tuple[str, ...], what: int, text: str, incident: int | None) -> None:
+    rotated, revoked, reset = (names if each == what else () for each in range(3))
+    mark = Mark(incident, "77.1-abcd", OLD, " ".join(text.split()), rotated, revoked, reset)
 
     assert parse(str(mark)) == mark
 

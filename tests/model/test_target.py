@@ -164,7 +164,9 @@ def test_a_deployment_about_secrets_alone_changes_no_answer(
     history = as_history(past)
     index = where % len(history.deployments)
     mark = Mark(incident=incident, run="r2", blames=None)
-    mark = data.draw(st.sampled_from([replace(mark, rotated=("KEY",)), replace(mark, revoked=("KEY",))]))
+    mark = data.draw(
+        st.sampled_from([replace(mark, rotated=("K",)), replace(mark, revoked=("K",)), replace(mark, reset=("K",))])
+    )
     before = history.deployments[index]
     at = before.created_on + share * (history.ended(index) - before.created_on)
     again = replace(before, id="again", created_on=at, message=str(mark))

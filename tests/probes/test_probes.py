@@ -337,7 +337,7 @@ class StillClock(SystemClock):
         self.seconds += seconds
 
 
-def prober(web: http.Web | None = None) -> Prober:
+def prober(web: http.Web | None = None, clock: StillClock | None = None) -> Prober:
     def broken() -> http.Web:
         raise RuntimeError("no client")
 
@@ -345,7 +345,7 @@ def prober(web: http.Web | None = None) -> Prober:
         web=(lambda: web) if web else broken,
         environ=lambda _: {},
         redactor=Redactor(),
-        clock=StillClock(),
+        clock=clock or StillClock(),
         folder=Path(),
         pictures=Path(),
     )
@@ -387,3 +387,22 @@ def test_at_the_deadline_the_last_round_that_was_not_healthy_decides(status: int
 
     assert result.verdict == verdict
     assert result.rounds > 1
+
+
+def test_what_stays_broken_is_asked_less_often_after_a_while_and_proved_at_once_when_it_is_well() -> None:
+    """So that two minutes of probes stay within 30 requests a minute, which is the example's own limit."""
+    clock, asked = StillClock(), list[float]()
+
+    def served(_: Any) -> Any:
+        asked.append(clock.monotonic())
+        return answer(status=500 if clock.monotonic() < 90 else 200)
+
+    verify = Verify.model_validate({"successes": 3, "interval": "1s", "deadline": "2m"})
+    with service(served) as web:
+        probes = ProbeSet("https://api.example", (HEALTH,), verify)
+        result = prober(web, clock).until(probes, each_round=lambda *_: None)
+
+    assert result.verdict == HEALTHY
+    assert asked[:4] == [0, 1, 2, 3]
+    assert asked[-1] - asked[-3] == 2
+    assert max(sum(first <= at < first + 60 for at in asked) for first in asked) < 30

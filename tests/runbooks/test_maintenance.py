@@ -6,12 +6,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from email.message import Message
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import strategies as st
 
@@ -19,79 +17,15 @@ from ops.sandbox import maintenance
 from ops.sandbox.edge import Running
 from ops.sandbox.server import Request, Response
 from ops.sandbox.workerd import Workerd
-from ops.sandbox.zones import Zone
 from tests.commands import JSON, ended, texts
 from tests.conftest import ROOT, WORKER, Outcome, World
+from tests.offline import ALSO, DEV, HOST, OFFICE, Place, account, prepared
 from tests.properties import holds_for
-
-OFFICE = "ops-maintenance"
-HOST, ALSO = "api.fortunet.example", "app.fortunet.example"
-DEV = f"{WORKER}.sandbox.workers.dev"
-PERMISSIONS = ["Workers Scripts Write", "Workers Routes Write", "Zone Read"]
-
-
-@dataclass
-class Place:
-    """An API behind a route, a custom domain and workers.dev; and ops-maintenance, prepared."""
-
-    world: World
-    zone: Zone
-    edge: httpx.Client
-
-    def ops(self, *arguments: str, **environ: str) -> Outcome:
-        where = ["--environment", "production", "--config", str(self.world.config), "--yes", "--json"]
-        return self.world.ops("maintenance", *arguments, *where, **{"CLOUDFLARE_API_TOKEN": "security", **environ})
-
-    def on(self, *arguments: str) -> Outcome:
-        return self.ops("--state", "on", "--service", "api", *arguments)
-
-    def off(self, *arguments: str) -> Outcome:
-        return self.ops("--state", "off", "--service", "api", *arguments)
-
-    def route(self, pattern: str, script: str | None) -> str:
-        return self.world.sandbox.zones.add_route(self.zone, pattern, script).id
-
-    @property
-    def routes(self) -> dict[str, str | None]:
-        return {route.pattern: route.script for route in self.zone.routes.values()}
-
-    @property
-    def ways(self) -> Any:
-        return sorted(self.zone.routes.items()), self.world.sandbox.subdomain(WORKER)
-
-    def get(self, url: str, **headers: str) -> httpx.Response:
-        """The target goes as it is written."""
-        host, slash, target = url.partition("/")
-        sent = httpx.Request("GET", self.world.sandbox.edge_url, headers={"host": host, **headers})
-        sent.extensions["target"] = (slash + target or "/").encode("ascii")
-        return self.edge.send(sent)
-
-    def serves(self, url: str) -> str:
-        answer = self.get(url)
-        return "off" if answer.status_code == 503 and OFFICE in answer.headers else answer.text
-
-
-def account(place: Place) -> Any:
-    return place.world.sandbox._account
 
 
 @pytest.fixture
 def place(world: World) -> Iterator[Place]:
-    world.edit_config("deadline: 10s", "deadline: 5s")
-    sandbox = world.sandbox
-    sandbox.switches.propagation_seconds = 0
-    sandbox.add_token("security", PERMISSIONS)
-    healthy = {"paths": {"/api/ai": {"body": "ai", "status": 200}, "/": {"body": "home", "status": 200}}}
-    world.release(timedelta(hours=2), code="api", behaviour=healthy)
-    sandbox.deploy("other", sandbox.upload("other", behaviour={"body": "other", "status": 200}))
-    zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
-    sandbox.zones.add_route(zone, f"{HOST}/*", WORKER)
-    sandbox.zones.add_domain(zone, ALSO, WORKER)
-    sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
-    with httpx.Client() as edge:
-        found = Place(world, zone, edge)
-        assert found.ops("prepare").code == 0
-        sandbox.requests.clear()
+    with prepared(world) as found:
         yield found
 
 
@@ -646,7 +580,7 @@ def test_the_stand_in_of_the_sandbox_answers_as_the_real_source_does(place: Plac
     (live,) = world.sandbox.live(OFFICE)
     version = account(place).workers[OFFICE].versions[live]
     running = Running(worker=OFFICE, version=version, secrets={})
-    real = Workerd()
+    real = Workerd(world.sandbox.clock, world.sandbox.kv, world.sandbox.providers)
     try:
         for host in (HOST, "any.fortunet.example", "elsewhere.example"):
             for target in ("/api", "/api/ai?x", "/api/aix", "/", "/other"):

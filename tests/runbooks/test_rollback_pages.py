@@ -144,7 +144,7 @@ def test_the_stated_start_of_the_incident_warns_and_never_chooses(
             "rollback-pages",
             "api",
             "api is a service with worker",
-            "Name one of: frontend. For api there is `ops maintenance`, `ops rollback-worker`, `ops rotate-secrets`.",
+            "Name one of: frontend. For api there is `ops maintenance`, `ops reset-durable-object`, `ops rollback-worker`",
         ),
         (
             "rollback-worker",

@@ -72,9 +72,8 @@ def test_the_sandbox_describes_itself(api: Api, releases: Releases) -> None:
     described = api.http.get(api.sandbox.control_url).json()
     assert described == api.sandbox.describe()
     assert described["services"] == [{"worker": WORKER, "live": {releases.bad: 100}, "versions": 2}]
-    assert described["tokens"] == [
-        {"token": api.sandbox.token, "permissions": ["Pages Write", "Workers Scripts Write"], "expired": False}
-    ]
+    rights = ["D1 Write", "Pages Write", "Workers KV Storage Write", "Workers Scripts Write"]
+    assert described["tokens"] == [{"token": api.sandbox.token, "permissions": rights, "expired": False}]
 
 
 def test_a_client_is_told_where_everything_is(sandbox: Sandbox) -> None:

@@ -12,13 +12,16 @@ from ops.sandbox.cloudflare import (
     analytics,
     audit,
     content,
+    d1,
     deployments,
     identity,
+    kv,
     pages,
     pages_uploads,
     scripts,
     secrets,
     settings,
+    telemetry,
     tokens,
     versions,
     zones,
@@ -37,13 +40,18 @@ _MODULES = (
     settings,
     secrets,
     zones,
+    kv,
+    d1,
     identity,
     tokens,
     audit,
     analytics,
+    telemetry,
     pages,
     pages_uploads,
 )
+_READS = {analytics.PATH, kv.BULK_GET, telemetry.PATH}
+"""What is sent by POST and changes nothing: no entry of the log."""
 _ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
 
 
@@ -78,7 +86,7 @@ class Cloudflare:
             return answer
 
     def _log(self, call: Call, route: Route, status: int, ray: str) -> None:
-        if call.request.method in ACTIONS and route.template != analytics.PATH:
+        if call.request.method in ACTIONS and route.template not in _READS:
             self._account.audit.append(audit.entry(call, route, status=status, ray=ray))
 
     def knows(self, request: Request) -> bool:

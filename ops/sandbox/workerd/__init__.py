@@ -1,157 +1,157 @@
-"""The real runtime behind the edge: each version that is asked for runs in a workerd of its own, through miniflare."""
+"""The real runtime behind the edge: each version that is asked for runs in a workerd of its own, through miniflare.
+
+Storage is kept from one version to the next, memory is not: what a Durable Object held goes with the version. KV is
+what the request's location sees; what a Worker writes there itself, the API does not see. A clock that was moved starts
+a version anew, for a Worker keeps the time that it was started with; alarms and timers follow the machine's clock.
+"""
 
 import base64
 import http.client
-import json
-import os
-import signal
-import subprocess
+import itertools
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops import nodejs
+from ops.sandbox.clock import Clock
 from ops.sandbox.edge import Running
-from ops.sandbox.embedded import version_metadata
+from ops.sandbox.kv import Entry, Kv
+from ops.sandbox.providers import REAL, Providers
 from ops.sandbox.server import Request, Response
-from ops.sandbox.workers import SOURCE_MAP, Upload
+from ops.sandbox.workerd.d1 import Databases
+from ops.sandbox.workerd.host import Host, RefusedError
+from ops.sandbox.workerd.options import options, shown_by
 
-_HOST = Path(__file__).parent / "host.mjs"
 _HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 _PATIENCE = 5.0
-"""Seconds that Node has to end of its own accord."""
-
-# developers.cloudflare.com/workers/configuration/multipart-upload-metadata → miniflare's names of module types
-_MODULE_TYPES = {
-    "application/javascript+module": "ESModule",
-    "application/javascript": "CommonJS",
-    "application/wasm": "CompiledWasm",
-    "application/octet-stream": "Data",
-    "text/plain": "Text",
-}
-
-# Type of binding → the option of miniflare that makes it, and what the option says of one binding.
-_BINDINGS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
-    "plain_text": ("bindings", lambda binding: binding["text"]),
-    "json": ("bindings", lambda binding: binding["json"]),
-    "kv_namespace": ("kvNamespaces", lambda binding: binding["namespace_id"]),
-    "d1": ("d1Databases", lambda binding: binding["id"]),
-    "r2_bucket": ("r2Buckets", lambda binding: binding["bucket_name"]),
-    "queue": ("queueProducers", lambda binding: binding["queue_name"]),
-    "durable_object_namespace": (
-        "durableObjects",
-        lambda binding: {"className": binding["class_name"], "useSQLite": True},
-    ),
-    "ratelimit": ("ratelimits", lambda binding: {key: binding[key] for key in ("namespace_id", "simple")}),
-}
+"""Seconds that requests under way have before their version is stopped."""
 
 
-class NotStartedError(Exception):
-    """Code that workerd does not take. Cloudflare would have refused its upload."""
+class StoppingError(Exception):
+    """The sandbox ends."""
+
+
+@dataclass(kw_only=True)
+class _Instance:
+    number: int
+    url: str
+    running: Running
+    now: str
+    """What its Workers take for now, as JavaScript."""
+    under_way: int = 0
+    """Requests."""
 
 
 class Workerd:
     """Starts Node at the first request, and a version at the first request for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, kv: Kv, providers: Providers) -> None:
+        self._clock = clock
+        self._kv = kv
+        self._outside = {host: {"path": base, "url": providers[name].base_url} for (host, base), name in REAL.items()}
         self._folder = tempfile.TemporaryDirectory(prefix="sandbox-workerd-", ignore_cleanup_errors=True)
-        self._lock = threading.Lock()
+        self._host = Host(self._folder.name)
+        self._changed = threading.Condition()
         self._closed = False
-        self._process: subprocess.Popen[str] | None = None
-        self._urls: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
+        self._numbers = itertools.count(1)
+        self.query = Databases(lambda given: self._start(given)[1]).query
+        self._instances: list[_Instance] = []
+        self._written: dict[str, Mapping[str, Entry]] = {}
+        """Namespace → what miniflare was given of it: all instances share one storage."""
 
     def serve(self, running: Running, request: Request) -> Response:
         try:
-            return _forward(request, self._url(running))
-        except NotStartedError as error:
+            with self._instance(running) as instance:
+                return _forward(request, instance.url)
+        except (RefusedError, StoppingError) as error:
             return _failure(500, f"{running.worker} does not start in workerd: {error}")
         except (OSError, http.client.HTTPException) as error:
             return _failure(502, f"workerd gave no answer: {error!r}")
 
     def close(self) -> None:
-        """Node ends when its stdin does, as it would without us; the group is what it may have left behind."""
-        with self._lock:
+        with self._changed:
             self._closed = True
-        if self._process:
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            self._process.stdin.close()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_PATIENCE)
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process.stdout.close()
+        self._host.close()
         self._folder.cleanup()
 
-    def _url(self, running: Running) -> str:
-        key = (running.version.id, frozenset(running.secrets.items()))
-        with self._lock:
+    @contextmanager
+    def _instance(self, running: Running) -> Iterator[_Instance]:
+        """The one that serves; it stays while a request is under way."""
+        with self._changed:
+            self._end_others(running)
             if self._closed:
-                raise NotStartedError("the sandbox is stopping")
-            if key not in self._urls:
-                self._urls[key] = self._start(_options(running))
-            return self._urls[key]
+                raise StoppingError("the sandbox is stopping")
+            instance = next((each for each in self._instances if _is_for(each, running)), None)
+            instance = instance or self._started(running)
+            self._write_kv(instance, running.location)
+            instance.under_way += 1
+        try:
+            yield instance
+        finally:
+            with self._changed:
+                instance.under_way -= 1
+                self._changed.notify_all()
 
-    def _start(self, options: Mapping[str, Any]) -> str:
-        process = self._process = self._process or self._node()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps({**options, "resourcePersistencePath": f"{self._folder.name}/state"}) + "\n")
-        process.stdin.flush()
-        answer = json.loads(process.stdout.readline() or '{"error": "Node ended"}')
-        if "error" in answer:
-            raise NotStartedError(answer["error"])
-        return str(answer["url"])
+    def _end_others(self, running: Running) -> None:
+        """What serves the Worker no more, before what does: two must not hold one Durable Object's storage.
 
-    def _node(self) -> subprocess.Popen[str]:
-        """With a home of its own and nothing of our environment but PATH: uploaded code sees no secret of ours."""
-        return subprocess.Popen(
-            [str(nodejs.node()), str(_HOST)],
-            cwd=nodejs.install(),
-            env={"PATH": os.environ.get("PATH", ""), "HOME": self._folder.name, "TMPDIR": self._folder.name},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        A version at an address of its own, for itself alone, ends none and is ended by none: where there are Durable
+        Objects, Cloudflare gives no such address.
+        """
+        now = shown_by(self._clock)
+        for instance in [each for each in self._instances if each.running.worker == running.worker]:
+            if instance.now == now and (_is_for(instance, running) or not _replaces(running, instance.running)):
+                continue
+            self._changed.wait_for(lambda each=instance: self._closed or not each.under_way, _PATIENCE)  # type: ignore[misc]
+            if instance in self._instances and not self._closed:
+                self._instances.remove(instance)
+                self._host.ask("dispose", instance=instance.number)
+
+    def _started(self, running: Running) -> _Instance:
+        now = shown_by(self._clock)
+        number, url = self._start(options(running, now))
+        instance = _Instance(number=number, url=url, running=running, now=now)
+        self._instances.append(instance)
+        return instance
+
+    def _start(self, given: Mapping[str, Any]) -> tuple[int, str]:
+        """How Node calls it, and where it answers."""
+        number, persist = next(self._numbers), f"{self._folder.name}/state"
+        answer = self._host.ask("start", instance=number, options=given, outside=self._outside, persist=persist)
+        return number, answer["url"]
+
+    def _write_kv(self, instance: _Instance, location: str) -> None:
+        """What the location sees otherwise than before."""
+        for binding in instance.running.version.upload.bindings:
+            namespace = binding.get("namespace_id", "")
+            if binding["type"] != "kv_namespace" or namespace not in self._kv.namespaces:
+                continue
+            former, seen = self._written.get(namespace, {}), self._kv.seen_by_all(location, namespace)
+            put = [_pair(key, entry) for key, entry in seen.items() if former.get(key) != entry]
+            gone = [key for key in former if key not in seen]
+            if put or gone:
+                self._host.ask("write", instance=instance.number, binding=binding["name"], put=put, gone=gone)
+                self._written[namespace] = seen
 
 
-def _options(running: Running) -> dict[str, Any]:
-    """A binding of a type that miniflare does not know is left out."""
-    upload = running.version.upload
-    options: dict[str, Any] = {
-        "name": running.worker,
-        "modules": _modules(upload),
-        "compatibilityDate": upload.compatibility_date,
-        "compatibilityFlags": upload.compatibility_flags,
-        "bindings": dict(running.secrets),
-    }
-    for binding in upload.bindings:
-        if binding["type"] == "version_metadata":
-            options["bindings"][binding["name"]] = version_metadata(running.version)
-        elif binding["type"] in _BINDINGS:
-            option, value = _BINDINGS[binding["type"]]
-            options.setdefault(option, {})[binding["name"]] = value(binding)
-    return options
+def _is_for(instance: _Instance, running: Running) -> bool:
+    own = instance.running
+    same = (own.version.id, own.secrets) == (running.version.id, running.secrets)
+    return same and bool(own.beside) == bool(running.beside)
 
 
-def _modules(upload: Upload) -> list[dict[str, str]]:
-    """The main module first: miniflare takes it for the entry."""
-    modules = sorted(upload.modules, key=lambda module: module.name != upload.main_module)
-    return [
-        {
-            "type": _MODULE_TYPES[module.content_type],
-            "path": module.name,
-            "contents": base64.b64encode(module.content).decode(),
-        }
-        for module in modules
-        if module.content_type != SOURCE_MAP
-    ]
+def _replaces(running: Running, other: Running) -> bool:
+    """Whether the deployment of one does not serve the other, which came by a deployment too."""
+    if not running.beside or not other.beside:
+        return False
+    return other.version.id not in running.beside or other.version.id == running.version.id
+
+
+def _pair(key: str, entry: Entry) -> dict[str, Any]:
+    return {"key": key, "value": base64.b64encode(entry.value).decode(), "metadata": entry.metadata}
 
 
 def _forward(request: Request, url: str) -> Response:

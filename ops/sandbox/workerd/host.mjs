@@ -1,38 +1,78 @@
-// One process beside the sandbox: starts a miniflare for each version it is handed, and ends with its stdin.
+// One process beside the sandbox: holds a miniflare for each version that runs, and ends with its stdin.
 //
-// A line in is a JSON object of miniflare's options, module contents in base64.
-// A line out is {"url": …} or {"error": …}, in the order of the lines in.
+// A line in is a JSON object with a command; a line out is its answer, or {"error": …}, in the order of the lines in.
 
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
 // Modules are found in the folder of the installed packages, and not beside this file.
 const require = createRequire(`${process.cwd()}/`);
-const { Miniflare, Log, LogLevel, Response, convertV4MiniflareOptions } = require("miniflare");
+const { Miniflare, Log, LogLevel, Response, convertV4MiniflareOptions, fetch } = require("miniflare");
 
-const running = [];
+const running = new Map();
 
-async function start({ modules, ...options }) {
-  const instance = new Miniflare(
+/** `options` are miniflare's, module contents in base64. `outside`: host → the path there, and what stands for it here. */
+async function start({ instance, options, outside, persist }) {
+  const { modules, ...others } = options;
+  const miniflare = new Miniflare(
     convertV4MiniflareOptions({
-      ...options,
-      modules: modules.map((module) => ({ ...module, contents: Buffer.from(module.contents, "base64") })),
+      ...others,
+      modules: modules.map((module) => ({ ...module, contents: bytes(module.contents) })),
+      resourcePersistencePath: persist,
       host: "127.0.0.1",
       port: 0,
       cf: false, // request.cf is made up: nothing is downloaded
-      outboundService: () => new Response("a Worker in the sandbox reaches nothing outside", { status: 502 }),
+      outboundService: (request) => reach(request, outside),
       log: new Log(LogLevel.NONE),
       handleStructuredLogs() {}, // what a Worker logs would land between the answers
       logRequests: false,
     }),
   );
-  running.push(instance);
-  return { url: (await instance.ready).origin };
+  running.set(instance, miniflare);
+  try {
+    return { url: (await miniflare.ready).origin };
+  } catch (error) {
+    await dispose({ instance }).catch(() => {});
+    throw error;
+  }
 }
 
+async function reach(request, outside) {
+  const url = new URL(request.url);
+  const known = outside[url.hostname];
+  if (!known || !url.pathname.startsWith(known.path)) {
+    return new Response("a Worker in the sandbox reaches nothing outside", { status: 502 });
+  }
+  const { method, headers } = request;
+  const body = method === "GET" || method === "HEAD" ? undefined : await request.arrayBuffer();
+  const sent = Object.fromEntries([...headers].filter(([name]) => !["host", "content-length"].includes(name)));
+  return fetch(known.url + url.pathname.slice(known.path.length) + url.search, { method, headers: sent, body });
+}
+
+/** Values by key in the namespace of a binding; a key without one goes. */
+async function write({ instance, binding, put, gone }) {
+  const namespace = await running.get(instance).getKVNamespace(binding);
+  for (const { key, value, metadata } of put) await namespace.put(key, bytes(value), { metadata });
+  for (const key of gone) await namespace.delete(key);
+  return {};
+}
+
+async function dispose({ instance }) {
+  const miniflare = running.get(instance);
+  running.delete(instance);
+  await miniflare.dispose();
+  return {};
+}
+
+function bytes(base64) {
+  return new Uint8Array(Buffer.from(base64, "base64"));
+}
+
+const commands = { start, write, dispose };
 for await (const line of createInterface({ input: process.stdin })) {
-  const answer = await start(JSON.parse(line)).catch((error) => ({ error: String(error?.message ?? error) }));
+  const { command, ...rest } = JSON.parse(line);
+  const answer = await commands[command](rest).catch((error) => ({ error: String(error?.message ?? error) }));
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
-await Promise.allSettled(running.map((instance) => instance.dispose()));
+await Promise.allSettled([...running.values()].map((instance) => instance.dispose()));
 process.exit(0);

@@ -3,6 +3,11 @@
 
 import { calculate } from "./chart.js";
 
+// A release without these classes would be refused: their objects exist.
+export { AiMutexDO } from "./ai-mutex.js";
+export { OpsLimitBucket } from "./ops-runtime.js";
+export { SessionDO } from "./session.js";
+
 let routes;
 
 export default {

@@ -1,38 +1,96 @@
-import { signs, takesKey } from "./proofs.js";
+import { administer } from "./objects.js";
 import { calculate, InvalidBirth } from "./chart.js";
+import { claimsOf, close, open } from "./session.js";
+import { createRuntime } from "./ops-runtime.js";
+import { list, save } from "./charts.js";
+import { signs, takesKey } from "./proofs.js";
+
+export { AiMutexDO } from "./ai-mutex.js";
+export { OpsLimitBucket } from "./ops-runtime.js";
+export { SessionDO } from "./session.js";
+
+const NO_AI = "AI interpretations temporarily unavailable";
+const OBJECTS = "/__ops/objects/";
+const AI_PROOFS = "/health/ai/";
+
+const runtime = createRuntime({
+  limits: {
+    calc: { limit: 30, period: 60, key: "ip", probe: true },
+    ai: { limit: 10, period: 60, key: "user" },
+  },
+  switches: {
+    maintenance: { normal: "off", on_unknown: "off" },
+    "session-do": { normal: "on", on_unknown: "on" },
+    ai: { normal: "auto", on_unknown: "auto" },
+  },
+  ai: (env) => aiMutex(env).show(runtime.state("ai")),
+});
+
+const ROUTES = {
+  "GET /health": ({ env }) => Response.json({ status: "ok", version: env.CF_VERSION_METADATA }),
+  "GET /health/auth": async ({ env }) => proof(env, await signs(env.JWT_SECRET)),
+  "GET /api/charts": charts,
+  "GET /api/charts/calculate": chart,
+  "POST /api/charts/calculate": chart,
+  "POST /api/charts/interpret": interpret,
+  "POST /api/session": signIn,
+  "DELETE /api/session": signOut,
+  "GET /api/me": me,
+};
 
 export default {
-  async fetch(request, env) {
-    const { pathname } = new URL(request.url);
-    if (pathname.startsWith("/health/ai/")) {
-      return proof(env, await takesKey(pathname.slice("/health/ai/".length), env));
-    }
-    switch (pathname) {
-      case "/health/auth":
-        return proof(env, await signs(env.JWT_SECRET));
-      case "/health":
-        return Response.json({ status: "ok", version: env.CF_VERSION_METADATA });
-      case "/api/charts/calculate":
-        return chart(request);
-      default:
-        return Response.json({ error: "not found" }, { status: 404 });
-    }
+  async fetch(request, env, ctx) {
+    const answer = (await runtime.answer(request, env, ctx)) ?? (await route(request, env));
+    return runtime.counted(request, answer);
   },
 };
+
+async function route(request, env) {
+  const { pathname } = new URL(request.url);
+  if (pathname.startsWith(OBJECTS)) {
+    return administer(request, env, pathname.slice(OBJECTS.length));
+  }
+  if (pathname.startsWith(AI_PROOFS)) {
+    return proof(env, await takesKey(pathname.slice(AI_PROOFS.length), env));
+  }
+  const name = `${request.method === "HEAD" ? "GET" : request.method} ${pathname}`;
+  try {
+    return Object.hasOwn(ROUTES, name) ? await ROUTES[name]({ request, env }) : failure(404, "not found");
+  } catch (error) {
+    if (error instanceof InvalidBirth) {
+      return failure(400, error.message);
+    }
+    throw error;
+  }
+}
+
+function failure(status, error) {
+  return Response.json({ error }, { status });
+}
 
 // Whether a secret is of use, and to which version: what a rotation looks at.
 function proof(env, works) {
   return Response.json({ status: works ? "ok" : "failed", version: env.CF_VERSION_METADATA }, { status: works ? 200 : 503 });
 }
 
-async function chart(request) {
+// With a session, a POST is also kept. Without one, or where it cannot be kept, it is calculated all the same.
+async function chart({ request, env }) {
+  const refusal = await runtime.limit("calc", request, env);
+  if (refusal) {
+    return refusal;
+  }
+  const made = calculate(await birth(request));
+  const isToBeKept = request.method === "POST" && request.headers.has("authorization");
+  return Response.json(isToBeKept ? { ...made, saved: await isSaved(made, request, env) } : made);
+}
+
+async function isSaved(made, request, env) {
   try {
-    return Response.json(calculate(await birth(request)));
-  } catch (error) {
-    if (error instanceof InvalidBirth) {
-      return Response.json({ error: error.message }, { status: 400 });
-    }
-    throw error;
+    const claims = await claimsOf(request, env, sessions());
+    await (claims && save(claims.sub, made, env));
+    return claims !== null;
+  } catch {
+    return false;
   }
 }
 
@@ -46,4 +104,93 @@ async function birth(request) {
     throw new InvalidBirth("the body must be a JSON object");
   }
   return body;
+}
+
+async function charts({ request, env }) {
+  return withUser(request, env, async ({ sub }) => {
+    const kept = await list(sub, env).catch(() => null);
+    return kept ? Response.json({ charts: kept }) : failure(503, "kept charts are unavailable at the moment");
+  });
+}
+
+async function interpret({ request, env }) {
+  if (runtime.state("ai") === "off") {
+    return failure(503, runtime.message("ai") || NO_AI);
+  }
+  return withUser(request, env, (claims) => interpretFor(claims, request, env), { anonymously: true });
+}
+
+async function interpretFor(claims, request, env) {
+  const refusal = await runtime.limit("ai", request, env, { user: claims?.sub });
+  if (refusal) {
+    return refusal;
+  }
+  const made = calculate(await birth(request));
+  const content = `Interpret this chart in three sentences: ${JSON.stringify(made.chart)}`;
+  const answer = await askAi(content, env);
+  return answer ? Response.json({ ...made, interpretation: answer.text, provider: answer.provider }) : failure(503, NO_AI);
+}
+
+async function askAi(content, env) {
+  try {
+    return await aiMutex(env).ask(content, runtime.state("ai"));
+  } catch {
+    return null; // it was reset meanwhile
+  }
+}
+
+function aiMutex(env) {
+  return env.AI_MUTEX.getByName("ai-mutex");
+}
+
+// An example's sign-in: with DEMO_EMAIL and DEMO_PASSWORD only these, else anybody who has an address.
+async function signIn({ request, env }) {
+  const { email, password } = (await request.json().catch(() => null)) ?? {};
+  const isDemo = Boolean(env.DEMO_EMAIL && env.DEMO_PASSWORD);
+  const isThatUser = email === env.DEMO_EMAIL && password === env.DEMO_PASSWORD;
+  const isAddress = typeof email === "string" && /^[^@\s]{1,64}@[^@\s]{1,190}$/.test(email);
+  if (!(isDemo ? isThatUser : isAddress)) {
+    return failure(401, "unknown email or password");
+  }
+  if (!env.JWT_SECRET) {
+    return failure(503, "nobody can sign in: JWT_SECRET is not set");
+  }
+  const session = await open(email, env, sessions()).catch(() => null);
+  return session ? Response.json({ name: email.split("@")[0], ...session }) : noSessions();
+}
+
+// Without the objects nothing can end a session before its token does, and the answer does not pretend it.
+async function signOut({ request, env }) {
+  return withUser(request, env, async (claims) => {
+    if (sessions().stateless) {
+      return Response.json({ revoked: false, expires: new Date(claims.exp * 1000).toISOString() });
+    }
+    return close(claims, env).then(() => Response.json({ revoked: true }), noSessions);
+  });
+}
+
+async function me({ request, env }) {
+  return withUser(request, env, ({ sub }) => Response.json({ email: sub }));
+}
+
+function sessions() {
+  return { stateless: runtime.state("session-do") === "off" };
+}
+
+// Goes on with the claims of whoever is signed in; with `anonymously` also without a token, but never with a bad one.
+async function withUser(request, env, goOn, { anonymously = false } = {}) {
+  if (anonymously && !request.headers.has("authorization")) {
+    return goOn(null);
+  }
+  let claims;
+  try {
+    claims = await claimsOf(request, env, sessions());
+  } catch {
+    return noSessions();
+  }
+  return claims ? goOn(claims) : failure(401, "sign in first");
+}
+
+function noSessions() {
+  return failure(503, "sessions are unavailable at the moment");
 }

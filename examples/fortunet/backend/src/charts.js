@@ -1,0 +1,19 @@
+// The charts that a user made, in D1.
+
+const SHOWN = 50;
+
+export async function save(user, { birth, chart }, env) {
+  await env.DB.prepare("INSERT INTO charts (user, date, time, chart, made_at) VALUES (?, ?, ?, ?, ?)")
+    .bind(user, birth.date, birth.time, JSON.stringify(chart), new Date(Date.now()).toISOString())
+    .run();
+}
+
+// Newest first.
+export async function list(user, env) {
+  const { results } = await env.DB.prepare(
+    "SELECT date, time, chart, made_at FROM charts WHERE user = ? ORDER BY id DESC LIMIT ?",
+  )
+    .bind(user, SHOWN)
+    .all();
+  return results.map(({ date, time, chart, made_at }) => ({ birth: { date, time }, chart: JSON.parse(chart), made_at }));
+}

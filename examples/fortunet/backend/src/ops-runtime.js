@@ -1,0 +1,378 @@
+// Limits and switches that change without a deployment: the reader of the runtime contract, version 1
+// (docs/runtime-contract.md of Backout). Copy this file; it needs nothing else.
+//
+//   export { OpsLimitBucket } from "./ops-runtime.js";
+//   const runtime = createRuntime({
+//     limits: { calc: { limit: 30, period: 60, key: "ip", probe: true } },
+//     switches: { maintenance: { normal: "off", on_unknown: "off" } },
+//   });
+//   …
+//   const answer = await runtime.answer(request, env, ctx); // first in fetch(): ours, or null
+//   const refusal = await runtime.limit("calc", request, env, { user }); // a 429, or null
+//   return runtime.counted(request, response); // last: what was counted stands on the answer
+//
+// Bindings: OPS_RUNTIME (KV), OPS_LIMITS (the Durable Object OpsLimitBucket), CF_VERSION_METADATA.
+
+import { DurableObject } from "cloudflare:workers";
+
+const VERSION = 1;
+const LIMITS = "ops/limits";
+const SWITCH = "ops/switch/";
+const KEYS_AT_ONCE = 100; // what one multi-key get takes
+const READ_EVERY = 1000; // milliseconds, as all that follow
+const READ_PATIENCE = 250;
+const PATIENCE = 1000; // with a Durable Object, which may be on another continent
+const PROBE_BUCKETS = 16;
+const RETRY_AFTER = 600; // seconds, where nobody said when it is over
+
+// `ai(env)` answers what is shown under "ai", where the application asks AI providers.
+export function createRuntime({ limits = {}, switches = {}, health = "/health", ai = null }) {
+  return new Runtime({ limits, switches, health, ai });
+}
+
+class Runtime {
+  #declared;
+  #keys;
+  #seen = new Map(); // key in KV → the last value that was one
+  #begun = -Infinity;
+  #reading = null;
+  #started = 0;
+  #newest = 0;
+  #fields = new WeakMap(); // request → what was counted for it
+  #ai = { at: -Infinity, shown: null };
+
+  constructor(declared) {
+    this.#declared = declared;
+    const keys = Object.keys(declared.switches).map((name) => SWITCH + name);
+    this.#keys = Object.keys(declared.limits).length > 0 ? [LIMITS, ...keys] : keys;
+  }
+
+  // Reads what is in KV, at most once a second. `answer` does so itself; this is for crons, queues and objects.
+  async read(env, ctx) {
+    const since = Date.now() - this.#begun;
+    const isFresh = since >= 0 && since < READ_EVERY; // a clock that was set back makes nothing fresh for long
+    if (!isFresh) {
+      this.#begun = Date.now();
+      this.#started += 1;
+      this.#reading = this.#readAll(env, this.#started);
+      ctx?.waitUntil(this.#reading); // what comes too late for this request is there for the next
+    }
+    if (this.#reading) {
+      await within(READ_PATIENCE - (isFresh ? since : 0), this.#reading);
+    }
+  }
+
+  // The Response to a request that is ours, or that maintenance refuses; else null.
+  async answer(request, env, ctx) {
+    await this.read(env, ctx);
+    const { pathname } = new URL(request.url);
+    if (pathname === "/__ops/runtime") {
+      return onlyGet(request) ?? Response.json(await this.#show(env), { headers: { "cache-control": "no-store" } });
+    }
+    if (this.#isClosed(pathname)) {
+      return this.#closed();
+    }
+    return pathname.startsWith("/__ops/limits/") ? this.#probe(pathname.slice("/__ops/limits/".length), request, env) : null;
+  }
+
+  // The state that a switch is in.
+  state(name) {
+    return this.#switch(name).state;
+  }
+
+  // What its users are told meanwhile; may be empty.
+  message(name) {
+    return this.#switch(name).message ?? "";
+  }
+
+  // Counts a request: null lets it through, else a 429. `user` is who is signed in, if anybody is.
+  async limit(name, request, env, { user } = {}) {
+    const who = this.#limit(name)?.key === "user" && user ? `user\n${user}` : `ip\n${networkOf(request)}`;
+    const counted = await this.#count(name, who, env);
+    if (counted) {
+      this.#fields.set(request, [...(this.#fields.get(request) ?? []), counted]);
+    }
+    return !counted || counted.allowed ? null : withFields(tooMany(counted), [counted]);
+  }
+
+  // The answer, with the fields of every limit that counted its request.
+  counted(request, response) {
+    const fields = this.#fields.get(request);
+    return fields ? withFields(new Response(response.body, response), fields) : response;
+  }
+
+  async #readAll(env, number) {
+    const groups = [];
+    for (let start = 0; start < this.#keys.length; start += KEYS_AT_ONCE) {
+      groups.push(this.#keys.slice(start, start + KEYS_AT_ONCE));
+    }
+    const found = await Promise.allSettled(groups.map(async (keys) => [...(await env.OPS_RUNTIME.get(keys, "text"))]));
+    if (number === this.#started) {
+      this.#reading = null;
+    }
+    if (number < this.#newest) {
+      return; // overtaken by one that began later
+    }
+    this.#newest = number;
+    for (const [key, text] of found.flatMap(({ value = [] }) => value)) {
+      const value = parse(key, text);
+      if (value) {
+        this.#seen.set(key, value);
+      }
+    }
+  }
+
+  #limit(name) {
+    const seen = this.#seen.get(LIMITS)?.limits ?? {};
+    if (!Object.hasOwn(this.#declared.limits, name)) {
+      return null;
+    }
+    const { limit, period, key, probe, temporary } = Object.hasOwn(seen, name) ? seen[name] : this.#declared.limits[name];
+    const isRaised = temporary && isAhead(temporary.until);
+    return { limit, period, key, probe, ...(isRaised && { limit: temporary.limit, until: temporary.until }) };
+  }
+
+  #switch(name) {
+    const declared = this.#declared.switches[name] ?? {};
+    const seen = this.#seen.get(SWITCH + name);
+    if (!seen) {
+      return { state: declared.on_unknown ?? declared.normal, revision: null };
+    }
+    return seen.until === null || isAhead(seen.until) ? seen : { state: declared.normal, revision: seen.revision };
+  }
+
+  // Not the values themselves: they also hold what is for people alone.
+  async #show(env) {
+    const limits = Object.keys(this.#declared.limits).map((name) => {
+      const { limit, period, key, until } = this.#limit(name);
+      return [name, { limit, period, key, ...(until && { until }) }];
+    });
+    const switches = Object.keys(this.#declared.switches).map((name) => {
+      const { state, revision, until } = this.#switch(name);
+      return [name, { state, revision, ...(until && { until }) }];
+    });
+    const ai = await this.#showAi(env);
+    return {
+      contract: VERSION,
+      worker: env.CF_VERSION_METADATA?.id ?? null,
+      limits: { revision: this.#seen.get(LIMITS)?.revision ?? null, values: Object.fromEntries(limits) },
+      switches: Object.fromEntries(switches),
+      ...(ai && { ai }),
+    };
+  }
+
+  // Everybody may ask, so the application itself is asked once a second, and not for each of them.
+  async #showAi(env) {
+    const since = Date.now() - this.#ai.at;
+    if (this.#declared.ai && !(since >= 0 && since < READ_EVERY)) {
+      this.#ai.at = Date.now();
+      const asked = (async () => this.#declared.ai(env))().catch(() => null);
+      this.#ai.shown = (await within(PATIENCE, asked)) ?? null;
+    }
+    return this.#ai.shown;
+  }
+
+  #isClosed(pathname) {
+    const isDeclared = Object.hasOwn(this.#declared.switches, "maintenance");
+    const { health } = this.#declared;
+    const isOurs = pathname === health || pathname.startsWith(`${health}/`) || pathname.startsWith("/__ops/");
+    if (!isDeclared || this.state("maintenance") !== "on" || isOurs) {
+      return false;
+    }
+    const { paths = [] } = this.#switch("maintenance");
+    return paths.length === 0 || paths.some((path) => pathname.startsWith(path) || decoded(pathname).startsWith(path));
+  }
+
+  #closed() {
+    const { until, message } = this.#switch("maintenance");
+    const seconds = until ? Math.max(1, Math.ceil((Date.parse(until) - Date.now()) / 1000)) : RETRY_AFTER;
+    const headers = { "retry-after": String(seconds), "cache-control": "no-store" };
+    return Response.json({ error: "maintenance", message: message ?? "" }, { status: 503, headers });
+  }
+
+  async #probe(name, request, env) {
+    if (!this.#limit(name)?.probe) {
+      return Response.json({ error: "not found" }, { status: 404 });
+    }
+    const refusal = onlyGet(request);
+    if (refusal) {
+      return refusal;
+    }
+    const nonce = request.headers.get("ops-probe") ?? "";
+    if (!/^[A-Za-z0-9-]{8,64}$/.test(nonce)) {
+      return Response.json({ error: "Ops-Probe must be 8 to 64 letters, digits or hyphens" }, { status: 400 });
+    }
+    const bucket = parseInt((await digest(nonce)).slice(0, 8), 16) % PROBE_BUCKETS;
+    const counted = await this.#count(name, `probe\n${bucket}`, env);
+    const response = !counted || counted.allowed ? new Response(null, { status: 204 }) : tooMany(counted);
+    return withFields(response, counted ? [counted] : []);
+  }
+
+  // Null where it could not be counted: then the request goes on.
+  async #count(name, who, env) {
+    try {
+      const { limit, period } = this.#limit(name);
+      const bucket = env.OPS_LIMITS.idFromName(await digest(`${name}\n${who}`)); // of one length, whatever `who` is
+      const counted = await within(PATIENCE, env.OPS_LIMITS.get(bucket).count(limit, period));
+      return counted ? { name, limit, period, ...counted } : null;
+    } catch {
+      return null;
+    }
+  }
+}
+
+// One window of one bucket. It begins with a request, so N requests at once are let through, and never more than 2 N.
+export class OpsLimitBucket extends DurableObject {
+  #window = null;
+
+  constructor(ctx, env) {
+    super(ctx, env);
+    ctx.blockConcurrencyWhile(async () => {
+      this.#window = (await ctx.storage.get("window")) ?? null;
+    });
+  }
+
+  // Whether this request is within the limit, how many more are, and in how many seconds all of them are again.
+  async count(limit, period) {
+    const now = Date.now();
+    const length = period * 1000;
+    const isOver = !this.#window || now < this.#window.begun || now >= this.#window.begun + length;
+    if (isOver) {
+      this.#window = { begun: now, length, count: 0 };
+      this.ctx.storage.setAlarm(now + length + 1000, { allowUnconfirmed: true });
+    }
+    const allowed = this.#window.count < limit;
+    if (allowed) {
+      this.#window.count += 1; // kept, since an object that nobody asks for some seconds forgets
+      this.ctx.storage.put("window", this.#window, { allowUnconfirmed: true });
+    }
+    const seconds = Math.ceil((this.#window.begun + length - now) / 1000);
+    return { allowed, left: Math.max(0, limit - this.#window.count), seconds };
+  }
+
+  // Nothing stays of a window that is over: there is an object for each address that ever asked.
+  async alarm() {
+    if (!this.#window || Date.now() >= this.#window.begun + this.#window.length) {
+      this.#window = null;
+      await this.ctx.storage.deleteAll();
+    }
+  }
+}
+
+function tooMany({ seconds }) {
+  const headers = { "retry-after": String(seconds), "cache-control": "no-store" };
+  return Response.json({ error: `too many requests; try again in ${seconds} s` }, { status: 429, headers });
+}
+
+// datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers
+function withFields(response, counted) {
+  if (counted.length > 0) {
+    const policies = counted.map(({ name, limit, period }) => `"${name}";q=${limit};w=${period}`);
+    const states = counted.map(({ name, left, seconds }) => `"${name}";r=${left};t=${seconds}`);
+    response.headers.set("ratelimit-policy", policies.join(", "));
+    response.headers.set("ratelimit", states.join(", "));
+  }
+  return response;
+}
+
+function onlyGet(request) {
+  const headers = { allow: "GET, HEAD" };
+  return ["GET", "HEAD"].includes(request.method) ? null : Response.json({ error: "only GET" }, { status: 405, headers });
+}
+
+// The client's address; of an IPv6 one the first 64 bits, since whoever has one has all that begin so.
+function networkOf(request) {
+  const address = (request.headers.get("cf-connecting-ip") ?? "").toLowerCase();
+  const [ipv4] = /\d+\.\d+\.\d+\.\d+$/.exec(address) ?? []; // also the end of ::ffff:192.0.2.1
+  if (ipv4 || !address.includes(":")) {
+    return ipv4 ?? address;
+  }
+  const [first, last] = address.split("::").map((part) => (part ? part.split(":") : []));
+  const zeros = last ? Array(Math.max(0, 8 - first.length - last.length)).fill("0") : [];
+  const groups = [...first, ...zeros, ...(last ?? [])].slice(0, 4);
+  return `${groups.map((group) => group.replace(/^0+(?=.)/, "")).join(":")}::/64`;
+}
+
+async function digest(text) {
+  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function decoded(pathname) {
+  try {
+    return decodeURIComponent(pathname);
+  } catch {
+    return pathname;
+  }
+}
+
+// What the promise gives; undefined where that takes longer.
+async function within(milliseconds, promise) {
+  if (milliseconds <= 0) {
+    return undefined;
+  }
+  let timer;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, milliseconds);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function isAhead(moment) {
+  return Date.parse(moment) > Date.now();
+}
+
+// The value under a key; undefined where it is none of this version.
+function parse(key, text) {
+  try {
+    const value = JSON.parse(text);
+    const fits = key === LIMITS ? isLimits : isSwitch;
+    return value.version === VERSION && fits(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const NAME = /^[a-z][a-z0-9]{0,39}(-[a-z0-9]{1,20}){0,4}$/;
+const MOMENT = /^(\d{4}-\d\d-\d\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/;
+
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+const isText = (value) => typeof value === "string";
+const isCount = (value) => Number.isInteger(value) && value >= 1;
+const isNullOr = (isIt, value) => value === null || isIt(value);
+
+function isMoment(value) {
+  const [, day] = (isText(value) && MOMENT.exec(value)) || [];
+  return day !== undefined && new Date(`${day}T00:00:00Z`).toISOString().startsWith(day); // there is no 30 February
+}
+
+function isLimits({ revision, limits }) {
+  const isRevision = isText(revision) && /^[0-9a-f]{12}-[0-9a-f]{8}$/.test(revision);
+  return isRevision && isObject(limits) && Object.entries(limits).every(([name, value]) => NAME.test(name) && isLimit(value));
+}
+
+function isLimit(value) {
+  const { limit, period, key, probe = false, temporary } = isObject(value) ? value : {};
+  const isPlain = isCount(limit) && isCount(period) && ["ip", "user"].includes(key) && typeof probe === "boolean";
+  const isTemporary = isObject(temporary) && isCount(temporary.limit) && isMoment(temporary.until);
+  return isPlain && (temporary === undefined || isTemporary);
+}
+
+function isSwitch({ revision, state, until, review_at, message, paths, owner, incident, since }) {
+  return (
+    isText(revision) &&
+    revision !== "" &&
+    isText(state) &&
+    NAME.test(state) &&
+    [until, review_at].every((value) => isNullOr(isMoment, value)) &&
+    [message, owner].every(isText) &&
+    Array.isArray(paths) &&
+    paths.every((path) => isText(path) && path.startsWith("/")) &&
+    isNullOr(Number.isInteger, incident) &&
+    isMoment(since)
+  );
+}

@@ -1,0 +1,258 @@
+"""Scenario 4 of the rollback procedure: a Durable Object that is stuck loses its memory, and keeps its storage.
+
+Cloudflare has no call that restarts an object, so either its application does it for one, or a new version of the same
+code restarts all of a Worker's.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ops import rebuilding, resetting
+from ops.model import rebuild as rebuilds
+from ops.model import reset as rules
+from ops.model import worker_refusals
+from ops.model.errors import ConfigError, OpsError, Reason, Refused
+from ops.model.mark import Mark
+from ops.model.nearest import shown, suggestion
+from ops.model.plan import Change, Plan, Section
+from ops.model.press import Press
+from ops.model.rebuild import Rebuild
+from ops.model.worker import Deployment, Version, split_prose, split_text
+from ops.probes.rounds import ProbeSet
+from ops.resetting import Watched
+from ops.runbook import Context, Runbook, State, World, param, service_of
+
+if TYPE_CHECKING:
+    from ops.model.config import Service
+
+
+@dataclass(frozen=True)
+class Params:
+    service: str = param("the service of ops.yml whose Durable Objects are reset")
+    name: str = param("one object, as ops.yml names it; without it every object of the Worker", default="")
+    inherit_latest: tuple[str, ...] = param(
+        "secrets that may come from a latest upload that does not serve, with commas between", default=()
+    )
+    reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
+
+
+@dataclass
+class Details:
+    """What the steps need of the plan."""
+
+    watched: tuple[Watched, ...]
+    """The one object; or those of the Worker that can be looked at."""
+    rebuild: Rebuild | None = None
+    """None: the application resets the one object."""
+    left_open: tuple[str, ...] = ()
+    """What will not be proved, as it is known before."""
+    is_live: bool = False
+    """The new version was answered to be live, or seen."""
+
+    @property
+    def unproved(self) -> str:
+        return "; ".join([*self.left_open, *(each.lost for each in self.watched if each.lost)])
+
+
+class ResetDurableObject(Runbook[Params]):
+    """Empty the memory of Durable Objects that are stuck; their storage stays."""
+
+    name = "reset-durable-object"
+    when = "A Durable Object is stuck, such as the mutex before the AI providers: requests to it time out"
+    kind = "worker"
+    params = Params
+
+    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
+        service = service_of(ctx, self.kind)
+        if plan is None:
+            return ProbeSet(service.url, service.probes, service.verify)
+        details = _details(plan)
+        versions = frozenset([details.rebuild.made] if details.rebuild else [])
+        return ProbeSet(service.url, service.probes, service.verify, versions, unproved=details.unproved)
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        service = service_of(ctx, self.kind)
+        return _plan_of_one(ctx, service) if ctx.params.name else _plan_of_all(ctx, service)
+
+    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
+        details = _details(plan)
+        if details.rebuild is None:
+            return resetting.check(ctx, details.watched[0])
+        world = rebuilding.check(ctx, details.rebuild, change)
+        if rebuilds.is_upload(details.rebuild, change) or world.state != State.DONE:
+            return world
+        if not details.is_live:  # a lost answer is settled by this alone; what the objects show is the proof afterwards
+            details.is_live = True
+            return world
+        for each in details.watched:
+            each.answered = True
+        return resetting.prove(ctx, details.watched, world)
+
+    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
+        details = _details(plan)
+        if details.rebuild is None:
+            try:
+                return resetting.send(ctx, details.watched[0])
+            except (ConfigError, Refused) as error:
+                raise _instead(ctx, error) from None
+        said = rebuilding.apply(ctx, details.rebuild, change, {})
+        details.is_live = not rebuilds.is_upload(details.rebuild, change)
+        return said
+
+
+def _details(plan: Plan) -> Details:
+    assert isinstance(plan.details, Details)
+    return plan.details
+
+
+def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan:
+    it = _named(ctx, service)
+    if it.is_shown:
+        now = resetting.looked(ctx, it)
+        if isinstance(now, OpsError):
+            raise _instead(ctx, now)
+        it.before = now
+    proof = f"{it.spec.proof} shows that it began anew" if it.is_shown else "the application says so"
+    keeps = (f"what it shows at {it.spec.keeps}, which is compared",) if it.spec.keeps else ()
+    closed = isinstance(it.before, str) and it.is_shown
+    return Plan(
+        summary=f"{it.name} ({it.spec.class_}) of Worker {service.worker}: its memory is emptied by its application",
+        changes=(
+            Change(
+                target=f"Durable Object {it.name} of {service.worker}",
+                before=it.described,
+                after="an empty memory",
+                done_when=f"POST {it.spec.reset} is answered, and {proof}",
+                undo=None,
+            ),
+        ),
+        sections=(Section("Stays", (*keeps, *rules.STAYS, "all other objects, and the version that serves")),),
+        not_undone=rules.NOT_UNDONE,
+        follows=(rules.DROPS,),
+        warnings=(f"{it.described}: what it holds before the reset is not known",) if closed else (),
+        next_step=_all(ctx),
+        healthy_before="the object's memory is empty; no probe failed before either, so look whether it works again",
+        done=f"Reset {it.name} of {ctx.params.service}",
+        details=Details(
+            (it,), left_open=() if it.is_shown else (f"ops.yml names no `state` of {it.name} that would show it",)
+        ),
+    )
+
+
+def _named(ctx: Context[Params], service: "Service") -> Watched:
+    name, known = ctx.params.name, service.durable_objects
+    if ctx.params.inherit_latest:
+        raise ConfigError(
+            "inherit_latest is for a whole Worker, and name for one object", hint="Leave one of them out."
+        )
+    if name not in known:
+        raise Refused(
+            f'ops.yml names no Durable Object "{shown(name)}" of {service.name}{suggestion(name, known)}',
+            reason=Reason.UNKNOWN_NAME,
+            hint=f"Name one of: {', '.join(known) or 'none'}. Or reset every object of the Worker.",
+            press=_all(ctx),
+        )
+    if known[name].reset is None:
+        raise Refused(
+            f"ops.yml has no endpoint that resets {name} alone",
+            reason=Reason.NO_ENDPOINT,
+            hint="Reset every object of the Worker, or write `reset` there.",
+            press=_all(ctx),
+        )
+    return Watched(name, service, known[name])
+
+
+def _instead(ctx: Context[Params], error: OpsError) -> Refused:
+    """Where the application does not let us: a new version restarts them all the same."""
+    hint = f"{error.hint} Or reset every object of the Worker."
+    return Refused(error.message, reason=error.reason, hint=hint, press=_all(ctx))
+
+
+def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan:
+    """Two rounds; the second one's reads are the comparison before the upload."""
+    shown_ones = [Watched(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
+    deployments, uploads, *seen = ctx.in_parallel(
+        [
+            lambda: ctx.workers.deployments(service.worker),
+            lambda: ctx.workers.uploads(service.worker),
+            *((lambda it=it: resetting.looked(ctx, it)) for it in shown_ones),
+        ]
+    )
+    live = _live(ctx, service, deployments)
+    watched, closed = [], []
+    for it, now in zip(shown_ones, seen, strict=True):
+        if isinstance(now, ConfigError):
+            closed.append(f"{it.name}: {now.message}")
+        else:  # what the application refuses now, another version of it may still be answering for
+            it.before = now.message if isinstance(now, OpsError) else now
+            watched.append(it)
+    rebuild = _rebuild(ctx, service, live, uploads[0])
+    assert rebuild.source is not None
+    found = rules.classes(rebuild.source, service.worker)
+    if not found.own:
+        raise Refused(
+            f"{service.worker} has no Durable Object of its own",
+            reason=Reason.NO_TARGET,
+            hint="Name the service whose Worker exports the class.",
+        )
+    rebuild.mark = Mark(ctx.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own))
+    return _plan(ctx, service, rebuild, found, Details(tuple(watched), rebuild, tuple(closed)))
+
+
+def _live(ctx: Context[Params], service: "Service", deployments: tuple[Deployment, ...]) -> Deployment:
+    if not deployments:
+        hint = "Deploy it first; nothing is live."
+        raise Refused(f"{service.worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
+    live = deployments[0]
+    worker_refusals.refuse_overtaken(live, ctx.requested_at)
+    if len(live.split) > 1:
+        raise Refused(
+            f"{split_prose(live.split)} share the traffic of {service.worker}, and a reset would give all of it to one",
+            reason=Reason.NOT_REBUILDABLE,
+            hint="Choose which of them shall serve, put its id in the place of VERSION, and reset after it.",
+            press=ctx.press("rollback-worker", service=ctx.params.service, to="VERSION"),
+        )
+    return live
+
+
+def _rebuild(ctx: Context[Params], service: "Service", live: Deployment, latest: Version) -> Rebuild:
+    return rebuilding.plan(
+        ctx,
+        service.worker,
+        live.split[0][0],
+        Mark(ctx.incident, ctx.run_id, None, ctx.params.reason),
+        live=live,
+        latest=latest,
+        edits=(),
+        accepted=ctx.params.inherit_latest,
+        accept=lambda names: ctx.press("reset-durable-object", service=ctx.params.service, inherit_latest=names),
+        static_assets=service.static_assets,
+        way_on=rules.WAY_ON,
+    )
+
+
+def _plan(ctx: Context[Params], service: "Service", rebuild: Rebuild, found: rules.Classes, details: Details) -> Plan:
+    named = {name: spec.class_ for name, spec in service.durable_objects.items()}
+    compared = [Section("Compared before and after", tuple(f"{w.name}: {w.described}" for w in details.watched))]
+    unknown = [f"{each.name}: {each.before}" for each in details.watched if isinstance(each.before, str)]
+    undo = ctx.press("rollback-worker", service=ctx.params.service, to=split_text(rebuild.live.split))
+    return Plan(
+        summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {rebuild.name}",
+        changes=rebuilds.changes(rebuild, undo=undo),
+        sections=(*rules.sections(found), *(compared if details.watched else ()), rebuilds.section(rebuild)),
+        not_undone=rules.NOT_UNDONE,
+        follows=(rules.DROPS, rules.NOTHING_TO_UNDO),
+        warnings=(
+            *rules.stray(named, found),
+            *(f"what it shows cannot be compared; {each}" for each in unknown),
+            *(f"nothing will prove it of this object; {each}" for each in details.left_open),
+        ),
+        next_step=ctx.press("rollback-worker", service=ctx.params.service),
+        healthy_before="every object began anew; no probe failed before either, so look whether what was stuck goes on",
+        done=f"Reset the Durable Objects of {ctx.params.service}",
+        details=details,
+    )
+
+
+def _all(ctx: Context[Params]) -> Press:
+    return ctx.press("reset-durable-object", service=ctx.params.service)

@@ -1,0 +1,127 @@
+"""The reference Worker in the real runtime, behind a clock, a KV and AI providers that a test sets: see entry.js."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+
+from ops import nodejs
+from ops.model.clock import rfc3339
+from tests.conftest import ROOT
+
+HERE = Path(__file__).parent
+BACKEND = ROOT / "examples/fortunet/backend"
+_REVISIONS = count(1)
+DECLARED = {
+    "calc": {"limit": 30, "period": 60, "key": "ip", "probe": True},
+    "ai": {"limit": 10, "period": 60, "key": "user"},
+}
+
+CONTRACT = json.loads((ROOT / "docs/runtime-contract.schema.json").read_text())
+
+
+def fits(document: Any, what: str) -> bool:
+    """`limits`, `switch` or `shown` of the contract."""
+    return bool(Draft202012Validator({**CONTRACT, "oneOf": [{"$ref": f"#/$defs/{what}"}]}).is_valid(document))
+
+
+def client(url: str, **headers: str) -> httpx.Client:
+    """Each request on a connection of its own: workerd drops one whose request's body the Worker did not read."""
+    alone = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(base_url=url, headers=headers, limits=alone, verify=False, timeout=30)
+
+
+@dataclass(frozen=True)
+class Example:
+    http: httpx.Client
+    keys: str = ""
+    """What this one's keys in KV begin with."""
+
+    def arrange(self, what: str, body: Any = None) -> Any:
+        return self.http.post(f"/__test/{what}", json=body, headers={"reader": "0"}).json()
+
+    def advance(self, **by: float) -> None:
+        self.arrange("clock", timedelta(**by).total_seconds() * 1000)
+
+    def moment(self, **ahead: float) -> str:
+        now = datetime.fromtimestamp(self.arrange("clock", 0) / 1000, UTC)
+        return rfc3339(now + timedelta(**ahead))
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """By key: a text as it is, anything else as JSON, None: no value. They are read with the next request."""
+        texts = {key: value if isinstance(value, str | None) else json.dumps(value) for key, value in values.items()}
+        self.arrange("values", {self.keys + key: text for key, text in texts.items()})
+
+    def kv(self, mode: str | None, *, releases: bool = False) -> Any:
+        """How reads that begin now end; the keys of each `reads` since the last call, and how many are `hanging`."""
+        return self.arrange("kv", {"mode": mode, "releases": releases})
+
+    def limits(self, **limits: Mapping[str, Any]) -> str:
+        """The revision."""
+        value = of_limits(limits)
+        self.put({"ops/limits": value})
+        return str(value["revision"])
+
+    def switch(self, name: str, state: str, **fields: Any) -> str:
+        """The revision."""
+        value = of_switch(state, **fields)
+        self.put({f"ops/switch/{name}": value})
+        return str(value["revision"])
+
+    def shown(self) -> Any:
+        response = self.http.get("/__ops/runtime")
+        assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
+        document = response.json()
+        assert fits(document, "shown"), document
+        return document
+
+
+def of_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
+    return {"version": 1, "revision": f"{next(_REVISIONS):012x}-9c0ffee1", "limits": limits}
+
+
+def of_switch(state: str, **fields: Any) -> dict[str, Any]:
+    plain = {"version": 1, "revision": f"r{next(_REVISIONS)}", "state": state, "until": None, "review_at": None}
+    people = {"message": "", "paths": [], "owner": "alice", "incident": 42, "since": "2026-11-25T03:05:12Z"}
+    return {**plain, **people, **fields}
+
+
+@pytest.fixture(scope="session")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("miniflare")
+    with subprocess.Popen(
+        [str(nodejs.node()), str(HERE / "host.mjs"), str(BACKEND / "src"), str(folder / "state")],
+        cwd=nodejs.install(),
+        env={"HOME": str(folder), "TMPDIR": str(folder)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as node:
+        assert node.stdin is not None
+        assert node.stdout is not None
+        yield node.stdout.readline().strip()
+        with suppress(BrokenPipeError):
+            node.stdin.close()
+
+
+@pytest.fixture
+def example(url: str) -> Iterator[Example]:
+    """The application a day after the test before: its quotas are new, its providers well, all else normal."""
+    with client(url) as http:
+        application = Example(http)
+        application.kv(None, releases=True)
+        application.arrange("outside", {})
+        normal = {"maintenance": "off", "session-do": "on", "ai": "auto"}
+        switches = {f"ops/switch/{name}": of_switch(state) for name, state in normal.items()}
+        application.put({"ops/limits": of_limits(DECLARED), **switches})
+        application.advance(days=1)
+        yield application

@@ -1,0 +1,271 @@
+"""What opens by itself at its end: what was to, once that end is over, and nothing else."""
+
+import os
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.model.clock import parse_utc
+from ops.model.maintenance import Block, Stored, merged
+from tests.commands import ended
+from tests.conftest import ACCOUNT, WORKER, Outcome, World
+from tests.offline import ALSO, HOST, OFFICE, PERMISSIONS, Place, account, prepared
+
+BY_ITSELF = ("--until", "2h", "--reopen-at-end")
+NOTHING = "nothing is due to open\n"
+
+
+@pytest.fixture
+def place(world: World) -> Iterator[Place]:
+    with prepared(world) as found:
+        yield found
+
+
+def due(place: Place, *, after: timedelta = timedelta(), **environ: str) -> Outcome:
+    """What the schedule runs, that long from now."""
+    place.world.sandbox.clock.advance(after.total_seconds())
+    return due_now(place, **environ)
+
+
+def due_now(place: Place, **environ: str) -> Outcome:
+    place.world.sandbox.requests.clear()
+    token = {"CLOUDFLARE_API_TOKEN": "security"}
+    return place.world.ops("maintenance", "due", "--yes", "--config", str(place.world.config), **{**token, **environ})
+
+
+def stored(place: Place) -> dict[str, Any]:
+    """The block that the live version of ops-maintenance has: to be edited as somebody's hand would."""
+    (live,) = place.world.sandbox.live(OFFICE)
+    bindings = account(place).workers[OFFICE].versions[live].upload.bindings
+    found: dict[str, Any] = next(each["json"] for each in bindings if each["name"] == "BLOCK_00")
+    return found
+
+
+def until_its_end(place: Place) -> timedelta:
+    return parse_utc(stored(place)["until"]) - place.world.sandbox.clock.now()
+
+
+def test_what_was_to_open_at_its_end_is_opened_after_it_told_on_its_incident_and_once(place: Place) -> None:
+    before, github = place.ways, place.world.sandbox.github
+    github.add_user("alice")
+    number = github.open_issue("A key has leaked", labels=["incident"], author="alice")
+    closed = place.on(*BY_ITSELF, "--incident", str(number))
+    told = len(github.issue(number).comments)
+
+    early = due(place, after=until_its_end(place), **github.environ())
+    assert (early.code, early.out, place.world.writes(), place.serves(f"{HOST}/")) == (0, NOTHING, [], "off")
+    opened = due(place, after=timedelta(seconds=1), GITHUB_EVENT_NAME="schedule", **github.environ())
+
+    assert ended(closed) == (0, "recovered", "verified")
+    assert opened.code == 0, opened.out
+    assert "RECOVERED: the whole of api is not answered by ops-maintenance, and the probes are healthy" in opened.out
+    assert "(a schedule)" in opened.out
+    assert place.ways == before
+    comments = [comment.body for comment in github.issue(number).comments]
+    assert len(comments) == told + 1
+    assert "is over" in comments[-1]
+    assert len(github.issues) == 1
+
+    again = due(place, after=timedelta(hours=1), **github.environ())
+
+    assert (again.code, again.out, place.world.writes()) == (0, NOTHING, [])
+    assert len(github.issue(number).comments) == told + 1
+
+
+@pytest.mark.parametrize("options", [(), ("--until", "2h")], ids=["no end", "an end that reminds"])
+def test_without_the_flag_nothing_opens_by_itself_ever(place: Place, options: tuple[str, ...]) -> None:
+    plan = place.on(*options).result["plan"]
+
+    outcome = due(place, after=timedelta(days=30))
+
+    assert (outcome.code, outcome.out, place.world.writes()) == (0, NOTHING, [])
+    assert place.serves(f"{HOST}/") == "off"
+    assert not [line for line in plan["follows"] if "by itself" in line]
+    assert [line for line in plan["sections"].get("Meant to last until", []) if "opens nothing" not in line] == []
+
+
+def test_the_plan_says_when_it_opens_and_that_this_may_be_late(place: Place) -> None:
+    plan = place.on(*BY_ITSELF).result["plan"]
+    end = stored(place)["until"]
+
+    moment = f"{end[:10]} {end[11:19]} UTC"
+    said = f"opens by itself at the first scheduled run after {moment}, at the earliest: GitHub may delay or drop schedules"
+    assert plan["sections"]["Meant to last until"] == [f"{moment}; it {said}"]
+    assert any(line.startswith(f"it {said}; a person opens it earlier: ") for line in plan["follows"])
+
+
+def test_each_that_is_due_is_opened_alone_and_what_is_off_besides_stays_so(place: Place) -> None:
+    place.on("--path", "/api/ai")
+    place.on("--path", "/admin", "--until", "1h")
+    place.on("--path", "/shop", *BY_ITSELF)
+    place.on(*BY_ITSELF)
+
+    outcome = due(place, after=timedelta(hours=3))
+
+    assert outcome.code == 0, outcome.out + outcome.err
+    assert place.serves(f"{HOST}/") == place.serves(f"{ALSO}/") == "home"
+    assert place.serves(f"{HOST}/shop") != "off"
+    for path in ("/api/ai", "/admin"):
+        assert place.serves(f"{HOST}{path}") == place.serves(f"{ALSO}{path}") == "off"
+
+
+def test_the_newest_press_says_whether_it_opens_by_itself(place: Place) -> None:
+    place.on(*BY_ITSELF)
+
+    again = place.on()
+
+    (warning,) = [line for line in again.result["plan"]["warnings"] if "by itself" in line]
+    assert warning.startswith("it was to open by itself after ")
+    assert due(place, after=timedelta(hours=3)).out == NOTHING
+    assert place.serves(f"{HOST}/") == "off"
+
+    assert place.on("--until", "1h", "--reopen-at-end").code == 0
+    assert due(place, after=timedelta(hours=2)).code == 0
+    assert place.serves(f"{HOST}/") == "home"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--state", "on", "--reopen-at-end"), "--reopen-at-end is given, and no end is"),
+        (("--state", "off", "--reopen-at-end"), "a message and an end are for --state on"),
+    ],
+)
+def test_the_flag_without_an_end_is_a_mistake(place: Place, options: tuple[str, ...], said: str) -> None:
+    outcome = place.ops(*options, "--service", "api")
+
+    assert (outcome.code, outcome.result["reason"]) == (2, "config_invalid")
+    assert said in outcome.result["message"]
+    assert place.world.writes() == []
+
+
+def test_what_was_stored_before_there_was_the_flag_is_understood_and_opens_only_by_a_person(place: Place) -> None:
+    place.on("--until", "2h")
+    del stored(place)["reopen_at_end"]
+
+    assert due(place, after=timedelta(hours=3)).out == NOTHING
+    assert place.off().code == 0
+    assert place.serves(f"{HOST}/") == "home"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("reopen_at_end", "true"), ("reopen_at_end", 1), ("until", "soon"), ("since", ""), ("incident", "1/comments")],
+)
+def test_a_block_that_was_edited_into_nonsense_opens_nothing(place: Place, key: str, value: Any) -> None:
+    place.on("--until", "2h", "--reopen-at-end")
+    stored(place)[key] = value
+
+    outcome = due(place, after=timedelta(hours=3))
+
+    assert (outcome.code, place.world.writes()) == (3, [])
+    assert "cannot be understood" in outcome.err
+    assert place.routes[f"{HOST}/*"] == OFFICE
+
+
+def test_a_block_that_was_edited_to_lead_elsewhere_is_opened_by_nobody_but_a_person(place: Place) -> None:
+    place.on("--until", "2h", "--reopen-at-end")
+    stored(place)["closed"][0][3] = "other"
+
+    outcome = due(place, after=timedelta(hours=3))
+
+    assert (outcome.code, place.world.writes()) == (3, [])
+    assert f"the whole of api would be opened to other, and ops.yml says {WORKER}" in outcome.out
+    assert place.serves(f"{HOST}/") == "off"
+
+
+def test_what_somebody_gives_another_end_between_the_look_and_the_plan_stays_off(place: Place) -> None:
+    place.on("--until", "2h", "--reopen-at-end")
+    block = stored(place)
+    listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{OFFICE}/deployments"}
+    fault = place.world.sandbox.fault
+    fault(**listed, after=lambda: fault(**listed, before=lambda: block.update(reopen_at_end=False)))
+
+    outcome = due(place, after=timedelta(hours=3))
+
+    assert (outcome.code, place.world.writes()) == (3, [])
+    assert "api is not to be opened by itself any more" in outcome.out
+    assert place.serves(f"{HOST}/") == "off"
+
+
+def test_one_that_cannot_be_opened_holds_up_no_other_and_no_environment_that_cannot_be_asked(place: Place) -> None:
+    place.world.sandbox.add_token("staging", PERMISSIONS)
+    place.on("--path", "/shop", *BY_ITSELF)
+    place.on("--path", "/admin", *BY_ITSELF)
+    stored(place)["service"] = "gone"
+
+    outcome = due(place, after=timedelta(hours=3), STAGING_CLOUDFLARE_API_TOKEN="")
+
+    assert "staging is passed over: STAGING_CLOUDFLARE_API_TOKEN is not set" in outcome.err
+    assert outcome.code == 2
+    assert 'no service "gone" in production' in outcome.out
+    assert place.routes == {f"{HOST}/*": WORKER, f"{HOST}/shop*": OFFICE, f"{ALSO}/shop*": OFFICE}
+
+
+def test_a_signal_ends_all_of_it_and_not_only_the_first(place: Place) -> None:
+    place.on("--path", "/shop", *BY_ITSELF)
+    place.on("--path", "/admin", *BY_ITSELF)
+    place.world.sandbox.fault(
+        method="DELETE", path="/zones/*/workers/routes/*", after=lambda: os.kill(os.getpid(), signal.SIGINT)
+    )
+
+    outcome = due(place, after=timedelta(hours=3))
+
+    assert outcome.code == 130
+    assert outcome.out.count("requested") == 1
+    assert sum(script == OFFICE for script in place.routes.values()) == 3
+
+
+def test_without_any_token_nothing_is_asked_and_that_is_said(place: Place) -> None:
+    outcome = due(place, CLOUDFLARE_API_TOKEN="")
+
+    assert (outcome.code, outcome.out, place.world.sandbox.requests) == (0, NOTHING, [])
+    assert "production is passed over: CLOUDFLARE_API_TOKEN is not set" in outcome.err
+    assert ACCOUNT not in outcome.err
+
+
+def test_a_failure_to_read_is_no_empty_answer(place: Place) -> None:
+    place.on(*BY_ITSELF)
+    place.world.sandbox.fault(method="GET", path="/accounts/**", status=403, code=10000, times=None)
+
+    outcome = due(place, after=timedelta(hours=3))
+
+    assert outcome.code == 4
+    assert NOTHING not in outcome.out
+
+
+def test_a_dry_run_shows_the_plan_and_opens_nothing(place: Place) -> None:
+    place.on(*BY_ITSELF)
+
+    place.world.sandbox.clock.advance(3 * 3600)
+    where = ["--config", str(place.world.config)]
+    dry = place.world.ops("maintenance", "due", *where, CLOUDFLARE_API_TOKEN="security")
+
+    assert dry.code == 0
+    assert "PLANNED" in dry.out
+    assert place.serves(f"{HOST}/") == "off"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "opens"),
+    [
+        ((True, "2h"), (True, "2h"), True),
+        ((True, "2h"), (False, "2h"), False),
+        ((False, "2h"), (True, "2h"), False),
+        ((True, "2h"), (True, "3h"), False),
+    ],
+)
+def test_what_two_runs_stored_side_by_side_opens_by_itself_only_where_both_say_so_of_one_end(
+    one: tuple[bool, str], other: tuple[bool, str], opens: bool
+) -> None:
+    both = [
+        Block("api", WORKER, "", "m", until, "2026-11-24T05:00:00Z", "r", None, (), reopen_at_end=reopens)
+        for reopens, until in (one, other)
+    ]
+
+    (block,) = merged(Stored((both[0],), "1"), [Stored((both[1],), "2")]).blocks
+
+    assert block.reopen_at_end is opens

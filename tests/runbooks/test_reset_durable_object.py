@@ -1,0 +1,621 @@
+"""`ops reset-durable-object`: an object that is stuck, the command, and the world afterwards."""
+
+import json
+import shlex
+import signal
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ops import app
+from ops.drill import releases
+from ops.engine import Options
+from ops.interrupt import Signals
+from ops.model.errors import Decision, Reason
+from ops.model.plan import Plan
+from ops.model.redact import Redactor
+from ops.runbook import Context
+from ops.runbooks.reset_durable_object import Params, ResetDurableObject
+from ops.sandbox import Sandbox
+from ops.sandbox.embedded import Embedded
+from ops.sandbox.objects import Objects
+from ops.sandbox.switches import Switches
+from tests.commands import WRITE, Command, ended, ours, texts
+from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, World
+from tests.marks import on_disk
+
+TOKEN = "admin-0123456789-marked"
+HELD = {"FORTUNET_ADMIN_TOKEN": TOKEN}
+NAME, CLASS = "ai-mutex", "AiMutexDO"
+HOST = {"host": "api.fortunet.example"}
+LOCKED = 5
+"""Requests in memory, at which it is stuck."""
+BINDINGS = ({"type": "durable_object_namespace", "name": "AI_MUTEX", "class_name": CLASS, "namespace_id": "1"},)
+UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
+RESET = {"method": "POST", "path": "/__ops/objects/ai-mutex/reset"}
+STATE = {"method": "GET", "path": "/__ops/objects/ai-mutex"}
+ENDPOINT = "            reset: /__ops/objects/ai-mutex/reset # a POST; it forgets what is in memory\n"
+SHOWN = """            state: /__ops/objects/ai-mutex # what it has in memory and in storage
+            token: FORTUNET_ADMIN_TOKEN # NAME of the variable with the application's ADMIN_TOKEN
+            proof: instance # in memory: another one after each start
+            keeps: quota.iflow.used # in storage: a reset must not take it away
+"""
+
+
+@dataclass(frozen=True)
+class Stuck:
+    world: World
+
+    def reset(self, *arguments: str, **environ: str | None) -> Outcome:
+        where = ["--service", "api", "--environment", "production", "--config", str(self.world.config)]
+        return self.world.ops("reset-durable-object", *where, "--yes", "--json", *arguments, **{**HELD, **environ})
+
+    def one(self, *arguments: str, **environ: str | None) -> Outcome:
+        return self.reset("--name", NAME, *arguments, **environ)
+
+    def follow(self, stopped: Outcome) -> Outcome:
+        """The command that a person would paste."""
+        return self.world.ops(*shlex.split(stopped.result["press"])[1:], "--yes", "--json", **HELD)
+
+    def use(self, times: int = 1) -> None:
+        """Requests of people, through the edge."""
+        for _ in range(times):
+            httpx.post(f"{self.world.sandbox.edge_url}/api/charts/interpret", headers=HOST)
+
+    @property
+    def objects(self) -> Objects:
+        runtime = self.world.sandbox._runtime
+        assert isinstance(runtime, Embedded)
+        return runtime.objects
+
+    @property
+    def memory(self) -> int:
+        (version,) = self.world.live
+        return self.objects.memory(WORKER, version, NAME)
+
+    @property
+    def quota(self) -> int:
+        return self.objects.quota(WORKER, NAME)
+
+    def posts(self) -> int:
+        return sum(fault.hits for fault in self.world.sandbox.edge_faults.rules if fault.method == "POST")
+
+
+def serve(world: World, ago: timedelta = timedelta(hours=2), **upload: Any) -> str:
+    given = {
+        "code": "good",
+        "behaviour": {"objects": {NAME: {"stuck": LOCKED}}},
+        "bindings": BINDINGS,
+        "durable_objects": (CLASS,),
+        "secrets": {"ADMIN_TOKEN": TOKEN, "AI_KEY": "k"},
+    }
+    return world.release(ago, **{**given, **upload})
+
+
+@pytest.fixture
+def stuck(world: World) -> Stuck:
+    world.edit_config("successes: 3", "successes: 1")
+    serve(world)
+    found = Stuck(world)
+    found.use(LOCKED)
+    return found
+
+
+def writes(world: World) -> list[str]:
+    return [write.path.rpartition("/")[2] for write in world.writes()]
+
+
+# Every object of the Worker
+
+
+def test_a_new_version_of_the_same_code_empties_the_memory_and_keeps_the_storage(stuck: Stuck) -> None:
+    world, (was,) = stuck.world, stuck.world.live
+
+    outcome = stuck.reset("--reason", "AI requests time out")
+
+    assert ended(outcome) == (0, "recovered", "verified"), outcome.err
+    assert (stuck.memory, stuck.quota) == (0, LOCKED)
+    (now,) = world.live
+    versions = world.sandbox._account.workers[WORKER].versions
+    assert now != was
+    assert (versions[now].upload.etag, versions[now].upload.secrets) == (
+        versions[was].upload.etag,
+        versions[was].upload.secrets,
+    )
+    assert writes(world) == ["versions", "deployments"]
+    (made,) = ours(world)
+    assert made.code_update_strategy == {"mode": "immediate"}
+    assert made.annotations["workers/message"].endswith(f"blames=- reset={CLASS}; AI requests time out")
+    assert f"{NAME} began anew" in texts(outcome, "read_back")[-1]
+
+
+def test_the_plan_says_what_restarts_what_drops_what_stays_and_that_nothing_is_to_be_undone(stuck: Stuck) -> None:
+    more = {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room", "script_name": "chat"}
+    serve(stuck.world, timedelta(minutes=9), bindings=(*BINDINGS, more), durable_objects=(CLASS, "SessionDO"))
+    (live,) = stuck.world.live
+
+    plan = stuck.reset("--dry-run").result["plan"]
+
+    assert plan["sections"]["Durable Objects that restart, every object of"] == [
+        f"{CLASS}, bound as AI_MUTEX",
+        "SessionDO",
+    ]
+    assert plan["sections"]["Not restarted"] == ["ROOM: of Worker chat, whose deployments restart it"]
+    assert any("storage, in SQLite" in line for line in plan["sections"]["Stays"])
+    assert any("alarms" in line for line in plan["sections"]["Stays"])
+    assert any("WebSockets are closed, and requests under way" in line for line in plan["follows"])
+    assert any("nothing to undo" in line for line in plan["follows"])
+    assert plan["changes"][-1]["undo"].startswith(
+        f"ops rollback-worker --service api --environment production --to {live}"
+    )
+    assert plan["changes"][0]["undo"] == ""
+    assert stuck.world.writes() == []
+
+
+@pytest.mark.parametrize("script", [{}, {"script_name": WORKER}], ids=["unnamed", "named"])
+def test_a_class_is_known_by_its_binding_where_cloudflare_answers_no_exports(
+    stuck: Stuck, script: dict[str, str]
+) -> None:
+    serve(stuck.world, timedelta(minutes=9), durable_objects=(), bindings=({**BINDINGS[0], **script},))
+
+    plan = stuck.reset("--dry-run").result["plan"]
+
+    assert plan["sections"]["Durable Objects that restart, every object of"] == [f"{CLASS}, bound as AI_MUTEX"]
+
+
+def test_what_the_undo_prints_can_be_done(stuck: Stuck) -> None:
+    before = stuck.world.live
+    (undo,) = stuck.reset().result["undo"]
+
+    outcome = stuck.world.ops(*shlex.split(undo)[1:], "--yes", "--json", **HELD)
+
+    assert outcome.result["wrote"], outcome.err
+    assert stuck.world.live == before
+
+
+def test_a_reset_says_nothing_of_a_release_and_a_step_back_goes_on_to_hold(stuck: Stuck) -> None:
+    world = stuck.world
+    good = next(iter(world.live))
+    world.release(
+        timedelta(minutes=20), code="bad", behaviour={"status": 500}, secrets={"ADMIN_TOKEN": TOKEN, "AI_KEY": "k"}
+    )
+    world.sandbox.deploy(WORKER, good, at=world.sandbox.clock.now() - timedelta(minutes=10))
+    assert stuck.reset("--inherit-latest", "ADMIN_TOKEN,AI_KEY", "--incident", "42").result["wrote"]
+
+    pressed = world.rollback("--incident", "42", **HELD)
+
+    assert ended(pressed)[1:] == ("nothing_to_do", "already_stepped_back")
+
+
+def test_after_a_rollback_the_secrets_of_the_latest_upload_are_accepted_by_name_first(stuck: Stuck) -> None:
+    world, (good,) = stuck.world, stuck.world.live
+    bad = world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
+    world.sandbox.deploy(WORKER, good)
+
+    asked = stuck.reset()
+    assert world.writes() == []
+    outcome = stuck.follow(asked)
+
+    assert ended(asked) == (3, "refused", "inherit_not_accepted")
+    assert f"ADMIN_TOKEN, AI_KEY would be those of the latest upload, {bad[:8]}" in asked.result["message"]
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    versions = world.sandbox._account.workers[WORKER].versions
+    assert versions[next(iter(world.live))].upload.etag == versions[good].upload.etag
+    assert (stuck.memory, stuck.quota) == (0, LOCKED)
+
+
+def test_in_a_split_somebody_chooses_first(stuck: Stuck) -> None:
+    world, (good,) = stuck.world, stuck.world.live
+    world.sandbox.deploy(WORKER, {good: 90, serve(world, timedelta(minutes=9), code="new"): 10})
+    split = world.live
+
+    outcome = stuck.reset()
+
+    assert ended(outcome) == (3, "refused", "not_rebuildable")
+    assert "--to VERSION" in outcome.result["press"]
+    assert (world.writes(), world.live) == ([], split)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "static assets": ({"assets": True}, "not_rebuildable", "its static assets (binding ASSETS) cannot be read"),
+    "containers": ({"more": {"containers": ({"class_name": "Box"},)}}, "not_rebuildable", "its containers cannot be"),
+    "exports": ({"more": {"exports": {"R": {"type": "durable-object"}}}}, "not_rebuildable", "its exports cannot be"),
+    "no Durable Object": ({"bindings": (), "durable_objects": ()}, "no_target", "has no Durable Object of its own"),
+}
+
+
+@pytest.mark.parametrize(("upload", "reason", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_restarted_is_refused_with_the_way_on(
+    stuck: Stuck, upload: dict[str, Any], reason: str, said: str
+) -> None:
+    serve(stuck.world, timedelta(minutes=9), **upload)
+
+    outcome = stuck.reset()
+
+    assert ended(outcome) == (3, "refused", reason)
+    assert said in outcome.result["message"]
+    assert ("Deploy the commit that serves once more by CI" in outcome.result["hint"]) is (reason == "not_rebuildable")
+    assert stuck.world.writes() == []
+
+
+def test_what_was_deployed_after_somebody_asked_may_have_helped_already(stuck: Stuck) -> None:
+    asked = stuck.world.sandbox.clock.now() - timedelta(minutes=12)
+    serve(stuck.world, timedelta(minutes=9))
+
+    outcome = stuck.reset("--requested-at", asked.isoformat())
+
+    assert ended(outcome) == (3, "refused", "world_moved")
+
+
+@pytest.mark.parametrize("write", [UPLOAD, WRITE], ids=["upload", "deployment"])
+def test_a_write_without_an_answer_is_found_by_its_mark_and_not_made_twice(stuck: Stuck, write: dict[str, str]) -> None:
+    stuck.world.sandbox.fault(**write, lost="after")
+
+    outcome = stuck.reset()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert writes(stuck.world) == ["versions", "deployments"]
+    assert stuck.memory == 0
+
+
+def test_a_class_that_ops_yml_names_and_nothing_exports_is_a_warning(stuck: Stuck) -> None:
+    stuck.world.edit_config("class: AiMutexDO", "class: AiMutex")
+
+    plan = stuck.reset("--dry-run").result["plan"]
+
+    assert f"ops.yml says that {NAME} is a AiMutex, and what serves exports no such class" in plan["warnings"]
+
+
+UNSHOWN: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
+    "no token here": ({"FORTUNET_ADMIN_TOKEN": None}, {}, "FORTUNET_ADMIN_TOKEN is not set"),
+    "another token": ({"FORTUNET_ADMIN_TOKEN": "another-0123456789"}, {}, "does not take FORTUNET_ADMIN_TOKEN"),
+    "a state that fails": ({}, {"status": 500}, "is answered 500"),
+    "no JSON": ({}, {"status": 200, "body": "<html>"}, "shows neither a number nor a text at instance"),
+    "another JSON": ({}, {"status": 200, "body": '{"instance": true}'}, "shows neither a number nor a text"),
+}
+
+
+@pytest.mark.parametrize(("environ", "fault", "said"), UNSHOWN.values(), ids=UNSHOWN)
+def test_where_the_object_cannot_be_looked_at_all_of_them_restart_and_nothing_is_called_proved(
+    stuck: Stuck, environ: dict[str, str | None], fault: dict[str, Any], said: str
+) -> None:
+    if fault:
+        stuck.world.sandbox.edge_fault(**STATE, **fault, times=None)
+
+    outcome = stuck.reset(**environ)
+
+    assert ended(outcome) == (6, "inconclusive", "no_evidence"), outcome.err
+    assert said in outcome.result["message"]
+    assert any(said in warning for warning in outcome.result["plan"]["warnings"])
+    assert (stuck.memory, stuck.quota) == (0, LOCKED)
+
+
+def test_without_a_state_in_ops_yml_the_new_version_is_the_proof(stuck: Stuck) -> None:
+    stuck.world.edit_config(ENDPOINT + SHOWN, "")
+
+    outcome = stuck.reset()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+
+
+# One object, by its application
+
+
+def test_one_object_loses_its_memory_and_nothing_is_deployed(stuck: Stuck) -> None:
+    before = stuck.world.live
+
+    outcome = stuck.one()
+
+    assert ended(outcome) == (0, "recovered", "verified"), outcome.err
+    assert (stuck.memory, stuck.quota) == (0, LOCKED)
+    assert (stuck.world.writes(), stuck.world.live) == ([], before)
+    plan = outcome.result["plan"]
+    assert [change["before"] for change in plan["changes"]] == ["instance as it was before"]
+    assert plan["next_step"].startswith("ops reset-durable-object --service api")
+    assert outcome.result["undo"] == []
+
+
+def test_a_dry_run_of_one_object_looks_and_posts_nothing(stuck: Stuck) -> None:
+    stuck.world.sandbox.edge_fault(**RESET, times=None)
+
+    outcome = stuck.one("--dry-run")
+
+    assert ended(outcome) == (0, "planned", "dry_run")
+    assert (stuck.memory, stuck.posts()) == (LOCKED, 0)
+
+
+@pytest.mark.parametrize("proof", ["instance", "memory.answered"])
+def test_an_object_in_use_is_proved_and_a_quota_that_grew_was_kept(stuck: Stuck, proof: str) -> None:
+    stuck.world.edit_config("proof: instance", f"proof: {proof}")
+    stuck.world.sandbox.edge_fault(**RESET, after=lambda: stuck.use(2))
+
+    outcome = stuck.one()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert (stuck.memory, stuck.quota) == (2, LOCKED + 2)
+
+
+@pytest.mark.parametrize(("proof", "decision"), [("instance", "inconclusive"), ("memory.answered", "recovered")])
+def test_an_object_that_did_not_answer_before_is_proved_by_counting_nothing_alone(
+    stuck: Stuck, proof: str, decision: str
+) -> None:
+    stuck.world.edit_config("proof: instance", f"proof: {proof}")
+    stuck.world.sandbox.edge_fault(**STATE, status=503)
+
+    outcome = stuck.one()
+
+    assert outcome.result["decision"] == decision, outcome.err
+    assert "what it holds before the reset is not known" in outcome.result["plan"]["warnings"][0]
+    assert (stuck.memory, stuck.quota) == (0, LOCKED)
+
+
+def test_a_counter_that_goes_on_counting_is_shown(stuck: Stuck) -> None:
+    stuck.world.edit_config("proof: instance", "proof: memory.answered")
+    stuck.world.sandbox.edge_fault(**RESET, status=200, body="{}", times=None)
+
+    outcome = stuck.one()
+
+    assert f"{NAME} still has {LOCKED} at memory.answered" in " ".join(texts(outcome, "warning"))
+
+
+def test_a_storage_that_was_not_kept_is_said_and_no_recovery(stuck: Stuck) -> None:
+    lost = '{"instance": "another", "quota": {"iflow": {"used": 0}}}'
+    stuck.world.sandbox.edge_fault(**STATE, status=200, body=lost, skip=1, times=None)
+
+    outcome = stuck.one()
+
+    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+    assert f"quota.iflow.used of {NAME} is not what it was before" in outcome.result["message"]
+
+
+def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
+    stuck.world.sandbox.edge_fault(**RESET, status=200, body="{}", times=None)
+
+    outcome = stuck.one()
+
+    assert ended(outcome)[1] in {"inconclusive", "unverified"}
+    assert f"{NAME} still has instance as it was before" in " ".join(texts(outcome, "warning"))
+    assert stuck.memory == LOCKED
+
+
+@pytest.mark.parametrize(
+    ("fault", "sends"),
+    [({"lost": "after"}, 1), ({"lost": "before"}, 2), ({"status": 503}, 2), ({"status": 429}, 2)],
+    ids=str,
+)
+def test_a_reset_without_an_answer_is_settled_by_what_the_object_shows(
+    stuck: Stuck, fault: dict[str, Any], sends: int
+) -> None:
+    stuck.world.sandbox.edge_fault(**RESET, **fault)
+
+    outcome = stuck.one()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert stuck.memory == 0
+    assert len(texts(outcome, "writing")) == sends
+
+
+def test_two_lost_answers_are_not_followed_by_a_third(stuck: Stuck) -> None:
+    stuck.world.sandbox.edge_fault(**RESET, lost="before", times=2)
+
+    outcome = stuck.one()
+
+    assert ended(outcome) == (4, "failed", "not_applied")
+    assert len(texts(outcome, "writing")) == 2
+    assert stuck.memory == LOCKED
+
+
+def test_without_a_state_the_answer_alone_is_no_proof_and_two_lost_ones_leave_it_open(stuck: Stuck) -> None:
+    token = "            token: FORTUNET_ADMIN_TOKEN\n"
+    stuck.world.edit_config(SHOWN, token)
+
+    answered = stuck.one()
+    stuck.use(LOCKED)
+    stuck.world.sandbox.edge_fault(**RESET, lost="before", times=2)
+    lost = stuck.one()
+
+    assert ended(answered) == (6, "inconclusive", "no_evidence")
+    assert f"ops.yml names no `state` of {NAME}" in answered.result["message"]
+    assert ended(lost) == (5, "ambiguous", "unclear")
+
+
+CLOSED: dict[str, tuple[dict[str, Any], dict[str, str | None], str, str]] = {
+    "no ADMIN_TOKEN": ({"secrets": {"AI_KEY": "k"}}, {}, "no_endpoint", "its secret ADMIN_TOKEN is not set"),
+    "another token": ({}, {"FORTUNET_ADMIN_TOKEN": "another-0123456789"}, "token_refused", "does not take"),
+    "no token here": ({}, {"FORTUNET_ADMIN_TOKEN": None}, "token_missing", "FORTUNET_ADMIN_TOKEN is not set"),
+    "a token with a smart quote": ({}, {"FORTUNET_ADMIN_TOKEN": f"\u201c{TOKEN}"}, "token_malformed", "U+201C"),
+    "a token with a line break": ({}, {"FORTUNET_ADMIN_TOKEN": f"{TOKEN}\n"}, "token_malformed", "U+000A"),
+}
+
+
+@pytest.mark.parametrize(("upload", "environ", "reason", "said"), CLOSED.values(), ids=CLOSED)
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_an_application_that_does_not_let_us_is_refused_and_the_whole_worker_offered(
+    stuck: Stuck, upload: dict[str, Any], environ: dict[str, str | None], reason: str, said: str, is_shown: bool
+) -> None:
+    if not is_shown:
+        stuck.world.edit_config(SHOWN, "            token: FORTUNET_ADMIN_TOKEN\n")
+    serve(stuck.world, timedelta(minutes=9), **upload)
+
+    outcome = stuck.one(**environ)
+
+    assert ended(outcome) == (3, "refused", reason), outcome.err
+    assert said in outcome.result["message"]
+    assert outcome.result["press"].startswith("ops reset-durable-object --service api --environment production")
+    assert "--name" not in outcome.result["press"]
+    assert TOKEN not in outcome.out + outcome.err
+
+
+def test_what_is_off_on_purpose_is_not_taken_for_stuck(stuck: Stuck) -> None:
+    stuck.world.sandbox.edge_fault(path="/__ops/**", status=503, headers={"ops-maintenance": "r1"}, times=None)
+
+    outcome = stuck.one()
+
+    assert ended(outcome) == (3, "refused", "no_endpoint")
+    assert "the service is off on purpose" in outcome.result["message"]
+
+
+def test_without_an_endpoint_the_whole_worker_is_offered_and_helps(stuck: Stuck) -> None:
+    stuck.world.edit_config(ENDPOINT, "")
+
+    refused = stuck.one()
+    outcome = stuck.follow(refused)
+
+    assert ended(refused) == (3, "refused", "no_endpoint")
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert (stuck.memory, stuck.quota) == (0, LOCKED)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ai-mutx", "../ai-mutex", "ai-mutex/../x", "AI-MUTEX", "$(id)", "ai-mutex\n::error::x", "\u202exetum", "x" * 999],
+)
+def test_a_name_that_ops_yml_does_not_have_reaches_nobody(stuck: Stuck, name: str) -> None:
+    seen = stuck.world.sandbox.edge_fault(path="/__ops/**", times=None)
+
+    outcome = stuck.reset("--name", name)
+
+    assert ended(outcome) == (3, "refused", "unknown_name")
+    assert "\n" not in outcome.result["message"]
+    assert len(outcome.result["message"]) < 300
+    assert name != "ai-mutx" or 'did you mean "ai-mutex"?' in outcome.result["message"]
+    assert (seen.hits, stuck.world.writes()) == (0, [])
+
+
+def test_one_object_inherits_nothing(stuck: Stuck) -> None:
+    outcome = stuck.one("--inherit-latest", "AI_KEY")
+
+    assert outcome.code == 2
+    assert "inherit_latest is for a whole Worker" in outcome.err + outcome.out
+
+
+@pytest.mark.parametrize(
+    "fault", [{**RESET, "status": 500}, {**RESET, "status": 302}, {**STATE, "status": 200}], ids=str
+)
+def test_nothing_that_the_application_says_is_shown(stuck: Stuck, fault: dict[str, Any]) -> None:
+    """Least of all the token, which it may send back."""
+    said = json.dumps({"instance": f"one {TOKEN}", TOKEN: TOKEN, "quota": {"iflow": {"used": f"other {TOKEN}"}}})
+    away = {"location": f"https://evil.example/{TOKEN}"}
+    stuck.world.sandbox.edge_fault(**fault, body=said, headers=away, times=None)
+
+    outcome = stuck.one()
+
+    assert outcome.code in {4, 6}, outcome.err
+    assert "marked" not in outcome.out + outcome.err + "".join(on_disk(stuck.world.folder).values())
+
+
+# The write stays inside the engine's door
+
+
+class Greedy(ResetDurableObject):
+    """Greedy."""
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        service = ctx.environment.service("api")
+        ctx.admin.reset(service.url, service.durable_objects[NAME])
+        return super().preflight(ctx)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_runbook_that_resets_while_it_plans_is_stopped_at_the_transport(stuck: Stuck, dry_run: bool) -> None:
+    options = Options(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+    request = app.Request(Greedy(), Params("api"), "production", stuck.world.config)
+    environ = {**stuck.world.sandbox.environ(), **HELD}
+
+    result, _ = app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=Signals())
+
+    assert (result.decision, result.reason) == (Decision.REFUSED, Reason.READ_ONLY)
+    assert stuck.memory == LOCKED
+
+
+# Ended from outside
+
+
+KILLS = [
+    (signal.SIGKILL, UPLOAD, "after"),
+    (signal.SIGTERM, UPLOAD, "before"),
+    (signal.SIGKILL, WRITE, "before"),
+    (signal.SIGKILL, WRITE, "after"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "write", "moment"), KILLS)
+def test_a_run_that_is_ended_at_a_write_is_finished_by_another(
+    stuck: Stuck, number: signal.Signals, write: dict[str, str], moment: str
+) -> None:
+    """Between the writes the latest upload is ours and does not serve: so its values are asked for."""
+    world = stuck.world
+    command = Command(world, "reset-durable-object", environ=HELD)
+    lost = {"lost": "before"} if (number, moment) == (signal.SIGKILL, "before") else {}
+    world.sandbox.fault(**write, **{moment: command.send(number)}, **lost)
+    command.run()
+    deployed = bool(ours(world))
+    world.sandbox.faults.clear()
+
+    again = stuck.reset()
+
+    if deployed:
+        assert again.code == 0, again.err
+    else:
+        assert ended(again) == (3, "refused", "inherit_not_accepted")
+        assert stuck.memory == LOCKED
+        assert ended(stuck.follow(again))[:2] == (0, "recovered")
+    assert (stuck.memory, stuck.quota) == (0, LOCKED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_reset_that_is_ended_at_its_write_is_made_again_without_harm(
+    stuck: Stuck, number: signal.Signals, moment: str
+) -> None:
+    command = Command(stuck.world, "reset-durable-object", environ=HELD, more=("--name", NAME))
+    stuck.world.sandbox.edge_fault(**RESET, **{moment: command.send(number)})
+    command.run()
+    stuck.world.sandbox.edge_faults.clear()
+
+    again = stuck.one()
+
+    assert ended(again)[0] == 0, again.err
+    assert (stuck.memory, stuck.quota) == (0, LOCKED)
+
+
+@pytest.mark.slow
+def test_the_example_in_the_real_runtime_forgets_its_memory_and_keeps_its_quota(tmp_path: Path) -> None:
+    """Deployed by the real wrangler, rebuilt from what Cloudflare has of it; then once more by its own endpoint."""
+    (tmp_path / "ops.yml").write_text((ROOT / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
+    at_once = Switches(propagation_seconds=0)
+    with Sandbox(account_id=ACCOUNT, edge="workerd", switches=at_once) as sandbox:
+        world = World(sandbox, tmp_path)
+        service = app.read_config(world.config)[0].environment("production").service("api")
+        releases.WORKER.release(sandbox, service, "good", "workerd", tmp_path)
+        for name, value in (("ADMIN_TOKEN", TOKEN), ("IFLOW_API_KEY", sandbox.providers["iflow"].add_key("k-0123456"))):
+            sandbox.put_secret(WORKER, name, value)
+        stuck = Stuck(world)
+        for arguments in ((), ("--name", NAME)):
+            interpret(sandbox)
+            before = mutex(sandbox)
+
+            outcome = stuck.reset(*arguments)
+
+            assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
+            after = mutex(sandbox)
+            assert (before["memory"]["answered"], after["memory"]["answered"]) == (1, 0)
+            assert before["quota"]["iflow"]["used"] == after["quota"]["iflow"]["used"] > 0
+        assert writes(world)[-2:] == ["versions", "deployments"]
+
+
+def interpret(sandbox: Sandbox) -> None:
+    body = json.dumps({"date": "1990-05-17", "time": "08:30"})
+    answer = httpx.post(f"{sandbox.edge_url}/api/charts/interpret", content=body, headers=HOST, timeout=30)
+    assert answer.status_code == 200, answer.text
+
+
+def mutex(sandbox: Sandbox) -> Any:
+    headers = {**HOST, "authorization": f"Bearer {TOKEN}"}
+    return httpx.get(f"{sandbox.edge_url}/__ops/objects/ai-mutex", headers=headers, timeout=30).json()
