@@ -208,6 +208,7 @@ def test_all_ways_past_the_routes_are_named(place: Place) -> None:
     assert "Pages" in stays
 
 
+@pytest.mark.slow
 def test_on_twice_is_once(place: Place) -> None:
     place.on("--until", "2h")
     versions = place.world.sandbox.deployments(OFFICE)
