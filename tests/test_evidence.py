@@ -135,6 +135,7 @@ def test_what_a_worker_handled_is_counted_by_requests_and_not_by_what_they_logge
     ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("result", [{}, {"calculations": [{"aggregates": [{"value": "many"}]}]}, [], 7])
 def test_an_answer_of_telemetry_that_is_not_understood_is_no_empty_one(recorded: Incident, result: Any) -> None:
     body = json.dumps({"success": True, "errors": [], "messages": [], "result": result})

@@ -264,6 +264,7 @@ UNCLEAR = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("rule", "call", "fault"), UNCLEAR)
 def test_a_write_without_an_answer_is_unclear_and_sent_once(
     workers: Workers, client: Client, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]

@@ -131,6 +131,7 @@ def test_the_newest_press_says_whether_it_opens_by_itself(place: Place) -> None:
     assert place.serves(f"{HOST}/") == "home"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -59,6 +59,7 @@ def test_a_write_without_a_readable_answer_is_settled_by_looking_at_the_site(
     assert (f"{sites.bad[:8]} is live, as planned" in texts(outcome, "compared")) is not applied
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("lost", "sends"), [("after", 1), ("before", 2)])
 def test_a_lost_answer_is_settled_by_looking_at_the_site(world: World, sites: Releases, lost: str, sends: int) -> None:
     world.sandbox.fault(**WRITE, lost=lost)
@@ -366,6 +367,7 @@ def test_a_deployment_while_the_plan_is_made_refuses_the_run(world: World, sites
     assert world.writes() == []
 
 
+@pytest.mark.slow
 def test_a_rollback_in_the_dashboard_while_the_plan_is_made_is_never_undone(world: World, sites: Releases) -> None:
     """From C back to A, since B is bad too: a press must not go forward to B."""
     oldest = world.site(timedelta(days=3), "good, and older")
