@@ -244,6 +244,7 @@ def test_a_write_that_never_shows_is_ambiguous_and_not_repeated(world: World, re
     assert len(world.writes()) == 1
 
 
+@pytest.mark.slow
 def test_a_lost_write_behind_a_list_that_lags_leaves_the_good_version_live(world: World, releases: Releases) -> None:
     """The re-read cannot see the first send, so there are two of ours: the same split, and no third."""
     world.sandbox.switches.deployments_lag_reads = 1
@@ -378,6 +379,7 @@ def test_changed_secrets_stop_the_run_by_name(
     assert world.live == {rotated.bad: 100}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("accepted", [("AI_KEY", "DB_URL"), ("DB_URL", "AI_KEY", "SAME")], ids=["exactly", "and more"])
 def test_secrets_that_are_all_accepted_are_forced_once(
     world: World, rotated: Releases, accepted: tuple[str, ...]
@@ -408,6 +410,7 @@ def test_names_that_the_provider_did_not_give_never_force(world: World, rotated:
     assert [write.query for write in world.writes()] == [{}]
 
 
+@pytest.mark.slow
 def test_a_list_of_secrets_that_is_cut_short_never_forces(world: World, rotated: Releases) -> None:
     message = "The following secrets have changed: AI_KEY, DB_URL and 3 more."
     world.sandbox.fault(**WRITE, code=10220, message=message, times=None)

@@ -231,6 +231,7 @@ def test_where_no_source_at_all_answers_it_is_an_error(recorded: Incident) -> No
     assert "no source could be asked" in outcome.err
 
 
+@pytest.mark.slow
 def test_what_is_kept_no_longer_is_not_called_none(recorded: Incident) -> None:
     old = exhibits(recorded, "--until", "100h", since="200h")
     half = exhibits(recorded, since="100h")

@@ -33,6 +33,7 @@ def commands(outcome: Outcome) -> list[str]:
     return [line for line in lines if re.match(r"[^!-~]*::", line) or "##[" in line]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "faults"), [("recovered", []), ("failed", [{**WRITE, "code": 10021, "message": "no"}])]
 )
@@ -135,6 +136,7 @@ def test_outside_of_a_job_nothing_is_a_command(world: World, releases: Releases)
     assert '{"schema"' not in outcome.out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("job", "program"), [("true", "./run ops"), (None, "ops")], ids=["job", "laptop"])
 def test_the_commands_that_a_job_shows_are_for_a_checkout(
     world: World, releases: Releases, job: str | None, program: str

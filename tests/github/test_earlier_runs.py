@@ -24,6 +24,7 @@ def again(incident: Incident, sites: Releases) -> Incident:
     return incident
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_took_away_is_passed_over(again: Incident, sites: Releases) -> None:
     outcome = again.rollback_pages()
 

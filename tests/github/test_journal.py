@@ -56,6 +56,7 @@ def test_a_recovery_is_told_in_one_comment(incident: Incident, releases: Release
     assert outcome.result["links"]["journal"].startswith("http")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
@@ -189,6 +190,7 @@ def test_an_incident_that_cannot_be_opened_does_not_fail_the_run(incident: Incid
     assert (outcome.code, outcome.result["links"]) == (0, {})
 
 
+@pytest.mark.slow
 def test_a_comment_that_somebody_deletes_during_the_run_is_written_anew(incident: Incident, releases: Releases) -> None:
     deleted: list[int] = []
 

@@ -311,6 +311,7 @@ def test_words_of_people_stay_and_regions_are_renewed(night: Night, releases: Re
     assert "ended **recovered**" in night.text
 
 
+@pytest.mark.slow
 def test_a_region_that_somebody_edited_stays_as_their_text(night: Night, releases: Releases) -> None:
     night.report()
     report = night.reports[0]

@@ -84,6 +84,7 @@ def test_a_path_goes_off_and_the_rest_goes_on(place: Place) -> None:
     assert place.routes == {f"{HOST}/*": WORKER}
 
 
+@pytest.mark.slow
 def test_every_former_value_is_stored_before_the_first_route_changes(place: Place) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     stored: list[Any] = []
@@ -511,7 +512,7 @@ PATH = "/api/ai"
 ANYTHING = st.text(st.sampled_from("ab/.%?&=2fF;:+~-_A"), max_size=20).map(lambda text: f"/{text}")
 
 
-@holds_for(20, 300, target=spellings(PATH), host=st.sampled_from([HOST, ALSO]))
+@holds_for(8, 300, target=spellings(PATH), host=st.sampled_from([HOST, ALSO]))
 def test_no_spelling_of_a_path_gets_past(place: Place, target: str, host: str) -> None:
     if PATH not in {route.pattern.removeprefix(HOST).removesuffix("*") for route in place.zone.routes.values()}:
         assert place.on("--path", PATH).code == 0
@@ -519,7 +520,7 @@ def test_no_spelling_of_a_path_gets_past(place: Place, target: str, host: str) -
     assert place.serves(host + target) == "off", target
 
 
-@holds_for(20, 300, target=ANYTHING, host=st.sampled_from([HOST, ALSO]), normalized=st.booleans())
+@holds_for(8, 300, target=ANYTHING, host=st.sampled_from([HOST, ALSO]), normalized=st.booleans())
 def test_nothing_gets_past_when_the_whole_service_is_off(
     place: Place, target: str, host: str, normalized: bool
 ) -> None:
@@ -566,6 +567,7 @@ def test_prepared_twice_is_once_and_an_older_source_is_renewed_with_what_is_off(
     assert place.routes == {f"{HOST}/*": WORKER}
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_the_preparation_writes_nothing(place: Place) -> None:
     del account(place).workers[OFFICE]
 

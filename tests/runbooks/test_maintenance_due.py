@@ -238,6 +238,7 @@ def test_without_any_token_nothing_is_asked_and_that_is_said(place: Place) -> No
     assert ACCOUNT not in outcome.err
 
 
+@pytest.mark.slow
 def test_a_failure_to_read_is_no_empty_answer(place: Place) -> None:
     place.on(*BY_ITSELF)
     place.world.sandbox.fault(method="GET", path="/accounts/**", status=403, code=10000, times=None)

@@ -168,6 +168,7 @@ def test_a_class_is_known_by_its_binding_where_cloudflare_answers_no_exports(
     assert plan["sections"]["Durable Objects that restart, every object of"] == [f"{CLASS}, bound as AI_MUTEX"]
 
 
+@pytest.mark.slow
 def test_what_the_undo_prints_can_be_done(stuck: Stuck) -> None:
     before = stuck.world.live
     (undo,) = stuck.reset().result["undo"]
@@ -211,6 +212,7 @@ def test_after_a_rollback_the_secrets_of_the_latest_upload_are_accepted_by_name_
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
 
 
+@pytest.mark.slow
 def test_in_a_split_somebody_chooses_first(stuck: Stuck) -> None:
     world, (good,) = stuck.world, stuck.world.live
     world.sandbox.deploy(WORKER, {good: 90, serve(world, timedelta(minutes=9), code="new"): 10})

@@ -46,7 +46,7 @@ def seed(world: World, history: str) -> dict[str, str]:
     return ids
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "follows",
     [pytest.param(False, id="canonical-stays"), pytest.param(True, id="canonical-follows", marks=pytest.mark.slow)],

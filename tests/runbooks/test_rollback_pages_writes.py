@@ -150,6 +150,7 @@ def test_a_site_that_lags_behind_the_write_is_waited_for(world: World, sites: Re
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
 
+@pytest.mark.slow
 def test_a_site_that_never_changes_is_ambiguous_and_the_write_is_not_repeated(world: World, sites: Releases) -> None:
     world.sandbox.switches.propagation_seconds = 100
 
@@ -448,6 +449,7 @@ def test_an_old_one_that_is_deleted_meanwhile_moves_nothing(world: World, sites:
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
 
+@pytest.mark.slow
 def test_a_deployment_that_slips_in_before_the_write_is_named(world: World, sites: Releases) -> None:
     world.sandbox.fault(**WRITE, before=lambda: world.site(timedelta(), "hotfix"))
 

@@ -75,6 +75,7 @@ def follow(world: World, stopped: Outcome) -> Outcome:
     return world.ops(*shlex.split(stopped.result["press"])[1:], "--yes", "--json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "restores",
     [
@@ -308,6 +309,7 @@ def test_a_write_without_an_answer_is_settled_by_its_mark(
     assert len(writes(world)) == sends + 1
 
 
+@pytest.mark.slow
 def test_two_lost_uploads_are_not_followed_by_a_third(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**UPLOAD, lost="before", times=2)
 
@@ -394,6 +396,7 @@ def test_an_upload_that_became_another_version_is_not_deployed(
     assert world.live == {rotated.bad: 100}
 
 
+@pytest.mark.slow
 def test_the_answer_that_the_changes_above_start_from_is_deployed(world: World, rotated: Releases) -> None:
     world.sandbox.fault(
         **UPLOAD,

@@ -87,7 +87,7 @@ def press(world: World, arguments: str, ids: dict[str, str]) -> Outcome:
     return world.rollback("--accept-changed-secrets", "KEY", *words)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", named_histories(), ids=lambda case: case.happened.replace(" ", "-"))
 def test_the_history_gets_the_answer_of_the_page(world: World, case: Case) -> None:
     ids = seed(world, case.history)

@@ -248,6 +248,7 @@ def test_a_write_without_an_answer_is_sent_once_more(leak: Leak, rule: dict[str,
     assert len(leak.world.writes()) == 2
 
 
+@pytest.mark.slow
 def test_two_lost_answers_leave_it_open_which_values_serve(leak: Leak) -> None:
     leak.world.sandbox.fault(**BULK, lost="after", times=2)
 
@@ -681,6 +682,7 @@ def test_no_copy_is_written_where_the_new_value_does_not_help(copied: Leak) -> N
     assert copied.world.sandbox.github.secrets("production") == {}
 
 
+@pytest.mark.slow
 def test_a_token_that_may_not_write_secrets_leaves_the_copy_to_a_person(copied: Leak) -> None:
     outcome = copied.one(**with_token(copied, "issues:write"))
 
@@ -738,6 +740,7 @@ def rotated(leak: Leak) -> Leak:
     return leak
 
 
+@pytest.mark.slow
 def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -> None:
     live = rotated.world.live
 
