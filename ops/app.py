@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED, held, outside, registry
+from ops import STARTED, held, limits_source, outside, registry
 from ops.building import Account, Site
 from ops.engine import Engine, Options
 from ops.github import actions, permissions
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ops.cloudflare.client import Client
     from ops.model.config import Config, Probe
     from ops.model.config_notify import Contact
-    from ops.probes.admin import Admin
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
@@ -86,7 +85,7 @@ def run(
     config, _ = read_config(request.config)
     seen = _probe_environ(environ, register_secrets(environ, config, redactor))
     environment = config.environment(request.environment)
-    token = outside.cloudflare_token(environ, environment)
+    token = outside.cloudflare_token(environ, environment, is_needed=bool(request.runbook.github_environment))
     base_url, edge_url, clock = outside.addresses(environ)
     with ExitStack() as ending:
         ending.callback(process.end_all)
@@ -95,9 +94,9 @@ def run(
         account = Account(base_url, environment.account_id, token)
         telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
         record = folder / RUNS / run_id
-        sinks = (_appending(record), sink, *telling.sinks())
+        sinks = (_appending(record), sink, *telling.sinks(is_everyday=request.runbook.everyday))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
-        _record_request(timeline, request, environ, run_id)
+        _record_request(timeline, request, environ, run_id, request.runbook.service(request.params, environment))
         telling.begin(timeline, ending)
         ending.push(_telling_of_a_bug(timeline, record))
         web = outside.probing_web(edge_url, ending)
@@ -117,16 +116,15 @@ def run(
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             **_for_secrets(environ, redactor, config, ending),
+            **limits_source.reached(folder, environ, redactor, ending),
             admin=outside.administering(environ, config, web),
             in_parallel=in_parallel,
             kinds=registry.kinds(),
             program=_reached(environ, request),
         )
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = Engine(prober, _writing(client, context.copies, context.admin), signals).execute(
-            request.runbook, context, options
-        )
-        links = telling.end(timeline, context.press)
+        result = Engine(prober, _writing(client, context), signals).execute(request.runbook, context, options)
+        links = telling.end(timeline, context.press, is_everyday=request.runbook.everyday)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
 
@@ -159,12 +157,10 @@ def _for_secrets(environ: Mapping[str, str], redactor: Redactor, config: "Config
     }
 
 
-def _writing(
-    client: "Client", copies: EnvironmentSecrets, admin: "Admin"
-) -> Callable[[], AbstractContextManager[None]]:
+def _writing(client: "Client", context: Context[Any]) -> Callable[[], AbstractContextManager[None]]:
     @contextmanager
     def writing() -> Iterator[None]:
-        with client.writing(), copies.writing(), admin.writing():
+        with client.writing(), context.copies.writing(), context.admin.writing(), context.pulls.writing():
             yield
 
     return writing
@@ -231,14 +227,13 @@ def _lead(request: Request, clock: Clock) -> float:
     return max(0.0, (clock.now() - request.requested_at).total_seconds())
 
 
-def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str) -> None:
+def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
-    # Of a schedule GitHub names whoever wrote it into the file.
-    who = "a schedule" if environ.get("GITHUB_EVENT_NAME") == "schedule" else environ.get("GITHUB_ACTOR")
-    who = who or f"laptop, by {_actor(environ)}"
+    is_job = environ.get("GITHUB_EVENT_NAME") == "schedule" or environ.get("GITHUB_ACTOR")
+    who = _actor(environ) if is_job else f"laptop, by {_actor(environ)}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
-    what = {"runbook": request.runbook.name, "environment": request.environment}
+    what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
     if log := actions.links(environ, None).get("run"):
         what["log"] = log
     timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
@@ -247,6 +242,8 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
 
 
 def _actor(environ: Mapping[str, str]) -> str:
+    if environ.get("GITHUB_EVENT_NAME") == "schedule":
+        return "a schedule"  # GitHub names whoever wrote it into the file
     return environ.get("GITHUB_ACTOR") or environ.get("USER") or "an unknown user"
 
 

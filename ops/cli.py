@@ -20,6 +20,7 @@ from ops import __version__
 from ops.commands import CONFIG, OF_CONFIG, annotate, recover_command, runbook_command, say, say_nothing, show_headline
 from ops.evidence_command import evidence
 from ops.incident_commands import incident, labels
+from ops.limits_commands import limits
 from ops.maintenance_commands import due
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError
@@ -27,9 +28,11 @@ from ops.model.nearest import shown, suggestion
 from ops.model.redact import Redactor
 from ops.model.timeline import from_json
 from ops.prepare_maintenance import PrepareMaintenance
+from ops.prepare_switches import PrepareSwitches
 from ops.registry import discover, recoveries
 from ops.render import terminal
 from ops.site_commands import site
+from ops.switch_commands import ClearSwitches, ai_failback, status
 
 BUG = "BUG: a mistake in this program ended it, and not your command or Cloudflare"
 REPORT = (
@@ -75,8 +78,13 @@ def cli() -> None:
 cli.add_command(evidence)
 cli.add_command(incident)
 cli.add_command(labels)
+cli.add_command(limits)
 cli.add_command(site)
 cli.add_command(runbook_command(PrepareMaintenance()))
+cli.add_command(runbook_command(PrepareSwitches()))
+cli.add_command(runbook_command(ClearSwitches()))
+cli.add_command(status)
+cli.add_command(ai_failback)
 cli.add_command(due)
 
 

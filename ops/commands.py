@@ -35,17 +35,22 @@ OF_CONFIG: dict[str, Any] = {
     "help": "default: ops.yml",
 }
 CONFIG = click.option("--config", **OF_CONFIG)
+Then = Callable[[Result, Redactor], object]
 
 
-def runbook_command(runbook: Runbook[Any]) -> click.Command:
-    """A runbook's Params become its options, beside those that every runbook has."""
+def say_nothing(*_: object) -> None:
+    """With --json all of it is in the result."""
+
+
+def runbook_command(runbook: Runbook[Any], then: Then = say_nothing) -> click.Command:
+    """A runbook's Params become its options, beside those that every runbook has. `then` gets the result."""
     fields = dataclasses.fields(runbook.params)
     names = [field.name for field in fields]
 
     @click.pass_obj
     def command(redactor: Redactor, /, **given: Any) -> int:
         params = runbook.params(**{name: given.pop(name) for name in names})
-        return run(runbook, params, redactor, **given)
+        return run(runbook, params, redactor, then=then, **given)
 
     return click.Command(
         runbook.name,
@@ -121,6 +126,7 @@ def run(
     yes: bool,
     as_json: bool,
     config: Path,
+    then: "Then" = say_nothing,
 ) -> int:
     from ops import app
 
@@ -142,6 +148,7 @@ def run(
                 click.echo(json_line(redactor.data(_error_json(error))))
             raise
         actions.write_job_outputs(os.environ, _outputs(result))
+        then(result, redactor)
         record, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
         if wrong:
             say(f"warning: {wrong}", err=True)
@@ -240,10 +247,6 @@ def text_event(event: Event) -> None:
     """In a job's log the line opens to its JSON, which `ops incident import` reads where a run left nothing else."""
     line = actions.logged(os.environ, terminal.event_line(event))
     click.echo(actions.folded(line, event.to_line()) if actions.is_job(os.environ) else line)
-
-
-def say_nothing(_: object) -> None:
-    """With --json all of it is in the result."""
 
 
 def plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan], None]:

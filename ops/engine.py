@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ops.interrupt import Signals
-from ops.model.clock import REQUEST_HOLDS, span_text, utc_text
+from ops.model.clock import span_text, utc_text
 from ops.model.errors import (
     EXIT_CODES,
     Ambiguous,
@@ -21,17 +21,17 @@ from ops.model.errors import (
     OpsError,
     ProviderError,
     Reason,
-    Refused,
     Unclear,
 )
 from ops.model.plan import Change, Plan
+from ops.model.press import Press
 from ops.model.progress import Progress, moved, overtaken
 from ops.model.result import Result, durations, failed, plan_json, planned, press_json, sentence
 from ops.model.timeline import Kind
 from ops.model.verdict import NOT_OBSERVED, Observation, Verdict, decide
 from ops.parallel import start
 from ops.probes.rounds import Prober, ProbeSet
-from ops.runbook import Context, Runbook, State, World
+from ops.runbook import Context, Runbook, State, World, refuse_late
 
 READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between reads until an answered write shows; the list of deployments may lag."""
@@ -67,6 +67,8 @@ class Run:
     progress: Progress = field(default_factory=Progress)
     unproved: str = ""
     """What reading back could not settle after an answered write."""
+    press: Press | None = None
+    """What people press next, where the run ends with that."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Engine:
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             self.signals.ignore()  # the record of the end is not to be cut short
-            exit_code = EXIT_CODES[decision]
+            exit_code, press = EXIT_CODES[decision], run.press
         except (OpsError, RuntimeError) as raised:
             # A signal inside a lock of the standard library comes out as the lock's complaint, its own error behind it.
             error = raised.__context__ if isinstance(raised.__context__, Interrupted) else raised
@@ -100,7 +102,8 @@ class Engine:
             if so_far := run.progress.text(run.plan, error):
                 message = f"{message}; {so_far}"
             ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
-        ctx.timeline.record(Kind.ENDED, decision.value, reason=reason.value, message=message)
+        ended = {"reason": reason.value, "message": message, **press_json("press", run.press)}
+        ctx.timeline.record(Kind.ENDED, decision.value, **ended)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
         return Result(
             decision=decision,
@@ -111,7 +114,7 @@ class Engine:
             press=press,
             runbook=runbook.name,
             environment=ctx.environment_name,
-            service=getattr(ctx.params, "service", ""),
+            service=runbook.service(ctx.params, ctx.environment),
             run=ctx.run_id,
             incident=ctx.incident,
             plan=run.plan,
@@ -138,12 +141,15 @@ class Engine:
             return planned(options.hands_on)
         if plan.changes:
             compare = options.confirm(plan)
-            _refuse_late(ctx)
+            refuse_late(ctx)
             ctx.timeline.record(Kind.CONFIRMED, "by the service's name" if compare else "by --yes")
             compare = runbook.prepare(ctx, plan) or compare
             for change in plan.changes:
                 self._make(runbook, ctx, run, plan, change, compare=compare)
                 compare = True
+        if (ending := runbook.ending(ctx, plan)) is not None:
+            run.press = ending.press
+            return ending.decision, ending.reason, ending.message
         probes = runbook.probes(ctx, plan)
         run.after = self._verify(ctx, probes)
         run.unproved = run.unproved or probes.unproved
@@ -275,18 +281,6 @@ class Engine:
         for note in after.notes:
             ctx.timeline.record(Kind.WARNING, f"not proved: {note}")
         return after
-
-
-def _refuse_late(ctx: Context[Any]) -> None:
-    """A job may start long after its label: what was asked for then may be wrong by now."""
-    if ctx.requested_at is None or ctx.clock.now() - ctx.requested_at <= REQUEST_HOLDS:
-        return
-    age = span_text((ctx.clock.now() - ctx.requested_at).total_seconds())
-    raise Refused(
-        f"this was asked for {age} ago, at {utc_text(ctx.requested_at)}",
-        reason=Reason.REQUEST_TOO_OLD,
-        hint="Look at what is live now, and ask again if it is still wanted.",
-    )
 
 
 def _observed(before: "Future[Observation]", *, wait: float) -> Observation:

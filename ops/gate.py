@@ -91,6 +91,7 @@ class Gate:
             actor=actions.variable(self.environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
             now=clocks.now(self.environ),
             started_at=self._pressed_at() if event == "workflow_dispatch" else None,
+            on_closed=registry.on_closed(),
         )
 
     def _pressed_at(self) -> datetime | None:
@@ -120,7 +121,7 @@ class Gate:
             go="true",
             report="true" if request.incident else "false",
             runbook=request.runbook,
-            power=registry.github_environment(request.runbook),
+            power=registry.github_environment(request.runbook) or "none",
             params=json.dumps(request.params, default=list),
             environment=request.environment,
             incident=str(request.incident or ""),
@@ -145,9 +146,9 @@ class Gate:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: it is not known whether #{number} is an open incident ({why})")
             return None, None
-        if issue.state == "closed":
+        if issue.state == "closed" and request.runbook not in registry.on_closed():
             return None, intake.closed_incident(request)
-        if issue.state != "open":
+        if issue.state not in {"open", "closed"}:
             why = "is a pull request" if issue.state == "pull_request" else "is no issue of this repository"
             return None, intake.not_an_incident(request, why)
         return intake.began(issue.body, now=clocks.now(self.environ)), None

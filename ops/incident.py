@@ -19,7 +19,7 @@ from ops.model.press import Press, button, command
 from ops.model.redact import Redactor
 from ops.model.timeline import Event, from_json
 from ops.model.ways import Way, params_text, ways
-from ops.registry import recoveries
+from ops.registry import parameters, recoveries
 from ops.render.terminal import one_line
 
 LONGEST_RECORD = 20_000_000
@@ -113,7 +113,8 @@ def opened(
 
 
 def _shown(way: Way, program: str, number: str) -> tuple[str, tuple[str, ...], Press]:
-    options = {"service": way.service, **way.params, "environment": way.environment, "incident": number}
+    service = {"service": way.service} if "service" in parameters()[way.runbook] else {}
+    options = {**service, **way.params, "environment": way.environment, "incident": number}
     shown = Press(command(program, way.runbook, options), button(way.runbook, options))
     return f"{way.when} ({way.environment})", way.labels, shown
 

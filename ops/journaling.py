@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.github import client
 from ops.model.clock import Clock
+from ops.model.errors import needs_people
 from ops.model.loopback import is_one_world
 from ops.model.page import Page
 from ops.model.redact import Redactor
@@ -86,14 +87,16 @@ class Journaling:
 
         return tuple(found.block for found in believed(self._connect(), incident))
 
-    def end(self, timeline: Timeline, press: "Callable[..., Press]") -> dict[str, str]:
-        """The links to what was written."""
+    def end(self, timeline: Timeline, press: "Callable[..., Press]", *, only_if_needed: bool = False) -> dict[str, str]:
+        """The links to what was written. `only_if_needed`: an incident is opened only where people are."""
         if self._journal:
             url = self._journal.close()
             return {"journal": url} if url else {}
         if not self._is_on or timeline.first(Kind.WRITING) is None:
             return {}
         events = tuple(timeline.events)
+        if only_if_needed and not needs_people(Page(self._run, events).decision):
+            return {}
         try:
             return {"incident": start(lambda: self._open(events, press)).result(timeout=self._rest())}
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
@@ -111,6 +114,7 @@ class Journaling:
 
         page = Page(self._run, events)
         repository = self._connect()
+        asked = {name: value for name, value in page.params.items() if name != "reason"}
 
         def body(number: str) -> str:
             return journal.incident(
@@ -119,7 +123,7 @@ class Journaling:
                 severity="",
                 seen=f"Opened after a run without an incident: {page.state}. {page.message}",
                 at=events[0].at,
-                ways=((f"{page.runbook} again", (), press(page.runbook, service=page.service, incident=number)),),
+                ways=((f"{page.runbook} again", (), press(page.runbook, **asked, incident=number)),),
                 number=number,
             )
 

@@ -6,11 +6,12 @@ From the environment alone. Nothing of Cloudflare's is imported before it is nee
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from typing import TYPE_CHECKING, TypedDict
 
 from ops.clocks import SandboxClock, SystemClock
 from ops.model.clock import Clock
-from ops.model.errors import ConfigError, Reason
+from ops.model.errors import ConfigError, ProviderError, Reason
 from ops.model.loopback import is_loopback
 from ops.model.pages_seen import Page
 from ops.model.redact import Secret
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.workers import Workers
     from ops.model.config import Config, Environment
     from ops.model.config_secrets import Provider
+    from ops.model.recorded import Logged
     from ops.model.rotation import KeyAnswer
     from ops.model.runtime import Shown
     from ops.probes.admin import Admin
@@ -64,8 +66,10 @@ def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
     )
 
 
-def cloudflare_token(environ: Mapping[str, str], environment: "Environment") -> Secret:
-    """Raises ConfigError where it is missing, or cannot be one."""
+def cloudflare_token(environ: Mapping[str, str], environment: "Environment", *, is_needed: bool = True) -> Secret:
+    """Raises ConfigError where it is missing, or cannot be one. Not needed: one that opens nothing."""
+    if not is_needed:
+        return Secret("none")
     name, value = environment.token, environ.get(environment.token, "")
     if not value:
         needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)
@@ -140,6 +144,9 @@ def administering(environ: Mapping[str, str], config: "Config", web: "Callable[[
     return Admin(web, environ, config_objects.tokens(config))
 
 
+LoggedErrors = Callable[[str, datetime, datetime], "Callable[[], tuple[Logged, ...] | str]"]
+
+
 class Reached(TypedDict):
     """What a runbook reads and changes, by its names in a Context."""
 
@@ -150,6 +157,11 @@ class Reached(TypedDict):
     kv: "Kv"
     look: Callable[[str], Page]
     shown: "Callable[[str], Shown | str]"
+    logged_errors: "LoggedErrors"
+
+
+LOGS_WAIT = 2.0
+"""Real seconds for what was logged: it explains, and may delay nothing."""
 
 
 def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> Reached:
@@ -166,17 +178,42 @@ def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> Reache
         "maintenance": Maintenance(client, account_id),
         "kv": Kv(client, account_id),
         "look": _looking(web),
-        "shown": _showing(web),
+        "shown": showing(web),
+        "logged_errors": _logging(client, account_id),
     }
 
 
-def _showing(web: "Callable[[], Web]") -> "Callable[[str], Shown | str]":
+def showing(web: "Callable[[], Web]") -> "Callable[[str], Shown | str]":
+    """What an application shows of its limits and switches; or why that is not known."""
+
     def shown(url: str) -> "Shown | str":
         from ops.probes import runtime
 
         return runtime.look(web(), url)
 
     return shown
+
+
+def _logging(client: "Client", account_id: str) -> "LoggedErrors":
+    """Begin to ask; what that answers waits for it, within bounds, or says why it is not known."""
+
+    def begin(worker: str, since: datetime, until: datetime) -> "Callable[[], tuple[Logged, ...] | str]":
+        from ops.cloudflare import telemetry
+        from ops.model.exhibit import Period
+
+        asked = start(lambda: telemetry.errors(client, account_id, worker, Period(since, until)))
+
+        def answer() -> "tuple[Logged, ...] | str":
+            try:
+                return asked.result(timeout=LOGS_WAIT)
+            except TimeoutError:
+                return f"Workers Observability did not answer within {LOGS_WAIT:.0f} s"
+            except ProviderError as error:
+                return f'{error.message}; the token needs "{telemetry.READ}" for it'
+
+        return answer
+
+    return begin
 
 
 def _looking(web: "Callable[[], Web]") -> Callable[[str], Page]:

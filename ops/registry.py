@@ -55,6 +55,11 @@ def by_button_only() -> set[str]:
     return {name for name, runbook in discover().items() if not runbook.by_label}
 
 
+def on_closed() -> frozenset[str]:
+    """Names of the runbooks that may be asked for on an incident that is closed."""
+    return frozenset(name for name, runbook in discover().items() if runbook.on_closed)
+
+
 def recoveries() -> list[dict[str, str]]:
     """Of each runbook its name, what its services are, and when it is for."""
     return [{"name": name, "kind": runbook.kind, "when": runbook.when} for name, runbook in discover().items()]

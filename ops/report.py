@@ -3,19 +3,21 @@
 A source that cannot be asked is named in the report, and stops nothing. Only the incident itself must be readable.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops import app, clocks, outside
+from ops import app, clocks, outside, status
 from ops.github.client import CHECK, connect, failures
 from ops.intake import began
 from ops.model.block import Block, sealed
 from ops.model.errors import ConfigError, OpsError, Reason
+from ops.model.press import command
 from ops.model.redact import Redactor
 from ops.model.report.evidence import Evidence, Served
+from ops.model.status import Status
 from ops.model.worker import Deployment, Version, is_commit
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from ops.model.config import Config, Environment
 
 T = TypeVar("T")
+ALL_CLEAR = "all-clear"
+"""The runbook that sets back the switches of an incident."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ def report(
     if only_if_recorded and not evidence.our_runs:
         return None
     evidence = _with_cloudflare(evidence, config, environ)
+    if evidence.closed_at is not None:
+        evidence = _with_what_is_on(evidence, config, environ)
     evidence = redactor.value(_with_commits(evidence, config, repository))
     text = rendering.new(evidence)
     with failures(CHECK):
@@ -92,6 +98,44 @@ def _with_cloudflare(evidence: Evidence, config: "Config", environ: Mapping[str,
         served += [found] if found else []
         lacks += [f"the deployments of {service} in {name}: {each}" for each in why]
     return replace(evidence, served=tuple(served), unasked=(*evidence.unasked, *lacks))
+
+
+def _with_what_is_on(evidence: Evidence, config: "Config", environ: Mapping[str, str]) -> Evidence:
+    """For the incident, in the environments where its runs acted."""
+    from ops.render import status as rendering
+
+    lines, presses = list[str](), list[str]()
+    for name in dict.fromkeys(one.block.environment for one in evidence.our_runs):
+        environment = config.environments.get(name)
+        if environment is None:
+            continue
+        found, why = _asked(lambda: _on(environment, environ, evidence.number))  # noqa: B023  called before the next
+        if found is None:
+            lines.append(f"not known in {name}: {'; '.join(why)}")
+            continue
+        lines += rendering.still_on(found)
+        presses += _presses(found, config, environ, evidence.number)
+    return replace(evidence, still_on=tuple(lines), sets_back=tuple(presses))
+
+
+def _on(environment: "Environment", environ: Mapping[str, str], number: int) -> Status:
+    with status.reading(environment, environ) as reads:
+        return status.read(reads, with_services=False).of_incident(number)
+
+
+def _presses(found: Status, config: "Config", environ: Mapping[str, str], number: int) -> Iterator[str]:
+    """A label for the switches; what is off at the edge is opened by its own command."""
+    name, program = found.environment, app.program(environ)
+    where = {"environment": name, "incident": number}
+    if found.switches:
+        labels = [
+            put for put, label in config.labels.items() if (label.runbook, label.environment) == (ALL_CLEAR, name)
+        ]
+        put = f"the label {labels[0]} on the incident, within 7 days of its closing; or " if labels else ""
+        yield f"{put}{command(program, ALL_CLEAR, where)}"
+    for block in found.off:
+        options = {"state": "off", "service": block.service, "path": block.path, **where}
+        yield command(program, "maintenance", options)
 
 
 def _served(environment: "Environment", name: str, environ: Mapping[str, str]) -> Served:
@@ -158,6 +202,6 @@ def _say_what_is_open(repository: "Repository", evidence: Evidence, written: Any
     from ops.render import report as rendering
 
     run = f"report-{evidence.number}"
-    text = rendering.closing(written.number, items, is_drill=evidence.is_drill)
+    text = rendering.closing(written.number, items, evidence)
     with failures(CHECK):
         RunComments(repository, evidence.number, run, look=True).put(1, sealed(text, Block(run, source="report")))

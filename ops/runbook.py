@@ -12,10 +12,10 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from ops.model.clock import Clock
-from ops.model.errors import ConfigError, Reason
+from ops.model.clock import REQUEST_HOLDS, Clock, span_text, utc_text
+from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.pages_seen import Page
-from ops.model.plan import Change, Plan
+from ops.model.plan import Change, Ending, Plan
 from ops.model.press import Press, button, command
 
 if TYPE_CHECKING:
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
+    from ops.github.pulls import Pulls
     from ops.github.secrets import EnvironmentSecrets
     from ops.held import Held
+    from ops.limits_source import LimitsSource
     from ops.model.block import Block
     from ops.model.config import Config, Environment, Service
     from ops.model.config_secrets import Provider
+    from ops.model.recorded import Logged
     from ops.model.redact import Secret
     from ops.model.rotation import KeyAnswer
     from ops.model.runtime import Shown
@@ -100,6 +103,8 @@ class Context(Generic[P]):
     """Read a page of the web: what the address holds."""
     shown: "Callable[[str], Shown | str]"
     """What the application at that origin shows of its limits and switches; or why that is not known."""
+    logged_errors: "Callable[[str, datetime, datetime], Callable[[], tuple[Logged, ...] | str]]"
+    """Begin to ask what a Worker logged as errors; what that answers waits for it, for a moment, or says why not."""
     earlier: "Callable[[], Callable[[], tuple[Block, ...]]]"
     """Begin to read what earlier runs told on the incident; what that answers waits for it, within bounds. At most it
     makes a run stricter."""
@@ -109,6 +114,10 @@ class Context(Generic[P]):
     """What a provider says of a key; without a key, of a random one."""
     copies: "EnvironmentSecrets"
     """Secrets of environments on GitHub."""
+    pulls: "Pulls"
+    """Files, branches and pull requests of the operations repository."""
+    limits: "LimitsSource"
+    """limits.yml, and the commits that touch it."""
     admin: "Admin"
     """Durable Objects by the application's own endpoints."""
     in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
@@ -123,6 +132,18 @@ class Context(Generic[P]):
         given = {**where, **params}
         program, *extra = self.program
         return Press(command(program, runbook, given, *extra), button(runbook, given))
+
+
+def refuse_late(ctx: Context[Any]) -> None:
+    """A job may start long after its label: what was asked for then may be wrong by now."""
+    if ctx.requested_at is None or ctx.clock.now() - ctx.requested_at <= REQUEST_HOLDS:
+        return
+    age = span_text((ctx.clock.now() - ctx.requested_at).total_seconds())
+    raise Refused(
+        f"this was asked for {age} ago, at {utc_text(ctx.requested_at)}",
+        reason=Reason.REQUEST_TOO_OLD,
+        hint="Look at what is live now, and ask again if it is still wanted.",
+    )
 
 
 def service_of(ctx: Context[Any], kind: str) -> "Service":
@@ -146,12 +167,23 @@ class Runbook(ABC, Generic[P]):
     when: ClassVar[str]
     """What is broken when somebody should press this: the first column of the README's table."""
     kind: ClassVar[str]
-    """The key that its services have in ops.yml: worker or pages."""
+    """The key that its services have in ops.yml: worker or pages; or runtime, of the Worker that reads switches."""
     by_label: ClassVar[bool] = True
     """Whether a label may start it: a label's job holds a token."""
     github_environment: ClassVar[str] = "recovery"
-    """The environment of GitHub whose secrets it needs: a label starts the job of incident.yml that stands in it."""
+    """The environment of GitHub whose secrets it needs: a label starts the job of incident.yml that stands in it.
+
+    Empty: none, and no token of Cloudflare's either.
+    """
+    everyday: ClassVar[bool] = False
+    """It is for calm days too: no chat is told, and without an incident it opens one only where people are needed."""
+    on_closed: ClassVar[bool] = False
+    """Whether it may be asked for on an incident that is closed."""
     params: type[P]
+
+    def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most are told
+        """The name of the service that it is about, or nothing."""
+        return str(getattr(params, "service", ""))
 
     @abstractmethod
     def probes(self, ctx: Context[P], plan: Plan | None) -> "ProbeSet":
@@ -170,6 +202,10 @@ class Runbook(ABC, Generic[P]):
         It writes nothing at the provider. Raises Refused.
         """
         return False
+
+    def ending(self, ctx: Context[P], plan: Plan) -> Ending | None:  # noqa: ARG002  most end as their probes say
+        """How the run ends once its changes are made, without a probe. It may read."""
+        return None
 
     @abstractmethod
     def check(self, ctx: Context[P], plan: Plan, change: Change) -> World:

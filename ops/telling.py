@@ -46,8 +46,9 @@ class Telling:
         is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
         self._notices = Noticing(environ, config.notify, run, is_drill=is_drill, links=links, rest=rest)
 
-    def sinks(self) -> tuple[Sink, ...]:
-        return (*self._journal.sinks(self._incident), *self._notices.sinks())
+    def sinks(self, *, is_everyday: bool) -> tuple[Sink, ...]:
+        """Of an everyday run no chat is told."""
+        return (*self._journal.sinks(self._incident), *(() if is_everyday else self._notices.sinks()))
 
     def begin(self, timeline: Timeline, ending: ExitStack) -> None:
         def tell(text: str) -> None:
@@ -65,8 +66,8 @@ class Telling:
         """Begin to read what earlier runs wrote on the incident; what this answers has it."""
         return self._journal.earlier(self._incident, lambda text: timeline.record(Kind.WARNING, text))
 
-    def end(self, timeline: Timeline, press: "Callable[..., Press]") -> dict[str, str]:
-        """The links to what was written, and to the pages of this run."""
-        written = self._journal.end(timeline, press)
+    def end(self, timeline: Timeline, press: "Callable[..., Press]", *, is_everyday: bool) -> dict[str, str]:
+        """The links to what was written, and to the pages of this run. An everyday one opens an incident if need be."""
+        written = self._journal.end(timeline, press, only_if_needed=is_everyday)
         self._notices.end()
         return {**self._links, **written}

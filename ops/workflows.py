@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops.model.runtime import AI, MAINTENANCE
 from ops.model.ways import params_text, ways
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ PRESSED = re.compile(
 )
 
 
+KEYS = re.compile(
+    r"^(?P<head>(?P<indent> +)# generated .*: keys of AI providers\n)(?: +(?:NEW|OLD)_\w+: .*\n)*", re.MULTILINE
+)
 VALUES = re.compile(r"^(?P<head>(?P<indent> +)# generated .*: values\n)(?: +(?:NEW|OLD)_\w+: .*\n)*", re.MULTILINE)
 
 
@@ -69,21 +74,42 @@ def synced(text: str, config: "Config", kind: str | None) -> str:
             if kind in {None, service.kind}
         ),
         "environment": config.environments,
+        **_of_switches(config),
     }
     text = LIST.sub(lambda found: found["head"] + _items(found, lists.get(found["name"])), text)
     rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
     # Of what is generated a former value may be held, and a new one is made.
     values = [f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"]
     values += [f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never"]
-    return VALUES.sub(lambda found: found["head"] + "".join(_variable(found["indent"], each) for each in values), text)
+    runtimes = [env.runtime for env in config.environments.values() if env.runtime]
+    asked = dict.fromkeys(key for each in runtimes if each.ai for key in each.ai.keys.values())
+    keys = [prefix + name for name in asked for prefix in ("NEW_", "OLD_")]
+    return KEYS.sub(partial(_variables, keys), VALUES.sub(partial(_variables, values), text))
 
 
-def _variable(indent: str, name: str) -> str:
+def _of_switches(config: "Config") -> dict[str, Iterable[str]]:
+    """What the buttons of switches list: `name` and `state` of a feature, `to` of the providers."""
+    runtimes = [env.runtime for env in config.environments.values() if env.runtime]
+    features = {name: each for one in runtimes for name, each in one.switches.items() if name not in {AI, MAINTENANCE}}
+    providers = [name for one in runtimes if one.ai for name in one.ai.order]
+    return {
+        "name": features,
+        "state": dict.fromkeys(state for each in features.values() for state in each.states),
+        "to": dict.fromkeys(["auto", *providers, "off", "restore"]),
+    }
+
+
+def _variables(names: Iterable[str], found: re.Match[str]) -> str:
     """One by one: never all secrets at once, which would hand over the others too."""
-    return f"{indent}{name}: ${{{{ secrets.{name} }}}}\n"
+    return found["head"] + "".join(f"{found['indent']}{name}: ${{{{ secrets.{name} }}}}\n" for name in names)
 
 
 def _items(found: re.Match[str], names: Iterable[str] | None) -> str:
     if names is None:
         return found["items"]
-    return "".join(f"{found['indent']}- {name}\n" for name in names)
+    return "".join(f"{found['indent']}- {_quoted(name)}\n" for name in names)
+
+
+def _quoted(name: str) -> str:
+    """YAML may read these as yes and no."""
+    return f'"{name}"' if name in {"on", "off", "yes", "no"} else name

@@ -116,7 +116,8 @@ class Command:
         os.close(ours)
 
     def _start(self, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
-        where = ["--service", self.service, "--environment", "production", *self.more]
+        service = ["--service", self.service] if self.service else []
+        where = [*service, "--environment", "production", *self.more]
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.world.sandbox.environ()} | self.environ
         argv = [sys.executable, "-m", "ops", self.runbook, *where, *arguments]
         process = subprocess.Popen(argv, env=environ, cwd=self.world.folder, text=True, start_new_session=True, **pipes)

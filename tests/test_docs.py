@@ -13,6 +13,8 @@ from tests.conftest import ROOT
 README = ROOT / "README.md"
 WITHOUT_A_LABEL = {"redeploy-pages": "rollback-frontend"}
 """Runbook → the label whose service it is for. A label's job holds a token: a build has to be without one."""
+BESIDES = {"all-clear": {"incident": 42}}
+"""Runbook → the options that its command needs besides: a label stands on its incident."""
 
 
 def block(text: str, name: str) -> re.Match[str]:
@@ -28,7 +30,7 @@ def runbook_table() -> str:
     for name, runbook in discover().items():
         labels = [(put, label) for put, label in config.labels.items() if label.runbook == name]
         put, label = labels[0] if labels else ("", config.labels[f"recover:{WITHOUT_A_LABEL[name]}"])
-        given = {**label.params, "environment": label.environment}
+        given = {**label.params, "environment": label.environment, **BESIDES.get(name, {})}
         options = " ".join(f"--{key} {','.join(v) if isinstance(v, tuple) else v}" for key, v in given.items())
         press = f"{f'label `{put}`, ' if put else ''}button *{name}*, or `./run ops {name} {options}`"
         rows.append(f"| {runbook.when} | {press} | {(runbook.__doc__ or '').splitlines()[0]} |")

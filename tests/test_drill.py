@@ -156,8 +156,27 @@ def test_the_button_of_rotate_secrets_takes_the_values_out_of_its_environment() 
     assert not [value for value in (*leak.FRESH.values(), *leak.LEAKED.values()) if value in log]
 
 
-def test_a_leak_is_drilled_on_the_embedded_edge_alone(world: Any) -> None:
-    outcome = world.ops("drill", "rotate-secrets", "--config", str(world.config), "--edge", "workerd")
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "state"), [("feature", "off"), ("ai-failover", "groq"), ("ai-off", "off")])
+def test_the_drill_of_a_switch_ends_recovered(name: str, state: str) -> None:
+    result = drill("--switch", "kv_staleness_seconds=0", name=name)
+
+    assert (result["decision"], result["drill"], result["service"]) == ("recovered", name, "api"), result
+    assert f" is {state}, seen at one location" in result["message"]
+    assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 10
+
+
+@pytest.mark.slow
+def test_a_label_sets_a_switch_by_the_job_that_may_write_kv() -> None:
+    result = drill("--trigger", "label", "--switch", "kv_staleness_seconds=0", name="ai-failover")
+
+    assert (result["decision"], result["journal"], result["report"]["number"]) == ("recovered", True, 2), result
+    assert "the sandbox serves the good release, healthy" in result["message"]
+
+
+@pytest.mark.parametrize("name", ["rotate-secrets", "feature"])
+def test_what_is_drilled_on_the_embedded_edge_alone_says_so(world: Any, name: str) -> None:
+    outcome = world.ops("drill", name, "--config", str(world.config), "--edge", "workerd")
 
     assert outcome.code == 2
     assert " hint: " in outcome.err
@@ -450,3 +469,13 @@ def test_the_readme_shows_what_the_drill_prints(update_golden: bool) -> None:
         readme.write_text(readme.read_text().replace(found[0], f"<!-- drill -->\n```\n{printed}```"))
         return
     assert shape(printed) == shape(found[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [[], ["--edge", "workerd"], ["--trigger", "label"]], ids=str)
+def test_the_drill_of_limits_goes_from_the_first_refusal_to_the_day_after(arguments: list[str]) -> None:
+    result = drill("--switch", "kv_staleness_seconds=0", *arguments, name="limits")
+
+    assert (result["decision"], result["drill"], result["runbook"]) == ("recovered", "limits", "propose-limits")
+    assert "after 4 h the former limit held again" in result["message"]
+    assert result["report"]

@@ -18,7 +18,8 @@ from ops.registry import discover
 from ops.runbook import Context
 from ops.runbook import World as Standing
 from ops.runbooks.rollback_worker import Params, RollbackWorker
-from tests.conftest import SITE, WORKER, Releases, World
+from tests.conftest import ROOT, SITE, WORKER, Releases, World
+from tests.switches import NAMESPACE
 
 NEEDED = {
     "rollback-worker": ["--service", "api"],
@@ -26,9 +27,21 @@ NEEDED = {
     "redeploy-pages": ["--service", "frontend"],
     "rotate-secrets": ["--service", "api", "--only", "GROQ_API_KEY"],
     "maintenance": ["--service", "api", "--state", "on"],
+    "feature": ["--name", "session-do", "--state", "off"],
+    "ai-failover": ["--to", "groq"],
+    "all-clear": ["--incident", "42"],
     "reset-durable-object": ["--service", "api"],
+    "propose-limits": ["--only", "calc"],
 }
 """Runbook → the options that it cannot do without. A new runbook needs a line."""
+OF_SWITCHES = {"feature", "ai-failover", "all-clear"}
+"""What was deployed before is nothing to these."""
+ALL = [
+    *("Workers Scripts Write", "Pages Write", "Workers Routes Write", "Zone Read"),
+    "Workers KV Storage Write",
+]
+AI_OFF = """{"version": 1, "revision": "r", "state": "off", "until": null, "review_at": null, "message": "", "paths": [],
+"owner": "bob", "incident": 42, "since": "2026-11-24T05:00:00Z"}"""
 KEYS = {"NEW_GROQ_API_KEY": "gsk-fresh-0123456789", "OLD_GROQ_API_KEY": "gsk-leaked-0123456789"}
 
 
@@ -81,17 +94,26 @@ def where_it_is(world: World) -> None:
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
 
 
-@pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 2 else pytest.mark.slow) for n in range(25)])
-@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        pytest.param(name, n, marks=() if n < 2 else pytest.mark.slow)
+        for name in NEEDED
+        for n in range(3 if name in OF_SWITCHES else 25)
+    ],
+)
 def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
     versions, sites = history(world, seed), site_history(world, seed)
     world.sandbox.providers["groq"].add_key(KEYS["NEW_GROQ_API_KEY"])
     before = world.sandbox.deployments(WORKER), world.served
-    world.sandbox.add_token("all", ["Workers Scripts Write", "Pages Write", "Workers Routes Write", "Zone Read"])
+    world.sandbox.add_token("all", ALL)
     first = (versions if name == "rollback-worker" else sites)[0]
     last = ["--accept-changed-secrets", "KEY"] if name == "rollback-worker" else ["--reason", "KEY"]
     target = {"redeploy-pages": ["--commit", "a" * 40], "rotate-secrets": []}.get(name, ["--to", first])
     more: list[list[str]] = [[], target, ["--incident", "7"], last]
+    if name in OF_SWITCHES:
+        world.sandbox.kv.put(world.sandbox.kv.add(NAMESPACE), "ops/switch/ai", AI_OFF)
+        more = [[], ["--reason", "KEY"], ["--incident", "42"]]
     if name == "maintenance":
         where_it_is(world)
         more = [[], ["--path", "/api"], ["--incident", "7"], ["--message", "x", "--until", "2h"]]
@@ -99,11 +121,17 @@ def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str
         more = [[], ["--name", "ai-mutex"], ["--incident", "7"], ["--inherit-latest", "KEY"]]
     more += [["--current-secrets"]] if name == "rollback-worker" else []
 
+    if name == "propose-limits":
+        world.sandbox.github.add_commit("Limits", "acme", files={"limits.yml": (ROOT / "limits.yml").read_text()})
+        more = [[], ["--reason", "KEY"]]
+
     where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
-    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **KEYS, CLOUDFLARE_API_TOKEN="all")
+    keys = {**KEYS, **world.sandbox.github.environ()} if name == "propose-limits" else KEYS
+    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **keys, CLOUDFLARE_API_TOKEN="all")
 
     assert outcome.code in {0, 3}, outcome.err
-    assert {request.method for request in world.sandbox.requests} <= {"GET"}
+    asked = [*world.sandbox.requests, *world.sandbox.github.requests]
+    assert {request.method for request in asked if not request.path.endswith("/bulk/get")} <= {"GET"}
     assert (world.sandbox.deployments(WORKER), world.served) == before
 
 

@@ -287,6 +287,21 @@ def test_a_label_on_a_closed_incident_is_refused(job: Job) -> None:
     job.assert_refused(job.gate(job.label()), "incident_closed")
 
 
+@pytest.mark.parametrize(("days", "goes"), [(6.9, True), (7.1, False)])
+def test_on_a_closed_incident_the_label_that_ends_it_is_taken_for_a_week(job: Job, days: float, goes: bool) -> None:
+    job.github.close(job.incident, "alice")
+    job.world.sandbox.clock.advance(days * 86400)
+
+    done = job.gate(job.label(name="recover:all-clear"))
+
+    if goes:
+        job.assert_went(done)
+        assert (job.outputs["runbook"], job.outputs["incident"]) == ("all-clear", str(job.incident))
+    else:
+        job.assert_refused(done, "incident_closed")
+        assert "more than 7 days ago" in done.err
+
+
 def test_an_unknown_label_is_refused_with_the_known_ones(job: Job) -> None:
     job.label()
 
@@ -552,6 +567,15 @@ def test_a_button_for_a_closed_incident_is_refused(job: Job) -> None:
 
     job.assert_refused(done, "incident_closed")
     assert "press the button again" in done.err
+
+
+def test_the_button_that_ends_an_incident_goes_on_a_closed_one(job: Job) -> None:
+    job.github.close(job.incident, "alice")
+    payload, run = pressed(job)
+    named = {**payload, "workflow": ".github/workflows/all-clear.yml"}
+
+    job.assert_went(job.gate(named, "workflow_dispatch", GITHUB_RUN_ID=run))
+    assert job.outputs["runbook"] == "all-clear"
 
 
 @pytest.mark.sampled(3)

@@ -32,16 +32,23 @@ LAYERS: dict[str, set[str]] = {
     "held": {"model", "github"},
     "outside": {"model", "parallel", "clocks", "cloudflare", "probes"},
     "building": {"model", "tools", "nodejs"},
-    "runbook": {"model", "cloudflare", "github", "held", "probes", "building"},
+    "limits_source": {"model", "github", "tools"},
+    "runbook": {"model", "cloudflare", "github", "held", "limits_source", "probes", "building"},
     "sighting": {"model", "probes", "runbook"},
     "deploying": {"model", "runbook"},
     "rebuilding": {"model", "runbook", "deploying"},
     "resetting": {"model", "runbook"},
     "rotating": {"model", "runbook", "deploying", "rebuilding"},
     "maintaining": {"model", "cloudflare", "runbook"},
+    "switching": {"model", "probes", "runbook"},
+    "maintaining_by_switch": {"model", "probes", "runbook", "switching"},
+    "watching": {"model", "held", "runbook"},
+    "prepare_switches": {"model", "probes", "runbook", "switching"},
     "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
+    "apply_limits": {"model", "limits_source", "probes", "runbook"},
+    "reconcile_limits": {"model", "runbook", "apply_limits"},
     "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"}
-    | {"resetting"},
+    | {"resetting", "switching", "watching", "maintaining_by_switch"},
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
@@ -56,25 +63,33 @@ TOP: dict[str, set[str]] = {
     "app": BELOW_THE_TOP,
     "gate": BELOW_THE_TOP | {"app"},
     "incident": BELOW_THE_TOP | {"app"},
-    "report": BELOW_THE_TOP | {"app", "incident"},
+    "status": BELOW_THE_TOP | {"app"},
+    "report": BELOW_THE_TOP | {"app", "incident", "status"},
     "due": BELOW_THE_TOP,
     "evidence": BELOW_THE_TOP | {"app"},
     "leak": BELOW_THE_TOP | {"app"},
+    "limits": BELOW_THE_TOP | {"app"},
+    "limits_told": BELOW_THE_TOP,
     "drill": BELOW_THE_TOP | {"app", "sandbox"},
     "commands": BELOW_THE_TOP | {"app"},
     "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
     "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "leak", "report"},
+    "limits_commands": BELOW_THE_TOP | {"app", "commands", "limits", "limits_told"},
     "maintenance_commands": BELOW_THE_TOP | {"app", "commands", "due"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
+    "failing_back": BELOW_THE_TOP | {"app", "commands", "status"},
+    "switch_commands": BELOW_THE_TOP | {"app", "commands", "status", "failing_back"},
     "cli": BELOW_THE_TOP
     | {"app", "gate", "drill", "commands", "sandbox"}
-    | {"evidence_command", "incident_commands", "maintenance_commands", "site_commands"},
+    | {"evidence_command", "incident_commands", "limits_commands", "maintenance_commands"}
+    | {"site_commands", "switch_commands"},
     "__main__": {"cli"},
 }
 """`drill` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands", "evidence_command", "incident_commands", "maintenance_commands", "site_commands"},
+    "click": {"cli", "commands", "evidence_command", "incident_commands", "limits_commands", "maintenance_commands"}
+    | {"site_commands", "switch_commands"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "notify"},
     "jinja2": {"render"},
@@ -191,6 +206,8 @@ ENDS_OF_THE_RUNBOOKS_WORLD = (
     "ops.sighting",
     "ops.rotating",
     "ops.maintaining",
+    "ops.switching",
+    "ops.watching",
     "ops.deploying",
     "ops.rebuilding",
     "ops.resetting",
@@ -207,8 +224,8 @@ def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
 
 
 ENVIRON_OF = {
-    *("cli", "commands", "evidence_command", "incident_commands", "maintenance_commands", "site_commands"),
-    *("drill", "sandbox", "nodejs"),
+    *("cli", "commands", "evidence_command", "incident_commands", "limits_commands"),
+    *("maintenance_commands", "site_commands", "switch_commands", "drill", "sandbox", "nodejs"),
 }
 """The parts that take the process's own variables; the others get a mapping from them."""
 A_PROGRAM_OF_ITS_OWN = OPS / "tools" / "browser.py"

@@ -22,9 +22,9 @@ from ops.registry import discover
 from ops.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from ops.sandbox.server import Response
-from tests import marks
+from tests import marks, switches
 from tests.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
-from tests.conftest import SITE, WORKER, Outcome, Releases, World
+from tests.conftest import ROOT, SITE, WORKER, Outcome, Releases, World
 from tests.github.conftest import Incident, incident
 from tests.marks import leaks, on_disk, sent
 from tests.model.test_redact import BASE64, SPELLINGS
@@ -210,6 +210,8 @@ class Canary:
     """Those of the service prove nothing while it is off."""
     runbook: str = ""
     """Where that is not its name: another way of the same, for which some endings will do."""
+    few: bool = False
+    """Its way to write is that of others here."""
     builds: bool = False
     """It runs real programs for seconds: only some endings are tried, each of which may be one of several."""
 
@@ -251,6 +253,26 @@ def behind_a_route(world: World) -> None:
     sandbox = world.sandbox
     sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
+
+
+def switched(world: World) -> None:
+    """An API that follows the runtime contract, with two switches that incident 1 set."""
+    place = switches.prepared(world)
+    place.put("session-do", state="on", incident=1)
+    place.put("ai", state="groq", incident=1)
+    world.sandbox.clock.advance(60)  # a key takes one write a second
+
+
+def of_switches(*arguments: str) -> "Canary":
+    return Canary(
+        arguments,
+        "          # A program can be a probe too.",
+        read=switches.READ,
+        write=switches.PUT,
+        world=switched,
+        permissions=("Workers KV Storage Write",),
+        few=True,
+    )
 
 
 def leaked_after_a_rollback(world: World) -> None:
@@ -315,6 +337,9 @@ CANARIES = {
         permissions=("Workers Routes Write", "Zone Read"),
         runs_probes=False,
     ),
+    "feature": of_switches("--name", "session-do", "--state", "off"),
+    "ai-failover": of_switches("--to", "cerebras"),
+    "all-clear": of_switches(),
 }
 
 
@@ -362,8 +387,9 @@ FEW = ("success", "failed", "ambiguous", "interrupted", "a program prints them",
 def endings() -> "Iterator[Any]":
     """Runbook, ending, and whether its result is JSON."""
     for name, canary in CANARIES.items():
-        for ending in FEW if canary.builds or canary.runbook else CANARY_ENDINGS:
-            for as_json in [True] if canary.builds or canary.runbook else [True, False]:
+        few = canary.builds or canary.runbook or canary.few
+        for ending in FEW if few else CANARY_ENDINGS:
+            for as_json in [True] if few else [True, False]:
                 is_quick = (name, ending) in QUICK and as_json
                 told = f"{name}, {ending}, {'JSON' if as_json else 'text'}"
                 marks_of = () if is_quick else pytest.mark.slow
@@ -420,6 +446,25 @@ def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, A
     assert outcome.code == 0, outcome.err
     assert page.exists()
     assert file.exists()
+    assert leaks(everything(incident, Receiver(), outcome)) == []
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "JSON"])
+def test_no_canary_shows_in_what_is_on(incident: Incident, as_json: list[str]) -> None:
+    """Written by somebody into a message, a switch, or an answer."""
+    world = incident.world
+    switched(world)
+    end = CANARIES["rollback-worker"].end
+    world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
+    permissions = ["Workers Scripts Read", "Workers KV Storage Read"]
+    world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], permissions)
+    world.release(timedelta(hours=1), message=SHOUT, author=SHOUT)
+    switches.Switches(world).put("ai", state="off", owner=SHOUT, message=SHOUT, paths=[f"/{SHOUT}"])
+    world.sandbox.fault(path="/accounts/*/pages/**", code=10021, message=SHOUT, status=400, times=None)
+
+    outcome = world.ops("status", "--environment", "production", "--config", str(world.config), *as_json, **CANARY)
+
+    assert outcome.code == 0, outcome.err
     assert leaks(everything(incident, Receiver(), outcome)) == []
 
 
@@ -490,8 +535,36 @@ def test_no_canary_shows_that_was_typed_in_the_wrong_place(
     assert leaks({"stdout": outcome.out, "stderr": outcome.err, **on_disk(world.folder), **requests}) == []
 
 
+PROPOSED: dict[str, list[dict[str, Any]]] = {
+    "success": [],
+    "GitHub's reads fail": [{"path": "/repos/*/*/git/ref/**", "status": 500, "message": SHOUT, "times": None}],
+    "GitHub's writes fail": [{"method": "POST", "path": "/repos/**", "status": 500, "message": SHOUT, "times": None}],
+    "GitHub refuses": [{"method": "POST", "path": "/repos/*/*/pulls", "status": 403, "message": SHOUT}],
+}
+
+
+@pytest.mark.parametrize(
+    "rules", [pytest.param(r, id=n, marks=() if not r else pytest.mark.slow) for n, r in PROPOSED.items()]
+)
+def test_no_canary_shows_in_a_proposal_of_limits(incident: Incident, rules: list[dict[str, Any]]) -> None:
+    """It reads and writes at GitHub alone; the reason goes into limits.yml and into the pull request."""
+    world, hub = incident.world, incident.github
+    end = CANARIES["rollback-worker"].end
+    world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
+    hub.switches.actions_may_create_pull_requests = True
+    hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
+    hub.add_commit("Limits", "alice", files={"limits.yml": (ROOT / "limits.yml").read_text()})
+    for rule in rules:
+        hub.fault(**rule)
+
+    outcome = start(incident, "propose-limits", "--reason", SHOUT, **{**hub.environ(), **CANARY}, as_json=True)
+
+    assert decision(incident) in ({"planned"} if not rules else {"failed", "ambiguous"}), outcome.err
+    assert leaks(everything(incident, Receiver(), outcome)) == []
+
+
 def test_every_runbook_has_its_canary() -> None:
-    assert {canary.runbook or name for name, canary in CANARIES.items()} == discover().keys()
+    assert {canary.runbook or name for name, canary in CANARIES.items()} | {"propose-limits"} == discover().keys()
 
 
 def test_what_is_not_registered_would_be_found(incident: Incident) -> None:

@@ -20,7 +20,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 RUNBOOKS = sorted(discover())
 FORM = ROOT / ".github/ISSUE_TEMPLATE/incident.yml"
 KINDS = kinds()
-NO_RUNBOOKS = {"ci", "evidence", "incident", "secret-leak"}
+NO_RUNBOOKS = {"ci", "evidence", "incident", "limits", "secret-leak"}
 """Workflows that are no runbook's button: what they do changes nothing that runs, or a runbook of another name does it."""
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 OTHER_VARIABLES = {"path": "URL_PATH"}
@@ -92,12 +92,24 @@ def test_every_input_and_every_token_reaches_the_command_through_its_environment
         given = [s for s in all_steps if f"inputs.{key}" in s.get("env", {}).get(variable, "")]
         assert given
         assert all(f'"${variable}"' in s["run"] for s in [step, *given])
-    assert_secrets(step, values=name == "rotate-secrets", admin=name == "reset-durable-object")
+    if not discover()[name].github_environment:
+        assert not secrets_of(step)
+        return
+    assert_secrets(
+        step,
+        values=name == "rotate-secrets",
+        admin=name == "reset-durable-object",
+        keys=name == "ai-failover",
+    )
 
 
-def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = False) -> None:
+def secrets_of(step: dict[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in step["env"].items() if "secrets." in str(value)}
+
+
+def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = False, keys: bool = False) -> None:
     """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name; `admin`: the
-    tokens of applications."""
+    tokens of applications; `keys`: those of AI providers."""
     config, _ = read_config(ROOT / "ops.yml")
     names = {environment.token for environment in config.environments.values()}
     names |= set(config.notify.webhooks.values()) | (tokens(config) if admin else set())
@@ -105,8 +117,10 @@ def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = 
         rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
         names |= {"GH_SECRETS_TOKEN", *(f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never")}
         names |= {f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"}
-    given = {name: value for name, value in step["env"].items() if "secrets." in str(value)}
-    assert given == {name: f"${{{{ secrets.{name} }}}}" for name in names}
+    if keys:
+        providers = [env.runtime.ai for env in config.environments.values() if env.runtime and env.runtime.ai]
+        names |= {prefix + key for ai in providers for key in ai.keys.values() for prefix in ("NEW_", "OLD_")}
+    assert secrets_of(step) == {name: f"${{{{ secrets.{name} }}}}" for name in names}
 
 
 def test_a_schedule_opens_what_is_due_with_the_secrets_of_maintenance_and_a_press_does_not() -> None:
@@ -127,18 +141,59 @@ def test_a_schedule_opens_what_is_due_with_the_secrets_of_maintenance_and_a_pres
     assert_secrets(step)
 
 
+def test_a_pull_request_is_planned_by_the_base_without_an_environment_or_a_secret() -> None:
+    workflow = read(ROOT / ".github/workflows/limits.yml")
+    plan, apply, reconcile = (workflow["jobs"][name] for name in ("plan", "apply", "reconcile"))
+    config, _ = read_config(ROOT / "ops.yml")
+
+    assert workflow[True].keys() == {"pull_request", "push", "schedule"}
+    assert (plan["if"], "environment" in plan) == ("github.event_name == 'pull_request'", False)
+    assert plan["permissions"] == {"contents": "read", "pull-requests": "write"}
+    assert plan["steps"][0]["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+    assert "secrets." not in str(plan)
+    for job in (apply, reconcile):
+        assert job["concurrency"]["group"] == "limits-production"
+        assert secrets_of(job["steps"][-1]).keys() == {each.token for each in config.environments.values()}
+
+
+def test_a_schedule_takes_an_override_back_and_a_press_does_not() -> None:
+    """Nobody asks for it, so it has no gate; it starts nothing else."""
+    workflow = read(ROOT / ".github/workflows/ai-failover.yml")
+    back, pressed_ = workflow["jobs"]["fail-back"], workflow["jobs"]["ai-failover"]
+    (step,) = [step for step in back["steps"] if "run" in step]
+
+    assert workflow[True]["schedule"] == [{"cron": "3,13,23,33,43,53 * * * *"}]
+    assert (back["if"], pressed_["if"]) == (
+        "github.event_name == 'schedule'",
+        "github.event_name == 'workflow_dispatch'",
+    )
+    assert back["environment"] == {"name": "recovery", "deployment": False}
+    assert step["run"] == "exec python3 -m ops ai-failback --yes"
+    assert_secrets(step, keys=True)
+
+
+def test_on_a_closed_incident_only_the_report_and_the_all_clear_start_a_job() -> None:
+    gate = read(ROOT / ".github/workflows/incident.yml")["jobs"]["gate"]["if"]
+    config, _ = read_config(ROOT / "ops.yml")
+    named = re.findall(r"label\.name == '([^']+)'", gate)
+
+    assert set(named) == {"report", "recover:all-clear"}
+    assert discover()[config.labels["recover:all-clear"].runbook].on_closed
+
+
 def acting() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Of incident.yml: GitHub environment → the job that stands in it and recovers, and the step that does so."""
+    """Of incident.yml: GitHub environment, or none → the job that stands in it and recovers, and the step that does so."""
     jobs = read(ROOT / ".github/workflows/incident.yml")["jobs"].values()
-    return {job["environment"]: (job, s) for job in jobs for s in job["steps"] if "ops recover" in s.get("run", "")}
+    found = [(job, step) for job in jobs for step in job["steps"] if "ops recover" in step.get("run", "")]
+    return {job.get("environment", "none"): (job, step) for job, step in found}
 
 
 def test_of_the_jobs_that_a_label_starts_each_acts_for_the_runbooks_of_its_own_environment_alone() -> None:
     """Which job has which power is written there: no environment is chosen while it runs."""
-    labelled = {runbook.github_environment for runbook in discover().values() if runbook.by_label}
+    labelled = {runbook.github_environment or "none" for runbook in discover().values() if runbook.by_label}
     report = read(ROOT / ".github/workflows/incident.yml")["jobs"]["report"]
 
-    assert acting().keys() == labelled == {"recovery", "security"}
+    assert acting().keys() == labelled == {"recovery", "security", "none"}
     for environment, (job, step) in acting().items():
         wanted = f"needs.gate.outputs.go == 'true' && needs.gate.outputs.power == '{environment}'"
         assert (job["needs"], job["if"], job["name"] in report["needs"]) == ("gate", wanted, True)
@@ -151,12 +206,15 @@ def test_a_button_stands_in_the_same_environment_as_the_job_of_its_label(name: s
     jobs = read(ROOT / ".github/workflows" / f"{name}.yml")["jobs"].values()
     (job,) = [job for job in jobs if any(f"ops {name} --" in step.get("run", "") for step in job["steps"])]
 
-    assert job["environment"] == discover()[name].github_environment
+    assert job.get("environment", "") == discover()[name].github_environment
 
 
 def test_a_label_and_a_button_get_the_same_secrets_and_the_gate_none() -> None:
-    for job, step in acting().values():
-        assert_secrets(step, values=job["environment"] == "security", admin=job["environment"] == "recovery")
+    for environment, (_, step) in acting().items():
+        if environment == "none":
+            assert not secrets_of(step)
+        else:
+            assert_secrets(step, values=environment == "security", admin=environment == "recovery")
     gates = [step for path in WORKFLOWS for step in steps(path) if "ops gate" in step.get("run", "")]
     assert len(gates) >= 2
     for step in gates:

@@ -9,12 +9,14 @@ from typing import Any
 from ops.cloudflare.client import Client
 from ops.cloudflare.wire import Answer, shaped, text
 from ops.model.exhibit import Period
-from ops.model.recorded import Handled
+from ops.model.recorded import Handled, Logged
 
 READ = "Workers Observability Read"
 MOST = 1000
 """Rows that are asked for."""
-TRIGGER, STATUS, SERVICE, REQUEST = (f"$metadata.{name}" for name in ("trigger", "statusCode", "service", "requestId"))
+TRIGGER, STATUS, SERVICE, REQUEST, ERROR = (
+    f"$metadata.{name}" for name in ("trigger", "statusCode", "service", "requestId", "error")
+)
 
 
 def handled(client: Client, account_id: str, worker: str, period: Period) -> tuple[Handled, ...]:
@@ -22,6 +24,24 @@ def handled(client: Client, account_id: str, worker: str, period: Period) -> tup
 
     It has nothing of a Worker whose observability is off, and a part of the requests where they are sampled.
     """
+    answer = _counted(client, account_id, worker, period, {TRIGGER: "string", STATUS: "number"})
+    found = shaped(answer, "the requests to a Worker", lambda: list(_handled(answer)))
+    return tuple(sorted(found, key=lambda each: -each.count))
+
+
+def errors(client: Client, account_id: str, worker: str, period: Period) -> tuple[Logged, ...]:
+    """What it and its Durable Objects logged as errors, the most frequent first.
+
+    Asked for as a count, and never by a tail, which may restart the objects that one wants to look at
+    (developers.cloudflare.com/durable-objects/platform/known-issues).
+    """
+    answer = _counted(client, account_id, worker, period, {ERROR: "string"})
+    found = shaped(answer, "the errors of a Worker", lambda: list(_errors(answer)))
+    return tuple(sorted(found, key=lambda each: -each.count))
+
+
+def _counted(client: Client, account_id: str, worker: str, period: Period, groups: Mapping[str, str]) -> Answer:
+    """How many requests there are of each group; a request leaves several events: what is logged, and itself."""
     question = {
         "queryId": "ops-evidence",
         "dry": True,
@@ -33,24 +53,31 @@ def handled(client: Client, account_id: str, worker: str, period: Period) -> tup
             "datasets": ["cloudflare-workers"],
             "filterCombination": "and",
             "filters": [{"key": SERVICE, "operation": "eq", "type": "string", "value": worker}],
-            # A request leaves several events: what the Worker logs, and itself.
             "calculations": [{"operator": "uniq", "key": REQUEST, "keyType": "string"}],
-            "groupBys": [{"type": "string", "value": TRIGGER}, {"type": "number", "value": STATUS}],
+            "groupBys": [{"type": kind, "value": key} for key, kind in groups.items()],
         },
     }
     path = f"/accounts/{account_id}/workers/observability/telemetry/query"
-    answer = client.ask(path, question, permission=READ)
-    found = shaped(answer, "the requests to a Worker", lambda: list(_handled(answer)))
-    return tuple(sorted(found, key=lambda each: -each.count))
+    return client.ask(path, question, permission=READ)
+
+
+def _errors(answer: Answer) -> Iterator[Logged]:
+    for groups, count in _rows(answer):
+        if message := text(groups.get(ERROR)):
+            yield Logged(message, count)
 
 
 def _handled(answer: Answer) -> Iterator[Handled]:
     """A group leaves out what an event has not: a log line has no status."""
+    for groups, count in _rows(answer):
+        status = groups.get(STATUS)
+        yield Handled(text(groups.get(TRIGGER)), "" if status in {None, ""} else str(int(status)), count)
+
+
+def _rows(answer: Answer) -> Iterator[tuple[Mapping[str, Any], int]]:
     (calculation,) = answer.result["calculations"]
     for row in calculation["aggregates"]:
-        groups: Mapping[str, Any] = {each["key"]: each["value"] for each in row.get("groups") or []}
-        status = groups.get(STATUS)
-        yield Handled(text(groups.get(TRIGGER)), "" if status in {None, ""} else str(int(status)), int(row["value"]))
+        yield {each["key"]: each["value"] for each in row.get("groups") or []}, int(row["value"])
 
 
 def _milliseconds(period: Period, end: str) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops import nodejs, registry
 from ops.app import read_config
 from ops.clocks import SystemClock
-from ops.drill import command, github, leak, offline, releases, score, stuck
+from ops.drill import command, github, leak, limits, offline, releases, score, stuck, switched
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
@@ -63,6 +63,9 @@ DRILLS: Mapping[str, releases.Kind] = {
     "rotate-secrets": leak.LEAK,
     "rotate-secrets-after-rollback": leak.AFTER_A_ROLLBACK,
     "maintenance": offline.KIND,
+    "feature": switched.FEATURE,
+    "ai-failover": switched.FAILOVER,
+    "ai-off": switched.ALL_DOWN,
     "reset-durable-object": stuck.KIND,
 }
 """Name, which is that of the runbook unless the kind says another → what it breaks: a good release, then something bad,
@@ -71,10 +74,17 @@ which the runbook has to take back, or take offline."""
 
 def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     """The run's result with the score; its exit code is the drill's. Raises ConfigError."""
+    if name == limits.NAME:
+        return _limits(drill, say, on_event)
+    if name not in DRILLS:
+        known = [*DRILLS, limits.NAME]
+        raise ConfigError(f'no drill "{name}"{suggestion(name, known)}', reason=Reason.UNKNOWN_NAME)
+    return _run(name, drill, say, on_event)
+
+
+def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     from ops.sandbox import Sandbox
 
-    if name not in DRILLS:
-        raise ConfigError(f'no drill "{name}"{suggestion(name, DRILLS)}', reason=Reason.UNKNOWN_NAME)
     if drill.github_fails and drill.trigger is None:
         raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
     kind = DRILLS[name]
@@ -92,6 +102,8 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     ):
         own = Path(scratch)
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
+        with _back_in_time(sandbox, GOOD_AGO):
+            kind.prepare(sandbox, environment, service)
         live = {}
         for which, ago, step in zip(("good", "bad"), (GOOD_AGO, BAD_AGO), kind.steps, strict=True):
             with _back_in_time(sandbox, ago):
@@ -103,7 +115,9 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
         if seen.verdict != Verdict.UNHEALTHY:
             return _score(name, drill, config, _not_broken(seen.verdict))
         token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
-        place = command.Place(sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token)
+        place = command.Place(
+            sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token, kind.names_service
+        )
         look = partial(_probe, sandbox, service, drill.config.resolve().parent)
         incident = _incident(place, drill, say)
         pull = _Trigger(place, drill, config, kind, incident, say, on_event)
@@ -115,6 +129,27 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
         return _score(
             name, drill, config, result if incident is None else _reported(place, drill, result, incident, say)
         )
+
+
+def _limits(drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
+    from ops.sandbox import Sandbox
+
+    config, _ = read_config(drill.config)
+    environment = config.environment(drill.environment)
+    switches = prepare(drill.edge, drill.switches)
+    with Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox:
+        result = limits.run(
+            sandbox,
+            config,
+            environment,
+            config_path=drill.config,
+            edge=drill.edge,
+            trigger=drill.trigger,
+            say=say,
+            on_event=on_event,
+        )
+    target = config.recovery_targets.get(limits.RUNBOOK)
+    return score.scored(result, target, runbook=limits.NAME, edge=drill.edge, with_incident=True)
 
 
 def _service(environment: "Environment", name: str, kind: str) -> "Service":

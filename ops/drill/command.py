@@ -45,6 +45,12 @@ class Place:
     """What its commands need besides."""
     token: str = ""
     """Nothing: the sandbox's own."""
+    names_service: bool = True
+    """Whether the runbook is told the service."""
+
+    @property
+    def named(self) -> Params:
+        return {"service": self.service} if self.names_service else {}
 
 
 def run(
@@ -57,14 +63,14 @@ def run(
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The runbook's command, its events handed on while it goes; its result."""
-    wanted = [place.runbook, "--service", place.service, "--environment", place.environment.name]
+    wanted = [place.runbook, "--environment", place.environment.name]
     wanted += [] if incident is None else ["--incident", str(incident)]
-    for name, value in params.items():
+    for name, value in {**place.named, **params}.items():
         wanted += [f"--{name.replace('_', '-')}", as_text(value)]
     wanted += ["--reason", "drill", "--yes", "--json"]
     say(f"$ {program(os.environ)} {' '.join(wanted)}")
     wanted += ["--config", str(place.config), "--requested-at", place.sandbox.clock.now().isoformat()]
-    argv, variables = _started(place, wanted, environ or {})
+    argv, variables = started(place, wanted, environ or {})
     with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
         assert command.stdout is not None
         assert command.stderr is not None
@@ -103,13 +109,13 @@ def _as_github_serves_it(log: list[str], place: Place, folder: Path) -> str:
 def ops(place: Place, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> None:
     """Another command, and what it said."""
     say(f"$ {program(os.environ)} {' '.join(arguments)}")
-    argv, variables = _started(place, [*arguments, "--config", str(place.config)], environ)
+    argv, variables = started(place, [*arguments, "--config", str(place.config)], environ)
     done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
     say((done.stdout or done.stderr).strip())
 
 
-def _started(place: Place, arguments: Sequence[str], more: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Command line and environment."""
+def started(place: Place, arguments: Sequence[str], more: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of a command of ours."""
     environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **place.environ, **more}
     environ |= {place.environment.token: place.token or place.sandbox.token, "OPS_PROGRAM": program(os.environ)}
     environ |= {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}

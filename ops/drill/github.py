@@ -148,10 +148,10 @@ def _press(
     place, environment = incident.place, incident.place.environment.name
     if trigger == "button":
         button = f"{place.runbook}.yml"
-        inputs = {"service": place.service, "environment": environment, "incident": str(incident.number)}
-        inputs |= {name: as_text(value) for name, value in params.items()}
+        inputs = {"environment": environment, "incident": str(incident.number)}
+        inputs |= {name: as_text(value) for name, value in {**place.named, **params}.items()}
         return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, RESPONDER)
-    wanted = (place.runbook, environment, {"service": place.service, **params})
+    wanted = (place.runbook, environment, {**place.named, **params})
     found = [name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == wanted]
     if not found:
         hint = "Add one to ops.yml, or drill with --trigger button."

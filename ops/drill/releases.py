@@ -17,7 +17,7 @@ from ops.model.errors import ConfigError
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.model.config import Environment, Service
     from ops.sandbox import Sandbox
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "fortunet"
@@ -48,6 +48,10 @@ class Kind:
     """What the runbook is asked besides the service, by whatever trigger."""
     permissions: tuple[str, ...] = ()
     """Of the token that it needs, where that is not the sandbox's own."""
+    names_service: bool = True
+    """Whether the runbook is told the service."""
+    prepare: "Callable[[Sandbox, Environment, Service], None]" = lambda _sandbox, _environment, _service: None
+    """What has to be there before the releases. Raises ConfigError."""
     runbook: str = ""
     """What recovers from it, where that is not the drill's own name."""
     run: Callable[..., dict[str, Any]] | None = None

@@ -97,6 +97,7 @@ LABELS = {
     "report": Label("c5def5", "Makes the post-incident report, and renews it"),
     "incident": Label("b60205", "Something is broken for users"),
     "post-incident": Label("5319e7", "The report after an incident"),
+    "limits-drift": Label("fbca04", "What applies differs from limits.yml"),
     "sev1": Label("b60205", "Down, or data at risk"),
     "sev2": Label("d93f0b", "Broken for many users"),
     "sev3": Label("fbca04", "Broken for some users"),

@@ -81,7 +81,7 @@ def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
         refusals.refused_sender(payload)
         or refusals.refused_job(payload, job)
         or (refusals.unknown_label(label, config.labels) if request is None else None)
-        or (refusals.closed_incident() if state != "open" else None)
+        or (None if state == "open" else refusals.refused_on_closed(request, issue, job))
         or refusals.refused_age(at, job.now)
     )
     if refused is not None:

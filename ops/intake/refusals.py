@@ -1,6 +1,6 @@
 """Reasons to refuse a request without asking anybody: each a guard of its own."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from ops.model.nearest import nearest
 if TYPE_CHECKING:
     from ops.model.config import Config
 
+AFTER_CLOSING = timedelta(days=7)
+"""So long the label that sets an incident's switches back is taken on the closed issue."""
 PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
 _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only what was merged there may act."
 
@@ -70,6 +72,20 @@ def closed_incident(request: Request | None = None) -> Refusal:
         hint=f"Reopen it, or open a new one, and {'press the button' if request else 'put the label on'} again.",
         incident=request.incident if request else None,
         request=request,
+    )
+
+
+def refused_on_closed(request: Request | None, issue: Mapping[str, Any], job: Job) -> Refusal | None:
+    """Of a label: what ends an incident may come after its closing, for a while."""
+    if request is None or request.runbook not in job.on_closed:
+        return closed_incident()
+    closed_at = fields.moment(issue, "closed_at", of="issue.")
+    if job.now - closed_at <= AFTER_CLOSING:
+        return None
+    return Refusal(
+        reason=Reason.INCIDENT_CLOSED,
+        message=f"the incident was closed at {utc_text(closed_at)}, more than {AFTER_CLOSING.days} days ago",
+        hint="Reopen it and put the label on again, or press the button: it names the incident.",
     )
 
 

@@ -19,6 +19,8 @@ class Job:
     now: datetime
     started_at: datetime | None = None
     """When the workflow run was created; None where nobody could say."""
+    on_closed: frozenset[str] = frozenset()
+    """Runbooks that may be asked for on an incident that is closed."""
 
 
 @dataclass(frozen=True, kw_only=True)

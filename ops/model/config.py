@@ -126,8 +126,8 @@ class Service(Named):
         description="Paths that every release has: by them it is seen which deployment of Pages serves.",
     )
     build: Build | None = Field(default=None, description="How a commit of it becomes a site, for redeploy-pages.")
-    maintenance: Literal["edge"] = Field(
-        default="edge", description="How it is taken offline: at the edge, by routes that lead to ops-maintenance."
+    maintenance: Literal["edge", "switch"] = Field(
+        default="edge", description="How it is taken offline: edge, by routes to ops-maintenance, or by its own switch."
     )
     durable_objects: Objects = Field(default_factory=dict)
     verify: Verify = Field(default_factory=Verify, description="How often and how long the probes are run.")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -100,6 +100,9 @@ def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
 def _keys_at(root: type[BaseModel], path: Path) -> list[str]:
     """The keys that the model at `path` knows."""
     model, containers = root, 0
+    if issubclass(root, RootModel):
+        annotation = root.model_fields["root"].annotation
+        model, containers = next(_models(annotation)), _containers(annotation)
     for part in path:
         if containers:  # a name of a mapping or a number of a list: no field of its own
             containers -= 1

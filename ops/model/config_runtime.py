@@ -9,8 +9,6 @@ from ops.model.config_types import ACCOUNT, SWITCH, Model, Name, Text
 from ops.model.duration import Seconds, between, duration_field
 
 SwitchName = Annotated[str, Field(pattern=SWITCH)]
-AI, MAINTENANCE = "ai", "maintenance"
-"""The switches whose states the contract fixes."""
 
 
 class Raise(Model):

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ops.model.config_data import Finding, at, items, mapping
-from ops.model.config_runtime import AI, MAINTENANCE
 from ops.model.nearest import shown, suggestion
+from ops.model.runtime import AI, MAINTENANCE
 from ops.model.yaml_lines import Path
 
 
@@ -13,6 +13,7 @@ def errors(data: Any) -> Iterator[Finding]:
     for name, environment in mapping(at(data, "environments")).items():
         path: Path = ("environments", name, "runtime")
         runtime = mapping(at(environment, "runtime"))
+        yield from _by_switch(path, runtime, mapping(at(environment, "services")))
         if runtime:
             yield from _service(path, runtime, mapping(at(environment, "services")))
             yield from _names(path, runtime)
@@ -25,6 +26,18 @@ def _service(path: Path, runtime: Mapping[str, Any], services: Mapping[str, Any]
         yield (*path, "service"), f'no service "{shown(called)}" in {path[1]}{suggestion(called, services)}'
     elif isinstance(called, str) and "pages" in mapping(services[called]):
         yield (*path, "service"), f"{shown(called)} has no worker, and only a Worker reads KV"
+
+
+def _by_switch(path: Path, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
+    """Only the service that reads the switches can be taken offline by one."""
+    for name, service in services.items():
+        if at(service, "maintenance") == "switch" and (
+            at(runtime, "service") != name or not at(runtime, "switches", MAINTENANCE)
+        ):
+            text = (
+                f"needs a runtime whose service is {shown(name)}, with a switch {MAINTENANCE}; write it, or edge here"
+            )
+            yield (path[0], path[1], "services", name, "maintenance"), text
 
 
 def _names(path: Path, runtime: Mapping[str, Any]) -> Iterator[Finding]:

@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Self
 
-from ops.model.clock import parse_utc, utc_text
+from ops.model.ending import ending
 from ops.model.errors import ConfigError
 from ops.model.maintenance import LONGEST_MESSAGE
 
@@ -45,15 +45,5 @@ class Asked:
 
 
 def _until(text: str, now: datetime) -> str:
-    if not text:
-        return ""
-    from ops.model import duration  # with it comes pydantic, which costs a tenth of a second
-
-    try:
-        ahead = re.fullmatch("[0-9]+[a-z]+", text)
-        moment = now + timedelta(seconds=duration.seconds(text)) if ahead else parse_utc(text)
-    except (ValueError, OverflowError):
-        raise ConfigError(f'"{text[:40]}" is no end', hint="Write 2h or 2026-11-24T05:00Z, in UTC.") from None
-    if moment <= now:
-        raise ConfigError(f"{utc_text(moment)} is over", hint="Name a moment to come, in UTC.")
-    return f"{moment:{MOMENT}}"
+    moment = ending(text, now)
+    return f"{moment:{MOMENT}}" if moment else ""

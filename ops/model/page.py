@@ -77,9 +77,9 @@ class Page:
 
     @property
     def press(self) -> Press | None:
-        """What the hint speaks of, where that is something to press."""
-        failed = self.last(Kind.FAILED)
-        return _press(failed.data, "press") if failed else None
+        """What the hint speaks of, or what a run that went well leaves to be pressed."""
+        told = self.last(Kind.FAILED) or self.last(Kind.ENDED)
+        return _press(told.data, "press") if told else None
 
     @property
     def runbook(self) -> str:
@@ -91,17 +91,21 @@ class Page:
 
     @property
     def service(self) -> str:
+        return self._data(Kind.REQUESTED, "service") or _text(self.params.get("service"))
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Of the runbook, as they were asked for."""
         asked = self.last(Kind.REQUESTED)
         params = asked.data.get("params") if asked else None
-        return _text(params.get("service")) if isinstance(params, Mapping) else ""
+        return params if isinstance(params, Mapping) else {}
 
     @property
     def because(self) -> str:
         """The reason that somebody typed, else the incident's number: never anything of the issue's own text."""
         asked = self.last(Kind.REQUESTED)
         data = asked.data if asked else {}
-        params, incident = data.get("params"), data.get("incident")
-        typed = _text(params.get("reason")).strip().rstrip(".") if isinstance(params, Mapping) else ""
+        typed, incident = _text(self.params.get("reason")).strip().rstrip("."), data.get("incident")
         if typed:
             return f" because {typed}"
         return f" because of incident #{incident}" if isinstance(incident, int) else ""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ops.model.errors import Reason
+from ops.model.errors import Decision, Reason
 from ops.model.press import Press
 
 
@@ -16,6 +16,17 @@ class Change:
     done_when: str
     undo: Press | None
     """What restores `before`; None where that is not known, or where the change alone has no effect."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ends where no probe has anything to prove: nothing to do, or handed on to people."""
+
+    decision: Decision
+    reason: Reason
+    message: str
+    press: Press | None = None
+    """What people press next."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,15 @@ class Requests:
 
 
 @dataclass(frozen=True)
+class Logged:
+    """An error that a Worker logged: its text is the application's, and may hold anything."""
+
+    text: str
+    count: int
+    """Requests during which it came."""
+
+
+@dataclass(frozen=True)
 class Handled:
     """Requests that a Worker handled, alike in method, path and status, as an estimate. Nothing: it is not recorded."""
 

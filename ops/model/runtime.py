@@ -15,8 +15,11 @@ from ops.model.clock import parse_utc, rfc3339
 VERSION = 1
 """Of the values in KV and of the public endpoint."""
 ENDPOINT = "/__ops/runtime"
+PROBES = "/__ops/limits/"
 LIMITS = "ops/limits"
 SWITCHES = "ops/switch/"
+AI, MAINTENANCE = "ai", "maintenance"
+"""The switches whose states the contract fixes."""
 READ_TOGETHER = 100
 """Keys in one read: what a multi-key get of a Worker takes, and bulk get of the API."""
 

@@ -24,7 +24,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.HEALTHY if found == {Verdict.HEALTHY} else Verdict.INCONCLUSIVE
 
 
-TOLD_WHEN_HEALTHY = frozenset({"status", "exit", "version", "pages", "assets", "links", "browser"})
+TOLD_WHEN_HEALTHY = frozenset({"status", "exit", "version", "pages", "assets", "links", "browser", "first 429"})
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,15 @@ class Address:
     """What is special in how it is asked, in words."""
     is_off: bool = True
     run: str = ""
+
+
+@dataclass(frozen=True)
+class LimitProof:
+    """A limit that is asked for until it refuses; `mark` is new with each run, and chooses where it counts."""
+
+    name: str
+    limit: int
+    mark: str
 
 
 @dataclass(frozen=True)

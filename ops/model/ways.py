@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ops.model.config import Config, Label
+    from ops.model.config import Config, Environment, Label
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,14 @@ def ways(config: "Config", runbooks: Iterable[Mapping[str, str]]) -> Iterator[Wa
 
     Those with a label first, in the order of the labels.
 
-    `runbooks`: of each one its `name`, its `kind` (worker or pages) and `when` it is for.
+    `runbooks`: of each one its `name`, its `kind` (worker, pages or runtime) and `when` it is for.
     """
     for name in dict.fromkeys(name for each in config.environments.values() for name in each.services):
-        labels = {put: label for put, label in config.labels.items() if label.params.get("service") == name}
+        labels = {put: label for put, label in config.labels.items() if _service(config, label) == name}
         named = dict.fromkeys(label.environment for label in labels.values())
         for environment in named or [e for e, each in config.environments.items() if name in each.services]:
-            kind = config.environments[environment].services[name].kind
-            found = []
-            for runbook in (each for each in runbooks if each["kind"] == kind):
+            found, kinds = [], _kinds(config.environments[environment], name)
+            for runbook in (each for each in runbooks if each["kind"] in kinds):
                 what = runbook["when"], runbook["name"], name, environment
                 starts = {
                     p: o for p, o in labels.items() if (o.runbook, o.environment) == (runbook["name"], environment)
@@ -57,3 +56,14 @@ def _alike(labels: "Mapping[str, Label]") -> Iterator[tuple[tuple[str, ...], Map
     for number, params in enumerate(asked):
         if params not in asked[:number]:
             yield tuple(name for name, label in labels.items() if label.params == params), params
+
+
+def _service(config: "Config", label: "Label") -> Any:
+    """The one that the label names; a switch is that of the service that reads it."""
+    runtime = config.environments[label.environment].runtime
+    return label.params.get("service") or (runtime and runtime.service)
+
+
+def _kinds(environment: "Environment", service: str) -> set[str]:
+    runtime = environment.runtime
+    return {environment.services[service].kind, *(["runtime"] if runtime and runtime.service == service else [])}

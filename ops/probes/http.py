@@ -85,7 +85,7 @@ def probe(
         unreached = Assertion("answer", Verdict.INCONCLUSIVE, f"could not be reached ({type(error).__name__})")
         return ProbeResult(name, Verdict.INCONCLUSIVE, (unreached,))
     seconds = response.elapsed.total_seconds()
-    if off := off_on_purpose(response.status_code, response.headers):
+    if spec.status != 503 and (off := off_on_purpose(response.status_code, response.headers)):
         return ProbeResult(name, off.verdict, (off,), seconds)
     document = _json(body)
     echoed = at_path(document, spec.version) if spec.version else None

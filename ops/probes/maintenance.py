@@ -1,6 +1,7 @@
 """Whether ops-maintenance answers at an address: what proves that something is off, or open again.
 
-Every answer of its own names the run that stored what it says, in the header `ops-maintenance`.
+Every answer of its own names the run that stored what it says, in the header `ops-maintenance`; an application that
+closes itself by its switch says `switch` there (docs/runtime-contract.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +18,17 @@ if TYPE_CHECKING:
     from ops.probes.http import Web
 
 HEADER = "ops-maintenance"
+BY_SWITCH = "switch"
 NAMED = 3
 """Addresses that a verdict names; the others are counted."""
 
 
 def off_on_purpose(status: int, headers: Mapping[str, str]) -> Assertion | None:
-    """What a probe says that met ops-maintenance: nothing of the service, neither good nor bad."""
+    """What a probe says that met maintenance: nothing of the service, neither good nor bad."""
     if status != 503 or HEADER not in headers:
         return None
-    text = "off on purpose: ops-maintenance answers 503 here, so nothing is known of the service"
+    who = "its own switch" if headers[HEADER] == BY_SWITCH else HEADER
+    text = f"off on purpose: {who} answers 503 here, so nothing is known of the service"
     return Assertion("maintenance", Verdict.INCONCLUSIVE, text)
 
 

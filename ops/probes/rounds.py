@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ops.model.clock import Clock
 from ops.model.redact import Redactor
-from ops.model.verdict import Address, Assertion, Observation, ProbeResult, Verdict, worst
+from ops.model.verdict import Address, Assertion, LimitProof, Observation, ProbeResult, Verdict, worst
 from ops.parallel import in_parallel
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class ProbeSet:
     """Probes that prove nothing unless one of `versions` answers them, and says so."""
     more: "tuple[ProbeSet, ...]" = ()
     """Other services, asked beside this one and as often."""
+    limit: LimitProof | None = None
+    """Proved for real, once, when all else is healthy. It has no vote: what it could not prove is a note."""
     unproved: str = ""
     """What no probe can prove, however healthy all of them are."""
 
@@ -113,12 +115,19 @@ class Prober:
             both = zip(browsers, looked, strict=True)
             votes = (result.verdict for (_, probe), result in both if probe.browser and probe.browser.required)
             verdict, results = worst([verdict, *votes]), [*results, *looked]
+        if is_last and verdict == Verdict.HEALTHY and probes.limit is not None:
+            results = [*results, self._limit(probes.url, probes.limit)]
         return Observation(verdict, tuple(results), rounds=1)
 
     def _at(self, probes: ProbeSet) -> ProbeResult:
         from ops.probes import maintenance
 
         return maintenance.probe(self._web(), probes.addresses)
+
+    def _limit(self, url: str, proof: LimitProof) -> ProbeResult:
+        from ops.probes import limit
+
+        return limit.prove(self._web(), url, proof)
 
     def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
         try:

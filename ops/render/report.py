@@ -211,8 +211,9 @@ def open_items(body: str) -> list[str]:
     return [*items, *unticked(body, [item for _, items in CHECKLIST for item in items])]
 
 
-def closing(number: int, items: list[str], *, is_drill: bool) -> str:
-    """What is said on an incident that was closed."""
-    what = "drill" if is_drill else "incident"
+def closing(number: int, items: list[str], evidence: Evidence) -> str:
+    """What is said on an incident that was closed. `number`: the report's."""
+    what = "drill" if evidence.is_drill else "incident"
     template = templates().get_template("report_closing.md.j2")
-    return template.render(number=number, items=items, what=what)
+    on, back = evidence.still_on, evidence.sets_back
+    return template.render(number=number, items=items, what=what, still_on=on, sets_back=back)

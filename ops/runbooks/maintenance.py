@@ -1,5 +1,7 @@
 """Scenario 7 of the rollback procedure: an endpoint or the whole API offline, by routes that lead to ops-maintenance.
 
+Where ops.yml says `maintenance: switch`, the application does it itself (`maintaining_by_switch.py`).
+
 Which routes these are is decided in `model/maintenance_plan.py`. Every former value is stored before the first changes.
 """
 
@@ -8,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ops import maintaining
+from ops import maintaining, maintaining_by_switch, switching
 from ops.maintaining import Standing
 from ops.model import maintenance, maintenance_plan, maintenance_text
 from ops.model.clock import parse_utc, utc_text
@@ -22,6 +24,7 @@ from ops.model.press import Press
 from ops.model.verdict import Address
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, Runbook, World, param, service_of
+from ops.switching import Settings
 
 if TYPE_CHECKING:
     from ops.model.config import Probe, Service
@@ -73,6 +76,8 @@ class Maintenance(Runbook[Params]):
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         service, asked = service_of(ctx, self.kind), _asked(ctx)
+        if service.maintenance == "switch":
+            return maintaining_by_switch.probes(ctx, service, asked, plan)
         if plan is not None:
             assert isinstance(plan.details, Details)
             return ProbeSet(service.url, plan.details.probes, service.verify, addresses=plan.details.addresses)
@@ -81,6 +86,8 @@ class Maintenance(Runbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service, asked = service_of(ctx, self.kind), _asked(ctx)
+        if service.maintenance == "switch":
+            return maintaining_by_switch.preflight(ctx, service, asked, MESSAGE)
         standing, ways = _read(ctx, service)
         if standing is None:
             raise Refused(
@@ -98,9 +105,13 @@ class Maintenance(Runbook[Params]):
         return tuple(each for each in seen.stored.of(seen.service.name) if not path or each.path == path)
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
+        if isinstance(plan.details, Settings):
+            return switching.check(ctx, plan.details.of[change])
         return maintaining.check(ctx, plan, change)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
+        if isinstance(plan.details, Settings):
+            return switching.apply(ctx, plan.details.of[change])
         return maintaining.apply(ctx, plan, change)
 
 

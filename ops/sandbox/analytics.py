@@ -72,6 +72,11 @@ class Analytics:
         self.telemetry.append(Telemetry(at=at, known={**own, "$metadata.statusCode": status}))
         self.telemetry += [Telemetry(at=at, known=own)] * logged
 
+    def add_error(self, worker: str, error: str, *, at: datetime) -> None:
+        """A line that it, or a Durable Object of it, logged as an error while it handled a request of its own."""
+        known = {"$metadata.service": worker, "$metadata.requestId": f"request-{len(self.telemetry)}"}
+        self.telemetry.append(Telemetry(at=at, known={**known, "$metadata.error": error}))
+
     def add_requests(self, zone: str, host: str, path: str, address: str, *, at: datetime, **more: Any) -> None:
         """By a client from that address. `count` says how many; `status`, `country` and `method` what they were."""
         dimensions = {

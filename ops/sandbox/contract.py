@@ -144,7 +144,8 @@ class Contract:
         said = now.said.get(switch, {"message": "", "until": None})
         left = moment(said["until"]) - self._clock.now() if said["until"] else None
         after = _RETRY_AFTER if left is None else math.ceil(left.total_seconds())
-        return _json(503, {"error": said["message"] or "unavailable"}, [("retry-after", str(after))])
+        mark = [("ops-maintenance", "switch")] if switch == "maintenance" else []
+        return _json(503, {"error": said["message"] or "unavailable"}, [("retry-after", str(after)), *mark])
 
     def _probe(self, running: Running, request: Request, now: InEffect) -> Response:
         """Counts in a bucket of its own, and does nothing else."""

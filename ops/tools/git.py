@@ -48,6 +48,28 @@ class Repository:
         known = self._whole(older) and self._whole(newer)
         return bool(known) and self._must("merge-base", "--is-ancestor", older, newer, answers=(0, 1)) == 0
 
+    def merge_base(self, one: str, other: str) -> str | None:
+        return self._line("merge-base", one, other)
+
+    def default_branch(self) -> str:
+        """That of origin, where the clone knows it, else main."""
+        found = self._line("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or ""
+        return found.partition("/")[2] or "main"
+
+    def newest(self, sha: str, path: str) -> str | None:
+        """The newest commit that touches the file, as of that one."""
+        return self._line("log", "-1", "--format=%H", sha, "--", path)
+
+    def file(self, sha: str, path: str) -> str | None:
+        """Its text at a commit, below the folder; None where it is not there."""
+        with process.scratch() as scratch:
+            done = self._git("archive", "--format=tar", f"--output={scratch / 'tar'}", sha, "--", path)
+            if done.code != 0:
+                return None
+            with tarfile.open(scratch / "tar") as packed:
+                found = packed.extractfile(path)
+                return None if found is None else found.read().decode("utf-8", errors="surrogateescape")
+
     def pack(self, sha: str, archive: Path) -> None:
         """All files of the commit as a tar: it keeps what may be executed, and links."""
         with process.scratch() as scratch:

@@ -296,7 +296,7 @@ def test_maintenance_closes_everything_but_what_repairs_it(new_reader: Reader) -
         answer = reader.http.post(path)
         assert (answer.status_code, answer.headers["cache-control"]) == (503, "no-store")
         assert answer.json() == {"error": "maintenance", "message": "back at noon"}
-        assert answer.headers["retry-after"] == "300"
+        assert (answer.headers["retry-after"], answer.headers["ops-maintenance"]) == ("300", "switch")
     assert [statuses(reader, path, 1) for path in ("/health", "/health/auth", "/__ops/objects/x")] == [[200]] * 3
     assert reader.shown()["switches"]["maintenance"]["state"] == "on"
 

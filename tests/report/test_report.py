@@ -15,6 +15,7 @@ from ops.sandbox.github.issues import Issue
 from tests.commands import LIST, WRITE
 from tests.conftest import Outcome, Releases, World
 from tests.github.conftest import Incident
+from tests.switches import NAMESPACE, Switches, off_at_the_edge
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = parse_utc("2026-11-24T03:20:00Z")
@@ -80,6 +81,7 @@ class Night(Incident):
 @pytest.fixture
 def night(world: World) -> Night:
     world.sandbox.clock.set(NOW)
+    world.sandbox.kv.add(NAMESPACE)
     hub = world.sandbox.github
     hub.add_user("alice")
     hub.add_user("tina", "triage")
@@ -335,6 +337,48 @@ def test_closing_says_on_the_incident_what_is_still_to_be_written(night: Night, 
     night.report()
     assert len(night.bodies) == before
     assert "Nothing is left open in it." in night.bodies[-1]
+
+
+def test_closing_says_what_is_still_on_for_the_incident_and_how_it_is_set_back(
+    night: Night, releases: Releases
+) -> None:
+    night.recover()
+    place = Switches(night.world)
+    place.put("session-do", state="off", incident=night.number, owner="<b>@bob</b>")
+    place.put("ai", state="groq", incident=night.number + 1)
+    limit = {"limit": 30, "period": 60, "key": "ip", "temporary": {"limit": 60, "until": "2026-11-24T06:00:00Z"}}
+    limits = json.dumps({"version": 1, "revision": "3f9c2ab41d07-9c0ffee1", "limits": {"calc": limit}})
+    night.world.sandbox.kv.put(NAMESPACE, "ops/limits", limits)
+    off_at_the_edge(night.world, incident=night.number)
+    night.github.close(night.number, "alice")
+
+    night.report()
+
+    for text in (night.bodies[-1], night.text):
+        assert "`the switch session-do: off, by <b>@bob</b> 5 min ago, for incident #1, in production`" in text
+        assert "a temporary limit, of whatever incident: calc: 60 in 60 s, until 2026-11-24 06:00:00 UTC" in text
+        assert "off at the edge: api /api/ai, since 2026-11-24 05:00:00 UTC for incident #1, in production" in text
+        assert "the switch ai" not in text
+        assert "the label recover:all-clear on the incident, within 7 days of its closing; or ops all-clear" in text
+        assert "ops maintenance --state off --service api --path /api/ai --environment production --incident 1`" in text
+
+    place.put("session-do", state="on", incident=night.number)
+    night.world.sandbox.kv.delete(NAMESPACE, "ops/limits")
+    off_at_the_edge(night.world, incident=night.number + 1)
+    night.report()
+
+    assert "Still on for it" not in night.bodies[-1]
+
+
+def test_closing_says_what_of_that_could_not_be_read(night: Night, releases: Releases) -> None:
+    night.recover()
+    night.github.close(night.number, "alice")
+    night.world.sandbox.add_token("reading", ["Workers Scripts Read", "Pages Read"])
+
+    night.report(CLOUDFLARE_API_TOKEN="reading")
+
+    (line,) = [line for line in night.bodies[-1].splitlines() if line.startswith("- `not known in production")]
+    assert "Workers KV Storage Read" in line
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Command, alive, ended, gone, texts
+from tests.commands import Command, ended, gone, texts
 from tests.conftest import SITE, Outcome, World
 from tests.pages_reads import ORDERS, between
 from tests.site_repository import BUILD, Repository, repository
@@ -419,7 +419,7 @@ def test_a_build_that_does_not_end_is_ended(site: Site) -> None:
     )
 
     refused(site, site.press("--commit", commit), "build_failed", "did not end within 1 s")
-    assert not alive(int((site.world.folder / "pid").read_text()))
+    assert gone(int((site.world.folder / "pid").read_text()))
 
 
 def test_a_tool_that_is_missing_is_named_before_the_plan(site: Site, tmp_path: Path) -> None:

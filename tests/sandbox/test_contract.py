@@ -216,7 +216,7 @@ def test_maintenance_closes_all_but_what_repairs_it(sandbox: Sandbox, edge: http
     _turn(sandbox, "maintenance", state="on", message="back at six", until=_in(sandbox, minutes=5))
     closed = edge.get(CALC)
     assert (closed.status_code, closed.json()) == (503, {"error": "back at six"})
-    assert closed.headers["retry-after"] == "300"
+    assert (closed.headers["retry-after"], closed.headers["ops-maintenance"]) == ("300", "switch")
     assert [edge.get(path).status_code for path in ("/health", "/health/auth", "/healthy")] == [200, 200, 503]
     assert _shown(edge)["switches"]["maintenance"]["state"] == "on"
     sandbox.clock.advance(300)

@@ -137,6 +137,10 @@ class Evidence:
     commits: tuple[Commit, ...] = ()
     compare_url: str = ""
     unasked: tuple[str, ...] = ()
+    still_on: tuple[str, ...] = ()
+    """Of an incident that is closed: what is on for it all the same, and what of that is not known."""
+    sets_back: tuple[str, ...] = ()
+    """What to press for it, one line each."""
 
     @property
     def is_drill(self) -> bool:

@@ -16,11 +16,11 @@ SHA = "5" * 40
 INCIDENT = (ROOT / ".github/workflows/incident.yml").read_text()
 
 
-def labelled(label: str) -> dict[str, Any]:
+def labelled(label: str, state: str = "open") -> dict[str, Any]:
     event = {
         "action": "labeled",
         "label": {"name": label},
-        "issue": {"number": 7, "state": "open"},
+        "issue": {"number": 7, "state": state},
         "sender": {"type": "User"},
     }
     return {"github": {"event": event}, "inputs": {}, "vars": {}}
@@ -44,6 +44,15 @@ def test_a_label_that_asks_claims_its_issue_and_every_environment_that_it_may_me
     assert all(job.may_run for job in plan.jobs)
     assert plan.claims[:2] == (Claim("gate-7", False, True), Claim(f"recover-{HIDDEN}", False, True))
     assert all(job.permissions["issues"] == "write" for job in plan.jobs)
+
+
+@pytest.mark.parametrize(
+    ("label", "runs"), [("recover:all-clear", True), ("report", True), ("recover:rollback-api", False)]
+)
+def test_on_a_closed_issue_only_the_report_and_the_all_clear_may_run_a_job(label: str, runs: bool) -> None:
+    plan = make(read(INCIDENT), labelled(label, "closed"))
+
+    assert {job.may_run for job in plan.jobs} == {runs}
 
 
 def test_each_job_is_given_only_what_it_names_of_its_own_environment() -> None:

@@ -186,7 +186,7 @@ class Runtime {
   #closed() {
     const { until, message } = this.#switch("maintenance");
     const seconds = until ? Math.max(1, Math.ceil((Date.parse(until) - Date.now()) / 1000)) : RETRY_AFTER;
-    const headers = { "retry-after": String(seconds), "cache-control": "no-store" };
+    const headers = { "retry-after": String(seconds), "cache-control": "no-store", "ops-maintenance": "switch" };
     return Response.json({ error: "maintenance", message: message ?? "" }, { status: 503, headers });
   }
 

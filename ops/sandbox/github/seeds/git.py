@@ -46,6 +46,11 @@ class GitSeeds(Base):
             pull = pulls.open_pull(self._repository, self._by(author), title=title, body=body, head=head, base=base)
             return pull.number
 
+    def open_pulls(self) -> list[int]:
+        """Their numbers, newest first."""
+        found = [one for one in self._repository.threads.values() if one.pull and one.state == "open"]
+        return [one.number for one in reversed(found)]
+
     def open_fork_pull(
         self,
         title: str,

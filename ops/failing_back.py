@@ -1,0 +1,122 @@
+"""`ops ai-failback`: takes an override of the AI providers back once the preferred one is healthy. For a schedule.
+
+It holds no memory: the override's age is in KV, and the application itself shows what it saw in its last minutes. Where
+there is nothing to take back it leaves no trace; else it is a run of its own on the incident of the override.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops import app, outside, status, watching
+from ops.held import Held
+from ops.model import providers, switches
+from ops.model.clock import utc_text
+from ops.model.errors import ConfigError, Reason, Refused
+from ops.model.plan import Plan
+from ops.model.providers import Judged
+from ops.model.redact import Redactor
+from ops.model.runtime import AI, SWITCHES, Switch
+from ops.parallel import in_parallel
+from ops.runbook import Context
+from ops.runbooks.ai_failover import RESTORE, AiFailover
+from ops.runbooks.ai_failover import Params as Asked
+from ops.switching import settings
+
+if TYPE_CHECKING:
+    from ops.model.config import Environment
+    from ops.model.config_runtime import Ai
+    from ops.model.config_secrets import Provider
+    from ops.model.redact import Secret
+    from ops.model.rotation import KeyAnswer
+    from ops.model.runtime import Shown
+
+
+@dataclass(frozen=True)
+class Params(Asked):
+    revision: str = ""
+    """Of the override that was judged: another one is none of its business."""
+
+
+class FailBack(AiFailover):
+    """Take the override of the AI providers back."""
+
+    name = "ai-failback"
+    when = "Nothing: it is for a schedule"
+    params = Params
+
+    def preflight(self, ctx: Context[Any]) -> Plan:
+        plan = super().preflight(ctx)
+        for setting in settings(plan).of.values():
+            former = setting.standing.value
+            if former is None or former.revision != ctx.params.revision:
+                raise Refused(
+                    f"{AI} was set anew: {setting.standing.told(ctx.clock.now())}",
+                    reason=Reason.WORLD_MOVED,
+                    hint="The next run judges it.",
+                )
+        return plan
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What `watching` needs, without a run."""
+
+    environment: "Environment"
+    shown: "Callable[[str], Shown | str]"
+    held: Held
+    ask_provider: "Callable[[Provider, Secret | None], KeyAnswer]"
+    in_parallel: Callable[[list[Callable[[], Any]]], list[Any]] = in_parallel
+
+
+def environments(config_path: Path, environ: Mapping[str, str]) -> list[str]:
+    """Those with AI providers and a token here. Raises ConfigError."""
+    config, _ = app.read_config(config_path)
+    found = config.environments.values()
+    return [each.name for each in found if each.runtime and each.runtime.ai and environ.get(each.token)]
+
+
+def judged(
+    name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
+) -> tuple[Judged, Switch | None]:
+    """Whether to take it back, and the override; None where there is none. Raises ConfigError and ProviderError."""
+    config, _ = app.read_config(config_path)
+    app.register_secrets(environ, config, redactor)
+    environment = config.environment(name)
+    runtime = environment.needed_runtime()
+    if runtime.ai is None:
+        raise ConfigError("ops.yml names no AI providers", hint="Write them under `runtime`, `ai`, `order`.")
+    with ExitStack() as ending:
+        reads = ending.enter_context(status.reading(environment, environ))
+        standing = switches.standing(AI, runtime.switches[AI], reads.kv.value(runtime.namespace, f"{SWITCHES}{AI}"))
+        override = standing.value
+        if override is None or not standing.is_on(reads.now):
+            return Judged(restore=False, why=f"no override is on: {standing.told(reads.now)}"), None
+        if override.incident is None:
+            end = f", and ends by itself at {utc_text(override.until)}" if override.until else ""
+            return Judged(restore=False, why=f"the override names no incident on which to tell of it{end}"), override
+        web = outside.probing_web(reads.edge_url, ending)
+        asks = Outside(
+            environment,
+            outside.showing(web),
+            Held(environ, redactor, config),
+            outside.asking_providers(environ, ending),
+        )
+        return _judge(asks, runtime.ai, override, reads), override
+
+
+def _judge(asks: Outside, ai: "Ai", override: Switch, reads: status.Reading) -> Judged:
+    preferred = ai.order[0]
+    seen = watching.look(asks, ai, probe=False)
+    found = providers.fail_back(preferred, override, seen.outcomes.get(preferred), least=ai.fail_back, now=reads.now)
+    if not found.ask:
+        return found
+    answer = watching.ask(asks, ai, preferred) if watching.key_of(asks, ai, preferred) else None
+    return providers.by_probe(found, answer, override.until)
+
+
+def asked(found: Judged, override: Switch) -> Params:
+    """What the run that takes it back is asked."""
+    return Params(to=RESTORE, reason=found.why, revision=override.revision)

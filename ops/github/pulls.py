@@ -1,0 +1,192 @@
+"""Files at a commit, branches and pull requests of the operations repository.
+
+What is read of a pull request is data: nothing of it is checked out, and nothing of it chooses what is done.
+docs.github.com/rest: repos/contents, commits/commits, git/refs, pulls/pulls
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ops.github import kept
+from ops.github.client import connect, failures, is_configured
+from ops.github.comments import login
+from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclear
+from ops.model.loopback import is_one_world
+from ops.model.redact import Redactor
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+
+HINT = (
+    "Check GITHUB_REPOSITORY (owner/name), and that GITHUB_TOKEN may read contents there; to propose a change it also "
+    "needs Contents: write and Pull requests: write."
+)
+NOT_PERMITTED = "not permitted to create"
+"""GitHub's words where the repository does not let Actions open pull requests."""
+
+
+@dataclass(frozen=True)
+class File:
+    text: str
+    sha: str
+    """Of the blob: a write names the one that it replaces."""
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    number: int
+    url: str
+
+
+class Pulls:
+    """It can only read but while somebody has entered `writing`. Every method raises ProviderError."""
+
+    def __init__(self, open_repository: "Callable[[], Repository] | None") -> None:
+        """None where GitHub is not configured, or is of another world than Cloudflare."""
+        self._open = open_repository
+        self._opened: Repository | None = None
+        self._may_write = False
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], redactor: Redactor) -> "Pulls":
+        return cls((lambda: connect(environ, redactor)) if is_configured(environ) and is_one_world(environ) else None)
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.requester.close()
+
+    @property
+    def is_on(self) -> bool:
+        return self._open is not None
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        self._may_write = True
+        try:
+            yield
+        finally:
+            self._may_write = False
+
+    @property
+    def repository(self) -> "Repository":
+        """Raises ConfigError where GitHub is not configured."""
+        if self._open is None:
+            raise ConfigError(
+                "GITHUB_TOKEN and GITHUB_REPOSITORY are not both set",
+                reason=Reason.TOKEN_MISSING,
+                hint="Set them to a token and to owner/name of the operations repository. In a job GitHub sets them.",
+            )
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    @property
+    def default_branch(self) -> str:
+        with failures(HINT):
+            return self.repository.default_branch
+
+    def file(self, path: str, ref: str) -> File | None:
+        """At a branch or a commit; of a fork's commit too, where a pull request asks for it. None: not there."""
+        from github import UnknownObjectException
+
+        with failures(HINT):
+            try:
+                found = self.repository.get_contents(path, ref=ref)
+            except UnknownObjectException:
+                return None
+            if isinstance(found, list):
+                return None
+            return File(found.decoded_content.decode("utf-8", errors="surrogateescape"), found.sha)
+
+    def newest(self, path: str, ref: str) -> str | None:
+        """The newest commit that touches the file, as of that branch or commit."""
+        with failures(HINT):
+            return next((commit.sha for commit in self.repository.get_commits(sha=ref, path=path)), None)
+
+    def merged_as(self, sha: str) -> PullRequest | None:
+        """The merged pull request that brought a commit of the default branch."""
+        with failures(HINT):
+            found = self.repository.get_commit(sha).get_pulls()
+            return next((PullRequest(one.number, one.html_url) for one in found if one.merged_at), None)
+
+    def head(self, branch: str) -> str | None:
+        """The commit of a branch."""
+        from github import UnknownObjectException
+
+        with failures(HINT):
+            try:
+                return self.repository.get_git_ref(f"heads/{branch}").object.sha
+            except UnknownObjectException:
+                return None
+
+    def open_of(self, branch: str) -> PullRequest | None:
+        with failures(HINT):
+            owner = self.repository.full_name.partition("/")[0]
+            found = self.repository.get_pulls(state="open", head=f"{owner}:{branch}")
+            return next((PullRequest(one.number, one.html_url) for one in found), None)
+
+    def open_of_ours(self, prefix: str, marker: str) -> PullRequest | None:
+        """One that we opened from a branch of such a name, and that carries the marker."""
+        with failures(HINT):
+            me = login(self.repository)
+            name = self.repository.full_name
+            for one in self.repository.get_pulls(state="open"):
+                home: Any = one.head.repo  # None where the fork is gone
+                is_ours = one.user.login == me and home is not None and home.full_name == name
+                if is_ours and one.head.ref.startswith(prefix) and marker in (one.body or ""):
+                    return PullRequest(one.number, one.html_url)
+        return None
+
+    def issue_since(self, label: str) -> datetime | None:
+        """When our open issue with that label was opened."""
+        found = kept.open_issue(self.repository, label)
+        return None if found is None else found.since
+
+    def is_any_open(self, label: str) -> bool:
+        """Whether any issue with that label is open."""
+        return kept.is_any_open(self.repository, label)
+
+    def compare_url(self, branch: str) -> str:
+        """The page where a person opens the pull request."""
+        repository = self.repository
+        return f"{repository.html_url}/compare/{quote(self.default_branch)}...{quote(branch)}?expand=1"
+
+    def create_branch(self, branch: str, sha: str) -> None:
+        """Sent once, as are the others. Raises Unclear."""
+        self._write(lambda repository: repository.create_git_ref(f"refs/heads/{branch}", sha))
+
+    def commit(self, branch: str, path: str, text: str, *, replaces: str, message: str) -> None:
+        self._write(lambda repository: repository.update_file(path, message, text, replaces, branch=branch))
+
+    def propose(self, branch: str, *, title: str, body: str) -> bool:
+        """False where this repository does not let GitHub Actions open any."""
+        from github import GithubException
+
+        base = self.default_branch
+
+        def create(repository: "Repository") -> bool:
+            try:
+                repository.create_pull(base, branch, title=title, body=body)
+            except GithubException as error:
+                said = error.data.get("message") if isinstance(error.data, dict) else ""
+                if error.status == 403 and NOT_PERMITTED in str(said):
+                    return False
+                raise
+            return True
+
+        return bool(self._write(create))
+
+    def _write(self, call: "Callable[[Repository], Any]") -> Any:
+        if not self._may_write:
+            raise Refused("a branch of GitHub is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
+        try:
+            with failures(HINT):
+                return call(self.repository)
+        except ProviderError as error:
+            if error.reason == Reason.PROVIDER_UNAVAILABLE or error.message.startswith("GitHub answered 5"):
+                raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
+            raise

@@ -1,0 +1,204 @@
+"""Setting a switch: what KV holds of it, what is wanted, and whether that is so already. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ops.model.clock import span_text, utc_text
+from ops.model.ending import ending
+from ops.model.errors import ConfigError, Reason, Refused
+from ops.model.nearest import shown, suggestion
+from ops.model.runtime import SWITCHES, Switch, parse_switch
+
+if TYPE_CHECKING:
+    from ops.model.config_runtime import Runtime
+    from ops.model.config_runtime import Switch as Rules
+
+SAME = timedelta(minutes=1)
+"""Two ends that lie no farther apart are one: a command that is started again after a moment changes nothing."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What KV holds of one switch, as it was read."""
+
+    name: str
+    rules: "Rules"
+    text: str | None
+    """None: there is no such key."""
+    value: Switch | None
+
+    @property
+    def key(self) -> str:
+        return f"{SWITCHES}{self.name}"
+
+    def state(self, now: datetime) -> str:
+        """In effect wherever this value has arrived."""
+        if self.value is None:
+            return self.rules.on_unknown or self.rules.normal
+        return self.rules.normal if self.value.is_over(now) else self.value.state
+
+    def is_on(self, now: datetime) -> bool:
+        """Somebody set it, and it has not ended."""
+        return self.value is not None and self.state(now) != self.rules.normal
+
+    def told(self, now: datetime) -> str:
+        if self.value is None:
+            return f"{self.state(now)}: nobody ever set it"
+        return told(self.value, now)
+
+
+def told(value: Switch, now: datetime) -> str:
+    """A switch's value in one line: its state, whose it is, since when and until when."""
+    since = span_text(max(0.0, (now - value.since).total_seconds()))
+    parts = [value.state, f"by {shown(value.owner)} {since} ago"]
+    if value.incident:
+        parts.append(f"for incident #{value.incident}")
+    if value.paths:
+        parts.append(f"for {', '.join(shown(path) for path in value.paths)}")
+    if value.until:
+        parts.append(f"{'ended' if value.is_over(now) else 'until'} {utc_text(value.until)}")
+    elif value.review_at:
+        parts.append(f"meant to last until {utc_text(value.review_at)}")
+    return ", ".join(parts)
+
+
+def coming(value: Switch) -> str:
+    """What it will be, where it is plain whose it is."""
+    parts = [value.state]
+    if value.incident:
+        parts.append(f"for incident #{value.incident}")
+    if value.paths:
+        parts.append(f"for {', '.join(value.paths)}")
+    if value.until:
+        parts.append(f"until {utc_text(value.until)}")
+    return ", ".join(parts)
+
+
+def rules_of(runtime: "Runtime", name: str) -> "Rules":
+    """Raises ConfigError where ops.yml has no such switch."""
+    if name in runtime.switches:
+        return runtime.switches[name]
+    text = f'no switch "{shown(name)}" in ops.yml{suggestion(name, runtime.switches)}'
+    raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint="Name one that stands under `runtime`, `switches`.")
+
+
+def state_of(name: str, rules: "Rules", state: str) -> str:
+    """Raises ConfigError where the switch has no such state."""
+    if state in rules.states:
+        return state
+    text = f'{name} has no state "{shown(state)}"'
+    raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Write one of: {', '.join(rules.states)}.")
+
+
+def standing(name: str, rules: "Rules", text: str | None) -> Standing:
+    """Raises Refused where what is there cannot be understood."""
+    try:
+        return Standing(name, rules, text, None if text is None else parse_switch(text))
+    except ValueError as error:
+        raise Refused(
+            f"what KV holds at {SWITCHES}{name} cannot be understood: {error}",
+            reason=Reason.UNKNOWN_VALUE,
+            hint=(
+                "A newer version of this program may have written it: use that one. Else look at the key in the "
+                "dashboard (Storage & Databases → KV), and delete it there: then the switch is in its normal state."
+            ),
+        ) from None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody asks of a switch. `until` is None where nobody said until when."""
+
+    state: str
+    owner: str
+    incident: int | None
+    until: datetime | None = None
+    message: str = ""
+    paths: tuple[str, ...] = ()
+    review_at: datetime | None = None
+    stays: bool = False
+    """It does not end by itself."""
+
+
+def until_of(name: str, rules: "Rules", state: str, text: str, now: datetime) -> datetime | None:
+    """The end that somebody wrote; None where they wrote none. Raises ConfigError."""
+    moment = ending(text, now)
+    if moment is None:
+        return None
+    if state == rules.normal:
+        hint = f"Leave --until out: {state} stays until somebody sets it otherwise."
+        raise ConfigError(f"{state} is the normal state of {name}, which has no end", hint=hint)
+    latest = now + timedelta(seconds=rules.longest)
+    if moment > latest + SAME:
+        raise ConfigError(
+            f"{name} may be {state} for {span_text(rules.longest)} at most, and {utc_text(moment)} is later",
+            hint=f"Name an end before {utc_text(latest)}, or write a longer `longest` for {name} into ops.yml.",
+        )
+    return moment
+
+
+def value_of(standing: Standing, wanted: Wanted, *, revision: str, now: datetime) -> Switch | None:
+    """What is to be written; None where it is so already. A state that goes on keeps its beginning and its incident."""
+    rules, former = standing.rules, standing.value
+    is_same = standing.state(now) == wanted.state
+    if wanted.state == rules.normal:
+        made = Switch(wanted.state, wanted.owner, wanted.incident, now, revision)
+        return None if is_same else made
+    goes_on = former if is_same else None
+    latest = now + timedelta(seconds=rules.longest)
+    end = None if wanted.stays else (goes_on and goes_on.until) or latest
+    made = Switch(
+        state=wanted.state,
+        owner=wanted.owner,
+        incident=wanted.incident or (goes_on.incident if goes_on else None),
+        since=goes_on.since if goes_on else now,
+        revision=revision,
+        until=wanted.until or end,
+        review_at=wanted.review_at,
+        message=wanted.message,
+        paths=wanted.paths,
+    )
+    return None if goes_on and _alike(goes_on, made) else made
+
+
+def _alike(one: Switch, other: Switch) -> bool:
+    kept = replace(other, owner=one.owner, revision=one.revision, until=one.until, review_at=one.review_at)
+    return one == kept and _near(one.until, other.until) and _near(one.review_at, other.review_at)
+
+
+def _near(one: datetime | None, other: datetime | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) <= SAME
+
+
+def shown_json(name: str, state: str, revision: str | None) -> dict[str, str]:
+    """Path → value at the public endpoint, where this is in effect."""
+    found = {f"switches.{name}.state": state}
+    return found | ({f"switches.{name}.revision": revision} if revision else {})
+
+
+@dataclass(frozen=True)
+class Left:
+    """A switch that is not set back, and why."""
+
+    name: str
+    why: str
+
+
+def of_incident(found: Mapping[str, Standing], incident: int, now: datetime) -> tuple[list[Standing], list[Left]]:
+    """Those whose value names the incident and that are on; of the others that somebody set, why they are left."""
+    mine, left = list[Standing](), list[Left]()
+    for name, each in found.items():
+        if each.value is None or each.value.state == each.rules.normal:
+            continue
+        if each.value.is_over(now):
+            left.append(Left(name, f"ended by itself: {told(each.value, now)}"))
+        elif each.value.incident == incident:
+            mine.append(each)
+        else:
+            whose = f"of incident #{each.value.incident}" if each.value.incident else "of no incident"
+            left.append(Left(name, f"it is {whose}: {told(each.value, now)}"))
+    return mine, left

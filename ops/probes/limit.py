@@ -1,0 +1,41 @@
+"""A limit proved for real: requests that count apart from those of users, until one is refused.
+
+docs/runtime-contract.md: with windows the first 429 comes at the earliest after `limit` requests, and at the latest
+after twice as many. An earlier one, or none, proves nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+import httpx
+
+from ops.model.runtime import PROBES
+from ops.model.verdict import Assertion, LimitProof, ProbeResult, Verdict
+
+if TYPE_CHECKING:
+    from ops.probes.http import Web
+
+
+def prove(web: "Web", url: str, proof: LimitProof) -> ProbeResult:
+    """Sends up to twice the limit, one after the other."""
+    said = _ask(web, url, proof)
+    verdict = Verdict.HEALTHY if said.verdict == Verdict.HEALTHY else Verdict.INCONCLUSIVE
+    return ProbeResult(f"limit {proof.name}", verdict, (said,))
+
+
+def _ask(web: "Web", url: str, proof: LimitProof) -> Assertion:
+    wanted = f"wanted between request {proof.limit + 1} and {2 * proof.limit}"
+    for number in range(1, 2 * proof.limit + 1):
+        try:
+            response, _ = web.send("GET", f"{url}{PROBES}{proof.name}", headers={"ops-probe": proof.mark})
+        except httpx.RequestError as error:
+            return _open(f"request {number} got no answer ({type(error).__name__})")
+        if response.status_code == 429:
+            text = f"at request {number}, {wanted}"
+            return Assertion("first 429", Verdict.HEALTHY, text) if number > proof.limit else _open(text)
+        if response.status_code != 204:
+            return _open(f"request {number} was answered with status {response.status_code}")
+    return _open(f"none in {2 * proof.limit} requests, {wanted}")
+
+
+def _open(text: str) -> Assertion:
+    return Assertion("first 429", Verdict.INCONCLUSIVE, text)

@@ -1,0 +1,158 @@
+"""Scenario 5 of the rollback procedure: another AI provider first, or interpretations off, by the switch `ai`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from ops import switching, watching
+from ops.model import providers, switches
+from ops.model.clock import span_text, utc_text
+from ops.model.errors import ConfigError, Reason, Refused
+from ops.model.nearest import shown, suggestion
+from ops.model.plan import Plan, Section
+from ops.model.providers import OFF, Health, logged
+from ops.model.runtime import AI
+from ops.model.switches import Standing, Wanted
+from ops.runbook import Context, param
+from ops.switching import Setting, SwitchRunbook
+from ops.watching import Seen
+
+if TYPE_CHECKING:
+    from ops.model.config_runtime import Ai, Runtime
+    from ops.model.recorded import Logged
+
+AUTO, RESTORE = "auto", "restore"
+LOGS_REACH = timedelta(minutes=15)
+LOGS = f"What {span_text(LOGS_REACH.total_seconds())} of logs say, its Durable Objects' too"
+
+
+@dataclass(frozen=True)
+class Params:
+    to: str = param("a provider of ops.yml; auto: the first healthy one; off: none is asked; restore: as on a calm day")
+    until: str = param(
+        "when it ends by itself, as 2h or 2026-11-24T05:00Z; without it, `longest` of ops.yml", default=""
+    )
+    probe: bool = param("ask each provider once with a key of ours, which may cost a token", default=False)
+    reason: str = param("why, in a few words, for the timeline", default="")
+
+
+class AiFailover(SwitchRunbook[Params]):
+    """Let another AI provider be asked first, or none, and see it in effect."""
+
+    name = "ai-failover"
+    when = "An AI provider fails and the application does not get past it by itself, or all of them fail"
+    params = Params
+
+    def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
+        _asked(ctx)
+        return {} if ctx.params.to == AUTO else switches.shown_json(AI, _state(ctx, ctx.params.to), None)
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        runtime, ai = _asked(ctx)
+        errors = _errors(ctx)
+        seen = watching.look(ctx, ai, probe=ctx.params.probe)
+        standing = switching.read(ctx, AI)  # last: this is the comparison
+        to = _chosen(ctx, ai, seen) if ctx.params.to == AUTO else ctx.params.to
+        state = _state(ctx, to)
+        made = switching.setting(ctx, standing, _wanted(ctx, runtime, ai, state))
+        normal = standing.rules.normal
+        undo = ctx.press(self.name, to=RESTORE) if state != normal else None
+        first = {f"{AI}.order.0": state} if state in ai.order else {}
+        details = switching.planned(ctx, standing, made, undo, first)
+        return Plan(
+            summary=_summary(made, state, normal),
+            changes=tuple(details.of),
+            sections=(Section("The providers, as far as is known", seen.lines), Section(LOGS, logged(errors()))),
+            follows=_follows(standing, made, state),
+            warnings=(*switching.warnings([made] if made else []), *_doubts(seen, state, ai)),
+            reason=None if made else Reason.ALREADY_SET,
+            done="AI interpretations are off" if state == OFF else f"Set {AI} to {state}",
+            proves=f"{AI} is {state}, {switching.ELSEWHERE}; the probes are healthy",
+            tasks=_tasks(ai) if state == OFF else (),
+            details=details,
+        )
+
+
+def _errors(ctx: Context[Params]) -> "Callable[[], tuple[Logged, ...] | str]":
+    _, service = switching.reader(ctx)
+    now = ctx.clock.now()
+    return ctx.logged_errors(service.worker, now - LOGS_REACH, now)
+
+
+def _asked(ctx: Context[Params]) -> "tuple[Runtime, Ai]":
+    """Raises ConfigError."""
+    runtime, to = ctx.environment.needed_runtime(), ctx.params.to
+    if runtime.ai is None:
+        hint = "Write the providers, the preferred first, under `runtime`, `ai`, `order`."
+        raise ConfigError("ops.yml names no AI providers", hint=hint)
+    known = (*runtime.ai.order, AUTO, OFF, RESTORE)
+    if to not in known:
+        text = f'"{shown(to)}" is no AI provider in ops.yml{suggestion(to, known)}'
+        raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Write one of: {', '.join(known)}.")
+    if ctx.params.until and to == RESTORE:
+        hint = "Leave --until out: what is restored stays."
+        raise ConfigError("restore is the normal state, which has no end", hint=hint)
+    return runtime, runtime.ai
+
+
+def _state(ctx: Context[Any], to: str) -> str:
+    return ctx.environment.needed_runtime().switches[AI].normal if to == RESTORE else to
+
+
+def _chosen(ctx: Context[Params], ai: "Ai", seen: Seen) -> str:
+    """Raises Refused where nothing at all is known: then a person has to choose."""
+    if seen.lacks and all(each == Health.UNKNOWN for each in seen.found.values()):
+        raise Refused(
+            f"which provider is healthy is not known: {seen.lacks}",
+            reason=Reason.NO_EVIDENCE,
+            hint=f"Name one of {', '.join(ai.order)}, or switch all off.",
+            press=ctx.press(AiFailover.name, to=OFF),
+        )
+    to = providers.choose(ai.order, seen.found)
+    return RESTORE if to == ai.order[0] else to
+
+
+def _wanted(ctx: Context[Params], runtime: "Runtime", ai: "Ai", state: str) -> Wanted:
+    rules = runtime.switches[AI]
+    # Where auto finds that the preferred one may go on, there is nothing that could end.
+    given = "" if state == rules.normal else ctx.params.until
+    until = switches.until_of(AI, rules, state, given, ctx.clock.now())
+    return Wanted(state, ctx.actor, ctx.incident, until, message=ai.message if state == OFF else "")
+
+
+def _summary(made: Setting | None, state: str, normal: str) -> str:
+    what = {OFF: "no provider is asked", normal: "the application's own order"}.get(state, f"{state} is asked first")
+    if made is None:
+        return f"{AI} is {state} already: {what}"
+    return f"{AI}: {state}, {what}{f' until {utc_text(made.value.until)}' if made.value.until else ''}"
+
+
+def _follows(standing: Standing, made: Setting | None, state: str) -> tuple[str, ...]:
+    effect = standing.rules.effect.get(state)
+    until = made.value.until if made else None
+    return (
+        *([f"while it is {state}: {effect}"] if effect else []),
+        *(
+            [f"at {utc_text(until)} it is {standing.rules.normal} again by itself, or earlier by `ops ai-failback`"]
+            if until
+            else []
+        ),
+    )
+
+
+def _doubts(seen: Seen, state: str, ai: "Ai") -> tuple[str, ...]:
+    found = [f"what the application saw of its providers is not known: {seen.lacks}"] if seen.lacks else []
+    if state in ai.order and seen.found[state] != Health.HEALTHY:
+        found.append(f"{state} is {seen.found[state]}, as far as is known")
+    return tuple(found)
+
+
+def _tasks(ai: "Ai") -> tuple[str, ...]:
+    return (
+        f'check that the application shows the banner "{ai.message}"',
+        (
+            f'post on the status page: "{ai.message}. Everything else works as usual. We are watching our providers, '
+            'and will say here when interpretations are back."'
+        ),
+    )

@@ -1,0 +1,59 @@
+"""The end of an incident: what it set is set back. Only switches: what is off at the edge is opened by hand."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ops import switching
+from ops.model import switches
+from ops.model.errors import ConfigError, Reason
+from ops.model.plan import Plan, Section
+from ops.model.switches import Wanted
+from ops.runbook import Context, param
+from ops.switching import Settings, SwitchRunbook
+
+
+@dataclass(frozen=True)
+class Params:
+    reason: str = param("why, in a few words, for the timeline", default="")
+
+
+class AllClear(SwitchRunbook[Params]):
+    """Set every switch that an incident set back to its normal state."""
+
+    name = "all-clear"
+    when = "An incident is over, and switches that were set for it are still on"
+    on_closed = True
+    params = Params
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        incident, now = _incident(ctx), ctx.clock.now()
+        found, unknown = switching.read_all(ctx)
+        mine, left = switches.of_incident(found, incident, now)
+        wanted = {each.name: Wanted(each.rules.normal, ctx.actor, incident) for each in mine}
+        made = [setting for each in mine if (setting := switching.setting(ctx, each, wanted[each.name]))]
+        shows: dict[str, Any] = {}
+        for each in made:
+            shows |= switches.shown_json(each.standing.name, each.value.state, each.value.revision)
+        of = switching.changes(ctx, [(each, None) for each in made])
+        names = ", ".join(each.standing.name for each in made)
+        return Plan(
+            summary=f"back to normal: {names}" if made else f"no switch is on for incident #{incident}",
+            changes=tuple(of),
+            sections=_sections([f"{each.name}: {each.why}" for each in (*left, *unknown)]),
+            follows=("limits and what is off at the edge stay as they are: `ops status` says what is still on",),
+            reason=None if made else Reason.NOTHING_LEFT,
+            done=f"Set back to normal: {names}",
+            proves=f"what incident #{incident} had set is normal again, {switching.ELSEWHERE}; the probes are healthy",
+            details=Settings(of, shows),
+        )
+
+
+def _incident(ctx: Context[Params]) -> int:
+    """Raises ConfigError."""
+    if ctx.incident is None:
+        raise ConfigError("of which incident?", hint="Give its number: --incident 42.")
+    return ctx.incident
+
+
+def _sections(lines: list[str]) -> tuple[Section, ...]:
+    return (Section("Left as it is", tuple(lines)),) if lines else ()

@@ -1,0 +1,86 @@
+"""Scenario 4 of the rollback procedure: a part of the application off by its switch, without a deployment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ops import switching
+from ops.model import switches
+from ops.model.clock import utc_text
+from ops.model.errors import ConfigError, Reason
+from ops.model.plan import Plan
+from ops.model.runtime import AI, MAINTENANCE
+from ops.model.switches import Standing, Wanted
+from ops.runbook import Context, param
+from ops.switching import Setting, SwitchRunbook
+
+OTHERS = {AI: "ai-failover", MAINTENANCE: "maintenance"}
+"""Switches that have a runbook of their own, which knows more of them."""
+
+
+@dataclass(frozen=True)
+class Params:
+    name: str = param("the switch of ops.yml, such as session-do")
+    state: str = param("on or off, or another state that the switch has in ops.yml")
+    until: str = param(
+        "when it ends by itself, as 2h or 2026-11-24T05:00Z; without it, `longest` of ops.yml", default=""
+    )
+    reason: str = param("why, in a few words, for the timeline", default="")
+
+
+class Feature(SwitchRunbook[Params]):
+    """Set a switch of the application, which ends by itself, and see it in effect."""
+
+    name = "feature"
+    when = "A part of the application causes errors and can be switched off, such as sessions in Durable Objects"
+    params = Params
+
+    def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
+        _asked(ctx)
+        return switches.shown_json(ctx.params.name, ctx.params.state, None)
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        wanted, params = _asked(ctx), ctx.params
+        standing = switching.read(ctx, params.name)
+        made = switching.setting(ctx, standing, wanted)
+        back = standing.state(ctx.clock.now())
+        undo = ctx.press(self.name, name=params.name, state=back) if back != wanted.state else None
+        details = switching.planned(ctx, standing, made, undo)
+        return Plan(
+            summary=_summary(standing, made, wanted),
+            changes=tuple(details.of),
+            follows=_follows(standing, made, wanted),
+            warnings=switching.warnings([made] if made else []),
+            reason=None if made else Reason.ALREADY_SET,
+            done=f"Set {params.name} to {wanted.state}",
+            proves=f"{params.name} is {wanted.state}, {switching.ELSEWHERE}; the probes are healthy",
+            details=details,
+        )
+
+
+def _asked(ctx: Context[Params]) -> Wanted:
+    """Raises ConfigError."""
+    runtime, params = ctx.environment.needed_runtime(), ctx.params
+    rules = switches.rules_of(runtime, params.name)
+    if params.name in OTHERS:
+        hint = f"Use `{ctx.program[0]} {OTHERS[params.name]}`."
+        raise ConfigError(f"{params.name} has a runbook of its own", reason=Reason.UNKNOWN_NAME, hint=hint)
+    state = switches.state_of(params.name, rules, params.state)
+    until = switches.until_of(params.name, rules, state, params.until, ctx.clock.now())
+    return Wanted(state, ctx.actor, ctx.incident, until)
+
+
+def _summary(standing: Standing, made: Setting | None, wanted: Wanted) -> str:
+    if made is None:
+        return f"{standing.name} is {wanted.state} already"
+    until = f" until {utc_text(made.value.until)}" if made.value.until else ""
+    return f"{standing.name}: {wanted.state}{until}"
+
+
+def _follows(standing: Standing, made: Setting | None, wanted: Wanted) -> tuple[str, ...]:
+    effect = standing.rules.effect.get(wanted.state)
+    until = made.value.until if made else None
+    return (
+        *([f"while it is {wanted.state}: {effect}"] if effect else []),
+        *([f"at {utc_text(until)} it is {standing.rules.normal} again by itself"] if until else []),
+    )

@@ -1,0 +1,219 @@
+"""Users are refused by a rate limit that is too low for tonight: a pull request that raises it for a while.
+
+A person merges it, and merging applies it (docs/limits.md). What is proposed stands in ops.yml, never in an issue.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from ops.model.errors import ConfigError, Decision, Reason, Refused
+from ops.model.limits_value import FILE
+from ops.model.nearest import suggestion
+from ops.model.plan import Change, Ending, Plan, Section
+from ops.model.press import Press
+from ops.probes.rounds import ProbeSet
+from ops.runbook import Context, Runbook, State, World, param
+
+if TYPE_CHECKING:
+    from ops.model.config import Environment
+    from ops.model.config_runtime import Raise
+    from ops.model.limits import Limits, Temporary
+
+PREFIX = "ops/raise-limits-"
+BRANCH, COMMIT, PULL = "a branch", FILE, "a pull request"
+MOST_SAID = 600
+"""Characters of the patch in a row of the timeline."""
+REVIEW = (
+    "What a reviewer checks: that the numbers are what tonight needs, that `until` is soon, and that nothing but "
+    "`temporary` is changed. Checks do not start by themselves on a pull request that a workflow opened: close and "
+    "reopen it to start them. Once it is merged, *limits* applies it and says here what it saw. At `until` the former "
+    "limits hold again; nobody has to take anything back."
+)
+
+
+@dataclass(frozen=True)
+class Params:
+    only: tuple[str, ...] = param("limits to raise, with commas between; without it, all under raises", default=())
+    reason: str = param("why, in a few words, for limits.yml and the timeline", default="")
+
+
+@dataclass(frozen=True)
+class Details:
+    branch: str = ""
+    base: str = ""
+    """The commit that the branch begins at."""
+    replaces: str = ""
+    """The blob of limits.yml there."""
+    text: str = ""
+    body: str = ""
+    ending: Ending | None = None
+    patch: tuple[str, ...] = ()
+    not_permitted: list[bool] = field(default_factory=list)
+    """Filled in where GitHub lets this program open no pull request: the write was answered, and made none."""
+
+
+class ProposeLimits(Runbook[Params]):
+    """Propose temporary rate limits by a pull request on limits.yml, which a person merges."""
+
+    name = "propose-limits"
+    when = "Users are answered 429: a rate limit is too low for a while"
+    kind = "runtime"
+    github_environment = ""
+    params = Params
+
+    def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
+        """That which reads the limits."""
+        return environment.needed_runtime().service
+
+    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  nothing is proved by it
+        """Those of the service, for the record: a refused user is seen by none of them."""
+        service = ctx.environment.service(ctx.environment.needed_runtime().service)
+        return ProbeSet(service.url, service.probes, service.verify)
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        wanted = _wanted(ctx)
+        if ctx.incident and (there := ctx.pulls.open_of_ours(PREFIX, _marker(ctx.incident))) is not None:
+            said = f"pull request {there.number} for incident {ctx.incident} is open already: review and merge it"
+            ending = Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(there.url))
+            return Plan(summary=said, details=Details(ending=ending))
+        base = ctx.pulls.head(ctx.pulls.default_branch)
+        file = ctx.pulls.file(FILE, base) if base else None
+        if base is None or file is None:
+            raise Refused(
+                f"the default branch has no {FILE}",
+                reason=Reason.UNKNOWN_NAME,
+                hint="Commit one: docs/limits.md says what it holds.",
+            )
+        return _plan(ctx, wanted, base, file.text, file.sha)
+
+    def ending(self, ctx: Context[Params], plan: Plan) -> Ending | None:
+        told = _details(plan)
+        if told.ending is not None:
+            return told.ending
+        if told.not_permitted:
+            said = f"{told.branch} is ready, and GitHub Actions may open no pull request here: open it, and merge it"
+            return Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(ctx.pulls.compare_url(told.branch)))
+        opened = ctx.pulls.open_of(told.branch)
+        if opened is None:
+            said = f"the pull request of {told.branch} is closed already"
+            return Ending(Decision.PLANNED, Reason.HANDED_ON, said)
+        said = f"pull request {opened.number} is open: a person reviews and merges it, and then it is applied"
+        return Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(opened.url))
+
+    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
+        told = _details(plan)
+        if change.target == BRANCH:
+            head = ctx.pulls.head(told.branch)
+            state = State.PLANNED if head is None else State.DONE if head == told.base else State.MOVED
+            return World(state, f"{told.branch} is {'not there' if head is None else f'at {head[:12]}'}")
+        if change.target == COMMIT:
+            file = ctx.pulls.file(FILE, told.branch)
+            if file is not None and file.text == told.text:
+                return World(State.DONE, f"{FILE} on {told.branch} is as planned")
+            is_former = file is not None and file.sha == told.replaces
+            return World(State.PLANNED if is_former else State.MOVED, f"{FILE} on {told.branch} is another")
+        opened = ctx.pulls.open_of(told.branch)
+        if opened is not None:
+            return World(State.DONE, f"pull request {opened.number} is open: {opened.url}")
+        return World(State.DONE if told.not_permitted else State.PLANNED, "no pull request is open")
+
+    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
+        told = _details(plan)
+        if change.target == BRANCH:
+            ctx.pulls.create_branch(told.branch, told.base)
+            return f"made {told.branch}"
+        if change.target == COMMIT:
+            ctx.pulls.commit(told.branch, FILE, told.text, replaces=told.replaces, message=plan.summary)
+            return f"committed {FILE} to {told.branch}"
+        if ctx.pulls.propose(told.branch, title=plan.summary, body=told.body):
+            return "opened the pull request"
+        told.not_permitted.append(True)
+        lines = " ".join(line for line in told.patch if line[:1] in "+-")
+        return f"GitHub Actions may open no pull request here; the patch: {lines[:MOST_SAID]}"
+
+
+def _details(plan: Plan) -> Details:
+    assert isinstance(plan.details, Details)
+    return plan.details
+
+
+def _marker(incident: int) -> str:
+    return f"<!-- backout limits incident={incident} -->"
+
+
+def _wanted(ctx: Context[Params]) -> "Mapping[str, Raise]":
+    """What ops.yml says for each limit that was asked for. Raises ConfigError."""
+    limits = ctx.environment.needed_runtime().limits
+    raises = limits.raises if limits else {}
+    if not raises:
+        raise ConfigError(
+            f"{ctx.environment_name} has no runtime.limits.raises in ops.yml",
+            hint="Write there what is proposed for each limit, and for how long.",
+        )
+    for name in ctx.params.only:
+        if name not in raises:
+            raise ConfigError(
+                f'nothing is to be raised by the name "{name}"{suggestion(name, raises)}', reason=Reason.UNKNOWN_NAME
+            )
+    return {name: raises[name] for name in ctx.params.only or raises}
+
+
+def _plan(ctx: Context[Params], wanted: "Mapping[str, Raise]", base: str, text: str, blob: str) -> Plan:
+    from ops.model.limits import parse
+    from ops.model.limits_edit import patch, with_temporary
+    from ops.model.limits_plan import compare, markdown
+
+    runtime, now = ctx.environment.needed_runtime(), ctx.clock.now()
+    names = runtime.limits.names if runtime.limits else ()
+    before, _ = parse(text, path=FILE, names=names, now=now)
+    edited = with_temporary(text, _temporary(ctx, wanted, before))
+    after, warnings = parse(edited, path=FILE, names=names, now=now, base=before)
+    table = compare(before, after, ctx.shown(ctx.environment.service(runtime.service).url), now)
+    branch = f"{PREFIX}{ctx.run_id}"
+    raised = ", ".join(f"{name} to {each.limit}" for name, each in wanted.items())
+    body = f"{markdown(table)}\n\n{'' if ctx.incident is None else f'For incident #{ctx.incident}. '}{REVIEW}"
+    return Plan(
+        summary=f"Raise {raised} for a while",
+        changes=(
+            Change(BRANCH, "none", branch, f"{branch} is at {base[:12]}", None),
+            Change(COMMIT, "the limits of now", f"{raised} for a while", f"{FILE} there has them", None),
+            Change(PULL, "none", f"from {branch}", "it is open", None),
+        ),
+        sections=(
+            Section("Limits", tuple(f"{row.name}: {row.change}" for row in table.changed)),
+            Section("Patch", patch(text, edited)),
+        ),
+        follows=("nothing is raised before a person merges it",),
+        warnings=warnings,
+        done=f"Proposed to raise {raised}",
+        tasks=("Review the pull request and merge it; then look whether users are let through",),
+        details=Details(
+            branch=branch,
+            base=base,
+            replaces=blob,
+            text=edited,
+            body=f"{body}\n{_marker(ctx.incident) if ctx.incident else ''}\n",
+            patch=patch(text, edited),
+        ),
+    )
+
+
+def _temporary(ctx: Context[Params], wanted: "Mapping[str, Raise]", before: "Limits") -> "dict[str, Temporary]":
+    from ops.model.limits import Temporary
+
+    missing = [name for name in wanted if name not in before]
+    if missing:
+        raise Refused(
+            f"{FILE} has no limit {', '.join(missing)}",
+            reason=Reason.UNKNOWN_NAME,
+            hint="Write it there with the value that the code declares, or raise others with --only.",
+        )
+    now = ctx.clock.now().replace(microsecond=0)
+    said = " ".join("".join(c if c.isprintable() else " " for c in ctx.params.reason).split())[:150]
+    why = said or ("raised during an incident" if ctx.incident else "raised by hand")
+    return {
+        name: Temporary(limit=each.limit, until=now + timedelta(seconds=each.lasts), reason=why, incident=ctx.incident)
+        for name, each in wanted.items()
+    }

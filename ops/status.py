@@ -1,0 +1,149 @@
+"""`ops status`: what is live and what is on, by reading alone.
+
+A source that cannot be read is named, and stops none of the others.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ops import app, maintaining, outside
+from ops.model import switches
+from ops.model.errors import OpsError, Refused
+from ops.model.maintenance import Block
+from ops.model.pages import Deployment
+from ops.model.redact import Redactor
+from ops.model.runtime import LIMITS, SWITCHES
+from ops.model.status import Live, Status, Temporary, temporary
+from ops.model.switches import Standing
+from ops.parallel import in_parallel
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ops.cloudflare.kv import Kv
+    from ops.cloudflare.pages import Pages
+    from ops.cloudflare.workers import Workers
+    from ops.model.config import Environment, Service
+    from ops.model.config_runtime import Runtime
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that is needed of Cloudflare to know it, without a way to write."""
+
+    environment: "Environment"
+    workers: "Workers"
+    pages: "Pages"
+    kv: "Kv"
+    now: "datetime"
+    edge_url: str | None = None
+    """Of a sandbox."""
+
+
+@contextmanager
+def reading(environment: "Environment", environ: Mapping[str, str]) -> Iterator[Reading]:
+    """Raises ConfigError where there is no token."""
+    from ops.cloudflare.kv import Kv
+    from ops.cloudflare.pages import Pages
+    from ops.cloudflare.workers import Workers
+
+    token = outside.cloudflare_token(environ, environment)
+    base_url, edge_url, clock = outside.addresses(environ)
+    account = environment.account_id
+    with ExitStack() as ending:
+        client = outside.cloudflare_client(base_url, token, environment, clock, ending)
+        yield Reading(
+            environment, Workers(client, account), Pages(client, account), Kv(client, account), clock.now(), edge_url
+        )
+
+
+def of_environment(name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Status:
+    """Redacted. Raises ConfigError."""
+    config, _ = app.read_config(config_path)
+    app.register_secrets(environ, config, redactor)
+    with reading(config.environment(name), environ) as reads:
+        found: Status = redactor.value(read(reads))
+        return found
+
+
+def read(reads: Reading, *, with_services: bool = True) -> Status:
+    services = list(reads.environment.services.values()) if with_services else []
+    asks: list[Callable[[], Any]] = [partial(_live, reads, each) for each in services]
+    *live, (on, limits, why), (off, not_off) = in_parallel([*asks, lambda: _on(reads), lambda: _off(reads)])
+    return Status(
+        reads.environment.name,
+        reads.now,
+        live=tuple(found for found, _ in live if found),
+        switches=on,
+        limits=limits,
+        off=off,
+        unread=(*(lack for _, lack in live if lack), *why, *not_off),
+    )
+
+
+def _live(reads: Reading, service: "Service") -> tuple[Live | None, str]:
+    found, why = _asked(lambda: _of_worker(reads, service) if service.worker else _of_site(reads, service))
+    return found, f"what is live of {service.name}: {why}" if why else ""
+
+
+def _of_worker(reads: Reading, service: "Service") -> Live:
+    newest = reads.workers.deployments(service.worker)[:1]
+    if not newest:
+        return Live(service.name, service.kind, (), None, "")
+    one = newest[0]
+    return Live(service.name, service.kind, one.split, one.created_on, one.author, one.message)
+
+
+def _of_site(reads: Reading, service: "Service") -> Live:
+    """What Cloudflare calls canonical."""
+    one: Deployment | None = reads.pages.project(service.pages).canonical
+    if one is None:
+        return Live(service.name, service.kind, (), None, "")
+    return Live(service.name, service.kind, ((one.id, 100.0),), one.created_on, one.trigger, one.message)
+
+
+def _on(reads: Reading) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], list[str]]:
+    """Switches and limits are values of one namespace: read together, in one request for 100."""
+    runtime = reads.environment.runtime
+    if runtime is None:
+        return (), (), []
+    keys = [f"{SWITCHES}{name}" for name in runtime.switches]
+    values, why = _asked(lambda: reads.kv.values(runtime.namespace, [*keys, LIMITS]))
+    if values is None:
+        return (), (), [f"the switches and the limits in KV: {why}"]
+    found, unread = _understood(runtime, values)
+    limits: tuple[Temporary, ...] = ()
+    try:
+        limits = temporary(values[LIMITS], reads.now)
+    except ValueError as error:
+        unread.append(f"the limits in KV: {error}")
+    return tuple(each for each in found if each.is_on(reads.now)), limits, unread
+
+
+def _understood(runtime: "Runtime", values: Mapping[str, str | None]) -> tuple[list[Standing], list[str]]:
+    found, unread = list[Standing](), list[str]()
+    for name, rules in runtime.switches.items():
+        try:
+            found.append(switches.standing(name, rules, values[f"{SWITCHES}{name}"]))
+        except Refused as error:
+            unread.append(f"the switch {name}: {error.message}")
+    return found, unread
+
+
+def _off(reads: Reading) -> tuple[tuple[Block, ...], list[str]]:
+    standing, why = _asked(lambda: maintaining.standing(reads.workers, in_parallel))
+    return standing.stored.blocks if standing else (), [f"what is off at the edge: {why}"] if why else []
+
+
+def _asked(ask: Callable[[], T]) -> tuple[T | None, str]:
+    """The answer, or why there is none and what to do."""
+    try:
+        return ask(), ""
+    except OpsError as error:
+        return None, f"{error.message}. {error.hint}" if error.hint else error.message

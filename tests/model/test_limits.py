@@ -1,0 +1,198 @@
+"""What limits.yml may say: every broken rule by its line, and the value that becomes of it."""
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import jsonschema
+import pytest
+
+from ops.model.errors import ConfigError
+from ops.model.limits import Limit, parse
+from ops.model.limits_value import NewerVersionError, parse_value, value_of, without_what_is_past
+from tests.conftest import ROOT
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+NAMES = ("calc", "ai")
+SHIPPED = (ROOT / "limits.yml").read_text()
+SOON, PAST = '"2026-11-25T06:00:00Z"', '"2026-11-25T02:00:00Z"'
+
+
+def read(text: str, base: str | None = None) -> tuple[dict[str, Limit], tuple[str, ...]]:
+    was = None if base is None else parse(base, path="base", names=NAMES, now=NOW)[0]
+    return parse(text, path="limits.yml", names=NAMES, now=NOW, base=was)
+
+
+def calc(limit: object = 30, period: object = 60, key: str = "ip", more: str = "") -> str:
+    return f"# why\ncalc:\n  limit: {limit}\n  period: {period}\n  key: {key}\n{more}"
+
+
+def temporary(limit: object = 60, until: str = SOON, more: str = "") -> str:
+    return f"  temporary: {{limit: {limit}, until: {until}, reason: many users{more}}}\n"
+
+
+def test_the_shipped_file_is_valid_and_holds_every_limit_of_ops_yml() -> None:
+    limits, warnings = read(SHIPPED)
+
+    assert (list(limits), warnings) == (["calc", "ai"], ())
+    assert limits["calc"] == Limit(limit=30, period=60, key="ip", probe=True)
+
+
+NUMBER = "a number, date or time that YAML readers take differently; quote it, or write a plain number"
+BROKEN = {
+    "an unknown name": (
+        "ai: {limit: 1, period: 1, key: ip}\nclac: {limit: 1, period: 1, key: ip}\n",
+        "2 clac: no limit",
+    ),
+    "007": (calc("007"), f"3 calc.limit: {NUMBER}"),
+    "1e3": (calc("1e3"), f"3 calc.limit: {NUMBER}"),
+    "yes": (calc(period="yes"), "4 calc.period: yes without quotes is true to some YAML readers"),
+    "a text": (calc('"30"'), "3 calc.limit: text; write a whole number without quotes"),
+    "a fraction": (calc(period="6.5"), "4 calc.period: a number; write a whole number without quotes"),
+    "nothing": (calc(0), "3 calc.limit: too small; write 1 or more"),
+    "too much at all": (calc(1_000_001), "3 calc.limit: too large; write 1000000 or less"),
+    "a period of more than a day": (calc(period=86_401), "4 calc.period: too large; write 86400 or less"),
+    "another key": (calc(key="country"), "5 calc.key: unknown value; write ip or user"),
+    "a field that is missing": ("calc: {limit: 1, key: ip}", "1 calc.period: missing; add it"),
+    "an unknown field": (calc(more="  tempory: 3\n"), '6 calc.tempory: unknown key; did you mean "temporary"?'),
+    "a name twice": (calc() + calc(), "7 calc: given twice, first on line 2; keep one"),
+    "no limit at all": ("", '1: empty; write a mapping of "key: value" lines'),
+    "an empty mapping": ("{}", "1: empty; write at least one"),
+    "a probe that costs": (
+        "ai:\n  limit: 1\n  period: 1\n  key: user\n  probe: true\n",
+        "5 ai.probe: a probe of it would ask for paid answers; leave probe out",
+    ),
+    "too far ahead": (
+        calc(more=temporary(until='"2026-12-09T03:00:01Z"')),
+        "6 calc.temporary.until: more than 14 d ahead; write 2026-12-09 03:00:00 UTC at the latest",
+    ),
+    "no moment": (calc(more=temporary(until="soon")), "6 calc.temporary.until: not a moment in UTC"),
+    "a moment without quotes": (calc(more=temporary(until="2026-11-25")), "6 calc.temporary.until: a number, date"),
+    "a past moment that is new": (calc(more=temporary(until=PAST)), "6 calc.temporary.until: past; write a moment"),
+    "more than ten times": (
+        calc(301),
+        "3 calc.limit: more than 10 times the 30 in 60 s that it is now; write less, or",
+    ),
+    "more than ten times for a while": (calc(more=temporary(301)), "6 calc.temporary.limit: more than 10 times the 30"),
+    "more than ten times in time": (calc(30, 5), "3 calc.limit: more than 10 times the 30 in 60 s that it is now"),
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_rule_is_told_with_its_line(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(text, calc())
+
+    assert [each for each in caught.value.problems if each.startswith(f"limits.yml:{problem}")], caught.value.problems
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(calc(0, more="  x: 1\n" + temporary(0, PAST)) + "clac: 3\n", calc())
+
+    assert [each.partition(": ")[0] for each in caught.value.problems] == [
+        f"limits.yml:{place}" for place in ("3 calc.limit", "6 calc.x", "7 calc.temporary.limit", "8 clac")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [
+        (calc(300), calc()),
+        (calc(9000, more="  override: a load test\n"), calc()),
+        (calc(more="  override: a load test\n" + temporary(9000)), calc()),
+        (calc(500), calc(500)),
+        (calc(300, 600), calc()),
+        (calc(more=temporary(until=SOON)), calc()),
+        (calc(more=temporary(400)), calc(more=temporary(400))),
+        (calc(9000), None),
+    ],
+)
+def test_what_is_no_more_than_ten_times_or_gives_a_reason_passes(text: str, base: str | None) -> None:
+    assert read(text, base)[1] == ()
+
+
+def test_the_reason_of_an_earlier_change_is_none_for_the_next() -> None:
+    text = calc(9000, more="  override: a load test\n")
+
+    with pytest.raises(ConfigError, match="1 problem"):
+        read(text, calc(more="  override: a load test\n"))
+
+
+def test_a_temporary_limit_that_is_past_is_a_warning_where_it_stood_there_before() -> None:
+    text = calc(more=temporary(until=PAST))
+
+    told = ("limits.yml:6 calc.temporary.until: past, so that it has no effect; take temporary out",)
+    assert read(text, text)[1] == told
+    assert read(text)[1] == told
+
+
+def test_what_is_in_effect_follows_the_clock() -> None:
+    limit = read(calc(more=temporary()))[0]["calc"]
+
+    assert [limit.effective(NOW + timedelta(hours=hours)) for hours in (0, 2, 3, 4)] == [60, 60, 30, 30]
+
+
+def test_the_value_in_kv_holds_what_is_in_effect_and_nothing_of_why() -> None:
+    limits, _ = read(SHIPPED.replace("key: ip", f'key: ip, override: "x", {temporary(more=", incident: 42").strip()}'))
+
+    value = value_of(limits, "a" * 40, NOW)
+
+    schema = json.loads((ROOT / "docs/runtime-contract.schema.json").read_text())
+    jsonschema.validate(json.loads(value.text), schema)
+    assert value.limits["calc"] == {
+        "limit": 30,
+        "period": 60,
+        "key": "ip",
+        "probe": True,
+        "temporary": {"limit": 60, "until": "2026-11-25T06:00:00Z"},
+    }
+    assert parse_value(value.text) == value
+    for word in ("many", "42", "override", "incident"):
+        assert word not in value.text
+
+
+def test_the_revision_names_the_commit_and_the_content() -> None:
+    limits, _ = read(calc(more=temporary()))
+    later = NOW + timedelta(hours=4)
+
+    first, again, other, over = (
+        value_of(read(text)[0], commit * 40, at).revision
+        for text, commit, at in (
+            (calc(more=temporary()), "a", NOW),
+            (calc(more=temporary()) + "# x", "a", NOW),
+            (calc(31), "a", NOW),
+            (calc(more=temporary()), "a", later),
+        )
+    )
+
+    assert first == again
+    assert len({first, other, over}) == 3
+    assert first.startswith("a" * 12 + "-")
+    assert value_of(limits, "a" * 40, later).limits == without_what_is_past(
+        value_of(limits, "a" * 40, NOW).limits, later
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "[]", "3", "{}", '{"version": 1}', '{"version": 1, "revision": "x", "limits": {"a": 3}}', "[" * 100_000],
+)
+def test_what_is_no_value_of_ours_is_told_as_such(text: str) -> None:
+    with pytest.raises(ValueError, match="no value of the limits"):
+        parse_value(text)
+
+
+def test_a_value_of_a_later_version_is_not_taken_for_garbage() -> None:
+    with pytest.raises(NewerVersionError, match="version 2 of the contract, and this program knows 1"):
+        parse_value('{"version": 2, "revision": "x", "limits": {}}')
+
+
+def test_five_hundred_limits_are_read_within_a_second() -> None:
+    names = [f"limit-{number}" for number in range(500)]
+    text = "".join(f"{name}: {{limit: {9 + n}, period: 60, key: ip}}\n" for n, name in enumerate(names))
+    began = time.process_time()
+
+    parse(text, path="limits.yml", names=names, now=NOW)
+
+    assert time.process_time() - began < 1

@@ -1,0 +1,62 @@
+"""What a change of limits.yml is called, in a table of values."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ops.model.limits import Limit, Temporary
+from ops.model.limits_plan import compare
+from ops.model.runtime import Shown, ShownLimit
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+SOON, PAST = datetime(2026, 11, 25, 6, 0, tzinfo=UTC), datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
+WAS = Limit(limit=30, period=60, key="ip")
+
+
+def until(moment: datetime, limit: int = 60, reason: str = "why") -> Temporary:
+    return Temporary(limit=limit, until=moment, reason=reason)
+
+
+def changed(**fields: Any) -> Limit:
+    return WAS.model_copy(update=fields)
+
+
+@pytest.mark.parametrize(
+    ("was", "proposed", "change"),
+    [
+        (WAS, WAS, "no change"),
+        (None, WAS, "new"),
+        (WAS, changed(limit=45), "+50 %"),
+        (WAS, changed(limit=20), "-33 %"),
+        (WAS, changed(period=120), "-50 %"),
+        (WAS, changed(limit=60, period=120), "30 → 60 later, or the same over time"),
+        (WAS, changed(temporary=until(SOON)), "+100 %; until 2026-11-25 06:00, then 30"),
+        (changed(temporary=until(SOON)), WAS, "-50 %; no temporary limit"),
+        (WAS, changed(temporary=until(PAST)), "its temporary limit is over"),
+        (
+            changed(temporary=until(SOON)),
+            changed(limit=40, temporary=until(SOON)),
+            "30 → 40 later, or the same over time",
+        ),
+        (WAS, changed(key="user", probe=True), "key ip → user; probe off → on"),
+        (WAS, changed(override="a load test"), "only what people read"),
+    ],
+)
+def test_a_change_is_told_against_what_is_in_effect_now(was: Limit | None, proposed: Limit, change: str) -> None:
+    plan = compare(None if was is None else {"calc": was}, {"calc": proposed}, "offline", NOW)
+
+    assert plan.rows[0].change == change
+    assert plan.summary == ("no change" if change == "no change" else "1 of 1 limit changes")
+
+
+def test_what_is_taken_out_and_what_is_live_have_their_place() -> None:
+    live = Shown("version", "rev", {"calc": ShownLimit(60, 60, "ip", SOON), "other": ShownLimit(1, 1, "ip")})
+
+    plan = compare({"calc": WAS, "ai": WAS}, {"calc": WAS}, live, NOW)
+
+    assert [row.cells() for row in plan.rows] == [
+        ("calc", "30 in 60 s per ip", "30 in 60 s per ip", "30", "60 in 60 s until 2026-11-25 06:00", "no change"),
+        ("ai", "30 in 60 s per ip", "-", "30", "-", "taken out: what the code declares holds"),
+    ]
+    assert plan.live_text == "live is what one location shows: revision rev"

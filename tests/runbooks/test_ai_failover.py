@@ -1,0 +1,327 @@
+"""Another AI provider first, or none, by the switch `ai`; and back again once the preferred one is healthy."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.model import providers
+from ops.model.providers import Health
+from ops.model.rotation import KeyAnswer, Said
+from ops.model.runtime import Outcomes
+from tests import switches
+from tests.commands import ended
+from tests.conftest import WORKER, Outcome, World
+from tests.switches import Switches
+
+ORDER = ("iflow", "groq", "cerebras")
+DOWN, WELL = {"ok": 0, "failed": 7}, {"ok": 5, "failed": 0}
+KEYS = {f"NEW_{name}_API_KEY": f"{name}-fresh-0123456789" for name in ("IFLOW", "GROQ", "CEREBRAS")}
+
+
+@pytest.fixture
+def place(world: World) -> Switches:
+    found = switches.prepared(world)
+    found.put("ai", state="auto", incident=None)
+    world.sandbox.clock.advance(60)  # a key takes one write a second
+    return found
+
+
+def failover(place: Switches, to: str, *arguments: str, **environ: str) -> Outcome:
+    return place.ops("ai-failover", "--to", to, *arguments, **environ)
+
+
+def seen(place: Switches, **outcomes: dict[str, int]) -> None:
+    place.world.sandbox.outcomes(WORKER, outcomes)
+
+
+def asked(place: Switches) -> dict[str, int]:
+    """Requests to each provider."""
+    return {name: len(place.world.sandbox.providers[name].requests) for name in ORDER}
+
+
+def test_auto_takes_the_first_healthy_one_by_what_the_application_saw_and_asks_no_provider(place: Switches) -> None:
+    seen(place, iflow=DOWN, groq=WELL, cerebras=WELL)
+
+    outcome = failover(place, "auto", "--incident", "42", **KEYS)
+
+    assert ended(outcome) == (0, "healthy_as_before", "verified")
+    assert place.shown["switches"]["ai"]["state"] == "groq"
+    assert place.shown["ai"]["order"][0] == "groq"
+    assert outcome.result["plan"]["sections"]["The providers, as far as is known"] == [
+        "iflow: down (0 answered, 7 failed)",
+        "groq: healthy (5 answered, 0 failed)",
+        "cerebras: healthy (5 answered, 0 failed)",
+    ]
+    assert asked(place) == dict.fromkeys(ORDER, 0)
+
+
+LOGS = "What 15 min of logs say, its Durable Objects' too"
+
+
+def test_the_plan_shows_the_last_errors_by_a_query_and_starts_no_tail(place: Switches) -> None:
+    sandbox, now = place.world.sandbox, place.world.sandbox.clock.now()
+    sandbox.add_token("reads-logs", ["Workers Scripts Read", "Workers KV Storage Write", "Workers Observability Read"])
+    for minutes, error in (
+        (1, "iflow: timeout\nfor ada@example.com"),
+        (2, "iflow: timeout\nfor ada@example.com"),
+        (3, "x" * 999),
+    ):
+        sandbox.analytics.add_error(WORKER, error, at=now - timedelta(minutes=minutes))
+    sandbox.analytics.add_error(WORKER, "long ago", at=now - timedelta(minutes=16))
+    sandbox.analytics.add_error("another", "not ours", at=now - timedelta(minutes=1))
+
+    outcome = failover(place, "groq", "--dry-run", CLOUDFLARE_API_TOKEN="reads-logs")
+
+    assert outcome.result["plan"]["sections"][LOGS] == [
+        "in 2 requests: iflow: timeout for a…@example.com",
+        f"in 1 requests: {'x' * 160}…",
+    ]
+    assert not [request for request in sandbox.requests if "tails" in request.path]
+
+
+def test_logs_that_may_not_be_read_stop_nothing(place: Switches) -> None:
+    place.world.sandbox.add_token("no-logs", ["Workers Scripts Read", "Workers KV Storage Write"])
+
+    outcome = failover(place, "groq", CLOUDFLARE_API_TOKEN="no-logs")
+
+    assert outcome.code == 0
+    (said,) = outcome.result["plan"]["sections"][LOGS]
+    assert said.startswith("not known: ")
+    assert said.endswith('the token needs "Workers Observability Read" for it')
+
+
+CHOICES = [
+    ({"iflow": DOWN, "groq": DOWN, "cerebras": WELL}, "cerebras"),
+    ({"iflow": DOWN, "groq": DOWN}, "cerebras"),
+    ({"iflow": DOWN}, "groq"),
+    ({"iflow": DOWN, "cerebras": WELL}, "cerebras"),
+    ({"iflow": {"ok": 1, "failed": 90}, "groq": WELL}, "groq"),
+    ({"iflow": {"ok": 9, "failed": 4}, "groq": WELL}, "iflow"),
+    ({}, "iflow"),
+    (dict.fromkeys(ORDER, DOWN), "off"),
+]
+
+
+@pytest.mark.parametrize(("outcomes", "chosen"), CHOICES)
+def test_a_healthy_one_comes_before_one_that_is_not_known_and_where_all_are_down_none_is_asked(
+    outcomes: dict[str, Any], chosen: str
+) -> None:
+    found = {name: providers.health(Outcomes(**outcomes[name]) if name in outcomes else None) for name in ORDER}
+
+    assert providers.choose(ORDER, found) == chosen
+
+
+def test_a_probe_outweighs_what_was_seen_but_a_refused_key_says_nothing() -> None:
+    down = Outcomes(0, 7)
+
+    assert providers.health(down, KeyAnswer(Said.ACCEPTED, "")) == Health.HEALTHY
+    assert providers.health(Outcomes(5, 0), KeyAnswer(Said.UNCLEAR, "status 503")) == Health.DOWN
+    assert providers.health(down, KeyAnswer(Said.REFUSED, "")) == Health.DOWN
+    assert providers.health(None, KeyAnswer(Said.REFUSED, "")) == Health.UNKNOWN
+
+
+def test_where_the_preferred_one_is_healthy_there_is_nothing_to_do(place: Switches) -> None:
+    seen(place, iflow=WELL)
+
+    assert ended(failover(place, "auto")) == (0, "nothing_to_do", "already_set")
+    assert place.puts == []
+
+
+def test_where_all_are_down_it_is_off_with_the_message_and_a_text_for_the_status_page(place: Switches) -> None:
+    seen(place, **dict.fromkeys(ORDER, DOWN))
+
+    outcome = failover(place, "auto", "--incident", "42")
+
+    assert outcome.code == 0
+    answer = place.get("/api/ai/interpret")
+    assert answer.status_code == 503
+    assert "AI interpretations temporarily unavailable" in answer.text
+    assert place.get("/health").status_code == 200
+    banner, page = outcome.result["plan"]["tasks"]
+    assert '"AI interpretations temporarily unavailable"' in banner
+    assert page.startswith('post on the status page: "AI interpretations temporarily unavailable.')
+    assert "while it is off: interpretations answer 503" in outcome.result["plan"]["follows"][0]
+
+
+def test_restore_puts_the_application_s_own_order_back(place: Switches) -> None:
+    failover(place, "off", "--incident", "42")
+
+    outcome = failover(place, "restore", "--incident", "42")
+
+    assert ended(outcome) == (0, "recovered", "verified")
+    assert place.shown["switches"]["ai"]["state"] == "auto"
+    assert place.get("/api/ai/interpret").status_code != 503
+    assert ended(failover(place, "restore")) == (0, "nothing_to_do", "already_set")
+
+
+def test_a_provider_can_be_named_and_is_warned_of_where_it_is_down(place: Switches) -> None:
+    seen(place, cerebras=DOWN)
+
+    outcome = failover(place, "cerebras", "--until", "1h")
+
+    assert outcome.code == 0
+    assert place.shown["ai"]["order"][0] == "cerebras"
+    assert "cerebras is down, as far as is known" in outcome.result["plan"]["warnings"]
+
+
+def test_with_probe_each_provider_is_asked_once_with_its_key(place: Switches) -> None:
+    sandbox = place.world.sandbox
+    seen(place, iflow=WELL)
+    for name in ORDER:
+        sandbox.providers[name].add_key(KEYS[f"NEW_{name.upper()}_API_KEY"])
+    sandbox.providers["iflow"].down = True
+
+    outcome = failover(place, "auto", "--probe", **KEYS)
+
+    assert place.shown["switches"]["ai"]["state"] == "groq"
+    assert asked(place) == dict.fromkeys(ORDER, 1)
+    lines = outcome.result["plan"]["sections"]["The providers, as far as is known"]
+    assert lines[0] == "iflow: down (5 answered, 0 failed; a probe with a key of ours: unclear, status 503)"
+    assert lines[1].startswith("groq: healthy (not asked; a probe with a key of ours: accepted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--to", "grok"], '"grok" is no AI provider in ops.yml; did you mean "groq"?'),
+        (["--to", "restore", "--until", "1h"], "restore is the normal state, which has no end"),
+        (["--to", "off", "--until", "13h"], "ai may be off for 12 h at most"),
+    ],
+)
+def test_what_cannot_be_asked_is_an_error(place: Switches, arguments: list[str], told: str) -> None:
+    outcome = place.ops("ai-failover", *arguments)
+
+    assert outcome.code == 2
+    assert told in outcome.result["message"]
+    assert place.puts == []
+
+
+def test_where_the_application_cannot_be_asked_auto_is_a_person_s_to_choose(place: Switches) -> None:
+    place.world.sandbox.edge_fault(path="/__ops/runtime", status=500, times=None)
+
+    outcome = failover(place, "auto")
+
+    assert ended(outcome) == (3, "refused", "no_evidence")
+    assert "answers with status 500" in outcome.result["message"]
+    assert "ai-failover --environment production --to off" in outcome.result["press"]
+
+
+def failback(place: Switches, **environ: str) -> Outcome:
+    where = ["--environment", "production", "--config", str(place.world.config)]
+    return place.world.ops("ai-failback", "--yes", *where, **{"CLOUDFLARE_API_TOKEN": "switching", **environ})
+
+
+def state(place: Switches) -> str:
+    value = place.value("ai")
+    assert value
+    return str(value["state"])
+
+
+@pytest.fixture
+def override(place: Switches) -> Switches:
+    """Twenty minutes old."""
+    seen(place, iflow=DOWN, groq=WELL)
+    assert failover(place, "auto", "--incident", "42").code == 0
+    place.world.sandbox.clock.advance(20 * 60)
+    return place
+
+
+def test_an_override_is_taken_back_once_the_preferred_one_answered_everything(override: Switches) -> None:
+    seen(override, iflow=WELL)
+
+    outcome = failback(override)
+
+    assert outcome.code == 0
+    assert "to be taken back: iflow answered all 5 requests of the last minutes" in outcome.out
+    value = override.value("ai")
+    assert value
+    assert (value["state"], value["incident"]) == ("auto", 42)
+    (record,) = [
+        path
+        for path in override.world.folder.glob(".ops/runs/*/timeline.jsonl")
+        if json.loads(path.read_text().splitlines()[0])["data"]["runbook"] == "ai-failback"
+    ]
+    assert json.loads(record.read_text().splitlines()[0])["data"]["incident"] == 42
+    assert "no override is on" in failback(override).out
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "told"),
+    [
+        ({"iflow": {"ok": 50, "failed": 1}}, "iflow failed 1 of 51 times"),
+        ({"iflow": DOWN}, "iflow failed 7 of 7 times"),
+        ({}, "no key of its is held here to ask it with; it ends by itself at"),
+    ],
+)
+def test_it_stays_while_that_is_not_known(override: Switches, outcomes: dict[str, Any], told: str) -> None:
+    seen(override, **outcomes)
+
+    outcome = failback(override)
+
+    assert (outcome.code, state(override)) == (0, "groq")
+    assert told in outcome.out
+    assert len(list(override.world.folder.glob(".ops/runs/*"))) == 1
+
+
+@pytest.mark.parametrize("is_down", [True, False])
+def test_where_the_application_did_not_ask_it_one_probe_tells(override: Switches, is_down: bool) -> None:
+    seen(override, groq=WELL)
+    override.world.sandbox.providers["iflow"].add_key(KEYS["NEW_IFLOW_API_KEY"])
+    override.world.sandbox.providers["iflow"].down = is_down
+
+    outcome = failback(override, **KEYS)
+
+    assert (outcome.code, state(override)) == (0, "groq" if is_down else "auto")
+    assert asked(override)["groq"] == 0
+    assert asked(override)["iflow"] == 1
+
+
+def test_an_override_that_is_young_or_names_no_incident_is_left(place: Switches) -> None:
+    seen(place, iflow=WELL)
+    failover(place, "groq", "--incident", "42")
+
+    young = failback(place)
+    place.put("ai", state="groq", incident=None)
+    nameless = failback(place)
+
+    assert (young.code, nameless.code, state(place)) == (0, 0, "groq")
+    assert "stays for 15 min at least" in young.out
+    assert "the override names no incident" in nameless.out
+
+
+def test_without_yes_it_shows_what_it_would_do_in_every_environment_that_has_a_token(override: Switches) -> None:
+    seen(override, iflow=WELL)
+
+    outcome = override.world.ops(
+        "ai-failback", "--config", str(override.world.config), CLOUDFLARE_API_TOKEN="switching"
+    )
+
+    assert (outcome.code, state(override)) == (0, "groq")
+    assert outcome.out.startswith("production: to be taken back: iflow answered all 5 requests")
+    assert "This was a dry run" in outcome.out
+    assert "staging" not in outcome.out
+
+
+def test_one_environment_that_cannot_be_read_holds_up_no_other(override: Switches) -> None:
+    """Both are this sandbox's account; only production's namespace is there."""
+    seen(override, iflow=WELL)
+    override.world.edit_config("0fedcba00fedcba00fedcba00fedcba0", "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f")
+    tokens = {"CLOUDFLARE_API_TOKEN": "switching", "STAGING_CLOUDFLARE_API_TOKEN": "switching"}
+
+    outcome = override.world.ops("ai-failback", "--yes", "--config", str(override.world.config), **tokens)
+
+    assert (outcome.code, state(override)) == (4, "auto"), outcome.err
+    assert "namespace not found" in outcome.err
+
+
+def test_an_override_that_was_set_anew_meanwhile_is_none_of_its_business(override: Switches) -> None:
+    seen(override, iflow=WELL)
+    anew = {"state": "cerebras", "revision": "000000000000", "incident": 43}
+    override.world.sandbox.fault(**switches.READ, after=lambda: override.put("ai", **anew))
+
+    outcome = failback(override)
+
+    assert (outcome.code, state(override)) == (3, "cerebras")
+    assert "ai was set anew" in outcome.out

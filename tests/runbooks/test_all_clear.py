@@ -1,0 +1,89 @@
+"""What an incident set is set back at its end."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests import switches
+from tests.commands import ended
+from tests.conftest import World
+from tests.switches import PUT, READ, Switches
+
+
+@pytest.fixture
+def place(world: World) -> Switches:
+    """Incident 42 set two switches, incident 43 one that has ended by itself."""
+    found = switches.prepared(world)
+    found.put("session-do", state="off", incident=42)
+    found.put("ai", state="groq", incident=42, message="busy")
+    found.put("maintenance", state="off", incident=42)
+    world.sandbox.clock.advance(60)  # a key takes one write a second
+    return found
+
+
+@pytest.mark.parametrize("command", ["all-clear", "switches clear"])
+def test_every_switch_of_the_incident_is_normal_again(place: Switches, command: str) -> None:
+    outcome = place.ops(*command.split(), "--incident", "42")
+
+    assert ended(outcome) == (0, "healthy_as_before", "verified")
+    states = {name: each["state"] for name, each in place.shown["switches"].items()}
+    assert states == {"session-do": "on", "ai": "auto", "maintenance": "off"}
+    assert sorted(place.puts) == ["ai", "session-do"]
+    value = place.value("ai")
+    assert value
+    assert (value["message"], value["until"], value["incident"]) == ("", None, 42)
+    assert ended(place.ops(*command.split(), "--incident", "42")) == (0, "nothing_to_do", "nothing_left")
+
+
+def test_what_another_incident_or_nobody_set_is_left_and_named(place: Switches) -> None:
+    ended_at = place.world.sandbox.clock.now() - timedelta(minutes=1)
+    place.put("ai", state="groq", incident=43)
+    place.put("maintenance", state="on", incident=None, until=f"{ended_at:%Y-%m-%dT%H:%M:%SZ}")
+
+    outcome = place.ops("all-clear", "--incident", "42")
+
+    assert outcome.code == 0
+    assert place.puts == ["session-do"]
+    lines = outcome.result["plan"]["sections"]["Left as it is"]
+    assert [line.partition(", ")[0] for line in lines] == [
+        "maintenance: ended by itself: on",
+        "ai: it is of incident #43: groq",
+    ]
+
+
+def test_what_is_not_understood_is_left_and_holds_up_nothing(place: Switches) -> None:
+    place.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/maintenance", '{"version": 2}')
+
+    outcome = place.ops("all-clear", "--incident", "42")
+
+    assert outcome.code == 0
+    assert sorted(place.puts) == ["ai", "session-do"]
+    (line,) = outcome.result["plan"]["sections"]["Left as it is"]
+    assert "maintenance" in line
+    assert "version 2" in line
+
+
+def test_a_switch_that_somebody_set_meanwhile_is_not_overwritten(place: Switches) -> None:
+    """The second one, before its own comparison."""
+    place.world.sandbox.fault(**PUT, after=lambda: place.put("ai", state="cerebras", incident=43))
+
+    outcome = place.ops("all-clear", "--incident", "42")
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert "ai is cerebras, by bob" in outcome.result["message"]
+    assert "changed: Switch session-do; not changed: Switch ai" in outcome.result["message"]
+    assert place.puts == ["session-do"]
+
+
+def test_it_asks_of_which_incident(place: Switches) -> None:
+    outcome = place.ops("all-clear")
+
+    assert outcome.code == 2
+    assert "--incident 42" in outcome.result["hint"]
+
+
+def test_where_kv_cannot_be_read_nothing_is_written(place: Switches) -> None:
+    place.world.sandbox.fault(**READ, times=None, status=500)
+
+    assert place.ops("all-clear", "--incident", "42").code == 4
+    assert place.puts == []

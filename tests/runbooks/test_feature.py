@@ -1,0 +1,292 @@
+"""Setting a switch of the application, which ends by itself, and seeing it in effect."""
+
+import signal
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.model.clock import parse_utc
+from tests import switches
+from tests.commands import Command, ended, texts
+from tests.conftest import World
+from tests.switches import PUT, READ, Switches
+
+LOST = {"lost": "after"}
+
+
+@pytest.fixture
+def place(world: World) -> Switches:
+    found = switches.prepared(world)
+    found.put(state="on", incident=None)
+    world.sandbox.clock.advance(60)  # a key takes one write a second
+    return found
+
+
+def test_a_switch_is_set_is_seen_in_effect_and_ends_by_itself(place: Switches) -> None:
+    outcome = place.feature("off", "--incident", "42", "--reason", "errors", GITHUB_ACTOR="alice")
+
+    assert ended(outcome) == (0, "recovered", "verified")
+    value, now = place.value(), place.world.sandbox.clock.now()
+    assert value
+    assert (value["state"], value["owner"], value["incident"]) == ("off", "alice", 42)
+    assert timedelta(hours=3, minutes=59) < parse_utc(value["until"]) - now <= timedelta(hours=4)
+    assert place.shown["switches"]["session-do"] == {k: value[k] for k in ("state", "revision", "until")}
+    assert place.puts == ["session-do"]
+    plan = outcome.result["plan"]
+    assert plan["follows"][0].startswith("while it is off: sessions are checked by signature")
+    assert "logging out and revoking end none meanwhile" in plan["follows"][0]
+    assert "seen at one location; others may take a minute" in outcome.result["message"]
+    assert outcome.result["service"] == "api"
+    (undo,) = outcome.result["undo"]
+    assert undo.startswith("ops feature --environment production --incident 42 --name session-do --state on ")
+
+    place.world.sandbox.clock.advance(4 * 3600)
+
+    assert place.shown["switches"]["session-do"]["state"] == "on"
+
+
+def test_it_is_taken_back_by_the_command_that_its_plan_names(place: Switches) -> None:
+    place.feature("off", "--incident", "42")
+
+    outcome = place.feature("on", "--incident", "42")
+
+    assert ended(outcome) == (0, "recovered", "verified")
+    value = place.value()
+    assert value
+    assert (value["state"], value["until"]) == ("on", None)
+
+
+def test_what_is_so_already_is_left_and_a_later_end_or_another_incident_is_a_change(place: Switches) -> None:
+    place.feature("off", "--until", "1h", "--incident", "42")
+    first = place.value()
+    assert first
+
+    again = place.feature("off", "--until", "1h", "--incident", "42")
+    without = place.feature("off")
+    later = place.feature("off", "--until", "2h")
+    second = place.value()
+    other = place.feature("off", "--incident", "43")
+
+    assert ended(again) == ended(without) == (0, "nothing_to_do", "already_set")
+    assert ended(later)[1] == ended(other)[1] == "healthy_as_before"
+    assert second
+    assert (second["incident"], second["since"]) == (42, first["since"])
+    assert parse_utc(second["until"]) - parse_utc(first["until"]) > timedelta(minutes=59)
+    third = place.value()
+    assert third
+    assert (third["incident"], third["until"]) == (43, second["until"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--name", "session-do", "--state", "off", "--until", "5h"], "session-do may be off for 4 h at most"),
+        (["--name", "session-do", "--state", "on", "--until", "1h"], "on is the normal state of session-do"),
+        (["--name", "session-do", "--state", "of"], 'session-do has no state "of"'),
+        (["--name", "session", "--state", "off"], 'no switch "session" in ops.yml; did you mean "session-do"?'),
+        (["--name", "ai", "--state", "off"], "ai has a runbook of its own"),
+        (["--name", "session-do", "--state", "off", "--until", "soon"], '"soon" is no end'),
+    ],
+)
+def test_what_cannot_be_asked_of_a_switch_is_an_error_before_anything_is_read(
+    place: Switches, arguments: list[str], told: str
+) -> None:
+    outcome = place.ops("feature", *arguments)
+
+    assert outcome.code == 2
+    assert told in outcome.result["message"]
+    assert place.world.sandbox.requests == []
+
+
+def test_without_a_runtime_in_ops_yml_it_is_said_where_to_write_it(place: Switches) -> None:
+    text = place.world.config.read_text()
+    runtime = text[text.index("    # What the application reads of us") : text.index("  # The same application")]
+    place.world.config.write_text(text.replace(runtime, ""))
+
+    outcome = place.feature("off")
+
+    assert outcome.code == 2
+    assert "production has no runtime in ops.yml" in outcome.out
+
+
+def test_a_key_that_is_missing_is_made_with_a_warning(place: Switches) -> None:
+    place.world.sandbox.kv.delete(switches.NAMESPACE, "ops/switch/session-do")
+
+    outcome = place.feature("off")
+
+    assert ended(outcome) == (0, "recovered", "verified")
+    assert "on: nobody ever set it" in outcome.result["plan"]["changes"][0]["before"]
+    assert any("`ops switches prepare`" in warning for warning in outcome.result["plan"]["warnings"])
+
+
+@pytest.mark.parametrize("text", ['{"version": 2, "state": "off"}', "of", "[]", '{"version": 1}'])
+def test_a_value_that_is_not_understood_is_left_with_the_way_on(place: Switches, text: str) -> None:
+    place.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/session-do", text)
+
+    outcome = place.feature("off")
+
+    assert ended(outcome) == (3, "refused", "unknown_value")
+    assert "A newer version of this program may have written it" in outcome.result["hint"]
+    assert place.puts == []
+
+
+def test_of_two_different_switches_written_at_once_both_hold(place: Switches) -> None:
+    place.world.sandbox.fault(**PUT, before=lambda: place.put("ai", state="groq"))
+
+    outcome = place.feature("off")
+
+    assert outcome.code == 0
+    shown = place.shown["switches"]
+    assert (shown["session-do"]["state"], shown["ai"]["state"]) == ("off", "groq")
+
+
+def test_of_one_switch_written_twice_the_later_wins_and_the_earlier_says_so(place: Switches) -> None:
+    place.world.sandbox.fault(**PUT, after=lambda: place.put(state="off", owner="bob", incident=8))
+
+    outcome = place.feature("off", "--incident", "42")
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert "session-do is off, by bob" in outcome.result["message"]
+    assert place.shown["switches"]["session-do"]["revision"] == "5d41402abc4b"
+    assert place.puts == ["session-do"]
+
+
+def test_an_answer_that_was_lost_is_settled_by_reading(place: Switches) -> None:
+    place.world.sandbox.fault(**PUT, **LOST)
+
+    outcome = place.feature("off")
+
+    assert ended(outcome) == (0, "recovered", "verified")
+    assert place.puts == ["session-do"]
+    assert "applied after all" in " ".join(texts(outcome, "written"))
+
+
+def test_a_write_that_never_came_is_sent_once_more(place: Switches) -> None:
+    place.world.sandbox.fault(**PUT, lost="before")
+
+    outcome = place.feature("off")
+
+    assert ended(outcome) == (0, "recovered", "verified")
+    assert len(place.puts) == 2
+
+
+def test_where_kv_cannot_be_read_nothing_is_written(place: Switches) -> None:
+    place.world.sandbox.fault(**READ, times=None, status=503)
+
+    outcome = place.feature("off")
+
+    assert outcome.code == 4
+    assert outcome.result["message"].endswith("nothing was changed")
+    assert place.puts == []
+
+
+def test_a_token_that_may_not_read_kv_is_told_by_the_name_of_its_permission(place: Switches) -> None:
+    place.world.sandbox.add_token("poor", ["Workers Scripts Write"])
+
+    outcome = place.feature("off", CLOUDFLARE_API_TOKEN="poor")
+
+    assert "Workers KV Storage" in outcome.result["message"] + outcome.result["hint"]
+
+
+def test_within_the_staleness_of_kv_nothing_is_claimed_early(place: Switches) -> None:
+    """A location that read a moment before the write goes on with that for a minute."""
+    place.world.sandbox.switches.kv_staleness_seconds = 60
+    assert place.shown["switches"]["session-do"]["state"] == "on"
+    began = place.world.sandbox.clock.now()
+
+    outcome = place.feature("off")
+
+    assert ended(outcome) == (0, "recovered", "verified")
+    first = next(e for e in outcome.events if e["kind"] == "probed" and "after, 1 of" in e["text"])
+    assert parse_utc(first["at"]) - began >= timedelta(seconds=59)
+    assert place.shown["switches"]["session-do"]["state"] == "off"
+
+
+def test_what_never_shows_is_not_proved(place: Switches) -> None:
+    switches.deploy(place.world, {"switches": {}})
+
+    outcome = place.feature("off")
+
+    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert outcome.result["message"].startswith("changed, and this does not hold: session-do is off")
+
+
+HOSTILE = ["\u202eevil\n::set-output name=x::y", "<script>alert(1)</script>", "`rm -rf /` | x", "x" * 5000]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_whatever_stands_in_a_value_is_shown_on_one_line_and_short(place: Switches, text: str) -> None:
+    place.put(state="off", owner=text, message=text, paths=[f"/{text}"])
+    where = ["--environment", "production", "--config", str(place.world.config), "--dry-run"]
+
+    outcome = place.world.ops(
+        "feature", "--name", "session-do", "--state", "on", *where, CLOUDFLARE_API_TOKEN="switching"
+    )
+
+    assert outcome.code == 0
+    assert "\u202e" not in outcome.out
+    assert not any(line.startswith("::") for line in outcome.out.splitlines())
+    assert "x" * 100 not in outcome.out
+
+
+KILLS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "before the plan": ("api", READ, "recovered"),
+    "when the write was sent": ("api", PUT, "nothing_to_do"),
+    "when it is read back": ("api", READ | {"skip": 1}, "nothing_to_do"),
+    "when it is to be seen": ("edge", {"path": "/__ops/runtime", "skip": 1}, "nothing_to_do"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", KILLS)
+def test_killed_at_any_step_and_started_again_it_writes_nothing_twice(place: Switches, step: str) -> None:
+    where, rule, then = KILLS[step]
+    command = Command(
+        place.world,
+        "feature",
+        "",
+        more=("--name", "session-do", "--state", "off", "--incident", "42"),
+        environ={"CLOUDFLARE_API_TOKEN": "switching"},
+    )
+    fault = place.world.sandbox.fault if where == "api" else place.world.sandbox.edge_fault
+    fault(**rule, after=command.send(signal.SIGKILL))
+
+    killed = command.run()
+    again = command.run()
+
+    assert killed.code == -signal.SIGKILL
+    assert ended(again)[:2] == (0, then)
+    assert place.shown["switches"]["session-do"]["state"] == "off"
+    assert place.puts == ["session-do"]
+
+
+def test_a_state_without_an_end_gets_one_when_it_is_pressed_again(place: Switches) -> None:
+    place.put(state="off", until=None)
+    place.world.sandbox.clock.advance(2)
+
+    assert place.feature("off").code == 0
+
+    value = place.value()
+    assert value
+    assert value["until"]
+
+
+def test_a_run_without_an_incident_opens_one_that_says_how_to_press_it_again(place: Switches) -> None:
+    github = place.world.sandbox.github
+
+    outcome = place.feature("off", "--reason", "a <secret> reason", **github.environ())
+
+    (issue,) = github.issues
+    assert outcome.result["incident"] == issue.number
+    assert issue.title == "feature on api in production: Recovered"
+    again = f"ops feature --environment production --incident {issue.number} --name session-do --state off"
+    assert again in (issue.body or "")
+
+
+def test_from_the_command_to_its_effect_it_takes_no_two_seconds(place: Switches) -> None:
+    """At a location that remembers nothing; by the run's own clock, without the further rounds that prove it."""
+    outcome = place.feature("off")
+
+    first = next(e for e in outcome.events if e["kind"] == "probed" and "after, 1 of" in e["text"])
+    assert first["seconds"] - outcome.events[0]["seconds"] <= 2

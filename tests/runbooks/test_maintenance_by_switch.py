@@ -1,0 +1,136 @@
+"""Taking a service or a path offline by the application's own switch, and opening it again."""
+
+from datetime import timedelta
+
+import pytest
+
+from ops.model.clock import parse_utc
+from tests import switches
+from tests.commands import ended, texts
+from tests.conftest import Outcome, World
+from tests.switches import Switches
+
+
+@pytest.fixture
+def place(world: World) -> Switches:
+    found = switches.prepared(world)
+    switches.deploy(world, paths={"/": {"status": 200}, "/api/ai": {"status": 200}})
+    found.put("maintenance", state="off", incident=None)
+    world.edit_config("        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api")
+    staging = "    runtime:\n      service: api # it reads them, and shows what is in effect at /__ops/runtime"
+    assert world.config.read_text().count(staging) == 2
+    world.sandbox.clock.advance(60)  # a key takes one write a second
+    return found
+
+
+def turn(place: Switches, state: str, *arguments: str) -> Outcome:
+    outcome = place.ops("maintenance", "--state", state, "--service", "api", *arguments)
+    place.world.sandbox.clock.advance(2)
+    return outcome
+
+
+def open_at(place: Switches) -> dict[str, bool]:
+    return {path: place.get(path).status_code != 503 for path in ("/", "/api/ai", "/api/charts/calculate", "/health")}
+
+
+def test_the_whole_service_goes_off_but_health_and_is_opened_again(place: Switches) -> None:
+    closed = turn(place, "on", "--message", "back <soon>", "--until", "2h", "--incident", "42")
+
+    assert ended(closed) == (0, "recovered", "verified")
+    assert closed.result["message"].startswith(
+        "the whole of api is off on purpose: it answers 503, seen at one location"
+    )
+    assert open_at(place) == {"/": False, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
+    assert "back <soon>" in place.get("/").text
+    value, now = place.value("maintenance"), place.world.sandbox.clock.now()
+    assert value
+    assert (value["until"], value["paths"], value["incident"]) == (None, [], 42)
+    assert timedelta(minutes=119) < parse_utc(value["review_at"]) - now <= timedelta(hours=2)
+    assert place.shown["switches"]["maintenance"]["state"] == "on"
+    assert [request.path for request in place.world.writes() if "scripts" in request.path] == []
+
+    opened = turn(place, "off")
+
+    assert ended(opened) == (0, "recovered", "verified")
+    assert all(open_at(place).values())
+
+
+def test_to_the_probes_of_other_runbooks_it_is_off_on_purpose_and_not_broken(place: Switches) -> None:
+    turn(place, "on", "--path", "/api/charts")
+
+    outcome = place.ops("feature", "--name", "session-do", "--state", "off", "--dry-run")
+
+    (before,) = texts(outcome, "probed")
+    assert "calculate inconclusive: maintenance off on purpose: its own switch answers 503 here" in before
+
+
+def test_it_does_not_open_by_itself(place: Switches) -> None:
+    turn(place, "on", "--until", "2h")
+
+    place.world.sandbox.clock.advance(3 * 3600)
+
+    assert not open_at(place)["/"]
+
+
+def test_with_reopen_at_end_the_application_opens_it_by_its_own_clock(place: Switches) -> None:
+    closed = turn(place, "on", "--until", "2h", "--reopen-at-end")
+    assert closed.code == 0
+    assert closed.result["plan"]["follows"][0].startswith("it opens by itself at ")
+    assert not open_at(place)["/"]
+
+    place.world.sandbox.clock.advance(2 * 3600)
+
+    assert open_at(place)["/"]
+    too_long = turn(place, "on", "--until", "25h", "--reopen-at-end")
+    assert "maintenance may be on for 1 d at most" in too_long.result["message"]
+
+
+def test_a_path_goes_off_beside_another_and_each_is_opened_for_itself(place: Switches) -> None:
+    first = turn(place, "on", "--path", "/api/ai")
+    second = turn(place, "on", "--path", "/api/charts")
+
+    assert (first.code, second.code) == (0, 0)
+    assert open_at(place) == {"/": True, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
+    assert second.result["plan"]["warnings"][0] == "one message and one end for all of /api/ai, /api/charts"
+
+    third = turn(place, "off", "--path", "/api/ai")
+
+    assert ended(third)[0] == 0
+    assert open_at(place) == {"/": True, "/api/ai": True, "/api/charts/calculate": False, "/health": True}
+    assert ended(turn(place, "off")) == (0, "recovered", "verified")
+    assert all(open_at(place).values())
+
+
+def test_what_is_off_already_and_what_was_not_off_change_nothing(place: Switches) -> None:
+    assert ended(turn(place, "off")) == (0, "nothing_to_do", "not_off")
+    turn(place, "on")
+    value = place.value("maintenance")
+
+    assert ended(turn(place, "on")) == (0, "nothing_to_do", "already_off")
+    assert ended(turn(place, "on", "--path", "/api/ai")) == (0, "nothing_to_do", "already_off")
+    stays = turn(place, "off", "--path", "/api/ai")
+
+    assert ended(stays) == (0, "nothing_to_do", "not_off")
+    assert "api /api/ai stays off, since the whole of api is off" in stays.result["message"]
+    assert place.value("maintenance") == value
+
+
+def test_another_message_or_another_reminder_is_a_change(place: Switches) -> None:
+    turn(place, "on", "--message", "first", "--incident", "42")
+
+    turn(place, "on", "--until", "2h")
+    value = place.value("maintenance")
+
+    assert value
+    assert (value["message"], value["incident"], value["review_at"] is None) == ("first", 42, False)
+    assert turn(place, "on", "--message", "second").result["decision"] == "healthy_as_before"
+    assert "second" in place.get("/").text
+
+
+def test_ops_yml_has_to_say_which_switch_that_is(place: Switches) -> None:
+    place.world.edit_config("        maintenance:\n          states", "        closing:\n          states")
+
+    outcome = place.world.ops("config", "check", "--config", str(place.world.config))
+
+    assert outcome.code == 2
+    assert "needs a runtime whose service is api, with a switch maintenance" in outcome.out + outcome.err

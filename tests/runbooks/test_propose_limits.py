@@ -1,0 +1,173 @@
+"""Proposing temporary limits: a branch, a commit and a pull request, which a person merges."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests import limits
+from tests.commands import ended
+from tests.conftest import Outcome, World
+from tests.limits import SHIPPED, Place
+
+REFS = {"method": "POST", "path": "/repos/*/*/git/refs"}
+CONTENTS = {"method": "PUT", "path": "/repos/*/*/contents/limits.yml"}
+PULLS = {"method": "POST", "path": "/repos/*/*/pulls"}
+
+
+@pytest.fixture
+def place(world: World) -> Place:
+    found = limits.place(world)
+    found.github.switches.actions_may_create_pull_requests = True
+    return found
+
+
+def propose(place: Place, *arguments: str, **environ: Any) -> Outcome:
+    """As the label's job does: with no token of Cloudflare's."""
+    where = ["--environment", "production", "--config", str(place.world.config), "--yes", "--json"]
+    given = {**place.environ, "CLOUDFLARE_API_TOKEN": None, **environ}
+    return place.world.ops("propose-limits", *where, *arguments, **given)
+
+
+def pulls(place: Place) -> list[Any]:
+    return [issue for issue in place.github._repository.threads.values() if issue.pull]
+
+
+def incident(place: Place) -> int:
+    return place.github.open_issue("Users get 429", labels=["incident"], author="alice")
+
+
+def test_a_pull_request_raises_every_limit_of_ops_yml_and_nothing_else_of_the_file(place: Place) -> None:
+    number = incident(place)
+
+    done = propose(place, "--incident", str(number), "--reason", "a  <b>\nnewsletter")
+
+    assert ended(done) == (0, "planned", "handed_on")
+    (pull,) = pulls(place)
+    assert done.result["press"].endswith(f"/pull/{pull.number}")
+    assert place.github.changed_files(pull.number) == ["limits.yml"]
+    until = f"{place.world.sandbox.clock.now() + timedelta(hours=4):%Y-%m-%dT%H:%M}"
+    text = place.github.files(pull.pull.head)["limits.yml"].decode()
+    assert f'temporary: {{limit: 60, until: "{until}' in text
+    assert f'reason: "a <b> newsletter", incident: {number}}}' in text
+    kept = [line for line in SHIPPED.splitlines() if line.startswith("#")]
+    assert [line for line in text.splitlines() if line.startswith("#")] == kept
+    assert f"For incident #{number}. What a reviewer checks" in pull.body
+    assert "| `calc` | `30 in 60 s per ip` | `30 in 60 s per ip, 60 until" in pull.body
+    assert "`+100 %; until" in pull.body
+    assert pull.pull.head.startswith("ops/raise-limits-")
+    assert place.stored is None
+    assert f"pull request {pull.number} is open" in "\n".join(place.comments(number))
+
+
+def test_only_some_are_raised(place: Place) -> None:
+    propose(place, "--only", "ai")
+
+    (pull,) = pulls(place)
+    text = place.github.files(pull.pull.head)["limits.yml"].decode()
+    assert (
+        text.count("temporary: {limit: 20"),
+        "limit: 60, until" in text.partition("ai: ")[0].partition("calc:")[2],
+    ) == (
+        1,
+        False,
+    )
+
+
+def test_an_open_one_for_the_same_incident_is_not_doubled(place: Place) -> None:
+    first, second = incident(place), incident(place)
+    propose(place, "--incident", str(first))
+
+    again = propose(place, "--incident", str(first))
+    other = propose(place, "--incident", str(second))
+
+    assert ended(again) == ended(other) == (0, "planned", "handed_on")
+    assert "is open already: review and merge it" in again.result["message"]
+    assert len(pulls(place)) == 2
+
+
+def test_somebody_elses_pull_request_does_not_count_as_ours(place: Place) -> None:
+    number = incident(place)
+    place.github.add_commit("Mine", "alice", files={"limits.yml": "x"}, branch="ops/raise-limits-mine")
+    place.github.open_pull("Mine", "ops/raise-limits-mine", "alice", f"<!-- backout limits incident={number} -->")
+
+    propose(place, "--incident", str(number))
+
+    assert len(pulls(place)) == 2
+
+
+def test_where_actions_may_open_no_pull_request_the_patch_and_the_page_to_open_it_are_told(place: Place) -> None:
+    place.github.switches.actions_may_create_pull_requests = False
+    number = incident(place)
+
+    done = propose(place, "--incident", str(number))
+
+    assert ended(done) == (0, "planned", "handed_on")
+    assert "/compare/main...ops/raise-limits-" in done.result["press"]
+    assert pulls(place) == []
+    assert any(line.startswith("+calc: {limit: 30") for line in done.result["plan"]["sections"]["Patch"])
+    told = "\n".join(place.comments(number))
+    assert "GitHub Actions may open no pull request here; the patch: --- a/limits.yml" in told
+    assert done.result["press"] in told
+
+
+@pytest.mark.parametrize("where", [REFS, CONTENTS, PULLS], ids=["the branch", "the commit", "the pull request"])
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_a_lost_answer_is_settled_by_reading(place: Place, where: dict[str, str], lost: str) -> None:
+    place.github.fault(**where, lost=lost)
+
+    done = propose(place)
+
+    assert ended(done) == (0, "planned", "handed_on")
+    assert len(pulls(place)) == 1
+    assert [name for name in place.github._repository.git.branches if name != "main"] == [pulls(place)[0].pull.head]
+
+
+def test_a_dry_run_writes_nothing(place: Place) -> None:
+    done = propose(place, "--dry-run")
+
+    assert ended(done) == (0, "planned", "dry_run")
+    assert {request.method for request in place.github.requests} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--only", "clac"], 2, 'nothing is to be raised by the name "clac"; did you mean "calc"?'),
+        ([], 3, "no limit ai"),
+    ],
+)
+def test_what_cannot_be_proposed_is_refused(place: Place, arguments: list[str], code: int, said: str) -> None:
+    if code == 3:
+        place.commit("".join(line + "\n" for line in SHIPPED.splitlines() if not line.startswith("ai:")))
+
+    done = propose(place, *arguments)
+
+    assert done.code == code
+    assert said in done.result["message"]
+    assert pulls(place) == []
+
+
+def test_without_github_it_says_what_it_needs(place: Place) -> None:
+    done = propose(place, GITHUB_TOKEN=None)
+
+    assert (done.code, done.result["reason"]) == (2, "token_missing")
+
+
+def test_once_merged_it_is_applied_and_at_its_end_the_former_limits_hold(place: Place) -> None:
+    """From the first 429 to the day after."""
+    place.apply()
+    assert place.calculate(31)[-1] == 429
+    number = incident(place)
+
+    propose(place, "--incident", str(number))
+    (pull,) = pulls(place)
+    place.merge(pull.number)
+    applied = place.apply()
+
+    assert ended(applied)[:2] == (0, "recovered")
+    assert place.calculate(20) == [200] * 20
+    assert "After the merge" in "\n".join(place.comments(pull.number))
+    place.world.sandbox.clock.advance(4 * 3600 + 60)
+    assert place.calculate(31) == [200] * 30 + [429]
