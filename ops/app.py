@@ -88,7 +88,6 @@ def run(
     token = outside.cloudflare_token(environ, environment, is_needed=bool(request.runbook.github_environment))
     base_url, edge_url, clock = outside.addresses(environ)
     with ExitStack() as ending:
-        ending.callback(clock.close)
         ending.callback(process.end_all)
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent

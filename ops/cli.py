@@ -60,8 +60,9 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if (two := self.commands.get(" ".join(args[:2]))) is not None:
             return two.name, two, args[2:]
-        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise click.UsageError(f'no command "{shown(args[0])}"{suggestion(args[0], self.list_commands(ctx))}', ctx)
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            raise click.UsageError(f'no command "{shown(args[0])}"{suggestion(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
 
 

@@ -1,16 +1,20 @@
 """The two clocks: this machine's, and a sandbox's, which a drill or a test may set and which may stand still."""
 
+import json
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from ops.model.clock import parse_utc
 from ops.model.errors import ConfigError, Reason
 from ops.model.loopback import is_loopback
-from ops.parallel import UnderWay
+
+TIMEOUT = 5.0
+"""Seconds for one answer of a sandbox's clock, which is on this machine."""
 
 
 class SystemClock:
@@ -23,22 +27,16 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def close(self) -> None:
-        """Holds nothing."""
-
 
 class SandboxClock:
     """A sandbox's clock. One that stands still is moved on by sleeping, which takes no time, and is read only then."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._http = httpx.Client(trust_env=False, timeout=5.0, verify=False)  # noqa: S501  loopback, without TLS
-        self._under_way = UnderWay(self._http.close)
+        self._url = urlsplit(url)
         try:
             answer = self._ask("GET")
             self._is_virtual, self._stands_at = bool(answer["virtual"]), parse_utc(answer["now"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            self.close()
+        except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"the clock of the sandbox cannot be read at {url} ({type(error).__name__})",
                 hint="Start `ops sandbox` again and set the variables that it prints.",
@@ -56,12 +54,15 @@ class SandboxClock:
         else:
             time.sleep(seconds)
 
-    def close(self) -> None:
-        self._under_way.close()
-
     def _ask(self, method: str, body: Any = None) -> Any:
-        with self._under_way.call():
-            return self._http.request(method, self._url, json=body).raise_for_status().json()
+        """On a connection of its own: threads share a clock, and a run asks it once or twice."""
+        with closing(HTTPConnection(self._url.netloc, timeout=TIMEOUT)) as connection:
+            connection.request(method, self._url.path, json.dumps(body), {"content-type": "application/json"})
+            answer = connection.getresponse()
+            told = answer.read()
+        if answer.status != 200:
+            raise HTTPException(answer.status)
+        return json.loads(told)
 
 
 def now(environ: Mapping[str, str]) -> datetime:
@@ -74,8 +75,4 @@ def now(environ: Mapping[str, str]) -> datetime:
         raise ConfigError(
             "OPS_CLOCK_URL is set, and this GitHub is no sandbox's", reason=Reason.NOT_LOOPBACK, hint=hint
         )
-    clock = SandboxClock(url)
-    try:
-        return clock.now()
-    finally:
-        clock.close()
+    return SandboxClock(url).now()

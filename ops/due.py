@@ -49,7 +49,6 @@ def due(environment: "Environment", environ: Mapping[str, str]) -> tuple[Block, 
 
     base_url, _, clock = outside.addresses(environ)
     with ExitStack() as ending:
-        ending.callback(clock.close)
         token = outside.cloudflare_token(environ, environment)
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         standing = maintaining.standing(Workers(client, environment.account_id), in_parallel)

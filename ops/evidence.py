@@ -50,7 +50,6 @@ def collected(
     place = config.environment(environment)
     base_url, _, clock = outside.addresses(environ)
     with ExitStack() as ending:
-        ending.callback(clock.close)
         now = clock.now()
         asked_for = period(*span, now)
         reach = _reaching(place, environ, base_url, clock, ending)

@@ -71,7 +71,6 @@ def plan(
         sources = _of_checkout(folder, environ, redactor, base=base, file=file)
     with ExitStack() as ending:
         _, edge_url, clock = outside.addresses(environ)
-        ending.callback(clock.close)
         planned = _planned(sources, chosen, clock, _looking(chosen, edge_url, ending))
     code = EXIT_CODES[Decision.REFUSED if planned.problems else Decision.PLANNED]
     if as_json:

@@ -1,23 +1,27 @@
 """Finds the runbooks: every module of `ops.runbooks` holds one, and its name is the file's."""
 
+import functools
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from types import MappingProxyType
 from typing import Any
 
 from ops import runbooks
 from ops.runbook import Runbook
 
 
-def discover() -> dict[str, Runbook[Any]]:
-    """Name → runbook, in alphabetical order."""
+@functools.cache
+def discover() -> Mapping[str, Runbook[Any]]:
+    """Name → runbook, in alphabetical order. One command asks half a dozen times, and no file comes while it runs."""
     found: dict[str, Runbook[Any]] = {}
     for module_info in sorted(pkgutil.iter_modules(runbooks.__path__), key=lambda info: info.name):
         module = importlib.import_module(f"{runbooks.__name__}.{module_info.name}")
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Runbook) and value.__module__ == module.__name__:
                 found[value.name] = value()
-    return found
+    return MappingProxyType(found)
 
 
 def parameters() -> dict[str, dict[str, tuple[type, bool]]]:

@@ -147,7 +147,6 @@ def _served(environment: "Environment", name: str, environ: Mapping[str, str]) -
     account, service = environment.account_id, environment.services[name]
     dashboard = f"https://dash.cloudflare.com/{account}"
     with ExitStack() as ending:
-        ending.callback(clock.close)
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         if service.kind == "pages":
             page = f"{dashboard}/pages/view/{service.pages}"

@@ -57,7 +57,6 @@ def reading(environment: "Environment", environ: Mapping[str, str]) -> Iterator[
     base_url, edge_url, clock = outside.addresses(environ)
     account = environment.account_id
     with ExitStack() as ending:
-        ending.callback(clock.close)
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         yield Reading(
             environment, Workers(client, account), Pages(client, account), Kv(client, account), clock.now(), edge_url

@@ -24,6 +24,18 @@ ONE_VERSION = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions/
 JSON = {"content_type": "application/json"}
 
 
+def every_end(requests: int) -> list[tuple[signal.Signals, int, str]]:
+    """Signal, number of a request, and the moment: before it reaches Cloudflare, or after it took effect.
+
+    SIGKILL and a friendly signal at every one: SIGINT and SIGTERM by turns, since one handler takes both.
+    """
+    moments = [(nth, moment) for nth in range(1, requests + 1) for moment in ("before", "after")]
+    friendly = [(signal.SIGINT, signal.SIGTERM)[at // 2 % 2 ^ at % 2] for at in range(len(moments))]
+    return [(signal.SIGKILL, *one) for one in moments] + [
+        (number, *one) for number, one in zip(friendly, moments, strict=True)
+    ]
+
+
 def ours(world: World) -> list[Deployment]:
     deployments = world.sandbox.deployments(WORKER)
     return [d for d in deployments if d.annotations.get("workers/message", "").startswith("ops1 ")]

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -44,10 +45,23 @@ sys.dont_write_bytecode = (
 settings.register_profile("hunt", max_examples=1000)
 
 
+_cases: Counter[tuple[str, str]] = Counter()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """See `markers` in pyproject.toml."""
+    if (sampled := item.get_closest_marker("sampled")) and isinstance(item, pytest.Function):
+        table = (item.path.as_posix(), item.originalname)
+        if _cases[table] % sampled.args[0]:
+            item.add_marker(pytest.mark.slow)
+        _cases[table] += 1
+
+
 def pytest_collection_finish() -> None:
-    """What is there by now stays: the garbage collector need not look at it again and again."""
+    """What is there by now stays: the garbage collector need not look at it again and again, nor every few objects."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

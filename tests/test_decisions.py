@@ -71,6 +71,7 @@ QUICK = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("before", "after"), [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in WROTE]
 )
@@ -116,6 +117,7 @@ def test_without_any_probe_nothing_is_called_recovered(world: World, says: Calla
     assert outcome.result["wrote"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("press", ["first", "second"])
 def test_a_run_that_did_not_help_names_the_next_older_version_and_whom_to_call(
     world: World, says: Callable[[str], object], press: str

@@ -98,9 +98,9 @@ def where_it_is(world: World) -> None:
 @pytest.mark.parametrize(
     ("name", "seed"),
     [
-        pytest.param(name, n, marks=() if n < 4 else pytest.mark.slow)
+        pytest.param(name, n, marks=() if n < 2 else pytest.mark.slow)
         for name in NEEDED
-        for n in range(3 if name in OF_SWITCHES else 60)
+        for n in range(3 if name in OF_SWITCHES else 25)
     ],
 )
 def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
@@ -193,6 +193,7 @@ def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bo
     return app.run(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize("runbook", [WritesWhilePlanning(), WritesWhileComparing()], ids=lambda r: type(r).__name__)
 def test_a_runbook_that_writes_too_early_is_stopped_at_the_transport(

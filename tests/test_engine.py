@@ -48,6 +48,7 @@ def assert_recovered_once(world: World, releases: Releases, outcome: Outcome, *,
     assert len(world.writes()) == sends
 
 
+@pytest.mark.sampled(2)
 @EACH_ANSWER
 def test_a_write_that_was_applied_is_found_and_not_sent_again(
     world: World, releases: Releases, answer: dict[str, Any]
@@ -60,6 +61,7 @@ def test_a_write_that_was_applied_is_found_and_not_sent_again(
     assert texts(outcome, "written") == [f"applied after all: {releases.good[:8]} is live"]
 
 
+@pytest.mark.sampled(4)
 @EACH_ANSWER
 def test_a_write_that_was_not_applied_is_sent_once_more(
     world: World, releases: Releases, answer: dict[str, Any]
@@ -72,6 +74,7 @@ def test_a_write_that_was_not_applied_is_sent_once_more(
     assert f"{releases.bad[:8]} is live, as planned" in texts(outcome, "compared")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("rule", "sends"),
     [({"lost": "after"}, 1), ({"truncate": 20}, 1), ({"truncate": 0}, 1), ({"lost": "before"}, 2)],
@@ -87,6 +90,7 @@ def test_a_lost_answer_is_settled_by_reading(
     assert_recovered_once(world, releases, outcome, sends=sends)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("second", ["before", "after"])
 def test_two_lost_answers_are_never_followed_by_a_third_send(world: World, releases: Releases, second: str) -> None:
     world.sandbox.fault(**WRITE, lost="before")
@@ -103,6 +107,7 @@ def test_two_lost_answers_are_never_followed_by_a_third_send(world: World, relea
         assert not outcome.result["wrote"]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "rule",
     [
@@ -137,6 +142,7 @@ def test_a_retry_after_beyond_the_budget_ends_the_run_and_says_how_long(world: W
     assert len(world.writes()) == 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("rule", [{"code": 10035}, {"status": 429}], ids=["10035", "429"])
 def test_a_write_that_is_refused_twice_was_not_applied(world: World, releases: Releases, rule: dict[str, Any]) -> None:
     world.sandbox.fault(**WRITE, **rule, times=2)
@@ -150,6 +156,7 @@ def test_a_write_that_is_refused_twice_was_not_applied(world: World, releases: R
     assert len(world.writes()) == 2
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize(
     "unreadable",
@@ -175,6 +182,7 @@ def test_an_unclear_write_that_cannot_be_read_back_is_ambiguous(
     assert len(world.writes()) == 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_after_an_ambiguous_end_the_same_command_finds_out(world: World, releases: Releases, lost: str) -> None:
     world.sandbox.fault(**WRITE, lost=lost)
@@ -190,6 +198,7 @@ def test_after_an_ambiguous_end_the_same_command_finds_out(world: World, release
     assert len(ours(world)) == 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_an_unclear_write_and_a_colleagues_deployment_are_left_to_the_colleague(
     world: World, releases: Releases, lost: str
@@ -215,6 +224,7 @@ def test_an_answered_write_that_cannot_be_read_back_is_ambiguous(world: World, r
     assert world.live == {releases.good: 100}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("reads", [1, 3, 5])
 def test_a_list_that_lags_behind_the_write_is_waited_for(world: World, releases: Releases, reads: int) -> None:
     world.sandbox.switches.deployments_lag_reads = reads
@@ -234,6 +244,7 @@ def test_a_write_that_never_shows_is_ambiguous_and_not_repeated(world: World, re
     assert len(world.writes()) == 1
 
 
+@pytest.mark.slow
 def test_a_lost_write_behind_a_list_that_lags_leaves_the_good_version_live(world: World, releases: Releases) -> None:
     """The re-read cannot see the first send, so there are two of ours: the same split, and no third."""
     world.sandbox.switches.deployments_lag_reads = 1
@@ -246,6 +257,7 @@ def test_a_lost_write_behind_a_list_that_lags_leaves_the_good_version_live(world
     assert len(ours(world)) == len(world.writes()) == 2
 
 
+@pytest.mark.slow
 def test_a_press_after_a_doubled_write_does_nothing(world: World, releases: Releases) -> None:
     world.release(timedelta(hours=9), code="older")
     world.sandbox.switches.deployments_lag_reads = 1
@@ -270,6 +282,7 @@ def test_a_deployment_while_the_plan_is_made_refuses_the_run(world: World, relea
     assert world.writes() == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("read", [0, 1], ids=["round 1", "round 2"])
 def test_a_list_without_any_deployment_is_never_taken_for_the_planned_state(
     world: World, releases: Releases, read: int
@@ -346,6 +359,7 @@ def accept(*names: str) -> list[str]:
     return [argument for name in names for argument in ("--accept-changed-secrets", name)]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("accepted", "open_names"),
     [([], "AI_KEY, DB_URL"), (["AI_KEY"], "DB_URL"), (["DB_URL", "OTHER"], "AI_KEY")],
@@ -365,6 +379,7 @@ def test_changed_secrets_stop_the_run_by_name(
     assert world.live == {rotated.bad: 100}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("accepted", [("AI_KEY", "DB_URL"), ("DB_URL", "AI_KEY", "SAME")], ids=["exactly", "and more"])
 def test_secrets_that_are_all_accepted_are_forced_once(
     world: World, rotated: Releases, accepted: tuple[str, ...]
@@ -377,6 +392,7 @@ def test_secrets_that_are_all_accepted_are_forced_once(
     assert len(ours(world)) == 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "message",
     ["A secret has changed since this version was active.", "The following secrets have changed: "],
@@ -394,6 +410,7 @@ def test_names_that_the_provider_did_not_give_never_force(world: World, rotated:
     assert [write.query for write in world.writes()] == [{}]
 
 
+@pytest.mark.slow
 def test_a_list_of_secrets_that_is_cut_short_never_forces(world: World, rotated: Releases) -> None:
     message = "The following secrets have changed: AI_KEY, DB_URL and 3 more."
     world.sandbox.fault(**WRITE, code=10220, message=message, times=None)
@@ -405,6 +422,7 @@ def test_a_list_of_secrets_that_is_cut_short_never_forces(world: World, rotated:
     assert [write.query for write in world.writes()] == [{}]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("lost", "sends"), [("after", 1), ("before", 2)])
 def test_a_lost_forced_write_is_settled_like_any_other(world: World, rotated: Releases, lost: str, sends: int) -> None:
     world.sandbox.fault(**WRITE, lost=lost, skip=1)

@@ -135,6 +135,7 @@ def test_what_a_worker_handled_is_counted_by_requests_and_not_by_what_they_logge
     ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("result", [{}, {"calculations": [{"aggregates": [{"value": "many"}]}]}, [], 7])
 def test_an_answer_of_telemetry_that_is_not_understood_is_no_empty_one(recorded: Incident, result: Any) -> None:
     body = json.dumps({"success": True, "errors": [], "messages": [], "result": result})
@@ -171,6 +172,7 @@ def test_on_a_public_repository_nobody_is_identified(recorded: Incident) -> None
     assert "k4n4ry" not in shown
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("visibility", ["private", "public", "unknown"])
 def test_only_a_repository_that_is_known_to_be_private_gets_whole_addresses(
     recorded: Incident, visibility: str
@@ -229,6 +231,7 @@ def test_where_no_source_at_all_answers_it_is_an_error(recorded: Incident) -> No
     assert "no source could be asked" in outcome.err
 
 
+@pytest.mark.slow
 def test_what_is_kept_no_longer_is_not_called_none(recorded: Incident) -> None:
     old = exhibits(recorded, "--until", "100h", since="200h")
     half = exhibits(recorded, since="100h")
@@ -269,6 +272,7 @@ def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: I
     assert len([line for line in body.splitlines() if line.startswith("| 2")]) > 100
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("body", "outcome"),
     [

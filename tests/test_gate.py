@@ -187,6 +187,7 @@ def test_the_gate_asks_one_question_and_takes_the_label_and_nothing_else(job: Jo
     ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("role", ["write", "maintain", "admin", "triage", "read", None])
 def test_only_a_role_that_may_write_is_enough(job: Job, role: Role | None) -> None:
     job.github.add_user("bob", role)
@@ -203,6 +204,7 @@ def test_only_a_role_that_may_write_is_enough(job: Job, role: Role | None) -> No
         assert "gh workflow run rollback-worker.yml -f service=api" in job.comments[0]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("role", "permission", "goes"),
     [
@@ -250,6 +252,7 @@ def test_a_bot_is_refused_without_a_question(job: Job) -> None:
     assert job.asked() == 0
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("actor", ["tina", "zoe", "helper[bot]", "nobody-here"])
 def test_whoever_pressed_last_is_checked_too(job: Job, actor: str) -> None:
     done = job.gate(job.label(), GITHUB_TRIGGERING_ACTOR=actor)
@@ -258,6 +261,7 @@ def test_whoever_pressed_last_is_checked_too(job: Job, actor: str) -> None:
     assert f"`{actor}`" in job.comments[0]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("ago", "environ", "reason"),
     [
@@ -311,6 +315,7 @@ def test_an_unknown_label_is_refused_with_the_known_ones(job: Job) -> None:
 # Where GitHub refuses the question, or does not answer it.
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("listed", "login", "goes"), [("alice", "alice", True), ("Alice", "alice", False), ("", "alice", False)]
 )
@@ -347,6 +352,7 @@ def test_404_is_a_refusal_even_for_a_responder(job: Job) -> None:
     job.assert_refused(job.gate(job.label()), "no_write_access")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -386,6 +392,7 @@ def test_github_down_altogether_is_a_refusal_in_the_job_log(job: Job) -> None:
 # What may fail without stopping a recovery.
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "fault", [{"status": 500}, {"status": 403}, {"status": 404, "message": "Not Found"}, {"lost": "after"}]
 )
@@ -441,6 +448,7 @@ def test_a_malformed_event_of_ours_is_answered_where_it_says_where(job: Job) -> 
     assert "sender.type" in job.comments[0] or "sender.login" in job.comments[0]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"action": "labeled"', "\ud7ff\x00"])
 def test_an_event_that_is_no_json_is_malformed(job: Job, text: str) -> None:
     done = job.gate(text)
@@ -448,6 +456,7 @@ def test_an_event_that_is_no_json_is_malformed(job: Job, text: str) -> None:
     assert (done.code, job.outputs["reason"], job.comments) == (2, "event_malformed", [])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name",
     ["GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH", "GITHUB_REF", "GITHUB_RUN_ATTEMPT", "GITHUB_TOKEN", "GITHUB_OUTPUT"],
@@ -569,6 +578,7 @@ def test_the_button_that_ends_an_incident_goes_on_a_closed_one(job: Job) -> None
     assert job.outputs["runbook"] == "all-clear"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
@@ -595,6 +605,7 @@ def test_a_button_for_what_is_no_incident_is_refused_and_says_what_to_give(
     assert job.comments == []
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "fault",
     [{"status": 403}, {"status": 500, "times": None}, {"lost": "before", "times": None}, {"body": "x"}, {"body": "[]"}],
@@ -664,6 +675,7 @@ def test_hostile_text_in_the_issue_reaches_neither_outputs_nor_comments(job: Job
     assert not any(piece in written for piece in ("@org/team", "secrets.X", "\u202e", "\x1b", "set-output"))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name", ["recover:@org/team", "recover:`x` @a", "recover:</b>|#1", "recover:\u202eabc", "recover:{0}/x"]
 )

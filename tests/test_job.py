@@ -33,6 +33,7 @@ def commands(outcome: Outcome) -> list[str]:
     return [line for line in lines if re.match(r"[^!-~]*::", line) or "##[" in line]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "faults"), [("recovered", []), ("failed", [{**WRITE, "code": 10021, "message": "no"}])]
 )
@@ -81,6 +82,7 @@ ENDINGS: dict[str, tuple[list[dict[str, Any]], str]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("faults", "begins"), ENDINGS.values(), ids=ENDINGS)
 def test_the_end_is_one_note_on_the_page_of_the_run(
     world: World, releases: Releases, faults: list[dict[str, Any]], begins: str
@@ -134,6 +136,7 @@ def test_outside_of_a_job_nothing_is_a_command(world: World, releases: Releases)
     assert '{"schema"' not in outcome.out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("job", "program"), [("true", "./run ops"), (None, "ops")], ids=["job", "laptop"])
 def test_the_commands_that_a_job_shows_are_for_a_checkout(
     world: World, releases: Releases, job: str | None, program: str
@@ -163,6 +166,7 @@ def logged(outcome: Outcome, names: str = "") -> str:
     return "".join([f"{names}\ufeff{stamped[0]}", *(names + line for line in stamped[1:])])
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("names", ["", "recover\tRoll back\t"], ids=["GitHub", "gh"])
 @pytest.mark.parametrize("is_lost", [False, True], ids=["whole", "lost"])
 def test_a_run_is_imported_from_the_log_of_its_job(

@@ -19,7 +19,7 @@ LAYERS: dict[str, set[str]] = {
     "model": set(),
     "parallel": set(),
     "interrupt": {"model"},
-    "clocks": {"model", "parallel"},
+    "clocks": {"model"},
     "tools": {"model"},
     "cloudflare": {"model", "parallel"},
     "github": {"model", "tools"},
@@ -91,7 +91,7 @@ OWNERS: dict[str, set[str]] = {
     "click": {"cli", "commands", "evidence_command", "incident_commands", "limits_commands", "maintenance_commands"}
     | {"site_commands", "switch_commands"},
     "github": {"github"},
-    "httpx": {"cloudflare", "probes", "clocks", "notify"},
+    "httpx": {"cloudflare", "probes", "notify"},
     "jinja2": {"render"},
     "playwright": {"tools"},
     "pydantic": {"model"},
@@ -134,8 +134,13 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(parsed(path)))
+
+
 def imports(path: Path) -> Iterator[Import]:
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -230,8 +235,8 @@ def test_the_variables_of_the_process_are_taken_at_the_top_and_handed_down() -> 
     takers = {
         (path, part_of(".".join(path.relative_to(ROOT).with_suffix("").parts)))
         for path in sources()
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"}
+        for node in nodes(path)
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"} and ast.unparse(node.value) == "os"
     }
 
     assert {part for path, part in takers if path != A_PROGRAM_OF_ITS_OWN} - ENVIRON_OF == set()
@@ -244,7 +249,7 @@ FORBIDDEN_TO_RUNBOOKS = {"sleep", "open", "print", "eval", "exec", "__import__",
 def test_a_runbook_never_sleeps_prints_or_asks_whether_it_is_a_dry_run() -> None:
     wrong = []
     for path in (OPS / "runbooks").glob("*.py"):
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             name = getattr(node, "id", None) or getattr(node, "attr", None)
             wrong += [f"{path.name}:{node.lineno} {name}"] if name in FORBIDDEN_TO_RUNBOOKS else []  # type: ignore[attr-defined]
 
@@ -286,7 +291,7 @@ def test_functions_stay_short() -> None:
     functions = [
         (path, node)
         for path in sources()
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
 
@@ -310,7 +315,7 @@ def said(position: int | str) -> list[Words]:
     """The literal texts of every error that is made in ops; what is filled in shows as {}."""
     found = []
     for path in sources():
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ERRORS:
                 chosen = node.args[:1] if position == 0 else [k.value for k in node.keywords if k.arg == position]
                 found += [(path, node.lineno, text_of(value)) for value in chosen if text_of(value)]

@@ -97,6 +97,7 @@ def test_where_others_may_read_it_only_the_name_stands_there(reports: Reports, v
     assert "CLOUDFLARE_API_TOKEN" in reports.issue().body
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["GROQ_KEY_OF_SOMEBODY", KEY, "", None, 7, ["x"], "CLOUDFLARE_API_TOKEN\n@alice"])
 def test_a_name_that_ops_yml_does_not_have_is_not_repeated(reports: Reports, name: Any) -> None:
     done = reports.send({**SAID, "secret": name})
@@ -145,6 +146,7 @@ def test_a_closed_incident_and_one_that_a_stranger_forged_count_for_nothing(repo
     assert reports.issue(3).title == "Leaked secret: CLOUDFLARE_API_TOKEN"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("event", "said", "ref", "code"),
     [
@@ -181,7 +183,7 @@ JUNK = st.recursive(
 )
 
 
-@holds_for(100, 2000, said=JUNK)
+@holds_for(30, 2000, said=JUNK)
 def test_no_payload_breaks_the_intake(said: Any) -> None:
     payload = {**WHERE, "action": "secret-leak", "client_payload": said}
     outcome = read_leak("repository_dispatch", payload, {"A_KEY"}, JOB)
@@ -199,7 +201,7 @@ KEYS = st.from_regex(r"[A-Za-z0-9_/+=.~-]{16,80}", fullmatch=True).filter(
 
 
 @holds_for(
-    100,
+    30,
     2000,
     key=KEYS,
     before=st.sampled_from(["", "the key is ", "key=", "("]),
@@ -236,7 +238,7 @@ def test_the_rotation_is_proposed_as_a_command_and_as_a_button() -> None:
     assert "In `staging`: `Ask.`" in text
 
 
-@holds_for(60, 1000, said=WORDS)
+@holds_for(25, 1000, said=WORDS)
 def test_the_incident_keeps_its_shape_whatever_was_reported(said: str) -> None:
     one, other = (dict.fromkeys(("seen", "url", "source"), f"x{word}") for word in (said, ""))
 

@@ -59,6 +59,7 @@ ENDINGS: dict[str, tuple[list[dict[str, Any]], str]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("faults", "begins"), ENDINGS.values(), ids=ENDINGS)
 def test_a_run_that_ended_badly_says_so_and_what_to_do(
     world: World, releases: Releases, receiver: Receiver, faults: list[dict[str, Any]], begins: str
@@ -79,6 +80,7 @@ def test_a_recovery_that_does_not_help_is_told_as_done_and_unverified(
     assert receiver.texts[-1].startswith(f"[DRILL] Unverified: Rolled back api to {releases.good[:8]} in production.")
 
 
+@pytest.mark.slow
 def test_nothing_to_do_is_one_notice_and_a_dry_run_none(world: World, releases: Releases, receiver: Receiver) -> None:
     world.rollback("--dry-run", **receiver.environ)
     assert receiver.requests == []
@@ -134,6 +136,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("answer", "why"), ANSWERS.values(), ids=ANSWERS)
 def test_a_notice_that_fails_is_one_warning(
     world: World, releases: Releases, receiver: Receiver, answer: Response, why: str
@@ -224,6 +227,7 @@ def test_a_text_mentions_nobody_and_fits(said: str) -> None:
     assert discord["content"].endswith(f"\n<{LINK}>\n<{LINK}>")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("service", [SLACK, DISCORD], ids=lambda service: service.name)
 def test_a_channel_is_pinged_by_nobody_who_types_a_reason(
     world: World, releases: Releases, receiver: Receiver, service: Service

@@ -96,6 +96,7 @@ def serves(world: World, worker: str) -> tuple[str, dict[str, str]]:
 NOW: Any = ("good", {"KEY": "newer", "OTHER": "kept"})
 
 
+@pytest.mark.slow
 def test_each_worker_gets_the_new_value_under_the_code_that_served(world: World, workers: dict[str, str]) -> None:
     result = run(world)
 

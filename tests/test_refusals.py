@@ -60,6 +60,7 @@ NAMES: dict[str, tuple[tuple[str, ...], int, str, str]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("arguments", "code", "said", "hint"), NAMES.values(), ids=NAMES)
 def test_a_name_that_is_not_known_is_answered_with_those_that_are(
     world: World, releases: Releases, arguments: tuple[str, ...], code: int, said: str, hint: str
@@ -110,6 +111,7 @@ TOKENS: dict[str, tuple[str | None, str, str, str]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("value", "reason", "said", "hint"), TOKENS.values(), ids=TOKENS)
 def test_a_token_that_cannot_be_sent_is_refused_before_anything_is(
     world: World, releases: Releases, value: str | None, reason: str, said: str, hint: str
@@ -202,6 +204,7 @@ PLACES: dict[str, tuple[dict[str, str | None], str, str]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("environ", "said", "hint"), PLACES.values(), ids=PLACES)
 def test_only_a_whole_sandbox_on_this_machine_stands_in_for_cloudflare(
     world: World, releases: Releases, environ: dict[str, str | None], said: str, hint: str
@@ -317,6 +320,7 @@ UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("rule", "said"), UNREADABLE.values(), ids=UNREADABLE)
 @pytest.mark.parametrize("read", EACH_READ)
 def test_an_answer_to_a_read_that_cannot_be_read_is_named(
@@ -333,6 +337,7 @@ def test_an_answer_to_a_read_that_cannot_be_read_is_named(
     assert "cloudflarestatus.com" in result["hint"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("rule", [{"status": 429}, {"status": 503}, {"lost": "before"}], ids=["429", "503", "lost"])
 def test_reads_that_fail_for_a_moment_do_not_stop_a_recovery(
     world: World, releases: Releases, rule: dict[str, Any]
@@ -399,6 +404,7 @@ def unverified(world: World) -> None:
     world.edit_config("deadline: 10s", "deadline: 3s")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("broken", "code"), [(ambiguous, 5), (unverified, 6)])
 def test_the_contacts_are_shown_for_every_end_that_needs_a_person(
     world: World, releases: Releases, broken: Any, code: int
@@ -411,6 +417,7 @@ def test_the_contacts_are_shown_for_every_end_that_needs_a_person(
     assert "Primary On-call: [TBD] (24/7)" in outcome.out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)], ids=["recovered", "planned"])
 def test_nobody_is_called_where_all_is_well(world: World, releases: Releases, arguments: tuple[str, ...]) -> None:
     outcome = plain(world, *BASE, *arguments)

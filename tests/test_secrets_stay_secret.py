@@ -78,6 +78,7 @@ WORLDS: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("as_json", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["text", "JSON"])
 @pytest.mark.parametrize("rules", WORLDS.values(), ids=WORLDS)
 def test_no_secret_shows_whatever_cloudflare_echoes(marked: World, rules: list[dict[str, Any]], as_json: bool) -> None:
@@ -119,6 +120,7 @@ def test_no_secret_shows_in_what_people_and_services_wrote(marked: World) -> Non
     assert TOKEN not in marked.sandbox.deployments(WORKER)[0].annotations["workers/message"]
 
 
+@pytest.mark.slow
 def test_no_half_of_a_secret_is_left_where_an_answer_is_cut(marked: World) -> None:
     for cut in range(40, 80, 7):
         marked.release(timedelta(minutes=5), behaviour={"status": 500, "body": {"status": "x" * cut + TOKEN}})
@@ -378,7 +380,7 @@ CANARY_ENDINGS = {
     "a webhook fails": Ending(GOOD, hooks=Response(status=500, body=SHOUT.encode())),
     "a webhook redirects": Ending(GOOD, hooks=Response(status=302, headers=[("location", "/k4n4ry")])),
 }
-QUICK = {"success", "failed"}
+QUICK = {("rollback-worker", "failed"), ("rotate-secrets", "failed"), ("maintenance", "success")}
 FEW = ("success", "failed", "ambiguous", "interrupted", "a program prints them", "GitHub refuses")
 
 
@@ -388,7 +390,7 @@ def endings() -> "Iterator[Any]":
         few = canary.builds or canary.runbook or canary.few
         for ending in FEW if few else CANARY_ENDINGS:
             for as_json in [True] if few else [True, False]:
-                is_quick = ending in QUICK and as_json and not few
+                is_quick = (name, ending) in QUICK and as_json
                 told = f"{name}, {ending}, {'JSON' if as_json else 'text'}"
                 marks_of = () if is_quick else pytest.mark.slow
                 yield pytest.param(name, CANARY_ENDINGS[ending], as_json, id=told, marks=marks_of)
@@ -466,6 +468,7 @@ def test_no_canary_shows_in_what_is_on(incident: Incident, as_json: list[str]) -
     assert leaks(everything(incident, Receiver(), outcome)) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("private", [True, False])
 def test_no_canary_shows_in_the_incident_of_a_leak(incident: Incident, private: bool) -> None:
     """Neither a secret of ours nor a key that we do not know, in any field of the report."""
@@ -489,6 +492,7 @@ def test_no_canary_shows_in_the_incident_of_a_leak(incident: Incident, private: 
         assert leaks(everything(incident, Receiver(), outcome)) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
 def test_no_canary_shows_in_a_bug(incident: Incident, broken: str, as_json: bool) -> None:
     with receiving() as receiver:
@@ -512,6 +516,7 @@ PASTED = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("typed", PASTED.values(), ids=PASTED)
 @pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN"])
 @pytest.mark.parametrize(

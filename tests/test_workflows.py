@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ OTHER_VARIABLES = {"path": "URL_PATH"}
 """Input → the variable that hands it on, where that is not its own name: PATH is the shell's."""
 
 
+@cache
 def read(path: Path) -> dict[Any, Any]:
     data: dict[Any, Any] = yaml.safe_load(path.read_text())
     return data

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ class Site:
         may_build: bool = True,
         account: Account | None = None,
     ) -> None:
-        self._environ = nodejs.with_node(environ)
+        self._of_the_process = environ
         self._redactor = redactor
         self._scratch = scratch
         self._account = account
@@ -58,6 +59,11 @@ class Site:
         self._made: dict[str, Path] = {}
         self._given = Path(environ["OPS_BUILT"]) if environ.get("OPS_BUILT") else None
         self._source = folder / (environ.get("OPS_SOURCE") or ".")
+
+    @cached_property
+    def _environ(self) -> Mapping[str, str]:
+        """With Node on its PATH, which is looked for where it is needed: a run of a Worker's never does."""
+        return nodejs.with_node(self._of_the_process)
 
     @property
     def is_given(self) -> bool:

@@ -76,8 +76,8 @@ class Redactor:
                 spans.append((start, end))
         return spans
 
-    def _found(self, text: str) -> Iterator[tuple[int, int]]:
-        return (span for form in self._forms.values() for span in form.spans(text))
+    def _found(self, text: str) -> list[tuple[int, int]]:
+        return [span for form in self._forms.values() if form.anchor in text for span in form.spans(text)]
 
     def _found_across_lines(self, text: str) -> Iterator[tuple[int, int]]:
         """`base64` and `fold` break lines wherever they like."""
@@ -109,17 +109,15 @@ class Redactor:
 
 
 class _Form:
-    """One text to be found. Its longest run of characters that nobody escapes is looked for first, which is fast."""
+    """One text to be found: nowhere but where its anchor stands, its longest run of characters that nobody escapes."""
 
     def __init__(self, text: str, *, before: str = "", after: str = "") -> None:
         """`before` and `after` are patterns for what goes with it."""
         self.text = text
         self._around = before, after
-        self._anchor = max(re.split(r"[^A-Za-z0-9]+", text), key=len)
+        self.anchor = max(re.split(r"[^A-Za-z0-9]+", text), key=len)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        if self._anchor not in text:
-            return
         at = 0
         while found := self._pattern.search(text, at):
             yield found.span()

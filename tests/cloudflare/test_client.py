@@ -31,7 +31,6 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
     sandbox.deploy(WORKER, sandbox.upload(WORKER))
     yield client
     client.close()
-    clock.close()
 
 
 def read(client: Client, path: str = DEPLOYMENTS) -> Answer:
@@ -119,6 +118,7 @@ def test_a_retry_after_is_honoured_inside_the_budget(
     assert (sandbox.clock.now() - began).total_seconds() == pytest.approx(waited)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
 @pytest.mark.parametrize("rule", WITHOUT_AN_ANSWER.values(), ids=WITHOUT_AN_ANSWER)
 def test_a_write_is_sent_once_whatever_comes_back(
@@ -166,6 +166,7 @@ TRANSPORT = [httpx.ConnectTimeout, httpx.ConnectError, httpx.ReadTimeout, httpx.
 TRANSPORT += [httpx.PoolTimeout, httpx.RemoteProtocolError, httpx.LocalProtocolError, httpx.ProxyError]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", TRANSPORT)
 def test_a_transport_error_is_named_by_its_type_alone(
     sandbox: Sandbox, kind: Callable[[str], httpx.TransportError]
@@ -185,7 +186,6 @@ def test_a_transport_error_is_named_by_its_type_alone(
         assert "s3cret" not in str(error)
         assert "203.0.113.7" not in str(error)
     client.close()
-    clock.close()
 
 
 # Planning

@@ -37,7 +37,6 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
     client = Client(sandbox.api_url, Secret(sandbox.token), token_name="CLOUDFLARE_API_TOKEN", clock=clock)
     yield client
     client.close()
-    clock.close()
 
 
 @pytest.fixture
@@ -265,6 +264,7 @@ UNCLEAR = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("rule", "call", "fault"), UNCLEAR)
 def test_a_write_without_an_answer_is_unclear_and_sent_once(
     workers: Workers, client: Client, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]

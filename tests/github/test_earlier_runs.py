@@ -24,6 +24,7 @@ def again(incident: Incident, sites: Releases) -> Incident:
     return incident
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_took_away_is_passed_over(again: Incident, sites: Releases) -> None:
     outcome = again.rollback_pages()
 
@@ -49,6 +50,7 @@ def test_another_incident_blames_nothing(again: Incident, sites: Releases) -> No
     assert again.world.served == sites.bad
 
 
+@pytest.mark.slow
 def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -> None:
     """Else anybody could steer a rollback past the good site."""
     oldest = again.world.site(timedelta(days=9), "oldest")

@@ -56,6 +56,7 @@ def test_a_recovery_is_told_in_one_comment(incident: Incident, releases: Release
     assert outcome.result["links"]["journal"].startswith("http")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
@@ -92,6 +93,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "early", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["while it runs", "at its end"]
 )
@@ -109,6 +111,7 @@ def test_the_run_recovers_whatever_github_does(
     assert sum("journal" in event["text"] for event in outcome.events) <= 1
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "fault", ["create lost before it was heard", "create lost after it was heard", "create fails, and was heard"]
 )
@@ -122,6 +125,7 @@ def test_an_answer_that_was_lost_gives_one_comment_that_tells_all(
     assert len([e for e in outcome.events if "journal on the incident issue failed" in e["text"]]) == 1
 
 
+@pytest.mark.slow
 def test_an_edit_that_silently_does_nothing_becomes_a_new_comment(incident: Incident, releases: Releases) -> None:
     heard_before_the_first_read(incident)
     incident.github.fault(method="PATCH", path=COMMENT, status=200, body="{}", content_type="application/json")
@@ -138,6 +142,7 @@ def test_github_cannot_be_reached(incident: Incident, releases: Releases) -> Non
     ]
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_issue_have_a_comment_each(incident: Incident, releases: Releases) -> None:
     runs = [incident.rollback().result["run"] for _ in range(2)]
     assert [block.run for body in incident.bodies if (block := read_block(body))] == runs
@@ -152,6 +157,7 @@ def test_a_run_that_wrote_and_had_no_incident_opens_one(incident: Incident, rele
     assert f"--incident {opened.number} " in (opened.body or "")
 
 
+@pytest.mark.slow
 def test_an_incident_whose_answer_is_lost_is_opened_once_and_doubted(incident: Incident, releases: Releases) -> None:
     incident.github.fault(method="POST", path="/repos/*/*/issues", lost="after")
     outcome = incident.world.rollback(**incident.github.environ())
@@ -161,6 +167,7 @@ def test_an_incident_whose_answer_is_lost_is_opened_once_and_doubted(incident: I
     assert warning.startswith("the incident of this run may be missing (ConnectionError)")
 
 
+@pytest.mark.slow
 def test_an_incident_keeps_the_word_for_its_number_where_the_second_write_fails(
     incident: Incident, releases: Releases
 ) -> None:
@@ -183,6 +190,7 @@ def test_an_incident_that_cannot_be_opened_does_not_fail_the_run(incident: Incid
     assert (outcome.code, outcome.result["links"]) == (0, {})
 
 
+@pytest.mark.slow
 def test_a_comment_that_somebody_deletes_during_the_run_is_written_anew(incident: Incident, releases: Releases) -> None:
     deleted: list[int] = []
 
@@ -201,6 +209,7 @@ def test_a_comment_that_somebody_deletes_during_the_run_is_written_anew(incident
     assert not [event for event in outcome.events if event["kind"] == "warning"]
 
 
+@pytest.mark.slow
 def test_a_comment_that_somebody_edits_is_shown_as_edited(incident: Incident, releases: Releases) -> None:
     incident.rollback()
     comment = incident.github.issue(incident.number).comments[0]

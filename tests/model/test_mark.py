@@ -16,7 +16,7 @@ BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @holds_for(
-    100,
+    40,
     2000,
     names=NAMES,
     what=st.integers(0, 2),

@@ -23,7 +23,7 @@ from tests.model.simulated_history import (
 )
 from tests.properties import holds_for
 
-FAST, SLOW = 40, 1500
+FAST, SLOW = 15, 1500
 incidents = st.sampled_from(INCIDENTS)
 
 

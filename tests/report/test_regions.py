@@ -92,7 +92,7 @@ BEFORE, AFTER = report.new(evidence(decision="failed")), evidence(decision="reco
 LINES = st.text(st.characters(exclude_characters="\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), max_size=40)
 
 
-@holds_for(30, 500, added=st.lists(st.tuples(st.integers(0, BEFORE.count("\n")), LINES), max_size=6))
+@holds_for(12, 500, added=st.lists(st.tuples(st.integers(0, BEFORE.count("\n")), LINES), max_size=6))
 def test_no_line_that_somebody_added_is_ever_lost(added: list[tuple[int, str]]) -> None:
     lines = BEFORE.split("\n")
     for number, (at, text) in enumerate(sorted(added, reverse=True)):
@@ -105,7 +105,7 @@ def test_no_line_that_somebody_added_is_ever_lost(added: list[tuple[int, str]]) 
     assert incident_of(body) == 1
 
 
-@holds_for(30, 500, gone=st.sets(st.integers(0, BEFORE.count("\n"))))
+@holds_for(12, 500, gone=st.sets(st.integers(0, BEFORE.count("\n"))))
 def test_no_line_that_somebody_took_out_breaks_the_rest(gone: set[int]) -> None:
     body = "\n".join(line for number, line in enumerate(BEFORE.split("\n")) if number not in gone)
     once = report.renew(body, AFTER)

@@ -130,6 +130,7 @@ def test_a_failed_run(night: Night, releases: Releases, update_golden: bool) -> 
     assert night.moment("Mitigated") == "unknown"
 
 
+@pytest.mark.slow
 def test_an_ambiguous_run(night: Night, releases: Releases, update_golden: bool) -> None:
     night.world.sandbox.fault(**WRITE, lost="after")
     down = night.world.sandbox.fault(**LIST, status=500, times=None, skip=2)
@@ -148,6 +149,7 @@ def test_a_refused_label(night: Night, releases: Releases, update_golden: bool) 
     assert_golden("refused", night.text, update=update_golden)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("permission", "detected"), [("write", "03:13:00"), ("read", "unknown")])
 def test_a_note_counts_where_the_custom_role_of_its_author_may_write(
     night: Night, permission: str, detected: str
@@ -167,6 +169,7 @@ def test_a_note_counts_where_the_custom_role_of_its_author_may_write(
     assert ("customer's call" in night.text) == (row.text in shown.out) == (permission == "write")
 
 
+@pytest.mark.slow
 def test_a_drill(night: Night, releases: Releases, update_golden: bool) -> None:
     night.github.label(night.number, "drill", "alice", at=NOW - timedelta(minutes=4))
     night.recover()
@@ -177,6 +180,7 @@ def test_a_drill(night: Night, releases: Releases, update_golden: bool) -> None:
     assert night.moment("Resolved") == "03:50:00"
 
 
+@pytest.mark.slow
 def test_a_site_is_told_like_a_worker(night: Night, sites: Releases) -> None:
     told = {**night.github.environ(), "GITHUB_RUN_ID": night.run}
     assert night.world.rollback_pages("--incident", str(night.number), **told).code == 0
@@ -187,6 +191,7 @@ def test_a_site_is_told_like_a_worker(night: Night, sites: Releases) -> None:
     assert "pages/view/fortunet-frontend" in night.text
 
 
+@pytest.mark.slow
 def test_the_commits_that_were_taken_back_are_listed(night: Night) -> None:
     hub = night.github
     night.world.edit_config("repository: fortunet/fortunet", f"repository: {hub.repository}")
@@ -211,6 +216,7 @@ def test_there_is_one_report_however_often_it_is_asked_for(night: Night, release
     assert len(night.reports) == 2
 
 
+@pytest.mark.slow
 def test_a_report_that_was_closed_is_renewed_and_not_made_again(night: Night, releases: Releases) -> None:
     night.report()
     night.github.close(night.reports[0].number, "alice")
@@ -237,6 +243,7 @@ def test_a_report_forged_by_a_stranger_is_nobodys(night: Night, releases: Releas
     assert [issue.user.login for issue in night.reports] == ["mallory", "github-actions[bot]"]
 
 
+@pytest.mark.slow
 def test_a_source_that_cannot_be_asked_is_named_and_stops_nothing(night: Night, releases: Releases) -> None:
     night.recover()
     down = night.github.fault(method="GET", path="/repos/*/*/actions/**", status=403, times=None)
@@ -251,6 +258,7 @@ def test_a_source_that_cannot_be_asked_is_named_and_stops_nothing(night: Night, 
     assert "WARNING" not in night.text
 
 
+@pytest.mark.slow
 def test_what_cloudflare_refuses_is_not_laid_at_githubs_door(night: Night, releases: Releases) -> None:
     night.recover()
     night.world.sandbox.fault(**LIST, status=403, code=10000, message="no", times=None)
@@ -275,6 +283,7 @@ def test_an_incident_that_cannot_be_read_is_an_error_that_says_what_to_do(night:
     assert "hint" in outcome.err
 
 
+@pytest.mark.slow
 def test_only_runs_of_ours_make_a_report_for_somebody_who_may_not_write(night: Night, releases: Releases) -> None:
     forged = sealed("x", Block("1001.1-abcd", rows=(Row(NOW, "ended", "recovered"),)))
     night.github.add_user("mallory", "read")
@@ -304,6 +313,7 @@ def test_words_of_people_stay_and_regions_are_renewed(night: Night, releases: Re
     assert "ended **recovered**" in night.text
 
 
+@pytest.mark.slow
 def test_a_region_that_somebody_edited_stays_as_their_text(night: Night, releases: Releases) -> None:
     night.report()
     report = night.reports[0]
@@ -371,6 +381,7 @@ def test_closing_says_what_of_that_could_not_be_read(night: Night, releases: Rel
     assert "Workers KV Storage Read" in line
 
 
+@pytest.mark.slow
 def test_a_note_in_the_future_or_an_edited_run_is_shown_as_what_it_is(night: Night, releases: Releases) -> None:
     night.recover()
     comment = night.github.issue(night.number).comments[-1]
@@ -379,6 +390,7 @@ def test_a_note_in_the_future_or_an_edited_run_is_shown_as_what_it_is(night: Nig
     assert "run ended, edited since" in night.text
 
 
+@pytest.mark.slow
 def test_a_long_silence_is_a_row(night: Night, releases: Releases) -> None:
     night.recover()
     night.github.close(night.number, "alice", at=NOW + timedelta(hours=2))
@@ -393,6 +405,7 @@ def crowded(night: Night) -> Night:
     return night
 
 
+@pytest.mark.slow
 def test_many_rows_are_folded_and_what_matters_stays_in_sight(crowded: Night, releases: Releases) -> None:
     crowded.recover()
     crowded.report()
@@ -410,6 +423,7 @@ def test_a_secret_that_somebody_pasted_is_not_copied(night: Night, releases: Rel
     assert secret not in night.text
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("fault", "code"),
     [({"method": "PATCH", "status": 200, "body": "{}", "content_type": "application/json"}, 4), ({"status": 500}, 4)],

@@ -53,6 +53,7 @@ def test_the_whole_service_goes_off_by_every_way_in_and_comes_back_as_it_was(pla
     assert place.serves(f"{HOST}/") == place.serves(f"{ALSO}/") == place.serves(f"{DEV}/") == "home"
 
 
+@pytest.mark.slow
 def test_people_and_programs_are_told_and_nothing_is_cached(place: Place) -> None:
     place.on("--message", 'back <script>"soon"', "--until", "2h")
 
@@ -83,6 +84,7 @@ def test_a_path_goes_off_and_the_rest_goes_on(place: Place) -> None:
     assert place.routes == {f"{HOST}/*": WORKER}
 
 
+@pytest.mark.slow
 def test_every_former_value_is_stored_before_the_first_route_changes(place: Place) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     stored: list[Any] = []
@@ -108,6 +110,7 @@ def test_every_former_value_is_stored_before_the_first_route_changes(place: Plac
     assert all(each[1] in printed and each[2] in printed for each in stored[0]["BLOCK_00"]["closed"])
 
 
+@pytest.mark.slow
 def test_a_more_specific_route_of_the_service_is_covered_and_another_worker_s_is_named(place: Place) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     place.route(f"{HOST}/api/ai/docs*", "other")
@@ -124,6 +127,7 @@ def test_a_more_specific_route_of_the_service_is_covered_and_another_worker_s_is
     assert place.routes[f"{HOST}/api/ai/chat*"] == WORKER
 
 
+@pytest.mark.slow
 def test_a_path_that_another_worker_answers_is_left_to_it(place: Place) -> None:
     place.route(f"{HOST}/pa*", "other")
 
@@ -137,6 +141,7 @@ def test_a_path_that_another_worker_answers_is_left_to_it(place: Place) -> None:
     assert left == [f"requests to {HOST}/pay meet the route {HOST}/pa* → other, and not this service: left as it is"]
 
 
+@pytest.mark.slow
 def test_routes_for_many_hosts_are_turned_and_what_else_a_new_route_takes_is_named(place: Place) -> None:
     place.route("*.fortunet.example/shop/*", WORKER)
     place.route("*.fortunet.example/docs/*", "other")
@@ -158,6 +163,7 @@ def test_routes_for_many_hosts_are_turned_and_what_else_a_new_route_takes_is_nam
     assert place.ways == before
 
 
+@pytest.mark.slow
 def test_a_host_in_a_zone_that_the_token_does_not_see_is_named_and_found_open(place: Place) -> None:
     zones = place.world.sandbox.zones
     hidden = zones.all[zones.add("hidden.example")]
@@ -174,6 +180,7 @@ def test_a_host_in_a_zone_that_the_token_does_not_see_is_named_and_found_open(pl
     assert place.serves(f"{HOST}/") == "off"
 
 
+@pytest.mark.slow
 def test_without_a_subdomain_of_workers_dev_it_goes_off_but_cannot_be_prepared(place: Place) -> None:
     place.world.sandbox.fault(method="GET", path="/accounts/*/workers/subdomain", status=404, code=10007, times=None)
 
@@ -181,6 +188,7 @@ def test_without_a_subdomain_of_workers_dev_it_goes_off_but_cannot_be_prepared(p
     assert ended(place.ops("prepare")) == (3, "refused", "no_way_in")
 
 
+@pytest.mark.slow
 def test_all_ways_past_the_routes_are_named(place: Place) -> None:
     sandbox = place.world.sandbox
     bound = [{"type": "service", "name": "API", "service": WORKER}]
@@ -201,6 +209,7 @@ def test_all_ways_past_the_routes_are_named(place: Place) -> None:
     assert "Pages" in stays
 
 
+@pytest.mark.slow
 def test_on_twice_is_once(place: Place) -> None:
     place.on("--until", "2h")
     versions = place.world.sandbox.deployments(OFFICE)
@@ -214,6 +223,7 @@ def test_on_twice_is_once(place: Place) -> None:
     assert texts(again, "verified") == ["healthy"]
 
 
+@pytest.mark.slow
 def test_a_second_path_adds_and_each_opens_alone(place: Place) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     before = place.ways
@@ -231,6 +241,7 @@ def test_a_second_path_adds_and_each_opens_alone(place: Place) -> None:
     assert place.ways == before
 
 
+@pytest.mark.slow
 def test_a_path_stays_off_while_the_whole_service_is(place: Place) -> None:
     before = place.ways
     place.on("--path", "/api/ai")
@@ -252,6 +263,7 @@ def test_off_without_on_does_nothing(place: Place) -> None:
     assert place.world.writes() == []
 
 
+@pytest.mark.slow
 def test_a_route_that_somebody_changed_meanwhile_is_named_and_left(place: Place) -> None:
     place.on()
     theirs = next(route for route in place.zone.routes.values() if route.pattern == f"{HOST}/*")
@@ -269,6 +281,7 @@ def test_a_route_that_somebody_changed_meanwhile_is_named_and_left(place: Place)
     assert place.off().result["plan"]["reason"] == "not_off"
 
 
+@pytest.mark.slow
 def test_the_service_that_is_still_ill_is_not_called_recovered_when_it_is_opened(place: Place) -> None:
     place.on()
     place.world.release(timedelta(minutes=1), code="bad", behaviour={"status": 500})
@@ -276,6 +289,7 @@ def test_the_service_that_is_still_ill_is_not_called_recovered_when_it_is_opened
     assert ended(place.off()) == (6, "unverified", "still_unhealthy")
 
 
+@pytest.mark.slow
 def test_probes_of_what_is_off_say_so_and_other_runbooks_claim_nothing(place: Place) -> None:
     bad = place.world.release(timedelta(minutes=20), code="bad", behaviour={"status": 500})
     place.on()
@@ -331,6 +345,7 @@ def test_a_write_without_an_answer_is_settled_by_reading(place: Place, number: i
     assert place.ways == before
 
 
+@pytest.mark.slow
 def test_what_is_refused_in_the_midst_names_what_stays_and_the_next_run_goes_on(place: Place) -> None:
     place.world.sandbox.fault(**TURNED, status=403, code=10000, times=None)
 
@@ -391,6 +406,7 @@ def elsewhere(place: Place) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -432,6 +448,7 @@ def test_without_ops_maintenance_it_is_refused_with_the_command_that_prepares_it
     assert place.world.writes() == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "variables", [{"OTHER": "x"}, {"RUN": "x", "BLOCK_00": "x"}], ids=["somebody else's", "changed by hand"]
 )
@@ -458,6 +475,7 @@ def test_a_zone_that_the_token_does_not_see_is_refused(place: Place) -> None:
     assert ended(place.on()) == (3, "refused", "no_way_in")
 
 
+@pytest.mark.slow
 def test_more_routes_than_can_be_stored_are_refused(place: Place) -> None:
     for number in range(60):
         place.route(f"{HOST}/a-rather-long-path-of-a-route/{number}/*", WORKER)
@@ -494,7 +512,7 @@ PATH = "/api/ai"
 ANYTHING = st.text(st.sampled_from("ab/.%?&=2fF;:+~-_A"), max_size=20).map(lambda text: f"/{text}")
 
 
-@holds_for(20, 300, target=spellings(PATH), host=st.sampled_from([HOST, ALSO]))
+@holds_for(8, 300, target=spellings(PATH), host=st.sampled_from([HOST, ALSO]))
 def test_no_spelling_of_a_path_gets_past(place: Place, target: str, host: str) -> None:
     if PATH not in {route.pattern.removeprefix(HOST).removesuffix("*") for route in place.zone.routes.values()}:
         assert place.on("--path", PATH).code == 0
@@ -502,7 +520,7 @@ def test_no_spelling_of_a_path_gets_past(place: Place, target: str, host: str) -
     assert place.serves(host + target) == "off", target
 
 
-@holds_for(20, 300, target=ANYTHING, host=st.sampled_from([HOST, ALSO]), normalized=st.booleans())
+@holds_for(8, 300, target=ANYTHING, host=st.sampled_from([HOST, ALSO]), normalized=st.booleans())
 def test_nothing_gets_past_when_the_whole_service_is_off(
     place: Place, target: str, host: str, normalized: bool
 ) -> None:
@@ -513,6 +531,7 @@ def test_nothing_gets_past_when_the_whole_service_is_off(
     assert place.serves(host + target) == "off", target
 
 
+@pytest.mark.slow
 def test_where_a_zone_does_not_normalize_urls_the_encoded_address_is_seen_to_get_past(place: Place) -> None:
     place.world.sandbox.switches.urls_normalized = False
 
@@ -530,6 +549,7 @@ def test_where_a_zone_does_not_normalize_urls_the_encoded_address_is_seen_to_get
 # The Worker that answers.
 
 
+@pytest.mark.slow
 def test_prepared_twice_is_once_and_an_older_source_is_renewed_with_what_is_off(place: Place) -> None:
     assert ended(place.ops("prepare")) == (0, "nothing_to_do", "already_prepared")
     assert place.world.writes() == []
@@ -547,6 +567,7 @@ def test_prepared_twice_is_once_and_an_older_source_is_renewed_with_what_is_off(
     assert place.routes == {f"{HOST}/*": WORKER}
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_the_preparation_writes_nothing(place: Place) -> None:
     del account(place).workers[OFFICE]
 

@@ -75,6 +75,7 @@ def test_what_was_to_open_at_its_end_is_opened_after_it_told_on_its_incident_and
     assert len(github.issue(number).comments) == told + 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [(), ("--until", "2h")], ids=["no end", "an end that reminds"])
 def test_without_the_flag_nothing_opens_by_itself_ever(place: Place, options: tuple[str, ...]) -> None:
     plan = place.on(*options).result["plan"]
@@ -87,6 +88,7 @@ def test_without_the_flag_nothing_opens_by_itself_ever(place: Place, options: tu
     assert [line for line in plan["sections"].get("Meant to last until", []) if "opens nothing" not in line] == []
 
 
+@pytest.mark.slow
 def test_the_plan_says_when_it_opens_and_that_this_may_be_late(place: Place) -> None:
     plan = place.on(*BY_ITSELF).result["plan"]
     end = stored(place)["until"]
@@ -97,6 +99,7 @@ def test_the_plan_says_when_it_opens_and_that_this_may_be_late(place: Place) -> 
     assert any(line.startswith(f"it {said}; a person opens it earlier: ") for line in plan["follows"])
 
 
+@pytest.mark.slow
 def test_each_that_is_due_is_opened_alone_and_what_is_off_besides_stays_so(place: Place) -> None:
     place.on("--path", "/api/ai")
     place.on("--path", "/admin", "--until", "1h")
@@ -112,6 +115,7 @@ def test_each_that_is_due_is_opened_alone_and_what_is_off_besides_stays_so(place
         assert place.serves(f"{HOST}{path}") == place.serves(f"{ALSO}{path}") == "off"
 
 
+@pytest.mark.slow
 def test_the_newest_press_says_whether_it_opens_by_itself(place: Place) -> None:
     place.on(*BY_ITSELF)
 
@@ -127,6 +131,7 @@ def test_the_newest_press_says_whether_it_opens_by_itself(place: Place) -> None:
     assert place.serves(f"{HOST}/") == "home"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -142,6 +147,7 @@ def test_the_flag_without_an_end_is_a_mistake(place: Place, options: tuple[str, 
     assert place.world.writes() == []
 
 
+@pytest.mark.slow
 def test_what_was_stored_before_there_was_the_flag_is_understood_and_opens_only_by_a_person(place: Place) -> None:
     place.on("--until", "2h")
     del stored(place)["reopen_at_end"]
@@ -151,6 +157,7 @@ def test_what_was_stored_before_there_was_the_flag_is_understood_and_opens_only_
     assert place.serves(f"{HOST}/") == "home"
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("key", "value"),
     [("reopen_at_end", "true"), ("reopen_at_end", 1), ("until", "soon"), ("since", ""), ("incident", "1/comments")],
@@ -166,6 +173,7 @@ def test_a_block_that_was_edited_into_nonsense_opens_nothing(place: Place, key: 
     assert place.routes[f"{HOST}/*"] == OFFICE
 
 
+@pytest.mark.slow
 def test_a_block_that_was_edited_to_lead_elsewhere_is_opened_by_nobody_but_a_person(place: Place) -> None:
     place.on("--until", "2h", "--reopen-at-end")
     stored(place)["closed"][0][3] = "other"
@@ -177,6 +185,7 @@ def test_a_block_that_was_edited_to_lead_elsewhere_is_opened_by_nobody_but_a_per
     assert place.serves(f"{HOST}/") == "off"
 
 
+@pytest.mark.slow
 def test_what_somebody_gives_another_end_between_the_look_and_the_plan_stays_off(place: Place) -> None:
     place.on("--until", "2h", "--reopen-at-end")
     block = stored(place)
@@ -191,6 +200,7 @@ def test_what_somebody_gives_another_end_between_the_look_and_the_plan_stays_off
     assert place.serves(f"{HOST}/") == "off"
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_opened_holds_up_no_other_and_no_environment_that_cannot_be_asked(place: Place) -> None:
     place.world.sandbox.add_token("staging", PERMISSIONS)
     place.on("--path", "/shop", *BY_ITSELF)
@@ -205,6 +215,7 @@ def test_one_that_cannot_be_opened_holds_up_no_other_and_no_environment_that_can
     assert place.routes == {f"{HOST}/*": WORKER, f"{HOST}/shop*": OFFICE, f"{ALSO}/shop*": OFFICE}
 
 
+@pytest.mark.slow
 def test_a_signal_ends_all_of_it_and_not_only_the_first(place: Place) -> None:
     place.on("--path", "/shop", *BY_ITSELF)
     place.on("--path", "/admin", *BY_ITSELF)
@@ -227,6 +238,7 @@ def test_without_any_token_nothing_is_asked_and_that_is_said(place: Place) -> No
     assert ACCOUNT not in outcome.err
 
 
+@pytest.mark.slow
 def test_a_failure_to_read_is_no_empty_answer(place: Place) -> None:
     place.on(*BY_ITSELF)
     place.world.sandbox.fault(method="GET", path="/accounts/**", status=403, code=10000, times=None)

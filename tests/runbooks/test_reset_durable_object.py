@@ -156,6 +156,7 @@ def test_the_plan_says_what_restarts_what_drops_what_stays_and_that_nothing_is_t
     assert stuck.world.writes() == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("script", [{}, {"script_name": WORKER}], ids=["unnamed", "named"])
 def test_a_class_is_known_by_its_binding_where_cloudflare_answers_no_exports(
     stuck: Stuck, script: dict[str, str]
@@ -167,6 +168,7 @@ def test_a_class_is_known_by_its_binding_where_cloudflare_answers_no_exports(
     assert plan["sections"]["Durable Objects that restart, every object of"] == [f"{CLASS}, bound as AI_MUTEX"]
 
 
+@pytest.mark.slow
 def test_what_the_undo_prints_can_be_done(stuck: Stuck) -> None:
     before = stuck.world.live
     (undo,) = stuck.reset().result["undo"]
@@ -177,6 +179,7 @@ def test_what_the_undo_prints_can_be_done(stuck: Stuck) -> None:
     assert stuck.world.live == before
 
 
+@pytest.mark.slow
 def test_a_reset_says_nothing_of_a_release_and_a_step_back_goes_on_to_hold(stuck: Stuck) -> None:
     world = stuck.world
     good = next(iter(world.live))
@@ -191,6 +194,7 @@ def test_a_reset_says_nothing_of_a_release_and_a_step_back_goes_on_to_hold(stuck
     assert ended(pressed)[1:] == ("nothing_to_do", "already_stepped_back")
 
 
+@pytest.mark.slow
 def test_after_a_rollback_the_secrets_of_the_latest_upload_are_accepted_by_name_first(stuck: Stuck) -> None:
     world, (good,) = stuck.world, stuck.world.live
     bad = world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
@@ -208,6 +212,7 @@ def test_after_a_rollback_the_secrets_of_the_latest_upload_are_accepted_by_name_
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
 
 
+@pytest.mark.slow
 def test_in_a_split_somebody_chooses_first(stuck: Stuck) -> None:
     world, (good,) = stuck.world, stuck.world.live
     world.sandbox.deploy(WORKER, {good: 90, serve(world, timedelta(minutes=9), code="new"): 10})
@@ -228,6 +233,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("upload", "reason", "said"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_restarted_is_refused_with_the_way_on(
     stuck: Stuck, upload: dict[str, Any], reason: str, said: str
@@ -242,6 +248,7 @@ def test_what_cannot_be_restarted_is_refused_with_the_way_on(
     assert stuck.world.writes() == []
 
 
+@pytest.mark.slow
 def test_what_was_deployed_after_somebody_asked_may_have_helped_already(stuck: Stuck) -> None:
     asked = stuck.world.sandbox.clock.now() - timedelta(minutes=12)
     serve(stuck.world, timedelta(minutes=9))
@@ -251,6 +258,7 @@ def test_what_was_deployed_after_somebody_asked_may_have_helped_already(stuck: S
     assert ended(outcome) == (3, "refused", "world_moved")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("write", [UPLOAD, WRITE], ids=["upload", "deployment"])
 def test_a_write_without_an_answer_is_found_by_its_mark_and_not_made_twice(stuck: Stuck, write: dict[str, str]) -> None:
     stuck.world.sandbox.fault(**write, lost="after")
@@ -262,6 +270,7 @@ def test_a_write_without_an_answer_is_found_by_its_mark_and_not_made_twice(stuck
     assert stuck.memory == 0
 
 
+@pytest.mark.slow
 def test_a_class_that_ops_yml_names_and_nothing_exports_is_a_warning(stuck: Stuck) -> None:
     stuck.world.edit_config("class: AiMutexDO", "class: AiMutex")
 
@@ -279,6 +288,7 @@ UNSHOWN: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("environ", "fault", "said"), UNSHOWN.values(), ids=UNSHOWN)
 def test_where_the_object_cannot_be_looked_at_all_of_them_restart_and_nothing_is_called_proved(
     stuck: Stuck, environ: dict[str, str | None], fault: dict[str, Any], said: str
@@ -294,6 +304,7 @@ def test_where_the_object_cannot_be_looked_at_all_of_them_restart_and_nothing_is
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
 
 
+@pytest.mark.slow
 def test_without_a_state_in_ops_yml_the_new_version_is_the_proof(stuck: Stuck) -> None:
     stuck.world.edit_config(ENDPOINT + SHOWN, "")
 
@@ -328,6 +339,7 @@ def test_a_dry_run_of_one_object_looks_and_posts_nothing(stuck: Stuck) -> None:
     assert (stuck.memory, stuck.posts()) == (LOCKED, 0)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("proof", ["instance", "memory.answered"])
 def test_an_object_in_use_is_proved_and_a_quota_that_grew_was_kept(stuck: Stuck, proof: str) -> None:
     stuck.world.edit_config("proof: instance", f"proof: {proof}")
@@ -339,6 +351,7 @@ def test_an_object_in_use_is_proved_and_a_quota_that_grew_was_kept(stuck: Stuck,
     assert (stuck.memory, stuck.quota) == (2, LOCKED + 2)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("proof", "decision"), [("instance", "inconclusive"), ("memory.answered", "recovered")])
 def test_an_object_that_did_not_answer_before_is_proved_by_counting_nothing_alone(
     stuck: Stuck, proof: str, decision: str
@@ -353,6 +366,7 @@ def test_an_object_that_did_not_answer_before_is_proved_by_counting_nothing_alon
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
 
 
+@pytest.mark.slow
 def test_a_counter_that_goes_on_counting_is_shown(stuck: Stuck) -> None:
     stuck.world.edit_config("proof: instance", "proof: memory.answered")
     stuck.world.sandbox.edge_fault(**RESET, status=200, body="{}", times=None)
@@ -362,6 +376,7 @@ def test_a_counter_that_goes_on_counting_is_shown(stuck: Stuck) -> None:
     assert f"{NAME} still has {LOCKED} at memory.answered" in " ".join(texts(outcome, "warning"))
 
 
+@pytest.mark.slow
 def test_a_storage_that_was_not_kept_is_said_and_no_recovery(stuck: Stuck) -> None:
     lost = '{"instance": "another", "quota": {"iflow": {"used": 0}}}'
     stuck.world.sandbox.edge_fault(**STATE, status=200, body=lost, skip=1, times=None)
@@ -372,6 +387,7 @@ def test_a_storage_that_was_not_kept_is_said_and_no_recovery(stuck: Stuck) -> No
     assert f"quota.iflow.used of {NAME} is not what it was before" in outcome.result["message"]
 
 
+@pytest.mark.slow
 def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
     stuck.world.sandbox.edge_fault(**RESET, status=200, body="{}", times=None)
 
@@ -382,6 +398,7 @@ def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
     assert stuck.memory == LOCKED
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("fault", "sends"),
     [({"lost": "after"}, 1), ({"lost": "before"}, 2), ({"status": 503}, 2), ({"status": 429}, 2)],
@@ -399,6 +416,7 @@ def test_a_reset_without_an_answer_is_settled_by_what_the_object_shows(
     assert len(texts(outcome, "writing")) == sends
 
 
+@pytest.mark.slow
 def test_two_lost_answers_are_not_followed_by_a_third(stuck: Stuck) -> None:
     stuck.world.sandbox.edge_fault(**RESET, lost="before", times=2)
 
@@ -409,6 +427,7 @@ def test_two_lost_answers_are_not_followed_by_a_third(stuck: Stuck) -> None:
     assert stuck.memory == LOCKED
 
 
+@pytest.mark.slow
 def test_without_a_state_the_answer_alone_is_no_proof_and_two_lost_ones_leave_it_open(stuck: Stuck) -> None:
     token = "            token: FORTUNET_ADMIN_TOKEN\n"
     stuck.world.edit_config(SHOWN, token)
@@ -432,6 +451,7 @@ CLOSED: dict[str, tuple[dict[str, Any], dict[str, str | None], str, str]] = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("upload", "environ", "reason", "said"), CLOSED.values(), ids=CLOSED)
 @pytest.mark.parametrize("is_shown", [True, False])
 def test_an_application_that_does_not_let_us_is_refused_and_the_whole_worker_offered(
@@ -450,6 +470,7 @@ def test_an_application_that_does_not_let_us_is_refused_and_the_whole_worker_off
     assert TOKEN not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 def test_what_is_off_on_purpose_is_not_taken_for_stuck(stuck: Stuck) -> None:
     stuck.world.sandbox.edge_fault(path="/__ops/**", status=503, headers={"ops-maintenance": "r1"}, times=None)
 
@@ -470,6 +491,7 @@ def test_without_an_endpoint_the_whole_worker_is_offered_and_helps(stuck: Stuck)
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name",
     ["ai-mutx", "../ai-mutex", "ai-mutex/../x", "AI-MUTEX", "$(id)", "ai-mutex\n::error::x", "\u202exetum", "x" * 999],
@@ -493,6 +515,7 @@ def test_one_object_inherits_nothing(stuck: Stuck) -> None:
     assert "inherit_latest is for a whole Worker" in outcome.err + outcome.out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "fault", [{**RESET, "status": 500}, {**RESET, "status": 302}, {**STATE, "status": 200}], ids=str
 )
@@ -520,6 +543,7 @@ class Greedy(ResetDurableObject):
         return super().preflight(ctx)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_runbook_that_resets_while_it_plans_is_stopped_at_the_transport(stuck: Stuck, dry_run: bool) -> None:
     options = Options(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)

@@ -199,6 +199,7 @@ def test_a_project_that_was_never_deployed_has_no_target(world: World) -> None:
     assert "was never deployed to production" in outcome.result["message"]
 
 
+@pytest.mark.slow
 def test_one_beyond_the_list_is_named_by_its_whole_id(world: World) -> None:
     oldest = world.site(timedelta(days=9), "oldest")
     for number in range(30):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import JSON, Command, ended, texts, timeline
+from tests.commands import JSON, Command, ended, every_end, texts, timeline
 from tests.conftest import SITE, Outcome, Releases, World
 from tests.pages_reads import HOST, LIST, ORDERS, PROJECT, between
 from tests.test_engine import QUICK, WITHOUT_AN_ANSWER
@@ -45,6 +45,7 @@ def back_to(world: World, deployment: str) -> Any:
 # Answers to the write
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("applied", [True, False], ids=["applied", "not applied"])
 @EACH_ANSWER
 def test_a_write_without_a_readable_answer_is_settled_by_looking_at_the_site(
@@ -58,6 +59,7 @@ def test_a_write_without_a_readable_answer_is_settled_by_looking_at_the_site(
     assert (f"{sites.bad[:8]} is live, as planned" in texts(outcome, "compared")) is not applied
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("lost", "sends"), [("after", 1), ("before", 2)])
 def test_a_lost_answer_is_settled_by_looking_at_the_site(world: World, sites: Releases, lost: str, sends: int) -> None:
     world.sandbox.fault(**WRITE, lost=lost)
@@ -68,6 +70,7 @@ def test_a_lost_answer_is_settled_by_looking_at_the_site(world: World, sites: Re
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds", "sends"), [pytest.param(0.5, 1, marks=SLOW), (3, 2), pytest.param(6, 2, marks=SLOW)]
 )
@@ -81,6 +84,7 @@ def test_a_lost_answer_before_a_site_that_lags_is_settled_too(
     assert_recovered(world, sites, world.rollback_pages(), sends=sends)
 
 
+@pytest.mark.slow
 def test_an_unknown_error_at_two_tries_was_a_refusal(world: World, sites: Releases) -> None:
     """No code is documented for a refused rollback."""
     world.sandbox.fault(**WRITE, code=8000000, times=None)
@@ -103,6 +107,7 @@ def test_a_refusal_with_a_code_of_its_own_ends_the_run(world: World, sites: Rele
     assert world.served == sites.bad
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("rule", [{"status": 429, "headers": {"retry-after": "7"}}, {"status": 429}])
 def test_a_write_that_is_limited_is_sent_once_more(world: World, sites: Releases, rule: dict[str, Any]) -> None:
     world.sandbox.fault(**WRITE, **rule)
@@ -110,6 +115,7 @@ def test_a_write_that_is_limited_is_sent_once_more(world: World, sites: Releases
     assert_recovered(world, sites, world.rollback_pages(), sends=2)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize("unread", ["the API", "the site"])
 def test_an_unclear_write_that_cannot_be_looked_at_is_ambiguous_and_the_same_command_finds_out(
@@ -144,6 +150,7 @@ def test_a_site_that_lags_behind_the_write_is_waited_for(world: World, sites: Re
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
 
+@pytest.mark.slow
 def test_a_site_that_never_changes_is_ambiguous_and_the_write_is_not_repeated(world: World, sites: Releases) -> None:
     world.sandbox.switches.propagation_seconds = 100
 
@@ -154,6 +161,7 @@ def test_a_site_that_never_changes_is_ambiguous_and_the_write_is_not_repeated(wo
     assert len(world.writes()) == 1
 
 
+@pytest.mark.slow
 def test_what_is_unhealthy_and_not_proved_to_be_live_is_said_to_be_both(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
     world.sandbox.switches.propagation_seconds = 20
@@ -167,6 +175,7 @@ def test_what_is_unhealthy_and_not_proved_to_be_live_is_said_to_be_both(world: W
     assert outcome.result["message"].endswith("; the probes are unhealthy")
 
 
+@pytest.mark.slow
 def test_canonical_alone_does_not_prove_what_the_site_does_not_show(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
     world.sandbox.switches.propagation_seconds = 20
@@ -179,6 +188,7 @@ def test_canonical_alone_does_not_prove_what_the_site_does_not_show(world: World
     assert outcome.result["wrote"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reads", [1, pytest.param(2, marks=SLOW), pytest.param(9, marks=SLOW)])
 @pytest.mark.parametrize("follows", [True, False])
 def test_a_canonical_deployment_that_lags_is_a_warning(
@@ -194,6 +204,7 @@ def test_a_canonical_deployment_that_lags_is_a_warning(
     assert (lags in texts(outcome, "warning")) is (not follows or reads > 4)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("follows", [True, False])
 def test_deployments_that_look_the_same_are_proved_by_canonical_or_not_at_all(world: World, follows: bool) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = follows
@@ -214,6 +225,7 @@ def test_deployments_that_look_the_same_are_proved_by_canonical_or_not_at_all(wo
         assert "they look the same" in outcome.result["message"]
 
 
+@pytest.mark.slow
 def test_an_unclear_write_between_two_that_look_the_same_is_ambiguous(world: World) -> None:
     world.site(timedelta(hours=2), "same")
     world.site(timedelta(minutes=10), "same")
@@ -225,6 +237,7 @@ def test_an_unclear_write_between_two_that_look_the_same_is_ambiguous(world: Wor
     assert len(world.writes()) == 1
 
 
+@pytest.mark.slow
 def test_a_second_path_tells_apart_what_the_first_does_not(world: World) -> None:
     world.edit_config("compare: [/]", "compare: [/, /version.txt]")
     good = world.site(timedelta(hours=2), "same", files={"version.txt": b"1"})
@@ -240,6 +253,7 @@ def test_a_second_path_tells_apart_what_the_first_does_not(world: World) -> None
 # What is not there
 
 
+@pytest.mark.slow
 def test_a_site_that_fails_altogether_is_put_back(world: World, sites: Releases) -> None:
     """Every page is missing: the site answers 404, as the deployment's own address does."""
     world.site(timedelta(minutes=5), None, files={"dist/index.html": b"one folder too deep", "404.html": b"nothing"})
@@ -249,6 +263,7 @@ def test_a_site_that_fails_altogether_is_put_back(world: World, sites: Releases)
     assert_recovered(world, sites, outcome, sends=1)
 
 
+@pytest.mark.slow
 def test_a_page_that_only_the_bad_release_has_proves_nothing(world: World) -> None:
     """The edge goes on answering with it after the rollback."""
     world.edit_config("compare: [/]", "compare: [/, /new.txt]")
@@ -261,6 +276,7 @@ def test_a_page_that_only_the_bad_release_has_proves_nothing(world: World) -> No
     assert world.served == good
 
 
+@pytest.mark.slow
 def test_a_release_without_the_page_behind_a_remembered_one_is_not_seen_to_be_live(world: World) -> None:
     world.site(timedelta(hours=2), "good")
     world.ops("rollback-pages", "--service", "frontend", "--environment", "production", "--config", str(world.config))
@@ -294,6 +310,7 @@ CLOSED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("where", [HOST, "*.pages.dev"], ids=["the site", "the deployments"])
 @pytest.mark.parametrize(
     "answer",
@@ -324,6 +341,7 @@ def test_a_site_that_looks_like_no_deployment_is_refused(world: World, sites: Re
     assert "a path in `compare`" in outcome.result["hint"]
 
 
+@pytest.mark.slow
 def test_a_site_that_fails_with_texts_of_their_own_is_still_the_one_that_fails(world: World, sites: Releases) -> None:
     """As where a Function breaks: each failure names its own request."""
     numbers = itertools.count()
@@ -350,6 +368,7 @@ def test_a_deployment_while_the_plan_is_made_refuses_the_run(world: World, sites
     assert world.writes() == []
 
 
+@pytest.mark.slow
 def test_a_rollback_in_the_dashboard_while_the_plan_is_made_is_never_undone(world: World, sites: Releases) -> None:
     """From C back to A, since B is bad too: a press must not go forward to B."""
     oldest = world.site(timedelta(days=3), "good, and older")
@@ -363,6 +382,7 @@ def test_a_rollback_in_the_dashboard_while_the_plan_is_made_is_never_undone(worl
     assert world.served == oldest
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("lost", ["before", "after", None])
 def test_a_deployment_right_after_the_write_is_left_alone(world: World, sites: Releases, lost: str | None) -> None:
     world.sandbox.switches.propagation_seconds = 0
@@ -374,6 +394,7 @@ def test_a_deployment_right_after_the_write_is_left_alone(world: World, sites: R
     assert len(world.writes()) == 1
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("first", "then"), ORDERS)
 def test_a_deployment_that_comes_between_two_reads_is_named_and_left_alone(
     world: World, sites: Releases, first: str, then: str
@@ -417,6 +438,7 @@ def test_a_build_that_ends_right_after_the_write_is_left_alone(world: World, sit
     assert len(world.writes()) == 1
 
 
+@pytest.mark.slow
 def test_an_old_one_that_is_deleted_meanwhile_moves_nothing(world: World, sites: Releases) -> None:
     """The list is one page long: another one moves up into it."""
     for number in range(30):
@@ -427,6 +449,7 @@ def test_an_old_one_that_is_deleted_meanwhile_moves_nothing(world: World, sites:
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
 
+@pytest.mark.slow
 def test_a_deployment_that_slips_in_before_the_write_is_named(world: World, sites: Releases) -> None:
     world.sandbox.fault(**WRITE, before=lambda: world.site(timedelta(), "hotfix"))
 
@@ -436,6 +459,7 @@ def test_a_deployment_that_slips_in_before_the_write_is_named(world: World, site
     assert any(text.startswith("slipped in") for text in texts(outcome, "warning"))
 
 
+@pytest.mark.slow
 def test_two_that_press_at_once_do_the_same(world: World, sites: Releases) -> None:
     world.sandbox.fault(**WRITE, before=back_to(world, sites.good))
 
@@ -466,10 +490,9 @@ def test_what_was_deployed_after_the_request_is_not_what_was_seen_failing(world:
 
 
 WRITE_AT = 5
-ENDS = list(itertools.product([signal.SIGINT, signal.SIGTERM, signal.SIGKILL], range(1, 8), ["before", "after"]))
 
 
-@pytest.mark.parametrize(("number", "nth", "moment"), ENDS)
+@pytest.mark.parametrize(("number", "nth", "moment"), every_end(7))
 @pytest.mark.slow
 def test_a_run_that_is_ended_at_any_request_is_finished_by_the_same_command(
     world: World, sites: Releases, number: signal.Signals, nth: int, moment: str

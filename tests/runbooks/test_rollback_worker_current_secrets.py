@@ -75,6 +75,7 @@ def follow(world: World, stopped: Outcome) -> Outcome:
     return world.ops(*shlex.split(stopped.result["press"])[1:], "--yes", "--json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "restores",
     [
@@ -180,6 +181,7 @@ def quickly(cases: Mapping[str, tuple[Any, ...]], *quick: str) -> list[Any]:
     ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("upload", "said"), quickly(REFUSED, "static assets", "exports", "a kind of binding that is not known")
 )
@@ -198,6 +200,7 @@ def test_what_cannot_be_uploaded_anew_is_refused_with_the_way_on(
     assert world.live == {bad: 100}
 
 
+@pytest.mark.slow
 def test_static_assets_of_ops_yml_are_refused_too(world: World, rotated: Releases) -> None:
     world.edit_config("min_served: 10m #", "static_assets: true\n        min_served: 10m #")
 
@@ -225,6 +228,7 @@ def stepped_back(world: World, rotated: Releases) -> Releases:
     return rotated
 
 
+@pytest.mark.slow
 def test_values_of_an_upload_that_does_not_serve_are_asked_for_by_name(world: World, stepped_back: Releases) -> None:
     to = ["--to", stepped_back.good, "--current-secrets"]
 
@@ -243,6 +247,7 @@ def test_values_of_an_upload_that_does_not_serve_are_asked_for_by_name(world: Wo
     assert all(line.endswith("does not serve: accepted by --inherit-latest") for line in accepted)
 
 
+@pytest.mark.slow
 def test_a_canary_that_serves_beside_makes_the_latest_upload_one_that_is_asked_for(
     world: World, rotated: Releases
 ) -> None:
@@ -253,6 +258,7 @@ def test_a_canary_that_serves_beside_makes_the_latest_upload_one_that_is_asked_f
     assert ended(outcome) == (3, "refused", "inherit_not_accepted")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -274,6 +280,7 @@ def test_options_that_contradict_each_other_are_refused(
 # The two writes, each without an answer, and others around them
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("write", [UPLOAD, WRITE], ids=["upload", "deployment"])
 @pytest.mark.parametrize(
     ("fault", "sends"),
@@ -302,6 +309,7 @@ def test_a_write_without_an_answer_is_settled_by_its_mark(
     assert len(writes(world)) == sends + 1
 
 
+@pytest.mark.slow
 def test_two_lost_uploads_are_not_followed_by_a_third(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**UPLOAD, lost="before", times=2)
 
@@ -312,12 +320,14 @@ def test_two_lost_uploads_are_not_followed_by_a_third(world: World, rotated: Rel
     assert world.live == {rotated.bad: 100}
 
 
+@pytest.mark.slow
 def test_a_version_that_cannot_be_read_at_once_is_waited_for(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**CODE, status=404, code=100146, skip=1, times=3)
 
     assert_rebuilt(world, rotated.good, world.rollback("--current-secrets"))
 
 
+@pytest.mark.slow
 def test_a_version_that_can_never_be_read_is_not_deployed(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**CODE, status=404, code=100146, skip=1, times=None)
 
@@ -366,6 +376,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("changes", "said"), quickly(CHANGED, "another module", "a limit", "a secret less"))
 def test_an_upload_that_became_another_version_is_not_deployed(
     world: World, rotated: Releases, changes: dict[str, Any], said: str
@@ -385,6 +396,7 @@ def test_an_upload_that_became_another_version_is_not_deployed(
     assert world.live == {rotated.bad: 100}
 
 
+@pytest.mark.slow
 def test_the_answer_that_the_changes_above_start_from_is_deployed(world: World, rotated: Releases) -> None:
     world.sandbox.fault(
         **UPLOAD,
@@ -426,6 +438,7 @@ def test_an_upload_that_slips_in_before_ours_gives_other_secrets_and_nothing_is_
     assert world.live == {rotated.bad: 100}
 
 
+@pytest.mark.slow
 def test_an_upload_after_ours_is_nobodys_obstacle(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**UPLOAD, after=lambda: world.sandbox.upload(WORKER, code="a preview", secrets={}))
 
@@ -433,6 +446,7 @@ def test_an_upload_after_ours_is_nobodys_obstacle(world: World, rotated: Release
     assert values(world) == NEW
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("read", [LIST, UPLOADS], ids=["a deployment", "an upload"])
 def test_what_comes_in_while_the_plan_is_made_refuses_it(world: World, rotated: Releases, read: dict[str, str]) -> None:
     come_in = colleague(world) if read == LIST else lambda: world.sandbox.upload(WORKER, author="dana@example.com")
@@ -466,6 +480,7 @@ def revoked(world: World, rotated: Releases) -> Releases:
     return rotated
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "accepted",
     [pytest.param((), id="not accepted", marks=pytest.mark.slow), pytest.param(("AI_KEY",), id="accepted")],
@@ -484,6 +499,7 @@ def test_a_former_value_that_was_revoked_cannot_be_accepted(
     assert_rebuilt(world, revoked.good, follow(world, outcome))
 
 
+@pytest.mark.slow
 def test_a_revoked_secret_that_has_not_changed_since_the_target_stops_nothing(world: World, revoked: Releases) -> None:
     """It was uploaded after the rotation."""
     later = world.release(timedelta(minutes=40), code="later")
@@ -496,6 +512,7 @@ def test_a_revoked_secret_that_has_not_changed_since_the_target_stops_nothing(wo
     assert world.live == {later: 100}
 
 
+@pytest.mark.slow
 def test_another_secret_may_still_be_accepted(world: World, revoked: Releases) -> None:
     world.sandbox.fault(**WRITE, code=10220, message="The following secrets have changed: DB_URL")
 
@@ -505,6 +522,7 @@ def test_another_secret_may_still_be_accepted(world: World, revoked: Releases) -
     assert [write.query for write in world.writes()] == [{}, {"force": "true"}]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("step", ["after a rotation", "after it was finished"])
 def test_a_press_after_a_rotation_goes_no_further_back(world: World, step: str) -> None:
     """Stepped back for this incident, then the secrets of what serves were rotated: live is still what was chosen."""

@@ -87,6 +87,7 @@ def press(world: World, arguments: str, ids: dict[str, str]) -> Outcome:
     return world.rollback("--accept-changed-secrets", "KEY", *words)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", named_histories(), ids=lambda case: case.happened.replace(" ", "-"))
 def test_the_history_gets_the_answer_of_the_page(world: World, case: Case) -> None:
     ids = seed(world, case.history)
@@ -123,6 +124,7 @@ def test_static_assets_secret_edits_join_their_release_over_one_that_was_never_d
     assert world.live == {ids["Z"]: 100}
 
 
+@pytest.mark.slow
 def test_static_assets_a_secret_edit_of_a_version_that_is_gone_joins_no_other(world: World) -> None:
     ids = seed(world, "assets: A 3h")
     gone = world.release(timedelta(hours=2), code="A", assets=True, deploy=False)
@@ -150,6 +152,7 @@ def series(world: World, *minutes: int) -> list[str]:
     return [world.release(timedelta(minutes=ago), code=f"release {index}") for index, ago in enumerate(left)]
 
 
+@pytest.mark.slow
 def test_one_batch_of_sixteen_versions_is_read_where_it_holds_a_candidate(world: World) -> None:
     versions = series(world, *[60] * 40)
 
@@ -170,6 +173,7 @@ def test_a_second_batch_is_read_when_all_of_the_first_were_passed_over(world: Wo
     assert deployment_reads_before_the_write(world.sandbox) == 3
 
 
+@pytest.mark.slow
 def test_all_are_read_before_it_refuses(world: World) -> None:
     versions = series(world, *[5] * 35)
 
@@ -191,6 +195,7 @@ def test_the_plan_says_how_far_back_a_history_of_ten_deployments_reached(world: 
     assert ids["K"] in plan["sections"]["Target"][0]
 
 
+@pytest.mark.slow
 def test_what_was_cut_off_is_not_gone_back_to_and_the_refusal_says_so(world: World) -> None:
     ids = seed(world, "A 9d · " + " · ".join(f"B{number or ''} {50 - number}m" for number in (0, *range(2, 11))))
 
@@ -273,6 +278,7 @@ def test_a_migration_between_live_and_target_is_refused(world: World) -> None:
     assert world.live == {live: 100}
 
 
+@pytest.mark.slow
 def test_a_migration_that_one_side_does_not_name_is_a_warning(world: World) -> None:
     world.release(timedelta(days=3), code="A", migration_tag="v1")
     never_deployed = world.release(timedelta(hours=1), code="B", deploy=False)
@@ -283,6 +289,7 @@ def test_a_migration_that_one_side_does_not_name_is_a_warning(world: World) -> N
     assert any("only one side names" in warning for warning in outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("began", "warning"),
     [
@@ -305,6 +312,7 @@ def test_a_stated_start_before_the_suspect_warns_and_does_not_choose(
     assert ("the target was live" in warnings) is (began == "30m")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("to", [False, True], ids=["by rule", "where somebody named it"])
 def test_what_was_only_uploaded_makes_no_release_older(world: World, to: bool) -> None:
     """Its code is read only where somebody names it, and the rules are the same then."""

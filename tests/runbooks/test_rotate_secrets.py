@@ -86,6 +86,7 @@ def test_a_dry_run_asks_the_provider_and_changes_nothing(leak: Leak) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_key_that_still_worked_before_is_said_to_have(leak: Leak) -> None:
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
 
@@ -105,6 +106,7 @@ def assert_refused(leak: Leak, outcome: Outcome, reason: str, *said: str) -> Non
     assert leak.world.writes() == []
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -132,6 +134,7 @@ def test_everything_wrong_with_the_values_is_said_at_once(leak: Leak) -> None:
     assert "PASSWORD_PEPPER" not in outcome.result["message"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "code", "reason", "said"),
     [
@@ -171,6 +174,7 @@ def iflow(leak: Leak) -> None:
     leak.world.edit_config("https://api.groq.com/openai/v1", "https://apis.iflow.cn/v1")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("prepare", "reason", "said"),
     [
@@ -232,6 +236,7 @@ def test_every_worker_with_the_secret_is_written_and_proved(both: Leak) -> None:
 LOST = [{"lost": "before"}, {"lost": "after"}, {"status": 500}, {"status": 500, "applied": True}, {"code": 10035}]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("rule", LOST, ids=str)
 def test_a_write_without_an_answer_is_sent_once_more(leak: Leak, rule: dict[str, Any]) -> None:
     leak.world.sandbox.fault(**BULK, **rule)
@@ -243,6 +248,7 @@ def test_a_write_without_an_answer_is_sent_once_more(leak: Leak, rule: dict[str,
     assert len(leak.world.writes()) == 2
 
 
+@pytest.mark.slow
 def test_two_lost_answers_leave_it_open_which_values_serve(leak: Leak) -> None:
     leak.world.sandbox.fault(**BULK, lost="after", times=2)
 
@@ -264,6 +270,7 @@ def test_a_release_of_somebody_else_in_place_of_an_answer_is_left_alone(leak: Le
     assert leak.values()[KEY] == LEAKED
 
 
+@pytest.mark.slow
 def test_a_second_worker_that_was_deployed_meanwhile_is_named_with_the_first(both: Leak) -> None:
     def release() -> None:
         other = both.world.sandbox.upload(JOBS, code="other")
@@ -280,6 +287,7 @@ def test_a_second_worker_that_was_deployed_meanwhile_is_named_with_the_first(bot
     assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
 
 
+@pytest.mark.slow
 def test_a_second_worker_that_refuses_is_no_refusal_of_the_run(both: Leak) -> None:
     both.world.sandbox.fault(**BULK, skip=1, code=10214)
 
@@ -328,6 +336,7 @@ def sent(leak: Leak) -> list[str]:
     return [write.path.rpartition("/")[2] for write in leak.world.writes()]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("prepare", "why"),
     [
@@ -358,6 +367,7 @@ def test_what_serves_is_rebuilt_with_the_new_value_by_two_writes(
     assert FRESH not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 def test_one_undo_of_a_rebuild_sets_the_former_value_again(leak: Leak) -> None:
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
     rolled_back(leak)
@@ -370,6 +380,7 @@ def test_one_undo_of_a_rebuild_sets_the_former_value_again(leak: Leak) -> None:
     assert (code_of(leak), leak.values()[KEY]) == ("good", LEAKED)
 
 
+@pytest.mark.slow
 def test_values_of_an_upload_that_does_not_serve_are_accepted_by_name_first(leak: Leak) -> None:
     rolled_back(leak)
 
@@ -400,6 +411,7 @@ def test_what_cannot_be_rebuilt_either_is_refused_with_the_way_on(leak: Leak) ->
     assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Deploy the reverted commit by CI")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "rule",
     [
@@ -421,6 +433,7 @@ def test_a_rebuild_without_an_answer_is_found_by_its_mark(leak: Leak, rule: dict
     assert len(leak.world.writes()) == (2 if rule["lost"] == "after" else 3)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("has_it", [True, False])
 def test_a_generated_value_is_in_the_rebuilt_version_if_that_has_the_secret(leak: Leak, has_it: bool) -> None:
     former = {KEY: LEAKED} | ({"JWT_SECRET": "former"} if has_it else {})
@@ -437,6 +450,7 @@ def test_a_generated_value_is_in_the_rebuilt_version_if_that_has_the_secret(leak
     assert leak.world.sandbox.github.secrets("production") == {"JWT_SECRET": leak.values()["JWT_SECRET"]}
 
 
+@pytest.mark.slow
 def test_one_worker_is_edited_and_the_other_rebuilt_in_one_plan(both: Leak) -> None:
     rolled_back(both)
 
@@ -447,7 +461,8 @@ def test_one_worker_is_edited_and_the_other_rebuilt_in_one_plan(both: Leak) -> N
     assert sorted(sent(both)) == ["deployments", "secrets-bulk", "versions"]
 
 
-@pytest.mark.parametrize("restores", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("restores", [False, True])
 def test_no_rollback_after_the_rotation_was_ended_goes_back_to_the_revoked_key(leak: Leak, restores: bool) -> None:
     leak.world.sandbox.switches.forced_rollback_restores_secrets = restores
     (former,) = leak.world.live
@@ -563,6 +578,7 @@ def test_without_a_proof_nothing_is_called_recovered(leak: Leak) -> None:
     assert leak.values()[KEY] == FRESH
 
 
+@pytest.mark.slow
 def test_a_proof_that_echoes_no_version_proves_nothing(leak: Leak) -> None:
     leak.world.release(timedelta(hours=1), code="mute", behaviour=WORKS, version_metadata=False)
 
@@ -629,6 +645,7 @@ def test_a_generated_value_is_the_same_for_its_worker_and_for_github_and_shows_n
     assert "JWT_SECRET: a new value signs everybody out" in outcome.result["plan"]["warnings"]
 
 
+@pytest.mark.slow
 def test_what_is_generated_again_is_another_value(leak: Leak) -> None:
     generated(leak)
     first = leak.values()["JWT_SECRET"]
@@ -655,6 +672,7 @@ def test_the_copy_on_github_follows_once_the_new_value_is_proved(copied: Leak) -
     assert not [task for task in outcome.result["plan"]["tasks"] if task.startswith("gh secret set")]
 
 
+@pytest.mark.slow
 def test_no_copy_is_written_where_the_new_value_does_not_help(copied: Leak) -> None:
     copied.world.sandbox.fault(**BULK, after=lambda: copied.world.sandbox.providers["groq"].revoke(FRESH))
 
@@ -664,6 +682,7 @@ def test_no_copy_is_written_where_the_new_value_does_not_help(copied: Leak) -> N
     assert copied.world.sandbox.github.secrets("production") == {}
 
 
+@pytest.mark.slow
 def test_a_token_that_may_not_write_secrets_leaves_the_copy_to_a_person(copied: Leak) -> None:
     outcome = copied.one(**with_token(copied, "issues:write"))
 
@@ -671,6 +690,7 @@ def test_a_token_that_may_not_write_secrets_leaves_the_copy_to_a_person(copied: 
     assert outcome.result["plan"]["tasks"][0].endswith("would bring the former value back; GitHub answered 403)")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("rule", [{"status": 502}, {"lost": "before"}])
 def test_a_copy_without_an_answer_is_sent_once_more(copied: Leak, rule: dict[str, Any]) -> None:
     environ = with_token(copied)
@@ -682,6 +702,7 @@ def test_a_copy_without_an_answer_is_sent_once_more(copied: Leak, rule: dict[str
     assert copied.world.sandbox.github.secrets("production") == {KEY: FRESH}
 
 
+@pytest.mark.slow
 def test_a_copy_that_github_refuses_is_said_beside_what_was_done(copied: Leak) -> None:
     environ = with_token(copied)
     copied.world.sandbox.github.fault(method="PUT", path="/repos/**", status=403, body="{}", **JSON)
@@ -693,6 +714,7 @@ def test_a_copy_that_github_refuses_is_said_beside_what_was_done(copied: Leak) -
     assert f"gh secret set {KEY} --env production" in outcome.result["hint"]
 
 
+@pytest.mark.slow
 def test_what_is_left_for_people_stands_on_the_incident_once_something_was_changed(leak: Leak) -> None:
     hub: GitHub = leak.world.sandbox.github
     hub.add_user("alice")
@@ -718,6 +740,7 @@ def rotated(leak: Leak) -> Leak:
     return leak
 
 
+@pytest.mark.slow
 def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -> None:
     live = rotated.world.live
 
@@ -732,6 +755,7 @@ def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -
     assert message.endswith(f"blames=- revoked={KEY}")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("prepare", "environ", "reason", "said"),
     [

@@ -126,6 +126,7 @@ def test_what_was_written_holds_for_the_declared_names(sandbox: Sandbox, edge: h
     assert shown["switches"]["session-do"] == {"state": "on", "revision": "5d41402abc4b"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("bad", ["{", "[]", '{"version": 2}', None], ids=["no JSON", "no object", "version", "gone"])
 def test_a_bad_value_leaves_the_last_one_and_spoils_no_other(
     sandbox: Sandbox, edge: httpx.Client, bad: str | None
@@ -198,6 +199,7 @@ def test_a_user_has_a_bucket_and_who_is_none_shares_that_of_the_address(edge: ht
     assert [answer.status_code for answer in asked] == [404, 429, 404]
 
 
+@pytest.mark.slow
 def test_a_limit_is_proved_in_16_buckets_of_its_own_where_it_says_so(sandbox: Sandbox, edge: httpx.Client) -> None:
     path, mark = "/__ops/limits/calc", {"ops-probe": "a-drill-0001"}
     assert edge.get(path, headers=mark).status_code == 404

@@ -41,6 +41,7 @@ def test_a_first_deployment_serves_at_once(sandbox: Sandbox, edge: httpx.Client)
     assert _who(edge) == version
 
 
+@pytest.mark.slow
 def test_a_split_divides_the_traffic_and_counts_it(sandbox: Sandbox, edge: httpx.Client) -> None:
     old, new = sandbox.upload(WORKER), sandbox.upload(WORKER)
     sandbox.deploy(WORKER, {old: 90, new: 10})

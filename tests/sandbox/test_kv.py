@@ -67,6 +67,7 @@ def test_what_kv_does_not_take_is_refused(
     assert api.sandbox.kv.namespaces[namespace].entries == {}
 
 
+@pytest.mark.slow
 def test_a_value_has_at_most_25_mib(api: Api, namespace: str) -> None:
     assert _value(api, "PUT", namespace, content=bytes(25 * 2**20 + 1)).status == 413
 

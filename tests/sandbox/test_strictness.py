@@ -76,6 +76,7 @@ def _versions(*percentages: Any) -> dict[str, Any]:
     return {"versions": shares}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "change",
     [

@@ -47,10 +47,9 @@ def routes(github: "GitHub") -> Mapping[tuple[str, str], Callable[[Any], Any]]:
 
 def _seed(method: Callable[..., Any]) -> Callable[[Any], Any]:
     """A parameter that does not fit is a TypeError, which is answered with 400."""
-    signature = inspect.signature(method)
 
     def answer(body: Any) -> Any:
-        arguments = signature.bind(**body).arguments
+        arguments = inspect.signature(method).bind(**body).arguments
         for name in arguments.keys() & {"at"}:
             arguments[name] = datetime.fromisoformat(arguments[name])
         return method(**arguments)

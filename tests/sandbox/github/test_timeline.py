@@ -50,6 +50,7 @@ def test_history_is_seeded_in_the_past_and_stands_in_order(api: Api, incident: i
     assert [entry.get("body") for entry in api.get(f"issues/{incident}/timeline")] == [None, "early", "late"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "text", ["see #1", "acme/operations#1", "(#1)", "\\#1", "&#35;1", "{server}/acme/operations/issues/1", "GH-1"]
 )

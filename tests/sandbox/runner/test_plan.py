@@ -113,6 +113,7 @@ def without_what_act_rejects(workflow: Any) -> Any:
     return workflow
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_act_is_given_our_workflows_but_for_two_keys_the_refs_of_checkouts_and_the_names_of_secrets(path: Any) -> None:
     whole = path.read_text()
