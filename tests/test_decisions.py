@@ -88,6 +88,7 @@ def test_a_run_that_wrote(world: World, says: Callable[[str], object], before: s
     assert "--to" in outcome.result["undo"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("press", ["second press", pytest.param("--to what is live", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("after", WROTE_NOTHING)
 def test_a_run_that_wrote_nothing(

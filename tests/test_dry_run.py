@@ -147,6 +147,7 @@ def test_a_dry_run_is_the_beginning_of_the_real_run(world: World, releases: Rele
     assert done == planned
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_site_is_the_beginning_of_the_real_run(world: World, sites: Releases) -> None:
     planned = world.rollback_pages("--dry-run").result["plan"]
     read = Counter((request.method, request.path) for request in world.sandbox.requests)

@@ -317,6 +317,7 @@ def test_a_deployment_right_after_the_write_is_not_ours_and_not_overwritten(worl
     assert len(world.writes()) == 1
 
 
+@pytest.mark.slow
 def test_a_deployment_while_a_person_reads_the_plan_refuses_the_run(world: World, releases: Releases) -> None:
     deploy = colleague(world)
     with Command(world).on_terminal() as terminal:

@@ -155,6 +155,7 @@ def test_only_reads_are_sent(recorded: Incident) -> None:
     assert all(r.body["dry"] for r in recorded.world.writes() if r.path == telemetry)
 
 
+@pytest.mark.slow
 def test_on_a_public_repository_nobody_is_identified(recorded: Incident) -> None:
     path = recorded.world.folder / "evidence.json"
     page = recorded.world.folder / "summary.md"
@@ -187,6 +188,7 @@ def test_only_a_repository_that_is_known_to_be_private_gets_whole_addresses(
     assert (ADDRESS in addresses) == (visibility == "private")
 
 
+@pytest.mark.slow
 def test_it_is_one_comment_however_often_it_is_collected(recorded: Incident) -> None:
     number = ("--incident", str(recorded.number))
 

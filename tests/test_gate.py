@@ -352,6 +352,7 @@ def test_404_is_a_refusal_even_for_a_responder(job: Job) -> None:
     job.assert_refused(job.gate(job.label()), "no_write_access")
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "fault",
@@ -378,6 +379,7 @@ def test_where_github_cannot_say_even_a_responder_is_refused(job: Job, fault: di
     assert "laptop" in job.comments[0]
 
 
+@pytest.mark.slow
 def test_github_down_altogether_is_a_refusal_in_the_job_log(job: Job) -> None:
     payload = job.label()
     job.github.fault(status=503, times=None)

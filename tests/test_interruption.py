@@ -122,6 +122,7 @@ def test_a_run_that_is_ended_while_it_verifies_has_made_its_change(
     assert_the_second_run_finishes(world, releases, applied=True)
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_write_waits_for_its_answer(world: World, releases: Releases) -> None:
     command = Command(world)
     world.sandbox.fault(**WRITE, before=command.send(signal.SIGTERM), delay=0.2)

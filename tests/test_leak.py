@@ -83,6 +83,7 @@ def test_a_report_opens_the_incident_and_says_what_replaces_the_secret(reports: 
     assert reports.world.writes() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("visibility", ["public", "unknown"])
 def test_where_others_may_read_it_only_the_name_stands_there(reports: Reports, visibility: str) -> None:
     if visibility == "public":
@@ -166,6 +167,7 @@ def test_what_is_malformed_elsewhere_or_not_for_us_opens_nothing_wrong(
     assert len(posts) == (1 if event == "repository_dispatch" and said is None else 0)
 
 
+@pytest.mark.slow
 def test_github_that_fails_is_an_error_and_the_run_can_be_started_again(reports: Reports) -> None:
     reports.github.fault(method="GET", path="/repos/*/*/issues", status=503, times=None)
     assert reports.send(SAID).code == 4

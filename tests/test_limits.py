@@ -97,6 +97,7 @@ def test_nothing_is_claimed_before_it_was_seen(place: Place) -> None:
     assert "runtime healthy" in last
 
 
+@pytest.mark.slow
 def test_what_is_never_seen_is_not_verified_and_an_incident_says_so(place: Place) -> None:
     place.world.sandbox.switches.kv_staleness_seconds = 600
     place.calculate(1)
@@ -108,6 +109,7 @@ def test_what_is_never_seen_is_not_verified_and_an_incident_says_so(place: Place
     assert [issue.title for issue in place.github.issues] == ["limits apply on api in production: Unverified"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "said"),
     [
@@ -151,6 +153,7 @@ def test_somebody_elses_value_after_an_unclear_write_is_left_alone(place: Place)
     assert place.stored == theirs
 
 
+@pytest.mark.slow
 def test_two_at_once_write_the_same_and_both_say_so(place: Place) -> None:
     """The other one comes in between the plan of this one and its write."""
     others: list[Outcome] = []
@@ -162,6 +165,7 @@ def test_two_at_once_write_the_same_and_both_say_so(place: Place) -> None:
     assert done.result["plan"]["changes"][0]["after"] == f"revision {place.stored['revision']}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["garbage", '{"version": 1}', "[]"])
 def test_garbage_in_kv_is_replaced_and_said(place: Place, text: str) -> None:
     place.put(text)
@@ -190,6 +194,7 @@ def test_a_file_that_is_not_valid_is_not_applied(place: Place) -> None:
     assert place.stored is None
 
 
+@pytest.mark.slow
 def test_on_a_laptop_without_github_the_fetched_default_branch_counts(place: Place) -> None:
     folder = place.world.folder
     repository(folder)
@@ -218,6 +223,7 @@ def repository(folder: Path) -> None:
     git(folder, "update-ref", "refs/remotes/origin/main", "HEAD")
 
 
+@pytest.mark.slow
 def test_the_merged_pull_request_is_told_in_the_comment_with_its_plan(place: Place, tmp_path: Path) -> None:
     number = place.pull(changed(40))
     assert planned(place, number, tmp_path).code == 0
@@ -343,6 +349,7 @@ def test_another_bots_or_a_persons_comment_is_never_edited(place: Place, tmp_pat
 # Planning on a laptop.
 
 
+@pytest.mark.slow
 def test_a_laptop_compares_with_where_the_branch_began(place: Place) -> None:
     repository(place.world.folder)
     git(place.world.folder, "checkout", "-qb", "more")
@@ -404,6 +411,7 @@ def test_nothing_applied_yet_is_said_as_such(place: Place) -> None:
     assert (place.stored, place.github.issues) == (None, [])
 
 
+@pytest.mark.slow
 def test_a_temporary_limit_that_is_over_leaves_kv(place: Place) -> None:
     place.commit(temporary(60, in_hours(place.world, 4)))
     place.apply()
@@ -448,6 +456,7 @@ def test_a_comment_in_the_file_is_no_difference(place: Place) -> None:
     assert ended(place.reconcile()) == (0, "nothing_to_do", "already_live")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hours", "enforce", "incident", "corrects"),
     [(25, True, False, True), (23, True, False, False), (25, False, False, False), (25, True, True, False)],
@@ -478,6 +487,7 @@ def test_garbage_in_kv_is_a_difference(place: Place) -> None:
     assert "something that is no value of the limits" in drift(place)[0].body
 
 
+@pytest.mark.slow
 def test_without_github_a_difference_is_told_and_left(place: Place) -> None:
     repository(place.world.folder)
     place.apply()

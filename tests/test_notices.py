@@ -136,6 +136,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("answer", "why"), ANSWERS.values(), ids=ANSWERS)
 def test_a_notice_that_fails_is_one_warning(

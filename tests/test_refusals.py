@@ -320,6 +320,7 @@ UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(("rule", "said"), UNREADABLE.values(), ids=UNREADABLE)
 @pytest.mark.parametrize("read", EACH_READ)

@@ -420,6 +420,7 @@ COLLECTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rules", [pytest.param(r, id=n, marks=() if not r else pytest.mark.slow) for n, r in COLLECTED.items()]
 )
@@ -449,6 +450,7 @@ def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, A
     assert leaks(everything(incident, Receiver(), outcome)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "JSON"])
 def test_no_canary_shows_in_what_is_on(incident: Incident, as_json: list[str]) -> None:
     """Written by somebody into a message, a switch, or an answer."""
@@ -543,6 +545,7 @@ PROPOSED: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rules", [pytest.param(r, id=n, marks=() if not r else pytest.mark.slow) for n, r in PROPOSED.items()]
 )
@@ -567,6 +570,7 @@ def test_every_runbook_has_its_canary() -> None:
     assert {canary.runbook or name for name, canary in CANARIES.items()} | {"propose-limits"} == discover().keys()
 
 
+@pytest.mark.slow
 def test_what_is_not_registered_would_be_found(incident: Incident) -> None:
     with receiving() as receiver:
         environ = prepared(incident, CANARIES["rollback-worker"], Ending(GOOD), receiver)

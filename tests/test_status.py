@@ -81,6 +81,7 @@ UNREAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "what"), UNREAD, ids=[what for _, what in UNREAD])
 def test_what_could_not_be_read_is_said_and_the_rest_is_there(place: Switches, rule: dict[str, Any], what: str) -> None:
     place.world.sandbox.fault(**rule, times=None, status=403, code=10000)

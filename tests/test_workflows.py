@@ -303,6 +303,7 @@ def test_sync_writes_the_names_of_a_rotation(world: World) -> None:
     assert "toJSON" not in button
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

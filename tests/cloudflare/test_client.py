@@ -65,6 +65,7 @@ def test_a_read_is_tried_four_times_and_then_fails(client: Client, sandbox: Sand
     assert "GET /workers/scripts/fortunet-api/deployments" in caught.value.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RETRIED.values(), ids=RETRIED)
 def test_a_read_is_answered_by_its_last_try(client: Client, sandbox: Sandbox, rule: dict[str, Any]) -> None:
     began = sandbox.clock.now()

@@ -70,6 +70,7 @@ def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -
     assert again.world.served == sites.good
 
 
+@pytest.mark.slow
 def test_a_release_that_a_redeployment_replaced_is_passed_over(incident: Incident, sites: Releases) -> None:
     """What was built anew is bad too, and the press after it must not bring back what it replaced."""
     incident.world.edit_config("successes: 3", "successes: 1")
@@ -111,6 +112,7 @@ def test_what_a_writer_tells_is_believed(again: Incident, sites: Releases) -> No
     assert again.world.served == oldest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [

@@ -134,6 +134,7 @@ def test_an_edit_that_silently_does_nothing_becomes_a_new_comment(incident: Inci
     assert body.startswith("### Recovered\n")
 
 
+@pytest.mark.slow
 def test_github_cannot_be_reached(incident: Incident, releases: Releases) -> None:
     outcome = incident.rollback(GITHUB_API_URL="http://127.0.0.1:9")
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")

@@ -487,6 +487,7 @@ def test_durations_are_read_and_written_alike() -> None:
     assert written(seconds("120s")) == "2m"
 
 
+@pytest.mark.slow
 def test_the_schema_accepts_the_shipped_file() -> None:
     validator().validate(yaml.safe_load(SHIPPED.replace("24/7", "'24/7'")))
 

@@ -194,6 +194,7 @@ def pasts(draw: st.DrawFn) -> tuple[list[Deployment], Deployment, set[str]]:
     return newest_first, draw(st.sampled_from(found)), draw(st.sets(st.sampled_from([d.id for d in found])))
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(pasts())
 def test_a_target_is_never_newer_blamed_failed_a_preview_or_the_same_commit(

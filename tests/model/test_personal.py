@@ -56,6 +56,7 @@ def test_no_ipv6_address_gets_out(before: str, after: str, address: ipaddress.IP
             assert ":".join(groups[-3:]) not in shown or groups[-3:] == ["0000"] * 3
 
 
+@pytest.mark.slow
 @holds_for(40, 2000, before=AROUND, after=AROUND, name=NAME, at=st.sampled_from(["@", "%40"]))
 def test_no_name_of_an_e_mail_address_gets_out(before: str, after: str, name: str, at: str) -> None:
     shown = shortened(f"{before}{name}{at}example.com{after}")

@@ -95,6 +95,7 @@ WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("files", "verdict", "said"), WRONG.values(), ids=WRONG)
 def test_a_site_is_not_healthy_with(files: dict[str, str | bytes | Answer], verdict: Verdict, said: str) -> None:
     result = look(Site({**GOOD, **files}))
@@ -169,6 +170,7 @@ def test_at_most_five_hundred_are_asked_and_the_rest_proves_nothing() -> None:
     assert site.asked.total() == 500
 
 
+@pytest.mark.slow
 def test_what_is_not_asked_in_time_proves_nothing() -> None:
     site = Site({**GOOD, "/app.css": lambda _: None}, delay=0.08)
 
@@ -180,6 +182,7 @@ def test_what_is_not_asked_in_time_proves_nothing() -> None:
     assert result.seconds < 1
 
 
+@pytest.mark.slow
 def test_a_failure_that_was_seen_outweighs_the_end_of_time() -> None:
     site = Site({"/": Response(status=500), "/late": lambda _: None}, delay=0.05)
 

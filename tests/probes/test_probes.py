@@ -216,6 +216,7 @@ def test_the_exit_code_of_a_program_is_the_verdict(script: str, verdict: Verdict
     assert (result.verdict, result.assertions[0].detail) == (verdict, said)
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_end_in_time_is_ended_and_inconclusive() -> None:
     result = run("sleep 60", timeout="200ms")
 
@@ -288,6 +289,7 @@ def add_command_probe(world: World, script: str, *, environment: str) -> None:
     (world.folder / "probe.sh").chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_command_probe_runs_beside_ops_yml_and_sees_no_secret(world: World, releases: Releases) -> None:
     add_command_probe(world, "env >env.txt", environment="REGION")
 

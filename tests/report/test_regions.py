@@ -136,6 +136,7 @@ def test_a_span_without_both_ends_or_backwards_is_unknown() -> None:
     assert found["until it was noticed"] is None
 
 
+@pytest.mark.slow
 def test_the_page_stays_within_its_budget_and_says_what_found_no_room() -> None:
     acts = tuple(Act(NOW + timedelta(seconds=n), "commented", "bob", "@" * 300, URL) for n in range(2000))
     page = report.new(evidence(acts=acts))

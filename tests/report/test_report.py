@@ -297,6 +297,7 @@ def test_only_runs_of_ours_make_a_report_for_somebody_who_may_not_write(night: N
     assert "1001.1-abcd" not in night.text
 
 
+@pytest.mark.slow
 def test_words_of_people_stay_and_regions_are_renewed(night: Night, releases: Releases) -> None:
     night.report()
     report = night.reports[0]
@@ -326,6 +327,7 @@ def test_a_region_that_somebody_edited_stays_as_their_text(night: Night, release
     assert night.text.count("ended **recovered**") == 1
 
 
+@pytest.mark.slow
 def test_closing_says_on_the_incident_what_is_still_to_be_written(night: Night, releases: Releases) -> None:
     night.recover()
     night.github.close(night.number, "alice")
@@ -339,6 +341,7 @@ def test_closing_says_on_the_incident_what_is_still_to_be_written(night: Night, 
     assert "Nothing is left open in it." in night.bodies[-1]
 
 
+@pytest.mark.slow
 def test_closing_says_what_is_still_on_for_the_incident_and_how_it_is_set_back(
     night: Night, releases: Releases
 ) -> None:
@@ -370,6 +373,7 @@ def test_closing_says_what_is_still_on_for_the_incident_and_how_it_is_set_back(
     assert "Still on for it" not in night.bodies[-1]
 
 
+@pytest.mark.slow
 def test_closing_says_what_of_that_could_not_be_read(night: Night, releases: Releases) -> None:
     night.recover()
     night.github.close(night.number, "alice")
@@ -423,6 +427,7 @@ def test_a_secret_that_somebody_pasted_is_not_copied(night: Night, releases: Rel
     assert secret not in night.text
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("fault", "code"),

@@ -145,6 +145,7 @@ def test_where_all_are_down_it_is_off_with_the_message_and_a_text_for_the_status
     assert "while it is off: interpretations answer 503" in outcome.result["plan"]["follows"][0]
 
 
+@pytest.mark.slow
 def test_restore_puts_the_application_s_own_order_back(place: Switches) -> None:
     failover(place, "off", "--incident", "42")
 
@@ -228,6 +229,7 @@ def override(place: Switches) -> Switches:
     return place
 
 
+@pytest.mark.slow
 def test_an_override_is_taken_back_once_the_preferred_one_answered_everything(override: Switches) -> None:
     seen(override, iflow=WELL)
 
@@ -247,6 +249,7 @@ def test_an_override_is_taken_back_once_the_preferred_one_answered_everything(ov
     assert "no override is on" in failback(override).out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("outcomes", "told"),
     [
@@ -265,6 +268,7 @@ def test_it_stays_while_that_is_not_known(override: Switches, outcomes: dict[str
     assert len(list(override.world.folder.glob(".ops/runs/*"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_down", [True, False])
 def test_where_the_application_did_not_ask_it_one_probe_tells(override: Switches, is_down: bool) -> None:
     seen(override, groq=WELL)
@@ -304,6 +308,7 @@ def test_without_yes_it_shows_what_it_would_do_in_every_environment_that_has_a_t
     assert "staging" not in outcome.out
 
 
+@pytest.mark.slow
 def test_one_environment_that_cannot_be_read_holds_up_no_other(override: Switches) -> None:
     """Both are this sandbox's account; only production's namespace is there."""
     seen(override, iflow=WELL)
@@ -316,6 +321,7 @@ def test_one_environment_that_cannot_be_read_holds_up_no_other(override: Switche
     assert "namespace not found" in outcome.err
 
 
+@pytest.mark.slow
 def test_an_override_that_was_set_anew_meanwhile_is_none_of_its_business(override: Switches) -> None:
     seen(override, iflow=WELL)
     anew = {"state": "cerebras", "revision": "000000000000", "incident": 43}

@@ -57,6 +57,7 @@ def test_it_is_taken_back_by_the_command_that_its_plan_names(place: Switches) ->
     assert (value["state"], value["until"]) == ("on", None)
 
 
+@pytest.mark.slow
 def test_what_is_so_already_is_left_and_a_later_end_or_another_incident_is_a_change(place: Switches) -> None:
     place.feature("off", "--until", "1h", "--incident", "42")
     first = place.value()
@@ -78,6 +79,7 @@ def test_what_is_so_already_is_left_and_a_later_end_or_another_incident_is_a_cha
     assert (third["incident"], third["until"]) == (43, second["until"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -203,6 +205,7 @@ def test_within_the_staleness_of_kv_nothing_is_claimed_early(place: Switches) ->
     assert place.shown["switches"]["session-do"]["state"] == "off"
 
 
+@pytest.mark.slow
 def test_what_never_shows_is_not_proved(place: Switches) -> None:
     switches.deploy(place.world, {"switches": {}})
 

@@ -406,6 +406,7 @@ def elsewhere(place: Place) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("arguments", "says"),
@@ -448,6 +449,7 @@ def test_without_ops_maintenance_it_is_refused_with_the_command_that_prepares_it
     assert place.world.writes() == []
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "variables", [{"OTHER": "x"}, {"RUN": "x", "BLOCK_00": "x"}], ids=["somebody else's", "changed by hand"]
@@ -512,6 +514,7 @@ PATH = "/api/ai"
 ANYTHING = st.text(st.sampled_from("ab/.%?&=2fF;:+~-_A"), max_size=20).map(lambda text: f"/{text}")
 
 
+@pytest.mark.slow
 @holds_for(8, 300, target=spellings(PATH), host=st.sampled_from([HOST, ALSO]))
 def test_no_spelling_of_a_path_gets_past(place: Place, target: str, host: str) -> None:
     if PATH not in {route.pattern.removeprefix(HOST).removesuffix("*") for route in place.zone.routes.values()}:

@@ -64,6 +64,7 @@ def test_to_the_probes_of_other_runbooks_it_is_off_on_purpose_and_not_broken(pla
     assert "calculate inconclusive: maintenance off on purpose: its own switch answers 503 here" in before
 
 
+@pytest.mark.slow
 def test_it_does_not_open_by_itself(place: Switches) -> None:
     turn(place, "on", "--until", "2h")
 
@@ -72,6 +73,7 @@ def test_it_does_not_open_by_itself(place: Switches) -> None:
     assert not open_at(place)["/"]
 
 
+@pytest.mark.slow
 def test_with_reopen_at_end_the_application_opens_it_by_its_own_clock(place: Switches) -> None:
     closed = turn(place, "on", "--until", "2h", "--reopen-at-end")
     assert closed.code == 0
@@ -85,6 +87,7 @@ def test_with_reopen_at_end_the_application_opens_it_by_its_own_clock(place: Swi
     assert "maintenance may be on for 1 d at most" in too_long.result["message"]
 
 
+@pytest.mark.slow
 def test_a_path_goes_off_beside_another_and_each_is_opened_for_itself(place: Switches) -> None:
     first = turn(place, "on", "--path", "/api/ai")
     second = turn(place, "on", "--path", "/api/charts")
@@ -101,6 +104,7 @@ def test_a_path_goes_off_beside_another_and_each_is_opened_for_itself(place: Swi
     assert all(open_at(place).values())
 
 
+@pytest.mark.slow
 def test_what_is_off_already_and_what_was_not_off_change_nothing(place: Switches) -> None:
     assert ended(turn(place, "off")) == (0, "nothing_to_do", "not_off")
     turn(place, "on")
@@ -115,6 +119,7 @@ def test_what_is_off_already_and_what_was_not_off_change_nothing(place: Switches
     assert place.value("maintenance") == value
 
 
+@pytest.mark.slow
 def test_another_message_or_another_reminder_is_a_change(place: Switches) -> None:
     turn(place, "on", "--message", "first", "--incident", "42")
 

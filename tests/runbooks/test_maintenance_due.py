@@ -75,6 +75,7 @@ def test_what_was_to_open_at_its_end_is_opened_after_it_told_on_its_incident_and
     assert len(github.issue(number).comments) == told + 1
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [(), ("--until", "2h")], ids=["no end", "an end that reminds"])
 def test_without_the_flag_nothing_opens_by_itself_ever(place: Place, options: tuple[str, ...]) -> None:
@@ -157,6 +158,7 @@ def test_what_was_stored_before_there_was_the_flag_is_understood_and_opens_only_
     assert place.serves(f"{HOST}/") == "home"
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("key", "value"),
@@ -249,6 +251,7 @@ def test_a_failure_to_read_is_no_empty_answer(place: Place) -> None:
     assert NOTHING not in outcome.out
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_plan_and_opens_nothing(place: Place) -> None:
     place.on(*BY_ITSELF)
 

@@ -74,6 +74,7 @@ def test_only_some_are_raised(place: Place) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_open_one_for_the_same_incident_is_not_doubled(place: Place) -> None:
     first, second = incident(place), incident(place)
     propose(place, "--incident", str(first))
@@ -155,6 +156,7 @@ def test_without_github_it_says_what_it_needs(place: Place) -> None:
     assert (done.code, done.result["reason"]) == (2, "token_missing")
 
 
+@pytest.mark.slow
 def test_once_merged_it_is_applied_and_at_its_end_the_former_limits_hold(place: Place) -> None:
     """From the first 429 to the day after."""
     place.apply()

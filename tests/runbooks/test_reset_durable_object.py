@@ -258,6 +258,7 @@ def test_what_was_deployed_after_somebody_asked_may_have_helped_already(stuck: S
     assert ended(outcome) == (3, "refused", "world_moved")
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("write", [UPLOAD, WRITE], ids=["upload", "deployment"])
 def test_a_write_without_an_answer_is_found_by_its_mark_and_not_made_twice(stuck: Stuck, write: dict[str, str]) -> None:
@@ -288,6 +289,7 @@ UNSHOWN: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("environ", "fault", "said"), UNSHOWN.values(), ids=UNSHOWN)
 def test_where_the_object_cannot_be_looked_at_all_of_them_restart_and_nothing_is_called_proved(
@@ -398,6 +400,7 @@ def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
     assert stuck.memory == LOCKED
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("fault", "sends"),
@@ -451,6 +454,7 @@ CLOSED: dict[str, tuple[dict[str, Any], dict[str, str | None], str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(("upload", "environ", "reason", "said"), CLOSED.values(), ids=CLOSED)
 @pytest.mark.parametrize("is_shown", [True, False])
@@ -480,6 +484,7 @@ def test_what_is_off_on_purpose_is_not_taken_for_stuck(stuck: Stuck) -> None:
     assert "the service is off on purpose" in outcome.result["message"]
 
 
+@pytest.mark.slow
 def test_without_an_endpoint_the_whole_worker_is_offered_and_helps(stuck: Stuck) -> None:
     stuck.world.edit_config(ENDPOINT, "")
 
@@ -491,6 +496,7 @@ def test_without_an_endpoint_the_whole_worker_is_offered_and_helps(stuck: Stuck)
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name",
@@ -515,6 +521,7 @@ def test_one_object_inherits_nothing(stuck: Stuck) -> None:
     assert "inherit_latest is for a whole Worker" in outcome.err + outcome.out
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "fault", [{**RESET, "status": 500}, {**RESET, "status": 302}, {**STATE, "status": 200}], ids=str

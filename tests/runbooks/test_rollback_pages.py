@@ -19,6 +19,7 @@ def test_puts_the_good_deployment_back_and_proves_it(world: World, sites: Releas
     assert write.path.endswith(f"/pages/projects/fortunet-frontend/deployments/{sites.good}/rollback")
 
 
+@pytest.mark.slow
 def test_a_second_press_does_nothing_and_names_the_next_older_one(world: World, sites: Releases) -> None:
     oldest = world.site(timedelta(days=3), "oldest")
     world.rollback_pages()
@@ -46,6 +47,7 @@ def test_the_undo_that_the_plan_names_puts_the_former_one_back(world: World, sit
     assert any("this goes forward" in warning for warning in outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 def test_without_yes_and_without_a_terminal_it_only_plans(world: World, sites: Releases) -> None:
     where = ["--service", "frontend", "--environment", "production", "--config", str(world.config)]
 

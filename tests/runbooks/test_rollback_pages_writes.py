@@ -115,6 +115,7 @@ def test_a_write_that_is_limited_is_sent_once_more(world: World, sites: Releases
     assert_recovered(world, sites, world.rollback_pages(), sends=2)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize("unread", ["the API", "the site"])

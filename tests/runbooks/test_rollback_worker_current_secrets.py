@@ -114,6 +114,7 @@ def test_the_plan_names_each_secret_and_two_changes_with_one_undo(world: World, 
     assert writes(world) == []
 
 
+@pytest.mark.slow
 def test_one_undo_restores_what_served(world: World, rotated: Releases) -> None:
     outcome = world.rollback("--current-secrets")
     (undo,) = outcome.result["undo"]
@@ -123,6 +124,7 @@ def test_one_undo_restores_what_served(world: World, rotated: Releases) -> None:
     assert world.live == {rotated.bad: 100}
 
 
+@pytest.mark.slow
 def test_a_second_press_does_nothing_by_rule_and_by_name(world: World, rotated: Releases) -> None:
     world.rollback("--current-secrets")
     sent = len(world.writes())
@@ -280,6 +282,7 @@ def test_options_that_contradict_each_other_are_refused(
 # The two writes, each without an answer, and others around them
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("write", [UPLOAD, WRITE], ids=["upload", "deployment"])
 @pytest.mark.parametrize(
@@ -376,6 +379,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("changes", "said"), quickly(CHANGED, "another module", "a limit", "a secret less"))
 def test_an_upload_that_became_another_version_is_not_deployed(

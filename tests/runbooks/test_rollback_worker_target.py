@@ -163,6 +163,7 @@ def test_one_batch_of_sixteen_versions_is_read_where_it_holds_a_candidate(world:
     assert deployment_reads_before_the_write(world.sandbox) == 2
 
 
+@pytest.mark.slow
 def test_a_second_batch_is_read_when_all_of_the_first_were_passed_over(world: World) -> None:
     versions = series(world, *[60] * 20, *[5] * 16)
 
@@ -242,6 +243,7 @@ def test_a_blamed_version_that_is_named_by_hand_is_a_warning_with_who_and_when(w
     assert any(w.startswith(warning) and "ann@example.com (wrangler)" in w for w in outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 def test_a_press_that_does_nothing_names_the_next_older_candidate_with_a_command_that_goes_there(world: World) -> None:
     ids = seed(world, "Z 9d · A 3d · B 30m · A 10m (wrangler)")
     plan = world.rollback("--incident", "42").result["plan"]

@@ -223,6 +223,7 @@ def both(leak: Leak) -> Leak:
     return leak
 
 
+@pytest.mark.slow
 def test_every_worker_with_the_secret_is_written_and_proved(both: Leak) -> None:
     outcome = both.one()
 
@@ -433,6 +434,7 @@ def test_a_rebuild_without_an_answer_is_found_by_its_mark(leak: Leak, rule: dict
     assert len(leak.world.writes()) == (2 if rule["lost"] == "after" else 3)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("has_it", [True, False])
 def test_a_generated_value_is_in_the_rebuilt_version_if_that_has_the_secret(leak: Leak, has_it: bool) -> None:
@@ -587,6 +589,7 @@ def test_a_proof_that_echoes_no_version_proves_nothing(leak: Leak) -> None:
     assert ended(outcome) == (6, "inconclusive", "no_evidence")
 
 
+@pytest.mark.slow
 def test_a_new_value_that_does_not_help_is_taken_back_by_the_printed_command(leak: Leak) -> None:
     groq = leak.world.sandbox.providers["groq"]
     groq.add_key(LEAKED)
@@ -755,6 +758,7 @@ def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -
     assert message.endswith(f"blames=- revoked={KEY}")
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("prepare", "environ", "reason", "said"),

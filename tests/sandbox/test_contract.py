@@ -126,6 +126,7 @@ def test_what_was_written_holds_for_the_declared_names(sandbox: Sandbox, edge: h
     assert shown["switches"]["session-do"] == {"state": "on", "revision": "5d41402abc4b"}
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("bad", ["{", "[]", '{"version": 2}', None], ids=["no JSON", "no object", "version", "gone"])
 def test_a_bad_value_leaves_the_last_one_and_spoils_no_other(

@@ -28,6 +28,7 @@ def test_an_issue_of_github_token_is_the_bots(api: Api) -> None:
     assert issue["performed_via_github_app"]["slug"] == "github-actions"
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("query", "numbers"),

@@ -33,6 +33,7 @@ def test_an_incident_from_the_first_comment_to_the_report(
     assert github.unknown == []
 
 
+@pytest.mark.slow
 def test_a_list_is_followed_over_its_pages(repository: Repository, github: GitHub) -> None:
     for number in range(65):
         github.open_issue(str(number), author="alice")

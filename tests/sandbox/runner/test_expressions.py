@@ -83,6 +83,7 @@ def test_groups_may_be_the_same_or_cannot(one: str, other: str, same: bool) -> N
     assert may_be_same(other, one) is same
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["a", "B", "-", HIDDEN]), max_size=5), st.lists(st.text("ab-", max_size=3), max_size=5))
 def test_a_group_is_never_held_to_differ_from_what_it_may_become(parts: list[str], fillings: list[str]) -> None:
     template, filled = "".join(parts), ""
