@@ -63,9 +63,9 @@ def run(
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The runbook's command, its events handed on while it goes; its result."""
-    wanted = [place.runbook, "--environment", place.environment.name]
-    wanted += [] if incident is None else ["--incident", str(incident)]
-    for name, value in {**place.named, **params}.items():
+    wanted = [place.runbook]
+    where = {**place.named, "environment": place.environment.name} | ({"incident": str(incident)} if incident else {})
+    for name, value in {**where, **params}.items():
         wanted += [f"--{name.replace('_', '-')}", as_text(value)]
     wanted += ["--reason", "drill", "--yes", "--json"]
     say(f"$ {program(os.environ)} {' '.join(wanted)}")
