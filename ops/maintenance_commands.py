@@ -1,19 +1,19 @@
 """`ops maintenance due`: what a schedule starts. It is no runbook's command, since one call may be several runs."""
 
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ops.commands import CONFIG, annotate, run, say
-from ops.model.errors import EXIT_CODES, Decision, OpsError
+from ops.commands import CONFIG, annotate, say
 from ops.model.redact import Redactor
+from ops.scheduled import Scheduled
 
 if TYPE_CHECKING:
-    from ops.model.maintenance import Block
-
-INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
+    from ops.model.config import Environment
 
 
 @click.command("maintenance due")
@@ -32,45 +32,24 @@ def due(redactor: Redactor, /, *, dry_run: bool, yes: bool, config: Path) -> int
 
     configuration, _ = app.read_config(config)
     app.register_secrets(os.environ, configuration, redactor)
-    codes: list[int] = []
-    failed: list[OpsError] = []
-    for environment in configuration.environments.values():
-        if not os.environ.get(environment.token):
-            text = f"{environment.name} is passed over: {environment.token} is not set"
-            say(f"warning: {text}", err=True)
-            annotate("warning", "maintenance due", text)
-            continue
-        try:
-            for block in work.due(environment, os.environ):
-                codes += [_opened(environment.name, block, redactor, dry_run=dry_run, yes=yes, config=config)]
-                if codes[-1] == INTERRUPTED:
-                    return INTERRUPTED
-        except OpsError as error:
-            failed.append(error)
-    for other in failed[1:]:
-        say(redactor.text(f"error: {other.message}"), err=True)
-    if failed:
-        raise failed[0]
+    scheduled = Scheduled(redactor, dry_run=dry_run, yes=yes, config=config)
+    environments = [each for each in configuration.environments.values() if _is_held(each)]
+
+    def opened(environment: "Environment") -> Iterator[int]:
+        for block in work.due(environment, os.environ):
+            yield scheduled.run(work.AtItsEnd(), work.opening(block), environment.name, block.incident)
+
+    codes = scheduled.all(partial(opened, environment) for environment in environments)
     if not codes:
         say("nothing is due to open")
     return max(codes, default=0)
 
 
-def _opened(environment: str, block: "Block", redactor: Redactor, *, dry_run: bool, yes: bool, config: Path) -> int:
-    """The exit code of its run. Raises ConfigError."""
-    from ops import due as work
-
-    return run(
-        work.AtItsEnd(),
-        work.opening(block),
-        redactor,
-        environment=environment,
-        incident=block.incident,
-        began=None,
-        requested_at=None,
-        permission="",
-        dry_run=dry_run,
-        yes=yes,
-        as_json=False,
-        config=config,
-    )
+def _is_held(environment: "Environment") -> bool:
+    """Whether its token is here; where it is not, that is said."""
+    if os.environ.get(environment.token):
+        return True
+    text = f"{environment.name} is passed over: {environment.token} is not set"
+    say(f"warning: {text}", err=True)
+    annotate("warning", "maintenance due", text)
+    return False

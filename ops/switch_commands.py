@@ -2,16 +2,17 @@
 
 import json
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
 
-from ops.commands import CONFIG, run, say
-from ops.model.errors import EXIT_CODES, Decision, OpsError
+from ops.commands import CONFIG, say
 from ops.model.redact import Redactor
 from ops.runbooks.all_clear import AllClear
+from ops.scheduled import Scheduled
 
-INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
 ENVIRONMENT = click.option("--environment", required=True, help="the environment of ops.yml; there is no default")
 
 
@@ -49,41 +50,14 @@ def ai_failback(redactor: Redactor, /, *, environment: str, dry_run: bool, yes: 
     """Take an override of the AI providers back, once the preferred one is healthy. For a schedule."""
     from ops import failing_back as work
 
-    codes, failed = [0], list[OpsError]()
-    for name in [environment] if environment else work.environments(config, os.environ):
-        try:
-            codes.append(_failed_back(name, redactor, dry_run=dry_run, yes=yes, config=config))
-            if codes[-1] == INTERRUPTED:
-                return INTERRUPTED
-        except OpsError as error:
-            failed.append(error)
-    for other in failed[1:]:
-        say(redactor.text(f"error: {other.message}"), err=True)
-    if failed:
-        raise failed[0]
-    return max(codes, default=0)
+    scheduled = Scheduled(redactor, dry_run=dry_run, yes=yes, config=config)
 
+    def failed_back(name: str) -> Iterator[int]:
+        found, override = work.judged(name, config, os.environ, redactor)
+        what = "to be taken back" if found.restore else "nothing to do"
+        say(redactor.text(f"{name}: {what}: {found.why}"))
+        if override is not None and found.restore:
+            yield scheduled.run(work.FailBack(), work.asked(found, override), name, override.incident)
 
-def _failed_back(environment: str, redactor: Redactor, *, dry_run: bool, yes: bool, config: Path) -> int:
-    """The exit code of its run; 0 where there is nothing to do. Raises OpsError."""
-    from ops import failing_back as work
-
-    found, override = work.judged(environment, config, os.environ, redactor)
-    what = "to be taken back" if found.restore else "nothing to do"
-    say(redactor.text(f"{environment}: {what}: {found.why}"))
-    if override is None or not found.restore:
-        return 0
-    return run(
-        work.FailBack(),
-        work.asked(found, override),
-        redactor,
-        environment=environment,
-        incident=override.incident,
-        began=None,
-        requested_at=None,
-        permission="",
-        dry_run=dry_run,
-        yes=yes,
-        as_json=False,
-        config=config,
-    )
+    names = [environment] if environment else work.environments(config, os.environ)
+    return max(scheduled.all(partial(failed_back, name) for name in names), default=0)

@@ -75,10 +75,11 @@ TOP: dict[str, set[str]] = {
     "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
     "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "leak", "report"},
     "limits_commands": BELOW_THE_TOP | {"app", "commands", "limits", "limits_told"},
-    "maintenance_commands": BELOW_THE_TOP | {"app", "commands", "due"},
+    "scheduled": BELOW_THE_TOP | {"app", "commands"},
+    "maintenance_commands": BELOW_THE_TOP | {"app", "commands", "due", "scheduled"},
     "site_commands": BELOW_THE_TOP | {"app", "commands"},
     "failing_back": BELOW_THE_TOP | {"app", "commands", "status"},
-    "switch_commands": BELOW_THE_TOP | {"app", "commands", "status", "failing_back"},
+    "switch_commands": BELOW_THE_TOP | {"app", "commands", "status", "failing_back", "scheduled"},
     "cli": BELOW_THE_TOP
     | {"app", "gate", "drill", "commands", "sandbox"}
     | {"evidence_command", "incident_commands", "limits_commands", "maintenance_commands"}

@@ -6,13 +6,13 @@ prefix of a real run, held at the transport.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
 from ops.cloudflare.wire import Answer, ApiError, Kind, MalformedAnswer, decode, decode_graphql, short
 from ops.model.clock import Clock
+from ops.model.door import Door
 from ops.model.errors import NotApplied, ProviderError, Reason, Refused, Unclear
 from ops.model.loopback import is_loopback
 from ops.model.redact import Secret
@@ -52,7 +52,7 @@ def is_read(method: str, path: str) -> bool:
     return any(method == verb and re.fullmatch(pattern, path) for verb, pattern in READS)
 
 
-class Client:
+class Client(Door):
     """One account's token on one API base. Threads may share it. `token_name` is what error texts call the token."""
 
     def __init__(
@@ -69,7 +69,6 @@ class Client:
         self._token_name = token_name
         self._clock = clock
         self._transport = transport
-        self._may_write = False
         self._http: httpx.Client | None = None
         self._under_way = UnderWay(self._end)
 
@@ -102,15 +101,6 @@ class Client:
     def _sign(self, request: httpx.Request) -> httpx.Request:
         request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
         return request
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Let writes through. Only the engine calls this, around the one write of a change."""
-        self._may_write = True
-        try:
-            yield
-        finally:
-            self._may_write = False
 
     def read(self, path: str, *, permission: str, params: Mapping[str, str] | None = None) -> Answer:
         """GET, retried on 429, 5xx and transport errors. Raises ProviderError."""

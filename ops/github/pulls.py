@@ -4,8 +4,7 @@ What is read of a pull request is data: nothing of it is checked out, and nothin
 docs.github.com/rest: repos/contents, commits/commits, git/refs, pulls/pulls
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from urllib.parse import quote
 from ops.github import kept
 from ops.github.client import connect, failures, is_configured
 from ops.github.comments import login
+from ops.model.door import Door
 from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclear
 from ops.model.loopback import is_one_world
 from ops.model.redact import Redactor
@@ -42,14 +42,13 @@ class PullRequest:
     url: str
 
 
-class Pulls:
+class Pulls(Door):
     """It can only read but while somebody has entered `writing`. Every method raises ProviderError."""
 
     def __init__(self, open_repository: "Callable[[], Repository] | None") -> None:
         """None where GitHub is not configured, or is of another world than Cloudflare."""
         self._open = open_repository
         self._opened: Repository | None = None
-        self._may_write = False
 
     @classmethod
     def of(cls, environ: Mapping[str, str], redactor: Redactor) -> "Pulls":
@@ -62,14 +61,6 @@ class Pulls:
     @property
     def is_on(self) -> bool:
         return self._open is not None
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        self._may_write = True
-        try:
-            yield
-        finally:
-            self._may_write = False
 
     @property
     def repository(self) -> "Repository":

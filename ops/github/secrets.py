@@ -3,12 +3,12 @@
 docs.github.com/rest/actions/secrets; GITHUB_TOKEN can never write one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops.github.client import failures, repository
+from ops.model.door import Door
 from ops.model.errors import ProviderError, Reason, Refused, Unclear
 from ops.model.loopback import is_one_world
 from ops.model.redact import Secret
@@ -21,13 +21,12 @@ TOKEN = "GH_SECRETS_TOKEN"  # noqa: S105  the name of a variable
 HINT = "Check that GH_SECRETS_TOKEN is of a GitHub App with the permission Environments: write on that repository."
 
 
-class EnvironmentSecrets:
+class EnvironmentSecrets(Door):
     """Of any repository that the token reaches. It can only read but while somebody has entered `writing`."""
 
     def __init__(self, connect: "Callable[[str], Repository] | None") -> None:
         """`connect` opens a repository by its name; None where there is no token for it."""
         self._connect = connect
-        self._may_write = False
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "EnvironmentSecrets":
@@ -39,14 +38,6 @@ class EnvironmentSecrets:
     @property
     def has_token(self) -> bool:
         return self._connect is not None
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        self._may_write = True
-        try:
-            yield
-        finally:
-            self._may_write = False
 
     def updated_at(self, repository: str, environment: str, name: str) -> datetime | None:
         """None where it was never written. Raises ProviderError, also where the key to seal with cannot be read."""

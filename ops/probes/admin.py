@@ -4,12 +4,12 @@ Nothing that the application says is shown but a number that ops.yml takes for a
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ops.model.door import Door
 from ops.model.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, Unclear
 from ops.model.redact import Secret
 from ops.model.reset import Seen, as_proof
@@ -24,22 +24,13 @@ LOOKS = 5.0
 """Seconds for a look: an object that is stuck may never answer, and a recovery must not wait for it."""
 
 
-class Admin:
+class Admin(Door):
     """Of any service. It can only read but while somebody has entered `writing`."""
 
     def __init__(self, web: Callable[[], Web], environ: Mapping[str, str], tokens: frozenset[str]) -> None:
         """Of `environ` only the variables that `tokens` names are ever read."""
         self._web = web
         self._tokens = {name: Secret(value) for name in tokens if (value := environ.get(name, ""))}
-        self._may_write = False
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        self._may_write = True
-        try:
-            yield
-        finally:
-            self._may_write = False
 
     def look(self, url: str, spec: "DurableObject") -> Seen | str:
         """What the object shows now; or why that is not known. Raises ConfigError and Refused."""
