@@ -13,6 +13,7 @@ from ops.model.errors import Decision
 from ops.model.report.evidence import Act, Commit, Evidence, Job, Recorded, Served, WorkflowRun
 from ops.model.report.moments import Name, moments, spans
 from ops.model.report.regions import incident_of, region, renewed
+from ops.model.report.rows import WORDS
 from ops.model.timeline import Kind
 from ops.model.worker import Deployment
 from ops.render import report
@@ -72,7 +73,7 @@ def outside_of_code(body: str) -> str:
 PLAIN = outside_of_code(report.new(evidence()))
 
 
-OF_OTHERS = HOSTILE.filter(lambda text: text not in {*Kind, *Decision})
+OF_OTHERS = HOSTILE.filter(lambda text: text not in {*Kind, *Decision, *WORDS})
 """No word of our own closed lists: a row of kind "requested" is a request, and shows as one."""
 
 
