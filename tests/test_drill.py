@@ -6,17 +6,20 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from ops.drill import leak
+from ops.app import read_config
+from ops.drill import leak, standing
 from ops.drill.github import contradicted
 from ops.drill.score import scored
 from ops.model.config import RecoveryTarget
 from ops.sandbox.switches import Switches, parse
-from tests.conftest import ROOT
+from tests.conftest import ACCOUNT, ROOT, WORKER, World
 
 
 def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> dict[str, Any]:
@@ -479,3 +482,20 @@ def test_the_drill_of_limits_goes_from_the_first_refusal_to_the_day_after(argume
     assert (result["decision"], result["drill"], result["runbook"]) == ("recovered", "limits", "propose-limits")
     assert "after 4 h the former limit held again" in result["message"]
     assert result["report"]
+
+
+def test_after_a_drill_status_is_held_against_what_the_sandbox_itself_holds(world: World) -> None:
+    environment = read_config(world.config)[0].environment("production")
+    bad, good = world.release(timedelta(hours=1)), world.release(timedelta(minutes=10), deploy=False)
+    assert standing.contradictions(world.sandbox, environment, world.config) == ()
+
+    world.sandbox.switches.deployments_lag_reads = 1
+    client = httpx.Client(headers={"Authorization": f"Bearer {world.sandbox.token}"})
+    body = {"strategy": "percentage", "versions": [{"version_id": good, "percentage": 100}]}
+    with client:
+        client.post(f"{world.sandbox.api_url}/accounts/{ACCOUNT}/workers/scripts/{WORKER}/deployments", json=body)
+    (wrong,) = standing.contradictions(world.sandbox, environment, world.config)
+
+    assert bad in wrong.partition("not")[0]
+    assert good in wrong.partition("not")[2]
+    assert standing.contradictions(world.sandbox, environment, world.config) == ()

@@ -70,7 +70,7 @@ TOP: dict[str, set[str]] = {
     "leak": BELOW_THE_TOP | {"app"},
     "limits": BELOW_THE_TOP | {"app"},
     "limits_told": BELOW_THE_TOP,
-    "drill": BELOW_THE_TOP | {"app", "sandbox"},
+    "drill": BELOW_THE_TOP | {"app", "sandbox", "status"},
     "commands": BELOW_THE_TOP | {"app"},
     "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
     "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "leak", "report"},

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops import nodejs, registry
 from ops.app import read_config
 from ops.clocks import SystemClock
-from ops.drill import command, github, leak, limits, offline, releases, score, stuck, switched
+from ops.drill import command, github, leak, limits, offline, releases, score, standing, stuck, switched
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
@@ -126,6 +126,8 @@ def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]
             serves = next((which for which, what in live.items() if kind.live(sandbox, service) == what), "no known")
             is_well = look().verdict == Verdict.HEALTHY
             result = github.contradicted(result, serves=serves, is_well=is_well)
+        if wrong := standing.contradictions(sandbox, environment, drill.config):
+            result = github.unproved(result, f"ops status says {'; '.join(wrong)}")
         return _score(
             name, drill, config, result if incident is None else _reported(place, drill, result, incident, say)
         )

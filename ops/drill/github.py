@@ -258,5 +258,10 @@ def contradicted(result: Mapping[str, Any], *, serves: str, is_well: bool) -> di
     said = f"{result['message']}; the sandbox serves the {serves} release, {'healthy' if is_well else 'NOT healthy'}"
     if result["decision"] != Decision.RECOVERED or (serves == "good" and is_well):
         return {**result, "message": said}
+    return unproved({**result, "message": said})
+
+
+def unproved(result: Mapping[str, Any], why: str = "") -> dict[str, Any]:
     failed = {"decision": Decision.UNVERIFIED.value, "reason": Reason.NO_EVIDENCE.value}
-    return {**result, **failed, "exit_code": EXIT_CODES[Decision.UNVERIFIED], "message": said}
+    message = f"{result['message']}; {why}" if why else result["message"]
+    return {**result, **failed, "exit_code": EXIT_CODES[Decision.UNVERIFIED], "message": message}
