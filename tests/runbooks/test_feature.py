@@ -304,4 +304,4 @@ def test_the_probes_of_a_switch_are_asked_by_whoever_sets_it_and_by_nobody_else(
     assert any("sessions unhealthy: status 503" in text for text in texts(outcome, "probed"))
     place.world.sandbox.clock.advance(60)
     assert ended(place.ops("ai-failover", "--to", "off")) == (0, "recovered", "verified")
-    assert ended(place.ops("all-clear", "--incident", "42")) == (0, "recovered", "verified")
+    assert ended(place.ops("all-clear", "--incident", "42")) == (0, "healthy_as_before", "verified")
