@@ -34,8 +34,9 @@ from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
-    from ops.model.config import Config, Probe
+    from ops.model.config import Config
     from ops.model.config_notify import Contact
+    from ops.model.config_probes import Probe
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")

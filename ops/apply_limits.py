@@ -58,8 +58,7 @@ class ApplyLimits(Runbook[Params]):
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         """Its public endpoint, known once there is a plan: one healthy answer is one location, and no more is said."""
-        from ops.model.config import Probe
-        from ops.model.config_probes import HttpProbe
+        from ops.model.config_probes import HttpProbe, Probe
 
         runtime = ctx.environment.needed_runtime()
         service = ctx.environment.service(runtime.service)

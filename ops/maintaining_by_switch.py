@@ -21,7 +21,8 @@ from ops.runbook import Context
 from ops.switching import Setting, Settings
 
 if TYPE_CHECKING:
-    from ops.model.config import Probe, Service
+    from ops.model.config import Service
+    from ops.model.config_probes import Probe
 
 ON, OFF = "on", "off"
 HEALTH = "/health"
@@ -168,7 +169,7 @@ def _shared(closed: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _closed_probes(closed: Iterable[str]) -> "tuple[Probe, ...]":
-    from ops.model.config import Probe
+    from ops.model.config_probes import Probe
 
     asked = [{"name": f"off-{n}", "http": {"path": path or "/", "status": 503}} for n, path in enumerate(closed, 1)]
     return tuple(Probe.model_validate(each) for each in asked)

@@ -19,7 +19,8 @@ from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, P, Runbook, State, World
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment, Probe, Service
+    from ops.model.config import Environment, Service
+    from ops.model.config_probes import Probe
     from ops.model.config_runtime import Runtime
 
 KIND = "runtime"
@@ -152,7 +153,7 @@ def planned(
 
 def probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ...]" = ()) -> ProbeSet:
     """Until `settle` the former value may show: KV takes its time."""
-    from ops.model.config import Probe
+    from ops.model.config_probes import Probe
 
     runtime, service = reader(ctx)
     probe = Probe.model_validate({"name": "runtime", "http": {"path": ENDPOINT, "json": dict(shows)}})

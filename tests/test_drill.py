@@ -177,9 +177,30 @@ def test_a_label_sets_a_switch_by_the_job_that_may_write_kv() -> None:
     assert "the sandbox serves the good release, healthy" in result["message"]
 
 
-@pytest.mark.parametrize("name", ["rotate-secrets", "feature"])
-def test_what_is_drilled_on_the_embedded_edge_alone_says_so(world: Any, name: str) -> None:
-    outcome = world.ops("drill", name, "--config", str(world.config), "--edge", "workerd")
+IN_WORKERD = {
+    "feature": ("sessions", "session-do is off, seen at one location"),
+    "ai-failover": ("ai", "ai is groq, seen at one location"),
+    "ai-off": ("ai", "ai is off, seen at one location"),
+    "reset-durable-object": ("ai", "the probes failed before and are healthy now"),
+}
+"""Drill → the probe that alone fails before it, and what the run says in the end."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "probe", "said"), [(name, *row) for name, row in IN_WORKERD.items()], ids=IN_WORKERD)
+def test_the_example_itself_recovers_in_workerd_as_its_own_probes_say(name: str, probe: str, said: str) -> None:
+    result = drill("--edge", "workerd", "--switch", "kv_staleness_seconds=0", name=name)
+
+    assert (result["decision"], result["drill"], result["edge"]) == ("recovered", name, "workerd"), result
+    assert result["message"].startswith(said)
+    before = next(event["text"] for event in result["timeline"] if event["text"].startswith("before: "))
+    assert f"{probe} unhealthy: status 503, wanted 200" in before
+    assert "health healthy: status 200" in before
+    assert result["within_target"]
+
+
+def test_what_is_drilled_on_the_embedded_edge_alone_says_so(world: Any) -> None:
+    outcome = world.ops("drill", "rotate-secrets", "--config", str(world.config), "--edge", "workerd")
 
     assert outcome.code == 2
     assert " hint: " in outcome.err

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 Edge = Literal["embedded", "workerd"]
 
 GOOD_AGO = timedelta(hours=2)
-BAD_AGO = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,8 @@ def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]
     if drill.github_fails and drill.trigger is None:
         raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
     kind = DRILLS[name]
+    if drill.edge == "workerd" and kind.in_workerd:
+        kind = kind.in_workerd
     runbook = kind.runbook or name
     if drill.trigger in {"label", "button"} and kind.by_command_only:
         hint = "Drill it without a trigger, or with --trigger command."
@@ -105,12 +106,14 @@ def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]
         with _back_in_time(sandbox, GOOD_AGO):
             kind.prepare(sandbox, environment, service)
         live = {}
-        for which, ago, step in zip(("good", "bad"), (GOOD_AGO, BAD_AGO), kind.steps, strict=True):
+        for which, ago, step in zip(("good", "bad"), (GOOD_AGO, kind.broken_ago), kind.steps, strict=True):
             with _back_in_time(sandbox, ago):
                 could = kind.release(sandbox, service, which, drill.edge, own)
             live[which] = could or kind.live(sandbox, service)
-            say(f"{step} {span_text(ago.total_seconds())} ago")
-        seen = _probe(sandbox, service, drill.config.resolve().parent)
+            say(f"{step} {f'{span_text(ago.total_seconds())} ago' if ago else 'just now'}")
+        probes = ProbeSet(service.url, kind.probes(environment, service), service.verify)
+        look = partial(_probe, sandbox, probes, drill.config.resolve().parent)
+        seen = look()
         say(f"the probes say: {seen.detail}")
         if seen.verdict != Verdict.UNHEALTHY:
             return _score(name, drill, config, _not_broken(seen.verdict))
@@ -118,7 +121,6 @@ def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]
         place = command.Place(
             sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token, kind.names_service
         )
-        look = partial(_probe, sandbox, service, drill.config.resolve().parent)
         incident = _incident(place, drill, say)
         pull = _Trigger(place, drill, config, kind, incident, say, on_event)
         result = pull(kind.params) if kind.run is None else kind.run(place, service, look, pull, say)
@@ -185,8 +187,8 @@ def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
         sandbox.clock.advance(ago.total_seconds())
 
 
-def _probe(sandbox: "Sandbox", service: "Service", folder: Path) -> Observation:
-    """The same probes as the runbook's, asked once."""
+def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path) -> Observation:
+    """Asked once: the same ones as the runbook's."""
     web = Web(sandbox.edge_url)
     try:
         environ = process.clean_environment(os.environ)
@@ -198,7 +200,7 @@ def _probe(sandbox: "Sandbox", service: "Service", folder: Path) -> Observation:
             folder=folder,
             pictures=folder,
         )
-        return prober.once(ProbeSet(service.url, service.probes, service.verify))
+        return prober.once(probes)
     finally:
         web.close()
 

@@ -1,12 +1,13 @@
 """What a drill breaks: a good release and then a bad one, of a Worker or of a Pages site."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.model.config import Environment, Service
+    from ops.model.config_probes import Probe
     from ops.sandbox import Sandbox
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "fortunet"
@@ -54,25 +56,36 @@ class Kind:
     """What has to be there before the releases. Raises ConfigError."""
     runbook: str = ""
     """What recovers from it, where that is not the drill's own name."""
+    probes: "Callable[[Environment, Service], tuple[Probe, ...]]" = lambda _environment, service: service.probes
+    """Those that its runbook asks."""
+    broken_ago: timedelta = timedelta(minutes=10)
+    """Nothing: at once, where the bad one would not last."""
+    in_workerd: "Kind | None" = None
+    """What it is on the workerd edge, where it is another one there."""
     run: Callable[..., dict[str, Any]] | None = None
     """How it is recovered, where that takes more than pulling the trigger once."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:
     if edge == "workerd":
-        _deploy_with_wrangler(sandbox, service, name)
+        deploy_with_wrangler(sandbox, service, name, "src/index.js" if name == "good" else "src/index.bad.js")
         return
     behaviour = None if name == "good" else {"status": 500}
     version = sandbox.upload(service.worker, code=name, behaviour=behaviour, tag=name, message=f"the {name} release")
     sandbox.deploy(service.worker, version)
 
 
-def _deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str) -> None:
-    """The real wrangler deploys the example: what it uploads is what the runtime then runs."""
-    entry = "src/index.js" if name == "good" else "src/index.bad.js"
+def deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str, entry: str) -> None:
+    """The real wrangler deploys the example: what it uploads is what the runtime then runs. Raises ConfigError.
+
+    It is bound to the sandbox's KV namespace, where there is one.
+    """
     named = ["--name", service.worker, "--tag", name, "--message", f"the {name} release"]
     with tempfile.TemporaryDirectory() as home:  # wrangler keeps logs and logins at home, and builds where it stands
         folder = shutil.copytree(EXAMPLE, Path(home, "backend"))
+        for namespace in sandbox.kv.namespaces:
+            settings = folder / "wrangler.jsonc"
+            settings.write_text(re.sub(r'("OPS_RUNTIME", "id": )"\w+"', rf'\1"{namespace}"', settings.read_text()))
         environ = {**process.clean_environment(os.environ), **sandbox.environ(), **nodejs.QUIET, "HOME": home}
         argv = [*nodejs.wrangler(), "deploy", entry, *named]
         done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)

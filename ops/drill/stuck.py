@@ -1,10 +1,14 @@
 """What the drill of reset-durable-object breaks: the mutex before the AI providers locks up in memory."""
 
 import http.client
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ops.drill import example
+from ops.drill.example import INTERPRET
 from ops.drill.releases import Kind
 from ops.model.errors import ConfigError
 from ops.model.reset import Seen
@@ -12,26 +16,25 @@ from ops.probes.admin import Admin
 from ops.probes.http import Web
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.model.config import Environment, Service
     from ops.sandbox import Sandbox
 
-OBJECT, INTERPRET = "ai-mutex", "/api/charts/interpret"
+OBJECT = "ai-mutex"
 VARIABLE, ADMIN = "FORTUNET_ADMIN_TOKEN", "drill-admin-0123456789"
 LOCKS_AT = 3
 """Requests that it has in memory by then."""
 
 
-def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:
-    if edge != "embedded":
-        hint = "Leave --edge out."
-        raise ConfigError(
-            "this drill runs on the embedded edge: there its mutex locks up when it is told to", hint=hint
-        )
+def _prepare(_sandbox: "Sandbox", _environment: "Environment", service: "Service") -> None:
+    """Raises ConfigError."""
     if OBJECT not in service.durable_objects or service.durable_objects[OBJECT].token != VARIABLE:
         raise ConfigError(
             f"{service.name} has no Durable Object {OBJECT} with the token {VARIABLE}, which this drill locks up",
             hint="Drill with the shipped ops.yml.",
         )
+
+
+def _release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
     if name == "good":
         version = sandbox.upload(
             service.worker,
@@ -46,6 +49,14 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, _fold
         return
     for _ in range(LOCKS_AT):
         _ask(sandbox, service)
+
+
+def _real_release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
+    """The release is a bad one from the beginning; its mutex locks up with the first interpretation."""
+    if name == "good":
+        example.furnished(sandbox, service, example.STUCK, admin=ADMIN)
+    else:
+        example.interpret(sandbox, service)
 
 
 def _ask(sandbox: "Sandbox", service: "Service") -> None:
@@ -70,11 +81,15 @@ def _memory(sandbox: "Sandbox", service: "Service") -> Any:
     return seen.proof if isinstance(seen, Seen) else seen
 
 
-KIND = Kind(
+EMBEDDED = Kind(
     "worker",
     _release,
     live=_memory,
     changed_at=lambda sandbox, service: sandbox.deployments(service.worker)[0].made_at,
     environ=lambda _: {VARIABLE: ADMIN},
     steps=("deployed the release", f"{OBJECT} locked up"),
+    prepare=_prepare,
+    probes=lambda _, service: service.probes_with(service.durable_objects),
 )
+# A clock that is moved starts what runs in workerd anew, and an object that nobody asks for ten seconds forgets.
+KIND = replace(EMBEDDED, in_workerd=replace(EMBEDDED, release=_real_release, broken_ago=timedelta()))

@@ -1,23 +1,31 @@
 """The drills of switches: the application fails until one is set.
 
-On the embedded edge, where a version can be told what it answers in which state of a switch.
+On the embedded edge a version is told what it answers in which state of a switch. On the workerd edge the example
+itself fails: by a bad release of its sessions, or by providers that are slow or down.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops.drill import example, releases
+from ops.drill.leak import KEYS
 from ops.drill.releases import Kind
 from ops.model.errors import ConfigError
 from ops.model.runtime import AI, SWITCHES, Switch, parse_switch
 
 if TYPE_CHECKING:
     from ops.model.config import Environment, Service
+    from ops.model.config_probes import Probe
     from ops.sandbox import Sandbox
 
 SESSIONS = "session-do"
+SLOW = 5.0
+"""Seconds for each answer: what the application takes for slow, and waits for all the same."""
+MOMENTS_AGO = timedelta(minutes=2)
+"""The application forgets after five minutes what it saw of its providers."""
 DOWN, WELL = {"ok": 0, "failed": 9}, {"ok": 9, "failed": 0}
 
 
@@ -42,10 +50,7 @@ class _Illness:
     outcomes: Mapping[str, Mapping[str, int]]
     """What the application saw of its providers, in the order of preference."""
 
-    def release(self, sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> str | None:
-        if edge != "embedded":
-            hint = "Leave --edge out."
-            raise ConfigError("this drill runs on the embedded edge: there a release fails by a switch", hint=hint)
+    def release(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
         (namespace,) = sandbox.kv.namespaces
         states = {key.removeprefix(SWITCHES): _state(sandbox, key) for key in sandbox.kv.entries(namespace)}
         declared = {each: {"normal": state, "on_unknown": state} for each, state in states.items()}
@@ -76,7 +81,54 @@ class _Illness:
             names_service=False,
             params=params,
             runbook=runbook,
+            probes=self.probes,
         )
+
+    def probes(self, environment: "Environment", service: "Service") -> "tuple[Probe, ...]":
+        return (*service.probes, *environment.needed_runtime().switches[self.switch].probes)
+
+
+def _in_workerd(
+    embedded: Kind,
+    cured: str,
+    breaks: "Callable[[Sandbox, Service], None]",
+    *,
+    step: str,
+    params: Mapping[str, str] | None = None,
+    broken_ago: timedelta = MOMENTS_AGO,
+) -> Kind:
+    """With a good release that `breaks` makes ill, until the switch is `cured`."""
+
+    def release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
+        if name == "bad":
+            breaks(sandbox, service)
+            return None
+        example.furnished(sandbox, service, example.GOOD, admin="drill-admin-0123456789")
+        return cured
+
+    real = replace(
+        embedded,
+        release=release,
+        steps=("deployed the good release", step),
+        params=params or embedded.params,
+        broken_ago=broken_ago,
+    )
+    return replace(embedded, in_workerd=real)
+
+
+def _bad_sessions(sandbox: "Sandbox", service: "Service") -> None:
+    releases.deploy_with_wrangler(sandbox, service, "bad", example.BAD_SESSIONS)
+
+
+def _slow_provider(sandbox: "Sandbox", service: "Service") -> None:
+    sandbox.providers["iflow"].delay = SLOW
+    example.interpret(sandbox, service)
+
+
+def _no_provider(sandbox: "Sandbox", service: "Service") -> None:
+    for provider in KEYS.values():
+        sandbox.providers[provider].down = True
+    example.interpret(sandbox, service)
 
 
 def _state(sandbox: "Sandbox", key: str) -> str:
@@ -85,6 +137,24 @@ def _state(sandbox: "Sandbox", key: str) -> str:
 
 
 ALL_WELL = {"iflow": WELL, "groq": WELL, "cerebras": WELL}
-FEATURE = _Illness(SESSIONS, "off", ALL_WELL).kind({"name": SESSIONS, "state": "off"})
-FAILOVER = _Illness(AI, "groq", {**ALL_WELL, "iflow": DOWN}).kind({"to": "auto"})
-ALL_DOWN = _Illness(AI, "off", dict.fromkeys(ALL_WELL, DOWN)).kind({"to": "off"}, runbook="ai-failover")
+FEATURE = _in_workerd(
+    _Illness(SESSIONS, "off", ALL_WELL).kind({"name": SESSIONS, "state": "off"}),
+    "off",
+    _bad_sessions,
+    step="deployed a release with bad sessions",
+    broken_ago=timedelta(minutes=10),
+)
+# Whoever answers is healthy, however slow, so `auto` would leave it where it is: somebody has to name another one.
+FAILOVER = _in_workerd(
+    _Illness(AI, "groq", {**ALL_WELL, "iflow": DOWN}).kind({"to": "auto"}),
+    "groq",
+    _slow_provider,
+    step="the provider iflow became slow",
+    params={"to": "groq"},
+)
+ALL_DOWN = _in_workerd(
+    _Illness(AI, "off", dict.fromkeys(ALL_WELL, DOWN)).kind({"to": "off"}, runbook="ai-failover"),
+    "off",
+    _no_provider,
+    step="all AI providers failed",
+)

@@ -3,7 +3,7 @@
 Secrets stand in it by name only. The descriptions are what an editor shows.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
@@ -12,7 +12,7 @@ from ops.model import config_checks
 from ops.model.config_build import Build
 from ops.model.config_notify import Contact, Notify
 from ops.model.config_objects import Objects
-from ops.model.config_probes import BrowserProbe, HttpProbe, PageProbe
+from ops.model.config_probes import Probe
 from ops.model.config_problems import build, lines
 from ops.model.config_runtime import Runtime
 from ops.model.config_schema import Schema
@@ -32,7 +32,6 @@ from ops.model.config_types import (
     ParameterValue,
     RunbookName,
     SecretName,
-    Text,
 )
 from ops.model.duration import Seconds, between, duration_field, written
 from ops.model.errors import ConfigError, Reason
@@ -50,41 +49,6 @@ class Named(Model):
     @property
     def name(self) -> str:
         return self._name
-
-
-class CommandProbe(Model):
-    """A program whose exit code is the verdict: 0 healthy, 1 unhealthy, anything else inconclusive."""
-
-    run: tuple[Text, ...] = Field(
-        min_length=1, description="The program and its arguments, from the folder of ops.yml. No shell reads them."
-    )
-    timeout: Annotated[Seconds, between("100ms", "10m")] = duration_field(
-        "30s", "After this time the program is ended, and the verdict is inconclusive."
-    )
-    environment: tuple[SecretName, ...] = Field(
-        default=(), description="Names of environment variables to pass on besides PATH, HOME and LANG."
-    )
-
-
-CHECKS = ("http", "page", "browser", "command")
-
-
-class Probe(Model):
-    """One check of a service: `name`, and exactly one of `http`, `page`, `browser` and `command`."""
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in CHECKS]})
-
-    name: Name = Field(description="How the probe is called in plans and timelines.")
-    http: HttpProbe | None = Field(default=None, description="A request to the service.")
-    page: PageProbe | None = Field(default=None, description="Pages of the service, with their assets and links.")
-    browser: BrowserProbe | None = Field(default=None, description="Pages of the service in a real Chromium.")
-    command: CommandProbe | None = Field(default=None, description="A program on the machine that recovers.")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        if len(self.model_fields_set.intersection(CHECKS)) != 1:
-            raise ValueError("a probe is one of http, page, browser and command; write exactly one of them")
-        return self
 
 
 class Verify(Model):
@@ -133,6 +97,11 @@ class Service(Named):
     verify: Verify = Field(default_factory=Verify, description="How often and how long the probes are run.")
     probes: tuple[Probe, ...] = Field(default=(), description="What tells healthy from unhealthy.")
 
+    def probes_with(self, objects: Iterable[str]) -> tuple[Probe, ...]:
+        """Its own, and those of the Durable Objects of these names; an unknown one has none."""
+        named = (self.durable_objects[name] for name in objects if name in self.durable_objects)
+        return (*self.probes, *(probe for each in named for probe in each.probes))
+
     @property
     def kind(self) -> str:
         """The key that names it on Cloudflare."""
@@ -163,6 +132,14 @@ class Environment(Named):
     runtime: Runtime | None = Field(
         default=None, description="What the application reads of us while it runs: limits and switches."
     )
+
+    @property
+    def probes(self) -> Iterator[Probe]:
+        """Of all services, their Durable Objects and the switches."""
+        for service in self.services.values():
+            yield from service.probes_with(service.durable_objects)
+        for switch in self.runtime.switches.values() if self.runtime else ():
+            yield from switch.probes
 
     def service(self, name: str) -> Service:
         return _named("service", name, self.services, where=self.name)
@@ -222,9 +199,8 @@ class Config(Model):
     @property
     def logins(self) -> frozenset[str]:
         """Names of the variables that probes fill into forms: secrets, but not the run's own."""
-        services = (service for environment in self.environments.values() for service in environment.services.values())
-        browsers = (probe.browser for service in services for probe in service.probes if probe.browser)
-        return frozenset(variable for browser in browsers for variable in browser.variables)
+        probes = (probe for environment in self.environments.values() for probe in environment.probes)
+        return frozenset(variable for probe in probes if probe.browser for variable in probe.browser.variables)
 
     def environment(self, name: str) -> Environment:
         return _named("environment", name, self.environments, where="ops.yml")

@@ -6,8 +6,8 @@ The data may be of any shape here: what has the wrong type is the models' to rep
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ops.model import config_runtime_checks, config_secret_checks, yaml_lines
-from ops.model.config_data import Finding, at, items, mapping
+from ops.model import config_probe_checks, config_runtime_checks, config_secret_checks, yaml_lines
+from ops.model.config_data import Finding, at, items, mapping, services
 from ops.model.nearest import shown, suggestion
 from ops.model.yaml_lines import Path
 
@@ -46,9 +46,9 @@ def errors(
     if runbooks is not None:
         yield from _runbooks(data, runbooks)
     secrets = _secrets(data)
-    for path, service in _services(data):
+    yield from config_probe_checks.errors(data, secrets=secrets | _admin_tokens(data))
+    for path, service in services(data):
         yield from _kinds(path, service)
-        yield from _probes(path, service, secrets=secrets | _admin_tokens(data))
         for name, each in mapping(service.get("durable_objects")).items():
             if isinstance(token := at(each, "token"), str) and token in secrets:
                 where = (*path, "durable_objects", name, "token")
@@ -61,7 +61,7 @@ def errors(
 
 def warnings(data: Any) -> Iterator[Finding]:
     yield from _shared_accounts(data)
-    for path, service in _services(data):
+    for path, service in services(data):
         if not items(service.get("probes")):
             yield path, "no probes; without one no recovery of this service can be proved"
     for index, contact in enumerate(items(at(data, "contacts"))):
@@ -150,27 +150,6 @@ def _kinds(path: Path, service: Mapping[str, Any]) -> Iterator[Finding]:
             yield (*path, key), f"only a service with {kind} has it; leave it out"
 
 
-def _probes(path: Path, service: Mapping[str, Any], *, secrets: set[str]) -> Iterator[Finding]:
-    names: set[str] = set()
-    if (all_of_them := items(service.get("probes"))) and all("browser" in mapping(each) for each in all_of_them):
-        text = "a browser is started when all other probes are healthy, and there is none; write an http or page probe"
-        yield (*path, "probes"), text
-    for index, probe in enumerate(items(service.get("probes"))):
-        name = at(probe, "name")
-        if name in names:
-            yield (*path, "probes", index, "name"), "another probe of this service has this name; write a different one"
-        names |= {name} if isinstance(name, str) else set()
-        for position, variable in enumerate(items(at(probe, "command", "environment"))):
-            if isinstance(variable, str) and variable in secrets:
-                where = (*path, "probes", index, "command", "environment", position)
-                yield where, "a secret of the run; a probe's command never gets one: leave it out"
-        for position, step in enumerate(items(at(probe, "browser", "steps"))):
-            variable = at(step, "fill", "variable")
-            if isinstance(variable, str) and variable in secrets:
-                where = (*path, "probes", index, "browser", "steps", position, "fill", "variable")
-                yield where, "a secret of the run; no page ever gets one: name the variable of a login for tests"
-
-
 def _shared_accounts(data: Any) -> Iterator[Finding]:
     first: dict[str, str] = {}
     for name, environment in mapping(at(data, "environments")).items():
@@ -189,16 +168,9 @@ def _secrets(data: Any) -> set[str]:
 
 
 def _admin_tokens(data: Any) -> set[str]:
-    objects = (mapping(service.get("durable_objects")) for _, service in _services(data))
+    objects = (mapping(service.get("durable_objects")) for _, service in services(data))
     tokens = (at(each, "token") for found in objects for each in found.values())
     return {token for token in tokens if isinstance(token, str)}
-
-
-def _services(data: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    for environment, holder in mapping(at(data, "environments")).items():
-        for name, service in mapping(at(holder, "services")).items():
-            if isinstance(service, dict):
-                yield ("environments", environment, "services", name), service
 
 
 def _is_placeholder(value: Any) -> bool:

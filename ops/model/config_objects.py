@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
-from ops.model.config_probes import UrlPath
+from ops.model.config_probes import Probe, UrlPath
 from ops.model.config_types import CLASS, JsonPath, Model, Name, SecretName
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class DurableObject(Model):
     )
     keeps: JsonPath | None = Field(
         default=None, description="Path into that JSON to something in storage, which a reset must not take away."
+    )
+    probes: tuple[Probe, ...] = Field(
+        default=(), description="What tells whether it is stuck: asked beside the service's probes by its reset alone."
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What `ops.yml` says about the probes that ask a service: `http`, `page` and `browser`."""
+"""What `ops.yml` says about the probes that ask a service: `http`, `page`, `browser` and `command`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -11,6 +11,7 @@ from ops.model.config_types import (
     JsonPath,
     JsonValue,
     Model,
+    Name,
     RegularExpression,
     SecretName,
     Text,
@@ -112,3 +113,38 @@ class BrowserProbe(Model):
     def variables(self) -> tuple[str, ...]:
         """Names of the variables that its steps fill in."""
         return tuple(dict.fromkeys(step.fill.variable for step in self.steps if step.fill))
+
+
+class CommandProbe(Model):
+    """A program whose exit code is the verdict: 0 healthy, 1 unhealthy, anything else inconclusive."""
+
+    run: tuple[Text, ...] = Field(
+        min_length=1, description="The program and its arguments, from the folder of ops.yml. No shell reads them."
+    )
+    timeout: Annotated[Seconds, between("100ms", "10m")] = duration_field(
+        "30s", "After this time the program is ended, and the verdict is inconclusive."
+    )
+    environment: tuple[SecretName, ...] = Field(
+        default=(), description="Names of environment variables to pass on besides PATH, HOME and LANG."
+    )
+
+
+CHECKS = ("http", "page", "browser", "command")
+
+
+class Probe(Model):
+    """One check of a service: `name`, and exactly one of `http`, `page`, `browser` and `command`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in CHECKS]})
+
+    name: Name = Field(description="How the probe is called in plans and timelines.")
+    http: HttpProbe | None = Field(default=None, description="A request to the service.")
+    page: PageProbe | None = Field(default=None, description="Pages of the service, with their assets and links.")
+    browser: BrowserProbe | None = Field(default=None, description="Pages of the service in a real Chromium.")
+    command: CommandProbe | None = Field(default=None, description="A program on the machine that recovers.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if len(self.model_fields_set.intersection(CHECKS)) != 1:
+            raise ValueError("a probe is one of http, page, browser and command; write exactly one of them")
+        return self

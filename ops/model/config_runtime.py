@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from ops.model.config_probes import Probe
 from ops.model.config_types import ACCOUNT, SWITCH, Model, Name, Text
 from ops.model.duration import Seconds, between, duration_field
 
@@ -46,6 +47,9 @@ class Switch(Model):
     )
     effect: Mapping[SwitchName, Text] = Field(
         default_factory=dict, description="State → what follows of it, shown in the plan."
+    )
+    probes: tuple[Probe, ...] = Field(
+        default=(), description="What tells whether it helps: asked beside the service's probes by whoever sets it."
     )
 
     @property

@@ -9,7 +9,7 @@ from ops.model.verdict import Assertion, ProbeResult, Verdict
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.model.config import CommandProbe
+    from ops.model.config_probes import CommandProbe
 
 
 def probe(

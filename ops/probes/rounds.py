@@ -15,7 +15,8 @@ from ops.model.verdict import Address, Assertion, LimitProof, Observation, Probe
 from ops.parallel import in_parallel
 
 if TYPE_CHECKING:
-    from ops.model.config import Probe, Verify
+    from ops.model.config import Verify
+    from ops.model.config_probes import Probe
     from ops.probes.http import Web
 
 

@@ -19,6 +19,8 @@ from ops.switching import Setting, SwitchRunbook
 from ops.watching import Seen
 
 if TYPE_CHECKING:
+    from ops.model.config import Service
+    from ops.model.config_probes import Probe
     from ops.model.config_runtime import Ai, Runtime
     from ops.model.recorded import Logged
 
@@ -47,6 +49,9 @@ class AiFailover(SwitchRunbook[Params]):
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _asked(ctx)
         return {} if ctx.params.to == AUTO else switches.shown_json(AI, _state(ctx, ctx.params.to), None)
+
+    def own_probes(self, ctx: Context[Params], service: "Service", plan: Plan | None) -> "tuple[Probe, ...]":  # noqa: ARG002
+        return (*service.probes, *ctx.environment.needed_runtime().switches[AI].probes)
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         runtime, ai = _asked(ctx)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops import switching
 from ops.model import switches
@@ -13,6 +13,10 @@ from ops.model.runtime import AI, MAINTENANCE
 from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
 from ops.switching import Setting, SwitchRunbook
+
+if TYPE_CHECKING:
+    from ops.model.config import Service
+    from ops.model.config_probes import Probe
 
 OTHERS = {AI: "ai-failover", MAINTENANCE: "maintenance"}
 """Switches that have a runbook of their own, which knows more of them."""
@@ -38,6 +42,9 @@ class Feature(SwitchRunbook[Params]):
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _asked(ctx)
         return switches.shown_json(ctx.params.name, ctx.params.state, None)
+
+    def own_probes(self, ctx: Context[Params], service: "Service", plan: Plan | None) -> "tuple[Probe, ...]":  # noqa: ARG002
+        return (*service.probes, *ctx.environment.needed_runtime().switches[ctx.params.name].probes)
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         wanted, params = _asked(ctx), ctx.params

@@ -27,7 +27,8 @@ from ops.runbook import Context, Runbook, World, param, service_of
 from ops.switching import Settings
 
 if TYPE_CHECKING:
-    from ops.model.config import Probe, Service
+    from ops.model.config import Service
+    from ops.model.config_probes import Probe
 
 MESSAGE = "This service is off for maintenance. Please try again later."
 

@@ -64,11 +64,12 @@ class ResetDurableObject(Runbook[Params]):
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         service = service_of(ctx, self.kind)
+        probes = service.probes_with([ctx.params.name] if ctx.params.name else service.durable_objects)
         if plan is None:
-            return ProbeSet(service.url, service.probes, service.verify)
+            return ProbeSet(service.url, probes, service.verify)
         details = _details(plan)
         versions = frozenset([details.rebuild.made] if details.rebuild else [])
-        return ProbeSet(service.url, service.probes, service.verify, versions, unproved=details.unproved)
+        return ProbeSet(service.url, probes, service.verify, versions, unproved=details.unproved)
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind)

@@ -159,7 +159,7 @@ def _chosen(ctx: Context[Params]) -> Chosen:
 
 
 def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan | None) -> ProbeSet:
-    from ops.model.config import Probe
+    from ops.model.config_probes import Probe
 
     service = ctx.environment.service(name)
     proofs = tuple(

@@ -173,6 +173,18 @@ def test_while_sessions_fail_the_switch_lets_tokens_do_for_a_short_time(example:
     assert example.http.get("/api/me", headers=tom).status_code == 401
 
 
+def sessions_health(example: Example, **headers: str) -> tuple[int, str]:
+    answer = example.http.get("/health/sessions", headers=headers)
+    return answer.status_code, answer.json()["status"]
+
+
+def test_the_health_of_sessions_is_that_of_an_object_while_they_ask_one(example: Example) -> None:
+    assert sessions_health(example) == (200, "ok")
+    assert sessions_health(example, without="SESSIONS") == (503, "failed")
+    example.switch("session-do", "off")
+    assert sessions_health(example, without="SESSIONS") == (200, "stateless")
+
+
 # Charts.
 
 
@@ -307,6 +319,50 @@ def test_who_was_asked_as_often_as_a_day_allows_is_asked_no_more_that_day(exampl
     assert shown_ai(example)["order"] == ["groq", "cerebras"]
     example.advance(days=1)
     assert shown_ai(example)["order"] == PROVIDERS
+
+
+def ai_health(example: Example, **headers: str) -> tuple[int, str]:
+    answer = example.http.get("/health/ai", headers=headers)
+    return answer.status_code, answer.json()["status"]
+
+
+def test_the_health_of_interpretations_is_down_once_all_providers_fail_and_asks_none(example: Example) -> None:
+    assert ai_health(example) == (200, "ok")
+    assert ai_health(example, without="AI_MUTEX") == (503, "stuck")
+    asked(example, iflow="down", groq="down")
+    interpret(example)
+    assert ai_health(example) == (200, "ok")
+    asked(example, **dict.fromkeys(PROVIDERS, "down"))
+    for _ in range(2):
+        interpret(example)
+    assert ai_health(example) == (503, "down")
+    assert len(asked(example)) == 6
+    example.switch("ai", "off")
+    assert ai_health(example, without="AI_MUTEX") == (200, "off")
+    example.switch("ai", "auto")
+    assert ai_health(example) == (503, "down")
+    example.advance(minutes=5)
+    assert ai_health(example) == (200, "ok")
+    assert asked(example) == []
+
+
+def test_it_is_slow_while_the_first_provider_was_and_a_reset_does_not_hide_it(example: Example) -> None:
+    asked(example, iflow="holds")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(interpret, example)
+        while ai_mutex(example)["quota"]["iflow"]["used"] == 0:
+            assert not waiting.done()
+        example.advance(seconds=5)
+        asked(example)
+        assert waiting.result().json()["provider"] == "iflow"
+    assert ai_health(example) == (503, "slow")
+    example.http.post("/__ops/objects/ai-mutex/reset", headers=ADMIN)
+    assert ai_health(example) == (503, "slow")
+    example.switch("ai", "groq")
+    assert ai_health(example) == (200, "ok")
+    example.switch("ai", "auto")
+    assert interpret(example).json()["provider"] == "iflow"
+    assert ai_health(example) == (200, "ok")
 
 
 # Objects.

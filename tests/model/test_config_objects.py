@@ -58,3 +58,45 @@ def test_a_site_has_no_durable_objects() -> None:
     )
     (line,) = problems(SMALL + text)
     assert line.endswith("durable_objects: only a service with worker has it; leave it out")
+
+
+TWICE = "another probe of this service has this name; write a different one"
+
+
+def with_switch(text: str, name: str = "beta") -> str:
+    """And a service with a probe named health and an object with one named ai."""
+    inner = f"service: api, namespace: {'c' * 32}, switches: {{{name}: {{states: ['off', 'on'], probes: [{text}]}}}}"
+    runtime = f"    runtime: {{{inner}}}\n"
+    return with_object(f"{WHOLE}, probes: [{{name: ai, http: {{path: /}}}}]") + runtime
+
+
+def test_probes_of_objects_and_switches_are_read_and_no_value_that_they_fill_in_is_shown() -> None:
+    steps = "steps: [{fill: {field: a, variable: LOGIN}}]"
+    config, _ = parse(with_switch(f"{{name: ai, browser: {{{steps}}}}}"), path="ops.yml")
+    environment = config.environment("production")
+    service = environment.service("api")
+    assert [probe.name for probe in service.probes] == ["health"]
+    assert [probe.name for probe in service.probes_with(["mutex", "other"])] == ["health", "ai"]
+    assert [probe.name for probe in environment.needed_runtime().switches["beta"].probes] == ["ai"]
+    assert config.logins == {"LOGIN"}
+
+
+WRONG_PROBES = [
+    ("the name of a service's", "{name: health, http: {path: /}}", "beta", f".name: {TWICE}"),
+    ("the token of an application", "{name: a, command: {run: [x], environment: [ADMIN]}}", "beta",
+     ".command.environment[0]: a secret of the run; a probe's command never gets one: leave it out"),
+    ("of the switch maintenance", "{name: a, http: {path: /}}", "maintenance",
+     ": never asked, for what is closed is not well; leave them out"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "name", "said"), [row[1:] for row in WRONG_PROBES], ids=[r[0] for r in WRONG_PROBES])
+def test_says_what_is_wrong_with_the_probes_of_a_switch(text: str, name: str, said: str) -> None:
+    (line,) = problems(with_switch(text, name))
+    assert f"environments.production.runtime.switches.{name}.probes" in line
+    assert line.endswith(said)
+
+
+def test_two_objects_have_no_probes_of_one_name_since_they_are_reset_together() -> None:
+    (line,) = problems(with_object(f"{WHOLE}, probes: [{', '.join(['{name: ai, http: {path: /}}'] * 2)}]"))
+    assert line.endswith(f"{KEY}.probes[1].name: {TWICE}")

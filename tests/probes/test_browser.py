@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ops.model.config import Probe, parse
-from ops.model.config_probes import BrowserProbe
+from ops.model.config import parse
+from ops.model.config_probes import BrowserProbe, Probe
 from ops.model.redact import Redactor
 from ops.model.verdict import ProbeResult, Verdict
 from ops.probes import browser

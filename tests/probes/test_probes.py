@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from ops.clocks import SystemClock
-from ops.model.config import CommandProbe, Probe, Verify
-from ops.model.config_probes import HttpProbe
+from ops.model.config import Verify
+from ops.model.config_probes import CommandProbe, HttpProbe, Probe
 from ops.model.redact import Redactor
 from ops.model.verdict import Observation, ProbeResult, Verdict
 from ops.parallel import in_parallel

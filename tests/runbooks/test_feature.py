@@ -293,3 +293,15 @@ def test_from_the_command_to_its_effect_it_takes_no_two_seconds(place: Switches)
 
     first = next(e for e in outcome.events if e["kind"] == "probed" and "after, 1 of" in e["text"])
     assert first["seconds"] - outcome.events[0]["seconds"] <= 2
+
+
+def test_the_probes_of_a_switch_are_asked_by_whoever_sets_it_and_by_nobody_else(place: Switches) -> None:
+    switches.deploy(place.world, paths={"/health/sessions": {"status": 503}})
+
+    outcome = place.feature("off", "--incident", "42")
+
+    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert any("sessions unhealthy: status 503" in text for text in texts(outcome, "probed"))
+    place.world.sandbox.clock.advance(60)
+    assert ended(place.ops("ai-failover", "--to", "off")) == (0, "recovered", "verified")
+    assert ended(place.ops("all-clear", "--incident", "42")) == (0, "healthy_as_before", "verified")

@@ -1,6 +1,7 @@
 // Asks the providers of AI models, one request at a time, since their free plans allow no more.
 //
-// Which provider, how often on each day and with what outcome is in SQLite and outlives a reset. Who waits is in memory.
+// Which provider, how often on each day, with what outcome and how long its last answer took is in SQLite and outlives a
+// reset, which would otherwise look as if it had cured a provider. Who waits is in memory.
 
 import { DurableObject } from "cloudflare:workers";
 import { complete, PROVIDERS } from "./providers.js";
@@ -11,6 +12,7 @@ const PER_DAY = 1000; // requests to each provider, unless the variable AI_PER_D
 const QUEUE = 8; // requests, the one that is being answered among them
 const PATIENCE = 25_000; // milliseconds for one request, waiting included
 const PROVIDER_PATIENCE = 8_000; // unless AI_PROVIDER_PATIENCE
+const SLOW = 4_000; // milliseconds for one answer, as a user waits for it
 const FAILURES = 3; // within MINUTES, and more than successes: asked last
 
 export class AiMutexDO extends DurableObject {
@@ -25,6 +27,7 @@ export class AiMutexDO extends DurableObject {
     const key = "PRIMARY KEY (provider, at)) WITHOUT ROWID";
     ctx.storage.sql.exec(`CREATE TABLE IF NOT EXISTS quota (provider TEXT, at TEXT, used INTEGER, ${key}`);
     ctx.storage.sql.exec(`CREATE TABLE IF NOT EXISTS outcomes (provider TEXT, at INTEGER, ok INTEGER, failed INTEGER, ${key}`);
+    ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS answers (provider TEXT PRIMARY KEY, at INTEGER, took INTEGER)");
   }
 
   // { provider, text }, or null where nobody answered, or too many wait. `preferred` is the state of the switch `ai`.
@@ -51,6 +54,16 @@ export class AiMutexDO extends DurableObject {
     return { seconds: MINUTES * 60, order: this.#order(preferred), outcomes: this.#outcomes() };
   }
 
+  // Whether an interpretation would come, and in time, as far as the last minutes tell: ok, down or slow.
+  health(preferred) {
+    const order = this.#order(preferred);
+    const outcomes = this.#outcomes();
+    if (order.every((name) => outcomes[name].failed > outcomes[name].ok)) {
+      return "down";
+    }
+    return this.#took(order[0]) > SLOW ? "slow" : "ok";
+  }
+
   // What only an administrator sees: a new `instance` is how a reset is known to have happened.
   describe() {
     const quota = Object.fromEntries(NAMES.map((name) => [name, { used: this.#used(name), per_day: this.#perDay }]));
@@ -72,11 +85,13 @@ export class AiMutexDO extends DurableObject {
         return null;
       }
       this.#use(name);
+      const began = Date.now();
       const choices = await complete(name, this.env, { content, max_tokens: 400, signal: AbortSignal.timeout(left) });
       const text = choices?.[0]?.message?.content;
       this.#record(name, typeof text === "string");
       if (typeof text === "string") {
         this.#answered += 1;
+        this.#time(name, began);
         return { provider: name, text };
       }
     }
@@ -112,6 +127,18 @@ export class AiMutexDO extends DurableObject {
     sql.exec("DELETE FROM outcomes WHERE at <= ?", minute() - MINUTES);
     sql.exec("INSERT OR IGNORE INTO outcomes (provider, at, ok, failed) VALUES (?, ?, 0, 0)", provider, minute());
     sql.exec(`UPDATE outcomes SET ${column} = ${column} + 1 WHERE provider = ? AND at = ?`, provider, minute());
+  }
+
+  #time(provider, began) {
+    const now = Date.now();
+    this.ctx.storage.sql.exec("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", provider, now, now - began);
+  }
+
+  // Milliseconds of its last answer; 0 where it gave none in the last minutes.
+  #took(provider) {
+    const since = Date.now() - MINUTES * 60_000;
+    const [row] = this.ctx.storage.sql.exec("SELECT took FROM answers WHERE provider = ? AND at > ?", provider, since).toArray();
+    return row?.took ?? 0;
   }
 
   #used(provider) {

@@ -1,4 +1,5 @@
 import { administer } from "./objects.js";
+import { aiHealth, sessionsHealth } from "./health.js";
 import { calculate, InvalidBirth } from "./chart.js";
 import { claimsOf, close, open } from "./session.js";
 import { createRuntime } from "./ops-runtime.js";
@@ -29,6 +30,8 @@ const runtime = createRuntime({
 const ROUTES = {
   "GET /health": ({ env }) => Response.json({ status: "ok", version: env.CF_VERSION_METADATA }),
   "GET /health/auth": async ({ env }) => proof(env, await signs(env.JWT_SECRET)),
+  "GET /health/sessions": ({ env }) => sessionsHealth(env, sessions()),
+  "GET /health/ai": ({ env }) => aiHealth(env, () => aiMutex(env), runtime.state("ai")),
   "GET /api/charts": charts,
   "GET /api/charts/calculate": chart,
   "POST /api/charts/calculate": chart,

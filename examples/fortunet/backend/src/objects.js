@@ -33,21 +33,21 @@ function objectOf(name, env) {
 }
 
 async function show(name, object) {
-  const said = await within(object().describe());
+  const said = await within(PATIENCE, () => object().describe());
   return said ? answer({ object: name, ...said }) : answer({ error: `${name} does not answer` }, 503);
 }
 
 async function reset(name, object) {
-  const before = await within(object().describe());
-  await within(object().reset()); // ends in an error: what would answer is gone
-  const after = await within(object().describe()); // by a new stub, since an error spoils the one that met it
+  const before = await within(PATIENCE, () => object().describe());
+  await within(PATIENCE, () => object().reset()); // ends in an error: what would answer is gone
+  const after = await within(PATIENCE, () => object().describe()); // by a new stub, since an error spoils the one that met it
   return answer({ object: name, before, after }, after ? 200 : 503);
 }
 
-// null where it does not answer, or with an error.
-function within(promise) {
-  const late = new Promise((resolve) => setTimeout(resolve, PATIENCE, null));
-  return Promise.race([Promise.resolve(promise).catch(() => null), late]);
+// What an object answers; null where that takes longer, or is an error.
+export function within(milliseconds, ask) {
+  const late = new Promise((resolve) => setTimeout(resolve, milliseconds, null));
+  return Promise.race([(async () => ask())().catch(() => null), late]);
 }
 
 function answer(body, status = 200) {
