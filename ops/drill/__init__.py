@@ -84,15 +84,8 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
 def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     from ops.sandbox import Sandbox
 
-    if drill.github_fails and drill.trigger is None:
-        raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
-    kind = DRILLS[name]
-    if drill.edge == "workerd" and kind.in_workerd:
-        kind = kind.in_workerd
+    kind = _kind(name, drill)
     runbook = kind.runbook or name
-    if drill.trigger in {"label", "button"} and kind.by_command_only:
-        hint = "Drill it without a trigger, or with --trigger command."
-        raise ConfigError(f"{name} is not drilled by a {drill.trigger}: {kind.by_command_only}", hint=hint)
     config, _ = read_config(drill.config)
     environment = config.environment(drill.environment)
     service = _service(environment, drill.service, kind.name)
@@ -133,6 +126,19 @@ def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]
         return _score(
             name, drill, config, result if incident is None else _reported(place, drill, result, incident, say)
         )
+
+
+def _kind(name: str, drill: Drill) -> releases.Kind:
+    """Raises ConfigError where it cannot be drilled like that."""
+    if drill.github_fails and drill.trigger is None:
+        raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
+    kind = DRILLS[name]
+    if drill.edge == "workerd" and kind.in_workerd:
+        kind = kind.in_workerd
+    if drill.trigger in {"label", "button"} and kind.by_command_only:
+        hint = "Drill it without a trigger, or with --trigger command."
+        raise ConfigError(f"{name} is not drilled by a {drill.trigger}: {kind.by_command_only}", hint=hint)
+    return kind
 
 
 def _limits(drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
