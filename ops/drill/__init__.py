@@ -133,6 +133,8 @@ def _kind(name: str, drill: Drill) -> releases.Kind:
     if drill.github_fails and drill.trigger is None:
         raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
     kind = DRILLS[name]
+    if drill.edge == "workerd" and kind.embedded_only:
+        raise ConfigError(f"{name} runs on the embedded edge: {kind.embedded_only}", hint="Leave --edge out.")
     if drill.edge == "workerd" and kind.in_workerd:
         kind = kind.in_workerd
     if drill.trigger in {"label", "button"} and kind.by_command_only:

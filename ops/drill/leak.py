@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.drill.releases import Kind
-from ops.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from ops.model.config import Service
@@ -20,12 +19,9 @@ FRESH = {name: f"drill-fresh-{provider}-9876543210" for name, provider in KEYS.i
 
 
 def _release(
-    sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path
+    sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path
 ) -> Mapping[str, str | None] | None:
     """The application asks a provider for its charts: they fail without a key. Well is that the fresh ones serve."""
-    if edge != "embedded":
-        hint = "Leave --edge out."
-        raise ConfigError("this drill runs on the embedded edge: its Worker asks the sandbox's provider", hint=hint)
     if name == "bad":
         for key, provider in KEYS.items():
             sandbox.providers[provider].revoke(LEAKED[key])
@@ -72,6 +68,7 @@ LEAK = Kind(
     },
     steps=("deployed the release", "the keys of the AI providers leaked, and the providers revoked them"),
     params={"only": tuple(KEYS)},
+    embedded_only="its Worker asks the sandbox's provider",
 )
 AFTER_A_ROLLBACK = replace(
     LEAK,

@@ -60,6 +60,8 @@ class Kind:
     """Those that its runbook asks."""
     broken_ago: timedelta = timedelta(minutes=10)
     """Nothing: at once, where the bad one would not last."""
+    embedded_only: str = ""
+    """Why it cannot be drilled on the workerd edge."""
     in_workerd: "Kind | None" = None
     """What it is on the workerd edge, where it is another one there."""
     run: Callable[..., dict[str, Any]] | None = None
