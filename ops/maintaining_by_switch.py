@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ops import switching
 from ops.model import switches
 from ops.model.clock import parse_utc, utc_text
-from ops.model.errors import Reason
+from ops.model.errors import Reason, Refused
 from ops.model.maintenance_asked import Asked
 from ops.model.plan import Plan, Section
 from ops.model.runtime import MAINTENANCE
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ops.model.config_probes import Probe
 
 ON, OFF = "on", "off"
-HEALTH = "/health"
-"""It answers during maintenance too, and so does the public endpoint (docs/runtime-contract.md)."""
+HEALTH, OPS = "/health", "/__ops/"
+"""These, and all below them, answer during maintenance too (docs/runtime-contract.md)."""
 WHOLE = ""
 
 
@@ -54,6 +54,7 @@ def preflight(ctx: Context[Any], service: "Service", asked: Asked, message: str)
 
 
 def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Standing, message: str) -> Plan:
+    _refuse_what_stays_open(asked.path)
     before = _closed(ctx, standing)
     is_covered = any(asked.path.startswith(path) for path in before)
     with_it = (*before, asked.path) if asked.path else (WHOLE,)
@@ -83,7 +84,7 @@ def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Stan
         sections=(
             Section("What people are told", (wanted.message,)),
             Section("Closed", tuple(_what(service, path) for path in closed)),
-            Section("Stays open", (f"{HEALTH} and /__ops/runtime, which answer always", *_besides())),
+            Section("Stays open", (f"{HEALTH}, {HEALTH}/… and {OPS}…, by which it is repaired", *_besides())),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
         follows=(
@@ -98,6 +99,15 @@ def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Stan
         proves=f"{what} is off on purpose: it answers 503, {switching.ELSEWHERE}",
         details=_details(ctx, standing, made, of, closed),
     )
+
+
+def _refuse_what_stays_open(path: str) -> None:
+    if _stays_open(path):
+        raise Refused(
+            f"the switch {MAINTENANCE} cannot close {path}: {HEALTH}, {OPS} and what is below them stay open",
+            reason=Reason.NO_WAY_IN,
+            hint="Close it at the edge: `maintenance: edge` for this service in ops.yml, then start the same again.",
+        )
 
 
 def _opening(ctx: Context[Any], service: "Service", asked: Asked, standing: Standing) -> Plan:
@@ -182,4 +192,8 @@ def _is_closed(probe: "Probe", closed: tuple[str, ...]) -> bool:
     if probe.http is None:
         return True
     path = probe.http.path.partition("?")[0]
-    return path != HEALTH and any(path.startswith(each) for each in closed)
+    return not _stays_open(path) and any(path.startswith(each) for each in closed)
+
+
+def _stays_open(path: str) -> bool:
+    return path == HEALTH or path.startswith((f"{HEALTH}/", OPS))

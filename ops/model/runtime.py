@@ -20,8 +20,6 @@ LIMITS = "ops/limits"
 SWITCHES = "ops/switch/"
 AI, MAINTENANCE = "ai", "maintenance"
 """The switches whose states the contract fixes."""
-READ_TOGETHER = 100
-"""Keys in one read: what a multi-key get of a Worker takes, and bulk get of the API."""
 
 
 @dataclass(frozen=True)

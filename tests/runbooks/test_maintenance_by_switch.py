@@ -65,6 +65,23 @@ def test_to_the_probes_of_other_runbooks_it_is_off_on_purpose_and_not_broken(pla
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", ["/health", "/health/auth", "/__ops/objects"])
+def test_what_it_cannot_close_is_refused_before_anything_is_written(place: Switches, path: str) -> None:
+    before = place.value("maintenance")
+
+    outcome = turn(place, "on", "--path", path)
+
+    assert ended(outcome) == (3, "refused", "no_way_in")
+    assert "maintenance: edge" in outcome.result["hint"]
+    assert place.value("maintenance") == before
+
+
+def test_the_plan_says_all_that_stays_open(place: Switches) -> None:
+    stays = turn(place, "on", "--dry-run").result["plan"]["sections"]["Stays open"]
+
+    assert stays[0] == "/health, /health/… and /__ops/…, by which it is repaired"
+
+
 def test_it_does_not_open_by_itself(place: Switches) -> None:
     turn(place, "on", "--until", "2h")
 
