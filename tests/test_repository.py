@@ -1,0 +1,35 @@
+"""Files that Git tracks: no installable packages, and no large binaries."""
+
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+LARGE = 200_000
+"""Bytes."""
+GIT_LOOKS_AT = 8_000
+"""Bytes in which Git looks for a zero byte before it calls a file binary (`buffer_is_binary` in its xdiff-interface.c)."""
+
+
+@cache
+def tracked() -> list[Path]:
+    """Return the tracked files that exist: a deletion may not be committed yet."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def is_binary(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"\0" in file.read(GIT_LOOKS_AT)
+
+
+def test_no_package_is_tracked() -> None:
+    packages = (".whl", ".egg", ".tar.gz", ".tgz", ".deb", ".rpm")
+
+    assert [path.name for path in tracked() if path.name.endswith(packages)] == []
+
+
+def test_no_large_binary_is_tracked() -> None:
+    assert [path.name for path in tracked() if path.stat().st_size > LARGE and is_binary(path)] == []
+    assert is_binary(ROOT / "tests/webhook_examples.json.gz")
