@@ -3,6 +3,7 @@
 Nothing of Cloudflare's is imported before it is needed.
 """
 
+import functools
 import secrets
 import shlex
 import time
@@ -34,7 +35,7 @@ from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
-    from ops.model.config import Config
+    from ops.model.config import Checked, Config
     from ops.model.config_notify import Contact
     from ops.model.config_probes import Probe
 
@@ -63,16 +64,21 @@ class Request:
 
 def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
     """The configuration and its warnings. Raises ConfigError with every problem at once."""
-    from ops.model import config
-
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
-    return config.parse(
+    return _checked(text).accepted(str(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _checked(text: str) -> "Checked":
+    """Schedules, labels and drills read the same file for each of their runs. The configuration is frozen."""
+    from ops.model import config
+
+    return config.check(
         text,
-        path=str(path),
         runbooks=registry.parameters(),
         kinds=registry.kinds(),
         by_button_only=registry.by_button_only(),

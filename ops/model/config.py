@@ -4,7 +4,7 @@ Secrets stand in it by name only. The descriptions are what an editor shows.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
@@ -206,15 +206,34 @@ class Config(Model):
         return _named("environment", name, self.environments, where="ops.yml")
 
 
-def parse(
+class Checked(NamedTuple):
+    """A configuration, or None and its problems; and the warnings. The paths of files are not part of it."""
+
+    config: Config | None
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+    def accepted(self, path: str) -> tuple[Config, tuple[str, ...]]:
+        """Return the configuration and its warnings. `path` is for the messages.
+
+        Raises:
+            ConfigError: with every problem at once.
+        """
+        if self.config is None or self.problems:
+            count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+            hint = "Correct every line named here, then run `ops config check`."
+            raise ConfigError(f"{path} has {count}", hint=hint, problems=lines(path, self.problems))
+        return self.config, lines(path, self.warnings)
+
+
+def check(
     text: str,
     *,
-    path: str,
     runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
     kinds: Mapping[str, str] | None = None,
     by_button_only: Collection[str] = (),
-) -> tuple[Config, tuple[str, ...]]:
-    """The configuration and its warnings; ConfigError with every problem at once. `path` is for the messages.
+) -> Checked:
+    """Read the text of an `ops.yml` and check it.
 
     `runbooks`: of each runbook its parameters, each with its kind of value and whether it is needed; `kinds`: what its
     services are; `by_button_only`: what no label starts.
@@ -222,14 +241,16 @@ def parse(
     """
     document = read(text)
     found = config_checks.errors(document.data, runbooks=runbooks, kinds=kinds, by_button_only=by_button_only)
-    findings = found if document.complete else ()
-    config, problems = build(Config, document, findings)
+    config, problems = build(Config, document, found if document.complete else ())
     if config is None or problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        hint = "Correct every line named here, then run `ops config check`."
-        raise ConfigError(f"{path} has {count}", hint=hint, problems=lines(path, problems))
+        return Checked(None, tuple(problems), ())
     warnings = (Problem(document.line(where), where, text) for where, text in config_checks.warnings(document.data))
-    return config, lines(path, warnings)
+    return Checked(config, (), tuple(warnings))
+
+
+def parse(text: str, *, path: str, **rules: Any) -> tuple[Config, tuple[str, ...]]:
+    """Check the text (`rules` are those of `check`), and return what `Checked.accepted` does."""
+    return check(text, **rules).accepted(path)
 
 
 def schema() -> dict[str, Any]:

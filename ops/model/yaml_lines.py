@@ -29,6 +29,8 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
 _WORD = {"y": "true", "yes": "true", "on": "true", "true": "true"}
 _WORD |= {"n": "false", "no": "false", "off": "false", "false": "false", "null": "null"}
+_LONGEST_WORD = max(map(len, _WORD))
+_FIRST_OF_A_NUMBER = frozenset("-+.0123456789")
 _NUMBER_LIKE = re.compile(
     r"[-+]?\.?[0-9][0-9_]*(\.[0-9_]*)?(e[-+]?[0-9]+)?"  # 007, 1e3, 1_000, +5, .5
     r"|[-+]?0[xob][0-9a-f_]+"
@@ -167,7 +169,8 @@ class _Reader:
             self.report(path, "an anchor (&); write the value without it", line=line)
         elif event.tag is not None:
             self.report(path, "a tag (!); write the value without it", line=line)
-        elif isinstance(event, yaml.ScalarEvent) and (escaped := _FORBIDDEN.search(event.value)):
+        # Only double quotes have escapes; the characters of everything else were read before.
+        elif getattr(event, "style", "") == '"' and (escaped := _FORBIDDEN.search(event.value)):
             self.report(path, f"an escape for a control character (U+{ord(escaped[0]):04X}); leave it out", line=line)
 
     def sequence(self, path: Path) -> tuple[Any, ...]:
@@ -223,6 +226,8 @@ def _plain(text: str) -> Any:
         return None
     if text in _BOOLEAN:
         return _BOOLEAN[text]
+    if text[0] not in _FIRST_OF_A_NUMBER:
+        return text
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _DECIMAL.fullmatch(text) else text
@@ -231,6 +236,8 @@ def _plain(text: str) -> Any:
 def _doubt(text: str) -> tuple[str, str] | None:
     """Why YAML readers may disagree on `text` without quotes, and what to write if it was not meant as text."""
     if not isinstance(_plain(text), str):
+        return None
+    if text[0] not in _FIRST_OF_A_NUMBER and len(text) > _LONGEST_WORD:
         return None
     if meaning := _WORD.get(text.lower()):
         return f"{text} without quotes is {meaning} to some YAML readers", meaning
