@@ -64,6 +64,12 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The fast set is bound by the CPU; slow tests wait for other programs half of the time."""
+    cores = os.cpu_count() or 2
+    return cores if config.option.markexpr == "not slow" else cores + cores // 2
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write what the program says now, instead of comparing"
