@@ -1,28 +1,45 @@
 """How the world stands towards one deployment of a Worker, for every runbook that makes one."""
 
 from ops.model.errors import ProviderError, Reason
+from ops.model.mark import Mark
 from ops.model.worker import Deployment, Split, same_split, split_prose
 from ops.model.worker_plan import deployed
 from ops.runbook import State, World
 
 
 def standing(
-    deployments: tuple[Deployment, ...], live: Deployment, split: Split, run: str, *, worker: str, after: str = ""
+    deployments: tuple[Deployment, ...], live: Deployment, split: Split, mark: Mark, *, worker: str, after: str = ""
 ) -> World:
-    """Whether the run's deployment of `split` is first, or still `live` is; `after` is what people call the split.
+    """Whether a deployment of `split` is first, or still `live` is; `after` is what people call the split.
 
+    `mark` is that of this run. Another run's deployment counts as done where it gives the traffic to the same split.
     Raises ProviderError where none is listed: `live` was.
     """
     if not deployments:
         raise none_listed(worker)
-    ours = [d for d in deployments if d.mark and d.mark.run == run and same_split(d.split, split)]
-    if not ours and deployments[0].id == live.id:
+    first, called = deployments[0], after or split_prose(split)
+    ours = [d for d in deployments if d.mark and d.mark.run == mark.run and same_split(d.split, split)]
+    if not ours and first.id == live.id:
         return World(State.PLANNED, f"{split_prose(live.split)} is live, as planned")
-    if not ours or deployments[0].id != ours[0].id:
-        return World(State.MOVED, deployed(deployments[0]))
-    before_us = deployments[deployments.index(ours[-1]) + 1 :]
-    slipped = [d for d in before_us if d.created_on > live.created_on and d.id != live.id]
-    return World(State.DONE, f"{after or split_prose(split)} is live", tuple(deployed(d) for d in slipped))
+    if ours and first.id == ours[0].id:
+        before_us = deployments[deployments.index(ours[-1]) + 1 :]
+        slipped = [d for d in before_us if d.created_on > live.created_on and d.id != live.id]
+        return World(State.DONE, f"{called} is live", tuple(deployed(d) for d in slipped))
+    if _does_the_same(first, live, split, mark):
+        also = (f"the same change was made again: {deployed(first)}",) if ours else ()
+        text = f"{called} is live{'' if ours else f', by another run or person: {deployed(first)}'}"
+        return World(State.DONE, text, notes=also, made=bool(ours))
+    return World(State.MOVED, deployed(first), made=bool(ours))
+
+
+def _does_the_same(first: Deployment, live: Deployment, split: Split, mark: Mark) -> bool:
+    """Where the split stays as it was, only an equal mark shows that it is the same change."""
+    if not same_split(first.split, split):
+        return False
+    theirs = first.mark
+    facts = ("blames", "rotated", "revoked", "reset")
+    is_equal = theirs is not None and all(getattr(theirs, name) == getattr(mark, name) for name in facts)
+    return is_equal or not same_split(split, live.split)
 
 
 def none_listed(worker: str) -> ProviderError:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ops.interrupt import Signals
@@ -21,6 +22,7 @@ from ops.model.errors import (
     OpsError,
     ProviderError,
     Reason,
+    Refused,
     Unclear,
 )
 from ops.model.plan import Change, Plan
@@ -71,6 +73,37 @@ class Run:
     """What people press next, where the run ends with that."""
 
 
+@dataclass
+class Sent:
+    """One change from its first write on: how it is read, and whether an answer to it was unclear."""
+
+    ctx: Context[Any]
+    change: Change
+    check: Callable[[], World]
+    progress: Progress
+    unclear: str = ""
+    """The first answer that left open whether the change was made."""
+
+    @property
+    def doubt(self) -> str:
+        return f"it is not known whether the change was made: {self.unclear}; then"
+
+    def is_ours(self, world: World) -> bool:
+        """Whether the change that is live was made by this run."""
+        return bool(self.unclear) if world.made is None else world.made
+
+    def overtaken(self, world: World, *, answered: bool) -> ProviderError:
+        """Something else is live: the end of the run, and what became of the change."""
+        made = answered or (None if self.unclear else False) if world.made is None else world.made or answered
+        if made:
+            self.progress.settle(self.change, self.progress.replaced)
+            if not answered:
+                self.ctx.timeline.record(Kind.WRITTEN, f"applied, and then replaced: {world.text}")
+        elif made is False:
+            self.progress.not_made(seen=True)
+        return overtaken(world.text, made=bool(made))
+
+
 @dataclass(frozen=True)
 class Engine:
     """The tools of a run, besides the Context that the runbook sees."""
@@ -96,10 +129,10 @@ class Engine:
                 raise
             self.signals.ignore()
             decision, reason, exit_code = error.decision or Decision.FAILED, error.reason, error.exit_code
-            message, hint, press = failed(error, ctx.timeline.first), error.hint, error.press
-            if decision == Decision.REFUSED and run.progress.made:  # one of several changes was refused
+            message, hint, press = failed(error, unchanged=not run.progress.sent), error.hint, error.press
+            if decision == Decision.REFUSED and run.progress.sent:  # one of several changes was refused
                 decision, exit_code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
-            if so_far := run.progress.text(run.plan, error):
+            if so_far := run.progress.text(run.plan):
                 message = f"{message}; {so_far}"
             ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
         ended = {"reason": reason.value, "message": message, **press_json("press", run.press)}
@@ -123,6 +156,7 @@ class Engine:
             after=run.after,
             durations=durations(ctx.timeline.first, is_proved=is_proved),
             wrote=ctx.timeline.first(Kind.WRITTEN) is not None,
+            outcome=run.progress.outcome(run.plan),
         )
 
     def _phases(
@@ -161,107 +195,122 @@ class Engine:
             proved_nothing = decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
             return (Decision.INCONCLUSIVE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
         if decision == Decision.NOTHING_TO_DO:
-            reason = plan.reason or reason
+            reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
         return decision, reason, sentence(decision, run.before.verdict, plan, wrote=run.wrote)
 
     def _make(
         self, runbook: Runbook[Any], ctx: Context[Any], run: Run, plan: Plan, change: Change, *, compare: bool
     ) -> None:
         """Make one change, unless it is found done. `compare` False: the plan's last read was a moment ago."""
+        progress, check = run.progress, partial(runbook.check, ctx, plan, change)
         if compare:
-            world = runbook.check(ctx, plan, change)
+            world = check()
             ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
             if world.state == State.DONE:
+                progress.settle(change, progress.by_others)
                 return
             if world.state == State.MOVED:
-                raise moved(world.text, run.progress)
-        run.progress.begin(change)
-        self._write(runbook, ctx, plan, change)
-        run.unproved = self._read_back(runbook, ctx, plan, change) or run.unproved
+                raise moved(world.text, progress)
+        sent = Sent(ctx, change, check, progress)
+        progress.begin(change)
+        if not self._write(sent, partial(runbook.apply, ctx, plan, change)):
+            progress.settle(change, progress.by_others)
+            return
+        run.unproved = self._read_back(sent) or run.unproved
         run.wrote = True
-        run.progress.finish(change)
+        progress.settle(change, progress.made)
 
-    def _write(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change) -> None:
-        """Send the write; once more only where reading shows that the first one was not applied."""
+    def _write(self, sent: "Sent", apply: Callable[[], str]) -> bool:
+        """Send the write; once more only where reading shows that the first one was not applied.
+
+        False where another run or person turns out to have made the same change.
+        """
+        record = sent.ctx.timeline.record
         for last in (False, True):
-            ctx.timeline.record(Kind.WRITING, f"{change.target}: {change.before} → {change.after}")
+            record(Kind.WRITING, f"{sent.change.target}: {sent.change.before} → {sent.change.after}")
             try:
                 with self.signals.held(), self.writing():
-                    answer = runbook.apply(ctx, plan, change)
-                    ctx.timeline.record(Kind.WRITTEN, answer)
-            except (NotApplied, Unclear) as error:
-                ctx.timeline.record(Kind.WARNING, error.message, reason=error.reason.value)
+                    answer = apply()
+                    record(Kind.WRITTEN, answer)
+            except Interrupted:
+                raise
+            except OpsError as error:
+                if isinstance(error, Unclear):
+                    sent.unclear = sent.unclear or error.message
+                elif not isinstance(error, NotApplied) and not sent.unclear:
+                    sent.progress.not_made(seen=isinstance(error, Refused))
+                    raise
+                record(Kind.WARNING, error.message, reason=error.reason.value)
                 self.signals.raise_pending()
-                if self._settle(runbook, ctx, plan, change, error, last=last):
-                    return
+                world = self._settle(sent, error, last=last)
+                if world is not None:
+                    return sent.is_ours(world)
             else:
-                return
+                return True
+        raise AssertionError("the last try is settled")
 
-    def _settle(
-        self,
-        runbook: Runbook[Any],
-        ctx: Context[Any],
-        plan: Plan,
-        change: Change,
-        error: NotApplied | Unclear,
-        *,
-        last: bool,
-    ) -> bool:
-        """After an unclear answer: True where our change is live, False where it may be sent once more."""
-        pause = max(SETTLE_PAUSE, error.retry_after) if isinstance(error, NotApplied) else SETTLE_PAUSE
-        if pause > LONGEST_RETRY_AFTER:
-            raise ProviderError(
-                f"{error.message}; it asks for {span_text(pause)} of patience",
-                reason=Reason.RATE_LIMITED,
-                hint=f"Nothing was changed. The limit holds for the whole account: start again in {span_text(pause)}.",
-            )
-        ctx.clock.sleep(pause)
-        doubt = f"it is not known whether the change was made: {error.message}; then"
-        world = self._look(runbook, ctx, plan, change, doubt, patient=last and isinstance(error, Unclear))
-        ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+    def _settle(self, sent: "Sent", error: OpsError, *, last: bool) -> World | None:
+        """After an answer that settles nothing: the World with the change live; None where it may be sent once more.
+
+        A refusal of a later try says nothing about an earlier try whose answer was unclear.
+        """
+        asked = error.retry_after if isinstance(error, NotApplied) else 0.0
+        ends = last or asked > LONGEST_RETRY_AFTER or not isinstance(error, (NotApplied, Unclear))
+        sent.ctx.clock.sleep(max(SETTLE_PAUSE, asked) if asked <= LONGEST_RETRY_AFTER else SETTLE_PAUSE)
+        try:
+            world = self._look(sent, sent.doubt, patient=ends and bool(sent.unclear))
+        except Ambiguous:
+            if sent.unclear:
+                raise
+            raise _not_applied(sent, error, None, last=last) from None
+        sent.ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+        if world.uncertain and sent.unclear:
+            raise Ambiguous(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
         if world.uncertain:
-            raise Ambiguous(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
+            raise _not_applied(sent, error, None, last=last)
         if world.state == State.DONE:
-            ctx.timeline.record(Kind.WRITTEN, f"applied after all: {world.text}")
-            return True
+            if sent.is_ours(world):
+                sent.ctx.timeline.record(Kind.WRITTEN, f"applied after all: {world.text}")
+            return world
         if world.state == State.MOVED:
-            raise overtaken(world.text)
-        if last:
-            raise ProviderError(
-                f"the change was not applied, at two tries: {error.message}",
-                reason=Reason.NOT_APPLIED,
-                hint=f"As read at {utc_text(ctx.clock.now())}, {world.text}. Start the same command again.",
-            )
-        return False
+            raise sent.overtaken(world, answered=False)
+        if ends:
+            raise _not_applied(sent, error, world, last=last)
+        return None
 
-    def _look(
-        self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change, doubt: str, *, patient: bool
-    ) -> World:
-        """Read after a write, and again while that settles nothing; `patient`: also while our change does not show."""
+    def _look(self, sent: "Sent", doubt: str, *, patient: bool) -> World:
+        """Read after a write, and again while that settles nothing; `patient`: also while our change does not show.
+
+        An answer that cannot be read is read again as well. Raises Ambiguous.
+        """
         pauses = iter(READ_BACK_PAUSES)
         while True:
+            world: World | None = None
             try:
-                world = runbook.check(ctx, plan, change)
+                world = sent.check()
             except ProviderError as error:
-                raise Ambiguous(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
-            settled = not world.uncertain and not (patient and world.state == State.PLANNED)
-            if settled or (pause := next(pauses, None)) is None:
-                return world
-            ctx.clock.sleep(pause)
+                pause = next(pauses, None) if error.reason == Reason.MALFORMED_ANSWER else None
+                if pause is None:
+                    raise Ambiguous(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
+            else:
+                settled = not world.uncertain and not (patient and world.state == State.PLANNED)
+                if settled or (pause := next(pauses, None)) is None:
+                    return world
+            sent.ctx.clock.sleep(pause)
 
-    def _read_back(self, runbook: Runbook[Any], ctx: Context[Any], plan: Plan, change: Change) -> str:
+    def _read_back(self, sent: "Sent") -> str:
         """What is not proved; nothing where the change is seen to be live."""
-        doubt = "the write was answered, but reading it back failed:"
-        world = self._look(runbook, ctx, plan, change, doubt, patient=True)
+        record = sent.ctx.timeline.record
+        world = self._look(sent, "the write was answered, but reading it back failed:", patient=True)
         if world.uncertain:
-            ctx.timeline.record(Kind.WARNING, f"not proved: {world.text}")
+            record(Kind.WARNING, f"not proved: {world.text}")
             return world.text
         if world.state == State.MOVED:
-            raise overtaken(world.text)
+            raise sent.overtaken(world, answered=True)
         if world.state == State.DONE:
-            ctx.timeline.record(Kind.READ_BACK, world.text)
+            record(Kind.READ_BACK, world.text)
             for text in (*world.notes, *(f"slipped in between the plan and the write: {it}" for it in world.slipped)):
-                ctx.timeline.record(Kind.WARNING, text)
+                record(Kind.WARNING, text)
             return ""
         raise Ambiguous(
             f"the write was answered, but {span_text(sum(READ_BACK_PAUSES))} later it does not show",
@@ -281,6 +330,22 @@ class Engine:
         for note in after.notes:
             ctx.timeline.record(Kind.WARNING, f"not proved: {note}")
         return after
+
+
+def _not_applied(sent: Sent, error: OpsError, world: World | None, *, last: bool) -> OpsError:
+    """The end of a run whose change was not made; `world` is as it was read since, None where it could not be."""
+    sent.progress.not_made(seen=world is not None)
+    if isinstance(error, Refused):
+        return error
+    read = f"As read at {utc_text(sent.ctx.clock.now())}, {world.text}. " if world else ""
+    asked = error.retry_after if isinstance(error, NotApplied) else 0.0
+    if asked > LONGEST_RETRY_AFTER:
+        wait = span_text(asked)
+        hint = f"{read}The limit holds for the whole account: start again in {wait}."
+        return ProviderError(f"{error.message}; it asks for {wait} of patience", reason=Reason.RATE_LIMITED, hint=hint)
+    tries = ", at two tries" if last else ""
+    hint = f"{read}Start the same command again."
+    return ProviderError(f"the change was not applied{tries}: {error.message}", reason=Reason.NOT_APPLIED, hint=hint)
 
 
 def _observed(before: "Future[Observation]", *, wait: float) -> Observation:

@@ -146,7 +146,7 @@ def _check_deployment(ctx: Context[Any], rebuild: Rebuild) -> World:
         deployments,
         rebuild.live,
         split,
-        rebuild.mark.run,
+        rebuild.mark,
         worker=rebuild.worker,
         after=f"{short(rebuild.made)}, {rebuild.name},",
     )

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.model import reset as rules
-from ops.model.errors import NotApplied, OpsError, Refused
+from ops.model.errors import OpsError, Unclear
 from ops.model.reset import Seen
 from ops.runbook import Context, State, World
 
@@ -28,7 +28,9 @@ class Watched:
     spec: "DurableObject"
     before: Seen | str = ""
     """What it showed before the write; or why that is not known."""
+    tries: int = 0
     sent: int = 0
+    """Tries that may have been applied."""
     answered: bool = False
     """The write that makes it begin anew was answered, or seen to be live."""
     lost: str = ""
@@ -63,10 +65,13 @@ def looked(ctx: Context[Any], it: Watched) -> Seen | str | OpsError:
 
 def send(ctx: Context[Any], it: Watched) -> str:
     """The one write. Raises what `Admin.reset` raises."""
+    it.tries += 1
     it.sent += 1
     try:
         said = ctx.admin.reset(it.service.url, it.spec)
-    except (NotApplied, Refused):
+    except Unclear:
+        raise
+    except OpsError:
         it.sent -= 1
         raise
     it.answered = True
@@ -82,10 +87,10 @@ def check(ctx: Context[Any], it: Watched) -> World:
     if not it.is_shown:
         if it.answered:
             return World(State.DONE, f"the application says that it reset {it.name}")
-        return World(State.PLANNED, f"nothing shows whether {it.name} was reset", uncertain=it.sent > 1)
+        return World(State.PLANNED, f"nothing shows whether {it.name} was reset", uncertain=it.tries > 1)
     now = looked(ctx, it)
     if why := _unproved(it, now):
-        return World(State.PLANNED, why, uncertain=it.answered or (it.sent > 1 and not isinstance(now, Seen)))
+        return World(State.PLANNED, why, uncertain=it.answered or (it.tries > 1 and not isinstance(now, Seen)))
     return World(State.DONE, f"{it.name} began anew", notes=it.notes)
 
 

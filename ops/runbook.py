@@ -70,6 +70,8 @@ class World:
     uncertain: bool = False
     """What was read fits another state too. Before a write this one counts; after it the engine goes on reading, and
     at the end nothing is proved."""
+    made: bool | None = None
+    """Whether this run's own write is in the provider's history; None where the state alone tells, or nothing does."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.model.errors import Decision, OpsError, Reason, Refused, needs_people
+from ops.model.errors import Decision, OpsError, Reason, needs_people
 from ops.model.plan import Plan
 from ops.model.press import Press
 from ops.model.timeline import Event, Kind
@@ -39,6 +39,8 @@ class Result:
     after: Observation | None
     durations: dict[str, float | None]
     wrote: bool
+    outcome: dict[str, list[str]] = field(default_factory=dict)
+    """What became of each change, by its target."""
     hint: str = ""
     press: Press | None = None
     """What the hint speaks of, where that is something to press."""
@@ -64,6 +66,7 @@ class Result:
             "run": self.run,
             "incident": self.incident,
             "wrote": self.wrote,
+            "outcome": self.outcome,
             "plan": plan_json(self.plan),
             "timeline": [event.to_json() for event in self.timeline],
             "probes_before": observation_json(self.before),
@@ -135,13 +138,13 @@ def planned(hands_on: str) -> tuple[Decision, Reason, str]:
     return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
 
 
-def failed(error: OpsError, first: Callable[[Kind], float | None]) -> str:
-    """What is said of an error that ended a run: that nothing was changed is added exactly where that is known.
+def failed(error: OpsError, *, unchanged: bool) -> str:
+    """Return the message of an error that ended a run, with "nothing was changed" where that is known.
 
-    Before the first write that is so whatever failed; a refusal stands for it also where the provider refused a write.
+    No other text of a run says so: neither a hint nor a message of a runbook.
     """
     message = error.message
-    if first(Kind.WRITTEN) is not None or (first(Kind.WRITING) is not None and not isinstance(error, Refused)):
+    if not unchanged:
         return message
     return f"{message} Nothing was changed" if message.endswith("?") else f"{message}; nothing was changed"
 

@@ -24,7 +24,7 @@ def refuse_values(ctx: Context[Any], chosen: Chosen, prefix: str) -> None:
             problems.append(f"GH_SECRETS_TOKEN is missing, and only this run could write the new {name} to GitHub")
     if problems:
         raise Refused(
-            f"{'; '.join(problems)}; nothing was changed",
+            "; ".join(problems),
             reason=Reason.VALUES_UNUSABLE,
             hint=HINT,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ops.model.errors import NotApplied, ProviderError, Reason, Refused, Unclear
+from ops.model.errors import OpsError, ProviderError, Reason, Refused, Unclear
 from ops.model.plan import Change
 from ops.model.press import Press
 from ops.model.redact import Secret
@@ -28,14 +28,19 @@ AT_ONCE = 16
 class Sending:
     """How far a write came: an answer that is lost leaves nothing else behind."""
 
+    tries: int = 0
     sent: int = 0
+    """Those that may have been applied."""
     answered: bool = False
 
     def send(self, write: Callable[[], None]) -> None:
+        self.tries += 1
         self.sent += 1
         try:
             write()
-        except NotApplied:
+        except Unclear:
+            raise
+        except OpsError:
             self.sent -= 1
             raise
         self.answered = True
@@ -180,7 +185,7 @@ def edited(ctx: Context[Any], what: Edit) -> World:
         what.serving[:] = [version]
         return World(State.DONE, f"{short(version)} is live on {worker}, the same release with other secrets")
     doubt = f"{short(version)} of the same release is live on {worker}, and which values it holds cannot be read"
-    return World(State.PLANNED, doubt, uncertain=sending.sent > 1)
+    return World(State.PLANNED, doubt, uncertain=sending.sent > 0 and sending.tries > 1)
 
 
 def copy_change(copying: Copying) -> Change:

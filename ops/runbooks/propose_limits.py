@@ -52,6 +52,8 @@ class Details:
     patch: tuple[str, ...] = ()
     not_permitted: list[bool] = field(default_factory=list)
     """Filled in where GitHub lets this program open no pull request: the write was answered, and made none."""
+    opened: list[Ending] = field(default_factory=list)
+    """Filled in where the pull request was read back: it needs no further read."""
 
 
 class ProposeLimits(Runbook[Params]):
@@ -95,12 +97,10 @@ class ProposeLimits(Runbook[Params]):
         if told.not_permitted:
             said = f"{told.branch} is ready, and GitHub Actions may open no pull request here: open it, and merge it"
             return Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(ctx.pulls.compare_url(told.branch)))
-        opened = ctx.pulls.open_of(told.branch)
-        if opened is None:
+        if not told.opened and self.check(ctx, plan, plan.changes[-1]).state != State.DONE:
             said = f"the pull request of {told.branch} is closed already"
             return Ending(Decision.PLANNED, Reason.HANDED_ON, said)
-        said = f"pull request {opened.number} is open: a person reviews and merges it, and then it is applied"
-        return Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(opened.url))
+        return told.opened[-1]
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
         told = _details(plan)
@@ -116,6 +116,8 @@ class ProposeLimits(Runbook[Params]):
             return World(State.PLANNED if is_former else State.MOVED, f"{FILE} on {told.branch} is another")
         opened = ctx.pulls.open_of(told.branch)
         if opened is not None:
+            said = f"pull request {opened.number} is open: a person reviews and merges it, and then it is applied"
+            told.opened.append(Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(opened.url)))
             return World(State.DONE, f"pull request {opened.number} is open: {opened.url}")
         return World(State.DONE if told.not_permitted else State.PLANNED, "no pull request is open")
 

@@ -131,7 +131,7 @@ def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen
         raise Refused(
             f"Cloudflare does not name the production branch of {service.pages}",
             reason=Reason.MALFORMED_ANSWER,
-            hint="Nothing was changed. Look at the project's settings in the dashboard, then start again.",
+            hint="Look at the project's settings in the dashboard, then start again.",
         )
     return Details(service, ctx.site.find(asked, branch), branch, live, seen)
 

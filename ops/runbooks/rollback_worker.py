@@ -113,7 +113,7 @@ class RollbackWorker(Runbook[Params]):
         if details.rebuild is not None:
             return rebuilding.check(ctx, details.rebuild, change)
         deployments = ctx.workers.deployments(details.worker)
-        return deploying.standing(deployments, details.live, details.split, ctx.run_id, worker=details.worker)
+        return deploying.standing(deployments, details.live, details.split, details.mark, worker=details.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
         details, accepted = _details(plan), set(ctx.params.accept_changed_secrets)

@@ -119,7 +119,7 @@ class RotateSecrets(Runbook[Params]):
             return copied(ctx, details.copies[change.target])
         standing, mark = details.marks[change.target]
         deployments, live = ctx.workers.deployments(standing.worker), standing.live
-        return deploying.standing(deployments, live, live.split, mark.run, worker=standing.worker)
+        return deploying.standing(deployments, live, live.split, mark, worker=standing.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
         details = _details(plan)

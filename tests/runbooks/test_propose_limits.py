@@ -173,3 +173,26 @@ def test_once_merged_it_is_applied_and_at_its_end_the_former_limits_hold(place: 
     assert "After the merge" in "\n".join(place.comments(pull.number))
     place.world.sandbox.clock.advance(4 * 3600 + 60)
     assert place.calculate(31) == [200] * 30 + [429]
+
+
+def test_a_rate_limit_after_the_pull_request_does_not_end_it_as_failed(place: Place) -> None:
+    """The read-back has its address already."""
+    place.github.fault(method="GET", path="/repos/*/*/pulls", skip=2, status=429, body="{}", times=None)
+
+    done = propose(place)
+
+    assert ended(done) == (0, "planned", "handed_on"), done.err
+    (pull,) = pulls(place)
+    assert done.result["press"].endswith(f"/pull/{pull.number}")
+
+
+def test_a_refusal_after_a_pull_request_whose_answer_was_lost_does_not_hide_it(place: Place) -> None:
+    place.github.fault(**PULLS, lost="after")
+    place.github.fault(**PULLS, skip=1, status=429, body="{}", content_type="application/json")
+    place.github.fault(method="GET", path="/repos/*/*/pulls", skip=1, body="[]", content_type="application/json")
+
+    done = propose(place)
+
+    assert ended(done) == (0, "planned", "handed_on"), done.err
+    (pull,) = pulls(place)
+    assert done.result["press"].endswith(f"/pull/{pull.number}")

@@ -554,3 +554,17 @@ def test_three_rounds_of_requests_are_enough_until_the_write_is_answered(
         if not rounds or moment >= rounds[-1] + delay:
             rounds.append(moment)
     assert len(rounds) == 3
+
+
+@pytest.mark.parametrize("refusal", [{"code": 10035}, {"status": 429}, {"code": 8000099}], ids=["10035", "429", "400"])
+def test_a_refusal_after_a_lost_answer_waits_until_a_site_that_lags_tells(
+    world: World, sites: Releases, refusal: dict[str, Any]
+) -> None:
+    world.sandbox.switches.propagation_seconds = 3
+    world.sandbox.fault(**WRITE, lost="after")
+    world.sandbox.fault(**WRITE, **refusal, skip=1)
+
+    outcome = world.rollback_pages()
+
+    assert_recovered(world, sites, outcome, sends=2)
+    assert outcome.result["wrote"]
