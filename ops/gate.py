@@ -99,14 +99,11 @@ class Gate:
         run_id = actions.run_id(self.environ)
         if not run_id:
             return None
-        why = "its answer has no moment"
         try:
-            if at := triggers.run_created_at(self.repository, int(run_id)):
-                return at
+            return triggers.run_created_at(self.repository, int(run_id))
         except ProviderError as error:
-            why = error.message
-        self.warn(f"warning: when the button was pressed is not known ({why}): taken as now")
-        return None
+            self.warn(f"warning: when the button was pressed is not known ({error.message}): taken as now")
+            return None
 
     def _request(self, request: intake.Request) -> int:
         answer, who = self._ask(request.sender, request.sender_id, request.actor)

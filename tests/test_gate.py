@@ -352,6 +352,15 @@ def test_404_is_a_refusal_even_for_a_responder(job: Job) -> None:
     job.assert_refused(job.gate(job.label()), "no_write_access")
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_one_refusal_of_the_permission_question_is_no_answer_yet(job: Job, status: int) -> None:
+    job.github.fault(**PERMISSION, status=status, headers={"Retry-After": "60"})
+
+    job.assert_went(job.gate(job.label()))
+
+    assert job.asked() == 2
+
+
 @pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ TIMEOUT = 5
 """Seconds per request."""
 LONGEST_RATE_LIMIT_WAIT = 5
 READ_TRIES = 2
+RETRIED = [429, *range(500, 600)]
+"""Statuses after which a read is tried again; PyGithub adds 403 where it is a rate limit."""
+USER_AGENT = "backout"
 
 
 def is_configured(environ: Mapping[str, str]) -> bool:
@@ -31,7 +34,7 @@ def is_configured(environ: Mapping[str, str]) -> bool:
 def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
     """The operations repository; sends nothing. Raises ConfigError where a variable is missing or points elsewhere.
 
-    Reads are tried twice more after a 5xx; writes never are.
+    Reads are tried twice more after a 429 or 5xx; writes never are.
     """
     redactor.add(environ.get("GITHUB_TOKEN", ""))
     name = environ.get("GITHUB_REPOSITORY", "")
@@ -56,27 +59,34 @@ def repository(environ: Mapping[str, str], token: str, name: str) -> "Repository
     if base_url != API and not is_loopback(base_url):
         hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for GitHub."
         raise ConfigError("GITHUB_API_URL names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
-    from github import Auth, Github, GithubRetry
+    from github import Auth, GithubRetry
+    from github.Repository import Repository
+
+    from ops.github.requester import TypedRequester
 
     logging.getLogger("github").setLevel(logging.CRITICAL)  # it tells of each 403 that we ask for and expect
     retry = GithubRetry(
         total=READ_TRIES,
+        status_forcelist=RETRIED,
         backoff_factor=0.1,
         allowed_methods={"GET"},
         max_rate_limit_wait=LONGEST_RATE_LIMIT_WAIT,
         respect_retry_after_header=False,  # it would be slept on, however long it is
     )
-    github = Github(
+    requester = TypedRequester(
         auth=Auth.Token(token),
         base_url=base_url,
         timeout=TIMEOUT,
-        retry=retry,
+        user_agent=USER_AGENT,
         per_page=100,
+        verify=True,
+        retry=retry,
+        pool_size=None,
         seconds_between_requests=0,
         seconds_between_writes=0,
         lazy=True,
     )
-    return github.get_repo(name)
+    return Repository(requester, url=f"/repos/{name}")
 
 
 CHECK = (

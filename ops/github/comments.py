@@ -1,7 +1,7 @@
 """Comments on one issue: each written once, edited in place, and read back."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.model.block import Block, read_block
 from ops.model.errors import ProviderError, Reason
@@ -9,6 +9,7 @@ from ops.model.errors import ProviderError, Reason
 if TYPE_CHECKING:
     from github.Issue import Issue
     from github.IssueComment import IssueComment
+    from github.PullRequest import PullRequest
     from github.Repository import Repository
 
 BOT = "github-actions[bot]"
@@ -36,6 +37,12 @@ def login(repository: "Repository") -> str:
         if error.status != 403:
             raise
         return BOT
+
+
+def author(written: "Issue | IssueComment | PullRequest") -> str:
+    """The login of who wrote it; "" where the account was deleted."""
+    user: Any = written.user  # GitHub may answer null, which PyGithub's types leave out
+    return user.login if user else ""
 
 
 def blocks(issue: "Issue") -> "Iterator[tuple[IssueComment, Block]]":
@@ -70,7 +77,7 @@ class RunComments:
     def _find(self, part: int) -> None:
         me = login(self._repository)
         for comment, block in blocks(self._issue):
-            if (block.run, block.part, comment.user.login) == (self._run, part, me):
+            if (block.run, block.part, author(comment)) == (self._run, part, me):
                 self._know(part, comment)
                 break
         self._doubtful.discard(part)

@@ -140,7 +140,9 @@ def commits_between(repository: "Repository", name: str, older: str, newer: str)
     return [
         Commit(
             sha=commit["sha"],
-            author=(commit.get("author") or {}).get("login") or commit["commit"]["author"]["name"],
+            author=(commit.get("author") or {}).get("login")
+            or (commit["commit"].get("author") or {}).get("name")
+            or "ghost",
             message=commit["commit"]["message"].splitlines()[0] if commit["commit"]["message"] else "",
             url=commit["html_url"],
         )

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.github.comments import BOT, blocks
+from ops.github.comments import BOT, author, blocks
 from ops.github.permissions import may_write, permission_of
 from ops.model.block import is_edited, read_block
+from ops.model.errors import ProviderError
 from ops.model.report.evidence import Recorded
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def open_incident(
     from github import GithubException
 
     issue = repository.create_issue(as_title(title), body("NUMBER"), labels=[INCIDENT, *labels])
-    with contextlib.suppress(GithubException, OSError):  # it stands there, and says that the number is to be put in
+    with contextlib.suppress(GithubException, ProviderError, OSError):  # the body then says NUMBER
         issue.edit(body=body(str(issue.number)))
     return issue.number, issue.html_url
 
@@ -42,7 +43,7 @@ def open_with_block(repository: "Repository", run: str) -> int | None:
     writers = Writers(repository)
     for issue in repository.get_issues(state="open", labels=[INCIDENT]):
         block = read_block(issue.body or "")
-        if block is not None and block.run == run and writers.hold(issue.user.login):
+        if block is not None and block.run == run and writers.hold(author(issue)):
             return issue.number
     return None
 
@@ -51,9 +52,9 @@ def believed(repository: "Repository", number: int) -> list[Recorded]:
     """The blocks of the bot, and of people who may write here; those of others are as good as none."""
     writers = Writers(repository)
     return [
-        Recorded(block, comment.user.login, is_edited(comment.body), comment.html_url)
+        Recorded(block, author(comment), is_edited(comment.body), comment.html_url)
         for comment, block in blocks(repository.get_issue(number))
-        if writers.hold(comment.user.login)
+        if writers.hold(author(comment))
     ]
 
 

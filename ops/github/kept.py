@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops.github.client import failures
-from ops.github.comments import login
+from ops.github.comments import author, login
 
 if TYPE_CHECKING:
     from github.Issue import Issue
@@ -44,7 +44,7 @@ def keep_comment(repository: "Repository", number: int, marker: str, body: str) 
 
 
 def _find(issue: "Issue", marker: str, me: str) -> "IssueComment | None":
-    return next((one for one in issue.get_comments() if one.user.login == me and marker in one.body), None)
+    return next((one for one in issue.get_comments() if author(one) == me and marker in one.body), None)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def open_issue(repository: "Repository", label: str) -> OpenIssue | None:
     with failures():
         me = login(repository)
         for issue in repository.get_issues(state="open", labels=[label]):
-            if issue.user.login == me and issue.pull_request is None:
+            if author(issue) == me and issue.pull_request is None:
                 return OpenIssue(issue.number, issue.html_url, issue.created_at.astimezone(UTC))
     return None
 

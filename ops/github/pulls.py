@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ops.github import kept
 from ops.github.client import connect, failures, is_configured
-from ops.github.comments import login
+from ops.github.comments import author, login
 from ops.model.door import Door
 from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclear
 from ops.model.loopback import is_one_world
@@ -127,7 +127,7 @@ class Pulls(Door):
             name = self.repository.full_name
             for one in self.repository.get_pulls(state="open"):
                 home: Any = one.head.repo  # None where the fork is gone
-                is_ours = one.user.login == me and home is not None and home.full_name == name
+                is_ours = author(one) == me and home is not None and home.full_name == name
                 if is_ours and one.head.ref.startswith(prefix) and marker in (one.body or ""):
                     return PullRequest(one.number, one.html_url)
         return None

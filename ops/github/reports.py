@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.github.comments import NotKept, is_kept, login
+from ops.github.comments import NotKept, author, is_kept, login
 from ops.github.issues import Writers, as_title
 from ops.model.report.regions import incident_of
 
@@ -55,7 +55,7 @@ def find(repository: "Repository", incident: int) -> "Issue | None":
             issue
             for issue in reports
             if incident_of(issue.body or "") == incident
-            and (issue.user.login == login(repository) or writers.hold(issue.user.login))
+            and (author(issue) == login(repository) or writers.hold(author(issue)))
         ),
         None,
     )

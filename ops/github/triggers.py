@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 from ops.github.client import failures
 from ops.model.clock import parse_utc
-from ops.model.errors import ProviderError, Reason
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -43,17 +42,14 @@ def comment(repository: "Repository", number: int, body: str) -> None:
         repository.get_issue(number).create_comment(body)
 
 
-def run_created_at(repository: "Repository", run_id: int) -> datetime | None:
+def run_created_at(repository: "Repository", run_id: int) -> datetime:
     """When a workflow run was made. Raises ProviderError.
 
     docs.github.com/rest/actions/workflow-runs#get-a-workflow-run
     """
     with failures():
         _, run = repository.requester.requestJsonAndCheck("GET", f"{repository.url}/actions/runs/{run_id}")
-    try:
-        return parse_utc(run["created_at"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
+    return parse_utc(run["created_at"])
 
 
 @dataclass(frozen=True)
@@ -78,6 +74,4 @@ def issue(repository: "Repository", number: int) -> Issue:
             if error.status in {404, 410}:  # 410: it was deleted
                 return Issue("missing")
             raise
-    if not isinstance(found, dict) or found.get("state") not in {"open", "closed"}:
-        raise ProviderError("GitHub's answer has another shape", reason=Reason.MALFORMED_ANSWER)
-    return Issue("pull_request" if "pull_request" in found else found["state"], found.get("body") or "")
+    return Issue("pull_request" if found.get("pull_request") is not None else found["state"], found.get("body") or "")

@@ -155,7 +155,9 @@ def test_a_note_counts_where_the_custom_role_of_its_author_may_write(
     night: Night, permission: str, detected: str
 ) -> None:
     night.github.add_user("carla", "read")
-    role = json.dumps({"permission": permission, "role_name": "deployer", "user": {"login": "carla", "type": "User"}})
+    role = json.dumps(
+        {"permission": permission, "role_name": "deployer", "user": {"login": "carla", "type": "User", "id": 7}}
+    )
     path = "/repos/*/*/collaborators/carla/permission"
     night.github.fault(method="GET", path=path, times=None, status=200, body=role)
     at = NOW - timedelta(minutes=7)

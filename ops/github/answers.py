@@ -1,0 +1,240 @@
+"""The answers of GitHub's API that the product reads: their shapes, and one typed error for any other. Pure.
+
+docs.github.com/rest. Only fields that are read here, or that PyGithub follows, belong to a shape.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ops.model.clock import parse_utc
+from ops.model.errors import ProviderError, Reason, Unclear
+
+Shape = Any
+"""A type, None, a predicate, a list of one shape, a mapping of fields to shapes, or a tuple of alternatives.
+
+A field that is missing counts as None.
+"""
+
+
+class MalformedAnswer(ProviderError):
+    """GitHub, or a proxy before it, answered a read with a body of another shape."""
+
+    def __init__(self, what: str, status: int, why: str) -> None:
+        hint = "Check https://www.githubstatus.com/, then start the same command again."
+        text = f"cannot read GitHub's answer for {what}: {why}{_http(status)}"
+        super().__init__(text, reason=Reason.MALFORMED_ANSWER, hint=hint)
+
+
+def _http(status: int) -> str:
+    return f" (HTTP {status})" if status else ""
+
+
+def unreadable(method: str, what: str, status: int, why: str) -> ProviderError:
+    """The error for an answer of another shape: a write may have taken effect all the same. Status 0: unknown."""
+    if method == "GET":
+        return MalformedAnswer(what, status, why)
+    hint = "Look on GitHub whether the change is there, before you start the same command again."
+    text = f"cannot read GitHub's answer to a change of {what}: {why}{_http(status)}; the change may have been made"
+    return Unclear(text, reason=Reason.UNCLEAR, hint=hint)
+
+
+def is_moment(value: Any) -> bool:
+    try:
+        parse_utc(value)
+    except (ValueError, OverflowError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def is_public_key(value: Any) -> bool:
+    """A key of libsodium's sealed boxes: 32 bytes in Base64."""
+    return isinstance(value, str) and len(_decoded(value) or b"") == 32
+
+
+def is_base64(value: Any) -> bool:
+    return isinstance(value, str) and _decoded(value.replace("\n", "")) is not None
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+
+
+def is_file(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("encoding") == "base64"
+
+
+def is_entry(value: Any) -> bool:
+    """An entry of a timeline. There are dozens of kinds; those that are not read may have any shape."""
+    if not isinstance(value, dict):
+        return False
+    return _problem(_ENTRIES.get(str(value.get("event")), {}), value) == ""
+
+
+TEXT = (str, None)
+USER = ({"login": str}, None)
+"""None: the account was deleted."""
+MOMENT = (is_moment, None)
+LABEL = {"name": str, "color": str, "description": TEXT, "url": str}
+ISSUE = {
+    "number": int,
+    "url": str,
+    "html_url": str,
+    "title": str,
+    "state": str,
+    "body": TEXT,
+    "user": USER,
+    "labels": [{"name": str}],
+    "created_at": is_moment,
+    "closed_at": MOMENT,
+    "pull_request": (dict, None),
+}
+COMMENT = {"id": int, "url": str, "html_url": str, "body": str, "user": USER}
+PULL = {"number": int, "html_url": str, "body": TEXT, "user": USER, "merged_at": MOMENT}
+OPEN_PULL = PULL | {"head": {"ref": str, "repo": ({"full_name": str}, None)}}
+REF = {"ref": str, "object": {"sha": str}}
+FILE = {"sha": str, "content": is_base64, "encoding": str}
+ACTED = {"actor": ({"login": str, "type": str}, None), "created_at": is_moment}
+_ENTRIES: Mapping[str, Shape] = {
+    "labeled": ACTED | {"label": {"name": str}},
+    "assigned": ACTED | {"assignee": USER},
+    "renamed": ACTED | {"rename": {"from": str, "to": str}},
+    "closed": ACTED | {"state_reason": TEXT},
+    "reopened": ACTED,
+    "commented": ACTED | {"body": TEXT, "html_url": str, "updated_at": is_moment},
+    "cross-referenced": ACTED
+    | {"source": ({"issue": ({"number": int, "title": str, "pull_request": (dict, None)}, None)}, None)},
+}
+_COMMIT = {
+    "sha": str,
+    "html_url": str,
+    "author": ({"login": TEXT}, None),
+    "commit": {"message": str, "author": ({"name": TEXT}, None)},
+}
+_JOB = {"name": str, "created_at": is_moment, "started_at": MOMENT, "runner_name": TEXT}
+_RUN = {
+    "created_at": is_moment,
+    "html_url": str,
+    "event": str,
+    "status": TEXT,
+    "conclusion": TEXT,
+    "actor": USER,
+    "triggering_actor": USER,
+}
+_DEPLOYMENT = {
+    "id": int,
+    "created_at": is_moment,
+    "environment": str,
+    "ref": str,
+    "sha": str,
+    "creator": USER,
+}
+_STATUS = {"state": TEXT, "log_url": TEXT, "target_url": TEXT}
+_PERMISSION = {
+    "permission": str,
+    "role_name": str,
+    "user": ({"login": str, "type": str, "id": int}, None),
+}
+
+ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
+    ("GET", "", "the repository", {"full_name": str, "default_branch": str, "html_url": str}),
+    ("GET", "/issues", "the list of issues", [ISSUE]),
+    ("POST", "/issues", "the issues", ISSUE),
+    ("GET", r"/issues/\d+", "the issue", ISSUE),
+    ("PATCH", r"/issues/\d+", "the issue", ISSUE),
+    ("GET", r"/issues/\d+/timeline", "the timeline of the issue", [is_entry]),
+    ("GET", r"/issues/\d+/comments", "the comments of the issue", [COMMENT]),
+    ("POST", r"/issues/\d+/comments", "the comments of the issue", COMMENT),
+    ("GET", r"/issues/comments/\d+", "the comment", COMMENT),
+    ("PATCH", r"/issues/comments/\d+", "the comment", COMMENT),
+    ("DELETE", r"/issues/comments/\d+", "the comment", None),
+    ("GET", r"/issues/\d+/labels", "the labels of the issue", [{"name": str}]),
+    ("DELETE", r"/issues/\d+/labels/[^/]+", "the labels of the issue", [{"name": str}]),
+    ("GET", "/labels", "the labels of the repository", [LABEL]),
+    ("POST", "/labels", "the labels of the repository", LABEL),
+    ("PATCH", "/labels/[^/]+", "the labels of the repository", LABEL),
+    ("GET", "/collaborators/[^/]+/permission", "the permission of a user", _PERMISSION),
+    ("GET", r"/actions/runs/\d+", "the workflow run", _RUN),
+    ("GET", r"/actions/runs/\d+/attempts/\d+/jobs", "the jobs of the workflow run", {"jobs": [_JOB]}),
+    ("GET", "/deployments", "the deployments", [_DEPLOYMENT]),
+    ("GET", r"/deployments/\d+/statuses", "the statuses of a deployment", [_STATUS]),
+    ("GET", "/contents/.+", "a file", ([dict], FILE)),
+    ("PUT", "/contents/.+", "a file", {"content": dict, "commit": {"sha": str}}),
+    ("GET", "/commits", "the commits", [{"sha": str}]),
+    ("GET", "/commits/[^/]+/pulls", "the pull requests of a commit", [PULL]),
+    ("GET", "/compare/.+", "the comparison of two commits", {"commits": [_COMMIT]}),
+    ("GET", "/git/ref/.+", "the branch", REF),
+    ("POST", "/git/refs", "the branches", REF),
+    ("GET", "/pulls", "the pull requests", [OPEN_PULL]),
+    ("POST", "/pulls", "the pull requests", PULL),
+    ("GET", ".*/secrets/public-key", "the public key of an environment", {"key_id": str, "key": is_public_key}),
+    ("GET", ".*/secrets/[^/]+", "a secret of an environment", {"name": str, "updated_at": is_moment}),
+    ("PUT", ".*/secrets/[^/]+", "a secret of an environment", (dict, None)),
+)
+"""Method, path below the repository, name in error texts, and the shape of a success."""
+_USER = {"login": str}
+
+
+def named(method: str, path: str) -> tuple[str, Shape]:
+    """The name of a route and the shape of its answer; of any other route, an object or a list."""
+    if path == "/user":
+        return "the user of the token", _USER
+    below = re.sub(r"^/repos/[^/]+/[^/]+", "", path)
+    for verb, pattern, what, shape in ROUTES:
+        if verb == method and re.fullmatch(pattern, below):
+            return what, shape
+    return "a request", (dict, list)
+
+
+def check(method: str, path: str, status: int, text: str) -> None:
+    """Raise MalformedAnswer, or Unclear for a write, unless a success has the shape of its route.
+
+    `path` is the API's own, without host and query. A refusal is judged by its status: see `as_refusal`.
+    """
+    what, shape = named(method, path)
+    try:
+        value = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        why = "an HTML page" if text.lstrip()[:1] == "<" else f"{len(text)} characters that are not JSON"
+        raise unreadable(method, what, status, why) from None
+    if problem := _problem(shape, value):
+        why = "an empty body" if not text else f"unexpected JSON ({problem})"
+        raise unreadable(method, what, status, why)
+
+
+def as_refusal(text: str) -> str:
+    """The body of a refusal, or an empty object where it has no message in GitHub's form."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return "{}"
+    return text if isinstance(value, dict) and isinstance(value.get("message"), str) else "{}"
+
+
+def _problem(shape: Shape, value: Any, at: str = "") -> str:
+    """Where the value departs from the shape; "" where it does not."""
+    match shape:
+        case tuple():
+            found = [_problem(one, value, at) for one in shape]
+            return "" if "" in found else found[0]
+        case list():
+            if not isinstance(value, list):
+                return f"{at or 'it'} is not a list"
+            return next(filter(None, (_problem(shape[0], item, f"{at}[]") for item in value)), "")
+        case Mapping():
+            if not isinstance(value, dict):
+                return f"{at or 'it'} is not an object"
+            found = [_problem(one, value.get(name), f"{at}.{name}".lstrip(".")) for name, one in shape.items()]
+            return next(filter(None, found), "")
+        case type():
+            is_other = not isinstance(value, shape) or (shape is int and isinstance(value, bool))
+            return f"{at or 'it'} is missing or has another type" if is_other else ""
+        case None:
+            return "" if value is None else f"{at or 'it'} is not empty"
+        case _:
+            return "" if shape(value) else f"{at or 'it'} is missing or has another form"
