@@ -1,3 +1,31 @@
-from ops.cli import main
+"""Start the command line. A signal before the command starts ends the process with a message, not a traceback."""
 
-main()
+import os
+import signal
+from types import FrameType
+from typing import NoReturn
+
+INTERRUPTED = 130
+NOT_STARTED = (
+    b"error: interrupted before the command started; nothing was changed\n hint: Run the same command again.\n"
+)
+
+
+def main() -> NoReturn:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        signal.signal(number, _stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # `run` blocks them until here
+
+    from ops import cli
+
+    cli.main()
+
+
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    os.write(2, NOT_STARTED)
+    os._exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 The only place where an error becomes text and an exit code.
 """
 
+import errno
 import json
 import os
 import signal
@@ -11,19 +12,31 @@ import threading
 import traceback
 from collections.abc import Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import click
 
 from ops import __version__
-from ops.commands import CONFIG, OF_CONFIG, annotate, recover_command, runbook_command, say, say_nothing, show_headline
+from ops.commands import (
+    CONFIG,
+    OF_CONFIG,
+    annotate,
+    discard_output,
+    recover_command,
+    runbook_command,
+    say,
+    say_nothing,
+    show_headline,
+)
 from ops.evidence_command import evidence
 from ops.incident_commands import incident, labels
+from ops.interrupt import PROCESS, ignore_from_now_on
 from ops.limits_commands import limits
 from ops.maintenance_commands import due
 from ops.model.clock import span_text
-from ops.model.errors import EXIT_CODES, ConfigError, Decision, OpsError
+from ops.model.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.model.nearest import shown, suggestion
 from ops.model.redact import Redactor
 from ops.model.timeline import from_json
@@ -39,6 +52,15 @@ REPORT = (
     "Afterwards report it to whoever keeps this tool for you, in an issue of the operations repository, with the "
     "command that you typed and all that follows. What ops.yml names as a secret is masked in it."
 )
+CLOSED_PIPE = 128 + signal.SIGPIPE
+"""What a shell answers of a program that wrote into a pipe without a reader."""
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+CHANGE_NOTHING_ELSE = {
+    *("status", "config check", "config schema", "incident show", "recover"),
+    *("ai-failback", "limits apply", "limits plan", "limits propose", "limits reconcile", "maintenance due"),
+    *("maintenance prepare", "switches clear", "switches prepare"),
+}
+"""Commands that are no runbook of the registry, and change nothing outside of a run."""
 ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
 """Variables. ops.yml names the others, but what was typed is redacted before anything reads it: a parser cuts."""
 
@@ -89,7 +111,10 @@ cli.add_command(due)
 
 
 def main() -> NoReturn:
-    sys.exit(run(sys.argv[1:]))
+    PROCESS.watch()
+    code = run(sys.argv[1:])
+    ignore_from_now_on()
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -98,22 +123,58 @@ def run(arguments: Sequence[str]) -> int:
     for name in ALWAYS_SECRET:
         redactor.add(os.environ.get(name, ""))
     try:
-        code = cli.main(
-            [redactor.text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
-        )
+        try:
+            code = cli.main(
+                [redactor.text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
+            )
+        finally:
+            PROCESS.ignore()
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:
-        click.echo("interrupted before anything was changed", err=True)
-        return EXIT_CODES[Decision.INTERRUPTED]
+    except (click.Abort, KeyboardInterrupt) as error:
+        return show_error(interruption(error, arguments), redactor)
     except OpsError as error:
-        show_error(error, redactor)
-        return error.exit_code
+        return show_error(error, redactor)
+    except SystemExit:  # click ends like this where the reader of a pipe is gone
+        discard_output()
+        return CLOSED_PIPE
     except Exception as error:  # noqa: BLE001  the one place for what nobody foresaw
+        if isinstance(error.__context__, KeyboardInterrupt):  # a signal inside a lock of the standard library
+            return show_error(interruption(error.__context__, arguments), redactor)
+        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+            discard_output()
+            return show_error(unwritten(error, arguments), redactor)
         show_bug(error, redactor)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def interruption(error: BaseException, arguments: Sequence[str]) -> Interrupted:
+    """The end of a command by a signal, outside of a run: a run says itself what it did."""
+    name = str(error.__cause__ or error) or "SIGINT"
+    typed, changed, hint = unfinished(arguments)
+    return Interrupted(f"{name} ended `{typed}`; {changed}", reason=Reason.SIGNAL, hint=hint)
+
+
+def unwritten(error: OSError, arguments: Sequence[str]) -> ConfigError:
+    """The end of a command that cannot write its output, or a file."""
+    typed, changed, hint = unfinished(arguments)
+    return ConfigError(
+        f"`{typed}` cannot write its output or a file ({error.strerror}); {changed}",
+        hint=f"Free disk space, or send the output elsewhere. {hint}",
+    )
+
+
+def unfinished(arguments: Sequence[str]) -> tuple[str, str, str]:
+    """Return the command as typed, what is known of its changes, and what to do."""
+    words = list(takewhile(lambda word: not word.startswith("-"), arguments[:2]))
+    typed = shown(" ".join(["ops", *words]))
+    if words[:1] == ["drill"]:
+        return typed, "nothing outside this machine was changed", "Run the same command again."
+    if not words or words[0] in discover() or " ".join(words) in CHANGE_NOTHING_ELSE:
+        return typed, "nothing was changed", "Run the same command again."
+    return typed, "some of its changes may have been made", "Check what was changed, then run the same command again."
 
 
 def show_bug(error: Exception, redactor: Redactor) -> None:
@@ -128,13 +189,15 @@ def show_bug(error: Exception, redactor: Redactor) -> None:
     annotate("error", "ops", redactor.text("; ".join([BUG, *known])))
 
 
-def show_error(error: OpsError, redactor: Redactor) -> None:
+def show_error(error: OpsError, redactor: Redactor) -> int:
+    """Print the error and its hint. Return its exit code."""
     problems = error.problems if isinstance(error, ConfigError) else ()
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
     say("\n".join(terminal.one_line(redactor.text(line)) for line in lines), err=True)
     annotate("error", "ops", redactor.text(error.message))
+    return error.exit_code
 
 
 @cli.command()

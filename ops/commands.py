@@ -14,9 +14,9 @@ import click
 
 from ops.engine import Options
 from ops.github import actions
-from ops.interrupt import Signals
+from ops.interrupt import PROCESS
 from ops.model.clock import parse_utc
-from ops.model.errors import ConfigError, Decision, OpsError, Reason, Refused
+from ops.model.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.model.nearest import shown, suggestion
 from ops.model.plan import Plan
 from ops.model.redact import Redactor
@@ -140,12 +140,15 @@ def run(
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_WHEN_ASKING,
     )
     sink = _json_event if as_json else text_event
-    with Signals().watched() as signals:
+    with PROCESS.watched() as signals:
         try:
             result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
         except OpsError as error:
+            signals.ignore()
+            if isinstance(error, Interrupted):  # before the first step: the engine turns a later one into a result
+                error.message += " before its first step; it changed nothing"
             if as_json:
-                click.echo(json_line(redactor.data(_error_json(error))))
+                say_json(redactor.data(_error_json(error)))
             raise
         actions.write_job_outputs(os.environ, _outputs(result))
         then(result, redactor)
@@ -153,13 +156,16 @@ def run(
         if wrong:
             say(f"warning: {wrong}", err=True)
         if as_json:
-            contacts = [contact.model_dump() for contact in configuration.contacts] if result.needs_people else []
-            told = {**result.to_json(), "contacts": contacts}
-            click.echo(json_line(redactor.data(told)))
+            say_json(redactor.data(_result_json(result, configuration)))
         else:
             show_result(result, configuration, redactor)
             _show_what_follows(result, record, dry_run=dry_run)
     return result.exit_code
+
+
+def _result_json(result: Result, configuration: Any) -> dict[str, Any]:
+    contacts = [contact.model_dump() for contact in configuration.contacts] if result.needs_people else []
+    return {**result.to_json(), "contacts": contacts}
 
 
 def _outputs(result: Result) -> dict[str, str]:
@@ -170,13 +176,34 @@ def _outputs(result: Result) -> dict[str, str]:
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:
     """All that a run shows to people passes here: in a job of GitHub Actions none of it is a command."""
-    click.secho(actions.logged(os.environ, text), err=err, **style)
+    _print(actions.logged(os.environ, text), err=err, **style)
+
+
+def say_json(data: Mapping[str, Any]) -> None:
+    """Print a result on one line."""
+    _print(json_line(data))
+
+
+def _print(text: str, *, err: bool = False, **style: Any) -> None:
+    """Output that cannot be written ends no run: a pipe without a reader, a full disk."""
+    try:
+        click.secho(text, err=err, **style)
+    except OSError:
+        discard_output(err=err)
+
+
+def discard_output(*, err: bool = False) -> None:
+    """Send stdout or stderr to the null device, with what waits in its buffer."""
+    stream = sys.stderr if err else sys.stdout
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def annotate(level: Literal["notice", "warning", "error"], title: str, text: str) -> None:
     """On the page of the workflow's run, where this is one. On stderr, since stdout may be one JSON result."""
     if actions.is_job(os.environ):
-        click.echo(actions.annotation(level, title, terminal.one_line(text)), err=True)
+        _print(actions.annotation(level, title, terminal.one_line(text)), err=True)
 
 
 def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
@@ -240,13 +267,13 @@ def _error_json(error: OpsError) -> dict[str, Any]:
 
 
 def _json_event(event: Event) -> None:
-    click.echo(event.to_line(), err=True)
+    _print(event.to_line(), err=True)
 
 
 def text_event(event: Event) -> None:
     """In a job's log the line opens to its JSON, which `ops incident import` reads where a run left nothing else."""
     line = actions.logged(os.environ, terminal.event_line(event))
-    click.echo(actions.folded(line, event.to_line()) if actions.is_job(os.environ) else line)
+    _print(actions.folded(line, event.to_line()) if actions.is_job(os.environ) else line)
 
 
 def plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan], None]:

@@ -16,23 +16,31 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """Turns the first signal into Interrupted, raised in the main thread."""
+    """Turns the first signal into an exception in the main thread: Interrupted in a run, else KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self._holding = 0
         self._pending: int | None = None
         self._raised = False
+        self._in_run = False
+
+    def watch(self) -> None:
+        """Handle signals from here to the end of the process."""
+        for number in SIGNALS:
+            signal.signal(number, self._handle)
 
     @contextmanager
     def watched(self) -> Iterator["Signals"]:
-        """Outside the main thread Python delivers no signal, and nothing is installed."""
+        """A run. Outside the main thread Python delivers no signal, and nothing is installed."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
+        self._in_run, self._raised = True, False
         former = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield self
         finally:
+            self._in_run = False
             for number, handler in former.items():
                 signal.signal(number, handler)
 
@@ -50,7 +58,7 @@ class Signals:
         self.raise_pending()
 
     def ignore(self) -> None:
-        """From here on the run is ending anyhow."""
+        """Raise no more: the run or the command is ending. A next run of this process ends at its first step."""
         self._raised = True
 
     def raise_pending(self) -> None:
@@ -58,16 +66,28 @@ class Signals:
             self._raise(self._pending)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self._holding:
+        if self._holding or self._raised:
             self._pending = number
-        elif not self._raised:
+        else:
             self._raise(number)
 
     def _raise(self, number: int) -> None:
-        self._raised = True
+        self._raised, self._pending = True, None
         name = signal.Signals(number).name
+        if not self._in_run:
+            raise KeyboardInterrupt(name)
         raise Interrupted(
             f"{name} ended the run",
             reason=Reason.SIGNAL,
             hint="Start the same command again: it sees what was done and goes on from there.",
         )
+
+
+PROCESS = Signals()
+"""The signals of this process, which has one handler for each."""
+
+
+def ignore_from_now_on() -> None:
+    """For the end of the process: Python puts the default action back in place of a handler of its own, not of this."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -15,7 +15,7 @@ from ops.model.redact import Secret
 from ops.model.timeline import Event, Sink
 from ops.notify import CHATS
 from ops.notify.sender import LIMIT, NotSentError, Service, is_address, send
-from ops.parallel import start
+from ops.parallel import in_background, start
 from ops.render.notice import notice
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _Channel:
 
     def begin(self, tell: Tell) -> None:
         self._tell = tell
-        threading.Thread(target=self._work, daemon=True, name=f"notices-{self._service.name}").start()
+        in_background(self._work)
 
     def finish(self) -> None:
         self._texts.put(None)

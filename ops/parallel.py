@@ -1,5 +1,6 @@
 """Calls beside each other, in daemon threads: a read that hangs must not hold up the end of an interrupted run."""
 
+import _thread
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +20,17 @@ def start(call: Callable[[], T]) -> Future[T]:
         except BaseException as error:  # noqa: BLE001  it is raised again where the result is asked for
             future.set_exception(error)
 
-    threading.Thread(target=fulfil, daemon=True).start()
+    in_background(fulfil)
     return future
+
+
+def in_background(work: Callable[[], None]) -> None:
+    """Call `work` in a daemon thread.
+
+    Not by `threading.Thread`: a signal whose handler raises within its `start` leaves its books half written, and the
+    thread then ends with a KeyError (CPython 3.11, `Thread.start` and `Thread._bootstrap_inner`).
+    """
+    _thread.start_new_thread(work, ())
 
 
 def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:

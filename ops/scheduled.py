@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.commands import run, say
-from ops.model.errors import EXIT_CODES, Decision, OpsError
+from ops.model.errors import EXIT_CODES, Decision, Interrupted, OpsError
 from ops.model.redact import Redactor
 from ops.runbook import Runbook
 
@@ -49,6 +49,9 @@ class Scheduled:
                     codes.append(code)
                     if code == INTERRUPTED:
                         return codes
+            except Interrupted as error:
+                say(f"error: {error.message}", err=True)
+                return [*codes, INTERRUPTED]
             except OpsError as error:
                 failed.append(error)
         for other in failed[1:]:

@@ -11,7 +11,7 @@ from ops.building import jobs
 from ops.commands import CONFIG, plan_shower, say, show_result, text_event
 from ops.engine import Options
 from ops.github import actions
-from ops.interrupt import Signals
+from ops.interrupt import PROCESS
 from ops.model.commits import Commit
 from ops.model.errors import Decision
 from ops.model.redact import Redactor
@@ -51,7 +51,7 @@ def fetch(
     request = app.Request(runbook, runbook.params(service, commit), environment, config, incident)
     show_plan = plan_shower(f"Plan: {RUNBOOK} in {environment}", redactor)
     options = Options(dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, hands_on=GOES_ON)
-    with Signals().watched() as signals:
+    with PROCESS.watched() as signals:
         result, configuration = app.run(
             request, os.environ, redactor, sink=text_event, options=options, signals=signals
         )

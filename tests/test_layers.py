@@ -22,7 +22,7 @@ LAYERS: dict[str, set[str]] = {
     "clocks": {"model"},
     "tools": {"model"},
     "cloudflare": {"model", "parallel"},
-    "github": {"model", "tools"},
+    "github": {"model", "parallel", "tools"},
     "probes": {"model", "parallel", "tools"},
     "notify": {"model"},
     "render": {"model"},

@@ -11,6 +11,7 @@ from ops.github.comments import RunComments
 from ops.model.clock import Clock
 from ops.model.page import STATES
 from ops.model.timeline import Event
+from ops.parallel import in_background
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -61,7 +62,7 @@ class Journal:
     def begin(self, tell: Callable[[str], object]) -> None:
         """`tell` gets the one failure."""
         self._tell = tell
-        threading.Thread(target=self._work, daemon=True, name="journal").start()
+        in_background(self._work)
 
     def close(self) -> str:
         """Wait for the last edit, within bounds. The comment's address, or nothing where it was never written."""
