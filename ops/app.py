@@ -106,7 +106,7 @@ def run(
         _record_request(timeline, request, environ, run_id, request.runbook.service(request.params, environment))
         telling.begin(timeline, ending)
         ending.push(_telling_of_a_bug(timeline, record))
-        web = outside.probing_web(edge_url, ending)
+        web = outside.probing_web(edge_url, ending, environment, environ)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -208,11 +208,10 @@ def _without_secrets(params: Any, redactor: Redactor) -> Any:
 
 
 def _probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":
-    """What a probe's program sees: what it names, and `never` a name that ops.yml uses for a secret."""
+    """What a probe sees: the variables that it names, and `never` a name that ops.yml uses for a secret of the run."""
 
     def environ_of(probe: "Probe") -> Mapping[str, str]:
-        names = probe.command.environment if probe.command else probe.browser.variables if probe.browser else ()
-        return process.clean_environment(environ, names=names, never=never)
+        return process.clean_environment(environ, names=probe.variables, never=never)
 
     return environ_of
 

@@ -122,6 +122,7 @@ class Engine:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             self.signals.ignore()  # the record of the end is not to be cut short
             exit_code, press = EXIT_CODES[decision], run.press
+            hint = run.after.hint if run.after and decision == Decision.INCONCLUSIVE else ""
         except (OpsError, RuntimeError) as raised:
             # A signal inside a lock of the standard library comes out as the lock's complaint, its own error behind it.
             error = raised.__context__ if isinstance(raised.__context__, Interrupted) else raised

@@ -97,7 +97,7 @@ def judged(
         if override.incident is None:
             end = f", and ends by itself at {utc_text(override.until)}" if override.until else ""
             return Judged(restore=False, why=f"the override names no incident on which to tell of it{end}"), override
-        web = outside.probing_web(reads.edge_url, ending)
+        web = outside.probing_web(reads.edge_url, ending, environment, environ)
         asks = Outside(
             environment,
             outside.showing(web),

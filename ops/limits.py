@@ -128,7 +128,8 @@ def _every_name(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _looking(environment: "Environment", edge_url: str | None, ending: ExitStack) -> Callable[[], Shown | str]:
-    web, url = outside.probing_web(edge_url, ending), environment.service(environment.needed_runtime().service).url
+    url = environment.service(environment.needed_runtime().service).url
+    web = outside.probing_web(edge_url, ending, environment, {})  # a pull request's job has no secrets
 
     def look() -> Shown | str:
         from ops.probes import runtime

@@ -97,13 +97,16 @@ def cloudflare_client(
     return client
 
 
-def probing_web(edge_url: str | None, ending: ExitStack) -> "Callable[[], Web]":
+def probing_web(
+    edge_url: str | None, ending: ExitStack, environment: "Environment", environ: Mapping[str, str]
+) -> "Callable[[], Web]":
     """The probes' client, made beside the first reads: its certificates take a while to load."""
 
     def make() -> "Web":
+        from ops.probes import secret_headers
         from ops.probes.http import Web
 
-        return Web(edge_url)
+        return Web(edge_url, secret_headers.passes(environment.services.values(), environ))
 
     web = start(make)
     ending.callback(lambda: web.result().close())

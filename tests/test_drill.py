@@ -101,7 +101,7 @@ OF_OTHERS = {
     },
 }
 """Drill → what it never meets: a migration, a forced rollback, code that is downloaded, a zone, a secret, a provider."""
-OF_NONE = ("pages_", "audit_", "zone_analytics_", "telemetry_", "auth_error_", "kv_")
+OF_NONE = ("pages_", "audit_", "zone_analytics_", "telemetry_", "auth_error_", "kv_", "edge_")
 ALL_PROVIDED = "IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY"
 
 
@@ -317,6 +317,23 @@ def test_a_redeployment_cannot_be_drilled_by_its_button(world: Any) -> None:
 
     assert outcome.code == 2
     assert "which no local runner does" in outcome.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_headers", [True, False])
+def test_a_drill_behind_a_bot_challenge_ends_recovered_if_its_probes_identify_themselves(
+    tmp_path: Path, has_headers: bool
+) -> None:
+    config, text = tmp_path / "ops.yml", (ROOT / "ops.yml").read_text()
+    header = "              request_headers: {X-Pass: PROBE_PASS}\n"
+    lines = text.splitlines(keepends=True)
+    passes = [line + header if line.startswith("              path: ") else line for line in lines]
+    config.write_text("".join(passes if has_headers else lines))
+
+    result = drill("--config", str(config), *turned("edge_challenges_runners=true"), ok=has_headers)
+
+    assert (result["decision"] == "recovered") is has_headers
+    assert has_headers or "request_headers" in result["hint"]
 
 
 def test_every_switch_of_pages_is_tried_above() -> None:

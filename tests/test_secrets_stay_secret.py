@@ -181,9 +181,11 @@ CANARY = {
     "OLD_GROQ_API_KEY": marks.secret("former", signs="$%{}"),
     "FORTUNET_ADMIN_TOKEN": marks.secret("application", signs="~^&"),
     "LOGIN": marks.secret("login", signs="\n\\ é\t"),
+    "PASS": marks.secret("pass", signs="&%\"'"),
 }
 PROBES = """          - {name: program, command: {run: [sh, -c, PROGRAM], timeout: 10s}}
           - {name: page, browser: {path: /none, required: false, steps: [{fill: {field: a, variable: LOGIN}}]}}
+          - {name: passed, http: {path: /health, request_headers: {X-Pass: PASS}}}
 """
 """No browser is there to be started, but what it would type is a secret all the same."""
 TEXTS = [spell(secret) for secret in CANARY.values() for name, spell in SPELLINGS.items() if "shell" not in name]

@@ -83,6 +83,7 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
 
 def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     from ops.sandbox import Sandbox
+    from ops.sandbox.edge import SKIPS_CHALLENGE
 
     kind = _kind(name, drill)
     runbook = kind.runbook or name
@@ -105,14 +106,16 @@ def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]
             live[which] = could or kind.live(sandbox, service)
             say(f"{step} {f'{span_text(ago.total_seconds())} ago' if ago else 'just now'}")
         probes = ProbeSet(service.url, kind.probes(environment, service), service.verify)
-        look = partial(_probe, sandbox, probes, drill.config.resolve().parent)
+        passes = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
+        look = partial(_probe, sandbox, probes, drill.config.resolve().parent, passes)
         seen = look()
         say(f"the probes say: {seen.detail}")
         if seen.verdict != Verdict.UNHEALTHY:
-            return _score(name, drill, config, _not_broken(seen.verdict))
+            return _score(name, drill, config, _not_broken(seen))
         token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
+        given = {**passes, **kind.environ(own)}
         place = command.Place(
-            sandbox, drill.config, runbook, service.name, environment, kind.environ(own), token, kind.names_service
+            sandbox, drill.config, runbook, service.name, environment, given, token, kind.names_service
         )
         incident = _incident(place, drill, say)
         pull = _Trigger(place, drill, config, kind, incident, say, on_event)
@@ -195,11 +198,11 @@ def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
         sandbox.clock.advance(ago.total_seconds())
 
 
-def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path) -> Observation:
-    """Asked once: the same ones as the runbook's."""
+def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[str, str]) -> Observation:
+    """Asked once: the same ones as the runbook's. `passes` are the values of their secret headers."""
     web = Web(sandbox.edge_url)
     try:
-        environ = process.clean_environment(os.environ)
+        environ = {**process.clean_environment(os.environ), **passes}
         prober = Prober(
             web=lambda: web,
             environ=lambda _: environ,
@@ -272,14 +275,15 @@ def _reported(
     return {**result, "trigger": drill.trigger, **incident.told()}
 
 
-def _not_broken(verdict: Verdict) -> dict[str, Any]:
+def _not_broken(seen: Observation) -> dict[str, Any]:
     return {
         **UNREACHED,
         "schema": 1,
         "decision": Decision.INCONCLUSIVE.value,
         "reason": Reason.NO_EVIDENCE.value,
         "exit_code": EXIT_CODES[Decision.INCONCLUSIVE],
-        "message": f"the bad release is {verdict.value}, so there was nothing to recover from",
+        "message": f"the bad release is {seen.verdict.value}, so there was nothing to recover from",
+        "hint": seen.hint,
     }
 
 

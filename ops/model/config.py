@@ -198,9 +198,15 @@ class Config(Model):
 
     @property
     def logins(self) -> frozenset[str]:
-        """Names of the variables that probes fill into forms: secrets, but not the run's own."""
+        """Names of the variables that probes fill into forms or send as headers: secrets, but not the run's own."""
         probes = (probe for environment in self.environments.values() for probe in environment.probes)
-        return frozenset(variable for probe in probes if probe.browser for variable in probe.browser.variables)
+        return frozenset(variable for probe in probes for variable in probe.secret_variables)
+
+    @property
+    def header_variables(self) -> frozenset[str]:
+        """Names of the variables that probes send as headers."""
+        probes = (probe for environment in self.environments.values() for probe in environment.probes)
+        return frozenset(name for probe in probes if not probe.browser for name in probe.secret_variables)
 
     def environment(self, name: str) -> Environment:
         return _named("environment", name, self.environments, where="ops.yml")

@@ -47,6 +47,11 @@ def _probes(path: Path, holder: Any, *, secrets: set[str], names: set[str]) -> I
             if isinstance(variable, str) and variable in secrets:
                 where = (*path, "probes", index, "command", "environment", position)
                 yield where, "a secret of the run; a probe's command never gets one: leave it out"
+        for kind in ("http", "page"):
+            for header, variable in mapping(at(probe, kind, "request_headers")).items():
+                if isinstance(variable, str) and variable in secrets:
+                    where = (*path, "probes", index, kind, "request_headers", header)
+                    yield where, "a secret of the run; no probe ever sends one: name a variable for this header alone"
         for position, step in enumerate(items(at(probe, "browser", "steps"))):
             variable = at(step, "fill", "variable")
             if isinstance(variable, str) and variable in secrets:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from ops.model.config_types import (
     HEADER,
@@ -20,6 +20,24 @@ from ops.model.duration import Seconds, between, duration_field
 
 UrlPath = Annotated[str, Field(pattern=URL_PATH)]
 Ignored = tuple[RegularExpression, ...]
+RequestHeaders = Mapping[Annotated[str, Field(pattern=HEADER)], SecretName]
+SET_BY_US = frozenset({"connection", "content-length", "host", "te", "transfer-encoding", "upgrade"})
+
+
+def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    names = [name.lower() for name in headers]
+    if kept := sorted(SET_BY_US.intersection(names)):
+        raise ValueError(f"{kept[0]} belongs to the connection and cannot be set here; leave it out")
+    if len({*names}) < len(names):
+        raise ValueError("one header is named twice, since upper and lower case are the same; name it once")
+    return headers
+
+
+def request_headers_field() -> RequestHeaders:
+    """Return the field of a probe whose requests carry secret headers."""
+    text = "Header of the request → NAME of the environment variable with its value, such as a service token of Access."
+    field: RequestHeaders = Field(default_factory=dict, description=text)
+    return field
 
 
 class HttpProbe(Model):
@@ -31,6 +49,7 @@ class HttpProbe(Model):
     json_: Mapping[JsonPath, JsonValue] = Field(
         default_factory=dict, alias="json", description="Path into the JSON answer (keys joined by dots) → its value."
     )
+    request_headers: Annotated[RequestHeaders, AfterValidator(_checked_headers)] = request_headers_field()
     headers: Mapping[Annotated[str, Field(pattern=HEADER)], Text] = Field(
         default_factory=dict, description="Header of the answer → text that its value must contain, in either case."
     )
@@ -60,6 +79,7 @@ class PageProbe(Model):
     timeout: Annotated[Seconds, between("100ms", "5m")] = duration_field(
         "30s", "All requests together. What was not asked by then makes the verdict inconclusive."
     )
+    request_headers: Annotated[RequestHeaders, AfterValidator(_checked_headers)] = request_headers_field()
     ignore: Ignored = Field(
         default=(), description="Regular expressions: an asset or a link is not asked if one is found in its URL."
     )
@@ -148,3 +168,16 @@ class Probe(Model):
         if len(self.model_fields_set.intersection(CHECKS)) != 1:
             raise ValueError("a probe is one of http, page, browser and command; write exactly one of them")
         return self
+
+    @property
+    def secret_variables(self) -> tuple[str, ...]:
+        """Names of the variables whose values are secrets: those of headers, and those that a browser fills in."""
+        if self.browser is not None:
+            return self.browser.variables
+        asked = self.http or self.page
+        return tuple(dict.fromkeys(asked.request_headers.values())) if asked else ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of all variables that it sees."""
+        return self.command.environment if self.command else self.secret_variables

@@ -54,6 +54,8 @@ class Assertion:
     name: str
     verdict: Verdict
     detail: str
+    hint: str = ""
+    """What to do so that the probe can tell, for people."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,11 @@ class Observation:
     results: tuple[ProbeResult, ...] = ()
     rounds: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def hint(self) -> str:
+        """What to do so that the probes can tell; nothing if no assertion has a hint."""
+        return next((a.hint for result in self.results for a in result.assertions if a.hint), "")
 
     @property
     def detail(self) -> str:

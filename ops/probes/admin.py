@@ -14,6 +14,7 @@ from ops.model.errors import ConfigError, NotApplied, ProviderError, Reason, Ref
 from ops.model.redact import Secret
 from ops.model.reset import Seen, as_proof
 from ops.model.token import printable
+from ops.probes.challenge import stopped
 from ops.probes.http import Web, at_path
 from ops.probes.maintenance import off_on_purpose
 
@@ -40,6 +41,8 @@ class Admin(Door):
             response, body = self._send("GET", url + spec.state, spec, within=LOOKS)
         except httpx.RequestError as error:
             return f"it could not be looked at ({type(error).__name__})"
+        if challenged := stopped(response.status_code, response.headers, body):
+            return f"GET {spec.state} could not be read: {challenged.detail}"
         _refuse_closed(response, f"GET {spec.state}", spec)
         if response.status_code != 200:
             return f"GET {spec.state} is answered {response.status_code}"
@@ -56,14 +59,20 @@ class Admin(Door):
             raise Refused("a reset is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
         what = f"POST {spec.reset}"
         try:
-            response, _ = self._send("POST", url + spec.reset, spec, content=b"")
+            response, body = self._send("POST", url + spec.reset, spec, content=b"")
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             text = f"{what} reached nobody ({type(error).__name__})"
             raise NotApplied(text, reason=Reason.PROVIDER_UNAVAILABLE) from None
         except httpx.RequestError as error:
             raise Unclear(f"{what} got no answer ({type(error).__name__})", reason=Reason.UNCLEAR) from None
-        _refuse_closed(response, what, spec)
         status = response.status_code
+        if challenged := stopped(status, response.headers, body):
+            raise Refused(
+                f"{what} did not reach the application: {challenged.detail}",
+                reason=Reason.NO_ENDPOINT,
+                hint="Let this machine through with a WAF skip rule for this path. Then start the same command again.",
+            )
+        _refuse_closed(response, what, spec)
         if status >= 500 or status == 429:
             raise Unclear(f"{what} was answered {status}", reason=Reason.UNCLEAR)
         if not 200 <= status < 300:

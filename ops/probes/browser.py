@@ -5,12 +5,14 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ops
 from ops.model.redact import Redactor
 from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
+from ops.probes import challenge
 from ops.tools import process
 
 if TYPE_CHECKING:
@@ -94,7 +96,10 @@ def _read(finished: process.Finished, spec: "BrowserProbe") -> tuple[Assertion, 
         return (Assertion("browser", Verdict.INCONCLUSIVE, f"no end within {spec.timeout:g} s"),)
     last = (finished.output.strip().splitlines() or ["no output"])[-1]
     try:
-        return tuple(Assertion(name, Verdict(verdict), detail) for name, verdict, detail in json.loads(last))
+        return tuple(
+            Assertion(name, Verdict(verdict), detail, challenge.IN_BROWSER if name == "challenge" else "")
+            for name, verdict, detail in json.loads(last)
+        )
     except (ValueError, TypeError):
         said = f"its program failed (exit {finished.code}): {last[:200]}"
         return (Assertion("browser", Verdict.INCONCLUSIVE, said),)
@@ -103,7 +108,7 @@ def _read(finished: process.Finished, spec: "BrowserProbe") -> tuple[Assertion, 
 def _softened(assertion: Assertion) -> Assertion:
     if assertion.verdict == Verdict.HEALTHY:
         return assertion
-    return Assertion(assertion.name, Verdict.INCONCLUSIVE, assertion.detail)
+    return replace(assertion, verdict=Verdict.INCONCLUSIVE)
 
 
 def _inconclusive(name: str, detail: str) -> ProbeResult:

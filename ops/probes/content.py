@@ -6,6 +6,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from ops.model.pages_seen import Page
+from ops.probes.challenge import stopped
 from ops.probes.http import Web
 
 CLOSED = {401, 403, 407, 429}
@@ -15,11 +16,13 @@ CLOSED = {401, 403, 407, 429}
 def look(web: Web, url: str) -> Page:
     """Ask once. A failure of the server is one whatever its text says, which may name a time or a request."""
     try:
-        response, body = web.send("GET", url)
+        response, body = web.look(url)
     except httpx.RequestError as error:
         return Page(why=f"{url} could not be reached ({type(error).__name__})")
     status = response.status_code
-    if status in CLOSED or "cf-mitigated" in response.headers:
+    if challenged := stopped(status, response.headers, body):
+        return Page(why=f"{url} could not be read: {challenged.detail}")
+    if status in CLOSED:
         return Page(why=f"{url} is closed to this machine (status {status})")
     if 300 <= status < 400:
         elsewhere = urlsplit(urljoin(url, response.headers.get("location", "")))

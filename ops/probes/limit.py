@@ -10,6 +10,7 @@ import httpx
 
 from ops.model.runtime import PROBES
 from ops.model.verdict import Assertion, LimitProof, ProbeResult, Verdict
+from ops.probes.challenge import stopped
 
 if TYPE_CHECKING:
     from ops.probes.http import Web
@@ -26,9 +27,11 @@ def _ask(web: "Web", url: str, proof: LimitProof) -> Assertion:
     wanted = f"wanted between request {proof.limit + 1} and {2 * proof.limit}"
     for number in range(1, 2 * proof.limit + 1):
         try:
-            response, _ = web.send("GET", f"{url}{PROBES}{proof.name}", headers={"ops-probe": proof.mark})
+            response, body = web.look(f"{url}{PROBES}{proof.name}", {"ops-probe": proof.mark})
         except httpx.RequestError as error:
             return _open(f"request {number} got no answer ({type(error).__name__})")
+        if challenged := stopped(response.status_code, response.headers, body):
+            return _open(f"request {number} was not counted: {challenged.detail}")
         if response.status_code == 429:
             text = f"at request {number}, {wanted}"
             return Assertion("first 429", Verdict.HEALTHY, text) if number > proof.limit else _open(text)

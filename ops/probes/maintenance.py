@@ -5,6 +5,7 @@ closes itself by its switch says `switch` there (docs/runtime-contract.md).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import httpx
 
 from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.parallel import in_parallel
+from ops.probes.challenge import stopped
 
 if TYPE_CHECKING:
     from ops.model.verdict import Address
@@ -41,16 +43,19 @@ def probe(web: "Web", addresses: Sequence["Address"]) -> ProbeResult:
     if verdict == Verdict.HEALTHY:
         counted = "the address" if len(said) == 1 else f"each of {len(said)} addresses"
         shown = f"{counted} is {'answered 503' if addresses[0].is_off else 'not answered'} by {HEADER}"
-    return ProbeResult("maintenance", verdict, (Assertion("status", verdict, shown),))
+    hint = next((each.hint for each in said if each.hint), "") if verdict == Verdict.INCONCLUSIVE else ""
+    return ProbeResult("maintenance", verdict, (Assertion("status", verdict, shown, hint),))
 
 
 def _ask(web: "Web", address: "Address") -> Assertion:
     name = f"{address.url} {address.way}".strip()
     try:
-        response, _ = web.send("GET", address.url, headers={"accept": "application/json"})
+        response, body = web.look(address.url, {"accept": "application/json"})
     except httpx.RequestError as error:
         return Assertion(name, Verdict.INCONCLUSIVE, f"could not be reached ({type(error).__name__})")
     status = response.status_code
+    if challenged := stopped(status, response.headers, body):
+        return replace(challenged, name=name, detail=f"is not seen: {challenged.detail}")
     found = response.headers.get(HEADER) if status == 503 else None
     if not address.is_off:
         if found is None:

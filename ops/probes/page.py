@@ -15,6 +15,8 @@ import httpx
 
 from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.parallel import in_parallel
+from ops.probes import secret_headers
+from ops.probes.challenge import stopped
 from ops.probes.http import LONGEST, MOST_BYTES
 from ops.probes.maintenance import off_on_purpose
 from ops.probes.references import Kind, Reference, references
@@ -56,6 +58,7 @@ class _Answer:
     is_whole: bool = True
     failure: str = ""
     verdict: Verdict = Verdict.UNHEALTHY
+    hint: str = ""
 
 
 @dataclass
@@ -65,6 +68,9 @@ class _Visit:
     host: str | None
     deadline: float
     masked: "Masked"
+    headers: Mapping[str, str]
+    """Secrets, sent to the service's own origin alone."""
+    origin: str
     named_by: dict[Reference, str] = field(default_factory=dict)
     """Reference → path of the first page that names it; nothing for a page itself."""
     answers: dict[str, _Answer] = field(default_factory=dict)
@@ -72,11 +78,22 @@ class _Visit:
     elsewhere: set[str] = field(default_factory=set)
 
 
-def probe(web: "Web", name: str, spec: "PageProbe", url: str, *, masked: "Masked" = str) -> ProbeResult:
+def probe(
+    web: "Web",
+    name: str,
+    spec: "PageProbe",
+    url: str,
+    *,
+    masked: "Masked" = str,
+    environ: Mapping[str, str] = secret_headers.NO_VARIABLES,
+) -> ProbeResult:
     """Look at every page once. `timeout` counts real seconds; nothing is sent after it."""
+    headers = secret_headers.read(spec.request_headers, environ)
+    if isinstance(headers, Assertion):
+        return ProbeResult(name, headers.verdict, (headers,))
     began = time.monotonic()
     origin = url.rstrip("/")
-    visit = _Visit(_host(origin), began + spec.timeout, masked)
+    visit = _Visit(_host(origin), began + spec.timeout, masked, headers, origin)
     pages = [Reference(origin + path, Kind.PAGE) for path in spec.paths]
     _ask(web, visit, dict.fromkeys(pages, ""))
     _ask(web, visit, _named(visit, pages, [re.compile(pattern) for pattern in spec.ignore]))
@@ -103,28 +120,29 @@ def _ask(web: "Web", visit: _Visit, named: Mapping[Reference, str]) -> None:
     todo = {reference.url: reference.kind for reference in named}
     for _ in range(MOST_REDIRECTS + 1):
         todo = {url: kind for url, kind in todo.items() if url not in visit.answers}
-        answers = _ask_all(web, list(todo.items())[: MOST_URLS - len(visit.answers)], visit.deadline)
+        answers = _ask_all(web, visit, list(todo.items())[: MOST_URLS - len(visit.answers)])
         visit.answers |= answers
         redirects = ((answer.location, todo[url]) for url, answer in answers.items())
         todo = {to: kind for to, kind in redirects if to is not None and _host(to) == visit.host}
 
 
-def _ask_all(web: "Web", todo: Sequence[tuple[str, Kind]], deadline: float) -> dict[str, _Answer]:
+def _ask_all(web: "Web", visit: _Visit, todo: Sequence[tuple[str, Kind]]) -> dict[str, _Answer]:
     """Those that answer, or fail, before the deadline."""
     waiting, answers = iter(todo), {}
 
     def ask_on() -> None:
         for url, kind in waiting:
-            left = deadline - time.monotonic()
-            if left > 0 and (answer := _asked(web, url, kind, left)):
+            left = visit.deadline - time.monotonic()
+            if left > 0 and (answer := _asked(web, visit, url, kind, left)):
                 answers[url] = answer
 
     in_parallel([ask_on] * min(AT_ONCE, len(todo)))
     return answers
 
 
-def _asked(web: "Web", url: str, kind: Kind, left: float) -> _Answer | None:
+def _asked(web: "Web", visit: _Visit, url: str, kind: Kind, left: float) -> _Answer | None:
     headers = {"sec-fetch-dest": _DESTINATIONS.get(kind, kind.value)}
+    headers |= visit.headers if _is_at(url, visit.origin) else {}
     if kind in {Kind.PAGE, Kind.LINK, Kind.FRAME}:
         # By it Cloudflare tells a visit, which a single-page application answers, from an asset that is missing.
         headers |= {"sec-fetch-mode": "navigate", "accept": "text/html,*/*;q=0.8"}
@@ -141,6 +159,8 @@ def _asked(web: "Web", url: str, kind: Kind, left: float) -> _Answer | None:
         return _unreached(error)
     if off := off_on_purpose(response.status_code, response.headers):
         return _Answer(failure=off.detail, verdict=off.verdict)
+    if challenged := stopped(response.status_code, response.headers, body):
+        return _Answer(failure=challenged.detail, verdict=challenged.verdict, hint=challenged.hint)
     return _answer(url, kind, response, body)
 
 
@@ -210,7 +230,9 @@ def _group(visit: _Visit, name: str, judged: Sequence[tuple[Reference, Verdict, 
         return Assertion(name, verdict, f"{len(judged)}")
     texts = [f"{_shown(visit, reference)}: {said}" for reference, each, said in judged if each == verdict]
     more = f"; and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    return Assertion(name, verdict, f"{len(texts)} of {len(judged)} failed: {'; '.join(texts[:NAMED])}{more}")
+    answers = (_followed(visit, reference.url)[1] for reference, each, _ in judged if each == verdict)
+    hint = next((answer.hint for answer in answers if answer and answer.hint), "")
+    return Assertion(name, verdict, f"{len(texts)} of {len(judged)} failed: {'; '.join(texts[:NAMED])}{more}", hint)
 
 
 def _judged(visit: _Visit, reference: Reference) -> tuple[Verdict, str]:
@@ -244,6 +266,15 @@ def _path(url: str) -> str:
     line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in path)
     line = line[max(0, line.find("/")) :]
     return (line if len(line) <= 100 else f"{line[:99]}…") + ("?…" if query else "")
+
+
+def _is_at(url: str, origin: str) -> bool:
+    """Whether the scheme, the host and the port are those of the origin: plain http would show a secret header."""
+    try:
+        parts, own = urlsplit(url), urlsplit(origin)
+    except ValueError:
+        return False
+    return (parts.scheme, parts.netloc) == (own.scheme, own.netloc)
 
 
 def _host(url: str) -> str | None:

@@ -11,6 +11,7 @@ import httpx
 
 from ops.model.redact import Secret
 from ops.model.rotation import KeyAnswer, Said
+from ops.probes.challenge import stopped
 from ops.probes.http import Web
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def ask(web: Web, spec: "Provider", key: Secret) -> KeyAnswer:
         return KeyAnswer(Said.UNCLEAR, f"none within {spec.timeout:g} s")
     except httpx.RequestError as error:
         return KeyAnswer(Said.UNCLEAR, type(error).__name__)
+    if challenged := stopped(response.status_code, response.headers, body):
+        return KeyAnswer(Said.UNCLEAR, challenged.detail)
     if response.status_code in CLOSED:
         return KeyAnswer(Said.REFUSED, f"status {response.status_code}")
     if response.status_code != 200:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.model.clock import Clock
 from ops.model.redact import Redactor
@@ -143,11 +143,13 @@ class Prober:
         if probe.http is not None:
             from ops.probes import http
 
-            return http.probe(self._web(), probe.name, probe.http, probes.url, versions=probes.versions, masked=masked)
+            given: dict[str, Any] = {"versions": probes.versions, "masked": masked, "environ": self._environ(probe)}
+            return http.probe(self._web(), probe.name, probe.http, probes.url, **given)
         if probe.page is not None:
             from ops.probes import page
 
-            return page.probe(self._web(), probe.name, probe.page, probes.url, masked=masked)
+            environ = self._environ(probe)
+            return page.probe(self._web(), probe.name, probe.page, probes.url, masked=masked, environ=environ)
         environ = self._environ(probe)
         if probe.browser is not None:
             from ops.probes import browser

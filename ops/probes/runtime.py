@@ -3,6 +3,7 @@
 import httpx
 
 from ops.model.runtime import ENDPOINT, Shown, parse_shown
+from ops.probes.challenge import stopped
 from ops.probes.http import Web
 
 
@@ -10,9 +11,11 @@ def look(web: Web, url: str) -> Shown | str:
     """What the service at `url` shows at the location that answers; or why that is not known, for people."""
     where = f"{url}{ENDPOINT}"
     try:
-        response, body = web.send("GET", where)
+        response, body = web.look(where)
     except httpx.RequestError as error:
         return f"{where} could not be reached ({type(error).__name__})"
+    if challenged := stopped(response.status_code, response.headers, body):
+        return f"{where} could not be read: {challenged.detail}"
     if response.status_code != 200:
         return f"{where} answers with status {response.status_code}"
     try:

@@ -21,6 +21,8 @@ from ops.sandbox.zones import merged_slashes, normalized, workers_dev
 
 LOCATION = "sandbox-location"
 """Header of a request → the location that it comes to. At Cloudflare, the network decides."""
+SKIPS_CHALLENGE = "sandbox-skips-challenge"
+"""The value of a header, of any name, with which a request passes `edge_challenges_runners`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class Edge:
 
     def answer(self, request: Request) -> Response:
         host = request.headers.get("host", "").partition(":")[0].lower()
+        if self._account.switches.edge_challenges_runners and _is_challenged(host, request):
+            return _challenge()
         with self._account.lock:
             if self._account.pages.is_site(host):
                 return self._page(self._account.pages.at_host(host), host, request)
@@ -133,6 +137,18 @@ class Edge:
         with self._lock:
             ids, shares = zip(*deployment.percentages.items(), strict=True)
             return str(self._random.choices(ids, shares)[0])
+
+
+def _is_challenged(host: str, request: Request) -> bool:
+    """A zone's rules do not reach the hosts of Cloudflare's own domains."""
+    return not host.endswith((".pages.dev", ".workers.dev")) and SKIPS_CHALLENGE not in request.headers.values()
+
+
+def _challenge() -> Response:
+    """As developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/detect-response has it."""
+    headers = [("content-type", "text/html; charset=UTF-8"), ("cf-mitigated", "challenge"), ("server", "cloudflare")]
+    page = b"<!DOCTYPE html><title>Just a moment...</title><script>window._cf_chl_opt = {cType: 'managed'}</script>"
+    return Response(status=403, headers=headers, body=page)
 
 
 def _no_origin() -> Response:

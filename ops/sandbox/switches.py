@@ -42,6 +42,11 @@ class Switches:
     """For how many seconds of the sandbox's clock the edge goes on serving the former deployment, of a Worker or of
     Pages."""
 
+    edge_challenges_runners: bool = False
+    """Whether the edge answers probes with a bot challenge (403, `cf-mitigated: challenge`), as a zone with Bot Fight
+    Mode or *Under attack* does to data centers; not at pages.dev and workers.dev. A request passes, as by a WAF skip
+    rule, if one of its headers has the value `sandbox-skips-challenge`. Off: most zones challenge no runner."""
+
     urls_normalized: bool = True
     """Whether the zones normalize incoming URLs before routes are matched: Cloudflare does, unless told not to.
     Adjacent slashes become one all the same."""

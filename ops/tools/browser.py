@@ -39,6 +39,7 @@ QUIET = 1.0
 PICTURE = 3.0
 """Seconds for taking one."""
 NAMED = 3
+CHALLENGE = "challenge"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ class Seen:
     def add(self, assertion: str, text: str, verdict: Verdict = Verdict.UNHEALTHY) -> None:
         """Masked before it is cut: the start of a secret would slip through."""
         text = self.redactor.text(text)
-        if assertion in {"pages", "steps"} or not any(re.search(pattern, text) for pattern in self.job.ignore):
+        if assertion in {"pages", "steps", CHALLENGE} or not any(
+            re.search(pattern, text) for pattern in self.job.ignore
+        ):
             self.found.setdefault(assertion, []).append((verdict, f"{self.where}: {' '.join(text.split())[:200]}"))
 
     def is_own(self, url: str) -> bool:
@@ -152,7 +155,10 @@ def _on_failure(request: Request, seen: Seen) -> None:
 
 
 def _on_response(response: Response, seen: Seen) -> None:
-    if response.status >= 400 and seen.is_own(response.url):
+    if seen.is_own(response.url) and "challenge" in response.headers.get("cf-mitigated", ""):
+        text = f"{urlsplit(response.url).path} was stopped by a Cloudflare bot challenge (status {response.status})"
+        seen.add(CHALLENGE, text, Verdict.INCONCLUSIVE)
+    elif response.status >= 400 and seen.is_own(response.url):
         seen.add("requests", f"{urlsplit(response.url).path} status {response.status}")
 
 
@@ -215,6 +221,8 @@ def _take(page: Page, verb: str, what: Any, seen: Seen, secrets: Mapping[str, st
 
 def _assertions(seen: Seen) -> list[list[str]]:
     """Name, verdict and detail of each."""
+    if challenged := seen.found.get(CHALLENGE):  # then nothing else says anything of the site
+        return [[CHALLENGE, Verdict.INCONCLUSIVE.value, f"{challenged[0][1]}: the state of the service is unknown"]]
     whole = {"pages": f"{len(seen.job.paths)}", "console": "no error", "requests": "none failed"}
     if seen.job.steps:
         whole["steps"] = f"{len(seen.job.steps)}"

@@ -1,0 +1,258 @@
+"""Answers that Cloudflare gives in place of the service prove nothing, for no kind of probe and no runbook."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.model.config import parse
+from ops.model.config_probes import HttpProbe, PageProbe
+from ops.model.config_secrets import Provider
+from ops.model.errors import ConfigError
+from ops.model.redact import Secret
+from ops.model.rotation import Said
+from ops.model.runtime import ENDPOINT
+from ops.model.verdict import Address, LimitProof, Verdict
+from ops.probes import content, http, limit, maintenance, page, provider, runtime
+from ops.probes.browser import _read
+from ops.probes.challenge import stopped
+from ops.sandbox.edge import SKIPS_CHALLENGE
+from ops.sandbox.server import Request, Response
+from ops.tools import process
+from tests.commands import ended, texts
+from tests.conftest import Releases, World
+from tests.offline import Place, prepared
+from tests.probes.test_browser import spec as browser_spec
+from tests.probes.test_probes import service
+
+HEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.INCONCLUSIVE
+CHALLENGE = Response(status=403, headers=[("cf-mitigated", "challenge")], body=b"<title>Just a moment...</title>")
+PAGE_ALONE = Response(status=503, body=b"<title>Just a moment...</title><script>window._cf_chl_opt={}</script>")
+BLOCK = Response(status=403, body=b'<div id="cf-error-details">Sorry, you have been blocked</div>')
+BLOCK_AS_TEXT = Response(status=429, body=b"error code: 1015")
+LOGIN = Response(status=302, headers=[("location", "https://team.cloudflareaccess.com/cdn-cgi/access/login/x")])
+STOPPED = {
+    "a challenge": CHALLENGE,
+    "its page": PAGE_ALONE,
+    "a block": BLOCK,
+    "a limit": BLOCK_AS_TEXT,
+    "Access": LOGIN,
+}
+OWN: dict[str, Response] = {
+    "its own 403": Response(status=403, body=b"no"),
+    "its own 503": Response(status=503, body=b"down"),
+    "a login of its own": Response(status=302, headers=[("location", "/login")]),
+    "a page with the script of bot detection": Response(
+        status=500, body=b"<script src=/cdn-cgi/challenge-platform/scripts/jsd/main.js></script>"
+    ),
+    "a Worker that throws": Response(status=500, body=b"error code: 1101"),
+    "an address that cannot be read": Response(status=302, headers=[("location", "https://[")]),
+}
+
+
+@pytest.mark.parametrize("answer", STOPPED.values(), ids=STOPPED)
+def test_an_answer_of_cloudflares_own_is_recognized(answer: Response) -> None:
+    found = stopped(answer.status, dict(answer.headers), answer.body)
+
+    assert found is not None
+    assert (found.verdict, "request_headers" in found.hint) == (INCONCLUSIVE, True)
+
+
+@pytest.mark.parametrize("answer", OWN.values(), ids=OWN)
+def test_an_answer_of_the_service_is_judged(answer: Response) -> None:
+    assert stopped(answer.status, dict(answer.headers), answer.body) is None
+
+
+def test_a_block_is_an_answer_for_a_probe_that_wants_it() -> None:
+    assert stopped(403, {}, BLOCK.body, wanted=403) is None
+    assert stopped(403, {"cf-mitigated": "challenge"}, b"", wanted=403) is not None
+
+
+def http_probe(web: http.Web) -> Verdict:
+    spec = HttpProbe(path="/admin", status=403)
+    return http.probe(web, "admin", spec, "https://shop.example", versions=frozenset()).verdict
+
+
+def maintenance_on(web: http.Web) -> Verdict:
+    return maintenance.probe(web, [Address("https://shop.example/", is_off=True)]).verdict
+
+
+def maintenance_off(web: http.Web) -> Verdict:
+    return maintenance.probe(web, [Address("https://shop.example/", is_off=False)]).verdict
+
+
+def limit_proof(web: http.Web) -> Verdict:
+    return limit.prove(web, "https://shop.example", LimitProof("calc", 0, "mark")).verdict
+
+
+def page_probe(web: http.Web) -> Verdict:
+    return page.probe(web, "home", PageProbe(), "https://shop.example").verdict
+
+
+PROBES: list[Callable[[http.Web], Verdict]] = [http_probe, page_probe, maintenance_on, maintenance_off, limit_proof]
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.__name__)
+@pytest.mark.parametrize("answer", [CHALLENGE, LOGIN], ids=["challenge", "Access"])
+def test_a_challenge_is_inconclusive(probe: Callable[[http.Web], Verdict], answer: Response) -> None:
+    with service(lambda _: answer) as web:
+        assert probe(web) == INCONCLUSIVE
+
+
+def test_a_challenge_is_no_content_no_view_of_switches_and_no_refusal_of_a_key() -> None:
+    groq = Provider(url="https://api.groq.example/v1")
+    with service(lambda _: CHALLENGE) as web:
+        assert "bot challenge" in content.look(web, "https://shop.example/").why
+        seen = runtime.look(web, "https://shop.example")
+        said = provider.ask(web, groq, Secret("sk-0123456789"))
+
+    assert f"https://shop.example{ENDPOINT} could not be read: a Cloudflare bot challenge answered" in str(seen)
+    assert said.said == Said.UNCLEAR
+
+
+def test_a_challenged_browser_proves_nothing_and_has_a_hint() -> None:
+    last = json.dumps([["challenge", "inconclusive", "/: stopped"]])
+
+    (found,) = _read(process.Finished(0, last), browser_spec())
+
+    assert (found.verdict, "WAF skip rule" in found.hint) == (INCONCLUSIVE, True)
+
+
+def test_a_recovery_behind_a_challenge_is_inconclusive_with_a_hint(world: World, releases: Releases) -> None:
+    world.sandbox.switches.edge_challenges_runners = True
+
+    outcome = world.rollback()
+
+    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+    assert world.live == {releases.good: 100}
+    assert "request_headers" in outcome.result["hint"]
+    assert "a Cloudflare bot challenge answered with status 403" in texts(outcome, "probed")[-1]
+
+
+@pytest.fixture
+def place(world: World) -> Any:
+    with prepared(world) as found:
+        yield found
+
+
+@pytest.mark.parametrize("was_off", [False, True], ids=["on", "off"])
+def test_maintenance_behind_a_challenge_is_inconclusive_with_a_hint(place: Place, was_off: bool) -> None:
+    if was_off:
+        place.on()
+    place.world.sandbox.switches.edge_challenges_runners = True
+
+    outcome = place.off() if was_off else place.on()
+
+    assert ended(outcome) == (6, "inconclusive", "no_evidence"), outcome.err
+    assert "request_headers" in outcome.result["hint"]
+
+
+# Secret headers
+
+
+def with_headers(world: World) -> None:
+    world.edit_config("path: /health\n", "path: /health\n              request_headers: {X-Pass: SHOP_PASS}\n")
+    calculate = "path: /api/charts/calculate?date=1990-05-17&time=08:30\n"
+    world.edit_config(calculate, f"{calculate}              request_headers: {{X-Pass: SHOP_PASS}}\n")
+
+
+def test_request_headers_let_the_probes_through(world: World, releases: Releases) -> None:
+    world.sandbox.switches.edge_challenges_runners = True
+    with_headers(world)
+
+    outcome = world.rollback(SHOP_PASS=SKIPS_CHALLENGE)
+
+    assert ended(outcome) == (0, "recovered", "verified"), outcome.err
+    assert SKIPS_CHALLENGE not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "SHOP_PASS not set, which request_headers of this probe needs"),
+        ("s3cret-one\ns3cret-two", "SHOP_PASS holds a value"),
+    ],
+)
+def test_a_variable_without_a_usable_value_is_named(
+    world: World, releases: Releases, value: str | None, said: str
+) -> None:
+    with_headers(world)
+
+    outcome = world.rollback(SHOP_PASS=value)
+
+    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+    assert said in texts(outcome, "probed")[-1]
+    assert "`env:`" in outcome.result["hint"]
+    assert "s3cret" not in outcome.out + outcome.err
+
+
+def test_a_page_probe_sends_its_headers_to_its_own_origin_alone() -> None:
+    """Neither to another host, nor to its own over plain http, where everybody could read them."""
+    seen: dict[str, str] = {}
+
+    def answer(request: Request) -> Response:
+        seen[request.target] = request.headers.get("x-pass", "none")
+        body = b'<img src="/own.png"><img src="http://shop.example/plain.png"><img src="https://cdn.example/other.png">'
+        kind = "text/html" if request.target == "/" else "image/png"
+        away = [("location", "http://shop.example/insecure.png")] if request.target == "/own.png" else []
+        return Response(status=302 if away else 200, headers=[("content-type", kind), *away], body=body)
+
+    with service(answer) as web:
+        probe = PageProbe(request_headers={"x-pass": "SHOP_PASS"})
+        found = page.probe(web, "home", probe, "https://shop.example", environ={"SHOP_PASS": "s3cret"})
+
+    assert found.verdict == HEALTHY, found
+    assert seen == {"/": "s3cret", "/own.png": "s3cret", "/plain.png": "none", "/insecure.png": "none"}
+
+
+WRONG: Mapping[str, tuple[str, str]] = {
+    "a value": ("{X-Pass: hunter2}", "not a variable's name; write the NAME of the secret"),
+    "a secret of the run": ("{X-Pass: GITHUB_TOKEN}", "a secret of the run; no probe ever sends one"),
+    "a header of the connection": ("{Host: SHOP_HOST}", "host belongs to the connection and cannot be set here"),
+    "twice": ("{x-pass: A_PASS, X-Pass: B_PASS}", "one header is named twice"),
+    "no header": ('{"x pass": A_PASS}', "not a header's name"),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), WRONG.values(), ids=WRONG)
+def test_a_mistake_in_request_headers_is_an_error_of_the_configuration(given: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse(SHOP.replace("{CF-Access-Client-Secret: SHOP_PASS}", given), path="ops.yml")
+
+    (problem,) = raised.value.problems
+    assert problem.startswith("ops.yml:13 environments.live.services.web.probes[0].http.request_headers")
+    assert said in problem
+
+
+def test_the_site_of_another_team_passes_with_its_own_header(world: World) -> None:
+    world.config.write_text(SHOP)
+    pages = world.sandbox.pages
+    pages.add_project("shop-web", domains=["shop.example"])
+    now = world.sandbox.clock.now()
+    good = pages.add_deployment("shop-web", files={"index.html": b"<h1>ok</h1>"}, at=now - timedelta(hours=2))
+    pages.add_deployment("shop-web", files={"index.html": b"<h1>no</h1>"}, at=now - timedelta(minutes=9))
+    world.sandbox.switches.edge_challenges_runners = True
+
+    where = ["--service", "web", "--environment", "live", "--config", str(world.config), "--yes", "--json"]
+    outcome = world.ops("rollback-pages", *where, CF_TOKEN=world.sandbox.token, SHOP_PASS=SKIPS_CHALLENGE)
+
+    assert ended(outcome) == (0, "recovered", "verified"), outcome.err
+    assert pages.live("shop-web") == good
+
+
+SHOP = """
+environments:
+  live:
+    account_id: 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f
+    token: CF_TOKEN
+    services:
+      web:
+        pages: shop-web
+        url: https://shop.example
+        verify: {successes: 1}
+        probes:
+          - name: home
+            http: {path: /, body: ok, request_headers: {CF-Access-Client-Secret: SHOP_PASS}}
+"""
