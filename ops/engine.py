@@ -197,7 +197,8 @@ class Engine:
             return (Decision.INCONCLUSIVE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
         if decision == Decision.NOTHING_TO_DO:
             reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
-        return decision, reason, sentence(decision, run.before.verdict, plan, wrote=run.wrote)
+        said = sentence(decision, run.before.verdict, plan, wrote=run.wrote)
+        return decision, reason, f"{said}; {plan.left_open}" if plan.left_open and run.wrote else said
 
     def _make(
         self, runbook: Runbook[Any], ctx: Context[Any], run: Run, plan: Plan, change: Change, *, compare: bool

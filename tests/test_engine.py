@@ -224,6 +224,23 @@ def test_an_answered_write_that_cannot_be_read_back_is_ambiguous(world: World, r
     assert world.live == {releases.good: 100}
 
 
+@pytest.mark.parametrize(
+    ("skip", "unreadable"),
+    [
+        (0, {"body": "<html>"}),
+        (2, {"body": "<html>"}),
+        (2, {"body": '{"success": true, "errors": [], "result": null}', **JSON}),
+    ],
+    ids=["HTML in the plan", "HTML in the read-back", "another shape in the read-back"],
+)
+def test_one_unreadable_answer_ends_no_run(
+    world: World, releases: Releases, skip: int, unreadable: dict[str, Any]
+) -> None:
+    world.sandbox.fault(**LIST, **unreadable, skip=skip)
+
+    assert_recovered_once(world, releases, world.rollback(), sends=1)
+
+
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("reads", [1, 3, 5])
 def test_a_list_that_lags_behind_the_write_is_waited_for(world: World, releases: Releases, reads: int) -> None:

@@ -103,7 +103,7 @@ class Client(Door):
         return request
 
     def read(self, path: str, *, permission: str, params: Mapping[str, str] | None = None) -> Answer:
-        """GET, retried on 429, 5xx and transport errors. Raises ProviderError."""
+        """GET, retried on 429, 5xx, unreadable answers and transport errors. Raises ProviderError."""
         return self._retried(
             f"GET {short(path)}", lambda: self._send("GET", path, permission=permission, params=params)
         )
@@ -194,10 +194,13 @@ class Client(Door):
 
 
 def _retry_pause(error: ApiError | MalformedAnswer | httpx.RequestError, pause: float | None) -> float | None:
-    """Seconds until the next try; None where there is none."""
+    """Seconds until the next try; None where there is none.
+
+    A 200 that cannot be read is tried again like a 5xx: something in between may have spoiled it.
+    """
     if pause is None:
         return None
-    if isinstance(error, httpx.RequestError):
+    if isinstance(error, httpx.RequestError) or (isinstance(error, MalformedAnswer) and error.status < 300):
         return pause
     retryable = error.status == 429 or error.status >= 500 or getattr(error, "kind", None) == Kind.TRANSIENT
     return max(pause, error.retry_after) if retryable else None

@@ -58,6 +58,8 @@ class Plan:
     """What the probes prove where that is not a service's health: the end of a run says it so."""
     tasks: tuple[str, ...] = ()
     """What is left for people once it is done, in this order."""
+    left_open: str = ""
+    """What this run does not change though it belongs to it: the last sentence of a run that changed something."""
     finishing: tuple[Change, ...] = ()
     """Made like the others, but only once the probes are healthy."""
     details: object = None

@@ -41,9 +41,25 @@ def _described(name: str, rule: "RotatedSecret") -> str:
     return f"{name}, {'generated' if rule.rotate == 'generate' else 'provided'}{effect}"
 
 
-def warnings(chosen: Chosen, *, held: frozenset[str], absent: tuple[str, ...]) -> tuple[str, ...]:
-    """`held`: the names whose former value is at hand; `absent`: the secrets that a Worker does not have yet."""
-    return tuple(_warnings(chosen, held, absent))
+def warnings(
+    chosen: Chosen, *, held: frozenset[str], absent: tuple[str, ...], unread: Mapping[str, str]
+) -> tuple[str, ...]:
+    """`held`: the names whose former value is at hand; `absent`: the secrets that a Worker does not have yet.
+
+    `unread`: name → why GitHub's copy could not be read.
+    """
+    copies = (
+        f"GitHub's copy of {name} cannot be read now ({why}): the run tries to write it" for name, why in unread.items()
+    )
+    return (*_warnings(chosen, held, absent), *copies)
+
+
+def left_open(by_hand: Mapping[str, str]) -> str:
+    """`by_hand`: name → why its copy on GitHub is not written."""
+    if not by_hand:
+        return ""
+    names = ", ".join(by_hand)
+    return f"GitHub's copy of {names} still holds the former value, which the next deployment would bring back"
 
 
 def _warnings(chosen: Chosen, held: frozenset[str], absent: tuple[str, ...]) -> Iterator[str]:

@@ -64,7 +64,10 @@ def refuse_keys(chosen: Chosen, refusals: list[tuple[Reason, str]]) -> None:
 
 
 def copies(ctx: Context[Any], chosen: Chosen) -> dict[str, Copying | str]:
-    """Name → what is to be written on GitHub, or why it cannot be. GitHub's failures hold up no rotation."""
+    """Name → what is to be written on GitHub, or why it cannot be. GitHub's failures hold up no rotation.
+
+    A copy that cannot be read now is written at the end all the same, and that then fails or not.
+    """
 
     def copying(name: str) -> Copying | str:
         copy = chosen.rules[name].github
@@ -74,7 +77,7 @@ def copies(ctx: Context[Any], chosen: Chosen) -> dict[str, Copying | str]:
         try:
             at = ctx.copies.updated_at(copy.repository, copy.environment, name)
         except ProviderError as error:
-            return error.message
+            return Copying(name, copy.repository, copy.environment, None, unread=error.message)
         return Copying(name, copy.repository, copy.environment, at)
 
     names = [name for name, rule in chosen.rules.items() if rule.github]

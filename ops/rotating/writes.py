@@ -83,7 +83,7 @@ class Edit:
         return tuple(name for name in self.names if name not in self.standing.secrets)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Copying:
     """One environment secret of GitHub's."""
 
@@ -91,6 +91,8 @@ class Copying:
     repository: str
     environment: str
     updated_at: datetime | None
+    unread: str = ""
+    """Why the plan could not read it: it is written all the same, since the next deployment takes its value."""
     sending: Sending = field(default_factory=Sending)
 
 
@@ -191,7 +193,7 @@ def edited(ctx: Context[Any], what: Edit) -> World:
 def copy_change(copying: Copying) -> Change:
     return Change(
         target=f"GitHub secret {copying.name} of {copying.environment} in {copying.repository}",
-        before="the former value" if copying.updated_at else "none",
+        before="not known" if copying.unread else "the former value" if copying.updated_at else "none",
         after="the value that serves",
         done_when="GitHub took it",
         undo=None,
@@ -217,6 +219,11 @@ def copied(ctx: Context[Any], what: Copying) -> World:
         now = ctx.copies.updated_at(what.repository, what.environment, what.name)
     except ProviderError as error:
         return World(State.PLANNED, f"GitHub's copy of {what.name} cannot be read: {error.message}", uncertain=True)
+    if what.unread and not what.sending.tries:
+        what.updated_at, what.unread = now, ""
+    if what.unread:
+        text = f"whether GitHub's copy of {what.name} was written does not show, since it could not be read before"
+        return World(State.PLANNED, text, uncertain=what.sending.tries > 1)
     if now == what.updated_at:
         return World(State.PLANNED, f"GitHub's copy of {what.name} is as planned")
     text = f"GitHub's copy of {what.name} was written since the plan"

@@ -1,5 +1,6 @@
 """Scenario 7 of the rollback procedure: a secret has leaked. What may be set, and when, is in `model/rotation.py`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -211,13 +212,9 @@ def _plan(
         changes.append(edit_change(edits, kind, undo))
         details.edits[changes[-1].target] = edits
     by_hand = {name: copy for name, copy in on_github.items() if isinstance(copy, str)}
-    if lost := [name for name in by_hand if name not in details.values]:
-        raise Refused(
-            f"{', '.join(lost)}: generated, so only this run can write the copy on GitHub, and {by_hand[lost[0]]}",
-            reason=Reason.VALUES_UNUSABLE,
-            hint="Correct GH_SECRETS_TOKEN or `github` in ops.yml.",
-        )
     copying = [copy for copy in on_github.values() if isinstance(copy, Copying)]
+    unread = {copy.name: copy.unread for copy in copying if copy.unread}
+    _refuse_lost(details, {**by_hand, **unread})
     finishing = tuple(copy_change(each) for each in copying)
     details.copies.update({change.target: each for change, each in zip(finishing, copying, strict=True)})
     warned = [line for worker, each in anew.items() for line in rotation_plan.rebuilt(each, found[worker].obstacle)]
@@ -229,12 +226,23 @@ def _plan(
         sections=(*rotation_plan.sections(chosen, workers), *map(rules.section, anew.values())),
         not_undone=rotation_plan.NOT_UNDONE,
         follows=("each Worker gets a new version; whatever it keeps in memory is gone",),
-        warnings=(*warned, *rotation_plan.warnings(chosen, held=held, absent=absent)),
+        warnings=(*warned, *rotation_plan.warnings(chosen, held=held, absent=absent, unread=unread)),
+        left_open=rotation_plan.left_open(by_hand),
         healthy_before=rotation_plan.HEALTHY_BEFORE,
         tasks=rotation_plan.tasks(chosen, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(chosen.rules))),
         done=f"Set {kind} values of {', '.join(chosen.rules)} for {', '.join(workers)}",
         details=details,
     )
+
+
+def _refuse_lost(details: Details, unwritten: Mapping[str, str]) -> None:
+    """`unwritten`: name → why its copy on GitHub may not be written; a generated value would be lost with this run."""
+    if lost := [name for name in unwritten if name not in details.values]:
+        raise Refused(
+            f"{', '.join(lost)}: generated, so only this run can write the copy on GitHub, and {unwritten[lost[0]]}",
+            reason=Reason.VALUES_UNUSABLE,
+            hint="Correct GH_SECRETS_TOKEN or `github` in ops.yml.",
+        )
 
 
 def _undo(ctx: Context[Params], worker: str, standing: Standing, names: tuple[str, ...], held: frozenset[str]) -> Press:

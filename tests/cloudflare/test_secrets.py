@@ -127,7 +127,7 @@ FORMS: dict[str, tuple[str, bytes]] = {
 def test_content_that_is_no_form_is_malformed(
     workers: Workers, sandbox: Sandbox, content_type: str, body: bytes
 ) -> None:
-    sandbox.fault(**CONTENT, body=body, content_type=content_type)
+    sandbox.fault(**CONTENT, body=body, content_type=content_type, times=None)
     with pytest.raises(MalformedAnswer):
         workers.secrets.content(WORKER)
 

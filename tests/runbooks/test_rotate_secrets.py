@@ -689,8 +689,43 @@ def test_no_copy_is_written_where_the_new_value_does_not_help(copied: Leak) -> N
 def test_a_token_that_may_not_write_secrets_leaves_the_copy_to_a_person(copied: Leak) -> None:
     outcome = copied.one(**with_token(copied, "issues:write"))
 
+    assert_copy_is_left(copied, outcome)
+
+
+@pytest.mark.parametrize(("path", "times"), [(f"secrets/{KEY}", None), ("secrets/public-key", 3)])
+def test_a_copy_that_cannot_be_read_in_the_plan_is_written_or_the_run_has_failed(
+    copied: Leak, path: str, times: int | None
+) -> None:
+    """GitHub's reads are tried three times each, so that three failures spoil the plan alone."""
+    environ, github = with_token(copied), copied.world.sandbox.github
+    github.fault(method="GET", path=f"/repos/*/*/environments/*/{path}", status=502, times=times)
+    if times is None:
+        github.fault(method="PUT", path="/repos/**", status=403, body="{}", **JSON)
+
+    outcome = copied.one(**environ)
+
+    assert any(f"GitHub's copy of {KEY} cannot be read now" in text for text in outcome.result["plan"]["warnings"])
+    if times is None:
+        assert_copy_is_left(copied, outcome)
+    else:
+        assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+        assert github.secrets("production") == {KEY: FRESH}
+
+
+def assert_copy_is_left(copied: Leak, outcome: Outcome) -> None:
+    """The new value serves, and the end says that the copy on GitHub holds the former one."""
+    assert ended(outcome)[:2] == (4, "failed"), outcome.err
+    assert f"changed: Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
+    assert f"gh secret set {KEY} --env production" in outcome.result["hint"]
+    assert copied.values()[KEY] == FRESH
+    assert copied.world.sandbox.github.secrets("production") == {}
+
+
+def test_without_a_token_for_github_the_last_sentence_names_the_copy(leak: Leak) -> None:
+    outcome = leak.one()
+
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert outcome.result["plan"]["tasks"][0].endswith("would bring the former value back; GitHub answered 403)")
+    assert f"GitHub's copy of {KEY} still holds the former value" in outcome.result["message"]
 
 
 @pytest.mark.sampled(2)
