@@ -68,7 +68,7 @@ class ApplyLimits(Runbook[Params]):
             return ProbeSet(url, (), verify)
         told = details(plan)
         asked = HttpProbe.model_validate({"path": ENDPOINT, "json": {"limits.revision": told.revision}})
-        return ProbeSet(url, (Probe(name="runtime", http=asked),), verify, limit=told.prove)
+        return ProbeSet(url, (Probe(name="runtime", http=asked),), verify, limit=told.prove, deciding="runtime")
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         runtime = ctx.environment.needed_runtime()
@@ -95,7 +95,7 @@ class ApplyLimits(Runbook[Params]):
         holds = f"KV holds {named(text)}"
         if stored is not None and (stored.revision, stored.limits) == (told.value.revision, told.value.limits):
             return World(State.DONE, holds)
-        return World(State.PLANNED if text == told.before else State.MOVED, holds)
+        return World(State.PLANNED if text == told.before else State.MOVED, holds, may_lag=True)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002
         value = details(plan).value

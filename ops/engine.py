@@ -69,6 +69,8 @@ class Run:
     progress: Progress = field(default_factory=Progress)
     unproved: str = ""
     """What reading back could not settle after an answered write."""
+    lagging: "list[Sent]" = field(default_factory=list)
+    """Changes that the API does not show yet: the probes decide."""
     press: Press | None = None
     """What people press next, where the run ends with that."""
 
@@ -187,6 +189,8 @@ class Engine:
             return ending.decision, ending.reason, ending.message
         probes = runbook.probes(ctx, plan)
         run.after = self._verify(ctx, probes)
+        for sent in run.lagging:
+            self._settle_lagging(sent, seen_by=_seen_by(probes, run.after))
         run.unproved = run.unproved or probes.unproved
         for change in plan.finishing if run.after.verdict == Verdict.HEALTHY else ():
             self._make(runbook, ctx, run, plan, change, compare=True)
@@ -218,9 +222,14 @@ class Engine:
         if not self._write(sent, partial(runbook.apply, ctx, plan, change)):
             progress.settle(change, progress.by_others)
             return
-        run.unproved = self._read_back(sent) or run.unproved
         run.wrote = True
-        progress.settle(change, progress.made)
+        world = self._read_back(sent)
+        if world.state == State.DONE or world.uncertain:
+            run.unproved = world.text if world.uncertain else run.unproved
+            progress.settle(change, progress.made)
+        else:
+            run.lagging.append(sent)
+            progress.settle(change, progress.unseen if sent.unclear else progress.made)
 
     def _write(self, sent: "Sent", apply: Callable[[], str]) -> bool:
         """Send the write; once more only where reading shows that the first one was not applied.
@@ -252,7 +261,9 @@ class Engine:
         raise AssertionError("the last try is settled")
 
     def _settle(self, sent: "Sent", error: OpsError, *, last: bool) -> World | None:
-        """After an answer that settles nothing: the World with the change live; None where it may be sent once more.
+        """After an answer that settles nothing: the World with the change live, or one that is left to the probes.
+
+        None where it may be sent once more.
 
         A refusal of a later try says nothing about an earlier try whose answer was unclear.
         """
@@ -273,6 +284,8 @@ class Engine:
         if world.state == State.DONE:
             if sent.is_ours(world):
                 sent.ctx.timeline.record(Kind.WRITTEN, f"applied after all: {world.text}")
+            return world
+        if world.may_lag and sent.unclear and (ends or world.state == State.MOVED):
             return world
         if world.state == State.MOVED:
             raise sent.overtaken(world, answered=False)
@@ -295,30 +308,51 @@ class Engine:
                 if pause is None:
                     raise Ambiguous(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
             else:
-                settled = not world.uncertain and not (patient and world.state == State.PLANNED)
+                waits = patient and world.state == State.PLANNED and not world.may_lag
+                settled = not world.uncertain and not waits
                 if settled or (pause := next(pauses, None)) is None:
                     return world
             sent.ctx.clock.sleep(pause)
 
-    def _read_back(self, sent: "Sent") -> str:
-        """What is not proved; nothing where the change is seen to be live."""
+    def _read_back(self, sent: "Sent") -> World:
+        """The World with the change live, or uncertain; or another one that the probes have to settle."""
         record = sent.ctx.timeline.record
         world = self._look(sent, "the write was answered, but reading it back failed:", patient=True)
         if world.uncertain:
             record(Kind.WARNING, f"not proved: {world.text}")
-            return world.text
+            return world
+        if world.may_lag and world.state != State.DONE:
+            record(Kind.COMPARED, f"the API may lag: {world.text}", state=world.state.value)
+            return world
         if world.state == State.MOVED:
             raise sent.overtaken(world, answered=True)
         if world.state == State.DONE:
             record(Kind.READ_BACK, world.text)
             for text in (*world.notes, *(f"slipped in between the plan and the write: {it}" for it in world.slipped)):
                 record(Kind.WARNING, text)
-            return ""
+            return world
         raise Ambiguous(
             f"the write was answered, but {span_text(sum(READ_BACK_PAUSES))} later it does not show",
             reason=Reason.UNCLEAR,
             hint="Start the same command again in a minute: it finds out, and does nothing twice.",
         )
+
+    def _settle_lagging(self, sent: "Sent", *, seen_by: str) -> None:
+        """A change that the API did not show: live where the deciding probe saw it; otherwise read once more."""
+        doubt = sent.doubt if sent.unclear else "the write was answered, but neither the API nor a probe shows it:"
+        if seen_by:
+            world = World(State.DONE, f"{sent.change.target}: the probe {seen_by} shows it")
+        else:
+            world = self._look(sent, doubt, patient=False)
+        if world.state == State.MOVED:
+            raise sent.overtaken(world, answered=not sent.unclear)
+        if world.state != State.DONE:
+            raise Ambiguous(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
+        sent.progress.settle(sent.change, sent.progress.made)
+        record = sent.ctx.timeline.record
+        if sent.unclear:
+            record(Kind.WRITTEN, f"applied after all: {world.text}")
+        record(Kind.READ_BACK, world.text)
 
     def _verify(self, ctx: Context[Any], probes: ProbeSet) -> Observation:
         wanted = probes.verify.successes
@@ -348,6 +382,12 @@ def _not_applied(sent: Sent, error: OpsError, world: World | None, *, last: bool
     tries = ", at two tries" if last else ""
     hint = f"{read}Start the same command again."
     return ProviderError(f"the change was not applied{tries}: {error.message}", reason=Reason.NOT_APPLIED, hint=hint)
+
+
+def _seen_by(probes: ProbeSet, after: Observation) -> str:
+    """The name of the deciding probe, where it saw the change."""
+    healthy = any(each.probe == probes.deciding and each.verdict == Verdict.HEALTHY for each in after.results)
+    return probes.deciding if healthy else ""
 
 
 def _observed(before: "Future[Observation]", *, wait: float) -> Observation:

@@ -23,7 +23,7 @@ from ops.parallel import in_parallel
 from ops.runbook import Context
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.runbooks.ai_failover import Params as Asked
-from ops.switching import settings
+from ops.switching import settings, shown_switches
 
 if TYPE_CHECKING:
     from ops.model.config import Environment
@@ -49,11 +49,13 @@ class FailBack(AiFailover):
 
     def preflight(self, ctx: Context[Any]) -> Plan:
         plan = super().preflight(ctx)
+        seen = shown_switches(ctx).get(AI)
         for setting in settings(plan).of.values():
             former = setting.standing.value
-            if former is None or former.revision != ctx.params.revision:
+            held = {former.revision if former else "", seen.revision if seen else ctx.params.revision}
+            if held != {ctx.params.revision}:
                 raise Refused(
-                    f"{AI} was set anew: {setting.standing.told(ctx.clock.now())}",
+                    f"{AI} was set again since it was judged: KV holds {setting.standing.told(ctx.clock.now())}",
                     reason=Reason.WORLD_MOVED,
                     hint="The next run judges it.",
                 )

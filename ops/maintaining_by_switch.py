@@ -55,6 +55,7 @@ def preflight(ctx: Context[Any], service: "Service", asked: Asked, message: str)
 
 def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Standing, message: str) -> Plan:
     _refuse_what_stays_open(asked.path)
+    _refuse_unknown_paths(ctx, asked, standing)
     before = _closed(ctx, standing)
     is_covered = any(asked.path.startswith(path) for path in before)
     with_it = (*before, asked.path) if asked.path else (WHOLE,)
@@ -110,8 +111,23 @@ def _refuse_what_stays_open(path: str) -> None:
         )
 
 
+def _refuse_unknown_paths(ctx: Context[Any], asked: Asked, standing: Standing) -> None:
+    """A path is added to the closed ones, or taken from them: so these must be known."""
+    seen = switching.shown_switches(ctx).get(MAINTENANCE) if asked.path else None
+    held = standing.value.revision if standing.value else None
+    if seen is None or seen.state != ON or seen.revision == held:
+        return
+    raise Refused(
+        f"the closed paths are not known: the application shows {MAINTENANCE} = on, set by another run than KV shows "
+        f"({standing.told(ctx.clock.now())}). One of them is up to a minute behind",
+        reason=Reason.LIVE_UNKNOWN,
+        hint="Run the same command again in a minute, or without --path for the whole service.",
+    )
+
+
 def _opening(ctx: Context[Any], service: "Service", asked: Asked, standing: Standing) -> Plan:
     """Without a path: all that is off."""
+    _refuse_unknown_paths(ctx, asked, standing)
     before = _closed(ctx, standing)
     closed = tuple(path for path in before if asked.path and path != asked.path)
     former, what = standing.value, _what(service, asked.path)
@@ -119,7 +135,7 @@ def _opening(ctx: Context[Any], service: "Service", asked: Asked, standing: Stan
     if closed and former is not None:
         kept = former.message, _paths(closed), former.review_at
         wanted = Wanted(ON, ctx.actor, former.incident, former.until, *kept, stays=former.until is None)
-    made = switching.setting(ctx, standing, wanted) if closed != before else None
+    made = switching.setting(ctx, standing, wanted) if closed != before or not before else None
     message = former.message if former else ""
     undo = ctx.press("maintenance", service=service.name, state=ON, path=asked.path, message=message)
     of = switching.changes(ctx, [(made, undo)] if made else [])

@@ -9,6 +9,7 @@ from typing import Any
 from ops import switching
 from ops.model import switches
 from ops.model.errors import Reason
+from ops.model.nearest import shown
 from ops.model.plan import Plan, Section
 from ops.runbook import Context, param
 from ops.switching import Settings, SwitchRunbook
@@ -32,11 +33,16 @@ class PrepareSwitches(SwitchRunbook[Params]):
     def preflight(self, ctx: Context[Params]) -> Plan:
         now = ctx.clock.now()
         found, unknown = switching.read_all(ctx)
-        made = [switching.first_setting(ctx, each) for each in found.values() if each.value is None]
+        missing = [each for each in found.values() if each.value is None]
+        seen = switching.shown_switches(ctx) if missing else {}
+        # KV's API may not show a new key yet; the application shows a revision only where it read one.
+        late = [each.name for each in missing if each.name in seen and seen[each.name].revision]
+        made = [switching.first_setting(ctx, each) for each in missing if each.name not in late]
         shows: dict[str, Any] = {}
         for each in made:
             shows |= switches.shown_json(each.standing.name, each.value.state, each.value.revision)
         there = [f"{name}: {each.told(now)}" for name, each in found.items() if each.value is not None]
+        there += [f"{name}: {shown(seen[name].state)}, as the application shows it" for name in late]
         there += [f"{each.name}: {each.why}" for each in unknown]
         of = switching.changes(ctx, [(each, None) for each in made])
         service = ctx.environment.needed_runtime().service

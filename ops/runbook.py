@@ -72,6 +72,9 @@ class World:
     at the end nothing is proved."""
     made: bool | None = None
     """Whether this run's own write is in the provider's history; None where the state alone tells, or nothing does."""
+    may_lag: bool = False
+    """The API may answer what was there before our write. After a write that it did not refuse, the deciding probe
+    counts, and this is read again only where that probe did not see the change."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ops.model.errors import Refused
 from ops.model.nearest import shown
 from ops.model.plan import Change, Plan
 from ops.model.press import Press
-from ops.model.runtime import ENDPOINT, Switch, revision_of
+from ops.model.runtime import ENDPOINT, ShownSwitch, Switch, revision_of
 from ops.model.switches import Left, Standing, Wanted
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, P, Runbook, State, World
@@ -111,10 +111,23 @@ def read_all(ctx: Context[Any]) -> tuple[dict[str, Standing], list[Left]]:
 
 
 def setting(ctx: Context[Any], standing: Standing, wanted: Wanted) -> Setting | None:
-    """None where it is so already."""
-    revision = revision_of(ctx.run_id, standing.key)
-    value = switches.value_of(standing, wanted, revision=revision, now=ctx.clock.now())
+    """None where it is so already, by KV and by the application.
+
+    KV's API may answer a former value for a while: what was set a moment ago can still be taken back.
+    """
+    revision, now = revision_of(ctx.run_id, standing.key), ctx.clock.now()
+    value = switches.value_of(standing, wanted, revision=revision, now=now)
+    seen = shown_switches(ctx).get(standing.name) if value is None else None
+    if seen is not None and seen.state != wanted.state:
+        value = switches.value_of(standing, wanted, revision=revision, now=now, repeat=True)
     return None if value is None else Setting(standing, value)
+
+
+def shown_switches(ctx: Context[Any]) -> Mapping[str, ShownSwitch]:
+    """Switch → what the application shows of it; nothing where its answer is not understood."""
+    _, service = reader(ctx)
+    document = ctx.shown(service.url)
+    return {} if isinstance(document, str) else document.switches
 
 
 def first_setting(ctx: Context[Any], standing: Standing) -> Setting:
@@ -159,23 +172,25 @@ def probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ..
     probe = Probe.model_validate({"name": "runtime", "http": {"path": ENDPOINT, "json": dict(shows)}})
     verify = service.verify
     deadline = max(runtime.settle, verify.successes * verify.interval)
-    return ProbeSet(service.url, (probe, *own), verify.model_copy(update={"deadline": deadline}))
+    own_verify = verify.model_copy(update={"deadline": deadline})
+    return ProbeSet(service.url, (probe, *own), own_verify, deciding=probe.name)
 
 
 def check(ctx: Context[Any], setting: Setting) -> World:
-    """By the revision: a value of the same state may be another's."""
+    """By the revision: a value of the same state may be another's. KV's API may answer a former value for a while."""
     runtime, _ = reader(ctx)
     standing = setting.standing
     text = ctx.kv.value(runtime.namespace, standing.key)
     if text == standing.text:
-        return World(State.PLANNED, f"{standing.name} is as planned: {standing.told(ctx.clock.now())}")
+        held = f"KV holds {standing.name} as it was: {standing.told(ctx.clock.now())}"
+        return World(State.PLANNED, held, may_lag=True)
     try:
         found = switches.standing(standing.name, standing.rules, text)
     except Refused as error:
-        return World(State.MOVED, error.message)
+        return World(State.MOVED, error.message, may_lag=True)
     if found.value is not None and found.value.revision == setting.value.revision:
         return World(State.DONE, f"KV holds {standing.name} = {shown(found.value.state)}, by this run")
-    return World(State.MOVED, f"{standing.name} is {found.told(ctx.clock.now())}")
+    return World(State.MOVED, f"{standing.name} is {found.told(ctx.clock.now())}", may_lag=True)
 
 
 def apply(ctx: Context[Any], setting: Setting) -> str:

@@ -51,6 +51,7 @@ def test_what_was_merged_is_written_once_seen_and_proved(place: Place) -> None:
 
 def test_again_it_has_nothing_to_do(place: Place) -> None:
     place.apply()
+    place.world.sandbox.clock.advance(60)
     place.world.sandbox.requests.clear()
 
     again = place.apply()
@@ -128,6 +129,7 @@ def test_a_limit_that_refuses_too_early_or_never_is_not_proved(place: Place, pat
 
 
 def test_an_answer_that_is_lost_is_settled_by_reading(place: Place) -> None:
+    place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, lost="after")
 
     done = place.apply()
@@ -431,6 +433,7 @@ def test_a_temporary_limit_that_is_over_leaves_kv(place: Place) -> None:
 
 def test_a_difference_is_reported_on_one_issue_which_is_kept_and_closed(place: Place) -> None:
     place.apply()
+    place.world.sandbox.clock.advance(60)
     by_hand = {**place.stored, "limits": {**place.stored["limits"], "calc": {"limit": 5, "period": 60, "key": "ip"}}}
     place.put(by_hand)
 
@@ -445,12 +448,14 @@ def test_a_difference_is_reported_on_one_issue_which_is_kept_and_closed(place: P
     assert "ai: 1 in 60 s per user" in issue.body
     assert place.stored["limits"]["calc"]["limit"] == 5
     place.apply()
+    place.world.sandbox.clock.advance(60)
     place.reconcile()
     assert (drift(place)[0].state, len(drift(place))) == ("closed", 1)
 
 
 def test_a_comment_in_the_file_is_no_difference(place: Place) -> None:
     place.apply()
+    place.world.sandbox.clock.advance(60)
     place.commit(f"# another\n{SHIPPED}")
 
     assert ended(place.reconcile()) == (0, "nothing_to_do", "already_live")

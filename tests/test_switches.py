@@ -28,6 +28,8 @@ def test_the_missing_keys_are_made_in_their_normal_state_and_what_is_there_is_no
     assert place.value("session-do") == before
     assert place.shown["switches"]["ai"]["revision"] == made["revision"]
     assert ended(place.ops("switches", "prepare")) == (0, "nothing_to_do", "already_prepared")
+    place.world.sandbox.clock.advance(60)
+    assert ended(place.ops("switches", "prepare")) == (0, "nothing_to_do", "already_prepared")
 
 
 def test_a_key_that_somebody_made_meanwhile_is_not_touched(place: Switches) -> None:

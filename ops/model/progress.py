@@ -26,6 +26,8 @@ class Progress:
     """Found as wanted, and not made by this run."""
     replaced: list[str] = field(default_factory=list)
     """Made by this run, and not live any more."""
+    unseen: list[str] = field(default_factory=list)
+    """Sent without a clear answer, to an API that may lag: the probes decide."""
     open: str = ""
     """Sent, and it is not known whether it was made."""
     sent: bool = False
@@ -38,13 +40,16 @@ class Progress:
     def settle(self, change: Change, fate: list[str]) -> None:
         """`fate` is one of the lists above."""
         self.open = ""
+        for former in (self.made, self.unseen):
+            if change.target in former:
+                former.remove(change.target)
         fate.append(change.target)
-        self.sent = bool(self.made or self.replaced)
+        self.sent = bool(self.made or self.replaced or self.unseen)
 
     def not_made(self, *, seen: bool) -> None:
         """`seen`: the state was read afterwards, or the provider named what it refused."""
         self.open = ""
-        self.sent = bool(self.made or self.replaced) or not seen
+        self.sent = bool(self.made or self.replaced or self.unseen) or not seen
 
     def outcome(self, plan: Plan | None) -> dict[str, list[str]]:
         """Target of each change, by what became of it."""
@@ -52,7 +57,7 @@ class Progress:
             "changed": self.made,
             "done_by_others": self.by_others,
             "replaced": self.replaced,
-            "unknown": [self.open] if self.open else [],
+            "unknown": [*self.unseen, *([self.open] if self.open else [])],
         }
         told = {target for targets in known.values() for target in targets}
         planned = [change.target for change in (*plan.changes, *plan.finishing)] if plan else []

@@ -139,13 +139,18 @@ def until_of(name: str, rules: "Rules", state: str, text: str, now: datetime) ->
     return moment
 
 
-def value_of(standing: Standing, wanted: Wanted, *, revision: str, now: datetime) -> Switch | None:
-    """What is to be written; None where it is so already. A state that goes on keeps its beginning and its incident."""
+def value_of(
+    standing: Standing, wanted: Wanted, *, revision: str, now: datetime, repeat: bool = False
+) -> Switch | None:
+    """What is to be written; None where it is so already. A state that goes on keeps its beginning and its incident.
+
+    `repeat`: also where KV holds it already.
+    """
     rules, former = standing.rules, standing.value
     is_same = standing.state(now) == wanted.state
     if wanted.state == rules.normal:
         made = Switch(wanted.state, wanted.owner, wanted.incident, now, revision)
-        return None if is_same else made
+        return None if is_same and not repeat else made
     goes_on = former if is_same else None
     latest = now + timedelta(seconds=rules.longest)
     end = None if wanted.stays else (goes_on and goes_on.until) or latest
@@ -160,7 +165,7 @@ def value_of(standing: Standing, wanted: Wanted, *, revision: str, now: datetime
         message=wanted.message,
         paths=wanted.paths,
     )
-    return None if goes_on and _alike(goes_on, made) else made
+    return None if goes_on and _alike(goes_on, made) and not repeat else made
 
 
 def _alike(one: Switch, other: Switch) -> bool:

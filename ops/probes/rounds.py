@@ -46,6 +46,8 @@ class ProbeSet:
     """Proved for real, once, when all else is healthy. It has no vote: what it could not prove is a note."""
     unproved: str = ""
     """What no probe can prove, however healthy all of them are."""
+    deciding: str = ""
+    """The probe that sees the change itself, also while the API that took it answers what was there before."""
 
     @property
     def asks(self) -> "list[tuple[ProbeSet, Probe]]":

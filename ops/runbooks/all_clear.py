@@ -1,13 +1,16 @@
 """The end of an incident: what it set is set back. Only switches: what is off at the edge is opened by hand."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ops import switching
 from ops.model import switches
 from ops.model.errors import ConfigError, Reason
+from ops.model.nearest import shown
 from ops.model.plan import Plan, Section
-from ops.model.switches import Wanted
+from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
 from ops.switching import Settings, SwitchRunbook
 
@@ -40,6 +43,7 @@ class AllClear(SwitchRunbook[Params]):
             summary=f"back to normal: {names}" if made else f"no switch is on for incident #{incident}",
             changes=tuple(of),
             sections=_sections([f"{each.name}: {each.why}" for each in (*left, *unknown)]),
+            warnings=tuple(_doubts(ctx, found, now)),
             follows=("limits and what is off at the edge stay as they are: `ops status` says what is still on",),
             reason=None if made else Reason.NOTHING_LEFT,
             done=f"Set back to normal: {names}",
@@ -53,6 +57,17 @@ def _incident(ctx: Context[Params]) -> int:
     if ctx.incident is None:
         raise ConfigError("of which incident?", hint="Give its number: --incident 42.")
     return ctx.incident
+
+
+def _doubts(ctx: Context[Params], found: Mapping[str, Standing], now: datetime) -> Iterator[str]:
+    """Switches that the application shows on while KV's API shows them in their normal state."""
+    normal = {name: each.rules.normal for name, each in found.items() if not each.is_on(now)}
+    for name, seen in switching.shown_switches(ctx).items():
+        if name in normal and seen.state != normal[name]:
+            yield (
+                f"{name} is {shown(seen.state)} in the application and {normal[name]} in KV: one of them is up to a "
+                "minute behind. Run the same command again in a minute"
+            )
 
 
 def _sections(lines: list[str]) -> tuple[Section, ...]:

@@ -31,6 +31,14 @@ class Read:
     entry: Entry | None
 
 
+@dataclass(frozen=True)
+class Former:
+    """The entry that a write by the API replaced at that moment; None: there was none."""
+
+    at: datetime
+    entry: Entry | None
+
+
 @dataclass(kw_only=True)
 class Namespace:
     id: str
@@ -38,6 +46,8 @@ class Namespace:
     entries: dict[str, Entry] = field(default_factory=dict)
     written: dict[str, datetime] = field(default_factory=dict)
     """Key → when it was last written or deleted."""
+    by_api: dict[str, list[Former]] = field(default_factory=dict)
+    """Key → each write or deletion by the API, oldest first, with the entry before it."""
     reads: dict[tuple[str, str], Read] = field(default_factory=dict)
     """Location and key → what it read last."""
     looked_through: dict[str, datetime] = field(default_factory=dict)
@@ -61,23 +71,39 @@ class Kv:
         return id_
 
     def put(
-        self, namespace: str, key: str, value: str | bytes, *, metadata: Any = None, expires: int | None = None
+        self,
+        namespace: str,
+        key: str,
+        value: str | bytes,
+        *,
+        metadata: Any = None,
+        expires: int | None = None,
+        by_api: bool = False,
     ) -> None:
-        """Seen at once by the API, and by a location that did not read the key lately."""
-        data = value.encode() if isinstance(value, str) else value
-        state = self.namespaces[namespace]
-        with self._lock:
-            state.entries[key] = Entry(value=data, metadata=metadata, expires=expires)
-            state.written[key] = self._clock.now()
+        """Visible at once to a location that did not read the key recently.
 
-    def delete(self, namespace: str, key: str) -> None:
-        state = self.namespaces[namespace]
+        The API shows a write of its own (`by_api`) after `kv_api_staleness_seconds`, and any other one at once.
+        """
+        data = value.encode() if isinstance(value, str) else value
+        self._write(namespace, key, Entry(value=data, metadata=metadata, expires=expires), by_api=by_api)
+
+    def delete(self, namespace: str, key: str, *, by_api: bool = False) -> None:
+        self._write(namespace, key, None, by_api=by_api)
+
+    def _write(self, namespace: str, key: str, entry: Entry | None, *, by_api: bool) -> None:
+        state, now = self.namespaces[namespace], self._clock.now()
         with self._lock:
-            state.entries.pop(key, None)
-            state.written[key] = self._clock.now()
+            former = state.entries.pop(key, None)
+            if by_api:
+                state.by_api.setdefault(key, []).append(Former(now, former))
+            else:
+                state.by_api.pop(key, None)
+            if entry is not None:
+                state.entries[key] = entry
+            state.written[key] = now
 
     def get(self, namespace: str, key: str) -> str | None:
-        """As text, and as the API sees it."""
+        """As text, and as it was last written."""
         entry = self.entry(namespace, key)
         return None if entry is None else entry.value.decode()
 
@@ -86,8 +112,22 @@ class Kv:
 
     def entries(self, namespace: str) -> dict[str, Entry]:
         """Those that did not expire, in the order of their keys' bytes."""
-        found = {key: self.entry(namespace, key) for key in self.namespaces[namespace].entries}
-        return {key: entry for key, entry in sorted(found.items(), key=lambda each: each[0].encode()) if entry}
+        return _sorted({key: self.entry(namespace, key) for key in self.namespaces[namespace].entries})
+
+    def shown(self, namespace: str, key: str) -> Entry | None:
+        """The entry that the API answers: for a while the one before a write."""
+        state = self.namespaces[namespace]
+        with self._lock:
+            for write in state.by_api.get(key, ()):
+                age = (self._clock.now() - write.at).total_seconds()
+                if 0 <= age < self._switches.kv_api_staleness_seconds:
+                    return self._unexpired(write.entry)
+            return self.entry(namespace, key)
+
+    def all_shown(self, namespace: str) -> dict[str, Entry]:
+        """The entries that the API lists, in the order of their keys' bytes."""
+        state = self.namespaces[namespace]
+        return _sorted({key: self.shown(namespace, key) for key in {*state.entries, *state.by_api}})
 
     def takes_write(self, namespace: str, key: str) -> bool:
         """Whether the last write to the key is long enough ago."""
@@ -130,3 +170,7 @@ class Kv:
         if entry is None or entry.expires is None or entry.expires > self._clock.now().timestamp():
             return entry
         return None
+
+
+def _sorted(found: Mapping[str, Entry | None]) -> dict[str, Entry]:
+    return {key: entry for key, entry in sorted(found.items(), key=lambda each: each[0].encode()) if entry}

@@ -79,6 +79,10 @@ class Switches:
     """For how many seconds of the sandbox's clock a location goes on seeing what it read of a key in KV, or that there
     was none. Cloudflare says 60 or more."""
 
+    kv_api_staleness_seconds: float = 20.0
+    """For how many seconds of the sandbox's clock the API answers the former value of a key after a write. Cloudflare
+    calls KV eventually consistent and does not exempt the API (developers.cloudflare.com/kv/concepts/how-kv-works)."""
+
     kv_writes_per_key_limited: bool = True
     """Whether KV refuses a second write to a key within a second (429)."""
 

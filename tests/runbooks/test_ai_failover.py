@@ -285,6 +285,7 @@ def test_where_the_application_did_not_ask_it_one_probe_tells(override: Switches
 def test_an_override_that_is_young_or_names_no_incident_is_left(place: Switches) -> None:
     seen(place, iflow=WELL)
     failover(place, "groq", "--incident", "42")
+    place.world.sandbox.clock.advance(60)
 
     young = failback(place)
     place.put("ai", state="groq", incident=None)
@@ -330,4 +331,16 @@ def test_an_override_that_was_set_anew_meanwhile_is_none_of_its_business(overrid
     outcome = failback(override)
 
     assert (outcome.code, state(override)) == (3, "cerebras")
-    assert "ai was set anew" in outcome.out
+    assert "ai was set again" in outcome.out
+
+
+def test_an_override_that_only_the_application_shows_yet_is_not_taken_back(override: Switches) -> None:
+    """Somebody set it a moment ago, and KV's API shows the former one."""
+    seen(override, iflow=WELL)
+    value = {**(override.value("ai") or {}), "state": "cerebras", "revision": "000000000000", "incident": 43}
+    override.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/ai", json.dumps(value), by_api=True)
+
+    outcome = failback(override)
+
+    assert (outcome.code, state(override)) == (3, "cerebras")
+    assert "ai was set again" in outcome.out

@@ -32,6 +32,7 @@ def test_every_switch_of_the_incident_is_normal_again(place: Switches, command: 
     value = place.value("ai")
     assert value
     assert (value["message"], value["until"], value["incident"]) == ("", None, 42)
+    place.world.sandbox.clock.advance(60)
     assert ended(place.ops(*command.split(), "--incident", "42")) == (0, "nothing_to_do", "nothing_left")
 
 

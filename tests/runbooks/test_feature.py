@@ -155,6 +155,7 @@ def test_of_one_switch_written_twice_the_later_wins_and_the_earlier_says_so(plac
 
 
 def test_an_answer_that_was_lost_is_settled_by_reading(place: Switches) -> None:
+    place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, **LOST)
 
     outcome = place.feature("off")
@@ -256,6 +257,7 @@ def test_killed_at_any_step_and_started_again_it_writes_nothing_twice(place: Swi
     fault(**rule, after=command.send(signal.SIGKILL))
 
     killed = command.run()
+    place.world.sandbox.clock.advance(60)
     again = command.run()
 
     assert killed.code == -signal.SIGKILL

@@ -14,6 +14,8 @@ KEY = "ops/switch/a b"
 
 @pytest.fixture
 def namespace(sandbox: Sandbox) -> str:
+    """The API shows its own writes at once."""
+    sandbox.switches.kv_api_staleness_seconds = 0
     return sandbox.kv.add("runtime")
 
 
@@ -141,6 +143,26 @@ def test_reading_needs_one_permission_and_writing_another_and_only_writes_are_lo
     _value(api, "PUT", namespace, content=b"1")
     (entry,) = api.sandbox.audit
     assert (entry.method, entry.product, entry.type, entry.status) == ("PUT", "storage", "values", 200)
+
+
+def test_the_api_shows_its_own_writes_late_one_after_the_other(api: Api, namespace: str) -> None:
+    api.sandbox.switches.kv_api_staleness_seconds = 20
+
+    def read() -> tuple[Any, list[str]]:
+        values = _kv(api, "POST", f"/{namespace}/bulk/get", json={"keys": [KEY]}).result["values"]
+        return values[KEY], [key["name"] for key in _kv(api, "GET", f"/{namespace}/keys").result]
+
+    _value(api, "PUT", namespace, content=b"1")
+    api.sandbox.clock.advance(2)
+    _value(api, "DELETE", namespace)
+    assert read() == (None, [])
+    api.sandbox.clock.advance(18)
+    assert read() == ("1", [KEY])
+    assert _value(api, "GET", namespace).response.content == b"1"
+    api.sandbox.clock.advance(2)
+    assert read() == (None, [])
+    api.sandbox.kv.put(namespace, KEY, "from Python")
+    assert read() == ("from Python", [KEY])
 
 
 def test_a_location_goes_on_seeing_what_it_read_also_that_there_was_nothing(sandbox: Sandbox, namespace: str) -> None:

@@ -53,7 +53,7 @@ def list_keys(call: Call) -> Answer:
     """In the order of their bytes, page by page; the cursor of the last page is empty."""
     limit, prefix = _number(call, "limit", 1000, 10, 1000), call.request.query.get("prefix", "")
     after = _decoded(call.request.query.get("cursor", ""))
-    entries = call.account.kv.entries(_namespace_of(call).id)
+    entries = call.account.kv.all_shown(_namespace_of(call).id)
     left = [(key, entry) for key, entry in entries.items() if key.startswith(prefix) and key.encode() > after]
     page = left[:limit]
     cursor = base64.urlsafe_b64encode(page[-1][0].encode()).decode() if len(left) > limit else ""
@@ -91,7 +91,7 @@ def put_value(call: Call) -> Answer:
     expires = _expires(call, given, "query")
     if not call.account.kv.takes_write(namespace.id, key):
         raise _too_many()
-    call.account.kv.put(namespace.id, key, value, metadata=metadata, expires=expires)
+    call.account.kv.put(namespace.id, key, value, metadata=metadata, expires=expires, by_api=True)
     return Answer(None)
 
 
@@ -101,7 +101,7 @@ def delete_value(call: Call) -> Answer:
     namespace, key = _namespace_of(call), _key(call)
     if not call.account.kv.takes_write(namespace.id, key):
         raise _too_many()
-    call.account.kv.delete(namespace.id, key)
+    call.account.kv.delete(namespace.id, key, by_api=True)
     return Answer(None)
 
 
@@ -121,7 +121,8 @@ def put_together(call: Call) -> Answer:
     refused = [each["key"] for each in sent if not kv.takes_write(namespace.id, each["key"])]
     for each, value, until in zip(sent, values, expires, strict=True):
         if each["key"] not in refused:
-            kv.put(namespace.id, each["key"], value, metadata=each.get("metadata"), expires=until)
+            beside = {"metadata": each.get("metadata"), "expires": until}
+            kv.put(namespace.id, each["key"], value, **beside, by_api=True)
     return Answer({"successful_key_count": len(sent) - len(refused), "unsuccessful_keys": refused})
 
 
@@ -131,7 +132,7 @@ def delete_together(call: Call) -> Answer:
     refused = [key for key in keys if not kv.takes_write(namespace.id, key)]
     for key in keys:
         if key not in refused:
-            kv.delete(namespace.id, key)
+            kv.delete(namespace.id, key, by_api=True)
     return Answer({"successful_key_count": len(keys) - len(refused), "unsuccessful_keys": refused})
 
 
@@ -145,7 +146,7 @@ def get_together(call: Call) -> Answer:
         raise invalid("body.keys", f"must be 1 to {_READ_TOGETHER} keys")
     if kind not in {"text", "json"}:
         raise invalid("body.type", 'must be "text" or "json"')
-    found = {key: call.account.kv.entry(namespace.id, key) for key in keys}
+    found = {key: call.account.kv.shown(namespace.id, key) for key in keys}
     return Answer({"values": {key: entry and _shown(entry, kind, body) for key, entry in found.items()}})
 
 
@@ -178,7 +179,7 @@ def _key(call: Call) -> str:
 
 
 def _entry(call: Call) -> Entry:
-    entry = call.account.kv.entry(_namespace_of(call).id, _key(call))
+    entry = call.account.kv.shown(_namespace_of(call).id, _key(call))
     if entry is None:
         raise ApiError(10009, "get: 'key not found'", status=404)
     return entry
