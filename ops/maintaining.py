@@ -3,6 +3,7 @@
 Shared by the runbook `maintenance` and by its preparation.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from ops.model import maintenance, mark
 from ops.model.errors import ProviderError, Reason, Refused
-from ops.model.maintenance import WORKER, Stored
+from ops.model.maintenance import WORKER, Block, Stored
 from ops.model.maintenance_steps import Add, Create, Deploy, Remove, Step, Store, Switch, Turn, described
 from ops.model.plan import Change, Plan
 from ops.model.press import Press
-from ops.model.routes import Route
+from ops.model.routes import Route, Zone
 from ops.model.worker import Deployment, Version
 from ops.model.worker_plan import deployed
 from ops.runbook import Context, State, World
 
 if TYPE_CHECKING:
+    from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
 
 PREPARE = "maintenance prepare"
+AT_ONCE = 8
+"""Versions of ops-maintenance, or zones, that are read in parallel."""
 InParallel = Callable[[list[Callable[[], Any]]], list[Any]]
 
 
@@ -36,19 +40,32 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """What ops-maintenance must be while routes change, so that two runs at once cannot undo each other unseen."""
+
+    live: Deployment
+    """As it was planned: a run that opens goes on only while it serves."""
+    closing: tuple[Block, ...] | None = None
+    """A run that closes goes on only while this is stored: without it, nobody could open the route again."""
+
+
+@dataclass
 class Steps:
     """What each change of a plan is."""
 
     of: Mapping[Change, Step]
+    guard: Guard | None = None
+    run: str = ""
+    """The run that stored what is in effect: this one, or another one that stored the same."""
 
 
 def changes(steps: Iterable[Step], undo: Press | None) -> dict[Change, Step]:
     return {Change(*described(each), undo): each for each in steps}
 
 
-def step(plan: Plan, change: Change) -> Step:
+def _steps(plan: Plan) -> Steps:
     assert isinstance(plan.details, Steps)
-    return plan.details.of[change]
+    return plan.details
 
 
 def standing(workers: "Workers", in_parallel: InParallel) -> Standing | None:
@@ -75,6 +92,16 @@ def standing(workers: "Workers", in_parallel: InParallel) -> Standing | None:
     )
 
 
+def read_routes(routes: "Routes", in_parallel: InParallel, zones: tuple[Zone, ...]) -> tuple[Route, ...]:
+    """The routes of these zones, a few zones at a time."""
+    found: list[Route] = []
+    for start in range(0, len(zones), AT_ONCE):
+        batch = zones[start : start + AT_ONCE]
+        for of_zone in in_parallel([partial(routes.of_zone, zone.id) for zone in batch]):
+            found += of_zone
+    return tuple(found)
+
+
 def _beside(
     workers: "Workers", in_parallel: InParallel, deployments: tuple[Deployment, ...], newest: Version
 ) -> list[Stored]:
@@ -87,8 +114,28 @@ def _beside(
     return [stored for stored in found if stored is not None]
 
 
+def older(
+    workers: "Workers", in_parallel: InParallel, live: Deployment, enough: Callable[[list[Stored]], bool]
+) -> list[Stored]:
+    """What earlier versions stored, newest first, read in batches until `enough`. One that is not ours is skipped."""
+    versions = sorted(workers.deployable(WORKER), key=lambda version: version.number or 0, reverse=True)
+    left = [version.id for version in versions if version.id not in live.serving]
+    found: list[Stored] = []
+    while left and not enough(found):
+        batch, left = left[:AT_ONCE], left[AT_ONCE:]
+        found += filter(None, in_parallel([partial(_read_leniently, workers, version) for version in batch]))
+    return found
+
+
 def _read(workers: "Workers", version: str) -> Stored | None:
     return _stored(workers.version(WORKER, version))
+
+
+def _read_leniently(workers: "Workers", version: str) -> Stored | None:
+    try:
+        return _read(workers, version)
+    except Refused:
+        return None
 
 
 def _stored(version: Version | None) -> Stored | None:
@@ -104,29 +151,74 @@ def _stored(version: Version | None) -> Stored | None:
 
 
 def check(ctx: Context[Any], plan: Plan, change: Change) -> World:
-    match step(plan, change):
+    steps = _steps(plan)
+    match steps.of[change]:
         case Create():
             return _created(ctx)
         case Store() as store:
-            return _uploaded(ctx, store)
-        case Deploy(live=live):
-            return _deployed(ctx, live)
+            return _uploaded(ctx, steps, store)
+        case Deploy() as deploy:
+            return _deployed(ctx, steps, deploy)
+        case Turn() | Add() | Remove() | Switch() as way:
+            return _guarded(ctx, steps, way)
+
+
+def _guarded(ctx: Context[Any], steps: Steps, way: Turn | Add | Remove | Switch) -> World:
+    """How one way in stands, and whether ops-maintenance is still what this run planned or stored.
+
+    What is open as wanted counts as done, whoever opened it. What is closed counts only while it is stored.
+    """
+    guard = steps.guard
+    if guard is None:
+        return _way(ctx, way)
+    reads: list[Any] = ctx.in_parallel([lambda: _way(ctx, way), lambda: ctx.workers.find(WORKER)])
+    world: World = reads[0]
+    deployments: tuple[Deployment, ...] = reads[1] or ()
+    if world.state == State.MOVED or (world.state == State.DONE and guard.closing is None):
+        return world
+    is_closed = world.state == State.DONE
+    if guard.closing is None:
+        holds = bool(deployments) and deployments[0].id == guard.live.id
+    else:
+        holds = bool(deployments) and (
+            _is_own(ctx, deployments[0].message) or _holds(ctx, steps, deployments[0], guard.closing)
+        )
+    if holds:
+        return world
+    if guard.closing is None and (again := _way(ctx, way)).state == State.DONE:
+        return again  # the other run opened it between the two reads
+    lost = "it is closed, and nothing stores how to open it: start --state off or --state on" if is_closed else ""
+    text = "; ".join(filter(None, [world.text, f"another run changed {WORKER}: {_other(deployments)}", lost]))
+    return World(State.MOVED, text)
+
+
+def _way(ctx: Context[Any], way: Turn | Add | Remove | Switch) -> World:
+    match way:
         case Turn(route=route, to=to):
             return _turned(ctx, route, to)
         case Add(zone=zone, pattern=pattern):
             return _added(ctx, zone, pattern)
         case Remove(route=route):
             return _removed(ctx, route)
-        case Switch() as switch:
-            return _switched(ctx, switch)
+        case Switch():
+            return _switched(ctx, way)
+
+
+def _holds(ctx: Context[Any], steps: Steps, deployment: Deployment, blocks: tuple[Block, ...]) -> bool:
+    """Whether another run's deployment stores the same; its run is remembered, since its answers name it."""
+    stored = _read(ctx.workers, deployment.split[0][0])
+    if stored is None or not maintenance.is_same(stored.blocks, blocks):
+        return False
+    steps.run = stored.run
+    return True
 
 
 def apply(ctx: Context[Any], plan: Plan, change: Change) -> str:
-    match step(plan, change):
+    match _steps(plan).of[change]:
         case Create():
             ctx.maintenance.create(maintenance.variables((), run=ctx.run_id, base=""), mark=_mark(ctx))
-        case Store(blocks=blocks, live=live):
-            variables = maintenance.variables(blocks, run=ctx.run_id, base=live.split[0][0])
+        case Store(blocks=blocks, live=live, opened=opened):
+            variables = maintenance.variables(blocks, run=ctx.run_id, base=live.split[0][0], opened=opened)
             ctx.maintenance.upload(variables, mark=_mark(ctx))
         case Deploy():
             own = _own(ctx)
@@ -137,7 +229,8 @@ def apply(ctx: Context[Any], plan: Plan, change: Change) -> str:
         case Add(zone=zone, pattern=pattern):
             ctx.routes.add(zone, pattern, WORKER)
         case Remove(route=route):
-            ctx.routes.delete(route.zone, route.id)
+            if not ctx.routes.delete(route.zone, route.id):
+                return f"the route {route.pattern} was gone already"
         case Switch(worker=worker, after=after):
             ctx.workers.switch_subdomain(worker, after)
     return f"Cloudflare took it: {change.target}"
@@ -166,14 +259,14 @@ def _created(ctx: Context[Any]) -> World:
     return World(State.MOVED, f"{WORKER} was made by somebody else: {deployed(deployments[0])}")
 
 
-def _uploaded(ctx: Context[Any], store: Store) -> World:
+def _uploaded(ctx: Context[Any], steps: Steps, store: Store) -> World:
     """An upload serves nobody: until ours is deployed, another one's changes only what we build on.
 
     What can be read back is what can be put back: nothing else counts as stored.
     """
     own, deployments = _own(ctx), ctx.workers.find(WORKER) or ()
     if not deployments or deployments[0].id != store.live.id:
-        return World(State.MOVED, _other(deployments))
+        return _stored_by_another(ctx, steps, deployments, store.blocks)
     if own is None:
         return World(State.PLANNED, "nothing was stored since the plan")
     version = ctx.workers.version(WORKER, own.id)
@@ -185,22 +278,32 @@ def _uploaded(ctx: Context[Any], store: Store) -> World:
     return World(State.DONE, f"version {own.id} holds it")
 
 
-def _deployed(ctx: Context[Any], live: Deployment) -> World:
-    """Another run's between ours and the planned one is unknown to ours: then nothing more is changed."""
+def _deployed(ctx: Context[Any], steps: Steps, deploy: Deploy) -> World:
+    """Another run's between ours and the planned one must store the same: else nothing more is changed."""
     deployments = ctx.workers.find(WORKER) or ()
-    if deployments and deployments[0].id == live.id:
+    if deployments and deployments[0].id == deploy.live.id:
         return World(State.PLANNED, f"{WORKER} is as planned")
     ours = [d for d in deployments if _is_own(ctx, d.message)]
     if not ours or deployments[0] != ours[0]:
-        return World(State.MOVED, _other(deployments))
+        return _stored_by_another(ctx, steps, deployments, deploy.blocks)
     before = deployments[deployments.index(ours[-1]) + 1 :]
-    if before and before[0].id != live.id:
-        return World(State.MOVED, f"another run stored something at the same moment: {deployed(before[0])}")
-    return World(State.DONE, f"version {ours[0].split[0][0]} serves, with all former values")
+    between = list(itertools.takewhile(lambda each: each.id != deploy.live.id, before))
+    if all(_holds(ctx, steps, each, deploy.blocks) for each in between):
+        steps.run = ctx.run_id
+        return World(State.DONE, f"version {ours[0].split[0][0]} serves, with all former values")
+    return World(State.MOVED, f"another run stored something at the same moment: {deployed(between[0])}")
+
+
+def _stored_by_another(
+    ctx: Context[Any], steps: Steps, deployments: tuple[Deployment, ...], blocks: tuple[Block, ...]
+) -> World:
+    if deployments and _holds(ctx, steps, deployments[0], blocks):
+        return World(State.DONE, f"another run stored the same: {deployed(deployments[0])}")
+    return World(State.MOVED, f"another run changed {WORKER}: {_other(deployments)}")
 
 
 def _other(deployments: tuple[Deployment, ...]) -> str:
-    return f"{WORKER}: {deployed(deployments[0])}" if deployments else f"there is no Worker {WORKER} any more"
+    return deployed(deployments[0]) if deployments else "it was deleted"
 
 
 def _turned(ctx: Context[Any], route: Route, to: str) -> World:

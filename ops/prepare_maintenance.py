@@ -3,7 +3,7 @@
 It has a plan and a comparison like a runbook; but nothing is broken when somebody wants it, so it is no button.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ops import maintaining
 from ops.maintaining import PREPARE, Steps
@@ -24,9 +24,9 @@ class Params:
     reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Details(Steps):
-    address: Address
+    address: Address = field(kw_only=True)
 
 
 class PrepareMaintenance(Runbook[Params]):
@@ -41,7 +41,7 @@ class PrepareMaintenance(Runbook[Params]):
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         """At its own address on workers.dev, known once there is a plan."""
         service = next(iter(ctx.environment.services.values()))
-        addresses = () if plan is None else (_details(plan).address,)
+        addresses = () if plan is None else (replace(_details(plan).address, run=_details(plan).run),)
         return ProbeSet(service.url, (), service.verify, addresses=addresses)
 
     def preflight(self, ctx: Context[Params]) -> Plan:
@@ -59,7 +59,11 @@ class PrepareMaintenance(Runbook[Params]):
             steps += [Create(), Switch(WORKER, Subdomain(enabled=False, previews=False), ITS_OWN)]
         else:
             if standing.version.tag != ctx.maintenance.release:
-                steps += [Store(standing.stored.blocks, standing.deployment), Deploy(standing.deployment)]
+                kept = standing.stored
+                steps += [
+                    Store(kept.blocks, standing.deployment, kept.opened),
+                    Deploy(standing.deployment, kept.blocks),
+                ]
             if (live := ctx.workers.subdomain(WORKER)) != ITS_OWN:
                 steps.append(Switch(WORKER, live, ITS_OWN))
         changes = maintaining.changes(steps, None)
@@ -77,7 +81,7 @@ class PrepareMaintenance(Runbook[Params]):
             reason=None if changes else Reason.ALREADY_PREPARED,
             done=f"Prepared {WORKER}",
             proves=f"{WORKER} is ready: it answers 503 at https://{host}",
-            details=Details(changes, Address(f"https://{host}/", run=run)),
+            details=Details(changes, run=run, address=Address(f"https://{host}/")),
         )
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops import app, maintaining, outside
-from ops.model import switches
+from ops.model import maintenance_orphans, maintenance_plan, switches
 from ops.model.errors import OpsError, Refused
-from ops.model.maintenance import Block
+from ops.model.maintenance import WORKER, Block, Stored
 from ops.model.pages import Deployment
 from ops.model.redact import Redactor
 from ops.model.runtime import LIMITS, SWITCHES
-from ops.model.status import Live, Status, Temporary, temporary
+from ops.model.status import Live, Orphan, Status, Temporary, temporary
 from ops.model.switches import Standing
 from ops.parallel import in_parallel
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ops.cloudflare.kv import Kv
     from ops.cloudflare.pages import Pages
+    from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
     from ops.model.config import Environment, Service
     from ops.model.config_runtime import Runtime
@@ -41,6 +42,7 @@ class Reading:
     workers: "Workers"
     pages: "Pages"
     kv: "Kv"
+    routes: "Routes"
     now: "datetime"
     edge_url: str | None = None
     """Of a sandbox."""
@@ -51,6 +53,7 @@ def reading(environment: "Environment", environ: Mapping[str, str]) -> Iterator[
     """Raises ConfigError where there is no token."""
     from ops.cloudflare.kv import Kv
     from ops.cloudflare.pages import Pages
+    from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
 
     token = outside.cloudflare_token(environ, environment)
@@ -59,7 +62,13 @@ def reading(environment: "Environment", environ: Mapping[str, str]) -> Iterator[
     with ExitStack() as ending:
         client = outside.cloudflare_client(base_url, token, environment, clock, ending)
         yield Reading(
-            environment, Workers(client, account), Pages(client, account), Kv(client, account), clock.now(), edge_url
+            environment,
+            Workers(client, account),
+            Pages(client, account),
+            Kv(client, account),
+            Routes(client, account),
+            clock.now(),
+            edge_url,
         )
 
 
@@ -75,7 +84,7 @@ def of_environment(name: str, config_path: Path, environ: Mapping[str, str], red
 def read(reads: Reading, *, with_services: bool = True) -> Status:
     services = list(reads.environment.services.values()) if with_services else []
     asks: list[Callable[[], Any]] = [partial(_live, reads, each) for each in services]
-    *live, (on, limits, why), (off, not_off) = in_parallel([*asks, lambda: _on(reads), lambda: _off(reads)])
+    *live, (on, limits, why), (off, orphans, not_off) = in_parallel([*asks, lambda: _on(reads), lambda: _off(reads)])
     return Status(
         reads.environment.name,
         reads.now,
@@ -83,6 +92,7 @@ def read(reads: Reading, *, with_services: bool = True) -> Status:
         switches=on,
         limits=limits,
         off=off,
+        orphans=orphans,
         unread=(*(lack for _, lack in live if lack), *why, *not_off),
     )
 
@@ -136,9 +146,24 @@ def _understood(runtime: "Runtime", values: Mapping[str, str | None]) -> tuple[l
     return found, unread
 
 
-def _off(reads: Reading) -> tuple[tuple[Block, ...], list[str]]:
+def _off(reads: Reading) -> tuple[tuple[Block, ...], tuple[Orphan, ...], list[str]]:
+    """What ops-maintenance stores, and the routes that lead to it although it does not store them."""
     standing, why = _asked(lambda: maintaining.standing(reads.workers, in_parallel))
-    return standing.stored.blocks if standing else (), [f"what is off at the edge: {why}"] if why else []
+    if standing is None:
+        return (), (), [f"what is off at the edge: {why}"] if why else []
+    orphans, why = _asked(lambda: _orphans(reads, standing.stored))
+    return standing.stored.blocks, orphans or (), [f"routes that lead to {WORKER}: {why}"] if why else []
+
+
+def _orphans(reads: Reading, stored: Stored) -> tuple[Orphan, ...]:
+    services = [service for service in reads.environment.services.values() if service.worker]
+    hosts = {service.name: service.url.removeprefix("https://").partition(":")[0] for service in services}
+    zones = maintenance_plan.zones_to_read(reads.routes.zones(), hosts.values(), stored)
+    routes = maintaining.read_routes(reads.routes, in_parallel, zones)
+    found = maintenance_orphans.orphans([route for route in routes if route.script == WORKER], stored)
+    return tuple(
+        Orphan(route.pattern, next((name for name, host in hosts.items() if route.is_at(host)), "")) for route in found
+    )
 
 
 def _asked(ask: Callable[[], T]) -> tuple[T | None, str]:

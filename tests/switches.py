@@ -12,7 +12,7 @@ from tests.conftest import Outcome, World
 NAMESPACE = "c0ffee00c0ffee00c0ffee00c0ffee00"
 """Of production in ops.yml."""
 HOST = "api.fortunet.example"
-PERMISSIONS = ["Workers KV Storage Write", "Workers Scripts Read", "Pages Read"]
+PERMISSIONS = ["Workers KV Storage Write", "Workers Scripts Read", "Pages Read", "Zone Read", "Workers Routes Read"]
 DECLARED: dict[str, Any] = {
     "limits": {},
     "switches": {

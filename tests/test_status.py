@@ -67,6 +67,19 @@ def test_it_says_what_is_live_and_what_is_on(place: Switches) -> None:
     assert all(r.path.endswith("/bulk/get") for r in place.world.sandbox.requests if r.method == "POST")
 
 
+def test_a_route_that_leads_to_ops_maintenance_and_is_not_stored_is_named(place: Switches) -> None:
+    sandbox = place.world.sandbox
+    off_at_the_edge(place.world)
+    zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
+    sandbox.zones.add_route(zone, "api.fortunet.example/*", "ops-maintenance")
+    sandbox.zones.add_route(zone, "shop.fortunet.example/*", "bookshop")
+
+    assert told(place)["orphaned_routes"] == [{"pattern": "api.fortunet.example/*", "service": "api"}]
+    lines = status(place).out
+    assert "    the route api.fortunet.example/* leads to ops-maintenance, which does not store it" in lines
+    assert "--state off --service api --environment production" in lines
+
+
 def test_where_nothing_is_on_it_says_so(place: Switches) -> None:
     lines = status(place).out
 
@@ -78,12 +91,14 @@ UNREAD = [
     ({"method": "GET", "path": "/accounts/*/workers/scripts/fortunet-api/deployments"}, "what is live of api"),
     ({"method": "GET", "path": "/accounts/*/pages/**"}, "what is live of frontend"),
     ({"method": "GET", "path": "/accounts/*/workers/scripts/ops-maintenance/deployments"}, "what is off at the edge"),
+    ({"method": "GET", "path": "/zones"}, "routes that lead to ops-maintenance"),
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rule", "what"), UNREAD, ids=[what for _, what in UNREAD])
 def test_what_could_not_be_read_is_said_and_the_rest_is_there(place: Switches, rule: dict[str, Any], what: str) -> None:
+    off_at_the_edge(place.world)
     place.world.sandbox.fault(**rule, times=None, status=403, code=10000)
 
     outcome = status(place)

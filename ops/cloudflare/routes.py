@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.cloudflare.client import Client, by_total
-from ops.cloudflare.wire import shaped, text
+from ops.cloudflare.wire import ApiError, shaped, text
+from ops.model.errors import Reason, Unclear
 from ops.model.routes import Domain, Route, Zone
 
 ZONE_READ = "Zone Read"
 READ = "Workers Routes Read"
 WRITE = "Workers Routes Write"
 SCRIPTS_READ = "Workers Scripts Read"
+NO_WORKER = 10007
+"""The route names a Worker that does not exist: reading again cannot help."""
 
 
 class Routes:
@@ -42,17 +45,35 @@ class Routes:
         return shaped(answer, "the custom domains", lambda: tuple(_domain(row) for row in answer.result))
 
     def add(self, zone: str, pattern: str, script: str) -> None:
-        """Sent once, as are the two below. Raises NotApplied, Unclear, ApiError."""
+        """Sent once, as are the two below. Raises NotApplied, Unclear, ApiError.
+
+        A pattern that is taken (HTTP 409) is Unclear: another run may have added the same route.
+        """
         body = {"pattern": pattern, "script": script}
-        self._client.write("POST", f"/zones/{zone}/workers/routes", permission=WRITE, json=body)
+        self._write("POST", f"/zones/{zone}/workers/routes", json=body)
 
     def turn(self, zone: str, route: str, pattern: str, script: str) -> None:
-        """Let it lead to another Worker."""
+        """Let it lead to another Worker. A route that is gone (HTTP 404) is Unclear: reading says what is there."""
         body = {"pattern": pattern, "script": script}
-        self._client.write("PUT", f"/zones/{zone}/workers/routes/{route}", permission=WRITE, json=body)
+        self._write("PUT", f"/zones/{zone}/workers/routes/{route}", json=body)
 
-    def delete(self, zone: str, route: str) -> None:
-        self._client.write("DELETE", f"/zones/{zone}/workers/routes/{route}", permission=WRITE)
+    def delete(self, zone: str, route: str) -> bool:
+        """False where the route was gone already. Cloudflare documents no code for that; people report 10009."""
+        try:
+            self._client.write("DELETE", f"/zones/{zone}/workers/routes/{route}", permission=WRITE)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def _write(self, method: str, path: str, **body: Any) -> None:
+        try:
+            self._client.write(method, path, permission=WRITE, **body)
+        except ApiError as error:
+            if error.status not in {404, 409} or error.code == NO_WORKER:
+                raise
+            raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
 
 
 def _id(value: Any) -> str:

@@ -4,7 +4,7 @@ Cloudflare's limits: 5 KB for a variable, 64 variables for a Worker (developers.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,8 +13,9 @@ from ops.model.clock import parse_utc
 from ops.model.routes import Subdomain
 
 WORKER = "ops-maintenance"
-RUN, BASE, BLOCK = "RUN", "BASE", "BLOCK_"
-"""Variables: the run that stored it, the version it was built on, and one for each thing that is off."""
+RUN, BASE, BLOCK, OPENED = "RUN", "BASE", "BLOCK_", "OPENED_"
+"""Variables: the run that stored it, the version it was built on, one for each thing that is off, and one for each
+thing that was opened while it was not closed completely: another run may still have been closing it."""
 LARGEST = 5000
 """Bytes of a variable."""
 MOST = 60
@@ -77,6 +78,8 @@ class Stored:
 
     blocks: tuple[Block, ...]
     run: str
+    opened: tuple[Block, ...] = ()
+    """Opened again before all of it was closed."""
 
     def of(self, service: str) -> tuple[Block, ...]:
         return tuple(block for block in self.blocks if block.service == service)
@@ -94,10 +97,13 @@ def parse(variables: Mapping[str, Any]) -> Stored | None:
     if RUN not in variables:
         return None
     try:
-        blocks = [_block(value) for name, value in sorted(variables.items()) if name.startswith(BLOCK)]
+        blocks, opened = (
+            tuple(_block(value) for name, value in sorted(variables.items()) if name.startswith(prefix))
+            for prefix in (BLOCK, OPENED)
+        )
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError("no block of ours") from error
-    return Stored(tuple(blocks), str(variables[RUN]))
+    return Stored(blocks, str(variables[RUN]), opened)
 
 
 def _block(value: Mapping[str, Any]) -> Block:
@@ -116,9 +122,16 @@ def _block(value: Mapping[str, Any]) -> Block:
     return Block(**{**known, "closed": tuple(routes), "subdomain": subdomain})
 
 
-def variables(blocks: Iterable[Block], *, run: str, base: str) -> dict[str, Any]:
+def variables(blocks: Sequence[Block], *, run: str, base: str, opened: Sequence[Block] = ()) -> dict[str, Any]:
     """Texts are plain-text variables, all else JSON ones."""
-    return {RUN: run, BASE: base, **{f"{BLOCK}{n:02}": block.to_json() for n, block in enumerate(blocks)}}
+    kept = {f"{OPENED}{n:02}": block.to_json() for n, block in enumerate(opened[: MOST - len(blocks)])}
+    return {RUN: run, BASE: base, **{f"{BLOCK}{n:02}": block.to_json() for n, block in enumerate(blocks)}, **kept}
+
+
+def is_same(blocks: Iterable[Block], others: Iterable[Block]) -> bool:
+    """Whether both close and say the same; the run, the time and the incident may differ."""
+    one, other = (frozenset(replace(b, run="", since="", incident=None) for b in each) for each in (blocks, others))
+    return one == other
 
 
 def too_large(blocks: tuple[Block, ...]) -> str:

@@ -1,10 +1,25 @@
 """Which routes have to lead to ops-maintenance so that a service or a path is off, and what stays open. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ops.model.maintenance import WORKER, Block, Closed, Stored
 from ops.model.routes import UNRESERVED, Domain, Route, Subdomain, Zone, answering
+
+MOST_ZONES = 40
+"""Zones whose routes are all read. Only a zone's own routes tell whether one leads to the Worker, so fewer is safer
+for Cloudflare's rate limit (1,200 requests in 5 minutes) and leaves routes unseen."""
+
+
+def zones_to_read(
+    zones: tuple[Zone, ...], hosts: Iterable[str], stored: Stored, domains: Iterable[Domain] = ()
+) -> tuple[Zone, ...]:
+    """All of them; of more than MOST_ZONES those with one of the hosts, a custom domain, or a route that is stored."""
+    if len(zones) <= MOST_ZONES:
+        return zones
+    known = {domain.zone for domain in domains} | {zone for zone, _ in stored.closed}
+    named = tuple(hosts)
+    return tuple(zone for zone in zones if zone.id in known or any(zone.holds(host) for host in named))
 
 
 @dataclass(frozen=True)
@@ -13,8 +28,9 @@ class Ways:
 
     worker: str
     zones: tuple[Zone, ...]
+    """Those whose routes were read."""
     routes: tuple[Route, ...]
-    """Of all zones, whatever they lead to."""
+    """Of these zones, whatever they lead to."""
     domains: tuple[Domain, ...]
     subdomain: Subdomain
     address: str
@@ -24,6 +40,8 @@ class Ways:
     """Of what serves."""
     bound_by: tuple[str, ...]
     """Services of ops.yml whose Workers call it by a service binding."""
+    unread: tuple[Zone, ...] = ()
+    """Zones that the token sees and whose routes were not read."""
 
     @property
     def stray(self) -> tuple[Route, ...]:
@@ -168,7 +186,8 @@ def stays_open(ways: Ways, path: str) -> Iterator[str]:
             f"{ways.worker} takes them for this one, take the whole service off"
         )
         yield "encoded letters, where the zone's URL normalization is switched off: one is asked afterwards"
-    yield f"routes in zones that the token does not see; it sees {', '.join(zone.name for zone in ways.zones)}"
+    seen = ", ".join(zone.name for zone in (*ways.zones, *ways.unread))
+    yield f"routes in zones that the token does not see; it sees {seen}"
     yield f"cron triggers of {ways.worker}: {', '.join(ways.crons) or 'none'}"
     others = sorted(ways.handlers & {"queue", "email"})
     if others:

@@ -22,13 +22,16 @@ class Store:
 
     blocks: tuple[Block, ...]
     live: Deployment
+    opened: tuple[Block, ...] = ()
+    """What is opened although it was not closed completely."""
 
 
 @dataclass(frozen=True)
 class Deploy:
-    """Let the version that this run uploaded serve."""
+    """Let the version that this run uploaded serve; it stores `blocks`."""
 
     live: Deployment
+    blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,12 @@ from datetime import datetime
 
 from ops.model.clock import parse_utc, utc_text
 from ops.model.maintenance import WORKER, Block
-from ops.model.maintenance_plan import Ways, closes, not_asked, stays_open
+from ops.model.maintenance_orphans import Recovered
+from ops.model.maintenance_plan import MOST_ZONES, Ways, closes, not_asked, stays_open
 from ops.model.plan import Section
+
+NAMED = 5
+"""Zones that a warning names; the others are counted."""
 
 
 def closing(
@@ -62,6 +66,34 @@ def warnings(ways: Ways, block: Block, former: Block | None, out_of_reach: Itera
             yield f"{block.path} stays open on workers.dev ({ways.subdomain}): only the whole service closes it there"
     if unasked := not_asked(block):
         yield f"not asked afterwards, since it is not known which hosts there are: {', '.join(unasked)}"
+
+
+def unread(ways: Ways) -> Iterator[str]:
+    """A warning about zones whose routes were not read, since there are too many of them."""
+    if ways.unread:
+        names = ", ".join(zone.name for zone in ways.unread[:NAMED])
+        more = f" and {len(ways.unread) - NAMED} more" if len(ways.unread) > NAMED else ""
+        yield (
+            f"the token sees more than {MOST_ZONES} zones, so the routes of {names}{more} were not read: a route there "
+            f"that leads to {ways.worker} stays as it is. A token for fewer zones reads all of its zones"
+        )
+
+
+def orphaned(ways: Ways, recovered: Recovered) -> Iterator[str]:
+    """Warnings about routes that lead to ops-maintenance and that its live version does not store."""
+    for route in recovered.routes:
+        yield (
+            f"the route {route.pattern} leads to {WORKER}, and the live version of {WORKER} does not store it: another "
+            "run stopped half way. An earlier version says where it led before, and this run uses that"
+        )
+    if recovered.is_subdomain:
+        yield f"workers.dev of {ways.worker} was switched off by a run that stopped half way: this run restores it"
+    names = {zone.id: zone.name for zone in ways.zones}
+    for route in recovered.unknown:
+        yield (
+            f"the route {route.pattern} leads to {WORKER}, and no version of {WORKER} stores it for {ways.worker}: it "
+            f"stays as it is. To change it: dashboard → {names.get(route.zone, route.zone)} → Workers Routes"
+        )
 
 
 def _until(block: Block, now: datetime) -> Iterator[str]:

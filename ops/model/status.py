@@ -37,6 +37,15 @@ class Temporary:
 
 
 @dataclass(frozen=True)
+class Orphan:
+    """A route that leads to ops-maintenance although that does not store it: two runs at once can leave one."""
+
+    pattern: str
+    service: str
+    """The service of ops.yml at that host; nothing where none is known."""
+
+
+@dataclass(frozen=True)
 class Status:
     """`switches` are those that are on. `unread` says what could not be read, and why: of it nothing is known."""
 
@@ -46,6 +55,8 @@ class Status:
     switches: tuple[Standing, ...] = ()
     limits: tuple[Temporary, ...] = ()
     off: tuple[Block, ...] = ()
+    orphans: tuple[Orphan, ...] = ()
+    """Of no incident that is known, and so of every one."""
     unread: tuple[str, ...] = ()
 
     def of_incident(self, number: int) -> "Status":
@@ -56,6 +67,7 @@ class Status:
             switches=tuple(each for each in self.switches if each.value and each.value.incident == number),
             limits=self.limits,
             off=tuple(block for block in self.off if block.incident == number),
+            orphans=self.orphans,
             unread=self.unread,
         )
 
@@ -71,6 +83,7 @@ class Status:
                 {name: getattr(block, name) for name in ("service", "path", "message", "since", "until", "incident")}
                 for block in self.off
             ],
+            "orphaned_routes": [vars(each) for each in self.orphans],
             "unread": list(self.unread),
         }
 

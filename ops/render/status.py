@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ops.model.clock import parse_utc, span_text, utc_text
+from ops.model.maintenance import WORKER
 from ops.model.nearest import shown
 from ops.model.status import Live, Status
 from ops.model.switches import told
@@ -20,7 +21,7 @@ def lines(status: Status) -> Iterator[str]:
     for title, found in (
         ("switches that are on", switches(status)),
         ("temporary limits", limits(status)),
-        ("off at the edge", off(status)),
+        ("off at the edge", (*off(status), *orphans(status))),
     ):
         yield f"  {title}"
         for line in list(found) or [NOTHING]:
@@ -50,6 +51,15 @@ def off(status: Status) -> Iterator[str]:
         yield f"{block.what}, since {utc_text(parse_utc(block.since))}{where}{until}"
 
 
+def orphans(status: Status) -> Iterator[str]:
+    for each in status.orphans:
+        service = each.service or "SERVICE"
+        yield (
+            f"the route {each.pattern[:100]} leads to {WORKER}, which does not store it: two runs at once left it. "
+            f"To open it: maintenance, --state off --service {service} --environment {status.environment}"
+        )
+
+
 def still_on(status: Status) -> Iterator[str]:
     """One line for each, with its environment; the last ones say what is not known."""
     where = f"in {status.environment}"
@@ -59,6 +69,8 @@ def still_on(status: Status) -> Iterator[str]:
         yield f"a temporary limit, of whatever incident: {line}, {where}"
     for line in off(status):
         yield f"off at the edge: {line}, {where}"
+    for line in orphans(status):
+        yield f"off at the edge: {line}"
     for line in status.unread:
         yield f"not known {where}: {line}"
 

@@ -7,21 +7,23 @@ Which routes these are is decided in `model/maintenance_plan.py`. Every former v
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from ops import maintaining, maintaining_by_switch, switching
-from ops.maintaining import Standing
-from ops.model import maintenance, maintenance_plan, maintenance_text
+from ops.maintaining import Guard, Standing
+from ops.model import maintenance, maintenance_orphans, maintenance_plan, maintenance_text
 from ops.model.clock import parse_utc, utc_text
 from ops.model.errors import Reason, Refused
 from ops.model.maintenance import WORKER, Block, Closed, Stored
 from ops.model.maintenance_asked import MOMENT, Asked
+from ops.model.maintenance_orphans import Recovered
 from ops.model.maintenance_plan import Ways
 from ops.model.maintenance_steps import OFF, Deploy, Step, Store, to_close, to_open
 from ops.model.plan import Change, Plan
 from ops.model.press import Press
+from ops.model.routes import Route, Zone
 from ops.model.verdict import Address
+from ops.model.worker_plan import deployed
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, Runbook, World, param, service_of
 from ops.switching import Settings
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from ops.model.config import Service
     from ops.model.config_probes import Probe
 
+READINGS = 3
+"""Times that the routes are read while other runs change ops-maintenance."""
 MESSAGE = "This service is off for maintenance. Please try again later."
 
 
@@ -46,10 +50,14 @@ class Params:
     reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class Details(maintaining.Steps):
     addresses: tuple[Address, ...]
     probes: "tuple[Probe, ...]"
+
+    def asked(self) -> tuple[Address, ...]:
+        """Where an answer must name a run, it is the one whose version serves."""
+        return tuple(replace(each, run=self.run) if each.run else each for each in self.addresses)
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,12 @@ class Seen:
     asked: Asked
     standing: Standing
     ways: Ways
+    recovered: Recovered
 
     @property
     def stored(self) -> Stored:
-        return self.standing.stored
+        """What is off: as the live version stores it, and what was recovered of orphaned routes."""
+        return self.recovered.stored
 
 
 class Maintenance(Runbook[Params]):
@@ -81,7 +91,7 @@ class Maintenance(Runbook[Params]):
             return maintaining_by_switch.probes(ctx, service, asked, plan)
         if plan is not None:
             assert isinstance(plan.details, Details)
-            return ProbeSet(service.url, plan.details.probes, service.verify, addresses=plan.details.addresses)
+            return ProbeSet(service.url, plan.details.probes, service.verify, addresses=plan.details.asked())
         address = Address(service.url + (asked.path or "/"), is_off=asked.is_on)
         return ProbeSet(service.url, () if asked.is_on else service.probes, service.verify, addresses=(address,))
 
@@ -90,14 +100,8 @@ class Maintenance(Runbook[Params]):
         if service.maintenance == "switch":
             return maintaining_by_switch.preflight(ctx, service, asked, MESSAGE)
         standing, ways = _read(ctx, service)
-        if standing is None:
-            raise Refused(
-                f"there is no Worker {WORKER} yet, which answers for what is off",
-                reason=Reason.NOT_PREPARED,
-                hint="Prepare it, once for each account.",
-                press=ctx.press(maintaining.PREPARE),
-            )
-        seen = Seen(service, asked, standing, ways)
+        recovered = _recover(ctx, service, standing, ways)
+        seen = Seen(service, asked, standing, ways, recovered)
         return _closing(ctx, seen) if asked.is_on else _opening(ctx, seen, self.to_be_opened(ctx, seen))
 
     def to_be_opened(self, ctx: Context[Params], seen: Seen) -> tuple[Block, ...]:  # noqa: ARG002  for the schedule's
@@ -129,8 +133,8 @@ def _asked(ctx: Context[Params]) -> Asked:
     )
 
 
-def _read(ctx: Context[Params], service: "Service") -> tuple[Standing | None, Ways]:
-    """Two rounds; the routes last, so that they are as fresh as can be when the first one changes."""
+def _read(ctx: Context[Params], service: "Service") -> tuple[Standing, Ways]:
+    """Two rounds; the routes last, so that they are as fresh as can be when the first one changes. Raises Refused."""
     worker, workers = service.worker, ctx.workers
     others = [s for s in ctx.environment.services.values() if s.worker and s.worker != worker]
     standing, zones, domains, subdomain, address, crons, handlers, *binds = ctx.in_parallel(
@@ -145,10 +149,56 @@ def _read(ctx: Context[Params], service: "Service") -> tuple[Standing | None, Wa
             *(lambda w=other.worker: worker in _live(ctx, w)[1] for other in others),
         ]
     )
-    routes = ctx.in_parallel([partial(ctx.routes.of_zone, zone.id) for zone in zones])
+    if standing is None:
+        raise Refused(
+            f"there is no Worker {WORKER} yet, which answers for what is off",
+            reason=Reason.NOT_PREPARED,
+            hint="Prepare it, once for each account.",
+            press=ctx.press(maintaining.PREPARE),
+        )
+    own = tuple(domain for domain in domains if domain.worker == worker)
+    read = maintenance_plan.zones_to_read(zones, [_host(service)], standing.stored, own)
+    standing, routes = _read_routes(ctx, standing, read)
     bound_by = tuple(other.name for other, binds_it in zip(others, binds, strict=True) if binds_it)
-    found = tuple(route for of_zone in routes for route in of_zone)
-    return standing, Ways(worker, zones, found, domains, subdomain, address, crons, handlers, bound_by)
+    unread = tuple(zone for zone in zones if zone not in read)
+    return standing, Ways(worker, read, routes, domains, subdomain, address, crons, handlers, bound_by, unread)
+
+
+def _read_routes(
+    ctx: Context[Params], standing: Standing, zones: tuple[Zone, ...]
+) -> tuple[Standing, tuple[Route, ...]]:
+    """The routes, and ops-maintenance as it was while they were read: once more if a run changed it. Raises Refused."""
+    now: Standing | None = standing
+    for _ in range(READINGS):
+        planned = now
+        routes, now = ctx.in_parallel(
+            [
+                lambda: maintaining.read_routes(ctx.routes, ctx.in_parallel, zones),
+                lambda: maintaining.standing(ctx.workers, ctx.in_parallel),
+            ]
+        )
+        if planned and now and now.deployment.id == planned.deployment.id:
+            return planned, routes
+    raise Refused(
+        f"{WORKER} changes again and again: {deployed(now.deployment) if now else 'it was deleted'}",
+        reason=Reason.WORLD_MOVED,
+        hint="Another run takes something offline or opens it. Wait for its end, then start again.",
+    )
+
+
+def _recover(ctx: Context[Params], service: "Service", standing: Standing, ways: Ways) -> Recovered:
+    """Orphaned routes, with their former values from older versions, which are read only if there is such a route."""
+    left = maintenance_orphans.orphans(ways.stray, standing.stored)
+
+    def enough(found: list[Stored]) -> bool:
+        return not maintenance_orphans.recover(ways, standing.stored, found, service.name).unknown
+
+    older = maintaining.older(ctx.workers, ctx.in_parallel, standing.deployment, enough) if left else []
+    return maintenance_orphans.recover(ways, standing.stored, older, service.name)
+
+
+def _host(service: "Service") -> str:
+    return service.url.removeprefix("https://").partition(":")[0]
 
 
 def _live(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -161,13 +211,16 @@ def _live(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[
 
 
 def _closing(ctx: Context[Params], seen: Seen) -> Plan:
-    ways, path, live = seen.ways, seen.asked.path, seen.standing.deployment
+    ways, path, live, stored = seen.ways, seen.asked.path, seen.standing.deployment, seen.standing.stored
     existing = seen.stored.block(seen.service.name, path)
     wanted = maintenance_plan.closing(ways, seen.stored, path)
     block = _block(ctx, seen, existing, tuple(wanted.closed))
     _refuse_unreachable(seen, block)
     blocks = maintenance.with_block(seen.stored.blocks, block)
-    steps: list[Step] = [Store(blocks, live), Deploy(live)] if block != existing else []
+    closing = tuple(to_close(ways, block, wanted.closed))
+    # Also where it is stored already: another run that opens it at the same time sees a new version, and stops.
+    is_stored = block == stored.block(seen.service.name, path) and not closing
+    steps: list[Step] = [] if is_stored else [Store(blocks, live, _opened(seen, ())), Deploy(live, blocks), *closing]
     if steps and (why := maintenance.too_large(blocks)):
         raise Refused(
             f"how to undo it cannot be stored: {why}",
@@ -175,7 +228,6 @@ def _closing(ctx: Context[Params], seen: Seen) -> Plan:
             hint="Take the most urgent path off by itself, or let fewer routes lead to the Worker.",
         )
     run = ctx.run_id if steps else seen.stored.run
-    steps += to_close(ways, block, wanted.closed)
     opens = _press(ctx, "off", path)
     changes = maintaining.changes(steps, opens)
     addresses = [Address(url, way, run=run) for way, url in maintenance_plan.addresses(block)]
@@ -187,12 +239,16 @@ def _closing(ctx: Context[Params], seen: Seen) -> Plan:
         sections=maintenance_text.closing(ways, block, others, wanted.notes, ctx.clock.now()),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
         follows=tuple(maintenance_text.follows(block, opens.command)),
-        warnings=tuple(maintenance_text.warnings(ways, block, existing, wanted.out_of_reach)),
+        warnings=(
+            *maintenance_text.warnings(ways, block, existing, wanted.out_of_reach),
+            *maintenance_text.orphaned(ways, seen.recovered),
+            *maintenance_text.unread(ways),
+        ),
         reason=None if changes else Reason.ALREADY_OFF,
         next_step=_press(ctx, "on", "") if path else None,
         done=f"Took {block.what} offline",
         proves=f"{block.what} is off on purpose: every address that was asked answers 503 from {WORKER}",
-        details=Details(changes, tuple(addresses), ()),
+        details=Details(of=changes, guard=Guard(live, blocks), run=run, addresses=tuple(addresses), probes=()),
     )
 
 
@@ -232,7 +288,7 @@ def _summary(block: Block, *, changed: bool) -> str:
 
 
 def _refuse_unreachable(seen: Seen, block: Block) -> None:
-    host = seen.service.url.removeprefix("https://").partition(":")[0]
+    host = _host(seen.service)
     if block.closed and any(zone.holds(host) for zone in seen.ways.zones):
         return
     zones = ", ".join(zone.name for zone in seen.ways.zones) or "none"
@@ -250,7 +306,7 @@ def _opening(ctx: Context[Params], seen: Seen, opened: tuple[Block, ...]) -> Pla
     still = tuple(block for block in remaining if block.service == service.name)
     steps, left = to_open(seen.ways, opened, remaining)
     if opened:
-        steps += [Store(remaining, live), Deploy(live)]
+        steps += [Store(remaining, live, _opened(seen, opened)), Deploy(live, remaining)]
     message = opened[0].message if len(opened) == 1 else ""
     changes = maintaining.changes(steps, _press(ctx, "on", path, message=message))
     what = f"{service.name} {path}" if path else f"the whole of {service.name}"
@@ -259,18 +315,30 @@ def _opening(ctx: Context[Params], seen: Seen, opened: tuple[Block, ...]) -> Pla
         summary=f"{what}: {'open again' if opened else 'was not off'}",
         changes=tuple(changes),
         sections=maintenance_text.opening(seen.ways, opened, still, ctx.clock.now()),
-        warnings=tuple(f"left as it is: {each.text}" for each in left),
+        warnings=(
+            *(f"left as it is: {each.text}" for each in left),
+            *maintenance_text.orphaned(seen.ways, seen.recovered),
+            *maintenance_text.unread(seen.ways),
+        ),
         reason=None if opened else Reason.NOT_OFF,
         done=f"Opened {what} again",
         proves=f"{path} stays off, since {stays} is off"
         if stays
         else f"{what} is not answered by {WORKER}, and the probes are healthy",
         details=Details(
-            changes,
-            tuple(_addresses_of_opening(ctx, seen, opened, remaining, {each.key for each in left}, is_off=bool(stays))),
-            () if stays else tuple(probe for probe in service.probes if not _is_off(probe, still)),
+            of=changes,
+            guard=Guard(live),
+            run=ctx.run_id,
+            addresses=tuple(
+                _addresses_of_opening(ctx, seen, opened, remaining, {each.key for each in left}, is_off=bool(stays))
+            ),
+            probes=() if stays else tuple(probe for probe in service.probes if not _is_off(probe, still)),
         ),
     )
+
+
+def _opened(seen: Seen, opened: tuple[Block, ...]) -> tuple[Block, ...]:
+    return maintenance_orphans.record_opened(seen.ways, seen.standing.stored, opened)
 
 
 def _addresses_of_opening(

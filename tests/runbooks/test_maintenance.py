@@ -354,7 +354,7 @@ def test_what_is_refused_in_the_midst_names_what_stays_and_the_next_run_goes_on(
 
     place.world.sandbox.faults.clear()
     assert place.on().code == 0
-    assert len(place.world.sandbox.deployments(OFFICE)) == 2, "what was stored is stored"
+    assert len(place.world.sandbox.deployments(OFFICE)) == 3, "a run that opens meanwhile would notice a new version"
 
 
 def test_a_route_that_changes_between_the_plan_and_its_write_ends_the_run(place: Place) -> None:
@@ -547,6 +547,150 @@ def test_where_a_zone_does_not_normalize_urls_the_encoded_address_is_seen_to_get
     )
     assert "--state on" in outcome.result["plan"]["next_step"]
     assert place.on().code == 0
+
+
+# Orphaned routes: they lead to ops-maintenance, and its live version does not store them.
+
+
+def orphan(place: Place) -> None:
+    """As two runs at once left it before: off, and the live version says that nothing is."""
+    assert place.on("--message", "stored").code == 0
+    upload = place.world.sandbox.upload(OFFICE, vars={"RUN": "other", "BASE": ""})
+    place.world.sandbox.deploy(OFFICE, upload)
+    place.world.sandbox.requests.clear()
+
+
+def test_off_opens_orphaned_routes_by_an_older_version(place: Place) -> None:
+    before = place.ways
+    orphan(place)
+
+    opened = place.off()
+
+    assert ended(opened) == (0, "recovered", "verified"), opened.err
+    assert place.ways == before
+    *routes, dev = opened.result["plan"]["warnings"]
+    assert [HOST in routes[0], ALSO in routes[1]] == [True, True]
+    assert "An earlier version says where it led before" in routes[0]
+    assert dev.startswith(f"workers.dev of {WORKER} was switched off")
+
+
+def test_on_stores_orphaned_routes_again(place: Place) -> None:
+    before = place.ways
+    orphan(place)
+
+    closed = place.on("--message", "again")
+
+    assert ended(closed)[:2] == (0, "healthy_as_before"), closed.err
+    assert place.get(f"{HOST}/x").json()["message"] == "again"
+    assert place.off().code == 0
+    assert place.ways == before
+
+
+def test_off_of_another_service_leaves_orphaned_routes(place: Place) -> None:
+    """`shop` of another team has routes of its own in the same zone."""
+    sandbox, shop = place.world.sandbox, "shop.fortunet.example"
+    sandbox.deploy("bookshop", sandbox.upload("bookshop", behaviour={"body": "books", "status": 200}))
+    text = place.world.config.read_text().replace(
+        "      frontend:\n", f"      shop: {{worker: bookshop, url: 'https://{shop}'}}\n      frontend:\n", 1
+    )
+    place.world.config.write_text(text)
+    place.route(f"{shop}/*", "bookshop")
+    orphan(place)
+    assert place.ops("--state", "on", "--service", "shop").code == 0
+
+    opened = place.ops("--state", "off", "--service", "shop")
+
+    assert place.serves(f"{shop}/") == "books"
+    assert place.routes[f"{HOST}/*"] == OFFICE
+    assert f"no version of {OFFICE} stores it for bookshop" in opened.result["plan"]["warnings"][0]
+    assert place.off().code == 0
+    assert place.serves(f"{HOST}/") == "home"
+
+
+@pytest.mark.slow
+def test_a_route_that_no_version_explains_is_named_with_the_place_to_change_it(place: Place) -> None:
+    place.zone.routes.clear()
+    place.route(f"{HOST}/*", OFFICE)
+
+    outcome = place.off()
+
+    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    (warning,) = outcome.result["plan"]["warnings"]
+    assert "To change it: dashboard → fortunet.example → Workers Routes" in warning
+    assert place.routes == {f"{HOST}/*": OFFICE}
+    assert place.world.writes() == []
+
+
+@pytest.mark.slow
+def test_another_route_and_another_worker_are_not_restored(place: Place) -> None:
+    """Somebody made the first route again, and the second one was stored for a Worker that ops.yml does not name."""
+    block: dict[str, Any] = {"service": "api", "path": "", "message": "m", "until": "", "run": "r"}
+    block |= {"since": "2026-11-24T05:00:00Z", "incident": None, "subdomain": None}
+    blocks = [
+        block | {"worker": WORKER, "closed": [[place.zone.id, f"{HOST}/*", "0" * 32, WORKER]]},
+        block | {"worker": "former", "closed": [[place.zone.id, f"{ALSO}/*", "", ""]]},
+    ]
+    sandbox = place.world.sandbox
+    bindings = [{"type": "json", "name": f"BLOCK_0{n}", "json": each} for n, each in enumerate(blocks)]
+    sandbox.deploy(OFFICE, sandbox.upload(OFFICE, vars={"RUN": "r", "BASE": ""}, bindings=bindings))
+    sandbox.deploy(OFFICE, sandbox.upload(OFFICE, vars={"RUN": "other", "BASE": ""}))
+    place.zone.routes.clear()
+    for host in (HOST, ALSO):
+        place.route(f"{host}/*", OFFICE)
+
+    outcome = place.off()
+
+    assert ended(outcome)[0] == 6
+    assert place.routes == {f"{HOST}/*": OFFICE, f"{ALSO}/*": OFFICE}
+    assert len(outcome.result["plan"]["warnings"]) == 2
+
+
+def test_a_route_that_is_gone_is_done(place: Place) -> None:
+    """Somebody deletes the added route right before this run does."""
+    before = place.routes
+    place.on()
+
+    def delete() -> None:
+        place.zone.routes = {id_: r for id_, r in place.zone.routes.items() if r.pattern != f"{ALSO}/*"}
+
+    place.world.sandbox.fault(method="DELETE", path="/zones/**", before=delete)
+
+    outcome = place.off()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert place.routes == before
+    assert f"the route {ALSO}/* was gone already" in texts(outcome, "written")
+
+
+def test_zones_that_do_not_matter_are_not_read_where_there_are_many(place: Place) -> None:
+    for number in range(60):
+        place.world.sandbox.zones.add(f"customer-{number}.example")
+
+    closed = place.on()
+
+    assert closed.code == 0, closed.err
+    read = {r.path.split("/")[4] for r in place.world.sandbox.requests if r.path.endswith("/workers/routes")}
+    assert read == {place.zone.id}
+    (warning,) = closed.result["plan"]["warnings"]
+    assert "customer-0.example" in warning
+    assert "and 55 more were not read" in warning
+
+
+def test_the_routes_of_some_zones_are_read_a_few_at_a_time(place: Place) -> None:
+    for number in range(30):
+        place.world.sandbox.zones.add(f"customer-{number}.example")
+    under_way, most = set[object](), list[int]()
+
+    def begin() -> None:
+        under_way.add(object())
+        most.append(len(under_way))
+
+    place.world.sandbox.fault(
+        method="GET", path="/zones/*/workers/routes", times=None, before=begin, delay=0.02, after=under_way.pop
+    )
+
+    assert place.ops("--state", "on", "--service", "api", "--dry-run").code == 0
+    assert 1 < max(most) <= 8
 
 
 # The Worker that answers.

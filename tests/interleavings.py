@@ -1,0 +1,160 @@
+"""Two runs at once: one stops before one of its requests, while another one runs from start to end."""
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from ops import app
+from ops.engine import Options
+from ops.interrupt import Signals
+from ops.model.redact import Redactor
+from ops.model.result import Result
+from ops.registry import discover
+from ops.sandbox.faults import Faults
+from tests.conftest import World
+
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+READ_BY_POST = ("/bulk/get", "/observability/telemetry/query", "/graphql")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A run as a person asks for it, and how the world looks where it reached its goal."""
+
+    name: str
+    params: Mapping[str, Any]
+    reached: Callable[[], bool]
+    incident: int | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return " ".join([self.name, *(str(value) for value in self.params.values() if value and value != "api")])
+
+    def run(self, world: World, *, dry_run: bool = False) -> Result:
+        """In this thread, without signals and without output; each run has its own id, record and client."""
+        runbook = discover()[self.name]
+        options = Options(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=30.0)
+        request = app.Request(
+            runbook, runbook.params(**self.params), "production", world.config, incident=self.incident
+        )
+        environ = {**world.sandbox.environ(), **self.environ}
+        return app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=Signals())[0]
+
+
+@dataclass
+class Meeting:
+    """What came of two runs: `first` stopped before request number `nth`, and `second` ran there as a whole."""
+
+    nth: int
+    first: Result
+    second: Result
+    second_reached: bool
+    """Whether the world was as the second one asked for at its end."""
+    first_wrote: list[str]
+    second_wrote: list[str]
+    """Writes that were answered with success."""
+
+    @property
+    def story(self) -> str:
+        """For the message of an assert."""
+        return (
+            f"before request {self.nth}; first: {_told(self.first)}, wrote {self.first_wrote}; "
+            f"second: {_told(self.second)}, wrote {self.second_wrote}"
+        )
+
+
+def meet(world: World, first: Asked, second: Asked, nth: int, *, only_writes: bool = False) -> Meeting | None:
+    """None where the first run has fewer requests: to Cloudflare, GitHub and the edge, in the order they come."""
+    stop = _Stop(world, second, nth)
+    with ExitStack() as ending:
+        for faults in (world.sandbox.faults, world.sandbox.github.faults, *_edge(world, only_writes)):
+            for method in WRITES if only_writes else ("*",):
+                ending.callback(faults.add(_fault(method, stop)).remove)
+        done = first.run(world)
+    if stop.error is not None:
+        raise stop.error
+    if stop.result is None:
+        return None
+    assert stop.began is not None
+    everything = _successful_writes(world, 0, None)
+    own = _successful_writes(world, stop.began, stop.ended)
+    rest = list(everything)
+    for each in own:
+        rest.remove(each)
+    return Meeting(nth, done, stop.result, stop.reached, rest, own)
+
+
+class _Stop:
+    """Counts the first run's requests, and lets the second one run before the nth."""
+
+    def __init__(self, world: World, second: Asked, nth: int) -> None:
+        self._world, self._second, self._left = world, second, nth
+        self._lock = threading.Lock()
+        self._is_running = False
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+        self.reached = False
+        self.began: int | None = None
+        self.ended: int | None = None
+
+    def __call__(self) -> None:
+        with self._lock:
+            if self._is_running or self.result is not None:
+                return
+            self._left -= 1
+            if self._left > 0:
+                return
+            self._is_running = True
+        try:
+            requests = self._world.sandbox.requests
+            self.began = len(requests)
+            self.result = self._second.run(self._world)
+            self.ended = len(requests)
+            self.reached = self._second.reached()
+        except BaseException as error:  # noqa: BLE001  raised again in the test's own thread
+            self.error = error
+        finally:
+            self._is_running = False
+
+
+def _fault(method: str, stop: _Stop) -> Any:
+    from ops.sandbox.faults import Fault
+
+    return Fault(method=method, path="**", times=None, before=stop)
+
+
+def _edge(world: World, only_writes: bool) -> list[Faults]:
+    return [] if only_writes else [world.sandbox.edge_faults]
+
+
+def _successful_writes(world: World, begin: int, end: int | None) -> list[str]:
+    return [
+        f"{each.method} {each.path.partition('/workers/')[2] or each.path}"
+        for each in world.sandbox.requests[begin:end]
+        if each.method in WRITES and not each.path.endswith(READ_BY_POST) and 200 <= (each.status or 0) < 300
+    ]
+
+
+def _told(result: Result) -> str:
+    return f"{result.runbook} → {result.exit_code} {result.decision} {result.reason}: {result.message}"
+
+
+def assert_consistent(world: World, first: Asked, second: Asked, heal: Asked, meeting: Meeting) -> None:
+    """No result contradicts the state at its end, and one more run reaches what the later command asked for.
+
+    `heal`: that run, where the world is not as the second one asked for.
+    """
+    assert meeting.second.exit_code != 0 or meeting.second_reached, meeting.story
+    assert meeting.first.exit_code != 0 or first.reached(), meeting.story
+    for result, wrote in ((meeting.first, meeting.first_wrote), (meeting.second, meeting.second_wrote)):
+        said = f"{result.message} {result.hint}".lower()
+        assert not wrote or result.wrote, meeting.story
+        assert not (wrote and "nothing was changed" in said), meeting.story
+        assert "check the names" not in said, meeting.story
+    if second.reached():
+        return
+    healed = heal.run(world)
+    assert healed.exit_code == 0, f"{meeting.story}; then {_told(healed)}"
+    assert heal.reached(), f"{meeting.story}; then {_told(healed)}"
