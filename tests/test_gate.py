@@ -595,23 +595,25 @@ def test_the_button_that_ends_an_incident_goes_on_a_closed_one(job: Job) -> None
     [
         ({"status": 404}, "is no issue of this repository"),
         ({"status": 410}, "is no issue of this repository"),
-        (
-            {"status": 200, "body": '{"state": "open", "pull_request": {}}', "content_type": "application/json"},
-            "is a pull request",
-        ),
+        (None, "is a pull request"),
     ],
     ids=["missing", "deleted", "a pull request"],
 )
 def test_a_button_for_what_is_no_incident_is_refused_and_says_what_to_give(
-    job: Job, fault: dict[str, Any], why: str
+    job: Job, fault: dict[str, Any] | None, why: str
 ) -> None:
-    job.github.fault(**ISSUE, **fault)
-    payload, run = pressed(job)
+    number = job.incident
+    if fault is None:
+        job.github.add_commit("A change", "alice", files={"a": "b"}, branch="a-change")
+        number = job.github.open_pull("A change", "a-change", "alice")
+    else:
+        job.github.fault(**ISSUE, **fault)
+    payload, run = pressed(job, incident=str(number))
 
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
     assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "unknown_incident")
-    assert f"#{job.incident} {why}" in done.err
+    assert f"#{number} {why}" in done.err
     assert "--incident" not in done.err
     assert job.comments == []
 
