@@ -405,7 +405,7 @@ def test_github_down_altogether_is_a_refusal_in_the_job_log(job: Job) -> None:
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
-    "fault", [{"status": 500}, {"status": 403}, {"status": 404, "message": "Not Found"}, {"lost": "after"}]
+    "fault", [{"status": 500}, {"status": 403}, {"status": 404, "message": "Not Found"}, {"lost": "before"}]
 )
 def test_a_label_that_cannot_be_taken_off_is_one_warning(job: Job, fault: dict[str, Any]) -> None:
     job.github.fault(**REMOVAL, times=None, **fault)
@@ -415,6 +415,52 @@ def test_a_label_that_cannot_be_taken_off_is_one_warning(job: Job, fault: dict[s
     job.assert_went(done)
     assert done.err.count("\n") == 1
     assert done.err.startswith("warning: the label could not be taken off")
+
+
+@pytest.mark.parametrize("said", ["Label does not exist", "Not Found", "This label is not on the issue"])
+def test_a_label_that_is_gone_starts_nothing_whatever_github_calls_it(job: Job, said: str) -> None:
+    payload = job.label()
+    job.github.unlabel(job.incident, LABEL, "alice")
+    job.github.fault(**REMOVAL, status=404, message=said)
+
+    done = job.gate(payload)
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "label_taken")
+    assert job.comments == []
+
+
+@pytest.mark.parametrize("fault", [{"lost": "before"}, {"lost": "after"}, {"status": 502}, {"status": 200, "body": ""}])
+def test_a_lost_answer_takes_the_label_off_without_a_warning(job: Job, fault: dict[str, Any]) -> None:
+    job.github.fault(**REMOVAL, **fault)
+
+    done = job.gate(job.label())
+
+    job.assert_went(done)
+    assert (done.err, job.labels) == ("", ["incident"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "moment", "lost"),
+    [
+        (PERMISSION, "before", None),
+        (REMOVAL, "before", None),
+        (REMOVAL, "after", None),
+        (REMOVAL, "after", "after"),
+    ],
+)
+def test_of_two_gates_of_one_delivery_one_goes(job: Job, rule: dict[str, Any], moment: str, lost: str | None) -> None:
+    """The other one runs as a whole while this one waits for an answer, which may get lost."""
+    payload, others = job.label(), list[dict[str, str]]()
+
+    def other() -> None:
+        job.gate(payload)
+        others.append(job.outputs)
+
+    job.github.fault(**rule, **{moment: other, "lost": lost})
+
+    job.gate(payload)
+
+    assert sorted(outputs["go"] for outputs in (*others, job.outputs)) == ["false", "true"]
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"lost": "before"}])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ops.model.errors import ConfigError, ProviderError, Reason
+from ops.model.errors import ConfigError, ProviderError, Reason, Unclear
 from ops.model.loopback import is_loopback
 from ops.model.redact import Redactor
 
@@ -110,3 +110,15 @@ def failures(hint: str = "") -> Iterator[None]:
     except (requests.RequestException, ValueError) as error:
         text = f"GitHub gave no answer ({type(error).__name__})"
         raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint) from None
+
+
+@contextmanager
+def write_failures(hint: str = "") -> Iterator[None]:
+    """The same around one write: Unclear if it may have taken effect."""
+    try:
+        with failures(hint):
+            yield
+    except ProviderError as error:
+        if error.reason == Reason.PROVIDER_UNAVAILABLE or error.message.startswith("GitHub answered 5"):
+            raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
+        raise

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.github import kept
-from ops.github.client import connect, failures, is_configured
+from ops.github.client import connect, failures, is_configured, write_failures
 from ops.github.comments import author, login
 from ops.model.door import Door
-from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclear
+from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.loopback import is_one_world
 from ops.model.redact import Redactor
 
@@ -174,10 +174,5 @@ class Pulls(Door):
     def _write(self, call: "Callable[[Repository], Any]") -> Any:
         if not self._may_write:
             raise Refused("a branch of GitHub is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
-        try:
-            with failures(HINT):
-                return call(self.repository)
-        except ProviderError as error:
-            if error.reason == Reason.PROVIDER_UNAVAILABLE or error.message.startswith("GitHub answered 5"):
-                raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
-            raise
+        with write_failures(HINT):
+            return call(self.repository)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ops.github.client import failures, repository
+from ops.github.client import failures, repository, write_failures
 from ops.model.door import Door
-from ops.model.errors import ProviderError, Reason, Refused, Unclear
+from ops.model.errors import Reason, Refused
 from ops.model.loopback import is_one_world
 from ops.model.redact import Secret
 
@@ -55,13 +55,8 @@ class EnvironmentSecrets(Door):
         """Sent once. Raises Unclear and ProviderError."""
         if not self._may_write:
             raise Refused("a secret of GitHub is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
-        try:
-            with failures(HINT):
-                self._environment(repository, environment).create_secret(name, value.reveal())
-        except ProviderError as error:
-            if error.reason == Reason.PROVIDER_UNAVAILABLE or error.message.startswith("GitHub answered 5"):
-                raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
-            raise
+        with write_failures(HINT):
+            self._environment(repository, environment).create_secret(name, value.reveal())
 
     def _environment(self, repository: str, environment: str) -> "Environment":
         assert self._connect is not None

@@ -10,30 +10,46 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ops.github.client import failures
+from ops.github.client import failures, write_failures
 from ops.model.clock import parse_utc
+from ops.model.errors import ProviderError, Unclear
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
-_GONE = "Label does not exist"
-"""GitHub's words. Any other 404 may as well mean that our token does not see the issue."""
-
 
 def remove_label(repository: "Repository", number: int, label: str) -> bool:
-    """Whether it was there: of two that take the same label, one alone gets True. Raises ProviderError."""
-    from github import GithubException
+    """Take a label off an issue, and return whether this call did: of two calls at once, one alone gets True.
 
-    with failures():
-        try:
-            # PyGithub's own method leaves a slash in the label's name as it is.
-            path = f"/issues/{number}/labels/{quote(label, safe='')}"
-            repository.requester.requestJsonAndCheck("DELETE", repository.url + path)
-        except GithubException as error:
-            if error.status == 404 and isinstance(error.data, dict) and error.data.get("message") == _GONE:
-                return False
+    A 404 may mean that the label is gone or that the token cannot see the issue, so the labels decide. If the answer
+    was lost and the label is gone, GitHub cannot say who took it: True, since a recovery comes before its paperwork.
+    Raises ProviderError where the label may still be there.
+    """
+    try:
+        _delete_label(repository, number, label)
+    except Unclear:
+        if _has_label(repository, number, label):
+            _delete_label(repository, number, label)
+    except ProviderError:
+        if _has_label(repository, number, label):
             raise
+        return False
     return True
+
+
+def _delete_label(repository: "Repository", number: int, label: str) -> None:
+    # PyGithub's own method leaves a slash in the label's name as it is.
+    path = f"/issues/{number}/labels/{quote(label, safe='')}"
+    with write_failures():
+        repository.requester.requestJsonAndCheck("DELETE", repository.url + path)
+
+
+def _has_label(repository: "Repository", number: int, label: str) -> bool:
+    """GitHub ignores case in the names of labels, and an issue has 100 at most."""
+    with failures():
+        url = f"{repository.url}/issues/{number}/labels?per_page=100"
+        _, found = repository.requester.requestJsonAndCheck("GET", url)
+    return label.lower() in {each["name"].lower() for each in found}
 
 
 def comment(repository: "Repository", number: int, body: str) -> None:
