@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ops.github import actions
+from ops.github import actions, client
 from ops.sandbox.github import GitHub
 from ops.sandbox.github.users import Role
 from tests.conftest import Outcome, World
@@ -533,6 +533,52 @@ def test_a_clock_of_a_sandbox_counts_only_beside_its_github(job: Job) -> None:
 
     assert (done.code, job.outputs) == (2, {})
     assert "OPS_CLOCK_URL" in done.err
+
+
+# Where GitHub is.
+
+
+def test_a_gate_goes_on_an_enterprise_server(job: Job) -> None:
+    """The server's host is no loopback here: its API is reached through a proxy, as in many companies."""
+    job.github.switches.enterprise_server = True
+    server = {"GITHUB_SERVER_URL": "http://github.shopdesk.example"}
+    server["GITHUB_API_URL"] = f"{server['GITHUB_SERVER_URL']}/api/v3"
+    proxy = {"HTTP_PROXY": job.github.api_url, "NO_PROXY": "127.0.0.1", "http_proxy": None, "no_proxy": None}
+
+    done = job.gate(job.label(), "issues", OPS_CLOCK_URL=None, **server, **proxy)
+
+    job.assert_went(done)
+    assert job.labels == ["incident"]
+    assert {each.headers["host"] for each in job.github.requests} == {"github.shopdesk.example:80"}
+
+
+@pytest.mark.parametrize(
+    ("api", "server", "job_of_actions"),
+    [
+        ("https://github.shopdesk.example/api/v3", "https://github.shopdesk.example", None),
+        ("https://github.shopdesk.example/api/v3", None, "true"),
+        ("https://evil.example/api/v3", "https://github.shopdesk.example", "true"),
+        ("https://api.github.shopdesk.example", "https://github.shopdesk.example", "true"),
+        ("https://shopdesk.ghe.com.evil.example", "https://shopdesk.ghe.com", "true"),
+        ("http://api.shopdesk.ghe.com", "https://shopdesk.ghe.com", "true"),
+        ("https://github.shopdesk.example:444/api/v3", "https://github.shopdesk.example", "true"),
+        ("https://a:b@github.shopdesk.example/api/v3", "https://a:b@github.shopdesk.example", "true"),
+    ],
+)
+def test_no_other_machine_gets_the_token(job: Job, api: str, server: str | None, job_of_actions: str | None) -> None:
+    environ = {"GITHUB_API_URL": api, "GITHUB_SERVER_URL": server, "GITHUB_ACTIONS": job_of_actions}
+
+    done = job.gate(job.label(), "issues", OPS_CLOCK_URL=None, **environ)
+
+    assert (done.code, job.outputs) == (2, {})
+    assert "GITHUB_API_URL names another machine" in done.err
+
+
+@pytest.mark.parametrize("api", ["https://api.shopdesk.ghe.com", "https://api.github.com"])
+def test_the_api_of_a_job_on_ghe_com_is_accepted(api: str) -> None:
+    environ = {"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://shopdesk.ghe.com", "GITHUB_API_URL": api}
+
+    assert client.api_url(environ) == api
 
 
 # The button, and closing.

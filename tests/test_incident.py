@@ -60,6 +60,21 @@ def test_an_incident_is_opened_with_the_laptop_command(incident: Incident) -> No
     assert incident.ops("incident", "open", "--service", "apo", *options).code == 2
 
 
+@pytest.mark.parametrize("host", ["", "github.shopdesk.example"])
+def test_an_incident_is_opened_on_an_enterprise_server(incident: Incident, host: str) -> None:
+    incident.github.switches.enterprise_server = True
+    incident.github.switches.host_in_answers = host
+    options = ["--severity", "sev1", "--title", "500", "--config", str(incident.world.config)]
+
+    done = incident.ops("incident", "open", "--service", "api", *options)
+
+    assert (done.code, done.err) == (0, "")
+    assert f"http://{host}" in done.out
+    assert "--incident 2" in (incident.github.issue(2).body or "")
+    assert incident.ops("incident", "note", "2", "2026-11-24 13:05 called").code == 0
+    assert incident.ops("incident", "report", "2", "--config", str(incident.world.config)).code == 0
+
+
 def test_the_laptop_command_of_an_incident_asks_for_all_that_its_label_asks_for(incident: Incident) -> None:
     incident.world.edit_config(
         "      service: api\n  recover:rollback-frontend:",

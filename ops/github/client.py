@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from ops.github.actions import is_job
 from ops.model.errors import ConfigError, ProviderError, Reason, Unclear
 from ops.model.loopback import is_loopback
 from ops.model.redact import Redactor
@@ -53,12 +55,37 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
     return repository(environ, environ["GITHUB_TOKEN"], name)
 
 
+def api_url(environ: Mapping[str, str]) -> str:
+    """Return GitHub's API: github.com's, a sandbox's on loopback, or, in a job, that of the job's own server.
+
+    GitHub Actions sets both variables of a job: on an Enterprise Server the API is on the same host, below /api/v3,
+    and for SUBDOMAIN.ghe.com it is api.SUBDOMAIN.ghe.com (docs.github.com/actions/reference/workflows-and-actions,
+    variables). Raises ConfigError for any other: it would get the token.
+    """
+    url = (environ.get("GITHUB_API_URL") or API).rstrip("/")
+    if url == API or is_loopback(url):
+        return url
+    if not is_job(environ):
+        hint = "Run `unset GITHUB_API_URL`: a laptop reaches github.com, or a sandbox on this machine (127.0.0.1)."
+        raise ConfigError("GITHUB_API_URL names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
+    if not _is_on_server(url, environ.get("GITHUB_SERVER_URL", "")):
+        hint = "Leave both variables as GitHub Actions sets them."
+        text = "GITHUB_API_URL names another machine than GITHUB_SERVER_URL"
+        raise ConfigError(text, reason=Reason.NOT_LOOPBACK, hint=hint)
+    return url
+
+
+def _is_on_server(api_url: str, server_url: str) -> bool:
+    """With the same scheme and port, and without user information."""
+    api, server = urlsplit(api_url.lower()), urlsplit(server_url.lower())
+    hosts = {server.netloc, f"api.{server.netloc}"} if server.netloc.endswith(".ghe.com") else {server.netloc}
+    is_plain = bool(server.netloc) and "@" not in server.netloc and server.scheme in {"http", "https"}
+    return is_plain and api.scheme == server.scheme and api.netloc in hosts and api.path in {"", "/api/v3"}
+
+
 def repository(environ: Mapping[str, str], token: str, name: str) -> "Repository":
     """Any repository, by `owner/name`; sends nothing. Raises ConfigError."""
-    base_url = (environ.get("GITHUB_API_URL") or API).rstrip("/")
-    if base_url != API and not is_loopback(base_url):
-        hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for GitHub."
-        raise ConfigError("GITHUB_API_URL names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
+    base_url = api_url(environ)
     from github import Auth, GithubRetry
     from github.Repository import Repository
 

@@ -13,6 +13,9 @@ from ops.sandbox.github.tokens import Token, Tokens
 from ops.sandbox.github.urls import Urls
 from ops.sandbox.server import Request, Response
 
+ENTERPRISE = "/api/v3"
+"""Above every path of an Enterprise Server: docs.github.com/enterprise-server/rest."""
+
 
 class Api:
     def __init__(self, repository: Repository, tokens: Tokens) -> None:
@@ -77,11 +80,14 @@ class Api:
     def _urls(self, request: Request) -> Urls:
         """The addresses in the answer are those of the host that was asked."""
         own = self._repository.urls
-        host = request.headers.get("host", "")
-        if f"http://{host}" == own.api or not host:
+        switches = self._repository.switches
+        base = ENTERPRISE if switches.enterprise_server else ""
+        host = switches.host_in_answers or request.headers.get("host", "")
+        if not host:
             return own
         scheme = "https" if host == "api.github.com" else "http"
-        return Urls(api=f"{scheme}://{host}", html=f"{scheme}://{host.removeprefix('api.')}", full_name=own.full_name)
+        html = f"{scheme}://{host.removeprefix('api.')}"
+        return Urls(api=f"{scheme}://{host}{base}", html=html, full_name=own.full_name)
 
     def _headers(self, token: Token | None) -> list[tuple[str, str]]:
         # docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#checking-the-status-of-your-rate-limit

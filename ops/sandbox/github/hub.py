@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ops.sandbox import control as controls
 from ops.sandbox.clock import Clock
 from ops.sandbox.faults import Fault, Faults
 from ops.sandbox.github import control
-from ops.sandbox.github.api import Api
+from ops.sandbox.github.api import ENTERPRISE, Api
 from ops.sandbox.github.repository import Delivery, Repository
 from ops.sandbox.github.routing import DOCS
 from ops.sandbox.github.seeds import Seeds
@@ -78,7 +79,7 @@ class GitHub(Seeds):
     def environ(self) -> dict[str, str]:
         """As a job of GitHub Actions has it."""
         return {
-            "GITHUB_API_URL": self.api_url,
+            "GITHUB_API_URL": self.api_url + (ENTERPRISE if self.switches.enterprise_server else ""),
             "GITHUB_SERVER_URL": self.urls.html,
             "GITHUB_REPOSITORY": self.repository,
             "GITHUB_TOKEN": self.token,
@@ -124,8 +125,17 @@ class GitHub(Seeds):
     def _answer(self, request: Request) -> Response | None:
         if controls.is_for(request):
             return self._control.answer(request)
+        if self.switches.enterprise_server:
+            request = _below(ENTERPRISE, request)
         record = Record.of(request, at=self.clock.now(), unknown=not self._api.knows(request))
         self.requests.append(record)
         response = self.faults.around(self._api.answer, request)
         record.status = response.status if response else None
         return response
+
+
+def _below(base: str, request: Request) -> Request:
+    """The same without that base of its path; what is not below it leads nowhere."""
+    path, _, query = request.target.partition("?")
+    path = urlsplit(path).path
+    return replace(request, target=f"{path.removeprefix(base) if path.startswith(base) else '/not-found'}?{query}")

@@ -26,3 +26,10 @@ class Switches:
     dispatch_answers_run_details: bool = True
     """Whether a dispatch takes `return_run_details` and answers 200 with the run. github.com documents it, hence True;
     False answers 422 to the field, as an older GitHub Enterprise Server does."""
+
+    enterprise_server: bool = False
+    """Whether it is a GitHub Enterprise Server, whose API is below /api/v3. Most are github.com, hence False."""
+
+    host_in_answers: str = ""
+    """The host that addresses in answers name, as an Enterprise Server behind a proxy does. "": the host that was
+    asked, as github.com does."""
