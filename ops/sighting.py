@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ops.model import pages_target as target
 from ops.model.clock import utc_text
@@ -13,6 +14,7 @@ from ops.model.pages_plan import Past, deployed, short
 from ops.model.pages_seen import Look, Page, Seen
 from ops.model.pages_target import Live
 from ops.model.plan import Plan
+from ops.model.press import Press
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, P, Runbook, service_of
 
@@ -56,7 +58,8 @@ def find(ctx: Context[Any], service: "Service", to: str = "") -> Found:
         return Found(listed.named, seen, live, None)
     blamed = target.blamed(earlier(), seen.deployments, service=service.name, environment=ctx.environment_name)
     now, repository = ctx.clock.now(), service.repository
-    past = Past(seen.project, seen.deployments, live, live.deployment, now, repository, blamed)
+    compared = seen.compared(live.deployment.id, service.compare)
+    past = Past(seen.project, seen.deployments, live, live.deployment, now, repository, blamed, compared)
     return Found(listed.named, seen, live, past)
 
 
@@ -136,19 +139,41 @@ def _round_2(ctx: Context[Any], service: "Service", listed: _Listed) -> Seen:
     return Seen(project, deployments, site, dict(zip(compared, own, strict=True)))
 
 
-def live_unknown(ctx: Context[Any], service: "Service", found: Found) -> Refused:
-    """The way on is by hand, or by a commit that somebody names: for that it need not be known what is live."""
-    why = "; ".join(filter(None, (found.live.why, found.seen.unread)))
-    build = "Or name a good commit in the place of SHA: it is built and deployed. " if service.build else ""
+def why_unknown(service: "Service", found: Found) -> str:
+    """Return why the live deployment could not be identified; the likely cause first."""
+    seen = found.seen
+    host, known = urlsplit(service.url).hostname, seen.project.domains
+    is_other = known and host not in known
+    own = seen.own.get(seen.project.canonical_id, ())
+    failing = [page.failure for page, theirs in zip(seen.site, own, strict=False) if page.failure and theirs.digest]
+    causes = (
+        f"`url` in ops.yml names {host}, and the project serves {', '.join(known)}" if is_other else "",
+        f"{service.url} fails with status {failing[0]}, and the deployment's own address differs" if failing else "",
+        found.live.why,
+        seen.unread,
+    )
+    return "; ".join(filter(None, causes))
+
+
+def live_unknown(ctx: Context[Any], service: "Service", found: Found, press: Press | None = None) -> Refused:
+    """The way on is a target or a commit that a person names: for that, the live deployment need not be known."""
+    canonical = found.seen.project.canonical
+    target_ = target.choose(found.seen.deployments, canonical).target if canonical else None
+    by_name = (
+        f"If {service.url} shows deployment {short(canonical)}, which Cloudflare calls canonical, name the one before "
+        f"it with `to` of rollback-pages: {deployed(target_)}. "
+        if canonical and target_
+        else "Name the deployment to go back to with `to` of rollback-pages. "
+    )
+    build = "To build and deploy a good commit instead, run redeploy-pages with its SHA. " if service.build else ""
     return Refused(
-        f"which deployment of {service.pages} is live is not known: {why}",
+        f"the live deployment of {service.pages} could not be identified: {why_unknown(service, found)}",
         reason=Reason.LIVE_UNKNOWN,
         hint=(
-            f"Look at {service.url} and roll back in the dashboard: Workers & Pages → {service.pages} → Deployments. "
-            f"{build}For the next time: if the site changes what it sends, give {service.name} a path in `compare` "
-            "that comes from a file."
+            f"{by_name}{build}To prevent this, give {service.name} a path in `compare` that comes from a file, such as "
+            "/version.txt, and let this machine read the deployments' own addresses."
         ),
-        press=ctx.press("redeploy-pages", service=service.name, commit="SHA") if service.build else None,
+        press=press or ctx.press("rollback-pages", service=service.name, to=target_.id if target_ else "DEPLOYMENT"),
     )
 
 

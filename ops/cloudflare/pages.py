@@ -114,8 +114,15 @@ def _project(row: Mapping[str, Any]) -> Project:
         production_branch=text(row.get("production_branch")),
         canonical=None if canonical is None else _deployment(canonical),
         env_vars=frozenset(_within(row, "deployment_configs", "production", "env_vars")),
+        domains=_domains(row),
         deploys_on_push=row.get("source") is not None and all(enabled),
     )
+
+
+def _domains(row: Mapping[str, Any]) -> tuple[str, ...]:
+    named = row.get("domains")
+    listed = [row.get("subdomain"), *(named if isinstance(named, list) else [])]
+    return tuple(dict.fromkeys(host.lower() for host in map(text, listed) if host))
 
 
 def _within(row: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

@@ -54,6 +54,8 @@ class Project:
     """
     env_vars: frozenset[str] = frozenset()
     """Names alone, of production: those of the next deployment."""
+    domains: tuple[str, ...] = ()
+    """The hosts where production is served: custom domains, and that of pages.dev. Empty if Cloudflare names none."""
     deploys_on_push: bool = False
     """Whether the next push to the production branch deploys over a rollback."""
 

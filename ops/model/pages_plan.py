@@ -40,6 +40,8 @@ class Past:
     now: datetime
     repository: str | None
     blamed: frozenset[str] = frozenset()
+    compared: tuple[str, ...] = ()
+    """How each compared path told what is live, for people."""
 
     @property
     def choice(self) -> Choice:
@@ -89,10 +91,11 @@ def already_back(past: Past, newer: Deployment) -> str:
 
 
 def sections(past: Past, choice: Choice, target: Deployment, *, by_rule: bool) -> tuple[Section, ...]:
-    listed = [Section("Live", (_described(past, past.serving), past.live.why))]
+    listed = [Section("Live", (_described(past.now, past.serving), past.live.why))]
     if target.id != past.serving.id:
-        listed.append(Section("Target", (_described(past, target),)))
+        listed.append(Section("Target", (_described(past.now, target),)))
         listed.append(Section("What changes", tuple(_differences(past, target)) or ("nothing that Cloudflare shows",)))
+    listed.append(Section("Compared", past.compared))
     if by_rule:
         passed = tuple(f"{over.deployment[:8]}: {over.why}" for over in choice.passed_over)
         listed.append(Section("Passed over", passed))
@@ -102,8 +105,18 @@ def sections(past: Past, choice: Choice, target: Deployment, *, by_rule: bool) -
     return tuple(section for section in listed if section.lines)
 
 
-def _described(past: Past, deployment: Deployment) -> str:
-    age = span_text((past.now - deployment.created_on).total_seconds())
+def sections_if_unknown(target: Deployment, now: datetime, why: str) -> tuple[Section, ...]:
+    """The plan's lists where a person named the target and the live deployment could not be identified."""
+    return Section("Live", (f"not known: {why}",)), Section("Target", (_described(now, target),))
+
+
+def follows_if_unknown(project: Project) -> tuple[str, ...]:
+    branch = project.production_branch or "the production branch"
+    return (f"the next deployment to {branch} goes over this: revert the bad commit first",)
+
+
+def _described(now: datetime, deployment: Deployment) -> str:
+    age = span_text((now - deployment.created_on).total_seconds())
     parts = [deployment.id, f"created {age} ago"]
     parts += [f"commit {deployment.commit[:12]}"] if deployment.commit else ["of a commit that is not known"]
     parts += ["with changes that are in no commit"] if deployment.dirty else []

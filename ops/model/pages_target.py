@@ -25,6 +25,8 @@ class Sighting:
     site: str | None
     own: Mapping[str, str | None]
     """Deployment → what its own address held."""
+    by_assets: bool = False
+    """Whether hashed assets were compared, since no content was equal."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def live(project: Project, deployments: Sequence[Deployment], sighting: Sighting
     equal = [compared[name] for name in compared if sighting.own.get(name) == sighting.site]
     if sighting.own.get(canonical.id) == sighting.site:
         alike = tuple(d.id for d in equal if d.id != canonical.id)
-        return Live(canonical, "the site looks like the canonical deployment", canonical=True, alike=alike)
+        how = "names the hashed assets of" if sighting.by_assets else "looks like"
+        return Live(canonical, f"the site {how} the canonical deployment", canonical=True, alike=alike)
     # What could not be read may look like the site too.
     unread = sum(sighting.own.get(name) is None for name in {*compared, canonical.id})
     if unread:
@@ -62,7 +65,8 @@ def live(project: Project, deployments: Sequence[Deployment], sighting: Sighting
     if len(equal) != 1:
         found = f"{len(equal)} deployments look like it" if equal else "no deployment looks like it"
         return Live(None, f"the site does not look like the canonical deployment, {canonical.id[:8]}, and {found}")
-    return Live(equal[0], f"the site looks like {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
+    how = "names the hashed assets of" if sighting.by_assets else "looks like"
+    return Live(equal[0], f"the site {how} {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
 
 
 def with_canonical(deployments: Sequence[Deployment], canonical: Deployment | None) -> tuple[Deployment, ...]:

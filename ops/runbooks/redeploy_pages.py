@@ -58,10 +58,11 @@ class RedeployPages(SiteRunbook[Params]):
         build, asked = service.needed_build(), _asked(ctx.params.commit)
         ctx.site.check_tools(build)
         found = sighting.find(ctx, service)
-        past, project, why = found.past, found.seen.project, found.live.why
+        past, project = found.past, found.seen.project
+        why = found.live.why if past else sighting.why_unknown(service, found)
         if past is None:
             if asked == PREVIOUS:
-                raise sighting.live_unknown(ctx, service, found)
+                raise sighting.live_unknown(ctx, service, found, _redeploy(ctx, "SHA"))
             details = _details_of(ctx, service, asked, found.seen, None)
             return redeploy_plan.plan(details.commit, build, project, None, why=why, details=details)
         choice, live = past.choice, past.serving
@@ -199,8 +200,10 @@ def _not_there(details: Details, project: Project, deployments: tuple[Deployment
         return World(State.MOVED, deployed(new[0]))
     if canonical != details.seen.project.canonical_id:
         return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical")
-    whole, looks = pages_seen.of_site(site), sorted(name[:8] for name in details.seen.like(site))
-    if details.live and pages_seen.of_deployment(details.seen.own[details.live.id], site) not in {None, whole}:
+    by_assets, looks = details.seen.by_assets, sorted(name[:8] for name in details.seen.like(site))
+    whole = pages_seen.of_site(site, by_assets=by_assets)
+    former = details.seen.own[details.live.id] if details.live else None
+    if former and pages_seen.of_deployment(former, site, by_assets=by_assets) not in {None, whole}:
         text = f"the site looks like {' or '.join(looks) or 'no deployment that was read'}"
         return World(State.MOVED, text, uncertain=not looks)  # what came after the list was read may be ours
     fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]
@@ -219,8 +222,7 @@ def _there(
     if canonical != ours.id:
         text = f"{name} is deployed, and Cloudflare's canonical deployment is {canonical[:8] or 'none'}"
         return World(State.PLANNED, text, uncertain=True)
-    whole = pages_seen.of_site(site)
-    if whole is None or pages_seen.of_deployment(own, site) != whole:
+    if not details.seen.shows(own, site):
         text = f"{name} is canonical, and the site does not look like it"
         return World(State.PLANNED, text, slipped, uncertain=True)
     notes = []

@@ -17,7 +17,7 @@ from ops.model.pages_target import Choice
 from ops.model.plan import Change, Plan
 from ops.model.press import Press
 from ops.runbook import Context, State, World, param, service_of
-from ops.sighting import SiteRunbook
+from ops.sighting import Found, SiteRunbook
 
 if TYPE_CHECKING:
     from ops.model.config import Service
@@ -38,7 +38,8 @@ class Details:
 
     service: "Service"
     target: Deployment
-    live: Deployment
+    live: Deployment | None
+    """None if it could not be identified, and a person named the target."""
     seen: Seen
 
 
@@ -54,7 +55,7 @@ class RollbackPages(SiteRunbook[Params]):
         found = sighting.find(ctx, service, ctx.params.to)
         past = found.past
         if past is None:
-            raise sighting.live_unknown(ctx, service, found)
+            return _plan_without_live(ctx, service, found)
         choice = past.choice
         if nothing := pages_plan.nothing_to_do(past, choice, found.named):
             return _plan_of_nothing(ctx, past, choice, *nothing)
@@ -86,6 +87,8 @@ def _standing(details: Details, project: Project, deployments: tuple[Deployment,
     """What the site looks like, and what Cloudflare calls canonical where the site alone does not tell."""
     former, wanted, canonical = details.live, details.target, project.canonical_id
     newer = tuple(deployed(d) for d in target.came(details.seen.deployments, deployments))
+    if former is None:
+        return _standing_without_live(details, canonical, newer, site)
     if pages_seen.of_site(site) is None:
         return World(State.MOVED, f"the site could not be read: {pages_seen.unread(site)}", uncertain=True)
     looks = details.seen.like(site)
@@ -99,19 +102,35 @@ def _standing(details: Details, project: Project, deployments: tuple[Deployment,
         note = f"no compared path shows that {short(wanted)} is live: it is Cloudflare's word"
         return World(State.DONE, f"{short(wanted)} is canonical", notes=(note,))
     if former.id in looks:
-        return _not_yet(details, canonical, same=wanted.id in looks, said=said)
+        return _not_yet(details, former, canonical, same=wanted.id in looks, said=said)
     others = sorted(name[:8] for name in looks)
     text = f"the site looks like {' or '.join(others)}" if others else "the site looks like no deployment that was read"
     return World(State.MOVED, text, uncertain=not others)
 
 
-def _not_yet(details: Details, canonical: str, *, same: bool, said: bool) -> World:
+def _standing_without_live(details: Details, canonical: str, newer: tuple[str, ...], site: Look) -> World:
+    """Whether the target serves, where it is not known what served when the plan was made."""
+    wanted, before = details.target, details.seen.project.canonical_id
+    if details.seen.turned_to(wanted.id, site):
+        return World(State.DONE, f"{short(wanted)} is live", newer)
+    if newer:
+        return World(State.MOVED, newer[0], uncertain=True)
+    if canonical == wanted.id != before:
+        note = f"no compared path shows that {short(wanted)} is live: it is Cloudflare's word"
+        return World(State.DONE, f"{short(wanted)} is canonical", notes=(note,))
+    if canonical != before:
+        return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True)
+    why = pages_seen.unread(site) or "the site does not look like it"
+    return World(State.PLANNED, f"no compared path shows that {short(wanted)} is live: {why}", uncertain=True)
+
+
+def _not_yet(details: Details, live: Deployment, canonical: str, *, same: bool, said: bool) -> World:
     """The site looks like the former one."""
-    former, wanted = short(details.live), short(details.target)
+    former, wanted = short(live), short(details.target)
     if said:
         text = f"{wanted} is canonical, and the site still looks like {former}"
         return World(State.PLANNED, text, uncertain=True)
-    if canonical not in {details.seen.project.canonical_id, details.live.id}:
+    if canonical not in {details.seen.project.canonical_id, live.id}:
         return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True)
     if same:
         return World(
@@ -130,8 +149,35 @@ def _plan_of_nothing(ctx: Context[Params], past: Past, choice: Choice, summary: 
     )
 
 
+def _plan_without_live(ctx: Context[Params], service: "Service", found: Found) -> Plan:
+    """A person named the target: that decides, with a warning. Raises Refused if nobody did."""
+    chosen, project = found.named, found.seen.project
+    if chosen is None:
+        raise sighting.live_unknown(ctx, service, found)
+    sighting.refuse_overtaken(ctx, found.seen.deployments)
+    why = sighting.why_unknown(service, found)
+    change = Change(
+        target=f"Pages {service.pages}",
+        before="not known",
+        after=short(chosen),
+        done_when=f"the site looks like {short(chosen)}, or Cloudflare calls it canonical",
+        undo=None,
+    )
+    named = f"the live deployment could not be identified, so `to` decides: {short(chosen)} is deployed over it. {why}"
+    return Plan(
+        summary=f"Pages {service.pages}: not known → {short(chosen)}",
+        changes=(change,),
+        sections=pages_plan.sections_if_unknown(chosen, ctx.clock.now(), why),
+        not_undone=pages_plan.NOT_UNDONE,
+        follows=pages_plan.follows_if_unknown(project),
+        warnings=(named,),
+        done=f"Rolled back {ctx.params.service} to {short(chosen)}",
+        details=Details(service, chosen, None, found.seen),
+    )
+
+
 def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details) -> Plan:
-    chosen, live, sees = details.target, details.live, details.seen.sighting
+    chosen, live, sees = details.target, past.serving, details.seen.sighting
     by_rule = not ctx.params.to
     change = Change(
         target=f"Pages {details.service.pages}",

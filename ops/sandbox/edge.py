@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ops.sandbox.account import Account
 from ops.sandbox.d1 import Statement
+from ops.sandbox.injection import injected
 from ops.sandbox.projects import Deployment as PagesDeployment
 from ops.sandbox.server import Request, Response
 from ops.sandbox.site import Site
@@ -90,7 +91,11 @@ class Edge:
             return _nothing_yet()
         with self._lock:
             self.counts[deployment.id] += 1
-        return self._site.answer(deployment, host, request, self._account.clock.now())
+        switches = self._account.switches
+        if switches.edge_access_before_deployments and host.endswith(".pages.dev") and host.count(".") > 2:
+            return _login(host)
+        answer = self._site.answer(deployment, host, request, self._account.clock.now())
+        return answer if host.endswith(".pages.dev") else injected(answer, switches)
 
     def _preview(self, host: str) -> Running | None:
         """A version by its own address, deployed or not, where previews are switched on."""
@@ -149,6 +154,12 @@ def _challenge() -> Response:
     headers = [("content-type", "text/html; charset=UTF-8"), ("cf-mitigated", "challenge"), ("server", "cloudflare")]
     page = b"<!DOCTYPE html><title>Just a moment...</title><script>window._cf_chl_opt = {cType: 'managed'}</script>"
     return Response(status=403, headers=headers, body=page)
+
+
+def _login(host: str) -> Response:
+    """As Access sends a visitor without a session to the team's login."""
+    location = f"https://team.cloudflareaccess.com/cdn-cgi/access/login/{host}"
+    return Response(status=302, headers=[("location", location)])
 
 
 def _no_origin() -> Response:

@@ -47,6 +47,24 @@ class Switches:
     Mode or *Under attack* does to data centers; not at pages.dev and workers.dev. A request passes, as by a WAF skip
     rule, if one of its headers has the value `sandbox-skips-challenge`. Off: most zones challenge no runner."""
 
+    edge_injects_beacon: bool = True
+    """Whether a zone puts the script of Web Analytics into the pages of a site. Cloudflare switches it on by itself for
+    zones of the free plan, so that is the usual case. Not at pages.dev, which serves the page as it was built."""
+
+    edge_obfuscates_emails: bool = True
+    """Whether a zone hides addresses of email in the pages of a site, with another key in each answer. New zones do."""
+
+    edge_detects_bots_by_script: bool = False
+    """Whether a zone puts a script of JavaScript detections into each page, another one in each answer. It comes with
+    Bot Fight Mode, which is a choice."""
+
+    edge_rocket_loader: bool = False
+    """Whether a zone defers the scripts of each page (Rocket Loader), with another key in each answer. A choice."""
+
+    edge_access_before_deployments: bool = False
+    """Whether Access stands before the addresses of single deployments (HASH.PROJECT.pages.dev), as its policy for
+    previews does. It is a choice."""
+
     urls_normalized: bool = True
     """Whether the zones normalize incoming URLs before routes are matched: Cloudflare does, unless told not to.
     Adjacent slashes become one all the same."""

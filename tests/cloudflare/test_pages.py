@@ -58,6 +58,7 @@ def test_a_project_is_read(pages: Pages, sandbox: Sandbox) -> None:
         production_branch="main",
         canonical=pages.deployment(SITE, bad),
         env_vars=frozenset({"API", "KEY"}),
+        domains=(sandbox.pages.projects[SITE].subdomain, *sandbox.pages.projects[SITE].domains),
         deploys_on_push=False,
     )
 

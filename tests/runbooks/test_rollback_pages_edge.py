@@ -1,0 +1,278 @@
+"""`ops rollback-pages` behind a zone that changes pages, a login before deployments, and a site that fails at times."""
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.model.pages_html import hashed_assets, normalized
+from ops.sandbox.injection import injected
+from ops.sandbox.server import Request, Response
+from ops.sandbox.switches import Switches
+from tests.commands import ended, texts
+from tests.conftest import Outcome, World
+
+HOST = "www.bakery.example"
+PROJECT = "bakery"
+CONFIG = f"""
+environments:
+  live:
+    account_id: 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f
+    token: BAKERY_TOKEN
+    services:
+      shop:
+        pages: {PROJECT}
+        url: https://{HOST}
+        verify: {{successes: 1, deadline: 5s}}
+        probes:
+          - name: home
+            http: {{path: /, status: 200}}
+"""
+PAGE = """<!DOCTYPE html><html><head><title>Bakery</title>
+<script type="module" crossorigin src="/assets/index-{hash}.js"></script><script src="/plain.js"></script>
+<link rel="stylesheet" href="/assets/index-{hash}.css"></head><body onload="begin()">
+<h1>{text}</h1><a href="mailto:hi@bakery.example?subject=Bread">hi@bakery.example</a> or sales@bakery.example
+<script nonce="r4nd0m">start()</script>
+</body></html>"""
+ALL = ("edge_injects_beacon", "edge_obfuscates_emails", "edge_detects_bots_by_script", "edge_rocket_loader")
+
+
+def page(digest: str, text: str = "Bread") -> bytes:
+    return PAGE.format(hash=digest, text=text).encode()
+
+
+@pytest.fixture
+def bakery(world: World) -> World:
+    world.config.write_text(CONFIG)
+    world.sandbox.pages.add_project(PROJECT, domains=[HOST])
+    return world
+
+
+def deploy(world: World, ago: timedelta, home: bytes, **more: Any) -> str:
+    at = world.sandbox.clock.now() - ago
+    return world.sandbox.pages.add_deployment(PROJECT, files={"index.html": home}, at=at, **more)
+
+
+def released(world: World) -> tuple[str, str]:
+    """A good deployment and, later, a bad one."""
+    return (
+        deploy(world, timedelta(hours=3), page("BxK3a9_d"), commit="a" * 40),
+        deploy(world, timedelta(minutes=8), page("Q7dK20fz"), commit="b" * 40),
+    )
+
+
+def press(world: World, *arguments: str, runbook: str = "rollback-pages") -> Outcome:
+    where = ["--service", "shop", "--environment", "live", "--config", str(world.config), "--yes", "--json"]
+    return world.ops(runbook, *where, *arguments, BAKERY_TOKEN=world.sandbox.token)
+
+
+def live(world: World) -> str | None:
+    return world.sandbox.pages.live(PROJECT)
+
+
+# What Cloudflare puts into a page
+
+
+@pytest.mark.parametrize("on", [(), *((name,) for name in ALL), ALL], ids=lambda on: "+".join(on) or "nothing")
+def test_a_page_is_the_same_whatever_the_zone_adds(on: tuple[str, ...]) -> None:
+    switches = Switches(**{name: name in on for name in ALL})
+    built = page("BxK3a9_d")
+    html = [("content-type", "text/html; charset=utf-8")]
+
+    served = injected(Response(headers=html, body=built), switches).body
+
+    assert (served == built) is not bool(on)
+    assert normalized(served) == normalized(built)
+    assert hashed_assets(served) == hashed_assets(built) == ("/assets/index-BxK3a9_d.css", "/assets/index-BxK3a9_d.js")
+    assert normalized(served) != normalized(page("BxK3a9_d", "Cake"))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_hashed"),
+    [
+        ("/assets/index-BxK3a9_d.js", True),
+        ("/main.8e0d62a03c.chunk.js", True),
+        ("/_next/static/chunks/main-0123456789abcdef.js", True),
+        ("/app.js?v=4f3a2b1c", True),
+        ("/bootstrap.min.js", False),
+        ("/app.js", False),
+        ("/cdn-cgi/scripts/5c5dd728/cloudflare-static/email-decode.min.js", False),
+    ],
+)
+def test_a_hash_in_a_name_is_recognized(name: str, is_hashed: bool) -> None:
+    assert bool(hashed_assets(f'<script src="{name}"></script>'.encode())) is is_hashed
+
+
+@pytest.mark.parametrize("on", [("edge_injects_beacon", "edge_obfuscates_emails"), ALL], ids=["as usual", "all"])
+def test_an_ordinary_site_is_rolled_back_whatever_its_zone_adds(bakery: World, on: tuple[str, ...]) -> None:
+    for name in ALL:
+        setattr(bakery.sandbox.switches, name, name in on)
+    good, bad = released(bakery)
+
+    outcome = press(bakery)
+
+    assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
+    assert live(bakery) == good
+    assert "the site looks like the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
+    assert outcome.result["plan"]["sections"]["Compared"] == ["/: equal content"]
+    again = press(bakery)
+    assert again.result["reason"] == "already_stepped_back"
+    assert bad[:8] in again.result["message"]
+
+
+def unknown_addition(world: World) -> None:
+    """Something in each page that differs with each answer and that no list knows: hashed assets tell what serves."""
+    numbers = iter(range(10_000))
+    original = world.sandbox._edge.answer
+
+    def answer(request: Request) -> Response:
+        response = original(request)
+        if request.headers.get("host") == HOST and response.body.startswith(b"<!DOCTYPE"):
+            response.body += b"<p>served %d</p>" % next(numbers)
+        return response
+
+    world.sandbox._edge.answer = answer  # type: ignore[method-assign]
+
+
+def test_hashed_assets_tell_what_serves_where_each_answer_differs(bakery: World) -> None:
+    unknown_addition(bakery)
+    good, bad = released(bakery)
+
+    outcome = press(bakery)
+
+    assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
+    assert live(bakery) == good
+    assert "names the hashed assets of the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
+    assert outcome.result["plan"]["sections"]["Compared"] == ["/: other content, the same hashed assets"]
+    assert bad[:8] == outcome.result["plan"]["changes"][0]["before"]
+
+
+def test_assets_that_several_deployments_share_prove_nothing(bakery: World) -> None:
+    unknown_addition(bakery)
+    deploy(bakery, timedelta(hours=3), page("BxK3a9_d", "Bread"))
+    deploy(bakery, timedelta(minutes=8), page("BxK3a9_d", "Cake"))
+
+    assert ended(press(bakery)) == (3, "refused", "live_unknown")
+
+
+# Where it is not known what is live
+
+
+@pytest.fixture
+def closed(bakery: World) -> tuple[str, str]:
+    """Access before the deployments' own addresses."""
+    bakery.sandbox.switches.edge_access_before_deployments = True
+    return released(bakery)
+
+
+def test_what_cannot_be_identified_is_refused_with_the_target_to_name(bakery: World, closed: tuple[str, str]) -> None:
+    good, bad = closed
+
+    outcome = press(bakery)
+
+    assert ended(outcome) == (3, "refused", "live_unknown")
+    assert "a login page of Cloudflare Access" in outcome.result["message"]
+    assert f"shows deployment {bad[:8]}" in outcome.result["hint"]
+    assert f"--to {good}" in outcome.result["press"]
+    assert bakery.writes() == []
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_target_that_a_person_names_is_deployed_with_a_warning(
+    bakery: World, closed: tuple[str, str], follows: bool
+) -> None:
+    bakery.sandbox.switches.pages_canonical_follows_rollbacks = follows
+    good, _ = closed
+
+    outcome = press(bakery, "--to", good)
+
+    (warning,) = outcome.result["plan"]["warnings"]
+    assert f"so `to` decides: {good[:8]} is deployed over it" in warning
+    assert outcome.result["undo"] == []
+    assert live(bakery) == good
+    if follows:
+        assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
+        assert any("it is Cloudflare's word" in text for text in texts(outcome, "warning"))
+    else:
+        assert ended(outcome) == (6, "inconclusive", "no_evidence"), outcome.err
+
+
+def test_a_site_that_fails_by_itself_is_rolled_back_to_the_target_that_a_person_names(bakery: World) -> None:
+    good, _ = released(bakery)
+    fault = bakery.sandbox.edge_fault(host=HOST, status=500, body="down", times=None)
+
+    refused = press(bakery)
+    bakery.sandbox.fault(method="POST", path="/**/rollback", after=fault.remove)
+    outcome = press(bakery, "--to", good)
+
+    assert ended(refused) == (3, "refused", "live_unknown")
+    assert (
+        f"https://{HOST} fails with status 500, and the deployment's own address differs" in refused.result["message"]
+    )
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert live(bakery) == good
+
+
+@pytest.mark.parametrize("meanwhile", ["deployed", "rolled back"])
+def test_a_change_of_others_before_the_write_is_never_overwritten(
+    bakery: World, closed: tuple[str, str], meanwhile: str
+) -> None:
+    """The write is unclear, and then the world has moved: it is not sent again."""
+    good, _ = closed
+    oldest = deploy(bakery, timedelta(days=2), page("Zz00zz11"))
+    bakery.sandbox.switches.pages_canonical_follows_rollbacks = True
+
+    def act() -> None:
+        if meanwhile == "deployed":
+            deploy(bakery, timedelta(), page("N3wN3wN3"))
+        else:
+            bakery.sandbox.pages.rollback(PROJECT, oldest)
+
+    bakery.sandbox.fault(method="POST", path="/**/rollback", lost="before", before=act)
+
+    outcome = press(bakery, "--to", good)
+
+    assert outcome.code in {4, 5}, outcome.err
+    assert live(bakery) != good
+    assert len(bakery.writes()) == 1
+
+
+def test_a_wrong_url_is_named_as_the_cause(bakery: World) -> None:
+    released(bakery)
+    bakery.sandbox.pages.add_project("other", domains=["other.example"])
+    bakery.sandbox.pages.add_deployment("other", files={"index.html": b"<h1>another site</h1>"})
+    bakery.edit_config(f"url: https://{HOST}", "url: https://other.example")
+
+    outcome = press(bakery)
+
+    assert ended(outcome) == (3, "refused", "live_unknown")
+    project = bakery.sandbox.pages.projects[PROJECT]
+    said = f"`url` in ops.yml names other.example, and the project serves {project.subdomain}, {HOST}"
+    assert said in outcome.result["message"]
+
+
+# A site that fails at times
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
+@pytest.mark.parametrize("how", [{"status": 500}, {"status": 429}, {"lost": "before"}], ids=["500", "429", "drop"])
+def test_a_site_that_fails_three_of_ten_requests_is_rolled_back(bakery: World, seed: int, how: dict[str, Any]) -> None:
+    draw = random.Random(seed)
+    for number in range(7):
+        deploy(bakery, timedelta(days=9 - number), page(f"0ld{number}0ld{number}"))
+    good, _ = released(bakery)
+    original = bakery.sandbox.edge_faults.around
+
+    def around(answer: Any, request: Request) -> Response | None:
+        if draw.random() < 0.3:
+            return None if "lost" in how else Response(status=how["status"], body=b"%d" % draw.getrandbits(32))
+        return original(answer, request)
+
+    bakery.edit_config("deadline: 5s", "deadline: 1m")
+    bakery.sandbox.edge_faults.around = around  # type: ignore[method-assign]
+
+    outcome = press(bakery)
+
+    assert outcome.code in {0, 6}, outcome.err
+    assert live(bakery) == good
