@@ -279,16 +279,27 @@ def _show_score(result: dict[str, Any]) -> None:
     help="an unknown NAME is answered with those that there are",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="of the API; without it, a free one")
+@click.option("--faults", type=click.Path(path_type=Path), help="YAML or JSON file with rules for answers that fail")
 @click.option("--json", "as_json", is_flag=True, help="one line with every address and token, then serve")
-def sandbox(*, edge: "Literal['embedded', 'workerd']", switches: tuple[str, ...], port: int, as_json: bool) -> None:
+def sandbox(
+    *,
+    edge: "Literal['embedded', 'workerd']",
+    switches: tuple[str, ...],
+    port: int,
+    faults: Path | None,
+    as_json: bool,
+) -> None:
     """Serve a local Cloudflare on this machine until stopped."""
     from ops.drill import prepare
+    from ops.drill.faults import add_rules, read_rules
     from ops.sandbox import Sandbox
 
+    rules = read_rules(faults) if faults else ()
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     with Sandbox(edge=edge, port=port, switches=prepare(edge, switches)) as running:
+        add_rules(running, rules)
         if as_json:
             click.echo(json.dumps(running.describe()))
         else:

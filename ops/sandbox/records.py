@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ops.sandbox.clock import timestamp
-from ops.sandbox.server import Request
+from ops.sandbox.server import Answer, Request, Response
 
 
 @dataclass(kw_only=True)
@@ -24,6 +24,18 @@ class Record:
     """Whether the sandbox has no such route."""
     status: int | None = None
     """None until it is answered, and for good when the answer was lost."""
+    effect: int | None = None
+    """The status before any fault: what became of the request. None where it never reached the part that acts."""
+
+    def around(self, answer: Answer) -> Answer:
+        """`answer`, and the status of what it answers is kept as `effect`."""
+
+        def answered(request: Request) -> Response | None:
+            response = answer(request)
+            self.effect = response.status if response else None
+            return response
+
+        return answered
 
     @classmethod
     def of(cls, request: Request, *, at: datetime, unknown: bool) -> "Record":

@@ -295,6 +295,6 @@ class Sandbox:
             return self._control.answer(request)
         record = Record.of(request, at=self.clock.now(), unknown=not self._cloudflare.knows(request))
         self.requests.append(record)
-        response = self.faults.around(self._cloudflare.answer, request)
+        response = self.faults.around(record.around(self._cloudflare.answer), request)
         record.status = response.status if response else None
         return response

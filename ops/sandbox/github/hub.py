@@ -129,7 +129,7 @@ class GitHub(Seeds):
             request = _below(ENTERPRISE, request)
         record = Record.of(request, at=self.clock.now(), unknown=not self._api.knows(request))
         self.requests.append(record)
-        response = self.faults.around(self._api.answer, request)
+        response = self.faults.around(record.around(self._api.answer), request)
         record.status = response.status if response else None
         return response
 

@@ -1,0 +1,108 @@
+"""`ops sandbox --faults FILE`: rules of faults for anybody who tests against the local Cloudflare and GitHub."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import ROOT, World
+
+DEPLOYMENTS = "/workers/scripts/shopdesk-basket/deployments"
+
+
+@contextmanager
+def serving(file: Path) -> Iterator[dict[str, Any]]:
+    """What the command tells of the sandbox that it serves."""
+    command = [sys.executable, "-m", "ops", "sandbox", "--json", "--faults", str(file)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+        process.kill()
+
+
+def example() -> str:
+    """The one of the documentation."""
+    text = (ROOT / "docs" / "reference.md").read_text()
+    return text.partition("### Faults")[2].partition("```yaml\n")[2].partition("```")[0]
+
+
+def test_the_documented_file_is_in_force_from_the_first_request(tmp_path: Path) -> None:
+    (tmp_path / "faults.yml").write_text(example())
+    with serving(tmp_path / "faults.yml") as told, httpx.Client() as client:
+        account = f"{told['api_url']}/accounts/{told['account_id']}"
+        client.headers["authorization"] = f"Bearer {told['tokens'][0]['token']}"
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.post(f"{account}{DEPLOYMENTS}", json={})
+        listed = [client.get(f"{account}{DEPLOYMENTS}").status_code for _ in range(5)]
+        github = told["github"]
+        comments = f"{github['api_url']}/repos/{github['repository']}/issues/1/comments"
+        token = {"authorization": f"Bearer {github['tokens'][0]['token']}"}
+        commented = [client.post(comments, json={"body": "x"}, headers=token) for _ in range(2)]
+        seen = client.get(f"{told['control_url']}/requests").json()
+
+    assert listed == [404, 404, 503, 503, 404]
+    assert [answer.status_code for answer in commented] == [429, 429]
+    assert commented[0].headers["retry-after"] == "60"
+    assert [(each["status"], each["effect"]) for each in seen][:4] == [(None, 404), (404, 404), (404, 404), (503, None)]
+
+
+WRONG = """\
+- method: FETCH
+  path: /zones
+  status: 500
+- lost: during
+- applied: true
+  delay: 2
+- {}
+- part: edge
+  code: 10013
+- tries: 3
+  status: 700
+"""
+
+
+def test_every_mistake_is_said_with_its_line(world: World) -> None:
+    file = world.folder / "faults.yml"
+    file.write_text(WRONG)
+
+    outcome = world.ops("sandbox", "--faults", str(file))
+
+    assert outcome.code == 2
+    for place in (
+        "1 [0].method: ",
+        "4 [1].lost: ",
+        "5 [2]: applied without",
+        "7 [3]: no effect",
+        "8 [4]: code is of",
+        "10 [5].tries: ",
+    ):
+        assert f"{file}:{place}" in outcome.err, outcome.err
+    assert f"{file}:11 [5].status: " in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"status": 500}', ":1: "),
+        ('[{"status": 500},\n {"status": 5}]', ":2 [1].status: "),
+        (None, "cannot be read"),
+        ("[]", ":1: "),
+    ],
+    ids=["JSON, but no list", "a mistake in JSON", "no file", "no rule"],
+)
+def test_a_file_that_cannot_be_used_is_refused(world: World, text: str | None, said: str) -> None:
+    file = world.folder / "faults.json"
+    if text is not None:
+        file.write_text(text)
+
+    outcome = world.ops("sandbox", "--faults", str(file))
+
+    assert outcome.code == 2
+    assert str(file) in outcome.err
+    assert said in outcome.err

@@ -1,0 +1,104 @@
+"""Random faults and changes by people around every runbook: what the result claims is what happened.
+
+And a second run without faults reaches the goal, or says why it cannot.
+"""
+
+from functools import partial
+from random import Random
+from typing import Any
+
+import hypothesis.strategies as st
+
+from ops.registry import discover
+from tests.claims import SCENARIOS, WELL, Scenario, a_world, assert_claims_hold, run
+from tests.conftest import World
+from tests.properties import holds_for
+
+LONG = {"retry-after": "300"}
+JSON = "application/json"
+UNCLEAR: list[dict[str, Any]] = [
+    {"lost": "before"},
+    {"lost": "after"},
+    {"status": 500, "applied": True},
+    {"status": 503},
+    {"status": 502, "body": "<html>bad gateway</html>", "applied": True},
+    {"body": "", "applied": True},
+    {"body": "[]", "content_type": JSON, "applied": True},
+    {"body": '{"success": true, "errors": [], "result": null}', "content_type": JSON, "applied": True},
+    {"truncate": 20},
+    {"truncate": 0},
+]
+REFUSED: list[dict[str, Any]] = [
+    {"status": 429},
+    {"status": 429, "headers": {"retry-after": "3"}},
+    {"status": 429, "headers": LONG},
+    {"code": 10035},
+    {"code": 10021},
+    {"status": 403, "code": 10000},
+]
+METHODS = ["GET", "POST", "PUT", "PATCH", "*"]
+"""Most requests are GET, so that "*" strikes a read as a rule, and the others one write."""
+PARTS = ["cloudflare", "cloudflare", "cloudflare", "github", "edge"]
+
+
+def troubles(random: Random) -> list[dict[str, Any]]:
+    """Up to three rules of faults: on which part, and what goes wrong with which request."""
+    return [
+        {
+            "part": (part := random.choice(PARTS)),
+            "method": "GET" if part == "edge" else random.choice(METHODS),
+            "skip": random.randint(0, 4),
+            "times": random.choice([1, 1, 2, 6]),
+            **random.choice([*UNCLEAR, *REFUSED]),
+        }
+        for _ in range(random.randint(0, 3))
+    ]
+
+
+def test_every_runbook_is_tried_here() -> None:
+    assert SCENARIOS.keys() == discover().keys()
+
+
+def disturb(world: World, scenario: Scenario, faults: list[dict[str, Any]], random: Random) -> bool:
+    """Whether somebody else comes too, at some request."""
+    parts = {"cloudflare": world.sandbox.fault, "github": world.sandbox.github.fault, "edge": world.sandbox.edge_fault}
+    comes = random.random() < 0.4
+    if comes:
+        come = partial(random.choice(scenario.strangers), world)
+        moment: dict[str, Any] = {random.choice(["before", "after"]): come}
+        world.sandbox.fault(path="/client/v4/**", skip=random.randint(0, 20), **moment)
+    for rule in faults:
+        given = {name: value for name, value in rule.items() if name != "part"}
+        if rule["part"] == "github" and given.pop("code", None):
+            given["status"] = 403
+        parts[rule["part"]](**given)
+    return comes
+
+
+def calm(world: World) -> None:
+    for faults in (world.sandbox.faults, world.sandbox.github.faults, world.sandbox.edge_faults):
+        faults.clear()
+
+
+def try_out(name: str, random: Random) -> None:
+    scenario = SCENARIOS[name]
+    with a_world(scenario) as world:
+        faults = troubles(random)
+        somebody = disturb(world, scenario, faults, random)
+
+        result = assert_claims_hold(run(world, name))
+        assert result["decision"] not in WELL or scenario.reached(world) or somebody, [faults, result["message"]]
+
+        calm(world)
+        second = assert_claims_hold(run(world, name))
+        story = [faults, somebody, result["message"], second["decision"], second["message"]]
+        assert scenario.reached(world) or somebody or second["decision"] == "refused", story
+        assert second["decision"] not in {"failed", "refused"} or second["hint"] or second["press"], story
+
+
+QUICK = [name for name, scenario in SCENARIOS.items() if not scenario.is_slow]
+
+
+@holds_for(fast=4, slow=150, name=st.sampled_from(QUICK), random=st.randoms(use_true_random=False))
+def test_a_run_claims_what_happened_and_the_next_one_goes_on(name: str, random: Random) -> None:
+    try_out(name, random)
