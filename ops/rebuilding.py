@@ -34,7 +34,7 @@ def plan(
     edits: tuple[str, ...],
     accepted: Collection[str],
     accept: Callable[[tuple[str, ...]], Press],
-    static_assets: bool,
+    static_assets: bool | None,
     way_on: str = rules.WAY_ON,
 ) -> Rebuild:
     """Read `version` whole, and `live` and `latest` (the newest upload) once more: the comparison before the upload.
@@ -43,6 +43,7 @@ def plan(
     that does not serve. Raises Refused, with `way_on`.
     """
     reads = ctx.workers
+    has_assets = reads.begin_has_assets(worker)
     deployments, uploads, code, known, newest = ctx.in_parallel(
         [
             lambda: reads.deployments(worker),
@@ -61,20 +62,21 @@ def plan(
             reason=Reason.WORLD_MOVED,
             hint="Look at what came in, then start again for a new plan.",
         )
-    _refuse_obstacles(version, code, known, edits, static_assets=static_assets, way_on=way_on)
+    assets = rules.assets_text(says=has_assets(), configured=static_assets)
+    _refuse_obstacles(version, code, known, edits, assets=assets, way_on=way_on)
     planned = Rebuild(worker, code, live, newest, mark, edits, known, way_on)
     _refuse_secrets(planned, accepted, accept)
     return planned
 
 
 def _refuse_obstacles(
-    version: str, code: Code | None, known: Version | None, edits: Collection[str], *, static_assets: bool, way_on: str
+    version: str, code: Code | None, known: Version | None, edits: Collection[str], *, assets: str, way_on: str
 ) -> None:
     if code is None or known is None:
         raise Refused(
             f"Cloudflare no longer has the code of {short(version)}", reason=Reason.NOT_REBUILDABLE, hint=way_on
         )
-    if found := tuple(rules.obstacles(code, known, edits, static_assets=static_assets)):
+    if found := tuple(rules.obstacles(code, known, edits, assets=assets)):
         raise Refused(
             f"{short(version)} cannot be uploaded anew as it is: {'; '.join(found)}",
             reason=Reason.NOT_REBUILDABLE,

@@ -101,7 +101,10 @@ OF_OTHERS = {
     },
 }
 """Drill → what it never meets: a migration, a forced rollback, code that is downloaded, a zone, a secret, a provider."""
-OF_NONE = ("pages_", "audit_", "zone_analytics_", "telemetry_", "auth_error_", "kv_", "edge_")
+OF_NONE = (
+    *("pages_", "audit_", "zone_analytics_", "telemetry_", "auth_error_", "kv_", "edge_"),
+    *("deployments_paged", "assets_", "has_assets_"),
+)
 ALL_PROVIDED = "IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY"
 
 
@@ -221,6 +224,7 @@ def test_the_workerd_drill_deploys_with_the_real_wrangler_and_ends_recovered() -
     [
         turned("deployments_listed=null", "code_update_strategy_answered=true", "migration_tag_before_deploy=true"),
         turned("propagation_seconds=0", "deployments_lag_reads=2"),
+        turned("deployments_paged=false", "has_assets_listed=false", "assets_binding_shown=true"),
     ],
     ids=str,
 )

@@ -27,6 +27,7 @@ RETRY_BUDGET = 20.0
 MOST_PAGES = 100
 
 READS: tuple[tuple[str, str], ...] = (
+    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(deployments|versions)"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(secrets|settings|content/v2)"),
     ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(schedules|subdomain)"),

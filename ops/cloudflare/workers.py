@@ -2,21 +2,27 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ops.cloudflare.client import Client
 from ops.cloudflare.secrets import Secrets
 from ops.cloudflare.wire import Answer, ApiError, Kind, misshapen, shaped, text
 from ops.model.clock import parse_utc
-from ops.model.errors import Reason, SecretsChanged, Unclear
+from ops.model.errors import ProviderError, Reason, SecretsChanged, Unclear
 from ops.model.mark import Mark
 from ops.model.routes import Subdomain
 from ops.model.worker import Deployment, Split, Version
+from ops.parallel import start
+
+T = TypeVar("T")
 
 READ = "Workers Scripts Read"
 WRITE = "Workers Scripts Write"
+
+ASSETS_WAIT = 1.0
+"""Real seconds that a run waits for the list of scripts, once all else is read."""
 
 SECRETS_CHANGED = 10220
 SECRETS_PHRASE = "The following secrets have changed:"
@@ -32,12 +38,41 @@ class Workers:
         self._account = f"/accounts/{account_id}"
         self._scripts = f"{self._account}/workers/scripts"
 
-    def deployments(self, worker: str) -> tuple[Deployment, ...]:
-        """Newest first; the first one serves. How many come back is not promised."""
-        answer = self._client.read(f"{self._scripts}/{worker}/deployments", permission=READ)
+    def deployments(self, worker: str, *, page: int = 1) -> tuple[Deployment, ...]:
+        """One page of the deployments, newest first; the first deployment of page 1 serves.
+
+        The size of a page is Cloudflare's choice: none is documented, and a wrong `per_page` would fail the read. The
+        deployment that serves is read strictly. An older row of another shape has no split and a `problem`.
+        """
+        path = f"{self._scripts}/{worker}/deployments"
+        answer = self._client.read(path, permission=READ, params={"page": str(page)} if page > 1 else None)
         rows = _rows(answer, "deployments", f"the deployments of {worker}")
-        deployments = shaped(answer, f"the deployments of {worker}", lambda: [_deployment(row) for row in rows])
-        return tuple(sorted(deployments, key=lambda deployment: deployment.created_on, reverse=True))
+        deployments = sorted(_leniently(rows), key=lambda deployment: deployment.created_on, reverse=True)
+        if page == 1 and rows and (not deployments or deployments[0].problem):
+            raise misshapen(answer, f"the deployments of {worker}")
+        return tuple(deployments)
+
+    def begin_has_assets(self, worker: str) -> Callable[[], bool | None]:
+        """Start to ask whether the Worker has static assets. The answer waits at most ASSETS_WAIT; None: unknown."""
+        asked = start(lambda: self._has_assets(worker))
+
+        def answer() -> bool | None:
+            try:
+                return asked.result(timeout=ASSETS_WAIT)
+            except (ProviderError, TimeoutError):
+                return None
+
+        return answer
+
+    def _has_assets(self, worker: str) -> bool | None:
+        """As the list of scripts says it: no version does, unless its configuration names a binding.
+
+        developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
+        """
+        rows = self._client.read(self._scripts, permission=READ).result
+        listed = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        found = next((row.get("has_assets") for row in listed if row.get("id") == worker), None)
+        return found if isinstance(found, bool) else None
 
     def find(self, worker: str) -> tuple[Deployment, ...] | None:
         """Its deployments; None where there is no such Worker."""
@@ -162,6 +197,8 @@ def _identifier(value: Any) -> str:
 
 
 def _deployment(row: Mapping[str, Any]) -> Deployment:
+    if row.get("strategy", "percentage") != "percentage":
+        raise ValueError(row)
     split = [(_identifier(share["version_id"]), float(share["percentage"])) for share in row["versions"]]
     if not abs(sum(percent for _, percent in split) - 100) < 0.01:  # so that not a number is caught as well
         raise ValueError(row)
@@ -174,6 +211,34 @@ def _deployment(row: Mapping[str, Any]) -> Deployment:
         source=text(row.get("source")),
         message=text(annotations.get("workers/message")),
     )
+
+
+def _leniently(rows: list[Any]) -> Iterator[Deployment]:
+    """All rows, if one of them can be read; one of another shape keeps its place in the order."""
+    read = [_or_none(_deployment, row) for row in rows]
+    newer = next((deployment.created_on for deployment in read if deployment), None)
+    for row, deployment in zip(rows, read, strict=True):
+        if newer is None:
+            return
+        known = deployment or _unreadable(row, newer)
+        newer = known.created_on
+        yield known
+
+
+def _unreadable(row: Any, newer: datetime) -> Deployment:
+    """`newer` is the moment of the next newer row."""
+    row = row if isinstance(row, dict) else {}
+    created_on = _or_none(parse_utc, row.get("created_on")) or newer
+    strategy = text(row.get("strategy")) or "percentage"
+    problem = "an unknown strategy" if strategy != "percentage" else "versions that cannot be read"
+    return Deployment(id=text(row.get("id"))[:36], created_on=created_on, split=(), problem=problem)
+
+
+def _or_none(build: Callable[[Any], T], value: Any) -> T | None:
+    try:
+        return build(value)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _version(row: Mapping[str, Any], **details: Any) -> Version:

@@ -77,8 +77,9 @@ class Service(Named):
     repository: str | None = Field(
         default=None, pattern=REPOSITORY, description="owner/name on GitHub, for links that compare two versions."
     )
-    static_assets: bool = Field(
-        default=False, description="The Worker serves static assets, so each of its versions is a release of its own."
+    static_assets: bool | None = Field(
+        default=None,
+        description="Whether the Worker has static assets, if Cloudflare does not say so (default: ask Cloudflare).",
     )
     min_served: Annotated[Seconds, between("0s", "720h")] = duration_field(
         "10m", "A release that served for less than this is not rolled back to."

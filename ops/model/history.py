@@ -4,8 +4,8 @@ Pure, and every rule works on what is visible: Cloudflare promises neither how m
 version can still be read.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -35,7 +35,28 @@ class History:
     now: datetime
     min_served: float
     """Seconds that a release must have carried half of the traffic to count as tried."""
-    static_assets: bool = False
+    static_assets: bool | None = False
+    """Whether equal code may come with other files. None: not known, and read as if it may."""
+    is_whole: bool = True
+    """False while Cloudflare may have older deployments that were not asked for."""
+    reading: str = ""
+    """What could not be read of it, for people."""
+
+    def with_older(self, pages: Iterable[tuple[Deployment, ...] | None], *, most: int) -> "History":
+        """The history with more of its deployments, at most `most`. A page is None if it could not be read."""
+        pages = tuple(pages)
+        known = {deployment.id: deployment for deployment in self.deployments}
+        found = {deployment.id: deployment for page in pages for deployment in page or () if deployment.id not in known}
+        every = sorted((known | found).values(), key=lambda deployment: deployment.created_on, reverse=True)
+        failed = "older ones could not be read" if None in pages else ""
+        more = f"older ones than these {most} were not read" if len(every) > most else ""
+        return replace(
+            self,
+            deployments=tuple(every[:most]),
+            # A page without a new deployment is the last one, or pages are not supported.
+            is_whole=bool(failed or more or not found),
+            reading=failed or more,
+        )
 
     @property
     def live(self) -> Deployment:
@@ -46,7 +67,8 @@ class History:
         """How far back the history goes, for people: rules can only judge what is listed."""
         count = len(self.deployments)
         oldest = self.deployments[-1].created_on
-        return f"Cloudflare listed {count} deployment{'s' if count > 1 else ''}, back to {utc_text(oldest)}"
+        listed = f"Cloudflare listed {count} deployment{'s' if count > 1 else ''}, back to {utc_text(oldest)}"
+        return f"{listed}; {self.reading}" if self.reading else listed
 
     def version(self, version: str) -> Version:
         return self.versions.get(version) or Version(id=version)
@@ -66,7 +88,7 @@ class History:
         for before, name in zip([None, *known], known, strict=False):
             version = self.version(name)
             code = version.code_and_settings
-            if code is not None and not version.has_assets and not self.static_assets:
+            if code is not None and not version.has_assets and self.static_assets is False:
                 releases[name] = by_code[code]
             else:
                 # Asset contents are in no digest, so only a secret edit is known to be the same release.
@@ -129,6 +151,8 @@ class History:
         return tuple(step for newer, older in pairs for step in self._step_backs(newer, older))
 
     def _step_backs(self, newer: Deployment, older: Deployment) -> list[StepBack]:
+        if newer.problem or older.problem:
+            return []
         mark = newer.mark
         gone = [v for v in older.serving if v not in newer.serving]
         if mark is not None and self._is_believed(newer, older):
@@ -180,8 +204,9 @@ class History:
         The version itself: that another one of its release served well does not end a blame of this one alone. With
         static assets a release hangs on the numbers between, so there nothing is proven before all was read.
         """
-        if self.static_assets or any(version.has_assets for version in self.versions.values()):
-            return all(self.version(v).detailed for d in self.deployments for v in d.serving)
+        if self.static_assets is not False or any(version.has_assets for version in self.versions.values()):
+            read = all(self.version(v).detailed for d in self.deployments for v in d.serving)
+            return read and (self.is_whole or self._served_well(frozenset({version}), before=len(self.deployments)))
         unread = (i for i, d in enumerate(self.deployments) if any(not self.version(v).detailed for v in d.serving))
         return self._served_well(frozenset({version}), before=next(unread, len(self.deployments)))
 

@@ -64,11 +64,22 @@ def is_done(history: History, to: Split, latest: Version | None) -> bool:
     return latest is not None and live == ((latest.id, 100.0),) and history.same_release(to[0][0], latest.id)
 
 
-def obstacles(code: Code, version: Version, edits: Collection[str], *, static_assets: bool) -> Iterator[str]:
-    """`version` is the same one in the older API, which alone shows exports; `static_assets` is what ops.yml says."""
+def assets_text(*, says: bool | None, configured: bool | None) -> str:
+    """Why static assets forbid an upload; nothing if there are none. `says` is Cloudflare's answer, None if unknown."""
+    if says:
+        return "its static assets cannot be read"
+    if configured:
+        return "ops.yml says that it has static assets, which cannot be read"
+    if says is None and configured is None:
+        return "it is not known whether it has static assets: if it has none, write static_assets: false in ops.yml"
+    return ""
+
+
+def obstacles(code: Code, version: Version, edits: Collection[str], *, assets: str) -> Iterator[str]:
+    """`version` is the same one in the older API, which alone shows exports; `assets` is `assets_text`."""
     yield from code.obstacles
-    if static_assets and not version.has_assets:
-        yield "ops.yml says that it has static assets, which cannot be read"
+    if assets and not version.has_assets:
+        yield assets
     if "exports" in version.runtime and "exports" not in code.not_uploaded:
         yield "its exports cannot be uploaded with a version"
     yield from (f"it has no secret {name}" for name in sorted(set(edits) - code.secret_names))

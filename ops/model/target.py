@@ -20,6 +20,8 @@ STEP_BACK_HOLDS = timedelta(minutes=30)
 
 OURS_WITHOUT_INCIDENT_HOLDS = timedelta(hours=24)
 
+NOT_READ = "the part of the history that could blame it was not read"
+
 
 @dataclass(frozen=True)
 class PassedOver:
@@ -67,12 +69,13 @@ def why_not(history: History, suspect: str, version: str) -> str | None:
     if version not in history.deployable:
         return "Cloudflare no longer lists it as deployable"
     if not history.is_proven(version) and has_unread(history):
-        return "the part of the history that could blame it was not read"
+        return NOT_READ
     return None
 
 
 def has_unread(history: History) -> bool:
-    return any(not history.version(v).detailed for d in history.deployments for v, _ in d.split)
+    """Whether a version, or an older deployment, may still say something."""
+    return not history.is_whole or any(not history.version(v).detailed for d in history.deployments for v, _ in d.split)
 
 
 def standing_step_back(history: History, *, incident: int | None) -> StepBack | None:

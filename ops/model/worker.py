@@ -26,6 +26,8 @@ class Deployment:
     author: str = ""
     source: str = ""
     message: str = ""
+    problem: str = ""
+    """Why the row could not be read. It then has no split, and nothing is concluded from it."""
 
     @property
     def serving(self) -> tuple[str, ...]:

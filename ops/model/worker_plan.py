@@ -35,6 +35,11 @@ def stepped_back(step: StepBack) -> str:
     return f"{deployed(step.deployment)}, away from {short(step.taken_away)}"
 
 
+def static_assets(*, says: bool | None, configured: bool | None) -> bool | None:
+    """Whether the Worker has static assets: as Cloudflare or ops.yml says; None if neither does."""
+    return configured if says is None else says or bool(configured)
+
+
 def sections(
     history: History, choice: Choice, split: Split, *, repository: str | None, by_rule: bool
 ) -> tuple[Section, ...]:
@@ -98,6 +103,7 @@ def warnings(
 ) -> tuple[str, ...]:
     found = list(_incident_warnings(history, choice.suspect, split, began)) if began else []
     found += _secret_edit(history, choice.suspect)
+    found += _unreadable(history)
     if not by_rule:
         found += _named_by_hand(history, split)
     live_tag = history.version(choice.suspect).migration_tag
@@ -124,6 +130,21 @@ def _incident_warnings(history: History, suspect: str, split: Split, began: date
         yield f"{short(suspect)} had served for {served} before the stated start: it is probably not the deployment"
     if live_then and set(live_then.serving) & {version for version, _ in split}:
         yield f"the target was live at the stated start, {utc_text(began)}"
+
+
+def _unreadable(history: History) -> Iterator[str]:
+    if history.static_assets is None:
+        yield (
+            "Cloudflare did not say whether this Worker has static assets. Equal code counted as another release, "
+            "except after a secret edit. To state it, set `static_assets: true` or `false` in ops.yml"
+        )
+    for deployment in history.deployments:
+        if deployment.problem:
+            name = f" {short(deployment.id)}" if deployment.id else ""
+            yield (
+                f"deployment{name} of {utc_text(deployment.created_on)} was ignored: it has {deployment.problem}. "
+                "Nothing is known about its versions"
+            )
 
 
 def _secret_edit(history: History, suspect: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ops import deploying, rebuilding
 from ops.model import rebuild as rules
 from ops.model import target, worker_plan, worker_refusals
-from ops.model.errors import Reason, Refused, SecretsChanged
+from ops.model.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.model.history import History
 from ops.model.mark import Mark
 from ops.model.plan import Change, Plan
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16
 """Versions read beside each other; a further batch only while all so far were passed over."""
+MOST_DEPLOYMENTS = 100
+MOST_PAGES = 10
+"""Of deployments. Older pages are read only while no version can be chosen."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class RollbackWorker(Runbook[Params]):
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind)
         rebuilt = ctx.params.current_secrets
+        has_assets = ctx.workers.begin_has_assets(service.worker)
         deployments, listed, *uploads = ctx.in_parallel(
             [
                 lambda: ctx.workers.deployments(service.worker),
@@ -91,7 +95,7 @@ class RollbackWorker(Runbook[Params]):
             )
         to = target.parse_to(ctx.params.to, listed) if ctx.params.to else None
         worker_refusals.check_params(to, ctx.params)
-        history = _read(ctx, service, deployments, listed, wanted=to or ())
+        history = _read(ctx, service, deployments, listed, wanted=to or (), has_assets=has_assets)
         choice = target.choose(history, incident=ctx.incident)
         if to is None and choice.standing is not None:
             summary = f"somebody stepped back already: {worker_plan.stepped_back(choice.standing)}"
@@ -139,40 +143,80 @@ def _read(
     service: "Service",
     deployments: tuple[Deployment, ...],
     listed: Iterable[Version],
+    *,
     wanted: Split,
+    has_assets: Callable[[], bool | None],
 ) -> History:
-    """Round 2: details in batches, the deployments read again beside each, so that the last read is the comparison."""
+    """Round 2: details in batches, then older deployments, as long as no version can be chosen.
+
+    Each round reads the newest deployments again, so that the last read is the comparison.
+    """
     versions = {version.id: version for version in listed}
-    deployable = frozenset(versions)
-    first = [v for v, _ in (*deployments[0].split, *wanted)]
-    left = list(dict.fromkeys([*first, *(v for d in deployments for v, _ in d.split)]))
+    history = History(deployments, versions, frozenset(versions), ctx.clock.now(), service.min_served, is_whole=False)
+    page = 1
     while True:
-        batch, left = left[:AT_ONCE], left[AT_ONCE:]
-        again, *details = ctx.in_parallel(
-            [lambda: ctx.workers.deployments(service.worker), *(_reading(ctx, service.worker, v) for v in batch)]
+        batch = _unread(history, wanted)[:AT_ONCE]
+        pages = [] if batch else [2] if page == 1 else list(range(page + 1, MOST_PAGES + 1))
+        again, *read = ctx.in_parallel(
+            [
+                lambda: ctx.workers.deployments(service.worker),
+                *(_reading(ctx, service.worker, version) for version in batch),
+                *(_reading_page(ctx, service.worker, page) for page in pages),
+            ]
         )
-        if not again:
-            raise deploying.none_listed(service.worker)
-        if again[0] != deployments[0]:
-            raise Refused(
-                f"{service.worker} was deployed while the plan was made: {deployed(again[0])}",
-                reason=Reason.WORLD_MOVED,
-                hint="Look at what came in, then start again for a new plan.",
-            )
-        # A version that is gone is known to be gone: there is nothing more to be read of it.
-        versions |= {v: found or Version(id=v, detailed=True) for v, found in zip(batch, details, strict=True)}
-        history = History(
-            deployments=deployments,
-            versions=versions,
-            deployable=deployable,
-            now=ctx.clock.now(),
-            min_served=service.min_served,
-            static_assets=service.static_assets,
-        )
-        # In a split the suspect itself hangs on the ages of both releases, so there the whole history is read.
-        found = len(deployments[0].serving) == 1 and target.choose(history, incident=ctx.incident).candidates
-        if not left or wanted or found:
+        _refuse_moved(again, deployments[0], service.worker)
+        if batch:
+            # A version that is gone is known to be gone: there is nothing more to be read of it.
+            found = {v: known or Version(id=v, detailed=True) for v, known in zip(batch, read, strict=True)}
+            assets = worker_plan.static_assets(says=has_assets(), configured=service.static_assets)
+            history = replace(history, versions={**history.versions, **found}, static_assets=assets)
+        else:
+            page, history = pages[-1], history.with_older(read, most=MOST_DEPLOYMENTS)
+            if page == MOST_PAGES and not history.is_whole:
+                history = replace(history, is_whole=True, reading="older ones were not read")
+        history = replace(history, now=ctx.clock.now())
+        if wanted or _is_settled(ctx, history) or (history.is_whole and not _unread(history, ())):
             return history
+
+
+def _unread(history: History, wanted: Split) -> list[str]:
+    """The versions whose details are missing: those that are live or wanted first, then by time of service."""
+    named = [v for v, _ in (*history.live.split, *wanted, *(s for d in history.deployments for s in d.split))]
+    return [v for v in dict.fromkeys(named) if not history.version(v).detailed]
+
+
+def _is_settled(ctx: Context[Params], history: History) -> bool:
+    """Whether nothing unread can change the choice.
+
+    In a split the suspect hangs on the ages of both releases: there all the listed versions are read.
+    """
+    if len(history.live.serving) > 1 and _unread(history, ()):
+        return False
+    choice = target.choose(history, incident=ctx.incident)
+    return bool(choice.candidates) and all(over.why != target.NOT_READ for over in choice.passed_over)
+
+
+def _refuse_moved(again: tuple[Deployment, ...], planned: Deployment, worker: str) -> None:
+    if not again:
+        raise deploying.none_listed(worker)
+    if again[0] != planned:
+        raise Refused(
+            f"{worker} was deployed while the plan was made: {deployed(again[0])}",
+            reason=Reason.WORLD_MOVED,
+            hint="Look at what came in, then start again for a new plan.",
+        )
+
+
+def _reading_page(ctx: Context[Params], worker: str, page: int) -> Callable[[], tuple[Deployment, ...] | None]:
+    """An older page; None if it cannot be read: it only makes the choice better."""
+
+    def read() -> tuple[Deployment, ...] | None:
+        try:
+            return ctx.workers.deployments(worker, page=page)
+        except ProviderError:
+            return None
+
+    return read
 
 
 def _reading(ctx: Context[Params], worker: str, version: str) -> Callable[[], Any]:

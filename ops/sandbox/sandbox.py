@@ -195,12 +195,13 @@ class Sandbox:
             upload = Upload(
                 modules=(uploads.module(f"// version {state.numbered + 1} of {worker}" if code is None else code),),
                 main_module=uploads.MAIN,
-                bindings=(*bindings, *uploads.bindings(texts, assets=assets, version_metadata=version_metadata)),
+                bindings=(*bindings, *uploads.bindings(texts, version_metadata=version_metadata)),
                 secrets=kept if secrets is None else secrets,
                 compatibility_date=compatibility_date,
                 migration_tag=state.migration_tag,
                 handlers=tuple(handlers),
                 durable_objects=tuple(durable_objects),
+                has_assets=assets,
             )
             upload = replace(upload, **(more or {}))
             by = By(author=author, source="wrangler", message=message, tag=tag, at=at)

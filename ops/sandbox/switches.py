@@ -10,7 +10,18 @@ class Switches:
     """May be changed while the sandbox runs, from Python or through `POST /sandbox/switches`."""
 
     deployments_listed: int | None = 10
-    """How many deployments GET deployments answers, newest first. None: all of them."""
+    """How many deployments a page of GET deployments holds without `per_page`, newest first. None: all of them."""
+
+    deployments_paged: bool = True
+    """Whether GET deployments takes `page`, `per_page`, `since` and `until`, as the official SDK has them since 5.8.
+    False: it ignores all four."""
+
+    assets_binding_shown: bool = False
+    """Whether a version with static assets shows a binding of type `assets`. False: as if its configuration named
+    none, which is usual."""
+
+    has_assets_listed: bool = True
+    """Whether the list of scripts says `has_assets`. The official SDK has the field, and as optional."""
 
     deployments_lag_reads: int = 0
     """How many GET deployments after a new deployment still answer the list as it was before. One database keeps

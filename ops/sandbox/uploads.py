@@ -11,10 +11,8 @@ def module(code: str) -> Module:
     return Module(name=MAIN, content_type="application/javascript+module", content=code.encode())
 
 
-def bindings(vars: Mapping[str, str], *, assets: bool, version_metadata: bool) -> Iterator[Mapping[str, str]]:  # noqa: A002
+def bindings(vars: Mapping[str, str], *, version_metadata: bool) -> Iterator[Mapping[str, str]]:  # noqa: A002
     for name, text in vars.items():
         yield {"type": "plain_text", "name": name, "text": text}
-    if assets:
-        yield {"type": "assets", "name": "ASSETS"}
     if version_metadata:
         yield {"type": "version_metadata", "name": "CF_VERSION_METADATA"}

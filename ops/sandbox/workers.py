@@ -34,6 +34,8 @@ class Upload:
     exports: Mapping[str, Any] | None = None
     """Durable Objects declared as exports: no version can be uploaded with them."""
     containers: tuple[Mapping[str, Any], ...] = ()
+    has_assets: bool = False
+    """Whether static files belong to it. They are in no digest that the API shows."""
     migration_tag: str | None = None
     handlers: tuple[str, ...] = ("fetch",)
     durable_objects: tuple[str, ...] = ()

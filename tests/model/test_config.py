@@ -91,7 +91,7 @@ def test_fills_in_defaults_and_holds_durations_in_seconds() -> None:
     environment = config.environment("production")
     service = environment.service("api")
     assert (environment.name, service.name, environment.token) == ("production", "api", "CLOUDFLARE_API_TOKEN")
-    assert (service.min_served, service.static_assets, service.repository) == (600.0, False, None)
+    assert (service.min_served, service.static_assets, service.repository) == (600.0, None, None)
     assert (service.verify.successes, service.verify.interval, service.verify.deadline) == (3, 1.0, 120.0)
     assert (config.responders, config.contacts, config.labels, config.notify.slack) == ((), (), {}, None)
     assert warnings == ()

@@ -42,4 +42,4 @@ def test_an_edited_secret_is_neither_asked_for_nor_missing() -> None:
 
 
 def test_a_new_value_for_a_secret_that_the_version_has_not_is_an_obstacle() -> None:
-    assert "it has no secret Z" in obstacles(CODE, Version(A), {"X", "Z"}, static_assets=False)
+    assert "it has no secret Z" in obstacles(CODE, Version(A), {"X", "Z"}, assets="")

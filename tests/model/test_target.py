@@ -122,6 +122,33 @@ def test_a_version_blamed_alone_in_the_unread_part_is_not_chosen_because_its_rel
     assert target.choose(as_history(past), incident=None).candidates == (name_of(old),)
 
 
+@pytest.mark.parametrize("page", [None, ()], ids=["unreadable", "empty"])
+def test_a_page_of_deployments_that_is_unreadable_or_empty_ends_the_history(
+    page: tuple[Deployment, ...] | None,
+) -> None:
+    past = Past()
+    past.deploy((past.upload("a"), 100))
+    history = replace(as_history(past), is_whole=False)
+
+    longer = history.with_older([page], most=100)
+
+    assert longer.is_whole
+    assert ("older ones could not be read" in longer.reach) is (page is None)
+    assert longer.deployments == history.deployments
+
+
+@holds_for(FAST, SLOW, past=pasts, size=st.integers(1, 6))
+def test_pages_that_overlap_make_the_same_history_as_one_list(past: Past, size: int) -> None:
+    """A deployment that comes in between two reads moves the older ones on by one."""
+    whole = as_history(past)
+    rows = whole.deployments
+    pages = [rows[max(0, at - 1) : at + size] for at in range(size, len(rows) + size, size)]
+
+    read = replace(whole, deployments=rows[:size], is_whole=False).with_older(pages, most=100)
+
+    assert read.deployments == rows
+
+
 def read_in_batches(past: Past, at_once: int) -> tuple[set[int], target.Choice]:
     """As the runbook reads: the live ones, then those that served, latest first, until there is a candidate."""
     wanted = list(dict.fromkeys(number for row in reversed(past.rows) for number, _ in row.shares))

@@ -226,7 +226,7 @@ def test_in_a_split_somebody_chooses_first(stuck: Stuck) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "static assets": ({"assets": True}, "not_rebuildable", "its static assets (binding ASSETS) cannot be read"),
+    "static assets": ({"assets": True}, "not_rebuildable", "its static assets cannot be read"),
     "containers": ({"more": {"containers": ({"class_name": "Box"},)}}, "not_rebuildable", "its containers cannot be"),
     "exports": ({"more": {"exports": {"R": {"type": "durable-object"}}}}, "not_rebuildable", "its exports cannot be"),
     "no Durable Object": ({"bindings": (), "durable_objects": ()}, "no_target", "has no Durable Object of its own"),

@@ -165,7 +165,7 @@ def test_all_that_makes_a_version_is_copied(world: World) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "static assets": ({"assets": True}, "its static assets (binding ASSETS) cannot be read"),
+    "static assets": ({"assets": True}, "its static assets cannot be read"),
     "containers": ({"more": {"containers": ({"class_name": "Box"},)}}, "its containers cannot be uploaded"),
     "exports": ({"more": {"exports": {"Room": {"type": "durable-object"}}}}, "its exports cannot be uploaded"),
     "the service-worker format": ({"more": {"main_module": ""}}, "it is in the service-worker format"),
@@ -191,7 +191,7 @@ def test_what_cannot_be_uploaded_anew_is_refused_with_the_way_on(
     world: World, upload: dict[str, Any], said: str
 ) -> None:
     world.release(timedelta(hours=3), code="good", **upload)
-    bad = world.release(timedelta(minutes=10), code="bad")
+    bad = world.release(timedelta(minutes=10), code="bad", assets=upload.get("assets", False))
 
     outcome = world.rollback("--current-secrets")
 

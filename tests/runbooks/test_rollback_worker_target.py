@@ -1,16 +1,19 @@
 """Which version `ops rollback-worker` goes to. The table of docs/rollback-worker.md is run row by row."""
 
+import json
 import re
 import shlex
 import shutil
+import time
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from hypothesis import strategies as st
 
 from ops.sandbox import Sandbox
-from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, World
+from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, Releases, World
 from tests.model.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
 from tests.properties import holds_for
 
@@ -113,6 +116,89 @@ def test_the_page_names_enough_histories_and_each_once() -> None:
     assert len({case.happened for case in cases}) == len(cases)
 
 
+@pytest.mark.parametrize("shown", [False, True], ids=["without a binding", "with a binding"])
+def test_static_assets_are_found_without_ops_yml(world: World, shown: bool) -> None:
+    """Most configurations name no binding; equal code is then the usual case, since only files change."""
+    world.sandbox.switches.assets_binding_shown = shown
+    ids = seed(world, "assets: A 9d · A2 2h · A3 10m")
+
+    outcome = press(world, "", ids)
+
+    assert world.live == {ids["A2"]: 100}
+    assert "static assets" not in " ".join(outcome.result["plan"]["warnings"])
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [{"status": 500}, {"status": 403, "code": 10000}, {"body": '{"success": true, "result": {}}'}, {"delay": 30}, None],
+    ids=["500", "forbidden", "another shape", "late", "not listed"],
+)
+def test_whether_there_are_assets_may_stay_unknown_and_the_plan_says_so(
+    world: World, unread: dict[str, Any] | None
+) -> None:
+    world.sandbox.switches.has_assets_listed = unread is not None
+    if unread:
+        world.sandbox.fault(method="GET", path="**/workers/scripts", times=None, **unread)
+    ids = seed(world, "assets: A 9d · A2 2h · A3 20m · A3+ 10m")
+    began = time.monotonic()
+
+    outcome = press(world, "", ids)
+
+    assert world.live == {ids["A2"]: 100}
+    assert any("did not say whether this Worker has static assets" in w for w in outcome.result["plan"]["warnings"])
+    assert time.monotonic() - began < 5
+
+
+def test_ops_yml_may_say_that_there_are_no_assets(world: World) -> None:
+    world.sandbox.switches.has_assets_listed = False
+    world.edit_config("min_served: 10m #", "static_assets: false\n        min_served: 10m #")
+    ids = seed(world, "A 9d · B 2h · B2 10m")
+
+    outcome = press(world, "", ids)
+
+    assert world.live == {ids["A"]: 100}
+    assert "static assets" not in " ".join(outcome.result["plan"]["warnings"])
+
+
+def deployments_as_listed(world: World) -> list[dict[str, Any]]:
+    """The rows of GET deployments."""
+    path = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}/deployments"
+    headers = {"Authorization": f"Bearer {world.sandbox.token}"}
+    rows: list[dict[str, Any]] = httpx.get(world.sandbox.api_url + path, headers=headers).json()["result"][
+        "deployments"
+    ]
+    return rows
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "no versions": {"versions": None},
+    "an empty split": {"versions": []},
+    "an unknown strategy": {"strategy": "blue_green"},
+    "no moment": {"created_on": None, "versions": None},
+    "an odd id": {"id": 7},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("to", [False, True], ids=["by rule", "--to"])
+def test_an_old_deployment_of_another_shape_is_named_and_stops_nothing(
+    world: World, odd: dict[str, Any], to: bool
+) -> None:
+    ids = seed(world, "Z 9d · A 3d · B 2h · C 10m")
+    rows = deployments_as_listed(world)
+    rows[2] = {key: value for key, value in {**rows[2], **odd}.items() if value is not None}
+    answer = json.dumps({"success": True, "errors": [], "messages": [], "result": {"deployments": rows}})
+    world.sandbox.fault(
+        method="GET", path="**/deployments", times=2, body=answer, headers={"content-type": "application/json"}
+    )
+
+    outcome = press(world, "--to Z" if to else "", ids)
+
+    assert outcome.code == 0, outcome.err
+    assert world.live == {ids["Z" if to else "B"]: 100}
+    assert any("was ignored: it has" in warning for warning in outcome.result["plan"]["warnings"])
+
+
 def test_static_assets_secret_edits_join_their_release_over_one_that_was_never_deployed(world: World) -> None:
     ids = seed(world, "assets: Z 9d · A 3h")
     edit: dict[str, Any] = {"code": "A", "assets": True, "triggered_by": "secret"}
@@ -185,6 +271,51 @@ def test_all_are_read_before_it_refuses(world: World) -> None:
     assert outcome.result["message"].count("less than 10 min") == 34
 
 
+def pages_read(world: World) -> list[str]:
+    """The pages of deployments that were asked for, without the first."""
+    asked = [r for r in world.sandbox.requests if r.path.endswith("/deployments")]
+    return sorted(r.query["page"] for r in asked if "page" in r.query)
+
+
+def test_older_deployments_are_read_until_the_rules_are_satisfied(world: World) -> None:
+    """Ten secret edits fill the first page with one release."""
+    ids = seed(world, "Z 9d · A 3d · B 2h" + "".join(f" · B{'+' * n} {60 - n}m" for n in range(1, 11)))
+
+    outcome = press(world, "", ids)
+
+    assert outcome.code == 0, outcome.err
+    assert world.live == {ids["A"]: 100}
+    assert pages_read(world) == ["2"]
+
+
+def test_a_first_page_that_satisfies_the_rules_is_the_only_one_read(world: World, releases: Releases) -> None:
+    for minutes in range(9):
+        world.release(timedelta(minutes=100 - minutes), code=f"{minutes}")
+    world.release(timedelta(minutes=5), code="worse")
+
+    world.rollback()
+
+    assert pages_read(world) == []
+    assert deployment_reads_before_the_write(world.sandbox) == 2
+
+
+@pytest.mark.parametrize("listed", [10, 7])
+def test_at_most_100_deployments_are_read_and_the_plan_says_so(world: World, listed: int) -> None:
+    world.sandbox.switches.deployments_listed = listed
+    first = world.release(timedelta(days=9), code="first")
+    for number in range(105):
+        world.release(timedelta(minutes=210 - 2 * number), code=f"release {number}", deploy=number % 35 == 0)
+        world.sandbox.deploy(WORKER, world.sandbox.latest(WORKER), at=moment(world, f"{210 - 2 * number}m"))
+
+    outcome = world.rollback()
+
+    assert outcome.result["reason"] == "no_target"
+    read = {10: "100 deployments", 7: "70 deployments"}[listed]
+    assert f"Cloudflare listed {read}, back to" in outcome.result["message"]
+    assert "were not read" in outcome.result["message"]
+    assert first not in outcome.result["message"]
+
+
 def test_the_plan_says_how_far_back_a_history_of_ten_deployments_reached(world: World) -> None:
     ids = seed(world, "A 9d · B 8d · C 7d · D 6d · E 5d · F 4d · G 3d · H 2d · I 1d · J 9h · K 8h · L 10m")
 
@@ -198,6 +329,7 @@ def test_the_plan_says_how_far_back_a_history_of_ten_deployments_reached(world: 
 
 @pytest.mark.slow
 def test_what_was_cut_off_is_not_gone_back_to_and_the_refusal_says_so(world: World) -> None:
+    world.sandbox.switches.deployments_paged = False
     ids = seed(world, "A 9d · " + " · ".join(f"B{number or ''} {50 - number}m" for number in (0, *range(2, 11))))
 
     outcome = world.rollback()

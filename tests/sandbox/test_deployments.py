@@ -1,4 +1,9 @@
+from urllib.parse import urlencode
+
+import pytest
+
 from ops.sandbox import Sandbox
+from ops.sandbox.clock import timestamp
 from tests.sandbox.conftest import WORKER, Api, Releases
 
 
@@ -30,6 +35,40 @@ def test_ten_deployments_are_listed_or_all(api: Api, releases: Releases) -> None
     assert len(api.script("GET", "deployments").result["deployments"]) == 10
     api.sandbox.switches.deployments_listed = None
     assert len(api.script("GET", "deployments").result["deployments"]) == 12
+
+
+def test_deployments_are_paged_and_bounded_in_time(api: Api, releases: Releases) -> None:
+    for _ in range(10):
+        api.deploy(releases.good)
+    made = api.sandbox.deployments(WORKER)
+    oldest, newest = timestamp(made[-1].created_on), timestamp(made[0].created_on)
+
+    def listed(**query: str) -> list[str]:
+        answer = api.script("GET", f"deployments?{urlencode(query)}")
+        return [deployment["id"] for deployment in answer.result["deployments"]]
+
+    ids = [deployment.id for deployment in made]
+    assert (listed(page="2"), listed(page="3")) == (ids[10:], [])
+    assert listed(page="2", per_page="5") == ids[5:10]
+    assert (listed(until=oldest), listed(since=newest)) == (ids[-1:], ids[:1])
+    assert listed(since=oldest, until=newest, per_page="100") == ids
+    api.sandbox.switches.deployments_paged = False
+    assert listed(page="2", per_page="5", until=oldest) == ids[:10]
+
+
+@pytest.mark.parametrize("query", ["page=0", "per_page=x", "since=yesterday", "until=2026-11-25"])
+def test_a_page_or_time_range_that_cannot_be_is_refused(api: Api, releases: Releases, query: str) -> None:
+    assert api.script("GET", f"deployments?{query}").error == (400, 10026)
+
+
+def test_the_list_of_scripts_says_which_have_static_assets(api: Api, releases: Releases) -> None:
+    def listed() -> dict[str, bool | None]:
+        return {script["id"]: script.get("has_assets") for script in api.get("scripts").result}
+
+    api.sandbox.upload("site", assets=True)
+    assert listed() == {WORKER: False, "site": True}
+    api.sandbox.switches.has_assets_listed = False
+    assert listed() == {WORKER: None, "site": None}
 
 
 def test_a_long_message_is_cut_at_1000_bytes_and_not_inside_a_character(api: Api, releases: Releases) -> None:

@@ -43,12 +43,13 @@ def test_a_page_that_cannot_be_is_refused(api: Api, releases: Releases, query: s
 
 
 def test_a_version_in_full_has_variables_in_clear_and_of_secrets_the_names(api: Api, sandbox: Sandbox) -> None:
+    sandbox.switches.assets_binding_shown = True
     version = sandbox.upload(WORKER, vars={"MODE": "prod"}, secrets={"KEY": "hidden"}, tag="4.1.0", assets=True)
     detail = api.script("GET", f"versions/{version}").result
     assert detail["resources"]["bindings"] == [
         {"type": "plain_text", "name": "MODE", "text": "prod"},
-        {"type": "assets", "name": "ASSETS"},
         {"type": "version_metadata", "name": "CF_VERSION_METADATA"},
+        {"type": "assets", "name": "ASSETS"},
         {"type": "secret_text", "name": "KEY"},
     ]
     assert detail["annotations"] == {"workers/tag": "4.1.0", "workers/triggered_by": "upload"}

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from ops.sandbox.clock import timestamp
 from ops.sandbox.cloudflare import deployable
 from ops.sandbox.cloudflare.body import NUMBER, fields, invalid, json_body
 from ops.sandbox.cloudflare.routes import Answer, Call, Routes
-from ops.sandbox.cloudflare.versions import find_version
+from ops.sandbox.cloudflare.versions import find_version, number
 from ops.sandbox.switches import Switches
 from ops.sandbox.tokens import SCRIPTS_READ, SCRIPTS_WRITE
 from ops.sandbox.workers import Deployment
@@ -19,14 +20,33 @@ _DEPLOYMENTS = "/accounts/{account}/workers/scripts/{script}/deployments"
 
 @ROUTES.add("GET", _DEPLOYMENTS, SCRIPTS_READ)
 def list_deployments(call: Call) -> Answer:
-    """Newest first, not paged.
+    """Newest first, in pages. Their default size is a switch: nothing documents it.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/deployments/methods/list
     """
     switches = call.account.switches
     history = call.worker.history[::-1]
     seen = [deployment for deployment in history if not call.worker.hides(deployment.id)]
-    return Answer({"deployments": [_shown(deployment, switches) for deployment in seen[: switches.deployments_listed]]})
+    size = len(seen) if switches.deployments_listed is None else switches.deployments_listed
+    first = 0
+    if switches.deployments_paged:
+        since, until = _moment(call, "since"), _moment(call, "until")
+        seen = [d for d in seen if (not since or d.created_on >= since) and (not until or d.created_on <= until)]
+        size = number(call, "per_page", default=size, most=1000)
+        first = size * (number(call, "page", default=1, most=10_000) - 1)
+    return Answer({"deployments": [_shown(deployment, switches) for deployment in seen[first : first + size]]})
+
+
+def _moment(call: Call, name: str) -> datetime | None:
+    """A bound of the time range, inclusive."""
+    text = call.request.query.get(name)
+    try:
+        moment = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise invalid(f"query.{name}", "must be a date and time as in RFC 3339") from None
+    if moment is not None and moment.tzinfo is None:
+        raise invalid(f"query.{name}", "must be a date and time as in RFC 3339")
+    return moment
 
 
 @ROUTES.add("POST", _DEPLOYMENTS, SCRIPTS_WRITE)

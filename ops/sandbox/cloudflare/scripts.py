@@ -16,7 +16,30 @@ from ops.sandbox.workers import Worker
 from ops.sandbox.zones import ACCOUNT_SUBDOMAIN
 
 ROUTES = Routes()
-_SCRIPT = "/accounts/{account}/workers/scripts/{script}"
+_SCRIPTS = "/accounts/{account}/workers/scripts"
+_SCRIPT = _SCRIPTS + "/{script}"
+
+
+@ROUTES.add("GET", _SCRIPTS, SCRIPTS_READ)
+def list_scripts(call: Call) -> Answer:
+    """All of the account, not paged; each with what its latest upload has.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
+    """
+    listed = call.account.switches.has_assets_listed
+    return Answer([_listed(worker, has_assets=listed) for worker in call.account.workers.values() if worker.latest])
+
+
+def _listed(worker: Worker, *, has_assets: bool) -> Mapping[str, Any]:
+    assert worker.latest is not None
+    upload = worker.latest.upload
+    script = {
+        **_script(worker),
+        "created_on": timestamp(next(iter(worker.versions.values())).created_on),
+        "has_modules": True,
+        "usage_model": upload.usage_model,
+    }
+    return {**script, "has_assets": upload.has_assets} if has_assets else script
 
 
 @ROUTES.add("PUT", _SCRIPT, SCRIPTS_WRITE)

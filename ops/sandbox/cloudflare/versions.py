@@ -22,8 +22,8 @@ def list_versions(call: Call) -> Answer:
     """
     if call.request.query.get("deployable") == "true":
         return Answer({"items": [summary(version) for version in deployable(call.account, call.worker)]})
-    page = _number(call, "page", default=1, most=10_000)
-    per_page = _number(call, "per_page", default=10, most=100)
+    page = number(call, "page", default=1, most=10_000)
+    per_page = number(call, "per_page", default=10, most=100)
     newest_first = list(call.worker.versions.values())[::-1]
     items = newest_first[(page - 1) * per_page : page * per_page]
     info = {"page": page, "per_page": per_page, "count": len(items), "total_count": len(newest_first)}
@@ -50,7 +50,7 @@ def _not_found() -> ApiError:
     return ApiError(100146, message, status=404)
 
 
-def _number(call: Call, name: str, *, default: int, most: int) -> int:
+def number(call: Call, name: str, *, default: int, most: int) -> int:
     text = call.request.query.get(name, str(default))
     if not text.isdecimal() or not 1 <= int(text) <= most:
         raise invalid(f"query.{name}", f"must be from 1 to {most}")
@@ -93,7 +93,12 @@ def detail(version: Version, worker: Worker, switches: Switches) -> dict[str, An
         "last_deployed_from": version.source,
         "placement_mode": (upload.placement or {}).get("mode"),
     }
-    resources = {"bindings": [*upload.bindings, *secrets], "script": _given(script), "script_runtime": _given(runtime)}
+    assets = [{"type": "assets", "name": "ASSETS"}] if upload.has_assets and switches.assets_binding_shown else []
+    resources = {
+        "bindings": [*upload.bindings, *assets, *secrets],
+        "script": _given(script),
+        "script_runtime": _given(runtime),
+    }
     return {**summary(version), "startup_time_ms": 1, "resources": resources}
 
 
