@@ -298,7 +298,13 @@ def sandbox(
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with Sandbox(edge=edge, port=port, switches=prepare(edge, switches)) as running:
+    ready = prepare(edge, switches)
+    try:
+        made = Sandbox(edge=edge, port=port, switches=ready)
+    except OSError as error:
+        hint = "Leave --port out to use a free port, or stop the program that uses this one."
+        raise ConfigError(f"port {port} of 127.0.0.1 cannot be opened ({error.strerror})", hint=hint) from None
+    with made as running:
         add_rules(running, rules)
         if as_json:
             click.echo(json.dumps(running.describe()))

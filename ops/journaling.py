@@ -77,7 +77,7 @@ class Journaling:
             try:
                 return reading.result(timeout=max(0.0, latest - time.monotonic()))
             except Exception as error:  # noqa: BLE001  a recovery does without
-                tell(f"what earlier runs took out of service is not known ({type(error).__name__})")
+                tell(f"what earlier runs took out of service is not known ({client.cause(error)})")
                 return ()
 
         return known
@@ -102,7 +102,7 @@ class Journaling:
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
             timeline.record(
                 Kind.WARNING,
-                f"the incident of this run may be missing ({type(error).__name__}): look for it, or open one",
+                f"the incident of this run may be missing ({client.cause(error)}): look for it, or open one",
             )
             return {}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE, Command, ended, texts
-from tests.conftest import WORKER, Outcome, Releases, World
+from tests.conftest import ACCOUNT, WORKER, Outcome, Releases, World
 
 BASE = ("--environment", "production", "--service", "api")
 
@@ -456,3 +456,20 @@ def test_a_command_that_does_not_exist_is_named_with_the_nearest(world: World) -
 
     assert outcome.code == 2
     assert 'no command "rollback-wroker"; did you mean "rollback-worker"?' in outcome.err
+
+
+def test_each_command_that_begins_as_typed_is_named(world: World) -> None:
+    outcome = world.ops("rollback")
+
+    assert outcome.code == 2
+    assert 'no command "rollback"; did you mean "rollback-pages" or "rollback-worker"?' in outcome.err
+
+
+def test_an_account_that_the_token_cannot_see_is_named_as_a_cause(world: World, releases: Releases) -> None:
+    world.edit_config(ACCOUNT, "e0" * 16)
+
+    outcome = world.rollback()
+
+    assert ended(outcome) == (4, "failed", "not_authorised")
+    assert "Check the token in CLOUDFLARE_API_TOKEN" in outcome.result["hint"]
+    assert f"Check also that account_id in ops.yml, {'e0' * 16}, is the right account." in outcome.result["hint"]

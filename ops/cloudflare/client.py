@@ -184,13 +184,17 @@ class Client(Door):
             return decoder(method, path, response.status_code, response.headers, response.content)
         except ApiError as error:
             if error.kind == Kind.AUTH:
-                error.hint = self._permission_hint(permission)
+                error.hint = self._permission_hint(path, permission)
             raise
 
-    def _permission_hint(self, permission: str) -> str:
+    def _permission_hint(self, path: str, permission: str) -> str:
+        """Cloudflare answers a token without the permission and an account without the token with the same code."""
+        account = re.match(r"/accounts/([0-9a-f]{32})", path)
+        where = f"account {account[1]}" if account else "this account"
+        also = f" Check also that account_id in ops.yml, {account[1]}, is the right account." if account else ""
         return (
             f"Check the token in {self._token_name} at dash.cloudflare.com → Manage account → API tokens: it must be "
-            f'active, allowed from this address, and have the permission "{permission}" on this account.'
+            f'active, allowed from this address, and have the permission "{permission}" on {where}.{also}'
         )
 
 

@@ -121,6 +121,12 @@ CHECK = (
 )
 
 
+def cause(error: Exception) -> str:
+    """Return what failed, by status or type alone: a message of GitHub's may echo what was sent."""
+    status = getattr(error, "status", None)
+    return f"GitHub answered {status}" if isinstance(status, int) else type(error).__name__
+
+
 @contextmanager
 def failures(hint: str = "") -> Iterator[None]:
     """Whatever PyGithub and its transport raise, as a ProviderError; nothing else.

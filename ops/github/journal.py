@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ops.github.client import cause
 from ops.github.comments import RunComments
 from ops.model.clock import Clock
 from ops.model.page import STATES
@@ -120,4 +121,5 @@ class Journal:
     def _fail(self, error: Exception) -> None:
         tell, self._tell = self._tell, None
         if tell is not None:
-            tell(f"the journal on the incident issue failed ({type(error).__name__})")
+            advice = f"; issue #{self._number} does not exist there" if getattr(error, "status", 0) == 404 else ""
+            tell(f"the journal on the incident issue failed ({cause(error)}{advice})")

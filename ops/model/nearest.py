@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 _LIKE_A_SECRET = re.compile(r"://|(?=\w*\d)(?=\w*[A-Za-z])\w{24,}")
 _LONGEST = 60
+_MOST = 6
 _SEARCHED = 200
 
 
@@ -13,17 +14,26 @@ def nearest(name: str, known: Iterable[str]) -> str:
     import difflib  # here, because only a mistake needs it
 
     plain = {_plain(candidate): candidate for candidate in known}
+    matches = [plain[found] for found in difflib.get_close_matches(_plain(name), plain, n=1)]
+    return next(iter(matches or _beginnings(name, plain.values())), "")
+
+
+def _beginnings(name: str, known: Iterable[str]) -> list[str]:
+    """Names that begin with what was typed, of three letters or more: prod, production."""
     typed = _plain(name)
-    beginnings = [candidate for candidate in plain if typed[2:] and candidate.startswith(typed)]  # prod, production
-    matches = difflib.get_close_matches(typed, plain, n=1) or beginnings
-    return plain[matches[0]] if matches else ""
+    return [candidate for candidate in known if typed[2:] and _plain(candidate).startswith(typed)]
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of a message: `; did you mean "api"?`, else the names there are."""
+    """The end of a message: `; did you mean "api"?`, else the names there are.
+
+    Of several names that begin as typed, each one is named.
+    """
     names = sorted(shown(each) for each in known)
-    if near := nearest(name, names):
-        return f'; did you mean "{near}"?'
+    near = _beginnings(name, names) or [nearest(name, names)]
+    if near[0]:
+        meant = " or ".join(f'"{each}"' for each in near[:_MOST])
+        return f"; did you mean {meant}?"
     return f"; known: {', '.join(names[:12])}{', …' if names[12:] else ''}" if names else "; there is none"
 
 

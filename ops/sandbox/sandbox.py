@@ -45,6 +45,7 @@ class Sandbox:
         repository: str = "acme/operations",
         github_port: int = 0,
     ) -> None:
+        self._api_server = Server(self._answer, port)  # first: a port in use leaves nothing to be closed
         self.account_id = account_id
         self.token = "sandbox-workers-pages-writing"  # noqa: S105  (opens nothing but this sandbox)
         self.clock = Clock(virtual=virtual_clock)
@@ -66,7 +67,6 @@ class Sandbox:
         self._runtime = runtimes.runtime(edge, self.clock, self.kv, self.providers, self._contract)
         self.d1.query = self._runtime.query
         self._edge = Edge(self._account, self._runtime)
-        self._api_server = Server(self._answer, port)
         self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))
         self.github = GitHub(self.clock, repository=repository, port=github_port)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(kw_only=True)
@@ -140,5 +141,24 @@ def parse(assignments: Iterable[str]) -> Switches:
         name, _, value = assignment.partition("=")
         if name not in names:
             raise ValueError(f'no switch "{name}"; there are: {", ".join(names)}')
-        values[name] = json.loads(value)
+        values[name] = _value(name, value)
     return Switches(**values)
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _value(name: str, text: str) -> Any:
+    """Return the JSON value, of the kind that the switch has by default."""
+    default = getattr(Switches(), name)
+    kind = type(default)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    if value is None and "None" in str(Switches.__annotations__[name]):
+        return value
+    if kind in _KINDS and type(value) is not kind and (kind, type(value)) != (float, int):
+        example = f"{name}={json.dumps(default)}"
+        raise ValueError(f'the switch {name} takes {_KINDS[kind]}, not "{text[:40]}"; the default is {example}')
+    return value

@@ -143,6 +143,13 @@ def test_github_cannot_be_reached(incident: Incident, releases: Releases) -> Non
     ]
 
 
+def test_an_incident_that_does_not_exist_is_named(incident: Incident, releases: Releases) -> None:
+    outcome = incident.rollback("--incident", "999")
+    assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
+    said = [e["text"] for e in outcome.events if "journal" in e["text"]]
+    assert said == ["the journal on the incident issue failed (GitHub answered 404; issue #999 does not exist there)"]
+
+
 @pytest.mark.slow
 def test_two_runs_on_one_issue_have_a_comment_each(incident: Incident, releases: Releases) -> None:
     runs = [incident.rollback().result["run"] for _ in range(2)]

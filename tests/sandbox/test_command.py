@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from ops.sandbox.switches import parse
 from tests.conftest import ROOT, World
 
 
@@ -39,3 +41,34 @@ def test_an_unknown_switch_is_named_with_those_there_are(world: World) -> None:
 
     assert outcome.code == 2
     assert 'no switch "propagation"; there are: deployments_listed' in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("kv_staleness_seconds=soon", 'takes a number, not "soon"; the default is kv_staleness_seconds=60.0'),
+        ("auth_error_status=401.5", 'takes a whole number, not "401.5"; the default is auth_error_status=403'),
+        ("iflow_models_open=1", 'takes true or false, not "1"; the default is iflow_models_open=true'),
+    ],
+)
+def test_a_value_of_another_kind_is_named_with_the_kind_and_the_default(
+    world: World, assignment: str, said: str
+) -> None:
+    outcome = world.ops("sandbox", "--switch", assignment)
+
+    assert outcome.code == 2
+    assert f"the switch {assignment.partition('=')[0]} {said}" in outcome.err
+
+
+def test_a_list_without_a_limit_is_no_wrong_value() -> None:
+    assert parse(["deployments_listed=null", "propagation_seconds=3"]).deployments_listed is None
+
+
+def test_a_port_in_use_is_named(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = world.ops("sandbox", "--port", str(port))
+
+    assert outcome.code == 2
+    assert f"error: port {port} of 127.0.0.1 cannot be opened (Address already in use)" in outcome.err
+    assert " hint: Leave --port out to use a free port" in outcome.err
