@@ -7,7 +7,7 @@ line of warning.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -205,7 +205,19 @@ class Gate:
         commands = self._commands(refusal.request)
         for where, command in commands.items():
             self.warn(f" {where}: {command}")
-        body = self.redactor.text(
+        body = self._body(refusal, commands)
+        self._show(message, body)
+        if refusal.incident is None:
+            return EXIT_CODES[Decision.REFUSED]
+        if comment:
+            self._answer(refusal, body, self._record(refusal, self.redactor.text(message)))
+        if refusal.label is not None and comment:
+            label = refusal.label
+            self._try("label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident)
+        return EXIT_CODES[Decision.REFUSED]
+
+    def _body(self, refusal: intake.Refusal, commands: Mapping[str, str]) -> str:
+        return self.redactor.text(
             texts.comment(
                 message=refusal.message,
                 hint=refusal.hint,
@@ -214,16 +226,16 @@ class Gate:
                 commands=commands,
             )
         )
-        self._show(message, body)
-        if refusal.incident is None:
-            return EXIT_CODES[Decision.REFUSED]
-        if comment:
-            told = sealed(body, self._record(refusal, self.redactor.text(message)))
-            self._try("comment", lambda number: triggers.comment(self.repository, number, told), refusal.incident)
-        if refusal.label is not None and comment:
-            label = refusal.label
-            self._try("label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident)
-        return EXIT_CODES[Decision.REFUSED]
+
+    def _answer(self, refusal: intake.Refusal, body: str, record: Block) -> None:
+        """One comment per issue, with the latest refusal: nobody can flood an incident by being refused."""
+
+        def text(former: Block | None) -> str:
+            rows = (*(former.rows if former else ()), *record.rows)
+            return sealed(texts.latest(body, rows[-1].at, len(rows)), replace(record, rows=rows))
+
+        assert refusal.incident is not None
+        self._try("comment", lambda number: triggers.keep_refusal(self.repository, number, text), refusal.incident)
 
     def _commands(self, request: intake.Request | None) -> dict[str, str]:
         """The same without the label, for a laptop and for the button."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ops.github import actions, client
+from ops.model.block import is_edited, read_block
 from ops.sandbox.github import GitHub
 from ops.sandbox.github.users import Role
 from tests.conftest import Outcome, World
@@ -463,6 +464,31 @@ def test_of_two_gates_of_one_delivery_one_goes(job: Job, rule: dict[str, Any], m
     assert sorted(outputs["go"] for outputs in (*others, job.outputs)) == ["false", "true"]
 
 
+def test_every_refusal_on_an_issue_is_one_comment_with_a_row_for_each(job: Job) -> None:
+    job.gate(job.label("tina"))
+    job.world.sandbox.clock.advance(60)
+
+    job.gate(job.label("tina", "recover:rollback-apj"))
+
+    (comment,) = job.comments
+    assert "`unknown_label`" in comment
+    assert "This is the latest of 2 refused requests on this issue" in comment
+    block = read_block(comment)
+    assert block is not None
+    assert [row.kind for row in block.rows] == ["refused", "refused"]
+    assert '"tina" may not write' in block.rows[0].text
+    assert not is_edited(comment)
+
+
+def test_a_refusal_gets_a_comment_if_earlier_ones_cannot_be_read(job: Job) -> None:
+    job.gate(job.label("tina"))
+    job.github.fault(method="GET", path="/repos/*/*/issues/*/comments", times=None, status=500)
+
+    job.gate(job.label("tina"))
+
+    assert len(job.comments) == 2
+
+
 @pytest.mark.parametrize("fault", [{"status": 500}, {"lost": "before"}])
 def test_a_refusal_whose_comment_fails_takes_the_label_off_all_the_same(job: Job, fault: dict[str, Any]) -> None:
     job.github.fault(**COMMENT, times=None, **fault)
@@ -738,7 +764,7 @@ def test_a_refusal_stands_on_the_pages_of_the_run(job: Job) -> None:
     page.unlink()
     page.mkdir()
     refused = job.gate(job.label("tina"), GITHUB_STEP_SUMMARY=str(page))
-    assert (refused.code, job.outputs["reason"], len(job.comments)) == (3, "no_write_access", 2)
+    assert (refused.code, job.outputs["reason"], len(job.comments)) == (3, "no_write_access", 1)
     assert "the job's summary page cannot be written (Is a directory)" in refused.err
 
 

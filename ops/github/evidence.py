@@ -70,8 +70,7 @@ def _judged(entry: Mapping[str, Any], page: str, writers: Writers) -> Act | Reco
         author = actor["login"]
         return Recorded(block, author, is_edited(body), entry["html_url"]) if writers.hold(author) else None
     text = _text(kind, entry)
-    is_strangers = kind == "commented" and not _is_of_the_team(entry, actor)
-    if text is None or is_strangers or actor.get("type") != "User":
+    if text is None or actor.get("type") != "User" or _is_strangers(entry, actor, writers):
         return None
     return Act(
         at=parse_utc(entry["created_at"]),
@@ -81,6 +80,17 @@ def _judged(entry: Mapping[str, Any], page: str, writers: Writers) -> Act | Reco
         url=entry.get("html_url") or f"{page}#event-{entry.get('id', '')}",
         is_edited=kind == "commented" and entry.get("updated_at") != entry["created_at"],
     )
+
+
+def _is_strangers(entry: Mapping[str, Any], actor: Mapping[str, Any], writers: Writers) -> bool:
+    """Whether somebody wrote it who does not belong here: anybody can comment, and mention the issue elsewhere.
+
+    A mention's author is somebody of the team of *its* repository, which may be the author's own.
+    """
+    if entry["event"] == "cross-referenced":
+        source = (entry.get("source") or {}).get("issue") or {}
+        return source.get("author_association") not in TEAM or not writers.hold(actor["login"])
+    return entry["event"] == "commented" and not _is_of_the_team(entry, actor)
 
 
 def _text(kind: str, entry: Mapping[str, Any]) -> str | None:

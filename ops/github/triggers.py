@@ -5,16 +5,20 @@ A failure is one error, whose message has no foreign text.
 docs.github.com/rest/issues/labels#remove-a-label-from-an-issue, docs.github.com/rest/issues/comments
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ops.github.client import failures, write_failures
+from ops.github.comments import author, blocks, login
+from ops.model.block import Block
 from ops.model.clock import parse_utc
 from ops.model.errors import ProviderError, Unclear
 
 if TYPE_CHECKING:
+    from github.IssueComment import IssueComment
     from github.Repository import Repository
 
 
@@ -52,10 +56,28 @@ def _has_label(repository: "Repository", number: int, label: str) -> bool:
     return label.lower() in {each["name"].lower() for each in found}
 
 
-def comment(repository: "Repository", number: int, body: str) -> None:
-    """Raises ProviderError."""
+def keep_refusal(repository: "Repository", number: int, text: Callable[[Block | None], str]) -> None:
+    """Write the one comment of refusals on an issue: the first creates it, later ones edit it.
+
+    `text` gets the record of the refusals so far. Raises ProviderError.
+    """
+    try:
+        there, block = _last_refusal(repository, number)
+    except ProviderError:  # an answer twice is better than none
+        there, block = None, None
     with failures():
-        repository.get_issue(number).create_comment(body)
+        if there is None:
+            repository.get_issue(number).create_comment(text(None))
+        else:
+            there.edit(text(block))
+
+
+def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment | None, Block | None]":
+    with failures():
+        me = login(repository)
+        found = blocks(repository.get_issue(number))
+        ours = ((one, block) for one, block in found if block.source == "gate" and author(one) == me)
+        return next(ours, (None, None))
 
 
 def run_created_at(repository: "Repository", run_id: int) -> datetime:

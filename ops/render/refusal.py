@@ -1,6 +1,7 @@
 """A refusal for the issue, where what others wrote is inert, and for the job log, where it is one line."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from ops.model import press
@@ -24,6 +25,13 @@ def comment(*, message: str, hint: str, values: Values, reason: str, commands: M
         f"Reason: `{reason}`",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def latest(body: str, at: datetime, count: int) -> str:
+    """The comment on an issue where that many requests were refused."""
+    if count == 1:
+        return body
+    return f"{body}\nThis is the latest of {count} refused requests on this issue: {at:%Y-%m-%d %H:%M:%S} UTC.\n"
 
 
 def commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:

@@ -235,6 +235,24 @@ def test_a_report_whose_answer_was_lost_is_not_made_twice(night: Night, releases
     assert len(night.reports) == 1
 
 
+def test_a_mention_by_a_stranger_is_no_act_of_the_incident(night: Night, releases: Releases) -> None:
+    """Nor by somebody who belongs to the repository of the mention and may not write here."""
+    hub = night.github
+    hub.switches.private = False
+    hub.add_user("mallory", None)
+    hub.add_user("rita", "read")
+    hub.add_user("bob")
+    for login, branch in (("mallory", "evil"), ("rita", "reader"), ("bob", "fix")):
+        hub.add_commit("A change", "alice", files={branch: "x"}, branch=branch)
+        hub.open_pull(f"A {branch} pull request", branch, login, body=f"For #{night.number}")
+
+    night.report()
+
+    assert "A fix pull request" in night.text
+    assert "evil" not in night.text
+    assert "reader" not in night.text
+
+
 def test_a_report_forged_by_a_stranger_is_nobodys(night: Night, releases: Releases) -> None:
     night.report()
     forged = night.text

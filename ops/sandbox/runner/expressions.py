@@ -3,6 +3,7 @@
 docs.github.com/actions/reference/workflows-and-actions/expressions
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -204,6 +205,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "startsWith": lambda where, what: _text(where).lower().startswith(_text(what).lower()),
     "endsWith": lambda where, what: _text(where).lower().endswith(_text(what).lower()),
     "contains": _contains,
+    "fromJSON": lambda text: json.loads(_text(text)),
     "always": lambda: True,
     **dict.fromkeys(("success", "failure", "cancelled"), lambda: UNKNOWN),
 }

@@ -21,7 +21,7 @@ def labelled(label: str, state: str = "open") -> dict[str, Any]:
         "action": "labeled",
         "label": {"name": label},
         "issue": {"number": 7, "state": state},
-        "sender": {"type": "User"},
+        "sender": {"type": "User", "id": 2},
     }
     return {"github": {"event": event}, "inputs": {}, "vars": {}}
 
@@ -42,7 +42,7 @@ def test_a_label_that_asks_claims_its_issue_and_every_environment_that_it_may_me
     plan = make(read(INCIDENT), labelled("recover:rollback-api"))
 
     assert all(job.may_run for job in plan.jobs)
-    assert plan.claims[:2] == (Claim("gate-7", False, True), Claim(f"recover-{HIDDEN}", False, True))
+    assert plan.claims[:2] == (Claim("gate-7-2", False, True), Claim(f"recover-{HIDDEN}", False, True))
     assert all(job.permissions["issues"] == "write" for job in plan.jobs)
 
 
@@ -53,6 +53,31 @@ def test_on_a_closed_issue_only_the_report_and_the_all_clear_may_run_a_job(label
     plan = make(read(INCIDENT), labelled(label, "closed"))
 
     assert {job.may_run for job in plan.jobs} == {runs}
+
+
+CLOSED = (
+    # Who closes it, who opened it, as whom, in which repository; whether that starts a job.
+    ({"id": 5}, 5, "NONE", "public", False),
+    ({"id": 5}, 5, "CONTRIBUTOR", "public", False),
+    ({"id": 5}, 5, "COLLABORATOR", "public", True),
+    ({"id": 5}, 5, "NONE", "private", True),
+    ({"id": 2}, 5, "NONE", "public", True),
+    ({"id": 2, "type": "Bot"}, 5, "NONE", "public", False),
+)
+
+
+@pytest.mark.parametrize(("sender", "author", "association", "visibility", "runs"), CLOSED)
+def test_a_stranger_who_closes_an_incident_of_his_own_starts_no_job(
+    sender: dict[str, Any], author: int, association: str, visibility: str, runs: bool
+) -> None:
+    context = labelled("unused", "closed")
+    issue = {"labels": [{"name": "incident"}], "user": {"id": author}, "author_association": association}
+    event = context["github"]["event"]
+    event |= {"action": "closed", "repository": {"private": visibility == "private"}}
+    event["issue"] |= issue
+    event["sender"] |= sender
+
+    assert {job.may_run for job in make(read(INCIDENT), context).jobs} == {runs}
 
 
 def test_each_job_is_given_only_what_it_names_of_its_own_environment() -> None:
