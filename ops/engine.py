@@ -191,6 +191,8 @@ class Engine:
         run.after = self._verify(ctx, probes)
         for sent in run.lagging:
             self._settle_lagging(sent, seen_by=_seen_by(probes, run.after))
+        if run.wrote and runbook.compares_at_end and not run.unproved:
+            self._compare_at_end(runbook, ctx, run, plan)
         run.unproved = run.unproved or probes.unproved
         for change in plan.finishing if run.after.verdict == Verdict.HEALTHY else ():
             self._make(runbook, ctx, run, plan, change, compare=True)
@@ -336,6 +338,23 @@ class Engine:
             reason=Reason.UNCLEAR,
             hint="Start the same command again in a minute: it finds out, and does nothing twice.",
         )
+
+    def _compare_at_end(self, runbook: Runbook[Any], ctx: Context[Any], run: Run, plan: Plan) -> None:
+        """Compare what serves after the last probe round. Raises ProviderError if somebody replaced our change."""
+        for change in plan.changes:
+            sent = Sent(ctx, change, partial(runbook.check, ctx, plan, change), run.progress)
+            try:
+                world = self._look(sent, "what serves could not be compared once more:", patient=True)
+            except Ambiguous as error:
+                ctx.timeline.record(Kind.WARNING, error.message)
+                continue
+            ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+            if world.uncertain:
+                run.unproved = world.text
+            elif world.state != State.DONE:
+                run.progress.settle(change, run.progress.replaced)
+                is_back = world.state == State.PLANNED
+                raise overtaken(f"{change.before} is live again" if is_back else world.text, made=True)
 
     def _settle_lagging(self, sent: "Sent", *, seen_by: str) -> None:
         """A change that the API did not show: live where the deciding probe saw it; otherwise read once more."""

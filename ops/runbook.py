@@ -184,6 +184,8 @@ class Runbook(ABC, Generic[P]):
     """It is for calm days too: no chat is told, and without an incident it opens one only where people are needed."""
     on_closed: ClassVar[bool] = False
     """Whether it may be asked for on an incident that is closed."""
+    compares_at_end: ClassVar[bool] = False
+    """Whether `check` reads once more after the last probe round, since no probe names the version that answers."""
     params: type[P]
 
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most are told

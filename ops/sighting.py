@@ -30,6 +30,7 @@ class SiteRunbook(Runbook[P]):
     """Whatever serves, the probes are those of the service."""
 
     kind = "pages"
+    compares_at_end = True
 
     def probes(self, ctx: Context[P], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  whatever serves
         service = service_of(ctx, self.kind)

@@ -276,3 +276,59 @@ def test_a_site_that_fails_three_of_ten_requests_is_rolled_back(bakery: World, s
 
     assert outcome.code in {0, 6}, outcome.err
     assert live(bakery) == good
+
+
+# After our change was read back
+
+
+def act_while_probed(world: World, act: Any) -> None:
+    """At the first probe after the write, which is the third request to that path: two come before the run's write."""
+    world.edit_config("path: /, status: 200", "path: /about, status: 200")
+    world.edit_config("successes: 1", "successes: 2")
+    world.sandbox.switches.propagation_seconds = 0
+    done = [False]
+
+    def once() -> None:
+        if world.writes() and not done[0]:
+            done[0] = True
+            act()
+
+    world.sandbox.edge_fault(host=HOST, path="/about", times=None, before=once)
+
+
+@pytest.mark.parametrize("to", ["another", "the former"])
+def test_a_rollback_in_the_dashboard_while_the_probes_run_is_named_and_no_recovery(bakery: World, to: str) -> None:
+    oldest = deploy(bakery, timedelta(days=2), page("Zz00zz11"), commit="c" * 40)
+    _, bad = released(bakery)
+    theirs = oldest if to == "another" else bad
+    act_while_probed(bakery, lambda: bakery.sandbox.pages.rollback(PROJECT, theirs))
+
+    outcome = press(bakery)
+
+    assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
+    assert "our change was made and then replaced" in outcome.result["message"]
+    assert theirs[:8] in outcome.result["message"]
+    assert outcome.result["outcome"]["replaced"] == [f"Pages {PROJECT}"]
+    assert live(bakery) == theirs
+
+
+def test_a_deployment_while_the_probes_run_is_named_and_no_recovery(bakery: World) -> None:
+    released(bakery)
+    act_while_probed(bakery, lambda: deploy(bakery, timedelta(), page("N3wN3wN3")))
+
+    outcome = press(bakery)
+
+    assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
+    assert (live(bakery) or "")[:8] in outcome.result["message"]
+
+
+def test_a_site_that_cannot_be_compared_at_the_end_is_a_warning(bakery: World) -> None:
+    good, _ = released(bakery)
+    fault = {"method": "GET", "path": "/accounts/*/pages/**", "status": 503, "times": None}
+    act_while_probed(bakery, lambda: bakery.sandbox.fault(**fault))
+
+    outcome = press(bakery)
+
+    assert outcome.code == 0, outcome.err
+    assert live(bakery) == good
+    assert any("could not be compared once more" in text for text in texts(outcome, "warning"))
