@@ -200,8 +200,19 @@ def show_error(error: OpsError, redactor: Redactor) -> int:
     return error.exit_code
 
 
-@cli.command()
-@click.argument("name", metavar="RUNBOOK")
+class DrillCommand(click.Command):
+    """Its help names every drill. They are loaded for that alone."""
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from ops.drill import names
+
+        with formatter.section("Drills"):
+            for name in names():
+                formatter.write_text(name)
+
+
+@cli.command(cls=DrillCommand)
+@click.argument("name", metavar="DRILL")
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
 @click.option("--environment", default="production", help="whose settings are tried; default: production")
 @click.option("--service", default="", help="default: the first one that the drill fits")
@@ -238,8 +249,8 @@ def drill(
 ) -> int:
     """Break something in a local Cloudflare and recover it with the public command.
 
-    RUNBOOK is rollback-worker, rollback-pages, redeploy-pages, rotate-secrets, rotate-secrets-after-rollback or
-    maintenance. The target of ops.yml (`recovery_targets`) decides whether it was fast enough.
+    It fails if the recovery takes longer than `recovery_targets` in ops.yml allows. A runbook without an entry there
+    has no target.
     """
     from ops import drill as drills
 
@@ -258,12 +269,14 @@ def _drill_event(event: dict[str, Any]) -> None:
 
 
 def _show_score(result: dict[str, Any]) -> None:
-    show_headline(result["decision"], result["message"], good=result["within_target"])
+    show_headline(result["decision"], result["message"], good=result["exit_code"] == 0)
     for name in ("trigger_to_write", "trigger_to_verified"):
         seconds, target = result["durations"][name], result["targets"].get(name)
         took = "unknown" if seconds is None else f"{seconds:.2f} s"
         reached = target and f" (target {span_text(target['seconds'])}, {'' if target['within'] else 'NOT '}reached)"
         click.echo(f"  {name.replace('_', ' ')}: {took}{reached or ''}")
+    if not result["targets"]:
+        click.echo("  target: none, since recovery_targets in ops.yml has no entry for this runbook")
     if "trigger" in result:
         for name in ("incident", "report"):
             click.echo(f"  {name}: {result[name]['url'] if result[name] else 'none'}")

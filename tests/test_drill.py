@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from ops.app import read_config
-from ops.drill import leak, standing
+from ops.drill import DRILLS, leak, standing
 from ops.drill.github import contradicted
 from ops.drill.score import scored
 from ops.model.config import RecoveryTarget
@@ -482,14 +482,37 @@ def test_the_score_holds_the_write_and_the_recovery_to_their_targets(
     assert [name for name, target in result["targets"].items() if not target["within"]] == missed
 
 
-def test_without_a_target_a_recovery_is_enough_and_with_an_incident_a_report_is_wanted() -> None:
+def test_without_a_target_a_recovery_is_neither_in_time_nor_late_and_with_an_incident_a_report_is_wanted() -> None:
     ended = {"decision": "recovered", "exit_code": 0, "durations": {}}
 
     alone, told = (
         scored(ended, None, runbook="x", edge="embedded", with_incident=with_it) for with_it in (False, True)
     )
 
-    assert (alone["targets"], alone["within_target"], told["within_target"]) == ({}, True, False)
+    assert (alone["targets"], alone["within_target"], alone["exit_code"]) == ({}, None, 0)
+    assert (told["within_target"], told["exit_code"]) == (False, 6)
+
+
+def test_the_help_and_the_reference_name_every_drill(world: World) -> None:
+    names = {*DRILLS, "limits"}
+    (row,) = [line for line in (ROOT / "docs/reference.md").read_text().splitlines() if "| `ops drill NAME` |" in line]
+
+    help_text = world.ops("drill", "--help").out
+
+    assert set(help_text.partition("Drills:\n")[2].split()) == names
+    assert [name for name in names if f"`{name}`" not in row] == []
+
+
+@pytest.mark.slow
+def test_a_drill_whose_runbook_has_no_target_says_so(tmp_path: Path) -> None:
+    (tmp_path / "ops.yml").write_text((ROOT / "ops.yml").read_text().partition("recovery_targets:")[0])
+    argv = [sys.executable, "-m", "ops", "drill", "rollback-worker"]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+
+    printed = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True).stdout
+
+    assert "RECOVERED: " in printed
+    assert "  target: none, since recovery_targets in ops.yml has no entry for this runbook" in printed
 
 
 def shape(text: str) -> str:

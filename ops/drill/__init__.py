@@ -22,7 +22,7 @@ from ops.drill import command, github, leak, limits, offline, releases, score, s
 from ops.drill.command import UNREACHED, OnEvent, Say
 from ops.model.clock import span_text
 from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
-from ops.model.nearest import suggestion
+from ops.model.nearest import shown, suggestion
 from ops.model.redact import Redactor
 from ops.model.verdict import Observation, Verdict
 from ops.probes.http import Web
@@ -71,13 +71,17 @@ DRILLS: Mapping[str, releases.Kind] = {
 which the runbook has to take back, or take offline."""
 
 
+def names() -> tuple[str, ...]:
+    """Return every drill, for people."""
+    return (*DRILLS, limits.NAME)
+
+
 def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     """The run's result with the score; its exit code is the drill's. Raises ConfigError."""
     if name == limits.NAME:
         return _limits(drill, say, on_event)
     if name not in DRILLS:
-        known = [*DRILLS, limits.NAME]
-        raise ConfigError(f'no drill "{name}"{suggestion(name, known)}', reason=Reason.UNKNOWN_NAME)
+        raise ConfigError(f'no drill "{shown(name)}"{suggestion(name, names())}', reason=Reason.UNKNOWN_NAME)
     return _run(name, drill, say, on_event)
 
 

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 def scored(
     result: Mapping[str, Any], target: "RecoveryTarget | None", *, runbook: str, edge: str, with_incident: bool
 ) -> dict[str, Any]:
-    """`target` is None where `ops.yml` names none. With an incident a report is wanted too."""
+    """`target` is None if `ops.yml` names none: a recovery is then neither in time nor late.
+
+    With an incident a report is wanted too.
+    """
     durations = result["durations"]
     targets = {
         name: {"seconds": seconds, "within": _is_within(durations, name, seconds)}
@@ -27,7 +30,7 @@ def scored(
         "drill": runbook,
         "edge": edge,
         "targets": targets,
-        "within_target": reached,
+        "within_target": reached if targets or not reached else None,
         "exit_code": 0 if reached else int(result["exit_code"]) or late,
     }
 
