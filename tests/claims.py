@@ -39,6 +39,8 @@ class Scenario:
     prepare: Callable[[World], None]
     reached: Callable[[World], bool]
     strangers: tuple[Callable[[World], object], ...]
+    writes: tuple[tuple[str, str], ...] = (("cloudflare", "POST"),)
+    """Part and method of its writes."""
     environ: Mapping[str, str] = field(default_factory=dict)
     is_slow: bool = False
     """It builds something, which takes seconds."""
@@ -180,23 +182,39 @@ SCENARIOS: dict[str, Scenario] = {
         _leaked,
         _has_fresh_key,
         (_hotfix, _secret),
+        (("cloudflare", "PATCH"), ("github", "PUT")),
         {"NEW_GROQ_API_KEY": FRESH, "OLD_GROQ_API_KEY": LEAKED, "GH_SECRETS_TOKEN": "ghs_rotator"},
     ),
-    "maintenance": Scenario(("--service", "api", "--state", "on"), _routed, _is_off, (_hotfix, _reroute)),
+    "maintenance": Scenario(
+        ("--service", "api", "--state", "on"),
+        _routed,
+        _is_off,
+        (_hotfix, _reroute),
+        (("cloudflare", "POST"), ("cloudflare", "PUT")),
+    ),
     "feature": Scenario(
         ("--name", "session-do", "--state", "off"),
         _switched,
         lambda world: _state(world, "session-do") == "off",
         (partial(_set, "session-do"),),
+        (("cloudflare", "PUT"),),
     ),
     "ai-failover": Scenario(
-        ("--to", "cerebras"), _switched, lambda world: _state(world, "ai") == "cerebras", (partial(_set, "ai"),)
+        ("--to", "cerebras"),
+        _switched,
+        lambda world: _state(world, "ai") == "cerebras",
+        (partial(_set, "ai"),),
+        (("cloudflare", "PUT"),),
     ),
     "all-clear": Scenario(
-        ("--incident", "42"), _switched, lambda world: _state(world, "ai") == "auto", (partial(_set, "ai"),)
+        ("--incident", "42"),
+        _switched,
+        lambda world: _state(world, "ai") == "auto",
+        (partial(_set, "ai"),),
+        (("cloudflare", "PUT"),),
     ),
     "reset-durable-object": Scenario(
-        ("--service", "api"), _stuck, _is_reset, (_hotfix, _secret), {"FORTUNET_ADMIN_TOKEN": ADMIN}
+        ("--service", "api"), _stuck, _is_reset, (_hotfix, _secret), environ={"FORTUNET_ADMIN_TOKEN": ADMIN}
     ),
     "redeploy-pages": Scenario(
         ("--service", "frontend"),
@@ -206,7 +224,7 @@ SCENARIOS: dict[str, Scenario] = {
         is_slow=True,
         counts=lambda each: each.path.endswith("/deployments"),
     ),
-    "propose-limits": Scenario((), _limited, _is_proposed, (_merge,)),
+    "propose-limits": Scenario((), _limited, _is_proposed, (_merge,), (("github", "POST"), ("github", "PUT"))),
 }
 
 
@@ -228,13 +246,14 @@ class Ran:
     """The run's own writes that took effect."""
 
 
-def run(world: World, name: str) -> Ran:
+def run(world: World, name: str, *, journal: bool = False) -> Ran:
+    """`journal`: with a GITHUB_TOKEN, so that the run is published on an incident."""
     sandbox, scenario = world.sandbox, SCENARIOS[name]
     before = len(sandbox.requests), len(sandbox.github.requests)
     where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
     given = {**scenario.environ, "CLOUDFLARE_API_TOKEN": TOKEN}
     github = sandbox.github.environ()
-    if name != "propose-limits":
+    if name != "propose-limits" and not journal:
         github |= {"GITHUB_TOKEN": ""}
     outcome = world.ops(name, *scenario.arguments, *where, **{**github, **given})
     sent = [*sandbox.requests[before[0] :], *sandbox.github.requests[before[1] :]]

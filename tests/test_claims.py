@@ -41,7 +41,7 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "*"]
 PARTS = ["cloudflare", "cloudflare", "cloudflare", "github", "edge"]
 
 
-def troubles(random: Random) -> list[dict[str, Any]]:
+def scattered(random: Random) -> list[dict[str, Any]]:
     """Up to three rules of faults: on which part, and what goes wrong with which request."""
     return [
         {
@@ -52,6 +52,21 @@ def troubles(random: Random) -> list[dict[str, Any]]:
             **random.choice([*UNCLEAR, *REFUSED]),
         }
         for _ in range(random.randint(0, 3))
+    ]
+
+
+def in_a_row(random: Random, scenario: Scenario) -> list[dict[str, Any]]:
+    """Two or three answers that fail, to one write after the other: what a change is sent again for."""
+    part, method = random.choice(scenario.writes)
+    first = random.choice([0, 0, 0, 1])
+    return [
+        {
+            "part": part,
+            "method": method,
+            "skip": first + nth,
+            **random.choice(UNCLEAR if random.random() < (0.4 if nth else 0.8) else REFUSED),
+        }
+        for nth in range(random.randint(2, 3))
     ]
 
 
@@ -83,13 +98,16 @@ def calm(world: World) -> None:
 def try_out(name: str, random: Random) -> None:
     scenario = SCENARIOS[name]
     with a_world(scenario) as world:
-        faults = troubles(random)
+        faults = scattered(random) if random.random() < 0.5 else in_a_row(random, scenario)
+        world.sandbox.switches.propagation_seconds = random.choice([0, 1, 3])
+        world.sandbox.switches.deployments_lag_reads = random.choice([0, 0, 1])
         somebody = disturb(world, scenario, faults, random)
 
-        result = assert_claims_hold(run(world, name))
+        result = assert_claims_hold(run(world, name, journal=random.random() < 0.3))
         assert result["decision"] not in WELL or scenario.reached(world) or somebody, [faults, result["message"]]
 
         calm(world)
+        world.sandbox.clock.advance(60)
         second = assert_claims_hold(run(world, name))
         story = [faults, somebody, result["message"], second["decision"], second["message"]]
         assert scenario.reached(world) or somebody or second["decision"] == "refused", story
