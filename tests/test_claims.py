@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 
 from ops.registry import discover
 from tests.claims import SCENARIOS, WELL, Scenario, a_world, assert_claims_hold, run
@@ -120,3 +121,10 @@ QUICK = [name for name, scenario in SCENARIOS.items() if not scenario.is_slow]
 @holds_for(fast=4, slow=150, name=st.sampled_from(QUICK), random=st.randoms(use_true_random=False))
 def test_a_run_claims_what_happened_and_the_next_one_goes_on(name: str, random: Random) -> None:
     try_out(name, random)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - set(QUICK)))
+def test_a_run_that_builds_claims_what_happened_too(name: str, seed: int) -> None:
+    try_out(name, Random(seed))
