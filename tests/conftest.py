@@ -42,7 +42,17 @@ sys.dont_write_bytecode = (
 )
 
 
-settings.register_profile("hunt", max_examples=1000)
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile(
+    "fresh", parent=settings.get_profile("default"), derandomize=False, deadline=None, database=None
+)
+settings.register_profile("hunt", parent=settings.get_profile("fresh"), max_examples=1000)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Properties try the same examples in each run, unless a seed or a profile is given."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("fresh" if config.getoption("--hypothesis-seed") else "fixed")
 
 
 _cases: Counter[tuple[str, str]] = Counter()

@@ -12,7 +12,8 @@ from hypothesis.strategies import SearchStrategy
 def holds_for(fast: int, slow: int, **strategies: SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
     """`hypothesis.given` with two counts of examples; a test of its own, marked `slow`, tries the larger one.
 
-    With --hypothesis-profile=hunt both are ten times as large.
+    With --hypothesis-profile=hunt both are ten times as large. The examples are the same in each run, unless
+    --hypothesis-seed is given.
 
     What the body takes besides the strategies are fixtures, made once for all examples.
     """
@@ -28,6 +29,7 @@ def holds_for(fast: int, slow: int, **strategies: SearchStrategy[Any]) -> Callab
         count = inspect.Parameter("examples", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         test.__signature__ = inspect.Signature([count, *fixtures])  # type: ignore[attr-defined]
         test.__name__, test.__module__, test.__doc__ = body.__name__, body.__module__, body.__doc__
-        return pytest.mark.parametrize("examples", [fast, pytest.param(slow, marks=pytest.mark.slow)])(test)
+        cases = pytest.mark.parametrize("examples", [fast, pytest.param(slow, marks=pytest.mark.slow)])
+        return pytest.mark.hypothesis(cases(test))  # as its plugin marks each test that is made by `given` alone
 
     return decorate

@@ -112,9 +112,18 @@ def test_where_actions_may_open_no_pull_request_the_patch_and_the_page_to_open_i
     assert done.result["press"] in told
 
 
-@pytest.mark.parametrize("where", [REFS, CONTENTS, PULLS], ids=["the branch", "the commit", "the pull request"])
-@pytest.mark.slow
-@pytest.mark.parametrize("lost", ["before", "after"])
+@pytest.mark.parametrize(
+    ("where", "lost"),
+    [
+        (PULLS, "before"),
+        (CONTENTS, "after"),
+        *(
+            pytest.param(where, lost, marks=pytest.mark.slow)
+            for where, lost in [(REFS, "before"), (REFS, "after"), (CONTENTS, "before"), (PULLS, "after")]
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["path"].rpartition("/")[2],
+)
 def test_a_lost_answer_is_settled_by_reading(place: Place, where: dict[str, str], lost: str) -> None:
     place.github.fault(**where, lost=lost)
 

@@ -778,7 +778,6 @@ def rotated(leak: Leak) -> Leak:
     return leak
 
 
-@pytest.mark.slow
 def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -> None:
     live = rotated.world.live
 
@@ -793,7 +792,6 @@ def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -
     assert message.endswith(f"blames=- revoked={KEY}")
 
 
-@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("prepare", "environ", "reason", "said"),
