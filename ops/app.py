@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ops import STARTED, held, limits_source, outside, registry
 from ops.building import Account, Site
 from ops.engine import Engine, Options
-from ops.github import actions, permissions
+from ops.github import actions, environments, permissions
 from ops.github.secrets import EnvironmentSecrets
 from ops.held import Held
 from ops.interrupt import Signals
@@ -151,6 +151,7 @@ def site(
         redactor,
         scratch=lambda: ending.enter_context(process.scratch()),
         may_build=elsewhere or not actions.is_job(environ),
+        exposed=lambda: environments.exposed(environ, redactor) if elsewhere and actions.is_job(environ) else "",
         account=account,
     )
 

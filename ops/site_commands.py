@@ -39,12 +39,28 @@ def site() -> None:
     "--incident", type=click.IntRange(min=1), help="what earlier runs on it took out of service is passed over"
 )
 @click.option("--into", type=click.Path(path_type=Path), required=True, help="the tar with the commit's files")
+@click.option(
+    "--configuration",
+    type=click.Path(path_type=Path),
+    help="the file with the commit's wrangler configuration (default: configuration.json beside the tar)",
+)
 @CONFIG
 @click.pass_obj
 def fetch(
-    redactor: Redactor, *, service: str, environment: str, commit: str, incident: int | None, into: Path, config: Path
+    redactor: Redactor,
+    *,
+    service: str,
+    environment: str,
+    commit: str,
+    incident: int | None,
+    into: Path,
+    configuration: Path | None,
+    config: Path,
 ) -> int:
-    """Plan, and pack the files of the commit; nothing of them is run. As a job's outputs: `commit` and `branch`."""
+    """Plan, and pack the files of the commit; nothing of them is run.
+
+    As a job's outputs: `commit`, `branch`, and the digest of the `configuration`.
+    """
     from ops import app
 
     runbook: Runbook[Any] = discover()[RUNBOOK]
@@ -52,16 +68,15 @@ def fetch(
     show_plan = plan_shower(f"Plan: {RUNBOOK} in {environment}", redactor)
     options = Options(dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, hands_on=GOES_ON)
     with PROCESS.watched() as signals:
-        result, configuration = app.run(
-            request, os.environ, redactor, sink=text_event, options=options, signals=signals
-        )
-    show_result(result, configuration, redactor)
-    _, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
+        result, loaded = app.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
+    show_result(result, loaded, redactor)
+    _, wrong = app.write_record(result, loaded.contacts, config, os.environ, redactor)
     if wrong:
         say(f"warning: {wrong}", err=True)
     plan = result.plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
-        fetched = jobs.pack(app.site(os.environ, config.resolve().parent, redactor, ending), plan, into)
+        made = app.site(os.environ, config.resolve().parent, redactor, ending)
+        fetched = jobs.pack(made, plan, into, configuration or into.with_name("configuration.json"))
     actions.write_job_outputs(os.environ, fetched)
     if fetched == jobs.NOTHING:
         say("nothing was fetched, so the jobs after this one do nothing")

@@ -102,7 +102,8 @@ class Jobs:
             "needs": {"fetch": {"outputs": self.outputs}},
             "steps": {"setup": {"outputs": {"path": ""}}, "gate": {"outputs": self.gate()}},
             "secrets": secrets if "environment" in WORKFLOW["jobs"][job] else {},
-            "github": {"token": "ghs_of_the_job"},
+            "github": {"token": "ghs_of_the_job", "repository": "acme/ops"},
+            "vars": {},
             "runner": {"temp": str(temp)},
         }
         given = {name: text(str(value), contexts) for name, value in step["env"].items()}
@@ -113,6 +114,7 @@ class Jobs:
             "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
             "TMPDIR": str(temp),
             "GITHUB_ACTIONS": "true",
+            "GITHUB_REPOSITORY": "acme/ops",
             "GITHUB_OUTPUT": str(temp / "outputs"),
             "HIDE": " ".join(str(other) for other in self.folder.iterdir() if other.name != job),
             "STEP": step["run"],
@@ -206,6 +208,8 @@ def test_an_old_dependency_that_goes_on_looking_finds_no_token_and_replaces_noth
 
     with jobs.going_on("build"):
         hand_on(jobs, "built", "build/temp/built", "deploy/temp")
+        (jobs.folder / "deploy" / "temp" / "configuration").mkdir()
+        shutil.copy(jobs.folder / "fetch/temp/configuration.json", jobs.folder / "deploy/temp/configuration")
         said = jobs.run("deploy")
 
     live = jobs.world.sandbox.pages.projects[SITE].live

@@ -1,7 +1,8 @@
 """A commit of a site's repository → a built site → a deployment: what a runbook does with it on this machine.
 
 The repository is that of OPS_SOURCE, else of the folder of ops.yml. With OPS_BUILT a job without a token has built the
-site: then nothing of a repository is read and nothing of it is run here, and its files are believed in nothing.
+site: then nothing of a repository is read and nothing of it is run here, and its files are believed in nothing. The
+configuration of wrangler is the committed one: from the repository, or in OPS_CONFIGURATION from the job that fetched.
 """
 
 import shutil
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import nodejs
-from ops.building import files
+from ops.building import configuration, files
+from ops.building.configuration import Committed
 from ops.building.files import NOTHING_SENT, OUTPUT
 from ops.model.commits import Commit, is_sha, is_whole
 from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclear
 from ops.model.nearest import shown
 from ops.model.redact import Redactor, Secret
+from ops.model.site_config import SiteConfiguration
 from ops.tools import git, process
 
 if TYPE_CHECKING:
@@ -39,7 +42,10 @@ class Account:
 
 
 class Site:
-    """Of one run. `environ` is the process's own: programs get none of it but what they need."""
+    """Of one run. `environ` is the process's own: programs get none of it but what they need.
+
+    `exposed` says why others could read what is packed here, or nothing.
+    """
 
     def __init__(
         self,
@@ -49,6 +55,7 @@ class Site:
         *,
         scratch: Callable[[], Path],
         may_build: bool = True,
+        exposed: Callable[[], str] = str,
         account: Account | None = None,
     ) -> None:
         self._of_the_process = environ
@@ -56,9 +63,11 @@ class Site:
         self._scratch = scratch
         self._account = account
         self._may_build = may_build
+        self._exposed = exposed
         self._made: dict[str, Path] = {}
         self._given = Path(environ["OPS_BUILT"]) if environ.get("OPS_BUILT") else None
         self._source = folder / (environ.get("OPS_SOURCE") or ".")
+        self._handed_over = environ.get("OPS_CONFIGURATION", ""), environ.get("OPS_CONFIGURATION_SHA256", "")
 
     @cached_property
     def _environ(self) -> Mapping[str, str]:
@@ -66,8 +75,7 @@ class Site:
         return nodejs.with_node(self._of_the_process)
 
     @property
-    def is_given(self) -> bool:
-        """Whether another job has built it."""
+    def is_given(self) -> bool:  # whether another job has built it
         return self._given is not None
 
     def find(self, text: str, branch: str) -> Commit:
@@ -92,6 +100,24 @@ class Site:
                     hint=f"Name one that was merged to {branch}.",
                 )
             return commit
+
+    def configuration(self, service: "Service", commit: Commit) -> SiteConfiguration:
+        """The wrangler configuration that the deployment uses. Raises Refused and ConfigError."""
+        return configuration.chosen(self._committed(service, commit))
+
+    def _committed(self, service: "Service", commit: Commit) -> Committed:
+        if self.is_given:
+            return configuration.handed_over(*self._handed_over)
+        with self._reading() as repository:
+            return configuration.committed(repository, commit.sha, service.needed_build().folder)
+
+    def refuse_incomplete(self, commit: Commit) -> None:
+        """Raises Refused where others could read what is packed, or the commit is not all: submodules, Git LFS."""
+        if self.is_given:
+            return
+        files.refuse_exposed(self._exposed())
+        with self._reading() as repository:
+            files.refuse_incomplete(repository, commit)
 
     def parent(self, text: str) -> str | None:
         """The first parent of a commit. None where it is not known, or has none. Raises Refused."""
@@ -137,7 +163,10 @@ class Site:
         """Build it, or take what was built; answers how many files go out. Raises Refused."""
         self._wrangler()  # its first call installs it, which is nothing to begin within a write
         folder = self._scratch()
+        committed = self._committed(service, commit)
         if self._given is not None:
+            written = configuration.in_folder(self._given)
+            configuration.refuse_difference({name: committed.get(name, b"") for name in written}, written)
             files.copy(self._given, folder)
         else:
             self._refuse_beside_a_token()
@@ -145,6 +174,7 @@ class Site:
             with self._reading() as repository:
                 repository.pack(commit.sha, tree / "tree.tar")
             self.build(service.needed_build(), tree / "tree.tar", folder, commit, branch)
+        configuration.write(configuration.chosen(committed), service.pages, folder)
         self._made[commit.sha] = folder
         return files.count(folder / OUTPUT)
 
@@ -161,10 +191,11 @@ class Site:
         if (count := files.count(self._made[commit.sha] / OUTPUT)) > most:
             raise files.unusable(f"the build left {count} files, and Cloudflare takes {most} for this project")
 
-    def pack(self, commit: Commit, archive: Path) -> None:
-        """The commit's files, for `build` elsewhere. Raises Refused."""
+    def pack(self, service: "Service", commit: Commit, archive: Path, configured: Path) -> str:
+        """The commit's files, for `build` elsewhere, and its configuration: the digest of that. Raises Refused."""
         with self._reading() as repository:
             repository.pack(commit.sha, archive)
+        return configuration.hand_over(self._committed(service, commit), configured)
 
     def build(self, build: "Build", archive: Path, into: Path, commit: Commit, branch: str) -> None:
         """Run the build in a tree of its own, with a home of its own and none of our variables. Raises Refused."""
@@ -179,13 +210,14 @@ class Site:
         # developers.cloudflare.com/pages/configuration/build-configuration: as a build of Cloudflare's own has them
         pages = {"CI": "true", "CF_PAGES": "1", "CF_PAGES_BRANCH": branch, "CF_PAGES_COMMIT_SHA": commit.sha}
         clean = {**process.clean_environment(self._environ), "HOME": str(home), **pages, **build.env}
+        committed = configuration.in_folder(folder)
         self._run(list(build.command), clean, folder, f"the build of {commit.short}", timeout=build.timeout)
+        configuration.refuse_difference(committed, configuration.in_folder(folder))
         output = files.below(tree, folder / build.output)
         if output is None:
             raise files.unusable(f"the build of {commit.short} left no folder {build.output}")
         files.copy_files(output, into / OUTPUT)
         self._compile(build, tree, folder, into, home)
-        files.copy_configuration(folder, into)
 
     def _compile(self, build: "Build", tree: Path, folder: Path, into: Path, home: Path) -> None:
         """Functions become a Worker here, where no token is: they may name any file of the machine."""

@@ -4,10 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
+from ops.model.commits import Commit
 from ops.model.errors import Reason, Refused
+from ops.model.nearest import shown
+from ops.tools import git
 
 OUTPUT = "output"
-CONFIGURATION = ("wrangler.toml", "wrangler.json", "wrangler.jsonc")
 LARGEST = 25 * 1024 * 1024
 """Of a file, in bytes (developers.cloudflare.com/pages/platform/limits)."""
 NOT_UPLOADED = {
@@ -21,6 +23,7 @@ NOT_UPLOADED = {
     ".git",
 }
 """As wrangler has it: these are no files of the site."""
+LFS_BEGINNING = b"version https://git-lfs.github.com/spec/v1\n"
 NOTHING_SENT = "Nothing was sent to Cloudflare."
 
 
@@ -29,13 +32,19 @@ def copy(given: Path, into: Path) -> None:
     if not (given / OUTPUT).is_dir():
         raise unusable(f"{given} holds no folder {OUTPUT}")
     copy_files(given / OUTPUT, into / OUTPUT)
-    copy_configuration(given, into)
 
 
-def copy_configuration(source: Path, into: Path) -> None:
-    for name in CONFIGURATION:
-        if (source / name).is_file() and not (source / name).is_symlink():
-            shutil.copyfile(source / name, into / name)
+def refuse_incomplete(repository: git.Repository, commit: Commit) -> None:
+    """Raises Refused where the commit has submodules or files in Git LFS: only its own files are packed."""
+    submodules, pointers = repository.submodules(commit.sha), repository.pointers(commit.sha)
+    for what, paths in (("submodules", submodules), ("files in Git LFS", pointers)):
+        if paths:
+            named = ", ".join(shown(path) for path in paths[:5]) + (", …" if paths[5:] else "")
+            raise Refused(
+                f"commit {commit.short} has {what}, which are not fetched: {named}",
+                reason=Reason.BUILD_UNUSABLE,
+                hint=f"{NOTHING_SENT} Deploy that commit with the site's own pipeline, or name another commit.",
+            )
 
 
 def copy_files(source: Path, target: Path) -> None:
@@ -50,7 +59,7 @@ def copy_files(source: Path, target: Path) -> None:
 
 
 def count(output: Path) -> int:
-    """How many files go out. Raises Refused where there is none, or one that is too large."""
+    """How many files go out. Raises Refused where there is none, one is too large, or one is a pointer of Git LFS."""
     found = 0
     for folder, folders, names in os.walk(output):
         folders[:] = [name for name in folders if name not in NOT_UPLOADED]
@@ -59,7 +68,10 @@ def count(output: Path) -> int:
             if name in NOT_UPLOADED:
                 continue
             found += 1
-            if (size := path.stat().st_size) > LARGEST:
+            size = path.stat().st_size
+            if size <= git.LFS_LARGEST and path.read_bytes().startswith(LFS_BEGINNING):
+                raise unusable(f"{path.relative_to(output)} is a pointer of Git LFS in the place of a file")
+            if size > LARGEST:
                 raise unusable(
                     f"{path.relative_to(output)} has {size} bytes, and Cloudflare takes {LARGEST} for a file"
                 )
@@ -77,3 +89,13 @@ def below(tree: Path, folder: Path) -> Path | None:
 def unusable(text: str) -> Refused:
     hint = f"{NOTHING_SENT} Correct `build` in ops.yml, or name another commit."
     return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=hint)
+
+
+def refuse_exposed(why: str) -> None:
+    """Raises Refused where there is a reason."""
+    hint = (
+        f"{NOTHING_SENT} Make the operations repository private, or run `ops redeploy-pages` on a laptop. If the site "
+        "is in the operations repository itself, remove the variable APP_REPOSITORY."
+    )
+    if why:
+        raise Refused(f"the source of the site would be published: {why}", reason=Reason.BUILD_UNUSABLE, hint=hint)

@@ -12,16 +12,20 @@ from ops.model.plan import Plan
 if TYPE_CHECKING:
     from ops.model.config import Config, Service
 
-NOTHING = {"commit": "", "branch": ""}
+NOTHING = {"commit": "", "branch": "", "configuration": ""}
 
 
-def pack(site: Site, plan: Plan | None, into: Path) -> dict[str, str]:
-    """The commit that the plan is about, as a tar. Answers the job's outputs: NOTHING where it changes nothing."""
+def pack(site: Site, plan: Plan | None, into: Path, configured: Path) -> dict[str, str]:
+    """The commit that the plan is about, as a tar, and its configuration for the job that deploys.
+
+    Answers the job's outputs: NOTHING where it changes nothing. Another job of the run can replace an artifact, and no
+    output of this one: so the digest of the configuration is an output.
+    """
     details: Any = plan.details if plan and plan.changes else None
     if details is None:
         return NOTHING
-    site.pack(details.commit, into)
-    return {"commit": details.commit.sha, "branch": details.branch}
+    digest = site.pack(details.service, details.commit, into, configured)
+    return {"commit": details.commit.sha, "branch": details.branch, "configuration": digest}
 
 
 def refuse_secrets(environ: Mapping[str, str], named: Collection[str], config: "Config") -> None:

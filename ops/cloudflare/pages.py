@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -14,6 +14,7 @@ from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
 from ops.model.clock import parse_utc
 from ops.model.errors import Reason, Unclear
 from ops.model.pages import PRODUCTION, Deployment, Project
+from ops.model.site_config import shown_binding
 
 READ = "Pages Read"
 WRITE = "Pages Write"
@@ -23,6 +24,22 @@ FEWEST_FILES = 20_000
 """That every project may have (developers.cloudflare.com/pages/platform/limits)."""
 PER_PAGE = 25
 """Cloudflare takes no more (8000024)."""
+BINDINGS = {
+    "env_vars": ("variable", ""),
+    "kv_namespaces": ("KV", "namespace_id"),
+    "d1_databases": ("D1", "id"),
+    "r2_buckets": ("R2", "name"),
+    "durable_object_namespaces": ("Durable Object", ""),
+    "queue_producers": ("queue", "name"),
+    "services": ("service", "service"),
+    "vectorize_bindings": ("Vectorize", "index_name"),
+    "hyperdrive_bindings": ("Hyperdrive", "id"),
+    "analytics_engine_datasets": ("Analytics Engine", "dataset"),
+    "mtls_certificates": ("mTLS certificate", "certificate_id"),
+    "ai_bindings": ("AI", ""),
+    "browsers": ("browser", ""),
+}
+"""Key of `deployment_configs` → how people call it, and what names its target (…/api/resources/pages)."""
 
 
 class Pages:
@@ -116,6 +133,7 @@ def _project(row: Mapping[str, Any]) -> Project:
         env_vars=frozenset(_within(row, "deployment_configs", "production", "env_vars")),
         domains=_domains(row),
         deploys_on_push=row.get("source") is not None and all(enabled),
+        bindings=tuple(sorted(_bindings(_within(row, "deployment_configs", "production")))),
     )
 
 
@@ -123,6 +141,12 @@ def _domains(row: Mapping[str, Any]) -> tuple[str, ...]:
     named = row.get("domains")
     listed = [row.get("subdomain"), *(named if isinstance(named, list) else [])]
     return tuple(dict.fromkeys(host.lower() for host in map(text, listed) if host))
+
+
+def _bindings(settings: Mapping[str, Any]) -> Iterator[str]:
+    for key, (kind, target) in BINDINGS.items():
+        for name, binding in _within(settings, key).items():
+            yield shown_binding(kind, name, _within({"of": binding}, "of").get(target))
 
 
 def _within(row: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ops.model.clock import parse_utc
 from ops.model.exhibit import Period
 from ops.model.recorded import EnvironmentUse
+from ops.model.redact import Redactor
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -67,3 +68,15 @@ def is_private(repository: "Repository") -> bool:
     except ProviderError:
         return False
     return isinstance(found, dict) and found.get("private") is True and found.get("visibility") != "internal"
+
+
+def exposed(environ: Mapping[str, str], redactor: Redactor) -> str:
+    """Why others could read an artifact with the application's source; "" where they cannot, or can read it anyway."""
+    from ops.github.client import connect, is_configured
+
+    own, application = environ.get("GITHUB_REPOSITORY", ""), environ.get("APP_REPOSITORY", "")
+    if own and own.lower() == application.lower():
+        return ""
+    if is_configured(environ) and is_private(connect(environ, redactor)):
+        return ""
+    return f"GitHub does not say that {own or 'the operations repository'} is private, and its artifacts are readable"

@@ -58,6 +58,8 @@ class Project:
     """The hosts where production is served: custom domains, and that of pages.dev. Empty if Cloudflare names none."""
     deploys_on_push: bool = False
     """Whether the next push to the production branch deploys over a rollback."""
+    bindings: tuple[str, ...] = ()
+    """Of production, for people, with the names of variables: those of the next deployment without a wrangler file."""
 
     @property
     def canonical_id(self) -> str:

@@ -12,6 +12,7 @@ from ops.model.pages_plan import Past, short
 from ops.model.pages_target import Choice
 from ops.model.plan import Change, Plan, Section
 from ops.model.press import Press
+from ops.model.site_config import SiteConfiguration, listed
 
 if TYPE_CHECKING:
     from ops.model.config_build import Build
@@ -22,7 +23,14 @@ NOT_THE_SAME = (
 
 
 def plan(
-    commit: Commit, build: "Build", project: Project, past: Past | None, *, why: str, details: object = None
+    commit: Commit,
+    build: "Build",
+    project: Project,
+    past: Past | None,
+    *,
+    configuration: SiteConfiguration,
+    why: str,
+    details: object = None,
 ) -> Plan:
     """`past` is None where what is live could not be seen, `why` says what is known of that."""
     before = short(past.serving) if past else "not known"
@@ -40,10 +48,11 @@ def plan(
             Section("Live", (f"{past.serving.id}, {why}" if past else f"not known: {why}",)),
             Section("Commit", (f'{commit.sha}, on {project.production_branch}, "{commit.subject}"',)),
             Section("Build", _build(build)),
+            Section("Bindings", _bindings(configuration, project)),
         ),
         not_undone=pages_plan.NOT_UNDONE,
         follows=pages_plan.follows(past) if past else (),
-        warnings=tuple(_warnings(build, project, past)),
+        warnings=tuple(_warnings(build, project, past, configuration)),
         done=f"Deployed {project.name} anew from commit {commit.short}",
         details=details,
     )
@@ -55,10 +64,20 @@ def _build(build: "Build") -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _warnings(build: "Build", project: Project, past: Past | None) -> list[str]:
+def _bindings(configuration: SiteConfiguration, project: Project) -> tuple[str, ...]:
+    """Those of the new deployment beside those of the live one: `+` is new, `-` goes, `=` stays."""
+    if not configuration.file:
+        return ("as the project's settings on Cloudflare have them", *listed(None, project.bindings))
+    compared = listed(configuration.bindings, project.bindings)
+    return (f"as {configuration.file} of the commit has them, compared with the project's settings", *compared)
+
+
+def _warnings(build: "Build", project: Project, past: Past | None, configuration: SiteConfiguration) -> list[str]:
     found = [NOT_THE_SAME]
     if missing := sorted(project.env_vars - build.env.keys()):
         found.append(f"variables of the project that the build does not get: {', '.join(missing)}; see `build.env`")
+    if configuration.dropped:
+        found.append(f"left out of {configuration.file}: {', '.join(configuration.dropped)}")
     if past is None:
         found.append("what is live could not be seen, so it is not known what this replaces")
     return found

@@ -15,6 +15,7 @@ from ops.model.pages_seen import Look, Seen
 from ops.model.pages_target import Choice
 from ops.model.plan import Change, Plan
 from ops.model.press import Press
+from ops.model.site_config import SiteConfiguration
 from ops.model.timeline import Kind
 from ops.model.worker import is_commit
 from ops.runbook import Context, State, World, param, service_of
@@ -22,6 +23,7 @@ from ops.sighting import SiteRunbook
 
 if TYPE_CHECKING:
     from ops.model.config import Service
+    from ops.model.config_build import Build
 
 PREVIOUS = "previous"
 
@@ -43,6 +45,7 @@ class Details:
     live: Deployment | None
     """None where that could not be seen, and a person named the commit."""
     seen: Seen
+    configuration: SiteConfiguration
 
 
 class RedeployPages(SiteRunbook[Params]):
@@ -64,7 +67,7 @@ class RedeployPages(SiteRunbook[Params]):
             if asked == PREVIOUS:
                 raise sighting.live_unknown(ctx, service, found, _redeploy(ctx, "SHA"))
             details = _details_of(ctx, service, asked, found.seen, None)
-            return redeploy_plan.plan(details.commit, build, project, None, why=why, details=details)
+            return _planned(details, build, project, None, why)
         choice, live = past.choice, past.serving
         if asked == PREVIOUS:
             if replaced := _stepped_back(ctx, past):
@@ -75,7 +78,7 @@ class RedeployPages(SiteRunbook[Params]):
             text = f"{short(live)} is live already, and is of commit {details.commit.short}"
             return _nothing(ctx, past, choice, text, Reason.ALREADY_LIVE)
         sighting.refuse_overtaken(ctx, past.deployments)
-        plan = redeploy_plan.plan(details.commit, build, project, past, why=why, details=details)
+        plan = _planned(details, build, project, past, why)
         return redeploy_plan.with_ways_back(
             plan, past, choice, details.commit, began=ctx.incident_began, rollback=lambda to: _rollback(ctx, to.id)
         )
@@ -134,7 +137,15 @@ def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen
             reason=Reason.MALFORMED_ANSWER,
             hint="Look at the project's settings in the dashboard, then start again.",
         )
-    return Details(service, ctx.site.find(asked, branch), branch, live, seen)
+    commit = ctx.site.find(asked, branch)
+    ctx.site.refuse_incomplete(commit)
+    return Details(service, commit, branch, live, seen, ctx.site.configuration(service, commit))
+
+
+def _planned(details: Details, build: "Build", project: Project, past: Past | None, why: str) -> Plan:
+    return redeploy_plan.plan(
+        details.commit, build, project, past, configuration=details.configuration, why=why, details=details
+    )
 
 
 def _stepped_back(ctx: Context[Params], past: Past) -> Deployment | None:

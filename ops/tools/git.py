@@ -11,6 +11,10 @@ from ops.tools import process
 
 TIMEOUT = 120.0
 """Seconds, for each call."""
+PLAIN = {"100644", "100755"}
+"""Modes of plain files."""
+LFS_LARGEST = 1024
+"""Of a pointer file, in bytes (github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
 OWN = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false"]
 
 
@@ -69,6 +73,27 @@ class Repository:
             with tarfile.open(scratch / "tar") as packed:
                 found = packed.extractfile(path)
                 return None if found is None else found.read().decode("utf-8", errors="surrogateescape")
+
+    def mode(self, sha: str, path: str) -> str | None:
+        """As `git ls-tree` has it: 100644, 120000 for a link, 160000 for a submodule. None where it is not there."""
+        line = self._line("ls-tree", sha, "--", path)
+        return line.partition(" ")[0] if line else None
+
+    def submodules(self, sha: str) -> tuple[str, ...]:
+        """The paths that .gitmodules names, and that are submodules at that commit."""
+        if self.mode(sha, ".gitmodules") not in PLAIN:
+            return ()
+        done = self._git("config", "--blob", f"{sha}:.gitmodules", "--get-regexp", r"^submodule\..*\.path$")
+        paths = (line.partition(" ")[2] for line in done.output.splitlines())
+        return tuple(path for path in paths if path and self.mode(sha, path) == "160000")
+
+    def pointers(self, sha: str) -> tuple[str, ...]:
+        """Files that are pointers of Git LFS; a longer file that quotes one is none. The last 20 of a long list."""
+        wanted = ["-e", "^version https://git-lfs.github.com/spec/v1", "-e", "^oid sha256:"]
+        done = self._git("grep", "-alz", "--full-name", "--all-match", *wanted, sha, "--", ":/")
+        paths = [name.partition(":")[2] for name in done.output.split("\0")[-21:]]
+        sizes = {path: self._line("cat-file", "-s", f"{sha}:{path}") for path in paths if path}
+        return tuple(path for path, size in sizes.items() if size and size.isdecimal() and int(size) <= LFS_LARGEST)
 
     def pack(self, sha: str, archive: Path) -> None:
         """All files of the commit as a tar: it keeps what may be executed, and links."""

@@ -60,6 +60,7 @@ def test_a_project_is_read(pages: Pages, sandbox: Sandbox) -> None:
         env_vars=frozenset({"API", "KEY"}),
         domains=(sandbox.pages.projects[SITE].subdomain, *sandbox.pages.projects[SITE].domains),
         deploys_on_push=False,
+        bindings=("variable API", "variable KEY"),
     )
 
 

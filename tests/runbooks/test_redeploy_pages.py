@@ -1,5 +1,6 @@
 """`ops redeploy-pages`: a bad site with nothing to roll back to, the command, and the world afterwards."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -559,7 +560,7 @@ def fetch(site: Site, outputs: Path, *arguments: str, **environ: str) -> Outcome
         OPS_SOURCE="app",
         GITHUB_ACTIONS="true",
         GITHUB_OUTPUT=str(outputs),
-        **environ,
+        **{"GITHUB_REPOSITORY": "acme/ops", "APP_REPOSITORY": environ.get("GITHUB_REPOSITORY", "acme/ops"), **environ},
     )
 
 
@@ -599,13 +600,23 @@ def test_the_job_that_fetches_verifies_what_is_live_where_nothing_is_to_be_done(
     site.assert_nothing_sent()
 
 
+def handed_over(tmp_path: Path) -> dict[str, str]:
+    """What the other jobs give the job that deploys; the commit has no wrangler file."""
+    (tmp_path / "configuration.json").write_text("{}")
+    return {
+        "OPS_BUILT": str(tmp_path / "built"),
+        "OPS_CONFIGURATION": str(tmp_path / "configuration.json"),
+        "OPS_CONFIGURATION_SHA256": hashlib.sha256(b"{}").hexdigest(),
+    }
+
+
 def test_a_built_site_is_deployed_without_a_repository(site: Site, tmp_path: Path) -> None:
     (tmp_path / "built" / "output").mkdir(parents=True)
     (tmp_path / "built" / "output" / "index.html").write_text("<h1>good</h1>")
     (tmp_path / "built" / ".env").write_text("CLOUDFLARE_API_BASE_URL=http://127.0.0.1:9/\n")
     (tmp_path / "built" / "output" / "link").symlink_to("/etc/passwd")
 
-    outcome = site.press("--commit", site.good, OPS_BUILT=str(tmp_path / "built"), OPS_SOURCE="nowhere")
+    outcome = site.press("--commit", site.good, OPS_SOURCE="nowhere", **handed_over(tmp_path))
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert (site.served.commit_hash, list(site.served.files)) == (site.good, ["/index.html"])

@@ -1,0 +1,164 @@
+"""The wrangler configuration of a Pages site: the settings that a deployment takes from a commit, and its bindings.
+
+A build runs code of others, so nothing that it writes chooses these. Of the commit's own file only the settings that
+Pages documents pass (developers.cloudflare.com/pages/functions/wrangler-configuration): none of them runs a command,
+and none makes wrangler read a file.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ops.model.errors import Reason, Refused
+
+NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
+"""In the order in which wrangler looks for them."""
+REDIRECT = ".wrangler/deploy/config.json"
+"""Names another configuration (…/workers/wrangler/configuration/#generated-wrangler-configuration)."""
+LARGEST = 200_000
+"""Of a configuration, in bytes."""
+MOST_SHOWN, LONGEST_SHOWN = 60, 120
+
+_PLAIN = {"name", "pages_build_output_dir", "compatibility_date", "compatibility_flags", "limits", "placement"}
+_LISTS = {
+    "kv_namespaces": ("KV", "id"),
+    "d1_databases": ("D1", "database_id"),
+    "r2_buckets": ("R2", "bucket_name"),
+    "vectorize": ("Vectorize", "index_name"),
+    "hyperdrive": ("Hyperdrive", "id"),
+    "services": ("service", "service"),
+    "analytics_engine_datasets": ("Analytics Engine", "dataset"),
+    "mtls_certificates": ("mTLS certificate", "certificate_id"),
+}
+"""Key → how people call the binding, and what names its target."""
+_SINGLE = {"ai": "AI", "browser": "browser", "version_metadata": "version metadata"}
+_NESTED = {"durable_objects": ("bindings", "Durable Object", ""), "queues": ("producers", "queue", "queue")}
+_TAKEN = {*_PLAIN, "vars", *_LISTS, *_SINGLE, *_NESTED}
+_DROPPED = {"upload_source_maps", "no_bundle", "send_metrics", "dev", "$schema"}
+"""Without effect on what the site is; the first makes wrangler read the files that a source map names."""
+
+
+@dataclass(frozen=True)
+class SiteConfiguration:
+    """Of one commit. Without settings, the project's own settings on Cloudflare count."""
+
+    file: str = ""
+    """The path that it was read from, empty where the commit has none for Pages."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    """Settings of the file that no deployment by this tool has."""
+
+    @property
+    def bindings(self) -> tuple[str, ...]:
+        """Of production, for people, with the names of variables and without their values."""
+        production = _within(self.settings, "env", "production")
+        return tuple(sorted(_bindings(production or self.settings)))
+
+
+NONE = SiteConfiguration()
+
+
+def parse(name: str, raw: bytes) -> SiteConfiguration:
+    """Raises Refused where it cannot be read, or has a setting that no Pages deployment may have."""
+    settings = _read(name, raw)
+    if "pages_build_output_dir" not in settings:  # wrangler takes no notice of it for Pages either
+        return NONE
+    environments = settings.pop("env", {})
+    kept, dropped = _filtered(name, settings)
+    if not isinstance(environments, dict) or not all(isinstance(each, dict) for each in environments.values()):
+        raise _unusable(f"{name} has an env that is no table of environments")
+    passed = {}
+    for environment, own in environments.items():
+        passed[environment], further = _filtered(name, own)
+        dropped |= further
+    whole = {**kept, **({"env": passed} if passed else {})}
+    return SiteConfiguration(name, whole, tuple(sorted(dropped)))
+
+
+def _filtered(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    if stray := sorted(settings.keys() - _TAKEN - _DROPPED):
+        named = ", ".join(key[:40] for key in stray[:5])
+        raise _unusable(
+            f"{name} of the commit has {named}: such a setting could run a command or read files where the token is"
+        )
+    kept = {key: value for key, value in settings.items() if key in _TAKEN}
+    return kept, settings.keys() & _DROPPED
+
+
+def _read(name: str, raw: bytes) -> dict[str, Any]:
+    if len(raw) > LARGEST:
+        raise _unusable(f"{name} of the commit has {len(raw)} bytes, and {LARGEST} are the most")
+    try:
+        text = raw.decode()
+        settings = tomllib.loads(text) if name.endswith(".toml") else json.loads(_without_comments(text))
+        json.dumps(settings, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _unusable(f"{name} of the commit cannot be read: {str(error)[:100]}") from None
+    if not isinstance(settings, dict):
+        raise _unusable(f"{name} of the commit is no table of settings")
+    return settings
+
+
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"?|//[^\n]*|/\*(?:[^*]|\*(?!/))*+(?:\*/)?|[^"/,]+|.', re.DOTALL)
+"""One without its end goes to the end of the text, so that no part of the text is read twice."""
+
+
+def _without_comments(text: str) -> str:
+    """JSON of JSONC: without comments, and without a comma before a closing bracket."""
+    parts = [part for part in _TOKENS.findall(text) if part.strip() and not part.startswith(("//", "/*"))]
+    closes = [following.lstrip()[:1] in {"}", "]"} for following in [*parts[1:], ""]]
+    return "".join(part for part, closed in zip(parts, closes, strict=False) if not (part == "," and closed))
+
+
+def _bindings(settings: Mapping[str, Any]) -> Iterator[str]:
+    for key, (kind, target) in _LISTS.items():
+        yield from _rows(settings.get(key), kind, target)
+    for key, (inner, kind, target) in _NESTED.items():
+        yield from _rows(_within(settings, key).get(inner), kind, target)
+    for key, kind in _SINGLE.items():
+        if binding := _within(settings, key).get("binding"):
+            yield shown_binding(kind, binding)
+    for name in _within(settings, "vars"):
+        yield shown_binding("variable", name)
+
+
+def _rows(rows: Any, kind: str, target: str) -> Iterator[str]:
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, dict):
+            yield shown_binding(kind, row.get("binding") or row.get("name"), row.get(target))
+
+
+def shown_binding(kind: str, name: Any, target: Any = None) -> str:
+    """One binding for people; a target that is no text is left out."""
+    parts = [f"{kind} {str(name)[:LONGEST_SHOWN]}"]
+    parts += [f"→ {target[:LONGEST_SHOWN]}"] if isinstance(target, str) and target else []
+    return " ".join(parts)
+
+
+def listed(new: tuple[str, ...] | None, live: tuple[str, ...]) -> tuple[str, ...]:
+    """The bindings of the new deployment beside the live ones. None: the project's settings count, as they do now."""
+    if new is None:
+        return _cut([f"= {each}" for each in live]) or ("none",)
+    both = [f"= {each}" for each in new if each in live]
+    added, gone = [f"+ {each}" for each in new if each not in live], [f"- {each}" for each in live if each not in new]
+    return _cut([*added, *gone, *both]) or ("none",)
+
+
+def _cut(rows: list[str]) -> tuple[str, ...]:
+    more = [f"and {len(rows) - MOST_SHOWN} more"] if len(rows) > MOST_SHOWN else []
+    return (*rows[:MOST_SHOWN], *more)
+
+
+def _within(settings: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    found: Any = settings
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _unusable(text: str) -> Refused:
+    hint = "Nothing was sent to Cloudflare. Remove the setting from the file, or name another commit."
+    return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=hint)

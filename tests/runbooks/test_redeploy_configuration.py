@@ -1,0 +1,272 @@
+"""`ops redeploy-pages`: the committed wrangler file chooses the bindings, whatever the build writes; with the real wrangler."""
+
+import json
+import re
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import ended
+from tests.conftest import SITE, World
+from tests.runbooks.test_redeploy_pages import Site, fetch, planned, refused
+from tests.site_repository import BUILD, repository
+
+pytestmark = pytest.mark.slow  # git, the build and wrangler are real programs
+
+WORKER = 'echo "export default { fetch() { return new Response(1) } }" > dist/_worker.js; '
+COMMITTED = """name = "shop"
+pages_build_output_dir = "dist"
+compatibility_date = "2026-01-01"
+upload_source_maps = true
+[[kv_namespaces]]
+binding = "CART"
+id = "0123456789abcdef0123456789abcdef"
+"""
+EVIL = {
+    "pages_build_output_dir": "dist",
+    "name": "x",
+    "upload_source_maps": True,
+    "d1_databases": [{"binding": "STOLEN", "database_id": "1" * 32, "database_name": "customers"}],
+}
+
+
+@pytest.fixture
+def site(world: World) -> Site:
+    """One whose Worker needs a binding; the commit before the live one has the same configuration."""
+    world.sandbox.switches.propagation_seconds = 0
+    world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
+    world.edit_config("successes: 3", "successes: 1")
+    found = repository(world)
+    good = found.commit("good", page_html="<h1>good</h1>", build_sh=BUILD + WORKER, wrangler_toml=COMMITTED)
+    bad = found.commit("bad", page_html="<h1>bad</h1>")
+    return Site(world, found, good, bad, world.site(timedelta(minutes=10), "bad", commit=bad))
+
+
+def bound(site: Site) -> set[str]:
+    """The names of the bindings that wrangler uploaded."""
+    bundle = site.served.rules["_worker.bundle"].decode(errors="replace")
+    metadata = next(line for line in bundle.splitlines() if line.startswith("{") and '"main_module"' in line)
+    return {binding["name"] for binding in json.loads(metadata)["bindings"]}
+
+
+def writes(path: str, text: str) -> str:
+    return f"mkdir -p $(dirname {path}); printf '%s' '{text}' > {path}; "
+
+
+def test_the_committed_bindings_are_deployed_without_source_maps(site: Site) -> None:
+    secret = site.world.folder / "of-the-machine.json"
+    secret.write_text(json.dumps({"version": 3, "sources": ["a"], "mappings": "", "sourcesContent": ["t0p-s3cret"]}))
+    mapped = WORKER + f'echo "//# sourceMappingURL={secret}" >> dist/_worker.js; '
+    commit = site.repository.commit("mapped", build_sh=BUILD + mapped, page_html="<h1>good</h1>")
+
+    outcome = site.press("--commit", commit)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert bound(site) == {"CART"}
+    assert b"t0p-s3cret" not in b"".join(site.served.rules.values())
+    plan = outcome.result["plan"]
+    assert "+ KV CART → 0123456789abcdef0123456789abcdef" in plan["sections"]["Bindings"]
+    assert "left out of wrangler.toml: upload_source_maps" in plan["warnings"]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        writes("wrangler.json", json.dumps(EVIL)),
+        writes("wrangler.jsonc", json.dumps(EVIL)),
+        writes("wrangler.toml", 'pages_build_output_dir = "dist"'),
+        "rm wrangler.toml; ",
+        "rm wrangler.toml; ln -s /etc/passwd wrangler.toml; ",
+        writes(".wrangler/deploy/config.json", json.dumps({"configPath": "../../evil.json"})),
+    ],
+)
+def test_a_build_that_writes_another_configuration_is_refused(site: Site, build: str) -> None:
+    commit = site.repository.commit("evil", build_sh=BUILD + build)
+
+    refused(site, site.press("--commit", commit), "build_unusable", "the build wrote ")
+
+
+def test_what_else_a_build_leaves_does_not_change_the_deployment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the output it is left out; above the folder where wrangler runs, its own configuration comes first."""
+    evil = "".join(
+        [
+            writes(".env", "CLOUDFLARE_API_BASE_URL=http://127.0.0.1:9/"),
+            writes(".dev.vars", "STOLEN=1"),
+            writes("package.json", '{"scripts": {"deploy": "false"}}'),
+            writes("node_modules/wrangler/package.json", "{}"),
+            'printf "%s" "$EVIL" > "$ABOVE/wrangler.json"; ',
+        ]
+    )
+    above = site.world.folder
+    env = f"          output: dist\n          env: {{ABOVE: '{above}', EVIL: '{json.dumps(EVIL)}'}}\n"
+    site.world.edit_config("          output: dist\n", env)
+    commit = site.repository.commit("evil", build_sh=BUILD + WORKER + evil, page_html="<h1>good</h1>")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(above))  # so that the folder of the deployment is below it
+
+    outcome = site.press("--commit", commit)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert bound(site) == {"CART"}
+    assert (above / "wrangler.json").exists()
+    assert b"STOLEN" not in b"".join(site.served.rules.values())
+
+
+@pytest.mark.parametrize(
+    ("added", "named"),
+    [
+        ('[build]\ncommand = "curl evil.example"', "build"),
+        ('main = "../../secret.js"', "main"),
+        ('[[containers]]\nimage = "./Dockerfile"', "containers"),
+        ('[env.production]\nbase_dir = "/"', "base_dir"),
+        ("not toml", "cannot be read"),
+    ],
+)
+def test_a_committed_setting_that_could_run_or_read_something_is_refused_in_the_plan(
+    site: Site, added: str, named: str
+) -> None:
+    commit = site.repository.commit(
+        "risky", wrangler_toml=f"{COMMITTED}{added}\n" if "main" not in added else added + "\n" + COMMITTED
+    )
+
+    refused(site, site.press("--commit", commit, "--dry-run"), "build_unusable", named)
+
+
+def test_a_committed_configuration_that_is_a_link_is_refused(site: Site) -> None:
+    (site.repository.folder / "wrangler.toml").unlink()
+    (site.repository.folder / "wrangler.toml").symlink_to("page.html")
+    commit = site.repository.commit("link")
+
+    refused(site, site.press("--commit", commit), "build_unusable", "is a link")
+
+
+def test_without_a_configuration_the_plan_lists_the_projects_bindings(site: Site) -> None:
+    site.world.sandbox.pages.projects[SITE].configs["production"]["kv_namespaces"] = {
+        "CART": {"namespace_id": "a" * 32}
+    }
+    (site.repository.folder / "wrangler.toml").unlink()
+    commit = site.repository.commit("none")
+
+    plan = planned(site, "--commit", commit)
+
+    assert plan["sections"]["Bindings"][1:] == [f"= KV CART → {'a' * 32}"]
+
+
+def given(site: Site, tmp_path: Path, change: Callable[[Path], None] = lambda _: None) -> Any:
+    """The jobs fetch and deploy, with what a build in another job left; `change` is what that one does."""
+    outcome = fetch(site, tmp_path / "outputs", "--commit", site.good)
+    assert outcome.code == 0, outcome.err
+    digest = re.findall(r"^configuration<<.*\n([0-9a-f]{64})$", (tmp_path / "outputs").read_text(), re.MULTILINE)
+    output = tmp_path / "built" / "output"
+    output.mkdir(parents=True)
+    (output / "index.html").write_text("<h1>good</h1>")
+    (output / "_worker.js").write_text("export default { fetch() { return new Response(1) } }")
+    change(tmp_path)
+    return site.press(
+        "--commit",
+        site.good,
+        OPS_BUILT=str(tmp_path / "built"),
+        OPS_SOURCE="nowhere",
+        OPS_CONFIGURATION=str(tmp_path / "configuration.json"),
+        OPS_CONFIGURATION_SHA256=digest[0],
+    )
+
+
+def evil_artifact(folder: Path) -> None:
+    (folder / "built" / "wrangler.json").write_text(json.dumps(EVIL))
+
+
+def other_configuration(folder: Path) -> None:
+    (folder / "configuration.json").write_text("{}")
+
+
+def test_the_deploy_job_takes_the_configuration_of_the_job_that_fetched(site: Site, tmp_path: Path) -> None:
+    outcome = given(site, tmp_path)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert bound(site) == {"CART"}
+
+
+def test_a_configuration_in_what_was_built_is_refused(site: Site, tmp_path: Path) -> None:
+    outcome = given(site, tmp_path, evil_artifact)
+
+    refused(site, outcome, "build_unusable", "the build wrote wrangler.json")
+
+
+def test_a_configuration_that_another_job_replaced_is_refused(site: Site, tmp_path: Path) -> None:
+    outcome = given(site, tmp_path, other_configuration)
+
+    assert ended(outcome) == (2, "refused", "config_invalid"), outcome.err
+    assert "is not what the job fetch wrote" in outcome.result["message"]
+    site.assert_nothing_sent()
+
+
+# Nothing is deployed in place of what is not in the commit itself
+
+
+def test_a_commit_with_a_submodule_is_refused_in_the_plan(site: Site) -> None:
+    (site.repository.folder / ".gitmodules").write_text(
+        '[submodule "t"]\n\tpath = themes/dark\n\turl = https://example.com/x\n'
+    )
+    site.repository.git("add", ".gitmodules")
+    site.repository.git("update-index", "--add", "--cacheinfo", f"160000,{site.good},themes/dark")
+    site.repository.git("commit", "-q", "-m", "theme")
+    commit = site.repository.git("rev-parse", "HEAD")
+
+    refused(
+        site,
+        site.press("--commit", commit, "--dry-run"),
+        "build_unusable",
+        "has submodules, which are not fetched: themes/dark",
+    )
+
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
+
+
+def test_a_commit_with_files_in_lfs_is_refused_in_the_plan(site: Site) -> None:
+    commit = site.repository.commit("picture", assets__logo_png=POINTER)
+
+    refused(
+        site,
+        site.press("--commit", commit, "--dry-run"),
+        "build_unusable",
+        "has files in Git LFS, which are not fetched: assets/logo.png",
+    )
+
+
+def test_a_text_about_lfs_is_no_pointer_and_a_pointer_in_the_output_is_refused(site: Site) -> None:
+    commit = site.repository.commit("manual", lfs_md=POINTER + "what a pointer looks like\n" * 100)
+    assert planned(site, "--commit", commit)
+
+    commit = site.repository.commit(
+        "fetched", build_sh=BUILD + f"printf '{POINTER}' > dist/logo.png; ".replace("\n", "\\n")
+    )
+    refused(site, site.press("--commit", commit), "build_unusable", "logo.png is a pointer of Git LFS")
+
+
+# The source of an application is not published
+
+
+@pytest.mark.parametrize(
+    ("application", "private", "code"),
+    [("acme/shop", False, 3), ("acme/shop", True, 0), ("", False, 3), ("Demo/Operations", False, 0)],
+)
+def test_the_source_is_handed_over_only_where_nobody_else_can_read_it(
+    site: Site, tmp_path: Path, application: str, private: bool, code: int
+) -> None:
+    hub = site.world.sandbox.github
+    hub.switches.private = private
+    application = hub.repository.upper() if application.startswith("Demo") else application
+
+    outcome = fetch(
+        site, tmp_path / "outputs", "--commit", site.good, **{**hub.environ(), "APP_REPOSITORY": application}
+    )
+
+    assert outcome.code == code, outcome.out + outcome.err
+    assert (tmp_path / "tree.tar").exists() == (code == 0)
+    assert ("the source of the site would be published" in outcome.out) == (code == 3)
