@@ -1,0 +1,64 @@
+"""Each action that a workflow uses is pinned to a release whose runtime GitHub's runners still have."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+PINNED = {
+    "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1": ("v7.0.1", "node24"),
+    "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c": ("v8.0.1", "node24"),
+    "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f": ("v7.0.0", "node24"),
+}
+"""Action and commit → its release tag, and `runs.using` of its action.yml at that commit. Look both up for a new row."""
+RUNTIMES = {"node24", "composite", "docker"}
+"""Node 20 left GitHub's hosted runners in September 2026."""
+USES = re.compile(r"^\s*(?:- )?uses:\s*(?P<action>[^\s#]+)\s*(?:#\s*(?P<version>\S+))?", re.MULTILINE)
+
+
+def files() -> list[Path]:
+    return [*(ROOT / ".github/workflows").glob("*.yml"), *(ROOT / ".github/actions").glob("*/action.yml")]
+
+
+def used(text: str) -> Iterator[tuple[str, str]]:
+    for found in USES.finditer(text):
+        if not found["action"].startswith("./"):
+            yield found["action"], found["version"] or ""
+
+
+def wrong(text: str) -> list[str]:
+    return [action for action, version in used(text) if PINNED.get(action, ("", ""))[0] != version or not version]
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.parent.name + "/" + path.name)
+def test_every_action_is_in_the_table_with_its_version(path: Path) -> None:
+    assert wrong(path.read_text()) == []
+
+
+def test_the_table_has_supported_runtimes_and_no_unused_row() -> None:
+    assert {runtime for _, runtime in PINNED.values()} <= RUNTIMES
+    assert {action for path in files() for action, _ in used(path.read_text())} == set(PINNED)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "- uses: actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2",
+        "- uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v5.0.0",
+        "  uses: actions/checkout@v7",
+    ],
+)
+def test_another_commit_or_version_is_found(line: str) -> None:
+    assert wrong(f"      {line}\n")
+
+
+def test_dependabot_updates_the_actions_together_and_waits() -> None:
+    (update,) = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+
+    assert update["package-ecosystem"] == "github-actions"
+    assert update["cooldown"]["default-days"] >= 7
+    assert update["groups"]["actions"]["patterns"] == ["*"]
