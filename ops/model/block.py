@@ -24,7 +24,7 @@ MINOR = {"probed", "prepared", "compared", "confirmed", "warning"}
 """Rows that go first where not all fit; the visible table has them."""
 
 _BLOCK = re.compile(r"<!-- backout:v1 (\{[^<>&@]*\}) -->\s*\Z")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
 _ESCAPED = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&@-"})
 
 

@@ -11,7 +11,10 @@ _COLON = r"(?::|%3[aA])"
 _V6 = re.compile(rf"(?:[0-9A-Fa-f.]|{_COLON}){{2,}}")
 """A run that may hold an IPv6 address; one without it is left as it is. A time of day has no more than two colons."""
 _V4 = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?:\.[0-9]{1,3})+(?:/[0-9]{1,3})?")
-_MAIL = re.compile(r"""(?:"[^"\n]*"|[^\s"'<>()\[\]{},;:/?&=|\\@`]+)(?:@|%40)(?=[^\s"'<>()@])""")
+_MAIL = re.compile(
+    r"""(?:"[^"\n]*"|(?<![^\s"'<>()\[\]{},;:/?&=|\\@`])[^\s"'<>()\[\]{},;:/?&=|\\@`]+)(?:@|%40)(?=[^\s"'<>()@])"""
+)
+"""It begins where a name can: from each of its letters on, a long name would be read again."""
 
 
 def shortened(text: str) -> str:

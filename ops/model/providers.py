@@ -13,8 +13,8 @@ from ops.model.runtime import Outcomes, Switch
 
 OFF = "off"
 MOST_LOGGED = 5
-LONGEST_LOGGED = 160
-"""Characters of an error's text."""
+LONGEST_LOGGED, LONGEST_READ = 160, 4_000
+"""Characters of an error's text: shown, and looked at for addresses of people."""
 
 
 class Health(StrEnum):
@@ -60,7 +60,9 @@ def logged(found: tuple[Logged, ...] | str) -> tuple[str, ...]:
     """What the application logged as errors, for people: the most frequent ones, without addresses of people."""
     if isinstance(found, str):
         return (f"not known: {found}",)
-    rows = tuple(f"in {each.count} requests: {_one_line(shortened(each.text))}" for each in found[:MOST_LOGGED])
+    rows = tuple(
+        f"in {each.count} requests: {_one_line(shortened(each.text[:LONGEST_READ]))}" for each in found[:MOST_LOGGED]
+    )
     more = (f"and {len(found) - MOST_LOGGED} other texts",) if len(found) > MOST_LOGGED else ()
     return (*rows, *more) or ("no error; nothing is there either of a Worker whose observability is off",)
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import time
 from urllib.parse import quote
 
 import pytest
@@ -63,3 +64,13 @@ def test_no_name_of_an_e_mail_address_gets_out(before: str, after: str, name: st
 
     assert not re.search(re.escape(name) + "(@|%40)", shown)
     assert f"{name[1:]}@" not in shown
+
+
+def test_a_path_of_15_kb_is_shortened_at_once() -> None:
+    """Four hundred such requests are the evidence of an attack."""
+    began = time.process_time()
+
+    for text in ("/" + "a" * 15_000, '"' * 15_000, "a%40" * 4_000, "a." * 7_500 + "@"):
+        shortened(text)
+
+    assert time.process_time() - began < 0.1

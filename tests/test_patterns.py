@@ -1,0 +1,103 @@
+"""No regular expression takes long, whatever text it is given: 200 KB of the worst text for each, under a CPU limit."""
+
+import re
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from tests.conftest import ROOT
+from tests.patterns import Used, attacks, used_in
+
+SMALL, SMALL_LIMIT = 3_000, 0.005
+LARGE, LARGE_LIMIT, LONGEST = 200_000, 0.25, 0.4
+"""Characters, and seconds of CPU. A quadratic pattern takes some 10 ms on the small text, and a linear one 0.1 ms."""
+
+CUT = {
+    r"'://|(?=\\w*\\d)(?=\\w*[A-Za-z])\\w{24,}'": 200,  # ops/model/nearest.py
+}
+"""Patterns that are not linear, as they are written → the characters that the code in front of them leaves."""
+
+OURS = {"ops/workflows.py", "ops/sandbox/"}
+"""They read files of the checkout, and what this machine's own clients send: nobody else's text."""
+
+KNOWN_LATER = {
+    "ops/cloudflare/client.py: pattern": "paths of our own requests, by the list READS",
+    "ops/model/config_types.py: value": "compiled only, to see whether it is a pattern",
+    "ops/model/redact.py: before + ''.join(map(_spelled, tokens)) + after": "tests/model/test_redact.py: its speed",
+    "ops/model/routes.py: '.*'.join(map(re.escape, pattern.split('*')))": "Cloudflare takes a * only at the start of a host and the end of a path",
+    "ops/probes/http.py: spec.body": "the configuration's own, with a time limit",
+    "ops/probes/page.py: pattern": "the configuration's own, and content types",
+    "ops/tools/browser.py: pattern": "the configuration's own, in a process with a time limit",
+}
+"""Where the pattern comes from, for those that are no constants."""
+
+
+def cpu(work: Callable[[], object]) -> float:
+    """Seconds, at most LONGEST: `re` looks for signals while it tries again and again."""
+    began = time.process_time()
+    signal.signal(signal.SIGVTALRM, _too_long)
+    signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST)
+    try:
+        work()
+    except TimeoutError:
+        return LONGEST
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return time.process_time() - began
+
+
+def _too_long(*_: object) -> None:
+    raise TimeoutError
+
+
+def matching(pattern: re.Pattern[Any], function: str, before: str, pump: str, size: int) -> Callable[[], object]:
+    text: Any = (before + pump * (size // len(pump) + 1))[:size] + "\0"
+    if isinstance(pattern.pattern, bytes):
+        text = text.encode("latin-1", "replace")
+    if function in {"fullmatch", "match", "search"}:
+        return lambda: getattr(pattern, function)(text)
+    return lambda: deque(pattern.finditer(text), maxlen=0)
+
+
+def slow(pattern: re.Pattern[Any], function: str, size: int = LARGE) -> str:
+    """Why it is; "" where it is not."""
+    small, timed = min(SMALL, size), []
+    for before, pump in attacks(pattern):
+        took = cpu(matching(pattern, function, before, pump, small))
+        if SMALL_LIMIT < took < LONGEST:  # once more: the machine may have been busy
+            took = cpu(matching(pattern, function, before, pump, small))
+        if took > SMALL_LIMIT:
+            return f"{took:.3f} s of CPU for {small} characters of {before[:40]!r} and then {pump[:40]!r}"
+        timed.append((took, before, pump))
+    _, before, pump = max(timed)
+    took = cpu(matching(pattern, function, before, pump, size))
+    return f"{took:.3f} s of CPU for {before[:40]!r} and then {pump[:40]!r}" if took > LARGE_LIMIT else ""
+
+
+def is_ours(used: Used) -> bool:
+    return used.file.startswith(tuple(OURS))
+
+
+USED = [used for used in used_in(ROOT, ROOT / "ops") if not is_ours(used)]
+
+
+def test_every_pattern_is_fast_on_its_worst_text() -> None:
+    found = {
+        f"{used.file}: {used.written}": slow(used.pattern, used.function, CUT.get(used.written, LARGE))
+        for used in USED
+        if used.pattern is not None
+    }
+
+    assert {name: why for name, why in found.items() if why} == {}
+    assert len(found) > 80
+
+
+def test_every_pattern_that_is_no_constant_is_accounted_for() -> None:
+    assert {f"{used.file}: {used.written}" for used in USED if used.pattern is None} == set(KNOWN_LATER)
+
+
+def test_a_slow_pattern_is_found() -> None:
+    for pattern in (r"(?:a+)+$", r"[^ @]+@", r'"(?:[^"\\]|\\.)*"', r"/\*.*?\*/", r"\s*(x)"):
+        assert slow(re.compile(pattern), "compile"), pattern
