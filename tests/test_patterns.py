@@ -24,6 +24,7 @@ OURS = {"ops/workflows.py", "ops/sandbox/"}
 
 KNOWN_LATER = {
     "ops/cloudflare/client.py: pattern": "paths of our own requests, by the list READS",
+    "ops/github/answers.py: pattern": "paths of our own requests, by the list ROUTES",
     "ops/model/config_types.py: value": "compiled only, to see whether it is a pattern",
     "ops/model/redact.py: before + ''.join(map(_spelled, tokens)) + after": "tests/model/test_redact.py: its speed",
     "ops/model/routes.py: '.*'.join(map(re.escape, pattern.split('*')))": "Cloudflare takes a * only at the start of a host and the end of a path",
