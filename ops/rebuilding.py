@@ -4,6 +4,7 @@ The rules are in `model/rebuild.py`. Nothing is remembered between steps but wha
 run's mark, so that after a lost answer it is found, and not made twice.
 """
 
+import itertools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from ops.model.worker import Deployment, Version, short
 from ops.model.worker_plan import deployed
 from ops.runbook import Context, State, World
 
+MOST_UNFINISHED = 5
+"""Uploads of runs that were killed one after the other."""
 NOT_DEPLOYED = "The new version is not deployed, and what was live still is."
 
 
@@ -65,8 +68,30 @@ def plan(
     assets = rules.assets_text(says=has_assets(), configured=static_assets)
     _refuse_obstacles(version, code, known, edits, assets=assets, way_on=way_on)
     planned = Rebuild(worker, code, live, newest, mark, edits, known, way_on)
+    planned.unfinished, planned.origin = _unfinished(ctx, planned, uploads)
     _refuse_secrets(planned, accepted, accept)
     return planned
+
+
+def _unfinished(
+    ctx: Context[Any], planned: Rebuild, uploads: tuple[Version, ...]
+) -> tuple[tuple[Version, ...], Version | None]:
+    """The newest uploads that earlier runs made like this one and did not deploy, and the upload before them.
+
+    A run that is killed between its upload and its deployment leaves one. Its code is read only if it has our mark.
+    """
+    found: list[Version] = []
+    for upload, before in itertools.pairwise(uploads[: MOST_UNFINISHED + 1]):
+        own = parse(upload.message)
+        if own is None or own.incident != planned.mark.incident or upload.id in dict(planned.live.split):
+            break
+        if upload.number is None or before.number != upload.number - 1:
+            break  # a version between them was deleted, and its secrets are in `upload`
+        code = ctx.workers.secrets.code(planned.worker, upload.id)
+        if not rules.is_unfinished_of(upload, code, planned.code, planned.mark, planned.edits):
+            break
+        found.append(upload)
+    return tuple(found), uploads[len(found)] if found else None
 
 
 def _refuse_obstacles(
@@ -92,7 +117,7 @@ def _refuse_secrets(planned: Rebuild, accepted: Collection[str], accept: Callabl
             reason=Reason.SECRET_MISSING,
             hint=f"Cloudflare can inherit from the latest upload only. {planned.way_on}",
         )
-    wanted = rules.to_accept(code, planned.edits, planned.live, planned.latest)
+    wanted = rules.to_accept(code, planned.edits, planned.live, planned.origin or planned.latest)
     if left := [name for name in wanted if name not in accepted]:
         raise Refused(
             f"the values of {', '.join(left)} would be those of the latest upload, {latest}, which does not serve",

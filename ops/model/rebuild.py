@@ -11,7 +11,7 @@ from typing import Any
 
 from ops.model.code import Code
 from ops.model.history import History
-from ops.model.mark import Mark
+from ops.model.mark import Mark, parse
 from ops.model.plan import Change, Section
 from ops.model.press import Press
 from ops.model.worker import SECRET_BINDINGS, Deployment, Split, Version, short, split_prose, type_and_name
@@ -41,6 +41,10 @@ class Rebuild:
     """What to do where this cannot be done."""
     made: str = ""
     """The new version, once it was seen."""
+    unfinished: tuple[Version, ...] = ()
+    """The latest uploads, newest first, where an earlier run for this incident made them and did not deploy them."""
+    origin: Version | None = None
+    """The upload before these: its secrets are those that `latest` has."""
 
     @property
     def name(self) -> str:
@@ -95,9 +99,24 @@ def lacking(code: Code, edits: Collection[str], latest: Version) -> tuple[str, .
     return tuple(sorted(each["name"] for each in secrets if (each["type"], each["name"]) not in latest.bindings))
 
 
-def to_accept(code: Code, edits: Collection[str], live: Deployment, latest: Version) -> tuple[str, ...]:
-    """What is inherited from an upload that does not serve: nobody may have seen these values work."""
-    return () if live.split == ((latest.id, 100.0),) else inherited(code, edits)
+def to_accept(code: Code, edits: Collection[str], live: Deployment, origin: Version) -> tuple[str, ...]:
+    """What is inherited from an upload that does not serve: nobody may have seen these values work.
+
+    `origin` is the latest upload, or the one from which an unfinished rebuild inherited.
+    """
+    return () if live.split == ((origin.id, 100.0),) else inherited(code, edits)
+
+
+def is_unfinished_of(upload: Version, code: Code | None, source: Code, mark: Mark, edits: Collection[str]) -> bool:
+    """Whether `upload` is what an earlier run for the same incident uploaded of `source`, by its mark and its content.
+
+    A mark alone proves nothing, since anybody who may upload can write one. Secrets that it changed must be among
+    those that this run changes too, since the others are inherited.
+    """
+    own = parse(upload.message)
+    if own is None or own.incident != mark.incident or code is None or code.version != upload.id:
+        return False
+    return set(own.rotated) <= set(edits) and not any(differences(source, code))
 
 
 def differences(source: Code, made: Code) -> Iterator[str]:
@@ -150,8 +169,11 @@ def changes(rebuild: Rebuild, *, undo: Press | None) -> tuple[Change, Change]:
 
 def section(rebuild: Rebuild) -> Section:
     """Each secret by name, and where its value comes from."""
-    serves = not to_accept(rebuild.code, rebuild.edits, rebuild.live, rebuild.latest)
+    origin = rebuild.origin or rebuild.latest
+    serves = not to_accept(rebuild.code, rebuild.edits, rebuild.live, origin)
     of_latest = "serves" if serves else "does not serve: accepted by --inherit-latest"
+    if serves and rebuild.unfinished:
+        of_latest = f"an earlier run for this incident uploaded with the secrets of {short(origin.id)}, which serves"
     lines = [f"{name}: a new value" for name in sorted(rebuild.edits)]
     lines += [
         f"{name}: the value of the latest upload, {short(rebuild.latest.id)}, which {of_latest}"

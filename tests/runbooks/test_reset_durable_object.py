@@ -579,24 +579,77 @@ KILLS = [
 def test_a_run_that_is_ended_at_a_write_is_finished_by_another(
     stuck: Stuck, number: signal.Signals, write: dict[str, str], moment: str
 ) -> None:
-    """Between the writes the latest upload is ours and does not serve: so its values are asked for."""
+    """Between the writes the latest upload is ours, does not serve, and has the secrets of what serves."""
     world = stuck.world
     command = Command(world, "reset-durable-object", environ=HELD)
     lost = {"lost": "before"} if (number, moment) == (signal.SIGKILL, "before") else {}
     world.sandbox.fault(**write, **{moment: command.send(number)}, **lost)
     command.run()
-    deployed = bool(ours(world))
     world.sandbox.faults.clear()
 
     again = stuck.reset()
 
-    if deployed:
-        assert again.code == 0, again.err
-    else:
-        assert ended(again) == (3, "refused", "inherit_not_accepted")
-        assert stuck.memory == LOCKED
-        assert ended(stuck.follow(again))[:2] == (0, "recovered")
+    assert again.code == 0, again.err
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
+
+
+def upload_by(world: World, message: str, *, deployed: bool = False, **changes: Any) -> str:
+    """An upload like what serves, with that message; it has the secrets of the upload before it."""
+    (live,) = world.live
+    was = world.sandbox._account.workers[WORKER].versions[live].upload
+    behaviour = {"objects": {NAME: {"stuck": LOCKED}}}
+    given: dict[str, Any] = {"code": was.modules[0].content.decode(), "bindings": BINDINGS, "behaviour": behaviour}
+    made = world.sandbox.upload(WORKER, **given | {"durable_objects": (CLASS,), "message": message} | changes)
+    if deployed:
+        world.sandbox.deploy(WORKER, made)
+    return made
+
+
+MARK = f"ops1 incident=42 run=killed blames=- reset={CLASS}"
+
+
+def test_an_upload_of_a_killed_run_for_the_same_incident_is_recognized(stuck: Stuck) -> None:
+    upload_by(stuck.world, MARK)
+    upload_by(stuck.world, MARK)
+
+    again = stuck.reset("--incident", "42")
+
+    assert ended(again)[:2] == (0, "recovered"), again.err
+    assert (stuck.memory, stuck.quota) == (0, LOCKED)
+    (secret, *_) = again.result["plan"]["sections"][f"Secrets of {WORKER}"]
+    assert "an earlier run for this incident uploaded with the secrets of" in secret
+
+
+@pytest.mark.parametrize(
+    ("message", "changes"),
+    [
+        pytest.param(MARK.replace("42", "41"), {}, id="another incident"),
+        pytest.param("release 4.2", {}, id="no mark"),
+        pytest.param(MARK, {"code": "forged"}, id="other code", marks=pytest.mark.slow),
+        pytest.param(MARK, {"vars": {"X": "forged"}}, id="another variable"),
+        pytest.param(MARK, {"compatibility_date": "2025-01-01"}, id="another setting", marks=pytest.mark.slow),
+        pytest.param(MARK.replace("reset=", "rotated="), {}, id="a changed secret"),
+    ],
+)
+def test_an_upload_that_may_have_other_secrets_is_not_taken_for_a_killed_run_s(
+    stuck: Stuck, message: str, changes: dict[str, Any]
+) -> None:
+    upload_by(stuck.world, message, **changes)
+
+    again = stuck.reset("--incident", "42")
+
+    assert ended(again) == (3, "refused", "inherit_not_accepted")
+    assert stuck.world.writes() == []
+
+
+def test_a_killed_run_s_upload_on_top_of_one_that_does_not_serve_is_asked_for(stuck: Stuck) -> None:
+    stuck.world.sandbox.upload(WORKER, secrets={"ADMIN_TOKEN": TOKEN, "AI_KEY": "unproved"})
+    between = upload_by(stuck.world, MARK)
+
+    assert ended(stuck.reset("--incident", "42")) == (3, "refused", "inherit_not_accepted")
+    stuck.world.sandbox.delete_version(WORKER, between)
+    upload_by(stuck.world, MARK)
+    assert ended(stuck.reset("--incident", "42")) == (3, "refused", "inherit_not_accepted")
 
 
 @pytest.mark.slow

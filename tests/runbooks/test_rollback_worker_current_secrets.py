@@ -583,7 +583,7 @@ KILLS = [
 def test_a_run_that_is_ended_at_a_write_is_finished_by_another(
     world: World, rotated: Releases, number: str, write: dict[str, str], moment: str
 ) -> None:
-    """Between the writes the latest upload is ours and does not serve: so its values are asked for."""
+    """Between the writes the latest upload is ours, does not serve, and has the secrets of what serves."""
     import signal
 
     command = Command(world, more=("--current-secrets",))
@@ -599,9 +599,7 @@ def test_a_run_that_is_ended_at_a_write_is_finished_by_another(
         assert ended(again) == (0, "nothing_to_do", "already_stepped_back")
         assert values(world) == NEW
     else:
-        assert ended(again) == (3, "refused", "inherit_not_accepted")
-        assert world.live == {rotated.bad: 100}
-        assert_rebuilt(world, rotated.good, follow(world, again), uploads=2)
+        assert_rebuilt(world, rotated.good, again, uploads=len(rebuilds(world)))
 
 
 @pytest.mark.slow

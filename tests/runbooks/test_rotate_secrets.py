@@ -1,5 +1,6 @@
 """`ops rotate-secrets`: a leaked key, the command, and the world afterwards."""
 
+import os
 import shlex
 import signal
 import time
@@ -501,6 +502,23 @@ def test_a_rebuild_that_is_killed_anywhere_and_started_again_ends_with_the_new_v
 
     assert ended(leak.one(*INHERIT))[0] == 0
     assert (code_of(leak), leak.values()) == ("good", NOW)
+
+
+@pytest.mark.parametrize("only", [KEY, pytest.param(OTHER, marks=pytest.mark.slow)])
+def test_a_rebuild_that_ended_before_its_deployment_is_finished_by_the_same_command(leak: Leak, only: str) -> None:
+    """A run that changes another secret would inherit this one from an upload that never served."""
+    with_objects(leak)
+    leak.world.sandbox.fault(**UPLOAD, after=lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert ended(leak.one())[:2] == (130, "interrupted")
+    leak.world.sandbox.providers["cerebras"].add_key(FRESH)
+
+    again = leak.rotate("--only", only, **{f"NEW_{only}": FRESH})
+
+    if only == KEY:
+        assert ended(again)[:2] == (0, "recovered"), again.err
+        assert (code_of(leak), leak.values()) == ("good", NOW)
+    else:
+        assert ended(again) == (3, "refused", "inherit_not_accepted")
 
 
 @pytest.mark.slow
