@@ -66,6 +66,8 @@ def plan(
             hint="Look at what came in, then start again for a new plan.",
         )
     assets = rules.assets_text(says=has_assets(), configured=static_assets)
+    if known and (static_assets or known.has_assets or has_assets()):
+        way_on = f"{way_on} {rules.assets_way(worker, known, edits)}"
     _refuse_obstacles(version, code, known, edits, assets=assets, way_on=way_on)
     planned = Rebuild(worker, code, live, newest, mark, edits, known, way_on)
     planned.unfinished, planned.origin = _unfinished(ctx, planned, uploads)
@@ -137,7 +139,8 @@ def apply(ctx: Context[Any], rebuild: Rebuild, change: Change, values: Mapping[s
     if not rules.is_upload(rebuild, change):
         return _deploy(ctx, rebuild)
     edits = {name: values[name] for name in rebuild.edits}
-    made = ctx.workers.secrets.upload(rebuild.worker, rebuild.code, edits, mark=rebuild.mark)
+    tag = rebuild.source.tag if rebuild.source else ""
+    made = ctx.workers.secrets.upload(rebuild.worker, rebuild.code, edits, mark=rebuild.mark, tag=tag)
     return f"version {made}, not deployed"
 
 

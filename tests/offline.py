@@ -46,10 +46,10 @@ class Place:
     def ways(self) -> Any:
         return sorted(self.zone.routes.items()), self.world.sandbox.subdomain(WORKER)
 
-    def get(self, url: str, **headers: str) -> httpx.Response:
+    def get(self, url: str, method: str = "GET", **headers: str) -> httpx.Response:
         """The target goes as it is written."""
         host, slash, target = url.partition("/")
-        sent = httpx.Request("GET", self.world.sandbox.edge_url, headers={"host": host, **headers})
+        sent = httpx.Request(method, self.world.sandbox.edge_url, headers={"host": host, **headers})
         sent.extensions["target"] = (slash + target or "/").encode("ascii")
         return self.edge.send(sent)
 

@@ -42,7 +42,7 @@ def form(headers: Mapping[str, str], body: bytes) -> Form:
     return Form(headers.get("cf-entrypoint", ""), tuple(modules))
 
 
-def metadata(code: Code, edits: Mapping[str, Secret], *, message: str) -> dict[str, Any]:
+def metadata(code: Code, edits: Mapping[str, Secret], *, message: str, tag: str = "") -> dict[str, Any]:
     """What makes a new version of `code`: every binding its own, the edited secrets new, the others inherited.
 
     To inherit is from the latest upload alone, whatever serves: a version's id is refused (10057).
@@ -55,5 +55,5 @@ def metadata(code: Code, edits: Mapping[str, Secret], *, message: str) -> dict[s
         "main_module": code.main_module,
         "bindings": [*own, *new, *inherited],
         **code.settings,
-        "annotations": {"workers/message": message},
+        "annotations": {"workers/message": message, **({"workers/tag": tag} if tag else {})},
     }

@@ -4,14 +4,22 @@
 const OTHERWISE = { message: "This service is off for maintenance. Please try again later.", until: "" };
 const RETRY_AFTER = 600;
 
+// Lets a frontend of any origin read the 503, which is the same for everybody. Without credentials: with them a page of
+// a stranger, allowed by us a moment before the service opens, could reach the service itself with a user's cookies.
+const CORS = { "access-control-allow-origin": "*", "access-control-expose-headers": "ops-maintenance, retry-after" };
+
 export default {
   fetch(request, env) {
+    if (request.method === "OPTIONS" && request.headers.has("access-control-request-method")) {
+      return new Response(null, { status: 204, headers: preflight(request, env) });
+    }
     const url = new URL(request.url);
     const block = blockFor(env, url) ?? OTHERWISE;
     const seconds = block.until ? Math.ceil((Date.parse(block.until) - Date.now()) / 1000) : RETRY_AFTER;
     const retryAfter = seconds > 0 ? seconds : RETRY_AFTER;
     const asHtml = (request.headers.get("accept") ?? "").includes("text/html");
     const headers = {
+      ...CORS,
       "cache-control": "no-store",
       "content-type": asHtml ? "text/html; charset=utf-8" : "application/json",
       "ops-maintenance": env.RUN,
@@ -22,6 +30,18 @@ export default {
     return new Response(request.method === "HEAD" ? null : body, { status: 503, headers });
   },
 };
+
+// `*` covers no `authorization` header, so the asked ones are named. No browser keeps the answer for later.
+function preflight(request, env) {
+  return {
+    ...CORS,
+    "access-control-allow-headers": request.headers.get("access-control-request-headers") ?? "*",
+    "access-control-allow-methods": request.headers.get("access-control-request-method"),
+    "access-control-max-age": "0",
+    "cache-control": "no-store",
+    "ops-maintenance": env.RUN,
+  };
+}
 
 // The one with the longest path that the request begins with, among those with a route for its host.
 function blockFor(env, url) {

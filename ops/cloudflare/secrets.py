@@ -104,14 +104,17 @@ class Secrets:
             answer, what, lambda: {name: answer.result[name] for name in OF_NO_VERSION if name in answer.result}
         )
 
-    def upload(self, worker: str, code: Code, edits: Mapping[str, Secret], *, mark: Mark) -> str:
+    def upload(self, worker: str, code: Code, edits: Mapping[str, Secret], *, mark: Mark, tag: str = "") -> str:
         """A new version of `code` with these secrets changed, not deployed; its id. Sent once.
+
+        `tag` is that of the version, mostly its commit, which later runs compare. Its alias is not kept: that names
+        a preview of the version that has it.
 
         Secrets that are not edited are inherited from the latest upload, which need not be what serves; where that
         lacks one, Cloudflare refuses (10057). Whoever calls has looked at `code.obstacles`. Raises NotApplied, Unclear,
         ApiError.
         """
-        head = json.dumps(metadata(code, edits, message=str(mark)))
+        head = json.dumps(metadata(code, edits, message=str(mark), tag=tag))
         parts = [("metadata", (None, head.encode(), "application/json"))]
         files = [(module.name, (module.name, module.content, module.content_type)) for module in code.modules]
         path = f"{self._workers}/scripts/{worker}/versions"

@@ -14,7 +14,7 @@ from ops.model.history import History
 from ops.model.mark import Mark, parse
 from ops.model.plan import Change, Section
 from ops.model.press import Press
-from ops.model.worker import SECRET_BINDINGS, Deployment, Split, Version, short, split_prose, type_and_name
+from ops.model.worker import SECRET_BINDINGS, Deployment, Split, Version, is_commit, short, split_prose, type_and_name
 
 WAY_ON = (
     "Deploy the reverted commit by CI: it keeps the secrets of the latest upload, and they can be rotated after it."
@@ -77,6 +77,22 @@ def assets_text(*, says: bool | None, configured: bool | None) -> str:
     if says is None and configured is None:
         return "it is not known whether it has static assets: if it has none, write static_assets: false in ops.yml"
     return ""
+
+
+def assets_way(worker: str, version: Version, edits: Collection[str]) -> str:
+    """Commands for a person whose Worker has static assets: Cloudflare gives out no files of them."""
+    commit = version.tag if is_commit(version.tag) else "COMMIT"
+    way = (
+        f"By hand, in a checkout of the application: `git checkout {commit}`, build it as CI does, then "
+        f"`npx wrangler deploy --name {worker}`. This uploads the files again, keeps the current secrets, and restarts "
+        "Durable Objects."
+    )
+    if commit != version.tag:
+        way += f" COMMIT is the one of `npx wrangler versions view {version.id} --name {worker}`."
+    if edits:
+        values = " ".join(f"`npx wrangler secret put {name} --name {worker}`." for name in sorted(edits))
+        way += f" Then start this rotation again. If it refuses once more, set the values yourself: {values}"
+    return way
 
 
 def obstacles(code: Code, version: Version, edits: Collection[str], *, assets: str) -> Iterator[str]:

@@ -16,9 +16,13 @@ from ops.sandbox.workers import Version
 NAME = "ops-maintenance"
 _OTHERWISE: dict[str, Any] = {"message": "This service is off for maintenance. Please try again later.", "until": ""}
 _RETRY_AFTER = 600
+_CORS = [("access-control-allow-origin", "*"), ("access-control-expose-headers", "ops-maintenance, retry-after")]
 
 
 def answer(version: Version, request: Request, now: datetime) -> Response:
+    run = version.upload.plain_text("RUN") or ""
+    if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+        return Response(status=204, headers=[*_preflight(request), ("ops-maintenance", run)])
     block = _block(version, request) or _OTHERWISE
     left = (datetime.fromisoformat(block["until"]) - now).total_seconds() if block["until"] else 0
     as_html = "text/html" in request.headers.get("accept", "")
@@ -26,14 +30,25 @@ def answer(version: Version, request: Request, now: datetime) -> Response:
     return Response(
         status=503,
         headers=[
+            *_CORS,
             ("cache-control", "no-store"),
             ("content-type", "text/html; charset=utf-8" if as_html else "application/json"),
-            ("ops-maintenance", version.upload.plain_text("RUN") or ""),
+            ("ops-maintenance", run),
             ("retry-after", str(math.ceil(left) if left > 0 else _RETRY_AFTER)),
             ("vary", "accept"),
         ],
         body=body.encode(),
     )
+
+
+def _preflight(request: Request) -> list[tuple[str, str]]:
+    return [
+        *_CORS,
+        ("access-control-allow-headers", request.headers.get("access-control-request-headers", "*")),
+        ("access-control-allow-methods", request.headers["access-control-request-method"]),
+        ("access-control-max-age", "0"),
+        ("cache-control", "no-store"),
+    ]
 
 
 def _block(version: Version, request: Request) -> dict[str, Any] | None:

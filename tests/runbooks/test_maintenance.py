@@ -745,16 +745,47 @@ def test_the_stand_in_of_the_sandbox_answers_as_the_real_source_does(place: Plac
                     if accept != "text/html":
                         assert json.loads(one.body) == json.loads(other.body)
                     assert (b"all &#38; &#60;more&#62;" in one.body) == (b"all &amp; &lt;more&gt;" in other.body)
+        asked = request(HOST, "/api", "*/*", "OPTIONS", **ASKS)
+        one, other = real.serve(running, asked), maintenance.answer(version, asked, world.sandbox.clock.now())
+        assert (one.status, heads(one)) == (other.status, heads(other))
     finally:
         real.close()
 
 
-def request(host: str, target: str, accept: str) -> Request:
+ASKS = {
+    "origin": "https://app.example",
+    "access-control-request-method": "PUT",
+    "access-control-request-headers": "authorization,x-trace",
+}
+"""The headers of a preflight, without the host."""
+
+
+def test_a_frontend_of_another_origin_can_read_the_503(place: Place) -> None:
+    place.on("--until", "2h")
+
+    preflight = place.get(f"{HOST}/api", "OPTIONS", **ASKS)
+    answer = place.get(f"{HOST}/api", origin="https://app.example")
+
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == answer.headers["access-control-allow-origin"] == "*"
+    assert preflight.headers["access-control-allow-headers"] == "authorization,x-trace"
+    assert preflight.headers["access-control-allow-methods"] == "PUT"
+    assert preflight.headers["access-control-max-age"] == "0"
+    assert "retry-after" in answer.headers["access-control-expose-headers"]
+    for each in (preflight, answer):
+        assert "access-control-allow-credentials" not in each.headers
+    assert place.get(f"{HOST}/api", "OPTIONS").status_code == 503
+
+
+def request(host: str, target: str, accept: str, method: str = "GET", **more: str) -> Request:
     headers = Message()
     headers["host"], headers["accept"] = host, accept
-    return Request(method="GET", target=target, headers=headers, body=b"")
+    for name, value in more.items():
+        headers[name] = value
+    return Request(method=method, target=target, headers=headers, body=b"")
 
 
 def heads(response: Response) -> dict[str, str]:
     wanted = {"cache-control", "content-type", "ops-maintenance", "retry-after", "vary"}
-    return {name.lower(): value for name, value in response.headers if name.lower() in wanted}
+    found = {name.lower(): value for name, value in response.headers}
+    return {name: value for name, value in found.items() if name in wanted or name.startswith("access-control-")}

@@ -282,6 +282,35 @@ def test_options_that_contradict_each_other_are_refused(
 # The two writes, each without an answer, and others around them
 
 
+def test_a_rebuilt_version_keeps_the_tag(world: World) -> None:
+    world.edit_config("successes: 3", "successes: 1")
+    commit = "3f9c2ab41d07aa00bb11cc22dd33ee44ff556677"
+    good = world.release(timedelta(hours=3), code="good", secrets={"AI_KEY": "old"}, tag=commit)
+    world.release(timedelta(hours=2), code="bad", behaviour={"status": 500}, tag="4.2.0")
+
+    outcome = world.rollback("--current-secrets", "--to", good)
+
+    assert outcome.code == 0, outcome.err
+    assert live(world).id != good
+    assert live(world).annotations["workers/tag"] == commit
+
+
+@pytest.mark.parametrize("tag", ["3f9c2ab41d07", pytest.param("4.1.0; rm -rf /", marks=pytest.mark.slow)])
+def test_a_worker_with_static_assets_is_refused_with_the_commands_of_a_way_around(world: World, tag: str) -> None:
+    good = world.release(timedelta(hours=3), code="good", assets=True, tag=tag)
+    world.release(timedelta(hours=2), code="bad", assets=True, behaviour={"status": 500})
+
+    outcome = world.rollback("--current-secrets", "--to", good)
+
+    assert ended(outcome) == (3, "refused", "not_rebuildable")
+    assert "its static assets cannot be read" in outcome.result["message"]
+    hint = outcome.result["hint"]
+    commit = "COMMIT" if " " in tag else tag
+    assert f"`git checkout {commit}`, build it as CI does, then `npx wrangler deploy --name {WORKER}`" in hint
+    assert (f"`npx wrangler versions view {good} --name {WORKER}`" in hint) is (commit == "COMMIT")
+    assert "rm -rf" not in hint
+
+
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("write", [UPLOAD, WRITE], ids=["upload", "deployment"])

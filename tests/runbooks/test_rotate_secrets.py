@@ -410,7 +410,8 @@ def test_what_cannot_be_rebuilt_either_is_refused_with_the_way_on(leak: Leak) ->
 
     outcome = leak.one()
 
-    assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Deploy the reverted commit by CI")
+    way = f"`npx wrangler deploy --name {WORKER}`", f"`npx wrangler secret put {KEY} --name {WORKER}`"
+    assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Deploy the reverted commit by CI", *way)
 
 
 @pytest.mark.sampled(2)
