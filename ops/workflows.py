@@ -11,8 +11,11 @@ from ops.model.ways import params_text, ways
 
 if TYPE_CHECKING:
     from ops.model.config import Config
+    from ops.model.config_probes import Probe
 
 FOLDER = Path(".github", "workflows")
+RUNTIME = "runtime"
+"""The kind of runbooks that set switches or limits."""
 FORM = Path("ISSUE_TEMPLATE", "incident.yml")
 """Beside that folder."""
 LIST = re.compile(
@@ -29,6 +32,9 @@ KEYS = re.compile(
     r"^(?P<head>(?P<indent> +)# generated .*: keys of AI providers\n)(?: +(?:NEW|OLD)_\w+: .*\n)*", re.MULTILINE
 )
 VALUES = re.compile(r"^(?P<head>(?P<indent> +)# generated .*: values\n)(?: +(?:NEW|OLD)_\w+: .*\n)*", re.MULTILINE)
+
+
+BROWSER = re.compile(r"^(?P<head> +browser: )\w+(?P<end> # generated from ops\.yml .*)$", re.MULTILINE)
 
 
 def sync(folder: Path, config: "Config", recoveries: Sequence[Mapping[str, str]]) -> tuple[Path, ...]:
@@ -76,6 +82,8 @@ def synced(text: str, config: "Config", kind: str | None) -> str:
         "environment": config.environments,
         **_of_switches(config),
     }
+    browser = "true" if _needs_browser(config, kind) else "false"
+    text = BROWSER.sub(lambda found: found["head"] + browser + found["end"], text)
     text = LIST.sub(lambda found: found["head"] + _items(found, lists.get(found["name"])), text)
     rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
     # Of what is generated a former value may be held, and a new one is made.
@@ -85,6 +93,18 @@ def synced(text: str, config: "Config", kind: str | None) -> str:
     asked = dict.fromkeys(key for each in runtimes if each.ai for key in each.ai.keys.values())
     keys = [prefix + name for name in asked for prefix in ("NEW_", "OLD_")]
     return KEYS.sub(partial(_variables, keys), VALUES.sub(partial(_variables, values), text))
+
+
+def _needs_browser(config: "Config", kind: str | None) -> bool:
+    """Whether a run of a runbook for services of that kind may start a browser; without a kind: any run."""
+    of_kind = "worker" if kind == RUNTIME else kind
+    probes: list[Probe] = []
+    for environment in config.environments.values():
+        for service in environment.services.values():
+            probes += service.probes_with(service.durable_objects) if of_kind in {None, service.kind} else ()
+        if environment.runtime and kind in {None, RUNTIME}:
+            probes += [probe for switch in environment.runtime.switches.values() for probe in switch.probes]
+    return any(probe.browser for probe in probes)
 
 
 def _of_switches(config: "Config") -> dict[str, Iterable[str]]:

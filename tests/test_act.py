@@ -1,5 +1,6 @@
 """The real workflow files, started by what the sandbox's GitHub delivers, run by act on this machine."""
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
@@ -9,11 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.sandbox.runner import Runner
+from ops.model.config import parse
+from ops.probes.browser import PROGRAMS
+from ops.sandbox.runner import Runner, tracked
+from ops.workflows import synced
 from tests.actions import BUTTON, LABEL, Stage, conclusions, release, stage, when
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
+CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 REASON = "it's $(touch pwned) `x`"
 
 
@@ -58,6 +64,29 @@ def test_the_button_rolls_back_with_the_secret_of_its_environment(staged: Callab
     assert world.sandbox.token not in log
     assert f"ghs_run{run.id}" not in log
     assert not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on PATH: apt-get install chromium")
+def test_a_required_browser_probe_runs_to_its_end_in_a_job(staged: Callable[..., Stage]) -> None:
+    world = staged({"status": 200, "body": {"status": "ok"}})
+    files = dict(tracked(ROOT))
+    config = files["ops.yml"].decode()
+    here = "          # A program can be a probe too"
+    probe = "          - {name: visit, browser: {paths: [/health], required: true}}\n"
+    config = config.replace(here, probe + here, 1)
+    workflow = f".github/workflows/{BUTTON}"
+    parsed, _ = parse(config, path="ops.yml")
+    files |= {"ops.yml": config.encode(), workflow: synced(files[workflow].decode(), parsed, "worker").encode()}
+    world.github.add_commit("A browser probe", "alice", files=files)
+
+    with world.runner() as runner:
+        inputs = {"service": "api", "environment": "production", "dry_run": False}
+        run = world.github.dispatch(BUTTON, inputs, by="alice")
+        runner.wait()
+        log = said(runner, run.id)
+
+    assert world.live == {world.good: 100}, log
+    assert (run.conclusion, "visit healthy: pages 1" in log) == ("success", True), log
 
 
 def test_two_labels_at_once_are_done_in_turn_and_a_delivery_that_comes_twice_has_one_effect(

@@ -60,6 +60,40 @@ def test_the_button_for_evidence_gives_its_command_all_inputs_and_every_token_of
     assert read(path)["jobs"]["evidence"]["environment"] == "security"
 
 
+PROBES = re.compile(
+    r"python3 -m ops (recover|limits (?:apply|reconcile)|maintenance due|ai-failback|[a-z-]+ --yes)(?: |$)",
+    re.MULTILINE,
+)
+"""The commands that ask probes. That of propose-limits asks none, and a job of `incident` for it neither."""
+
+
+def browsers(text: str) -> dict[str, bool]:
+    """Job → whether it installs what a browser probe needs, of the jobs that ask probes."""
+    jobs = yaml.safe_load(text)["jobs"]
+    found = {}
+    for name, job in jobs.items():
+        (setup, *_) = [step for step in job["steps"] if step.get("uses") == "./.github/actions/setup"] or [{}]
+        if any(PROBES.search(step.get("run", "")) for step in job["steps"]) and not name.startswith("propose"):
+            found[name] = setup["with"]["browser"]
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in WORKFLOWS if path.stem != "ci"], ids=lambda path: path.stem)
+def test_a_job_that_asks_probes_installs_a_browsers_parts_where_one_is_configured(path: Path, world: World) -> None:
+    assert set(browsers(path.read_text()).values()) <= {False}
+    site = "          - name: site # the page"
+    world.edit_config(site, "          - {name: visit, browser: {required: true}}\n" + site)
+    config, _ = read_config(world.config)
+
+    changed = synced(path.read_text(), config, KINDS.get(path.stem))
+
+    asks_site = KINDS.get(path.stem) in {None, "pages"}
+    assert set(browsers(changed).values()) <= {asks_site}
+    assert browsers(changed).keys() == browsers(path.read_text()).keys()
+    expected = path.stem in {*RUNBOOKS, "incident", "limits"} - {"propose-limits"}
+    assert bool(browsers(changed)) is expected
+
+
 def test_what_is_sent_of_a_leak_reaches_its_command_through_the_events_file_alone() -> None:
     path = ROOT / ".github/workflows/secret-leak.yml"
     text = path.read_text()

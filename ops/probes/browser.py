@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("google-chrome", "google-chrome-stable", "chrome", "chromium", "chromium-browser")
 """The last is a stub on Ubuntu, which only names a snap."""
+INSTALL = "run: pip install 'backout[browser]'; for jobs, run `ops workflows sync` and commit"
 ON_A_MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 STARTING = 5.0
 """Seconds for starting and ending the process itself, on top of the probe's own."""
@@ -45,15 +47,17 @@ def probe(
     browser = _browser(spec, environ)
     if missing:
         return _inconclusive(name, f"{' and '.join(missing)} not set, which its steps fill in")
-    if importlib.util.find_spec("playwright") is None:
-        return _inconclusive(name, "playwright is not installed; run: pip install 'backout[browser]'")
+    playwright = importlib.util.find_spec("playwright")
+    if playwright is None:
+        return _inconclusive(name, f"playwright is not installed; {INSTALL}")
     if browser is None:
         where = spec.path or "PATH"
         return _inconclusive(name, f"no Chromium or Chrome at {where}; run: apt-get install chromium")
     picture = pictures / f"{name}.png"
     with process.scratch() as folder:
         job = _job(spec, url, edge_url, browser=browser, folder=folder)
-        seen = {**environ, "PYTHONPATH": str(Path(ops.__file__).parents[1])}
+        places = (Path(found).parents[1] for found in (ops.__file__, playwright.origin) if found)
+        seen = {**environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
         argv = [sys.executable, "-P", "-m", "ops.tools.browser", json.dumps(job)]
         finished = process.run(argv, environ=seen, timeout=spec.timeout + STARTING, redactor=redactor, folder=folder)
         assertions = _read(finished, spec)
