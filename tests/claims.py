@@ -27,6 +27,7 @@ RIGHTS = (
     "Workers KV Storage Write",
 )
 LEAKED, FRESH = "gsk-leaked-0123456789", "gsk-fresh-0123456789"
+ROTATING = {"NEW_GROQ_API_KEY": FRESH, "OLD_GROQ_API_KEY": LEAKED, "GH_SECRETS_TOKEN": "ghs_rotator"}
 ADMIN = "admin-0123456789"
 WELL = {"recovered", "healthy_as_before", "nothing_to_do"}
 
@@ -97,6 +98,21 @@ def _has_fresh_key(world: World) -> bool:
     return world.sandbox.deployments(WORKER)[0].secrets[version]["GROQ_API_KEY"] == FRESH == copy
 
 
+def _leaked_beside_an_upload(world: World) -> None:
+    """Cloudflare edits secrets of the latest upload alone, so that the version which serves is rebuilt."""
+    _leaked(world)
+    world.sandbox.upload(WORKER, code="bad")
+
+
+def _rotated(world: World) -> None:
+    _leaked(world)
+    world.sandbox.put_secret(WORKER, "GROQ_API_KEY", FRESH)
+
+
+def _is_marked_as_revoked(world: World) -> bool:
+    return " revoked=" in world.sandbox.deployments(WORKER)[0].annotations.get("workers/message", "")
+
+
 def _stuck(world: World) -> None:
     admin = {"ADMIN_TOKEN": ADMIN}
     objects: dict[str, Any] = {"objects": {"ai-mutex": {}}}
@@ -124,7 +140,7 @@ def _set(name: str, world: World) -> None:
 
 
 def _routed(world: World) -> None:
-    _worker(world)
+    world.release(timedelta(hours=2), code="good")
     sandbox = world.sandbox
     zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
     sandbox.zones.add_route(zone, "api.fortunet.example/*", WORKER)
@@ -135,6 +151,21 @@ def _routed(world: World) -> None:
 def _is_off(world: World) -> bool:
     (zone,) = world.sandbox.zones.all.values()
     return {route.script for route in zone.routes.values()} == {offline.OFFICE}
+
+
+def _off(world: World) -> None:
+    _routed(world)
+    assert run(world, "maintenance").outcome.code == 0
+
+
+def _is_open(world: World) -> bool:
+    (zone,) = world.sandbox.zones.all.values()
+    return {route.script for route in zone.routes.values()} == {WORKER}
+
+
+def _path_is_off(world: World) -> bool:
+    (zone,) = world.sandbox.zones.all.values()
+    return "api.fortunet.example/api/ai*" in {r.pattern for r in zone.routes.values() if r.script == offline.OFFICE}
 
 
 def _reroute(world: World) -> None:
@@ -171,6 +202,9 @@ def _shows_good(world: World) -> bool:
 
 SCENARIOS: dict[str, Scenario] = {
     "rollback-worker": Scenario(("--service", "api"), _worker, _serves_good, (_hotfix, _secret)),
+    "rollback-worker, with the current secrets": Scenario(
+        ("--service", "api", "--current-secrets"), _worker, _serves_good, (_hotfix, _secret)
+    ),
     "rollback-pages": Scenario(
         ("--service", "frontend"),
         _site,
@@ -183,12 +217,36 @@ SCENARIOS: dict[str, Scenario] = {
         _has_fresh_key,
         (_hotfix, _secret),
         (("cloudflare", "PATCH"), ("github", "PUT")),
-        {"NEW_GROQ_API_KEY": FRESH, "OLD_GROQ_API_KEY": LEAKED, "GH_SECRETS_TOKEN": "ghs_rotator"},
+        ROTATING,
+    ),
+    "rotate-secrets, by a rebuild": Scenario(
+        ("--service", "api", "--only", "GROQ_API_KEY", "--inherit-latest", "OTHER"),
+        _leaked_beside_an_upload,
+        _has_fresh_key,
+        (_hotfix,),
+        environ=ROTATING,
+    ),
+    "rotate-secrets, its end": Scenario(
+        ("--service", "api", "--confirm-revoked", "GROQ_API_KEY"),
+        _rotated,
+        _is_marked_as_revoked,
+        (_hotfix, _secret),
+        environ=ROTATING,
     ),
     "maintenance": Scenario(
         ("--service", "api", "--state", "on"),
         _routed,
         _is_off,
+        (_hotfix, _reroute),
+        (("cloudflare", "POST"), ("cloudflare", "PUT")),
+    ),
+    "maintenance, a path": Scenario(
+        ("--service", "api", "--state", "on", "--path", "/api/ai"), _routed, _path_is_off, (_hotfix, _reroute)
+    ),
+    "maintenance, off": Scenario(
+        ("--service", "api", "--state", "off"),
+        _off,
+        _is_open,
         (_hotfix, _reroute),
         (("cloudflare", "POST"), ("cloudflare", "PUT")),
     ),
@@ -234,8 +292,8 @@ def a_world(scenario: Scenario) -> Iterator[World]:
         config = (ROOT / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
         (Path(folder) / "ops.yml").write_text(config)
         world = World(sandbox, Path(folder))
-        scenario.prepare(world)
         sandbox.add_token(TOKEN, RIGHTS)
+        scenario.prepare(world)
         yield world
 
 
@@ -246,16 +304,21 @@ class Ran:
     """The run's own writes that took effect."""
 
 
+def runbook_of(name: str) -> str:
+    """What stands behind the comma is another way of the same runbook."""
+    return name.partition(",")[0]
+
+
 def run(world: World, name: str, *, journal: bool = False) -> Ran:
     """`journal`: with a GITHUB_TOKEN, so that the run is published on an incident."""
     sandbox, scenario = world.sandbox, SCENARIOS[name]
     before = len(sandbox.requests), len(sandbox.github.requests)
     where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
-    given = {**scenario.environ, "CLOUDFLARE_API_TOKEN": TOKEN}
+    given = {**scenario.environ, "CLOUDFLARE_API_TOKEN": TOKEN, "OPS_SOURCE": str(world.folder / "app")}
     github = sandbox.github.environ()
     if name != "propose-limits" and not journal:
         github |= {"GITHUB_TOKEN": ""}
-    outcome = world.ops(name, *scenario.arguments, *where, **{**github, **given})
+    outcome = world.ops(runbook_of(name), *scenario.arguments, *where, **{**github, **given})
     sent = [*sandbox.requests[before[0] :], *sandbox.github.requests[before[1] :]]
     writes = [each for each in sent if each.method != "GET" and not each.path.endswith(READ_BY_POST)]
     writes = [each for each in writes if "/issues" not in each.path]  # the journal of the run
