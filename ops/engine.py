@@ -298,7 +298,8 @@ class Engine:
     def _look(self, sent: "Sent", doubt: str, *, patient: bool) -> World:
         """Read after a write, and again while that settles nothing; `patient`: also while our change does not show.
 
-        An answer that cannot be read is read again as well. Raises Ambiguous.
+        So is an answer that cannot be read, and a history that lacks ours after an unclear answer: it may lag.
+        Raises Ambiguous.
         """
         pauses = iter(READ_BACK_PAUSES)
         while True:
@@ -311,7 +312,8 @@ class Engine:
                     raise Ambiguous(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
             else:
                 waits = patient and world.state == State.PLANNED and not world.may_lag
-                settled = not world.uncertain and not waits
+                lacks_ours = bool(sent.unclear) and world.state == State.MOVED and world.made is False
+                settled = not (world.uncertain or waits or lacks_ours)
                 if settled or (pause := next(pauses, None)) is None:
                     return world
             sent.ctx.clock.sleep(pause)

@@ -29,6 +29,17 @@ def test_ours_is_said_to_be_made_and_replaced_where_the_answer_was_empty(world: 
     assert len(ours(world)) == len(world.writes()) == 1
 
 
+def test_a_history_that_lacks_ours_and_lags_is_read_again(world: World, releases: Releases) -> None:
+    world.sandbox.switches.deployments_lag_reads = 1
+    world.sandbox.fault(**WRITE, lost="after", before=colleague(world))
+
+    outcome = world.rollback()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert outcome.result["outcome"]["changed"] == [f"Worker {WORKER}"]
+    assert any("dana@example.com" in text for text in texts(outcome, "warning"))
+
+
 def test_ours_is_known_not_to_be_made_where_the_history_shows_only_others(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, lost="before", before=colleague(world))
 
