@@ -6,10 +6,12 @@ GitHub comes after the recovery: nothing here raises, and nothing waits for long
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from ops.github import client
 from ops.model.clock import Clock
+from ops.model.earlier import Earlier
 from ops.model.errors import needs_people
 from ops.model.loopback import is_one_world
 from ops.model.page import Page
@@ -19,7 +21,6 @@ from ops.parallel import start
 
 if TYPE_CHECKING:
     from ops.github.journal import Journal
-    from ops.model.block import Block
     from ops.model.config_notify import Contact
     from ops.model.press import Press
 
@@ -67,25 +68,27 @@ class Journaling:
             ending.callback(self._journal.close)
             self._journal.begin(tell)
 
-    def earlier(self, incident: int | None, tell: Callable[[str], object]) -> "Callable[[], tuple[Block, ...]]":
+    def earlier(self, incident: int | None, tell: Callable[[str], object]) -> Callable[[], Earlier]:
         """Begin to read the runs on the incident. What this answers has them; nothing where GitHub is late or fails."""
         if not self._is_on or incident is None:
-            return lambda: ()
+            return Earlier
         latest, reading = time.monotonic() + EARLIER, start(lambda: self._earlier(incident))
 
-        def known() -> "tuple[Block, ...]":
+        def known() -> Earlier:
             try:
                 return reading.result(timeout=max(0.0, latest - time.monotonic()))
             except Exception as error:  # noqa: BLE001  a recovery does without
                 tell(f"what earlier runs took out of service is not known ({client.cause(error)})")
-                return ()
+                return Earlier()
 
         return known
 
-    def _earlier(self, incident: int) -> "tuple[Block, ...]":
+    def _earlier(self, incident: int) -> Earlier:
         from ops.github.issues import believed
 
-        return tuple(found.block for found in believed(self._connect(), incident))
+        repository = self._connect()
+        runs = tuple(found.block for found in believed(repository, incident))
+        return Earlier(runs, repository.get_issue(incident).created_at.astimezone(UTC))
 
     def end(self, timeline: Timeline, press: "Callable[..., Press]", *, only_if_needed: bool = False) -> dict[str, str]:
         """The links to what was written. `only_if_needed`: an incident is opened only where people are."""

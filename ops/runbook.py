@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from ops.github.secrets import EnvironmentSecrets
     from ops.held import Held
     from ops.limits_source import LimitsSource
-    from ops.model.block import Block
     from ops.model.config import Config, Environment, Service
     from ops.model.config_secrets import Provider
+    from ops.model.earlier import Earlier
     from ops.model.recorded import Logged
     from ops.model.redact import Secret
     from ops.model.rotation import KeyAnswer
@@ -110,7 +110,7 @@ class Context(Generic[P]):
     """What the application at that origin shows of its limits and switches; or why that is not known."""
     logged_errors: "Callable[[str, datetime, datetime], Callable[[], tuple[Logged, ...] | str]]"
     """Begin to ask what a Worker logged as errors; what that answers waits for it, for a moment, or says why not."""
-    earlier: "Callable[[], Callable[[], tuple[Block, ...]]]"
+    earlier: "Callable[[], Callable[[], Earlier]]"
     """Begin to read what earlier runs told on the incident; what that answers waits for it, within bounds. At most it
     makes a run stricter."""
     held: "Held"

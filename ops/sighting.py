@@ -57,7 +57,7 @@ def find(ctx: Context[Any], service: "Service", to: str = "") -> Found:
     live = target.live(seen.project, seen.deployments, seen.sighting)
     if live.deployment is None:
         return Found(listed.named, seen, live, None)
-    blamed = target.blamed(earlier(), seen.deployments, service=service.name, environment=ctx.environment_name)
+    blamed = target.blamed(earlier().runs, seen.deployments, service=service.name, environment=ctx.environment_name)
     now, repository = ctx.clock.now(), service.repository
     compared = seen.compared(live.deployment.id, service.compare)
     past = Past(seen.project, seen.deployments, live, live.deployment, now, repository, blamed, compared)

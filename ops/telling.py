@@ -14,8 +14,8 @@ from ops.noticing import Noticing
 from ops.parallel import Budget
 
 if TYPE_CHECKING:
-    from ops.model.block import Block
     from ops.model.config import Config
+    from ops.model.earlier import Earlier
     from ops.model.press import Press
 
 FLUSH = 5.0
@@ -62,7 +62,7 @@ class Telling:
         """The incident that was opened because the run wrote and had none."""
         return self._journal.opened
 
-    def earlier(self, timeline: Timeline) -> "Callable[[], tuple[Block, ...]]":
+    def earlier(self, timeline: Timeline) -> "Callable[[], Earlier]":
         """Begin to read what earlier runs wrote on the incident; what this answers has it."""
         return self._journal.earlier(self._incident, lambda text: timeline.record(Kind.WARNING, text))
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cached_property
 
 from ops.model.clock import utc_text
+from ops.model.mark import Mark
 from ops.model.worker import Deployment, Version
 
 WHOLE = 99.99
@@ -24,6 +25,8 @@ class StepBack:
     taken_away: str
     within_release: bool
     """True: both are of one release (a secret edit taken back), so only the version is blamed, not the release."""
+    by_us: bool = False
+    """Whether our mark says so, and is believed."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class History:
     """False while Cloudflare may have older deployments that were not asked for."""
     reading: str = ""
     """What could not be read of it, for people."""
+    our_uploads: frozenset[str] = frozenset()
+    """Versions that runs uploaded whose records are believed."""
+    incident_opened: datetime | None = None
 
     def with_older(self, pages: Iterable[tuple[Deployment, ...] | None], *, most: int) -> "History":
         """The history with more of its deployments, at most `most`. A page is None if it could not be read."""
@@ -147,20 +153,25 @@ class History:
     @cached_property
     def step_backs(self) -> tuple[StepBack, ...]:
         """Newest first; at most two per deployment, one for each version taken away."""
-        pairs = zip(self.deployments, self.deployments[1:], strict=False)
-        return tuple(step for newer, older in pairs for step in self._step_backs(newer, older))
+        return tuple(step for index in range(len(self.deployments) - 1) for step in self._step_backs(index))
 
-    def _step_backs(self, newer: Deployment, older: Deployment) -> list[StepBack]:
+    def _step_backs(self, index: int) -> list[StepBack]:
+        newer, older = self.deployments[index], self.deployments[index + 1]
         if newer.problem or older.problem:
             return []
-        mark = newer.mark
         gone = [v for v in older.serving if v not in newer.serving]
-        if mark is not None and self._is_believed(newer, older):
+        mark = self._believed_mark(index)
+        if mark is not None:
             taken_away = [mark.blames] if mark.blames else []
         else:  # anyone else's, or a mark that the history does not bear out
             taken_away = [v for v in gone if all(self.is_older(serving, v) for serving in newer.serving)]
         return [
-            StepBack(newer, away, within_release=all(self.same_release(away, v) for v in newer.serving))
+            StepBack(
+                newer,
+                away,
+                within_release=all(self.same_release(away, v) for v in newer.serving),
+                by_us=mark is not None,
+            )
             for away in taken_away
         ]
 
@@ -169,8 +180,7 @@ class History:
 
         The mark speaks of what was uploaded before the version that it deployed; a later upload has later values.
         """
-        older = [*self.deployments[1:], None]
-        marked = [d for d, before in zip(self.deployments, older, strict=True) if self._is_believed(d, before)]
+        marked = [d for index, d in enumerate(self.deployments) if self._is_borne_out(index)]
         return {
             name: deployment
             for deployment in reversed(marked)
@@ -178,10 +188,25 @@ class History:
             for name in (deployment.mark.revoked if deployment.mark else ())
         }
 
-    def _is_believed(self, newer: Deployment, older: Deployment | None) -> bool:
-        """What a mark blames was there before and is gone; one that blames nothing is believed as it stands."""
+    def _believed_mark(self, index: int) -> Mark | None:
+        """The mark of a deployment, if it may be ours: anyone who deploys can write one.
+
+        The history bears it out, and each version that it deployed had served before or was uploaded by a known run.
+        """
+        deployment = self.deployments[index]
+        known = (v in self.our_uploads or self._first_index.get(v, -1) > index for v in deployment.serving)
+        return deployment.mark if self._is_borne_out(index) and all(known) else None
+
+    @cached_property
+    def _first_index(self) -> Mapping[str, int]:
+        """Version → the place of its oldest listed deployment with traffic."""
+        return {version: index for index, d in enumerate(self.deployments) for version in d.serving}
+
+    def _is_borne_out(self, index: int) -> bool:
+        """Whether the version that the mark blames served right before and is gone; true as well if it blames none."""
+        newer, older = self.deployments[index], self.deployments[index + 1 : index + 2]
         blames = newer.mark.blames if newer.mark else None
-        return blames is None or (older is not None and blames in older.serving and blames not in newer.serving)
+        return blames is None or (bool(older) and blames in older[0].serving and blames not in newer.serving)
 
     @cached_property
     def blamed(self) -> Mapping[str, StepBack]:
@@ -196,7 +221,7 @@ class History:
         return blamed
 
     def _rehabilitated(self, step: StepBack, versions: frozenset[str]) -> bool:
-        return self._served_well(versions, before=self.deployments.index(step.deployment))
+        return self.served_well(versions, before=self.deployments.index(step.deployment))
 
     def is_proven(self, version: str) -> bool:
         """It served well after everything that has not been read yet, so no unread row can blame it.
@@ -206,11 +231,11 @@ class History:
         """
         if self.static_assets is not False or any(version.has_assets for version in self.versions.values()):
             read = all(self.version(v).detailed for d in self.deployments for v in d.serving)
-            return read and (self.is_whole or self._served_well(frozenset({version}), before=len(self.deployments)))
+            return read and (self.is_whole or self.served_well(frozenset({version}), before=len(self.deployments)))
         unread = (i for i, d in enumerate(self.deployments) if any(not self.version(v).detailed for v in d.serving))
-        return self._served_well(frozenset({version}), before=next(unread, len(self.deployments)))
+        return self.served_well(frozenset({version}), before=next(unread, len(self.deployments)))
 
-    def _served_well(self, versions: frozenset[str], *, before: int) -> bool:
+    def served_well(self, versions: frozenset[str], *, before: int) -> bool:
         """Whether these versions, among the `before` newest deployments, once did their time.
 
         That is: all of the traffic without a break for `min_served`, and no step back from them at the end of it. The
@@ -239,10 +264,10 @@ class History:
         secrets or memory alone.
         """
         live = {self.releases[v] for v in self.live.serving}
-        for deployment in self.deployments:
+        for index, deployment in enumerate(self.deployments):
             if {self.releases[v] for v in deployment.serving} != live:
                 return
             yield from (step for step in self.step_backs if step.deployment is deployment)
-            mark = deployment.mark
+            mark = self._believed_mark(index)
             if mark is not None and mark.blames is None and not mark.judges_nothing:
                 return

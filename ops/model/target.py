@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ops.model.clock import span_text, utc_text
+from ops.model.doubts import doubt
 from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.history import History, StepBack
 from ops.model.nearest import shown, suggestion
@@ -37,6 +38,8 @@ class Choice:
     """In order of preference, one per release. Empty: there is nothing to go back to by the rules."""
     passed_over: tuple[PassedOver, ...]
     """Those before the first candidate; all of them where there is none."""
+    doubted: tuple[PassedOver, ...] = ()
+    """Those passed over without proof."""
     standing: StepBack | None = None
     """Somebody stepped back already and that holds: nothing is to be done without an explicit `to`."""
 
@@ -45,17 +48,52 @@ def choose(history: History, *, incident: int | None) -> Choice:
     """Walk the versions that had all of the traffic, latest service first (in a split, the other member before)."""
     suspect = history.newest(history.live.serving)
     candidates: list[str] = []
+    weak: list[str] = []
     passed_over: list[PassedOver] = []
+    doubted: list[PassedOver] = []
     for version in dict.fromkeys([*history.live.serving, *history.served_whole]):
         if version == suspect:
             continue
         why = why_not(history, suspect, version)
-        if why is None:
-            if not any(history.same_release(version, other) for other in candidates):
-                candidates.append(version)
+        found = doubt(history, suspect, version) if why is None else None
+        if why is None and found is None:
+            candidates.append(version)
         elif not candidates:
-            passed_over.append(PassedOver(version, why))
-    return Choice(suspect, tuple(candidates), tuple(passed_over), standing_step_back(history, incident=incident))
+            passed_over.append(PassedOver(version, why or (found.why if found else "")))
+            doubted += [passed_over[-1]] if found else []
+            weak += [version] if found and found.weak else []
+    if not candidates:  # a barely proven release is better than the suspect
+        candidates, weak_ones = weak, set(weak)
+        passed_over = [over for over in passed_over if over.version not in weak_ones]
+        doubted = [over for over in doubted if over.version not in weak_ones]
+    return Choice(
+        suspect,
+        _one_per_release(history, candidates),
+        tuple(passed_over),
+        tuple(doubted),
+        standing_step_back(history, incident=incident),
+    )
+
+
+def _one_per_release(history: History, versions: list[str]) -> tuple[str, ...]:
+    first: dict[str, str] = {}
+    for version in versions:
+        first.setdefault(history.releases[version], version)
+    return tuple(first.values())
+
+
+def fallbacks(history: History, choice: Choice) -> tuple[PassedOver, ...]:
+    """Those passed over that a person may still choose, best first: deployable, and neither blamed nor suspect."""
+    usable = [
+        over
+        for over in choice.passed_over
+        if over.version in history.deployable
+        and over.version not in history.blamed
+        and not history.same_release(over.version, choice.suspect)
+    ]
+    first = _one_per_release(history, [over.version for over in usable])
+    longest = sorted(first, key=history.served, reverse=True)
+    return tuple(over for version in longest for over in usable if over.version == version)
 
 
 def why_not(history: History, suspect: str, version: str) -> str | None:
@@ -88,7 +126,7 @@ def _holds(history: History, step: StepBack, *, incident: int | None) -> bool:
     if age < STEP_BACK_HOLDS:
         return True
     mark = step.deployment.mark
-    if mark is None or mark.blames != step.taken_away:  # not ours
+    if mark is None or not step.by_us:
         return False
     return age < OURS_WITHOUT_INCIDENT_HOLDS if mark.incident is None else mark.incident == incident
 

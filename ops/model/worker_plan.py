@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from ops.model.clock import span_text, utc_text
+from ops.model.doubts import doubt, is_barely_proven
 from ops.model.history import History, StepBack
 from ops.model.plan import Section
 from ops.model.target import Choice
@@ -102,6 +103,9 @@ def warnings(
     history: History, choice: Choice, split: Split, *, began: datetime | None, by_rule: bool, rebuilt: bool
 ) -> tuple[str, ...]:
     found = list(_incident_warnings(history, choice.suspect, split, began)) if began else []
+    found += _doubts(history, choice, split)
+    if by_rule:
+        found += _canary(history, choice.suspect)
     found += _secret_edit(history, choice.suspect)
     found += _unreadable(history)
     if not by_rule:
@@ -132,6 +136,29 @@ def _incident_warnings(history: History, suspect: str, split: Split, began: date
         yield f"the target was live at the stated start, {utc_text(began)}"
 
 
+def _doubts(history: History, choice: Choice, split: Split) -> Iterator[str]:
+    """Both ways, each with its `--to`."""
+    target = split[0][0]
+    for over in choice.doubted:
+        if over.version != target:
+            yield (
+                f"{short(over.version)} was passed over without proof: {over.why}. To use it all the same: "
+                f"`--to {over.version}`. This plan: `--to {target}`"
+            )
+    if found := doubt(history, choice.suspect, target):
+        yield f"{short(target)} may be bad: {found.why}"
+    elif is_barely_proven(history, target) and any(target in d.serving for d in history.deployments):
+        yield f"{short(target)} was live for only {span_text(history.served(target))}"
+
+
+def _canary(history: History, suspect: str) -> Iterator[str]:
+    if len(history.live.serving) > 1:
+        yield (
+            f"traffic is split, and this plan ends {short(suspect)} at {dict(history.live.split)[suspect]:g} %. If "
+            f"{short(suspect)} is the fix that is being rolled out, do not roll back: give it all of the traffic"
+        )
+
+
 def _unreadable(history: History) -> Iterator[str]:
     if history.static_assets is None:
         yield (
@@ -150,7 +177,7 @@ def _unreadable(history: History) -> Iterator[str]:
 def _secret_edit(history: History, suspect: str) -> Iterator[str]:
     older = [v for v in history.versions if v != suspect and history.is_older(v, suspect)]
     before = max(older, key=lambda v: history.version(v).number or 0, default=None)
-    if before is None or not history.same_release(before, suspect):
+    if before is None or not history.same_release(before, suspect) or before in history.blamed:
         return
     live = history.version(suspect)
     if live.triggered_by == "secret" or live.secret_names != history.version(before).secret_names:

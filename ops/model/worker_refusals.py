@@ -10,7 +10,7 @@ from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.history import History
 from ops.model.mark import ANY
 from ops.model.press import Press
-from ops.model.target import Choice
+from ops.model.target import Choice, PassedOver
 from ops.model.worker import Deployment, Split, short, split_prose
 from ops.model.worker_plan import deployed
 
@@ -38,14 +38,26 @@ def check_params(to: Split | None, given: Params) -> None:
         raise ConfigError("--inherit-latest is for --current-secrets alone", hint="Add it, or leave this out.")
 
 
-def no_target(history: History, choice: Choice, *, press: Press) -> Refused:
+MOST_LISTED = 5
+
+
+def no_target(history: History, choice: Choice, ways: tuple[PassedOver, ...], *, press: Press) -> Refused:
+    """`ways` are those that a person may choose, best first; `press` goes to the first of them."""
     passed = "; ".join(f"{short(over.version)}: {over.why}" for over in choice.passed_over)
     return Refused(
         f"no version to go back to: {passed or 'nothing else ever had all of the traffic'}; {history.reach}",
         reason=Reason.NO_TARGET,
-        hint="Choose one yourself, and put its id in the place of VERSION.",
+        hint=f"Choose a version. {_listed(ways)}"
+        if ways
+        else "No listed version is left to roll back to. Deploy the reverted commit. If you know a good version, put "
+        "its id in the place of VERSION.",
         press=press,
     )
+
+
+def _listed(ways: tuple[PassedOver, ...]) -> str:
+    more = f" {len(ways) - MOST_LISTED} more are in the message above." if len(ways) > MOST_LISTED else ""
+    return " ".join(f"`--to {way.version}`: {way.why}." for way in ways[:MOST_LISTED]) + more
 
 
 def refuse_overtaken(live: Deployment, requested_at: datetime | None) -> None:

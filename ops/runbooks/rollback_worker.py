@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ops import deploying, rebuilding
 from ops.model import rebuild as rules
 from ops.model import target, worker_plan, worker_refusals
+from ops.model.earlier import Earlier
 from ops.model.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.model.history import History
 from ops.model.mark import Mark
@@ -79,7 +80,7 @@ class RollbackWorker(Runbook[Params]):
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind)
         rebuilt = ctx.params.current_secrets
-        has_assets = ctx.workers.begin_has_assets(service.worker)
+        has_assets, earlier = ctx.workers.begin_has_assets(service.worker), ctx.earlier()
         deployments, listed, *uploads = ctx.in_parallel(
             [
                 lambda: ctx.workers.deployments(service.worker),
@@ -95,7 +96,7 @@ class RollbackWorker(Runbook[Params]):
             )
         to = target.parse_to(ctx.params.to, listed) if ctx.params.to else None
         worker_refusals.check_params(to, ctx.params)
-        history = _read(ctx, service, deployments, listed, wanted=to or (), has_assets=has_assets)
+        history = _read(ctx, service, deployments, listed, wanted=to or (), has_assets=has_assets, earlier=earlier)
         choice = target.choose(history, incident=ctx.incident)
         if to is None and choice.standing is not None:
             summary = f"somebody stepped back already: {worker_plan.stepped_back(choice.standing)}"
@@ -106,7 +107,8 @@ class RollbackWorker(Runbook[Params]):
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
         worker_refusals.refuse_overtaken(history.live, ctx.requested_at)
         if to is None and not choice.candidates:
-            raise worker_refusals.no_target(history, choice, press=_press(ctx, "VERSION"))
+            ways = target.fallbacks(history, choice)
+            raise worker_refusals.no_target(history, choice, ways, press=_press(ctx, _best(history, choice)))
         split = to or ((choice.candidates[0], 100.0),)
         worker_refusals.refuse_migration(history, choice.suspect, split)
         plan = _plan(ctx, service, history, choice, split, by_rule=to is None)
@@ -146,6 +148,7 @@ def _read(
     *,
     wanted: Split,
     has_assets: Callable[[], bool | None],
+    earlier: Callable[[], Earlier],
 ) -> History:
     """Round 2: details in batches, then older deployments, as long as no version can be chosen.
 
@@ -168,8 +171,14 @@ def _read(
         if batch:
             # A version that is gone is known to be gone: there is nothing more to be read of it.
             found = {v: known or Version(id=v, detailed=True) for v, known in zip(batch, read, strict=True)}
-            assets = worker_plan.static_assets(says=has_assets(), configured=service.static_assets)
-            history = replace(history, versions={**history.versions, **found}, static_assets=assets)
+            assets, known = worker_plan.static_assets(says=has_assets(), configured=service.static_assets), earlier()
+            history = replace(
+                history,
+                versions={**history.versions, **found},
+                static_assets=assets,
+                our_uploads=known.uploads,
+                incident_opened=known.opened_at,
+            )
         else:
             page, history = pages[-1], history.with_older(read, most=MOST_DEPLOYMENTS)
             if page == MOST_PAGES and not history.is_whole:
@@ -295,9 +304,15 @@ def _nothing(
         summary=summary,
         sections=worker_plan.sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
         reason=reason,
-        next_step=_next_step(ctx, choice.candidates[0]) if choice.candidates else None,
+        next_step=_next_step(ctx, _best(history, choice)),
         details=_details_of(ctx, service, history, history.live.split, blames=None),
     )
+
+
+def _best(history: History, choice: Choice) -> str:
+    """The version that a person would try next; the word VERSION if none is left."""
+    found = [*choice.candidates, *(way.version for way in target.fallbacks(history, choice))]
+    return next(iter(found), "VERSION")
 
 
 def _dead(plan: Plan, names: tuple[str, ...]) -> dict[str, Deployment]:

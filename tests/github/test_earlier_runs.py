@@ -3,6 +3,7 @@
 import time
 from datetime import timedelta
 
+import github  # noqa: F401  loaded here, so that a run does not spend its two seconds on it
 import pytest
 
 from ops.github.comments import BOT
@@ -141,3 +142,51 @@ def test_a_github_that_does_not_answer_holds_nothing_up(again: Incident, sites: 
 
     assert written[0] - began < 4
     assert again.world.served == sites.bad
+
+
+def test_a_version_that_was_live_when_the_incident_was_opened_and_replaced_since_is_passed_over(
+    incident: Incident,
+) -> None:
+    world = incident.world
+    good = world.release(timedelta(days=3), code="good")
+    first = world.release(timedelta(hours=2), code="bad")
+    world.sandbox.clock.advance(600)
+    world.release(timedelta(), code="no fix", behaviour={"status": 500})
+    world.sandbox.clock.advance(60)
+
+    outcome = incident.rollback()
+
+    assert world.live == {good: 100}, outcome.err
+    (warning,) = (w for w in outcome.result["plan"]["warnings"] if "without proof" in w)
+    assert "it was live when the incident was opened" in warning
+    assert f"`--to {first}`" in warning
+
+
+def test_a_version_that_served_for_a_day_before_the_incident_is_not_passed_over(incident: Incident) -> None:
+    world = incident.world
+    world.release(timedelta(days=9), code="older")
+    good = world.release(timedelta(days=3), code="good")
+    world.sandbox.clock.advance(600)
+    world.release(timedelta(), code="no fix", behaviour={"status": 500})
+    world.sandbox.clock.advance(60)
+
+    incident.rollback()
+
+    assert world.live == {good: 100}
+
+
+def test_the_mark_on_an_upload_of_a_known_run_is_believed(incident: Incident) -> None:
+    """A rebuilt version never served before, so its mark counts only because the run's record names the upload."""
+    world = incident.world
+    world.edit_config("successes: 3", "successes: 1")
+    world.release(timedelta(days=9), code="older", secrets={"KEY": "0"})
+    world.release(timedelta(hours=3), code="good", secrets={"KEY": "1"})
+    world.release(timedelta(minutes=10), code="bad", secrets={"KEY": "2"}, behaviour={"status": 500})
+    assert incident.rollback("--current-secrets").code == 0
+    world.sandbox.clock.advance(7200)
+
+    known = incident.rollback()
+    unknown = world.rollback("--incident", str(incident.number), "--dry-run")
+
+    assert known.result["reason"] == "already_stepped_back"
+    assert unknown.result["decision"] == "planned"

@@ -172,12 +172,20 @@ class Judge:
         if row == 0:
             return []
         gone = [number for number in self.rows[row - 1].serving if number not in self.rows[row].serving]
-        ours = self.rows[row].ours
+        ours = self.rows[row].ours if self.is_believed(row) else None
         if ours is not None and ours[1] is None:
             return []
-        if ours is not None and ours[1] in gone:
+        if ours is not None:
             return [number for number in gone if number == ours[1]]
         return [v for v in gone if all(self.is_older(serving, v) for serving in self.rows[row].serving)]
+
+    def is_believed(self, row: int) -> bool:
+        """All that it deployed had served before; what it blames is gone with it."""
+        served_before = {number for earlier in self.rows[:row] for number in earlier.serving}
+        if self.rows[row].ours is None or not served_before.issuperset(self.rows[row].serving):
+            return False
+        _, blamed = self.rows[row].ours or (None, None)
+        return blamed is None or (blamed in self.rows[row - 1].serving and blamed not in self.rows[row].serving)
 
     def is_blamed(self, number: int) -> bool:
         for row in range(len(self.rows)):
@@ -217,7 +225,22 @@ class Judge:
         """The other one of a split first, then what had all of the traffic, latest service first."""
         whole = [row.serving[0] for row in reversed(self.rows) if len(row.serving) == 1]
         in_order = [*(number for number in self.live if number != self.suspect), *whole]
-        return next((number for number in in_order if self.may_be_chosen(number)), None)
+        usable = [number for number in in_order if self.may_be_chosen(number)]
+        return next((number for number in usable if not self.may_have_been_reverted(number)), next(iter(usable), None))
+
+    def may_have_been_reverted(self, number: int) -> bool:
+        """It served for less than an hour, and what replaced it was replaced within ten minutes, and is not blamed."""
+        members = self.members(number)
+        last = max(row for row in range(len(self.rows)) if members & set(self.rows[row].serving))
+        if last + 1 == len(self.rows) or self.served(number) >= 6 * MIN_SERVED:
+            return False
+        replaced_by = [each for each, percent in self.rows[last + 1].shares if percent == 100]
+        return any(
+            self.release(each) != self.release(self.suspect)
+            and self.served(each) < MIN_SERVED
+            and not self.is_blamed(each)
+            for each in replaced_by
+        )
 
     def stops_a_press(self, incident: int | None) -> bool:
         """Live is the result of a step back that is fresh, or ours of this incident, or ours of none within a day."""
@@ -230,12 +253,12 @@ class Judge:
                 age = self.past.now - row.at
                 if age < 30:
                     return True
-                if row.ours is not None and row.ours[1] == away:
+                if row.ours is not None and row.ours[1] == away and self.is_believed(index):
                     if row.ours[0] == incident and incident is not None:
                         return True
                     if row.ours[0] is None and age < 24 * 60:
                         return True
-            if row.ours is not None and row.ours[1] is None:
+            if row.ours is not None and row.ours[1] is None and self.is_believed(index):
                 return False
         return False
 

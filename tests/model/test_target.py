@@ -36,6 +36,8 @@ def test_the_target_is_the_one_that_the_rules_name_on_full_information(past: Pas
     chosen = number_of(choice.candidates[0]) if choice.candidates else None
     assert number_of(choice.suspect) == judge.suspect
     assert chosen == judge.target()
+    if any(not judge.may_have_been_reverted(number_of(candidate)) for candidate in choice.candidates):
+        assert not any(judge.may_have_been_reverted(number_of(candidate)) for candidate in choice.candidates)
     for candidate in map(number_of, choice.candidates):  # the others are named to people
         assert not judge.is_blamed(candidate)
         assert judge.served(candidate) >= MIN_SERVED
@@ -202,6 +204,47 @@ def test_a_deployment_about_secrets_alone_changes_no_answer(
     choice = target.choose(replace(history, deployments=more), incident=incident)
 
     assert choice == target.choose(history, incident=incident)
+
+
+FORGED = st.tuples(st.sampled_from(INCIDENTS), st.none() | st.integers(0, 24))
+
+
+@holds_for(FAST, SLOW, past=pasts, incident=incidents, forged=st.lists(FORGED, min_size=1, max_size=6))
+def test_no_message_on_a_version_that_never_served_before_changes_an_answer(
+    past: Past, incident: int | None, forged: list[tuple[int | None, int | None]]
+) -> None:
+    """So none can end a run with "already rolled back"."""
+    honest, lying = replace(past, rows=list(past.rows)), replace(past, rows=list(past.rows))
+    served: set[int] = set()
+    for index, row in enumerate(past.rows):
+        if not served.issuperset(row.serving):
+            honest.rows[index] = replace(row, ours=None)
+            who, blamed = forged[index % len(forged)]
+            before = past.rows[index - 1].serving if index else row.serving
+            lying.rows[index] = replace(row, ours=(who, None if blamed is None else before[blamed % len(before)]))
+        served.update(row.serving)
+
+    answers = [target.choose(as_history(each), incident=incident) for each in (honest, lying)]
+
+    assert answers[0].candidates == answers[1].candidates
+    assert answers[0].passed_over == answers[1].passed_over
+    assert [a.standing and a.standing.taken_away for a in answers] == [
+        answers[0].standing and answers[0].standing.taken_away
+    ] * 2
+
+
+@holds_for(FAST, SLOW, past=pasts, incident=incidents)
+def test_what_a_refusal_or_a_press_without_effect_offers_is_never_known_to_be_bad(
+    past: Past, incident: int | None
+) -> None:
+    history, judge = as_history(past), Judge(past)
+
+    choice = target.choose(history, incident=incident)
+
+    for way in target.fallbacks(history, choice):
+        assert not judge.is_blamed(number_of(way.version))
+        assert judge.release(number_of(way.version)) != judge.release(judge.suspect)
+        assert number_of(way.version) not in past.undeployable
 
 
 junk_ids = st.sampled_from([name_of(number) for number in range(6)])

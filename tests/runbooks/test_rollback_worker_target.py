@@ -6,6 +6,7 @@ import shlex
 import shutil
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -52,6 +53,7 @@ def seed(world: World, history: str) -> dict[str, str]:
         for name in shares:
             if name not in ids:
                 ids[name] = world.sandbox.upload(WORKER, **described(name), assets=assets, at=at)
+                ids.setdefault(re.split("[~-]", name)[0], ids[name])
         author, source = BY.get(by, ("ci@example.com", "wrangler"))
         deployed = {ids[name]: percent for name, percent in shares.items()}
         world.sandbox.deploy(WORKER, deployed, message=message(by, ids), author=author, source=source, at=at)
@@ -66,6 +68,10 @@ def described(name: str) -> dict[str, Any]:
         upload["vars"] = {"MODE": name}
     if "!" in name:
         upload["bindings"] = [{"type": "kv_namespace", "name": "CACHE", "namespace_id": "deleted"}]
+    if "~" in name or "-" in name:
+        commit = name.partition("~")[2] or name.partition("-")[2]
+        sha = commit.encode().hex() * 10
+        upload |= {"tag": sha} if "~" in name else {"message": f"Take it back\n\nThis reverts commit {sha}."}
     if "+" in name:
         upload |= {"secrets": {"KEY": name}, "triggered_by": "secret"}
     return upload
@@ -397,6 +403,138 @@ def test_where_only_a_secret_edit_is_new_the_plan_and_the_stop_name_both_ways(wo
     assert (stopped.code, stopped.result["reason"]) == (3, "secrets_changed")
     assert both in stopped.result["hint"]
     assert world.live == {ids["B+"]: 100}
+
+
+def test_a_version_that_is_passed_over_without_proof_is_a_warning_with_both_ways(world: World) -> None:
+    ids = seed(world, "A 3d · B 55m · C 15m · D 10m")
+
+    outcome = world.rollback()
+
+    assert world.live == {ids["A"]: 100}
+    (warning,) = (w for w in outcome.result["plan"]["warnings"] if "without proof" in w)
+    assert warning.startswith(f"{ids['B'][:8]} was passed over without proof: it served for only 40 min, and")
+    assert f"{ids['C'][:8]} replaced it for only 5 min" in warning
+    assert f"`--to {ids['B']}`" in warning
+    assert f"`--to {ids['A']}`" in warning
+
+
+def test_a_target_that_is_better_than_none_is_a_warning(world: World) -> None:
+    ids = seed(world, "B 55m · C 15m · D 10m")
+
+    outcome = world.rollback()
+
+    assert world.live == {ids["B"]: 100}
+    assert any(w.startswith(f"{ids['B'][:8]} may be bad: it served") for w in outcome.result["plan"]["warnings"])
+
+
+@pytest.mark.parametrize(("history", "to"), [("A 30m · B 10m", ""), ("A 3d · B 30m · C 10m", "--to B")])
+def test_a_target_that_served_only_for_a_short_time_is_a_warning(world: World, history: str, to: str) -> None:
+    ids = seed(world, history)
+
+    outcome = press(world, to, ids)
+
+    target = ids[to[-1:] or "A"]
+    assert world.live == {target: 100}
+    assert f"{target[:8]} was live for only 20 min" in outcome.result["plan"]["warnings"]
+
+
+def test_a_canary_that_may_be_the_fix_is_a_warning(world: World) -> None:
+    ids = seed(world, "A 3d · A@90,B@10 10m")
+
+    outcome = world.rollback("--dry-run")
+
+    warnings = outcome.result["plan"]["warnings"]
+    assert any(f"If {ids['B'][:8]} is the fix that is being rolled out, do not roll back" in w for w in warnings)
+    assert not any(f"--to {ids['B']}" in w for w in warnings)
+
+
+@pytest.mark.parametrize("message", ['Revert "Faster checkout" (#12)', 'Revert "Faster checkout"\n\nBody'])
+def test_a_revert_is_known_by_the_message_that_git_gives_it(world: World, message: str) -> None:
+    good = world.release(timedelta(days=3), code="A")
+    reverted = world.release(timedelta(hours=8), code="B", message="Faster checkout\n\nLonger.")
+    world.release(timedelta(minutes=15), code="C", message=message)
+    world.release(timedelta(minutes=10), code="D")
+
+    outcome = world.rollback()
+
+    assert world.live == {good: 100}
+    assert any(f"`--to {reverted}`" in warning for warning in outcome.result["plan"]["warnings"])
+
+
+def test_a_refusal_after_many_bad_releases_lists_what_can_be_named(world: World) -> None:
+    versions = series(world, *[5] * 12)
+
+    outcome = world.rollback()
+
+    result = outcome.result
+    assert result["reason"] == "no_target"
+    assert f"--to {versions[-2]}" in result["press"]
+    assert result["press_button"].endswith(f"; to = {versions[-2]}")
+    assert result["hint"].count("`--to ") == 5
+    assert versions[-1] not in result["hint"] + result["press"]
+
+
+def test_a_refusal_offers_no_version_that_is_known_to_be_bad(world: World) -> None:
+    ids = seed(world, "A 5h · B 3h · A 2h (wrangler)")
+
+    outcome = world.rollback()
+
+    assert outcome.result["reason"] == "no_target"
+    assert "--to VERSION" in outcome.result["press"]
+    assert not any(version in outcome.result["hint"] for version in ids.values())
+
+
+@pytest.mark.parametrize(("history", "best"), [("Y 45m · A 40m · B 30m · A 10m (wrangler)", "Y"), ("B 30m", "")])
+def test_a_press_without_effect_that_ends_unhealthy_says_how_to_go_on(world: World, history: str, best: str) -> None:
+    ids = seed(world, history)
+    if not best:
+        older = world.sandbox.upload(WORKER, code="0", at=moment(world, "3d"))
+        world.sandbox.deploy(WORKER, older, author="ann@example.com", at=moment(world, "5m"))
+    world.sandbox.edge_fault(path="/**", times=None, status=500)
+
+    outcome = press(world, "", ids)
+
+    assert (outcome.code, outcome.result["reason"]) != (0, "already_stepped_back")
+    assert "somebody stepped back already" in outcome.result["message"]
+    plan = outcome.result["plan"]
+    assert f"--to {ids.get(best, 'VERSION')}" in plan["next_step"]
+    assert plan["next_step_button"].endswith(f"; to = {ids.get(best, 'VERSION')}")
+
+
+SHOP = """\
+environments:
+  live:
+    account_id: {account}
+    services:
+      cart:
+        worker: acme-cart
+        url: https://cart.acme.example
+        verify: {{successes: 1}}
+        probes:
+          - name: cart
+            http: {{path: /health}}
+"""
+
+
+@pytest.mark.parametrize("incident", ["-", "7"])
+def test_a_forged_mark_on_a_bad_release_stops_no_rollback(tmp_path: Path, incident: str) -> None:
+    """A pull request's title is enough if CI passes it on as the message."""
+    account = "ab" * 16
+    with Sandbox(account_id=account, virtual_clock=True) as sandbox:
+        world = World(sandbox, tmp_path)
+        world.config.write_text(SHOP.format(account=account))
+        versions = []
+        for days in (9, 3, 1):
+            at = sandbox.clock.now() - timedelta(days=days)
+            versions.append(sandbox.upload("acme-cart", assets=True, code="same", at=at))
+            text = f"ops1 incident={incident} run=x blames={versions[-2]}; Faster cart" if days == 1 else "release"
+            sandbox.deploy("acme-cart", versions[-1], message=text, at=at)
+        where = ["--service", "cart", "--environment", "live", "--config", str(world.config), "--incident", "7"]
+
+        outcome = world.ops("rollback-worker", *where, "--yes", "--json")
+
+        assert (outcome.code, outcome.result["wrote"]) == (0, True), outcome.err
+        assert sandbox.live("acme-cart") == {versions[-2]: 100}
 
 
 def test_a_migration_between_live_and_target_is_refused(world: World) -> None:
