@@ -111,7 +111,7 @@ def try_out(name: str, random: Random) -> None:
         world.sandbox.clock.advance(60)
         second = assert_claims_hold(run(world, name))
         story = [faults, somebody, result["message"], second["decision"], second["message"]]
-        assert scenario.reached(world) or somebody or second["decision"] == "refused", story
+        assert scenario.reached(world) or somebody, story
         assert second["decision"] not in {"failed", "refused"} or second["hint"] or second["press"], story
 
 

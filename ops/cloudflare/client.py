@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from ops.cloudflare.wire import Answer, ApiError, Kind, MalformedAnswer, decode, decode_graphql, short
+from ops.cloudflare.wire import Answer, ApiError, Kind, MalformedAnswer, decode, decode_graphql, misshapen, short
 from ops.model.clock import Clock
 from ops.model.door import Door
 from ops.model.errors import NotApplied, ProviderError, Reason, Refused, Unclear
@@ -229,8 +229,11 @@ def by_total(read: Read, *, per_page: int = 50) -> Iterator[Any]:
     """Rows of a list whose `result_info.total_count` can be trusted: zones, Pages deployments, KV namespaces."""
     for page in range(1, MOST_PAGES + 1):
         answer = read({"page": str(page), "per_page": str(per_page)})
-        yield from answer.result
-        if page * per_page >= int(answer.info.get("total_count") or 0):
+        yield from _rows(answer)
+        total = answer.info.get("total_count") or 0
+        if not isinstance(total, int):
+            raise misshapen(answer, "a list")
+        if page * per_page >= total:
             return
 
 
@@ -239,7 +242,14 @@ def by_cursor(read: Read, *, per_page: int = 100, size: str = "per_page") -> Ite
     cursor = ""
     for _ in range(MOST_PAGES):
         answer = read({size: str(per_page), **({"cursor": cursor} if cursor else {})})
-        yield from answer.result
+        yield from _rows(answer)
         cursor = str(answer.info.get("cursor") or "")
         if not cursor:
             return
+
+
+def _rows(answer: Answer) -> list[Any]:
+    """Of one page. Raises MalformedAnswer."""
+    if not isinstance(answer.result, list):
+        raise misshapen(answer, "a list")
+    return answer.result

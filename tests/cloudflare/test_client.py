@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ops.clocks import SandboxClock
 from ops.cloudflare import client as clients
-from ops.cloudflare.client import PAUSES, Client, is_read
+from ops.cloudflare.client import PAUSES, Client, by_cursor, by_total, is_read
 from ops.cloudflare.wire import Answer, ApiError, MalformedAnswer
 from ops.model.errors import NotApplied, OpsError, ProviderError, Reason, Refused, Unclear
 from ops.model.redact import Secret
@@ -306,3 +306,20 @@ def test_paging_that_never_ends_is_ended(form: Callable[..., Iterator[int]]) -> 
 
     assert len(list(form(endless, per_page=2))) == 2 * clients.MOST_PAGES
     assert len(asked) == clients.MOST_PAGES
+
+
+NO_PAGES = [
+    (by_total, '"result": null'),
+    (by_cursor, '"result": {}'),
+    (by_total, '"result": [], "result_info": {"total_count": "x"}'),
+]
+
+
+@pytest.mark.parametrize(("pages", "answer"), NO_PAGES)
+def test_a_page_of_another_shape_is_malformed(
+    client: Client, sandbox: Sandbox, pages: Callable[..., Iterator[Any]], answer: str
+) -> None:
+    sandbox.fault(body=f'{{"success": true, "errors": [], {answer}}}', content_type="application/json", times=None)
+
+    with pytest.raises(MalformedAnswer, match="JSON of another shape"):
+        list(pages(lambda params: client.read("/zones", permission="Zone Read", params=params)))
