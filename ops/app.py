@@ -127,7 +127,7 @@ def run(
             admin=outside.administering(environ, config, web),
             in_parallel=in_parallel,
             kinds=registry.kinds(),
-            program=_reached(environ, request),
+            program=reached(environ, request.config),
         )
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = Engine(prober, _writing(client, context), signals).execute(request.runbook, context, options)
@@ -182,10 +182,9 @@ def program(environ: Mapping[str, str]) -> str:
     return environ.get("OPS_PROGRAM") or ("./run ops" if actions.is_job(environ) else "ops")
 
 
-def _reached(environ: Mapping[str, str], request: Request) -> tuple[str, ...]:
+def reached(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
     """The program, and the options that each of its commands needs to reach the same configuration."""
-    config = () if request.config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(request.config))}",)
-    return (program(environ), *config)
+    return (program(environ), *(() if config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(config))}",)))
 
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:

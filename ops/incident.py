@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ops.app import RUNS, program, read_config
+from ops.app import RUNS, program, reached, read_config
 from ops.github.client import CHECK, connect, failures
 from ops.model.block import RUN, Block, Row, workflow_run
 from ops.model.clock import parse_utc, utc_text
@@ -104,18 +104,20 @@ def opened(
             severity=severity,
             seen="",
             at=at,
-            ways=tuple(_shown(way, program(environ), number) for way in found),
+            ways=tuple(_shown(way, reached(environ, config), number) for way in found),
             number=number,
+            program=program(environ),
         )
 
     with failures(CHECK):
         return open_incident(connect(environ, redactor), redactor.text(title), body, [severity])
 
 
-def _shown(way: Way, program: str, number: str) -> tuple[str, tuple[str, ...], Press]:
+def _shown(way: Way, reached: tuple[str, ...], number: str) -> tuple[str, tuple[str, ...], Press]:
     service = {"service": way.service} if "service" in parameters()[way.runbook] else {}
     options = {**service, **way.params, "environment": way.environment, "incident": number}
-    shown = Press(command(program, way.runbook, options), button(way.runbook, options))
+    program, *extra = reached
+    shown = Press(command(program, way.runbook, options, *extra), button(way.runbook, options))
     return f"{way.when} ({way.environment})", way.labels, shown
 
 

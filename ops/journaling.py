@@ -118,6 +118,7 @@ class Journaling:
         page = Page(self._run, events)
         repository = self._connect()
         asked = {name: value for name, value in page.params.items() if name != "reason"}
+        program = press(page.runbook).command.partition(f" {page.runbook} ")[0]
 
         def body(number: str) -> str:
             return journal.incident(
@@ -128,6 +129,7 @@ class Journaling:
                 at=events[0].at,
                 ways=((f"{page.runbook} again", (), press(page.runbook, **asked, incident=number)),),
                 number=number,
+                program=program,
             )
 
         title = f"{page.runbook} on {page.service} in {page.environment}: {page.state}"

@@ -84,7 +84,7 @@ def test_the_laptop_command_of_an_incident_asks_for_all_that_its_label_asks_for(
     incident.ops("incident", "open", "--service", "api", *options, OPS_PROGRAM="./run ops")
     command = (
         "./run ops rollback-worker --service api --accept-changed-secrets KEY --accept-changed-secrets DB_URL"
-        " --environment production --incident 2\n"
+        f" --environment production --incident 2 --config {incident.world.config}\n"
     )
     assert command in (incident.github.issue(2).body or "")
 

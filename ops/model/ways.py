@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ops.model.runtime import AI, MAINTENANCE
+
 if TYPE_CHECKING:
     from ops.model.config import Config, Environment, Label
 
@@ -20,7 +22,7 @@ class Way:
     labels: tuple[str, ...] = ()
     """Those that start it just so; some start by their button only."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """What these labels ask for, the service among it."""
+    """What these labels ask for, the service among it; without a label, what the command needs."""
 
 
 def params_text(params: Mapping[str, Any]) -> str:
@@ -45,9 +47,33 @@ def ways(config: "Config", runbooks: Iterable[Mapping[str, str]]) -> Iterator[Wa
                 starts = {
                     p: o for p, o in labels.items() if (o.runbook, o.environment) == (runbook["name"], environment)
                 }
-                found += [Way(*what, put, params) for put, params in _alike(starts)] or [Way(*what)]
+                fits = _fitting(config.environments[environment], name).get(runbook["name"], [{}])
+                found += [Way(*what, put, params) for put, params in _alike(starts)] or [
+                    Way(*what, (), params) for params in fits
+                ]
             place = {put: number for number, put in enumerate(labels)}
             yield from sorted(found, key=lambda way: place[way.labels[0]] if way.labels else len(place))
+
+
+def _fitting(environment: "Environment", service: str) -> dict[str, list[dict[str, Any]]]:
+    """Runbook → the parameters with which it fits the service; an empty list: it does not. Others fit without any."""
+    found, runtime = environment.services[service], environment.runtime
+    switches = {} if runtime is None else {n: s for n, s in runtime.switches.items() if n not in {AI, MAINTENANCE}}
+    rotates = any(rule.rotate != "never" and service in rule.consumers for rule in environment.secrets.values())
+    limits = runtime is not None and runtime.limits is not None and bool(runtime.limits.raises)
+    has = {
+        "reset-durable-object": bool(found.durable_objects),
+        "redeploy-pages": found.build is not None,
+        "rotate-secrets": rotates,
+        "propose-limits": limits,
+        "all-clear": runtime is not None and bool(runtime.switches),
+    }
+    plain: dict[str, list[dict[str, Any]]] = {name: [{}] if fits else [] for name, fits in has.items()}
+    return plain | {
+        "maintenance": [{"state": state} for state in ("on", "off")],
+        "feature": [{"name": name, "state": switch.states[1]} for name, switch in switches.items()],
+        "ai-failover": [{"to": "auto"}] if runtime is not None and runtime.ai is not None else [],
+    }
 
 
 def _alike(labels: "Mapping[str, Label]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:

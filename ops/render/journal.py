@@ -122,10 +122,12 @@ def incident(
     at: datetime,
     ways: tuple[tuple[str, tuple[str, ...], Press], ...],
     number: str,
+    program: str,
 ) -> str:
     """The body of an incident issue. `number` is the word NUMBER as long as it is not known.
 
     `ways`: what each recovery is for, the labels that start it, and its button and command.
     """
     values = {"service": service, "environment": environment, "severity": severity, "seen": seen, "at": at}
-    return templates().get_template("incident.md.j2").render(**values, ways=ways, number=number)
+    note = f'{program} incident note {number} "{at:%Y-%m-%d %H:%M} text"'
+    return templates().get_template("incident.md.j2").render(**values, ways=ways, number=number, note=note)

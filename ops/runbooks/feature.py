@@ -36,7 +36,7 @@ class Feature(SwitchRunbook[Params]):
     """Set a switch of the application, which ends by itself, and see it in effect."""
 
     name = "feature"
-    when = "A part of the application causes errors and can be switched off, such as sessions in Durable Objects"
+    when = "A part of the application causes errors and can be switched off"
     params = Params
 
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:

@@ -58,7 +58,7 @@ class ResetDurableObject(Runbook[Params]):
     """Empty the memory of Durable Objects that are stuck; their storage stays."""
 
     name = "reset-durable-object"
-    when = "A Durable Object is stuck, such as the mutex before the AI providers: requests to it time out"
+    when = "A Durable Object is stuck: requests to it time out"
     kind = "worker"
     params = Params
 
