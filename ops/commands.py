@@ -98,10 +98,38 @@ class Moment(click.ParamType[datetime]):
             self.fail(f'"{value}" is no moment; write it as 2026-11-24T03:05Z', param, ctx)
 
 
+class IncidentNumber(click.ParamType[int]):
+    """The number of an issue of the operations repository: 42, #42, or the issue's address."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        if number := re.fullmatch(r"#?([1-9][0-9]{0,9})", text, re.ASCII):
+            return int(number[1])
+        address = re.fullmatch(
+            r"https?://([^/\s]+)/([\w.-]+/[\w.-]+)/issues/([1-9][0-9]{0,9})(?:[/?#]\S*)?", text, re.ASCII
+        )
+        if address is None:
+            self.fail(f'"{shown(text)}" is no incident; write 42, "#42", or the address of the issue', param, ctx)
+        server = (os.environ.get("GITHUB_SERVER_URL") or "https://github.com").partition("://")[2].rstrip("/")
+        ours = f"{server}/{os.environ.get('GITHUB_REPOSITORY', '')}"
+        if ours.endswith("/"):
+            self.fail("GITHUB_REPOSITORY is not set, so the address cannot be checked; write the number", param, ctx)
+        if f"{address[1]}/{address[2]}".lower() != ours.lower():
+            self.fail(f"the issue is in {address[1]}/{address[2]}, and incidents are in {ours}", param, ctx)
+        return int(address[3])
+
+
+INCIDENT = IncidentNumber()
+
+
 def _common_options() -> list[click.Parameter]:
     return [
         click.Option(["--environment"], required=True, help="the environment of ops.yml; there is no default"),
-        click.Option(["--incident"], type=click.IntRange(min=1), help="the number of the incident issue"),
+        click.Option(["--incident"], type=INCIDENT, help="the incident issue: 42, #42 or its address"),
         click.Option(["--began"], type=Moment(), help="when the incident began: it may warn, and never chooses"),
         click.Option(["--requested-at"], type=Moment(), help="when it was asked for, if that was not this command"),
         click.Option(["--permission"], default="", help="what the gate says of the asker's: checked, or not checked"),

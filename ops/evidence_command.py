@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ops.commands import say
+from ops.commands import INCIDENT, say
 from ops.model.redact import Redactor
 
 
@@ -13,7 +13,7 @@ from ops.model.redact import Redactor
 @click.option("--since", required=True, help="how long ago, as 24h, or a moment in UTC, as 2026-11-24 13:05")
 @click.option("--until", default="", help="the same; default: now")
 @click.option("--environment", required=True, help="an environment of ops.yml")
-@click.option("--incident", type=click.IntRange(min=1), help="the issue on which it is posted, as one comment")
+@click.option("--incident", type=INCIDENT, help="the issue on which it is posted, as one comment")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="a file for all rows")
 @click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
 @click.pass_obj

@@ -12,7 +12,7 @@ from typing import Any
 from ops.app import RUNS, program, reached, read_config
 from ops.github.client import CHECK, connect, failures
 from ops.model.block import RUN, Block, Row, workflow_run
-from ops.model.clock import parse_utc, utc_text
+from ops.model.clock import SKEW, parse_utc, utc_text
 from ops.model.errors import ConfigError, Reason
 from ops.model.page import Page
 from ops.model.press import Press, button, command
@@ -24,6 +24,8 @@ from ops.render.terminal import one_line
 
 LONGEST_RECORD = 20_000_000
 """In bytes."""
+OVER_MIDNIGHT = timedelta(hours=12)
+"""A time without a date that is still to come today means yesterday's if that is no longer ago."""
 LONGEST_DESCRIPTION = 100
 """Of a label, in characters: docs.github.com/rest/issues/labels."""
 LOGGED = "(?:[^\\t]*\\t[^\\t]*\\t)?\ufeff?[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}Z (.*)"
@@ -44,15 +46,15 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
         repository = connect(environ, redactor)
         by = f"{comments.login(repository)}, imported at {utc_text(datetime.now(UTC))}"
         imported = f"run {job[0]} of GitHub Actions, told by {by}" if job else f"laptop, by {by}"
-        posted = comments.RunComments(repository, number, run, look=True)
+        posted = comments.RunComments(repository, number, run, look=True, completes=True)
         page = Page(run, events, imported, source="run" if job else "laptop")
         for part, body in enumerate(journal.comments(page, contacts), start=1):
             posted.put(part, body)
         return posted.url
 
 
-def note(number: int, said: str, environ: Mapping[str, str], redactor: Redactor, *, now: datetime) -> str:
-    """A person's row. The same one twice is one comment."""
+def note(number: int, said: str, environ: Mapping[str, str], redactor: Redactor, *, now: datetime) -> tuple[str, str]:
+    """Add a person's row, and return it as stored with its address. The same one twice is one comment."""
     from ops.github.comments import RunComments
     from ops.render import journal
 
@@ -63,11 +65,15 @@ def note(number: int, said: str, environ: Mapping[str, str], redactor: Redactor,
     with failures(CHECK):
         comments = RunComments(connect(environ, redactor), number, run, look=True)
         comments.put(1, body)
-        return comments.url
+        return f"{utc_text(at)}  {text}", comments.url
 
 
 def moment(said: str, now: datetime) -> tuple[datetime, str]:
-    """`13:05 text` is the latest 13:05 UTC that is past; a date may stand before it. Raises ConfigError."""
+    """Split a note into its time in UTC and its text.
+
+    `13:05 text` is today's 13:05, or yesterday's if that is less than 12 hours ago; a date may stand before it.
+    Raises ConfigError, also for a time that is still to come.
+    """
     found = re.fullmatch(r"\s*(?:(\d{4}-\d\d-\d\d)[ T])?(\d\d:\d\d(?::\d\d)?)Z?\s+(\S.*)", said, re.DOTALL)
     try:
         at = parse_utc(f"{found[1] or now.date().isoformat()}T{found[2]}") if found else None
@@ -77,9 +83,15 @@ def moment(said: str, now: datetime) -> tuple[datetime, str]:
         raise ConfigError(
             "the note does not begin with a time", hint='Write it in UTC: "13:05 text" or "2026-11-24 13:05 text".'
         )
-    if not found[1] and at > now:
-        at -= timedelta(days=1)
-    return at, found[3].strip()
+    if at <= now + SKEW:
+        return at, found[3].strip()
+    yesterday = at - timedelta(days=1)
+    if not found[1] and now - yesterday <= OVER_MIDNIGHT:
+        return yesterday, found[3].strip()
+    hint = "Times are in UTC."
+    if not found[1]:
+        hint += f' For yesterday, write the date: "{yesterday:%Y-%m-%d %H:%M} text".'
+    raise ConfigError(f"{at:%Y-%m-%d %H:%M} UTC is still to come; now it is {now:%Y-%m-%d %H:%M} UTC", hint=hint)
 
 
 def opened(
@@ -122,17 +134,20 @@ def _shown(way: Way, reached: tuple[str, ...], number: str) -> tuple[str, tuple[
 
 
 def rows(number: int, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
-    """One line per event of all runs and notes, oldest first, in UTC."""
+    """One line per event of all runs and notes, oldest first, in UTC; those of one second in the order of their run."""
     from ops.github.issues import believed
 
     with failures(CHECK):
         found = believed(connect(environ, redactor), number)
+    first_of: dict[str, int] = {}
     lines = []
-    for one in found:
+    for order, one in enumerate(found):
         whose = one.block.run if one.block.source == "run" else f"{one.block.source}, by {one.author}"
         edited = ", edited" if one.is_edited else ""
-        lines += [(row.at, f"{row.kind:<9}  {row.text} [{whose}{edited}]") for row in one.block.rows]
-    for at, line in sorted(lines):
+        for nth, row in enumerate(one.block.rows):
+            place = (row.at, first_of.setdefault(one.block.run, order), -one.block.part, nth)
+            lines.append((place, f"{row.kind:<9}  {row.text} [{whose}{edited}]"))
+    for (at, *_), line in sorted(lines):
         yield one_line(f"{at:%Y-%m-%d %H:%M:%S}Z  {line}")
 
 

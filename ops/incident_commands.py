@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ops.commands import CONFIG
+from ops.commands import CONFIG, INCIDENT
 from ops.model.redact import Redactor
 
 SEVERITIES = ("sev1", "sev2", "sev3")
@@ -19,7 +19,7 @@ def incident() -> None:
 
 @incident.command("import")
 @click.argument("source", metavar="FILE|RUN")
-@click.option("--incident", "number", type=click.IntRange(min=1), required=True, help="the issue's number")
+@click.option("--incident", "number", type=INCIDENT, required=True, help="the issue's number")
 @CONFIG
 @click.pass_obj
 def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) -> None:
@@ -30,14 +30,16 @@ def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) ->
 
 
 @incident.command()
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("number", type=INCIDENT)
 @click.argument("text", metavar='"13:05 TEXT"')
 @click.pass_obj
 def note(redactor: Redactor, /, *, number: int, text: str) -> None:
     """Add what a person did or saw, with its time in UTC."""
     from ops import incident as work
 
-    click.echo(work.note(number, text, os.environ, redactor, now=datetime.now(UTC)))
+    stored, url = work.note(number, text, os.environ, redactor, now=datetime.now(UTC))
+    click.echo(redactor.text(stored))
+    click.echo(url)
 
 
 @incident.command("open")
@@ -69,7 +71,7 @@ def leak(redactor: Redactor, /, *, config: Path) -> None:
 
 
 @incident.command()
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("number", type=INCIDENT)
 @click.option("--only-if-recorded", is_flag=True, help="only where a run of a runbook is on the incident")
 @CONFIG
 @click.pass_obj
@@ -87,7 +89,7 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
 
 
 @incident.command()
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("number", type=INCIDENT)
 @click.pass_obj
 def show(redactor: Redactor, /, *, number: int) -> None:
     """Print the timeline of all runs and notes, in UTC."""

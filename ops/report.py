@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops import app, clocks, outside, status
 from ops.github.client import CHECK, connect, failures
-from ops.intake import began
+from ops.intake import stated
 from ops.model.block import Block, sealed
 from ops.model.errors import ConfigError, OpsError, Reason
 from ops.model.press import command
@@ -78,7 +78,7 @@ def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]
 
     read_at = clocks.now(environ)
     with failures(CHECK):
-        evidence = github.on_issue(repository, number, read_at=read_at, began=lambda body: began(body, now=read_at))
+        evidence = github.on_issue(repository, number, read_at=read_at, stated=lambda body: stated(body, now=read_at))
     wanted = [run for one in evidence.our_runs if (run := one.actions_run)]
     runs, why = _asked(lambda: _told(lambda: tuple(github.workflow_runs(repository, wanted))))
     return replace(evidence, runs=runs or (), unasked=tuple(f"the runs of GitHub Actions: {each}" for each in why))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ops.building import jobs
-from ops.commands import CONFIG, plan_shower, say, show_result, text_event
+from ops.commands import CONFIG, INCIDENT, plan_shower, say, show_result, text_event
 from ops.engine import Options
 from ops.github import actions
 from ops.interrupt import PROCESS
@@ -35,9 +35,7 @@ def site() -> None:
 @click.option("--service", required=True, help="a service of ops.yml with a build")
 @click.option("--environment", required=True, help="an environment of ops.yml")
 @click.option("--commit", default="previous", help="a commit of the production branch, or previous")
-@click.option(
-    "--incident", type=click.IntRange(min=1), help="what earlier runs on it took out of service is passed over"
-)
+@click.option("--incident", type=INCIDENT, help="what earlier runs on it took out of service is passed over")
 @click.option("--into", type=click.Path(path_type=Path), required=True, help="the tar with the commit's files")
 @click.option(
     "--configuration",

@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import strategies as st
 
+from ops.incident import moment
 from ops.model.block import LONGEST, Block, Row, is_edited, read_block, sealed
 from ops.model.clock import parse_utc
+from ops.model.errors import ConfigError
 from tests.conftest import Releases
 from tests.github.conftest import Incident, incident
 from tests.properties import holds_for
@@ -39,6 +41,89 @@ def test_notes_and_runs_are_one_timeline_of_those_who_may_write(incident: Incide
     assert "mine [note, by alice, edited]" in shown.out
     assert "recovered" in shown.out
     assert "forged" not in shown.out
+
+
+def test_events_of_one_second_are_shown_in_their_order(incident: Incident) -> None:
+    kinds = ["requested", "planned", "confirmed", "written", "ended"]
+    older = Block("run-1", part=2, rows=tuple(Row(AT, kind, f"{kind} first") for kind in kinds[:2]))
+    newer = Block("run-1", rows=tuple(Row(AT, kind, f"{kind} first") for kind in kinds[2:]))
+    other = Block("run-2", rows=tuple(Row(AT, kind, f"{kind} second") for kind in kinds))
+    for block in (newer, other, older):
+        incident.github.comment(incident.number, sealed("x", block), "alice")
+
+    shown = incident.ops("incident", "show", str(incident.number)).out.splitlines()
+
+    assert [line.split()[2] for line in shown] == [*kinds, *kinds]
+    assert ["second" in line for line in shown] == [False] * 5 + [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("now", "said", "stored"),
+    [
+        ("15:41", "13:05 x", "2026-11-25T13:05Z"),
+        ("15:41", "15:42 x", "2026-11-25T15:42Z"),
+        ("00:10", "23:55 x", "2026-11-24T23:55Z"),
+        ("15:41", "2026-11-24 16:05 x", "2026-11-24T16:05Z"),
+        ("15:41", "16:05 x", None),
+        ("15:41", "2026-11-25 16:05 x", None),
+        ("15:41", "2027-11-25 13:05 x", None),
+    ],
+)
+def test_the_time_of_a_note_is_never_silently_another_day(now: str, said: str, stored: str | None) -> None:
+    at = parse_utc(f"2026-11-25T{now}Z")
+    if stored is not None:
+        assert moment(said, at) == (parse_utc(stored), "x")
+        return
+    with pytest.raises(ConfigError) as refused:
+        moment(said, at)
+    assert "is still to come; now it is 2026-11-25 15:41 UTC" in refused.value.message
+
+
+def test_a_note_says_what_was_stored(incident: Incident) -> None:
+    done = incident.ops("incident", "note", str(incident.number), "2026-11-24 13:05  called the  provider")
+
+    assert done.out.splitlines()[0] == "2026-11-24 13:05:00 UTC  called the  provider"
+
+
+@pytest.mark.parametrize("said", ["1", "#1", "https://shop.example/acme/operations/issues/1#issuecomment-2"])
+def test_an_incident_is_named_by_number_or_address(incident: Incident, said: str) -> None:
+    server = {"GITHUB_SERVER_URL": "https://shop.example"}
+
+    assert incident.ops("incident", "note", said, "2026-11-24 13:05 called", **server).code == 0
+    assert len(incident.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("https://github.com/evil/operations/issues/1", "the issue is in github.com/evil/operations"),
+        ("https://shop.example/acme/operations/pull/1", "is no incident"),
+        ("#0", "is no incident"),
+        ("one", "is no incident"),
+    ],
+)
+def test_an_issue_elsewhere_is_no_incident(incident: Incident, said: str, message: str) -> None:
+    for command in (("incident", "show", said), ("rollback-worker", "--incident", said)):
+        refused = incident.ops(*command, GITHUB_SERVER_URL="https://shop.example")
+        assert (refused.code, message in refused.err) == (2, True), refused.err
+
+
+def test_an_import_completes_the_comment_of_a_job_that_could_not_go_on(incident: Incident, releases: Releases) -> None:
+    """By a person on a laptop, whose login is not the bot's."""
+    hub = incident.github
+    rule = hub.fault(method="PATCH", path="/repos/*/*/issues/comments/*", times=None, status=502)
+    run = incident.rollback().result["run"]
+    rule.remove()
+    assert "Received" in incident.bodies[0]
+    token = hub.add_token("ghp_alice-0123456789", "alice", ["repo"])
+
+    done = incident.ops(
+        "incident", "import", run, "--incident", "1", "--config", str(incident.world.config), GITHUB_TOKEN=token
+    )
+
+    assert done.code == 0, done.err
+    (body,) = incident.bodies
+    assert "Received" not in body
 
 
 def test_a_note_needs_a_time(incident: Incident) -> None:

@@ -53,12 +53,19 @@ def blocks(issue: "Issue") -> "Iterator[tuple[IssueComment, Block]]":
 
 
 class RunComments:
-    """The comments of one run. `look` where they may be there already, from before this process."""
+    """The comments of one run.
 
-    def __init__(self, repository: "Repository", number: int, run: str, *, look: bool = False) -> None:
+    `look`: they may be there already, from before this process. `completes`: so may a comment of the bot's that tells
+    of the same run and no end of it, since the job could not write on.
+    """
+
+    def __init__(
+        self, repository: "Repository", number: int, run: str, *, look: bool = False, completes: bool = False
+    ) -> None:
         self._repository = repository
         self._issue = repository.get_issue(number)
         self._run = run
+        self._completes = completes
         self._doubtful = {1, 2} if look else set()
         """Parts that may be there although we do not know them."""
         self._ids: dict[int, int] = {}
@@ -77,7 +84,8 @@ class RunComments:
     def _find(self, part: int) -> None:
         me = login(self._repository)
         for comment, block in blocks(self._issue):
-            if (block.run, block.part, author(comment)) == (self._run, part, me):
+            is_open = self._completes and author(comment) == BOT and not block.decision
+            if (block.run, block.part) == (self._run, part) and (author(comment) == me or is_open):
                 self._know(part, comment)
                 break
         self._doubtful.discard(part)

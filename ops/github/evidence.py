@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ops.github.issues import Writers
 from ops.model.block import is_edited, read_block
 from ops.model.clock import parse_utc
-from ops.model.report.evidence import TEAM, Act, Commit, Evidence, Job, Recorded, WorkflowRun
+from ops.model.report.evidence import TEAM, Act, Commit, Evidence, Job, Recorded, Stated, WorkflowRun
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -25,9 +25,9 @@ MOST_COMMITS = 50
 
 
 def on_issue(
-    repository: "Repository", number: int, *, read_at: datetime, began: Callable[[str | None], datetime | None]
+    repository: "Repository", number: int, *, read_at: datetime, stated: Callable[[str | None], Stated]
 ) -> Evidence:
-    """The incident as its issue tells it; `began` reads the form. Raises what PyGithub raises."""
+    """The incident as its issue tells it; `stated` reads the form. Raises what PyGithub raises."""
     issue = repository.get_issue(number)
     opener = issue.raw_data.get("user") or GHOST
     page, writers = issue.html_url, Writers(repository)
@@ -49,7 +49,7 @@ def on_issue(
         opened_by_team=_is_of_the_team(issue.raw_data, opener),
         closed_at=issue.closed_at if issue.state == "closed" else None,
         labels=tuple(label.name for label in issue.labels),
-        began=began(issue.body),
+        stated=stated(issue.body),
         acts=tuple(acts),
         recorded=tuple(recorded),
         left_out=left_out,

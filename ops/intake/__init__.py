@@ -7,7 +7,7 @@ Payloads: docs.github.com/webhooks/webhook-events-and-payloads
 """
 
 from ops.intake.events import read
-from ops.intake.form import began, form
+from ops.intake.form import began, form, stated
 from ops.intake.refusals import closed_incident, not_an_incident
 from ops.intake.values import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request
 
@@ -24,4 +24,5 @@ __all__ = [
     "form",
     "not_an_incident",
     "read",
+    "stated",
 ]

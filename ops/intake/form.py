@@ -5,10 +5,13 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from ops.model.clock import parse_utc
+from ops.model.report.evidence import Stated
 
 BEGAN = "When it began (UTC)"
 HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")
 """Of .github/ISSUE_TEMPLATE/incident.yml, in its order."""
+LONGEST = 300
+"""Characters of the impact that the report shows."""
 
 
 def began(body: object, *, now: datetime) -> datetime | None:
@@ -22,6 +25,14 @@ def began(body: object, *, now: datetime) -> datetime | None:
     except ValueError:
         return None
     return moment if moment <= now else None
+
+
+def stated(body: object, *, now: datetime) -> Stated:
+    """Return what the form of an incident says for its report."""
+    answers = form(body, HEADINGS) if isinstance(body, str) else {}
+    severity = answers.get("Severity", "")
+    impact = " ".join(answers.get("Impact", "")[:LONGEST].split())
+    return Stated(began(body, now=now), severity if re.fullmatch("sev[0-9]", severity, re.ASCII) else "", impact)
 
 
 def form(body: str, headings: Iterable[str]) -> dict[str, str]:

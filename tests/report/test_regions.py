@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ops.model.block import Block, Row
 from ops.model.clock import parse_utc
 from ops.model.errors import Decision
-from ops.model.report.evidence import Act, Commit, Evidence, Job, Recorded, Served, WorkflowRun
+from ops.model.report.evidence import Act, Commit, Evidence, Job, Recorded, Served, Stated, WorkflowRun
 from ops.model.report.moments import Name, moments, spans
 from ops.model.report.regions import incident_of, region, renewed
 from ops.model.report.rows import WORDS
@@ -50,7 +50,7 @@ def evidence(text: str = "x", *, decision: str = "recovered", **more: object) ->
         opened_by_team=True,
         closed_at=None,
         labels=("incident", text),
-        began=NOW - timedelta(minutes=9),
+        stated=Stated(NOW - timedelta(minutes=9), impact=text),
         acts=tuple(Act(NOW, kind, text, text, URL) for kind in ("labeled", "commented", "renamed", "closed")),
         recorded=(Recorded(block, text, is_edited=False, url=URL),),
         left_out=3,
@@ -130,7 +130,7 @@ def test_only_what_was_recovered_is_mitigated(decision: str) -> None:
 
 
 def test_a_span_without_both_ends_or_backwards_is_unknown() -> None:
-    late = evidence(began=parse_utc("2026-11-24 04:00"), closed_at=NOW + timedelta(hours=1))
+    late = evidence(stated=Stated(parse_utc("2026-11-24 04:00")), closed_at=NOW + timedelta(hours=1))
     found = {span.name: span.seconds for span in spans(moments(late))}
     assert found["felt by users, as far as known"] is None
     assert found["until it was resolved"] == 20 * 60

@@ -235,6 +235,30 @@ def test_a_report_whose_answer_was_lost_is_not_made_twice(night: Night, releases
     assert len(night.reports) == 1
 
 
+def test_severity_impact_and_start_come_from_the_form(world: World) -> None:
+    """As GitHub renders it: a form sets the label `incident` and no other."""
+    form = FORM.replace("sev1", "sev2").replace("_No response_", "All | paying\ncustomers of @org/shop")
+    world.sandbox.clock.set(NOW)
+    world.sandbox.github.add_user("alice")
+    night = Night(world, world.sandbox.github.open_issue("Checkout is down", form, ["incident"], "alice", at=NOW))
+
+    night.report()
+
+    assert "| sev2 | unknown |" in night.text
+    assert "| Impact | `All ¦ paying customers of @org/shop` | as stated on the issue's form |" in night.text
+    assert night.moment("Started") == "03:11:00"
+
+
+def test_a_label_says_the_severity_if_there_is_one(world: World) -> None:
+    world.sandbox.github.add_user("alice")
+    form = FORM.replace("sev1", "sev9; a lie")
+    night = Night(world, world.sandbox.github.open_issue("Down", form, ["incident", "sev3"], "alice"))
+
+    night.report()
+
+    assert "| sev3 | unknown |" in night.text
+
+
 def test_a_mention_by_a_stranger_is_no_act_of_the_incident(night: Night, releases: Releases) -> None:
     """Nor by somebody who belongs to the repository of the mention and may not write here."""
     hub = night.github

@@ -114,6 +114,16 @@ class Commit:
 
 
 @dataclass(frozen=True)
+class Stated:
+    """What the person who opened the issue answered on its form: text that anybody can write."""
+
+    began: datetime | None = None
+    severity: str = ""
+    """One of the form's own, or nothing."""
+    impact: str = ""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """`unasked`: the sources that could not be asked, each with why."""
 
@@ -125,8 +135,7 @@ class Evidence:
     opened_by_team: bool
     closed_at: datetime | None
     labels: tuple[str, ...]
-    began: datetime | None
-    """As whoever opened the issue stated it on the form."""
+    stated: Stated
     acts: tuple[Act, ...]
     recorded: tuple[Recorded, ...]
     left_out: int
@@ -147,8 +156,13 @@ class Evidence:
         return "drill" in self.labels
 
     @property
+    def began(self) -> datetime | None:
+        return self.stated.began
+
+    @property
     def severity(self) -> str:
-        return next((label for label in self.labels if re.fullmatch("sev[0-9]", label)), "")
+        """The label, else the form's answer."""
+        return next((label for label in self.labels if re.fullmatch("sev[0-9]", label)), self.stated.severity)
 
     @property
     def our_runs(self) -> tuple[Recorded, ...]:
