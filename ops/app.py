@@ -4,6 +4,8 @@ Nothing of Cloudflare's is imported before it is needed.
 """
 
 import functools
+import os
+import pwd
 import secrets
 import shlex
 import time
@@ -30,7 +32,7 @@ from ops.model.timeline import Event, Kind, Sink, Timeline
 from ops.parallel import in_parallel
 from ops.probes.rounds import Prober
 from ops.runbook import Context, Runbook
-from ops.telling import Telling
+from ops.telling import LOCAL_USER, Telling
 from ops.tools import process
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def run(
         account = Account(base_url, environment.account_id, token)
         telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
         record = folder / RUNS / run_id
-        sinks = (_appending(record), sink, *telling.sinks(is_everyday=request.runbook.everyday))
+        sinks = (_appending(record), sink, *telling.sinks(is_everyday=request.runbook.everyday, is_dry=options.dry_run))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
         _record_request(timeline, request, environ, run_id, request.runbook.service(request.params, environment))
         telling.begin(timeline, ending)
@@ -236,7 +238,7 @@ def _lead(request: Request, clock: Clock) -> float:
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
     is_job = environ.get("GITHUB_EVENT_NAME") == "schedule" or environ.get("GITHUB_ACTOR")
-    who = _actor(environ) if is_job else f"laptop, by {_actor(environ)}"
+    who = _actor(environ) if is_job else f"laptop, {LOCAL_USER}{_actor(environ)}"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
@@ -250,7 +252,15 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
 def _actor(environ: Mapping[str, str]) -> str:
     if environ.get("GITHUB_EVENT_NAME") == "schedule":
         return "a schedule"  # GitHub names whoever wrote it into the file
-    return environ.get("GITHUB_ACTOR") or environ.get("USER") or "an unknown user"
+    return environ.get("GITHUB_ACTOR") or environ.get("USER") or _account()
+
+
+def _account() -> str:
+    """Return the name of this process's account, which a shell without USER does not say."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"number {os.getuid()}"
 
 
 def _appending(folder: Path) -> Sink:

@@ -6,13 +6,14 @@ GitHub comes after the recovery: nothing here raises, and nothing waits for long
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from ops.github import client
 from ops.model.clock import Clock
 from ops.model.earlier import Earlier
-from ops.model.errors import needs_people
+from ops.model.errors import ProviderError, needs_people
 from ops.model.loopback import is_one_world
 from ops.model.page import Page
 from ops.model.redact import Redactor
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ops.model.config_notify import Contact
     from ops.model.press import Press
 
+LOCAL_USER = "by local user "
+"""Heads the name in the request of a run on a laptop: GitHub is not asked before the run."""
 EARLIER = 2.0
 """Real seconds for what earlier runs wrote, from when it is first asked for."""
 
@@ -48,6 +51,8 @@ class Journaling:
         self._clock, self._run = clock, run
         self._contacts, self._rest = contacts, rest
         self._journal: Journal | None = None
+        self._login: str | None = None
+        """Of the token's owner; None until it was asked for."""
         self.opened: int | None = None
         """The incident that was opened after the run."""
         self._is_on = client.is_configured(environ) and is_one_world(environ)
@@ -145,4 +150,22 @@ class Journaling:
     def _render(self, events: tuple[Event, ...]) -> tuple[str, ...]:
         from ops.render import journal
 
-        return journal.comments(Page(self._run, events), self._contacts)
+        return journal.comments(Page(self._run, self._named(events)), self._contacts)
+
+    def _named(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """The events, of which the first names the owner of GITHUB_TOKEN beside the local user of a laptop."""
+        if not events or LOCAL_USER not in events[0].text:
+            return events
+        if self._login is None:
+            self._login = self._ask_login()
+        owner = f"by {self._login} as GITHUB_TOKEN says, local user " if self._login else LOCAL_USER
+        return (replace(events[0], text=events[0].text.replace(LOCAL_USER, owner)), *events[1:])
+
+    def _ask_login(self) -> str:
+        from ops.github.comments import login
+
+        try:
+            with client.failures():
+                return login(self._connect())
+        except ProviderError:
+            return ""

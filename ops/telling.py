@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ops.github import actions
-from ops.journaling import Journaling
+from ops.journaling import LOCAL_USER, Journaling
 from ops.model.clock import Clock
 from ops.model.loopback import is_loopback
 from ops.model.redact import Redactor
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ops.model.earlier import Earlier
     from ops.model.press import Press
 
+__all__ = ["LOCAL_USER", "Telling"]
 FLUSH = 5.0
 """Real seconds that the end of a run waits for GitHub and the chat, in all."""
 
@@ -46,9 +47,10 @@ class Telling:
         is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
         self._notices = Noticing(environ, config.notify, run, is_drill=is_drill, links=links, rest=rest)
 
-    def sinks(self, *, is_everyday: bool) -> tuple[Sink, ...]:
-        """Of an everyday run no chat is told."""
-        return (*self._journal.sinks(self._incident), *(() if is_everyday else self._notices.sinks()))
+    def sinks(self, *, is_everyday: bool, is_dry: bool) -> tuple[Sink, ...]:
+        """Return the sinks of the run's events: a dry run posts no comment, and an everyday run is not sent to chat."""
+        comment = () if is_dry else self._journal.sinks(self._incident)
+        return (*comment, *(() if is_everyday else self._notices.sinks()))
 
     def begin(self, timeline: Timeline, ending: ExitStack) -> None:
         def tell(text: str) -> None:

@@ -1,5 +1,7 @@
 """The run's comment on the incident issue: what it says, and that no fault of GitHub's changes a recovery."""
 
+import os
+import pwd
 import re
 import threading
 from dataclasses import dataclass, field
@@ -185,6 +187,30 @@ def test_an_incident_keeps_the_word_for_its_number_where_the_second_write_fails(
     assert outcome.result["links"]["incident"].endswith(f"/issues/{opened.number}")
     assert "NUMBER is this issue's." in (opened.body or "")
     assert len(opened.comments) == 1
+
+
+@pytest.mark.parametrize("asked", [("--dry-run",), ()], ids=["on request", "without a terminal"])
+def test_a_dry_run_posts_no_comment(incident: Incident, releases: Releases, asked: tuple[str, ...]) -> None:
+    where = ("--service", "api", "--environment", "production", "--config", str(incident.world.config))
+
+    done = incident.ops("rollback-worker", *where, "--json", "--incident", str(incident.number), *asked)
+
+    assert (done.result["decision"], incident.bodies) == ("planned", [])
+
+
+def test_a_run_on_a_laptop_names_the_owner_of_the_token(incident: Incident, releases: Releases) -> None:
+    token = incident.github.add_token("ghp_alice-0123456789", "alice", ["repo"])
+
+    done = incident.rollback(GITHUB_TOKEN=token, USER="ana")
+
+    assert done.events[0]["text"].endswith("(laptop, by local user ana)")
+    assert "(laptop, by alice as GITHUB_TOKEN says, local user ana)" in incident.bodies[0]
+
+
+def test_a_run_without_a_user_in_its_environment_names_the_account(incident: Incident, releases: Releases) -> None:
+    done = incident.world.rollback("--dry-run", USER=None)
+
+    assert done.events[0]["text"].endswith(f"(laptop, by local user {pwd.getpwuid(os.getuid()).pw_name})")
 
 
 def test_a_dry_run_opens_no_incident(incident: Incident, releases: Releases) -> None:
