@@ -46,6 +46,7 @@ from ops.registry import discover, recoveries
 from ops.render import terminal
 from ops.site_commands import site
 from ops.switch_commands import ClearSwitches, ai_failback, status
+from ops.tools.own_environment import conceal
 
 BUG = "BUG: a mistake in this program ended it, and not your command or Cloudflare"
 REPORT = (
@@ -112,6 +113,7 @@ cli.add_command(due)
 
 def main() -> NoReturn:
     PROCESS.watch()
+    conceal()
     code = run(sys.argv[1:])
     ignore_from_now_on()
     sys.exit(code)

@@ -28,8 +28,8 @@ KNOWN_LATER = {
     "ops/model/config_types.py: value": "compiled only, to see whether it is a pattern",
     "ops/model/redact.py: before + ''.join(map(_spelled, tokens)) + after": "tests/model/test_redact.py: its speed",
     "ops/model/routes.py: '.*'.join(map(re.escape, pattern.split('*')))": "Cloudflare takes a * only at the start of a host and the end of a path",
-    "ops/probes/http.py: spec.body": "the configuration's own, with a time limit",
-    "ops/probes/page.py: pattern": "the configuration's own, and content types",
+    "ops/probes/page.py: pattern": "content types",
+    "ops/probes/pattern.py: pattern": "the configuration's own: one that can backtrack, in a process with a time limit",
     "ops/tools/browser.py: pattern": "the configuration's own, in a process with a time limit",
 }
 """Where the pattern comes from, for those that are no constants."""

@@ -1,7 +1,6 @@
 """The `http` probe: one request, and each assertion about the answer with a verdict of its own."""
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import httpx
 
 from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.parallel import UnderWay
-from ops.probes import secret_headers
+from ops.probes import pattern, secret_headers
 from ops.probes.challenge import stopped
 from ops.probes.maintenance import off_on_purpose
 
@@ -132,7 +131,10 @@ def _answer(
         yield _found(f"header {header}", wanted.lower() in found.lower(), wanted, masked(found) or "none")
     if spec.body is not None:
         text = body.decode(errors="replace")
-        yield _found("body", re.search(spec.body, text) is not None, spec.body, f"{len(body)} bytes without it")
+        if (found := pattern.search([spec.body], [text[:MOST_BYTES]])) is None:
+            yield Assertion("body", Verdict.INCONCLUSIVE, pattern.TOO_SLOW)
+        else:
+            yield _found("body", found[0], spec.body, f"{len(body)} bytes without it")
     if spec.latency is not None:
         text = f"{seconds * 1000:.0f} ms, at most {spec.latency * 1000:.0f} ms wanted"
         yield Assertion("latency", Verdict.HEALTHY if seconds <= spec.latency else Verdict.UNHEALTHY, text)

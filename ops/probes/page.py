@@ -15,7 +15,7 @@ import httpx
 
 from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.parallel import in_parallel
-from ops.probes import secret_headers
+from ops.probes import pattern, secret_headers
 from ops.probes.challenge import stopped
 from ops.probes.http import LONGEST, MOST_BYTES
 from ops.probes.maintenance import off_on_purpose
@@ -29,6 +29,8 @@ AT_ONCE = 16
 MOST_URLS = 500
 """More than these are not asked, and the verdict is inconclusive."""
 MOST_REDIRECTS = 5
+LONGEST_URL = 2000
+"""Characters that a pattern of `ignore` sees."""
 NAMED = 3
 """Failures that a verdict names; the others are counted."""
 
@@ -96,22 +98,30 @@ def probe(
     visit = _Visit(_host(origin), began + spec.timeout, masked, headers, origin)
     pages = [Reference(origin + path, Kind.PAGE) for path in spec.paths]
     _ask(web, visit, dict.fromkeys(pages, ""))
-    _ask(web, visit, _named(visit, pages, [re.compile(pattern) for pattern in spec.ignore]))
+    if (named := _named(visit, pages, spec.ignore)) is None:
+        slow = Assertion("ignore", Verdict.INCONCLUSIVE, pattern.TOO_SLOW)
+        return ProbeResult(name, slow.verdict, (slow,), time.monotonic() - began)
+    _ask(web, visit, named)
     assertions = tuple(_assertions(visit, spec))
     return ProbeResult(name, worst(a.verdict for a in assertions), assertions, time.monotonic() - began)
 
 
-def _named(visit: _Visit, pages: Iterable[Reference], ignored: Sequence[re.Pattern[str]]) -> dict[Reference, str]:
-    """What the pages name on their own host, and the page that names it first."""
+def _named(visit: _Visit, pages: Iterable[Reference], ignored: Sequence[str]) -> dict[Reference, str] | None:
+    """What the pages name on their own host, and the page that names it first; None if `ignored` is too slow."""
     found: dict[Reference, str] = {}
     for page in pages:
         last, answer = _followed(visit, page.url)
         for reference in references(answer.html, last) if answer else ():
             if _host(reference.url) not in {visit.host, None}:
                 visit.elsewhere.add(reference.url)
-            elif not any(pattern.search(reference.url) for pattern in ignored):
+            else:
                 found.setdefault(reference, _path(visit.masked(page.url)))
-    return found
+    passed = pattern.search(ignored, [reference.url[:LONGEST_URL] for reference in found])
+    if passed is None:
+        return None
+    return {
+        reference: page for (reference, page), is_ignored in zip(found.items(), passed, strict=True) if not is_ignored
+    }
 
 
 def _ask(web: "Web", visit: _Visit, named: Mapping[Reference, str]) -> None:

@@ -31,6 +31,7 @@ from playwright.sync_api import (
 from ops.model.redact import Redactor
 from ops.model.verdict import Verdict
 from ops.tools import chromium
+from ops.tools.own_environment import conceal
 
 LONGEST = 10.0
 """Seconds for one page or one step."""
@@ -39,6 +40,8 @@ QUIET = 1.0
 PICTURE = 3.0
 """Seconds for taking one."""
 NAMED = 3
+LONGEST_TEXT = 2000
+"""Characters that a pattern of `ignore` sees; a slow one ends with the whole probe, at its `timeout`."""
 CHALLENGE = "challenge"
 
 
@@ -73,7 +76,7 @@ class Seen:
         """Masked before it is cut: the start of a secret would slip through."""
         text = self.redactor.text(text)
         if assertion in {"pages", "steps", CHALLENGE} or not any(
-            re.search(pattern, text) for pattern in self.job.ignore
+            re.search(pattern, text[:LONGEST_TEXT]) for pattern in self.job.ignore
         ):
             self.found.setdefault(assertion, []).append((verdict, f"{self.where}: {' '.join(text.split())[:200]}"))
 
@@ -98,6 +101,7 @@ def main(argument: str) -> None:
     job = Job(**json.loads(argument))
     # Out of the environment, before anything is started that would inherit them.
     secrets = {name: os.environ.pop(name) for name in job.variables}
+    conceal()
     redactor = Redactor(shortest=1)
     for secret in secrets.values():
         redactor.add(secret)

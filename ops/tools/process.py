@@ -99,7 +99,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], timeout: float, folder
 @contextlib.contextmanager
 def _leash() -> Iterator[subprocess.Popen[bytes]]:
     """It waits for the group's number. It is never killed: whatever breaks the block off, the group ends with it."""
-    leash = _shell(LEASH, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    leash = _shell(LEASH, env={}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield leash
     finally:

@@ -1,0 +1,48 @@
+"""A pattern of ops.yml that never ends stops no run: it proves nothing, within its time limit."""
+
+import time
+
+import pytest
+
+from ops.model.config_probes import HttpProbe, PageProbe
+from ops.model.verdict import Verdict
+from ops.probes import http, page, pattern
+from ops.sandbox.server import Response
+from tests.probes.site import URL, Site, served
+from tests.probes.test_probes import service
+
+ENDLESS = "(a+)+$"
+WORST = "a" * 60 + "!"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "texts", "found"),
+    [
+        (["r[a]t"], ["a rat", "a dog"], [True, False]),
+        (["^ok$", "v[0-9]+"], ["ok", "v12", "no"], [True, True, False]),
+        (["é{2}"], ["éé", "é\nx"], [True, False]),
+        ([], ["x"], [False]),
+    ],
+)
+def test_texts_are_searched(patterns: list[str], texts: list[str], found: list[bool]) -> None:
+    assert pattern.search(patterns, texts) == found
+
+
+@pytest.mark.slow
+def test_a_body_that_no_pattern_comes_to_an_end_with_is_inconclusive() -> None:
+    spec, began = HttpProbe(path="/", body=ENDLESS), time.monotonic()
+    with service(lambda _: Response(body=WORST.encode())) as web:
+        result = http.probe(web, "home", spec, URL, versions=frozenset())
+
+    assert result.verdict == Verdict.INCONCLUSIVE
+    assert "make the pattern simpler" in result.detail
+    assert time.monotonic() - began < 3 * pattern.SECONDS
+
+
+@pytest.mark.slow
+def test_a_link_that_no_pattern_comes_to_an_end_with_is_inconclusive() -> None:
+    files = {"/": f'<a href="/{WORST}">x</a>'}
+    with served(Site(files)) as web:
+        result = page.probe(web, "site", PageProbe(ignore=(ENDLESS,)), URL)
+
+    assert (result.verdict, result.assertions[0].name) == (Verdict.INCONCLUSIVE, "ignore")

@@ -1,0 +1,66 @@
+"""What a program that we start can read of our own environment."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Command, ended
+from tests.conftest import ROOT, World
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
+NOBODY = 65534
+SYSTEM = "/usr/bin/python3"
+"""Which every user may run; this one may be in somebody's home."""
+PROGRAM = f"""
+{(ROOT / "ops" / "tools" / "own_environment.py").read_text().partition("import os")[2]}
+import os, subprocess, sys
+if sys.argv[1] == "conceal":
+    conceal()
+child = "tr '\\\\0' '\\\\n' </proc/$PPID/environ; head -c 1 /proc/$PPID/mem >/dev/null && echo readable"
+done = subprocess.run(["sh", "-c", child], env={{"PATH": os.environ["PATH"]}}, capture_output=True, text=True)
+print(done.stdout + done.stderr)
+print("own:", os.environ["SHOP_TOKEN"], subprocess.run(["sh", "-c", "echo $SHOP_TOKEN"], capture_output=True, text=True).stdout)
+"""
+
+
+def seen(how: str, user: int | None) -> str:
+    environ = {"PATH": os.environ["PATH"], "SHOP_TOKEN": "s3cret", "LANG": "C.UTF-8"}
+    argv = [sys.executable if user is None else SYSTEM, "-c", f"import os{PROGRAM}", how]
+    done = subprocess.run(argv, env=environ, cwd="/", capture_output=True, text=True, check=True, user=user)
+    return done.stdout
+
+
+@linux
+@pytest.mark.parametrize("user", [None, NOBODY], ids=["this user", "nobody"])
+def test_a_child_finds_no_secret_in_the_environment_of_its_parent(user: int | None) -> None:
+    if user is not None and (os.geteuid() != 0 or not Path(SYSTEM).exists()):
+        pytest.skip(f"only root can become another user, and that needs {SYSTEM}")
+
+    assert seen("leave", user).count("SHOP_TOKEN=s3cret") == 1
+    shown, _, own = seen("conceal", user).partition("own: ")
+
+    assert "s3cret" not in shown
+    assert own.split() == ["s3cret", "s3cret"]
+    if user is not None or os.geteuid() != 0:
+        assert "Permission denied" in shown
+
+
+@linux
+@pytest.mark.slow
+def test_a_command_probe_finds_no_token_in_any_process(world: World) -> None:
+    """Not in that of `ops`, nor in the shells that start the probe."""
+    token = world.sandbox.add_token("k4n4ry-of-this-test-alone", ["Workers Scripts Write"])
+    world.release(timedelta(hours=2), code="good")
+    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
+    search = r"""grep -la "k4n4ry-of-this-test-al[o]ne" /proc/[0-9]*/environ && exit 1; exit 0"""
+    here = "          # A program can be a probe too."
+    probe = f"          - name: search\n            command:\n              run: [sh, -c, {search!r}]\n"
+    world.edit_config(here, probe + here)
+
+    outcome = Command(world, environ={"CLOUDFLARE_API_TOKEN": token}).run()
+
+    assert ended(outcome) == (0, "recovered", "verified"), outcome.err
