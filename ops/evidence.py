@@ -116,9 +116,9 @@ class _Cloudflare:
     def audit(self) -> Sequence[Exhibit]:
         from ops.cloudflare import audit
 
-        entries = audit.entries(self.reach(), self.account, self.period)
-        told = exhibits.audit(entries, self.period, self.now, audit.MOST)
-        used = exhibits.token_use(entries)
+        log = audit.entries(self.reach(), self.account, self.period)
+        told = exhibits.audit(log.entries, self.period, self.now, audit.MOST, may_be_cut=log.may_be_cut)
+        used = exhibits.token_use(log.entries)
         return told, replace(used, reaches_to=told.reaches_to, is_out_of_reach=told.is_out_of_reach)
 
     def verified(self) -> Sequence[Exhibit]:

@@ -255,6 +255,23 @@ def test_a_period_that_is_none_is_refused(recorded: Incident, since: str, said: 
     assert said in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("switch", "rows", "is_noted"),
+    [("audit_lag_seconds", 250, False), ("audit_cursor_after", 250, False), ("audit_names_next_page", 100, True)],
+)
+def test_the_audit_log_is_read_page_by_page_or_said_to_be_cut(
+    recorded: Incident, switch: str, rows: int, is_noted: bool
+) -> None:
+    now = recorded.world.sandbox.clock.now()
+    setattr(recorded.world.sandbox.switches, switch, False)
+    recorded.world.sandbox.audit[:] = [entry(now - timedelta(hours=2, seconds=n)) for n in range(250)]
+
+    found = of(exhibits(recorded, "--incident", str(recorded.number)), "Audit log")
+
+    assert len(found["rows"]) == rows
+    assert any("listed 100 entries and named no next page" in note for note in found["notes"]) is is_noted
+
+
 @pytest.mark.slow
 def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: Incident, tmp_path: Path) -> None:
     now = recorded.world.sandbox.clock.now()
@@ -281,12 +298,12 @@ def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: I
         ({"data": None, "errors": [{"message": "rate limiter budget depleted, try again"}]}, "found"),
         ({"data": None, "errors": [{"message": "zones x is not authorized"}]}, "could not ask"),
         ({"data": {"viewer": {"scope": []}}, "errors": None}, "could not ask"),
-        ({"data": 7}, "could not ask"),
+        ({"data": 7}, "found"),
         ({"success": False, "errors": [{"code": 10000, "message": "Authentication error"}]}, "could not ask"),
     ],
 )
 def test_an_answer_of_graphql_with_200_may_be_an_error(recorded: Incident, body: Any, outcome: str) -> None:
-    """The first is a spent budget, and asked again."""
+    """A spent budget and an unreadable answer are asked again."""
     recorded.world.edit_config("    url: https://fortunet.example", "    url: https://api.fortunet.example")
     recorded.world.sandbox.fault(path="/graphql", body=json.dumps(body), content_type="application/json", times=2)
 

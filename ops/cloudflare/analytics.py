@@ -96,7 +96,7 @@ def _requests(host: str, data: Mapping[str, Any]) -> Iterator[Requests]:
 
 def database_use(client: Client, account_id: str, period: Period, *, most: int) -> tuple[DatabaseUse, ...]:
     """By database and hour, the newest first; the period begins with an hour. `most`: as above."""
-    variables = {"a": account_id, **_between(period), "most": most}
+    variables = {"a": account_id, **_between(period)}
     answer = client.query(_BY_DATABASE % most, permission=ACCOUNT_ANALYTICS_READ, variables=variables)
     return shaped(answer, "the use of D1", lambda: tuple(_database_use(answer.result)))
 

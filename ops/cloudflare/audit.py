@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
-from ops.cloudflare.client import Client, by_cursor
+from ops.cloudflare.client import Client, by_cursor, next_cursor
 from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
 from ops.model.clock import parse_utc, rfc3339
 from ops.model.exhibit import Period
@@ -13,20 +13,34 @@ from ops.model.recorded import Entry, Verified
 READ = "Account Settings Read"
 MOST = 5000
 """Entries that are read of one period."""
+PAGE = 100
+"""Entries that one request asks for."""
 _CHOSEN = "any active token"
 
 
-def entries(client: Client, account_id: str, period: Period) -> tuple[Entry, ...]:
-    """Newest first, MOST of them at most. An entry is listed a minute or more after what it tells of."""
+class Log(NamedTuple):
+    """Entries, newest first."""
+
+    entries: tuple[Entry, ...]
+    may_be_cut: bool
+    """The last page was full and named no next one: there may be older entries."""
+
+
+def entries(client: Client, account_id: str, period: Period) -> Log:
+    """The entries of a period, MOST of them at most. Cloudflare lists an entry a minute or more after the event."""
+    cut = False
     between = {"since": rfc3339(period.since), "before": rfc3339(period.until)}
 
     def read(page: Mapping[str, str]) -> Answer:
         answer = client.read(f"/accounts/{account_id}/logs/audit", permission=READ, params={**between, **page})
         if not isinstance(answer.result, list):
             raise misshapen(answer, "the audit log")
+        nonlocal cut
+        cut = len(answer.result) >= PAGE and not next_cursor(answer)
         return Answer(shaped(answer, "the audit log", lambda: list(_entries(answer.result))), answer.info)
 
-    return tuple(islice(by_cursor(read, size="limit"), MOST))
+    found = tuple(islice(by_cursor(read, per_page=PAGE, size="limit"), MOST))
+    return Log(found, may_be_cut=cut)
 
 
 def verified(client: Client, account_id: str) -> Verified:

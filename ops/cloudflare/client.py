@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 
-from ops.cloudflare.wire import Answer, ApiError, Kind, MalformedAnswer, decode, decode_graphql, misshapen, short
+from ops.cloudflare.codes import Kind
+from ops.cloudflare.wire import Answer, ApiError, MalformedAnswer, decode, decode_graphql, misshapen, short
 from ops.model.clock import Clock
 from ops.model.door import Door
 from ops.model.errors import NotApplied, ProviderError, Reason, Refused, Unclear
@@ -243,9 +244,19 @@ def by_cursor(read: Read, *, per_page: int = 100, size: str = "per_page") -> Ite
     for _ in range(MOST_PAGES):
         answer = read({size: str(per_page), **({"cursor": cursor} if cursor else {})})
         yield from _rows(answer)
-        cursor = str(answer.info.get("cursor") or "")
+        cursor = next_cursor(answer)
         if not cursor:
             return
+
+
+def next_cursor(answer: Answer) -> str:
+    """The cursor of the next page; nothing on the last one.
+
+    Most lists have it in `result_info.cursor`, and Cloudflare's SDKs read `result_info.cursors.after` of the audit log.
+    """
+    cursors = answer.info.get("cursors")
+    after = cursors.get("after") if isinstance(cursors, Mapping) else None
+    return str(answer.info.get("cursor") or after or "")
 
 
 def _rows(answer: Answer) -> list[Any]:

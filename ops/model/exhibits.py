@@ -82,7 +82,7 @@ ENVIRONMENTS = Exhibit(
 )
 
 
-def audit(entries: Sequence[Entry], period: Period, now: datetime, most: int) -> Exhibit:
+def audit(entries: Sequence[Entry], period: Period, now: datetime, most: int, *, may_be_cut: bool) -> Exhibit:
     rows = tuple(
         (e.at, e.action, e.result, e.by, e.token, e.address, f"{e.method} {e.uri}", e.status, e.agent, e.ray)
         for e in entries
@@ -93,6 +93,11 @@ def audit(entries: Sequence[Entry], period: Period, now: datetime, most: int) ->
         notes.append("An entry is listed some minutes late: ask again for the last of them.")
     if len(entries) >= most:
         notes.append(f"Only the newest {most} entries were read. Ask for a shorter period to see the others.")
+    elif may_be_cut:
+        notes.append(
+            f"Cloudflare listed {len(entries)} entries and named no next page, although the last one was full: older "
+            "entries may be missing. Ask for a shorter period."
+        )
     return replace(
         AUDIT,
         rows=rows,

@@ -24,7 +24,11 @@ class Field:
 
 
 def parse(text: str, variables: Mapping[str, Any]) -> list[Field]:
-    """The fields of the one query. Raises SyntaxProblem, also for a variable that is missing or not declared."""
+    """The fields of the one query.
+
+    Raises SyntaxProblem, also for a variable that is missing, not declared, or declared and not used
+    (spec.graphql.org/October2021/#sec-Validation.Variables).
+    """
     return _Parser(text, variables).query()
 
 
@@ -33,6 +37,7 @@ class _Parser:
         self._tokens = list(_tokens(text))
         self._variables = variables
         self._declared: set[str] = set()
+        self._used: set[str] = set()
 
     def query(self) -> list[Field]:
         if self._next() != "query":
@@ -40,6 +45,10 @@ class _Parser:
         if self._peek() == "(":
             self._declarations()
         fields = self._selection()
+        for name in sorted({f"${name}" for name in self._variables} - self._declared):
+            raise SyntaxProblem(f"variable {name} is given and not declared")
+        for name in sorted(self._declared - self._used):
+            raise SyntaxProblem(f"variable {name} is declared and not used")
         if self._tokens:
             raise SyntaxProblem(f'unexpected "{self._tokens[0]}"')
         return fields
@@ -103,6 +112,7 @@ class _Parser:
         if token.startswith("$"):
             if token not in self._declared:
                 raise SyntaxProblem(f"variable {token} is not declared")
+            self._used.add(token)
             return self._variables.get(token[1:])
         if token.startswith('"'):
             return token[1:-1]

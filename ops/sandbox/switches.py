@@ -119,6 +119,13 @@ class Switches:
     audit_lag_seconds: float = 60.0
     """How many seconds of the sandbox's clock pass until an entry stands in the audit log."""
 
+    audit_cursor_after: bool = True
+    """Whether the audit log names its next page in `result_info.cursors.after`, as Cloudflare's SDKs read it. False: in
+    `result_info.cursor`, as its reference says."""
+
+    audit_names_next_page: bool = True
+    """Whether the audit log names a next page where there is one."""
+
     zone_analytics_longest_seconds: int = 86400
     """How wide a question to the requests of a zone may be, in seconds. By the plan; a day is the free one's."""
 

@@ -97,7 +97,7 @@ def test_the_log_says_which_token_did_what(api: Api, audit: Any, releases: Relea
     assert put["actor"]["token_id"] == api.get("/user/tokens/verify").result["id"]
     assert (put["actor"]["context"], put["actor"]["email"]) == ("api_token", "ci@example.com")
     assert len(put["raw"]["cf_ray_id"]) == 20
-    assert answer.response.json()["result_info"] == {"count": "2", "cursor": ""}
+    assert answer.response.json()["result_info"] == {"count": "2", "cursors": {"after": ""}}
     assert "k4n4ry" not in answer.response.text
 
 
@@ -108,7 +108,11 @@ def test_the_log_is_filtered_and_paged(api: Api, audit: Any, releases: Releases,
     api.script("PUT", "schedules", json=[])
     first = audit(limit=3, direction="asc")
     assert [row["raw"]["method"] for row in first.result] == ["POST"] * 3
-    cursor = first.response.json()["result_info"]["cursor"]
+    cursor = first.response.json()["result_info"]["cursors"]["after"]
+    sandbox.switches.audit_cursor_after = False
+    assert audit(limit=3, direction="asc").response.json()["result_info"] == {"count": "3", "cursor": cursor}
+    sandbox.switches.audit_names_next_page = False
+    assert audit(limit=3, direction="asc").response.json()["result_info"] == {"count": "3"}
     assert [row["resource"]["type"] for row in audit(cursor=cursor, direction="asc").result] == ["schedules"]
     assert len(audit(resource_type="deployments").result) == 3
     assert len(audit(**{"action_type.not": "create"}).result) == 1

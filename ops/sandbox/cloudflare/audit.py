@@ -1,6 +1,7 @@
 """Reading the audit log, version 2."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from ops.sandbox.audit import FILTERS, Entry, passes
 from ops.sandbox.cloudflare.body import invalid
@@ -29,7 +30,11 @@ def list_entries(call: Call) -> Answer:
         rows.reverse()
     first, limit = int(query.get("cursor") or 0), int(query.get("limit", "100"))
     page, left = rows[first : first + limit], len(rows) > first + limit
-    return Answer(page, result_info={"count": str(len(page)), "cursor": str(first + limit) if left else ""})
+    cursor = str(first + limit) if left else ""
+    info: dict[str, Any] = {"count": str(len(page))}
+    if account.switches.audit_names_next_page:
+        info |= {"cursors": {"after": cursor}} if account.switches.audit_cursor_after else {"cursor": cursor}
+    return Answer(page, result_info=info)
 
 
 def entry(call: Call, route: Route, *, status: int, ray: str) -> Entry:
