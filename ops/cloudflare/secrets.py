@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.cloudflare.client import Client
+from ops.cloudflare.codes import Kind
 from ops.cloudflare.forms import Form, metadata
-from ops.cloudflare.wire import ApiError, Kind, misshapen, shaped, text
+from ops.cloudflare.wire import ApiError, misshapen, shaped, text
 from ops.model.code import Code, Module
 from ops.model.errors import LatestNotDeployed, Reason, Unclear
 from ops.model.mark import Mark

@@ -8,80 +8,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, TypeVar
 
+from ops.cloudflare.codes import Kind, meaning_of
 from ops.cloudflare.forms import form
 from ops.model.errors import ProviderError, Reason
 
 T = TypeVar("T")
-
-
-class Kind(Enum):
-    """What an error code means for the caller."""
-
-    AUTH = "auth"
-    NOT_FOUND = "not found"
-    NOT_APPLIED = "not applied"
-    TRANSIENT = "transient"
-    REFUSED = "refused"
-
-
-CODES: Mapping[int, tuple[Kind, str]] = {
-    6003: (Kind.AUTH, "the request headers are invalid"),
-    7000: (Kind.NOT_FOUND, "there is no such route"),
-    7003: (Kind.NOT_FOUND, "the path could not be routed: an account or object id in it may be wrong"),
-    7400: (Kind.REFUSED, "D1 could not read the request"),
-    7404: (Kind.NOT_FOUND, "there is no such D1 database"),
-    7500: (Kind.REFUSED, "D1 failed; the message has SQLite's own text"),
-    9106: (Kind.AUTH, "the authentication headers are missing or malformed"),
-    9109: (Kind.AUTH, "the token is invalid"),
-    10000: (Kind.AUTH, "the token is wrong, expired, filtered by address, or lacks a permission"),
-    10006: (Kind.REFUSED, "the request could not be parsed"),
-    10007: (Kind.NOT_FOUND, "there is no such Worker"),
-    10013: (Kind.TRANSIENT, "an internal error"),
-    10014: (Kind.REFUSED, "the plan or an entitlement is missing"),
-    10015: (Kind.REFUSED, "the plan or an entitlement is missing"),
-    10016: (Kind.REFUSED, "the name of the Worker is not valid"),
-    10021: (Kind.REFUSED, "the script failed validation"),
-    10026: (Kind.REFUSED, "the body is bad"),
-    10027: (Kind.REFUSED, "the script is too large"),
-    10034: (Kind.REFUSED, "the account's e-mail address is not verified"),
-    10035: (Kind.NOT_APPLIED, "somebody changed the same Worker at the same time"),
-    10037: (Kind.REFUSED, "the account has too many Workers"),
-    10052: (Kind.REFUSED, "a binding is not valid"),
-    10053: (Kind.REFUSED, "a binding is not valid"),
-    10054: (Kind.REFUSED, "a binding is not valid"),
-    10055: (Kind.REFUSED, "there are too many bindings"),
-    10056: (Kind.REFUSED, "two bindings have one name"),
-    10057: (Kind.REFUSED, "an inherited binding cannot be resolved"),
-    10061: (Kind.REFUSED, "a Durable Object class cannot be created as asked"),
-    10064: (Kind.REFUSED, "a Durable Object class is in use"),
-    10068: (Kind.REFUSED, "the script registers no handler"),
-    10069: (Kind.REFUSED, "the script registers no handler"),
-    10090: (Kind.NOT_FOUND, "there is no such Worker"),
-    10092: (Kind.NOT_FOUND, "there is no such environment"),
-    10211: (Kind.REFUSED, "a Durable Object migration needs a full deployment"),
-    10214: (Kind.REFUSED, "the latest version is not the deployed one"),
-    10215: (Kind.REFUSED, "the latest version is not the deployed one"),
-    10220: (Kind.REFUSED, "secrets have changed since that version"),
-    10222: (Kind.NOT_FOUND, "there is no version yet"),
-    100146: (Kind.NOT_FOUND, "the version cannot be found, or not yet"),
-    100160: (Kind.REFUSED, "too many secrets in one call"),
-    100402: (Kind.REFUSED, "the Durable Object exports could not be reconciled"),
-    100405: (Kind.REFUSED, "the versions of a split export different Durable Objects"),
-    100406: (Kind.REFUSED, "a binding needs an export that does not exist yet"),
-    8000000: (Kind.TRANSIENT, "an unknown error of Pages"),
-    8000002: (Kind.REFUSED, "there is a Pages project of that name already"),
-    8000007: (Kind.NOT_FOUND, "there is no such Pages project"),
-    8000009: (Kind.NOT_FOUND, "there is no such Pages deployment"),
-    8000013: (Kind.AUTH, "the upload token is no longer valid"),
-    8000024: (Kind.REFUSED, "that page of the list cannot be asked for"),
-    8000034: (Kind.REFUSED, "the deployment serves production"),
-    8000035: (Kind.REFUSED, "an alias leads to the deployment"),
-}
-"""Error code → what it means (developers.cloudflare.com/workers/observability/errors, …/pages/platform/known-issues,
-…/d1/observability/debug-d1, and the codes that Cloudflare's own wrangler names)."""
 
 
 WHAT_TO_DO: Mapping[Kind, str] = {
@@ -108,16 +41,19 @@ class Answer:
 class ApiError(ProviderError):
     """Cloudflare answered, and the answer is no."""
 
-    def __init__(self, call: str, *, status: int, code: int | None, text: str, ray: str, retry_after: float) -> None:
-        self.call, self.status, self.code, self.text = call, status, code, text
+    def __init__(
+        self, method: str, path: str, *, status: int, code: int | None, text: str, ray: str, retry_after: float
+    ) -> None:
+        call = f"{method} {short(path)}"
+        self.status, self.code, self.text = status, code, text
         self.ray, self.retry_after = ray, retry_after
-        self.kind = _kind(status, code)
-        meaning = CODES[code][1] if code is not None and code in CODES else ""
+        known = meaning_of(path, code)
+        self.kind = _kind(status, known.kind if known else None)
         said = f"code {code}: {text}" if code is not None else text
         super().__init__(
             f"Cloudflare answered {call} with HTTP {status}, {said} (cf-ray {ray or 'none'})",
             reason=Reason.RATE_LIMITED if status == 429 else _reason(self.kind),
-            hint=" ".join(filter(None, [f"This means: {meaning}." if meaning else "", WHAT_TO_DO[self.kind]])),
+            hint=" ".join(filter(None, [f"This means: {known.meaning}." if known else "", WHAT_TO_DO[self.kind]])),
         )
 
 
@@ -133,11 +69,12 @@ class MalformedAnswer(ProviderError):
         )
 
 
-def _kind(status: int, code: int | None) -> Kind:
-    if status == 429:
+def _kind(status: int, told: Kind | None) -> Kind:
+    """`told` by the code, where it is known. An answer of 500 and up says nothing of what is there."""
+    if status == 429 or told == Kind.NOT_APPLIED:
         return Kind.NOT_APPLIED
-    if code is not None and code in CODES:
-        return CODES[code][0]
+    if told is not None and status < 500:
+        return told
     if status >= 500:
         return Kind.TRANSIENT
     return {401: Kind.AUTH, 403: Kind.AUTH, 404: Kind.NOT_FOUND}.get(status, Kind.REFUSED)
@@ -173,7 +110,7 @@ def decode(method: str, path: str, status: int, headers: Mapping[str, str], body
     if not isinstance(envelope.get("success"), bool) and status < 400:
         raise MalformedAnswer(call, status=status, ray=ray, what="JSON without Cloudflare's envelope")
     code, text = _first_error(envelope)
-    raise ApiError(call, status=status, code=code, text=text, ray=ray, retry_after=retry_after(headers))
+    raise ApiError(method, path, status=status, code=code, text=text, ray=ray, retry_after=retry_after(headers))
 
 
 def decode_graphql(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -191,7 +128,8 @@ def decode_graphql(method: str, path: str, status: int, headers: Mapping[str, st
         said = "; ".join(text(error.get("message")) for error in errors if isinstance(error, dict))
         spent = "budget depleted" in said
         raise ApiError(
-            call,
+            method,
+            path,
             status=429 if spent else status,
             code=None,
             text=said or "no reason given",

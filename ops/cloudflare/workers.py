@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from ops.cloudflare.client import Client
+from ops.cloudflare.codes import Kind
 from ops.cloudflare.secrets import Secrets
-from ops.cloudflare.wire import Answer, ApiError, Kind, misshapen, shaped, text
+from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
 from ops.model.clock import parse_utc
 from ops.model.errors import ProviderError, Reason, SecretsChanged, Unclear
 from ops.model.mark import Mark

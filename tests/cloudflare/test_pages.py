@@ -312,9 +312,13 @@ def test_while_planning_nothing_is_rolled_back(pages: Pages, sandbox: Sandbox) -
     assert sandbox.requests == []
 
 
+UNCLEAR = [{"status": 502, "code": 10013} if rule == {"code": 10013} else rule for rule in WITHOUT_AN_ANSWER.values()]
+"""Of Pages 10013 with 400 is not documented."""
+
+
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
-@pytest.mark.parametrize("rule", [*WITHOUT_AN_ANSWER.values(), {"status": 500, "code": 8000000}, {"code": 8000000}])
+@pytest.mark.parametrize("rule", [*UNCLEAR, {"status": 500, "code": 8000000}, {"code": 8000000}])
 def test_a_rollback_without_a_readable_answer_is_unclear(
     pages: Pages, client: Client, sandbox: Sandbox, rule: dict[str, Any], applied: bool
 ) -> None:

@@ -5,9 +5,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import find
 from hypothesis import strategies as st
 
-from ops.cloudflare.wire import CODES, ApiError, Kind, MalformedAnswer, decode, retry_after
+from ops.cloudflare.client import READS
+from ops.cloudflare.codes import COMMON, PRODUCTS, Kind, product_of
+from ops.cloudflare.wire import ApiError, MalformedAnswer, decode, retry_after
 from ops.model.errors import Reason
 from tests.properties import holds_for
 
@@ -16,10 +19,10 @@ PATH = f"/accounts/{ACCOUNT}/workers/scripts/fortunet-api/deployments"
 CALL = "GET /workers/scripts/fortunet-api/deployments"
 
 
-def decoded(body: Any, *, status: int = 200, **headers: str) -> Any:
+def decoded(body: Any, *, status: int = 200, path: str = PATH, **headers: str) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {"cf-ray": "8f1-LHR", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return decode("GET", PATH, status, sent, raw)
+    return decode("GET", path, status, sent, raw)
 
 
 def refused(code: int | None = None, message: str = "no", **fields: Any) -> dict[str, Any]:
@@ -77,6 +80,7 @@ REFUSED: dict[str, tuple[Any, int, Kind, Reason, str]] = {
     "10035": (refused(10035), 409, Kind.NOT_APPLIED, Reason.PROVIDER_REFUSED, "code 10035: no"),
     "429": (refused(10000), 429, Kind.NOT_APPLIED, Reason.RATE_LIMITED, "HTTP 429"),
     "10013": (refused(10013), 400, Kind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "code 10013"),
+    "10007 with 503": (refused(10007), 503, Kind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 503, code 10007"),
     "500": (refused(), 500, Kind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 500"),
     "an unknown code": (refused(123456), 400, Kind.REFUSED, Reason.PROVIDER_REFUSED, "code 123456: no"),
     "no with 200": (refused(10021), 200, Kind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 200, code 10021"),
@@ -106,14 +110,59 @@ def test_a_no_is_one_typed_error(body: Any, status: int, kind: Kind, reason: Rea
     assert caught.value.ray == "8f1-LHR"
 
 
-@pytest.mark.parametrize("code", CODES)
-def test_a_known_code_says_what_it_means(code: int) -> None:
-    with pytest.raises(ApiError) as caught:
-        decoded(refused(code), status=400)
+PATHS = {
+    "Workers Observability": f"/accounts/{ACCOUNT}/workers/observability/telemetry/query",
+    "Workers": PATH,
+    "Pages": f"/accounts/{ACCOUNT}/pages/projects/shop",
+    "KV": f"/accounts/{ACCOUNT}/storage/kv/namespaces/{ACCOUNT}/bulk/get",
+    "D1": f"/accounts/{ACCOUNT}/d1/database/shop/query",
+    "Routes": f"/zones/{ACCOUNT}/workers/routes",
+    "API tokens": "/user/tokens/verify",
+    "the audit log": f"/accounts/{ACCOUNT}/logs/audit",
+    "GraphQL": "/graphql",
+}
+"""Product → one of its paths."""
 
-    assert caught.value.kind == CODES[code][0]
-    assert CODES[code][1] in caught.value.hint
-    assert caught.value.hint.count(". ") >= 1, "it says what to do as well"
+
+@pytest.mark.parametrize("product", PATHS)
+def test_a_known_code_says_what_it_means_in_that_product(product: str) -> None:
+    (codes,) = (codes for name, _, codes in PRODUCTS if name == product)
+    for code, known in {**COMMON, **codes}.items():
+        with pytest.raises(ApiError) as caught:
+            decoded(refused(code), status=400, path=PATHS[product])
+
+        assert caught.value.kind == known.kind
+        assert f"This means: {known.meaning}. " in caught.value.hint, "it says what to do as well"
+        assert known.source in {"errors", "auth", "pages", "d1", "wrangler", "workers-sdk"}
+
+
+@pytest.mark.parametrize(
+    ("product", "code", "kind", "meaning"),
+    [
+        ("KV", 10013, Kind.NOT_FOUND, "there is no such KV namespace"),
+        ("KV", 10014, Kind.REFUSED, "there is a KV namespace of that title already"),
+        ("KV", 10021, Kind.REFUSED, ""),
+        ("Workers", 10013, Kind.TRANSIENT, "an unknown error of Workers"),
+        ("Workers", 10006, Kind.REFUSED, "the Worker's code could not be parsed"),
+        ("Workers", 10054, Kind.REFUSED, "a variable or secret exceeds the size limit"),
+        ("Workers", 10056, Kind.NOT_FOUND, "there is no such binding or secret"),
+        ("Pages", 10013, Kind.REFUSED, ""),
+        ("D1", 10007, Kind.REFUSED, ""),
+    ],
+)
+def test_a_code_is_read_as_the_product_means_it(product: str, code: int, kind: Kind, meaning: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        decoded(refused(code), status=400, path=PATHS[product])
+
+    assert caught.value.kind == kind
+    assert ("This means: " in caught.value.hint) is bool(meaning)
+    assert meaning in caught.value.hint
+
+
+def test_each_read_belongs_to_a_product() -> None:
+    for _, pattern in READS:
+        path = find(st.from_regex(pattern, fullmatch=True), lambda _: True)
+        assert product_of(path), pattern
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_deployment_of_another_shape_is_refused_and_changes_nothing(
 
 def test_a_deployment_without_a_manifest_or_a_form_is_refused(api: Api, deployed: Releases) -> None:
     assert api.site("POST", "deployments", files={"branch": (None, "main")}).error == (400, 10026)
-    assert api.site("POST", "deployments", json={}).error == (400, 10006)
+    assert api.site("POST", "deployments", json={}).error == (400, 10026)
 
 
 @pytest.mark.parametrize(

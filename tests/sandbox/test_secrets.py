@@ -81,7 +81,7 @@ def test_a_secret_of_another_shape_is_refused(api: Api, releases: Releases, body
 
 
 def test_a_bulk_edit_has_its_own_content_type_its_keys_and_its_size(api: Api, releases: Releases) -> None:
-    assert api.script("PATCH", "secrets-bulk", json={"secrets": {}}).error == (400, 10006)
+    assert api.script("PATCH", "secrets-bulk", json={"secrets": {}}).error == (400, 10026)
     crossed = {"secrets": {"A": _secret("B")}}
     assert api.script("PATCH", "secrets-bulk", json=crossed, headers=MERGE_PATCH).error == (400, 10026)
     many = {"secrets": {f"S{n}": _secret(f"S{n}") for n in range(101)}}

@@ -133,7 +133,7 @@ def test_a_body_that_is_not_json_is_not_parsed(
     api: Api, releases: Releases, content: bytes, content_type: str | None
 ) -> None:
     headers = {"content-type": content_type} if content_type else {}
-    assert api.script("POST", "deployments", content=content, headers=headers).error == (400, 10006)
+    assert api.script("POST", "deployments", content=content, headers=headers).error == (400, 10026)
 
 
 @pytest.mark.parametrize("body", [[], "text", 1])

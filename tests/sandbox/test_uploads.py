@@ -147,7 +147,7 @@ def test_a_form_without_metadata_is_refused(api: Api, releases: Releases) -> Non
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data", "multipart/form-data; boundary=x"])
 def test_what_is_no_form_is_not_parsed(api: Api, releases: Releases, content_type: str) -> None:
     answer = api.script("POST", "versions", content=b"{}", headers={"content-type": content_type})
-    assert answer.error == (400, 10006)
+    assert answer.error == (400, 10026)
 
 
 def test_a_source_map_is_not_part_of_the_code(api: Api, releases: Releases) -> None:

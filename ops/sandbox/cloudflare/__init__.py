@@ -26,6 +26,7 @@ from ops.sandbox.cloudflare import (
     versions,
     zones,
 )
+from ops.sandbox.cloudflare.codes import UNREADABLE, UNREADABLE_BY, product_of
 from ops.sandbox.cloudflare.routes import BASE, Answer, ApiError, Call, NoRouteError, Route, Routes
 from ops.sandbox.server import Request, Response
 from ops.sandbox.tokens import Token
@@ -64,7 +65,7 @@ class Cloudflare:
         try:
             answer = self._handle(request, ray)
         except ApiError as error:
-            status, envelope = error.status, _failure(error)
+            status, envelope = error.status, _failure(error, request.path)
         else:
             if isinstance(answer, Response):
                 answer.headers += [("server", "cloudflare"), ("cf-ray", ray)]
@@ -132,6 +133,7 @@ def _success(answer: Answer) -> dict[str, Any]:
     return envelope if answer.result_info is None else {**envelope, "result_info": answer.result_info}
 
 
-def _failure(error: ApiError) -> dict[str, Any]:
-    errors = [{"code": error.code, "message": error.message}]
+def _failure(error: ApiError, path: str) -> dict[str, Any]:
+    code = UNREADABLE_BY.get(product_of(path), UNREADABLE) if error.code == UNREADABLE else error.code
+    errors = [{"code": code, "message": error.message}]
     return {"success": False, "errors": errors, "messages": [], "result": None}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ops.sandbox.cloudflare.codes import UNREADABLE
 from ops.sandbox.cloudflare.routes import ApiError
 from ops.sandbox.server import Request
 
@@ -18,7 +19,7 @@ NUMBER = (int, float)
 def json_body(request: Request, content_type: str = JSON) -> Any:
     if request.headers.get_content_type() != content_type:
         sent = request.headers.get("content-type", "no content type")
-        raise ApiError(10006, f"Could not parse your request body: expected {content_type}, got {sent}.")
+        raise ApiError(UNREADABLE, f"Could not parse your request body: expected {content_type}, got {sent}.")
     return parse(request.body)
 
 
@@ -26,7 +27,7 @@ def parse(text: bytes | str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ApiError(10006, f"Could not parse your request body: {error}.") from error
+        raise ApiError(UNREADABLE, f"Could not parse your request body: {error}.") from error
 
 
 def fields(value: Any, *, required: Fields, optional: Fields, at: str = "body") -> dict[str, Any]:
@@ -47,7 +48,7 @@ def fields(value: Any, *, required: Fields, optional: Fields, at: str = "body") 
 
 
 def invalid(at: str, problem: str) -> ApiError:
-    return ApiError(10026, f"Invalid request: {at} {problem}.")
+    return ApiError(UNREADABLE, f"Invalid request: {at} {problem}.")
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:

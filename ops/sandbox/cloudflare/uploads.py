@@ -11,6 +11,7 @@ from typing import Any
 from multipart import MultipartError, MultipartParser  # type: ignore[import-untyped]
 
 from ops.sandbox.cloudflare.body import Fields, fields, invalid, parse
+from ops.sandbox.cloudflare.codes import UNREADABLE
 from ops.sandbox.cloudflare.routes import ApiError
 from ops.sandbox.server import Request
 from ops.sandbox.workers import Module, Upload, Worker
@@ -127,11 +128,11 @@ def form_parts(request: Request) -> dict[str, Module]:
     """Of a multipart form, by name."""
     boundary = request.headers.get_param("boundary")
     if request.headers.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
-        raise ApiError(10006, "Could not parse your request body: expected multipart/form-data.")
+        raise ApiError(UNREADABLE, "Could not parse your request body: expected multipart/form-data.")
     try:
         return {part.name: part for part in _modules(MultipartParser(BytesIO(request.body), boundary, strict=True))}
     except MultipartError as error:
-        raise ApiError(10006, f"Could not parse your request body: {error}.") from error
+        raise ApiError(UNREADABLE, f"Could not parse your request body: {error}.") from error
 
 
 def _modules(parser: MultipartParser) -> Iterable[Module]:

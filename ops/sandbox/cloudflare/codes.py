@@ -1,0 +1,68 @@
+"""Error codes that the sandbox answers, by product, each with its source. A test holds every handler against it.
+
+errors: developers.cloudflare.com/workers/observability/errors · auth: …/fundamentals/api/troubleshooting ·
+pages: …/pages/platform/known-issues · d1: …/d1/observability/debug-d1 · wrangler: codes that wrangler handles ·
+workers-sdk: texts in the issues of github.com/cloudflare/workers-sdk · unknown: no source, and no client reads it.
+"""
+
+import re
+from collections.abc import Mapping
+
+ANYWHERE: Mapping[int, str] = {7001: "auth", 7003: "workers-sdk", 10000: "auth"}
+"""Answered before a product is reached: code → source."""
+UNREADABLE = 10026
+"""The body of a request, or its query, is not as it must be."""
+UNREADABLE_BY: Mapping[str, int] = {"d1": 7400}
+"""The same, for products that have a code of their own."""
+BY_PRODUCT: Mapping[str, Mapping[int, str]] = {
+    "workers": {
+        10007: "errors",
+        10016: "errors",
+        10021: "errors",
+        10026: "errors",
+        10041: "workers-sdk",
+        10056: "errors",
+        10057: "workers-sdk",
+        10079: "workers-sdk",
+        10085: "workers-sdk",
+        10090: "wrangler",
+        10210: "unknown",
+        10211: "workers-sdk",
+        10214: "wrangler",
+        10215: "wrangler",
+        10220: "wrangler",
+        10222: "wrangler",
+        11000: "workers-sdk",
+        100146: "workers-sdk",
+        100160: "workers-sdk",
+    },
+    "pages": {
+        8000000: "pages",
+        8000002: "pages",
+        8000007: "pages",
+        8000009: "pages",
+        8000013: "pages",
+        8000024: "pages",
+        8000034: "pages",
+        8000035: "pages",
+    },
+    "kv": {
+        10009: "workers-sdk",
+        10013: "workers-sdk",
+        10014: "workers-sdk",
+        10021: "unknown",
+        10022: "unknown",
+        10058: "unknown",
+    },
+    "d1": {7400: "d1", 7404: "d1", 7500: "d1", 7502: "d1"},
+    "zones": {10007: "workers-sdk", 10009: "workers-sdk", 10020: "workers-sdk", 10022: "workers-sdk"},
+    "tokens": {1000: "auth", 1001: "auth", 10000: "auth"},
+}
+"""Product → code → source."""
+
+
+def product_of(path: str) -> str:
+    """The product that answers at a path, by the names above; nothing where it has no codes of its own."""
+    found = re.search(r"/accounts/[^/]+/(?:storage/)?(\w+)|/(zones|pages|tokens)(?:/|$)", path)
+    name = next(filter(None, found.groups()), "") if found else ""
+    return name if name in BY_PRODUCT else ""

@@ -1,0 +1,50 @@
+"""The sandbox's table of error codes, against what its handlers raise and against what the tool takes each for."""
+
+import re
+
+import pytest
+
+from ops.cloudflare.codes import meaning_of
+from ops.sandbox.cloudflare.codes import ANYWHERE, BY_PRODUCT, product_of
+from tests.conftest import ACCOUNT, ROOT
+
+MODULES = {
+    "kv": "kv",
+    "d1": "d1",
+    "zones": "zones",
+    "pages": "pages",
+    "pages_uploads": "pages",
+    "tokens": "tokens",
+    "identity": "tokens",
+}
+"""Module → product; all others are of Workers."""
+PATHS = {
+    "workers": f"/accounts/{ACCOUNT}/workers/scripts/shop/versions",
+    "pages": f"/accounts/{ACCOUNT}/pages/projects/shop",
+    "kv": f"/accounts/{ACCOUNT}/storage/kv/namespaces",
+    "d1": f"/accounts/{ACCOUNT}/d1/database",
+    "zones": f"/zones/{ACCOUNT}/workers/routes",
+    "tokens": f"/accounts/{ACCOUNT}/tokens/verify",
+}
+SHARED = {"routes", "body", "codes", "__init__"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ops/sandbox/cloudflare").glob("*.py")), ids=lambda path: path.stem)
+def test_each_code_that_a_handler_raises_is_in_the_table_of_its_product(path: str) -> None:
+    text, name = (ROOT / path).read_text(), (ROOT / path).stem
+    known = {code for codes in BY_PRODUCT.values() for code in codes} if name in SHARED else set()
+    known |= {*ANYWHERE, *BY_PRODUCT[MODULES.get(name, "workers")]}
+
+    raised = {int(code) for code in re.findall(r"ApiError\(\s*(\d+)", text)}
+
+    assert raised <= known
+
+
+@pytest.mark.parametrize("product", BY_PRODUCT)
+def test_the_tool_reads_a_code_as_the_sandbox_means_it(product: str) -> None:
+    """Codes with a source are in the tool's table of the same product, unless the tool never makes that request."""
+    sourced = {code for code, source in BY_PRODUCT[product].items() if source != "unknown"}
+    unread = {7502, 10022, 10041, 10079, 10085, 11000}
+
+    assert product_of(PATHS[product]) == product
+    assert {code for code in sourced if meaning_of(PATHS[product], code) is None} <= unread
