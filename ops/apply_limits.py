@@ -4,12 +4,12 @@ It has a plan and a comparison like a runbook; but nothing is broken when somebo
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.limits_source import Commits
 from ops.model.errors import ConfigError, Decision, Reason, Refused
-from ops.model.limits_value import FILE, NewerVersionError, Value, parse_value, value_of
+from ops.model.limits_value import FILE, NewerVersionError, Value, limits_of, parse_value, value_of
 from ops.model.plan import Change, Ending, Plan, Section
 from ops.model.runtime import ENDPOINT, LIMITS, revision_of
 from ops.model.verdict import LimitProof
@@ -19,6 +19,7 @@ from ops.runbook import Context, Runbook, State, World
 if TYPE_CHECKING:
     from ops.model.config import Environment
     from ops.model.config_runtime import Runtime
+    from ops.model.limits import Limits
 
 MOST_PROVED = 200
 """Requests in a period: a larger limit is not proved by asking."""
@@ -39,6 +40,8 @@ class Details:
     """What the application has to show."""
     prove: LimitProof | None = None
     ending: Ending | None = None
+    limits: "Limits" = field(default_factory=dict)
+    """As limits.yml has them."""
     drift: tuple[str, ...] | None = None
     """How KV differs from limits.yml; None where that was not compared."""
 
@@ -75,14 +78,17 @@ class ApplyLimits(Runbook[Params]):
         commits, text = ctx.in_parallel([ctx.limits.commits, lambda: ctx.kv.value(runtime.namespace, LIMITS)])
         if not commits.is_newest:
             return _superseded(commits, text)
-        value, warnings = _wanted(ctx, runtime, commits)
-        return self._plan(ctx, Details(commits, value, text), warnings)
+        limits, warnings = _wanted(ctx, runtime)
+        value = value_of(limits, commits.own, ctx.clock.now())
+        return self._plan(ctx, Details(commits, value, text, limits=limits), warnings)
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan:
         stored, told = stored_in(found.before)
         if stored is not None and (stored.revision, stored.limits) == (found.value.revision, found.value.limits):
             return plan_of(ctx, found, stored, changes=(), reason=Reason.ALREADY_LIVE, warnings=warnings)
         warnings = (*warnings, told) if told else warnings
+        if stored is not None:
+            warnings = (*warnings, *_steps(found.limits, limits_of(stored)))
         return plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
 
     def ending(self, ctx: Context[Params], plan: Plan) -> Ending | None:  # noqa: ARG002
@@ -143,7 +149,7 @@ def stored_in(text: str | None) -> tuple[Value | None, str]:
         return None, f"something that is {error}"
 
 
-def _wanted(ctx: Context[Any], runtime: "Runtime", commits: Commits) -> tuple[Value, tuple[str, ...]]:
+def _wanted(ctx: Context[Any], runtime: "Runtime") -> "tuple[Limits, tuple[str, ...]]":
     """Raises ConfigError: with every problem of limits.yml."""
     from ops.model.limits import parse
 
@@ -151,9 +157,25 @@ def _wanted(ctx: Context[Any], runtime: "Runtime", commits: Commits) -> tuple[Va
         raise ConfigError(
             f"{ctx.environment_name} has no limits in ops.yml", hint="Write them under `runtime.limits.names`."
         )
-    now = ctx.clock.now()
-    limits, warnings = parse(ctx.limits.text(), path=FILE, names=runtime.limits.names, now=now)
-    return value_of(limits, commits.own, now), warnings
+    return parse(ctx.limits.text(), path=FILE, names=runtime.limits.names, now=ctx.clock.now())
+
+
+def _steps(limits: "Limits", applied: "Limits") -> tuple[str, ...]:
+    """Warnings about large steps from what KV holds. Raises ConfigError where one is too large."""
+    from ops.model.limits import steps
+
+    found = [
+        (f"{'.'.join(map(str, where))}: {text}", is_wrong)
+        for name, limit in limits.items()
+        for where, text, is_wrong in steps(name, limit, applied.get(name))
+    ]
+    if problems := tuple(text for text, is_wrong in found if is_wrong):
+        raise ConfigError(
+            f"{FILE} raises a limit too far above what KV holds: {'; '.join(problems)}",
+            hint="Merge a smaller step, or the reason under `override` of that limit. Then it is applied.",
+            problems=problems,
+        )
+    return tuple(text for text, _ in found)
 
 
 def plan_of(

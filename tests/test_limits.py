@@ -60,6 +60,33 @@ def test_again_it_has_nothing_to_do(place: Place) -> None:
     assert not [each for each in place.world.sandbox.requests if each.method == "PUT"]
 
 
+def test_a_step_that_a_pull_request_could_not_take_is_not_applied_either(place: Place) -> None:
+    """The base is what KV holds, for whoever pushed to the default branch without a pull request."""
+    place.apply()
+    place.world.sandbox.clock.advance(60)
+    place.commit(changed(30_000))
+
+    refused = place.apply()
+
+    assert refused.code == 2
+    assert "calc.limit: more than 10 times the 30 in 60 s that it is now" in refused.result["message"]
+    assert place.stored["limits"]["calc"]["limit"] == 30
+    place.commit(changed(30_000).replace("probe: true}", "probe: true, override: a load test}"))
+    assert ended(place.apply())[0] == 0
+    assert place.stored["limits"]["calc"]["limit"] == 30_000
+
+
+def test_a_deep_cut_is_applied_with_a_warning(place: Place) -> None:
+    place.apply()
+    place.world.sandbox.clock.advance(60)
+    place.commit(changed(1))
+
+    done = place.apply()
+
+    assert done.code == 0
+    assert "calc.limit: 1 is a tenth or less of the 30 in 60 s that it is now" in done.result["plan"]["warnings"]
+
+
 def test_a_dry_run_writes_nothing(place: Place) -> None:
     done = place.apply("--dry-run")
 

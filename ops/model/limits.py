@@ -59,7 +59,14 @@ class Limit(Model):
 
     def times(self, other: "Limit", limit: int) -> float:
         """How many times the permanent value of `other` a `limit` here is: in requests at once, or over time."""
-        return max(limit / other.limit, limit * other.period / (other.limit * self.period))
+        return max(self._ratios(other, limit))
+
+    def part(self, other: "Limit", limit: int) -> float:
+        """The part of the permanent value of `other` that a `limit` here is: in requests at once, or over time."""
+        return min(self._ratios(other, limit))
+
+    def _ratios(self, other: "Limit", limit: int) -> tuple[float, float]:
+        return limit / other.limit, limit * other.period / (other.limit * self.period)
 
 
 class _File(RootModel[Annotated[Mapping[str, Limit], Field(min_length=1, max_length=1000)]]):
@@ -109,12 +116,15 @@ def _findings(
         except ValidationError:  # told by the models, with its place
             continue
         was = base.get(name) if base is not None else None
-        yield from _too_much(name, limit, was)
+        yield from steps(name, limit, was)
         yield from _until(name, limit, was, now, has_base=base is not None)
 
 
-def _too_much(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[Path, str, bool]]:
-    """An `override` that stood there before was for another change."""
+def steps(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[Path, str, bool]]:
+    """Place, text, and whether it is wrong: a step up that is too large, or a warning about a large step down.
+
+    An `override` that stood there before was for another change.
+    """
     if was is None or (limit.override is not None and limit.override != was.override):
         return
     wanted: dict[Path, int] = {(name, "limit"): limit.limit}
@@ -125,6 +135,8 @@ def _too_much(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[Path
         if value not in before and limit.times(was, value) > MOST_TIMES:
             text = f"more than {MOST_TIMES} times the {was.limit} in {was.period} s that it is now"
             yield where, f"{text}; write less, or why under a new override of {name}", True
+        elif value not in before and limit.part(was, value) <= 1 / MOST_TIMES:
+            yield where, f"{value} is a tenth or less of the {was.limit} in {was.period} s that it is now", False
 
 
 def _until(

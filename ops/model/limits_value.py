@@ -60,6 +60,23 @@ def parse_value(text: str) -> Value:
     return Value(text, revision, values)
 
 
+def limits_of(value: Value) -> "dict[str, Limit]":
+    """The limits of a value as limits.yml would have them, without what cannot be understood."""
+    from pydantic import ValidationError
+
+    from ops.model.limits import Limit
+
+    found = {}
+    for name, each in value.limits.items():
+        temporary = each.get("temporary")
+        reasoned = {"temporary": {**temporary, "reason": "as applied"}} if isinstance(temporary, Mapping) else {}
+        try:
+            found[name] = Limit.model_validate({**each, **reasoned})
+        except ValidationError:
+            continue
+    return found
+
+
 def without_what_is_past(limits: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """The limits of a value as they would be written now. What is not understood stays as it is."""
     return {
