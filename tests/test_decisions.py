@@ -6,11 +6,13 @@ from datetime import timedelta
 
 import pytest
 
+from ops.model.verdict import Verdict, decide
 from tests.commands import LIST, WRITE, ended, ours
 from tests.conftest import ACCOUNT, Outcome, Releases, World
 
 HEALTHY, UNHEALTHY, INCONCLUSIVE = "0", "1", "2"
 """As the exit code of the one probe, which reads it from a file."""
+VERDICTS = {HEALTHY: Verdict.HEALTHY, UNHEALTHY: Verdict.UNHEALTHY, INCONCLUSIVE: Verdict.INCONCLUSIVE}
 
 CONFIG = f"""
 environments:
@@ -88,6 +90,13 @@ def test_a_run_that_wrote(world: World, says: Callable[[str], object], before: s
     assert "--to" in outcome.result["undo"][0]
 
 
+@pytest.mark.parametrize(("before", "after"), WROTE)
+def test_the_rule_for_a_run_that_wrote(before: str, after: str) -> None:
+    _, decision, reason, _ = WROTE[before, after]
+
+    assert decide(VERDICTS[before], wrote=True, after=VERDICTS[after]) == (decision, reason)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("press", ["second press", pytest.param("--to what is live", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("after", WROTE_NOTHING)
@@ -116,6 +125,7 @@ def test_without_any_probe_nothing_is_called_recovered(world: World, says: Calla
 
     assert ended(outcome) == (6, "inconclusive", "no_evidence")
     assert outcome.result["wrote"]
+    assert outcome.result["durations"]["trigger_to_verified"] is None
 
 
 @pytest.mark.sampled(2)

@@ -20,6 +20,7 @@ from ops.drill.score import scored
 from ops.model.config import RecoveryTarget
 from ops.sandbox.switches import Switches, parse
 from tests.conftest import ACCOUNT, ROOT, WORKER, World
+from tests.switches import prepared
 
 
 def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> dict[str, Any]:
@@ -564,3 +565,20 @@ def test_after_a_drill_status_is_held_against_what_the_sandbox_itself_holds(worl
     assert bad in wrong.partition("not")[0]
     assert good in wrong.partition("not")[2]
     assert standing.contradictions(world.sandbox, environment, world.config) == ()
+
+
+def test_after_a_drill_a_switch_that_status_does_not_show_is_named(world: World) -> None:
+    """A switch whose end is over is off; one that is on, and that KV answers as if it never was, is named."""
+    environment = read_config(world.config)[0].environment("production")
+    place, now = prepared(world), world.sandbox.clock.now()
+    place.put("ai", state="groq", until=f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}")
+    assert standing.contradictions(world.sandbox, environment, world.config) == ()
+
+    place.put("session-do", state="off")
+    assert standing.contradictions(world.sandbox, environment, world.config) == ()
+    body = json.dumps({"success": True, "errors": [], "messages": [], "result": {"values": {}}})
+    world.sandbox.fault(method="POST", path="/accounts/*/storage/kv/namespaces/*/bulk/get", body=body, times=None)
+
+    assert standing.contradictions(world.sandbox, environment, world.config) == (
+        "that these switches are on: {}, not {'session-do': 'off'}",
+    )

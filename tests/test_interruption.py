@@ -20,9 +20,9 @@ from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.commands import WRITE, Command, ended, every_end, ours, timeline
 from tests.conftest import Outcome, Releases, World
 
-REQUESTS = 7
-"""Of a whole run: deployments beside versions, deployments beside two details, the write, the read-back."""
-WRITE_AT = 6
+REQUESTS = 8
+"""Of a whole run: scripts beside versions and deployments, deployments beside two details, the write, the read-back."""
+WRITE_AT = 7
 
 
 def assert_interrupted(world: World, number: signal.Signals, outcome: Outcome) -> None:

@@ -17,6 +17,7 @@ def refused(world: World, outcome: Outcome) -> dict[str, Any]:
     assert world.writes() == []
     assert not texts(outcome, "ended") or outcome.result["message"].lower().endswith("nothing was changed")
     assert outcome.result["exit_code"] == outcome.code
+    assert outcome.result.get("undo", []) == []
     return outcome.result
 
 
@@ -364,9 +365,14 @@ def test_without_yes_and_without_a_terminal_nothing_is_written(world: World, rel
     assert world.writes() == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "typed", ["fortunet-api\n", "\n", "y\n", "\x04"], ids=["the Worker", "nothing", "y", "the end"]
+    "typed",
+    [
+        "y\n",
+        pytest.param("fortunet-api\n", marks=pytest.mark.slow, id="the Worker"),
+        pytest.param("\n", marks=pytest.mark.slow, id="nothing"),
+        pytest.param("\x04", marks=pytest.mark.slow, id="the end"),
+    ],
 )
 def test_another_name_than_the_services_is_a_no(world: World, releases: Releases, typed: str) -> None:
     with Command(world).on_terminal() as terminal:

@@ -1,0 +1,45 @@
+"""Runs of a schedule, one after the other: an interruption ends them, a failure holds up no other."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.model.errors import ConfigError, Interrupted, OpsError, Reason
+from ops.model.redact import Redactor
+from ops.scheduled import Scheduled
+
+SCHEDULED = Scheduled(Redactor(), dry_run=False, yes=True, config=Path("ops.yml"))
+NO_TOKEN = ConfigError("SHOPDESK_TOKEN is not set", reason=Reason.TOKEN_MISSING)
+STOPPED = Interrupted("SIGINT ended the run before its first step", reason=Reason.SIGNAL)
+
+
+def group(*ends: int | OpsError) -> Callable[[], Iterator[int]]:
+    def runs() -> Iterator[int]:
+        for end in ends:
+            if isinstance(end, OpsError):
+                raise end
+            yield end
+
+    return runs
+
+
+def test_a_group_that_fails_holds_up_no_other_and_each_failure_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    begun: list[int] = []
+
+    def last() -> Iterator[int]:
+        begun.append(1)
+        yield 0
+
+    other = ConfigError("OTHER_TOKEN is not set", reason=Reason.TOKEN_MISSING)
+    with pytest.raises(ConfigError) as raised:
+        SCHEDULED.all([group(0, NO_TOKEN), group(other), last])
+
+    assert raised.value is NO_TOKEN
+    assert begun == [1]
+    assert capsys.readouterr().err == "error: OTHER_TOKEN is not set\n"
+
+
+@pytest.mark.parametrize("end", [130, STOPPED], ids=["in a run", "before its first step"])
+def test_after_an_interruption_nothing_is_begun(end: int | OpsError) -> None:
+    assert SCHEDULED.all([group(0, end, 0), group(0)]) == [0, 130]
