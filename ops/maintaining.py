@@ -179,9 +179,11 @@ def _guarded(ctx: Context[Any], steps: Steps, way: Turn | Add | Remove | Switch)
     is_closed = world.state == State.DONE
     if guard.closing is None:
         holds = bool(deployments) and deployments[0].id == guard.live.id
-    else:
+    else:  # our deployment was read back: a list that begins with the one before it lags
         holds = bool(deployments) and (
-            _is_own(ctx, deployments[0].message) or _holds(ctx, steps, deployments[0], guard.closing)
+            deployments[0].id == guard.live.id
+            or _is_own(ctx, deployments[0].message)
+            or _holds(ctx, steps, deployments[0], guard.closing)
         )
     if holds:
         return world

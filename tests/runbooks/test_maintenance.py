@@ -662,6 +662,24 @@ def test_a_route_that_is_gone_is_done(place: Place) -> None:
     assert f"the route {ALSO}/* was gone already" in texts(outcome, "written")
 
 
+def test_a_list_of_deployments_that_lags_is_no_other_run(place: Place) -> None:
+    """Each read after the deployment was seen shows the list of before, once for each way in."""
+    before = place.ways
+    worker = account(place).workers[OFFICE]
+
+    def hide() -> None:
+        worker.reads_to_hide[worker.history[-1].id] = 1
+
+    for method in ("PUT", "POST"):
+        place.world.sandbox.fault(method=method, path="/zones/**", times=None, before=hide)
+
+    closed = place.on()
+
+    assert ended(closed)[:2] == (0, "recovered"), closed.err
+    assert place.off().code == 0
+    assert place.ways == before
+
+
 def test_zones_that_do_not_matter_are_not_read_where_there_are_many(place: Place) -> None:
     for number in range(60):
         place.world.sandbox.zones.add(f"customer-{number}.example")
