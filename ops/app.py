@@ -33,7 +33,7 @@ from ops.parallel import in_parallel
 from ops.probes.rounds import Prober
 from ops.runbook import Context, Runbook
 from ops.telling import LOCAL_USER, Telling
-from ops.tools import process
+from ops.tools import private, process
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
@@ -268,8 +268,8 @@ def _appending(folder: Path) -> Sink:
     path = folder / "timeline.jsonl"
 
     def append(event: Event) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
+        private.make_folder(folder)
+        with private.open_file(path, append=True) as file:
             file.write(event.to_line() + "\n")
 
     return append
@@ -300,7 +300,8 @@ def write_record(
     text = redactor.text(markdown.run_record(result, contacts))
     path: Path | None = config.resolve().parent / RUNS / result.run / "record.md"
     try:
-        path.write_text(text, encoding="utf-8")  # type: ignore[union-attr]
+        with private.open_file(path) as file:  # type: ignore[arg-type]
+            file.write(text)
     except OSError:
         path = None
     try:

@@ -217,3 +217,13 @@ def test_a_stated_start_reaches_the_plan_as_a_warning(world: World, releases: Re
 
     assert outcome.code == 0
     assert any("began" in warning or "start" in warning for warning in outcome.result["plan"]["warnings"])
+
+
+def test_the_record_of_a_run_can_be_read_by_its_user_alone(world: World) -> None:
+    (world.folder / ".ops").mkdir(mode=0o755)
+
+    world.rollback("--dry-run")
+
+    paths = [world.folder / ".ops", *(world.folder / ".ops").rglob("*")]
+    assert {path.stat().st_mode & 0o077 for path in paths} == {0}
+    assert len(paths) >= 4

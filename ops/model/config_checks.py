@@ -6,7 +6,7 @@ The data may be of any shape here: what has the wrong type is the models' to rep
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ops.model import config_probe_checks, config_runtime_checks, config_secret_checks, yaml_lines
+from ops.model import config_names, config_probe_checks, config_runtime_checks, config_secret_checks, yaml_lines
 from ops.model.config_data import Finding, at, items, mapping, services
 from ops.model.nearest import shown, suggestion
 from ops.model.yaml_lines import Path
@@ -40,6 +40,7 @@ def errors(
     services are, worker or pages.
     """
     yield from _blanks(data, ())
+    yield from config_names.errors(data)
     yield from _labels(data)
     yield from _kinds_of_labels(data, kinds or {})
     yield from _labels_of_buttons(data, by_button_only)

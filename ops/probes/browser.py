@@ -14,7 +14,7 @@ import ops
 from ops.model.redact import Redactor
 from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import challenge
-from ops.tools import process
+from ops.tools import private, process
 
 if TYPE_CHECKING:
     from ops.model.config_probes import BrowserProbe
@@ -62,8 +62,9 @@ def probe(
         finished = process.run(argv, environ=seen, timeout=spec.timeout + STARTING, redactor=redactor, folder=folder)
         assertions = _read(finished, spec)
         if (taken := folder / "picture.png").exists():
-            pictures.mkdir(parents=True, exist_ok=True)
+            private.make_folder(pictures)
             shutil.move(taken, picture)
+            picture.chmod(0o600)
             said = f"{picture.parent.name}/{picture.name}"
             assertions = (*assertions, Assertion("picture", worst(a.verdict for a in assertions), said))
     if not spec.required:

@@ -391,17 +391,53 @@ def test_both_parsers_of_yaml_give_the_same_document(text: str) -> None:
     assert read(text, loader=yaml.SafeLoader) == fast
 
 
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("rollback", "starts nothing: a label that starts a runbook begins with recover:"),
+        ("recover:", "starts nothing: a label that starts a runbook begins with recover:"),
+        ("Recover:x", "starts nothing: a label that starts a runbook begins with recover:"),
+        ("approve:x", "begins with approve:, which is reserved; begin it with recover:"),
+        ("OPS:x", "begins with ops:, which is reserved; begin it with recover:"),
+        ("recover:wor\u212aer", "has letters that are not ASCII, and some look like others; write ASCII letters only"),
+    ],
+)
+def test_a_label_that_can_never_start_a_runbook_is_an_error(label: str, said: str) -> None:
+    text = SMALL + f'labels: {{"{label}": {{runbook: a, environment: production}}}}\n'
+
+    assert [each.partition(label + ": ")[2] for each in problems(text)] == [said]
+
+
+def test_labels_that_are_one_to_github_are_an_error() -> None:
+    label = "{runbook: a, environment: production}"
+
+    (problem,) = problems(SMALL + f"labels: {{recover:api: {label}, recover:API: {label}}}\n")
+
+    assert "labels.recover:API: is recover:api to GitHub, which ignores case" in problem
+
+
+@pytest.mark.parametrize("name", ["GITHUB_TOKEN", "GITHUB_CLOUDFLARE", "GH_SECRETS_TOKEN", "ACTIONS_X", "OPS_BUILT"])
+def test_a_token_with_a_reserved_name_is_an_error(name: str) -> None:
+    text = SMALL.replace("    services:", f"    token: {name}\n    services:")
+
+    (problem,) = problems(text)
+
+    assert f'token: "{name}" has another meaning in a job' in problem
+
+
 def test_reports_every_problem_at_once_in_the_order_of_the_file() -> None:
     text = SMALL.replace("worker:", "wroker:").replace("{path: /health}", "{path: health, status: yes}")
     text = text.replace("account_id: 0f", "account_id: 0F").replace("    services:", "    account_id: x\n    services:")
-    assert [problem.split(":")[0] for problem in problems(text + "labels: {x: {environment: production}}\n")] == [
+    assert [
+        problem.split(":")[0] for problem in problems(text + "labels: {recover:x: {environment: production}}\n")
+    ] == [
         f"3 {ENVIRONMENT}.account_id",
         f"4 {ENVIRONMENT}.account_id",
         f"6 {SERVICE}.worker",
         f"7 {SERVICE}.wroker",
         f"11 {PROBE}.http.status",
         f"11 {PROBE}.http.path",
-        "12 labels.x.runbook",
+        "12 labels.recover",
     ]
 
 
