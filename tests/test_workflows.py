@@ -57,7 +57,7 @@ def test_the_button_for_evidence_gives_its_command_all_inputs_and_every_token_of
     config, _ = read_config(ROOT / "ops.yml")
     tokens = {environment.token for environment in config.environments.values()}
     assert {name for name, value in step["env"].items() if "secrets." in value} == tokens
-    assert read(path)["jobs"]["evidence"]["environment"] == "security"
+    assert read(path)["jobs"]["evidence"]["environment"] == "evidence"
 
 
 PROBES = re.compile(
@@ -352,3 +352,40 @@ def test_the_linters_find_nothing(command: list[str]) -> None:
     done = subprocess.run([program, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def kinds_of_secrets(text: str) -> set[str]:
+    """As the page on permissions calls them; `text` is a cell of its table, or what a job of a workflow names."""
+    config, _ = read_config(ROOT / "ops.yml")
+    tokens = {environment.token for environment in config.environments.values()}
+    named = {
+        "Cloudflare token": rf"Cloudflare token|secrets\.(?:{'|'.join(tokens)})\b",
+        "webhooks": r"webhooks|secrets\.\w+_WEBHOOK_URL",
+        "admin token": r"admin token|secrets\.\w*ADMIN_TOKEN",
+        "APP_REPO_TOKEN": "APP_REPO_TOKEN",
+        "GH_SECRETS_TOKEN": "GH_SECRETS_TOKEN",
+        "values": r"NEW_\w+",
+    }
+    return {kind for kind, pattern in named.items() if re.search(pattern, text)}
+
+
+def test_the_table_of_permissions_has_each_environment_with_the_secrets_that_its_jobs_name() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", (ROOT / "docs/permissions.md").read_text(), re.MULTILINE)
+    used: dict[str, str] = {}
+    for path in WORKFLOWS:
+        for job in read(path)["jobs"].values():
+            environment = job.get("environment")
+            if name := environment["name"] if isinstance(environment, dict) else environment:
+                used[name] = used.get(name, "") + str(job)
+
+    assert {name: kinds_of_secrets(cell) for name, cell in rows} == {
+        name: kinds_of_secrets(text) for name, text in used.items()
+    }
+
+
+def test_the_token_that_reads_most_is_in_an_environment_that_nothing_else_uses() -> None:
+    users = [
+        path.stem for path in WORKFLOWS for job in read(path)["jobs"].values() if job.get("environment") == "evidence"
+    ]
+
+    assert users == ["evidence"]

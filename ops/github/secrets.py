@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from github.Repository import Repository
 
 TOKEN = "GH_SECRETS_TOKEN"  # noqa: S105  the name of a variable
-HINT = "Check that GH_SECRETS_TOKEN is of a GitHub App with the permission Environments: write on that repository."
+HINT = "Check GH_SECRETS_TOKEN: a fine-grained token with Environments: write on that repository, not expired."
 
 
 class EnvironmentSecrets(Door):
