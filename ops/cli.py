@@ -308,6 +308,7 @@ def sandbox(
     from ops.drill import prepare
     from ops.drill.faults import add_rules, read_rules
     from ops.sandbox import Sandbox
+    from ops.sandbox.tokens import PERMISSIONS
 
     rules = read_rules(faults) if faults else ()
     stopped = threading.Event()
@@ -322,6 +323,7 @@ def sandbox(
     with made as running:
         add_rules(running, rules)
         if as_json:
+            running.add_token(ALL_RIGHTS, PERMISSIONS)
             click.echo(json.dumps(running.describe()))
         else:
             exports = "\n".join(f"  export {name}={value}" for name, value in running.environ().items())
@@ -329,6 +331,10 @@ def sandbox(
             click.echo("Then wrangler and ops work against it. Ctrl-C stops it, and all that is in it is gone.")
         sys.stdout.flush()
         stopped.wait()
+
+
+ALL_RIGHTS = "sandbox-all-rights"
+"""The token of `ops sandbox --json` that every route takes; the other one is what a recovery needs."""
 
 
 @cli.command()

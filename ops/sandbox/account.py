@@ -15,6 +15,7 @@ from ops.sandbox.clock import Clock
 from ops.sandbox.d1 import D1
 from ops.sandbox.kv import Kv
 from ops.sandbox.pages import Pages
+from ops.sandbox.projects import Asset
 from ops.sandbox.switches import Switches
 from ops.sandbox.tokens import Tokens
 from ops.sandbox.workers import Deployment, Upload, Version, Worker, annotations
@@ -49,6 +50,8 @@ class Account:
         self.d1 = D1(clock, self.new_id)
         self.kv = Kv(clock, switches, self.lock, self.new_id)
         self.tokens = tokens
+        self.assets: dict[str, Asset] = {}
+        """Hash → a static file of some Worker."""
         self.analytics = Analytics()
         self.audit: list[Entry] = []
         """Oldest first."""

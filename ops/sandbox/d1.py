@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,8 @@ class Database:
     id: str
     name: str
     created_on: datetime
+    imports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Bookmark → how an import ended."""
 
 
 class D1:
@@ -38,6 +40,8 @@ class D1:
         self._clock = clock
         self._new_id = new_id
         self.databases: dict[str, Database] = {}
+        self.files: dict[str, bytes] = {}
+        """Files that were uploaded for an import, by name."""
 
     def add(self, name: str, id: str | None = None) -> str:  # noqa: A002
         """The id of the new database, empty unless Workers wrote to that id before."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from ops.sandbox import static
 from ops.sandbox.account import Account
 from ops.sandbox.d1 import Statement
 from ops.sandbox.injection import injected
@@ -83,6 +84,8 @@ class Edge:
     def _served(self, running: Running, request: Request) -> Response:
         with self._lock:
             self.counts[running.version.id] += 1
+        if (asset := static.answer(running.version.upload, request)) is not None:
+            return asset
         location = request.headers.get(LOCATION, running.location)
         return self._runtime.serve(replace(running, location=location), request)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ops.sandbox.projects import Asset
+
 SOURCE_MAP = "application/source-map"
 
 
@@ -36,6 +38,9 @@ class Upload:
     containers: tuple[Mapping[str, Any], ...] = ()
     has_assets: bool = False
     """Whether static files belong to it. They are in no digest that the API shows."""
+    assets: Mapping[str, Asset] = field(default_factory=dict)
+    """Path → static file."""
+    assets_config: Mapping[str, Any] = field(default_factory=dict)
     migration_tag: str | None = None
     handlers: tuple[str, ...] = ("fetch",)
     durable_objects: tuple[str, ...] = ()

@@ -25,6 +25,7 @@ def running() -> Iterator["subprocess.Popen[str]"]:
 def test_prints_one_line_serves_and_stops_at_a_signal(running: "subprocess.Popen[str]") -> None:
     assert running.stdout is not None
     told = json.loads(running.stdout.readline())
+    assert {"Zone Read", "API Tokens Write", "Account Settings Read"} <= set(told["tokens"][-1]["permissions"])
 
     answer = httpx.get(
         f"{told['api_url']}/user/tokens/verify", headers={"authorization": f"Bearer {told['tokens'][0]['token']}"}

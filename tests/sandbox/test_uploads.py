@@ -31,6 +31,29 @@ def put_script(api: Api, name: str = WORKER, **metadata: Any) -> Answer:
     return api("PUT", f"scripts/{name}?excludeScript=true&bindings_inherit=strict", files=parts)
 
 
+def test_a_module_is_found_by_its_file_name_as_well(api: Api) -> None:
+    """Cloudflare's SDKs name the parts of a form after their own fields."""
+    parts = {"metadata": (None, json.dumps({"main_module": "index.js"})), "files[0]": MODULE}
+    assert api("PUT", f"scripts/{WORKER}", files=parts).status == 200
+
+
+def test_static_assets_need_the_token_of_their_own_upload(api: Api) -> None:
+    key = "0" * 32
+    manifest = {"/index.html": {"hash": key, "size": 2}}
+    session = api("POST", f"scripts/{WORKER}/assets-upload-session", json={"manifest": manifest}).result
+    assert session["buckets"] == [[key]]
+    bearer, form = {"authorization": f"Bearer {session['jwt']}"}, {key: (key, b"b2s=", "text/html")}
+    assert put_script(api, assets={"jwt": session["jwt"]}).error == (400, 10026)
+    assert api("POST", "assets/upload?base64=true", files=form).error == (403, 10000)
+    done = api("POST", "assets/upload?base64=true", files=form, headers=bearer).result
+    assert put_script(api, "other", assets={"jwt": done["jwt"]}).error == (400, 10026)
+    assert put_script(api, assets={"jwt": done["jwt"], "config": {}}).status == 200
+    (row,) = api("GET", "scripts").result
+    assert row["has_assets"]
+    again = api("POST", f"scripts/{WORKER}/assets-upload-session", json={"manifest": manifest}).result
+    assert again["buckets"] == []
+
+
 def test_a_new_script_is_a_version_and_its_deployment(api: Api) -> None:
     texts = {"workers/message": "first", "workers/tag": "1.0"}
     made = put_script(api, annotations=texts, compatibility_date="2026-09-01", observability={"enabled": True}).result

@@ -10,6 +10,7 @@ from ops.sandbox.account import Account
 from ops.sandbox.audit import ACTIONS
 from ops.sandbox.cloudflare import (
     analytics,
+    assets,
     audit,
     content,
     d1,
@@ -38,6 +39,7 @@ _MODULES = (
     versions,
     content,
     scripts,
+    assets,
     settings,
     secrets,
     zones,
@@ -107,6 +109,10 @@ class Cloudflare:
             raise NoRouteError(request.path)
         if permission == pages_uploads.UPLOADS:
             return pages_uploads.authorise(self._account, request)
+        if permission == assets.UPLOADS:
+            return assets.authorise(self._account, request)
+        if permission == d1.SIGNED:
+            return d1.authorise(self._account, request)
         token = self._account.tokens.of(request.headers.get("authorization"))
         allowed = token is not None and (permission is None or token.may(permission))
         if token is None or not allowed or account not in {None, self._account.id}:

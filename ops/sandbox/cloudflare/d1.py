@@ -1,14 +1,21 @@
 """D1: databases, and SQL on them (developers.cloudflare.com/api/resources/d1/subresources/database)."""
 
+import hashlib
 from typing import Any
 
+from ops.sandbox.account import Account
 from ops.sandbox.clock import timestamp
 from ops.sandbox.cloudflare.body import fields, invalid, json_body
-from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from ops.sandbox.cloudflare.routes import BASE, Answer, ApiError, Call, Routes
+from ops.sandbox.cloudflare.signed import claims_of, sign
 from ops.sandbox.d1 import Database, SqlError, Statement, split
-from ops.sandbox.tokens import D1_READ, D1_WRITE
+from ops.sandbox.server import Request, Response
+from ops.sandbox.tokens import D1_READ, D1_WRITE, Token
 
 ROUTES = Routes()
+_METAS = ("duration", "changes", "rows_read", "rows_written")
+SIGNED = "a signed address"
+"""The permission of an upload's address: it takes no token."""
 _DATABASES = "/accounts/{account}/d1/database"
 
 
@@ -56,6 +63,72 @@ def query(call: Call) -> Answer:
         return Answer(call.account.d1.query(database.id, statements))
     except SqlError as error:
         raise ApiError(7500, str(error)) from None
+
+
+@ROUTES.add("POST", _DATABASES + "/{database}/import", D1_WRITE)
+def import_file(call: Call) -> Answer:
+    """`wrangler d1 execute --file`: announce a file by its MD5, upload it, run it, and ask how far it is.
+
+    developers.cloudflare.com/api/resources/d1/subresources/database/methods/import
+    """
+    database = _database(call)
+    known = {"etag": str, "filename": str, "current_bookmark": str}
+    body = fields(json_body(call.request), required={"action": str}, optional=known)
+    match body["action"]:
+        case "init" if "etag" in body:
+            return Answer(_announced(call, database, body["etag"]))
+        case "ingest" if "etag" in body and "filename" in body:
+            return Answer(_ingested(call, database, body["filename"], body["etag"]))
+        case "poll" if body.get("current_bookmark") in database.imports:
+            return Answer(database.imports[body["current_bookmark"]])
+    raise invalid("body", "must be init with an etag, ingest with a filename and an etag, or poll with a bookmark")
+
+
+@ROUTES.add("PUT", "/d1-uploads/{filename}", SIGNED)
+def put_file(call: Call) -> Response:
+    """Where `upload_url` leads: at Cloudflare, to R2."""
+    call.account.d1.files[call.parameters["filename"]] = call.request.body
+    return Response(headers=[("etag", f'"{_md5(call.request.body)}"')])
+
+
+def authorise(account: Account, request: Request) -> Token:
+    """The signature in an upload's address."""
+    claims = claims_of(account, request.query.get("signature", ""))
+    if claims is None or claims.get("filename") != request.path.rpartition("/")[2]:
+        raise ApiError(10000, "Authentication error", status=403)
+    return Token(secret="", permissions=frozenset({SIGNED}))
+
+
+def _announced(call: Call, database: Database, etag: str) -> dict[str, Any]:
+    filename = f"{database.id}-{etag}.sql"
+    if call.account.d1.files.get(filename) is not None:
+        return _ingested(call, database, filename, etag)
+    signature = sign(call.account, {"filename": filename})
+    host = call.request.headers.get("host", "")
+    return {"filename": filename, "upload_url": f"http://{host}{BASE}/d1-uploads/{filename}?signature={signature}"}
+
+
+def _ingested(call: Call, database: Database, filename: str, etag: str) -> dict[str, Any]:
+    """Runs all of it or nothing. The first answer says that it goes on; a poll has the end."""
+    content = call.account.d1.files.get(filename)
+    if content is None or _md5(content) != etag:
+        raise ApiError(7400, "The file was not uploaded, or its etag differs.")
+    bookmark = f"{len(database.imports):08x}-{call.account.new_id().hex}"
+    active = {"success": True, "type": "import", "messages": [], "at_bookmark": bookmark}
+    try:
+        results = call.account.d1.query(database.id, [(sql, []) for sql in split(content.decode())])
+    except SqlError as error:
+        database.imports[bookmark] = {**active, "success": False, "status": "error", "error": str(error)}
+    else:
+        metas = [each["meta"] for each in results]
+        meta = {name: sum(each[name] for each in metas) for name in _METAS}
+        done = {"num_queries": len(results), "final_bookmark": bookmark, "meta": {**meta, "size_after": 0}}
+        database.imports[bookmark] = {**active, "status": "complete", "result": done}
+    return {**active, "status": "active", "messages": [f"Processed {filename}"]}
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _text(value: Any, at: str) -> dict[str, Any]:

@@ -48,6 +48,20 @@ def create_namespace(call: Call) -> Answer:
     return Answer(_namespace(kv.namespaces[kv.add(title)]))
 
 
+@ROUTES.add("GET", _NAMESPACE, KV_READ)
+def get_namespace(call: Call) -> Answer:
+    return Answer(_namespace(_namespace_of(call)))
+
+
+@ROUTES.add("DELETE", _NAMESPACE, KV_WRITE)
+def delete_namespace(call: Call) -> Answer:
+    """With all keys; a version that binds it can no longer be deployed."""
+    namespace = _namespace_of(call)
+    del call.account.kv.namespaces[namespace.id]
+    call.account.deleted_resources.add(namespace.id)
+    return Answer(None)
+
+
 @ROUTES.add("GET", _NAMESPACE + "/keys", KV_READ)
 def list_keys(call: Call) -> Answer:
     """In the order of their bytes, page by page; the cursor of the last page is empty."""
@@ -126,6 +140,7 @@ def put_together(call: Call) -> Answer:
     return Answer({"successful_key_count": len(sent) - len(refused), "unsuccessful_keys": refused})
 
 
+@ROUTES.add("DELETE", _NAMESPACE + "/bulk", KV_WRITE)
 @ROUTES.add("POST", _NAMESPACE + "/bulk/delete", KV_WRITE)
 def delete_together(call: Call) -> Answer:
     namespace, kv, keys = _namespace_of(call), call.account.kv, _keys(_list(call, _TOGETHER), "body")

@@ -5,9 +5,6 @@ developers.cloudflare.com/pages/get-started/direct-upload
 
 import base64
 import binascii
-import hashlib
-import hmac
-import json
 import re
 from typing import Any
 
@@ -15,6 +12,7 @@ from ops.sandbox.account import Account
 from ops.sandbox.cloudflare.body import fields, invalid, json_body, parse
 from ops.sandbox.cloudflare.pages import queued
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from ops.sandbox.cloudflare.signed import claims_of, sign
 from ops.sandbox.cloudflare.uploads import form_parts
 from ops.sandbox.projects import Asset
 from ops.sandbox.server import Request
@@ -25,14 +23,11 @@ _PROJECT = "/accounts/{account}/pages/projects/{project}"
 UPLOADS = "an upload token"
 """The permission of the routes below /pages/assets: they take the token that `upload-token` answers, and no other."""
 
-LIFETIME = 3600
-"""Of that token, in seconds of the sandbox's clock."""
 MOST_FILES = 20_000
 MOST_IN_A_BUCKET = 2_000
 LARGEST = 25 * 1024 * 1024
 MESSAGE_BYTES = 384
 
-_KEY = b"a key of the sandbox"
 _TEXTS = ("branch", "commit_message", "commit_hash", "commit_dirty", "wrangler_config_hash", "pages_build_output_dir")
 _ROUTING = "functions-filepath-routing-config.json"
 _RULES = ("_headers", "_redirects", "_routes.json", "_worker.bundle", "_worker.js", _ROUTING)
@@ -40,21 +35,17 @@ _RULES = ("_headers", "_redirects", "_routes.json", "_worker.bundle", "_worker.j
 
 @ROUTES.add("GET", _PROJECT + "/upload-token", PAGES_WRITE)
 def get_upload_token(call: Call) -> Answer:
-    expires = int(call.account.clock.now().timestamp()) + LIFETIME
-    claims = {"exp": expires, "max_file_count_allowed": MOST_FILES, "account": call.account.id, "id": call.project.id}
-    signed = ".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
-    return Answer({"jwt": f"{signed}.{_signature(signed)}"})
+    claims = {"max_file_count_allowed": MOST_FILES, "account": call.account.id, "id": call.project.id}
+    return Answer({"jwt": sign(call.account, claims)})
 
 
 def authorise(account: Account, request: Request) -> Token:
     """The holder of an upload token that has not expired."""
     jwt = (request.headers.get("authorization") or "").removeprefix("Bearer ")
-    signed, _, signature = jwt.rpartition(".")
-    if hmac.compare_digest(signature.encode(), _signature(signed).encode()):
-        claims = json.loads(base64.urlsafe_b64decode(signed.partition(".")[2] + "=="))
-        if claims["exp"] > account.clock.now().timestamp():
-            return Token(secret=jwt, permissions=frozenset({UPLOADS}))
-    raise ApiError(8000013, "Authorization failed", status=401)
+    claims = claims_of(account, jwt)
+    if claims is None or "max_file_count_allowed" not in claims:
+        raise ApiError(8000013, "Authorization failed", status=401)
+    return Token(secret=jwt, permissions=frozenset({UPLOADS}))
 
 
 @ROUTES.add("POST", "/pages/assets/check-missing", UPLOADS)
@@ -137,14 +128,6 @@ def _hashes(call: Call) -> list[str]:
 
 def _is_hash(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value) is not None
-
-
-def _signature(signed: str) -> str:
-    return _encoded(hmac.digest(_KEY, signed.encode(), hashlib.sha256))
-
-
-def _encoded(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
 
 def _cut(text: str) -> str:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from ops.sandbox.clock import timestamp
+from ops.sandbox.cloudflare.assets import completed
 from ops.sandbox.cloudflare.body import fields, json_body
 from ops.sandbox.cloudflare.deployments import code_update_strategy
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
@@ -55,7 +57,8 @@ def put_script(call: Call) -> Answer:
     strategy = code_update_strategy(form.metadata.get("code_update_strategy"), "metadata.code_update_strategy")
     worker = call.account.workers.get(name) or Worker(name=name, tag=call.account.new_id().hex)
     tag = _migrated(worker, form.metadata.get("migrations"))
-    upload = form.upload(worker, migration_tag=tag)
+    files = completed(call.account, name, form.assets["jwt"]) if "jwt" in form.assets else {}
+    upload = form.upload(worker, migration_tag=tag, assets=files)
     worker.migration_tag = tag
     worker.script_settings |= {key: form.metadata[key] for key in SCRIPT_SETTINGS if key in form.metadata}
     call.account.workers[name] = worker
@@ -76,7 +79,8 @@ def create_version(call: Call) -> Answer:
     form = Form(call.request)
     if "migrations" in form.metadata:
         raise ApiError(10211, "A version cannot carry a Durable Object migration: deploy the script whole instead.")
-    upload = form.upload(worker, migration_tag=worker.migration_tag)
+    files = completed(account, worker.name, form.assets["jwt"]) if "jwt" in form.assets else {}
+    upload = form.upload(worker, migration_tag=worker.migration_tag, assets=files)
     version = account.add_version(worker, upload, call.by(form.annotations))
     worker.reads_to_hide[version.id] = account.switches.version_visible_after_reads
     return Answer(detail(version, worker, account.switches))
@@ -95,6 +99,55 @@ def _migrated(worker: Worker, migrations: Any) -> str | None:
         raise ApiError(10079, f"Migration tag precondition failed; current tag is {worker.migration_tag}.")
     tag: str | None = migrations.get("new_tag", worker.migration_tag)
     return tag
+
+
+@ROUTES.add("DELETE", _SCRIPT, SCRIPTS_WRITE)
+@ROUTES.add("DELETE", "/accounts/{account}/workers/services/{script}", SCRIPTS_WRITE)
+def delete_script(call: Call) -> Answer:
+    """With its versions, deployments and secrets."""
+    worker = call.worker
+    del call.account.workers[worker.name]
+    return Answer({"id": worker.name})
+
+
+@ROUTES.add("GET", "/accounts/{account}/workers/durable_objects/namespaces", SCRIPTS_READ)
+def list_object_namespaces(call: Call) -> Answer:
+    """One for each class that the latest upload of a Worker exports."""
+    found = [
+        (worker, name)
+        for worker in call.account.workers.values()
+        if worker.latest
+        for name in worker.latest.upload.durable_objects
+    ]
+    rows = [
+        {
+            "id": sha256(f"{worker.name} {name}".encode()).hexdigest()[:32],
+            "name": f"{worker.name}_{name}",
+            "class": name,
+            "script": worker.name,
+            "use_sqlite": True,
+        }
+        for worker, name in found
+    ]
+    info = {"page": 1, "per_page": 1000, "count": len(rows), "total_count": len(rows)}
+    return Answer(rows, result_info=info)
+
+
+@ROUTES.add("GET", _SCRIPT + "/references", SCRIPTS_READ)
+def get_references(_: Call) -> Answer:
+    """Nothing of the sandbox binds a Worker in a way that `wrangler delete` asks about."""
+    return Answer({"services": {"incoming": [], "outgoing": []}, "durable_objects": [], "dispatch_outbounds": []})
+
+
+@ROUTES.add("GET", "/accounts/{account}/workers/tails/by-consumer/{script}", SCRIPTS_READ)
+def get_tail_producers(_: Call) -> Answer:
+    return Answer([])
+
+
+@ROUTES.add("POST", _SCRIPT + "/tails", None)
+def create_tail(_: Call) -> Answer:
+    message = "The sandbox has no live logs. Read what a Worker handled with telemetry queries instead."
+    raise ApiError(10026, message)
 
 
 @ROUTES.add("GET", _SCRIPT + "/subdomain", SCRIPTS_READ)

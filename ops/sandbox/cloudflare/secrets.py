@@ -6,7 +6,7 @@ developers.cloudflare.com/workers/configuration/secrets
 from typing import Any
 from urllib.parse import unquote
 
-from ops.sandbox.cloudflare.body import MERGE_PATCH, fields, invalid, json_body
+from ops.sandbox.cloudflare.body import JSON, MERGE_PATCH, fields, invalid, json_body
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
 from ops.sandbox.cloudflare.versions import detail
 from ops.sandbox.tokens import SCRIPTS_READ, SCRIPTS_WRITE
@@ -47,7 +47,8 @@ def delete_secret(call: Call) -> Answer:
 def patch_secrets(call: Call) -> Answer:
     """One version and one deployment for all; null deletes, and what is not named stays."""
     worker = call.worker
-    body = fields(json_body(call.request, MERGE_PATCH), required={"secrets": dict}, optional={})
+    kind = JSON if call.request.headers.get_content_type() == JSON else MERGE_PATCH  # the SDK sends plain JSON
+    body = fields(json_body(call.request, kind), required={"secrets": dict}, optional={})
     if len(body["secrets"]) > _MOST_IN_BULK:
         raise ApiError(100160, f"At most {_MOST_IN_BULK} secrets can be changed in one call.")
     edits = {name: _text(name, value) for name, value in body["secrets"].items()}

@@ -13,16 +13,19 @@ from multipart import MultipartError, MultipartParser  # type: ignore[import-unt
 from ops.sandbox.cloudflare.body import Fields, fields, invalid, parse
 from ops.sandbox.cloudflare.codes import UNREADABLE
 from ops.sandbox.cloudflare.routes import ApiError
+from ops.sandbox.projects import Asset
 from ops.sandbox.server import Request
 from ops.sandbox.workers import Module, Upload, Worker
 
 _METADATA: Fields = {
     "annotations": dict,
+    "assets": dict,
     "bindings": list,
     "cache_options": dict,
     "code_update_strategy": dict,
     "compatibility_date": str,
     "compatibility_flags": list,
+    "keep_assets": bool,
     "keep_bindings": list,
     "limits": dict,
     "logpush": bool,
@@ -33,10 +36,11 @@ _METADATA: Fields = {
     "tail_consumers": list,
     "usage_model": str,
 }
-"""Of Workers in the module format, and without static assets, containers and declared exports."""
+"""Of Workers in the module format, and without containers and declared exports."""
 
 # A guess at what the main module exports: nothing runs it here.
 _HANDLERS = re.compile(r"(?:^|[{,])\s*(?:async\s+)?(email|fetch|queue|scheduled|tail)\s*[(:]", re.MULTILINE)
+_CLASSES = re.compile(r"\bclass\s+(\w+)\s+extends\s+DurableObject\b")
 
 
 class Form:
@@ -47,8 +51,12 @@ class Form:
         metadata = parts.pop("metadata", None)
         if metadata is None:
             raise invalid("body", 'lacks the part "metadata"')
-        self.metadata = fields(
-            parse(metadata.content), required={"main_module": str}, optional=_METADATA, at="metadata"
+        sent = parse(metadata.content)
+        has_only_assets = isinstance(sent, dict) and "assets" in sent and "main_module" not in sent
+        required: Fields = {} if has_only_assets else {"main_module": str}
+        self.metadata = fields(sent, required=required, optional=_METADATA, at="metadata")
+        self.assets = fields(
+            self.metadata.get("assets", {}), required={}, optional={"jwt": str, "config": dict}, at="metadata.assets"
         )
         self.modules = tuple(parts.values())
         self.annotations = fields(
@@ -59,18 +67,27 @@ class Form:
         )
         self._strict = request.query.get("bindings_inherit") == "strict"
 
-    def upload(self, worker: Worker, *, migration_tag: str | None) -> Upload:
-        """What it makes of `worker`: with the bindings that are kept or inherited from its latest version."""
-        main = next((module for module in self.modules if module.name == self.metadata["main_module"]), None)
-        if main is None:
-            raise ApiError(10021, f"No such module: {self.metadata['main_module']}.")
+    def upload(self, worker: Worker, *, migration_tag: str | None, assets: Mapping[str, Asset]) -> Upload:
+        """What it makes of `worker`: with the bindings that are kept or inherited from its latest version.
+
+        `assets` are the files that came before, with the token in `assets.jwt`.
+        """
+        name = self.metadata.get("main_module", "")
+        main = next((module for module in self.modules if module.name == name), None)
+        if name and main is None:
+            raise ApiError(10021, f"No such module: {name}.")
         latest = worker.latest.upload if worker.latest else None
         keep = self.metadata.get("keep_bindings", [])
         sent = bindings_of(self.metadata.get("bindings", []), latest, keep=keep, strict=self._strict)
         bindings, secrets = split_secrets(sent)
+        kept = latest if latest and self.metadata.get("keep_assets") and not assets else None
+        code = main.content.decode(errors="replace") if main else ""
         return Upload(
             modules=self.modules,
-            main_module=main.name,
+            main_module=name,
+            assets=kept.assets if kept else assets,
+            assets_config=kept.assets_config if kept else self.assets.get("config", {}),
+            has_assets=kept.has_assets if kept else "jwt" in self.assets,
             bindings=bindings,
             secrets=secrets,
             compatibility_date=self.metadata.get("compatibility_date"),
@@ -80,7 +97,8 @@ class Form:
             usage_model=self._usage_model(),
             cache_options=self.metadata.get("cache_options"),
             migration_tag=migration_tag,
-            handlers=tuple(sorted(set(_HANDLERS.findall(main.content.decode(errors="replace"))))),
+            handlers=tuple(sorted(set(_HANDLERS.findall(code)))),
+            durable_objects=tuple(sorted(set(_CLASSES.findall(code)))),
         )
 
     def _usage_model(self) -> str:
@@ -130,14 +148,16 @@ def form_parts(request: Request) -> dict[str, Module]:
     if request.headers.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
         raise ApiError(UNREADABLE, "Could not parse your request body: expected multipart/form-data.")
     try:
-        return {part.name: part for part in _modules(MultipartParser(BytesIO(request.body), boundary, strict=True))}
+        return dict(_modules(MultipartParser(BytesIO(request.body), boundary, strict=True)))
     except MultipartError as error:
         raise ApiError(UNREADABLE, f"Could not parse your request body: {error}.") from error
 
 
-def _modules(parser: MultipartParser) -> Iterable[Module]:
+def _modules(parser: MultipartParser) -> Iterable[tuple[str, Module]]:
+    """Name of the part → a module with the name of the file, where one is given."""
     for part in parser:
-        yield Module(name=part.name, content_type=part.content_type, content=part.raw)
+        name = part.filename or part.name
+        yield part.name, Module(name=name, content_type=part.content_type, content=part.raw)
         part.close()
 
 

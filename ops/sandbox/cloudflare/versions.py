@@ -93,7 +93,8 @@ def detail(version: Version, worker: Worker, switches: Switches) -> dict[str, An
         "last_deployed_from": version.source,
         "placement_mode": (upload.placement or {}).get("mode"),
     }
-    assets = [{"type": "assets", "name": "ASSETS"}] if upload.has_assets and switches.assets_binding_shown else []
+    is_bound = upload.has_assets and switches.assets_binding_shown and not upload.bound("assets")
+    assets = [{"type": "assets", "name": "ASSETS"}] if is_bound else []
     resources = {
         "bindings": [*upload.bindings, *assets, *secrets],
         "script": _given(script),
