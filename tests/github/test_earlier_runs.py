@@ -162,6 +162,19 @@ def test_a_version_that_was_live_when_the_incident_was_opened_and_replaced_since
     assert f"`--to {first}`" in warning
 
 
+@pytest.mark.slow
+def test_a_github_that_does_not_answer_holds_up_no_rollback_of_a_worker(incident: Incident, releases: Releases) -> None:
+    incident.github.fault(path="/**", times=None, delay=30)
+    began, written = time.monotonic(), list[float]()
+    write = {"method": "POST", "path": "/accounts/*/workers/scripts/*/deployments"}
+    incident.world.sandbox.fault(**write, before=lambda: written.append(time.monotonic()))
+
+    incident.rollback()
+
+    assert written[0] - began < 4
+    assert incident.world.live == {releases.good: 100}
+
+
 def test_a_version_that_served_for_a_day_before_the_incident_is_not_passed_over(incident: Incident) -> None:
     world = incident.world
     world.release(timedelta(days=9), code="older")
