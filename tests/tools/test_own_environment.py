@@ -56,7 +56,7 @@ def test_a_command_probe_finds_no_token_in_any_process(world: World) -> None:
     token = world.sandbox.add_token("k4n4ry-of-this-test-alone", ["Workers Scripts Write"])
     world.release(timedelta(hours=2), code="good")
     world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
-    search = r"""grep -la "k4n4ry-of-this-test-al[o]ne" /proc/[0-9]*/environ && exit 1; exit 0"""
+    search = r"""grep -las "k4n4ry-of-this-test-al[o]ne" /proc/[0-9]*/environ | grep . && exit 1; exit 0"""
     here = "          # A program can be a probe too."
     probe = f"          - name: search\n            command:\n              run: [sh, -c, {search!r}]\n"
     world.edit_config(here, probe + here)
