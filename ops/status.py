@@ -5,7 +5,7 @@ A source that cannot be read is named, and stops none of the others.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +15,7 @@ from ops.model import maintenance_orphans, maintenance_plan, switches
 from ops.model.errors import OpsError, Refused
 from ops.model.maintenance import WORKER, Block, Stored
 from ops.model.pages import Deployment
+from ops.model.pages_seen import likeness
 from ops.model.redact import Redactor
 from ops.model.runtime import LIMITS, SWITCHES
 from ops.model.status import Live, Orphan, Status, Temporary, temporary
@@ -46,6 +47,8 @@ class Reading:
     now: "datetime"
     edge_url: str | None = None
     """Of a sandbox."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """For the secret headers of probes."""
 
 
 @contextmanager
@@ -69,6 +72,7 @@ def reading(environment: "Environment", environ: Mapping[str, str]) -> Iterator[
             Routes(client, account),
             clock.now(),
             edge_url,
+            environ,
         )
 
 
@@ -115,7 +119,20 @@ def _of_site(reads: Reading, service: "Service") -> Live:
     one: Deployment | None = reads.pages.project(service.pages).canonical
     if one is None:
         return Live(service.name, service.kind, (), None, "")
-    return Live(service.name, service.kind, ((one.id, 100.0),), one.created_on, one.trigger, one.message)
+    compared = _compared(reads, service, one)
+    return Live(service.name, service.kind, ((one.id, 100.0),), one.created_on, one.trigger, one.message, compared)
+
+
+def _compared(reads: Reading, service: "Service", one: Deployment) -> tuple[str, ...]:
+    """What a rollback would find out by each path of `compare`, so that a calm day shows which of them work."""
+    from ops.probes import content
+
+    with ExitStack() as ending:
+        web = outside.probing_web(reads.edge_url, ending, reads.environment, reads.environ)()
+        places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
+        pages = in_parallel([partial(content.look, web, url) for _, url in places])
+    told = zip(service.compare, pages[::2], pages[1::2], strict=True)
+    return tuple(f"{path}: {likeness(own, site)}" for path, own, site in told)
 
 
 def _on(reads: Reading) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], list[str]]:

@@ -62,7 +62,10 @@ def unread(*looks: Look) -> str:
     return next((page.why for look in looks for page in look if not page.digest), "")
 
 
-def _likeness(own: Page, site: Page) -> str:
+def likeness(own: Page, site: Page) -> str:
+    """Return how the site's page compares with that of a deployment's own address, for people."""
+    if not (own.digest and site.digest):
+        return f"not read: {site.why or own.why}"
     if own.digest == site.digest:
         return "equal content"
     if own.assets and own.assets == site.assets:
@@ -105,7 +108,7 @@ class Seen:
     def compared(self, name: str, paths: Sequence[str]) -> tuple[str, ...]:
         """How the site and that deployment's own address compare at each path, for people."""
         pages = zip(paths, self.site, self.own.get(name, ()), strict=False)
-        return tuple(f"{path}: {_likeness(own, site)}" for path, site, own in pages)
+        return tuple(f"{path}: {likeness(own, site)}" for path, site, own in pages)
 
     def turned_to(self, name: str, site: Look) -> bool:
         """Whether the site looks like that deployment by now, where it was not known what it looked like before."""

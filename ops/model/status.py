@@ -23,6 +23,8 @@ class Live:
     since: datetime | None
     by: str
     message: str = ""
+    compared: tuple[str, ...] = ()
+    """Of a site: for each path of `compare`, how it tells that this deployment serves."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ def lines(status: Status) -> Iterator[str]:
     yield "  live"
     for each in status.live:
         yield f"    {each.service}: {one_line(_live(each, status))}"
+        for line in each.compared:
+            yield f"      compared with its own address, {one_line(line)}"
     for title, found in (
         ("switches that are on", switches(status)),
         ("temporary limits", limits(status)),

@@ -156,6 +156,25 @@ def test_assets_that_several_deployments_share_prove_nothing(bakery: World) -> N
     assert ended(press(bakery)) == (3, "refused", "live_unknown")
 
 
+@pytest.mark.parametrize(
+    ("switch", "said"),
+    [("", "/: equal content"), ("edge_access_before_deployments", "/: not read: https://")],
+    ids=["as usual", "Access"],
+)
+def test_the_status_of_a_calm_day_says_which_path_tells_what_serves(bakery: World, switch: str, said: str) -> None:
+    released(bakery)
+    if switch:
+        setattr(bakery.sandbox.switches, switch, True)
+    where = ["--environment", "live", "--config", str(bakery.config)]
+
+    as_json = bakery.ops("status", *where, "--json", BAKERY_TOKEN=bakery.sandbox.token)
+    told = bakery.ops("status", *where, BAKERY_TOKEN=bakery.sandbox.token)
+
+    (site,) = as_json.result["services"]
+    assert site["compared"][0].startswith(said)
+    assert f"compared with its own address, {said}" in told.out
+
+
 # Where it is not known what is live
 
 
