@@ -46,7 +46,9 @@ class Journaling:
         *,
         contacts: "tuple[Contact, ...]",
         rest: Callable[[], float],
+        is_notified: Callable[[], bool],
     ) -> None:
+        self._is_notified = is_notified
         self._environ, self._redactor = environ, redactor
         self._clock, self._run = clock, run
         self._contacts, self._rest = contacts, rest
@@ -150,7 +152,8 @@ class Journaling:
     def _render(self, events: tuple[Event, ...]) -> tuple[str, ...]:
         from ops.render import journal
 
-        return journal.comments(Page(self._run, self._named(events)), self._contacts)
+        page = Page(self._run, self._named(events), is_notified=self._is_notified())
+        return journal.comments(page, self._contacts)
 
     def _named(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
         """The events, of which the first names the owner of GITHUB_TOKEN beside the local user of a laptop."""
@@ -162,10 +165,12 @@ class Journaling:
         return (replace(events[0], text=events[0].text.replace(LOCAL_USER, owner)), *events[1:])
 
     def _ask_login(self) -> str:
-        from ops.github.comments import login
+        """Nothing for GitHub's own bot, which is no person."""
+        from ops.github.comments import BOT, login
 
         try:
             with client.failures():
-                return login(self._connect())
+                found = login(self._connect())
+                return "" if found == BOT else found
         except ProviderError:
             return ""

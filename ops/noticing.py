@@ -69,6 +69,11 @@ class Noticing:
             channel.begin(tell)
         ending.callback(self.end)
 
+    @property
+    def is_delivered(self) -> bool:
+        """Whether a chat took a notice."""
+        return any(channel.is_delivered for channel in self._channels)
+
     def end(self) -> None:
         for channel in self._channels:
             channel.finish()
@@ -84,6 +89,7 @@ class _Channel:
         self._texts: SimpleQueue[str | None] = SimpleQueue()
         self._done = threading.Event()
         self._tell: Tell | None = None
+        self.is_delivered = False
 
     def put(self, text: str) -> None:
         self._texts.put(text)
@@ -109,6 +115,7 @@ class _Channel:
         sending = start(lambda: send(self._service, self._url, text, self._links))
         try:
             sending.result(timeout=LIMIT)
+            self.is_delivered = True
         except NotSentError as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001  a thread has nobody to raise to, and the run goes on

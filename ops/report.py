@@ -4,7 +4,7 @@ A source that cannot be asked is named in the report, and stops nothing. Only th
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +13,7 @@ from ops import app, clocks, outside, status
 from ops.github.client import CHECK, connect, failures
 from ops.intake import stated
 from ops.model.block import Block, sealed
-from ops.model.errors import ConfigError, OpsError, Reason
+from ops.model.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.model.press import command
 from ops.model.redact import Redactor
 from ops.model.report.evidence import Evidence, Served
@@ -67,6 +67,7 @@ def report(
             new=lambda: text,
             renew=lambda body: rendering.renew(body, evidence),
         )
+    _tick(repository, number)
     items = rendering.open_items(written.body)
     if evidence.closed_at is not None:
         _say_what_is_open(repository, evidence, written, items)
@@ -194,6 +195,19 @@ def _asked(ask: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
 def _told(ask: Callable[[], T]) -> T:
     with failures():
         return ask()
+
+
+def _tick(repository: "Repository", number: int) -> None:
+    """Tick the post-mortem in the runs' comments of ours; the report itself is there, so a failure ends nothing."""
+    from ops.github.comments import author, blocks, login
+    from ops.render.journal import with_report
+
+    with suppress(ProviderError), failures():
+        me = login(repository)
+        for comment, block in blocks(repository.get_issue(number)):
+            is_ours = author(comment) == me and block.source in {"run", "laptop"}
+            if is_ours and (body := with_report(comment.body)):
+                comment.edit(body)
 
 
 def _say_what_is_open(repository: "Repository", evidence: Evidence, written: Any, items: list[str]) -> None:

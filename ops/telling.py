@@ -42,10 +42,18 @@ class Telling:
         rest = Budget(FLUSH).rest
         self._incident = incident
         self._links = actions.links(environ, incident)
-        self._journal = Journaling(environ, redactor, clock, run, contacts=config.contacts, rest=rest)
         links = tuple(self._links.values())
         is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
-        self._notices = Noticing(environ, config.notify, run, is_drill=is_drill, links=links, rest=rest)
+        self._notices = notices = Noticing(environ, config.notify, run, is_drill=is_drill, links=links, rest=rest)
+        self._journal = Journaling(
+            environ,
+            redactor,
+            clock,
+            run,
+            contacts=config.contacts,
+            rest=rest,
+            is_notified=lambda: notices.is_delivered,
+        )
 
     def sinks(self, *, is_everyday: bool, is_dry: bool) -> tuple[Sink, ...]:
         """Return the sinks of the run's events: a dry run posts no comment, and an everyday run is not sent to chat."""

@@ -238,3 +238,15 @@ def test_a_channel_is_pinged_by_nobody_who_types_a_reason(
     assert "\\[here\\]\\(https" in receiver.sent("discord")[0]["content"]
     assert all("wait=true" in request.target for request in receiver.requests if "discord" in request.path)
     assert repr(Secret(receiver.slack)) == "Secret()"
+
+
+@pytest.mark.parametrize("answers", [{}, {"slack": Response(status=500), "discord": Response(status=500)}])
+def test_the_checklist_says_whether_the_team_was_notified(
+    incident: Incident, releases: Releases, answers: dict[str, Response]
+) -> None:
+    with receiving() as receiver:
+        receiver.answers.update(answers)
+        incident.rollback(**receiver.environ)
+
+    item = "- [ ] Notify team (people, in the report)\n" if answers else "- [x] Notify team\n"
+    assert item in incident.bodies[0]

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -66,6 +66,12 @@ def sealed(text: str, block: Block) -> str:
     """The text with its block, which tells later whether either was edited."""
     block = _shrunk(replace(block, digest=""))
     return f"{text.rstrip()}\n\n{_written(replace(block, digest=_digest(text, block)))}\n"
+
+
+def resealed(body: str, change: Callable[[str], str]) -> str:
+    """A sealed text with its visible part changed."""
+    block = read_block(body)
+    return body if block is None else sealed(change(_BLOCK.sub("", body)), block)
 
 
 def read_block(body: str) -> Block | None:

@@ -52,6 +52,8 @@ class Page:
     imported: str = ""
     source: str = "run"
     """What its block says of where the run took place: run, or laptop."""
+    is_notified: bool = False
+    """Whether the team's chat took a notice of this run."""
 
     @property
     def state(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.model.block import Block, sealed
+from ops.model.block import Block, is_edited, resealed, sealed
 from ops.model.errors import Decision, needs_people
 from ops.model.page import Page
 from ops.model.press import Press
@@ -31,14 +31,25 @@ class Item:
     by_people: bool = False
 
 
+POST_MORTEM = "Create post-mortem"
 Told = Callable[[Page], bool]
 PEOPLE: Told | None = None
+
+
+def _is_notified(page: Page) -> bool:
+    return page.is_notified
+
+
+def _is_reported(_page: Page) -> bool:
+    """The report comes after the run, and ticks it in the comment itself."""
+    return False
+
 
 BEFORE: tuple[tuple[str, Told | None], ...] = (
     ("Identify the issue clearly", lambda page: page.last(Kind.REQUESTED) is not None),
     ("Determine root cause (if possible)", PEOPLE),
     ("Choose appropriate rollback method", lambda page: page.plan is not None and bool(page.plan.changes)),
-    ("Notify team", PEOPLE),
+    ("Notify team", _is_notified),
     ("Execute rollback", lambda page: page.wrote),
     ("Verify recovery", lambda page: page.is_verified),
     ("Document incident", lambda page: page.last(Kind.ENDED) is not None),
@@ -48,10 +59,15 @@ AFTER: tuple[tuple[str, Told | None], ...] = (
     ("Monitor for 30 minutes", PEOPLE),
     ("Check error rates", PEOPLE),
     ("Review user feedback", PEOPLE),
-    ("Create post-mortem", PEOPLE),
+    (POST_MORTEM, _is_reported),
     ("Implement prevention measures", PEOPLE),
 )
 """The procedure's checklists. An item is ticked by what happened, or is for people to answer."""
+
+
+def for_people(items: tuple[tuple[str, Told | None], ...]) -> tuple[str, ...]:
+    """Return the items that only people can tick, and those where they may have to."""
+    return tuple(title for title, told in items if told in (PEOPLE, _is_notified))
 
 
 def comments(page: Page, contacts: "tuple[Contact, ...]") -> tuple[str, ...]:
@@ -105,7 +121,17 @@ def _fits(render: Callable[[int], str], most: int) -> int:
 
 
 def _items(list_of: tuple[tuple[str, Told | None], ...], page: Page) -> list[Item]:
-    return [Item(title, told is not None and told(page), told is None) for title, told in list_of]
+    done = {title: told is not None and told(page) for title, told in list_of}
+    people = for_people(list_of)
+    return [Item(title, is_done, not is_done and title in people) for title, is_done in done.items()]
+
+
+def with_report(body: str) -> str | None:
+    """The run's comment with the report ticked; None where there is nothing to tick, or somebody edited it."""
+    line = f"- [ ] {POST_MORTEM}\n"
+    if line not in body or is_edited(body):
+        return None
+    return resealed(body, lambda text: text.replace(line, line.replace("[ ]", "[x]"), 1))
 
 
 def note(at: datetime, text: str, block: Block) -> str:

@@ -11,7 +11,7 @@ from ops.model.report.moments import Moment, Name, Span, moments, spans
 from ops.model.report.regions import OPEN, region, renewed, still_open, todo_rows, unticked
 from ops.model.report.rows import Line, at_once, lines
 from ops.model.report.stages import Recovery, Stage, recovery
-from ops.render.journal import AFTER, BEFORE, PEOPLE
+from ops.render.journal import AFTER, BEFORE, for_people
 from ops.render.markdown import squeezed, templates
 
 BUDGET = 60_000
@@ -40,8 +40,8 @@ PROMPTS: Mapping[str, tuple[str, ...]] = {
 }
 """How and what, not who and why: people answer those."""
 CHECKLIST = (
-    ("Before", tuple(title for title, told in BEFORE if told is PEOPLE)),
-    ("After", tuple(title for title, told in AFTER if told is PEOPLE)),
+    ("Before", for_people(BEFORE)),
+    ("After", for_people(AFTER)),
 )
 
 

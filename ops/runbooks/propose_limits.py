@@ -28,8 +28,9 @@ MOST_SAID = 600
 REVIEW = (
     "What a reviewer checks: that the numbers are what tonight needs, that `until` is soon, and that nothing but "
     "`temporary` is changed. Checks do not start by themselves on a pull request that a workflow opened: close and "
-    "reopen it to start them. Once it is merged, *limits* applies it and says here what it saw. At `until` the former "
-    "limits hold again; nobody has to take anything back."
+    "reopen it to start them. Once a person merges it, *limits* applies it and says here what it saw; a merge by a "
+    "workflow with GITHUB_TOKEN starts nothing. At `until` the former limits hold again; nobody has to take "
+    "anything back."
 )
 
 

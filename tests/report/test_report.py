@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ops.model.block import Block, Row, sealed
+from ops.model.block import Block, Row, is_edited, read_block, sealed
 from ops.model.clock import parse_utc
 from ops.sandbox.github.issues import Issue
 from tests.commands import LIST, WRITE
@@ -99,6 +99,7 @@ def shown(text: str) -> str:
     text = re.sub(r"http://127\.0\.0\.1:\d+", "https://github.test", text)
     text = re.sub(r" [0-9a-f]{16} -->", " DIGEST -->", text)
     text = re.sub(r"(\d{10,}\.1)-[0-9a-f]{4}", r"\1-RAND", text)
+    text = re.sub(r"local user [^)]+\)", "local user USER)", text)
     return re.sub(r" --config \S+", "", text)
 
 
@@ -233,6 +234,21 @@ def test_a_report_whose_answer_was_lost_is_not_made_twice(night: Night, releases
     assert (first.code, "created" in first.out) == (0, True)
     assert "renewed" in night.report().out
     assert len(night.reports) == 1
+
+
+def test_the_report_ticks_the_post_mortem_in_the_comment_of_a_run(night: Night, releases: Releases) -> None:
+    night.recover()
+    comments = night.github.issue(night.number).comments
+    (before,) = [comment.body for comment in comments if "Create post-mortem" in comment.body]
+    assert "- [ ] Create post-mortem\n" in before
+
+    night.report()
+
+    (after,) = [comment.body for comment in comments if "Create post-mortem" in comment.body]
+    assert "- [x] Create post-mortem\n" in after
+    assert not is_edited(after)
+    assert read_block(after) is not None
+    assert "Create post-mortem" not in night.text
 
 
 def test_severity_impact_and_start_come_from_the_form(world: World) -> None:
