@@ -189,3 +189,11 @@ def test_workers_dev_and_previews_are_switched_on_and_off(
     off = {"enabled": False, "previews_enabled": False}
     assert api.script("DELETE", "subdomain").result == off
     assert _at(edge, preview) == "There is nothing here yet"
+
+
+def test_a_zone_has_every_field_that_the_official_sdk_requires(api: Api) -> None:
+    api.sandbox.zones.add(ZONE)
+    token = api.sandbox.add_token("zones", ["Zone Read"])
+    (zone,) = api("GET", "/zones", token=token).result
+    required = {"id", "account", "created_on", "development_mode", "meta", "modified_on", "name", "name_servers"}
+    assert {*required, "owner", "plan"} <= zone.keys()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ops.sandbox.analytics import Telemetry
+from ops.sandbox.clock import timestamp
 from ops.sandbox.cloudflare.body import NUMBER, fields, invalid, json_body
 from ops.sandbox.cloudflare.routes import Answer, Call, Routes
 from ops.sandbox.tokens import OBSERVABILITY_READ
@@ -42,7 +43,34 @@ def query(call: Call) -> Answer:
     rows = [_row(call, names, key, len({e.known[counted["key"]] for e in found})) for key, found in groups.items()]
     rows.sort(key=lambda row: -row["value"])
     shown = [{"calculation": "uniq", "aggregates": rows[: int(body.get("limit", 10))], "series": []}]
-    return Answer({"run": {"id": body["queryId"], "dry": body.get("dry", False)}, "calculations": shown})
+    statistics = {"bytes_read": 0, "elapsed": 0.01, "rows_read": len(passing)}
+    return Answer({"run": _run(call, body), "calculations": shown, "statistics": statistics})
+
+
+def _run(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
+    """How the question was run, with every field that Cloudflare's SDKs call required."""
+    now = timestamp(call.account.clock.now())
+    query = {
+        "id": body["queryId"],
+        "adhoc": True,
+        "created": now,
+        "updated": now,
+        "createdBy": call.token.email,
+        "updatedBy": call.token.email,
+        "description": None,
+        "name": body["queryId"],
+        "parameters": body["parameters"],
+    }
+    return {
+        "id": body["queryId"],
+        "accountId": call.account.id,
+        "dry": body.get("dry", False),
+        "granularity": 0,
+        "query": query,
+        "status": "COMPLETED",
+        "timeframe": body["timeframe"],
+        "userId": call.token.id,
+    }
 
 
 def _passes(event: Telemetry, rule: Mapping[str, Any]) -> bool:

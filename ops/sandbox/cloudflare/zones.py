@@ -9,6 +9,7 @@ from ops.sandbox.tokens import ROUTES_READ, ROUTES_WRITE, SCRIPTS_READ, SCRIPTS_
 from ops.sandbox.zones import Domain, Route, Zone, is_pattern, split_pattern
 
 ROUTES = Routes()
+_CREATED = "2026-01-01T00:00:00.000000Z"
 _ROUTES = "/zones/{zone}/workers/routes"
 _DOMAINS = "/accounts/{account}/workers/domains"
 
@@ -164,5 +165,20 @@ def _domain(domain: Domain) -> dict[str, Any]:
 
 
 def _zone(call: Call, zone: Zone) -> dict[str, Any]:
+    """With every field that Cloudflare's SDKs call required (developers.cloudflare.com/api/resources/zones)."""
     owner = {"id": call.account.id, "name": "Sandbox"}
-    return {"id": zone.id, "name": zone.name, "status": "active", "paused": False, "type": "full", "account": owner}
+    return {
+        "id": zone.id,
+        "name": zone.name,
+        "status": "active",
+        "paused": False,
+        "type": "full",
+        "account": owner,
+        "created_on": _CREATED,
+        "modified_on": _CREATED,
+        "development_mode": 0,
+        "meta": {"page_rule_quota": 3, "phishing_detected": False},
+        "name_servers": ["ada.ns.cloudflare.com", "bob.ns.cloudflare.com"],
+        "owner": {**owner, "type": "organization"},
+        "plan": {"id": "0feeeeeeeeeeeeeeeeeeeeeeeeeeeeee", "name": "Free Website", "legacy_id": "free"},
+    }
