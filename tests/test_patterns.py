@@ -24,6 +24,7 @@ OURS = {"ops/workflows.py", "ops/sandbox/"}
 
 KNOWN_LATER = {
     "ops/cloudflare/client.py: pattern": "paths of our own requests, by the list READS",
+    "ops/cloudflare/codes.py: pattern": "paths of our own requests, by its table of products",
     "ops/github/answers.py: pattern": "paths of our own requests, by the list ROUTES",
     "ops/model/config_types.py: value": "compiled only, to see whether it is a pattern",
     "ops/model/redact.py: before + ''.join(map(_spelled, tokens)) + after": "tests/model/test_redact.py: its speed",

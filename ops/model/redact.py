@@ -1,7 +1,12 @@
 """Keeping secrets out of everything that leaves the process: one redactor, at the timeline's door and at stderr.
 
 A registered value is found plain, and escaped as in a URL, a form, JSON, HTML and a shell, each character by itself:
-no two encoders leave the same ones alone. And in base64, alone or anywhere within something longer.
+no two encoders leave the same ones alone. And in base64, base32 and hex, alone or within something longer; with
+every character escaped; with colors, characters of no width, or folded and indented lines inside.
+
+Not covered: a value that is cut, reversed, compressed, encrypted or hashed; two different encodings one inside the
+other, but for percent signs and backslashes; octal escapes; hex with separators; a value spelled letter by letter with
+other characters between; values under six characters.
 """
 
 import base64
@@ -10,8 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+from ops.model.decoded import decoded, in_other_bases, spellings
+
+S = TypeVar("S", str, bytes)
 
 MASK = "***"
 SHORTEST = 6
@@ -39,6 +48,8 @@ class Redactor:
         self._shortest = shortest
         self._forms: dict[str, _Form] = {}
         self._longest = 0
+        self._bytes: set[bytes] = set()
+        self._lower: set[str] = set()
 
     def add(self, secret: str) -> None:
         """Also takes the lines of a multi-line value one by one, since logs are read line by line.
@@ -49,7 +60,10 @@ class Redactor:
         for value in values | {each.strip() for each in values}:
             if len(value.strip()) >= self._shortest:
                 self._longest = max(self._longest, len(value))
-                self._forms.update((form.text, form) for form in (_Form(value), *_in_base64(value)))
+                forms = (_Form(value), *_in_base64(value))
+                self._forms.update((form.text, form) for form in forms)
+                self._lower.update(in_other_bases(value))
+                self._bytes.update(spelling for form in forms for spelling in spellings(form.text))
 
     @property
     def reach(self) -> int:
@@ -69,7 +83,7 @@ class Redactor:
     def _spans(self, text: str) -> list[tuple[int, int]]:
         """Where something is to be masked, in order, and those that overlap as one."""
         spans: list[tuple[int, int]] = []
-        for start, end in sorted([*self._found(text), *self._found_across_lines(text)]):
+        for start, end in sorted([*self._found(text), *self._found_across_lines(text), *self._found_decoded(text)]):
             if spans and start < spans[-1][1]:
                 spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
             else:
@@ -84,6 +98,16 @@ class Redactor:
         if "\n" in text and (found := list(self._found(text.replace("\n", "").replace("\r", "")))):
             places = [at for at, character in enumerate(text) if character not in "\r\n"]
             yield from ((places[start], places[end - 1] + 1) for start, end in found)
+
+    def _found_decoded(self, text: str) -> Iterator[tuple[int, int]]:
+        lower = text.translate(_LOWER)
+        yield from (span for value in self._lower for span in _places(value, lower))
+        if self._bytes and (found := decoded(text)):
+            data, places = found
+            spans = [span for value in self._bytes for span in _places(value, data)]
+            lower_data = data.lower()
+            spans += [span for value in self._lower for span in _places(value.encode(), lower_data)]
+            yield from ((places[start], _end(places, end)) for start, end in spans)
 
     def data(self, value: Any) -> Any:
         """The same for JSON: strings anywhere, keys included."""
@@ -129,6 +153,25 @@ class _Form:
         before, after = self._around
         tokens = re.findall(r"\\+|.", self.text, re.DOTALL)
         return re.compile(before + "".join(map(_spelled, tokens)) + after)
+
+
+_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+"""`str.lower` makes some characters longer, and then nothing is in its place."""
+
+
+def _places(value: S, text: S) -> Iterator[tuple[int, int]]:
+    at = text.find(value)
+    while at >= 0:
+        yield at, at + len(value)
+        at = text.find(value, at + 1)
+
+
+def _end(places: list[int], end: int) -> int:
+    """Where the character of the last byte ends: where the next one begins."""
+    last = places[end - 1]
+    while places[end] == last:
+        end += 1
+    return places[end]
 
 
 def _spelled(token: str) -> str:

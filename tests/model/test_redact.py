@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import time
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,61 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "shell in JSON": lambda text: json.dumps(shlex.quote(text + " "))[2:-3],
     "HTML in JSON": lambda text: json.dumps(html.escape(text))[1:-1],
 }
+AROUND_WORDS = st.sampled_from(["", "token ", "QRS: ", "{"])
+EVERY: dict[str, Callable[[str], str]] = {
+    "hex": lambda text: text.encode().hex(),
+    "hex in capitals": lambda text: text.encode().hex().upper(),
+    "percent": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "percent twice": lambda text: "".join(f"%25{byte:02x}" for byte in text.encode()),
+    "u": lambda text: "".join(
+        f"\\u{int.from_bytes(text.encode('utf-16-be')[at : at + 2]):04x}"
+        for at in range(0, len(text.encode("utf-16-be")), 2)
+    ),
+    "braced": lambda text: "".join(f"\\u{{{ord(each):x}}}" for each in text),
+    "decimal": lambda text: "".join(f"&#{ord(each)};" for each in text),
+    "hex numbers": lambda text: "".join(f"&#x{ord(each):04X};" for each in text),
+    "colors": "\x1b[31m".join,
+    "no width": "\u200b".join,
+    "folded": "\r\n    ".join,
+    "base32": lambda text: base64.b32encode(text.encode()).decode().rstrip("="),
+}
+"""In each of these every character is written in another way."""
+LETTERS = st.text(
+    st.one_of(
+        st.sampled_from("aZ09-_+/=%&#\\é€😀"), st.characters(min_codepoint=33, exclude_categories=["Cs", "Z", "C"])
+    ),
+    min_size=SHORTEST + 4,
+    max_size=40,
+).filter(lambda text: text.strip("\u00ad") == text)
+
+
+@holds_for(60, 2000, secret=LETTERS, spelling=st.sampled_from(list(EVERY)), before=AROUND_WORDS, after=AROUND_WORDS)
+def test_no_value_is_left_whose_every_character_is_escaped(secret: str, spelling: str, before: str, after: str) -> None:
+    spelled = EVERY[spelling](secret)
+
+    shown = redacting(secret).text(before + spelled + after)
+
+    assert shown.startswith(before)
+    assert shown.endswith(after)
+    assert len(shown) - len(before) - len(after) <= len("***") + 2  # base32: characters that share bits
+    assert "***" in shown
+
+
+SLOW = [
+    pytest.param(pump, marks=pytest.mark.slow) for pump in ("\\u0041", "&#65;", "\\", "\x1b[3", "%25", "\n ", "\u200b")
+]
+
+
+@pytest.mark.parametrize("pump", ["%41", *SLOW])
+def test_redacting_200_kb_takes_no_second(pump: str) -> None:
+    redactor = redacting("A" * 40, "hunter2-and-more", "x" * 20, "p%41ss-word-1")
+    began = time.process_time()
+
+    redactor.text((pump * 200_000)[:200_000])
+
+    assert time.process_time() - began < 2
+
+
 SECRETS = st.text(
     st.one_of(st.sampled_from(list("ab0-_+/=\\\"'<>&%; \n\r\t")), st.characters(exclude_categories=["Cs"])),
     min_size=SHORTEST,
