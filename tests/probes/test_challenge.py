@@ -254,5 +254,5 @@ environments:
         verify: {successes: 1}
         probes:
           - name: home
-            http: {path: /, body: ok, request_headers: {CF-Access-Client-Secret: SHOP_PASS}}
+            http: {path: /, body: <h1>ok, request_headers: {CF-Access-Client-Secret: SHOP_PASS}}
 """
