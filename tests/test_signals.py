@@ -6,14 +6,17 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from ops import cli
 from ops.interrupt import Signals
 from ops.model.errors import Interrupted
 from ops.parallel import start
@@ -209,3 +212,30 @@ def test_a_signal_while_a_thread_starts_leaves_the_thread_whole(monkeypatch: pyt
         signal.signal(signal.SIGALRM, former)
 
     assert ignored == []
+
+
+def test_a_signal_that_waits_while_the_run_ends_is_not_raised() -> None:
+    process = Signals()
+    with process.watched(), process.held():
+        os.kill(os.getpid(), signal.SIGINT)
+        process.ignore()
+
+
+@click.command("in-a-lock")
+def in_a_lock() -> None:
+    """As `threading.Condition` does if a signal comes between its two steps."""
+    try:
+        raise KeyboardInterrupt("SIGTERM")
+    finally:
+        threading.Lock().release()
+
+
+def test_a_signal_inside_a_lock_outside_of_a_run_is_no_bug(world: World) -> None:
+    cli.cli.add_command(in_a_lock)
+    try:
+        outcome = world.ops("in-a-lock")
+    finally:
+        del cli.cli.commands["in-a-lock"]
+
+    assert outcome.code == 130
+    assert "error: SIGTERM ended `ops in-a-lock`; some of its changes may have been made" in outcome.err
