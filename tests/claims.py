@@ -287,8 +287,8 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 @contextmanager
-def a_world(scenario: Scenario) -> Iterator[World]:
-    with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox, TemporaryDirectory() as folder:
+def a_world(scenario: Scenario, kind: type[Sandbox] = Sandbox) -> Iterator[World]:
+    with kind(account_id=ACCOUNT, virtual_clock=True) as sandbox, TemporaryDirectory() as folder:
         config = (ROOT / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
         (Path(folder) / "ops.yml").write_text(config)
         world = World(sandbox, Path(folder))

@@ -130,7 +130,14 @@ def git_source(repository: str, production_branch: str) -> dict[str, Any]:
     owner, _, name = repository.partition("/")
     config = {
         "owner": owner,
+        "owner_id": "1",
+        "repo_id": "2",
         "repo_name": name,
+        "path_includes": ["*"],
+        "path_excludes": [],
+        "pr_comments_enabled": True,
+        "preview_branch_includes": ["*"],
+        "preview_branch_excludes": [],
         "production_branch": production_branch,
         "production_deployments_enabled": True,
         "preview_deployment_setting": "all",

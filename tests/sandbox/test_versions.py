@@ -92,3 +92,20 @@ def test_a_version_keeps_the_secrets_of_the_one_before(sandbox: Sandbox, api: Ap
     assert {"type": "secret_text", "name": "KEY"} in api.script("GET", f"versions/{version}").result["resources"][
         "bindings"
     ]
+
+
+def test_bindings_are_answered_with_what_cloudflare_knows_of_them(api: Api, sandbox: Sandbox) -> None:
+    """By the names that the API's reference has: of a database both, and of a class its namespace."""
+    bound = [
+        {"type": "d1", "name": "DB", "id": "orders"},
+        {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room"},
+        {"type": "durable_object_namespace", "name": "FAR", "class_name": "Room", "script_name": "other"},
+    ]
+    version = sandbox.upload(WORKER, bindings=bound, durable_objects=["Room"])
+
+    answered = api.script("GET", f"versions/{version}").result["resources"]["bindings"]
+    found = {binding["name"]: binding for binding in answered}
+
+    assert found["DB"] == {**bound[0], "database_id": "orders"}
+    assert found["ROOM"].items() > bound[1].items()
+    assert found["FAR"]["namespace_id"] != found["ROOM"]["namespace_id"]

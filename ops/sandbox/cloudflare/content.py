@@ -42,10 +42,10 @@ def _shown(call: Call, version: Version) -> dict[str, Any]:
         "urls": [],
         "main_module": upload.main_module,
         "bindings": resources["bindings"],
-        "placement": upload.placement or {},
         "cache_options": upload.cache_options,
         "containers": upload.containers,
         "startup_time_ms": 1,
+        **({"placement": upload.placement} if upload.placement else {}),
         **resources["script_runtime"],
     }
 

@@ -23,6 +23,15 @@ _DEPLOYMENTS = _PROJECT + "/deployments"
 _DEPLOYMENT = _DEPLOYMENTS + "/{deployment}"
 _SETTINGS = {"production_branch": str, "deployment_configs": dict, "source": dict, "build_config": dict}
 _SOURCE = {"type": str, "config": dict}
+_DEFAULTS = {
+    "fail_open": True,
+    "always_use_latest_compatibility_date": False,
+    "build_image_major_version": 3,
+    "compatibility_date": "2026-01-01",
+    "compatibility_flags": (),
+    "usage_model": "standard",
+}
+"""Of the settings of an environment."""
 _STAGES = ("queued", "initialize", "clone_repo", "build", "deploy")
 
 
@@ -208,12 +217,15 @@ def _project(call: Call, project: Project) -> dict[str, Any]:
         "created_on": timestamp(project.created_on),
         "production_branch": project.production_branch,
         "production_script_name": f"pages-worker--{project.id[:8]}-production",
+        "preview_script_name": f"pages-worker--{project.id[:8]}-preview",
+        "framework": "",
+        "framework_version": "",
         "uses_functions": bool(latest and latest.uses_functions),
         "source": project.source,
         "build_config": {},
         "canonical_deployment": _deployment(project, canonical) if canonical else None,
         "latest_deployment": _deployment(project, latest) if latest else None,
-        "deployment_configs": {name: {"fail_open": True, **config} for name, config in project.configs.items()},
+        "deployment_configs": {name: {**_DEFAULTS, **config} for name, config in project.configs.items()},
     }
 
 
@@ -254,7 +266,6 @@ def _shown(project: Project, deployment: Deployment, stage: str, status: str) ->
         "uses_functions": deployment.uses_functions,
         "source": project.source,
         "build_config": {},
-        "production_branch": project.production_branch,
     }
 
 

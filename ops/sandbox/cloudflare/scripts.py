@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any
 
 from ops.sandbox.clock import timestamp
@@ -12,7 +11,7 @@ from ops.sandbox.cloudflare.deployments import code_update_strategy
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
 from ops.sandbox.cloudflare.settings import SCRIPT_SETTINGS
 from ops.sandbox.cloudflare.uploads import Form
-from ops.sandbox.cloudflare.versions import detail
+from ops.sandbox.cloudflare.versions import detail, named_handlers, objects_namespace
 from ops.sandbox.tokens import SCRIPTS_READ, SCRIPTS_WRITE
 from ops.sandbox.workers import Worker
 from ops.sandbox.zones import ACCOUNT_SUBDOMAIN
@@ -20,6 +19,7 @@ from ops.sandbox.zones import ACCOUNT_SUBDOMAIN
 ROUTES = Routes()
 _SCRIPTS = "/accounts/{account}/workers/scripts"
 _SCRIPT = _SCRIPTS + "/{script}"
+_REFERENCES = ("dispatch_namespace_outbounds", "domains", "durable_objects", "queues", "workers")
 
 
 @ROUTES.add("GET", _SCRIPTS, SCRIPTS_READ)
@@ -83,7 +83,7 @@ def create_version(call: Call) -> Answer:
     upload = form.upload(worker, migration_tag=worker.migration_tag, assets=files)
     version = account.add_version(worker, upload, call.by(form.annotations))
     worker.reads_to_hide[version.id] = account.switches.version_visible_after_reads
-    return Answer(detail(version, worker, account.switches))
+    return Answer({**detail(version, worker, account.switches), "startup_time_ms": 1})
 
 
 def _migrated(worker: Worker, migrations: Any) -> str | None:
@@ -121,7 +121,7 @@ def list_object_namespaces(call: Call) -> Answer:
     ]
     rows = [
         {
-            "id": sha256(f"{worker.name} {name}".encode()).hexdigest()[:32],
+            "id": objects_namespace(worker.name, name),
             "name": f"{worker.name}_{name}",
             "class": name,
             "script": worker.name,
@@ -189,7 +189,23 @@ def get_service(call: Call) -> Answer:
 def get_worker(call: Call) -> Answer:
     # developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/methods/get
     worker = call.worker
-    return Answer({"id": worker.tag, "name": worker.name, "subdomain": worker.subdomain, **worker.script_settings})
+    uploads, deployments = list(worker.versions.values()), worker.history
+    return Answer(
+        {
+            "id": worker.tag,
+            "name": worker.name,
+            "created_on": timestamp(uploads[0].created_on),
+            "updated_on": timestamp(uploads[-1].created_on),
+            "deployed_on": timestamp(deployments[-1].created_on) if deployments else None,
+            "subdomain": worker.subdomain,
+            "references": dict.fromkeys(_REFERENCES, ()),
+            "logpush": False,
+            "observability": {"enabled": False},
+            "tags": [],
+            "tail_consumers": [],
+            **worker.script_settings,
+        }
+    )
 
 
 def _script(worker: Worker) -> Mapping[str, Any]:
@@ -201,6 +217,7 @@ def _script(worker: Worker) -> Mapping[str, Any]:
         "tags": worker.script_settings.get("tags", []),
         "etag": latest.upload.etag,
         "handlers": latest.upload.handlers,
+        "named_handlers": named_handlers(latest.upload),
         "modified_on": timestamp(latest.created_on),
         "migration_tag": worker.migration_tag,
         "compatibility_date": latest.upload.compatibility_date,

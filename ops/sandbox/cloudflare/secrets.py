@@ -54,7 +54,7 @@ def patch_secrets(call: Call) -> Answer:
     edits = {name: _text(name, value) for name, value in body["secrets"].items()}
     require_latest_deployed(call, 10214)
     call.account.edit_secrets(worker, edits, call.by())
-    return Answer([_shown(name) for name in worker.secrets_in_effect])
+    return Answer({name: _shown(name) for name in worker.secrets_in_effect})
 
 
 @ROUTES.add("PATCH", "/accounts/{account}/workers/workers/{script}/versions/latest", SCRIPTS_WRITE)

@@ -38,12 +38,12 @@ def _settings(call: Call) -> Answer:
     worker = call.worker
     assert worker.latest is not None
     resources = detail(worker.latest, worker, call.account.switches)["resources"]
-    placement = worker.latest.upload.placement or {}
+    placement = worker.latest.upload.placement
     return Answer(
         {
             "bindings": resources["bindings"],
             **resources["script_runtime"],
-            "placement": dict(placement),
+            **({"placement": placement} if placement else {}),
             "logpush": False,
             "observability": {"enabled": False},
             "tags": [],

@@ -1,5 +1,7 @@
 """Versions: listing, reading one, and uploading one without deploying it."""
 
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from ops.sandbox.clock import timestamp
@@ -8,7 +10,7 @@ from ops.sandbox.cloudflare.deployable import deployable
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
 from ops.sandbox.switches import Switches
 from ops.sandbox.tokens import SCRIPTS_READ
-from ops.sandbox.workers import Version, Worker
+from ops.sandbox.workers import Upload, Version, Worker
 
 ROUTES = Routes()
 _VERSIONS = "/accounts/{account}/workers/scripts/{script}/versions"
@@ -67,7 +69,7 @@ def summary(version: Version) -> dict[str, Any]:
             "modified_on": created_on,
             "source": version.source,
             "author_email": version.author_email,
-            "has_preview": False,
+            "hasPreview": False,
         },
         "annotations": version.annotations,
     }
@@ -89,18 +91,39 @@ def detail(version: Version, worker: Worker, switches: Switches) -> dict[str, An
     script = {
         "etag": upload.etag,
         "handlers": upload.handlers,
-        "named_handlers": [{"name": name, "handlers": ["class"]} for name in upload.durable_objects] or None,
+        "named_handlers": named_handlers(upload) or None,
         "last_deployed_from": version.source,
         "placement_mode": (upload.placement or {}).get("mode"),
     }
     is_bound = upload.has_assets and switches.assets_binding_shown and not upload.bound("assets")
     assets = [{"type": "assets", "name": "ASSETS"}] if is_bound else []
     resources = {
-        "bindings": [*upload.bindings, *assets, *secrets],
+        "bindings": [*(_bound(binding, worker) for binding in upload.bindings), *assets, *secrets],
         "script": _given(script),
         "script_runtime": _given(runtime),
     }
-    return {**summary(version), "startup_time_ms": 1, "resources": resources}
+    return {**summary(version), "resources": resources}
+
+
+def named_handlers(upload: Upload) -> list[dict[str, Any]]:
+    return [{"name": name, "handlers": ["class"]} for name in upload.durable_objects]
+
+
+def _bound(binding: Mapping[str, Any], worker: Worker) -> Mapping[str, Any]:
+    """As it was uploaded, and what Cloudflare itself knows of it."""
+    match binding["type"]:
+        case "d1" if "id" in binding:
+            return {"database_id": binding["id"], **binding}
+        case "durable_object_namespace" if "class_name" in binding:
+            script = binding.get("script_name") or worker.name
+            return {"namespace_id": objects_namespace(script, binding["class_name"]), **binding}
+        case _:
+            return binding
+
+
+def objects_namespace(script: str, class_name: str) -> str:
+    """The id of the namespace of a Worker's class of Durable Objects."""
+    return sha256(f"{script} {class_name}".encode()).hexdigest()[:32]
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

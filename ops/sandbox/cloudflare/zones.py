@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from uuid import NAMESPACE_DNS, uuid5
 
 from ops.sandbox.cloudflare.body import fields, invalid, json_body
 from ops.sandbox.cloudflare.routes import Answer, ApiError, Call, NoRouteError, Routes
@@ -159,6 +160,7 @@ def _domain(domain: Domain) -> dict[str, Any]:
         "hostname": domain.hostname,
         "service": domain.service,
         "environment": "production",
+        "cert_id": str(uuid5(NAMESPACE_DNS, domain.hostname)),
         "zone_id": domain.zone.id,
         "zone_name": domain.zone.name,
     }

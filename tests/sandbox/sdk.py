@@ -1,0 +1,188 @@
+"""Whether the sandbox's answers fit the models of Cloudflare's official Python SDK, which are made from its OpenAPI spec.
+
+The SDK itself builds its models without looking at the values. Here pydantic validates them strictly: required fields,
+types and literals; and a field that the model does not know is a problem as well.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import GenericAlias
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from ops.cloudflare.client import is_read
+from ops.sandbox import Sandbox
+from ops.sandbox.cloudflare import _ROUTES, _find
+from ops.sandbox.server import Request, Response
+
+ACCOUNT = "/accounts/{account}"
+SCRIPT = f"{ACCOUNT}/workers/scripts/{{script}}"
+PROJECT = f"{ACCOUNT}/pages/projects/{{project}}"
+NAMESPACE = f"{ACCOUNT}/storage/kv/namespaces/{{namespace}}"
+
+
+@dataclass(frozen=True)
+class Model:
+    """`name` is below cloudflare.types. `many`: the result is a list of them; `under`: that key of the result is one."""
+
+    name: str
+    many: bool = False
+    under: str = ""
+    may_be_null: bool = False
+    whole: bool = False
+    """The model is of the whole answer, not of its result."""
+
+
+MODELS: Mapping[str, Model] = {
+    f"GET {ACCOUNT}/workers/scripts": Model("workers.ScriptListResponse", many=True),
+    f"PUT {SCRIPT}": Model("workers.ScriptUpdateResponse"),
+    f"GET {SCRIPT}/deployments": Model("workers.scripts.DeploymentListResponse"),
+    f"POST {SCRIPT}/deployments": Model("workers.scripts.Deployment"),
+    f"GET {SCRIPT}/versions": Model("workers.scripts.VersionListResponse", under="items"),
+    f"POST {SCRIPT}/versions": Model("workers.scripts.VersionCreateResponse"),
+    f"GET {SCRIPT}/versions/{{version}}": Model("workers.scripts.VersionGetResponse"),
+    f"GET {SCRIPT}/secrets": Model("workers.scripts.SecretListResponse", many=True),
+    f"PATCH {SCRIPT}/secrets-bulk": Model("workers.scripts.SecretBulkUpdateResponse"),
+    f"GET {SCRIPT}/settings": Model("workers.scripts.ScriptAndVersionSettingGetResponse"),
+    f"GET {SCRIPT}/schedules": Model("workers.scripts.ScheduleGetResponse"),
+    f"GET {SCRIPT}/subdomain": Model("workers.scripts.SubdomainGetResponse"),
+    f"POST {SCRIPT}/subdomain": Model("workers.scripts.SubdomainCreateResponse"),
+    f"GET {ACCOUNT}/workers/workers/{{script}}": Model("workers.beta.Worker"),
+    f"GET {ACCOUNT}/workers/workers/{{script}}/versions/{{version}}": Model("workers.beta.workers.Version"),
+    f"GET {ACCOUNT}/workers/domains": Model("workers.DomainListResponse", many=True),
+    f"GET {ACCOUNT}/workers/subdomain": Model("workers.SubdomainGetResponse"),
+    f"POST {ACCOUNT}/workers/observability/telemetry/query": Model("workers.observability.TelemetryQueryResponse"),
+    "GET /zones": Model("zones.Zone", many=True),
+    "GET /zones/{zone}/workers/routes": Model("workers.RouteListResponse", many=True),
+    "POST /zones/{zone}/workers/routes": Model("workers.RouteCreateResponse"),
+    "PUT /zones/{zone}/workers/routes/{route}": Model("workers.RouteUpdateResponse"),
+    "DELETE /zones/{zone}/workers/routes/{route}": Model("workers.RouteDeleteResponse"),
+    f"GET {PROJECT}": Model("pages.Project"),
+    f"GET {PROJECT}/deployments": Model("pages.Deployment", many=True),
+    f"POST {PROJECT}/deployments": Model("pages.Deployment"),
+    f"GET {PROJECT}/deployments/{{deployment}}": Model("pages.Deployment"),
+    f"POST {PROJECT}/deployments/{{deployment}}/rollback": Model("pages.Deployment"),
+    f"GET {PROJECT}/upload-token": Model("pages.ProjectGetUploadTokenResponse"),
+    "POST /pages/assets/check-missing": Model("pages.AssetCheckMissingResponse", many=True),
+    "POST /pages/assets/upload": Model("pages.AssetUploadResponse", whole=True),
+    "POST /pages/assets/upsert-hashes": Model("pages.AssetUpsertHashesResponse", whole=True),
+    f"POST {NAMESPACE}/bulk/get": Model("kv.namespaces.key_bulk_get_response.WorkersKVBulkGetResult"),
+    f"PUT {NAMESPACE}/values/{{key}}": Model("kv.namespaces.ValueUpdateResponse", may_be_null=True),
+    f"GET {ACCOUNT}/logs/audit": Model("accounts.logs.AuditListResponse", many=True),
+    "GET /user/tokens/verify": Model("user.TokenVerifyResponse"),
+    f"GET {ACCOUNT}/tokens/verify": Model("accounts.TokenVerifyResponse"),
+}
+"""Method and route → what the SDK reads its result as."""
+WITHOUT_MODEL: Mapping[str, str] = {
+    "POST /graphql": "the SDK has no GraphQL",
+    f"GET {SCRIPT}/content/v2": "a form, which the SDK hands on as bytes",
+}
+"""Method and route → why the SDK has no model of its answer."""
+EXCUSED: Mapping[str, str] = {
+    r"(\w+_deployment\.)?source: null": "a project of Direct Uploads has no source",
+    r"values\.ops/\S+: null": "a key that is not there is answered with null",
+    r"Version\w+Response\.annotations: not in the model": "wrangler shows message and tag of a version from it",
+    r"ScriptUpdateResponse\.deployment_id: not in the model": "wrangler reads the id of the version from it",
+    r"Asset\w+Response\.result: not in the model": "every answer of the API has it in its envelope",
+}
+"""What does not fit (a pattern of its whole text) → why the sandbox answers it all the same."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    route: str
+    response: Response
+
+
+class Recording(Sandbox):
+    """It keeps each answer of Cloudflare's API that is no refusal."""
+
+    def __init__(self, **options: Any) -> None:
+        self.exchanges: list[Exchange] = []
+        super().__init__(**options)
+
+    def _answer(self, request: Request) -> Response | None:
+        response = super()._answer(request)
+        if response is not None and response.status < 300 and request.path.startswith("/client/"):
+            self.exchanges.append(Exchange(f"{request.method} {_find(request)[0].template}", response))
+        return response
+
+
+def fill(template: str) -> str:
+    """A path of that route."""
+    long = {"account": "0" * 32, "zone": "0" * 32, "namespace": "0" * 32}
+    return re.sub(r"\{(\w+)\}", lambda found: long.get(found[1], "0" * 36), template)
+
+
+def readable() -> set[str]:
+    """The routes of the sandbox that a client may read while it plans."""
+    return {f"{each.method} {each.template}" for each in _ROUTES.table if is_read(each.method, fill(each.template))}
+
+
+def problems(exchange: Exchange) -> Iterator[str]:
+    """What does not fit in an answer whose route has a model."""
+    model = MODELS[exchange.route]
+    answer = json.loads(exchange.response.body)
+    result = answer if model.whole else answer["result"]
+    if model.under:
+        assert result.keys() == {model.under}
+        result = result[model.under]
+    yield from unfit(_type(model), json.dumps(result))
+
+
+@cache
+def _type(model: Model) -> TypeAdapter[Any]:
+    found = _model(model.name)
+    if empty := getattr(import_module(found.__module__), "ResourcesBindings", None):
+        # Pydantic refuses this class, which has no fields: the bindings of the settings are the same, with their fields.
+        bindings = GenericAlias(list, _model("workers.scripts.script_and_version_setting_get_response.Binding"))
+        empty.__get_pydantic_core_schema__ = lambda _, handler: handler.generate_schema(bindings)
+    whole: Any = GenericAlias(list, found) if model.many or model.under else found
+    return TypeAdapter(whole | None if model.may_be_null else whole)
+
+
+def _model(dotted: str) -> Any:
+    module, _, name = dotted.rpartition(".")
+    return getattr(import_module(f"cloudflare.types.{module}"), name)
+
+
+@cache
+def unfit(adapter: TypeAdapter[Any], text: str) -> tuple[str, ...]:
+    try:
+        value = adapter.validate_json(text, strict=True)
+    except ValidationError as error:
+        return tuple(f"{_field(each['loc'])}: {_message(each)}" for each in _told(error))
+    return tuple(f"{name}: not in the model" for name in _unknown(value))
+
+
+def _told(error: ValidationError) -> list[Any]:
+    """Of a union, the errors of those members alone whose literals fit: the others mean something else."""
+    errors = error.errors()
+    others = {each["loc"][:-1] for each in errors if each["type"] == "literal_error"}
+    meant = [each for each in errors if not any(each["loc"][: len(other)] == other for other in others)]
+    return meant or errors
+
+
+def _message(error: Any) -> str:
+    return "null" if error["input"] is None and error["type"] != "missing" else str(error["msg"])
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(step) for step in location if not isinstance(step, int))
+
+
+def _unknown(value: Any) -> Iterator[str]:
+    """Model and field of each field that a model does not know."""
+    if isinstance(value, BaseModel):
+        yield from (f"{type(value).__name__}.{name}" for name in value.model_extra or {})
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _unknown(each)
