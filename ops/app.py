@@ -124,7 +124,7 @@ def run(
             **outside.reach(client, environment.account_id, web),
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
-            **_for_secrets(environ, redactor, config, ending),
+            **_for_secrets(environ, redactor, config, clock, ending),
             **limits_source.reached(folder, environ, redactor, ending),
             admin=outside.administering(environ, config, web),
             in_parallel=in_parallel,
@@ -132,9 +132,18 @@ def run(
             program=reached(environ, request.config),
         )
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = Engine(prober, _writing(client, context), signals).execute(request.runbook, context, options)
+        result = _execute(Engine(prober, _writing(client, context), signals), request, context, options)
         links = telling.end(timeline, context.press, is_everyday=request.runbook.everyday)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
+
+
+def _execute(engine: Engine, request: Request, context: Context[Any], options: Options) -> Result:
+    """The run; tokens that were made for it are revoked, also after a failure or a bug."""
+    try:
+        result = engine.execute(request.runbook, context, options)
+    finally:
+        context.copies.end(functools.partial(context.timeline.record, Kind.WARNING))
+    return replace(result, timeline=tuple(context.timeline.events))
 
 
 def site(
@@ -158,12 +167,14 @@ def site(
     )
 
 
-def _for_secrets(environ: Mapping[str, str], redactor: Redactor, config: "Config", ending: ExitStack) -> dict[str, Any]:
+def _for_secrets(
+    environ: Mapping[str, str], redactor: Redactor, config: "Config", clock: Clock, ending: ExitStack
+) -> dict[str, Any]:
     """What a rotation needs, by its names in a Context."""
     return {
         "held": Held(environ, redactor, config),
         "ask_provider": outside.asking_providers(environ, ending),
-        "copies": EnvironmentSecrets.of(environ),
+        "copies": EnvironmentSecrets.of(environ, redactor, clock),
     }
 
 

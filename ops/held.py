@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ops.github import actions
+from ops.github.app_tokens import APP_KEY
 from ops.github.secrets import TOKEN
 from ops.model.redact import Redactor, Secret
 from ops.model.rotation import NEW, OLD
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def variables(config: "Config") -> frozenset[str]:
-    """Those that may hold a value of a secret, in any environment, and the token that writes GitHub's copies."""
+    """Those that may hold a value of a secret, in any environment, and what writes GitHub's copies."""
     names = {name for environment in config.environments.values() for name in environment.secrets}
-    return frozenset({TOKEN, *(prefix + name for prefix in (NEW, OLD) for name in names)})
+    return frozenset({TOKEN, APP_KEY, *(prefix + name for prefix in (NEW, OLD) for name in names)})
 
 
 class Held:

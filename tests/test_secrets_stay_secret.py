@@ -8,8 +8,8 @@ import json
 import os
 import signal
 import urllib.parse
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -177,6 +177,7 @@ CANARY = {
     "STAGING_CLOUDFLARE_API_TOKEN": marks.secret("staging", signs="%&<\"'>"),
     "GITHUB_TOKEN": marks.secret("github"),
     "GH_SECRETS_TOKEN": marks.secret("app"),
+    "GH_SECRETS_APP_KEY": marks.secret("appkey"),
     "NEW_GROQ_API_KEY": marks.secret("new", signs="~^&"),
     "OLD_GROQ_API_KEY": marks.secret("former", signs="$%{}"),
     "FORTUNET_ADMIN_TOKEN": marks.secret("application", signs="~^&"),
@@ -214,6 +215,8 @@ class Canary:
     """Where that is not its name: another way of the same, for which some endings will do."""
     few: bool = False
     """Its way to write is that of others here."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Secrets that a run with copies on GitHub refuses beside another → the variable that it gets them by."""
     builds: bool = False
     """It runs real programs for seconds: only some endings are tried, each of which may be one of several."""
 
@@ -242,7 +245,12 @@ def commits(world: World) -> None:
 
 
 def leaked(world: World) -> None:
-    """A key in a Worker; its provider knows the new one, and no longer the former one."""
+    """A key in a Worker and in a copy on GitHub; its provider knows the new one, and no longer the former one."""
+    hub = world.sandbox.github
+    world.edit_config("fortunet/fortunet", hub.repository)
+    hub.add_environment("production")
+    hub.add_user("rotator[bot]", "admin", "Bot")
+    hub.add_token(CANARY["GH_SECRETS_TOKEN"], "rotator[bot]", ["environments:write"])
     world.sandbox.providers["groq"].add_key(CANARY["NEW_GROQ_API_KEY"])
     secrets = {"GROQ_API_KEY": CANARY["OLD_GROQ_API_KEY"]}
     behaviour = {"paths": {"/health/ai/groq": {"upstream": {"provider": "groq", "secret": "GROQ_API_KEY"}}}}
@@ -303,6 +311,7 @@ CANARIES = {
         read=LIST,
         write={"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"},
         world=leaked,
+        renamed={"GH_SECRETS_APP_KEY": "OLD_JWT_SECRET"},
     ),
     "rotate-secrets by a rebuild": Canary(
         ("--service", "api", "--only", "GROQ_API_KEY"),
@@ -310,6 +319,7 @@ CANARIES = {
         read=LIST,
         write={"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"},
         world=leaked_after_a_rollback,
+        renamed={"GH_SECRETS_APP_KEY": "OLD_JWT_SECRET"},
         runbook="rotate-secrets",
     ),
     "rollback-worker": Canary(
@@ -410,6 +420,7 @@ def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, endin
 
     also = {"recovered", "failed", "ambiguous", "inconclusive", "interrupted"} if canary.builds else set()
     also |= set() if canary.runs_probes else {"recovered"}
+    also |= {"failed", "ambiguous"} if canary.renamed and ending.github else set()  # the copy on GitHub is not written
     assert decision(incident) in ending.decisions | also, outcome.err
     assert leaks(everything(incident, receiver, outcome)) == []
 
@@ -607,7 +618,8 @@ def prepared(incident: Incident, canary: Canary, ending: Ending, receiver: Recei
     tmp = world.folder / "tmp"
     tmp.mkdir()
     there = {"TMPDIR": str(tmp), **({"OPS_SOURCE": "app"} if canary.builds else {"GITHUB_ACTIONS": "true"})}
-    return {**hub.environ(), **CANARY, **receiver.environ, **job, **there}
+    held = {canary.renamed.get(name, name): value for name, value in CANARY.items()}
+    return {**hub.environ(), **held, **receiver.environ, **job, **there}
 
 
 def start(incident: Incident, runbook: str, *arguments: str, as_json: bool, **environ: str) -> Outcome:

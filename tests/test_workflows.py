@@ -149,7 +149,11 @@ def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = 
     names |= set(config.notify.webhooks.values()) | (tokens(config) if admin else set())
     if values:
         rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
-        names |= {"GH_SECRETS_TOKEN", *(f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never")}
+        names |= {
+            "GH_SECRETS_TOKEN",
+            "GH_SECRETS_APP_KEY",
+            *(f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never"),
+        }
         names |= {f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"}
     if keys:
         providers = [env.runtime.ai for env in config.environments.values() if env.runtime and env.runtime.ai]
@@ -364,6 +368,7 @@ def kinds_of_secrets(text: str) -> set[str]:
         "admin token": r"admin token|secrets\.\w*ADMIN_TOKEN",
         "APP_REPO_TOKEN": "APP_REPO_TOKEN",
         "GH_SECRETS_TOKEN": "GH_SECRETS_TOKEN",
+        "GH_SECRETS_APP_KEY": "GH_SECRETS_APP_KEY",
         "values": r"NEW_\w+",
     }
     return {kind for kind, pattern in named.items() if re.search(pattern, text)}

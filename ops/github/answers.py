@@ -135,6 +135,7 @@ _DEPLOYMENT = {
     "creator": USER,
 }
 _STATUS = {"state": TEXT, "log_url": TEXT, "target_url": TEXT}
+_APP_TOKEN = {"token": str}
 _PERMISSION = {
     "permission": str,
     "role_name": str,
@@ -174,6 +175,9 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("POST", "/pulls", "the pull requests", PULL),
     ("GET", ".*/secrets/public-key", "the public key of an environment", {"key_id": str, "key": is_public_key}),
     ("GET", ".*/secrets/[^/]+", "a secret of an environment", {"name": str, "updated_at": is_moment}),
+    ("GET", "/installation", "the installation of the App", {"id": int}),
+    ("POST", r"/app/installations/\d+/access_tokens", "the tokens of the App", _APP_TOKEN),
+    ("DELETE", "/installation/token", "the token of the App", None),
     ("PUT", ".*/secrets/[^/]+", "a secret of an environment", (dict, None)),
 )
 """Method, path below the repository, name in error texts, and the shape of a success."""

@@ -17,7 +17,10 @@ from ops.model.loopback import is_loopback
 from ops.model.redact import Redactor
 
 if TYPE_CHECKING:
+    from github.Auth import Auth
     from github.Repository import Repository as Repository  # noqa: PLC0414  also for who may not import PyGithub
+
+    from ops.github.requester import TypedRequester
 
 API = "https://api.github.com"
 TIMEOUT = 5
@@ -85,9 +88,16 @@ def _is_on_server(api_url: str, server_url: str) -> bool:
 
 def repository(environ: Mapping[str, str], token: str, name: str) -> "Repository":
     """Any repository, by `owner/name`; sends nothing. Raises ConfigError."""
-    base_url = api_url(environ)
-    from github import Auth, GithubRetry
+    from github.Auth import Token
     from github.Repository import Repository
+
+    return Repository(requester(environ, Token(token)), url=f"/repos/{name}")
+
+
+def requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester":
+    """PyGithub's transport with that authentication; sends nothing. Raises ConfigError."""
+    base_url = api_url(environ)
+    from github import GithubRetry
 
     from ops.github.requester import TypedRequester
 
@@ -100,8 +110,8 @@ def repository(environ: Mapping[str, str], token: str, name: str) -> "Repository
         max_rate_limit_wait=LONGEST_RATE_LIMIT_WAIT,
         respect_retry_after_header=False,  # it would be slept on, however long it is
     )
-    requester = TypedRequester(
-        auth=Auth.Token(token),
+    return TypedRequester(
+        auth=auth,
         base_url=base_url,
         timeout=TIMEOUT,
         user_agent=USER_AGENT,
@@ -113,7 +123,6 @@ def repository(environ: Mapping[str, str], token: str, name: str) -> "Repository
         seconds_between_writes=0,
         lazy=True,
     )
-    return Repository(requester, url=f"/repos/{name}")
 
 
 CHECK = (

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ops.github import app_tokens
 from ops.github.client import failures, repository, write_failures
+from ops.model.clock import Clock
 from ops.model.door import Door
-from ops.model.errors import Reason, Refused
+from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.loopback import is_one_world
-from ops.model.redact import Secret
+from ops.model.redact import Redactor, Secret
 
 if TYPE_CHECKING:
     from github.Environment import Environment
@@ -24,27 +26,56 @@ HINT = "Check GH_SECRETS_TOKEN: a fine-grained token with Environments: write on
 class EnvironmentSecrets(Door):
     """Of any repository that the token reaches. It can only read but while somebody has entered `writing`."""
 
-    def __init__(self, connect: "Callable[[str], Repository] | None") -> None:
+    def __init__(
+        self,
+        connect: "Callable[[str], Repository] | None",
+        *,
+        apps: app_tokens.AppTokens | None = None,
+        misconfigured: ConfigError | None = None,
+    ) -> None:
         """`connect` opens a repository by its name; None where there is no token for it."""
         self._connect = connect
+        self._apps = apps
+        self._misconfigured = misconfigured
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> "EnvironmentSecrets":
-        """By the token in the environment; never from a sandbox's run to the real GitHub."""
-        if not (token := environ.get(TOKEN, "")) or not is_one_world(environ):
+    def of(cls, environ: Mapping[str, str], redactor: Redactor, clock: Clock) -> "EnvironmentSecrets":
+        """By a token in the environment, or by tokens of an App; never from a sandbox's run to the real GitHub."""
+        if not is_one_world(environ):
             return cls(None)
-        return cls(lambda name: repository(environ, token, name))
+        try:
+            app_tokens.refuse_ambiguous(environ, TOKEN)
+            if token := environ.get(TOKEN, ""):
+                return cls(lambda name: repository(environ, token, name))
+            if not environ.get(app_tokens.APP_KEY, "").strip():
+                return cls(None)
+        except ConfigError as error:
+            return cls(None, misconfigured=error)
+        apps = app_tokens.AppTokens(environ, redactor, clock)
+        return cls(lambda name: repository(environ, apps.token(name), name), apps=apps)
 
     @property
     def has_token(self) -> bool:
         return self._connect is not None
 
+    def refuse_misconfigured(self) -> None:
+        """Raise ConfigError where the variables give no token, or more than one. Nothing else of a run needs them."""
+        if self._misconfigured is not None:
+            raise self._misconfigured
+        if self._apps is not None:
+            self._apps.refuse_malformed()
+
+    def end(self, warn: Callable[[str], object]) -> None:
+        """Revoke what was made for this run; `warn` gets one sentence for each token that may still be valid."""
+        if self._apps is not None:
+            self._apps.revoke(warn)
+
     def updated_at(self, repository: str, environment: str, name: str) -> datetime | None:
         """None where it was never written. Raises ProviderError, also where the key to seal with cannot be read."""
         from github import UnknownObjectException
 
-        with failures(HINT):
-            holder = self._environment(repository, environment)
+        holder = self._environment(repository, environment)
+        with failures(self._hint):
             holder.get_public_key()
             try:
                 return holder.get_secret(name).updated_at.astimezone(UTC)
@@ -55,9 +86,15 @@ class EnvironmentSecrets(Door):
         """Sent once. Raises Unclear and ProviderError."""
         if not self._may_write:
             raise Refused("a secret of GitHub is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
-        with write_failures(HINT):
-            self._environment(repository, environment).create_secret(name, value.reveal())
+        holder = self._environment(repository, environment)
+        with write_failures(self._hint):
+            holder.create_secret(name, value.reveal())
+
+    @property
+    def _hint(self) -> str:
+        return HINT if self._apps is None else "Check https://www.githubstatus.com/ and `github` in ops.yml."
 
     def _environment(self, repository: str, environment: str) -> "Environment":
+        """Its address alone; sends nothing but what makes the token of an App."""
         assert self._connect is not None
         return self._connect(repository).get_environment(environment)

@@ -24,6 +24,7 @@ SECRETS_OF_THE_RUN = {
     "GITHUB_TOKEN",
     "GH_TOKEN",
     "GH_SECRETS_TOKEN",
+    "GH_SECRETS_APP_KEY",
 }
 
 

@@ -11,6 +11,7 @@ other characters between; values under six characters.
 
 import base64
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
@@ -46,6 +47,7 @@ class Redactor:
 
     def __init__(self, *, shortest: int = SHORTEST) -> None:
         self._shortest = shortest
+        self._lock = threading.Lock()
         self._forms: dict[str, _Form] = {}
         self._longest = 0
         self._bytes: set[bytes] = set()
@@ -59,11 +61,12 @@ class Redactor:
         values = {secret, *secret.splitlines(), *_parts_of_address(secret)}
         for value in values | {each.strip() for each in values}:
             if len(value.strip()) >= self._shortest:
-                self._longest = max(self._longest, len(value))
                 forms = (_Form(value), *_in_base64(value))
-                self._forms.update((form.text, form) for form in forms)
-                self._lower.update(in_other_bases(value))
-                self._bytes.update(spelling for form in forms for spelling in spellings(form.text))
+                with self._lock:  # another thread may read them, which takes what it finds when it begins
+                    self._longest = max(self._longest, len(value))
+                    self._forms = self._forms | {form.text: form for form in forms}
+                    self._lower = self._lower | set(in_other_bases(value))
+                    self._bytes = self._bytes | {spelling for form in forms for spelling in spellings(form.text)}
 
     @property
     def reach(self) -> int:

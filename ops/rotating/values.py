@@ -18,10 +18,13 @@ HINT = (
 
 def refuse_values(ctx: Context[Any], chosen: Chosen, prefix: str) -> None:
     """Everything at once, before anything is asked."""
+    if any(rule.github for rule in chosen.rules.values()):
+        ctx.copies.refuse_misconfigured()
     problems = list(rotation.value_problems(chosen, ctx.held.value, prefix=prefix))
     for name, rule in chosen.rules.items():
         if rule.github and rule.rotate == "generate" and prefix == NEW and not ctx.copies.has_token:
-            problems.append(f"GH_SECRETS_TOKEN is missing, and only this run could write the new {name} to GitHub")
+            missing = "GH_SECRETS_TOKEN is missing (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY of a GitHub App)"
+            problems.append(f"{missing}, and only this run could write the new {name} to GitHub")
     if problems:
         raise Refused(
             "; ".join(problems),
@@ -73,11 +76,12 @@ def copies(ctx: Context[Any], chosen: Chosen) -> dict[str, Copying | str]:
         copy = chosen.rules[name].github
         assert copy is not None
         if not ctx.copies.has_token:
-            return "GH_SECRETS_TOKEN is not set"
+            return "neither GH_SECRETS_TOKEN nor GH_SECRETS_APP_KEY is set"
         try:
             at = ctx.copies.updated_at(copy.repository, copy.environment, name)
         except ProviderError as error:
-            return Copying(name, copy.repository, copy.environment, None, unread=error.message)
+            why = f"{error.message}. {error.hint.rstrip('.')}"
+            return Copying(name, copy.repository, copy.environment, None, unread=why)
         return Copying(name, copy.repository, copy.environment, at)
 
     names = [name for name, rule in chosen.rules.items() if rule.github]

@@ -241,7 +241,7 @@ def _refuse_lost(details: Details, unwritten: Mapping[str, str]) -> None:
         raise Refused(
             f"{', '.join(lost)}: generated, so only this run can write the copy on GitHub, and {unwritten[lost[0]]}",
             reason=Reason.VALUES_UNUSABLE,
-            hint="Correct GH_SECRETS_TOKEN or `github` in ops.yml.",
+            hint="Correct GH_SECRETS_TOKEN (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY), or `github` in ops.yml.",
         )
 
 

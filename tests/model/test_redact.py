@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -240,3 +241,32 @@ def test_half_a_secret_at_the_start_of_a_program_s_output_is_masked(tmp_path: Pa
     done = process.run(argv, environ={}, timeout=30, redactor=redacting(secret), folder=tmp_path)
 
     assert done.output == "x" * (process.MOST_OUTPUT - 151) + "\n"
+
+
+def test_a_value_can_be_added_while_another_thread_masks() -> None:
+    """A token is made in a thread of its own, while the run writes its record."""
+    redactor = Redactor()
+    problems: list[Exception] = []
+
+    def mask() -> None:
+        try:
+            while not ended.is_set():
+                redactor.text("some text that is looked through while values come in " * 20)
+        except RuntimeError as error:
+            problems.append(error)
+
+    ended = threading.Event()
+    reader = threading.Thread(target=mask)
+    former = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reader.start()
+        for number in range(240):
+            redactor.add(f"value-number-{number}")
+    finally:
+        sys.setswitchinterval(former)
+        ended.set()
+        reader.join()
+
+    assert problems == []
+    assert redactor.text("value-number-77") == "***"

@@ -5,6 +5,7 @@ import uuid
 from email.utils import format_datetime
 from typing import Any
 
+from ops.sandbox.github.apps import IdentityError
 from ops.sandbox.github.issues import Issue
 from ops.sandbox.github.repository import Repository
 from ops.sandbox.github.routes import ALL
@@ -28,9 +29,10 @@ class Api:
 
     def answer(self, request: Request) -> Response:
         found = ALL.find(request.method, request.path)
-        token = self._tokens.of(request.headers.get("authorization", ""))
+        token: Token | None = None
         with self._repository.lock:
             try:
+                token = self._token(request)
                 counted = self._authenticate(request, token)
                 if found is None:
                     raise not_found()
@@ -38,6 +40,13 @@ class Api:
             except ApiError as error:
                 answer = _failure(error, found[0] if found else None)
             return _response(answer, self._headers(token))
+
+    def _token(self, request: Request) -> Token | None:
+        repository = self._repository
+        try:
+            return self._tokens.of(request.headers.get("authorization", ""), repository.clock.now(), repository.bot_of)
+        except IdentityError as error:
+            raise ApiError(error.status, error.message) from None
 
     def _authenticate(self, request: Request, token: Token | None) -> Token:
         # docs.github.com/rest/authentication/authenticating-to-the-rest-api
@@ -57,6 +66,7 @@ class Api:
         call = Call(
             repository=self._repository,
             token=token,
+            tokens=self._tokens,
             request=request,
             urls=self._urls(request),
             parameters=parameters,

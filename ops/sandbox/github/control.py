@@ -15,6 +15,7 @@ _SEEDS = (
     "add_user",
     "add_token",
     "add_workflow_token",
+    "add_app",
     "open_issue",
     "label",
     "unlabel",

@@ -91,6 +91,11 @@ class Repository:
             return None
         return GITHUB_ACTIONS if user is self.actions_bot else App(id=user.id, slug=slug, name=slug)
 
+    def bot_of(self, app: App) -> User:
+        """The user in whose name an app acts; it is made when it is first needed."""
+        login = f"{app.slug}[bot]"
+        return self.user(login) or self.add_user(login, "Bot", None)
+
     def deliver(self, event: str, by: By, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """What GITHUB_TOKEN caused is not delivered, except for what starts a workflow all the same.
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlencode
 
 from ops.sandbox.github.issues import Issue
 from ops.sandbox.github.repository import Repository
-from ops.sandbox.github.tokens import Token
+from ops.sandbox.github.tokens import Token, Tokens
 from ops.sandbox.github.urls import Urls
 from ops.sandbox.github.users import By, Role, User, reaches
 from ops.sandbox.server import Request
@@ -58,6 +58,7 @@ class Call:
 
     repository: Repository
     token: Token
+    tokens: Tokens
     request: Request
     urls: Urls
     parameters: Mapping[str, str]

@@ -1,6 +1,7 @@
 """One file for each kind of thing that the API has routes for."""
 
 from ops.sandbox.github.routes import (
+    apps,
     collaborators,
     comments,
     commits,
@@ -21,6 +22,7 @@ from ops.sandbox.github.routes import (
 from ops.sandbox.github.routing import Routes
 
 _MODULES = (
+    apps,
     collaborators,
     comments,
     commits,

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
+from ops.sandbox.github.apps import RegisteredApp
 from ops.sandbox.github.seeds.base import Base
 from ops.sandbox.github.tokens import GRANTABLE
-from ops.sandbox.github.users import ACTIONS_BOT, Kind, Role
+from ops.sandbox.github.users import ACTIONS_BOT, App, Kind, Role
 
 
 class PeopleSeeds(Base):
@@ -28,6 +29,23 @@ class PeopleSeeds(Base):
         if not names.keys() <= GRANTABLE:
             raise ValueError(f"a workflow can grant none of: {', '.join(sorted(names.keys() - GRANTABLE))}")
         return self.add_token(token, ACTIONS_BOT, [f"{name}:{level}" for name, level in names.items()])
+
+    def add_app(
+        self, app_id: int, public_key: str, permissions: Mapping[str, str], *, slug: str = "", installed: bool = True
+    ) -> str:
+        """A GitHub App, by its public key in PEM; the id as its JSON Web Tokens name it.
+
+        Not `installed`: on other repositories of the account alone.
+        """
+        slug = slug or f"app-{app_id}"
+        self._tokens.apps[str(app_id)] = RegisteredApp(
+            app=App(id=app_id, slug=slug, name=slug),
+            public_key=public_key,
+            permissions=dict(permissions),
+            installation_id=self._repository.new_id(),
+            is_installed=installed,
+        )
+        return str(app_id)
 
     def revoke(self, token: str) -> None:
         """It is unknown from now on."""

@@ -1,0 +1,187 @@
+"""Installation tokens of a GitHub App: one for each repository, made when it is first needed, revoked at the end.
+
+docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ops.github import actions
+from ops.github.client import failures, requester
+from ops.model.clock import Clock
+from ops.model.errors import ConfigError, ProviderError, Reason, Unclear
+from ops.model.redact import Redactor, Secret
+from ops.parallel import Budget, start
+
+if TYPE_CHECKING:
+    from github.Requester import Requester
+
+APP_ID = "GH_SECRETS_APP_ID"
+APP_KEY = "GH_SECRETS_APP_KEY"
+PERMISSIONS = {"environments": "write"}
+"""For the secrets of environments, and nothing else.
+
+docs.github.com/rest/authentication/permissions-required-for-github-apps#repository-permissions-for-environments
+"""
+PERMISSION = "Environments: write"
+JWT_SECONDS = 300
+"""GitHub takes 600 at most; both machines' clocks may differ."""
+MAKE_WAIT = 10.0
+REVOKE_WAIT = 4.0
+"""Real seconds for all tokens together. GitHub ends a cancelled job 10 s after its first signal."""
+STORE = f"`gh secret set {APP_KEY} --env security < FILE.pem`"
+
+
+class AppTokens:
+    """Each is limited to one repository and to `PERMISSIONS`. The redactor knows the key and each token before use."""
+
+    def __init__(self, environ: Mapping[str, str], redactor: Redactor, clock: Clock) -> None:
+        """Sends nothing."""
+        self._environ, self._redactor, self._clock = environ, redactor, clock
+        self._app_id = environ.get(APP_ID, "").strip()
+        key = environ.get(APP_KEY, "").strip().replace("\\n", "\n")
+        self._mask(key)
+        self._key = Secret(key)
+        self._lock = threading.Lock()
+        self._made: dict[str, Future[Secret]] = {}
+
+    def refuse_malformed(self) -> None:
+        """Raise ConfigError where the id or the key cannot be one."""
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        if not re.fullmatch(r"[A-Za-z0-9.]{1,40}", self._app_id):
+            hint = "Copy the App ID, a number, from the page of the App (Settings → Developer settings → GitHub Apps)."
+            raise ConfigError(f"{APP_ID} is no id of a GitHub App", hint=hint)
+        try:
+            loaded = load_pem_private_key(self._key.reveal().encode(), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            loaded = None
+        if not isinstance(loaded, RSAPrivateKey):
+            text = f"{APP_KEY} is no private key of a GitHub App (RSA in PEM, without a password)"
+            hint = f"Store the whole file that GitHub made, with its first and last line: {STORE}."
+            raise ConfigError(text, hint=hint)
+
+    def token(self, repository: str) -> str:
+        """Return a token for that repository. Raises ProviderError, after `MAKE_WAIT` seconds at the latest."""
+        with self._lock:
+            making = self._made.get(repository)
+            if making is None or (making.done() and making.exception() is not None):
+                making = self._made[repository] = start(partial(self._make, repository))
+        try:
+            return making.result(timeout=MAKE_WAIT).reveal()
+        except TimeoutError:
+            text = f"GitHub made no token of App {self._app_id} for {repository} within {MAKE_WAIT:.0f} s"
+            hint = "Check https://www.githubstatus.com/."
+            raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint) from None
+
+    def revoke(self, warn: Callable[[str], object]) -> None:
+        """Revoke every token that was made; `warn` gets one sentence for each that may still be valid."""
+        with self._lock:
+            made, self._made = self._made, {}
+        budget = Budget(REVOKE_WAIT)
+        revoking = [(repository, start(partial(self._revoke, making))) for repository, making in made.items()]
+        for repository, future in revoking:
+            try:
+                future.result(timeout=budget.rest())
+            except (ProviderError, TimeoutError) as error:
+                cause = error.message if isinstance(error, ProviderError) else "GitHub gave no answer in time"
+                warn(
+                    f"the token of App {self._app_id} for {repository} is not revoked ({cause}): it expires within an "
+                    f"hour, and can change nothing but environments of {repository}"
+                )
+
+    def _make(self, repository: str) -> Secret:
+        app = self._requester(self._jwt())
+        name = repository.partition("/")[2]
+        with self._refusals(repository):
+            _, installation = app.requestJsonAndCheck("GET", f"/repos/{repository}/installation")
+            path = f"/app/installations/{installation['id']}/access_tokens"
+            wanted = {"repositories": [name], "permissions": PERMISSIONS}
+            _, answer = app.requestJsonAndCheck("POST", path, input=wanted)
+        self._mask(answer["token"])
+        return Secret(answer["token"])
+
+    def _revoke(self, making: Future[Secret]) -> None:
+        """A token that GitHub did not make, or no longer takes, needs none. Raises ProviderError."""
+        if making.exception() is not None:
+            return
+        try:
+            with failures():
+                self._requester(making.result().reveal()).requestJsonAndCheck("DELETE", "/installation/token")
+        except ProviderError as error:
+            if error.message != "GitHub answered 401":
+                raise
+
+    def _jwt(self) -> str:
+        from github.Auth import AppAuth
+
+        now = int(self._clock.now().timestamp())
+        claims = {"iat": now - 60, "exp": now + JWT_SECONDS, "iss": self._app_id}
+        signed = AppAuth.create_jwt_sign(self._key.reveal(), "RS256")(claims)
+        encoded = signed if isinstance(signed, str) else signed.decode()
+        self._mask(encoded)
+        return encoded
+
+    def _requester(self, token: str) -> "Requester":
+        from github.Auth import AppAuthToken
+
+        return requester(self._environ, AppAuthToken(token))
+
+    def _mask(self, secret: str) -> None:
+        self._redactor.add(secret)
+        actions.mask(self._environ, secret)
+
+    @contextmanager
+    def _refusals(self, repository: str) -> Iterator[None]:
+        """GitHub's refusals by their cause, each with a way out; a lost answer is no change that matters."""
+        from github import GithubException
+
+        app = f"App {self._app_id}"
+        try:
+            with failures(f"Check {APP_ID}, {APP_KEY}, and https://www.githubstatus.com/."):
+                try:
+                    yield
+                except GithubException as error:
+                    if why := _refusal(error, app, repository):
+                        raise ProviderError(why[0], reason=Reason.PROVIDER_REFUSED, hint=why[1]) from None
+                    raise
+        except Unclear as error:
+            raise ProviderError(error.message, reason=error.reason, hint=error.hint) from None
+
+
+def _refusal(error: Exception, app: str, repository: str) -> tuple[str, str] | None:
+    """Return the cause and the way out, where GitHub's status and message are known."""
+    status, data = getattr(error, "status", None), getattr(error, "data", None)
+    message = str(data.get("message", "")) if isinstance(data, dict) else ""
+    if status == 404 and message == "Integration not found":
+        return f"GitHub knows no {app}", f"Copy the App ID from the page of the App into the variable {APP_ID}"
+    if status == 404:
+        return f"{app} is not installed on {repository}", "Install it there: page of the App, Install App"
+    if status == 401:
+        way = f"Generate a private key on the page of the App and store it: {STORE}; check this machine's clock"
+        return f"GitHub does not take {APP_KEY} as the key of {app}", way
+    if status == 422:
+        way = "Set Repository permissions, Environments to Read and write on the page of the App, and accept it"
+        return f"{app} has no permission {PERMISSION} on {repository}", f"{way} where the App is installed"
+    return None
+
+
+def refuse_ambiguous(environ: Mapping[str, str], token: str) -> None:
+    """Raise ConfigError where `token`, a variable, and an App are both configured, or an App by half."""
+    is_set = {name: bool(environ.get(name, "").strip()) for name in (token, APP_ID, APP_KEY)}
+    if is_set[token] and is_set[APP_KEY]:
+        raise ConfigError(
+            f"{token} and {APP_KEY} are both set, and only one of them can write the copies on GitHub",
+            hint=f"Delete one in the environment `security`: `gh secret delete {token} --env security`.",
+        )
+    if is_set[APP_ID] != is_set[APP_KEY] and not is_set[token]:
+        there, missing = (APP_ID, APP_KEY) if is_set[APP_ID] else (APP_KEY, APP_ID)
+        way = STORE if missing == APP_KEY else f"`gh variable set {APP_ID} --env security --body 12345`"
+        raise ConfigError(f"{there} is set and {missing} is not: a GitHub App needs both", hint=f"Set it: {way}.")

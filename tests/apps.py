@@ -1,0 +1,42 @@
+"""A GitHub App that may write the copies of secrets: its keys, and what the sandbox's GitHub knows of it."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from ops.sandbox.github import GitHub
+
+APP_ID = 271828
+PERMISSIONS = {"environments": "write", "secrets": "write", "actions": "read"}
+"""More than a run may ask for."""
+
+
+@cache
+def key_pair(number: int) -> tuple[str, str]:
+    """Private and public, in PEM as GitHub makes them; another number is another pair."""
+    assert number >= 0
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return private.decode(), public.decode()
+
+
+def add_app(hub: GitHub, *, permissions: Mapping[str, str] = PERMISSIONS, installed: bool = True) -> dict[str, str]:
+    """The App, an environment of the repository, and the variables of a run that uses the App."""
+    hub.add_environment("production")
+    hub.add_app(APP_ID, key_pair(0)[1], permissions, slug="copies", installed=installed)
+    return {
+        **hub.environ(),
+        "GITHUB_TOKEN": "",
+        "GH_SECRETS_APP_ID": str(APP_ID),
+        "GH_SECRETS_APP_KEY": key_pair(0)[0],
+    }
+
+
+def valid_tokens(hub: GitHub) -> list[str]:
+    """Tokens of the App that are not revoked."""
+    return [one["token"] for one in hub.describe()["tokens"] if one["login"] == "copies[bot]"]

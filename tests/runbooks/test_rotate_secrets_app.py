@@ -1,0 +1,233 @@
+"""`ops rotate-secrets` with a GitHub App: what its token may do, that it is revoked, and what is said without one."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.sandbox.github import GitHub
+from tests.apps import APP_ID, add_app, key_pair, valid_tokens
+from tests.commands import ended, texts
+from tests.conftest import ACCOUNT, WORKER, Outcome, World
+from tests.runbooks.test_rotate_secrets import BULK, FRESH, KEY, REPOSITORY, Leak, leak
+
+__all__ = ["leak"]
+TOKENS = {"method": "POST", "path": "/app/installations/*/access_tokens"}
+BAKERY = f"""
+environments:
+  live:
+    account_id: {ACCOUNT}
+    services:
+      shop:
+        worker: bakery-shop
+        url: https://shop.bakery.example
+        probes: [{{name: health, http: {{path: /health}}}}]
+    secrets:
+      BAKERY_KEY: {{rotate: provided, consumers: [shop], github: {{repository: REPOSITORY, environment: live}}}}
+      OVEN_KEY: {{rotate: provided, consumers: [shop], github: {{repository: REPOSITORY, environment: live}}}}
+"""
+REVOKE = {"method": "DELETE", "path": "/installation/token"}
+
+
+@pytest.fixture
+def hub(leak: Leak) -> GitHub:
+    found: GitHub = leak.world.sandbox.github
+    leak.world.edit_config(REPOSITORY, found.repository)
+    return found
+
+
+def asked(hub: GitHub, method: str, end: str) -> list[Any]:
+    return [record for record in hub.requests if record.method == method and record.path.endswith(end)]
+
+
+def test_the_copy_is_written_with_a_token_for_one_repository_that_is_revoked(leak: Leak, hub: GitHub) -> None:
+    outcome = leak.one(**add_app(hub))
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert hub.secrets("production") == {KEY: FRESH}
+    (made,) = asked(hub, "POST", "/access_tokens")
+    assert made.body == {"repositories": ["operations"], "permissions": {"environments": "write"}}
+    assert [record.status for record in asked(hub, "DELETE", "/installation/token")] == [204]
+    assert valid_tokens(hub) == []
+
+
+def test_another_teams_app_writes_two_copies_with_one_token(world: World) -> None:
+    """Its key is one line with \\n, as some tools store it."""
+    hub: GitHub = world.sandbox.github
+    names = ("NEW_BAKERY_KEY", "NEW_OVEN_KEY")
+    hub.add_environment("live")
+    world.config.write_text(BAKERY.replace("REPOSITORY", hub.repository))
+    world.sandbox.deploy("bakery-shop", world.sandbox.upload("bakery-shop"))
+    environ = add_app(hub)
+    environ["GH_SECRETS_APP_KEY"] = environ["GH_SECRETS_APP_KEY"].replace("\n", "\\n")
+
+    where = ["--service", "shop", "--environment", "live", "--config", str(world.config), "--yes", "--json"]
+    outcome = world.ops("rotate-secrets", *where, **environ, **{name: f"{FRESH}-{name}" for name in names})
+
+    assert outcome.result["decision"] == "inconclusive", outcome.err  # nothing proves them
+    assert outcome.code == 6
+    assert hub.secrets("live") == {name.removeprefix("NEW_"): f"{FRESH}-{name}" for name in names}
+    assert len(asked(hub, "POST", "/access_tokens")) == 1
+    assert valid_tokens(hub) == []
+
+
+def test_a_run_without_copies_asks_github_for_no_token(leak: Leak, hub: GitHub) -> None:
+    environ = add_app(hub)
+
+    outcome = leak.world.rollback(**environ)
+
+    assert outcome.code in {0, 3}
+    assert asked(hub, "GET", "/installation") == asked(hub, "POST", "/access_tokens") == []
+
+
+@pytest.mark.parametrize("rule", [{"code": 10021}, {"before": lambda: os.kill(os.getpid(), signal.SIGINT)}])
+def test_the_token_is_revoked_after_a_failure_and_an_interruption(
+    leak: Leak, hub: GitHub, rule: dict[str, Any]
+) -> None:
+    leak.world.sandbox.fault(**BULK, **rule)
+
+    outcome = leak.one(**add_app(hub))
+
+    assert outcome.result["decision"] in {"failed", "interrupted"}
+    assert asked(hub, "POST", "/access_tokens")
+    assert valid_tokens(hub) == []
+
+
+@pytest.mark.parametrize("rule", [{"status": 502}, {"lost": "before"}])
+def test_a_token_that_cannot_be_revoked_is_a_warning(leak: Leak, hub: GitHub, rule: dict[str, Any]) -> None:
+    hub.fault(**REVOKE, **rule, times=None)
+
+    outcome = leak.one(**add_app(hub))
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    (warned,) = [text for text in texts(outcome, "warning") if "is not revoked" in text]
+    assert f"App {APP_ID} for {hub.repository}" in warned
+    assert "expires within an hour" in warned
+    assert warned in str(outcome.result["timeline"])
+
+
+def test_a_token_that_github_no_longer_takes_needs_no_revocation(leak: Leak, hub: GitHub) -> None:
+    hub.fault(**REVOKE, status=401)
+
+    outcome = leak.one(**add_app(hub))
+
+    assert not [text for text in texts(outcome, "warning") if "revoked" in text]
+
+
+# What is wrong with an App
+
+
+def unreadable(leak: Leak, outcome: Outcome) -> str:
+    """The plan's warning; the new value serves, and the end leaves the copy to a person."""
+    assert ended(outcome)[:2] == (4, "failed"), outcome.err
+    assert leak.values()[KEY] == FRESH
+    assert f"gh secret set {KEY} --env production" in outcome.result["hint"]
+    (warned,) = [text for text in outcome.result["plan"]["warnings"] if f"GitHub's copy of {KEY} cannot be" in text]
+    return str(warned)
+
+
+def test_a_wrong_key_is_named(leak: Leak, hub: GitHub) -> None:
+    warned = unreadable(leak, leak.one(**add_app(hub) | {"GH_SECRETS_APP_KEY": key_pair(1)[0]}))
+
+    assert f"GitHub does not take GH_SECRETS_APP_KEY as the key of App {APP_ID}" in warned
+    assert "gh secret set GH_SECRETS_APP_KEY --env security < FILE.pem" in warned
+
+
+def test_a_wrong_id_is_named(leak: Leak, hub: GitHub) -> None:
+    warned = unreadable(leak, leak.one(**add_app(hub) | {"GH_SECRETS_APP_ID": "31415"}))
+
+    assert "GitHub knows no App 31415. Copy the App ID" in warned
+
+
+def test_an_app_that_is_not_installed_there_is_named(leak: Leak, hub: GitHub) -> None:
+    warned = unreadable(leak, leak.one(**add_app(hub, installed=False)))
+
+    assert f"App {APP_ID} is not installed on {hub.repository}. Install it there" in warned
+
+
+@pytest.mark.parametrize("permissions", [{"secrets": "write"}, {"environments": "read"}])
+def test_a_missing_permission_is_named(leak: Leak, hub: GitHub, permissions: dict[str, str]) -> None:
+    """The right to the secrets of a repository does not reach those of its environments."""
+    warned = unreadable(leak, leak.one(**add_app(hub, permissions=permissions)))
+
+    assert f"App {APP_ID} has no permission Environments: write on {hub.repository}" in warned
+
+
+@pytest.mark.parametrize(
+    "rule", [{"status": 502}, {"body": "<html>"}, {"body": '{"token": 1}', "content_type": "application/json"}]
+)
+def test_a_token_that_github_does_not_make_leaves_the_copy_to_a_person(
+    leak: Leak, hub: GitHub, rule: dict[str, Any]
+) -> None:
+    hub.fault(**TOKENS, **rule, times=None)
+
+    unreadable(leak, leak.one(**add_app(hub)))
+
+
+def test_a_value_that_only_the_run_knows_is_not_made_where_the_app_cannot_write_it(leak: Leak, hub: GitHub) -> None:
+    outcome = leak.rotate("--only", "JWT_SECRET", **add_app(hub, installed=False))
+
+    assert ended(outcome) == (3, "refused", "values_unusable")
+    assert f"App {APP_ID} is not installed on {hub.repository}" in outcome.result["message"]
+    assert leak.world.writes() == []
+
+
+# What is wrong with the variables
+
+
+def short_key() -> str:
+    return "\n".join(key_pair(0)[0].splitlines()[:-4])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said", "hint"),
+    [
+        ({"GH_SECRETS_TOKEN": "github_pat_x"}, "GH_SECRETS_TOKEN and GH_SECRETS_APP_KEY are both set", "gh secret del"),
+        ({"GH_SECRETS_APP_ID": ""}, "GH_SECRETS_APP_KEY is set and GH_SECRETS_APP_ID is not", "gh variable set"),
+        ({"GH_SECRETS_APP_KEY": " "}, "GH_SECRETS_APP_ID is set and GH_SECRETS_APP_KEY is not", "< FILE.pem"),
+        ({"GH_SECRETS_APP_ID": "my app"}, "GH_SECRETS_APP_ID is no id of a GitHub App", "a number"),
+        ({"GH_SECRETS_APP_KEY": "SHA256:abcdef"}, "GH_SECRETS_APP_KEY is no private key", "the whole file"),
+        ({"GH_SECRETS_APP_KEY": short_key}, "GH_SECRETS_APP_KEY is no private key", "the whole file"),
+        ({"GH_SECRETS_APP_KEY": lambda: key_pair(0)[1]}, "GH_SECRETS_APP_KEY is no private key", "the whole file"),
+    ],
+)
+def test_variables_that_give_no_app_are_refused_by_name(
+    leak: Leak, hub: GitHub, changed: dict[str, Any], said: str, hint: str
+) -> None:
+    changes = {name: value() if callable(value) else value for name, value in changed.items()}
+
+    outcome = leak.one(**add_app(hub) | changes)
+
+    assert outcome.code == 2
+    assert said in outcome.result["message"]
+    assert hint in outcome.result["hint"]
+    assert leak.world.writes() == []
+    assert hub.requests == []
+
+
+def test_other_runbooks_do_not_mind_variables_that_they_do_not_use(leak: Leak, hub: GitHub) -> None:
+    environ = add_app(hub) | {"GH_SECRETS_TOKEN": "github_pat_x", "GH_SECRETS_APP_KEY": "nonsense"}
+
+    assert leak.world.rollback(**environ).code in {0, 3}
+
+
+def test_neither_the_key_nor_a_token_shows(leak: Leak, hub: GitHub, tmp_path: Path) -> None:
+    """GitHub sends both back in every refusal of a write."""
+    key = key_pair(0)[0]
+    made: list[str] = []
+    hub.fault(**REVOKE, status=500, message=key, times=None)
+    hub.fault(method="PUT", path="/repos/**", status=403, message=key, times=None)
+    hub.fault(**TOKENS, after=lambda: made.extend(valid_tokens(hub)))
+
+    outcome = leak.one("--reason", key, **add_app(hub), GITHUB_ACTIONS="true")
+
+    assert made
+    assert outcome.code == 4, outcome.err
+    shown = "".join(line for line in outcome.err.splitlines() if not line.startswith("::add-mask::")) + outcome.out
+    shown += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    shown += str(leak.world.sandbox.deployments(WORKER)[0].annotations)
+    for secret in (*key.splitlines()[1:-1], *made):
+        assert secret not in shown
+    assert f"::add-mask::{made[0]}" in outcome.err

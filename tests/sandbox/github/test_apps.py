@@ -1,0 +1,107 @@
+"""Apps: JSON Web Tokens that prove nothing, and installation tokens that are too wide, expired or revoked."""
+
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.apps import APP_ID, add_app, key_pair
+from tests.sandbox.github.conftest import Api
+
+MINT = "/app/installations/{}/access_tokens"
+NARROW = {"repositories": ["operations"], "permissions": {"environments": "write"}}
+
+
+def signed(api: Api, *, number: int = 0, **claims: Any) -> str:
+    now = int(api.github.clock.now().timestamp())
+    return jwt.encode(
+        {"iat": now - 60, "exp": now + 300, "iss": str(APP_ID), **claims}, key_pair(number)[0], algorithm="RS256"
+    )
+
+
+@pytest.fixture
+def mint(api: Api) -> str:
+    """The path at which the App gets its tokens."""
+    add_app(api.github)
+    return MINT.format(api.get("installation", token=signed(api))["id"])
+
+
+def test_a_token_can_do_what_it_was_made_for_until_it_is_revoked(api: Api, mint: str) -> None:
+    made = api.ok("POST", mint, token=signed(api), json=NARROW)
+    token = made["token"]
+    assert (made["permissions"], made["repository_selection"]) == (
+        {"environments": "write", "metadata": "read"},
+        "selected",
+    )
+    path = "environments/production/secrets/public-key"
+    assert api("GET", path, token=token).status_code == 200
+    assert api.refusal("GET", "actions/secrets/public-key", token=token)[0] == 403
+    assert api("DELETE", "/installation/token", token=token).status_code == 204
+    assert api.refusal("GET", path, token=token) == (401, "Bad credentials")
+    assert api.refusal("DELETE", "/installation/token", token=token)[0] == 401
+
+
+def test_a_token_expires_after_an_hour(api: Api, mint: str) -> None:
+    token = api.ok("POST", mint, token=signed(api), json=NARROW)["token"]
+    api.github.clock.advance(3599)
+    assert api("GET", "", token=token).status_code == 200
+    api.github.clock.advance(1)
+    assert api.refusal("GET", "", token=token)[0] == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"permissions": {"environments": "write", "contents": "read"}},
+        {"permissions": {"environments": "admin"}},
+        {"permissions": {"actions": "write"}},
+        {"repositories": ["operations", "other"]},
+        {"repository_ids": [1]},
+    ],
+)
+def test_what_the_installation_does_not_have_is_refused(api: Api, mint: str, body: dict[str, Any]) -> None:
+    assert api.refusal("POST", mint, token=signed(api), json=body)[0] == 422
+
+
+def test_without_a_limit_a_token_has_all_of_the_installation(api: Api, mint: str) -> None:
+    made = api.ok("POST", mint, token=signed(api))
+    assert made["repository_selection"] == "all"
+    assert made["permissions"].keys() == {"environments", "secrets", "actions", "metadata"}
+
+
+def test_an_app_that_is_not_installed_on_the_repository(api: Api, mint: str) -> None:
+    token = api.ok("POST", mint, token=signed(api))["token"]
+    add_app(api.github, installed=False)
+    assert token
+    assert api.refusal("GET", "installation", token=signed(api))[0] == 404
+    assert api.refusal("GET", "/repos/acme/other/installation", token=signed(api))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("claims", "status", "message"),
+    [
+        ({"exp": 601}, 401, "too far in the future"),
+        ({"exp": 0}, 401, "must be a numeric value"),
+        ({"iat": 1}, 401, "'Issued at' claim"),
+        ({"iss": "31415"}, 404, "Integration not found"),
+        ({"number": 1}, 401, "could not be decoded"),
+    ],
+)
+def test_a_jwt_that_proves_nothing_is_refused(
+    api: Api, mint: str, claims: dict[str, Any], status: int, message: str
+) -> None:
+    now = int(api.github.clock.now().timestamp())
+    moments = {name: now + value for name, value in claims.items() if name in {"exp", "iat"}}
+
+    for method, path in (("GET", "installation"), ("POST", mint)):
+        refused = api.refusal(method, path, token=signed(api, **claims | moments))
+        assert refused[0] == status
+        assert message in refused[1]
+
+
+def test_only_a_jwt_makes_tokens_and_it_does_nothing_else(api: Api, mint: str) -> None:
+    assert api.refusal("POST", mint)[0] == 401
+    assert api.refusal("GET", "installation")[0] == 401
+    assert api.refusal("GET", "issues", token=signed(api))[0] == 403
+    assert api.refusal("DELETE", "/installation/token", token=signed(api))[0] == 403
+    assert api.refusal("POST", MINT.format(1), token=signed(api))[0] == 404
