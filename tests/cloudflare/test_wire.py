@@ -2,10 +2,11 @@
 
 import contextlib
 import json
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import find
+from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 
 from ops.cloudflare.client import READS
@@ -159,9 +160,13 @@ def test_a_code_is_read_as_the_product_means_it(product: str, code: int, kind: K
     assert meaning in caught.value.hint
 
 
+FIRST = settings(max_examples=1, phases=(Phase.generate,))
+"""Any path will do: to shrink it takes half a minute."""
+
+
 def test_each_read_belongs_to_a_product() -> None:
     for _, pattern in READS:
-        path = find(st.from_regex(pattern, fullmatch=True), lambda _: True)
+        path = find(st.from_regex(pattern, fullmatch=True), lambda _: True, settings=FIRST, random=Random(0))
         assert product_of(path), pattern
 
 
