@@ -165,13 +165,14 @@ def test_chat_and_github_that_hang_hold_the_end_up_for_five_seconds_in_all(
     incident.github.fault(path="/repos/**", times=None, before=lambda: receiver.released.wait(30))
     began = time.monotonic()
     outcome = incident.rollback(**receiver.environ)
-    assert time.monotonic() - began < 7.0  # the run itself takes up to two
+    assert time.monotonic() - began < 9.0  # the run itself takes up to two, and reads earlier runs for two before it
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
     receiver.released.set()
     assert sorted(text.partition(" (")[0] for text in texts(outcome, "warning")) == [
         "the journal on the incident issue failed",
         "the notice to Discord failed",
         "the notice to Slack failed",
+        "what earlier runs took out of service is not known",
     ]
 
 

@@ -49,12 +49,17 @@ def _meant(found: re.Match[str]) -> bytes:
     if kind == "percent":
         return bytes([int(found[0][-2:], 16)])
     number = int(found[kind], _BASES[kind])
-    return _encoded(chr(number)) if number <= 0x10FFFF else b"?"
+    return _units(chr(number)) if number <= 0x10FFFF else b"?"
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8; of a character beyond 16 bits also as JSON writes it, as two halves."""
+    """UTF-8; a character beyond 16 bits as JSON writes it, as two halves."""
     return b"".join(_half(each) if ord(each) > 0xFFFF else _utf8(each) for each in text)
+
+
+def _units(text: str) -> bytes:
+    """The same, but a half that stands alone is a half, and never a byte that was no text."""
+    return b"".join(_half(each) if ord(each) > 0xFFFF else each.encode("utf-8", "surrogatepass") for each in text)
 
 
 def _half(character: str) -> bytes:
@@ -69,9 +74,10 @@ def _utf8(character: str) -> bytes:
 
 
 def spellings(value: str) -> Iterator[bytes]:
-    """What is looked for in the bytes: the value in UTF-8, and in UTF-8 of its halves."""
+    """Return what is looked for in the bytes: the value in UTF-8, in UTF-8 of its halves, and as JSON escapes it."""
     yield value.encode("utf-8", "surrogateescape" if value.isascii() or _is_text(value) else "surrogatepass")
     yield _encoded(value)
+    yield _units(value)
 
 
 def _is_text(value: str) -> bool:

@@ -72,6 +72,15 @@ def test_a_value_that_is_no_text_is_masked_too() -> None:
     assert redactor.text("pass%FFword") == "***"
 
 
+@pytest.mark.parametrize("value", ["000000000\U00025480", os.fsdecode(b"pass\xffword"), "pass😀word"])
+def test_a_character_that_json_writes_as_halves_is_found(value: str) -> None:
+    """The second half may look like a byte that was no text (U+DC80 to U+DCFF)."""
+    units = value.encode("utf-16-be", "surrogatepass")
+    spelled = "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
+
+    assert redacting(value).text(f"{spelled} {json.dumps(value)}") == '*** "***"'
+
+
 def test_a_secret_across_the_cut_goes_whole() -> None:
     redactor = redacting("hunter2-x")
 

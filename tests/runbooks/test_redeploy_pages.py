@@ -296,7 +296,7 @@ def test_a_site_that_shows_nothing_is_refused_without_a_commit_and_planned_with_
 
     outcome = site.press()
     assert ended(outcome) == (3, "refused", "live_unknown")
-    assert "a good commit in the place of SHA" in outcome.result["hint"]
+    assert "run redeploy-pages with its SHA" in outcome.result["hint"]
     assert "redeploy-pages" in outcome.result["press"]
     assert "--commit SHA" in outcome.result["press"]
 

@@ -17,7 +17,8 @@ from tests.test_engine import QUICK, WITHOUT_AN_ANSWER
 WRITE = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}
 
 
-ANSWERS = {"8000000": {"code": 8000000}, **WITHOUT_AN_ANSWER}
+ANSWERS = {"8000000": {"code": 8000000}, **WITHOUT_AN_ANSWER} | {"internal error 10013": {"status": 502, "code": 10013}}
+"""Of Pages 10013 is documented nowhere: with HTTP 400 it is a refusal."""
 EACH_ANSWER = pytest.mark.parametrize(
     "answer",
     [
