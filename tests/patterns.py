@@ -12,6 +12,8 @@ from typing import Any
 
 FLAGS_AT = {"compile": 1, "match": 2, "search": 2, "fullmatch": 2, "findall": 2, "finditer": 2, "sub": 4, "subn": 4}
 FLAGS_AT["split"] = 3
+MAY_USE = re.compile(rf"\bre\s*\.\s*(?:{'|'.join(FLAGS_AT)})\b|\bpattern\s*=")
+"""In a file in which `_calls` may find something."""
 REPEATS = {code.MAX_REPEAT, code.MIN_REPEAT, code.POSSESSIVE_REPEAT}
 CATEGORIES = {code.CATEGORY_DIGIT: "0", code.CATEGORY_SPACE: " \t\n", code.CATEGORY_WORD: "a0_"}
 
@@ -26,16 +28,23 @@ class Used:
     pattern: re.Pattern[Any] | None
 
 
-def used_in(root: Path, folder: Path) -> Iterator[Used]:
-    """Every call of `re`, and every `pattern=` of a field."""
+def used_in(root: Path, folder: Path, *, but: tuple[str, ...] = ()) -> Iterator[Used]:
+    """Every call of `re`, and every `pattern=` of a field; not in files that begin with `but`."""
     for path in sorted(folder.rglob("*.py")):
-        text = path.read_text()
-        if "re." not in text and "pattern=" not in text:
+        if str(path.relative_to(root)).startswith(but):
             continue
+        text = path.read_text()
+        if not MAY_USE.search(text):
+            continue  # reading all of the code takes a second
         name = path.relative_to(root).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
         for function, expression, flags in _calls(ast.parse(text)):
-            known = vars(importlib.import_module(name)).copy()
-            yield Used(str(path.relative_to(root)), function, ast.unparse(expression), _made(expression, flags, known))
+            made = _made(expression, flags, {"re": re}) or _made(expression, flags, _globals(name))
+            yield Used(str(path.relative_to(root)), function, ast.unparse(expression), made)
+
+
+def _globals(module: str) -> dict[str, Any]:
+    """Only where the pattern needs them: an import of all that there is takes long."""
+    return vars(importlib.import_module(module)).copy()
 
 
 def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.expr, ast.expr | None]]:
