@@ -11,12 +11,13 @@ ESCAPED = re.compile(
     r"|(?P<nothing>\x1b\[[0-9;]{0,20}[A-Za-z]|[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|\r?\n[ \t]*)"
 )
 """One escape, or a mark that nobody sees: a color, a character of no width, a line that was folded and indented."""
+_BEGINS = re.compile(r"[%\\&\x1b\u200b-\u200f\u2060-\u2064\ufeff\u00ad\r\n]")
 _BASES = {"u": 16, "braced": 16, "x": 16, "decimal": 10, "hex": 16}
 
 
 def decoded(text: str) -> tuple[bytes, list[int]] | None:
     """The bytes, and where each begins in the text; then the end of the text. None where there is no escape."""
-    if not ESCAPED.search(text):
+    if not _BEGINS.search(text) or not ESCAPED.search(text):  # the first is fast, and most texts have none
         return None
     data, places = bytearray(), list[int]()
     at = 0

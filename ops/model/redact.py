@@ -85,6 +85,8 @@ class Redactor:
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         """Where something is to be masked, in order, and those that overlap as one."""
+        if len(text) < self._shortest:  # no spelling is shorter than its value
+            return []
         spans: list[tuple[int, int]] = []
         for start, end in sorted([*self._found(text), *self._found_across_lines(text), *self._found_decoded(text)]):
             if spans and start < spans[-1][1]:
@@ -103,13 +105,14 @@ class Redactor:
             yield from ((places[start], places[end - 1] + 1) for start, end in found)
 
     def _found_decoded(self, text: str) -> Iterator[tuple[int, int]]:
-        lower = text.translate(_LOWER)
-        yield from (span for value in self._lower for span in _places(value, lower))
+        lower = text.lower() if text.isascii() else text.translate(_LOWER)
+        yield from (span for value in self._lower if value in lower for span in _places(value, lower))
         if self._bytes and (found := decoded(text)):
             data, places = found
-            spans = [span for value in self._bytes for span in _places(value, data)]
+            spans = [span for value in self._bytes if value in data for span in _places(value, data)]
             lower_data = data.lower()
-            spans += [span for value in self._lower for span in _places(value.encode(), lower_data)]
+            in_bytes = (value.encode() for value in self._lower)
+            spans += [span for value in in_bytes if value in lower_data for span in _places(value, lower_data)]
             yield from ((places[start], _end(places, end)) for start, end in spans)
 
     def data(self, value: Any) -> Any:
