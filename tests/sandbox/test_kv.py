@@ -183,6 +183,8 @@ def test_a_location_goes_on_seeing_what_it_read_also_that_there_was_nothing(sand
 
 @pytest.mark.slow
 def test_the_real_wrangler_reads_and_writes(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.switches.kv_api_staleness_seconds = 0
+
     def kv(*arguments: str) -> str:
         return run_wrangler(sandbox, tmp_path, "kv", *arguments, home=tmp_path)
 
