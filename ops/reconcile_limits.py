@@ -10,7 +10,7 @@ from datetime import timedelta
 from ops.apply_limits import ApplyLimits, Details, Params, difference, plan_of, stored_in, write
 from ops.model.clock import span_text
 from ops.model.errors import Decision, Reason
-from ops.model.limits_value import FILE, without_what_is_past
+from ops.model.limits_value import FILE, Value, without_what_is_past
 from ops.model.plan import Ending, Plan
 from ops.runbook import Context
 
@@ -27,10 +27,13 @@ class ReconcileLimits(ApplyLimits):
     when = "Nothing: it runs every hour"
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan:
+        stored, garbage = stored_in(found.before)
+        if not garbage and self._is_shown(ctx, found, stored):
+            said = f"the application shows what {FILE} says, revision {found.value.revision}, and KV's API not yet"
+            return _ends(replace(found, ending=Ending(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, said)))
         if found.before is None:
             said = f"KV holds no limits yet: nothing of {FILE} was ever applied here, and those of the code hold"
             return _ends(replace(found, ending=Ending(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, said)))
-        stored, garbage = stored_in(found.before)
         live, wanted = (stored.limits if stored else {}), found.value.limits
         if stored is not None and live == wanted:
             said = f"KV holds what {FILE} says, revision {stored.revision}"
@@ -43,6 +46,14 @@ class ReconcileLimits(ApplyLimits):
             return plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
         said = f"KV differs from {FILE} ({'; '.join(drift)}), and is left so: {why}"
         return _ends(replace(found, drift=drift, ending=Ending(Decision.NOTHING_TO_DO, Reason.DRIFTED, said)))
+
+    def _is_shown(self, ctx: Context[Params], found: Details, stored: Value | None) -> bool:
+        """Whether the application alone shows the revision of limits.yml: KV's API may be behind for a minute."""
+        if stored is not None and stored.revision == found.value.revision:
+            return False
+        runtime = ctx.environment.needed_runtime()
+        document = ctx.shown(ctx.environment.service(runtime.service).url)
+        return not isinstance(document, str) and document.revision == found.value.revision
 
     def _why_not(self, ctx: Context[Params]) -> str:
         """Why a difference is not put right; nothing where it is."""

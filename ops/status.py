@@ -17,10 +17,10 @@ from ops.model.maintenance import WORKER, Block, Stored
 from ops.model.pages import Deployment
 from ops.model.pages_seen import likeness
 from ops.model.redact import Redactor
-from ops.model.runtime import LIMITS, SWITCHES
+from ops.model.runtime import LIMITS, SWITCHES, ShownSwitch
 from ops.model.status import Live, Orphan, Status, Temporary, temporary
 from ops.model.switches import Standing
-from ops.parallel import in_parallel
+from ops.parallel import in_parallel, start
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -141,16 +141,30 @@ def _on(reads: Reading) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], li
     if runtime is None:
         return (), (), []
     keys = [f"{SWITCHES}{name}" for name in runtime.switches]
+    shown = start(lambda: _shown(reads, runtime))
     values, why = _asked(lambda: reads.kv.values(runtime.namespace, [*keys, LIMITS]))
     if values is None:
         return (), (), [f"the switches and the limits in KV: {why}"]
     found, unread = _understood(runtime, values)
+    seen = shown.result()
+    apart = [each.apart(seen.get(each.name), reads.now) for each in found]
+    unread += [f"{each}. Run this again in a minute" for each in apart if each]
     limits: tuple[Temporary, ...] = ()
     try:
         limits = temporary(values[LIMITS], reads.now)
     except ValueError as error:
         unread.append(f"the limits in KV: {error}")
     return tuple(each for each in found if each.is_on(reads.now)), limits, unread
+
+
+def _shown(reads: Reading, runtime: "Runtime") -> Mapping[str, ShownSwitch]:
+    """What the application shows of its switches: nothing where it does not answer, since it may be what is broken."""
+    from ops.probes import runtime as endpoint
+
+    with ExitStack() as ending:
+        web = outside.probing_web(reads.edge_url, ending, reads.environment, reads.environ)()
+        document = endpoint.look(web, reads.environment.service(runtime.service).url)
+    return {} if isinstance(document, str) else document.switches
 
 
 def _understood(runtime: "Runtime", values: Mapping[str, str | None]) -> tuple[list[Standing], list[str]]:

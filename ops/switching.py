@@ -15,6 +15,7 @@ from ops.model.plan import Change, Plan
 from ops.model.press import Press
 from ops.model.runtime import ENDPOINT, ShownSwitch, Switch, revision_of
 from ops.model.switches import Left, Standing, Wanted
+from ops.parallel import start
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, P, Runbook, State, World
 
@@ -30,6 +31,12 @@ NEW_KEY = (
     "nobody ever set {name}: where it was looked for a moment ago, KV may go on to say for a minute that it is not "
     "there. `ops switches prepare` makes the keys on a calm day"
 )
+REPLACES = (
+    "the application shows {name} = {state} already, set by another run than KV shows. Its incident, end and message "
+    "are not known, and this run replaces them. To keep them, run the same command again in a minute instead"
+)
+A_MOMENT = 2.0
+"""Seconds that a write waits for what the application shows."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Setting:
 
     standing: Standing
     value: Switch
+    replaces: bool = False
+    """The application shows this state by a value that KV does not show: what else that says is not known."""
 
 
 @dataclass(frozen=True)
@@ -113,14 +122,24 @@ def read_all(ctx: Context[Any]) -> tuple[dict[str, Standing], list[Left]]:
 def setting(ctx: Context[Any], standing: Standing, wanted: Wanted) -> Setting | None:
     """None where it is so already, by KV and by the application.
 
-    KV's API may answer a former value for a while: what was set a moment ago can still be taken back.
+    KV's API may answer a former value for a while: what was set a moment ago can still be taken back, or set again.
     """
     revision, now = revision_of(ctx.run_id, standing.key), ctx.clock.now()
     value = switches.value_of(standing, wanted, revision=revision, now=now)
-    seen = shown_switches(ctx).get(standing.name) if value is None else None
-    if seen is not None and seen.state != wanted.state:
+    seen = _seen(ctx, standing.name, wait=A_MOMENT if value else None)
+    if value is None and seen is not None and (seen.state != wanted.state or standing.differs_from(seen)):
         value = switches.value_of(standing, wanted, revision=revision, now=now, repeat=True)
-    return None if value is None else Setting(standing, value)
+    if value is None:
+        return None
+    holds_more = seen is not None and seen.state == wanted.state != standing.rules.normal
+    return Setting(standing, value, replaces=holds_more and standing.differs_from(seen))
+
+
+def _seen(ctx: Context[Any], name: str, *, wait: float | None) -> ShownSwitch | None:
+    try:
+        return start(lambda: shown_switches(ctx)).result(timeout=wait).get(name)
+    except TimeoutError:
+        return None
 
 
 def shown_switches(ctx: Context[Any]) -> Mapping[str, ShownSwitch]:
@@ -200,4 +219,8 @@ def apply(ctx: Context[Any], setting: Setting) -> str:
 
 
 def warnings(made: Iterable[Setting]) -> tuple[str, ...]:
-    return tuple(NEW_KEY.format(name=each.standing.name) for each in made if each.standing.value is None)
+    found = list(made)
+    return (
+        *(NEW_KEY.format(name=each.standing.name) for each in found if each.standing.value is None),
+        *(REPLACES.format(name=each.standing.name, state=each.value.state) for each in found if each.replaces),
+    )

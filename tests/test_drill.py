@@ -164,9 +164,10 @@ def test_the_button_of_rotate_secrets_takes_the_values_out_of_its_environment() 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["kv_api_staleness_seconds=0"]], ids=["KV's API lags", "KV's API at once"])
 @pytest.mark.parametrize(("name", "state"), [("feature", "off"), ("ai-failover", "groq"), ("ai-off", "off")])
-def test_the_drill_of_a_switch_ends_recovered(name: str, state: str) -> None:
-    result = drill("--switch", "kv_staleness_seconds=0", name=name)
+def test_the_drill_of_a_switch_ends_recovered(name: str, state: str, more: list[str]) -> None:
+    result = drill(*turned("kv_staleness_seconds=0", *more), name=name)
 
     assert (result["decision"], result["drill"], result["service"]) == ("recovered", name, "api"), result
     assert f" is {state}, seen at one location" in result["message"]
@@ -200,7 +201,8 @@ def test_the_example_itself_recovers_in_workerd_as_its_own_probes_say(name: str,
     before = next(event["text"] for event in result["timeline"] if event["text"].startswith("before: "))
     assert f"{probe} unhealthy: status 503, wanted 200" in before
     assert "health healthy: status 200" in before
-    assert result["within_target"]
+    has_target = name in {"feature", "reset-durable-object"}  # in ops.yml
+    assert result["within_target"] is (True if has_target else None)
 
 
 def test_what_is_drilled_on_the_embedded_edge_alone_says_so(world: Any) -> None:

@@ -177,8 +177,91 @@ def test_all_clear_names_a_switch_that_the_api_does_not_show_yet(place: Switches
 
     outcome = place.ops("all-clear", "--incident", "42")
 
-    (warning,) = outcome.result["plan"]["warnings"]
-    assert warning.startswith("session-do is off in the application and on in KV")
+    assert ended(outcome) == (3, "refused", "live_unknown")
+    assert "KV shows session-do = on, the application off: one of them" in outcome.result["message"]
+    place.world.sandbox.clock.advance(30)
+    assert ended(place.ops("all-clear", "--incident", "42"))[0] == 0
+    assert place.shown["switches"]["session-do"]["state"] == "on"
+
+
+def test_all_clear_sets_back_what_it_knows_and_names_the_rest_in_the_end(place: Switches) -> None:
+    place.put("ai", state="groq", incident=42)
+    place.world.sandbox.clock.advance(60)
+    place.feature("off", "--incident", "42")
+
+    outcome = place.ops("all-clear", "--incident", "42")
+
+    assert ended(outcome)[0] == 0
+    assert place.shown["switches"]["ai"]["state"] == "auto"
+    assert outcome.result["message"].endswith(
+        "; KV shows session-do = on, the application off: one of them is up to a minute behind"
+    )
+
+
+PRESSES: dict[str, list[str]] = {
+    "session-do": ["feature", "--name", "session-do", "--state", "off"],
+    "ai": ["ai-failover", "--to", "groq"],
+    "maintenance": ["maintenance", "--state", "on", "--service", "api"],
+}
+
+
+@pytest.mark.parametrize("name", PRESSES)
+def test_the_same_press_again_holds_and_says_what_it_may_replace(place: Switches, name: str) -> None:
+    place.ops(*PRESSES[name], "--incident", "42")
+    before = place.value(name)
+    assert before
+    place.world.sandbox.clock.advance(2)
+
+    again = place.ops(*PRESSES[name])
+
+    assert ended(again)[0] == 0, again.result["message"]
+    assert f"the application shows {name} = {before['state']} already" in " ".join(again.result["plan"]["warnings"])
+    assert place.shown["switches"][name]["state"] == before["state"]
+    place.world.sandbox.clock.advance(30)
+    calm = place.ops(*PRESSES[name])
+    assert ended(calm)[1] == "nothing_to_do"
+    assert f"the application shows {name}" not in " ".join(calm.result["plan"]["warnings"])
+
+
+def test_what_is_normal_again_and_is_set_so_once_more_is_proved(place: Switches) -> None:
+    place.feature("off", "--incident", "42")
+    place.world.sandbox.clock.advance(2)
+    place.feature("on", "--incident", "42")
+    place.world.sandbox.clock.advance(2)
+
+    again = place.feature("on", "--incident", "42")
+
+    assert ended(again)[0] == 0, again.result["message"]
+    assert again.result["plan"]["warnings"] == []
+
+
+def test_status_names_a_switch_that_the_api_does_not_show_yet(shop: Switches) -> None:
+    def unread() -> list[str]:
+        where = ["--environment", "production", "--config", str(shop.world.config), "--json"]
+        lines: list[str] = json.loads(shop.world.ops("status", *where, CLOUDFLARE_API_TOKEN="switching").out)["unread"]
+        return lines
+
+    assert [line for line in unread() if "basket" in line] == []
+    shop.feature("off", name="basket")
+    (line,) = [line for line in unread() if "basket" in line]
+    assert line.startswith("KV shows basket = on, the application off: one of them is up to a minute behind")
+    shop.world.sandbox.clock.advance(30)
+    assert [line for line in unread() if "basket" in line] == []
+
+
+def test_limits_that_the_api_does_not_show_yet_are_not_reported(world: World) -> None:
+    place = limits.place(world)
+    place.apply()
+
+    first = place.reconcile()
+    place.world.sandbox.clock.advance(30)
+    place.commit(limits.SHIPPED.replace("limit: 30", "limit: 40", 1))
+    place.apply()
+    second = place.reconcile()
+
+    assert ended(first) == ended(second) == (0, "nothing_to_do", "already_live")
+    assert "and KV's API not yet" in first.result["message"]
+    assert place.github.issues == []
 
 
 def test_maintenance_of_a_path_waits_until_the_closed_paths_are_known(place: Switches) -> None:

@@ -40,7 +40,7 @@ LAYERS: dict[str, set[str]] = {
     "resetting": {"model", "runbook"},
     "rotating": {"model", "runbook", "deploying", "rebuilding"},
     "maintaining": {"model", "cloudflare", "runbook"},
-    "switching": {"model", "probes", "runbook"},
+    "switching": {"model", "parallel", "probes", "runbook"},
     "maintaining_by_switch": {"model", "probes", "runbook", "switching"},
     "watching": {"model", "held", "runbook"},
     "prepare_switches": {"model", "probes", "runbook", "switching"},

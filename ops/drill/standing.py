@@ -9,12 +9,14 @@ from ops.model.runtime import SWITCHES, parse_switch
 
 if TYPE_CHECKING:
     from ops.model.config import Environment
+    from ops.model.status import Status
     from ops.sandbox import Sandbox
 
 
 def contradictions(sandbox: "Sandbox", environment: "Environment", config: Path) -> tuple[str, ...]:
     """For people; nothing where it is right."""
     environ = {**sandbox.environ(), environment.token: sandbox.token}
+    late = _late(sandbox, environment)
     found = status.of_environment(environment.name, config, environ, Redactor())
     serves = {each["worker"]: each["live"] for each in sandbox.describe()["services"]}
     told = {live.service: dict(live.split) for live in found.live}
@@ -24,7 +26,21 @@ def contradictions(sandbox: "Sandbox", environment: "Environment", config: Path)
     ]
     on = {each.name: each.state(found.read_at) for each in found.switches}
     held = _held(sandbox, environment)
-    return (*wrong, *([f"that these switches are on: {on}, not {held}"] if on != held else []))
+    named = {name: held[name] for name in late & held.keys() if _names(found, name, held[name])}
+    is_right = {**on, **named} == held
+    return (*wrong, *([] if is_right else [f"that these switches are on: {on}, not {held}"]))
+
+
+def _names(found: "Status", name: str, state: str) -> bool:
+    """Whether it says that the application shows that state, and KV another one."""
+    return any(f" {name} = " in line and f"the application {state}: " in line for line in found.unread)
+
+
+def _late(sandbox: "Sandbox", environment: "Environment") -> set[str]:
+    """The switches that KV's API does not show as they are."""
+    kv, keys = sandbox.kv, {name: f"{SWITCHES}{name}" for name in _held(sandbox, environment)}
+    namespace = environment.needed_runtime().namespace if keys else ""
+    return {name for name, key in keys.items() if kv.shown(namespace, key) != kv.entry(namespace, key)}
 
 
 def _held(sandbox: "Sandbox", environment: "Environment") -> dict[str, str]:

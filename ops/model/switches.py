@@ -9,7 +9,7 @@ from ops.model.clock import span_text, utc_text
 from ops.model.ending import ending
 from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.nearest import shown, suggestion
-from ops.model.runtime import SWITCHES, Switch, parse_switch
+from ops.model.runtime import SWITCHES, ShownSwitch, Switch, parse_switch
 
 if TYPE_CHECKING:
     from ops.model.config_runtime import Runtime
@@ -47,6 +47,20 @@ class Standing:
         if self.value is None:
             return f"{self.state(now)}: nobody ever set it"
         return told(self.value, now)
+
+    def differs_from(self, seen: ShownSwitch | None) -> bool:
+        """Whether the application shows what another run wrote: it or KV's API is up to a minute behind."""
+        held = self.value.revision if self.value else None
+        return seen is not None and seen.revision is not None and seen.revision != held
+
+    def apart(self, seen: ShownSwitch | None, now: datetime) -> str:
+        """Both states, for people, where KV and the application show different ones of different runs."""
+        if seen is None or not self.differs_from(seen) or seen.state == self.state(now):
+            return ""
+        return (
+            f"KV shows {self.name} = {self.state(now)}, the application {shown(seen.state)}: one of them is up to a "
+            "minute behind"
+        )
 
 
 def told(value: Switch, now: datetime) -> str:

@@ -29,7 +29,7 @@ def lines(status: Status) -> Iterator[str]:
         for line in list(found) or [NOTHING]:
             yield f"    {one_line(line)}"
     if status.unread:
-        yield "  not known, since it could not be read"
+        yield "  not known"
         for each_lack in status.unread:
             yield f"    ! {one_line(each_lack)}"
     yield "  This is what Cloudflare's API says: a location may go on for a minute with what KV held before."

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from ops import switching
 from ops.model import switches
-from ops.model.errors import ConfigError, Reason
-from ops.model.nearest import shown
+from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.plan import Plan, Section
 from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
@@ -37,13 +35,21 @@ class AllClear(SwitchRunbook[Params]):
         shows: dict[str, Any] = {}
         for each in made:
             shows |= switches.shown_json(each.standing.name, each.value.state, each.value.revision)
+        doubts = tuple(_doubts(ctx, found, mine))
+        if doubts and not made:
+            raise Refused(
+                f"it is not known which switches are on for incident #{incident}: {'; '.join(doubts)}",
+                reason=Reason.LIVE_UNKNOWN,
+                hint="Run the same command again in a minute.",
+            )
         of = switching.changes(ctx, [(each, None) for each in made])
         names = ", ".join(each.standing.name for each in made)
         return Plan(
             summary=f"back to normal: {names}" if made else f"no switch is on for incident #{incident}",
             changes=tuple(of),
             sections=_sections([f"{each.name}: {each.why}" for each in (*left, *unknown)]),
-            warnings=tuple(_doubts(ctx, found, now)),
+            warnings=tuple(f"{each}. Run the same command again in a minute" for each in doubts),
+            left_open="; ".join(doubts),
             follows=("limits and what is off at the edge stay as they are: `ops status` says what is still on",),
             reason=None if made else Reason.NOTHING_LEFT,
             done=f"Set back to normal: {names}",
@@ -59,15 +65,12 @@ def _incident(ctx: Context[Params]) -> int:
     return ctx.incident
 
 
-def _doubts(ctx: Context[Params], found: Mapping[str, Standing], now: datetime) -> Iterator[str]:
-    """Switches that the application shows on while KV's API shows them in their normal state."""
-    normal = {name: each.rules.normal for name, each in found.items() if not each.is_on(now)}
+def _doubts(ctx: Context[Params], found: Mapping[str, Standing], mine: list[Standing]) -> Iterator[str]:
+    """Switches that the application shows on, by a value that KV's API does not show: perhaps of this incident."""
     for name, seen in switching.shown_switches(ctx).items():
-        if name in normal and seen.state != normal[name]:
-            yield (
-                f"{name} is {shown(seen.state)} in the application and {normal[name]} in KV: one of them is up to a "
-                "minute behind. Run the same command again in a minute"
-            )
+        standing = found.get(name)
+        if standing is not None and standing not in mine and seen.state != standing.rules.normal:
+            yield from filter(None, [standing.apart(seen, ctx.clock.now())])
 
 
 def _sections(lines: list[str]) -> tuple[Section, ...]:

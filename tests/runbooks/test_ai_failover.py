@@ -154,6 +154,7 @@ def test_restore_puts_the_application_s_own_order_back(place: Switches) -> None:
     assert ended(outcome) == (0, "recovered", "verified")
     assert place.shown["switches"]["ai"]["state"] == "auto"
     assert place.get("/api/ai/interpret").status_code != 503
+    place.world.sandbox.clock.advance(30)
     assert ended(failover(place, "restore")) == (0, "nothing_to_do", "already_set")
 
 
@@ -246,6 +247,7 @@ def test_an_override_is_taken_back_once_the_preferred_one_answered_everything(ov
         if json.loads(path.read_text().splitlines()[0])["data"]["runbook"] == "ai-failback"
     ]
     assert json.loads(record.read_text().splitlines()[0])["data"]["incident"] == 42
+    override.world.sandbox.clock.advance(30)
     assert "no override is on" in failback(override).out
 
 

@@ -62,11 +62,13 @@ def test_what_is_so_already_is_left_and_a_later_end_or_another_incident_is_a_cha
     place.feature("off", "--until", "1h", "--incident", "42")
     first = place.value()
     assert first
+    place.world.sandbox.clock.advance(30)
 
     again = place.feature("off", "--until", "1h", "--incident", "42")
     without = place.feature("off")
     later = place.feature("off", "--until", "2h")
     second = place.value()
+    place.world.sandbox.clock.advance(30)
     other = place.feature("off", "--incident", "43")
 
     assert ended(again) == ended(without) == (0, "nothing_to_do", "already_set")
@@ -238,7 +240,7 @@ KILLS: dict[str, tuple[str, dict[str, Any], str]] = {
     "before the plan": ("api", READ, "recovered"),
     "when the write was sent": ("api", PUT, "nothing_to_do"),
     "when it is read back": ("api", READ | {"skip": 1}, "nothing_to_do"),
-    "when it is to be seen": ("edge", {"path": "/__ops/runtime", "skip": 1}, "nothing_to_do"),
+    "when it is to be seen": ("edge", {"path": "/__ops/runtime", "skip": 2}, "nothing_to_do"),
 }
 
 

@@ -107,12 +107,14 @@ def test_with_reopen_at_end_the_application_opens_it_by_its_own_clock(place: Swi
 @pytest.mark.slow
 def test_a_path_goes_off_beside_another_and_each_is_opened_for_itself(place: Switches) -> None:
     first = turn(place, "on", "--path", "/api/ai")
+    place.world.sandbox.clock.advance(30)
     second = turn(place, "on", "--path", "/api/charts")
 
     assert (first.code, second.code) == (0, 0)
     assert open_at(place) == {"/": True, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
     assert second.result["plan"]["warnings"][0] == "one message and one end for all of /api/ai, /api/charts"
 
+    place.world.sandbox.clock.advance(30)
     third = turn(place, "off", "--path", "/api/ai")
 
     assert ended(third)[0] == 0
@@ -126,6 +128,7 @@ def test_what_is_off_already_and_what_was_not_off_change_nothing(place: Switches
     assert ended(turn(place, "off")) == (0, "nothing_to_do", "not_off")
     turn(place, "on")
     value = place.value("maintenance")
+    place.world.sandbox.clock.advance(30)
 
     assert ended(turn(place, "on")) == (0, "nothing_to_do", "already_off")
     assert ended(turn(place, "on", "--path", "/api/ai")) == (0, "nothing_to_do", "already_off")
@@ -139,6 +142,7 @@ def test_what_is_off_already_and_what_was_not_off_change_nothing(place: Switches
 @pytest.mark.slow
 def test_another_message_or_another_reminder_is_a_change(place: Switches) -> None:
     turn(place, "on", "--message", "first", "--incident", "42")
+    place.world.sandbox.clock.advance(30)
 
     turn(place, "on", "--until", "2h")
     value = place.value("maintenance")

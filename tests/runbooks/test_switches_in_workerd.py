@@ -68,6 +68,7 @@ def test_the_example_does_what_its_switches_say(place: Switches) -> None:
         assert edge.get("/health").status_code == 200
         assert place.ops("maintenance", "--state", "off", "--service", "api").result["decision"] == "recovered"
 
+        sandbox.clock.advance(30)
         clear = place.ops("all-clear", "--incident", "42")
         assert clear.code == 0, clear.err
         assert edge.get("/api/me", headers=signed_in).status_code == 401

@@ -188,6 +188,7 @@ def test_the_real_wrangler_reads_and_writes(sandbox: Sandbox, tmp_path: Path) ->
     def kv(*arguments: str) -> str:
         return run_wrangler(sandbox, tmp_path, "kv", *arguments, home=tmp_path)
 
+    sandbox.switches.kv_api_staleness_seconds = 0
     kv("namespace", "create", "runtime")
     (namespace,) = sandbox.kv.namespaces
     assert namespace in kv("namespace", "list")
