@@ -1,6 +1,7 @@
 """KV's API may show its own writes late: the application's endpoint decides, and nothing false is claimed meanwhile."""
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -221,6 +222,19 @@ def test_the_same_press_again_holds_and_says_what_it_may_replace(place: Switches
     calm = place.ops(*PRESSES[name])
     assert ended(calm)[1] == "nothing_to_do"
     assert f"the application shows {name}" not in " ".join(calm.result["plan"]["warnings"])
+
+
+@pytest.mark.slow
+def test_an_application_that_hangs_delays_the_write_for_a_moment_only(place: Switches) -> None:
+    written: list[float] = []
+    place.world.sandbox.edge_fault(path="/__ops/runtime", times=2, before=lambda: time.sleep(9))
+    place.world.sandbox.fault(**PUT, after=lambda: written.append(time.monotonic()))
+    began = time.monotonic()
+
+    outcome = place.feature("off", "--incident", "42")
+
+    assert ended(outcome)[0] == 0
+    assert written[0] - began < 8
 
 
 def test_what_is_normal_again_and_is_set_so_once_more_is_proved(place: Switches) -> None:
