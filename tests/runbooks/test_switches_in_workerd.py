@@ -22,7 +22,6 @@ BIRTH = {"date": "2000-01-01", "time": "12:00"}
 def place(tmp_path: Path) -> Iterator[Switches]:
     own = SandboxSwitches(propagation_seconds=0, kv_staleness_seconds=0)
     with Sandbox(account_id=ACCOUNT, edge="workerd", virtual_clock=True, switches=own) as sandbox:
-        sandbox.switches.kv_api_staleness_seconds = 0
         sandbox.kv.add(NAMESPACE)
         sandbox.add_token("switching", PERMISSIONS)
         config = (ROOT / "ops.yml").read_text()
