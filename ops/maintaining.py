@@ -166,7 +166,8 @@ def check(ctx: Context[Any], plan: Plan, change: Change) -> World:
 def _guarded(ctx: Context[Any], steps: Steps, way: Turn | Add | Remove | Switch) -> World:
     """How one way in stands, and whether ops-maintenance is still what this run planned or stored.
 
-    What is open as wanted counts as done, whoever opened it. What is closed counts only while it is stored.
+    A way in that is open as wanted counts as done, also if another run opened it. A closed one counts only while it is
+    stored.
     """
     guard = steps.guard
     if guard is None:

@@ -1,4 +1,4 @@
-"""The wrangler configuration that a deployment uses: the committed one, whatever a build writes."""
+"""The wrangler configuration of a deployment: the committed one, never one that a build wrote."""
 
 import base64
 import hashlib

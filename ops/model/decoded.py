@@ -86,7 +86,7 @@ def _is_text(value: str) -> bool:
 
 
 def in_other_bases(value: str) -> Iterator[str]:
-    """In hex, and in base32 wherever the value begins in it, in small letters; without bits shared at an end."""
+    """In hex, and in base32 at each of its five alignments, in lower case; without bits shared at an end."""
     data = value.encode("utf-8", "surrogatepass" if not _is_text(value) else "surrogateescape")
     yield data.hex()
     for before in range(5):

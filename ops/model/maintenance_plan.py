@@ -30,7 +30,7 @@ class Ways:
     zones: tuple[Zone, ...]
     """Those whose routes were read."""
     routes: tuple[Route, ...]
-    """Of these zones, whatever they lead to."""
+    """All routes of these zones."""
     domains: tuple[Domain, ...]
     subdomain: Subdomain
     address: str
