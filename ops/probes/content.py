@@ -13,14 +13,14 @@ from ops.probes.http import Web
 
 CLOSED = {401, 403, 407, 429}
 """An answer with such a status shows nothing of the content: Access before previews, a firewall, a limit."""
-PAUSES = (0.0, 0.0, 0.05, 0.1, 0.2)
+PAUSES = (0.0, 0.0, 0.05, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
 """Real seconds before another try: one failed request of many must not stop a recovery."""
 LONGEST = 3.0
 """Real seconds after which nothing is tried again."""
 
 
 def look(web: Web, url: str) -> Page:
-    """Return what the address serves, after up to six tries if the server fails, limits or drops the request."""
+    """Return what the address serves, after up to ten tries if the server fails, limits or drops the request."""
     latest = time.monotonic() + LONGEST
     page, is_final = _look(web, url)
     for pause in PAUSES:

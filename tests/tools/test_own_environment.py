@@ -28,7 +28,9 @@ print("own:", os.environ["SHOP_TOKEN"], subprocess.run(["sh", "-c", "echo $SHOP_
 
 
 def seen(how: str, user: int | None) -> str:
-    environ = {"PATH": os.environ["PATH"], "SHOP_TOKEN": "s3cret", "LANG": "C.UTF-8"}
+    # Another user may not reach the folders of this one's PATH.
+    path = os.environ["PATH"] if user is None else "/usr/bin:/bin"
+    environ = {"PATH": path, "SHOP_TOKEN": "s3cret", "LANG": "C.UTF-8"}
     argv = [sys.executable if user is None else SYSTEM, "-c", f"import os{PROGRAM}", how]
     done = subprocess.run(argv, env=environ, cwd="/", capture_output=True, text=True, check=True, user=user)
     return done.stdout
