@@ -142,14 +142,20 @@ def run(arguments: Sequence[str]) -> int:
         discard_output()
         return CLOSED_PIPE
     except Exception as error:  # noqa: BLE001  the one place for what nobody foresaw
-        if isinstance(error.__context__, KeyboardInterrupt):  # a signal inside a lock of the standard library
-            return show_error(interruption(error.__context__, arguments), redactor)
-        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
-            discard_output()
-            return show_error(unwritten(error, arguments), redactor)
-        show_bug(error, redactor)
-        return 1
+        return unexpected_end(error, arguments, redactor)
     return code if isinstance(code, int) else 0
+
+
+def unexpected_end(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:
+    """Print what ended the command. Return its exit code."""
+    if isinstance(error.__context__, KeyboardInterrupt):  # a signal inside a lock of the standard library
+        return show_error(interruption(error.__context__, arguments), redactor)
+    is_run = bool(getattr(error, "__notes__", ()))  # they say what is known of its changes
+    if isinstance(error, OSError) and error.errno in CANNOT_WRITE and not is_run:
+        discard_output()
+        return show_error(unwritten(error, arguments), redactor)
+    show_bug(error, redactor)
+    return 1
 
 
 def interruption(error: BaseException, arguments: Sequence[str]) -> Interrupted:

@@ -5,12 +5,17 @@ GitHub cancels with SIGINT, then SIGTERM after 7.5 seconds, then SIGKILL
 """
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from ops.model.errors import Interrupted, Reason
+
+if TYPE_CHECKING:
+    UnraisableHook = Callable[[sys.UnraisableHookArgs], object]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,6 +27,8 @@ class Signals:
         self._holding = 0
         self._pending: int | None = None
         self._raised = False
+        self._unanswered: int | None = None
+        """Raised, and nobody has caught it yet: Python ignores exceptions in some places, such as `__del__`."""
         self._in_run = False
 
     def watch(self) -> None:
@@ -35,11 +42,13 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        self._in_run, self._raised = True, False
+        self._in_run, self._raised, self._unanswered = True, False, None
         former = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        report, sys.unraisablehook = sys.unraisablehook, _without_signals(sys.unraisablehook)
         try:
             yield self
         finally:
+            sys.unraisablehook = report
             self._in_run = False
             for number, handler in former.items():
                 signal.signal(number, handler)
@@ -59,11 +68,13 @@ class Signals:
 
     def ignore(self) -> None:
         """Raise no more: the run or the command is ending. A next run of this process ends at its first step."""
-        self._raised = True
+        self._raised, self._unanswered = True, None
 
     def raise_pending(self) -> None:
-        if self._pending is not None and not self._raised and not self._holding:
-            self._raise(self._pending)
+        """Raise a signal that was held, or that was raised where Python ignores exceptions."""
+        number = self._unanswered if self._raised else self._pending
+        if number is not None and not self._holding:
+            self._raise(number)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._holding or self._raised:
@@ -72,7 +83,7 @@ class Signals:
             self._raise(number)
 
     def _raise(self, number: int) -> None:
-        self._raised, self._pending = True, None
+        self._raised, self._unanswered, self._pending = True, number, None
         name = signal.Signals(number).name
         if not self._in_run:
             raise KeyboardInterrupt(name)
@@ -81,6 +92,16 @@ class Signals:
             reason=Reason.SIGNAL,
             hint="Start the same command again: it sees what was done and goes on from there.",
         )
+
+
+def _without_signals(report: "UnraisableHook") -> "UnraisableHook":
+    """Report what Python ignores, but for our own exceptions: they are raised again at the next step."""
+
+    def reporting(found: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(found.exc_value, Interrupted | KeyboardInterrupt):
+            report(found)
+
+    return reporting
 
 
 PROCESS = Signals()

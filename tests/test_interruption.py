@@ -1,8 +1,10 @@
 """Ended from outside at any step: what is on disk, what is live, and what the same command does the second time."""
 
+import errno
 import os
 import signal
 import threading
+from typing import NoReturn
 
 import pytest
 
@@ -238,3 +240,26 @@ def test_a_signal_inside_a_lock_is_no_bug(world: World, releases: Releases) -> N
 
     assert ended(outcome) == (130, "interrupted", "signal")
     assert world.live == {releases.bad: 100}
+
+
+class FullDisk(RollbackWorker):
+    """On a disk that fills up after the write."""
+
+    name = "full-disk"
+
+    def ending(self, ctx: Context[Params], plan: Plan) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_up_after_the_write_does_not_hide_the_change(world: World, releases: Releases) -> None:
+    cli.cli.add_command(runbook_command(FullDisk()))
+    try:
+        where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
+        outcome = world.ops(FullDisk.name, *where, "--yes")
+    finally:
+        del cli.cli.commands[FullDisk.name]
+
+    assert world.live == {releases.good: 100}
+    assert outcome.code == 1
+    assert "the change was made, and it is not proved that it helped" in outcome.err
+    assert "nothing was changed" not in outcome.err

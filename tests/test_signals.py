@@ -174,6 +174,25 @@ def test_a_signal_at_the_end_of_one_run_ends_the_next_one_at_its_first_step() ->
         pass
 
 
+class Interrupting:
+    """Sends the signal from a place where Python ignores exceptions."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_where_python_ignores_exceptions_ends_the_run_at_its_next_step(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    process = Signals()
+    with process.watched():
+        Interrupting()
+        with pytest.raises(Interrupted, match="SIGINT"), process.held():
+            pass
+
+    assert "Traceback" not in capfd.readouterr().err
+
+
 class Rung(Exception):
     pass
 
