@@ -279,8 +279,12 @@ def _appending(folder: Path) -> Sink:
     path = folder / "timeline.jsonl"
 
     def append(event: Event) -> None:
-        private.make_folder(folder)
-        with private.open_file(path, append=True) as file:
+        try:
+            file = private.open_file(path, append=True)
+        except FileNotFoundError:  # the first event, or somebody deleted the folder
+            private.make_folder(folder)
+            file = private.open_file(path, append=True)
+        with file:
             file.write(event.to_line() + "\n")
 
     return append

@@ -31,6 +31,9 @@ SHORTEST_OF_URL = 12
 LONGEST_SPELLING = 24
 """Characters that one may take: four bytes as `%25F0`, or a number of HTML with its zeros."""
 
+LONGEST_REMEMBERED, MOST_REMEMBERED = 500, 2000
+"""Characters of a text, and texts, that the redactor remembers to hold no value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -52,6 +55,7 @@ class Redactor:
         self._longest = 0
         self._bytes: set[bytes] = set()
         self._lower: set[str] = set()
+        self._clean: set[str] = set()
 
     def add(self, secret: str) -> None:
         """Also takes the lines of a multi-line value one by one, since logs are read line by line.
@@ -67,6 +71,7 @@ class Redactor:
                     self._forms = self._forms | {form.text: form for form in forms}
                     self._lower = self._lower | set(in_other_bases(value))
                     self._bytes = self._bytes | {spelling for form in forms for spelling in spellings(form.text)}
+                    self._clean = set()  # last, and another set: who still searches by the former values adds to theirs
 
     @property
     def reach(self) -> int:
@@ -74,7 +79,16 @@ class Redactor:
         return self._longest * LONGEST_SPELLING
 
     def text(self, text: str) -> str:
-        return _masked(text, self._spans(text))
+        """Return the text with every value masked. Most texts of a run pass several times, and hold none."""
+        clean = self._clean
+        if text in clean:
+            return text
+        spans = self._spans(text)
+        if not spans and len(text) <= LONGEST_REMEMBERED:
+            if len(clean) >= MOST_REMEMBERED:
+                clean.clear()
+            clean.add(text)
+        return _masked(text, spans)
 
     def tail(self, text: str, length: int) -> str:
         """The last characters, redacted; a secret across the cut goes whole."""

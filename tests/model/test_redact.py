@@ -81,6 +81,15 @@ def test_a_character_that_json_writes_as_halves_is_found(value: str) -> None:
     assert redacting(value).text(f"{spelled} {json.dumps(value)}") == '*** "***"'
 
 
+def test_a_text_that_was_clean_is_searched_again_for_a_new_value() -> None:
+    redactor = redacting("hunter2-x")
+    assert redactor.text("a key: correct-horse") == "a key: correct-horse"
+
+    redactor.add("correct-horse")
+
+    assert redactor.text("a key: correct-horse") == "a key: ***"
+
+
 def test_a_secret_across_the_cut_goes_whole() -> None:
     redactor = redacting("hunter2-x")
 
