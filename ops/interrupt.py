@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class SignalReceived(KeyboardInterrupt):
+    """A signal outside of a run.
+
+    A subclass on purpose: if KeyboardInterrupt itself leaves code that `exec` runs, CPython ends the process by SIGINT
+    at its exit, even if it was caught (`unhandled_keyboard_interrupt` in Python/pythonrun.c).
+    """
+
+
 class Signals:
-    """Turns the first signal into an exception in the main thread: Interrupted in a run, else KeyboardInterrupt."""
+    """Turns the first signal into an exception in the main thread: Interrupted in a run, else SignalReceived."""
 
     def __init__(self) -> None:
         self._holding = 0
@@ -86,7 +94,7 @@ class Signals:
         self._raised, self._unanswered, self._pending = True, number, None
         name = signal.Signals(number).name
         if not self._in_run:
-            raise KeyboardInterrupt(name)
+            raise SignalReceived(name)
         raise Interrupted(
             f"{name} ended the run",
             reason=Reason.SIGNAL,

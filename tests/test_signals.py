@@ -174,6 +174,23 @@ def test_a_signal_at_the_end_of_one_run_ends_the_next_one_at_its_first_step() ->
         pass
 
 
+def test_a_signal_inside_exec_that_was_caught_does_not_end_the_process_by_the_signal(tmp_path: Path) -> None:
+    """Dataclasses are made by `exec`, so a signal may come there while modules are imported."""
+    (tmp_path / "stopped.py").write_text("""
+import sys
+from ops.interrupt import PROCESS
+PROCESS.watch()
+try:
+    exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+except KeyboardInterrupt:
+    sys.exit(130)
+""")
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    done = subprocess.run([sys.executable, "-m", "stopped"], env=environ, capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
 class Interrupting:
     """Sends the signal from a place where Python ignores exceptions."""
 
