@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ops.github import actions
@@ -19,6 +19,7 @@ from ops.model.redact import Redactor, Secret
 from ops.parallel import Budget, start
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from github.Requester import Requester
 
 APP_ID = "GH_SECRETS_APP_ID"
@@ -52,21 +53,26 @@ class AppTokens:
 
     def refuse_malformed(self) -> None:
         """Raise ConfigError where the id or the key cannot be one."""
+        if not re.fullmatch(r"[A-Za-z0-9.]{1,40}", self._app_id):
+            hint = "Copy the App ID, a number, from the page of the App (Settings → Developer settings → GitHub Apps)."
+            raise ConfigError(f"{APP_ID} is no id of a GitHub App", hint=hint)
+        if self._private_key is None:
+            text = f"{APP_KEY} is no private key of a GitHub App (RSA in PEM, without a password)"
+            hint = f"Store the whole file that GitHub made, with its first and last line: {STORE}."
+            raise ConfigError(text, hint=hint)
+
+    @cached_property
+    def _private_key(self) -> "RSAPrivateKey | None":
+        """The loaded key, once: its check takes 50 ms. None if it is no RSA key in PEM, or has a password."""
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-        if not re.fullmatch(r"[A-Za-z0-9.]{1,40}", self._app_id):
-            hint = "Copy the App ID, a number, from the page of the App (Settings → Developer settings → GitHub Apps)."
-            raise ConfigError(f"{APP_ID} is no id of a GitHub App", hint=hint)
         try:
             loaded = load_pem_private_key(self._key.reveal().encode(), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            loaded = None
-        if not isinstance(loaded, RSAPrivateKey):
-            text = f"{APP_KEY} is no private key of a GitHub App (RSA in PEM, without a password)"
-            hint = f"Store the whole file that GitHub made, with its first and last line: {STORE}."
-            raise ConfigError(text, hint=hint)
+            return None
+        return loaded if isinstance(loaded, RSAPrivateKey) else None
 
     def token(self, repository: str) -> str:
         """Return a token for that repository. Raises ProviderError, after `MAKE_WAIT` seconds at the latest."""
@@ -120,12 +126,12 @@ class AppTokens:
                 raise
 
     def _jwt(self) -> str:
-        from github.Auth import AppAuth
+        import jwt
 
+        assert self._private_key is not None, "refuse_malformed was called before"
         now = int(self._clock.now().timestamp())
         claims = {"iat": now - 60, "exp": now + JWT_SECONDS, "iss": self._app_id}
-        signed = AppAuth.create_jwt_sign(self._key.reveal(), "RS256")(claims)
-        encoded = signed if isinstance(signed, str) else signed.decode()
+        encoded = jwt.encode(claims, self._private_key, algorithm="RS256")
         self._mask(encoded)
         return encoded
 
