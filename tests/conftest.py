@@ -71,7 +71,7 @@ def pytest_collection_finish() -> None:
     """What is there by now stays: the garbage collector need not look at it again and again, nor every few objects."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000)
+    gc.set_threshold(100_000)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
