@@ -121,7 +121,7 @@ def run(
             actor=_actor(environ),
             clock=clock,
             timeline=timeline,
-            **outside.reach(client, environment.account_id, web),
+            **outside.reach(client, environment.account_id, web, clock),
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             **_for_secrets(environ, redactor, config, clock, ending),

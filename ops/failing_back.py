@@ -94,8 +94,8 @@ def judged(
         reads = ending.enter_context(status.reading(environment, environ))
         standing = switches.standing(AI, runtime.switches[AI], reads.kv.value(runtime.namespace, f"{SWITCHES}{AI}"))
         override = standing.value
-        if override is None or not standing.is_on(reads.now):
-            return Judged(restore=False, why=f"no override is on: {standing.told(reads.now)}"), None
+        if override is None or not standing.is_on(reads.clock.now()):
+            return Judged(restore=False, why=f"no override is on: {standing.told(reads.clock.now())}"), None
         if override.incident is None:
             end = f", and ends by itself at {utc_text(override.until)}" if override.until else ""
             return Judged(restore=False, why=f"the override names no incident on which to tell of it{end}"), override
@@ -112,7 +112,9 @@ def judged(
 def _judge(asks: Outside, ai: "Ai", override: Switch, reads: status.Reading) -> Judged:
     preferred = ai.order[0]
     seen = watching.look(asks, ai, probe=False)
-    found = providers.fail_back(preferred, override, seen.outcomes.get(preferred), least=ai.fail_back, now=reads.now)
+    found = providers.fail_back(
+        preferred, override, seen.outcomes.get(preferred), least=ai.fail_back, now=reads.clock.now()
+    )
     if not found.ask:
         return found
     answer = watching.ask(asks, ai, preferred) if watching.key_of(asks, ai, preferred) else None

@@ -167,7 +167,7 @@ LOGS_WAIT = 2.0
 """Real seconds for what was logged: it explains, and may delay nothing."""
 
 
-def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> Reached:
+def reach(client: "Client", account_id: str, web: "Callable[[], Web]", clock: Clock) -> Reached:
     from ops.cloudflare.kv import Kv
     from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
@@ -180,7 +180,7 @@ def reach(client: "Client", account_id: str, web: "Callable[[], Web]") -> Reache
         "routes": Routes(client, account_id),
         "maintenance": Maintenance(client, account_id),
         "kv": Kv(client, account_id),
-        "look": _looking(web),
+        "look": _looking(web, clock),
         "shown": showing(web),
         "logged_errors": _logging(client, account_id),
     }
@@ -219,10 +219,10 @@ def _logging(client: "Client", account_id: str) -> "LoggedErrors":
     return begin
 
 
-def _looking(web: "Callable[[], Web]") -> Callable[[str], Page]:
+def _looking(web: "Callable[[], Web]", clock: Clock) -> Callable[[str], Page]:
     def look(url: str) -> Page:
         from ops.probes import content
 
-        return content.look(web(), url)
+        return content.look(web(), clock, url)
 
     return look

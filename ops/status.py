@@ -23,12 +23,11 @@ from ops.model.switches import Standing
 from ops.parallel import in_parallel, start
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from ops.cloudflare.kv import Kv
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
+    from ops.model.clock import Clock
     from ops.model.config import Environment, Service
     from ops.model.config_runtime import Runtime
 
@@ -44,7 +43,7 @@ class Reading:
     pages: "Pages"
     kv: "Kv"
     routes: "Routes"
-    now: "datetime"
+    clock: "Clock"
     edge_url: str | None = None
     """Of a sandbox."""
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -70,7 +69,7 @@ def reading(environment: "Environment", environ: Mapping[str, str]) -> Iterator[
             Pages(client, account),
             Kv(client, account),
             Routes(client, account),
-            clock.now(),
+            clock,
             edge_url,
             environ,
         )
@@ -91,7 +90,7 @@ def read(reads: Reading, *, with_services: bool = True) -> Status:
     *live, (on, limits, why), (off, orphans, not_off) = in_parallel([*asks, lambda: _on(reads), lambda: _off(reads)])
     return Status(
         reads.environment.name,
-        reads.now,
+        reads.clock.now(),
         live=tuple(found for found, _ in live if found),
         switches=on,
         limits=limits,
@@ -130,7 +129,7 @@ def _compared(reads: Reading, service: "Service", one: Deployment) -> tuple[str,
     with ExitStack() as ending:
         web = outside.probing_web(reads.edge_url, ending, reads.environment, reads.environ)()
         places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
-        pages = in_parallel([partial(content.look, web, url) for _, url in places])
+        pages = in_parallel([partial(content.look, web, reads.clock, url) for _, url in places])
     told = zip(service.compare, pages[::2], pages[1::2], strict=True)
     return tuple(f"{path}: {likeness(own, site)}" for path, own, site in told)
 
@@ -147,14 +146,14 @@ def _on(reads: Reading) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], li
         return (), (), [f"the switches and the limits in KV: {why}"]
     found, unread = _understood(runtime, values)
     seen = shown.result()
-    apart = [each.apart(seen.get(each.name), reads.now) for each in found]
+    apart = [each.apart(seen.get(each.name), reads.clock.now()) for each in found]
     unread += [f"{each}. Run this again in a minute" for each in apart if each]
     limits: tuple[Temporary, ...] = ()
     try:
-        limits = temporary(values[LIMITS], reads.now)
+        limits = temporary(values[LIMITS], reads.clock.now())
     except ValueError as error:
         unread.append(f"the limits in KV: {error}")
-    return tuple(each for each in found if each.is_on(reads.now)), limits, unread
+    return tuple(each for each in found if each.is_on(reads.clock.now())), limits, unread
 
 
 def _shown(reads: Reading, runtime: "Runtime") -> Mapping[str, ShownSwitch]:

@@ -6,6 +6,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from ops.model.clock import Clock
 from ops.model.pages_html import hashed_assets, normalized
 from ops.model.pages_seen import Page
 from ops.probes.challenge import stopped
@@ -14,19 +15,19 @@ from ops.probes.http import Web
 CLOSED = {401, 403, 407, 429}
 """An answer with such a status shows nothing of the content: Access before previews, a firewall, a limit."""
 PAUSES = (0.0, 0.0, 0.05, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
-"""Real seconds before another try: one failed request of many must not stop a recovery."""
+"""Seconds before another try: one failed request of many must not stop a recovery."""
 LONGEST = 3.0
-"""Real seconds after which nothing is tried again."""
+"""Real seconds of answers and pauses, after which nothing is tried again."""
 
 
-def look(web: Web, url: str) -> Page:
+def look(web: Web, clock: Clock, url: str) -> Page:
     """Return what the address serves, after up to ten tries if the server fails, limits or drops the request."""
     latest = time.monotonic() + LONGEST
     page, is_final = _look(web, url)
     for pause in PAUSES:
         if is_final or time.monotonic() + pause > latest:
             break
-        time.sleep(pause)
+        clock.sleep(pause)
         page, is_final = _look(web, url)
     return page
 

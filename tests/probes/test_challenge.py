@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ops.clocks import SystemClock
 from ops.model.config import parse
 from ops.model.config_probes import HttpProbe, PageProbe
 from ops.model.config_secrets import Provider
@@ -104,7 +105,7 @@ def test_a_challenge_is_inconclusive(probe: Callable[[http.Web], Verdict], answe
 def test_a_challenge_is_no_content_no_view_of_switches_and_no_refusal_of_a_key() -> None:
     groq = Provider(url="https://api.groq.example/v1")
     with service(lambda _: CHALLENGE) as web:
-        assert "bot challenge" in content.look(web, "https://shop.example/").why
+        assert "bot challenge" in content.look(web, SystemClock(), "https://shop.example/").why
         seen = runtime.look(web, "https://shop.example")
         said = provider.ask(web, groq, Secret("sk-0123456789"))
 
