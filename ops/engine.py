@@ -15,7 +15,6 @@ from ops.interrupt import Signals
 from ops.model.clock import span_text, utc_text
 from ops.model.errors import (
     EXIT_CODES,
-    Ambiguous,
     Decision,
     Interrupted,
     NotApplied,
@@ -24,6 +23,7 @@ from ops.model.errors import (
     Reason,
     Refused,
     Unclear,
+    UnknownOutcome,
 )
 from ops.model.plan import Change, Plan
 from ops.model.press import Press
@@ -124,7 +124,7 @@ class Engine:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             self.signals.ignore()  # the record of the end is not to be cut short
             exit_code, press = EXIT_CODES[decision], run.press
-            hint = run.after.hint if run.after and decision == Decision.INCONCLUSIVE else ""
+            hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
         except (OpsError, RuntimeError) as raised:
             # A signal inside a lock of the standard library comes out as the lock's complaint, its own error behind it.
             error = raised.__context__ if isinstance(raised.__context__, Interrupted) else raised
@@ -200,7 +200,7 @@ class Engine:
         if run.unproved:
             text = f"it is not proved that the change is live: {run.unproved}; the probes are {run.after.verdict.value}"
             proved_nothing = decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
-            return (Decision.INCONCLUSIVE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
+            return (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
         if decision == Decision.NOTHING_TO_DO:
             reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
         said = sentence(decision, run.before.verdict, plan, wrote=run.wrote)
@@ -274,13 +274,13 @@ class Engine:
         sent.ctx.clock.sleep(max(SETTLE_PAUSE, asked) if asked <= LONGEST_RETRY_AFTER else SETTLE_PAUSE)
         try:
             world = self._look(sent, sent.doubt, patient=ends and bool(sent.unclear))
-        except Ambiguous:
+        except UnknownOutcome:
             if sent.unclear:
                 raise
             raise _not_applied(sent, error, None, last=last) from None
         sent.ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
         if world.uncertain and sent.unclear:
-            raise Ambiguous(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
+            raise UnknownOutcome(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
         if world.uncertain:
             raise _not_applied(sent, error, None, last=last)
         if world.state == State.DONE:
@@ -299,7 +299,7 @@ class Engine:
         """Read after a write, and again while that settles nothing; `patient`: also while our change does not show.
 
         So is an answer that cannot be read, and a history that lacks ours after an unclear answer: it may lag.
-        Raises Ambiguous.
+        Raises UnknownOutcome.
         """
         pauses = iter(READ_BACK_PAUSES)
         while True:
@@ -309,7 +309,7 @@ class Engine:
             except ProviderError as error:
                 pause = next(pauses, None) if error.reason == Reason.MALFORMED_ANSWER else None
                 if pause is None:
-                    raise Ambiguous(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
+                    raise UnknownOutcome(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
             else:
                 waits = patient and world.state == State.PLANNED and not world.may_lag
                 lacks_ours = bool(sent.unclear) and world.state == State.MOVED and world.made is False
@@ -335,7 +335,7 @@ class Engine:
             for text in (*world.notes, *(f"slipped in between the plan and the write: {it}" for it in world.slipped)):
                 record(Kind.WARNING, text)
             return world
-        raise Ambiguous(
+        raise UnknownOutcome(
             f"the write was answered, but {span_text(sum(READ_BACK_PAUSES))} later it does not show",
             reason=Reason.UNCLEAR,
             hint="Start the same command again in a minute: it finds out, and does nothing twice.",
@@ -347,7 +347,7 @@ class Engine:
             sent = Sent(ctx, change, partial(runbook.check, ctx, plan, change), run.progress)
             try:
                 world = self._look(sent, "what serves could not be compared once more:", patient=True)
-            except Ambiguous as error:
+            except UnknownOutcome as error:
                 ctx.timeline.record(Kind.WARNING, error.message)
                 continue
             ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
@@ -368,7 +368,7 @@ class Engine:
         if world.state == State.MOVED:
             raise sent.overtaken(world, answered=not sent.unclear)
         if world.state != State.DONE:
-            raise Ambiguous(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
+            raise UnknownOutcome(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
         sent.progress.settle(sent.change, sent.progress.made)
         record = sent.ctx.timeline.record
         if sent.unclear:

@@ -34,18 +34,18 @@ WROTE: dict[tuple[str, str], tuple[int, str, str, str]] = {
     (UNHEALTHY, HEALTHY): (0, "recovered", "verified", "failed before and are healthy now"),
     (INCONCLUSIVE, HEALTHY): (0, "recovered", "not_seen_failing", "whether they failed before is not known"),
     (HEALTHY, HEALTHY): (0, "healthy_as_before", "verified", "this may be the wrong service"),
-    (UNHEALTHY, UNHEALTHY): (6, "unverified", "still_unhealthy", "changed, and unhealthy as before: it did not help"),
-    (INCONCLUSIVE, UNHEALTHY): (6, "unverified", "still_unhealthy", "unhealthy; whether it was healthy before is not"),
-    (HEALTHY, UNHEALTHY): (6, "unverified", "still_unhealthy", "now, though it was healthy before: undo it"),
-    (UNHEALTHY, INCONCLUSIVE): (6, "inconclusive", "no_evidence", "changed; the probes could not tell"),
-    (INCONCLUSIVE, INCONCLUSIVE): (6, "inconclusive", "no_evidence", "this is no success"),
-    (HEALTHY, INCONCLUSIVE): (6, "inconclusive", "no_evidence", "this is no success"),
+    (UNHEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "unhealthy as before: it did not help"),
+    (INCONCLUSIVE, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "whether it was healthy before is not known"),
+    (HEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "now, though it was healthy before: undo it"),
+    (UNHEALTHY, INCONCLUSIVE): (6, "no_evidence", "no_evidence", "changed; the probes could not tell"),
+    (INCONCLUSIVE, INCONCLUSIVE): (6, "no_evidence", "no_evidence", "this is no success"),
+    (HEALTHY, INCONCLUSIVE): (6, "no_evidence", "no_evidence", "this is no success"),
 }
 
 WROTE_NOTHING: dict[str, tuple[int, str, str]] = {
     HEALTHY: (0, "nothing_to_do", "the probes are healthy"),
-    UNHEALTHY: (6, "unverified", "; nothing was changed, and it is unhealthy"),
-    INCONCLUSIVE: (6, "inconclusive", "; the probes could not tell whether it is healthy: this is no success"),
+    UNHEALTHY: (6, "still_unhealthy", "; nothing was changed, and it is unhealthy"),
+    INCONCLUSIVE: (6, "no_evidence", "; the probes could not tell whether it is healthy: this is no success"),
 }
 
 
@@ -123,7 +123,7 @@ def test_without_any_probe_nothing_is_called_recovered(world: World, says: Calla
 
     outcome = world.rollback()
 
-    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+    assert ended(outcome) == (6, "no_evidence", "no_evidence")
     assert outcome.result["wrote"]
     assert outcome.result["durations"]["trigger_to_verified"] is None
 
@@ -144,7 +144,7 @@ def test_a_run_that_did_not_help_names_the_next_older_version_and_whom_to_call(
     followed = world.ops(*shlex.split(command)[1:], "--yes")
 
     assert outcome.code == followed.code == 6
-    assert "UNVERIFIED: " in outcome.out
+    assert "STILL UNHEALTHY: " in outcome.out
     place = "Actions → rollback-worker → Run workflow: service = api; environment = production; incident = 42"
     assert button == f"or the button: {place}; to = {older}"
     assert "On-call: +49 1 (24/7)" in outcome.out

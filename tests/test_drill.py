@@ -443,7 +443,7 @@ def test_a_drill_that_cannot_be_says_why_and_what_to_do(world: Any, arguments: l
 def test_a_recovery_that_the_sandbox_does_not_bear_out_is_none(serves: str, is_well: bool) -> None:
     result = contradicted({"decision": "recovered", "message": "it says so"}, serves=serves, is_well=is_well)
 
-    assert (result["decision"], result["exit_code"]) == ("unverified", 6)
+    assert (result["decision"], result["exit_code"]) == ("still_unhealthy", 6)
     assert f"it says so; the sandbox serves the {serves} release" in result["message"]
 
 

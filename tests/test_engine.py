@@ -168,7 +168,7 @@ def test_a_write_that_is_refused_twice_was_not_applied(world: World, releases: R
     ],
     ids=["503", "no answer", "HTML", "an empty list"],
 )
-def test_an_unclear_write_that_cannot_be_read_back_is_ambiguous(
+def test_an_unclear_write_that_cannot_be_read_back_ends_in_an_unknown_outcome(
     world: World, releases: Releases, lost: str, unreadable: dict[str, Any]
 ) -> None:
     world.sandbox.fault(**WRITE, lost=lost)
@@ -176,7 +176,7 @@ def test_an_unclear_write_that_cannot_be_read_back_is_ambiguous(
 
     outcome = world.rollback()
 
-    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert "it is not known whether the change was made" in outcome.result["message"]
     assert "finds out, and does nothing twice" in outcome.result["hint"]
     assert len(world.writes()) == 1
@@ -184,7 +184,7 @@ def test_an_unclear_write_that_cannot_be_read_back_is_ambiguous(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_after_an_ambiguous_end_the_same_command_finds_out(world: World, releases: Releases, lost: str) -> None:
+def test_after_an_unknown_outcome_the_same_command_finds_out(world: World, releases: Releases, lost: str) -> None:
     world.sandbox.fault(**WRITE, lost=lost)
     world.sandbox.fault(**LIST, status=503, skip=2, times=None)
     world.rollback()
@@ -213,12 +213,14 @@ def test_an_unclear_write_and_a_colleagues_deployment_are_left_to_the_colleague(
     assert len(ours(world)) == (1 if lost == "after" else 0)
 
 
-def test_an_answered_write_that_cannot_be_read_back_is_ambiguous(world: World, releases: Releases) -> None:
+def test_an_answered_write_that_cannot_be_read_back_ends_in_an_unknown_outcome(
+    world: World, releases: Releases
+) -> None:
     world.sandbox.fault(**LIST, status=503, skip=2, times=None)
 
     outcome = world.rollback()
 
-    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert "reading it back failed" in outcome.result["message"]
     assert outcome.result["wrote"]
     assert world.live == {releases.good: 100}
@@ -251,12 +253,12 @@ def test_a_list_that_lags_behind_the_write_is_waited_for(world: World, releases:
     assert_recovered_once(world, releases, outcome, sends=1)
 
 
-def test_a_write_that_never_shows_is_ambiguous_and_not_repeated(world: World, releases: Releases) -> None:
+def test_a_write_that_never_shows_ends_in_an_unknown_outcome_and_not_repeated(world: World, releases: Releases) -> None:
     world.sandbox.switches.deployments_lag_reads = 100
 
     outcome = world.rollback()
 
-    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert "it does not show" in outcome.result["message"]
     assert len(world.writes()) == 1
 

@@ -78,7 +78,10 @@ ENDINGS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "recovered": ([], "::notice title=rollback-worker on api in production%3A recovered::"),
     "failed": ([{**WRITE, "code": 10021}], "::error title=rollback-worker on api in production%3A failed::"),
     "refused": ([{**WRITE, "code": 10220, "message": "changed: A"}], "::error title="),
-    "ambiguous": ([{**WRITE, "lost": "after"}, {**LIST, "status": 503, "skip": 2, "times": None}], "::error title="),
+    "unknown_outcome": (
+        [{**WRITE, "lost": "after"}, {**LIST, "status": 503, "skip": 2, "times": None}],
+        "::error title=",
+    ),
 }
 
 

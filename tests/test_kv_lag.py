@@ -137,7 +137,7 @@ def test_an_unclear_write_that_nothing_shows_is_an_unknown_outcome(place: Switch
 
     outcome = place.feature("off")
 
-    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert "it is not known whether the change was made" in outcome.result["message"]
     assert "nothing was changed" not in outcome.result["message"].lower()
 
@@ -157,7 +157,7 @@ def test_a_write_that_nothing_shows_is_not_claimed(place: Switches) -> None:
 
     outcome = place.feature("off")
 
-    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert outcome.result["wrote"]
 
 

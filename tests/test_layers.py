@@ -307,7 +307,7 @@ def test_modules_stay_short_or_say_why_not() -> None:
     assert [path for path in long if REASON not in (ast.get_docstring(parsed(path)) or "")] == []
 
 
-ERRORS = {"ConfigError", "Refused", "ProviderError", "NotApplied", "Unclear", "Ambiguous", "Interrupted"}
+ERRORS = {"ConfigError", "Refused", "ProviderError", "NotApplied", "Unclear", "UnknownOutcome", "Interrupted"}
 NAMES = ("Cloudflare", "GitHub", "SIG", "D1", "Durable", "GITHUB_", "OPS_")
 Words = tuple[Path, int, str]
 

@@ -132,9 +132,9 @@ def test_what_is_never_seen_is_not_verified_and_an_incident_says_so(place: Place
 
     done = place.apply()
 
-    assert ended(done) == (6, "unverified", "still_unhealthy")
+    assert ended(done) == (6, "still_unhealthy", "still_unhealthy")
     assert "this does not hold: revision" in done.result["message"]
-    assert [issue.title for issue in place.github.issues] == ["limits apply on api in production: Unverified"]
+    assert [issue.title for issue in place.github.issues] == ["limits apply on api in production: Still unhealthy"]
 
 
 @pytest.mark.slow

@@ -52,9 +52,9 @@ def test_a_recovery_is_told_twice_with_the_typed_reason(world: World, releases: 
 ENDINGS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "failed": ([{**WRITE, "code": 10021, "message": "no"}], "Failed: rollback-worker on api in production"),
     "refused": ([{**WRITE, "code": 10220, "message": "changed: A"}], "Refused: rollback-worker on api in production"),
-    "ambiguous": (
+    "unknown_outcome": (
         [{**WRITE, "lost": "after"}, {**LIST, "status": 503, "skip": 2, "times": None}],
-        "Ambiguous: rollback-worker on api in production",
+        "Unknown outcome: rollback-worker on api in production",
     ),
 }
 
@@ -72,12 +72,14 @@ def test_a_run_that_ended_badly_says_so_and_what_to_do(
     assert "Rolled back" not in receiver.texts[-1]
 
 
-def test_a_recovery_that_does_not_help_is_told_as_done_and_unverified(
+def test_a_recovery_that_does_not_help_is_told_as_done_and_still_unhealthy(
     world: World, releases: Releases, receiver: Receiver
 ) -> None:
     world.edit_config("status: ok", "status: never")
     world.rollback(**receiver.environ)
-    assert receiver.texts[-1].startswith(f"[DRILL] Unverified: Rolled back api to {releases.good[:8]} in production.")
+    assert receiver.texts[-1].startswith(
+        f"[DRILL] Still unhealthy: Rolled back api to {releases.good[:8]} in production."
+    )
 
 
 @pytest.mark.slow

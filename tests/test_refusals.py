@@ -401,18 +401,18 @@ def test_a_run_that_did_not_recover_says_whom_to_call_and_when_they_answer(world
     assert "AI Provider Support: [Provider docs] (Business hours)" in outcome.out
 
 
-def ambiguous(world: World) -> None:
+def unknown_outcome(world: World) -> None:
     world.sandbox.fault(**WRITE, lost="before")
     world.sandbox.fault(**LIST, status=503, skip=2, times=None)
 
 
-def unverified(world: World) -> None:
+def still_unhealthy(world: World) -> None:
     world.edit_config("path: /health\n              status: 200", "path: /health\n              status: 201")
     world.edit_config("deadline: 10s", "deadline: 3s")
 
 
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize(("broken", "code"), [(ambiguous, 5), (unverified, 6)])
+@pytest.mark.parametrize(("broken", "code"), [(unknown_outcome, 5), (still_unhealthy, 6)])
 def test_the_contacts_are_shown_for_every_end_that_needs_a_person(
     world: World, releases: Releases, broken: Any, code: int
 ) -> None:

@@ -74,7 +74,7 @@ WORLDS: dict[str, list[dict[str, Any]]] = {
     "a write that is refused": [{**WRITE, "code": 10021, "message": ECHO}],
     "changed secrets": [{**WRITE, "code": 10220, "message": f"The following secrets have changed: {TOKEN}"}],
     "a rate limit": [{**WRITE, "status": 429, "message": ECHO, "headers": {"retry-after": "900"}}],
-    "ambiguous": [{**WRITE, "lost": "after"}, {**LIST, "status": 503, "message": ECHO, "skip": 2, "times": None}],
+    "unknown_outcome": [{**WRITE, "lost": "after"}, {**LIST, "status": 503, "message": ECHO, "skip": 2, "times": None}],
 }
 
 
@@ -379,12 +379,12 @@ CANARY_ENDINGS = {
     "planned": Ending({"planned"}, arguments=("--dry-run",)),
     "reads fail": Ending({"failed"}, read=FAILS),
     "refused": Ending({"refused", "failed"}, write={"code": 10220, "message": CHANGED}),
-    "an unclear write": Ending({"failed", "ambiguous"}, write=FAILS),
-    "ambiguous": Ending({"ambiguous"}, write={"lost": "after"}, then_reads_fail=True),
+    "an unclear write": Ending({"failed", "unknown_outcome"}, write=FAILS),
+    "unknown_outcome": Ending({"unknown_outcome"}, write={"lost": "after"}, then_reads_fail=True),
     "interrupted": Ending({"interrupted"}, write={"before": lambda: os.kill(os.getpid(), signal.SIGINT)}),
-    "a program prints them": Ending({"unverified"}, program="cat shout; exit 1"),
+    "a program prints them": Ending({"still_unhealthy"}, program="cat shout; exit 1"),
     "a program prints half of one": Ending(
-        {"unverified"}, program=f"head -c 90000 /dev/zero | tr '\\0' x; tail -c {len(SHOUT) - 20} shout; exit 1"
+        {"still_unhealthy"}, program=f"head -c 90000 /dev/zero | tr '\\0' x; tail -c {len(SHOUT) - 20} shout; exit 1"
     ),
     "GitHub fails": Ending(GOOD, github={"status": 500, "body": json.dumps({"message": SHOUT}), **JSON}),
     "GitHub refuses": Ending(GOOD, github={"status": 403, "body": SHOUT}),
@@ -393,7 +393,7 @@ CANARY_ENDINGS = {
     "a webhook redirects": Ending(GOOD, hooks=Response(status=302, headers=[("location", "/k4n4ry")])),
 }
 QUICK = {("rollback-worker", "failed"), ("rotate-secrets", "failed"), ("maintenance", "success")}
-FEW = ("success", "failed", "ambiguous", "interrupted", "a program prints them", "GitHub refuses")
+FEW = ("success", "failed", "unknown_outcome", "interrupted", "a program prints them", "GitHub refuses")
 
 
 def endings() -> "Iterator[Any]":
@@ -418,9 +418,11 @@ def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, endin
             incident, canary.runbook or name, *canary.arguments, *ending.arguments, **environ, as_json=as_json
         )
 
-    also = {"recovered", "failed", "ambiguous", "inconclusive", "interrupted"} if canary.builds else set()
+    also = {"recovered", "failed", "unknown_outcome", "no_evidence", "interrupted"} if canary.builds else set()
     also |= set() if canary.runs_probes else {"recovered"}
-    also |= {"failed", "ambiguous"} if canary.renamed and ending.github else set()  # the copy on GitHub is not written
+    also |= (
+        {"failed", "unknown_outcome"} if canary.renamed and ending.github else set()
+    )  # the copy on GitHub is not written
     assert decision(incident) in ending.decisions | also, outcome.err
     assert leaks(everything(incident, receiver, outcome)) == []
 
@@ -575,7 +577,7 @@ def test_no_canary_shows_in_a_proposal_of_limits(incident: Incident, rules: list
 
     outcome = start(incident, "propose-limits", "--reason", SHOUT, **{**hub.environ(), **CANARY}, as_json=True)
 
-    assert decision(incident) in ({"planned"} if not rules else {"failed", "ambiguous"}), outcome.err
+    assert decision(incident) in ({"planned"} if not rules else {"failed", "unknown_outcome"}), outcome.err
     assert leaks(everything(incident, Receiver(), outcome)) == []
 
 

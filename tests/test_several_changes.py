@@ -133,7 +133,7 @@ def test_a_change_that_cannot_be_read_back_ends_the_run_before_the_next_one(shop
 
     outcome = shop.rotate()
 
-    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
     assert shop.sends(STOCK) == 0
 
@@ -180,7 +180,7 @@ def test_a_refusal_after_an_unclear_write_does_not_say_that_nothing_was_made(
 
     outcome = shop.rotate()
 
-    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
     assert f"not known: Worker {BASKET}" in outcome.result["message"]
     assert "othing was changed" not in outcome.result["message"] + outcome.result["hint"]
@@ -193,7 +193,7 @@ def test_an_unclear_write_after_a_refusal_is_not_taken_for_refused(shop: Shop) -
 
     outcome = shop.rotate()
 
-    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
 
 

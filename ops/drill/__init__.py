@@ -283,9 +283,9 @@ def _not_broken(seen: Observation) -> dict[str, Any]:
     return {
         **UNREACHED,
         "schema": 1,
-        "decision": Decision.INCONCLUSIVE.value,
+        "decision": Decision.NO_EVIDENCE.value,
         "reason": Reason.NO_EVIDENCE.value,
-        "exit_code": EXIT_CODES[Decision.INCONCLUSIVE],
+        "exit_code": EXIT_CODES[Decision.NO_EVIDENCE],
         "message": f"the bad release is {seen.verdict.value}, so there was nothing to recover from",
         "hint": seen.hint,
     }

@@ -262,6 +262,6 @@ def contradicted(result: Mapping[str, Any], *, serves: str, is_well: bool) -> di
 
 
 def unproved(result: Mapping[str, Any], why: str = "") -> dict[str, Any]:
-    failed = {"decision": Decision.UNVERIFIED.value, "reason": Reason.NO_EVIDENCE.value}
+    failed = {"decision": Decision.STILL_UNHEALTHY.value, "reason": Reason.NO_EVIDENCE.value}
     message = f"{result['message']}; {why}" if why else result["message"]
-    return {**result, **failed, "exit_code": EXIT_CODES[Decision.UNVERIFIED], "message": message}
+    return {**result, **failed, "exit_code": EXIT_CODES[Decision.STILL_UNHEALTHY], "message": message}

@@ -160,23 +160,23 @@ def _drilled(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
     refused = drill.users(2 * limit + 1)
     drill.say(f"users are answered {refused[-1]} after {len(refused)} requests")
     if refused[-1] != 429:
-        return _unverified(first, "no user was refused, so there was nothing to recover from")
+        return _still_unhealthy(first, "no user was refused, so there was nothing to recover from")
     began = drill.sandbox.clock.now()
     number = _proposed(drill, config)
     if number is None:
-        return _unverified(first, "no pull request was opened")
+        return _still_unhealthy(first, "no pull request was opened")
     result = _merged(drill, number)
     if result["decision"] != Decision.RECOVERED:
         return result
     verified = drill.sandbox.clock.now()
     if (seen := drill.users(limit // 2)) and 429 in seen:
-        return _unverified(result, "the limit was raised, and users are still refused")
+        return _still_unhealthy(result, "the limit was raised, and users are still refused")
     drill.say("users are let through")
     drill.sandbox.clock.advance(lasts + 60)
     drill.say("the temporary limit is over by the clock of the Worker, and nobody has done anything")
     back = drill.users(2 * limit)
     if 429 not in back:
-        return _unverified(result, f"the former limit does not hold again: {len(back)} requests were let through")
+        return _still_unhealthy(result, f"the former limit does not hold again: {len(back)} requests were let through")
     drill.say(f"users are refused again after {len(back)} requests: it is back at {limit}")
     if drill.incident.report is None:
         report = ["incident", "report", str(drill.incident.number)]
@@ -225,7 +225,7 @@ def _merged(drill: _Drill, number: int) -> dict[str, Any]:
     return {**UNREACHED, "schema": 1, "decision": decision.value, "reason": "", "exit_code": code, "message": said}
 
 
-def _unverified(result: Mapping[str, Any], message: str) -> dict[str, Any]:
-    decision = Decision.UNVERIFIED
+def _still_unhealthy(result: Mapping[str, Any], message: str) -> dict[str, Any]:
+    decision = Decision.STILL_UNHEALTHY
     said = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
     return {**result, **said, "message": message}

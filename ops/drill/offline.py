@@ -54,7 +54,7 @@ def run(
 
 
 def _contradicted(result: dict[str, Any], message: str) -> dict[str, Any]:
-    decision = Decision.UNVERIFIED
+    decision = Decision.STILL_UNHEALTHY
     said = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
     return {**result, **said, "message": message}
 

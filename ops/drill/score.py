@@ -24,7 +24,7 @@ def scored(
     reported = not with_incident or result.get("report") is not None
     recovered = result["decision"] == Decision.RECOVERED
     reached = recovered and reported and all(each["within"] for each in targets.values())
-    late = EXIT_CODES[Decision.UNVERIFIED]
+    late = EXIT_CODES[Decision.STILL_UNHEALTHY]
     return {
         **result,
         "drill": runbook,

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ops.model.errors import current_name
+
 VERSION = 1
 LONGEST = 4000
 """In bytes, all of it: notifications by mail show it as it is."""
@@ -22,6 +24,9 @@ MOST_ROWS = 100
 RUN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MINOR = {"probed", "prepared", "compared", "confirmed", "warning"}
 """Rows that go first where not all fit; the visible table has them."""
+
+ENDED = "ended"
+"""The row whose text is the decision."""
 
 _BLOCK = re.compile(r"<!-- backout:v1 (\{[^<>&@]*\}) -->\s*\Z")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
@@ -75,7 +80,18 @@ def resealed(body: str, change: Callable[[str], str]) -> str:
 
 
 def read_block(body: str) -> Block | None:
-    """The block that ends the text; None where there is none that is whole. Never raises."""
+    """Return the block at the end of the text, in today's names; None if there is no whole one. Never raises."""
+    block = _read(body)
+    return None if block is None else _in_current_names(block)
+
+
+def _in_current_names(block: Block) -> Block:
+    rows = tuple(replace(row, text=current_name(row.text)) if row.kind == ENDED else row for row in block.rows)
+    return replace(block, decision=current_name(block.decision), rows=rows)
+
+
+def _read(body: str) -> Block | None:
+    """Return the block as it was written; its digest covers that."""
     found = _BLOCK.search(body or "")
     if found is None or len(found[0]) > LONGEST + 100:
         return None
@@ -88,7 +104,7 @@ def read_block(body: str) -> Block | None:
 
 def is_edited(body: str) -> bool:
     """Whether somebody changed the comment since it was written. It finds what was not meant to be hidden."""
-    block = read_block(body)
+    block = _read(body)
     return block is not None and _digest(_BLOCK.sub("", body), replace(block, digest="")) != block.digest
 
 

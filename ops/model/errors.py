@@ -7,7 +7,7 @@
     ├── ProviderError     4   the provider refused or failed; the state is known
     │   ├── NotApplied        a write that was certainly not applied (rate limit, concurrent change)
     │   └── Unclear           a write whose answer was lost or unreadable; the engine re-reads and decides
-    ├── Ambiguous         5   the state is not known
+    ├── UnknownOutcome    5   the state is not known
     └── Interrupted     130   a signal; the timeline is flushed
 
 A message says what is, with the names and numbers the user typed: lower case at the start, no full stop. A hint says
@@ -29,11 +29,23 @@ class Decision(StrEnum):
     PLANNED = "planned"
     REFUSED = "refused"
     FAILED = "failed"
-    AMBIGUOUS = "ambiguous"
-    UNVERIFIED = "unverified"
+    UNKNOWN_OUTCOME = "unknown_outcome"
+    STILL_UNHEALTHY = "still_unhealthy"
     RELAPSED = "relapsed"
     INTERRUPTED = "interrupted"
-    INCONCLUSIVE = "inconclusive"
+    NO_EVIDENCE = "no_evidence"
+
+
+_FORMER_NAMES = {
+    "ambiguous": Decision.UNKNOWN_OUTCOME,
+    "unverified": Decision.STILL_UNHEALTHY,
+    "inconclusive": Decision.NO_EVIDENCE,
+}
+
+
+def current_name(decision: str) -> str:
+    """Return the name of a decision in a record that may be older than the names of today."""
+    return _FORMER_NAMES.get(decision, decision)
 
 
 EXIT_CODES: dict[Decision, int] = {
@@ -43,9 +55,9 @@ EXIT_CODES: dict[Decision, int] = {
     Decision.PLANNED: 0,
     Decision.REFUSED: 3,
     Decision.FAILED: 4,
-    Decision.AMBIGUOUS: 5,
-    Decision.UNVERIFIED: 6,
-    Decision.INCONCLUSIVE: 6,
+    Decision.UNKNOWN_OUTCOME: 5,
+    Decision.STILL_UNHEALTHY: 6,
+    Decision.NO_EVIDENCE: 6,
     Decision.RELAPSED: 7,
     Decision.INTERRUPTED: 130,
 }
@@ -210,11 +222,11 @@ class Unclear(ProviderError):
     """A write without a readable answer: it may have been applied. Never the end of a run; the engine re-reads."""
 
 
-class Ambiguous(OpsError):
+class UnknownOutcome(OpsError):
     """A write may or may not have been applied, and reading did not settle it."""
 
-    decision = Decision.AMBIGUOUS
-    exit_code = EXIT_CODES[Decision.AMBIGUOUS]
+    decision = Decision.UNKNOWN_OUTCOME
+    exit_code = EXIT_CODES[Decision.UNKNOWN_OUTCOME]
 
 
 class Interrupted(OpsError):

@@ -94,7 +94,7 @@ def sentence(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool) ->
             return plan.proves
         case Decision.NOTHING_TO_DO if plan.proves:
             return f"{plan.summary}; {plan.proves}"
-        case Decision.UNVERIFIED if plan.proves:
+        case Decision.STILL_UNHEALTHY if plan.proves:
             return f"{'changed' if wrote else 'nothing was changed'}, and this does not hold: {plan.proves}"
         case Decision.RECOVERED if before == Verdict.INCONCLUSIVE:
             return "the probes are healthy now; whether they failed before is not known"
@@ -106,9 +106,9 @@ def sentence(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool) ->
             )
         case Decision.NOTHING_TO_DO:
             return f"{_left_alone(plan)}; the probes are healthy"
-        case Decision.UNVERIFIED if wrote:
+        case Decision.STILL_UNHEALTHY if wrote:
             return f"changed, and {_unhealthy(before, plan)}"
-        case Decision.UNVERIFIED:
+        case Decision.STILL_UNHEALTHY:
             return f"{_left_alone(plan)}; nothing was changed, and it is unhealthy"
         case _:
             done = "changed" if wrote else _left_alone(plan)

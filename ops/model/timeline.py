@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from ops.model.clock import Clock, parse_utc
+from ops.model.errors import current_name
 from ops.model.redact import Redactor
 
 
@@ -61,13 +62,14 @@ def json_line(data: Mapping[str, Any]) -> str:
 
 
 def from_json(data: Mapping[str, Any]) -> Event:
-    """The reverse of `to_json`. Raises KeyError and ValueError on anything else."""
+    """The reverse of `to_json`, also of an older program. Raises KeyError and ValueError on anything else."""
+    kind, text = Kind(data["kind"]), str(data["text"])
     return Event(
         number=int(data["number"]),
         at=parse_utc(data["at"]),
         seconds=float(data["seconds"]),
-        kind=Kind(data["kind"]),
-        text=str(data["text"]),
+        kind=kind,
+        text=current_name(text) if kind == Kind.ENDED else text,
         data=dict(data["data"]),
     )
 

@@ -103,9 +103,9 @@ NOT_OBSERVED = Observation(Verdict.INCONCLUSIVE, notes=("no probe answered in ti
 def decide(before: Verdict, *, wrote: bool, after: Verdict) -> tuple[Decision, Reason]:
     """The whole truth table of a run that ended without an error."""
     if after == Verdict.UNHEALTHY:
-        return Decision.UNVERIFIED, Reason.STILL_UNHEALTHY
+        return Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY
     if after == Verdict.INCONCLUSIVE:
-        return Decision.INCONCLUSIVE, Reason.NO_EVIDENCE
+        return Decision.NO_EVIDENCE, Reason.NO_EVIDENCE
     if not wrote:
         return Decision.NOTHING_TO_DO, Reason.VERIFIED
     if before == Verdict.HEALTHY:

@@ -121,12 +121,12 @@ def test_a_challenged_browser_proves_nothing_and_has_a_hint() -> None:
     assert (found.verdict, "WAF skip rule" in found.hint) == (INCONCLUSIVE, True)
 
 
-def test_a_recovery_behind_a_challenge_is_inconclusive_with_a_hint(world: World, releases: Releases) -> None:
+def test_a_recovery_behind_a_challenge_has_no_evidence_with_a_hint(world: World, releases: Releases) -> None:
     world.sandbox.switches.edge_challenges_runners = True
 
     outcome = world.rollback()
 
-    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+    assert ended(outcome) == (6, "no_evidence", "no_evidence")
     assert world.live == {releases.good: 100}
     assert "request_headers" in outcome.result["hint"]
     assert "a Cloudflare bot challenge answered with status 403" in texts(outcome, "probed")[-1]
@@ -139,14 +139,14 @@ def place(world: World) -> Any:
 
 
 @pytest.mark.parametrize("was_off", [False, True], ids=["on", "off"])
-def test_maintenance_behind_a_challenge_is_inconclusive_with_a_hint(place: Place, was_off: bool) -> None:
+def test_maintenance_behind_a_challenge_has_no_evidence_with_a_hint(place: Place, was_off: bool) -> None:
     if was_off:
         place.on()
     place.world.sandbox.switches.edge_challenges_runners = True
 
     outcome = place.off() if was_off else place.on()
 
-    assert ended(outcome) == (6, "inconclusive", "no_evidence"), outcome.err
+    assert ended(outcome) == (6, "no_evidence", "no_evidence"), outcome.err
     assert "request_headers" in outcome.result["hint"]
 
 
@@ -183,7 +183,7 @@ def test_a_variable_without_a_usable_value_is_named(
 
     outcome = world.rollback(SHOP_PASS=value)
 
-    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+    assert ended(outcome) == (6, "no_evidence", "no_evidence")
     assert said in texts(outcome, "probed")[-1]
     assert "`env:`" in outcome.result["hint"]
     assert "s3cret" not in outcome.out + outcome.err

@@ -122,7 +122,9 @@ def test_a_region_that_was_taken_out_stays_out() -> None:
     )
 
 
-@pytest.mark.parametrize("decision", ["failed", "ambiguous", "unverified", "interrupted", "refused", "", "nonsense"])
+@pytest.mark.parametrize(
+    "decision", ["failed", "unknown_outcome", "still_unhealthy", "interrupted", "refused", "", "nonsense"]
+)
 def test_only_what_was_recovered_is_mitigated(decision: str) -> None:
     found = {moment.name: moment for moment in moments(evidence(decision=decision))}
     assert found[Name.MITIGATED].at is None

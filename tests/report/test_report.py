@@ -132,13 +132,13 @@ def test_a_failed_run(night: Night, releases: Releases, update_golden: bool) -> 
 
 
 @pytest.mark.slow
-def test_an_ambiguous_run(night: Night, releases: Releases, update_golden: bool) -> None:
+def test_a_run_with_an_unknown_outcome(night: Night, releases: Releases, update_golden: bool) -> None:
     night.world.sandbox.fault(**WRITE, lost="after")
     down = night.world.sandbox.fault(**LIST, status=500, times=None, skip=2)
     assert night.recover().code == 5
     down.remove()
     night.report()
-    assert_golden("ambiguous", night.text, update=update_golden)
+    assert_golden("unknown_outcome", night.text, update=update_golden)
 
 
 def test_a_refused_label(night: Night, releases: Releases, update_golden: bool) -> None:

@@ -214,7 +214,7 @@ def test_what_never_shows_is_not_proved(place: Switches) -> None:
 
     outcome = place.feature("off")
 
-    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
     assert outcome.result["message"].startswith("changed, and this does not hold: session-do is off")
 
 
@@ -304,7 +304,7 @@ def test_the_probes_of_a_switch_are_asked_by_whoever_sets_it_and_by_nobody_else(
 
     outcome = place.feature("off", "--incident", "42")
 
-    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
     assert any("sessions unhealthy: status 503" in text for text in texts(outcome, "probed"))
     place.world.sandbox.clock.advance(60)
     assert ended(place.ops("ai-failover", "--to", "off")) == (0, "recovered", "verified")

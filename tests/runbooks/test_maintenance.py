@@ -174,7 +174,7 @@ def test_a_host_in_a_zone_that_the_token_does_not_see_is_named_and_found_open(pl
 
     outcome = place.on()
 
-    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
     assert "api.hidden.example is a custom domain" in outcome.result["plan"]["warnings"][0]
     assert "https://api.hidden.example/ is answered 200, and not by ops-maintenance" in texts(outcome, "probed")[-1]
     assert place.serves(f"{HOST}/") == "off"
@@ -286,7 +286,7 @@ def test_the_service_that_is_still_ill_is_not_called_recovered_when_it_is_opened
     place.on()
     place.world.release(timedelta(minutes=1), code="bad", behaviour={"status": 500})
 
-    assert ended(place.off()) == (6, "unverified", "still_unhealthy")
+    assert ended(place.off()) == (6, "still_unhealthy", "still_unhealthy")
 
 
 @pytest.mark.slow
@@ -296,7 +296,7 @@ def test_probes_of_what_is_off_say_so_and_other_runbooks_claim_nothing(place: Pl
 
     outcome = place.world.rollback()
 
-    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+    assert ended(outcome) == (6, "no_evidence", "no_evidence")
     assert "off on purpose" in texts(outcome, "probed")[0]
     assert place.world.live != {bad: 100}
 
@@ -540,7 +540,7 @@ def test_where_a_zone_does_not_normalize_urls_the_encoded_address_is_seen_to_get
 
     outcome = place.on("--path", "/api/ai")
 
-    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
     assert (
         f"https://{HOST}/api/a%69 encoded is answered 404, and not by ops-maintenance: it is open"
         in texts(outcome, "probed")[-1]
@@ -614,7 +614,7 @@ def test_a_route_that_no_version_explains_is_named_with_the_place_to_change_it(p
 
     outcome = place.off()
 
-    assert ended(outcome) == (6, "unverified", "still_unhealthy")
+    assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
     (warning,) = outcome.result["plan"]["warnings"]
     assert "To change it: dashboard → fortunet.example → Workers Routes" in warning
     assert place.routes == {f"{HOST}/*": OFFICE}

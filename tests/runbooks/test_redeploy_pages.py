@@ -594,7 +594,7 @@ def test_the_job_that_fetches_verifies_what_is_live_where_nothing_is_to_be_done(
     outcome = fetch(site, tmp_path / "outputs", "--commit", site.bad)
 
     assert outcome.code == 6
-    assert f"UNVERIFIED: {site.live[:8]} is live already" in outcome.out
+    assert f"STILL UNHEALTHY: {site.live[:8]} is live already" in outcome.out
     assert "; nothing was changed, and it is unhealthy" in outcome.out
     assert "nothing was fetched" in outcome.out
     site.assert_nothing_sent()

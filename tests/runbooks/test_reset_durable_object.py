@@ -300,7 +300,7 @@ def test_where_the_object_cannot_be_looked_at_all_of_them_restart_and_nothing_is
 
     outcome = stuck.reset(**environ)
 
-    assert ended(outcome) == (6, "inconclusive", "no_evidence"), outcome.err
+    assert ended(outcome) == (6, "no_evidence", "no_evidence"), outcome.err
     assert said in outcome.result["message"]
     assert any(said in warning for warning in outcome.result["plan"]["warnings"])
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
@@ -354,7 +354,7 @@ def test_an_object_in_use_is_proved_and_a_quota_that_grew_was_kept(stuck: Stuck,
 
 
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize(("proof", "decision"), [("instance", "inconclusive"), ("memory.answered", "recovered")])
+@pytest.mark.parametrize(("proof", "decision"), [("instance", "no_evidence"), ("memory.answered", "recovered")])
 def test_an_object_that_did_not_answer_before_is_proved_by_counting_nothing_alone(
     stuck: Stuck, proof: str, decision: str
 ) -> None:
@@ -385,7 +385,7 @@ def test_a_storage_that_was_not_kept_is_said_and_no_recovery(stuck: Stuck) -> No
 
     outcome = stuck.one()
 
-    assert ended(outcome) == (6, "inconclusive", "no_evidence")
+    assert ended(outcome) == (6, "no_evidence", "no_evidence")
     assert f"quota.iflow.used of {NAME} is not what it was before" in outcome.result["message"]
 
 
@@ -395,7 +395,7 @@ def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
 
     outcome = stuck.one()
 
-    assert ended(outcome)[1] in {"inconclusive", "unverified"}
+    assert ended(outcome)[1] in {"no_evidence", "still_unhealthy"}
     assert f"{NAME} still has instance as it was before" in " ".join(texts(outcome, "warning"))
     assert stuck.memory == LOCKED
 
@@ -440,9 +440,9 @@ def test_without_a_state_the_answer_alone_is_no_proof_and_two_lost_ones_leave_it
     stuck.world.sandbox.edge_fault(**RESET, lost="before", times=2)
     lost = stuck.one()
 
-    assert ended(answered) == (6, "inconclusive", "no_evidence")
+    assert ended(answered) == (6, "no_evidence", "no_evidence")
     assert f"ops.yml names no `state` of {NAME}" in answered.result["message"]
-    assert ended(lost) == (5, "ambiguous", "unclear")
+    assert ended(lost) == (5, "unknown_outcome", "unclear")
 
 
 CLOSED: dict[str, tuple[dict[str, Any], dict[str, str | None], str, str]] = {

@@ -120,7 +120,7 @@ def test_a_write_that_is_limited_is_sent_once_more(world: World, sites: Releases
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize("unread", ["the API", "the site"])
-def test_an_unclear_write_that_cannot_be_looked_at_is_ambiguous_and_the_same_command_finds_out(
+def test_an_unclear_write_that_cannot_be_looked_at_ends_in_an_unknown_outcome_and_the_same_command_finds_out(
     world: World, sites: Releases, lost: str, unread: str
 ) -> None:
     close: Any = (
@@ -132,7 +132,7 @@ def test_an_unclear_write_that_cannot_be_looked_at_is_ambiguous_and_the_same_com
 
     outcome = world.rollback_pages()
 
-    assert ended(outcome) == (5, "ambiguous", "unclear"), outcome.err
+    assert ended(outcome) == (5, "unknown_outcome", "unclear"), outcome.err
     assert "it is not known whether the change was made" in outcome.result["message"]
     assert len(world.writes()) == 1
     world.sandbox.faults.clear()
@@ -153,12 +153,14 @@ def test_a_site_that_lags_behind_the_write_is_waited_for(world: World, sites: Re
 
 
 @pytest.mark.slow
-def test_a_site_that_never_changes_is_ambiguous_and_the_write_is_not_repeated(world: World, sites: Releases) -> None:
+def test_a_site_that_never_changes_ends_in_an_unknown_outcome_and_the_write_is_not_repeated(
+    world: World, sites: Releases
+) -> None:
     world.sandbox.switches.propagation_seconds = 100
 
     outcome = world.rollback_pages()
 
-    assert ended(outcome) == (5, "ambiguous", "unclear")
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert "it does not show" in outcome.result["message"]
     assert len(world.writes()) == 1
 
@@ -172,7 +174,7 @@ def test_what_is_unhealthy_and_not_proved_to_be_live_is_said_to_be_both(world: W
 
     outcome = world.rollback_pages()
 
-    assert ended(outcome) == (6, "unverified", "still_unhealthy"), outcome.err
+    assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy"), outcome.err
     assert outcome.result["message"].startswith("it is not proved that the change is live: ")
     assert outcome.result["message"].endswith("; the probes are unhealthy")
 
@@ -185,7 +187,7 @@ def test_canonical_alone_does_not_prove_what_the_site_does_not_show(world: World
 
     outcome = world.rollback_pages()
 
-    assert ended(outcome) == (6, "inconclusive", "no_evidence"), outcome.err
+    assert ended(outcome) == (6, "no_evidence", "no_evidence"), outcome.err
     assert f"{sites.good[:8]} is canonical, and the site still looks like {sites.bad[:8]}" in outcome.result["message"]
     assert outcome.result["wrote"]
 
@@ -223,19 +225,19 @@ def test_deployments_that_look_the_same_are_proved_by_canonical_or_not_at_all(wo
         assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
         assert any("it is Cloudflare's word" in text for text in texts(outcome, "warning"))
     else:
-        assert ended(outcome) == (6, "inconclusive", "no_evidence")
+        assert ended(outcome) == (6, "no_evidence", "no_evidence")
         assert "they look the same" in outcome.result["message"]
 
 
 @pytest.mark.slow
-def test_an_unclear_write_between_two_that_look_the_same_is_ambiguous(world: World) -> None:
+def test_an_unclear_write_between_two_that_look_the_same_ends_in_an_unknown_outcome(world: World) -> None:
     world.site(timedelta(hours=2), "same")
     world.site(timedelta(minutes=10), "same")
     world.sandbox.fault(**WRITE, lost="after")
 
     outcome = world.rollback_pages()
 
-    assert ended(outcome) == (5, "ambiguous", "unclear"), outcome.err
+    assert ended(outcome) == (5, "unknown_outcome", "unclear"), outcome.err
     assert len(world.writes()) == 1
 
 
