@@ -14,10 +14,16 @@ PERMISSIONS = {"environments": "write", "secrets": "write", "actions": "read"}
 
 
 @cache
-def key_pair(number: int) -> tuple[str, str]:
-    """Private and public, in PEM as GitHub makes them; another number is another pair."""
+def private_key(number: int) -> rsa.RSAPrivateKey:
+    """Another number is another key. To read one from PEM takes 50 ms."""
     assert number >= 0
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@cache
+def key_pair(number: int) -> tuple[str, str]:
+    """Private and public, in PEM as GitHub makes them."""
+    key = private_key(number)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )

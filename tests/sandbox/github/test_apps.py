@@ -5,7 +5,7 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.apps import APP_ID, add_app, key_pair
+from tests.apps import APP_ID, add_app, private_key
 from tests.sandbox.github.conftest import Api
 
 MINT = "/app/installations/{}/access_tokens"
@@ -14,9 +14,8 @@ NARROW = {"repositories": ["operations"], "permissions": {"environments": "write
 
 def signed(api: Api, *, number: int = 0, **claims: Any) -> str:
     now = int(api.github.clock.now().timestamp())
-    return jwt.encode(
-        {"iat": now - 60, "exp": now + 300, "iss": str(APP_ID), **claims}, key_pair(number)[0], algorithm="RS256"
-    )
+    claims = {"iat": now - 60, "exp": now + 300, "iss": str(APP_ID), **claims}
+    return jwt.encode(claims, private_key(number), algorithm="RS256")
 
 
 @pytest.fixture
