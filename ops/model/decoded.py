@@ -1,4 +1,4 @@
-"""A text without its escapes, with the place of each byte: so a value is found however its characters are written."""
+"""A text without its escapes, and the place of each byte: so a value is found however its characters are written."""
 
 import base64
 import re
@@ -15,32 +15,40 @@ _BEGINS = re.compile(r"[%\\&\x1b\u200b-\u200f\u2060-\u2064\ufeff\u00ad\r\n]")
 _BASES = {"u": 16, "braced": 16, "x": 16, "decimal": 10, "hex": 16}
 
 
-def decoded(text: str) -> tuple[bytes, list[int]] | None:
-    """The bytes, and where each begins in the text; then the end of the text. None where there is no escape."""
+def decoded(text: str) -> bytes | None:
+    """The bytes that the text stands for. None where there is no escape."""
     if not _BEGINS.search(text) or not ESCAPED.search(text):  # the first is fast, and most texts have none
         return None
-    data, places = bytearray(), list[int]()
+    return b"".join(data for data, _, _ in _pieces(text))
+
+
+def places(text: str) -> list[int]:
+    """Return for each of these bytes where its character or its escape begins in the text; then the text's end."""
+    found = list[int]()
+    for data, start, is_plain in _pieces(text):
+        if is_plain:
+            found += range(start, start + len(data))
+        else:
+            found += [start] * len(data)
+    return [*found, len(text)]
+
+
+def _pieces(text: str) -> Iterator[tuple[bytes, int, bool]]:
+    """Yield the bytes of each part, where it begins, and whether it is plain: one byte for each character."""
     at = 0
     for found in ESCAPED.finditer(text):
-        _plain(text, at, found.start(), data, places)
-        meant = _meant(found)
-        data += meant
-        places += [found.start()] * len(meant)
+        yield from _plain(text, at, found.start())
+        yield _meant(found), found.start(), False
         at = found.end()
-    _plain(text, at, len(text), data, places)
-    return bytes(data), [*places, len(text)]
+    yield from _plain(text, at, len(text))
 
 
-def _plain(text: str, start: int, end: int, data: bytearray, places: list[int]) -> None:
+def _plain(text: str, start: int, end: int) -> Iterator[tuple[bytes, int, bool]]:
     part = text[start:end]
     if part.isascii():
-        data += part.encode()
-        places += range(start, end)
-        return
-    for at, character in enumerate(part, start):
-        encoded = _encoded(character)
-        data += encoded
-        places += [at] * len(encoded)
+        yield part.encode(), start, True
+    else:
+        yield from ((_encoded(character), at, False) for at, character in enumerate(part, start))
 
 
 def _meant(found: re.Match[str]) -> bytes:

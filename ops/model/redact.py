@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ops.model.decoded import decoded, in_other_bases, spellings
+from ops.model.decoded import decoded, in_other_bases, places, spellings
 
 S = TypeVar("S", str, bytes)
 
@@ -55,6 +55,7 @@ class Redactor:
         self._longest = 0
         self._bytes: set[bytes] = set()
         self._lower: set[str] = set()
+        self._values: set[str] = set()
         self._clean: set[str] = set()
 
     def add(self, secret: str) -> None:
@@ -64,13 +65,14 @@ class Redactor:
         """
         values = {secret, *secret.splitlines(), *_parts_of_address(secret)}
         for value in values | {each.strip() for each in values}:
-            if len(value.strip()) >= self._shortest:
+            if len(value.strip()) >= self._shortest and value not in self._values:
                 forms = (_Form(value), *_in_base64(value))
                 with self._lock:  # another thread may read them, which takes what it finds when it begins
                     self._longest = max(self._longest, len(value))
                     self._forms = self._forms | {form.text: form for form in forms}
                     self._lower = self._lower | set(in_other_bases(value))
                     self._bytes = self._bytes | {spelling for form in forms for spelling in spellings(form.text)}
+                    self._values = self._values | {value}
                     self._clean = set()  # last, and another set: who still searches by the former values adds to theirs
 
     @property
@@ -121,13 +123,13 @@ class Redactor:
     def _found_decoded(self, text: str) -> Iterator[tuple[int, int]]:
         lower = text.lower() if text.isascii() else text.translate(_LOWER)
         yield from (span for value in self._lower if value in lower for span in _places(value, lower))
-        if self._bytes and (found := decoded(text)):
-            data, places = found
+        if self._bytes and (data := decoded(text)):
             spans = [span for value in self._bytes if value in data for span in _places(value, data)]
             lower_data = data.lower()
             in_bytes = (value.encode() for value in self._lower)
             spans += [span for value in in_bytes if value in lower_data for span in _places(value, lower_data)]
-            yield from ((places[start], _end(places, end)) for start, end in spans)
+            at = places(text) if spans else []
+            yield from ((at[start], _end(at, end)) for start, end in spans)
 
     def data(self, value: Any) -> Any:
         """The same for JSON: strings anywhere, keys included."""
@@ -144,11 +146,14 @@ class Redactor:
         if isinstance(value, str) and not isinstance(value, Enum):
             return self.text(value)
         if isinstance(value, tuple):
-            return tuple(self.value(item) for item in value)
+            items = tuple(self.value(item) for item in value)
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
         if isinstance(value, dict):
             return {self.value(key): self.value(item) for key, item in value.items()}
         if is_dataclass(value) and not isinstance(value, type):
-            return replace(value, **{each.name: self.value(getattr(value, each.name)) for each in fields(value)})
+            had = {each.name: getattr(value, each.name) for each in fields(value)}
+            masked = {name: self.value(item) for name, item in had.items()}
+            return replace(value, **masked) if any(masked[name] is not had[name] for name in had) else value
         return value
 
 
@@ -186,12 +191,12 @@ def _places(value: S, text: S) -> Iterator[tuple[int, int]]:
         at = text.find(value, at + 1)
 
 
-def _end(places: list[int], end: int) -> int:
+def _end(begins: list[int], end: int) -> int:
     """Where the character of the last byte ends: where the next one begins."""
-    last = places[end - 1]
-    while places[end] == last:
+    last = begins[end - 1]
+    while begins[end] == last:
         end += 1
-    return places[end]
+    return begins[end]
 
 
 def _spelled(token: str) -> str:
