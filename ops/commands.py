@@ -35,6 +35,7 @@ OF_CONFIG: dict[str, Any] = {
     "help": "default: ops.yml",
 }
 CONFIG = click.option("--config", **OF_CONFIG)
+YES_HELP = "Skip the confirmation (without a terminal and without --yes: a dry run that exits with 9)"
 Then = Callable[[Result, Redactor], object]
 
 
@@ -134,7 +135,7 @@ def _common_options() -> list[click.Parameter]:
         click.Option(["--requested-at"], type=Moment(), help="when it was asked for, if that was not this command"),
         click.Option(["--permission"], default="", help="what the gate says of the asker's: checked, or not checked"),
         click.Option(["--dry-run"], is_flag=True, help="read, show the plan, change nothing"),
-        click.Option(["--yes"], is_flag=True, help="do not ask; without a terminal and without it, a dry run"),
+        click.Option(["--yes"], is_flag=True, help=YES_HELP),
         click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout, events as JSON on stderr"),
         click.Option(["--config"], **OF_CONFIG),
     ]
@@ -163,6 +164,7 @@ def run(
     heading = f"Plan: {runbook.name} in {environment}"
     options = Options(
         dry_run=dry_run or not (yes or can_ask),
+        is_implicit=not (dry_run or yes or can_ask),
         confirm=_yes if yes else _asker(getattr(params, "service", runbook.name)),
         show_plan=say_nothing if as_json else plan_shower(heading, redactor),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_WHEN_ASKING,
@@ -187,7 +189,7 @@ def run(
             say_json(redactor.data(_result_json(result, configuration)))
         else:
             show_result(result, configuration, redactor)
-            _show_what_follows(result, record, dry_run=dry_run)
+            _show_what_follows(result, record)
     return result.exit_code
 
 
@@ -339,15 +341,13 @@ def show_result(result: Result, configuration: Any, redactor: Redactor) -> None:
         annotate("error", title, message)
 
 
-def _show_what_follows(result: Result, record: Path | None, *, dry_run: bool) -> None:
+def _show_what_follows(result: Result, record: Path | None) -> None:
     """Where the record is, and what to type next."""
     from ops.app import program
 
     say(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
     if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):
         say(f"  then, the post-incident report: {program(os.environ)} incident report {result.incident}")
-    if result.decision == Decision.PLANNED and not dry_run:
-        say("  This was a dry run, since there is no terminal to ask on: add --yes to act.")
 
 
 def show_headline(decision: str, message: str, *, good: bool) -> None:

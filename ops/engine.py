@@ -24,6 +24,7 @@ from ops.model.errors import (
     Refused,
     Unclear,
     UnknownOutcome,
+    exit_code,
 )
 from ops.model.plan import Change, Plan
 from ops.model.press import Press
@@ -42,6 +43,7 @@ SETTLE_PAUSE = 1.0
 LONGEST_RETRY_AFTER = 30.0
 """A provider that asks for more time than this has refused, at three in the morning."""
 FINDS_OUT = "Start the same command again once the API answers: it finds out, and does nothing twice."
+ADD_YES = "Add --yes to make these changes, or --dry-run if the plan is all that you want."
 CALM_PROBE_WAIT = 15.0
 """Real seconds that the probes may take where nothing is to be written."""
 
@@ -49,11 +51,14 @@ CALM_PROBE_WAIT = 15.0
 @dataclass(frozen=True)
 class Options:
     dry_run: bool
+    """Whether to end with the plan: on request, or because nobody could confirm it (`is_implicit`)."""
     confirm: Callable[[Plan], bool]
     """Asked after the plan was shown. True: a person was waited for, so compare again. Raises Refused on a no."""
     show_plan: Callable[[Plan], None]
     probe_wait: float
     """Real seconds to wait for the probes before a write: a moment; where a person is asked they see the answer."""
+    is_implicit: bool = False
+    """A dry run without `--dry-run`: no `--yes`, and no terminal."""
     hands_on: str = ""
     """What another job does with a plan that has changes, for people; this run then ends with the plan."""
 
@@ -123,18 +128,19 @@ class Engine:
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             self.signals.ignore()  # the record of the end is not to be cut short
-            exit_code, press = EXIT_CODES[decision], run.press
+            code, press = exit_code(decision, reason), run.press
             hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
+            hint = ADD_YES if reason == Reason.IMPLICIT_DRY_RUN else hint
         except (OpsError, RuntimeError) as raised:
             # A signal inside a lock of the standard library comes out as the lock's complaint, its own error behind it.
             error = raised.__context__ if isinstance(raised.__context__, Interrupted) else raised
             if not isinstance(error, OpsError):
                 raise
             self.signals.ignore()
-            decision, reason, exit_code = error.decision or Decision.FAILED, error.reason, error.exit_code
+            decision, reason, code = error.decision or Decision.FAILED, error.reason, error.exit_code
             message, hint, press = failed(error, unchanged=not run.progress.sent), error.hint, error.press
             if decision == Decision.REFUSED and run.progress.sent:  # one of several changes was refused
-                decision, exit_code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
+                decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
             if so_far := run.progress.text(run.plan):
                 message = f"{message}; {so_far}"
             ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
@@ -144,7 +150,7 @@ class Engine:
         return Result(
             decision=decision,
             reason=reason,
-            exit_code=exit_code,
+            exit_code=code,
             message=message,
             hint=hint,
             press=press,
@@ -175,7 +181,7 @@ class Engine:
         run.before = _observed(before, wait=options.probe_wait if will_write else CALM_PROBE_WAIT)
         ctx.timeline.record(Kind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
         if ends_here:
-            return planned(options.hands_on)
+            return planned(options.hands_on, requested=not options.is_implicit)
         if plan.changes:
             compare = options.confirm(plan)
             refuse_late(ctx)

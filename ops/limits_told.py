@@ -9,7 +9,7 @@ from contextlib import closing
 from ops.apply_limits import Details
 from ops.github import actions, kept
 from ops.github.pulls import Pulls
-from ops.model.errors import OpsError
+from ops.model.errors import Decision, OpsError
 from ops.model.plan import Plan
 from ops.model.redact import Redactor
 from ops.model.result import Result
@@ -46,7 +46,7 @@ def _told(result: Result, found: Details, pulls: Pulls, environ: Mapping[str, st
 def on_drift(result: Result, environ: Mapping[str, str], redactor: Redactor, say: Say) -> None:
     """One issue: opened, edited in place, and closed when there is no difference any more."""
     found = _details(result.plan)
-    if found is None or found.drift is None:
+    if found is None or found.drift is None or result.decision == Decision.PLANNED:
         return
     is_gone = result.exit_code == 0 and (not found.drift or result.wrote)
     with closing(Pulls.of(environ, redactor)) as pulls:

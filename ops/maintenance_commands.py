@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.commands import CONFIG, annotate, say
+from ops.commands import CONFIG, YES_HELP, annotate, say
+from ops.model.errors import worst
 from ops.model.redact import Redactor
 from ops.scheduled import Scheduled
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("maintenance due")
 @click.option("--dry-run", is_flag=True, help="read, show the plans, change nothing")
-@click.option("--yes", is_flag=True, help="do not ask; without a terminal and without it, dry runs")
+@click.option("--yes", is_flag=True, help=YES_HELP)
 @CONFIG
 @click.pass_obj
 def due(redactor: Redactor, /, *, dry_run: bool, yes: bool, config: Path) -> int:
@@ -42,7 +43,7 @@ def due(redactor: Redactor, /, *, dry_run: bool, yes: bool, config: Path) -> int
     codes = scheduled.all(partial(opened, environment) for environment in environments)
     if not codes:
         say("nothing is due to open")
-    return max(codes, default=0)
+    return worst(codes)
 
 
 def _is_held(environment: "Environment") -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from ops.commands import CONFIG, say
+from ops.commands import CONFIG, YES_HELP, say
+from ops.model.errors import worst
 from ops.model.redact import Redactor
 from ops.runbooks.all_clear import AllClear
 from ops.scheduled import Scheduled
@@ -43,7 +44,7 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
 @click.command("ai-failback")
 @click.option("--environment", default="", help="default: every one of ops.yml that has AI providers and a token here")
 @click.option("--dry-run", is_flag=True, help="read, show the plan, change nothing")
-@click.option("--yes", is_flag=True, help="do not ask; without a terminal and without it, a dry run")
+@click.option("--yes", is_flag=True, help=YES_HELP)
 @CONFIG
 @click.pass_obj
 def ai_failback(redactor: Redactor, /, *, environment: str, dry_run: bool, yes: bool, config: Path) -> int:
@@ -60,4 +61,4 @@ def ai_failback(redactor: Redactor, /, *, environment: str, dry_run: bool, yes: 
             yield scheduled.run(work.FailBack(), work.asked(found, override), name, override.incident)
 
     names = [environment] if environment else work.environments(config, os.environ)
-    return max(scheduled.all(partial(failed_back, name) for name in names), default=0)
+    return worst(scheduled.all(partial(failed_back, name) for name in names))

@@ -37,15 +37,15 @@ WROTE: dict[tuple[str, str], tuple[int, str, str, str]] = {
     (UNHEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "unhealthy as before: it did not help"),
     (INCONCLUSIVE, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "whether it was healthy before is not known"),
     (HEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "now, though it was healthy before: undo it"),
-    (UNHEALTHY, INCONCLUSIVE): (6, "no_evidence", "no_evidence", "changed; the probes could not tell"),
-    (INCONCLUSIVE, INCONCLUSIVE): (6, "no_evidence", "no_evidence", "this is no success"),
-    (HEALTHY, INCONCLUSIVE): (6, "no_evidence", "no_evidence", "this is no success"),
+    (UNHEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "changed; the probes could not tell"),
+    (INCONCLUSIVE, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is no success"),
+    (HEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is no success"),
 }
 
 WROTE_NOTHING: dict[str, tuple[int, str, str]] = {
     HEALTHY: (0, "nothing_to_do", "the probes are healthy"),
     UNHEALTHY: (6, "still_unhealthy", "; nothing was changed, and it is unhealthy"),
-    INCONCLUSIVE: (6, "no_evidence", "; the probes could not tell whether it is healthy: this is no success"),
+    INCONCLUSIVE: (8, "no_evidence", "; the probes could not tell whether it is healthy: this is no success"),
 }
 
 
@@ -123,7 +123,7 @@ def test_without_any_probe_nothing_is_called_recovered(world: World, says: Calla
 
     outcome = world.rollback()
 
-    assert ended(outcome) == (6, "no_evidence", "no_evidence")
+    assert ended(outcome) == (8, "no_evidence", "no_evidence")
     assert outcome.result["wrote"]
     assert outcome.result["durations"]["trigger_to_verified"] is None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops.app import read_config
-from ops.model.errors import EXIT_CODES, Reason
+from ops.model.errors import EXIT_CODES, WORST_FIRST, Reason
 from ops.registry import discover
 from tests.conftest import ROOT
 
@@ -46,9 +46,14 @@ def test_the_readme_lists_every_runbook(update_golden: bool) -> None:
     assert found[2] == runbook_table()
 
 
-@pytest.mark.parametrize("code", sorted({*EXIT_CODES.values(), 1, 2}))
+@pytest.mark.parametrize("code", sorted({*WORST_FIRST, *EXIT_CODES.values(), 7}))
 def test_the_readme_explains_every_exit_code(code: int) -> None:
     assert f"| {code} |" in README.read_text()
+
+
+@pytest.mark.parametrize(("decision", "code"), EXIT_CODES.items())
+def test_the_reference_names_the_exit_code_of_every_decision(decision: str, code: int) -> None:
+    assert re.search(rf"^\| `{decision}` \| {code}\b", (ROOT / "docs/reference.md").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("reason", list(Reason))

@@ -99,6 +99,17 @@ def test_the_end_is_one_note_on_the_page_of_the_run(
     assert [note[: len(begins)] for note in notes] == [begins]
 
 
+def test_an_implicit_dry_run_fails_the_job(world: World, releases: Releases) -> None:
+    where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
+
+    outcome = world.ops("rollback-worker", *where, GITHUB_ACTIONS="true")
+
+    assert outcome.code == 9
+    assert "::error title=rollback-worker on api in production%3A planned::nothing was changed" in outcome.err
+    assert "Add --yes" in outcome.out
+    assert world.live == {releases.bad: 100}
+
+
 def test_what_cannot_start_is_a_note_too(world: World) -> None:
     outcome = rollback(world, CLOUDFLARE_API_TOKEN=None)
 

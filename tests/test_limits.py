@@ -511,6 +511,19 @@ def test_a_difference_is_put_right_after_a_day_on_a_day_without_an_incident(
     assert (drift(place)[0].state == "closed") is corrects
 
 
+def test_a_dry_run_closes_no_issue(place: Place) -> None:
+    place.apply()
+    value = place.stored
+    place.put({**value, "limits": {}})
+    place.reconcile()
+    place.put(value)
+
+    done = place.reconcile("--dry-run")
+
+    assert ended(done) == (0, "planned", "dry_run")
+    assert drift(place)[0].state == "open"
+
+
 def test_garbage_in_kv_is_a_difference(place: Place) -> None:
     place.apply()
     place.put("garbage")

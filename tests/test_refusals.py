@@ -359,9 +359,9 @@ def test_without_yes_and_without_a_terminal_nothing_is_written(world: World, rel
     outcome = plain(world, *BASE, "--dry-run")
     unasked = world.ops("rollback-worker", *BASE, "--config", str(world.config))
 
-    assert outcome.code == unasked.code == 0
+    assert (outcome.code, unasked.code) == (0, 9)
     assert "PLANNED: dry run: nothing was changed" in outcome.out
-    assert "add --yes to act" in unasked.out
+    assert "Add --yes to make these changes" in unasked.out
     assert world.writes() == []
 
 
@@ -411,8 +411,12 @@ def still_unhealthy(world: World) -> None:
     world.edit_config("deadline: 10s", "deadline: 3s")
 
 
+def no_evidence(world: World) -> None:
+    world.sandbox.switches.edge_challenges_runners = True
+
+
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize(("broken", "code"), [(unknown_outcome, 5), (still_unhealthy, 6)])
+@pytest.mark.parametrize(("broken", "code"), [(unknown_outcome, 5), (still_unhealthy, 6), (no_evidence, 8)])
 def test_the_contacts_are_shown_for_every_end_that_needs_a_person(
     world: World, releases: Releases, broken: Any, code: int
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.model.errors import ConfigError, Interrupted, OpsError, Reason
+from ops.model.errors import ConfigError, Interrupted, OpsError, Reason, worst
 from ops.model.redact import Redactor
 from ops.scheduled import Scheduled
 
@@ -43,3 +43,10 @@ def test_a_group_that_fails_holds_up_no_other_and_each_failure_is_shown(capsys: 
 @pytest.mark.parametrize("end", [130, STOPPED], ids=["in a run", "before its first step"])
 def test_after_an_interruption_nothing_is_begun(end: int | OpsError) -> None:
     assert SCHEDULED.all([group(0, end, 0), group(0)]) == [0, 130]
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"), [([], 0), ([0, 9], 9), ([9, 6], 6), ([8, 5], 5), ([6, 8, 4], 6), ([6, 130], 130)]
+)
+def test_the_most_urgent_end_of_several_runs_is_the_end_of_the_command(codes: list[int], code: int) -> None:
+    assert worst(codes) == code

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops.drill.command import Params, Place, Say, as_text
 from ops.github.comments import BOT
 from ops.model.block import Block, read_block
-from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code
 from ops.model.result import DURATIONS, step
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _from_journal(block: Block) -> dict[str, Any]:
     return {
         "decision": decision.value,
         "reason": block.reason,
-        "exit_code": EXIT_CODES[decision],
+        "exit_code": exit_code(decision, block.reason),
         "message": f"the incident's journal says {block.decision}",
         "run": block.run,
         "timeline": [{"at": row.at.isoformat(), "kind": row.kind, "text": row.text} for row in block.rows],
@@ -262,6 +262,6 @@ def contradicted(result: Mapping[str, Any], *, serves: str, is_well: bool) -> di
 
 
 def unproved(result: Mapping[str, Any], why: str = "") -> dict[str, Any]:
-    failed = {"decision": Decision.STILL_UNHEALTHY.value, "reason": Reason.NO_EVIDENCE.value}
+    failed = {"decision": Decision.STILL_UNHEALTHY.value, "reason": Reason.STILL_UNHEALTHY.value}
     message = f"{result['message']}; {why}" if why else result["message"]
     return {**result, **failed, "exit_code": EXIT_CODES[Decision.STILL_UNHEALTHY], "message": message}

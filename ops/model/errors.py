@@ -14,6 +14,7 @@ A message says what is, with the names and numbers the user typed: lower case at
 what to do next: the imperative, full stop at the end. Only `cli.py` turns one into text and an exit code.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import ClassVar
 
@@ -31,7 +32,6 @@ class Decision(StrEnum):
     FAILED = "failed"
     UNKNOWN_OUTCOME = "unknown_outcome"
     STILL_UNHEALTHY = "still_unhealthy"
-    RELAPSED = "relapsed"
     INTERRUPTED = "interrupted"
     NO_EVIDENCE = "no_evidence"
 
@@ -57,16 +57,32 @@ EXIT_CODES: dict[Decision, int] = {
     Decision.FAILED: 4,
     Decision.UNKNOWN_OUTCOME: 5,
     Decision.STILL_UNHEALTHY: 6,
-    Decision.NO_EVIDENCE: 6,
-    Decision.RELAPSED: 7,
+    Decision.NO_EVIDENCE: 8,
     Decision.INTERRUPTED: 130,
 }
-"""Exit code by decision. 1 is a bug and 2 a configuration or usage error: neither reaches a decision."""
+"""Exit code by decision. 1 is a bug and 2 a configuration or usage error: neither reaches a decision.
+
+7 is reserved for a service that was healthy after a run and failed again; nothing ends with it yet.
+"""
+IMPLICIT_DRY_RUN = 9
+"""Exit code of a dry run that nobody requested: no `--yes`, and no terminal to confirm on."""
+WORST_FIRST = (130, 1, 5, 6, 8, 4, 2, 3, 9, 0)
+"""Every exit code of a run, by what is most urgent for people."""
+
+
+def exit_code(decision: "Decision", reason: str) -> int:
+    """Return the exit code of a run that ended with this decision for this reason."""
+    return IMPLICIT_DRY_RUN if reason == Reason.IMPLICIT_DRY_RUN else EXIT_CODES[decision]
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the exit code of a command that made several runs: the most urgent of theirs; 0 if it made none."""
+    return min(codes, key=WORST_FIRST.index, default=0)
 
 
 def needs_people(decision: str) -> bool:
-    """It did not end well: somebody is to be called. False for a word that is no decision."""
-    return decision in [*Decision] and EXIT_CODES[Decision(decision)] in {4, 5, 6, 7}
+    """Whether people must be called after a run that ended so. False for a word that is no decision."""
+    return decision in [*Decision] and EXIT_CODES[Decision(decision)] in {4, 5, 6, 8}
 
 
 class Reason(StrEnum):
@@ -87,6 +103,7 @@ class Reason(StrEnum):
     DRIFTED = "drifted"
     LATEST_BUILD_FAILED = "latest_build_failed"
     DRY_RUN = "dry_run"
+    IMPLICIT_DRY_RUN = "implicit_dry_run"
     HANDED_ON = "handed_on"
     STILL_UNHEALTHY = "still_unhealthy"
     NO_EVIDENCE = "no_evidence"

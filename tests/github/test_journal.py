@@ -20,7 +20,7 @@ from ops.model.redact import Redactor
 from ops.model.timeline import Event, Kind, from_json
 from ops.parallel import Budget
 from ops.render.journal import BUDGET, comments
-from tests.commands import LIST, WRITE
+from tests.commands import LIST, WRITE, ended
 from tests.conftest import ROOT, Releases, assert_golden
 from tests.github.conftest import COMMENT, COMMENTS, Incident
 
@@ -190,13 +190,22 @@ def test_an_incident_keeps_the_word_for_its_number_where_the_second_write_fails(
     assert len(opened.comments) == 1
 
 
-@pytest.mark.parametrize("asked", [("--dry-run",), ()], ids=["on request", "without a terminal"])
-def test_a_dry_run_posts_no_comment(incident: Incident, releases: Releases, asked: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("asked", "end"),
+    [(("--dry-run",), (0, "planned", "dry_run")), ((), (9, "planned", "implicit_dry_run"))],
+    ids=["on request", "without a terminal"],
+)
+def test_a_dry_run_posts_no_comment(
+    incident: Incident, releases: Releases, asked: tuple[str, ...], end: tuple[int, str, str]
+) -> None:
     where = ("--service", "api", "--environment", "production", "--config", str(incident.world.config))
 
     done = incident.ops("rollback-worker", *where, "--json", "--incident", str(incident.number), *asked)
 
-    assert (done.result["decision"], incident.bodies) == ("planned", [])
+    assert ended(done) == end
+    assert ("Add --yes" in done.result["hint"]) == (not asked)
+    assert incident.bodies == []
+    assert incident.world.writes() == []
 
 
 def test_a_run_on_a_laptop_names_the_owner_of_the_token(incident: Incident, releases: Releases) -> None:

@@ -126,7 +126,7 @@ def test_a_recovery_behind_a_challenge_has_no_evidence_with_a_hint(world: World,
 
     outcome = world.rollback()
 
-    assert ended(outcome) == (6, "no_evidence", "no_evidence")
+    assert ended(outcome) == (8, "no_evidence", "no_evidence")
     assert world.live == {releases.good: 100}
     assert "request_headers" in outcome.result["hint"]
     assert "a Cloudflare bot challenge answered with status 403" in texts(outcome, "probed")[-1]
@@ -146,7 +146,7 @@ def test_maintenance_behind_a_challenge_has_no_evidence_with_a_hint(place: Place
 
     outcome = place.off() if was_off else place.on()
 
-    assert ended(outcome) == (6, "no_evidence", "no_evidence"), outcome.err
+    assert ended(outcome) == (8, "no_evidence", "no_evidence"), outcome.err
     assert "request_headers" in outcome.result["hint"]
 
 
@@ -183,7 +183,7 @@ def test_a_variable_without_a_usable_value_is_named(
 
     outcome = world.rollback(SHOP_PASS=value)
 
-    assert ended(outcome) == (6, "no_evidence", "no_evidence")
+    assert ended(outcome) == (8, "no_evidence", "no_evidence")
     assert said in texts(outcome, "probed")[-1]
     assert "`env:`" in outcome.result["hint"]
     assert "s3cret" not in outcome.out + outcome.err

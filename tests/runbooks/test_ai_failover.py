@@ -305,9 +305,9 @@ def test_without_yes_it_shows_what_it_would_do_in_every_environment_that_has_a_t
         "ai-failback", "--config", str(override.world.config), CLOUDFLARE_API_TOKEN="switching"
     )
 
-    assert (outcome.code, state(override)) == (0, "groq")
+    assert (outcome.code, state(override)) == (9, "groq")
     assert outcome.out.startswith("production: to be taken back: iflow answered all 5 requests")
-    assert "This was a dry run" in outcome.out
+    assert "Add --yes to make these changes" in outcome.out
     assert "staging" not in outcome.out
 
 

@@ -296,7 +296,7 @@ def test_probes_of_what_is_off_say_so_and_other_runbooks_claim_nothing(place: Pl
 
     outcome = place.world.rollback()
 
-    assert ended(outcome) == (6, "no_evidence", "no_evidence")
+    assert ended(outcome) == (8, "no_evidence", "no_evidence")
     assert "off on purpose" in texts(outcome, "probed")[0]
     assert place.world.live != {bad: 100}
 

@@ -214,7 +214,7 @@ def test_a_target_that_a_person_names_is_deployed_with_a_warning(
         assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
         assert any("it is Cloudflare's word" in text for text in texts(outcome, "warning"))
     else:
-        assert ended(outcome) == (6, "no_evidence", "no_evidence"), outcome.err
+        assert ended(outcome) == (8, "no_evidence", "no_evidence"), outcome.err
 
 
 def test_a_site_that_fails_by_itself_is_rolled_back_to_the_target_that_a_person_names(bakery: World) -> None:
@@ -293,7 +293,7 @@ def test_a_site_that_fails_three_of_ten_requests_is_rolled_back(bakery: World, s
 
     outcome = press(bakery)
 
-    assert outcome.code in {0, 6}, outcome.err
+    assert outcome.code in {0, 8}, outcome.err
     assert live(bakery) == good
 
 

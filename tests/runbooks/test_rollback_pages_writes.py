@@ -187,7 +187,7 @@ def test_canonical_alone_does_not_prove_what_the_site_does_not_show(world: World
 
     outcome = world.rollback_pages()
 
-    assert ended(outcome) == (6, "no_evidence", "no_evidence"), outcome.err
+    assert ended(outcome) == (8, "no_evidence", "no_evidence"), outcome.err
     assert f"{sites.good[:8]} is canonical, and the site still looks like {sites.bad[:8]}" in outcome.result["message"]
     assert outcome.result["wrote"]
 
@@ -225,7 +225,7 @@ def test_deployments_that_look_the_same_are_proved_by_canonical_or_not_at_all(wo
         assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
         assert any("it is Cloudflare's word" in text for text in texts(outcome, "warning"))
     else:
-        assert ended(outcome) == (6, "no_evidence", "no_evidence")
+        assert ended(outcome) == (8, "no_evidence", "no_evidence")
         assert "they look the same" in outcome.result["message"]
 
 

@@ -31,8 +31,8 @@ def test_without_yes_and_without_a_terminal_it_only_plans(world: World, releases
 
     outcome = world.ops("rollback-worker", *where)
 
-    assert outcome.code == 0
+    assert outcome.code == 9
     assert "PLANNED" in outcome.out
-    assert "add --yes to act" in outcome.out
+    assert "Add --yes to make these changes" in outcome.out
     assert world.live == {releases.bad: 100}
     assert world.writes() == []

@@ -594,7 +594,7 @@ def test_without_a_proof_nothing_is_called_recovered(leak: Leak) -> None:
 
     outcome = leak.one()
 
-    assert ended(outcome) == (6, "no_evidence", "no_evidence")
+    assert ended(outcome) == (8, "no_evidence", "no_evidence")
     assert f"ops.yml has no proofs of {KEY} in api" in outcome.result["message"]
     assert leak.values()[KEY] == FRESH
 
@@ -605,7 +605,7 @@ def test_a_proof_that_echoes_no_version_proves_nothing(leak: Leak) -> None:
 
     outcome = leak.one()
 
-    assert ended(outcome) == (6, "no_evidence", "no_evidence")
+    assert ended(outcome) == (8, "no_evidence", "no_evidence")
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def test_another_teams_app_writes_two_copies_with_one_token(world: World) -> Non
     outcome = world.ops("rotate-secrets", *where, **environ, **{name: f"{FRESH}-{name}" for name in names})
 
     assert outcome.result["decision"] == "no_evidence", outcome.err  # nothing proves them
-    assert outcome.code == 6
+    assert outcome.code == 8
     assert hub.secrets("live") == {name.removeprefix("NEW_"): f"{FRESH}-{name}" for name in names}
     assert len(asked(hub, "POST", "/access_tokens")) == 1
     assert valid_tokens(hub) == []
