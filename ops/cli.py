@@ -32,7 +32,7 @@ from ops.commands import (
 )
 from ops.evidence_command import evidence
 from ops.incident_commands import incident, labels
-from ops.interrupt import PROCESS, ignore_from_now_on
+from ops.interrupt import PROCESS, ignore_from_now_on, uncovered
 from ops.limits_commands import limits
 from ops.maintenance_commands import due
 from ops.model.clock import span_text
@@ -148,8 +148,10 @@ def run(arguments: Sequence[str]) -> int:
 
 def unexpected_end(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:
     """Print what ended the command. Return its exit code."""
-    if isinstance(error.__context__, KeyboardInterrupt):  # a signal inside a lock of the standard library
-        return show_error(interruption(error.__context__, arguments), redactor)
+    if isinstance(found := uncovered(error), KeyboardInterrupt):
+        return show_error(interruption(found, arguments), redactor)
+    if isinstance(found, Interrupted):
+        return show_error(found, redactor)
     is_run = bool(getattr(error, "__notes__", ()))  # they say what is known of its changes
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE and not is_run:
         discard_output()

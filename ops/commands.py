@@ -14,7 +14,7 @@ import click
 
 from ops.engine import Options
 from ops.github import actions
-from ops.interrupt import PROCESS
+from ops.interrupt import PROCESS, uncovered
 from ops.model.clock import parse_utc
 from ops.model.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.model.nearest import shown, suggestion
@@ -173,13 +173,16 @@ def run(
     with PROCESS.watched() as signals:
         try:
             result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
-        except OpsError as error:
+        except (OpsError, RuntimeError) as raised:
+            error = uncovered(raised)
+            if not isinstance(error, OpsError):
+                raise
             signals.ignore()
             if isinstance(error, Interrupted):  # before the first step: the engine turns a later one into a result
                 error.message += " before its first step; it changed nothing"
             if as_json:
                 say_json(redactor.data(_error_json(error)))
-            raise
+            raise error from None
         actions.write_job_outputs(os.environ, _outputs(result))
         then(result, redactor)
         record, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ops.interrupt import Signals
+from ops.interrupt import Signals, uncovered
 from ops.model.clock import span_text, utc_text
 from ops.model.errors import (
     EXIT_CODES,
@@ -132,8 +132,7 @@ class Engine:
             hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
             hint = ADD_YES if reason == Reason.IMPLICIT_DRY_RUN else hint
         except (OpsError, RuntimeError) as raised:
-            # A signal inside a lock of the standard library comes out as the lock's complaint, its own error behind it.
-            error = raised.__context__ if isinstance(raised.__context__, Interrupted) else raised
+            error = uncovered(raised)
             if not isinstance(error, OpsError):
                 raise
             self.signals.ignore()

@@ -112,6 +112,15 @@ def _without_signals(report: "UnraisableHook") -> "UnraisableHook":
     return reporting
 
 
+def uncovered(error: Exception) -> BaseException:
+    """Return the signal that another exception hides, or the exception itself.
+
+    A lock of the standard library complains that it was not acquired. Python 3.11 makes a RuntimeError of everything
+    that `__set_name__` raises, as during an import.
+    """
+    return error.__context__ if isinstance(error.__context__, Interrupted | KeyboardInterrupt) else error
+
+
 PROCESS = Signals()
 """The signals of this process, which has one handler for each."""
 

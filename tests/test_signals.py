@@ -191,6 +191,28 @@ except KeyboardInterrupt:
     assert (done.returncode, done.stderr) == (130, b"")
 
 
+@pytest.mark.slow
+def test_a_signal_while_a_run_imports_a_class_ends_it_with_nothing_changed(
+    world: World, releases: Releases, tmp_path: Path
+) -> None:
+    """Python 3.11 replaces what `__set_name__` raises by a RuntimeError."""
+    (tmp_path / "sitecustomize.py").write_text("""
+import os, signal, sys
+class Stopping:
+    def __set_name__(self, *_):
+        os.kill(os.getpid(), signal.SIGINT)
+def stop(event, arguments):
+    if event == "import" and arguments[0] == "ops.model.config":
+        type("Holder", (), {"at": Stopping()})
+sys.addaudithook(stop)
+""")
+    with running(world, *ROLLBACK, PYTHONPATH=str(tmp_path)) as process:
+        outcome = ended(process)
+
+    assert outcome.result["exit_code"] == 130
+    assert_it_agrees_with_the_world(outcome, world, releases)
+
+
 class Interrupting:
     """Sends the signal from a place where Python ignores exceptions."""
 
