@@ -14,7 +14,7 @@ import click
 
 from ops.engine import Options
 from ops.github import actions
-from ops.interrupt import PROCESS, uncovered
+from ops.interrupt import PROCESS, Signals, uncovered
 from ops.model.clock import parse_utc
 from ops.model.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.model.nearest import shown, suggestion
@@ -174,15 +174,7 @@ def run(
         try:
             result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
         except (OpsError, RuntimeError) as raised:
-            error = uncovered(raised)
-            if not isinstance(error, OpsError):
-                raise
-            signals.ignore()
-            if isinstance(error, Interrupted):  # before the first step: the engine turns a later one into a result
-                error.message += " before its first step; it changed nothing"
-            if as_json:
-                say_json(redactor.data(_error_json(error)))
-            raise error from None
+            raise _early_end(uncovered(raised), redactor, signals, as_json=as_json) from None
         actions.write_job_outputs(os.environ, _outputs(result))
         then(result, redactor)
         record, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
@@ -194,6 +186,17 @@ def run(
             show_result(result, configuration, redactor)
             _show_what_follows(result, record)
     return result.exit_code
+
+
+def _early_end(error: BaseException, redactor: Redactor, signals: Signals, *, as_json: bool) -> BaseException:
+    """Return what ended a run before its first step, after printing it as JSON if that is wanted."""
+    if isinstance(error, OpsError):
+        signals.ignore()
+        if isinstance(error, Interrupted):  # the engine turns a later one into a result
+            error.message += " before its first step; it changed nothing"
+        if as_json:
+            say_json(redactor.data(_error_json(error)))
+    return error
 
 
 def _result_json(result: Result, configuration: Any) -> dict[str, Any]:
