@@ -29,7 +29,13 @@ OTHER_VARIABLES = {"path": "URL_PATH"}
 
 @cache
 def read(path: Path) -> dict[Any, Any]:
-    data: dict[Any, Any] = yaml.safe_load(path.read_text())
+    return parsed(path.read_text())
+
+
+@cache
+def parsed(text: str) -> dict[Any, Any]:
+    """The workflow, which is the same for every test that asks: do not change it."""
+    data: dict[Any, Any] = yaml.safe_load(text)
     return data
 
 
@@ -69,7 +75,7 @@ PROBES = re.compile(
 
 def browsers(text: str) -> dict[str, bool]:
     """Job → whether it installs what a browser probe needs, of the jobs that ask probes."""
-    jobs = yaml.safe_load(text)["jobs"]
+    jobs = parsed(text)["jobs"]
     found = {}
     for name, job in jobs.items():
         (setup, *_) = [step for step in job["steps"] if step.get("uses") == "./.github/actions/setup"] or [{}]

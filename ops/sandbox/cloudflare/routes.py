@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -82,6 +83,11 @@ class Route:
     permission: str | None
     handler: Handler
 
+    @cached_property
+    def depth(self) -> int:
+        """The number of its segments, which a template leaves open nowhere."""
+        return self.template.count("/")
+
 
 @dataclass(frozen=True)
 class Routes:
@@ -94,15 +100,16 @@ class Routes:
         pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template))
 
         def register(handler: Handler) -> Handler:
-            self.table.append(
-                Route(method=method, template=template, pattern=pattern, permission=permission, handler=handler)
-            )
+            route = Route(method=method, template=template, pattern=pattern, permission=permission, handler=handler)
+            self.table.append(route)
             return handler
 
         return register
 
     def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
-        matches = [(route, match) for route in self.table if (match := route.pattern.fullmatch(path))]
+        depth = path.count("/")
+        candidates = (route for route in self.table if route.depth == depth)
+        matches = [(route, match) for route in candidates if (match := route.pattern.fullmatch(path))]
         for route, match in matches:
             if route.method == method:
                 return route, match.groupdict()
