@@ -74,10 +74,10 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(100_000)
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The fast set is bound by the CPU; slow tests wait for other programs half of the time."""
+def pytest_xdist_auto_num_workers() -> int:
+    """Return three workers for two cores: tests wait for other programs, and for each other's threads."""
     cores = os.cpu_count() or 2
-    return cores if config.option.markexpr == "not slow" else cores + cores // 2
+    return cores + cores // 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

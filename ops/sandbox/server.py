@@ -1,6 +1,7 @@
 """A small HTTP/1.1 server on loopback: requests in, responses out, and answers that break on purpose."""
 
 import contextlib
+import selectors
 import socket
 import threading
 import traceback
@@ -48,6 +49,41 @@ Answer = Callable[[Request], Response | None]
 """None closes the connection without an answer."""
 
 
+class _Acceptor:
+    """The one thread of a process that waits for connections to any of its servers."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._servers: set[_Server] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, server: "_Server") -> None:
+        """A selector takes sockets while another thread waits for it."""
+        with self._lock:
+            self._servers.add(server)
+            self._selector.register(server, selectors.EVENT_READ, server)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)
+                self._thread.start()
+
+    def remove(self, server: "_Server") -> None:
+        """From here on no connection to it is accepted."""
+        with self._lock:
+            self._servers.remove(server)
+            self._selector.unregister(server)
+
+    def _serve(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                with self._lock:
+                    if key.data in self._servers:
+                        key.data.accept()
+
+
+_ACCEPTOR = _Acceptor()
+
+
 class _Server(TCPServer):
     """Serves `answer` from `start` to `stop`, each connection in a thread of its own."""
 
@@ -57,31 +93,23 @@ class _Server(TCPServer):
     def __init__(self, answer: Answer, address: Any, handler: type[StreamRequestHandler]) -> None:
         super().__init__(address, handler)
         self.answer = answer
-        self._stopping = threading.Event()
         self._connections: dict[socket.socket, threading.Thread] = {}
-        self._thread = threading.Thread(target=self._serve, name=f"sandbox-{self.server_address!r}", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        _ACCEPTOR.add(self)
 
     def stop(self) -> None:
         """Close every connection and wait for its thread."""
-        self._stopping.set()
-        with socket.socket(self.address_family) as waking:  # the thread that waits for connections
-            waking.connect(self.server_address)
-        self._thread.join()
+        _ACCEPTOR.remove(self)
         for connection, thread in list(self._connections.items()):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             thread.join()
         self.server_close()
 
-    def _serve(self) -> None:
-        while not self._stopping.is_set():
-            self.handle_request()
-
-    def verify_request(self, *_: Any) -> bool:
-        return not self._stopping.is_set()
+    def accept(self) -> None:
+        with contextlib.suppress(OSError):  # the client is gone already
+            self.process_request(*self.get_request())
 
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(target=self._converse, args=(request, client_address), daemon=True)
