@@ -92,6 +92,7 @@ class _Server(TCPServer):
 
     def __init__(self, answer: Answer, address: Any, handler: type[StreamRequestHandler]) -> None:
         super().__init__(address, handler)
+        self.socket.settimeout(0)  # a client may be gone before its connection is accepted
         self.answer = answer
         self._connections: dict[socket.socket, threading.Thread] = {}
 
@@ -109,7 +110,9 @@ class _Server(TCPServer):
 
     def accept(self) -> None:
         with contextlib.suppress(OSError):  # the client is gone already
-            self.process_request(*self.get_request())
+            request, address = self.get_request()
+            request.settimeout(None)
+            self.process_request(request, address)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(target=self._converse, args=(request, client_address), daemon=True)
