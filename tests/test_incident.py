@@ -16,6 +16,7 @@ AT = parse_utc("2026-11-24T13:05Z")
 
 
 def test_a_record_is_imported_once_and_garbage_never(incident: Incident, releases: Releases) -> None:
+    incident.world.verify_three_rounds()
     run = incident.world.rollback().result["run"]
     command = ("incident", "import", run, "--incident", str(incident.number), "--config", str(incident.world.config))
     assert [incident.ops(*command).code for _ in range(2)] == [0, 0]

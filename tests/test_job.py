@@ -40,6 +40,7 @@ def commands(outcome: Outcome) -> list[str]:
 def test_the_summary_page_says_how_it_ended_and_what_to_do(
     incident: Incident, releases: Releases, update_golden: bool, name: str, faults: list[dict[str, Any]]
 ) -> None:
+    incident.world.verify_three_rounds()
     page = incident.world.folder / "summary.md"
     for fault in faults:
         incident.world.sandbox.fault(**fault)

@@ -74,7 +74,6 @@ def run(world: World) -> Result:
 @pytest.fixture
 def workers(world: World) -> dict[str, str]:
     """Both serve a release that is not the latest upload; Worker → the version that serves."""
-    world.edit_config("successes: 3", "successes: 1")
     world.sandbox.route("api.fortunet.example", WORKER)
     secrets = {"KEY": "leaked", "OTHER": "kept"}
     serving = {}

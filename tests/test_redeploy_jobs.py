@@ -173,7 +173,6 @@ def jobs(world: World, tmp_path: Path) -> Jobs:
     nodejs.install()  # a machine's tools are there before a job
     world.sandbox.switches.propagation_seconds = 0
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
-    world.edit_config("successes: 3", "successes: 1")
     app: Repository = repository(world)
     loot = tmp_path / "jobs" / "build" / "loot"
     world.edit_config("          output: dist\n", f"          output: dist\n          env: {{LOOT: {loot}}}\n")

@@ -243,7 +243,7 @@ def test_without_ops_yml_it_says_where_to_run(world: World) -> None:
 
 def test_a_broken_ops_yml_is_one_json_line_with_every_problem(world: World) -> None:
     world.edit_config("worker: fortunet-api #", "wroker: fortunet-api #")
-    world.edit_config("successes: 3", "succeses: 3")
+    world.edit_config("successes: 1", "succeses: 1")
 
     outcome = world.rollback()
 

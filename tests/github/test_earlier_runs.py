@@ -18,7 +18,6 @@ PASSED = "it was taken out of service before"
 @pytest.fixture
 def again(incident: Incident, sites: Releases) -> Incident:
     """A first run on the incident took the bad site away; then another bad one came."""
-    incident.world.edit_config("successes: 3", "successes: 1")
     assert incident.rollback_pages().code == 0
     incident.world.site(timedelta(), "bad again", commit="c" * 40)
     incident.world.sandbox.clock.advance(60)
@@ -74,7 +73,6 @@ def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -
 @pytest.mark.slow
 def test_a_release_that_a_redeployment_replaced_is_passed_over(incident: Incident, sites: Releases) -> None:
     """What was built anew is bad too, and the press after it must not bring back what it replaced."""
-    incident.world.edit_config("successes: 3", "successes: 1")
     incident.world.site(timedelta(minutes=5), "built anew, and bad", commit="c" * 40)
     redeployed = Block(
         "9",
@@ -191,7 +189,6 @@ def test_a_version_that_served_for_a_day_before_the_incident_is_not_passed_over(
 def test_the_mark_on_an_upload_of_a_known_run_is_believed(incident: Incident) -> None:
     """A rebuilt version never served before, so its mark counts only because the run's record names the upload."""
     world = incident.world
-    world.edit_config("successes: 3", "successes: 1")
     world.release(timedelta(days=9), code="older", secrets={"KEY": "0"})
     world.release(timedelta(hours=3), code="good", secrets={"KEY": "1"})
     world.release(timedelta(minutes=10), code="bad", secrets={"KEY": "2"}, behaviour={"status": 500})

@@ -45,6 +45,7 @@ def test_the_first_comment_says_received(incident: Incident, releases: Releases,
 
 
 def test_a_recovery_is_told_in_one_comment(incident: Incident, releases: Releases, update_golden: bool) -> None:
+    incident.world.verify_three_rounds()
     outcome = incident.rollback("--reason", "checkout fails @acme/all #1")
     (body,) = incident.bodies
     block = read_block(body)

@@ -112,6 +112,7 @@ def assert_golden(name: str, text: str, *, update: bool) -> None:
 
 
 def test_a_recovered_incident(night: Night, releases: Releases, update_golden: bool) -> None:
+    night.world.verify_three_rounds()
     night.github.comment(night.number, "looking", "alice", at=NOW - timedelta(minutes=4))
     assert night.recover().code == 0
     night.ops("incident", "note", str(night.number), "2026-11-24 03:13 detected by a customer's call")

@@ -39,7 +39,6 @@ def site(world: World) -> Site:
     """One whose Worker needs a binding; the commit before the live one has the same configuration."""
     world.sandbox.switches.propagation_seconds = 0
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
-    world.edit_config("successes: 3", "successes: 1")
     found = repository(world)
     good = found.commit("good", page_html="<h1>good</h1>", build_sh=BUILD + WORKER, wrangler_toml=COMMITTED)
     bad = found.commit("bad", page_html="<h1>bad</h1>")

@@ -54,7 +54,6 @@ class Site:
 @pytest.fixture
 def site(world: World) -> Site:
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
-    world.edit_config("successes: 3", "successes: 1")
     found = repository(world)
     good = found.commit("the good page", page_html="<h1>good</h1>", build_sh=BUILD)
     bad = found.commit("the bad page", page_html="<h1>bad</h1>")

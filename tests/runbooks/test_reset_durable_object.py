@@ -98,7 +98,6 @@ def serve(world: World, ago: timedelta = timedelta(hours=2), **upload: Any) -> s
 
 @pytest.fixture
 def stuck(world: World) -> Stuck:
-    world.edit_config("successes: 3", "successes: 1")
     serve(world)
     found = Stuck(world)
     found.use(LOCKED)

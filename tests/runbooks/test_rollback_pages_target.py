@@ -56,7 +56,6 @@ def test_the_history_gets_the_answer_of_the_page(world: World, case: Case, follo
     world.sandbox.switches.pages_canonical_follows_rollbacks = follows
     ids = seed(world, case.history)
     before = world.served
-    world.edit_config("successes: 3", "successes: 1")
 
     outcome = world.rollback_pages(*(ids.get(word, word) for word in shlex.split(case.press)))
 
@@ -84,7 +83,6 @@ def test_a_press_goes_to_something_older_that_worked_or_changes_nothing(world: W
     draw = random.Random(seed)
     world.sandbox.switches.pages_canonical_follows_rollbacks = draw.random() < 0.5
     world.sandbox.switches.pages_canonical_lag_reads = draw.randint(0, 3)
-    world.edit_config("successes: 3", "successes: 1")
     site_history(world, seed)
     listed = {d.id: d for d in world.sandbox.pages.deployments(SITE)}
     former = listed[world.served or ""]

@@ -28,11 +28,6 @@ EACH_ANSWER = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True)
-def quick(world: World) -> None:
-    world.edit_config("successes: 3", "successes: 1")
-
-
 def assert_recovered(world: World, sites: Releases, outcome: Outcome, *, sends: int) -> None:
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert world.served == sites.good

@@ -26,7 +26,6 @@ REVOKED = "ops1 incident=41 run=r9 blames=- revoked=AI_KEY; finished"
 @pytest.fixture
 def rotated(world: World) -> Releases:
     """The good version, a bad one after it, and then AI_KEY got a new value: the latest upload serves."""
-    world.edit_config("successes: 3", "successes: 1")
     good = world.release(timedelta(hours=3), code="good", secrets={"AI_KEY": "old", "DB_URL": "db"})
     world.release(timedelta(hours=2), code="bad", behaviour={"status": 500})
     at = world.sandbox.clock.now() - timedelta(hours=1)
@@ -137,7 +136,6 @@ def test_a_second_press_does_nothing_by_rule_and_by_name(world: World, rotated: 
 
 
 def test_all_that_makes_a_version_is_copied(world: World) -> None:
-    world.edit_config("successes: 3", "successes: 1")
     more = {
         "compatibility_flags": ("nodejs_compat",),
         "limits": {"cpu_ms": 50},
@@ -283,7 +281,6 @@ def test_options_that_contradict_each_other_are_refused(
 
 
 def test_a_rebuilt_version_keeps_the_tag(world: World) -> None:
-    world.edit_config("successes: 3", "successes: 1")
     commit = "3f9c2ab41d07aa00bb11cc22dd33ee44ff556677"
     good = world.release(timedelta(hours=3), code="good", secrets={"AI_KEY": "old"}, tag=commit)
     world.release(timedelta(hours=2), code="bad", behaviour={"status": 500}, tag="4.2.0")

@@ -92,7 +92,6 @@ def press(world: World, arguments: str, ids: dict[str, str]) -> Outcome:
     if "--to" in words:
         at = words.index("--to") + 1
         words[at] = ",".join(re.sub(r"^[^@]+", lambda name: ids[name[0]], part) for part in words[at].split(","))
-    world.edit_config("successes: 3", "successes: 1")
     return world.rollback("--accept-changed-secrets", "KEY", *words)
 
 
