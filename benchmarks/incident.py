@@ -24,8 +24,8 @@ import httpx
 import yaml
 
 from ops.model.block import Block, Row, sealed
-from ops.sandbox import Sandbox
-from ops.sandbox.switches import Switches
+from sandbox import Sandbox
+from sandbox.switches import Switches
 
 ROOT = Path(__file__).parent.parent
 WORKER = "fortunet-api"

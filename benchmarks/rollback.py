@@ -19,9 +19,9 @@ from pathlib import Path
 
 import click
 
-from ops import nodejs
-from ops.sandbox import Sandbox
-from ops.sandbox.switches import Switches
+from ops.tools import node
+from sandbox import Sandbox
+from sandbox.switches import Switches
 
 ROOT = Path(__file__).parent.parent
 WORKER = "fortunet-api"
@@ -41,7 +41,7 @@ class Run:
 @click.command()
 @click.option("--rounds", default=7, help="runs of each program at each latency")
 def main(rounds: int) -> None:
-    wrangler = [*nodejs.wrangler(), "rollback", "--name", WORKER, "--message", "benchmark"]
+    wrangler = [*node.wrangler(), "rollback", "--name", WORKER, "--message", "benchmark"]
     with tempfile.TemporaryDirectory() as folder:
         ours = [sys.executable, "-m", "ops", *_our_arguments(Path(folder))]
         print("| per call | what | ops | wrangler | ratio |\n| ---: | --- | ---: | ---: | ---: |")

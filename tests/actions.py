@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ops.sandbox import Sandbox
-from ops.sandbox.github import GitHub
-from ops.sandbox.github.actions import Run
-from ops.sandbox.runner import Runner, tracked
+from sandbox import Sandbox
+from sandbox.actions import Runner, tracked
+from sandbox.github import GitHub
+from sandbox.github.actions import Run
 from tests.conftest import ACCOUNT, ROOT, WORKER
 
 LABEL = "recover:rollback-api"

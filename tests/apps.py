@@ -6,7 +6,7 @@ from functools import cache
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 
 APP_ID = 271828
 PERMISSIONS = {"environments": "write", "secrets": "write", "actions": "read"}

@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ops.sandbox import Sandbox
-from ops.sandbox.records import Record
+from sandbox import Sandbox
+from sandbox.records import Record
 from tests import limits, offline, switches
 from tests.conftest import ACCOUNT, ROOT, SITE, WORKER, Outcome, World
 from tests.site_repository import BUILD, repository

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ops.sandbox.workers import Deployment
+from sandbox.workers import Deployment
 from tests.conftest import ROOT, WORKER, Outcome, World
 
 WRITE = {"method": "POST", "path": "/accounts/*/workers/scripts/*/deployments"}

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from hypothesis import settings
 
 from ops import cli
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 
 ROOT = Path(__file__).parent.parent
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"

@@ -12,7 +12,7 @@ from ops.interrupt import Signals
 from ops.model.redact import Redactor
 from ops.model.result import Result
 from ops.registry import discover
-from ops.sandbox.faults import Fault
+from sandbox.faults import Fault
 from tests.conftest import World
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.conftest import ROOT, Outcome, World
 
 NAMESPACE = "c0ffee00c0ffee00c0ffee00c0ffee00"

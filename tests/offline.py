@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from ops.sandbox.zones import Zone
+from sandbox.zones import Zone
 from tests.conftest import WORKER, Outcome, World
 
 OFFICE = "ops-maintenance"

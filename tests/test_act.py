@@ -12,8 +12,8 @@ import pytest
 
 from ops.model.config import parse
 from ops.probes.browser import PROGRAMS
-from ops.sandbox.runner import Runner, tracked
-from ops.workflows import synced
+from ops.setup.workflows import synced
+from sandbox.actions import Runner, tracked
 from tests.actions import BUTTON, LABEL, Stage, conclusions, release, stage, when
 from tests.conftest import ROOT
 

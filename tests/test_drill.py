@@ -14,11 +14,11 @@ import httpx
 import pytest
 
 from ops.app import read_config
-from ops.drill import DRILLS, leak, standing
-from ops.drill.github import contradicted
-from ops.drill.score import scored
+from ops.drills import DRILLS, scenario_leak, status_check
+from ops.drills.github import contradicted
+from ops.drills.score import scored
 from ops.model.config import RecoveryTarget
-from ops.sandbox.switches import Switches, parse
+from sandbox.switches import Switches, parse
 from tests.conftest import ACCOUNT, ROOT, WORKER, World
 from tests.switches import prepared
 
@@ -160,7 +160,7 @@ def test_the_button_of_rotate_secrets_takes_the_values_out_of_its_environment() 
     assert (result["decision"], result["journal"], result["report"]["number"]) == ("recovered", True, 2), result
     assert "the sandbox serves the good release, healthy" in result["message"]
     log = "\n".join(result["workflow_run"]["log"])
-    assert not [value for value in (*leak.FRESH.values(), *leak.LEAKED.values()) if value in log]
+    assert not [value for value in (*scenario_leak.FRESH.values(), *scenario_leak.LEAKED.values()) if value in log]
 
 
 @pytest.mark.slow
@@ -555,18 +555,18 @@ def test_the_drill_of_limits_goes_from_the_first_refusal_to_the_day_after(argume
 def test_after_a_drill_status_is_held_against_what_the_sandbox_itself_holds(world: World) -> None:
     environment = read_config(world.config)[0].environment("production")
     bad, good = world.release(timedelta(hours=1)), world.release(timedelta(minutes=10), deploy=False)
-    assert standing.contradictions(world.sandbox, environment, world.config) == ()
+    assert status_check.contradictions(world.sandbox, environment, world.config) == ()
 
     world.sandbox.switches.deployments_lag_reads = 1
     client = httpx.Client(headers={"Authorization": f"Bearer {world.sandbox.token}"})
     body = {"strategy": "percentage", "versions": [{"version_id": good, "percentage": 100}]}
     with client:
         client.post(f"{world.sandbox.api_url}/accounts/{ACCOUNT}/workers/scripts/{WORKER}/deployments", json=body)
-    (wrong,) = standing.contradictions(world.sandbox, environment, world.config)
+    (wrong,) = status_check.contradictions(world.sandbox, environment, world.config)
 
     assert bad in wrong.partition("not")[0]
     assert good in wrong.partition("not")[2]
-    assert standing.contradictions(world.sandbox, environment, world.config) == ()
+    assert status_check.contradictions(world.sandbox, environment, world.config) == ()
 
 
 def test_after_a_drill_a_switch_that_status_does_not_show_is_named(world: World) -> None:
@@ -574,13 +574,13 @@ def test_after_a_drill_a_switch_that_status_does_not_show_is_named(world: World)
     environment = read_config(world.config)[0].environment("production")
     place, now = prepared(world), world.sandbox.clock.now()
     place.put("ai", state="groq", until=f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}")
-    assert standing.contradictions(world.sandbox, environment, world.config) == ()
+    assert status_check.contradictions(world.sandbox, environment, world.config) == ()
 
     place.put("session-do", state="off")
-    assert standing.contradictions(world.sandbox, environment, world.config) == ()
+    assert status_check.contradictions(world.sandbox, environment, world.config) == ()
     body = json.dumps({"success": True, "errors": [], "messages": [], "result": {"values": {}}})
     world.sandbox.fault(method="POST", path="/accounts/*/storage/kv/namespaces/*/bulk/get", body=body, times=None)
 
-    assert standing.contradictions(world.sandbox, environment, world.config) == (
+    assert status_check.contradictions(world.sandbox, environment, world.config) == (
         "that these switches are on: {}, not {'session-do': 'off'}",
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ops.model.block import read_block
-from ops.sandbox.audit import Entry
+from sandbox.audit import Entry
 from tests.conftest import ACCOUNT, WORKER, Outcome
 from tests.github.conftest import Incident, incident
 

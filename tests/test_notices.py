@@ -21,7 +21,7 @@ from ops.notify.discord import LONGEST as LONGEST_OF_DISCORD
 from ops.notify.sender import LONGEST, Service, is_address
 from ops.notify.slack import SLACK
 from ops.render.notice import notice
-from ops.sandbox.server import Response
+from sandbox.server import Response
 from tests.commands import LIST, WRITE, texts
 from tests.conftest import Releases, World
 from tests.github.conftest import Incident, incident

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from ops import cli
-from ops.commands import runbook_command
+from ops.cli.runbook_command import runbook_command
 from ops.model.plan import Plan
 from ops.registry import discover
 from ops.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
-from ops.sandbox.server import Response
+from sandbox.server import Response
 from tests import marks, switches
 from tests.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
 from tests.conftest import ROOT, SITE, WORKER, Outcome, Releases, World

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from ops import cli
-from ops.commands import runbook_command
+from ops.cli.runbook_command import runbook_command
 from ops.model.plan import Change, Plan
 from ops.runbook import Context
 from ops.runbook import World as Standing
 from ops.runbooks.rotate_secrets import Params, RotateSecrets
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.commands import ended, texts
 from tests.conftest import Outcome, World
 

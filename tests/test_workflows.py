@@ -13,7 +13,7 @@ import yaml
 from ops.app import read_config
 from ops.model.config_objects import tokens
 from ops.registry import discover, kinds, recoveries
-from ops.workflows import pressed, sync, synced
+from ops.setup.workflows import pressed, sync, synced
 from tests.conftest import ROOT, World
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.sandbox.server import Request, Response, Server
+from sandbox.server import Request, Response, Server
 
 
 @dataclass

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import nodejs
 from ops.building import configuration, files
 from ops.building.configuration import Committed
 from ops.building.files import NOTHING_SENT, OUTPUT
@@ -23,7 +22,7 @@ from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclea
 from ops.model.nearest import shown
 from ops.model.redact import Redactor, Secret
 from ops.model.site_config import SiteConfiguration
-from ops.tools import git, process
+from ops.tools import git, node, process
 
 if TYPE_CHECKING:
     from ops.model.config import Service
@@ -72,7 +71,7 @@ class Site:
     @cached_property
     def _environ(self) -> Mapping[str, str]:
         """With Node on its PATH, which is looked for where it is needed: a run of a Worker's never does."""
-        return nodejs.with_node(self._of_the_process)
+        return node.with_node(self._of_the_process)
 
     @property
     def is_given(self) -> bool:  # whether another job has built it
@@ -150,8 +149,8 @@ class Site:
         program = build.command[0]
         missing = "" if self.is_given or "/" in program or self._which(program) else f"{program} is not on PATH"
         try:
-            nodejs.node(self._environ)
-        except nodejs.MissingTool as error:
+            node.node(self._environ)
+        except node.MissingTool as error:
             missing = missing or str(error)
         if missing:
             raise _missing(missing)
@@ -228,14 +227,14 @@ class Site:
         options = ["--outdir", str(out / "_worker.js"), "--build-output-directory", str(out)]
         if not (out / "_routes.json").exists():
             options += ["--output-routes-path", str(out / "_routes.json")]
-        clean = {**process.clean_environment(self._environ), **nodejs.QUIET, "HOME": str(home)}
+        clean = {**process.clean_environment(self._environ), **node.QUIET, "HOME": str(home)}
         argv = [*self._wrangler(), "pages", "functions", "build", str(functions), *options]
         self._run(argv, clean, folder, "the build of its Functions", timeout=COMPILE_TIMEOUT)
 
     def _wrangler(self) -> list[str]:
         try:
-            return nodejs.wrangler(self._environ, self._npm)
-        except nodejs.MissingTool as error:
+            return node.wrangler(self._environ, self._npm)
+        except node.MissingTool as error:
             raise _missing(str(error)) from None
 
     def _npm(self, argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
@@ -266,7 +265,7 @@ class Site:
         folder, home = self._made[commit.sha], self._scratch()
         environ = {
             **process.clean_environment(self._environ),
-            **nodejs.QUIET,
+            **node.QUIET,
             "HOME": str(home),
             "CLOUDFLARE_API_BASE_URL": self._account.base_url,
             "CLOUDFLARE_ACCOUNT_ID": self._account.id,

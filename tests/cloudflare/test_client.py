@@ -14,7 +14,7 @@ from ops.cloudflare.client import PAUSES, Client, by_cursor, by_total, is_read
 from ops.cloudflare.wire import Answer, ApiError, MalformedAnswer
 from ops.model.errors import NotApplied, OpsError, ProviderError, Reason, Refused, Unclear
 from ops.model.redact import Secret
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
 from tests.properties import holds_for
 from tests.test_engine import WITHOUT_AN_ANSWER

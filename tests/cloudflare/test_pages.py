@@ -17,7 +17,7 @@ from ops.cloudflare.wire import ApiError, MalformedAnswer
 from ops.model.errors import NotApplied, Refused, Unclear
 from ops.model.pages import Deployment, Project
 from ops.model.redact import Secret
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.conftest import ACCOUNT
 from tests.test_engine import WITHOUT_AN_ANSWER
 

@@ -18,7 +18,7 @@ from ops.model.errors import LatestNotDeployed, NotApplied, OpsError, Refused, U
 from ops.model.mark import Mark
 from ops.model.rebuild import differences
 from ops.model.redact import Secret
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
 from tests.properties import holds_for
 from tests.test_engine import WITHOUT_AN_ANSWER

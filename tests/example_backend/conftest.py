@@ -14,8 +14,8 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from ops import nodejs
 from ops.model.clock import rfc3339
+from ops.tools import node as nodejs
 from tests.conftest import ROOT
 
 HERE = Path(__file__).parent

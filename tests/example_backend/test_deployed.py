@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops import nodejs
 from ops.model.runtime import parse_shown
 from ops.model.yaml_lines import read
-from ops.sandbox import Sandbox, Switches
+from ops.tools import node
+from sandbox import Sandbox, Switches
 from tests.conftest import ROOT
 from tests.example_backend.conftest import BACKEND, DECLARED, client, of_limits, of_switch
 from tests.sandbox.conftest import WORKER, run_wrangler
@@ -30,9 +30,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_wrangler_dev_serves_it_without_a_change(folder: Path) -> None:
-    environ = {**os.environ, **nodejs.QUIET, "HOME": str(folder), "CLOUDFLARE_CF_FETCH_ENABLED": "false"}
+    environ = {**os.environ, **node.QUIET, "HOME": str(folder), "CLOUDFLARE_CF_FETCH_ENABLED": "false"}
     with subprocess.Popen(
-        [*nodejs.wrangler(), "dev", "--local", "--port", "0", "--ip", "127.0.0.1"],
+        [*node.wrangler(), "dev", "--local", "--port", "0", "--ip", "127.0.0.1"],
         cwd=folder,
         env=environ,
         stdout=subprocess.PIPE,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.conftest import Outcome, World
 
 COMMENTS = "/repos/*/*/issues/*/comments"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ops.github.answers import ROUTES, check, named
 from ops.model.block import Block, sealed
 from ops.model.errors import ProviderError, Unclear
-from ops.sandbox import Sandbox
-from ops.sandbox.github import GitHub
+from sandbox import Sandbox
+from sandbox.github import GitHub
 from tests.conftest import ROOT, Outcome, World
 from tests.limits import changed, place
 from tests.properties import holds_for

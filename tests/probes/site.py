@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.probes.http import Web
-from ops.sandbox.server import Request, Response, Server
+from sandbox.server import Request, Response, Server
 
 HOST = "fortunet.example"
 URL = f"https://{HOST}"

@@ -19,7 +19,7 @@ from ops.model.config_probes import BrowserProbe, Probe
 from ops.model.redact import Redactor
 from ops.model.verdict import ProbeResult, Verdict
 from ops.probes import browser
-from ops.sandbox.server import Request, Response
+from sandbox.server import Request, Response
 from tests.commands import Command
 from tests.conftest import World
 from tests.probes.site import HOST, URL, Answer, Site, redirect, served

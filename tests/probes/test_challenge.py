@@ -19,9 +19,9 @@ from ops.model.verdict import Address, LimitProof, Verdict
 from ops.probes import content, http, limit, maintenance, page, provider, runtime
 from ops.probes.browser import _read
 from ops.probes.challenge import stopped
-from ops.sandbox.edge import SKIPS_CHALLENGE
-from ops.sandbox.server import Request, Response
 from ops.tools import process
+from sandbox.edge import SKIPS_CHALLENGE
+from sandbox.server import Request, Response
 from tests.commands import ended, texts
 from tests.conftest import Releases, World
 from tests.offline import Place, prepared

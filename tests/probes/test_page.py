@@ -8,7 +8,7 @@ import pytest
 from ops.model.config_probes import PageProbe
 from ops.model.verdict import ProbeResult, Verdict
 from ops.probes import page
-from ops.sandbox.server import Request, Response
+from sandbox.server import Request, Response
 from tests.conftest import Releases, World
 from tests.probes.site import HOST, URL, Answer, Site, file, redirect, served
 

@@ -7,7 +7,7 @@ import pytest
 from ops.model.config_probes import HttpProbe, PageProbe
 from ops.model.verdict import Verdict
 from ops.probes import http, page, pattern
-from ops.sandbox.server import Response
+from sandbox.server import Response
 from tests.probes.site import URL, Site, served
 from tests.probes.test_probes import service
 

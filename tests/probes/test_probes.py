@@ -20,8 +20,8 @@ from ops.model.verdict import Observation, ProbeResult, Verdict
 from ops.parallel import in_parallel
 from ops.probes import command, http
 from ops.probes.rounds import Prober, ProbeSet
-from ops.sandbox.server import Request, Response, Server
 from ops.tools import process
+from sandbox.server import Request, Response, Server
 from tests.conftest import Releases, World
 
 OLD, NEW = "0ffae05a-f982-4f2f-bf78-2f7305c78298", "2c8b7e91-9781-4881-93aa-b7e29ebc37ac"

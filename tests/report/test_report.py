@@ -11,7 +11,7 @@ import pytest
 
 from ops.model.block import Block, Row, is_edited, read_block, sealed
 from ops.model.clock import parse_utc
-from ops.sandbox.github.issues import Issue
+from sandbox.github.issues import Issue
 from tests.commands import LIST, WRITE
 from tests.conftest import Outcome, Releases, World
 from tests.github.conftest import Incident
@@ -175,6 +175,7 @@ def test_a_note_counts_where_the_custom_role_of_its_author_may_write(
 
 @pytest.mark.slow
 def test_a_drill(night: Night, releases: Releases, update_golden: bool) -> None:
+    night.world.verify_three_rounds()
     night.github.label(night.number, "drill", "alice", at=NOW - timedelta(minutes=4))
     night.recover()
     night.github.close(night.number, "alice", at=NOW + timedelta(minutes=30))

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.sandbox import maintenance
-from ops.sandbox.edge import Running
-from ops.sandbox.server import Request, Response
-from ops.sandbox.workerd import Workerd
+from sandbox import maintenance
+from sandbox.edge import Running
+from sandbox.server import Request, Response
+from sandbox.workerd import Workerd
 from tests.commands import JSON, ended, texts
 from tests.conftest import ROOT, WORKER, Outcome, World
 from tests.offline import ALSO, DEV, HOST, OFFICE, Place, account, prepared

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ops import app
-from ops.drill import releases
+from ops.drills import scenario_release
 from ops.engine import Options
 from ops.interrupt import Signals
 from ops.model.errors import Decision, Reason
@@ -20,10 +20,10 @@ from ops.model.plan import Plan
 from ops.model.redact import Redactor
 from ops.runbook import Context
 from ops.runbooks.reset_durable_object import Params, ResetDurableObject
-from ops.sandbox import Sandbox
-from ops.sandbox.embedded import Embedded
-from ops.sandbox.objects import Objects
-from ops.sandbox.switches import Switches
+from sandbox import Sandbox
+from sandbox.embedded import Embedded
+from sandbox.objects import Objects
+from sandbox.switches import Switches
 from tests.commands import WRITE, Command, ended, ours, texts
 from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, World
 from tests.marks import on_disk
@@ -676,7 +676,7 @@ def test_the_example_in_the_real_runtime_forgets_its_memory_and_keeps_its_quota(
     with Sandbox(account_id=ACCOUNT, edge="workerd", switches=at_once) as sandbox:
         world = World(sandbox, tmp_path)
         service = app.read_config(world.config)[0].environment("production").service("api")
-        releases.WORKER.release(sandbox, service, "good", "workerd", tmp_path)
+        scenario_release.WORKER.release(sandbox, service, "good", "workerd", tmp_path)
         for name, value in (("ADMIN_TOKEN", TOKEN), ("IFLOW_API_KEY", sandbox.providers["iflow"].add_key("k-0123456"))):
             sandbox.put_secret(WORKER, name, value)
         stuck = Stuck(world)

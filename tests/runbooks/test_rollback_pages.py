@@ -53,7 +53,7 @@ def test_without_yes_and_without_a_terminal_it_only_plans(world: World, sites: R
 
     outcome = world.ops("rollback-pages", *where)
 
-    assert outcome.code == 0
+    assert outcome.code == 9
     assert "PLANNED" in outcome.out
     assert world.served == sites.bad
     assert world.writes() == []

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ops.model.pages_html import hashed_assets, normalized
-from ops.sandbox.injection import injected
-from ops.sandbox.server import Request, Response
-from ops.sandbox.switches import Switches
+from sandbox.injection import injected
+from sandbox.server import Request, Response
+from sandbox.switches import Switches
 from tests.commands import ended, texts
 from tests.conftest import Outcome, World
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from hypothesis import strategies as st
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, Releases, World
 from tests.model.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
 from tests.properties import holds_for

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.apps import APP_ID, add_app, key_pair, valid_tokens
 from tests.commands import ended, texts
 from tests.conftest import ACCOUNT, WORKER, Outcome, World

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.sandbox import Sandbox
-from ops.sandbox.switches import Switches as SandboxSwitches
+from sandbox import Sandbox
+from sandbox.switches import Switches as SandboxSwitches
 from tests.conftest import ACCOUNT, ROOT, WORKER, World
 from tests.example_backend.conftest import BACKEND, client
 from tests.sandbox.conftest import run_wrangler

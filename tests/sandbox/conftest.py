@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ops import nodejs
-from ops.sandbox import Sandbox
+from ops.tools import node
+from sandbox import Sandbox
 
 WORKER = "fortunet-api"
 SITE = "fortunet-web"
@@ -128,10 +128,10 @@ def deployed(sandbox: Sandbox) -> Releases:
 
 def run_wrangler(sandbox: Sandbox, folder: Path, *arguments: str, home: Path, stdin: str = "", code: int = 0) -> str:
     """The real one, as a job of GitHub Actions runs it: no terminal, and CI set. What it prints on both streams."""
-    environ = sandbox.environ() | nodejs.QUIET | {"HOME": str(home)}
-    environ["NODE_COMPILE_CACHE"] = f"{nodejs.install()}-compiled"  # a quarter of what its start takes
+    environ = sandbox.environ() | node.QUIET | {"HOME": str(home)}
+    environ["NODE_COMPILE_CACHE"] = f"{node.install()}-compiled"  # a quarter of what its start takes
     ended = subprocess.run(
-        [*nodejs.wrangler(), *arguments],
+        [*node.wrangler(), *arguments],
         cwd=folder,
         env=environ,
         input=stdin,

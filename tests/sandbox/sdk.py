@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ops.cloudflare.client import is_read
-from ops.sandbox import Sandbox
-from ops.sandbox.cloudflare import _ROUTES, _find
-from ops.sandbox.server import Request, Response
+from sandbox import Sandbox
+from sandbox.cloudflare import _ROUTES, _find
+from sandbox.server import Request, Response
 
 ACCOUNT = "/accounts/{account}"
 SCRIPT = f"{ACCOUNT}/workers/scripts/{{script}}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.sandbox.conftest import Api
 
 ROWS = """query ($z: string!, $from: Time!, $to: Time!) {

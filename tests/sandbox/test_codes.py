@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ops.cloudflare.codes import meaning_of
-from ops.sandbox.cloudflare.codes import ANYWHERE, BY_PRODUCT, product_of
+from sandbox.cloudflare.codes import ANYWHERE, BY_PRODUCT, product_of
 from tests.conftest import ACCOUNT, ROOT
 
 MODULES = {
@@ -29,7 +29,7 @@ PATHS = {
 SHARED = {"routes", "body", "codes", "__init__"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "ops/sandbox/cloudflare").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "sandbox/cloudflare").glob("*.py")), ids=lambda path: path.stem)
 def test_each_code_that_a_handler_raises_is_in_the_table_of_its_product(path: str) -> None:
     text, name = (ROOT / path).read_text(), (ROOT / path).stem
     known = {code for codes in BY_PRODUCT.values() for code in codes} if name in SHARED else set()

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from ops.sandbox.switches import parse
+from sandbox.switches import parse
 from tests.conftest import ROOT, World
 
 
-@pytest.fixture
-def running() -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "ops", "sandbox", "--json", "--switch", "propagation_seconds=0"]
+@pytest.fixture(params=[["ops", "sandbox"], ["sandbox"]], ids=" ".join)
+def running(request: pytest.FixtureRequest) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", *request.param, "--json", "--switch", "propagation_seconds=0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.kill()

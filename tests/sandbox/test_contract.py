@@ -10,8 +10,8 @@ import httpx
 import jsonschema
 import pytest
 
-from ops.sandbox import Sandbox
-from ops.sandbox.contract_values import is_limits, is_switch
+from sandbox import Sandbox
+from sandbox.contract_values import is_limits, is_switch
 from tests.conftest import ROOT
 from tests.sandbox.conftest import WORKER
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ops.sandbox import Sandbox, Switches
+from sandbox import Sandbox, Switches
 from tests.sandbox.conftest import WORKER, Api, Releases
 
 

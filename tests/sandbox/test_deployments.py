@@ -2,8 +2,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from ops.sandbox import Sandbox
-from ops.sandbox.clock import timestamp
+from sandbox import Sandbox
+from sandbox.clock import timestamp
 from tests.sandbox.conftest import WORKER, Api, Releases
 
 

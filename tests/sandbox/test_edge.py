@@ -3,8 +3,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox
-from ops.sandbox.clock import timestamp
+from sandbox import Sandbox
+from sandbox.clock import timestamp
 from tests.sandbox.conftest import WORKER, Releases
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.sandbox.conftest import Answer, Api, run_wrangler
 
 KEY = "ops/switch/a b"

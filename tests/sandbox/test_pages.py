@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from ops.sandbox import Sandbox
-from ops.sandbox.clock import timestamp
+from sandbox import Sandbox
+from sandbox.clock import timestamp
 from tests.sandbox.conftest import SITE, Api, Releases
 
 

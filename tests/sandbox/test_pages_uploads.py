@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.sandbox.conftest import SITE, Answer, Api, Releases
 
 HASH = "0123456789abcdef" * 2

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox
-from ops.sandbox.providers import BASES, MODELS
+from sandbox import Sandbox
+from sandbox.providers import BASES, MODELS
 
 NAMES = sorted(BASES)
 

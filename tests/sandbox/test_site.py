@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.sandbox.conftest import SITE, WORKER, Releases
 
 DOMAIN = "app.fortunet.example"

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.sandbox.conftest import WORKER, Api, Releases
 
 READ = {"Workers Scripts Read"}

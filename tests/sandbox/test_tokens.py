@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.sandbox.conftest import WORKER, Api, Releases
 
 HOUR = {"since": "2000-01-01T00:00:00Z", "before": "2100-01-01T00:00:00Z"}

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox, Switches
-from ops.sandbox.clock import timestamp
+from sandbox import Sandbox, Switches
+from sandbox.clock import timestamp
 from tests.sandbox.conftest import WORKER, run_wrangler
 from tests.sandbox.test_wrangler import ROOT, Wrangler
 
@@ -252,7 +252,7 @@ def test_a_backend_with_durable_objects_kv_and_d1_runs_as_wrangler_deploys_it(
 
 KILLED = """
 import httpx
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 with Sandbox(edge="workerd") as sandbox:
     sandbox.deploy("w", sandbox.upload("w", code="export default { fetch() { return new Response('up') } }"))
     print(httpx.get(sandbox.edge_url).text, flush=True)

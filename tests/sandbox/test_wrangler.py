@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.sandbox.conftest import WORKER, Releases, run_wrangler
 
 ROOT = Path(__file__).parents[2]

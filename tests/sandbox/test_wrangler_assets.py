@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.sandbox.conftest import Api, run_wrangler
 
 pytestmark = pytest.mark.slow

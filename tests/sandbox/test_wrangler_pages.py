@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.sandbox.conftest import SITE, run_wrangler
 
 pytestmark = pytest.mark.slow

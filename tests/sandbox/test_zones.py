@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox
+from sandbox import Sandbox
 from tests.sandbox.conftest import WORKER, Api
 
 ZONE = "fortunet.example"

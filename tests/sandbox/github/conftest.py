@@ -9,8 +9,8 @@ import httpx
 import pytest
 from github.Repository import Repository
 
-from ops.sandbox import Sandbox
-from ops.sandbox.github import GitHub
+from sandbox import Sandbox
+from sandbox.github import GitHub
 from tests.sandbox.github import conformity
 
 WORKFLOW = ".github/workflows/rollback-worker.yml"

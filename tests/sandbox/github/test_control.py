@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.sandbox import Sandbox
-from ops.sandbox.github import GitHub
+from sandbox import Sandbox
+from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
 
 

@@ -1,6 +1,6 @@
 """What GitHub would deliver. The fixture holds every delivery against GitHub's schemas."""
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
 
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
 
 pytestmark = pytest.mark.slow

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
 
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.sandbox.github.conftest import WORKFLOW, Api
 
 

@@ -6,7 +6,7 @@ import pytest
 from github import GithubException, UnknownObjectException
 from github.Repository import Repository
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.sandbox.github.conftest import DISPATCHED, WORKFLOW, client
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ops.sandbox.github import GitHub
+from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
 
 

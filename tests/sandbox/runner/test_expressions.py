@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.sandbox.runner.expressions import HIDDEN, UNKNOWN, Unsupported, evaluate, may_be_same, text
+from sandbox.actions.expressions import HIDDEN, UNKNOWN, Unsupported, evaluate, may_be_same, text
 
 LABELS = [{"name": "incident"}, {"name": "sev1"}, "odd"]
 CONTEXTS: dict[str, Any] = {

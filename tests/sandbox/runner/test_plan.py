@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.sandbox.runner.checkout import for_act, with_ref
-from ops.sandbox.runner.expressions import HIDDEN, Unsupported
-from ops.sandbox.runner.plan import Claim, Plan, checked_out, make, read, secrets, variables
+from sandbox.actions.checkout import for_act, with_ref
+from sandbox.actions.expressions import HIDDEN, Unsupported
+from sandbox.actions.plan import Claim, Plan, checked_out, make, read, secrets, variables
 from tests.conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

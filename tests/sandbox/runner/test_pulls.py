@@ -8,11 +8,11 @@ import httpx
 import pytest
 import yaml
 
-from ops.sandbox import Sandbox
-from ops.sandbox.github import GitHub
-from ops.sandbox.github.actions import Run
-from ops.sandbox.runner import Runner, Unsupported
-from ops.sandbox.runner.contexts import contexts
+from sandbox import Sandbox
+from sandbox.actions import Runner, Unsupported
+from sandbox.actions.contexts import contexts
+from sandbox.github import GitHub
+from sandbox.github.actions import Run
 
 FILE = ".github/workflows/limits.yml"
 ON: dict[str, Any] = {

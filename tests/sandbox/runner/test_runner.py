@@ -7,9 +7,9 @@ import httpx
 import pytest
 import yaml
 
-from ops.sandbox import Sandbox
-from ops.sandbox.github import GitHub
-from ops.sandbox.runner import Runner, Unsupported
+from sandbox import Sandbox
+from sandbox.actions import Runner, Unsupported
+from sandbox.github import GitHub
 from tests.actions import conclusions, when
 
 

@@ -1,0 +1,390 @@
+"""The commands, one per runbook, made from the registry.
+
+The only place where an error becomes text and an exit code.
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import click
+
+from ops import __version__
+from ops.cli.evidence import evidence
+from ops.cli.incident import incident, labels
+from ops.cli.limits import limits
+from ops.cli.maintenance import due
+from ops.cli.pages_build import site
+from ops.cli.runbook_command import (
+    CONFIG,
+    OF_CONFIG,
+    annotate,
+    discard_output,
+    recover_command,
+    runbook_command,
+    say,
+    say_nothing,
+    show_headline,
+)
+from ops.cli.switches import ClearSwitches, ai_failback, status
+from ops.interrupt import PROCESS, ignore_from_now_on, uncovered
+from ops.model.clock import span_text
+from ops.model.errors import ConfigError, Interrupted, OpsError, Reason
+from ops.model.nearest import shown, suggestion
+from ops.model.redact import Redactor
+from ops.model.timeline import from_json
+from ops.prepare_maintenance import PrepareMaintenance
+from ops.prepare_switches import PrepareSwitches
+from ops.registry import discover, recoveries
+from ops.render import terminal
+from ops.tools.own_environment import conceal
+
+BUG = "BUG: a mistake in this program ended it, and not your command or Cloudflare"
+REPORT = (
+    "Afterwards report it to whoever keeps this tool for you, in an issue of the operations repository, with the "
+    "command that you typed and all that follows. What ops.yml names as a secret is masked in it."
+)
+CLOSED_PIPE = 128 + signal.SIGPIPE
+"""What a shell answers of a program that wrote into a pipe without a reader."""
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+CHANGE_NOTHING_ELSE = {
+    *("status", "config check", "config schema", "incident show", "recover"),
+    *("ai-failback", "limits apply", "limits plan", "limits propose", "limits reconcile", "maintenance due"),
+    *("maintenance prepare", "switches clear", "switches prepare"),
+}
+"""Commands that are no runbook of the registry, and change nothing outside of a run."""
+ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
+"""Variables. ops.yml names the others, but what was typed is redacted before anything reads it: a parser cuts."""
+
+
+class Commands(click.Group):
+    """The runbooks beside the fixed commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *discover()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is None and (runbook := discover().get(cmd_name)) is not None:
+            return runbook_command(runbook)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if (two := self.commands.get(" ".join(args[:2]))) is not None:
+            return two.name, two, args[2:]
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            raise click.UsageError(f'no command "{shown(args[0])}"{suggestion(args[0], known)}', ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ops")
+def cli() -> None:
+    """Recovery as code for applications on Cloudflare.
+
+    Every runbook plans by reading, shows the plan, and asks before it writes: type the service's name, or give --yes.
+    """
+
+
+cli.add_command(evidence)
+cli.add_command(incident)
+cli.add_command(labels)
+cli.add_command(limits)
+cli.add_command(site)
+cli.add_command(runbook_command(PrepareMaintenance()))
+cli.add_command(runbook_command(PrepareSwitches()))
+cli.add_command(runbook_command(ClearSwitches()))
+cli.add_command(status)
+cli.add_command(ai_failback)
+cli.add_command(due)
+
+
+def main() -> NoReturn:
+    PROCESS.watch()
+    conceal()
+    code = run(sys.argv[1:])
+    ignore_from_now_on()
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and answer its exit code (docs/reference.md has the table)."""
+    redactor = Redactor()
+    for name in ALWAYS_SECRET:
+        redactor.add(os.environ.get(name, ""))
+    try:
+        try:
+            code = cli.main(
+                [redactor.text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
+            )
+        finally:
+            PROCESS.ignore()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt) as error:
+        return show_error(interruption(error, arguments), redactor)
+    except OpsError as error:
+        return show_error(error, redactor)
+    except SystemExit:  # click ends like this where the reader of a pipe is gone
+        discard_output()
+        return CLOSED_PIPE
+    except Exception as error:  # noqa: BLE001  the one place for what nobody foresaw
+        return unexpected_end(error, arguments, redactor)
+    return code if isinstance(code, int) else 0
+
+
+def unexpected_end(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:
+    """Print what ended the command. Return its exit code."""
+    if isinstance(found := uncovered(error), KeyboardInterrupt):
+        return show_error(interruption(found, arguments), redactor)
+    if isinstance(found, Interrupted):
+        return show_error(found, redactor)
+    is_run = bool(getattr(error, "__notes__", ()))  # they say what is known of its changes
+    if isinstance(error, OSError) and error.errno in CANNOT_WRITE and not is_run:
+        discard_output()
+        return show_error(unwritten(error, arguments), redactor)
+    show_bug(error, redactor)
+    return 1
+
+
+def interruption(error: BaseException, arguments: Sequence[str]) -> Interrupted:
+    """The end of a command by a signal, outside of a run: a run says itself what it did."""
+    name = str(error.__cause__ or error) or "SIGINT"
+    typed, changed, hint = unfinished(arguments)
+    return Interrupted(f"{name} ended `{typed}`; {changed}", reason=Reason.SIGNAL, hint=hint)
+
+
+def unwritten(error: OSError, arguments: Sequence[str]) -> ConfigError:
+    """The end of a command that cannot write its output, or a file."""
+    typed, changed, hint = unfinished(arguments)
+    return ConfigError(
+        f"`{typed}` cannot write its output or a file ({error.strerror}); {changed}",
+        hint=f"Free disk space, or send the output elsewhere. {hint}",
+    )
+
+
+def unfinished(arguments: Sequence[str]) -> tuple[str, str, str]:
+    """Return the command as typed, what is known of its changes, and what to do."""
+    words = list(takewhile(lambda word: not word.startswith("-"), arguments[:2]))
+    typed = shown(" ".join(["ops", *words]))
+    if words[:1] == ["drill"]:
+        return typed, "nothing outside this machine was changed", "Run the same command again."
+    if not words or words[0] in discover() or " ".join(words) in CHANGE_NOTHING_ELSE:
+        return typed, "nothing was changed", "Run the same command again."
+    return typed, "some of its changes may have been made", "Check what was changed, then run the same command again."
+
+
+def show_bug(error: Exception, redactor: Redactor) -> None:
+    """What is known of the world comes first; the traceback is for those who mend it."""
+    from ops.app import AFTER_A_BUG
+
+    run = getattr(error, "__notes__", [])
+    known = run or ["no run of a runbook was under way, and nothing was changed at Cloudflare"]
+    lines = [BUG, *(f"  {note}" for note in known), f"  what to do: {f'{AFTER_A_BUG} ' if run else ''}{REPORT}"]
+    trace = "".join(traceback.format_exception(error))
+    say(redactor.text("\n".join([*lines, f"ops {__version__}", trace])), err=True)
+    annotate("error", "ops", redactor.text("; ".join([BUG, *known])))
+
+
+def show_error(error: OpsError, redactor: Redactor) -> int:
+    """Print the error and its hint. Return its exit code."""
+    problems = error.problems if isinstance(error, ConfigError) else ()
+    lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
+    if error.hint:
+        lines.append(f" hint: {error.hint}")
+    say("\n".join(terminal.one_line(redactor.text(line)) for line in lines), err=True)
+    annotate("error", "ops", redactor.text(error.message))
+    return error.exit_code
+
+
+class DrillCommand(click.Command):
+    """Its help names every drill. They are loaded for that alone."""
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from ops.drills import names
+
+        with formatter.section("Drills"):
+            for name in names():
+                formatter.write_text(name)
+
+
+@cli.command(cls=DrillCommand)
+@click.argument("name", metavar="DRILL")
+@click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
+@click.option("--environment", default="production", help="whose settings are tried; default: production")
+@click.option("--service", default="", help="default: the first one that the drill fits")
+@click.option(
+    "--switch",
+    "switches",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="of the sandbox; an unknown NAME is answered with those that there are",
+)
+@click.option(
+    "--trigger",
+    type=click.Choice(["label", "button", "command"]),
+    help="with an incident on a local GitHub; redeploy-pages by command only",
+)
+@click.option(
+    "--github-fails",
+    metavar="METHOD:PATH",
+    help="with a trigger: GitHub answers 503 to these, or, with after-permission, to all but the first",
+)
+@click.option("--json", "as_json", is_flag=True, help="one JSON result")
+@CONFIG
+def drill(
+    name: str,
+    *,
+    edge: "Literal['embedded', 'workerd']",
+    environment: str,
+    service: str,
+    switches: tuple[str, ...],
+    trigger: "Literal['label', 'button', 'command'] | None",
+    github_fails: str | None,
+    as_json: bool,
+    config: Path,
+) -> int:
+    """Break something in a local Cloudflare and recover it with the public command.
+
+    It fails if the recovery takes longer than `recovery_targets` in ops.yml allows. A runbook without an entry there
+    has no target.
+    """
+    from ops import drills
+
+    place = drills.Drill(edge, config, environment, service, switches, trigger, github_fails)
+    say, on_event = (say_nothing, say_nothing) if as_json else (click.echo, _drill_event)
+    result = drills.run(name, place, say, on_event)
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False))
+    else:
+        _show_score(result)
+    return int(result["exit_code"])
+
+
+def _drill_event(event: dict[str, Any]) -> None:
+    click.echo(terminal.event_line(from_json(event)))
+
+
+def _show_score(result: dict[str, Any]) -> None:
+    show_headline(result["decision"], result["message"], good=result["exit_code"] == 0)
+    for name in ("trigger_to_write", "trigger_to_verified"):
+        seconds, target = result["durations"][name], result["targets"].get(name)
+        took = "unknown" if seconds is None else f"{seconds:.2f} s"
+        reached = target and f" (target {span_text(target['seconds'])}, {'' if target['within'] else 'NOT '}reached)"
+        click.echo(f"  {name.replace('_', ' ')}: {took}{reached or ''}")
+    if not result["targets"]:
+        click.echo("  target: none, since recovery_targets in ops.yml has no entry for this runbook")
+    if "trigger" in result:
+        for name in ("incident", "report"):
+            click.echo(f"  {name}: {result[name]['url'] if result[name] else 'none'}")
+
+
+@cli.command()
+@click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
+@click.option(
+    "--switch",
+    "switches",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="an unknown NAME is answered with those that there are",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="of the API; without it, a free one")
+@click.option("--faults", type=click.Path(path_type=Path), help="YAML or JSON file with rules for answers that fail")
+@click.option("--json", "as_json", is_flag=True, help="one line with every address and token, then serve")
+def sandbox(
+    *,
+    edge: "Literal['embedded', 'workerd']",
+    switches: tuple[str, ...],
+    port: int,
+    faults: Path | None,
+    as_json: bool,
+) -> None:
+    """Serve a local Cloudflare on this machine until stopped."""
+    from ops.drills import prepare
+    from ops.drills.faults import add_rules, read_rules
+    from sandbox import Sandbox
+    from sandbox.command import serve
+
+    rules = read_rules(faults) if faults else ()
+    ready = prepare(edge, switches)
+    try:
+        made = Sandbox(edge=edge, port=port, switches=ready)
+    except OSError as error:
+        hint = "Leave --port out to use a free port, or stop the program that uses this one."
+        raise ConfigError(f"port {port} of 127.0.0.1 cannot be opened ({error.strerror})", hint=hint) from None
+    add_rules(made, rules)
+    serve(made, edge=edge, as_json=as_json, say=say_now)
+
+
+def say_now(text: str) -> None:
+    """Print the text at once: whoever started this process waits for it."""
+    click.echo(text)
+    sys.stdout.flush()
+
+
+@cli.command()
+@CONFIG
+@click.pass_obj
+def gate(redactor: Redactor, *, config: Path) -> int:
+    """Judge the event that started this GitHub Actions job: whether it asks for a recovery, and whether it may."""
+    from ops import gate as gates
+
+    return gates.run(os.environ, config, redactor, say=say, warn=partial(say, err=True), annotate=annotate)
+
+
+@cli.group()
+def config() -> None:
+    """Check ops.yml, or print its JSON Schema."""
+
+
+@config.command()
+@click.option("--config", "path", **OF_CONFIG)
+def check(path: Path) -> None:
+    """Report every problem of ops.yml at once, with its line."""
+    from ops.app import read_config
+
+    configuration, warnings = read_config(path)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    services = sum(len(environment.services) for environment in configuration.environments.values())
+    click.echo(f"{path} is valid: {len(configuration.environments)} environments, {services} services.")
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of ops.yml, for editors."""
+    from ops.model import config as model
+
+    click.echo(json.dumps(model.schema(), indent=2))
+
+
+@cli.group()
+def workflows() -> None:
+    """What in .github is made from ops.yml: parts of the buttons and of the issue form."""
+
+
+@workflows.command()
+@click.option("--config", "path", **OF_CONFIG)
+def sync(path: Path) -> None:
+    """Rewrite what the buttons and the issue form have of ops.yml: lists, names of secrets, what to press."""
+    from ops.app import read_config
+    from ops.setup.workflows import FOLDER, sync
+
+    configuration, _ = read_config(path)
+    changed = sync(path.resolve().parent / FOLDER, configuration, recoveries())
+    click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every part is as ops.yml has it")
+
+
+cli.add_command(recover_command(discover()))

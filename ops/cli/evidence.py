@@ -1,0 +1,46 @@
+"""`ops evidence`."""
+
+import os
+from pathlib import Path
+
+import click
+
+from ops.cli.runbook_command import INCIDENT, say
+from ops.model.redact import Redactor
+
+
+@click.command()
+@click.option("--since", required=True, help="how long ago, as 24h, or a moment in UTC, as 2026-11-24 13:05")
+@click.option("--until", default="", help="the same; default: now")
+@click.option("--environment", required=True, help="an environment of ops.yml")
+@click.option("--incident", type=INCIDENT, help="the issue on which it is posted, as one comment")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="a file for all rows")
+@click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+@click.pass_obj
+def evidence(
+    redactor: Redactor,
+    /,
+    *,
+    since: str,
+    until: str,
+    environment: str,
+    incident: int | None,
+    file: Path | None,
+    config: Path,
+) -> None:
+    """Collect what Cloudflare and GitHub recorded in a period. It reads, and changes nothing.
+
+    One line for each source, with what the token lacks where one could not be asked; the rows are in the JSON, on the
+    incident issue, and on the summary page of a job.
+    """
+    from ops import evidence as work
+    from ops.render import evidence as rendering
+
+    found = work.collected(environment, (since, until), config, os.environ, redactor)
+    if file is not None:
+        work.write_json(found, file)
+    for line in rendering.lines(found):
+        say(line)
+    if url := work.published(found, incident, os.environ, redactor):
+        say(url)
+    work.require_an_answer(found)

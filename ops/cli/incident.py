@@ -1,0 +1,114 @@
+"""The commands of the incident issue."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from ops.cli.runbook_command import CONFIG, INCIDENT
+from ops.model.redact import Redactor
+
+SEVERITIES = ("sev1", "sev2", "sev3")
+
+
+@click.group()
+def incident() -> None:
+    """Open an incident, add to its timeline, or show it."""
+
+
+@incident.command("import")
+@click.argument("source", metavar="FILE|RUN")
+@click.option("--incident", "number", type=INCIDENT, required=True, help="the issue's number")
+@CONFIG
+@click.pass_obj
+def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) -> None:
+    """Post the record of a run that GitHub did not get."""
+    from ops import incident as work
+
+    click.echo(work.import_record(source, number, config, os.environ, redactor))
+
+
+@incident.command()
+@click.argument("number", type=INCIDENT)
+@click.argument("text", metavar='"13:05 TEXT"')
+@click.pass_obj
+def note(redactor: Redactor, /, *, number: int, text: str) -> None:
+    """Add what a person did or saw, with its time in UTC."""
+    from ops import incident as work
+
+    stored, url = work.note(number, text, os.environ, redactor, now=datetime.now(UTC))
+    click.echo(redactor.text(stored))
+    click.echo(url)
+
+
+@incident.command("open")
+@click.option("--service", required=True, help="a service of ops.yml")
+@click.option("--severity", type=click.Choice(SEVERITIES, case_sensitive=False), required=True)
+@click.option("--title", required=True, help="what is seen")
+@CONFIG
+@click.pass_obj
+def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, config: Path) -> None:
+    """Open the incident issue."""
+    from ops import incident as work
+
+    number, url = work.opened(service, severity, title, config=config, environ=os.environ, redactor=redactor)
+    click.echo(f"#{number} {url}")
+
+
+@incident.command()
+@CONFIG
+@click.pass_obj
+def leak(redactor: Redactor, /, *, config: Path) -> None:
+    """In a job of GitHub Actions: open the incident of a leaked secret that the event reports."""
+    from ops import leak as work
+
+    told = work.told(config, os.environ, redactor)
+    if told is None:
+        click.echo("not for us: this event reports no leak")
+        return
+    click.echo(f"#{told.number} {told.url} {'opened' if told.is_new else 'already open: added to it'}")
+
+
+@incident.command()
+@click.argument("number", type=INCIDENT)
+@click.option("--only-if-recorded", is_flag=True, help="only where a run of a runbook is on the incident")
+@CONFIG
+@click.pass_obj
+def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config: Path) -> None:
+    """Make the post-incident report, or renew what in it is made by machine."""
+    from ops import report as work
+
+    made = work.report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
+    if made is None:
+        click.echo(f"no report: no run of a runbook is on incident {number}, and who closed it may not write here")
+        return
+    click.echo(f"#{made.number} {made.url} {'created' if made.is_new else 'renewed'}")
+    for item in made.open_items:
+        click.echo(f"  still to be written or ticked: {item}")
+
+
+@incident.command()
+@click.argument("number", type=INCIDENT)
+@click.pass_obj
+def show(redactor: Redactor, /, *, number: int) -> None:
+    """Print the timeline of all runs and notes, in UTC."""
+    from ops import incident as work
+
+    for line in work.rows(number, os.environ, redactor):
+        click.echo(redactor.text(line))
+
+
+@click.group()
+def labels() -> None:
+    """Keep the repository's labels."""
+
+
+@labels.command()
+@CONFIG
+@click.pass_obj
+def sync(redactor: Redactor, /, *, config: Path) -> None:
+    """Create and correct the labels of ops.yml; print what changed."""
+    from ops import incident as work
+
+    work.sync_labels(config, os.environ, redactor, click.echo)

@@ -1,0 +1,53 @@
+"""`ops limits …`: plan a change of limits.yml, apply what was merged, keep what is live as it says."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import click
+
+from ops.apply_limits import ApplyLimits
+from ops.cli.runbook_command import CONFIG, annotate, runbook_command, say
+from ops.model.redact import Redactor
+from ops.model.result import Result
+from ops.reconcile_limits import ReconcileLimits
+from ops.runbooks.propose_limits import ProposeLimits
+
+
+@click.group()
+def limits() -> None:
+    """Rate limits by pull request: what limits.yml changes, applies, and keeps."""
+
+
+@limits.command("plan")
+@click.option("--base", default="", metavar="REF", help="a commit; default: where this branch left the default branch")
+@click.option("--environment", default="", help="default: the first one with limits in ops.yml")
+@click.option("--file", type=click.Path(path_type=Path), help="the proposed file; default: limits.yml beside ops.yml")
+@click.option("--json", "as_json", is_flag=True, help="one JSON result")
+@CONFIG
+@click.pass_obj
+def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | None, as_json: bool, config: Path) -> int:
+    """Show what limits.yml changes: against Git, and against what is live. It writes nothing at Cloudflare."""
+    from ops import limits as work
+
+    show = partial(click.echo) if as_json else say
+    return work.plan(
+        config, environment, os.environ, redactor, base=base, file=file, as_json=as_json, say=show, annotate=annotate
+    )
+
+
+def _applied(result: Result, redactor: Redactor) -> None:
+    from ops import limits_told as work
+
+    work.on_pull_request(result, os.environ, redactor, partial(say, err=True))
+
+
+def _reconciled(result: Result, redactor: Redactor) -> None:
+    from ops import limits_told as work
+
+    work.on_drift(result, os.environ, redactor, partial(say, err=True))
+
+
+limits.add_command(runbook_command(ProposeLimits()), "propose")
+limits.add_command(runbook_command(ApplyLimits(), _applied), "apply")
+limits.add_command(runbook_command(ReconcileLimits(), _reconciled), "reconcile")

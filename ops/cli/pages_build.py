@@ -1,0 +1,115 @@
+"""`ops site …`: the steps of redeploy-pages that a workflow divides among jobs, so that no build is near a token."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ops.building import jobs
+from ops.cli.runbook_command import CONFIG, INCIDENT, plan_shower, say, show_result, text_event
+from ops.engine import Options
+from ops.github import actions
+from ops.interrupt import PROCESS
+from ops.model.commits import Commit
+from ops.model.errors import Decision
+from ops.model.redact import Redactor
+from ops.registry import discover
+from ops.runbook import Runbook
+
+RUNBOOK = "redeploy-pages"
+GOES_ON = (
+    "the workflow goes on: it builds the commit and then, unless this is a dry run, deploys it; if nothing more is "
+    "told here within some minutes, look at the log of its job build"
+)
+"""The job that builds has no token, so that it cannot tell the incident how it ended."""
+
+
+@click.group()
+def site() -> None:
+    """The steps of redeploy-pages for jobs of their own: fetch with a token, build without one."""
+
+
+@site.command()
+@click.option("--service", required=True, help="a service of ops.yml with a build")
+@click.option("--environment", required=True, help="an environment of ops.yml")
+@click.option("--commit", default="previous", help="a commit of the production branch, or previous")
+@click.option("--incident", type=INCIDENT, help="what earlier runs on it took out of service is passed over")
+@click.option("--into", type=click.Path(path_type=Path), required=True, help="the tar with the commit's files")
+@click.option(
+    "--configuration",
+    type=click.Path(path_type=Path),
+    help="the file with the commit's wrangler configuration (default: configuration.json beside the tar)",
+)
+@CONFIG
+@click.pass_obj
+def fetch(
+    redactor: Redactor,
+    *,
+    service: str,
+    environment: str,
+    commit: str,
+    incident: int | None,
+    into: Path,
+    configuration: Path | None,
+    config: Path,
+) -> int:
+    """Plan, and pack the files of the commit; nothing of them is run.
+
+    As a job's outputs: `commit`, `branch`, and the digest of the `configuration`.
+    """
+    from ops import app
+
+    runbook: Runbook[Any] = discover()[RUNBOOK]
+    request = app.Request(runbook, runbook.params(service, commit), environment, config, incident)
+    show_plan = plan_shower(f"Plan: {RUNBOOK} in {environment}", redactor)
+    options = Options(dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, hands_on=GOES_ON)
+    with PROCESS.watched() as signals:
+        result, loaded = app.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
+    show_result(result, loaded, redactor)
+    _, wrong = app.write_record(result, loaded.contacts, config, os.environ, redactor)
+    if wrong:
+        say(f"warning: {wrong}", err=True)
+    plan = result.plan if result.decision == Decision.PLANNED else None
+    with ExitStack() as ending:
+        made = app.site(os.environ, config.resolve().parent, redactor, ending)
+        fetched = jobs.pack(made, plan, into, configuration or into.with_name("configuration.json"))
+    actions.write_job_outputs(os.environ, fetched)
+    if fetched == jobs.NOTHING:
+        say("nothing was fetched, so the jobs after this one do nothing")
+        return result.exit_code
+    say(redactor.text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
+    return 0
+
+
+@site.command()
+@click.option("--service", required=True, help="a service of ops.yml with a build")
+@click.option("--environment", required=True, help="an environment of ops.yml")
+@click.option("--commit", required=True, help="the whole SHA of what was fetched")
+@click.option("--branch", required=True, help="the production branch")
+@click.option("--tree", type=click.Path(path_type=Path), required=True, help="the tar that was fetched")
+@click.option("--into", type=click.Path(path_type=Path), required=True, help="the folder for the built site")
+@CONFIG
+@click.pass_obj
+def build(
+    redactor: Redactor,
+    *,
+    service: str,
+    environment: str,
+    commit: str,
+    branch: str,
+    tree: Path,
+    into: Path,
+    config: Path,
+) -> None:
+    """Build what was fetched. It needs no token and must be given none: it runs the commit's own code."""
+    from ops import app
+
+    configuration, _ = app.read_config(config)
+    jobs.refuse_secrets(os.environ, app.register_secrets(os.environ, configuration, redactor), configuration)
+    found = configuration.environment(environment).service(service)
+    with ExitStack() as ending:
+        made = app.site(os.environ, config.resolve().parent, redactor, ending)
+        count = jobs.build(made, found, Commit(commit), branch, tree=tree, into=into)
+    say(f"built {count} files of {commit} in {into}")

@@ -1,0 +1,61 @@
+"""What a schedule starts: runs that nobody asked for, one after the other. One that fails holds up no other."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.cli.runbook_command import run, say
+from ops.model.errors import EXIT_CODES, Decision, Interrupted, OpsError
+from ops.model.redact import Redactor
+from ops.runbook import Runbook
+
+INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    redactor: Redactor
+    dry_run: bool
+    yes: bool
+    config: Path
+
+    def run(self, runbook: Runbook[Any], params: Any, environment: str, incident: int | None) -> int:
+        """The exit code of one run, told on its incident. Raises ConfigError."""
+        return run(
+            runbook,
+            params,
+            self.redactor,
+            environment=environment,
+            incident=incident,
+            began=None,
+            requested_at=None,
+            permission="",
+            dry_run=self.dry_run,
+            yes=self.yes,
+            as_json=False,
+            config=self.config,
+        )
+
+    def all(self, groups: Iterable[Callable[[], Iterator[int]]]) -> list[int]:
+        """The exit codes of all their runs, each group until it fails; after an interruption nothing is begun.
+
+        Raises the first group's OpsError once all have had their turn; the others are said.
+        """
+        codes, failed = list[int](), list[OpsError]()
+        for group in groups:
+            try:
+                for code in group():
+                    codes.append(code)
+                    if code == INTERRUPTED:
+                        return codes
+            except Interrupted as error:
+                say(f"error: {error.message}", err=True)
+                return [*codes, INTERRUPTED]
+            except OpsError as error:
+                failed.append(error)
+        for other in failed[1:]:
+            say(self.redactor.text(f"error: {other.message}"), err=True)
+        if failed:
+            raise failed[0]
+        return codes

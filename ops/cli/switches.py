@@ -1,0 +1,64 @@
+"""The commands of switches beside their runbooks, and what is on at present."""
+
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import click
+
+from ops.cli.runbook_command import CONFIG, YES_HELP, say
+from ops.cli.schedule import Scheduled
+from ops.model.errors import worst
+from ops.model.redact import Redactor
+from ops.runbooks.all_clear import AllClear
+
+ENVIRONMENT = click.option("--environment", required=True, help="the environment of ops.yml; there is no default")
+
+
+class ClearSwitches(AllClear):
+    """Set every switch that an incident set back to its normal state: the same as all-clear."""
+
+    name = "switches clear"
+
+
+@click.command()
+@ENVIRONMENT
+@click.option("--json", "as_json", is_flag=True, help="one JSON result")
+@CONFIG
+@click.pass_obj
+def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Path) -> None:
+    """What is live, and what is on: switches, temporary limits, maintenance. It reads, and changes nothing."""
+    from ops import status as work
+    from ops.render import status as rendering
+
+    found = work.of_environment(environment, config, os.environ, redactor)
+    if as_json:
+        click.echo(json.dumps(redactor.data(found.to_json()), ensure_ascii=False))
+        return
+    for line in rendering.lines(found):
+        say(redactor.text(line))
+
+
+@click.command("ai-failback")
+@click.option("--environment", default="", help="default: every one of ops.yml that has AI providers and a token here")
+@click.option("--dry-run", is_flag=True, help="read, show the plan, change nothing")
+@click.option("--yes", is_flag=True, help=YES_HELP)
+@CONFIG
+@click.pass_obj
+def ai_failback(redactor: Redactor, /, *, environment: str, dry_run: bool, yes: bool, config: Path) -> int:
+    """Take an override of the AI providers back, once the preferred one is healthy. For a schedule."""
+    from ops import failing_back as work
+
+    scheduled = Scheduled(redactor, dry_run=dry_run, yes=yes, config=config)
+
+    def failed_back(name: str) -> Iterator[int]:
+        found, override = work.judged(name, config, os.environ, redactor)
+        what = "to be taken back" if found.restore else "nothing to do"
+        say(redactor.text(f"{name}: {what}: {found.why}"))
+        if override is not None and found.restore:
+            yield scheduled.run(work.FailBack(), work.asked(found, override), name, override.incident)
+
+    names = [environment] if environment else work.environments(config, os.environ)
+    return worst(scheduled.all(partial(failed_back, name) for name in names))

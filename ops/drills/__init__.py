@@ -1,0 +1,307 @@
+"""Drills: a local Cloudflare, something broken on purpose, the public command, and a score.
+
+The command runs as a process of its own, with the shipped ops.yml and nothing lowered. It gets no variable of ours but
+the sandbox's, so that no real token and no real address is within its reach. With a trigger there is an incident too,
+and a label or a button goes through the real workflow files.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ops import registry
+from ops.app import read_config
+from ops.clocks import SystemClock
+from ops.drills import (
+    command,
+    github,
+    scenario_durable_object,
+    scenario_leak,
+    scenario_limits,
+    scenario_maintenance,
+    scenario_release,
+    scenario_switch,
+    score,
+    status_check,
+)
+from ops.drills.command import UNREACHED, OnEvent, Say
+from ops.model.clock import span_text
+from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.model.nearest import shown, suggestion
+from ops.model.redact import Redactor
+from ops.model.verdict import Observation, Verdict
+from ops.probes.http import Web
+from ops.probes.rounds import Prober, ProbeSet
+from ops.tools import node, process
+
+if TYPE_CHECKING:
+    from ops.model.config import Config, Environment, Service
+    from sandbox import Sandbox
+    from sandbox.switches import Switches
+
+Edge = Literal["embedded", "workerd"]
+
+GOOD_AGO = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Drill:
+    """Where a drill takes place."""
+
+    edge: Edge
+    config: Path
+    environment: str
+    service: str
+    """Nothing: the first one of the drill's kind."""
+    switches: tuple[str, ...] = ()
+    """Of the sandbox, as `name=value`."""
+    trigger: github.Trigger | None = None
+    """None: the command, and no GitHub."""
+    github_fails: str | None = None
+
+
+DRILLS: Mapping[str, scenario_release.Kind] = {
+    "rollback-worker": scenario_release.WORKER,
+    "rollback-pages": scenario_release.SITE,
+    "redeploy-pages": scenario_release.COMMITS,
+    "rotate-secrets": scenario_leak.LEAK,
+    "rotate-secrets-after-rollback": scenario_leak.AFTER_A_ROLLBACK,
+    "maintenance": scenario_maintenance.KIND,
+    "feature": scenario_switch.FEATURE,
+    "ai-failover": scenario_switch.FAILOVER,
+    "ai-off": scenario_switch.ALL_DOWN,
+    "reset-durable-object": scenario_durable_object.KIND,
+}
+"""Name, which is that of the runbook unless the kind says another → what it breaks: a good release, then something bad,
+which the runbook has to take back, or take offline."""
+
+
+def names() -> tuple[str, ...]:
+    """Return every drill, for people."""
+    return (*DRILLS, scenario_limits.NAME)
+
+
+def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
+    """The run's result with the score; its exit code is the drill's. Raises ConfigError."""
+    if name == scenario_limits.NAME:
+        return _limits(drill, say, on_event)
+    if name not in DRILLS:
+        raise ConfigError(f'no drill "{shown(name)}"{suggestion(name, names())}', reason=Reason.UNKNOWN_NAME)
+    return _run(name, drill, say, on_event)
+
+
+def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
+    from sandbox import Sandbox
+    from sandbox.edge import SKIPS_CHALLENGE
+
+    kind = _kind(name, drill)
+    runbook = kind.runbook or name
+    config, _ = read_config(drill.config)
+    environment = config.environment(drill.environment)
+    service = _service(environment, drill.service, kind.name)
+    switches = prepare(drill.edge, drill.switches)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox,
+    ):
+        own = Path(scratch)
+        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
+        with _back_in_time(sandbox, GOOD_AGO):
+            kind.prepare(sandbox, environment, service)
+        live = {}
+        for which, ago, step in zip(("good", "bad"), (GOOD_AGO, kind.broken_ago), kind.steps, strict=True):
+            with _back_in_time(sandbox, ago):
+                could = kind.release(sandbox, service, which, drill.edge, own)
+            live[which] = could or kind.live(sandbox, service)
+            say(f"{step} {f'{span_text(ago.total_seconds())} ago' if ago else 'just now'}")
+        probes = ProbeSet(service.url, kind.probes(environment, service), service.verify)
+        passes = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
+        look = partial(_probe, sandbox, probes, drill.config.resolve().parent, passes)
+        seen = look()
+        say(f"the probes say: {seen.detail}")
+        if seen.verdict != Verdict.UNHEALTHY:
+            return _score(name, drill, config, _not_broken(seen))
+        token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
+        given = {**passes, **kind.environ(own)}
+        place = command.Place(
+            sandbox, drill.config, runbook, service.name, environment, given, token, kind.names_service
+        )
+        incident = _incident(place, drill, say)
+        pull = _Trigger(place, drill, config, kind, incident, say, on_event)
+        result = pull(kind.params) if kind.run is None else kind.run(place, service, look, pull, say)
+        if kind.run is None and incident is not None:
+            serves = next((which for which, what in live.items() if kind.live(sandbox, service) == what), "no known")
+            is_well = look().verdict == Verdict.HEALTHY
+            result = github.contradicted(result, serves=serves, is_well=is_well)
+        if wrong := status_check.contradictions(sandbox, environment, drill.config):
+            result = github.unproved(result, f"ops status says {'; '.join(wrong)}")
+        return _score(
+            name, drill, config, result if incident is None else _reported(place, drill, result, incident, say)
+        )
+
+
+def _kind(name: str, drill: Drill) -> scenario_release.Kind:
+    """Raises ConfigError where it cannot be drilled like that."""
+    if drill.github_fails and drill.trigger is None:
+        raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
+    kind = DRILLS[name]
+    if drill.edge == "workerd" and kind.embedded_only:
+        raise ConfigError(f"{name} runs on the embedded edge: {kind.embedded_only}", hint="Leave --edge out.")
+    if drill.edge == "workerd" and kind.in_workerd:
+        kind = kind.in_workerd
+    if drill.trigger in {"label", "button"} and kind.by_command_only:
+        hint = "Drill it without a trigger, or with --trigger command."
+        raise ConfigError(f"{name} is not drilled by a {drill.trigger}: {kind.by_command_only}", hint=hint)
+    return kind
+
+
+def _limits(drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
+    from sandbox import Sandbox
+
+    config, _ = read_config(drill.config)
+    environment = config.environment(drill.environment)
+    switches = prepare(drill.edge, drill.switches)
+    with Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox:
+        result = scenario_limits.run(
+            sandbox,
+            config,
+            environment,
+            config_path=drill.config,
+            edge=drill.edge,
+            trigger=drill.trigger,
+            say=say,
+            on_event=on_event,
+        )
+    target = config.recovery_targets.get(scenario_limits.RUNBOOK)
+    return score.scored(result, target, runbook=scenario_limits.NAME, edge=drill.edge, with_incident=True)
+
+
+def _service(environment: "Environment", name: str, kind: str) -> "Service":
+    """Raises ConfigError."""
+    names = [each for each, service in environment.services.items() if service.kind == kind]
+    service = environment.service(name or next(iter(names), kind))
+    if service.kind != kind:
+        hint = f"Name one of: {', '.join(names) or 'none'}."
+        raise ConfigError(f"{name} has no {kind}, which this drill breaks", reason=Reason.UNKNOWN_NAME, hint=hint)
+    return service
+
+
+def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
+    """What a sandbox needs before it starts: its switches, and the npm parts, once per machine. Raises ConfigError."""
+    from sandbox.switches import parse
+
+    try:
+        if edge == "workerd":
+            node.install()
+        return parse(switches)
+    except (node.MissingTool, ValueError) as error:
+        raise ConfigError(str(error)) from None
+
+
+@contextmanager
+def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
+    sandbox.clock.advance(-ago.total_seconds())
+    try:
+        yield
+    finally:
+        sandbox.clock.advance(ago.total_seconds())
+
+
+def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[str, str]) -> Observation:
+    """Asked once: the same ones as the runbook's. `passes` are the values of their secret headers."""
+    web = Web(sandbox.edge_url)
+    try:
+        environ = {**process.clean_environment(os.environ), **passes}
+        prober = Prober(
+            web=lambda: web,
+            environ=lambda _: environ,
+            redactor=Redactor(),
+            clock=SystemClock(),
+            folder=folder,
+            pictures=folder,
+        )
+        return prober.once(probes)
+    finally:
+        web.close()
+
+
+def _incident(place: command.Place, drill: Drill, say: Say) -> github.Incident | None:
+    """None without a trigger. Raises ConfigError."""
+    if drill.trigger is None:
+        return None
+    incident = github.open_incident(place)
+    say(f"{github.RESPONDER} opened the incident #{incident.number}")
+    if drill.trigger != "command":
+        github.furnish(place, registry.github_environment(place.runbook))
+    return incident
+
+
+@dataclass(frozen=True)
+class _Trigger:
+    place: command.Place
+    drill: Drill
+    config: "Config"
+    kind: scenario_release.Kind
+    incident: github.Incident | None
+    say: Say
+    on_event: OnEvent
+
+    def __call__(self, params: command.Params) -> dict[str, Any]:
+        """Pull it: the runbook's result. On an incident its record is completed where it has to be."""
+        incident = self.incident
+        if incident is None:
+            return command.run(self.place, say=self.say, on_event=self.on_event, params=params)
+        before = incident.journal
+        with github.failing(incident, self.drill.trigger, self.drill.github_fails):
+            result = self._on(incident, params)
+        result |= {"journal": incident.has_whole_journal(before), "imported": False}
+        if result["decision"] == Decision.RECOVERED and not result["journal"]:
+            source = result["workflow_run"]["log"] if "workflow_run" in result else result["run"]
+            command.imported(self.place, source, incident.number, self.say, environ=incident.environ())
+            result["imported"] = incident.has_whole_journal(before)
+        return result
+
+    def _on(self, incident: github.Incident, params: command.Params) -> dict[str, Any]:
+        if self.drill.trigger != "command":
+            pressed = incident, self.config, self.drill.trigger, params
+            return github.by_workflow(*pressed, self.say, changed_at=self.kind.changed_at)
+        return command.run(
+            self.place,
+            say=self.say,
+            on_event=self.on_event,
+            params=params,
+            incident=incident.number,
+            environ=incident.environ(),
+        )
+
+
+def _reported(
+    place: command.Place, drill: Drill, result: dict[str, Any], incident: github.Incident, say: Say
+) -> dict[str, Any]:
+    """With what became of the incident."""
+    if result["decision"] == Decision.RECOVERED and incident.report is None:
+        command.ops(place, ["incident", "report", str(incident.number)], say, environ=incident.environ())
+    return {**result, "trigger": drill.trigger, **incident.told()}
+
+
+def _not_broken(seen: Observation) -> dict[str, Any]:
+    return {
+        **UNREACHED,
+        "schema": 1,
+        "decision": Decision.NO_EVIDENCE.value,
+        "reason": Reason.NO_EVIDENCE.value,
+        "exit_code": EXIT_CODES[Decision.NO_EVIDENCE],
+        "message": f"the bad release is {seen.verdict.value}, so there was nothing to recover from",
+        "hint": seen.hint,
+    }
+
+
+def _score(name: str, drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
+    target = config.recovery_targets.get(DRILLS[name].runbook or name)
+    return score.scored(result, target, runbook=name, edge=drill.edge, with_incident=drill.trigger is not None)

@@ -1,0 +1,38 @@
+"""The example application in the real runtime, for drills that need all of it: deployed, with its keys, and used."""
+
+import http.client
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ops.drills import scenario_release
+from ops.drills.scenario_leak import KEYS
+
+if TYPE_CHECKING:
+    from ops.model.config import Service
+    from sandbox import Sandbox
+
+GOOD, BAD_SESSIONS, STUCK = "src/index.js", "src/index.sessions.bad.js", "src/index.stuck.bad.js"
+INTERPRET = "/api/charts/interpret"
+BIRTH = {"date": "1990-05-17", "time": "08:30"}
+
+
+def furnished(sandbox: "Sandbox", service: "Service", entry: str, *, admin: str) -> None:
+    """Deployed, with all its secrets: keys that the sandbox's providers take, and `admin`. Raises ConfigError."""
+    scenario_release.deploy_with_wrangler(sandbox, service, "good", entry)
+    secrets = {"JWT_SECRET": "drill-jwt-0123456789", "ADMIN_TOKEN": admin}
+    secrets |= {name: sandbox.providers[of].add_key(f"drill-{of}-0123456789") for name, of in KEYS.items()}
+    for name, value in secrets.items():
+        sandbox.put_secret(service.worker, name, value)
+
+
+def interpret(sandbox: "Sandbox", service: "Service") -> None:
+    """As a person does who is not signed in. What comes of it is not looked at: the application remembers it."""
+    edge = urlsplit(sandbox.edge_url)
+    connection = http.client.HTTPConnection(edge.hostname or "", edge.port)
+    try:
+        headers = {"host": urlsplit(service.url).netloc, "content-type": "application/json"}
+        connection.request("POST", INTERPRET, json.dumps(BIRTH), headers)
+        connection.getresponse().read()
+    finally:
+        connection.close()

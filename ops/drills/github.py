@@ -1,0 +1,267 @@
+"""The GitHub part of a drill: an incident, a trigger, the real workflow files, and what the issue says afterwards.
+
+What ended well is not believed from a log: the decision stands in the incident's journal, and what serves is looked up
+in the sandbox itself.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ops.drills.command import Params, Place, Say, as_text
+from ops.github.comments import BOT
+from ops.model.block import Block, read_block
+from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code
+from ops.model.result import DURATIONS, step
+
+if TYPE_CHECKING:
+    from ops.model.config import Config, Service
+    from sandbox import Sandbox
+    from sandbox.github import GitHub
+    from sandbox.github.actions import Run
+
+Trigger = Literal["label", "button", "command"]
+
+RESPONDER = "responder"
+TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
+READING = "report"
+"""The GitHub environment with a token that can only read; the other one is the runbook's own."""
+AFTER_PERMISSION = "after-permission"
+PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
+FAILING: Mapping[str, Any] = {"times": None, "status": 503}
+_HEADLINE = re.compile("(" + "|".join(decision.upper().replace("_", " ") for decision in Decision) + "): ")
+
+
+@dataclass(frozen=True)
+class Incident:
+    """The issue of this drill, and who works on it: RESPONDER, who may write."""
+
+    place: Place
+    number: int
+    url: str
+
+    @property
+    def github(self) -> "GitHub":
+        return self.place.sandbox.github
+
+    def environ(self) -> dict[str, str]:
+        """As on the responder's laptop."""
+        return {**self.github.environ(), "GITHUB_TOKEN": TOKEN}
+
+    @property
+    def journal(self) -> Block | None:
+        """What the last run's comment says; None where there is none by the bot or the responder."""
+        blocks = [
+            block
+            for comment in self.github.issue(self.number).comments
+            if comment.user.login in {BOT, RESPONDER} and (block := read_block(comment.body)) and block.part == 1
+        ]
+        return blocks[-1] if blocks else None
+
+    def has_whole_journal(self, before: Block | None) -> bool:
+        """Of a run since `before` was the last one's."""
+        last = self.journal
+        return last is not None and last != before and last.decision != ""
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The post-incident issue that refers to this one."""
+        told = [event.source for event in self.github.issue(self.number).events if event.event == "cross-referenced"]
+        found = [issue for issue in told if issue is not None and issue.carries("post-incident")]
+        return _named(self.github, found[-1].number) if found else None
+
+    def told(self) -> dict[str, Any]:
+        """What a drill's result says of them."""
+        return {"incident": {"number": self.number, "url": self.url}, "report": self.report}
+
+
+def open_incident(place: Place) -> Incident:
+    """As somebody on call does it."""
+    hub = place.sandbox.github
+    hub.add_user(RESPONDER)
+    hub.add_token(TOKEN, RESPONDER, ["issues:write", "actions:write"])
+    number = hub.open_issue(f"{place.service} is broken", "A drill.", labels=["incident", "drill"], author=RESPONDER)
+    return Incident(place, number, _named(hub, number)["url"])
+
+
+def _named(hub: "GitHub", number: int) -> dict[str, Any]:
+    return {"number": number, "url": hub.urls.page(f"/issues/{number}")}
+
+
+@contextmanager
+def failing(incident: Incident, trigger: Trigger | None, where: str | None) -> "Iterator[None]":
+    """GitHub answers 503 from that point on, or to those requests. On a laptop nobody's permission is asked."""
+    faults = incident.github
+    if where == AFTER_PERMISSION and trigger != "command":
+        faults.fault(**PERMISSION, after=lambda: faults.fault(**FAILING))
+    elif where == AFTER_PERMISSION:
+        faults.fault(**FAILING)
+    elif where is not None:
+        method, _, path = where.partition(":")
+        if not re.fullmatch(r"[A-Z*]+", method) or not path.startswith(("/", "*")):
+            hint = f"Write {AFTER_PERMISSION}, or one such as PATCH:/repos/*/*/issues/comments/*."
+            raise ConfigError(f'--github-fails "{where}" is no METHOD:PATH', hint=hint)
+        faults.fault(method=method, path=path, **FAILING)
+    try:
+        yield
+    finally:
+        faults.faults.clear()
+
+
+def furnish(place: Place, power: str) -> None:
+    """The repository holds the checkout's files as they stand, and the environment `power` the token and the values.
+
+    No other environment can act. Raises ConfigError.
+    """
+    from sandbox.actions import MissingTool, NoCheckout, act, tracked
+
+    sandbox, config_path = place.sandbox, place.config
+    hub, folder = sandbox.github, config_path.resolve().parent
+    try:
+        act()
+        files = tracked(folder)
+    except (MissingTool, NoCheckout) as error:
+        hint = "A drill by label or button runs the workflow files of the checkout that holds ops.yml."
+        raise ConfigError(str(error), hint=hint) from None
+    needed = ["ops.yml", f".github/workflows/{place.runbook}.yml", ".github/workflows/incident.yml"]
+    if config_path.name != "ops.yml" or (missing := [name for name in needed if name not in files]):
+        what = f"git knows no {missing[0]} in {folder}" if config_path.name == "ops.yml" else "workflows read ops.yml"
+        raise ConfigError(what, hint="Drill with the ops.yml at the root of the operations repository.")
+    hub.add_commit("The operations repository", RESPONDER, files=files)
+    reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read", "Pages Read"])
+    for name, token in ((power, place.token or sandbox.token), (READING, reading)):
+        hub.add_environment(name)
+        hub.put_secret(place.environment.token, token, name)
+    for name, value in place.environ.items():
+        hub.put_secret(name, value, power)
+
+
+def _press(
+    incident: Incident, config: "Config", trigger: Trigger | None, params: Params
+) -> tuple[str, "Callable[[GitHub], object]"]:
+    """What the responder does, in words and in deed. Raises ConfigError where no label asks for this."""
+    place, environment = incident.place, incident.place.environment.name
+    if trigger == "button":
+        button = f"{place.runbook}.yml"
+        inputs = {"environment": environment, "incident": str(incident.number)}
+        inputs |= {name: as_text(value) for name, value in {**place.named, **params}.items()}
+        return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, RESPONDER)
+    wanted = (place.runbook, environment, {**place.named, **params})
+    found = [name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == wanted]
+    if not found:
+        hint = "Add one to ops.yml, or drill with --trigger button."
+        asked = "".join(f" {name}={as_text(value)}" for name, value in params.items())
+        raise ConfigError(f"no label asks for {place.runbook} of {place.service}{asked} in {environment}", hint=hint)
+    return f'put the label "{found[0]}" on it', lambda hub: hub.label(incident.number, found[0], RESPONDER)
+
+
+def by_workflow(
+    incident: Incident,
+    config: "Config",
+    trigger: Trigger | None,
+    params: Params,
+    say: Say,
+    *,
+    changed_at: "Callable[[Sandbox, Service], datetime | None]",
+) -> dict[str, Any]:
+    """Press, let the runner work, and answer a result: from the journal, or without one from the job's log."""
+    from sandbox.actions import Runner, Unsupported
+
+    place, hub, sandbox = incident.place, incident.github, incident.place.sandbox
+    text, press = _press(incident, config, trigger, params)
+    environ = {name: value for name, value in sandbox.environ().items() if not name.endswith("_TOKEN")}
+    cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
+    asked_at, before = sandbox.clock.now(), incident.journal
+    with Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: say(line)) as runner:
+        say(f"{RESPONDER} {text}")
+        press(hub)
+        try:
+            runner.wait()
+        except (Unsupported, TimeoutError) as error:
+            raise ConfigError(
+                f"the local runner gives up: {error}", hint="Correct the workflow file, or wait."
+            ) from None
+        run = hub.runs[-1]
+        log = runner.log(run.id)
+    for job in run.jobs:
+        say(f'the job "{job.name}" ended: {job.conclusion}')
+    block = incident.journal
+    result = _from_journal(block) if block and incident.has_whole_journal(before) else _from_log(log)
+    durations = {**result["durations"], "total": _seconds(asked_at, run.updated_at)}
+    wrote_at = changed_at(sandbox, place.environment.service(place.service))
+    if durations["trigger_to_write"] is None and wrote_at is not None and wrote_at > asked_at:
+        durations["trigger_to_write"] = _seconds(asked_at, wrote_at)
+    return {
+        "schema": 1,
+        **result,
+        "runbook": place.runbook,
+        "environment": place.environment.name,
+        "service": place.service,
+        "workflow_run": {**_run_json(run), "log": log},
+        "durations": durations,
+    }
+
+
+def _from_journal(block: Block) -> dict[str, Any]:
+    decision = Decision(block.decision)
+    return {
+        "decision": decision.value,
+        "reason": block.reason,
+        "exit_code": exit_code(decision, block.reason),
+        "message": f"the incident's journal says {block.decision}",
+        "run": block.run,
+        "timeline": [{"at": row.at.isoformat(), "kind": row.kind, "text": row.text} for row in block.rows],
+        "durations": {name: block.durations.get(step(name)) for name in DURATIONS},
+    }
+
+
+def _from_log(log: list[str]) -> dict[str, Any]:
+    """Nothing is on the issue: GitHub failed, or the gate refused."""
+    refused = [line.removeprefix("refused: ") for line in log if line.startswith("refused: ")]
+    ended = [found for line in log if (found := _HEADLINE.match(line))]
+    decision = Decision.REFUSED if refused else Decision.FAILED
+    if ended:
+        decision = Decision(ended[-1][1].lower().replace(" ", "_"))
+    message = refused[-1] if refused else f"nothing is on the incident, and the job's log says {decision.value}"
+    return {
+        "decision": decision.value,
+        "reason": "",
+        "exit_code": EXIT_CODES[decision],
+        "message": message,
+        "run": None,
+        "timeline": [],
+        "durations": dict.fromkeys(DURATIONS),
+    }
+
+
+def _run_json(run: "Run") -> dict[str, Any]:
+    jobs = [{"name": job.name, "conclusion": job.conclusion, **_times(job)} for job in run.jobs]
+    return {"id": run.id, "event": run.event, "conclusion": run.conclusion, "jobs": jobs}
+
+
+def _times(job: Any) -> dict[str, str | None]:
+    names = ("created_at", "started_at", "completed_at")
+    return {name: at.isoformat() if (at := getattr(job, name)) else None for name in names}
+
+
+def _seconds(since: datetime, until: datetime) -> float:
+    return round((until - since).total_seconds(), 3)
+
+
+def contradicted(result: Mapping[str, Any], *, serves: str, is_well: bool) -> dict[str, Any]:
+    """A recovery that the sandbox itself does not bear out is none."""
+    said = f"{result['message']}; the sandbox serves the {serves} release, {'healthy' if is_well else 'NOT healthy'}"
+    if result["decision"] != Decision.RECOVERED or (serves == "good" and is_well):
+        return {**result, "message": said}
+    return unproved({**result, "message": said})
+
+
+def unproved(result: Mapping[str, Any], why: str = "") -> dict[str, Any]:
+    failed = {"decision": Decision.STILL_UNHEALTHY.value, "reason": Reason.STILL_UNHEALTHY.value}
+    message = f"{result['message']}; {why}" if why else result["message"]
+    return {**result, **failed, "exit_code": EXIT_CODES[Decision.STILL_UNHEALTHY], "message": message}

@@ -1,0 +1,79 @@
+"""What the drills of rotate-secrets break: the keys of the AI providers leaked, and these revoked them at once."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.drills.scenario_release import Kind
+
+if TYPE_CHECKING:
+    from ops.model.config import Service
+    from sandbox import Sandbox
+
+KEYS = {"IFLOW_API_KEY": "iflow", "GROQ_API_KEY": "groq", "CEREBRAS_API_KEY": "cerebras"}
+"""Secret → its provider in the sandbox."""
+OTHER = "JWT_SECRET"
+LEAKED = {name: f"drill-leaked-{provider}-0123456789" for name, provider in KEYS.items()}
+FRESH = {name: f"drill-fresh-{provider}-9876543210" for name, provider in KEYS.items()}
+
+
+def _release(
+    sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path
+) -> Mapping[str, str | None] | None:
+    """The application asks a provider for its charts: they fail without a key. Well is that the fresh ones serve."""
+    if name == "bad":
+        for key, provider in KEYS.items():
+            sandbox.providers[provider].revoke(LEAKED[key])
+        return None
+    asks = {}
+    for key, provider in KEYS.items():
+        sandbox.providers[provider].add_key(LEAKED[key])
+        sandbox.providers[provider].add_key(FRESH[key])
+        asks[f"/health/ai/{provider}"] = {"upstream": {"provider": provider, "secret": key}}
+    paths = [probe.http.path.partition("?")[0] for probe in service.probes if probe.http]
+    behaviour = {"paths": {**dict.fromkeys(paths, next(iter(asks.values()))), **asks}}
+    secrets = {**LEAKED, OTHER: "drill"}
+    version = sandbox.upload(service.worker, code=name, behaviour=behaviour, secrets=secrets, tag=name)
+    sandbox.deploy(service.worker, version)
+    return FRESH
+
+
+def _roll_back_first(
+    sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path
+) -> Mapping[str, str | None] | None:
+    """Before the leak a bad release was rolled back, so that the newest upload is not what serves."""
+    if name == "bad":
+        (good,) = sandbox.live(service.worker)
+        for version in (sandbox.upload(service.worker, code=name, behaviour={"status": 500}, tag=name), good):
+            sandbox.deploy(service.worker, version)
+    return _release(sandbox, service, name, edge, folder)
+
+
+def _which_keys(sandbox: "Sandbox", service: "Service") -> Mapping[str, str | None]:
+    """The generation that serves."""
+    (version,) = sandbox.live(service.worker)
+    serving = sandbox.deployments(service.worker)[0].secrets[version]
+    return {key: serving.get(key) for key in KEYS}
+
+
+LEAK = Kind(
+    "worker",
+    _release,
+    live=_which_keys,
+    changed_at=lambda sandbox, service: sandbox.deployments(service.worker)[0].made_at,
+    environ=lambda _: {
+        **{f"NEW_{key}": value for key, value in FRESH.items()},
+        **{f"OLD_{key}": value for key, value in LEAKED.items()},
+    },
+    steps=("deployed the release", "the keys of the AI providers leaked, and the providers revoked them"),
+    params={"only": tuple(KEYS)},
+    embedded_only="its Worker asks the sandbox's provider",
+)
+AFTER_A_ROLLBACK = replace(
+    LEAK,
+    release=_roll_back_first,
+    steps=("deployed the release", "a bad release was rolled back, the keys leaked, and the providers revoked them"),
+    params={"only": tuple(KEYS), "inherit_latest": (OTHER,)},
+    runbook="rotate-secrets",
+)

@@ -1,0 +1,231 @@
+"""The drill of limits: users are refused, a pull request raises the limit, a person merges it, and time takes it back.
+
+It always has the local GitHub: a pull request is what it is about. Nothing that a command says is believed: users ask
+the edge themselves, before and after.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.drills import command, github, scenario_release
+from ops.drills.command import UNREACHED, OnEvent, Place, Say
+from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.probes.http import Web
+
+if TYPE_CHECKING:
+    from ops.model.config import Config, Environment, Service
+    from sandbox import Sandbox
+    from sandbox.github.actions import Run
+
+NAME, RUNBOOK = "limits", "propose-limits"
+LIMIT = "calc"
+"""The limit whose path users ask."""
+PATH = "/api/charts/calculate?date=1990-05-17&time=08:30"
+FILES = ("ops.yml", "limits.yml")
+PERMISSIONS = ("Workers KV Storage Write",)
+
+
+@dataclass
+class _Drill:
+    place: Place
+    service: "Service"
+    incident: github.Incident
+    folder: Path
+    """A checkout of main: ops.yml and limits.yml."""
+    say: Say
+    on_event: OnEvent
+    by_label: bool
+    sha: str = ""
+    runs: list["Run"] = field(default_factory=list)
+
+    @property
+    def sandbox(self) -> "Sandbox":
+        return self.place.sandbox
+
+    def users(self, times: int) -> list[int]:
+        """The statuses of so many requests from one address, up to the first refusal."""
+        statuses: list[int] = []
+        with closing(Web(self.sandbox.edge_url)) as web:
+            while len(statuses) < times and 429 not in statuses:
+                statuses.append(web.send("GET", f"{self.service.url}{PATH}")[0].status_code)
+        return statuses
+
+    def check_out(self) -> None:
+        """What main is now."""
+        hub = self.sandbox.github
+        self.sha = hub.resolve("main") or ""
+        for name in FILES:
+            (self.folder / name).write_bytes(hub.files()[name])
+
+    def ops(self, *arguments: str) -> dict[str, Any]:
+        """A command as a job of main runs it; its result."""
+        job = {**self.sandbox.github.environ(), "GITHUB_ACTIONS": "true", "GITHUB_SHA": self.sha}
+        wanted = [*arguments, "--environment", self.place.environment.name, "--yes", "--json"]
+        self.say(f"$ ops {' '.join(wanted)}")
+        argv, environ = command.started(self.place, [*wanted, "--config", str(self.folder / "ops.yml")], job)
+        done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+        for line in done.stderr.splitlines():
+            if line.startswith("{"):
+                self.on_event(json.loads(line))
+        result = {**UNREACHED, **json.loads(done.stdout or "{}")}
+        self.say(f"{result['decision']}: {result['message']}")
+        return result
+
+    def runner(self, press: Callable[[], object]) -> None:
+        """Let the local runner work on what that starts: the real workflow files."""
+        from sandbox.actions import Runner, Unsupported
+
+        environ = {name: value for name, value in self.sandbox.environ().items() if not name.endswith("_TOKEN")}
+        cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
+        hub, known = self.sandbox.github, len(self.sandbox.github.runs)
+        with Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: self.say(line)) as runner:
+            press()
+            try:
+                runner.wait()
+            except (Unsupported, TimeoutError) as error:
+                raise ConfigError(f"the local runner gives up: {error}", hint="Correct the workflow file.") from None
+        for run in hub.runs[known:]:
+            self.runs.append(run)
+            for job in run.jobs:
+                self.say(f'{run.event}: the job "{job.name}" ended: {job.conclusion}')
+
+
+def run(
+    sandbox: "Sandbox",
+    config: "Config",
+    environment: "Environment",
+    *,
+    config_path: Path,
+    edge: str,
+    trigger: github.Trigger | None,
+    say: Say,
+    on_event: OnEvent,
+) -> dict[str, Any]:
+    """A result as that of a run. Raises ConfigError where the drill fits neither ops.yml nor this machine."""
+    if trigger == "button":
+        raise ConfigError("limits is drilled by label or by command", hint="Leave --trigger button out.")
+    runtime = environment.needed_runtime()
+    service = environment.service(runtime.service)
+    if runtime.limits is None or LIMIT not in runtime.limits.raises:
+        raise ConfigError(f"ops.yml raises no limit {LIMIT}", hint="Write it under runtime.limits.raises.")
+    sandbox.kv.add(runtime.namespace)
+    token = sandbox.add_token("sandbox-limits", PERMISSIONS)
+    _deploy(sandbox, service, runtime.namespace, edge)
+    place = Place(sandbox, config_path, RUNBOOK, service.name, environment, token=token)
+    incident = github.open_incident(place)
+    say(f"{github.RESPONDER} opened the incident #{incident.number}")
+    with tempfile.TemporaryDirectory() as folder:
+        drill = _Drill(place, service, incident, Path(folder), say, on_event, by_label=trigger == "label")
+        _commit(drill, config_path)
+        result = _drilled(drill, config, runtime.limits.raises[LIMIT].lasts)
+    return {**result, "trigger": trigger or "command", **incident.told()}
+
+
+def _deploy(sandbox: "Sandbox", service: "Service", namespace: str, edge: str) -> None:
+    if edge == "workerd":
+        scenario_release.WORKER.release(sandbox, service, "good", edge, Path())
+        return
+    declared = {"calc": {"limit": 30, "period": 60, "key": "ip", "probe": True}}
+    bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": namespace}]
+    version = sandbox.upload(service.worker, bindings=bound, behaviour={"runtime": {"limits": declared}}, tag="good")
+    sandbox.deploy(service.worker, version)
+
+
+def _commit(drill: _Drill, config_path: Path) -> None:
+    """By label the repository is the checkout, workflows and all."""
+    hub = drill.sandbox.github
+    hub.switches.actions_may_create_pull_requests = True
+    if drill.by_label:
+        github.furnish(drill.place, "limits")
+        # A merge is a push, and the tests of this repository are no part of the way.
+        hub.add_commit("Without CI", github.RESPONDER, files={".github/workflows/ci.yml": None})
+    else:
+        files = {name: (config_path.resolve().parent / name).read_bytes() for name in FILES}
+        hub.add_commit("The operations repository", github.RESPONDER, files=files)
+    drill.check_out()
+
+
+def _drilled(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
+    limit = _applied_limit(drill)
+    first = drill.ops("limits", "apply")
+    if first["exit_code"]:
+        return first
+    refused = drill.users(2 * limit + 1)
+    drill.say(f"users are answered {refused[-1]} after {len(refused)} requests")
+    if refused[-1] != 429:
+        return _still_unhealthy(first, "no user was refused, so there was nothing to recover from")
+    began = drill.sandbox.clock.now()
+    number = _proposed(drill, config)
+    if number is None:
+        return _still_unhealthy(first, "no pull request was opened")
+    result = _merged(drill, number)
+    if result["decision"] != Decision.RECOVERED:
+        return result
+    verified = drill.sandbox.clock.now()
+    if (seen := drill.users(limit // 2)) and 429 in seen:
+        return _still_unhealthy(result, "the limit was raised, and users are still refused")
+    drill.say("users are let through")
+    drill.sandbox.clock.advance(lasts + 60)
+    drill.say("the temporary limit is over by the clock of the Worker, and nobody has done anything")
+    back = drill.users(2 * limit)
+    if 429 not in back:
+        return _still_unhealthy(result, f"the former limit does not hold again: {len(back)} requests were let through")
+    drill.say(f"users are refused again after {len(back)} requests: it is back at {limit}")
+    if drill.incident.report is None:
+        report = ["incident", "report", str(drill.incident.number)]
+        command.ops(drill.place, report, drill.say, environ=drill.incident.environ())
+    took = (verified - began).total_seconds()
+    message = f"{result['message']}; users were let through, and after {lasts / 3600:g} h the former limit held again"
+    durations = {"trigger_to_write": took, "trigger_to_verified": took, "total": took}
+    return {**result, "message": message, "runbook": RUNBOOK, "durations": durations}
+
+
+def _applied_limit(drill: _Drill) -> int:
+    from ops.model.limits import parse
+
+    runtime = drill.place.environment.needed_runtime()
+    names: Sequence[str] = runtime.limits.names if runtime.limits else ()
+    text = (drill.folder / "limits.yml").read_text(encoding="utf-8")
+    return parse(text, path="limits.yml", names=names, now=drill.sandbox.clock.now())[0][LIMIT].limit
+
+
+def _proposed(drill: _Drill, config: "Config") -> int | None:
+    """The number of the pull request."""
+    hub, incident = drill.sandbox.github, drill.incident.number
+    if drill.by_label:
+        labels = [name for name, one in config.labels.items() if one.runbook == RUNBOOK]
+        if not labels:
+            raise ConfigError(f"no label asks for {RUNBOOK}", hint="Add one to ops.yml.")
+        drill.say(f'{github.RESPONDER} put the label "{labels[0]}" on it')
+        drill.runner(lambda: hub.label(incident, labels[0], github.RESPONDER))
+    else:
+        drill.ops(RUNBOOK, "--incident", str(incident), "--reason", "drill")
+    return next(iter(hub.open_pulls()), None)
+
+
+def _merged(drill: _Drill, number: int) -> dict[str, Any]:
+    """By a person; the result of applying it."""
+    hub = drill.sandbox.github
+    drill.say(f"{github.RESPONDER} reviews pull request #{number} and merges it")
+    if not drill.by_label:
+        hub.merge(number, github.RESPONDER)
+        drill.check_out()
+        return drill.ops("limits", "apply")
+    drill.runner(lambda: hub.merge(number, github.RESPONDER))
+    told = "\n".join(comment.body for comment in hub.issue(number).comments)
+    decision = Decision.RECOVERED if "After the merge:** `recovered" in told else Decision.FAILED
+    code, said = EXIT_CODES[decision], f"pull request #{number} says {decision.value}"
+    return {**UNREACHED, "schema": 1, "decision": decision.value, "reason": "", "exit_code": code, "message": said}
+
+
+def _still_unhealthy(result: Mapping[str, Any], message: str) -> dict[str, Any]:
+    decision = Decision.STILL_UNHEALTHY
+    said = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
+    return {**result, **said, "message": message}

@@ -1,0 +1,186 @@
+"""What a drill breaks: a good release and then a bad one, of a Worker or of a Pages site."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ops.model.errors import ConfigError
+from ops.tools import node, process
+
+if TYPE_CHECKING:
+    from ops.model.config import Environment, Service
+    from ops.model.config_probes import Probe
+    from sandbox import Sandbox
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "fortunet"
+EXAMPLE = EXAMPLES / "backend"
+SOURCE = "source"
+"""In the drill's folder: the repository of a site."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of service, by its name in ops.yml."""
+
+    name: str
+    release: "Callable[[Sandbox, Service, str, str, Path], Any]"
+    """Deploy the release of that name, on that edge; the folder is the drill's own. Answers what will be `live` where
+    this one only could be deployed. Raises ConfigError."""
+    live: "Callable[[Sandbox, Service], Any]"
+    """What serves; equal where the same serves."""
+    changed_at: "Callable[[Sandbox, Service], datetime | None]"
+    """When Cloudflare last changed what serves, where it says so."""
+    environ: Callable[[Path], Mapping[str, str]] = lambda _: {}
+    """What the command needs besides, given the drill's folder."""
+    by_command_only: str = ""
+    """Why a label or a button cannot be drilled on this machine."""
+    steps: tuple[str, str] = ("deployed the good release", "deployed the bad release")
+    """What the two of them are called."""
+    params: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """What the runbook is asked besides the service, by whatever trigger."""
+    permissions: tuple[str, ...] = ()
+    """Of the token that it needs, where that is not the sandbox's own."""
+    names_service: bool = True
+    """Whether the runbook is told the service."""
+    prepare: "Callable[[Sandbox, Environment, Service], None]" = lambda _sandbox, _environment, _service: None
+    """What has to be there before the releases. Raises ConfigError."""
+    runbook: str = ""
+    """What recovers from it, where that is not the drill's own name."""
+    probes: "Callable[[Environment, Service], tuple[Probe, ...]]" = lambda _environment, service: service.probes
+    """Those that its runbook asks."""
+    broken_ago: timedelta = timedelta(minutes=10)
+    """Nothing: at once, where the bad one would not last."""
+    embedded_only: str = ""
+    """Why it cannot be drilled on the workerd edge."""
+    in_workerd: "Kind | None" = None
+    """What it is on the workerd edge, where it is another one there."""
+    run: Callable[..., dict[str, Any]] | None = None
+    """How it is recovered, where that takes more than pulling the trigger once."""
+
+
+def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:
+    if edge == "workerd":
+        deploy_with_wrangler(sandbox, service, name, "src/index.js" if name == "good" else "src/index.bad.js")
+        return
+    behaviour = None if name == "good" else {"status": 500}
+    version = sandbox.upload(service.worker, code=name, behaviour=behaviour, tag=name, message=f"the {name} release")
+    sandbox.deploy(service.worker, version)
+
+
+def deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str, entry: str) -> None:
+    """The real wrangler deploys the example: what it uploads is what the runtime then runs. Raises ConfigError.
+
+    It is bound to the sandbox's KV namespace, where there is one.
+    """
+    named = ["--name", service.worker, "--tag", name, "--message", f"the {name} release"]
+    with tempfile.TemporaryDirectory() as home:  # wrangler keeps logs and logins at home, and builds where it stands
+        folder = shutil.copytree(EXAMPLE, Path(home, "backend"))
+        for namespace in sandbox.kv.namespaces:
+            settings = folder / "wrangler.jsonc"
+            settings.write_text(re.sub(r'("OPS_RUNTIME", "id": )"\w+"', rf'\1"{namespace}"', settings.read_text()))
+        environ = {**process.clean_environment(os.environ), **sandbox.environ(), **node.QUIET, "HOME": home}
+        argv = [*node.wrangler(), "deploy", entry, *named]
+        done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise ConfigError(f"wrangler could not deploy the {name} release: {' '.join(last)} (exit {done.returncode})")
+
+
+def _deploy_site(
+    sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path, commit: str = ""
+) -> None:
+    """The bad one is the good one built into the wrong folder: each page is missing, and a page says so."""
+    if service.pages not in sandbox.pages.projects:
+        sandbox.pages.add_project(service.pages, domains=[urlsplit(service.url).netloc])
+    pages = {urlsplit(path).path for path in (*service.compare, *(p.http.path for p in service.probes if p.http))}
+    files = {_file(path): f"<!doctype html><h1>{path}, {name}</h1>".encode() for path in pages}
+    if name == "bad":
+        files = {f"dist/{path}": content for path, content in files.items()} | {"404.html": b"<h1>not found</h1>"}
+    commit = commit or sha256(name.encode()).hexdigest()[:40]
+    sandbox.pages.add_deployment(service.pages, files=files, commit=commit, message=f"the {name} release")
+
+
+def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> str | None:
+    """The example site in a repository, where `build` looks for it. Only the bad release was ever deployed."""
+    built_in = service.needed_build().folder
+    try:
+        node.install()
+    except node.MissingTool as error:
+        raise ConfigError(str(error)) from None
+    tree = folder / SOURCE / built_in
+    if name == "good":
+        shutil.copytree(EXAMPLES / "frontend", tree, ignore=shutil.ignore_patterns("dist", ".wrangler", "node_modules"))
+        _git(folder, "init", "-q", "-b", "main")
+    else:
+        builds = tree / "build.js"
+        builds.write_text(builds.read_text().replace('join(root, "dist")', 'join(root, "dist", "dist")'))
+    _git(folder, "add", "--all")
+    _git(folder, "commit", "-q", "--no-gpg-sign", "-m", f"The {name} release")
+    commit = _git(folder, "rev-parse", "HEAD")
+    if name == "good":
+        return commit
+    _deploy_site(sandbox, service, name, edge, folder, commit)
+    sandbox.pages.projects[service.pages].reads_to_lag = 0  # it was minutes ago: what lags is the deployment to come
+    return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=drill", "-c", "user.email=drill@example.com", "-c", "core.hooksPath=/dev/null"]
+    (folder / SOURCE).mkdir(exist_ok=True)
+    done = subprocess.run(
+        ["git", *who, *arguments],
+        cwd=folder / SOURCE,
+        env=process.clean_environment(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ConfigError(f"git {arguments[0]} failed: {done.stderr.strip()}", hint="Install git, and drill again.")
+    return done.stdout.strip()
+
+
+def _with_source(folder: Path) -> Mapping[str, str]:
+    return {"OPS_SOURCE": str(folder / SOURCE)}
+
+
+def _live_commit(sandbox: "Sandbox", service: "Service") -> str | None:
+    live = sandbox.pages.projects[service.pages].live if service.pages in sandbox.pages.projects else None
+    return live.commit_hash if live else None
+
+
+def _file(path: str) -> str:
+    """The file that is served there."""
+    return f"{path}index.html".removeprefix("/") if path.endswith("/") else path.removeprefix("/")
+
+
+WORKER = Kind(
+    "worker",
+    _deploy_worker,
+    live=lambda sandbox, service: sandbox.live(service.worker),
+    changed_at=lambda sandbox, service: sandbox.deployments(service.worker)[0].made_at,
+)
+SITE = Kind(
+    "pages",
+    _deploy_site,
+    live=lambda sandbox, service: sandbox.pages.live(service.pages),
+    changed_at=lambda _sandbox, _service: None,  # a rollback leaves no time behind
+)
+COMMITS = Kind(
+    "pages",
+    _commit_site,
+    live=_live_commit,
+    changed_at=lambda _sandbox, _service: None,
+    environ=_with_source,
+    steps=("committed the good release", "deployed the bad release"),
+    by_command_only="it hands artifacts from job to job, which no local runner does",
+)

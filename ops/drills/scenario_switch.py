@@ -1,0 +1,160 @@
+"""The drills of switches: the application fails until one is set.
+
+On the embedded edge a version is told what it answers in which state of a switch. On the workerd edge the example
+itself fails: by a bad release of its sessions, or by providers that are slow or down.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.drills import example, scenario_release
+from ops.drills.scenario_leak import KEYS
+from ops.drills.scenario_release import Kind
+from ops.model.errors import ConfigError
+from ops.model.runtime import AI, SWITCHES, Switch, parse_switch
+
+if TYPE_CHECKING:
+    from ops.model.config import Environment, Service
+    from ops.model.config_probes import Probe
+    from sandbox import Sandbox
+
+SESSIONS = "session-do"
+SLOW = 5.0
+"""Seconds for each answer: what the application takes for slow, and waits for all the same."""
+MOMENTS_AGO = timedelta(minutes=2)
+"""The application forgets after five minutes what it saw of its providers."""
+DOWN, WELL = {"ok": 0, "failed": 9}, {"ok": 9, "failed": 0}
+
+
+def _prepare(sandbox: "Sandbox", environment: "Environment", service: "Service") -> None:
+    """The keys of a calm day, in the namespace of ops.yml. Raises ConfigError."""
+    runtime = environment.needed_runtime()
+    if runtime.service != service.name:
+        hint = f"Leave --service out, or write --service {runtime.service}."
+        raise ConfigError(f"{service.name} reads no switches in {environment.name}", hint=hint)
+    sandbox.kv.add(runtime.namespace)
+    for name, rules in runtime.switches.items():
+        calm = Switch(rules.normal, "drill", None, sandbox.clock.now(), "calm")
+        sandbox.kv.put(runtime.namespace, f"{SWITCHES}{name}", calm.to_json())
+
+
+@dataclass(frozen=True)
+class _Illness:
+    """While `switch` is in its normal state, the bad release is ill; well is that it is `cured`."""
+
+    switch: str
+    cured: str
+    outcomes: Mapping[str, Mapping[str, int]]
+    """What the application saw of its providers, in the order of preference."""
+
+    def release(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
+        (namespace,) = sandbox.kv.namespaces
+        states = {key.removeprefix(SWITCHES): _state(sandbox, key) for key in sandbox.kv.entries(namespace)}
+        declared = {each: {"normal": state, "on_unknown": state} for each, state in states.items()}
+        paths = [probe.http.path.partition("?")[0] for probe in service.probes if probe.http]
+        ill = {"path": next(iter(paths), "/"), "status": 500}
+        behaviour: dict[str, Any] = {"runtime": {"switches": declared, "ai": {"order": list(self.outcomes)}}}
+        behaviour |= {"switched": {self.switch: {states[self.switch]: ill}}} if name == "bad" else {}
+        bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": namespace}]
+        version = sandbox.upload(service.worker, code=name, behaviour=behaviour, bindings=bound, tag=name)
+        sandbox.deploy(service.worker, version)
+        sandbox.outcomes(service.worker, self.outcomes)
+        return self.cured if name == "good" else None
+
+    def live(self, sandbox: "Sandbox", _service: "Service") -> str:
+        return _state(sandbox, f"{SWITCHES}{self.switch}")
+
+    def changed_at(self, sandbox: "Sandbox", _service: "Service") -> datetime | None:
+        (namespace,) = sandbox.kv.namespaces.values()
+        return namespace.written.get(f"{SWITCHES}{self.switch}")
+
+    def kind(self, params: Mapping[str, str], *, runbook: str = "") -> Kind:
+        return Kind(
+            "worker",
+            self.release,
+            live=self.live,
+            changed_at=self.changed_at,
+            prepare=_prepare,
+            names_service=False,
+            params=params,
+            runbook=runbook,
+            probes=self.probes,
+        )
+
+    def probes(self, environment: "Environment", service: "Service") -> "tuple[Probe, ...]":
+        return (*service.probes, *environment.needed_runtime().switches[self.switch].probes)
+
+
+def _in_workerd(
+    embedded: Kind,
+    cured: str,
+    breaks: "Callable[[Sandbox, Service], None]",
+    *,
+    step: str,
+    params: Mapping[str, str] | None = None,
+    broken_ago: timedelta = MOMENTS_AGO,
+) -> Kind:
+    """With a good release that `breaks` makes ill, until the switch is `cured`."""
+
+    def release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
+        if name == "bad":
+            breaks(sandbox, service)
+            return None
+        example.furnished(sandbox, service, example.GOOD, admin="drill-admin-0123456789")
+        return cured
+
+    real = replace(
+        embedded,
+        release=release,
+        steps=("deployed the good release", step),
+        params=params or embedded.params,
+        broken_ago=broken_ago,
+    )
+    return replace(embedded, in_workerd=real)
+
+
+def _bad_sessions(sandbox: "Sandbox", service: "Service") -> None:
+    scenario_release.deploy_with_wrangler(sandbox, service, "bad", example.BAD_SESSIONS)
+
+
+def _slow_provider(sandbox: "Sandbox", service: "Service") -> None:
+    sandbox.providers["iflow"].delay = SLOW
+    example.interpret(sandbox, service)
+
+
+def _no_provider(sandbox: "Sandbox", service: "Service") -> None:
+    for provider in KEYS.values():
+        sandbox.providers[provider].down = True
+    example.interpret(sandbox, service)
+
+
+def _state(sandbox: "Sandbox", key: str) -> str:
+    (namespace,) = sandbox.kv.namespaces
+    return parse_switch(sandbox.kv.get(namespace, key) or "").state
+
+
+ALL_WELL = {"iflow": WELL, "groq": WELL, "cerebras": WELL}
+FEATURE = _in_workerd(
+    _Illness(SESSIONS, "off", ALL_WELL).kind({"name": SESSIONS, "state": "off"}),
+    "off",
+    _bad_sessions,
+    step="deployed a release with bad sessions",
+    broken_ago=timedelta(minutes=10),
+)
+# Whoever answers is healthy, however slow, so `auto` would leave it where it is: somebody has to name another one.
+FAILOVER = _in_workerd(
+    _Illness(AI, "groq", {**ALL_WELL, "iflow": DOWN}).kind({"to": "auto"}),
+    "groq",
+    _slow_provider,
+    step="the provider iflow became slow",
+    params={"to": "groq"},
+)
+ALL_DOWN = _in_workerd(
+    _Illness(AI, "off", dict.fromkeys(ALL_WELL, DOWN)).kind({"to": "off"}, runbook="ai-failover"),
+    "off",
+    _no_provider,
+    step="all AI providers failed",
+)

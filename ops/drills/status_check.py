@@ -1,0 +1,58 @@
+"""Whether `ops status` says after a drill what the sandbox itself holds: what serves, and which switches are on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops import status
+from ops.model.redact import Redactor
+from ops.model.runtime import SWITCHES, parse_switch
+
+if TYPE_CHECKING:
+    from ops.model.config import Environment
+    from ops.model.status import Status
+    from sandbox import Sandbox
+
+
+def contradictions(sandbox: "Sandbox", environment: "Environment", config: Path) -> tuple[str, ...]:
+    """For people; nothing where it is right."""
+    environ = {**sandbox.environ(), environment.token: sandbox.token}
+    late = _late(sandbox, environment)
+    found = status.of_environment(environment.name, config, environ, Redactor())
+    serves = {each["worker"]: each["live"] for each in sandbox.describe()["services"]}
+    told = {live.service: dict(live.split) for live in found.live}
+    truth = {name: serves[each.worker] for name, each in environment.services.items() if each.worker in serves}
+    wrong = [
+        f"of {name} that {told.get(name)} serves, not {live}" for name, live in truth.items() if told[name] != live
+    ]
+    on = {each.name: each.state(found.read_at) for each in found.switches}
+    held = _held(sandbox, environment)
+    named = {name: held[name] for name in late & held.keys() if _names(found, name, held[name])}
+    is_right = {**on, **named} == held
+    return (*wrong, *([] if is_right else [f"that these switches are on: {on}, not {held}"]))
+
+
+def _names(found: "Status", name: str, state: str) -> bool:
+    """Whether it says that the application shows that state, and KV another one."""
+    return any(f" {name} = " in line and f"the application {state}: " in line for line in found.unread)
+
+
+def _late(sandbox: "Sandbox", environment: "Environment") -> set[str]:
+    """The switches that KV's API does not show as they are."""
+    kv, keys = sandbox.kv, {name: f"{SWITCHES}{name}" for name in _held(sandbox, environment)}
+    namespace = environment.needed_runtime().namespace if keys else ""
+    return {name for name, key in keys.items() if kv.shown(namespace, key) != kv.entry(namespace, key)}
+
+
+def _held(sandbox: "Sandbox", environment: "Environment") -> dict[str, str]:
+    """The switches that are not in their normal state, as KV holds them."""
+    runtime = environment.runtime
+    if runtime is None or runtime.namespace not in sandbox.kv.namespaces:
+        return {}
+    held = {name: sandbox.kv.get(runtime.namespace, f"{SWITCHES}{name}") for name in runtime.switches}
+    values = {name: parse_switch(text) for name, text in held.items() if text}
+    now = sandbox.clock.now()
+    return {
+        name: value.state
+        for name, value in values.items()
+        if value.state != runtime.switches[name].normal and not value.is_over(now)
+    }

@@ -1,6 +1,0 @@
-"""A local GitHub: one repository behind a strict REST API, for PyGithub, Octokit and the real `gh`."""
-
-from ops.sandbox.github.hub import GitHub
-from ops.sandbox.github.switches import Switches
-
-__all__ = ["GitHub", "Switches"]

@@ -1,0 +1,28 @@
+"""Serve a sandbox until SIGINT or SIGTERM: for `python -m sandbox` and `ops sandbox`."""
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+
+from sandbox.sandbox import Sandbox
+from sandbox.tokens import PERMISSIONS
+
+ALL_RIGHTS = "sandbox-all-rights"
+"""The token of `--json` that every route takes; the other one is what a recovery needs."""
+
+
+def serve(made: Sandbox, *, edge: str, as_json: bool, say: Callable[[str], None]) -> None:
+    """Print the addresses and tokens, then serve until a signal. The signal's handlers stay."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with made as running:
+        if as_json:
+            running.add_token(ALL_RIGHTS, PERMISSIONS)
+            say(json.dumps(running.describe()))
+        else:
+            exports = "\n".join(f"  export {name}={value}" for name, value in running.environ().items())
+            say(f"A local Cloudflare is running ({edge} edge). In another terminal:\n{exports}")
+            say("Then wrangler and ops work against it. Ctrl-C stops it, and all that is in it is gone.")
+        stopped.wait()

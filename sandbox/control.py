@@ -1,0 +1,111 @@
+"""What other processes may read and change of the sandbox: JSON under /sandbox on the API's port, without a token."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any, Protocol
+
+from sandbox.clock import Clock, timestamp
+from sandbox.faults import Fault, Faults
+from sandbox.records import Record
+from sandbox.server import Request, Response
+
+PREFIX = "/sandbox"
+
+_FAULT_FIELDS = {field.name for field in fields(Fault)} - {"before", "after", "id", "hits", "remove"}
+
+
+class Controlled(Protocol):
+    """The Cloudflare part, or the GitHub part."""
+
+    clock: Clock
+    faults: Faults
+    requests: list[Record]
+
+    @property
+    def switches(self) -> Any: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+    def fault(self, **rule: Any) -> Fault: ...
+
+
+Routes = Mapping[tuple[str, str], Callable[[Any], Any]]
+"""Method and path below /sandbox → what answers, given the body."""
+
+
+def is_for(request: Request) -> bool:
+    return request.path == PREFIX or request.path.startswith(f"{PREFIX}/")
+
+
+class Control:
+    def __init__(self, sandbox: Controlled, own: Routes) -> None:
+        """`own` are the routes that this part alone has."""
+        self._sandbox = sandbox
+        self._routes: Routes = {
+            ("GET", ""): lambda _: sandbox.describe(),
+            ("GET", "/clock"): lambda _: self._clock(),
+            ("POST", "/clock"): self._move_clock,
+            ("GET", "/faults"): lambda _: [_shown(fault) for fault in sandbox.faults.rules],
+            ("POST", "/faults"): lambda body: _shown(sandbox.fault(**_known(body, _FAULT_FIELDS))),
+            ("DELETE", "/faults"): lambda _: sandbox.faults.clear(),
+            ("GET", "/switches"): lambda _: asdict(sandbox.switches),
+            ("POST", "/switches"): self._set_switches,
+            ("GET", "/requests"): lambda _: [record.to_json() for record in sandbox.requests],
+            **own,
+        }
+
+    def answer(self, request: Request) -> Response:
+        handler = self._routes.get((request.method, request.path.removeprefix(PREFIX).rstrip("/")))
+        if handler is None:
+            return _json(404, {"error": f"the sandbox has no {request.method} {request.path}"})
+        try:
+            return _json(200, handler(_body(request)))
+        except (TypeError, ValueError) as error:
+            return _json(400, {"error": str(error)})
+
+    def _clock(self) -> dict[str, Any]:
+        clock = self._sandbox.clock
+        return {"now": timestamp(clock.now()), "virtual": clock.virtual}
+
+    def _move_clock(self, body: Any) -> dict[str, Any]:
+        clock = self._sandbox.clock
+        match body:
+            case {"set": str(instant), **rest} if not rest:
+                clock.set(datetime.fromisoformat(instant))
+            case {"advance": int() | float() as seconds, **rest} if not rest:
+                clock.advance(seconds)
+            case _:
+                raise ValueError('the clock takes {"set": "2026-11-20T10:00:00Z"} or {"advance": 60}')
+        return self._clock()
+
+    def _set_switches(self, body: Any) -> dict[str, Any]:
+        switches = self._sandbox.switches
+        for name, value in _known(body, {field.name for field in fields(switches)}).items():
+            setattr(switches, name, value)
+        return asdict(switches)
+
+
+def _shown(fault: Fault) -> dict[str, Any]:
+    values = {name: getattr(fault, name) for name in ("id", "hits", *sorted(_FAULT_FIELDS))}
+    return {name: value.decode("latin-1") if isinstance(value, bytes) else value for name, value in values.items()}
+
+
+def _known(body: Any, names: set[str]) -> dict[str, Any]:
+    if not isinstance(body, dict) or not body.keys() <= names:
+        raise ValueError(f"expected an object with some of: {', '.join(sorted(names))}")
+    return body
+
+
+def _body(request: Request) -> Any:
+    """JSON by its content type too, which no form of a web page can send."""
+    if request.method != "POST":
+        return None
+    if request.headers.get_content_type() != "application/json":
+        raise ValueError("expected application/json")
+    return json.loads(request.body)
+
+
+def _json(status: int, value: Any) -> Response:
+    return Response(status=status, headers=[("content-type", "application/json")], body=json.dumps(value).encode())

@@ -1,0 +1,142 @@
+"""Answers that go wrong on purpose: rules by method and path, each wrapped around what would have been answered."""
+
+import itertools
+import json
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from sandbox.server import Answer, Request, Response
+
+
+@dataclass(eq=False, kw_only=True)
+class Fault:
+    """What happens to a request of this method and path, in the order of the fields from `before` on."""
+
+    method: str = "*"
+    path: str = "**"
+    """A glob over the path, with or without /client/v4: `*` within one segment, `**` across."""
+    host: str = "*"
+    """A glob over the host that is asked for, which only the edge has several of."""
+    times: int | None = 1
+    """How many requests it strikes; None: all."""
+    skip: int = 0
+    """How many it lets through first."""
+
+    before: Callable[[], Any] | None = None
+    delay: float = 0.0
+    """In real seconds."""
+    lost: Literal["before", "after"] | None = None
+    """Close the connection without an answer, before or after the request took effect."""
+    status: int | None = None
+    code: int | None = None
+    message: str = "a fault of the sandbox"
+    body: bytes | str | None = None
+    """Instead of the JSON envelope."""
+    content_type: str | None = None
+    applied: bool = False
+    """With `status`, `code` or `body`: whether the request takes effect all the same."""
+    after: Callable[[], Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    truncate: int | None = None
+    """Announce the whole answer, send only so many bytes of its body, and close."""
+
+    id: int = 0
+    hits: int = 0
+    remove: Callable[[], None] = field(default=lambda: None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.lost not in {None, "before", "after"}:
+            raise ValueError(f'lost is "before" or "after", and not {self.lost!r}')
+
+    def strikes(self, request: Request) -> bool:
+        """Counts the request when it matches."""
+        host = request.headers.get("host", "").partition(":")[0].lower()
+        if self.method not in {"*", request.method} or not self._is_for(request.path):
+            return False
+        if not re.fullmatch(re.escape(self.host).replace(r"\*", ".*"), host):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        if self.hits == self.times:
+            return False
+        self.hits += 1
+        return True
+
+    def _is_for(self, path: str) -> bool:
+        glob = _glob(self.path)
+        return any(glob.fullmatch(form) for form in (path, path.removeprefix("/client/v4")))
+
+    def apply(self, answer: Answer, wait: Callable[[float], object], request: Request) -> Response | None:
+        if self.before:
+            self.before()
+        if self.delay:
+            wait(self.delay)
+        if self.lost == "before":
+            return None
+        replaced = any(value is not None for value in (self.status, self.code, self.body))
+        response = answer(request) if self.applied or not replaced else None
+        if self.after:
+            self.after()
+        if self.lost == "after":
+            return None
+        return self._disturbed(self._replacement() if replaced else response)
+
+    def _replacement(self) -> Response:
+        if self.body is None:
+            errors = [{"code": self.code or 10013, "message": self.message}]
+            body = json.dumps({"success": False, "errors": errors, "messages": [], "result": None}).encode()
+        else:
+            body = self.body.encode() if isinstance(self.body, str) else self.body
+        content_type = self.content_type or ("application/json" if self.body is None else "text/html")
+        status = self.status or (400 if self.code else 200)
+        return Response(status=status, headers=[("content-type", content_type)], body=body)
+
+    def _disturbed(self, response: Response | None) -> Response | None:
+        if response is not None:
+            response.headers += self.headers.items()
+            response.sent = response.sent if self.truncate is None else self.truncate
+        return response
+
+
+class Faults:
+    """The rules in force. Several may strike one request: the first added is the outermost."""
+
+    def __init__(self) -> None:
+        self.rules: list[Fault] = []
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def add(self, fault: Fault) -> Fault:
+        fault.id = next(self._ids)
+        fault.remove = partial(self._remove, fault)
+        self.rules.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        self.rules.clear()
+
+    def close(self) -> None:
+        """End every delay."""
+        self._closed.set()
+
+    def around(self, answer: Answer, request: Request) -> Response | None:
+        with self._lock:
+            striking = [rule for rule in self.rules if rule.strikes(request)]
+        for rule in reversed(striking):
+            answer = partial(rule.apply, answer, self._closed.wait)
+        return answer(request)
+
+    def _remove(self, fault: Fault) -> None:
+        if fault in self.rules:
+            self.rules.remove(fault)
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*|\*)", pattern)
+    return re.compile("".join({"**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts))

@@ -1,0 +1,156 @@
+"""The GitHub API: routes a request, authorises it, handles it under the repository's lock, and shapes the answer."""
+
+import json
+import uuid
+from email.utils import format_datetime
+from typing import Any
+
+from sandbox.github.apps import IdentityError
+from sandbox.github.issues import Issue
+from sandbox.github.repository import Repository
+from sandbox.github.routes import ALL
+from sandbox.github.routing import DOCS, Answer, ApiError, Call, Route, not_found
+from sandbox.github.tokens import Token, Tokens
+from sandbox.github.urls import Urls
+from sandbox.server import Request, Response
+
+ENTERPRISE = "/api/v3"
+"""Above every path of an Enterprise Server: docs.github.com/enterprise-server/rest."""
+
+
+class Api:
+    def __init__(self, repository: Repository, tokens: Tokens) -> None:
+        self._repository = repository
+        self._tokens = tokens
+
+    def knows(self, request: Request) -> bool:
+        """Whether there is a route of that method and path."""
+        return ALL.find(request.method, request.path) is not None
+
+    def answer(self, request: Request) -> Response:
+        found = ALL.find(request.method, request.path)
+        token: Token | None = None
+        with self._repository.lock:
+            try:
+                token = self._token(request)
+                counted = self._authenticate(request, token)
+                if found is None:
+                    raise not_found()
+                answer = self._handle(request, counted, *found)
+            except ApiError as error:
+                answer = _failure(error, found[0] if found else None)
+            return _response(answer, self._headers(token))
+
+    def _token(self, request: Request) -> Token | None:
+        repository = self._repository
+        try:
+            return self._tokens.of(request.headers.get("authorization", ""), repository.clock.now(), repository.bot_of)
+        except IdentityError as error:
+            raise ApiError(error.status, error.message) from None
+
+    def _authenticate(self, request: Request, token: Token | None) -> Token:
+        # docs.github.com/rest/authentication/authenticating-to-the-rest-api
+        if "user-agent" not in request.headers:
+            raise ApiError(
+                403, "Request forbidden by administrative rules. Please make sure it has a User-Agent header."
+            )
+        if "authorization" not in request.headers:
+            raise ApiError(401, "Requires authentication")
+        if token is None:
+            raise ApiError(401, "Bad credentials")
+        if request.path != "/rate_limit" and not self._repository.rates.count(token):
+            raise ApiError(403, f"API rate limit exceeded for user ID {token.user.id}.")
+        return token
+
+    def _handle(self, request: Request, token: Token, route: Route, parameters: Any) -> Answer:
+        call = Call(
+            repository=self._repository,
+            token=token,
+            tokens=self._tokens,
+            request=request,
+            urls=self._urls(request),
+            parameters=parameters,
+            query=request.query,
+        )
+        self._authorise(call, route)
+        return route.handler(call)
+
+    def _authorise(self, call: Call, route: Route) -> None:
+        """What may not even be read is not there; what may be read and not changed is forbidden."""
+        if "repo" not in call.parameters:
+            return
+        asked = f"{call.parameters['owner']}/{call.parameters['repo']}"
+        if asked.lower() != call.urls.full_name.lower() or not call.may("read"):
+            raise not_found()
+        if route.permission is not None and not _permits(call, route.permission):
+            raise not_found() if call.token.kind == "classic" else ApiError(403, call.token.refusal)
+        if not call.may(route.role):
+            raise ApiError(403, "Must have admin rights to Repository.")
+
+    def _urls(self, request: Request) -> Urls:
+        """The addresses in the answer are those of the host that was asked."""
+        own = self._repository.urls
+        switches = self._repository.switches
+        base = ENTERPRISE if switches.enterprise_server else ""
+        host = switches.host_in_answers or request.headers.get("host", "")
+        if not host:
+            return own
+        scheme = "https" if host == "api.github.com" else "http"
+        html = f"{scheme}://{host.removeprefix('api.')}"
+        return Urls(api=f"{scheme}://{host}{base}", html=html, full_name=own.full_name)
+
+    def _headers(self, token: Token | None) -> list[tuple[str, str]]:
+        # docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#checking-the-status-of-your-rate-limit
+        headers = [
+            ("server", "github.com"),
+            ("date", format_datetime(self._repository.clock.now(), usegmt=True)),
+            ("x-github-media-type", "github.v3; format=json"),
+            ("x-github-request-id", uuid.uuid4().hex.upper()[:20]),
+        ]
+        if token is None:
+            return headers
+        if token.kind == "classic":
+            headers.append(("x-oauth-scopes", ", ".join(token.scopes)))
+        rates = self._repository.rates.of(token)
+        return headers + [(f"x-ratelimit-{name}", str(value)) for name, value in rates.items()]
+
+
+def _permits(call: Call, permission: str) -> bool:
+    """On a pull request, the right to pull requests stands in for the right to issues."""
+    if call.token.may(permission):
+        return True
+    name, _, level = permission.partition(":")
+    thread = _thread(call)
+    return (
+        name == "issues" and thread is not None and thread.pull is not None and call.token.may(f"pull_requests:{level}")
+    )
+
+
+def _thread(call: Call) -> Issue | None:
+    """The issue or pull request that the path is about, by its number or by a comment's id."""
+    threads, parameters = call.repository.threads, call.parameters
+    if "issue_number" in parameters:
+        return threads.get(int(parameters["issue_number"]))
+    wanted = parameters.get("comment_id")
+    return next((one for one in threads.values() if wanted in {str(comment.id) for comment in one.comments}), None)
+
+
+def _response(answer: Answer, headers: list[tuple[str, str]]) -> Response:
+    if isinstance(answer.body, bytes):
+        return Response(status=answer.status, headers=[*headers, *answer.headers], body=answer.body)
+    body = b"" if answer.body is None else json.dumps(answer.body).encode()
+    typed = [("content-type", "application/json; charset=utf-8")] if body else []
+    return Response(status=answer.status, headers=[*headers, *typed, *answer.headers], body=body)
+
+
+def _failure(error: ApiError, route: Route | None) -> Answer:
+    # docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api
+    return Answer(
+        status=error.status,
+        body={
+            "message": error.message,
+            **({"errors": list(error.errors)} if error.errors else {}),
+            "documentation_url": f"{DOCS}/{route.docs}" if route else DOCS,
+            "status": str(error.status),
+        },
+    )

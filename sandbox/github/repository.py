@@ -1,0 +1,108 @@
+"""The one repository of a sandbox: all that it holds, its ids, and what it delivers. It checks nothing."""
+
+import itertools
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sandbox.clock import Clock
+from sandbox.github.actions import Deployment, Run, Workflow
+from sandbox.github.git import Git
+from sandbox.github.issues import Issue, Label
+from sandbox.github.rates import Rates
+from sandbox.github.switches import Switches
+from sandbox.github.urls import Urls
+from sandbox.github.users import ACTIONS_BOT, GITHUB_ACTIONS, App, By, Kind, Role, User
+from sandbox.github.vault import Environment, Vault
+
+
+class Delivery(NamedTuple):
+    """A webhook: the name in X-GitHub-Event, and the payload."""
+
+    event: str
+    payload: Mapping[str, Any]
+
+
+class Repository:
+    def __init__(self, urls: Urls, clock: Clock, switches: Switches) -> None:
+        self.urls = urls
+        self.clock = clock
+        self.switches = switches
+        self.lock = threading.RLock()
+        self.id = 186853002
+        self.owner_login, _, self.name = urls.full_name.partition("/")
+        self._ids = itertools.count(3_000_000_001)
+        self._numbers = itertools.count(1)
+        self._user_ids = itertools.count(1001)
+        self._users: dict[str, User] = {}
+        self.owner = self.add_user(self.owner_login, "Organization", None)
+        self.actions_bot = self.add_user(ACTIONS_BOT, "Bot", None)
+        self.labels: dict[str, Label] = {}
+        """By the name in lower case."""
+        self.threads: dict[int, Issue] = {}
+        """Issues and pull requests, which share their numbers."""
+        self.git = Git()
+        self.workflows: dict[str, Workflow] = {}
+        """By path; those once seen stay."""
+        self.runs: dict[int, Run] = {}
+        self.deployments: dict[int, Deployment] = {}
+        self.vault = Vault()
+        self.environments: dict[str, Environment] = {}
+        self.deliveries: list[Delivery] = []
+        self.listeners: list[Callable[[Delivery], object]] = []
+        """Told of each delivery, under the lock. They raise nothing."""
+        self.rates = Rates(clock)
+        self.created_at = self.now()
+
+    def now(self, by: By | None = None) -> datetime:
+        """In whole seconds, as GitHub keeps times."""
+        at = by.at if by else None
+        return (at or self.clock.now()).replace(microsecond=0)
+
+    def new_id(self) -> int:
+        return next(self._ids)
+
+    def new_number(self) -> int:
+        return next(self._numbers)
+
+    def add_user(self, login: str, kind: Kind, role: Role | None) -> User:
+        """Or change the role of the one there is."""
+        user = self._users.get(login.lower()) or User(login=login, id=next(self._user_ids))
+        user.type, user.role = kind, role
+        self._users[login.lower()] = user
+        return user
+
+    def user(self, login: str) -> User | None:
+        return self._users.get(login.lower())
+
+    def role(self, user: User) -> Role | None:
+        """Everybody reads a public repository."""
+        return user.role or (None if self.switches.private else "read")
+
+    @property
+    def users(self) -> list[User]:
+        return list(self._users.values())
+
+    def app(self, user: User) -> App | None:
+        """The app whose bot that user is."""
+        slug, bot, _ = user.login.partition("[bot]")
+        if not bot:
+            return None
+        return GITHUB_ACTIONS if user is self.actions_bot else App(id=user.id, slug=slug, name=slug)
+
+    def bot_of(self, app: App) -> User:
+        """The user in whose name an app acts; it is made when it is first needed."""
+        login = f"{app.slug}[bot]"
+        return self.user(login) or self.add_user(login, "Bot", None)
+
+    def deliver(self, event: str, by: By, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What GITHUB_TOKEN caused is not delivered, except for what starts a workflow all the same.
+
+        docs.github.com/actions/concepts/security/github_token#when-github_token-triggers-workflow-runs
+        """
+        if by.app is None or by.app.starts_workflows or event in {"workflow_dispatch", "repository_dispatch"}:
+            self.deliveries.append(Delivery(event, payload))
+            for listener in self.listeners:
+                listener(self.deliveries[-1])
+        return payload

@@ -1,0 +1,163 @@
+"""Providers of AI models, as their customers' Workers and whoever checks a key meet them: OpenAI's wire, a key each.
+
+platform.openai.com/docs/api-reference/models and …/chat; console.groq.com/docs/openai; inference-docs.cerebras.ai
+"""
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from typing import Any
+
+from sandbox.clock import Clock
+from sandbox.records import Record
+from sandbox.server import Request, Response, Server
+from sandbox.switches import Switches
+
+BASES = {"iflow": "/iflow/v1", "groq": "/groq/openai/v1", "cerebras": "/cerebras/v1"}
+"""Provider → what follows the address: so does the real one end (apis.iflow.cn, api.groq.com, api.cerebras.ai)."""
+REAL = {
+    ("apis.iflow.cn", "/v1"): "iflow",
+    ("api.groq.com", "/openai/v1"): "groq",
+    ("api.cerebras.ai", "/v1"): "cerebras",
+}
+"""Host and base of the real ones: a client that keeps the host is answered by the same rules."""
+MODELS = {"iflow": "qwen3-coder-plus", "groq": "llama-3.3-70b-versatile", "cerebras": "llama-3.3-70b"}
+
+
+@dataclass(kw_only=True)
+class Provider:
+    name: str
+    base_url: str
+    keys: dict[str, bool] = field(default_factory=dict)
+    """Key → whether it is valid. One that was revoked is answered like one that never was."""
+    delay: float = 0.0
+    """Seconds before each answer."""
+    down: bool = False
+    """Whether every answer is a 503."""
+    requests: list[Record] = field(default_factory=list)
+
+    def add_key(self, key: str) -> str:
+        self.keys[key] = True
+        return key
+
+    def revoke(self, key: str) -> None:
+        self.keys[key] = False
+
+    def describe(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "requests"}
+
+
+class Providers:
+    """By name: `iflow`, `groq`, `cerebras`. One server for all."""
+
+    def __init__(self, clock: Clock, switches: Switches) -> None:
+        self._clock = clock
+        self._switches = switches
+        self._closed = threading.Event()
+        self._server = Server(self._answer)
+        self._all = {name: Provider(name=name, base_url=self._server.url + base) for name, base in BASES.items()}
+
+    def __getitem__(self, name: str) -> Provider:
+        return self._all[name]
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        """Ends every delay."""
+        self._closed.set()
+        self._server.stop()
+
+    def describe(self) -> dict[str, Any]:
+        return {name: provider.describe() for name, provider in self._all.items()}
+
+    def change(self, body: Any) -> dict[str, Any]:
+        """From another process: `{"provider": "groq", "keys": {"KEY": false}, "delay": 0, "down": true}`."""
+        changes: dict[str, Any] = dict(body) if isinstance(body, dict) else {}
+        provider = self._all.get(changes.pop("provider", ""))
+        if provider and changes.keys() <= {"keys", "delay", "down"}:
+            provider.keys |= changes.pop("keys", {})
+            vars(provider).update(changes)
+            return provider.describe()
+        raise ValueError(f"expected a provider ({', '.join(self._all)}) and some of: keys, delay, down")
+
+    def takes(self, name: str, key: str) -> bool:
+        """Whether a Worker that asks with this key gets a completion."""
+        headers = Message()
+        headers["authorization"], headers["content-type"] = f"Bearer {key}", "application/json"
+        asked = {"model": MODELS[name], "messages": [{"role": "user", "content": "ping"}]}
+        target, body = f"{BASES[name]}/chat/completions", json.dumps(asked).encode()
+        response = self._answer(Request(method="POST", target=target, headers=headers, body=body))
+        return response.status == 200 and "choices" in json.loads(response.body)
+
+    def _answer(self, request: Request) -> Response:
+        host = request.headers.get("host", "").lower()
+        bases = {base: name for (real, base), name in REAL.items() if real == host} or {b: n for n, b in BASES.items()}
+        name, path = next(
+            (
+                (name, request.path.removeprefix(base))
+                for base, name in bases.items()
+                if request.path.startswith(f"{base}/")
+            ),
+            ("", ""),
+        )
+        if not name:
+            return _json(404, {"error": {"message": f"Unknown request URL: {request.method} {request.path}"}})
+        provider = self._all[name]
+        known = (request.method, path) in {("GET", "/models"), ("POST", "/chat/completions")}
+        provider.requests.append(Record.of(request, at=self._clock.now(), unknown=not known))
+        self._closed.wait(provider.delay)
+        response = self._answered(provider, path, request) if known else _refused(404, "Not found", "not_found")
+        provider.requests[-1].status = response.status
+        return response
+
+    def _answered(self, provider: Provider, path: str, request: Request) -> Response:
+        if provider.down:
+            return _refused(503, "Service unavailable", "service_unavailable")
+        is_open = path == "/models" and provider.name == "iflow" and self._switches.iflow_models_open
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if not is_open and not (scheme == "Bearer" and provider.keys.get(key)):
+            return self._unauthorised(provider.name)
+        if path == "/models":
+            model = {"id": MODELS[provider.name], "object": "model", "created": 1735689600, "owned_by": provider.name}
+            return _json(200, {"object": "list", "data": [model]})
+        return _completion(provider.name, request, int(self._clock.now().timestamp()))
+
+    def _unauthorised(self, name: str) -> Response:
+        """Each in its own words; none says whether the key ever was one."""
+        if name == "iflow" and self._switches.iflow_refuses_with_200:
+            return _json(200, {"status": "434", "msg": "Invalid apiKey", "body": None})
+        if name == "cerebras":
+            flat = {"type": "invalid_request_error", "param": "api_key", "code": "wrong_api_key"}
+            return _json(401, {"message": "Wrong API Key", **flat})
+        return _refused(401, "Invalid API Key", "invalid_api_key")
+
+
+def _completion(name: str, request: Request, now: int) -> Response:
+    """One short answer, whatever was asked. No streaming."""
+    try:
+        asked = json.loads(request.body)
+    except ValueError:
+        asked = None
+    if not isinstance(asked, dict) or not isinstance(asked.get("messages"), list) or not asked["messages"]:
+        return _refused(400, "'messages' : minimum number of items is 1", "invalid_request_error")
+    if asked.get("model") != MODELS[name]:
+        return _refused(404, f"The model `{asked.get('model')}` does not exist", "model_not_found")
+    choice = {"index": 0, "message": {"role": "assistant", "content": "pong"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    made = {"id": f"chatcmpl-{now}", "object": "chat.completion", "created": now, "model": asked["model"]}
+    return _json(200, {**made, "choices": [choice], "usage": usage})
+
+
+def _refused(status: int, message: str, code: str) -> Response:
+    return _json(status, {"error": {"message": message, "type": "invalid_request_error", "code": code}})
+
+
+def _json(status: int, value: Mapping[str, Any]) -> Response:
+    return Response(status=status, headers=[("content-type", "application/json")], body=json.dumps(value).encode())

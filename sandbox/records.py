@@ -1,0 +1,66 @@
+"""Every request that reached the API, in order."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sandbox.clock import timestamp
+from sandbox.server import Answer, Request, Response
+
+
+@dataclass(kw_only=True)
+class Record:
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    """Names in lower case; the token is left out."""
+    body: Any
+    """Parsed where it is JSON, else the bytes."""
+    at: datetime
+    unknown: bool
+    """Whether the sandbox has no such route."""
+    status: int | None = None
+    """None until it is answered, and for good when the answer was lost."""
+    effect: int | None = None
+    """The status before any fault: what became of the request. None where it never reached the part that acts."""
+
+    def around(self, answer: Answer) -> Answer:
+        """`answer`, and the status of what it answers is kept as `effect`."""
+
+        def answered(request: Request) -> Response | None:
+            response = answer(request)
+            self.effect = response.status if response else None
+            return response
+
+        return answered
+
+    @classmethod
+    def of(cls, request: Request, *, at: datetime, unknown: bool) -> "Record":
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if "authorization" in headers:
+            headers["authorization"] = f"{headers['authorization'].partition(' ')[0]} ***"
+        return cls(
+            method=request.method,
+            path=request.path,
+            query=request.query,
+            headers=headers,
+            body=_parsed(request),
+            at=at,
+            unknown=unknown,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        body = self.body.decode("latin-1") if isinstance(self.body, bytes) else self.body
+        return {**vars(self), "body": body, "at": timestamp(self.at)}
+
+
+def _parsed(request: Request) -> Any:
+    if request.headers.get_content_subtype() in {"json", "merge-patch+json"}:
+        try:
+            return json.loads(request.body)
+        except ValueError:
+            return request.body
+    return request.body or None

@@ -1,0 +1,301 @@
+"""The sandbox as one object: started, seeded, disturbed and looked into from Python, used by anyone over HTTP."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any, Self
+
+from sandbox import runtimes, uploads
+from sandbox.account import Account, By
+from sandbox.clock import Clock
+from sandbox.cloudflare import BASE, Cloudflare
+from sandbox.contract import Contract
+from sandbox.control import PREFIX, Control, is_for
+from sandbox.edge import Edge
+from sandbox.embedded import BEHAVIOUR
+from sandbox.faults import Fault, Faults
+from sandbox.github import GitHub
+from sandbox.providers import Providers
+from sandbox.records import Record
+from sandbox.server import Request, Response, Server
+from sandbox.switches import Switches
+from sandbox.tokens import DEFAULT, Owner, Token, Tokens
+from sandbox.workers import Deployment, Upload
+
+AUTHOR = "ci@example.com"
+
+
+class Sandbox:
+    """A context manager; or `start` and `stop`.
+
+    What seeds (`upload`, `deploy`, `put_secret`, `delete_version`, `delete_resource`) asks no permission and checks
+    nothing. `at` dates it back without moving the clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        account_id: str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
+        edge: runtimes.Name = "embedded",
+        port: int = 0,
+        virtual_clock: bool = False,
+        switches: Switches | None = None,
+        repository: str = "acme/operations",
+        github_port: int = 0,
+    ) -> None:
+        self._api_server = Server(self._answer, port)  # first: a port in use leaves nothing to be closed
+        self.account_id = account_id
+        self.token = "sandbox-workers-pages-writing"  # noqa: S105  (opens nothing but this sandbox)
+        self.clock = Clock(virtual=virtual_clock)
+        self.switches = switches or Switches()
+        self.faults = Faults()
+        self.edge_faults = Faults()
+        self.requests: list[Record] = []
+        self._tokens = Tokens(Token(secret=self.token, permissions=DEFAULT))
+        self._account = Account(account_id, self.clock, self.switches, self._tokens)
+        self.pages = self._account.pages
+        self.zones, self.kv, self.d1 = self._account.zones, self._account.kv, self._account.d1
+        self.audit, self.analytics = self._account.audit, self._account.analytics
+        self._cloudflare = Cloudflare(self._account)
+        self.providers = Providers(self.clock, self.switches)
+        self._control = Control(
+            self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
+        )
+        self._contract = Contract(self.kv, self.clock)
+        self._runtime = runtimes.runtime(edge, self.clock, self.kv, self.providers, self._contract)
+        self.d1.query = self._runtime.query
+        self._edge = Edge(self._account, self._runtime)
+        self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))
+        self.github = GitHub(self.clock, repository=repository, port=github_port)
+
+    def start(self) -> None:
+        self._api_server.start()
+        self._edge_server.start()
+        self.providers.start()
+        self.github.start()
+
+    def stop(self) -> None:
+        self.faults.close()
+        self.edge_faults.close()
+        self._runtime.close()
+        self._api_server.stop()
+        self._edge_server.stop()
+        self.providers.stop()
+        self.github.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # Where it is.
+
+    @property
+    def api_url(self) -> str:
+        return self._api_server.url + BASE
+
+    @property
+    def edge_url(self) -> str:
+        return self._edge_server.url
+
+    @property
+    def control_url(self) -> str:
+        return self._api_server.url + PREFIX
+
+    @property
+    def clock_url(self) -> str:
+        return f"{self.control_url}/clock"
+
+    def environ(self) -> dict[str, str]:
+        """What a client needs in its environment."""
+        return {
+            "CLOUDFLARE_API_BASE_URL": self.api_url,
+            "CLOUDFLARE_API_TOKEN": self.token,
+            "CLOUDFLARE_ACCOUNT_ID": self.account_id,
+            "OPS_EDGE_URL": self.edge_url,
+            "OPS_CLOCK_URL": self.clock_url,
+            "OPS_PROVIDERS_URL": self.providers.url,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        with self._account.lock:
+            services = [
+                {"worker": worker.name, "live": dict(worker.live), "versions": len(worker.versions)}
+                for worker in self._account.workers.values()
+            ]
+            sites = [
+                {"project": project.name, "subdomain": project.subdomain, "live": project.live and project.live.id}
+                for project in self.pages.projects.values()
+            ]
+        return {
+            "api_url": self.api_url,
+            "edge_url": self.edge_url,
+            "control_url": self.control_url,
+            "clock_url": self.clock_url,
+            "account_id": self.account_id,
+            "tokens": [
+                {"token": token.secret, "permissions": sorted(token.permissions), "expired": token.expired}
+                for token in self._tokens
+            ],
+            "services": services,
+            "sites": sites,
+            "providers": self.providers.describe(),
+            "switches": asdict(self.switches),
+            "github": self.github.describe(),
+        }
+
+    # What is in it.
+
+    def add_token(
+        self, token: str, permissions: Iterable[str] = (), *, expired: bool = False, owner: Owner = "user"
+    ) -> str:
+        self._tokens.add(Token(secret=token, permissions=frozenset(permissions), expired=expired, owner=owner))
+        return token
+
+    def route(self, host: str, worker: str) -> None:
+        """The edge answers for `host`, of no zone, with `worker`. A Worker that is the only one needs no route."""
+        self._edge.routes[host] = worker
+
+    def upload(
+        self,
+        worker: str,
+        *,
+        behaviour: Mapping[str, Any] | None = None,
+        code: str | None = None,
+        vars: Mapping[str, str] | None = None,  # noqa: A002
+        bindings: Sequence[Mapping[str, Any]] = (),
+        secrets: Mapping[str, str] | None = None,
+        compatibility_date: str = "2026-09-01",
+        migration_tag: str | None = None,
+        handlers: Sequence[str] = ("fetch",),
+        tag: str | None = None,
+        message: str | None = None,
+        author: str = AUTHOR,
+        triggered_by: str = "upload",
+        at: datetime | None = None,
+        assets: bool = False,
+        version_metadata: bool = True,
+        durable_objects: Sequence[str] = (),
+        more: Mapping[str, Any] | None = None,
+    ) -> str:
+        """A new version, not deployed; its id. The Worker is made when it is missing.
+
+        Left out, `code` is different each time, `secrets` are those of the version before (as wrangler keeps them)
+        and `migration_tag` is the current one. `more` are other fields of `Upload`.
+        """
+        with self._account.lock:
+            state = self._account.worker(worker)
+            state.migration_tag = migration_tag or state.migration_tag
+            kept = state.latest.upload.secrets if state.latest else {}
+            texts = dict(vars or {}) if behaviour is None else {**(vars or {}), BEHAVIOUR: json.dumps(behaviour)}
+            upload = Upload(
+                modules=(uploads.module(f"// version {state.numbered + 1} of {worker}" if code is None else code),),
+                main_module=uploads.MAIN,
+                bindings=(*bindings, *uploads.bindings(texts, version_metadata=version_metadata)),
+                secrets=kept if secrets is None else secrets,
+                compatibility_date=compatibility_date,
+                migration_tag=state.migration_tag,
+                handlers=tuple(handlers),
+                durable_objects=tuple(durable_objects),
+                has_assets=assets,
+            )
+            upload = replace(upload, **(more or {}))
+            by = By(author=author, source="wrangler", message=message, tag=tag, at=at)
+            return self._account.add_version(state, upload, by, triggered_by=triggered_by).id
+
+    def deploy(
+        self,
+        worker: str,
+        version: str | Mapping[str, float],
+        *,
+        message: str | None = None,
+        author: str = AUTHOR,
+        source: str = "wrangler",
+        triggered_by: str = "deployment",
+        at: datetime | None = None,
+    ) -> str:
+        """A version at 100 %, or versions with their percentages; the id of the deployment."""
+        percentages = {version: 100} if isinstance(version, str) else version
+        by = By(author=author, source=source, message=message, at=at)
+        with self._account.lock:
+            state = self._account.workers[worker]
+            return self._account.deploy(state, percentages, by, triggered_by=triggered_by).id
+
+    def put_secret(
+        self, worker: str, name: str, value: str, *, author: str = AUTHOR, at: datetime | None = None
+    ) -> str:
+        """As the API does it: a version, deployed at 100 %; its id."""
+        with self._account.lock:
+            by = By(author=author, source="api", at=at)
+            return self._account.edit_secrets(self._account.workers[worker], {name: value}, by).id
+
+    def delete_version(self, worker: str, version_id: str) -> None:
+        with self._account.lock:
+            state = self._account.workers[worker]
+            if version_id in state.live:
+                raise ValueError(f"version {version_id} serves, and cannot be deleted")
+            del state.versions[version_id]
+
+    def delete_resource(self, resource: str) -> None:
+        """A KV namespace by id, an R2 bucket or a queue by name: versions bound to it cannot be deployed any more."""
+        self._account.deleted_resources.add(resource)
+        self.kv.namespaces.pop(resource, None)
+
+    def outcomes(self, worker: str, seen: Mapping[str, Mapping[str, int]]) -> None:
+        """What a Worker on the embedded edge shows of its AI providers, as `{"iflow": {"ok": 0, "failed": 7}}`."""
+        self._contract.outcomes[worker] = seen
+
+    def deployments(self, worker: str) -> list[Deployment]:
+        """Newest first."""
+        with self._account.lock:
+            return self._account.workers[worker].history[::-1]
+
+    def live(self, worker: str) -> dict[str, float]:
+        """Version id → percentage."""
+        with self._account.lock:
+            return dict(self._account.workers[worker].live)
+
+    def subdomain(self, worker: str) -> dict[str, bool]:
+        """The switches of workers.dev."""
+        return dict(self._account.workers[worker].subdomain)
+
+    def switch_subdomain(self, worker: str, **switches: bool) -> None:
+        self._account.workers[worker].subdomain |= switches
+
+    def latest(self, worker: str) -> str:
+        """The version uploaded last, deployed or not."""
+        with self._account.lock:
+            return next(reversed(self._account.workers[worker].versions))
+
+    # What went on, and what shall go wrong.
+
+    def fault(self, **rule: Any) -> Fault:
+        """Takes the fields of `Fault`."""
+        return self.faults.add(Fault(**rule))
+
+    def edge_fault(self, **rule: Any) -> Fault:
+        """Takes the fields of `Fault`; for what the edge answers."""
+        return self.edge_faults.add(Fault(**rule))
+
+    @property
+    def unknown(self) -> list[Record]:
+        """Requests to routes that the sandbox does not have."""
+        return [record for record in self.requests if record.unknown]
+
+    @property
+    def edge_counts(self) -> Counter[str]:
+        """Version id → requests served."""
+        return self._edge.counts
+
+    def _answer(self, request: Request) -> Response | None:
+        if is_for(request):
+            return self._control.answer(request)
+        record = Record.of(request, at=self.clock.now(), unknown=not self._cloudflare.knows(request))
+        self.requests.append(record)
+        response = self.faults.around(record.around(self._cloudflare.answer), request)
+        record.status = response.status if response else None
+        return response

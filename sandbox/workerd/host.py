@@ -1,0 +1,67 @@
+"""The Node process that holds a miniflare for each version that runs (host.mjs)."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ops.tools import node
+
+_PROGRAM = Path(__file__).parent / "host.mjs"
+_PATIENCE = 5.0
+"""Seconds that Node has to end of its own accord."""
+
+
+class RefusedError(Exception):
+    """What miniflare says when it does not do a thing."""
+
+
+class Host:
+    """Starts Node with the first command. One command at a time."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, command: str, **rest: Any) -> dict[str, Any]:
+        with self._lock:
+            process = self._process = self._process or self._node()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps({"command": command, **rest}) + "\n")
+            process.stdin.flush()
+            answer: dict[str, Any] = json.loads(process.stdout.readline() or '{"error": "Node ended"}')
+        if "error" in answer:
+            raise RefusedError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        """Node ends when its stdin does, as it would without us; the group is what it may have left behind."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_PATIENCE)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process.stdout.close()
+
+    def _node(self) -> subprocess.Popen[str]:
+        """With a home of its own and nothing of our environment but PATH: uploaded code sees no secret of ours."""
+        return subprocess.Popen(
+            [str(node.node()), str(_PROGRAM)],
+            cwd=node.install(),
+            env={"PATH": os.environ.get("PATH", ""), "HOME": self._home, "TMPDIR": self._home},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
