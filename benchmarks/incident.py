@@ -23,7 +23,7 @@ import click
 import httpx
 import yaml
 
-from ops.model.block import Block, Row, sealed
+from ops.core.run_record import Block, Row, sealed
 from sandbox import Sandbox
 from sandbox.switches import Switches
 

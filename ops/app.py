@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from ops import STARTED, held, limits_source, outside, registry
 from ops.building import Account, Site
+from ops.core.clock import Clock
+from ops.core.errors import ConfigError, OpsError
+from ops.core.redaction import Redactor
+from ops.core.result import Result, after_a_bug
+from ops.core.run_record import workflow_run
+from ops.core.threads import in_parallel
+from ops.core.timeline import Event, Kind, Sink, Timeline
 from ops.engine import Engine, Options
 from ops.github import actions, environments, permissions
 from ops.github.secrets import EnvironmentSecrets
 from ops.held import Held
 from ops.interrupt import Signals
-from ops.model.block import workflow_run
-from ops.model.clock import Clock
-from ops.model.errors import ConfigError, OpsError
-from ops.model.redact import Redactor
-from ops.model.result import Result, after_a_bug
-from ops.model.timeline import Event, Kind, Sink, Timeline
-from ops.parallel import in_parallel
 from ops.probes.rounds import Prober
 from ops.runbook import Context, Runbook
 from ops.telling import LOCAL_USER, Telling
@@ -37,9 +37,9 @@ from ops.tools import private, process
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
-    from ops.model.config import Checked, Config
-    from ops.model.config_notify import Contact
-    from ops.model.config_probes import Probe
+    from ops.config import Checked, Config
+    from ops.config.notify import Contact
+    from ops.config.probes import Probe
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
@@ -77,7 +77,7 @@ def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
 @functools.lru_cache(maxsize=4)
 def _checked(text: str) -> "Checked":
     """Schedules, labels and drills read the same file for each of their runs. The configuration is frozen."""
-    from ops.model import config
+    from ops import config
 
     return config.check(
         text,
@@ -202,11 +202,11 @@ def reached(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
-    from ops.model import config_objects
+    from ops.config import durable_objects
 
     tokens = {environment.token for environment in config.environments.values()}
     names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | held.variables(config)
-    names |= config_objects.tokens(config)
+    names |= durable_objects.tokens(config)
     for name in names | config.logins:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ops.core.errors import ConfigError, Decision, Reason, Refused
+from ops.core.plan import Change, Ending, Plan, Section
+from ops.core.runtime_contract import ENDPOINT, LIMITS, revision_of
+from ops.core.verdict import LimitProof
 from ops.limits_source import Commits
-from ops.model.errors import ConfigError, Decision, Reason, Refused
 from ops.model.limits_value import FILE, NewerVersionError, Value, limits_of, parse_value, value_of
-from ops.model.plan import Change, Ending, Plan, Section
-from ops.model.runtime import ENDPOINT, LIMITS, revision_of
-from ops.model.verdict import LimitProof
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, Runbook, State, World
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment
-    from ops.model.config_runtime import Runtime
+    from ops.config import Environment
+    from ops.config.runtime import Runtime
     from ops.model.limits import Limits
 
 MOST_PROVED = 200
@@ -61,7 +61,7 @@ class ApplyLimits(Runbook[Params]):
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         """Its public endpoint, known once there is a plan: one healthy answer is one location, and no more is said."""
-        from ops.model.config_probes import HttpProbe, Probe
+        from ops.config.probes import HttpProbe, Probe
 
         runtime = ctx.environment.needed_runtime()
         service = ctx.environment.service(runtime.service)

@@ -1,6 +1,6 @@
 """How the world stands towards one deployment of a Worker, for every runbook that makes one."""
 
-from ops.model.errors import ProviderError, Reason
+from ops.core.errors import ProviderError, Reason
 from ops.model.mark import Mark
 from ops.model.worker import Deployment, Split, same_split, split_prose
 from ops.model.worker_plan import deployed

@@ -8,15 +8,15 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ops import maintaining, outside
-from ops.model.clock import parse_utc, utc_text
-from ops.model.errors import Reason, Refused
+from ops.core.clock import parse_utc, utc_text
+from ops.core.errors import Reason, Refused
+from ops.core.threads import in_parallel
 from ops.model.maintenance import Block
-from ops.parallel import in_parallel
 from ops.runbook import Context
 from ops.runbooks.maintenance import Maintenance, Params, Seen
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment
+    from ops.config import Environment
 
 
 class AtItsEnd(Maintenance):

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ops.interrupt import Signals, uncovered
-from ops.model.clock import span_text, utc_text
-from ops.model.errors import (
+from ops.core.clock import span_text, utc_text
+from ops.core.errors import (
     EXIT_CODES,
     Decision,
     Interrupted,
@@ -26,13 +25,14 @@ from ops.model.errors import (
     UnknownOutcome,
     exit_code,
 )
-from ops.model.plan import Change, Plan
-from ops.model.press import Press
-from ops.model.progress import Progress, moved, overtaken
-from ops.model.result import Result, durations, failed, plan_json, planned, press_json, sentence
-from ops.model.timeline import Kind
-from ops.model.verdict import NOT_OBSERVED, Observation, Verdict, decide
-from ops.parallel import start
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
+from ops.core.progress import Progress, moved, overtaken
+from ops.core.result import Result, durations, failed, plan_json, planned, press_json, sentence
+from ops.core.threads import start
+from ops.core.timeline import Kind
+from ops.core.verdict import NOT_OBSERVED, Observation, Verdict, decide
+from ops.interrupt import Signals, uncovered
 from ops.probes.rounds import Prober, ProbeSet
 from ops.runbook import Context, Runbook, State, World, refuse_late
 

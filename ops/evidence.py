@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from ops import app, outside
+from ops.core.anonymization import shortened as without_persons
+from ops.core.clock import Clock, utc_text
+from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
+from ops.core.redaction import Redactor
+from ops.core.run_record import Block, Row, sealed
+from ops.core.threads import in_parallel
 from ops.github import actions
 from ops.github.client import CHECK, connect, failures, is_configured
 from ops.model import exhibits
-from ops.model.block import Block, Row, sealed
-from ops.model.clock import Clock, utc_text
-from ops.model.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.model.exhibit import Collection, Exhibit, Period, period, pieces, shortened, whole_hours
-from ops.model.personal import shortened as without_persons
 from ops.model.recorded import DatabaseUse, Limits
-from ops.model.redact import Redactor
-from ops.parallel import in_parallel
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
-    from ops.model.config import Environment
+    from ops.config import Environment
 
 T = TypeVar("T")
 MOST_PIECES = 31

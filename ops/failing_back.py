@@ -11,27 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import app, outside, status, watching
+from ops.core.clock import utc_text
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.plan import Plan
+from ops.core.redaction import Redactor
+from ops.core.runtime_contract import AI, SWITCHES, Switch
+from ops.core.threads import in_parallel
 from ops.held import Held
 from ops.model import providers, switches
-from ops.model.clock import utc_text
-from ops.model.errors import ConfigError, Reason, Refused
-from ops.model.plan import Plan
 from ops.model.providers import Judged
-from ops.model.redact import Redactor
-from ops.model.runtime import AI, SWITCHES, Switch
-from ops.parallel import in_parallel
 from ops.runbook import Context
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.runbooks.ai_failover import Params as Asked
 from ops.switching import settings, shown_switches
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment
-    from ops.model.config_runtime import Ai
-    from ops.model.config_secrets import Provider
-    from ops.model.redact import Secret
+    from ops.config import Environment
+    from ops.config.runtime import Ai
+    from ops.config.secrets import Provider
+    from ops.core.redaction import Secret
+    from ops.core.runtime_contract import Shown
     from ops.model.rotation import KeyAnswer
-    from ops.model.runtime import Shown
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops import __version__, clocks, intake, registry
+from ops import __version__, intake, registry
 from ops.app import program, read_config
+from ops.core import system_clock
+from ops.core.errors import EXIT_CODES, Decision, ProviderError, Reason
+from ops.core.redaction import Redactor
+from ops.core.run_record import Block, Row, sealed
+from ops.core.threads import start
 from ops.github import actions, client, permissions, triggers
 from ops.intake.refusals import PRESS_AGAIN
-from ops.model.block import Block, Row, sealed
-from ops.model.errors import EXIT_CODES, Decision, ProviderError, Reason
-from ops.model.redact import Redactor
-from ops.parallel import start
 from ops.render import refusal as texts
 
 if TYPE_CHECKING:
+    from ops.config import Config
     from ops.github.client import Repository
-    from ops.model.config import Config
 
 Say = Callable[[str], object]
 Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
@@ -89,7 +90,7 @@ class Gate:
             run_attempt=actions.attempt(self.environ),
             # act sets the second one only; on GitHub both are always there.
             actor=actions.variable(self.environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
-            now=clocks.now(self.environ),
+            now=system_clock.now(self.environ),
             started_at=self._pressed_at() if event == "workflow_dispatch" else None,
             on_closed=registry.on_closed(),
         )
@@ -148,7 +149,7 @@ class Gate:
         if issue.state not in {"open", "closed"}:
             why = "is a pull request" if issue.state == "pull_request" else "is no issue of this repository"
             return None, intake.not_an_incident(request, why)
-        return intake.began(issue.body, now=clocks.now(self.environ)), None
+        return intake.began(issue.body, now=system_clock.now(self.environ)), None
 
     def _take(self, request: intake.Request) -> bool:
         """False where the label was gone: the event was delivered twice, or somebody thought better of it."""
@@ -254,7 +255,7 @@ class Gate:
             environment=refusal.request.environment if refusal.request else "",
             decision=Decision.REFUSED.value,
             reason=refusal.reason.value,
-            rows=(Row(clocks.now(self.environ), "refused", message),),
+            rows=(Row(system_clock.now(self.environ), "refused", message),),
             program=__version__,
         )
 

@@ -4,14 +4,14 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ops.core.redaction import Redactor, Secret
 from ops.github import actions
 from ops.github.app_tokens import APP_KEY
 from ops.github.secrets import TOKEN
-from ops.model.redact import Redactor, Secret
 from ops.model.rotation import NEW, OLD
 
 if TYPE_CHECKING:
-    from ops.model.config import Config
+    from ops.config import Config
 
 
 def variables(config: "Config") -> frozenset[str]:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ops.app import RUNS, program, reached, read_config
+from ops.config.labels import Way, params_text, ways
+from ops.core.clock import SKEW, parse_utc, utc_text
+from ops.core.errors import ConfigError, Reason
+from ops.core.next_step import Press, button, command
+from ops.core.redaction import Redactor
+from ops.core.run_record import RUN, Block, Row, workflow_run
+from ops.core.run_summary import Page
+from ops.core.timeline import Event, from_json
 from ops.github.client import CHECK, connect, failures
-from ops.model.block import RUN, Block, Row, workflow_run
-from ops.model.clock import SKEW, parse_utc, utc_text
-from ops.model.errors import ConfigError, Reason
-from ops.model.page import Page
-from ops.model.press import Press, button, command
-from ops.model.redact import Redactor
-from ops.model.timeline import Event, from_json
-from ops.model.ways import Way, params_text, ways
 from ops.registry import parameters, recoveries
 from ops.render.terminal import one_line
 

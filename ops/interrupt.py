@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ops.model.errors import Interrupted, Reason
+from ops.core.errors import Interrupted, Reason
 
 if TYPE_CHECKING:
     UnraisableHook = Callable[[sys.UnraisableHookArgs], object]

@@ -10,20 +10,20 @@ from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from ops.core.clock import Clock
+from ops.core.errors import ProviderError, needs_people
+from ops.core.loopback import is_one_world
+from ops.core.previous_runs import Earlier
+from ops.core.redaction import Redactor
+from ops.core.run_summary import Page
+from ops.core.threads import start
+from ops.core.timeline import Event, Kind, Sink, Timeline
 from ops.github import client
-from ops.model.clock import Clock
-from ops.model.earlier import Earlier
-from ops.model.errors import ProviderError, needs_people
-from ops.model.loopback import is_one_world
-from ops.model.page import Page
-from ops.model.redact import Redactor
-from ops.model.timeline import Event, Kind, Sink, Timeline
-from ops.parallel import start
 
 if TYPE_CHECKING:
+    from ops.config.notify import Contact
+    from ops.core.next_step import Press
     from ops.github.journal import Journal
-    from ops.model.config_notify import Contact
-    from ops.model.press import Press
 
 LOCAL_USER = "by local user "
 """Heads the name in the request of a run on a laptop: GitHub is not asked before the run."""

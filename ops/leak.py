@@ -10,18 +10,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import app, clocks, intake
+from ops import app, intake
+from ops.core import system_clock
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.redaction import Redactor
+from ops.core.run_record import Block, Row, sealed
 from ops.github import actions
 from ops.github.client import CHECK, connect, failures
 from ops.intake.leak import Leak, read_leak
 from ops.model import leak as model
-from ops.model.block import Block, Row, sealed
-from ops.model.errors import ConfigError, Reason, Refused
-from ops.model.redact import Redactor
 
 if TYPE_CHECKING:
+    from ops.config import Config
     from ops.github.client import Repository
-    from ops.model.config import Config
 
 SEVERITY = "sev1"
 UNDECLARED = "an undeclared secret"
@@ -38,7 +39,7 @@ def told(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> T
     """None where the event reports no leak. Raises ConfigError where it cannot be read, Refused, ProviderError."""
     config, _ = app.read_config(config_path)
     app.register_secrets(environ, config, redactor)
-    now = clocks.now(environ)
+    now = system_clock.now(environ)
     leak = _read(config, environ, now)
     if leak is None:
         return None

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ops import outside
 from ops.app import read_config
+from ops.core.clock import Clock
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
+from ops.core.redaction import Redactor
+from ops.core.runtime_contract import Shown
+from ops.core.threads import start
 from ops.github import actions
 from ops.github.pulls import Pulls
 from ops.limits_source import read
-from ops.model.clock import Clock
-from ops.model.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.model.limits import Limits, parse
 from ops.model.limits_plan import LimitsPlan, compare
 from ops.model.limits_value import FILE
-from ops.model.redact import Redactor
-from ops.model.runtime import Shown
-from ops.parallel import start
 from ops.render.limits import MARKER, Planned, comment, lines
 from ops.tools import git
 
 if TYPE_CHECKING:
-    from ops.model.config import Config, Environment
+    from ops.config import Config, Environment
 
 LIVE_WAIT = 2.0
 """Real seconds for what the application shows: a plan is complete without it."""
@@ -121,7 +121,7 @@ def _planned(sources: Sources, environment: "Environment", clock: Clock, look: C
 
 def _every_name(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """A limit that ops.yml has no more is one that the base may still have."""
-    from ops.model.yaml_lines import read as read_yaml
+    from ops.config.strict_yaml import read as read_yaml
 
     data = read_yaml(text).data
     return (*names, *(data if isinstance(data, dict) else ()))

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.redaction import Redactor
 from ops.github import actions
 from ops.github.pulls import Pulls
-from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.limits_value import FILE
-from ops.model.redact import Redactor
 from ops.tools import git
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 
 from ops.apply_limits import Details
+from ops.core.errors import Decision, OpsError
+from ops.core.plan import Plan
+from ops.core.redaction import Redactor
+from ops.core.result import Result
 from ops.github import actions, kept
 from ops.github.pulls import Pulls
-from ops.model.errors import Decision, OpsError
-from ops.model.plan import Plan
-from ops.model.redact import Redactor
-from ops.model.result import Result
 from ops.reconcile_limits import LABEL
 from ops.render import limits as render
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
 from ops.model import maintenance, mark
-from ops.model.errors import ProviderError, Reason, Refused
 from ops.model.maintenance import WORKER, Block, Stored
 from ops.model.maintenance_steps import Add, Create, Deploy, Remove, Step, Store, Switch, Turn, described
-from ops.model.plan import Change, Plan
-from ops.model.press import Press
 from ops.model.routes import Route, Zone
 from ops.model.worker import Deployment, Version
 from ops.model.worker_plan import deployed

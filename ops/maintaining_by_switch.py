@@ -9,20 +9,20 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops import switching
+from ops.core.clock import parse_utc, utc_text
+from ops.core.errors import Reason, Refused
+from ops.core.plan import Plan, Section
+from ops.core.runtime_contract import MAINTENANCE
 from ops.model import switches
-from ops.model.clock import parse_utc, utc_text
-from ops.model.errors import Reason, Refused
 from ops.model.maintenance_asked import Asked
-from ops.model.plan import Plan, Section
-from ops.model.runtime import MAINTENANCE
 from ops.model.switches import Standing, Wanted, shown_json
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context
 from ops.switching import Setting, Settings
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
-    from ops.model.config_probes import Probe
+    from ops.config import Service
+    from ops.config.probes import Probe
 
 ON, OFF = "on", "off"
 HEALTH, OPS = "/health", "/__ops/"
@@ -195,7 +195,7 @@ def _shared(closed: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _closed_probes(closed: Iterable[str]) -> "tuple[Probe, ...]":
-    from ops.model.config_probes import Probe
+    from ops.config.probes import Probe
 
     asked = [{"name": f"off-{n}", "http": {"path": path or "/", "status": 503}} for n, path in enumerate(closed, 1)]
     return tuple(Probe.model_validate(each) for each in asked)

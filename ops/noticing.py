@@ -9,17 +9,17 @@ from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from ops.model.loopback import is_loopback
-from ops.model.page import Page
-from ops.model.redact import Secret
-from ops.model.timeline import Event, Sink
+from ops.core.loopback import is_loopback
+from ops.core.redaction import Secret
+from ops.core.run_summary import Page
+from ops.core.threads import in_background, start
+from ops.core.timeline import Event, Sink
 from ops.notify import CHATS
 from ops.notify.sender import LIMIT, NotSentError, Service, is_address, send
-from ops.parallel import in_background, start
 from ops.render.notice import notice
 
 if TYPE_CHECKING:
-    from ops.model.config_notify import Notify
+    from ops.config.notify import Notify
 
 Tell = Callable[[str], object]
 DRILL = "[DRILL] "

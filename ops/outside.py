@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING, TypedDict
 
-from ops.clocks import SandboxClock, SystemClock
-from ops.model.clock import Clock
-from ops.model.errors import ConfigError, ProviderError, Reason
-from ops.model.loopback import is_loopback
+from ops.core.clock import Clock
+from ops.core.errors import ConfigError, ProviderError, Reason
+from ops.core.loopback import is_loopback
+from ops.core.redaction import Secret
+from ops.core.system_clock import SandboxClock, SystemClock
+from ops.core.threads import start
+from ops.core.token import printable
 from ops.model.pages_seen import Page
-from ops.model.redact import Secret
-from ops.model.token import printable
-from ops.parallel import start
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
-    from ops.model.config import Config, Environment
-    from ops.model.config_secrets import Provider
+    from ops.config import Config, Environment
+    from ops.config.secrets import Provider
+    from ops.core.runtime_contract import Shown
     from ops.model.recorded import Logged
     from ops.model.rotation import KeyAnswer
-    from ops.model.runtime import Shown
     from ops.probes.admin import Admin
     from ops.probes.http import Web
 
@@ -141,10 +141,10 @@ def asking_providers(environ: Mapping[str, str], ending: ExitStack) -> "Callable
 
 def administering(environ: Mapping[str, str], config: "Config", web: "Callable[[], Web]") -> "Admin":
     """Durable Objects by their application's endpoints, which the probes' client reaches."""
-    from ops.model import config_objects
+    from ops.config import durable_objects
     from ops.probes.admin import Admin
 
-    return Admin(web, environ, config_objects.tokens(config))
+    return Admin(web, environ, durable_objects.tokens(config))
 
 
 LoggedErrors = Callable[[str, datetime, datetime], "Callable[[], tuple[Logged, ...] | str]"]

@@ -6,13 +6,13 @@ It has a plan and a comparison like a runbook; but nothing is broken when somebo
 from dataclasses import dataclass, field, replace
 
 from ops import maintaining
+from ops.core.errors import Reason, Refused
+from ops.core.plan import Change, Plan, Section
+from ops.core.verdict import Address
 from ops.maintaining import PREPARE, Steps
-from ops.model.errors import Reason, Refused
 from ops.model.maintenance import WORKER
 from ops.model.maintenance_steps import Create, Deploy, Step, Store, Switch
-from ops.model.plan import Change, Plan, Section
 from ops.model.routes import Subdomain
-from ops.model.verdict import Address
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, Runbook, World, param
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops import switching
+from ops.core.errors import Reason
+from ops.core.plan import Plan, Section
+from ops.core.suggestions import shown
 from ops.model import switches
-from ops.model.errors import Reason
-from ops.model.nearest import shown
-from ops.model.plan import Plan, Section
 from ops.runbook import Context, param
 from ops.switching import Settings, SwitchRunbook
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ops import deploying
+from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
+from ops.core.next_step import Press
+from ops.core.plan import Change
+from ops.core.redaction import Secret
 from ops.model import rebuild as rules
 from ops.model.code import Code
-from ops.model.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.model.mark import Mark, parse
-from ops.model.plan import Change
-from ops.model.press import Press
 from ops.model.rebuild import Rebuild
-from ops.model.redact import Secret
 from ops.model.worker import Deployment, Version, short
 from ops.model.worker_plan import deployed
 from ops.runbook import Context, State, World

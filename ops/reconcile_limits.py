@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ops.apply_limits import ApplyLimits, Details, Params, difference, plan_of, stored_in, write
-from ops.model.clock import span_text
-from ops.model.errors import Decision, Reason
+from ops.core.clock import span_text
+from ops.core.errors import Decision, Reason
+from ops.core.plan import Ending, Plan
 from ops.model.limits_value import FILE, Value, without_what_is_past
-from ops.model.plan import Ending, Plan
 from ops.runbook import Context
 
 LABEL = "limits-drift"

@@ -9,21 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops import app, clocks, outside, status
+from ops import app, outside, status
+from ops.core import system_clock
+from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
+from ops.core.next_step import command
+from ops.core.redaction import Redactor
+from ops.core.run_record import Block, sealed
 from ops.github.client import CHECK, connect, failures
 from ops.intake import stated
-from ops.model.block import Block, sealed
-from ops.model.errors import ConfigError, OpsError, ProviderError, Reason
-from ops.model.press import command
-from ops.model.redact import Redactor
 from ops.model.report.evidence import Evidence, Served
 from ops.model.status import Status
 from ops.model.worker import Deployment, Version, is_commit
 
 if TYPE_CHECKING:
+    from ops.config import Config, Environment
     from ops.github.client import Repository
     from ops.model import pages
-    from ops.model.config import Config, Environment
 
 T = TypeVar("T")
 ALL_CLEAR = "all-clear"
@@ -77,7 +78,7 @@ def report(
 def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]) -> Evidence:
     from ops.github import evidence as github
 
-    read_at = clocks.now(environ)
+    read_at = system_clock.now(environ)
     with failures(CHECK):
         evidence = github.on_issue(repository, number, read_at=read_at, stated=lambda body: stated(body, now=read_at))
     wanted = [run for one in evidence.our_runs if (run := one.actions_run)]

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ops.core.errors import OpsError, Unclear
 from ops.model import reset as rules
-from ops.model.errors import OpsError, Unclear
 from ops.model.reset import Seen
 from ops.runbook import Context, State, World
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
-    from ops.model.config_objects import DurableObject
+    from ops.config import Service
+    from ops.config.durable_objects import DurableObject
 
 
 @dataclass

@@ -12,11 +12,11 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from ops.model.clock import REQUEST_HOLDS, Clock, span_text, utc_text
-from ops.model.errors import ConfigError, Reason, Refused
+from ops.core.clock import REQUEST_HOLDS, Clock, span_text, utc_text
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.next_step import Press, button, command
+from ops.core.plan import Change, Ending, Plan
 from ops.model.pages_seen import Page
-from ops.model.plan import Change, Ending, Plan
-from ops.model.press import Press, button, command
 
 if TYPE_CHECKING:
     from ops.building import Site
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
+    from ops.config import Config, Environment, Service
+    from ops.config.secrets import Provider
+    from ops.core.previous_runs import Earlier
+    from ops.core.redaction import Secret
+    from ops.core.runtime_contract import Shown
+    from ops.core.timeline import Timeline
     from ops.github.pulls import Pulls
     from ops.github.secrets import EnvironmentSecrets
     from ops.held import Held
     from ops.limits_source import LimitsSource
-    from ops.model.config import Config, Environment, Service
-    from ops.model.config_secrets import Provider
-    from ops.model.earlier import Earlier
     from ops.model.recorded import Logged
-    from ops.model.redact import Secret
     from ops.model.rotation import KeyAnswer
-    from ops.model.runtime import Shown
-    from ops.model.timeline import Timeline
     from ops.probes.admin import Admin
     from ops.probes.rounds import ProbeSet
 

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ops.core.clock import utc_text
+from ops.core.errors import Reason, Refused
+from ops.core.next_step import Press
+from ops.core.plan import Plan
 from ops.model import pages_target as target
-from ops.model.clock import utc_text
-from ops.model.errors import Reason, Refused
 from ops.model.pages import PRODUCTION, Deployment, Project
 from ops.model.pages_plan import Past, deployed, short
 from ops.model.pages_seen import Look, Page, Seen
 from ops.model.pages_target import Live
-from ops.model.plan import Plan
-from ops.model.press import Press
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, P, Runbook, service_of
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.config import Service
 
 LISTED = 25
 """Deployments that are read: one page, so that the list takes one round."""

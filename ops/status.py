@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops import app, maintaining, outside
+from ops.core.errors import OpsError, Refused
+from ops.core.redaction import Redactor
+from ops.core.runtime_contract import LIMITS, SWITCHES, ShownSwitch
+from ops.core.threads import in_parallel, start
 from ops.model import maintenance_orphans, maintenance_plan, switches
-from ops.model.errors import OpsError, Refused
 from ops.model.maintenance import WORKER, Block, Stored
 from ops.model.pages import Deployment
 from ops.model.pages_seen import likeness
-from ops.model.redact import Redactor
-from ops.model.runtime import LIMITS, SWITCHES, ShownSwitch
 from ops.model.status import Live, Orphan, Status, Temporary, temporary
 from ops.model.switches import Standing
-from ops.parallel import in_parallel, start
 
 if TYPE_CHECKING:
     from ops.cloudflare.kv import Kv
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
-    from ops.model.clock import Clock
-    from ops.model.config import Environment, Service
-    from ops.model.config_runtime import Runtime
+    from ops.config import Environment, Service
+    from ops.config.runtime import Runtime
+    from ops.core.clock import Clock
 
 T = TypeVar("T")
 

@@ -8,21 +8,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ops.core.errors import Refused
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
+from ops.core.runtime_contract import ENDPOINT, ShownSwitch, Switch, revision_of
+from ops.core.suggestions import shown
+from ops.core.threads import start
 from ops.model import switches
-from ops.model.errors import Refused
-from ops.model.nearest import shown
-from ops.model.plan import Change, Plan
-from ops.model.press import Press
-from ops.model.runtime import ENDPOINT, ShownSwitch, Switch, revision_of
 from ops.model.switches import Left, Standing, Wanted
-from ops.parallel import start
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, P, Runbook, State, World
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment, Service
-    from ops.model.config_probes import Probe
-    from ops.model.config_runtime import Runtime
+    from ops.config import Environment, Service
+    from ops.config.probes import Probe
+    from ops.config.runtime import Runtime
 
 KIND = "runtime"
 NOTHING: Mapping[str, Any] = {}
@@ -185,7 +185,7 @@ def planned(
 
 def probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ...]" = ()) -> ProbeSet:
     """Until `settle` the former value may show: KV takes its time."""
-    from ops.model.config_probes import Probe
+    from ops.config.probes import Probe
 
     runtime, service = reader(ctx)
     probe = Probe.model_validate({"name": "runtime", "http": {"path": ENDPOINT, "json": dict(shows)}})

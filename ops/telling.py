@@ -4,19 +4,19 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from ops.core.clock import Clock
+from ops.core.loopback import is_loopback
+from ops.core.redaction import Redactor
+from ops.core.threads import Budget
+from ops.core.timeline import Kind, Sink, Timeline
 from ops.github import actions
 from ops.journaling import LOCAL_USER, Journaling
-from ops.model.clock import Clock
-from ops.model.loopback import is_loopback
-from ops.model.redact import Redactor
-from ops.model.timeline import Kind, Sink, Timeline
 from ops.noticing import Noticing
-from ops.parallel import Budget
 
 if TYPE_CHECKING:
-    from ops.model.config import Config
-    from ops.model.earlier import Earlier
-    from ops.model.press import Press
+    from ops.config import Config
+    from ops.core.next_step import Press
+    from ops.core.previous_runs import Earlier
 
 __all__ = ["LOCAL_USER", "Telling"]
 FLUSH = 5.0

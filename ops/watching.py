@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ops.core.runtime_contract import Outcomes, Shown
 from ops.model import providers
 from ops.model.providers import Health
 from ops.model.rotation import NEW, OLD, KeyAnswer
-from ops.model.runtime import Outcomes, Shown
 
 if TYPE_CHECKING:
+    from ops.config import Environment
+    from ops.config.runtime import Ai
+    from ops.config.secrets import Provider
+    from ops.core.redaction import Secret
     from ops.held import Held
-    from ops.model.config import Environment
-    from ops.model.config_runtime import Ai
-    from ops.model.config_secrets import Provider
-    from ops.model.redact import Secret
 
 
 class Asks(Protocol):

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ops import app
+from ops.core.redaction import Redactor
+from ops.core.result import Result
 from ops.engine import Options
 from ops.interrupt import Signals
-from ops.model.redact import Redactor
-from ops.model.result import Result
 from ops.registry import discover
 from sandbox.faults import Fault
 from tests.conftest import World

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.model.config import parse
+from ops.config import parse
 from ops.probes.browser import PROGRAMS
 from ops.setup.workflows import synced
 from sandbox.actions import Runner, tracked

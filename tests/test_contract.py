@@ -18,7 +18,7 @@ import click
 import pytest
 
 from ops.cli import cli
-from ops.model.errors import Decision, Reason
+from ops.core.errors import Decision, Reason
 from ops.model.mark import parse as parse_mark
 from tests.conftest import ACCOUNT, Outcome, World
 

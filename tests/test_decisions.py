@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from ops.model.verdict import Verdict, decide
+from ops.core.verdict import Verdict, decide
 from tests.commands import LIST, WRITE, ended, ours
 from tests.conftest import ACCOUNT, Outcome, Releases, World
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops.app import read_config
-from ops.model.errors import EXIT_CODES, WORST_FIRST, Reason
+from ops.core.errors import EXIT_CODES, WORST_FIRST, Reason
 from ops.registry import discover
 from tests.conftest import ROOT
 

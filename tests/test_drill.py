@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from ops.app import read_config
+from ops.config import RecoveryTarget
 from ops.drills import DRILLS, scenario_leak, status_check
 from ops.drills.github import contradicted
 from ops.drills.score import scored
-from ops.model.config import RecoveryTarget
 from sandbox.switches import Switches, parse
 from tests.conftest import ACCOUNT, ROOT, WORKER, World
 from tests.switches import prepared

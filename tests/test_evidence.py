@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.model.block import read_block
+from ops.core.run_record import read_block
 from sandbox.audit import Entry
 from tests.conftest import ACCOUNT, WORKER, Outcome
 from tests.github.conftest import Incident, incident

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ops.model.config import Service
-from ops.model.config_probes import BrowserProbe, PageProbe
-from ops.model.redact import Redactor
-from ops.model.verdict import ProbeResult, Verdict
-from ops.model.yaml_lines import read
+from ops.config import Service
+from ops.config.probes import BrowserProbe, PageProbe
+from ops.config.strict_yaml import read
+from ops.core.redaction import Redactor
+from ops.core.verdict import ProbeResult, Verdict
 from ops.probes import browser, page
 from ops.tools import node
 from sandbox.server import Request, Response

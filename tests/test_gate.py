@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from ops.core.run_record import is_edited, read_block
 from ops.github import actions, client
-from ops.model.block import is_edited, read_block
 from sandbox.github import GitHub
 from sandbox.github.users import Role
 from tests.conftest import Outcome, World

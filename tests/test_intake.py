@@ -13,9 +13,9 @@ import yaml
 from hypothesis import strategies as st
 
 from ops.app import read_config
+from ops.core.errors import Reason
 from ops.intake import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request, began, form, read
 from ops.intake.form import HEADINGS as FORM_HEADINGS
-from ops.model.errors import Reason
 from tests.conftest import ROOT
 from tests.properties import holds_for
 

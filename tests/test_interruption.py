@@ -10,13 +10,13 @@ import pytest
 
 from ops import app, cli
 from ops.cli.runbook_command import runbook_command
+from ops.core.errors import Interrupted, Reason
+from ops.core.plan import Plan
+from ops.core.redaction import Redactor
+from ops.core.result import Result
+from ops.core.timeline import Event, Kind
 from ops.engine import Options
 from ops.interrupt import Signals
-from ops.model.errors import Interrupted, Reason
-from ops.model.plan import Plan
-from ops.model.redact import Redactor
-from ops.model.result import Result
-from ops.model.timeline import Event, Kind
 from ops.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.commands import WRITE, Command, ended, every_end, ours, timeline

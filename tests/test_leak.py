@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from ops.core.clock import parse_utc
 from ops.intake import Job
 from ops.intake.leak import Leak, plain_address, read_leak, without_keys
-from ops.model.clock import parse_utc
 from ops.model.leak import Replacement
 from ops.render.leak import incident as incident_text
 from sandbox.github import GitHub

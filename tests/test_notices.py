@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.model.config_notify import Notify
-from ops.model.errors import Decision
-from ops.model.page import Page
-from ops.model.redact import Secret
-from ops.model.timeline import Event, Kind
+from ops.config.notify import Notify
+from ops.core.errors import Decision
+from ops.core.redaction import Secret
+from ops.core.run_summary import Page
+from ops.core.timeline import Event, Kind
 from ops.notify import CHATS
 from ops.notify.discord import DISCORD
 from ops.notify.discord import LONGEST as LONGEST_OF_DISCORD

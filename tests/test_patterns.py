@@ -14,7 +14,7 @@ LARGE, LARGE_LIMIT, LONGEST = 200_000, 0.25, 0.4
 """Characters, seconds of CPU, and when a try ends. A quadratic pattern takes some 10 ms on the small text, and a linear one 0.1 ms."""
 
 CUT = {
-    r"'://|(?=\\w*\\d)(?=\\w*[A-Za-z])\\w{24,}'": 200,  # ops/model/nearest.py
+    r"'://|(?=\\w*\\d)(?=\\w*[A-Za-z])\\w{24,}'": 200,  # ops/core/suggestions.py
 }
 """Patterns that are not linear, as they are written → the characters that the code in front of them leaves."""
 
@@ -25,8 +25,8 @@ KNOWN_LATER = {
     "ops/cloudflare/client.py: pattern": "paths of our own requests, by the list READS",
     "ops/cloudflare/codes.py: pattern": "paths of our own requests, by its table of products",
     "ops/github/answers.py: pattern": "paths of our own requests, by the list ROUTES",
-    "ops/model/config_types.py: value": "compiled only, to see whether it is a pattern",
-    "ops/model/redact.py: before + ''.join(map(_spelled, tokens)) + after": "tests/model/test_redact.py: its speed",
+    "ops/config/types.py: value": "compiled only, to see whether it is a pattern",
+    "ops/core/redaction.py: before + ''.join(map(_spelled, tokens)) + after": "tests/model/test_redact.py: its speed",
     "ops/model/routes.py: '.*'.join(map(re.escape, pattern.split('*')))": "Cloudflare takes a * only at the start of a host and the end of a path",
     "ops/probes/page.py: pattern": "content types",
     "ops/probes/pattern.py: pattern": "the configuration's own: one that can backtrack, in a process with a time limit",

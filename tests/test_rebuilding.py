@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from ops import app, rebuilding
+from ops.core.errors import Decision, Reason
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
+from ops.core.redaction import Redactor, Secret
+from ops.core.result import Result
 from ops.engine import Options
 from ops.interrupt import Signals
 from ops.model import rebuild as rules
-from ops.model.errors import Decision, Reason
 from ops.model.mark import Mark
-from ops.model.plan import Change, Plan
-from ops.model.press import Press
 from ops.model.rebuild import Rebuild
-from ops.model.redact import Redactor, Secret
-from ops.model.result import Result
 from ops.runbook import Context
 from ops.runbook import World as Standing
 from ops.runbooks.rollback_worker import Params, RollbackWorker

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ops.cli.schedule import Scheduled
-from ops.model.errors import ConfigError, Interrupted, OpsError, Reason, worst
-from ops.model.redact import Redactor
+from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, worst
+from ops.core.redaction import Redactor
 
 SCHEDULED = Scheduled(Redactor(), dry_run=False, yes=True, config=Path("ops.yml"))
 NO_TOKEN = ConfigError("SHOPDESK_TOKEN is not set", reason=Reason.TOKEN_MISSING)

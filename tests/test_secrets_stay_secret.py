@@ -17,7 +17,7 @@ import pytest
 
 from ops import cli
 from ops.cli.runbook_command import runbook_command
-from ops.model.plan import Plan
+from ops.core.plan import Plan
 from ops.registry import discover
 from ops.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker

@@ -13,7 +13,7 @@ import pytest
 
 from ops import cli
 from ops.cli.runbook_command import runbook_command
-from ops.model.plan import Change, Plan
+from ops.core.plan import Change, Plan
 from ops.runbook import Context
 from ops.runbook import World as Standing
 from ops.runbooks.rotate_secrets import Params, RotateSecrets

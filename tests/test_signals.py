@@ -17,9 +17,9 @@ import click
 import pytest
 
 from ops import cli
+from ops.core.errors import Interrupted
+from ops.core.threads import start
 from ops.interrupt import Signals
-from ops.model.errors import Interrupted
-from ops.parallel import start
 from tests.commands import ours
 from tests.conftest import ROOT, Outcome, Releases, World
 
@@ -202,7 +202,7 @@ class Stopping:
     def __set_name__(self, *_):
         os.kill(os.getpid(), signal.SIGINT)
 def stop(event, arguments):
-    if event == "import" and arguments[0] == "ops.model.config":
+    if event == "import" and arguments[0] == "ops.config":
         type("Holder", (), {"at": Stopping()})
 sys.addaudithook(stop)
 """)

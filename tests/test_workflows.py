@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ops.app import read_config
-from ops.model.config_objects import tokens
+from ops.config.durable_objects import tokens
 from ops.registry import discover, kinds, recoveries
 from ops.setup.workflows import pressed, sync, synced
 from tests.conftest import ROOT, World

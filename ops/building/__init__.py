@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 from ops.building import configuration, files
 from ops.building.configuration import Committed
 from ops.building.files import NOTHING_SENT, OUTPUT
-from ops.model.commits import Commit, is_sha, is_whole
-from ops.model.errors import ConfigError, ProviderError, Reason, Refused, Unclear
-from ops.model.nearest import shown
-from ops.model.redact import Redactor, Secret
+from ops.core.errors import ConfigError, ProviderError, Reason, Refused, Unclear
+from ops.core.redaction import Redactor, Secret
+from ops.core.suggestions import shown
 from ops.model.site_config import SiteConfiguration
 from ops.tools import git, node, process
+from ops.tools.commits import Commit, is_sha, is_whole
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
-    from ops.model.config_build import Build
+    from ops.config import Service
+    from ops.config.build import Build
 
 INSTALL_TIMEOUT, COMPILE_TIMEOUT, DEPLOY_TIMEOUT = 300.0, 120.0, 600.0
 

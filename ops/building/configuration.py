@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ops.building.files import NOTHING_SENT
-from ops.model.errors import ConfigError, Reason, Refused
+from ops.core.errors import ConfigError, Reason, Refused
 from ops.model.site_config import LARGEST, NAMES, NONE, REDIRECT, SiteConfiguration, parse
 from ops.tools import git
 

@@ -4,10 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
-from ops.model.commits import Commit
-from ops.model.errors import Reason, Refused
-from ops.model.nearest import shown
+from ops.core.errors import Reason, Refused
+from ops.core.suggestions import shown
 from ops.tools import git
+from ops.tools.commits import Commit
 
 OUTPUT = "output"
 LARGEST = 25 * 1024 * 1024

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.building import Site, files
-from ops.model.commits import Commit
-from ops.model.errors import ConfigError
-from ops.model.plan import Plan
+from ops.core.errors import ConfigError
+from ops.core.plan import Plan
+from ops.tools.commits import Commit
 
 if TYPE_CHECKING:
-    from ops.model.config import Config, Service
+    from ops.config import Config, Service
 
 NOTHING = {"commit": "", "branch": "", "configuration": ""}
 
@@ -33,7 +33,7 @@ def refuse_secrets(environ: Mapping[str, str], named: Collection[str], config: "
 
     A program of the build can read the environment of the process that starts it.
     """
-    from ops.model.config_checks import SECRETS_OF_THE_RUN
+    from ops.config.checks import SECRETS_OF_THE_RUN
 
     if held := sorted(name for name in {*named, *config.logins, *SECRETS_OF_THE_RUN} if environ.get(name)):
         raise ConfigError(f"a build must not hold {', '.join(held)}", hint="Run it in a job without secrets.")

@@ -35,12 +35,12 @@ from ops.cli.runbook_command import (
     show_headline,
 )
 from ops.cli.switches import ClearSwitches, ai_failback, status
+from ops.core.clock import span_text
+from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
+from ops.core.redaction import Redactor
+from ops.core.suggestions import shown, suggestion
+from ops.core.timeline import from_json
 from ops.interrupt import PROCESS, ignore_from_now_on, uncovered
-from ops.model.clock import span_text
-from ops.model.errors import ConfigError, Interrupted, OpsError, Reason
-from ops.model.nearest import shown, suggestion
-from ops.model.redact import Redactor
-from ops.model.timeline import from_json
 from ops.prepare_maintenance import PrepareMaintenance
 from ops.prepare_switches import PrepareSwitches
 from ops.registry import discover, recoveries
@@ -365,7 +365,7 @@ def check(path: Path) -> None:
 @config.command()
 def schema() -> None:
     """Print the JSON Schema of ops.yml, for editors."""
-    from ops.model import config as model
+    from ops import config as model
 
     click.echo(json.dumps(model.schema(), indent=2))
 

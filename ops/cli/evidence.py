@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ops.cli.runbook_command import INCIDENT, say
-from ops.model.redact import Redactor
+from ops.core.redaction import Redactor
 
 
 @click.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ops.cli.runbook_command import CONFIG, INCIDENT
-from ops.model.redact import Redactor
+from ops.core.redaction import Redactor
 
 SEVERITIES = ("sev1", "sev2", "sev3")
 

@@ -8,8 +8,8 @@ import click
 
 from ops.apply_limits import ApplyLimits
 from ops.cli.runbook_command import CONFIG, annotate, runbook_command, say
-from ops.model.redact import Redactor
-from ops.model.result import Result
+from ops.core.redaction import Redactor
+from ops.core.result import Result
 from ops.reconcile_limits import ReconcileLimits
 from ops.runbooks.propose_limits import ProposeLimits
 

@@ -10,11 +10,11 @@ import click
 
 from ops.cli.runbook_command import CONFIG, YES_HELP, annotate, say
 from ops.cli.schedule import Scheduled
-from ops.model.errors import worst
-from ops.model.redact import Redactor
+from ops.core.errors import worst
+from ops.core.redaction import Redactor
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment
+    from ops.config import Environment
 
 
 @click.command("maintenance due")

@@ -9,14 +9,14 @@ import click
 
 from ops.building import jobs
 from ops.cli.runbook_command import CONFIG, INCIDENT, plan_shower, say, show_result, text_event
+from ops.core.errors import Decision
+from ops.core.redaction import Redactor
 from ops.engine import Options
 from ops.github import actions
 from ops.interrupt import PROCESS
-from ops.model.commits import Commit
-from ops.model.errors import Decision
-from ops.model.redact import Redactor
 from ops.registry import discover
 from ops.runbook import Runbook
+from ops.tools.commits import Commit
 
 RUNBOOK = "redeploy-pages"
 GOES_ON = (

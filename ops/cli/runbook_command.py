@@ -12,16 +12,16 @@ from typing import Any, Literal
 
 import click
 
+from ops.core.clock import parse_utc
+from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
+from ops.core.plan import Plan
+from ops.core.redaction import Redactor
+from ops.core.result import Result
+from ops.core.suggestions import shown, suggestion
+from ops.core.timeline import Event, json_line
 from ops.engine import Options
 from ops.github import actions
 from ops.interrupt import PROCESS, Signals, uncovered
-from ops.model.clock import parse_utc
-from ops.model.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
-from ops.model.nearest import shown, suggestion
-from ops.model.plan import Plan
-from ops.model.redact import Redactor
-from ops.model.result import Result
-from ops.model.timeline import Event, json_line
 from ops.render import terminal
 from ops.runbook import Runbook
 

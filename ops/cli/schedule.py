@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ops.cli.runbook_command import run, say
-from ops.model.errors import EXIT_CODES, Decision, Interrupted, OpsError
-from ops.model.redact import Redactor
+from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError
+from ops.core.redaction import Redactor
 from ops.runbook import Runbook
 
 INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]

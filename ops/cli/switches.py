@@ -10,8 +10,8 @@ import click
 
 from ops.cli.runbook_command import CONFIG, YES_HELP, say
 from ops.cli.schedule import Scheduled
-from ops.model.errors import worst
-from ops.model.redact import Redactor
+from ops.core.errors import worst
+from ops.core.redaction import Redactor
 from ops.runbooks.all_clear import AllClear
 
 ENVIRONMENT = click.option("--environment", required=True, help="the environment of ops.yml; there is no default")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ops.cloudflare.client import Client, by_total
 from ops.cloudflare.wire import Answer, shaped, text
-from ops.model.clock import parse_utc, rfc3339
+from ops.core.clock import parse_utc, rfc3339
 from ops.model.exhibit import Period
 from ops.model.recorded import DatabaseUse, Limits, Requests
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ops.cloudflare.client import Client, by_cursor, next_cursor
 from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
-from ops.model.clock import parse_utc, rfc3339
+from ops.core.clock import parse_utc, rfc3339
 from ops.model.exhibit import Period
 from ops.model.recorded import Entry, Verified
 

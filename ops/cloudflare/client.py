@@ -12,12 +12,12 @@ import httpx
 
 from ops.cloudflare.codes import Kind
 from ops.cloudflare.wire import Answer, ApiError, MalformedAnswer, decode, decode_graphql, misshapen, short
-from ops.model.clock import Clock
-from ops.model.door import Door
-from ops.model.errors import NotApplied, ProviderError, Reason, Refused, Unclear
-from ops.model.loopback import is_loopback
-from ops.model.redact import Secret
-from ops.parallel import UnderWay
+from ops.core.clock import Clock
+from ops.core.errors import NotApplied, ProviderError, Reason, Refused, Unclear
+from ops.core.loopback import is_loopback
+from ops.core.redaction import Secret
+from ops.core.threads import UnderWay
+from ops.core.write_guard import Door
 
 CONNECTIONS = 20
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)

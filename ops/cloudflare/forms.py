@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
+from ops.core.redaction import Secret
 from ops.model.code import Code, Module
-from ops.model.redact import Secret
 from ops.model.worker import SECRET_BINDINGS
 
 

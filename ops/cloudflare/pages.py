@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from ops.cloudflare.client import Client, by_total
 from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
-from ops.model.clock import parse_utc
-from ops.model.errors import Reason, Unclear
+from ops.core.clock import parse_utc
+from ops.core.errors import Reason, Unclear
 from ops.model.pages import PRODUCTION, Deployment, Project
 from ops.model.site_config import shown_binding
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ops.cloudflare.client import Client, by_total
 from ops.cloudflare.wire import ApiError, shaped, text
-from ops.model.errors import Reason, Unclear
+from ops.core.errors import Reason, Unclear
 from ops.model.routes import Domain, Route, Zone
 
 ZONE_READ = "Zone Read"

@@ -13,10 +13,10 @@ from ops.cloudflare.client import Client
 from ops.cloudflare.codes import Kind
 from ops.cloudflare.forms import Form, metadata
 from ops.cloudflare.wire import ApiError, misshapen, shaped, text
+from ops.core.errors import LatestNotDeployed, Reason, Unclear
+from ops.core.redaction import Secret
 from ops.model.code import Code, Module
-from ops.model.errors import LatestNotDeployed, Reason, Unclear
 from ops.model.mark import Mark
-from ops.model.redact import Secret
 
 READ = "Workers Scripts Read"
 WRITE = "Workers Scripts Write"

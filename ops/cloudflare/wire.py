@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ops.cloudflare.codes import Kind, meaning_of
 from ops.cloudflare.forms import form
-from ops.model.errors import ProviderError, Reason
+from ops.core.errors import ProviderError, Reason
 
 T = TypeVar("T")
 

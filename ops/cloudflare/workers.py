@@ -10,12 +10,12 @@ from ops.cloudflare.client import Client
 from ops.cloudflare.codes import Kind
 from ops.cloudflare.secrets import Secrets
 from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
-from ops.model.clock import parse_utc
-from ops.model.errors import ProviderError, Reason, SecretsChanged, Unclear
+from ops.core.clock import parse_utc
+from ops.core.errors import ProviderError, Reason, SecretsChanged, Unclear
+from ops.core.threads import start
 from ops.model.mark import Mark
 from ops.model.routes import Subdomain
 from ops.model.worker import Deployment, Split, Version
-from ops.parallel import start
 
 T = TypeVar("T")
 

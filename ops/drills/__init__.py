@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ops import registry
 from ops.app import read_config
-from ops.clocks import SystemClock
+from ops.core.clock import span_text
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.core.redaction import Redactor
+from ops.core.suggestions import shown, suggestion
+from ops.core.system_clock import SystemClock
+from ops.core.verdict import Observation, Verdict
 from ops.drills import (
     command,
     github,
@@ -31,17 +36,12 @@ from ops.drills import (
     status_check,
 )
 from ops.drills.command import UNREACHED, OnEvent, Say
-from ops.model.clock import span_text
-from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
-from ops.model.nearest import shown, suggestion
-from ops.model.redact import Redactor
-from ops.model.verdict import Observation, Verdict
 from ops.probes.http import Web
 from ops.probes.rounds import Prober, ProbeSet
 from ops.tools import node, process
 
 if TYPE_CHECKING:
-    from ops.model.config import Config, Environment, Service
+    from ops.config import Config, Environment, Service
     from sandbox import Sandbox
     from sandbox.switches import Switches
 

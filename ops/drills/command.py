@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app import program
-from ops.model.errors import Decision
+from ops.core.errors import Decision
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment
+    from ops.config import Environment
     from sandbox import Sandbox
 
 Say = Callable[[str], None]

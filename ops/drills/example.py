@@ -9,7 +9,7 @@ from ops.drills import scenario_release
 from ops.drills.scenario_leak import KEYS
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.config import Service
     from sandbox import Sandbox
 
 GOOD, BAD_SESSIONS, STUCK = "src/index.js", "src/index.sessions.bad.js", "src/index.stuck.bad.js"

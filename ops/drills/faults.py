@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.model.errors import ConfigError
-from ops.model.fault_rules import Rule, parse
+from ops.core.errors import ConfigError
+from ops.drills.fault_rules import Rule, parse
 
 if TYPE_CHECKING:
     from sandbox import Sandbox

@@ -13,14 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code
+from ops.core.result import DURATIONS, step
+from ops.core.run_record import Block, read_block
 from ops.drills.command import Params, Place, Say, as_text
 from ops.github.comments import BOT
-from ops.model.block import Block, read_block
-from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code
-from ops.model.result import DURATIONS, step
 
 if TYPE_CHECKING:
-    from ops.model.config import Config, Service
+    from ops.config import Config, Service
     from sandbox import Sandbox
     from sandbox.github import GitHub
     from sandbox.github.actions import Run

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ops.core.errors import ConfigError
 from ops.drills import example
 from ops.drills.example import INTERPRET
 from ops.drills.scenario_release import Kind
-from ops.model.errors import ConfigError
 from ops.model.reset import Seen
 from ops.probes.admin import Admin
 from ops.probes.http import Web
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment, Service
+    from ops.config import Environment, Service
     from sandbox import Sandbox
 
 OBJECT = "ai-mutex"

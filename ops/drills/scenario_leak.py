@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ops.drills.scenario_release import Kind
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.config import Service
     from sandbox import Sandbox
 
 KEYS = {"IFLOW_API_KEY": "iflow", "GROQ_API_KEY": "groq", "CEREBRAS_API_KEY": "cerebras"}

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.drills import command, github, scenario_release
 from ops.drills.command import UNREACHED, OnEvent, Place, Say
-from ops.model.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.probes.http import Web
 
 if TYPE_CHECKING:
-    from ops.model.config import Config, Environment, Service
+    from ops.config import Config, Environment, Service
     from sandbox import Sandbox
     from sandbox.github.actions import Run
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops.core.errors import EXIT_CODES, Decision, Reason
+from ops.core.verdict import Observation, Verdict
 from ops.drills import command, scenario_release
 from ops.drills.command import Params, Place, Say
-from ops.model.errors import EXIT_CODES, Decision, Reason
-from ops.model.verdict import Observation, Verdict
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.config import Service
     from sandbox import Sandbox
 
 

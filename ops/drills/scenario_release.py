@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ops.model.errors import ConfigError
+from ops.core.errors import ConfigError
 from ops.tools import node, process
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment, Service
-    from ops.model.config_probes import Probe
+    from ops.config import Environment, Service
+    from ops.config.probes import Probe
     from sandbox import Sandbox
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "fortunet"

@@ -10,15 +10,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops.core.errors import ConfigError
+from ops.core.runtime_contract import AI, SWITCHES, Switch, parse_switch
 from ops.drills import example, scenario_release
 from ops.drills.scenario_leak import KEYS
 from ops.drills.scenario_release import Kind
-from ops.model.errors import ConfigError
-from ops.model.runtime import AI, SWITCHES, Switch, parse_switch
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment, Service
-    from ops.model.config_probes import Probe
+    from ops.config import Environment, Service
+    from ops.config.probes import Probe
     from sandbox import Sandbox
 
 SESSIONS = "session-do"

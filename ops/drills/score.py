@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ops.model.errors import EXIT_CODES, Decision
+from ops.core.errors import EXIT_CODES, Decision
 
 if TYPE_CHECKING:
-    from ops.model.config import RecoveryTarget
+    from ops.config import RecoveryTarget
 
 
 def scored(

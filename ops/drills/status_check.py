@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import status
-from ops.model.redact import Redactor
-from ops.model.runtime import SWITCHES, parse_switch
+from ops.core.redaction import Redactor
+from ops.core.runtime_contract import SWITCHES, parse_switch
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment
+    from ops.config import Environment
     from ops.model.status import Status
     from sandbox import Sandbox
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ops.model.errors import ConfigError
+from ops.core.errors import ConfigError
 
 UNREADABLE = object()
 """Instead of a payload: the file is no JSON."""

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ops.model.clock import parse_utc
-from ops.model.errors import ProviderError, Reason, Unclear
+from ops.core.clock import parse_utc
+from ops.core.errors import ProviderError, Reason, Unclear
 
 Shape = Any
 """A type, None, a predicate, a list of one shape, a mapping of fields to shapes, or a tuple of alternatives.

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from ops.core.clock import Clock
+from ops.core.errors import ConfigError, ProviderError, Reason, Unclear
+from ops.core.redaction import Redactor, Secret
+from ops.core.threads import Budget, start
 from ops.github import actions
 from ops.github.client import failures, requester
-from ops.model.clock import Clock
-from ops.model.errors import ConfigError, ProviderError, Reason, Unclear
-from ops.model.redact import Redactor, Secret
-from ops.parallel import Budget, start
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ops.core.errors import ConfigError, ProviderError, Reason, Unclear
+from ops.core.loopback import is_loopback
+from ops.core.redaction import Redactor
 from ops.github.actions import is_job
-from ops.model.errors import ConfigError, ProviderError, Reason, Unclear
-from ops.model.loopback import is_loopback
-from ops.model.redact import Redactor
 
 if TYPE_CHECKING:
     from github.Auth import Auth

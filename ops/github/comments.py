@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ops.model.block import Block, read_block
-from ops.model.errors import ProviderError, Reason
+from ops.core.errors import ProviderError, Reason
+from ops.core.run_record import Block, read_block
 
 if TYPE_CHECKING:
     from github.Issue import Issue

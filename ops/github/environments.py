@@ -7,10 +7,10 @@ statuses lead to the job's log. docs.github.com/rest/deployments/deployments and
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ops.model.clock import parse_utc
+from ops.core.clock import parse_utc
+from ops.core.redaction import Redactor
 from ops.model.exhibit import Period
 from ops.model.recorded import EnvironmentUse
-from ops.model.redact import Redactor
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -59,8 +59,8 @@ def _use(repository: "Repository", row: Mapping[str, Any]) -> EnvironmentUse:
 
 def is_private(repository: "Repository") -> bool:
     """Whether GitHub says so; False also where it cannot be asked or says nothing, and never an exception."""
+    from ops.core.errors import ProviderError
     from ops.github.client import failures
-    from ops.model.errors import ProviderError
 
     try:
         with failures():

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ops.core.clock import parse_utc
+from ops.core.run_record import is_edited, read_block
 from ops.github.issues import Writers
-from ops.model.block import is_edited, read_block
-from ops.model.clock import parse_utc
 from ops.model.report.evidence import TEAM, Act, Commit, Evidence, Job, Recorded, Stated, WorkflowRun
 
 if TYPE_CHECKING:

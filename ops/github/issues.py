@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ops.core.errors import ProviderError
+from ops.core.run_record import is_edited, read_block
 from ops.github.comments import BOT, author, blocks
 from ops.github.permissions import may_write, permission_of
-from ops.model.block import is_edited, read_block
-from ops.model.errors import ProviderError
 from ops.model.report.evidence import Recorded
 
 if TYPE_CHECKING:

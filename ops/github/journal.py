@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ops.core.clock import Clock
+from ops.core.run_summary import STATES
+from ops.core.threads import in_background
+from ops.core.timeline import Event
 from ops.github.client import cause
 from ops.github.comments import RunComments
-from ops.model.clock import Clock
-from ops.model.page import STATES
-from ops.model.timeline import Event
-from ops.parallel import in_background
 
 if TYPE_CHECKING:
     from github.Repository import Repository

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ops.model.errors import ProviderError, Reason
+from ops.core.errors import ProviderError, Reason
 
 if TYPE_CHECKING:
     from github.Repository import Repository

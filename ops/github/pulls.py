@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.loopback import is_one_world
+from ops.core.redaction import Redactor
+from ops.core.write_guard import Door
 from ops.github import kept
 from ops.github.client import connect, failures, is_configured, write_failures
 from ops.github.comments import author, login
-from ops.model.door import Door
-from ops.model.errors import ConfigError, Reason, Refused
-from ops.model.loopback import is_one_world
-from ops.model.redact import Redactor
 
 if TYPE_CHECKING:
     from github.Repository import Repository

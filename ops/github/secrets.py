@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ops.core.clock import Clock
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.loopback import is_one_world
+from ops.core.redaction import Redactor, Secret
+from ops.core.write_guard import Door
 from ops.github import app_tokens
 from ops.github.client import failures, repository, write_failures
-from ops.model.clock import Clock
-from ops.model.door import Door
-from ops.model.errors import ConfigError, Reason, Refused
-from ops.model.loopback import is_one_world
-from ops.model.redact import Redactor, Secret
 
 if TYPE_CHECKING:
     from github.Environment import Environment

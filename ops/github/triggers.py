@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from ops.core.clock import parse_utc
+from ops.core.errors import ProviderError, Unclear
+from ops.core.run_record import Block
 from ops.github.client import failures, write_failures
 from ops.github.comments import author, blocks, login
-from ops.model.block import Block
-from ops.model.clock import parse_utc
-from ops.model.errors import ProviderError, Unclear
 
 if TYPE_CHECKING:
     from github.IssueComment import IssueComment

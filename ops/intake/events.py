@@ -9,7 +9,7 @@ from ops.intake.form import began
 from ops.intake.values import Job, Malformed, NotForUs, Outcome, ReportDue, Request
 
 if TYPE_CHECKING:
-    from ops.model.config import Config
+    from ops.config import Config
 
 PREFIX = "recover:"
 """A label that begins so is meant for us, even where `ops.yml` does not know it."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ops.model.clock import parse_utc
+from ops.core.clock import parse_utc
 
 
 class MalformedError(Exception):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
-from ops.model.clock import parse_utc
+from ops.core.clock import parse_utc
 from ops.model.report.evidence import Stated
 
 BEGAN = "When it began (UTC)"

@@ -5,14 +5,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from ops.core.clock import REQUEST_HOLDS, SKEW, span_text, utc_text
+from ops.core.errors import Reason
+from ops.core.suggestions import nearest
 from ops.intake import fields
 from ops.intake.values import Job, Refusal, Request
-from ops.model.clock import REQUEST_HOLDS, SKEW, span_text, utc_text
-from ops.model.errors import Reason
-from ops.model.nearest import nearest
 
 if TYPE_CHECKING:
-    from ops.model.config import Config
+    from ops.config import Config
 
 AFTER_CLOSING = timedelta(days=7)
 """So long the label that sets an incident's switches back is taken on the closed issue."""

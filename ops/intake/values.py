@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ops.model.errors import Reason
+from ops.core.errors import Reason
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ops.model.clock import span_text, utc_text
+from ops.core.clock import span_text, utc_text
 from ops.model.history import WHOLE, History
 from ops.model.worker import Version, is_commit, short
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ops.model.clock import parse_utc, rfc3339
-from ops.model.duration import seconds
-from ops.model.errors import ConfigError
+from ops.core.clock import parse_utc, rfc3339
+from ops.core.duration import seconds
+from ops.core.errors import ConfigError
 
 Cell = str | int | datetime | None
 """None is what the source does not say."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
-from ops.model.clock import utc_text
+from ops.core.clock import utc_text
 from ops.model.mark import Mark
 from ops.model.worker import Deployment, Version
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ops.model.config import Config
+    from ops.config import Config
 
 RUNBOOK = "rotate-secrets"
 

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, RootModel, ValidationError, WithJsonSchema
 
-from ops.model.clock import parse_utc, span_text, utc_text
-from ops.model.config_problems import build, lines
-from ops.model.config_types import Model, Text
-from ops.model.errors import ConfigError
-from ops.model.nearest import suggestion
-from ops.model.runtime import AI
-from ops.model.yaml_lines import Path, Problem, read
+from ops.config.messages import build, lines
+from ops.config.strict_yaml import Path, Problem, read
+from ops.config.types import Model, Text
+from ops.core.clock import parse_utc, span_text, utc_text
+from ops.core.errors import ConfigError
+from ops.core.runtime_contract import AI
+from ops.core.suggestions import suggestion
 
 MOST_AHEAD = timedelta(days=14)
 MOST_TIMES = 10

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ops.model.clock import rfc3339
-from ops.model.errors import Reason, Refused
+from ops.config.strict_yaml import read
+from ops.core.clock import rfc3339
+from ops.core.errors import Reason, Refused
 from ops.model.limits import Limit, Temporary
 from ops.model.limits_value import FILE
-from ops.model.yaml_lines import read
 
 
 def patch(before: str, after: str) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ops.model.clock import rfc3339
+from ops.core.clock import rfc3339
+from ops.core.runtime_contract import Shown, ShownLimit
 from ops.model.limits import Limit, Limits
-from ops.model.runtime import Shown, ShownLimit
 
 NO_CHANGE = "no change"
 COLUMNS = ("limit", "base", "proposed", "effective now", "live", "change")

@@ -6,8 +6,8 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ops.model.clock import parse_utc, rfc3339
-from ops.model.runtime import VERSION
+from ops.core.clock import parse_utc, rfc3339
+from ops.core.runtime_contract import VERSION
 
 if TYPE_CHECKING:
     from ops.model.limits import Limit, Limits

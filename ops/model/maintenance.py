@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ops.model.clock import parse_utc
+from ops.core.clock import parse_utc
 from ops.model.routes import Subdomain
 
 WORKER = "ops-maintenance"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from ops.model.ending import ending
-from ops.model.errors import ConfigError
+from ops.core.deadline import ending
+from ops.core.errors import ConfigError
 from ops.model.maintenance import LONGEST_MESSAGE
 
 PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from ops.model.clock import parse_utc, utc_text
+from ops.core.clock import parse_utc, utc_text
+from ops.core.plan import Section
 from ops.model.maintenance import WORKER, Block
 from ops.model.maintenance_orphans import Recovered
 from ops.model.maintenance_plan import MOST_ZONES, Ways, closes, not_asked, stays_open
-from ops.model.plan import Section
 
 NAMED = 5
 """Zones that a warning names; the others are counted."""

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ops.model.clock import span_text, utc_text
-from ops.model.errors import Reason
+from ops.core.clock import span_text, utc_text
+from ops.core.errors import Reason
+from ops.core.plan import Section
 from ops.model.pages import Deployment, Project
 from ops.model.pages_target import Choice, Live, choose
-from ops.model.plan import Section
 from ops.model.worker import is_commit
 from ops.model.worker_plan import NOT_THE_CAUSE
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.model.block import Block
-from ops.model.clock import utc_text
-from ops.model.errors import Reason, Refused
-from ops.model.nearest import shown, suggestion
+from ops.core.clock import utc_text
+from ops.core.errors import Reason, Refused
+from ops.core.run_record import Block
+from ops.core.suggestions import shown, suggestion
 from ops.model.pages import Deployment, Project
 
 COMPARED = 8

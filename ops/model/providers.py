@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from ops.model.clock import span_text, utc_text
-from ops.model.personal import shortened
+from ops.core.anonymization import shortened
+from ops.core.clock import span_text, utc_text
+from ops.core.runtime_contract import Outcomes, Switch
 from ops.model.recorded import Logged
 from ops.model.rotation import KeyAnswer, Said
-from ops.model.runtime import Outcomes, Switch
 
 OFF = "off"
 MOST_LOGGED = 5

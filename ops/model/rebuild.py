@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ops.core.next_step import Press
+from ops.core.plan import Change, Section
 from ops.model.code import Code
 from ops.model.history import History
 from ops.model.mark import Mark, parse
-from ops.model.plan import Change, Section
-from ops.model.press import Press
 from ops.model.worker import SECRET_BINDINGS, Deployment, Split, Version, is_commit, short, split_prose, type_and_name
 
 WAY_ON = (

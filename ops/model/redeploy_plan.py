@@ -5,17 +5,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan, Section
 from ops.model import pages_plan
-from ops.model.commits import Commit
 from ops.model.pages import Deployment, Project
 from ops.model.pages_plan import Past, short
 from ops.model.pages_target import Choice
-from ops.model.plan import Change, Plan, Section
-from ops.model.press import Press
 from ops.model.site_config import SiteConfiguration, listed
+from ops.tools.commits import Commit
 
 if TYPE_CHECKING:
-    from ops.model.config_build import Build
+    from ops.config.build import Build
 
 NOT_THE_SAME = (
     "the build is made anew: today's tools, registries and variables may make another site of the same commit"

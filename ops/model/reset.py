@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ops.model.plan import Section
+from ops.core.plan import Section
 from ops.model.worker import Version
 
 BINDING = "durable_object_namespace"

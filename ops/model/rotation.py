@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ops.model.errors import ConfigError, Reason, Refused
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.redaction import Secret
+from ops.core.suggestions import shown, suggestion
 from ops.model.history import WHOLE
-from ops.model.nearest import shown, suggestion
-from ops.model.redact import Secret
 from ops.model.worker import Deployment, Version, short, split_prose
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment
-    from ops.model.config_secrets import RotatedSecret
+    from ops.config import Environment
+    from ops.config.secrets import RotatedSecret
 
 NEW, OLD = "NEW_", "OLD_"
 """Before a secret's name: the variable with the value to be set, and that with the one it replaces."""

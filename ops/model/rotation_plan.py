@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from ops.model.plan import Section
-from ops.model.press import Press
+from ops.core.next_step import Press
+from ops.core.plan import Section
 from ops.model.rebuild import Rebuild
 from ops.model.rotation import OLD, Chosen
 from ops.model.worker import short
 
 if TYPE_CHECKING:
-    from ops.model.config_secrets import RotatedSecret
+    from ops.config.secrets import RotatedSecret
 
 NOT_UNDONE = (
     "what was done with the former value while it was known to others",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.model.errors import Reason, Refused
+from ops.core.errors import Reason, Refused
 
 NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
 """In the order in which wrangler looks for them."""

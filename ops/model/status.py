@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ops.model.clock import parse_utc, rfc3339
+from ops.core.clock import parse_utc, rfc3339
+from ops.core.runtime_contract import VERSION
 from ops.model.maintenance import Block
-from ops.model.runtime import VERSION
 from ops.model.switches import Standing
 
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ops.model.clock import span_text, utc_text
-from ops.model.ending import ending
-from ops.model.errors import ConfigError, Reason, Refused
-from ops.model.nearest import shown, suggestion
-from ops.model.runtime import SWITCHES, ShownSwitch, Switch, parse_switch
+from ops.core.clock import span_text, utc_text
+from ops.core.deadline import ending
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.runtime_contract import SWITCHES, ShownSwitch, Switch, parse_switch
+from ops.core.suggestions import shown, suggestion
 
 if TYPE_CHECKING:
-    from ops.model.config_runtime import Runtime
-    from ops.model.config_runtime import Switch as Rules
+    from ops.config.runtime import Runtime
+    from ops.config.runtime import Switch as Rules
 
 SAME = timedelta(minutes=1)
 """Two ends that lie no farther apart are one: a command that is started again after a moment changes nothing."""

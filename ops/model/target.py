@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ops.model.clock import span_text, utc_text
+from ops.core.clock import span_text, utc_text
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.suggestions import shown, suggestion
 from ops.model.doubts import doubt
-from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.history import History, StepBack
-from ops.model.nearest import shown, suggestion
 from ops.model.worker import Split, Version
 
 STEP_BACK_HOLDS = timedelta(minutes=30)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from ops.model.clock import span_text, utc_text
+from ops.core.clock import span_text, utc_text
+from ops.core.plan import Section
 from ops.model.doubts import doubt, is_barely_proven
 from ops.model.history import History, StepBack
-from ops.model.plan import Section
 from ops.model.target import Choice
 from ops.model.worker import Deployment, Split, Version, differences, is_commit, short, split_prose
 

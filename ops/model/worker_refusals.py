@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from ops.model.clock import utc_text
-from ops.model.errors import ConfigError, Reason, Refused
+from ops.core.clock import utc_text
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.next_step import Press
 from ops.model.history import History
 from ops.model.mark import ANY
-from ops.model.press import Press
 from ops.model.target import Choice, PassedOver
 from ops.model.worker import Deployment, Split, short, split_prose
 from ops.model.worker_plan import deployed

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.model.loopback import is_loopback
-from ops.model.redact import Secret
+from ops.core.loopback import is_loopback
+from ops.core.redaction import Secret
 
 LIMIT = 3.0
 """Real seconds for one notice, all of it."""

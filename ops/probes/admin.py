@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ops.model.door import Door
-from ops.model.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, Unclear
-from ops.model.redact import Secret
+from ops.core.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, Unclear
+from ops.core.redaction import Secret
+from ops.core.token import printable
+from ops.core.write_guard import Door
 from ops.model.reset import Seen, as_proof
-from ops.model.token import printable
 from ops.probes.challenge import stopped
 from ops.probes.http import Web, at_path
 from ops.probes.maintenance import off_on_purpose
 
 if TYPE_CHECKING:
-    from ops.model.config_objects import DurableObject
+    from ops.config.durable_objects import DurableObject
 
 LOOKS = 5.0
 """Seconds for a look: an object that is stuck may never answer, and a recovery must not wait for it."""

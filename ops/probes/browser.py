@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ops
-from ops.model.redact import Redactor
-from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
+from ops.core.redaction import Redactor
+from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import challenge
 from ops.tools import private, process
 
 if TYPE_CHECKING:
-    from ops.model.config_probes import BrowserProbe
+    from ops.config.probes import BrowserProbe
 
 PROGRAMS = ("google-chrome", "google-chrome-stable", "chrome", "chromium", "chromium-browser")
 """The last is a stub on Ubuntu, which only names a snap."""

@@ -6,7 +6,7 @@ developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from ops.model.verdict import Assertion, Verdict
+from ops.core.verdict import Assertion, Verdict
 
 HINT = (
     "Let this machine through: add a WAF skip rule or an Access service token, and send it with `request_headers` of "

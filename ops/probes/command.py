@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.model.redact import Redactor
-from ops.model.verdict import Assertion, ProbeResult, Verdict
+from ops.core.redaction import Redactor
+from ops.core.verdict import Assertion, ProbeResult, Verdict
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.model.config_probes import CommandProbe
+    from ops.config.probes import CommandProbe
 
 
 def probe(

@@ -6,7 +6,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from ops.model.clock import Clock
+from ops.core.clock import Clock
 from ops.model.pages_html import hashed_assets, normalized
 from ops.model.pages_seen import Page
 from ops.probes.challenge import stopped

@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
-from ops.parallel import UnderWay
+from ops.core.threads import UnderWay
+from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import pattern, secret_headers
 from ops.probes.challenge import stopped
 from ops.probes.maintenance import off_on_purpose
 
 if TYPE_CHECKING:
-    from ops.model.config_probes import HttpProbe
+    from ops.config.probes import HttpProbe
 
 LONGEST, CONNECT = 10.0, 3.0
 """Seconds for the whole answer: httpx itself counts from one piece to the next."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from ops.model.runtime import PROBES
-from ops.model.verdict import Assertion, LimitProof, ProbeResult, Verdict
+from ops.core.runtime_contract import PROBES
+from ops.core.verdict import Assertion, LimitProof, ProbeResult, Verdict
 from ops.probes.challenge import stopped
 
 if TYPE_CHECKING:

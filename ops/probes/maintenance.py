@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
-from ops.parallel import in_parallel
+from ops.core.threads import in_parallel
+from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes.challenge import stopped
 
 if TYPE_CHECKING:
-    from ops.model.verdict import Address
+    from ops.core.verdict import Address
     from ops.probes.http import Web
 
 HEADER = "ops-maintenance"

@@ -13,8 +13,8 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 import httpx
 
-from ops.model.verdict import Assertion, ProbeResult, Verdict, worst
-from ops.parallel import in_parallel
+from ops.core.threads import in_parallel
+from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import pattern, secret_headers
 from ops.probes.challenge import stopped
 from ops.probes.http import LONGEST, MOST_BYTES
@@ -22,7 +22,7 @@ from ops.probes.maintenance import off_on_purpose
 from ops.probes.references import Kind, Reference, references
 
 if TYPE_CHECKING:
-    from ops.model.config_probes import PageProbe
+    from ops.config.probes import PageProbe
     from ops.probes.http import Masked, Web
 
 AT_ONCE = 16

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from ops.model.redact import Redactor
+from ops.core.redaction import Redactor
 from ops.tools import process
 
 SECONDS = 3.0

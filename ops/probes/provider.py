@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ops.model.redact import Secret
+from ops.core.redaction import Secret
 from ops.model.rotation import KeyAnswer, Said
 from ops.probes.challenge import stopped
 from ops.probes.http import Web
 
 if TYPE_CHECKING:
-    from ops.model.config_secrets import Provider
+    from ops.config.secrets import Provider
 
 CLOSED = {401, 403}
 

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.model.clock import Clock
-from ops.model.redact import Redactor
-from ops.model.verdict import Address, Assertion, LimitProof, Observation, ProbeResult, Verdict, worst
-from ops.parallel import in_parallel
+from ops.core.clock import Clock
+from ops.core.redaction import Redactor
+from ops.core.threads import in_parallel
+from ops.core.verdict import Address, Assertion, LimitProof, Observation, ProbeResult, Verdict, worst
 
 if TYPE_CHECKING:
-    from ops.model.config import Verify
-    from ops.model.config_probes import Probe
+    from ops.config import Verify
+    from ops.config.probes import Probe
     from ops.probes.http import Web
 
 

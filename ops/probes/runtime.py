@@ -2,7 +2,7 @@
 
 import httpx
 
-from ops.model.runtime import ENDPOINT, Shown, parse_shown
+from ops.core.runtime_contract import ENDPOINT, Shown, parse_shown
 from ops.probes.challenge import stopped
 from ops.probes.http import Web
 

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ops.model.verdict import Assertion, Verdict
+from ops.core.verdict import Assertion, Verdict
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.config import Service
 
 NO_VARIABLES: Mapping[str, str] = {}
 NO_PASSES: Mapping[str, Mapping[str, str]] = {}

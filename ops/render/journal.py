@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.model.block import Block, is_edited, resealed, sealed
-from ops.model.errors import Decision, needs_people
-from ops.model.page import Page
-from ops.model.press import Press
-from ops.model.timeline import Event, Kind
+from ops.core.errors import Decision, needs_people
+from ops.core.next_step import Press
+from ops.core.run_record import Block, is_edited, resealed, sealed
+from ops.core.run_summary import Page
+from ops.core.timeline import Event, Kind
 from ops.render.markdown import squeezed, templates
 
 if TYPE_CHECKING:
-    from ops.model.config_notify import Contact
+    from ops.config.notify import Contact
 
 BUDGET = 60_000
 """In characters, the block included."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
-from ops.model.clock import span_text
-from ops.model.result import Result
+from ops.core.clock import span_text
+from ops.core.result import Result
 from ops.model.worker import split_prose
 from ops.render.terminal import one_line
 
 if TYPE_CHECKING:
-    from ops.model.config_notify import Contact
+    from ops.config.notify import Contact
 
 HERE = Path(__file__).parent.parent
 FOLDERS = (HERE / "templates", HERE.parent / "templates")

@@ -1,8 +1,8 @@
 """What the team's chat is told of a run, from its events: one line, generic over runbooks."""
 
-from ops.model.errors import Decision
-from ops.model.page import Page
-from ops.model.timeline import Kind
+from ops.core.errors import Decision
+from ops.core.run_summary import Page
+from ops.core.timeline import Kind
 from ops.render.terminal import one_line
 
 SILENT = {Decision.PLANNED}

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ops.model import press
-from ops.model.nearest import shown
+from ops.core import next_step
+from ops.core.suggestions import shown
 from ops.render.markdown import inert
 
 Values = Mapping[str, str]
@@ -37,9 +37,9 @@ def latest(body: str, at: datetime, count: int) -> str:
 def commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
     """The same by other ways: on a laptop, by the button, and by the button from a command line."""
     return {
-        "on a laptop": press.command(program, runbook, options),
-        "by the button": press.button(runbook, options),
-        "with gh": press.gh(runbook, options),
+        "on a laptop": next_step.command(program, runbook, options),
+        "by the button": next_step.button(runbook, options),
+        "with gh": next_step.gh(runbook, options),
     }
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from ops.model.clock import parse_utc, span_text, utc_text
+from ops.core.clock import parse_utc, span_text, utc_text
+from ops.core.suggestions import shown
 from ops.model.maintenance import WORKER
-from ops.model.nearest import shown
 from ops.model.status import Live, Status
 from ops.model.switches import told
 from ops.model.worker import split_prose

@@ -4,13 +4,13 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ops.model.plan import Plan
-from ops.model.press import Press
-from ops.model.result import Result, step
-from ops.model.timeline import Event
+from ops.core.next_step import Press
+from ops.core.plan import Plan
+from ops.core.result import Result, step
+from ops.core.timeline import Event
 
 if TYPE_CHECKING:
-    from ops.model.config_notify import Contact
+    from ops.config.notify import Contact
 
 WIDTH = 100
 

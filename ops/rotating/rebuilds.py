@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops import rebuilding
+from ops.core.errors import Reason, Refused
+from ops.core.next_step import Press
 from ops.model import rebuild as rules
-from ops.model.errors import Reason, Refused
 from ops.model.mark import Mark
-from ops.model.press import Press
 from ops.model.rebuild import Rebuild
 from ops.model.worker import split_prose
 from ops.rotating.writes import Standing

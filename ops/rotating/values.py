@@ -3,9 +3,9 @@
 from functools import partial
 from typing import Any
 
+from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.redaction import Secret
 from ops.model import rotation
-from ops.model.errors import ProviderError, Reason, Refused
-from ops.model.redact import Secret
 from ops.model.rotation import NEW, OLD, Chosen, KeyAnswer
 from ops.rotating.writes import Copying, batched
 from ops.runbook import Context

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ops.model.errors import OpsError, ProviderError, Reason, Refused, Unclear
-from ops.model.plan import Change
-from ops.model.press import Press
-from ops.model.redact import Secret
+from ops.core.errors import OpsError, ProviderError, Reason, Refused, Unclear
+from ops.core.next_step import Press
+from ops.core.plan import Change
+from ops.core.redaction import Secret
 from ops.model.rotation import Chosen, is_secret_edit_of, obstacle_to_edit
 from ops.model.worker import Deployment, Version, short
 from ops.model.worker_plan import deployed

@@ -6,22 +6,22 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ops import switching, watching
+from ops.core.clock import span_text, utc_text
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.plan import Plan, Section
+from ops.core.runtime_contract import AI
+from ops.core.suggestions import shown, suggestion
 from ops.model import providers, switches
-from ops.model.clock import span_text, utc_text
-from ops.model.errors import ConfigError, Reason, Refused
-from ops.model.nearest import shown, suggestion
-from ops.model.plan import Plan, Section
 from ops.model.providers import OFF, Health, logged
-from ops.model.runtime import AI
 from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
 from ops.switching import Setting, SwitchRunbook
 from ops.watching import Seen
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
-    from ops.model.config_probes import Probe
-    from ops.model.config_runtime import Ai, Runtime
+    from ops.config import Service
+    from ops.config.probes import Probe
+    from ops.config.runtime import Ai, Runtime
     from ops.model.recorded import Logged
 
 AUTO, RESTORE = "auto", "restore"

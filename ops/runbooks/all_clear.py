@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops import switching
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.plan import Plan, Section
 from ops.model import switches
-from ops.model.errors import ConfigError, Reason, Refused
-from ops.model.plan import Plan, Section
 from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
 from ops.switching import Settings, SwitchRunbook

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops import switching
+from ops.core.clock import utc_text
+from ops.core.errors import ConfigError, Reason
+from ops.core.plan import Plan
+from ops.core.runtime_contract import AI, MAINTENANCE
 from ops.model import switches
-from ops.model.clock import utc_text
-from ops.model.errors import ConfigError, Reason
-from ops.model.plan import Plan
-from ops.model.runtime import AI, MAINTENANCE
 from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
 from ops.switching import Setting, SwitchRunbook
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
-    from ops.model.config_probes import Probe
+    from ops.config import Service
+    from ops.config.probes import Probe
 
 OTHERS = {AI: "ai-failover", MAINTENANCE: "maintenance"}
 """Switches that have a runbook of their own, which knows more of them."""

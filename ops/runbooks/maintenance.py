@@ -10,27 +10,27 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ops import maintaining, maintaining_by_switch, switching
+from ops.core.clock import parse_utc, utc_text
+from ops.core.errors import Reason, Refused
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
+from ops.core.verdict import Address
 from ops.maintaining import Guard, Standing
 from ops.model import maintenance, maintenance_orphans, maintenance_plan, maintenance_text
-from ops.model.clock import parse_utc, utc_text
-from ops.model.errors import Reason, Refused
 from ops.model.maintenance import WORKER, Block, Closed, Stored
 from ops.model.maintenance_asked import MOMENT, Asked
 from ops.model.maintenance_orphans import Recovered
 from ops.model.maintenance_plan import Ways
 from ops.model.maintenance_steps import OFF, Deploy, Step, Store, to_close, to_open
-from ops.model.plan import Change, Plan
-from ops.model.press import Press
 from ops.model.routes import Route, Zone
-from ops.model.verdict import Address
 from ops.model.worker_plan import deployed
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, Runbook, World, param, service_of
 from ops.switching import Settings
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
-    from ops.model.config_probes import Probe
+    from ops.config import Service
+    from ops.config.probes import Probe
 
 READINGS = 3
 """Times that the routes are read while other runs change ops-maintenance."""

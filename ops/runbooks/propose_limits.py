@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from ops.model.errors import ConfigError, Decision, Reason, Refused
+from ops.core.errors import ConfigError, Decision, Reason, Refused
+from ops.core.next_step import Press
+from ops.core.plan import Change, Ending, Plan, Section
+from ops.core.suggestions import suggestion
 from ops.model.limits_value import FILE
-from ops.model.nearest import suggestion
-from ops.model.plan import Change, Ending, Plan, Section
-from ops.model.press import Press
 from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, Runbook, State, World, param
 
 if TYPE_CHECKING:
-    from ops.model.config import Environment
-    from ops.model.config_runtime import Raise
+    from ops.config import Environment
+    from ops.config.runtime import Raise
     from ops.model.limits import Limits, Temporary
 
 PREFIX = "ops/raise-limits-"

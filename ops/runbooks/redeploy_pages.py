@@ -4,26 +4,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops import sighting
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
+from ops.core.suggestions import shown
+from ops.core.timeline import Kind
 from ops.model import pages_plan, pages_seen, redeploy_plan
 from ops.model import pages_target as target
-from ops.model.commits import Commit, is_sha
-from ops.model.errors import ConfigError, Reason, Refused
-from ops.model.nearest import shown
 from ops.model.pages import PRODUCTION, Deployment, Project
 from ops.model.pages_plan import UNFINISHED, Past, deployed, short
 from ops.model.pages_seen import Look, Seen
 from ops.model.pages_target import Choice
-from ops.model.plan import Change, Plan
-from ops.model.press import Press
 from ops.model.site_config import SiteConfiguration
-from ops.model.timeline import Kind
 from ops.model.worker import is_commit
 from ops.runbook import Context, State, World, param, service_of
 from ops.sighting import SiteRunbook
+from ops.tools.commits import Commit, is_sha
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
-    from ops.model.config_build import Build
+    from ops.config import Service
+    from ops.config.build import Build
 
 PREVIOUS = "previous"
 

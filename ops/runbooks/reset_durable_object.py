@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops import rebuilding, resetting
+from ops.core.errors import ConfigError, OpsError, Reason, Refused
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan, Section
+from ops.core.suggestions import shown, suggestion
 from ops.model import rebuild as rebuilds
 from ops.model import reset as rules
 from ops.model import worker_refusals
-from ops.model.errors import ConfigError, OpsError, Reason, Refused
 from ops.model.mark import Mark
-from ops.model.nearest import shown, suggestion
-from ops.model.plan import Change, Plan, Section
-from ops.model.press import Press
 from ops.model.rebuild import Rebuild
 from ops.model.worker import Deployment, Version, split_prose, split_text
 from ops.probes.rounds import ProbeSet
@@ -23,7 +23,7 @@ from ops.resetting import Watched
 from ops.runbook import Context, Runbook, State, World, param, service_of
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.config import Service
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops import sighting
+from ops.core.errors import Reason, Refused
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
 from ops.model import pages_plan, pages_seen
 from ops.model import pages_target as target
-from ops.model.errors import Reason, Refused
 from ops.model.pages import Deployment, Project
 from ops.model.pages_plan import Past, deployed, short
 from ops.model.pages_seen import Look, Seen
 from ops.model.pages_target import Choice
-from ops.model.plan import Change, Plan
-from ops.model.press import Press
 from ops.runbook import Context, State, World, param, service_of
 from ops.sighting import Found, SiteRunbook
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.config import Service
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ops import deploying, rebuilding
+from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
+from ops.core.previous_runs import Earlier
 from ops.model import rebuild as rules
 from ops.model import target, worker_plan, worker_refusals
-from ops.model.earlier import Earlier
-from ops.model.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.model.history import History
 from ops.model.mark import Mark
-from ops.model.plan import Change, Plan
-from ops.model.press import Press
 from ops.model.rebuild import Rebuild
 from ops.model.target import Choice
 from ops.model.worker import Deployment, Split, Version, same_split, split_prose, split_text
@@ -21,7 +21,7 @@ from ops.probes.rounds import ProbeSet
 from ops.runbook import Context, Runbook, World, param, service_of
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.config import Service
 
 AT_ONCE = 16
 """Versions read beside each other; a further batch only while all so far were passed over."""

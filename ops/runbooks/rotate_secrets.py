@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ops import deploying, rebuilding
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
+from ops.core.redaction import Secret
 from ops.model import rebuild as rules
 from ops.model import rotation, rotation_plan
-from ops.model.errors import ConfigError, Reason, Refused
 from ops.model.mark import Mark
-from ops.model.plan import Change, Plan
-from ops.model.press import Press
 from ops.model.rebuild import Rebuild
-from ops.model.redact import Secret
 from ops.model.rotation import NEW, OLD, Chosen
 from ops.model.worker import split_prose, split_text
 from ops.probes.rounds import ProbeSet
@@ -34,7 +34,7 @@ from ops.rotating.writes import (
 from ops.runbook import Context, Runbook, World, param, service_of
 
 if TYPE_CHECKING:
-    from ops.model.config import Service
+    from ops.config import Service
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _chosen(ctx: Context[Params]) -> Chosen:
 
 
 def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan | None) -> ProbeSet:
-    from ops.model.config_probes import Probe
+    from ops.config.probes import Probe
 
     service = ctx.environment.service(name)
     proofs = tuple(

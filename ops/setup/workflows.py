@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.model.runtime import AI, MAINTENANCE
-from ops.model.ways import params_text, ways
+from ops.config.labels import params_text, ways
+from ops.core.runtime_contract import AI, MAINTENANCE
 
 if TYPE_CHECKING:
-    from ops.model.config import Config
-    from ops.model.config_probes import Probe
+    from ops.config import Config
+    from ops.config.probes import Probe
 
 FOLDER = Path(".github", "workflows")
 RUNTIME = "runtime"

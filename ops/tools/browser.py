@@ -28,8 +28,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from ops.model.redact import Redactor
-from ops.model.verdict import Verdict
+from ops.core.redaction import Redactor
+from ops.core.verdict import Verdict
 from ops.tools import chromium
 from ops.tools.own_environment import conceal
 

@@ -5,9 +5,9 @@ import tarfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from ops.model.commits import Commit
-from ops.model.redact import Redactor
+from ops.core.redaction import Redactor
 from ops.tools import process
+from ops.tools.commits import Commit
 
 TIMEOUT = 120.0
 """Seconds, for each call."""

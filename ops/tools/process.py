@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.model.redact import Redactor
+from ops.core.redaction import Redactor
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 """All that a program gets of our environment unless its name is asked for: no token, no GITHUB_ variable."""

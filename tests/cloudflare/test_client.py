@@ -8,12 +8,12 @@ import httpx
 import pytest
 from hypothesis import strategies as st
 
-from ops.clocks import SandboxClock
 from ops.cloudflare import client as clients
 from ops.cloudflare.client import PAUSES, Client, by_cursor, by_total, is_read
 from ops.cloudflare.wire import Answer, ApiError, MalformedAnswer
-from ops.model.errors import NotApplied, OpsError, ProviderError, Reason, Refused, Unclear
-from ops.model.redact import Secret
+from ops.core.errors import NotApplied, OpsError, ProviderError, Reason, Refused, Unclear
+from ops.core.redaction import Secret
+from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
 from tests.properties import holds_for

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.clocks import SandboxClock
 from ops.cloudflare.client import Client
 from ops.cloudflare.pages import Pages
 from ops.cloudflare.wire import ApiError, MalformedAnswer
-from ops.model.errors import NotApplied, Refused, Unclear
+from ops.core.errors import NotApplied, Refused, Unclear
+from ops.core.redaction import Secret
+from ops.core.system_clock import SandboxClock
 from ops.model.pages import Deployment, Project
-from ops.model.redact import Secret
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT
 from tests.test_engine import WITHOUT_AN_ANSWER

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ops.cloudflare.client import READS
 from ops.cloudflare.codes import COMMON, PRODUCTS, Kind, product_of
 from ops.cloudflare.wire import ApiError, MalformedAnswer, decode, retry_after
-from ops.model.errors import Reason
+from ops.core.errors import Reason
 from tests.properties import holds_for
 
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from ops.model.clock import rfc3339
+from ops.core.clock import rfc3339
 from ops.tools import node as nodejs
 from tests.conftest import ROOT
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.model.runtime import parse_shown
-from ops.model.yaml_lines import read
+from ops.config.strict_yaml import read
+from ops.core.runtime_contract import parse_shown
 from ops.tools import node
 from sandbox import Sandbox, Switches
 from tests.conftest import ROOT

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from ops.core.errors import ProviderError, Unclear
+from ops.core.run_record import Block, sealed
 from ops.github.answers import ROUTES, check, named
-from ops.model.block import Block, sealed
-from ops.model.errors import ProviderError, Unclear
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.conftest import ROOT, Outcome, World

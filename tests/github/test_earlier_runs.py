@@ -6,8 +6,8 @@ from datetime import timedelta
 import github  # noqa: F401  loaded here, so that a run does not spend its two seconds on it
 import pytest
 
+from ops.core.run_record import Block, Row, sealed
 from ops.github.comments import BOT
-from ops.model.block import Block, Row, sealed
 from tests.commands import texts
 from tests.conftest import Releases
 from tests.github.conftest import COMMENTS, Incident

@@ -12,13 +12,13 @@ import httpx
 import pytest
 
 from ops.app import read_config
+from ops.core.redaction import Redactor
+from ops.core.run_record import is_edited, read_block
+from ops.core.run_summary import Page
+from ops.core.threads import Budget
+from ops.core.timeline import Event, Kind, from_json
 from ops.github.client import connect
 from ops.github.journal import Journal
-from ops.model.block import is_edited, read_block
-from ops.model.page import Page
-from ops.model.redact import Redactor
-from ops.model.timeline import Event, Kind, from_json
-from ops.parallel import Budget
 from ops.render.journal import BUDGET, comments
 from tests.commands import LIST, WRITE, ended
 from tests.conftest import ROOT, Releases, assert_golden

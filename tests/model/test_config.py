@@ -9,11 +9,11 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
-from ops.model.config import Config, parse, schema
-from ops.model.duration import seconds, written
-from ops.model.errors import ConfigError, Reason
-from ops.model.nearest import nearest, shown
-from ops.model.yaml_lines import read
+from ops.config import Config, parse, schema
+from ops.config.strict_yaml import read
+from ops.core.duration import seconds, written
+from ops.core.errors import ConfigError, Reason
+from ops.core.suggestions import nearest, shown
 from tests.properties import holds_for
 
 SHIPPED = (Path(__file__).parents[2] / "ops.yml").read_text(encoding="utf-8")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ops.model.config import parse
-from ops.model.config_objects import tokens
+from ops.config import parse
+from ops.config.durable_objects import tokens
 from tests.model.test_config import SMALL, problems
 
 KEY = "environments.production.services.api.durable_objects.mutex"

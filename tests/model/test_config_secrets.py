@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.model.config import parse
+from ops.config import parse
 from tests.model.test_config import SMALL, problems
 
 KEY = "environments.production.secrets.KEY"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import jsonschema
 import pytest
 
-from ops.model.errors import ConfigError
+from ops.core.errors import ConfigError
 from ops.model.limits import Limit, parse
 from ops.model.limits_value import NewerVersionError, parse_value, value_of, without_what_is_past
 from tests.conftest import ROOT

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.core.errors import Reason, Refused
+from ops.core.run_record import Block, Row
 from ops.model import pages_target as target
-from ops.model.block import Block, Row
-from ops.model.errors import Reason, Refused
 from ops.model.pages import Deployment, Project
 from ops.model.pages_target import COMPARED, Sighting
 

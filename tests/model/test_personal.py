@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import strategies as st
 
-from ops.model.personal import shortened
+from ops.core.anonymization import shortened
 from tests.properties import holds_for
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 from markupsafe import escape
 
-from ops.model.redact import MASK, SHORTEST, Redactor
+from ops.core.redaction import MASK, SHORTEST, Redactor
 from ops.tools import process
 from tests.properties import holds_for
 

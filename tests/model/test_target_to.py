@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import strategies as st
 
-from ops.model.errors import ConfigError, Refused
+from ops.core.errors import ConfigError, Refused
 from ops.model.target import parse_to
 from ops.model.worker import Split, Version, split_text
 from tests.properties import holds_for

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from ops.model.config import parse
-from ops.model.config_probes import BrowserProbe, Probe
-from ops.model.redact import Redactor
-from ops.model.verdict import ProbeResult, Verdict
+from ops.config import parse
+from ops.config.probes import BrowserProbe, Probe
+from ops.core.redaction import Redactor
+from ops.core.verdict import ProbeResult, Verdict
 from ops.probes import browser
 from sandbox.server import Request, Response
 from tests.commands import Command

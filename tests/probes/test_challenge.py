@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from ops.clocks import SystemClock
-from ops.model.config import parse
-from ops.model.config_probes import HttpProbe, PageProbe
-from ops.model.config_secrets import Provider
-from ops.model.errors import ConfigError
-from ops.model.redact import Secret
+from ops.config import parse
+from ops.config.probes import HttpProbe, PageProbe
+from ops.config.secrets import Provider
+from ops.core.errors import ConfigError
+from ops.core.redaction import Secret
+from ops.core.runtime_contract import ENDPOINT
+from ops.core.system_clock import SystemClock
+from ops.core.verdict import Address, LimitProof, Verdict
 from ops.model.rotation import Said
-from ops.model.runtime import ENDPOINT
-from ops.model.verdict import Address, LimitProof, Verdict
 from ops.probes import content, http, limit, maintenance, page, provider, runtime
 from ops.probes.browser import _read
 from ops.probes.challenge import stopped

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from ops.model.config_probes import PageProbe
-from ops.model.verdict import ProbeResult, Verdict
+from ops.config.probes import PageProbe
+from ops.core.verdict import ProbeResult, Verdict
 from ops.probes import page
 from sandbox.server import Request, Response
 from tests.conftest import Releases, World

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from ops.model.config_probes import HttpProbe, PageProbe
-from ops.model.verdict import Verdict
+from ops.config.probes import HttpProbe, PageProbe
+from ops.core.verdict import Verdict
 from ops.probes import http, page, pattern
 from sandbox.server import Response
 from tests.probes.site import URL, Site, served

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from ops.clocks import SystemClock
-from ops.model.config import Verify
-from ops.model.config_probes import CommandProbe, HttpProbe, Probe
-from ops.model.redact import Redactor
-from ops.model.verdict import Observation, ProbeResult, Verdict
-from ops.parallel import in_parallel
+from ops.config import Verify
+from ops.config.probes import CommandProbe, HttpProbe, Probe
+from ops.core.redaction import Redactor
+from ops.core.system_clock import SystemClock
+from ops.core.threads import in_parallel
+from ops.core.verdict import Observation, ProbeResult, Verdict
 from ops.probes import command, http
 from ops.probes.rounds import Prober, ProbeSet
 from ops.tools import process

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.model.block import read_block
-from ops.model.errors import Decision, Reason
-from ops.model.page import Page
-from ops.model.timeline import Event, Kind
+from ops.core.errors import Decision, Reason
+from ops.core.run_record import read_block
+from ops.core.run_summary import Page
+from ops.core.timeline import Event, Kind
 from ops.render.journal import comments
 from tests.render.test_markdown import HOSTILE
 

@@ -7,14 +7,14 @@ from datetime import timedelta
 import pytest
 from hypothesis import strategies as st
 
-from ops.model.block import Block, Row
-from ops.model.clock import parse_utc
-from ops.model.errors import Decision
+from ops.core.clock import parse_utc
+from ops.core.errors import Decision
+from ops.core.run_record import Block, Row
+from ops.core.timeline import Kind
 from ops.model.report.evidence import Act, Commit, Evidence, Job, Recorded, Served, Stated, WorkflowRun
 from ops.model.report.moments import Name, moments, spans
 from ops.model.report.regions import incident_of, region, renewed
 from ops.model.report.rows import WORDS
-from ops.model.timeline import Kind
 from ops.model.worker import Deployment
 from ops.render import report
 from tests.properties import holds_for

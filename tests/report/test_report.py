@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ops.model.block import Block, Row, is_edited, read_block, sealed
-from ops.model.clock import parse_utc
+from ops.core.clock import parse_utc
+from ops.core.run_record import Block, Row, is_edited, read_block, sealed
 from sandbox.github.issues import Issue
 from tests.commands import LIST, WRITE
 from tests.conftest import Outcome, Releases, World

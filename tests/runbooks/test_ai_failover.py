@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from ops.core.runtime_contract import Outcomes
 from ops.model import providers
 from ops.model.providers import Health
 from ops.model.rotation import KeyAnswer, Said
-from ops.model.runtime import Outcomes
 from tests import switches
 from tests.commands import ended
 from tests.conftest import WORKER, Outcome, World

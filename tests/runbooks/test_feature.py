@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.model.clock import parse_utc
+from ops.core.clock import parse_utc
 from tests import switches
 from tests.commands import Command, ended, texts
 from tests.conftest import World

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from ops.model.clock import parse_utc
+from ops.core.clock import parse_utc
 from tests import switches
 from tests.commands import ended, texts
 from tests.conftest import Outcome, World

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.model.clock import parse_utc
+from ops.core.clock import parse_utc
 from ops.model.maintenance import Block, Stored, merged
 from tests.commands import ended
 from tests.conftest import ACCOUNT, WORKER, Outcome, World

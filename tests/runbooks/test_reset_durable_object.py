@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from ops import app
+from ops.core.errors import Decision, Reason
+from ops.core.plan import Plan
+from ops.core.redaction import Redactor
 from ops.drills import scenario_release
 from ops.engine import Options
 from ops.interrupt import Signals
-from ops.model.errors import Decision, Reason
-from ops.model.plan import Plan
-from ops.model.redact import Redactor
 from ops.runbook import Context
 from ops.runbooks.reset_durable_object import Params, ResetDurableObject
 from sandbox import Sandbox

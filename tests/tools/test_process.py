@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.model.redact import Redactor
+from ops.core.redaction import Redactor
 from ops.tools import process
 from tests.commands import gone
 from tests.conftest import ROOT
@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 RUN = """
 import signal, sys, threading
 from pathlib import Path
-from ops.model.redact import Redactor
+from ops.core.redaction import Redactor
 from ops.tools import process
 
 def run(program):

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from ops.model.block import Block, workflow_run
-from ops.model.errors import Decision
+from ops.core.errors import Decision
+from ops.core.run_record import Block, workflow_run
 from ops.model.worker import Deployment, Version
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})

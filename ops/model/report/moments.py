@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from ops.model.clock import REQUEST_HOLDS, SKEW
-from ops.model.errors import Decision
+from ops.core.clock import REQUEST_HOLDS, SKEW
+from ops.core.errors import Decision
 from ops.model.report.evidence import Evidence, Recorded
 
 RECENT = REQUEST_HOLDS + SKEW

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ops.model.clock import span_text
+from ops.core.clock import span_text
 from ops.model.report.evidence import Evidence, Recorded, Served
 from ops.model.worker import split_prose
 

@@ -1,0 +1,130 @@
+"""From plain data to the models of `ops.yml`, or to everything that is wrong with it: what is, then what to write."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, RootModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from ops.config.strict_yaml import MAX_PROBLEMS, Document, Path, Problem, kind
+from ops.config.types import PATTERNS
+from ops.core.suggestions import shown, suggestion
+
+M = TypeVar("M", bound=BaseModel)
+
+_WANTED = {
+    "model_type": 'write a mapping of "key: value" lines',
+    "dict_type": 'write a mapping of "key: value" lines',
+    "tuple_type": "write a list, such as [one, two]",
+    "int_type": "write a whole number without quotes",
+    "bool_type": "write true or false without quotes",
+}
+
+
+def build(root: type[M], document: Document, findings: Iterable[tuple[Path, str]]) -> tuple[M | None, list[Problem]]:
+    """The model, and every problem. At each place the first one found is kept: the reader's is nearest to the cause.
+
+    `findings` are those that no single model can see.
+    """
+    model, errors = _validated(root, document)
+    problems: dict[tuple[int, Path], Problem] = {}
+    checked = (Problem(document.line(where), where, text) for where, text in findings)
+    modelled = (_problem(root, document, error) for error in errors)
+    for problem in chain(document.problems, checked, modelled):
+        if len(problems) == MAX_PROBLEMS:
+            last = max(line for line, _ in problems)
+            return None, [*problems.values(), Problem(last, (), "too many problems; the rest is not listed")]
+        problems.setdefault((problem.line, problem.path), problem)
+    return model, list(problems.values())
+
+
+def _validated(root: type[M], document: Document) -> tuple[M | None, list[ErrorDetails]]:
+    if not document.complete:
+        return None, []
+    try:
+        return root.model_validate(document.data), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    # pydantic counts valid items only, and so calls a list of faulty ones too short.
+    return None, [detail for detail in details if detail["type"] != "too_short" or not detail["input"]]
+
+
+def lines(path: str, problems: Iterable[Problem]) -> tuple[str, ...]:
+    """In the order of the file, each like `ops.yml:14 labels.x.runbook: missing; add it`."""
+    ordered = sorted(problems, key=lambda problem: problem.line)
+    return tuple(f"{path}:{line}{_place(where)}: {text}" for line, where, text in ordered)
+
+
+def _place(path: Path) -> str:
+    steps = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in path)
+    return f" {''.join(steps).removeprefix('.')}" if path else ""
+
+
+def _problem(root: type[BaseModel], document: Document, error: ErrorDetails) -> Problem:
+    path = tuple(part for part in error["loc"] if part != "[key]")  # pydantic's mark for an error in a key itself
+    return Problem(document.line(path), path, _sentence(root, error))
+
+
+def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    what = kind(error["input"])
+    match error["type"]:
+        case "missing":
+            return "missing; add it"
+        case "extra_forbidden":
+            return f"unknown key{suggestion(str(error['loc'][-1]), _keys_at(root, error['loc'][:-1]))}"
+        case "value_error":
+            return str(context["error"])
+        case "string_pattern_mismatch":
+            return PATTERNS[context["pattern"]]
+        case "string_type":
+            return f"{what}; {'put quotes around it' if isinstance(error['input'], (int, float)) else 'write text'}"
+        case "string_too_short":
+            return "empty; write text"
+        case "too_short":
+            return "empty; write at least one"
+        case "string_too_long":
+            return f"too long; write at most {context['max_length']} characters"
+        case "greater_than_equal":
+            return f"too small; write {context['ge']} or more"
+        case "less_than_equal":
+            return f"too large; write {context['le']} or less"
+        case "literal_error":
+            return f"unknown value; write {context['expected'].replace(chr(39), '')}"
+        case other:
+            return f"{what}; {_WANTED.get(other, 'see `ops config schema`')}"
+
+
+def _keys_at(root: type[BaseModel], path: Path) -> list[str]:
+    """The keys that the model at `path` knows."""
+    model, containers = root, 0
+    if issubclass(root, RootModel):
+        annotation = root.model_fields["root"].annotation
+        model, containers = next(_models(annotation)), _containers(annotation)
+    for part in path:
+        if containers:  # a name of a mapping or a number of a list: no field of its own
+            containers -= 1
+            continue
+        field = next(field for key, field in _fields(model) if key == part)
+        model = next(_models(field.annotation))
+        containers = _containers(field.annotation)
+    return [key for key, _ in _fields(model)]
+
+
+def _containers(annotation: Any) -> int:
+    """How many stand in each other: a mapping of lists is two."""
+    inside = {Mapping: 1, tuple: 0}.get(get_origin(annotation))
+    return 0 if inside is None else 1 + _containers(get_args(annotation)[inside])
+
+
+def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    return ((field.alias or name, field) for name, field in model.model_fields.items())
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

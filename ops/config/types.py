@@ -1,0 +1,105 @@
+"""The kinds of text that `ops.yml` holds, each with the sentence that says what to write instead."""
+
+import re
+import warnings
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from ops.config.strict_yaml import kind
+from ops.core.suggestions import shown
+
+NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+SWITCH = r"^[a-z][a-z0-9]{0,39}(-[a-z0-9]{1,20}){0,4}$"
+RUNBOOK = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+PARAMETER = r"^[a-z][a-z0-9_]*$"
+SECRET = r"^[A-Z][A-Z0-9_]{0,99}$"  # noqa: S105 - a pattern
+ACCOUNT = r"^[0-9a-f]{32}$"
+WORKER = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"
+PAGES = r"^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$"
+ORIGIN = r"^https://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?(:[1-9][0-9]{0,4})?$"
+WEB_ADDRESS = r"^https://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9](:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~%/-]*[A-Za-z0-9._~%-])?$"
+REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$"
+URL_PATH = r"^/([!-\"$-.0-~][!-\"$-~]*)?$"
+BUILD_PATH = r"^(\.|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*(/\.?[A-Za-z0-9_-][A-Za-z0-9._-]*)*)$"
+CLASS = r"^[A-Za-z_$][A-Za-z0-9_$]{0,99}$"
+JSON_PATH = r"^[^.\s]+(\.[^.\s]+)*$"
+HEADER = r"^[A-Za-z0-9-]{1,100}$"
+LOGIN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
+LABEL = r"^\S(.{0,48}\S)?$"
+
+PATTERNS = {
+    NAME: "not a name for this; write lower-case letters, digits, - and _, beginning with a letter",
+    RUNBOOK: "not a runbook's name; write lower-case words with hyphens, such as rollback-worker",
+    SWITCH: "not a name for this; write lower-case words with hyphens, such as session-do",
+    PARAMETER: "not a parameter's name; write lower-case words with underscores, such as service",
+    SECRET: "not a variable's name; write the NAME of the secret, such as CLOUDFLARE_API_TOKEN, never its value",
+    ACCOUNT: "not an account id; write the 32 hexadecimal digits that Cloudflare's dashboard shows, in lower case",
+    WORKER: "not a Worker's name; write it as Cloudflare shows it, such as fortunet-api",
+    PAGES: "not a Pages project; write its name as Cloudflare shows it, such as fortunet-frontend",
+    ORIGIN: "not an https origin; write https:// and a host, without user, path or query: https://api.example.com",
+    WEB_ADDRESS: "not an address; write https://, a host and a path, without / at its end, query or #",
+    REPOSITORY: "not a repository; write owner/name",
+    URL_PATH: "not a path; begin with one / and leave out host, spaces and #: /health",
+    BUILD_PATH: "not a folder in the repository; write it without / before it and without ..: frontend/dist",
+    CLASS: "not a class; write it as the Worker exports it, such as AiMutexDO",
+    JSON_PATH: "not a path into JSON; write keys joined by dots, such as version.id",
+    HEADER: "not a header's name; write letters, digits and hyphens, such as content-type",
+    LOGIN: "not a GitHub login; write it without @",
+    LABEL: "not a label; write 1 to 50 characters without spaces around them",
+}
+
+
+class Model(BaseModel):
+    # The input may hold a secret in the wrong place: no text of pydantic's may show it.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+def _never_a_value(name: str) -> str:
+    """Some keys are all capitals and digits, and so look like a name to the pattern alone."""
+    if len(name) >= 20 and "_" not in name and re.search("[0-9]", name):
+        raise ValueError(PATTERNS[SECRET])
+    return name
+
+
+def _one_value(value: Any) -> Any:
+    if isinstance(value, dict | tuple):
+        raise ValueError(f"{kind(value)}; write one value")  # noqa: TRY004 - pydantic collects these
+    return value
+
+
+def _parameter_value(value: Any) -> Any:
+    if isinstance(value, float | dict | None) or (
+        isinstance(value, tuple) and not all(isinstance(v, str) for v in value)
+    ):
+        raise ValueError(f"{kind(value)}; write text, a whole number, true, false or a list of texts")
+    return value
+
+
+def _bracketed(value: Any) -> Any:
+    """`[TBD]` without quotes is a list to YAML, and the text to the person who wrote it."""
+    return f"[{value[0]}]" if isinstance(value, tuple) and [*map(type, value)] == [str] else value
+
+
+def _regular(value: str) -> str:
+    try:
+        with warnings.catch_warnings(action="error"):
+            re.compile(value)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise ValueError(f"not a regular expression ({shown(str(error))}); write one of Python's") from None
+    return value
+
+
+Name = Annotated[str, Field(pattern=NAME)]
+RunbookName = Annotated[str, Field(pattern=RUNBOOK)]
+SecretName = Annotated[str, Field(pattern=SECRET), AfterValidator(_never_a_value)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+RegularExpression = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_regular)]
+JsonPath = Annotated[str, Field(pattern=JSON_PATH)]
+ContactText = Annotated[Text, BeforeValidator(_bracketed)]
+JsonValue = Annotated[
+    str | int | float | bool | None,
+    BeforeValidator(_one_value),
+    WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
+]
+ParameterValue = Annotated[str | int | bool | tuple[str, ...], BeforeValidator(_parameter_value)]

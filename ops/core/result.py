@@ -1,0 +1,206 @@
+"""What a run says at its end: one value, printed for people and as one JSON line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ops.core.errors import Decision, OpsError, Reason, needs_people
+from ops.core.next_step import Press
+from ops.core.plan import Plan
+from ops.core.timeline import Event, Kind
+from ops.core.verdict import Observation, Verdict
+
+DURATIONS = {
+    "trigger_to_plan": Kind.PLANNED,
+    "trigger_to_write": Kind.WRITTEN,
+    "trigger_to_read_back": Kind.READ_BACK,
+    "trigger_to_verified": Kind.VERIFIED,
+    "total": Kind.ENDED,
+}
+"""The seconds that a run counts, each to the first event of a kind."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """`durations` are seconds, monotonic, None where that point was not reached."""
+
+    decision: Decision
+    reason: Reason
+    exit_code: int
+    message: str
+    runbook: str
+    environment: str
+    service: str
+    run: str
+    incident: int | None
+    plan: Plan | None
+    timeline: tuple[Event, ...]
+    before: Observation | None
+    after: Observation | None
+    durations: dict[str, float | None]
+    wrote: bool
+    outcome: dict[str, list[str]] = field(default_factory=dict)
+    """What became of each change, by its target."""
+    hint: str = ""
+    press: Press | None = None
+    """What the hint speaks of, where that is something to press."""
+    links: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def needs_people(self) -> bool:
+        """It did not end well: the contacts are shown, with their availability."""
+        return needs_people(self.decision)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "decision": self.decision.value,
+            "reason": self.reason.value,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "hint": self.hint,
+            **press_json("press", self.press),
+            "runbook": self.runbook,
+            "environment": self.environment,
+            "service": self.service,
+            "run": self.run,
+            "incident": self.incident,
+            "wrote": self.wrote,
+            "outcome": self.outcome,
+            "plan": plan_json(self.plan),
+            "timeline": [event.to_json() for event in self.timeline],
+            "probes_before": observation_json(self.before),
+            "probes_after": observation_json(self.after),
+            "durations": {name: None if s is None else round(s, 3) for name, s in self.durations.items()},
+            "undo": [each.command for each in self.plan.undo] if self.plan and self.wrote else [],
+            "links": self.links,
+        }
+
+
+def durations(first: Callable[[Kind], float | None], *, is_proved: bool) -> dict[str, float | None]:
+    """From the trigger to the first event of each kind; verified only where it was proved."""
+    return {name: first(kind) if is_proved or kind != Kind.VERIFIED else None for name, kind in DURATIONS.items()}
+
+
+def step(duration: str) -> str:
+    """What a duration leads to, in words."""
+    return duration.removeprefix("trigger_to_").replace("_", " ")
+
+
+def sentence(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool) -> str:
+    """One sentence for the first line of every report. `before` is what the probes said before the run."""
+    match decision:
+        case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if plan.proves:
+            return plan.proves
+        case Decision.NOTHING_TO_DO if plan.proves:
+            return f"{plan.summary}; {plan.proves}"
+        case Decision.STILL_UNHEALTHY if plan.proves:
+            return f"{'changed' if wrote else 'nothing was changed'}, and this does not hold: {plan.proves}"
+        case Decision.RECOVERED if before == Verdict.INCONCLUSIVE:
+            return "the probes are healthy now; whether they failed before is not known"
+        case Decision.RECOVERED:
+            return "the probes failed before and are healthy now"
+        case Decision.HEALTHY_AS_BEFORE:
+            return plan.healthy_before or (
+                "changed, and healthy as before: no probe failed before either, so this may be the wrong service"
+            )
+        case Decision.NOTHING_TO_DO:
+            return f"{_left_alone(plan)}; the probes are healthy"
+        case Decision.STILL_UNHEALTHY if wrote:
+            return f"changed, and {_unhealthy(before, plan)}"
+        case Decision.STILL_UNHEALTHY:
+            return f"{_left_alone(plan)}; nothing was changed, and it is unhealthy"
+        case _:
+            done = "changed" if wrote else _left_alone(plan)
+            return f"{done}; the probes could not tell whether it is healthy: this is no success"
+
+
+def _left_alone(plan: Plan) -> str:
+    """Why this run sent nothing."""
+    return "somebody had made the same change already" if plan.changes else plan.summary
+
+
+def _unhealthy(before: Verdict, plan: Plan) -> str:
+    match before:
+        case Verdict.HEALTHY:
+            way = "undo it" if plan.undo else "no command can undo it, since what was live is not known"
+            return f"unhealthy now, though it was healthy before: {way}"
+        case Verdict.UNHEALTHY:
+            return "unhealthy as before: it did not help"
+        case _:
+            return "unhealthy; whether it was healthy before is not known"
+
+
+def planned(hands_on: str, *, requested: bool) -> tuple[Decision, Reason, str]:
+    """The end of a run that only plans: a dry run, unless another job goes on from there."""
+    if hands_on:
+        return Decision.PLANNED, Reason.HANDED_ON, f"planned, and {hands_on}"
+    if not requested:
+        return Decision.PLANNED, Reason.IMPLICIT_DRY_RUN, "nothing was changed, since nobody could confirm the plan"
+    return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
+
+
+def failed(error: OpsError, *, unchanged: bool) -> str:
+    """Return the message of an error that ended a run, with "nothing was changed" where that is known.
+
+    No other text of a run says so: neither a hint nor a message of a runbook.
+    """
+    message = error.message
+    if not unchanged:
+        return message
+    return f"{message} Nothing was changed" if message.endswith("?") else f"{message}; nothing was changed"
+
+
+def after_a_bug(first: Callable[[Kind], float | None]) -> str:
+    """What is known of the world where a run ended as nobody foresaw."""
+    if first(Kind.WRITTEN) is not None:
+        return "the change was made, and it is not proved that it helped"
+    if first(Kind.WRITING) is not None:
+        return "the change was sent, and it is not known whether it was made"
+    return "nothing was changed"
+
+
+def plan_json(plan: Plan | None) -> dict[str, Any] | None:
+    if plan is None:
+        return None
+    return {
+        "summary": plan.summary,
+        "changes": [
+            {"target": c.target, "before": c.before, "after": c.after, "done_when": c.done_when}
+            | press_json("undo", c.undo)
+            for c in (*plan.changes, *plan.finishing)
+        ],
+        "sections": {section.title: list(section.lines) for section in plan.sections},
+        "not_undone": list(plan.not_undone),
+        "follows": list(plan.follows),
+        "warnings": list(plan.warnings),
+        "reason": plan.reason.value if plan.reason else None,
+        **press_json("next_step", plan.next_step),
+        "done": plan.done,
+        "tasks": list(plan.tasks),
+    }
+
+
+def press_json(name: str, press: Press | None) -> dict[str, str]:
+    """The command by that name, and beside it the button."""
+    return {name: press.command if press else "", f"{name}_button": press.button if press else ""}
+
+
+def observation_json(observation: Observation | None) -> dict[str, Any] | None:
+    if observation is None:
+        return None
+    return {
+        "verdict": observation.verdict.value,
+        "rounds": observation.rounds,
+        "notes": list(observation.notes),
+        "probes": [
+            {
+                "name": result.probe,
+                "verdict": result.verdict.value,
+                "seconds": None if result.seconds is None else round(result.seconds, 3),
+                "version": result.echoed_version,
+                "assertions": {a.name: {"verdict": a.verdict.value, "detail": a.detail} for a in result.assertions},
+            }
+            for result in observation.results
+        ],
+    }
