@@ -16,8 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED, held, limits_source, outside, registry
-from ops.building import Account, Site
+from ops import STARTED, outside, registry
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, OpsError
 from ops.core.redaction import Redactor
@@ -28,10 +27,13 @@ from ops.core.timeline import Event, Kind, Sink, Timeline
 from ops.engine import Engine, Options
 from ops.github import actions, environments, permissions
 from ops.github.secrets import EnvironmentSecrets
-from ops.held import Held
 from ops.interrupt import Signals
-from ops.probes.rounds import Prober
+from ops.limits import source
+from ops.probes.runner import Prober
+from ops.rotation import secret_values
+from ops.rotation.secret_values import Held
 from ops.runbook import Context, Runbook
+from ops.site_build import Account, Site
 from ops.telling import LOCAL_USER, Telling
 from ops.tools import private, process
 
@@ -125,7 +127,7 @@ def run(
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             **_for_secrets(environ, redactor, config, clock, ending),
-            **limits_source.reached(folder, environ, redactor, ending),
+            **source.reached(folder, environ, redactor, ending),
             admin=outside.administering(environ, config, web),
             in_parallel=in_parallel,
             kinds=registry.kinds(),
@@ -205,7 +207,7 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
     from ops.config import durable_objects
 
     tokens = {environment.token for environment in config.environments.values()}
-    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | held.variables(config)
+    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | secret_values.variables(config)
     names |= durable_objects.tokens(config)
     for name in names | config.logins:
         redactor.add(environ.get(name, ""))

@@ -33,7 +33,7 @@ from ops.core.threads import start
 from ops.core.timeline import Kind
 from ops.core.verdict import NOT_OBSERVED, Observation, Verdict, decide
 from ops.interrupt import Signals, uncovered
-from ops.probes.rounds import Prober, ProbeSet
+from ops.probes.runner import Prober, ProbeSet
 from ops.runbook import Context, Runbook, State, World, refuse_late
 
 READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)

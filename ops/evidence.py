@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from ops import app, outside
+from ops.cloudflare.types.evidence_table import Collection, Exhibit, Period, period, pieces, shortened, whole_hours
+from ops.cloudflare.types.records import DatabaseUse, Limits
 from ops.core.anonymization import shortened as without_persons
 from ops.core.clock import Clock, utc_text
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
@@ -24,8 +26,6 @@ from ops.core.threads import in_parallel
 from ops.github import actions
 from ops.github.client import CHECK, connect, failures, is_configured
 from ops.model import exhibits
-from ops.model.exhibit import Collection, Exhibit, Period, period, pieces, shortened, whole_hours
-from ops.model.recorded import DatabaseUse, Limits
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client

@@ -16,22 +16,22 @@ from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock, SystemClock
 from ops.core.threads import start
 from ops.core.token import printable
-from ops.model.pages_seen import Page
+from ops.pages.observed_content import Page
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
     from ops.cloudflare.kv import Kv
-    from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
+    from ops.cloudflare.types.records import Logged
     from ops.cloudflare.workers import Workers
     from ops.config import Config, Environment
     from ops.config.secrets import Provider
     from ops.core.runtime_contract import Shown
-    from ops.model.recorded import Logged
-    from ops.model.rotation import KeyAnswer
-    from ops.probes.admin import Admin
+    from ops.maintenance.worker import Maintenance
+    from ops.probes.durable_object import Admin
     from ops.probes.http import Web
+    from ops.rotation.selection import KeyAnswer
 
 API = "https://api.cloudflare.com/client/v4"
 TOKEN_PERMISSIONS = "Workers Scripts: Edit", "Cloudflare Pages: Edit"
@@ -121,7 +121,7 @@ def asking_providers(environ: Mapping[str, str], ending: ExitStack) -> "Callable
     lock = threading.Lock()
 
     def ask(spec: "Provider", key: Secret | None) -> "KeyAnswer":
-        from ops.probes import provider
+        from ops.probes import ai_provider
         from ops.probes.http import Web
 
         if (url is not None) != is_sandbox or (url and not is_loopback(url)):
@@ -134,7 +134,7 @@ def asking_providers(environ: Mapping[str, str], ending: ExitStack) -> "Callable
             if not made:
                 made.append(Web(url))
                 ending.callback(made[0].close)
-        return provider.ask(made[0], spec, key or provider.random_key())
+        return ai_provider.ask(made[0], spec, key or ai_provider.random_key())
 
     return ask
 
@@ -142,7 +142,7 @@ def asking_providers(environ: Mapping[str, str], ending: ExitStack) -> "Callable
 def administering(environ: Mapping[str, str], config: "Config", web: "Callable[[], Web]") -> "Admin":
     """Durable Objects by their application's endpoints, which the probes' client reaches."""
     from ops.config import durable_objects
-    from ops.probes.admin import Admin
+    from ops.probes.durable_object import Admin
 
     return Admin(web, environ, durable_objects.tokens(config))
 
@@ -169,10 +169,10 @@ LOGS_WAIT = 2.0
 
 def reach(client: "Client", account_id: str, web: "Callable[[], Web]", clock: Clock) -> Reached:
     from ops.cloudflare.kv import Kv
-    from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
+    from ops.maintenance.worker import Maintenance
 
     return {
         "workers": Workers(client, account_id),
@@ -202,7 +202,7 @@ def _logging(client: "Client", account_id: str) -> "LoggedErrors":
 
     def begin(worker: str, since: datetime, until: datetime) -> "Callable[[], tuple[Logged, ...] | str]":
         from ops.cloudflare import telemetry
-        from ops.model.exhibit import Period
+        from ops.cloudflare.types.evidence_table import Period
 
         asked = start(lambda: telemetry.errors(client, account_id, worker, Period(since, until)))
 
@@ -221,8 +221,8 @@ def _logging(client: "Client", account_id: str) -> "LoggedErrors":
 
 def _looking(web: "Callable[[], Web]", clock: Clock) -> Callable[[str], Page]:
     def look(url: str) -> Page:
-        from ops.probes import content
+        from ops.probes import page_content
 
-        return content.look(web(), clock, url)
+        return page_content.look(web(), clock, url)
 
     return look

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops import app, outside, status
+from ops.cloudflare.types.workers import Deployment, Version, is_commit
 from ops.core import system_clock
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.next_step import command
@@ -19,12 +20,11 @@ from ops.github.client import CHECK, connect, failures
 from ops.intake import stated
 from ops.model.report.evidence import Evidence, Served
 from ops.model.status import Status
-from ops.model.worker import Deployment, Version, is_commit
 
 if TYPE_CHECKING:
+    from ops.cloudflare.types import pages
     from ops.config import Config, Environment
     from ops.github.client import Repository
-    from ops.model import pages
 
 T = TypeVar("T")
 ALL_CLEAR = "all-clear"

@@ -16,14 +16,13 @@ from ops.core.clock import REQUEST_HOLDS, Clock, span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import Press, button, command
 from ops.core.plan import Change, Ending, Plan
-from ops.model.pages_seen import Page
+from ops.pages.observed_content import Page
 
 if TYPE_CHECKING:
-    from ops.building import Site
     from ops.cloudflare.kv import Kv
-    from ops.cloudflare.maintenance import Maintenance
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
+    from ops.cloudflare.types.records import Logged
     from ops.cloudflare.workers import Workers
     from ops.config import Config, Environment, Service
     from ops.config.secrets import Provider
@@ -33,12 +32,13 @@ if TYPE_CHECKING:
     from ops.core.timeline import Timeline
     from ops.github.pulls import Pulls
     from ops.github.secrets import EnvironmentSecrets
-    from ops.held import Held
-    from ops.limits_source import LimitsSource
-    from ops.model.recorded import Logged
-    from ops.model.rotation import KeyAnswer
-    from ops.probes.admin import Admin
-    from ops.probes.rounds import ProbeSet
+    from ops.limits.source import LimitsSource
+    from ops.maintenance.worker import Maintenance
+    from ops.probes.durable_object import Admin
+    from ops.probes.runner import ProbeSet
+    from ops.rotation.secret_values import Held
+    from ops.rotation.selection import KeyAnswer
+    from ops.site_build import Site
 
 P = TypeVar("P")
 

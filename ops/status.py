@@ -10,17 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops import app, maintaining, outside
+from ops import app, outside
+from ops.cloudflare.types.pages import Deployment
 from ops.core.errors import OpsError, Refused
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import LIMITS, SWITCHES, ShownSwitch
 from ops.core.threads import in_parallel, start
-from ops.model import maintenance_orphans, maintenance_plan, switches
-from ops.model.maintenance import WORKER, Block, Stored
-from ops.model.pages import Deployment
-from ops.model.pages_seen import likeness
+from ops.maintenance import orphaned_routes, steps
+from ops.maintenance import routes as maintenance_plan
+from ops.maintenance.state import WORKER, Block, Stored
 from ops.model.status import Live, Orphan, Status, Temporary, temporary
-from ops.model.switches import Standing
+from ops.pages.observed_content import likeness
+from ops.switches import values as switches
+from ops.switches.values import Standing
 
 if TYPE_CHECKING:
     from ops.cloudflare.kv import Kv
@@ -124,12 +126,12 @@ def _of_site(reads: Reading, service: "Service") -> Live:
 
 def _compared(reads: Reading, service: "Service", one: Deployment) -> tuple[str, ...]:
     """What a rollback would find out by each path of `compare`, so that a calm day shows which of them work."""
-    from ops.probes import content
+    from ops.probes import page_content
 
     with ExitStack() as ending:
         web = outside.probing_web(reads.edge_url, ending, reads.environment, reads.environ)()
         places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
-        pages = in_parallel([partial(content.look, web, reads.clock, url) for _, url in places])
+        pages = in_parallel([partial(page_content.look, web, reads.clock, url) for _, url in places])
     told = zip(service.compare, pages[::2], pages[1::2], strict=True)
     return tuple(f"{path}: {likeness(own, site)}" for path, own, site in told)
 
@@ -178,7 +180,7 @@ def _understood(runtime: "Runtime", values: Mapping[str, str | None]) -> tuple[l
 
 def _off(reads: Reading) -> tuple[tuple[Block, ...], tuple[Orphan, ...], list[str]]:
     """What ops-maintenance stores, and the routes that lead to it although it does not store them."""
-    standing, why = _asked(lambda: maintaining.standing(reads.workers, in_parallel))
+    standing, why = _asked(lambda: steps.standing(reads.workers, in_parallel))
     if standing is None:
         return (), (), [f"what is off at the edge: {why}"] if why else []
     orphans, why = _asked(lambda: _orphans(reads, standing.stored))
@@ -189,8 +191,8 @@ def _orphans(reads: Reading, stored: Stored) -> tuple[Orphan, ...]:
     services = [service for service in reads.environment.services.values() if service.worker]
     hosts = {service.name: service.url.removeprefix("https://").partition(":")[0] for service in services}
     zones = maintenance_plan.zones_to_read(reads.routes.zones(), hosts.values(), stored)
-    routes = maintaining.read_routes(reads.routes, in_parallel, zones)
-    found = maintenance_orphans.orphans([route for route in routes if route.script == WORKER], stored)
+    routes = steps.read_routes(reads.routes, in_parallel, zones)
+    found = orphaned_routes.orphans([route for route in routes if route.script == WORKER], stored)
     return tuple(
         Orphan(route.pattern, next((name for name, host in hosts.items() if route.is_at(host)), "")) for route in found
     )

@@ -18,8 +18,8 @@ import click
 import pytest
 
 from ops.cli import cli
+from ops.cloudflare.deployment_mark import parse as parse_mark
 from ops.core.errors import Decision, Reason
-from ops.model.mark import parse as parse_mark
 from tests.conftest import ACCOUNT, Outcome, World
 
 EVERY_RUN = "result: every run"

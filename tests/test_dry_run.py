@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 
 from ops import app
+from ops.cloudflare.deployment_mark import Mark
 from ops.core.errors import Decision, Reason
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor
 from ops.core.result import Result
 from ops.engine import Options
 from ops.interrupt import Signals
-from ops.model.mark import Mark
 from ops.registry import discover
 from ops.runbook import Context
 from ops.runbook import World as Standing

@@ -201,7 +201,7 @@ def test_the_sandbox_imports_nothing_of_the_rest() -> None:
 RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
 ENDS_OF_THE_RUNBOOKS_WORLD = (
     "ops.model",
-    "ops.probes.rounds",
+    "ops.probes.runner",
     "ops.runbook",
     "ops.sighting",
     "ops.rotating",

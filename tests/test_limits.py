@@ -347,7 +347,7 @@ def test_a_pull_request_has_no_influence_on_its_own_plan(place: Place, tmp_path:
         files={
             "limits.yml": SHIPPED + "mine: {limit: 1, period: 1, key: ip}\n",
             "ops.yml": "mine",
-            "ops/limits.py": "x",
+            "ops/scheduled/plan_limits.py": "x",
         },
         branch="mine",
     )

@@ -56,7 +56,7 @@ def test_a_pull_request_is_planned_merged_applied_and_reconciled(pip_cache: Path
     with opened(pip_cache) as stage, stage.runner() as runner:
         hub = stage.github
         # Its own ops.yml and program would let it through: the base's do not know this limit.
-        mine = {"limits.yml": changed(40), "ops/limits.py": "raise SystemExit(0)\n"}
+        mine = {"limits.yml": changed(40), "ops/scheduled/plan_limits.py": "raise SystemExit(0)\n"}
         hub.add_commit("Raise", "alice", files=mine, branch="raise")
         number = hub.open_pull("Raise", "raise", "alice")
         assert ended(runner, hub) == {"plan": "success", "apply": "skipped", "reconcile": "skipped"}
@@ -67,7 +67,10 @@ def test_a_pull_request_is_planned_merged_applied_and_reconciled(pip_cache: Path
         hub.add_commit(
             "Right again",
             "alice",
-            files={"limits.yml": changed(40), "ops/limits.py": tracked(ROOT)["ops/limits.py"]},
+            files={
+                "limits.yml": changed(40),
+                "ops/scheduled/plan_limits.py": tracked(ROOT)["ops/scheduled/plan_limits.py"],
+            },
             branch="raise",
         )
         assert ended(runner, hub)["plan"] == "success"

@@ -27,10 +27,10 @@ KNOWN_LATER = {
     "ops/github/answers.py: pattern": "paths of our own requests, by the list ROUTES",
     "ops/config/types.py: value": "compiled only, to see whether it is a pattern",
     "ops/core/redaction.py: before + ''.join(map(_spelled, tokens)) + after": "tests/model/test_redact.py: its speed",
-    "ops/model/routes.py: '.*'.join(map(re.escape, pattern.split('*')))": "Cloudflare takes a * only at the start of a host and the end of a path",
+    "ops/cloudflare/types/zones.py: '.*'.join(map(re.escape, pattern.split('*')))": "Cloudflare takes a * only at the start of a host and the end of a path",
     "ops/probes/page.py: pattern": "content types",
     "ops/probes/pattern.py: pattern": "the configuration's own: one that can backtrack, in a process with a time limit",
-    "ops/tools/browser.py: pattern": "the configuration's own, in a process with a time limit",
+    "ops/probes/browser_process.py: pattern": "the configuration's own, in a process with a time limit",
 }
 """Where the pattern comes from, for those that are no constants."""
 

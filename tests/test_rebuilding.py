@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ops import app, rebuilding
+from ops import app
+from ops.cloudflare.deployment_mark import Mark
 from ops.core.errors import Decision, Reason
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
@@ -13,12 +14,12 @@ from ops.core.redaction import Redactor, Secret
 from ops.core.result import Result
 from ops.engine import Options
 from ops.interrupt import Signals
-from ops.model import rebuild as rules
-from ops.model.mark import Mark
-from ops.model.rebuild import Rebuild
 from ops.runbook import Context
 from ops.runbook import World as Standing
 from ops.runbooks.rollback_worker import Params, RollbackWorker
+from ops.workers import reupload
+from ops.workers import reupload_rules as rules
+from ops.workers.reupload_rules import Rebuild
 from tests.commands import WRITE
 from tests.conftest import WORKER, World
 
@@ -39,7 +40,7 @@ class SetsKey(RollbackWorker):
         live = deployments[0]
         version = rules.majority(live.split)
         assert version
-        return rebuilding.plan(
+        return reupload.plan(
             ctx,
             worker,
             version,
@@ -53,10 +54,10 @@ class SetsKey(RollbackWorker):
         )
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> Standing:
-        return rebuilding.check(ctx, self._of(plan, change), change)
+        return reupload.check(ctx, self._of(plan, change), change)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
-        return rebuilding.apply(ctx, self._of(plan, change), change, {"KEY": Secret("newer")})
+        return reupload.apply(ctx, self._of(plan, change), change, {"KEY": Secret("newer")})
 
     def _of(self, plan: Plan, change: Change) -> Rebuild:
         assert isinstance(plan.details, list)

@@ -41,10 +41,10 @@ from ops.core.redaction import Redactor
 from ops.core.suggestions import shown, suggestion
 from ops.core.timeline import from_json
 from ops.interrupt import PROCESS, ignore_from_now_on, uncovered
-from ops.prepare_maintenance import PrepareMaintenance
-from ops.prepare_switches import PrepareSwitches
 from ops.registry import discover, recoveries
 from ops.render import terminal
+from ops.scheduled.prepare_maintenance import PrepareMaintenance
+from ops.scheduled.prepare_switches import PrepareSwitches
 from ops.tools.own_environment import conceal
 
 BUG = "BUG: a mistake in this program ended it, and not your command or Cloudflare"

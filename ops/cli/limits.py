@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from ops.apply_limits import ApplyLimits
 from ops.cli.runbook_command import CONFIG, annotate, runbook_command, say
 from ops.core.redaction import Redactor
 from ops.core.result import Result
-from ops.reconcile_limits import ReconcileLimits
 from ops.runbooks.propose_limits import ProposeLimits
+from ops.scheduled.apply_limits import ApplyLimits
+from ops.scheduled.reconcile_limits import ReconcileLimits
 
 
 @click.group()
@@ -28,7 +28,7 @@ def limits() -> None:
 @click.pass_obj
 def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | None, as_json: bool, config: Path) -> int:
     """Show what limits.yml changes: against Git, and against what is live. It writes nothing at Cloudflare."""
-    from ops import limits as work
+    from ops.scheduled import plan_limits as work
 
     show = partial(click.echo) if as_json else say
     return work.plan(
@@ -37,13 +37,13 @@ def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | Non
 
 
 def _applied(result: Result, redactor: Redactor) -> None:
-    from ops import limits_told as work
+    from ops.scheduled import limits_on_github as work
 
     work.on_pull_request(result, os.environ, redactor, partial(say, err=True))
 
 
 def _reconciled(result: Result, redactor: Redactor) -> None:
-    from ops import limits_told as work
+    from ops.scheduled import limits_on_github as work
 
     work.on_drift(result, os.environ, redactor, partial(say, err=True))
 

@@ -29,7 +29,7 @@ def due(redactor: Redactor, /, *, dry_run: bool, yes: bool, config: Path) -> int
     fails, the others follow all the same; where one is interrupted, none does.
     """
     from ops import app
-    from ops import due as work
+    from ops.scheduled import reopen_maintenance as work
 
     configuration, _ = app.read_config(config)
     app.register_secrets(os.environ, configuration, redactor)

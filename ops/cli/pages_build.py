@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from ops.building import jobs
 from ops.cli.runbook_command import CONFIG, INCIDENT, plan_shower, say, show_result, text_event
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
@@ -16,6 +15,7 @@ from ops.github import actions
 from ops.interrupt import PROCESS
 from ops.registry import discover
 from ops.runbook import Runbook
+from ops.site_build import jobs
 from ops.tools.commits import Commit
 
 RUNBOOK = "redeploy-pages"

@@ -49,7 +49,7 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
 @click.pass_obj
 def ai_failback(redactor: Redactor, /, *, environment: str, dry_run: bool, yes: bool, config: Path) -> int:
     """Take an override of the AI providers back, once the preferred one is healthy. For a schedule."""
-    from ops import failing_back as work
+    from ops.scheduled import ai_failback as work
 
     scheduled = Scheduled(redactor, dry_run=dry_run, yes=yes, config=config)
 

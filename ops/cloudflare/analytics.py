@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ops.cloudflare.client import Client, by_total
-from ops.cloudflare.wire import Answer, shaped, text
+from ops.cloudflare.response import Answer, shaped, text
+from ops.cloudflare.types.evidence_table import Period
+from ops.cloudflare.types.records import DatabaseUse, Limits, Requests
 from ops.core.clock import parse_utc, rfc3339
-from ops.model.exhibit import Period
-from ops.model.recorded import DatabaseUse, Limits, Requests
 
 ZONE_READ = "Zone Read"
 ANALYTICS_READ = "Analytics Read"

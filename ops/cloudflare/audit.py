@@ -5,10 +5,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ops.cloudflare.client import Client, by_cursor, next_cursor
-from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
+from ops.cloudflare.response import Answer, ApiError, misshapen, shaped, text
+from ops.cloudflare.types.evidence_table import Period
+from ops.cloudflare.types.records import Entry, Verified
 from ops.core.clock import parse_utc, rfc3339
-from ops.model.exhibit import Period
-from ops.model.recorded import Entry, Verified
 
 READ = "Account Settings Read"
 MOST = 5000

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from ops.cloudflare.codes import Kind
-from ops.cloudflare.wire import Answer, ApiError, MalformedAnswer, decode, decode_graphql, misshapen, short
+from ops.cloudflare.response import Answer, ApiError, MalformedAnswer, decode, decode_graphql, misshapen, short
 from ops.core.clock import Clock
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, Unclear
 from ops.core.loopback import is_loopback

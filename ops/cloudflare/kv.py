@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ops.cloudflare.client import Client
-from ops.cloudflare.wire import shaped
+from ops.cloudflare.response import shaped
 
 READ = "Workers KV Storage Read"
 WRITE = "Workers KV Storage Write"

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ops.cloudflare.client import Client, by_total
-from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
+from ops.cloudflare.response import Answer, ApiError, misshapen, shaped, text
+from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
+from ops.cloudflare.types.site_config import shown_binding
 from ops.core.clock import parse_utc
 from ops.core.errors import Reason, Unclear
-from ops.model.pages import PRODUCTION, Deployment, Project
-from ops.model.site_config import shown_binding
 
 READ = "Pages Read"
 WRITE = "Pages Write"

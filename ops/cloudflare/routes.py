@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.cloudflare.client import Client, by_total
-from ops.cloudflare.wire import ApiError, shaped, text
+from ops.cloudflare.response import ApiError, shaped, text
+from ops.cloudflare.types.zones import Domain, Route, Zone
 from ops.core.errors import Reason, Unclear
-from ops.model.routes import Domain, Route, Zone
 
 ZONE_READ = "Zone Read"
 READ = "Workers Routes Read"

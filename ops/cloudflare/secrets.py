@@ -11,12 +11,12 @@ from typing import Any
 
 from ops.cloudflare.client import Client
 from ops.cloudflare.codes import Kind
-from ops.cloudflare.forms import Form, metadata
-from ops.cloudflare.wire import ApiError, misshapen, shaped, text
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.multipart import Form, metadata
+from ops.cloudflare.response import ApiError, misshapen, shaped, text
+from ops.cloudflare.types.script import Code, Module
 from ops.core.errors import LatestNotDeployed, Reason, Unclear
 from ops.core.redaction import Secret
-from ops.model.code import Code, Module
-from ops.model.mark import Mark
 
 READ = "Workers Scripts Read"
 WRITE = "Workers Scripts Write"

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ops.cloudflare.client import Client
-from ops.cloudflare.wire import Answer, shaped, text
-from ops.model.exhibit import Period
-from ops.model.recorded import Handled, Logged
+from ops.cloudflare.response import Answer, shaped, text
+from ops.cloudflare.types.evidence_table import Period
+from ops.cloudflare.types.records import Handled, Logged
 
 READ = "Workers Observability Read"
 MOST = 1000

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 from ops.cloudflare.client import Client
 from ops.cloudflare.codes import Kind
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.response import Answer, ApiError, misshapen, shaped, text
 from ops.cloudflare.secrets import Secrets
-from ops.cloudflare.wire import Answer, ApiError, misshapen, shaped, text
+from ops.cloudflare.types.workers import Deployment, Split, Version
+from ops.cloudflare.types.zones import Subdomain
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, SecretsChanged, Unclear
 from ops.core.threads import start
-from ops.model.mark import Mark
-from ops.model.routes import Subdomain
-from ops.model.worker import Deployment, Split, Version
 
 T = TypeVar("T")
 

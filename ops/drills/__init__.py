@@ -37,7 +37,7 @@ from ops.drills import (
 )
 from ops.drills.command import UNREACHED, OnEvent, Say
 from ops.probes.http import Web
-from ops.probes.rounds import Prober, ProbeSet
+from ops.probes.runner import Prober, ProbeSet
 from ops.tools import node, process
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from ops.core.errors import ConfigError
 from ops.drills import example
 from ops.drills.example import INTERPRET
 from ops.drills.scenario_release import Kind
-from ops.model.reset import Seen
-from ops.probes.admin import Admin
+from ops.probes.durable_object import Admin
 from ops.probes.http import Web
+from ops.workers.object_reset_rules import Seen
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service

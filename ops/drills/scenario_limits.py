@@ -188,7 +188,7 @@ def _drilled(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
 
 
 def _applied_limit(drill: _Drill) -> int:
-    from ops.model.limits import parse
+    from ops.limits.file import parse
 
     runtime = drill.place.environment.needed_runtime()
     names: Sequence[str] = runtime.limits.names if runtime.limits else ()

@@ -7,10 +7,10 @@ statuses lead to the job's log. docs.github.com/rest/deployments/deployments and
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ops.cloudflare.types.evidence_table import Period
+from ops.cloudflare.types.records import EnvironmentUse
 from ops.core.clock import parse_utc
 from ops.core.redaction import Redactor
-from ops.model.exhibit import Period
-from ops.model.recorded import EnvironmentUse
 
 if TYPE_CHECKING:
     from github.Repository import Repository

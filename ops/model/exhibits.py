@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ops.model import pages
-from ops.model.exhibit import Cell, Exhibit, Period
-from ops.model.recorded import DatabaseUse, Entry, EnvironmentUse, Handled, Requests, Verified
-from ops.model.worker import Deployment, Version, split_prose
+from ops.cloudflare.types import pages
+from ops.cloudflare.types.evidence_table import Cell, Exhibit, Period
+from ops.cloudflare.types.records import DatabaseUse, Entry, EnvironmentUse, Handled, Requests, Verified
+from ops.cloudflare.types.workers import Deployment, Version, split_prose
 
 AUDIT_KEPT = timedelta(days=548)
 """18 months (developers.cloudflare.com/fundamentals/account/account-security/audit-logs)."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from ops.core.clock import parse_utc, rfc3339
 from ops.core.runtime_contract import VERSION
-from ops.model.maintenance import Block
-from ops.model.switches import Standing
+from ops.maintenance.state import Block
+from ops.switches.values import Standing
 
 
 @dataclass(frozen=True)

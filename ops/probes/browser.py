@@ -1,4 +1,4 @@
-"""The `browser` probe: pages and steps in a real Chromium, by `ops.tools.browser` in a process of its own."""
+"""The `browser` probe: pages and steps in a real Chromium, by `ops.probes.browser_process` in a process of its own."""
 
 import importlib.util
 import json
@@ -58,7 +58,7 @@ def probe(
         job = _job(spec, url, edge_url, browser=browser, folder=folder)
         places = (Path(found).parents[1] for found in (ops.__file__, playwright.origin) if found)
         seen = {**environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
-        argv = [sys.executable, "-P", "-m", "ops.tools.browser", json.dumps(job)]
+        argv = [sys.executable, "-P", "-m", "ops.probes.browser_process", json.dumps(job)]
         finished = process.run(argv, environ=seen, timeout=spec.timeout + STARTING, redactor=redactor, folder=folder)
         assertions = _read(finished, spec)
         if (taken := folder / "picture.png").exists():

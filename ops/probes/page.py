@@ -17,9 +17,9 @@ from ops.core.threads import in_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import pattern, secret_headers
 from ops.probes.challenge import stopped
+from ops.probes.html_references import Kind, Reference, references
 from ops.probes.http import LONGEST, MOST_BYTES
 from ops.probes.maintenance import off_on_purpose
-from ops.probes.references import Kind, Reference, references
 
 if TYPE_CHECKING:
     from ops.config.probes import PageProbe

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from ops.model.exhibit import FOUND, NONE_FOUND, NOT_ASKED, Cell, Collection, Exhibit
+from ops.cloudflare.types.evidence_table import FOUND, NONE_FOUND, NOT_ASKED, Cell, Collection, Exhibit
 from ops.render.journal import BUDGET
 from ops.render.markdown import cell, squeezed, templates
 from ops.render.terminal import one_line

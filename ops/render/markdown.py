@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
+from ops.cloudflare.types.workers import split_prose
 from ops.core.clock import span_text
 from ops.core.result import Result
-from ops.model.worker import split_prose
 from ops.render.terminal import one_line
 
 if TYPE_CHECKING:

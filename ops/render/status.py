@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
+from ops.cloudflare.types.workers import split_prose
 from ops.core.clock import parse_utc, span_text, utc_text
 from ops.core.suggestions import shown
-from ops.model.maintenance import WORKER
+from ops.maintenance.state import WORKER
 from ops.model.status import Live, Status
-from ops.model.switches import told
-from ops.model.worker import split_prose
 from ops.render.terminal import one_line
+from ops.switches.values import told
 
 NOTHING = "nothing"
 

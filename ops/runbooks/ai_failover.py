@@ -5,24 +5,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ops import switching, watching
 from ops.core.clock import span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, Section
 from ops.core.runtime_contract import AI
 from ops.core.suggestions import shown, suggestion
-from ops.model import providers, switches
-from ops.model.providers import OFF, Health, logged
-from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
-from ops.switching import Setting, SwitchRunbook
-from ops.watching import Seen
+from ops.switches import ai_providers, provider_checks, steps, values
+from ops.switches.ai_providers import OFF, Health, logged
+from ops.switches.provider_checks import Seen
+from ops.switches.steps import Setting, SwitchRunbook
+from ops.switches.values import Standing, Wanted
 
 if TYPE_CHECKING:
+    from ops.cloudflare.types.records import Logged
     from ops.config import Service
     from ops.config.probes import Probe
     from ops.config.runtime import Ai, Runtime
-    from ops.model.recorded import Logged
 
 AUTO, RESTORE = "auto", "restore"
 LOGS_REACH = timedelta(minutes=15)
@@ -48,7 +47,7 @@ class AiFailover(SwitchRunbook[Params]):
 
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _asked(ctx)
-        return {} if ctx.params.to == AUTO else switches.shown_json(AI, _state(ctx, ctx.params.to), None)
+        return {} if ctx.params.to == AUTO else values.shown_json(AI, _state(ctx, ctx.params.to), None)
 
     def own_probes(self, ctx: Context[Params], service: "Service", plan: Plan | None) -> "tuple[Probe, ...]":  # noqa: ARG002
         return (*service.probes, *ctx.environment.needed_runtime().switches[AI].probes)
@@ -56,31 +55,31 @@ class AiFailover(SwitchRunbook[Params]):
     def preflight(self, ctx: Context[Params]) -> Plan:
         runtime, ai = _asked(ctx)
         errors = _errors(ctx)
-        seen = watching.look(ctx, ai, probe=ctx.params.probe)
-        standing = switching.read(ctx, AI)  # last: this is the comparison
+        seen = provider_checks.look(ctx, ai, probe=ctx.params.probe)
+        standing = steps.read(ctx, AI)  # last: this is the comparison
         to = _chosen(ctx, ai, seen) if ctx.params.to == AUTO else ctx.params.to
         state = _state(ctx, to)
-        made = switching.setting(ctx, standing, _wanted(ctx, runtime, ai, state))
+        made = steps.setting(ctx, standing, _wanted(ctx, runtime, ai, state))
         normal = standing.rules.normal
         undo = ctx.press(self.name, to=RESTORE) if state != normal else None
         first = {f"{AI}.order.0": state} if state in ai.order else {}
-        details = switching.planned(ctx, standing, made, undo, first)
+        details = steps.planned(ctx, standing, made, undo, first)
         return Plan(
             summary=_summary(made, state, normal),
             changes=tuple(details.of),
             sections=(Section("The providers, as far as is known", seen.lines), Section(LOGS, logged(errors()))),
             follows=_follows(standing, made, state),
-            warnings=(*switching.warnings([made] if made else []), *_doubts(seen, state, ai)),
+            warnings=(*steps.warnings([made] if made else []), *_doubts(seen, state, ai)),
             reason=None if made else Reason.ALREADY_SET,
             done="AI interpretations are off" if state == OFF else f"Set {AI} to {state}",
-            proves=f"{AI} is {state}, {switching.ELSEWHERE}; the probes are healthy",
+            proves=f"{AI} is {state}, {steps.ELSEWHERE}; the probes are healthy",
             tasks=_tasks(ai) if state == OFF else (),
             details=details,
         )
 
 
 def _errors(ctx: Context[Params]) -> "Callable[[], tuple[Logged, ...] | str]":
-    _, service = switching.reader(ctx)
+    _, service = steps.reader(ctx)
     now = ctx.clock.now()
     return ctx.logged_errors(service.worker, now - LOGS_REACH, now)
 
@@ -114,7 +113,7 @@ def _chosen(ctx: Context[Params], ai: "Ai", seen: Seen) -> str:
             hint=f"Name one of {', '.join(ai.order)}, or switch all off.",
             press=ctx.press(AiFailover.name, to=OFF),
         )
-    to = providers.choose(ai.order, seen.found)
+    to = ai_providers.choose(ai.order, seen.found)
     return RESTORE if to == ai.order[0] else to
 
 
@@ -122,7 +121,7 @@ def _wanted(ctx: Context[Params], runtime: "Runtime", ai: "Ai", state: str) -> W
     rules = runtime.switches[AI]
     # Where auto finds that the preferred one may go on, there is nothing that could end.
     given = "" if state == rules.normal else ctx.params.until
-    until = switches.until_of(AI, rules, state, given, ctx.clock.now())
+    until = values.until_of(AI, rules, state, given, ctx.clock.now())
     return Wanted(state, ctx.actor, ctx.incident, until, message=ai.message if state == OFF else "")
 
 

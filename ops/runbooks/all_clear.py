@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops import switching
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, Section
-from ops.model import switches
-from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
-from ops.switching import Settings, SwitchRunbook
+from ops.switches import steps, values
+from ops.switches.steps import Settings, SwitchRunbook
+from ops.switches.values import Standing, Wanted
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,13 @@ class AllClear(SwitchRunbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         incident, now = _incident(ctx), ctx.clock.now()
-        found, unknown = switching.read_all(ctx)
-        mine, left = switches.of_incident(found, incident, now)
+        found, unknown = steps.read_all(ctx)
+        mine, left = values.of_incident(found, incident, now)
         wanted = {each.name: Wanted(each.rules.normal, ctx.actor, incident) for each in mine}
-        made = [setting for each in mine if (setting := switching.setting(ctx, each, wanted[each.name]))]
+        made = [setting for each in mine if (setting := steps.setting(ctx, each, wanted[each.name]))]
         shows: dict[str, Any] = {}
         for each in made:
-            shows |= switches.shown_json(each.standing.name, each.value.state, each.value.revision)
+            shows |= values.shown_json(each.standing.name, each.value.state, each.value.revision)
         doubts = tuple(_doubts(ctx, found, mine))
         if doubts and not made:
             raise Refused(
@@ -42,7 +41,7 @@ class AllClear(SwitchRunbook[Params]):
                 reason=Reason.LIVE_UNKNOWN,
                 hint="Run the same command again in a minute.",
             )
-        of = switching.changes(ctx, [(each, None) for each in made])
+        of = steps.changes(ctx, [(each, None) for each in made])
         names = ", ".join(each.standing.name for each in made)
         return Plan(
             summary=f"back to normal: {names}" if made else f"no switch is on for incident #{incident}",
@@ -53,7 +52,7 @@ class AllClear(SwitchRunbook[Params]):
             follows=("limits and what is off at the edge stay as they are: `ops status` says what is still on",),
             reason=None if made else Reason.NOTHING_LEFT,
             done=f"Set back to normal: {names}",
-            proves=f"what incident #{incident} had set is normal again, {switching.ELSEWHERE}; the probes are healthy",
+            proves=f"what incident #{incident} had set is normal again, {steps.ELSEWHERE}; the probes are healthy",
             details=Settings(of, shows),
         )
 
@@ -67,7 +66,7 @@ def _incident(ctx: Context[Params]) -> int:
 
 def _doubts(ctx: Context[Params], found: Mapping[str, Standing], mine: list[Standing]) -> Iterator[str]:
     """Switches that the application shows on, by a value that KV's API does not show: perhaps of this incident."""
-    for name, seen in switching.shown_switches(ctx).items():
+    for name, seen in steps.shown_switches(ctx).items():
         standing = found.get(name)
         if standing is not None and standing not in mine and seen.state != standing.rules.normal:
             yield from filter(None, [standing.apart(seen, ctx.clock.now())])

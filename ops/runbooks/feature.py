@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops import switching
 from ops.core.clock import utc_text
 from ops.core.errors import ConfigError, Reason
 from ops.core.plan import Plan
 from ops.core.runtime_contract import AI, MAINTENANCE
-from ops.model import switches
-from ops.model.switches import Standing, Wanted
 from ops.runbook import Context, param
-from ops.switching import Setting, SwitchRunbook
+from ops.switches import steps, values
+from ops.switches.steps import Setting, SwitchRunbook
+from ops.switches.values import Standing, Wanted
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -41,26 +40,26 @@ class Feature(SwitchRunbook[Params]):
 
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _asked(ctx)
-        return switches.shown_json(ctx.params.name, ctx.params.state, None)
+        return values.shown_json(ctx.params.name, ctx.params.state, None)
 
     def own_probes(self, ctx: Context[Params], service: "Service", plan: Plan | None) -> "tuple[Probe, ...]":  # noqa: ARG002
         return (*service.probes, *ctx.environment.needed_runtime().switches[ctx.params.name].probes)
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         wanted, params = _asked(ctx), ctx.params
-        standing = switching.read(ctx, params.name)
-        made = switching.setting(ctx, standing, wanted)
+        standing = steps.read(ctx, params.name)
+        made = steps.setting(ctx, standing, wanted)
         back = standing.state(ctx.clock.now())
         undo = ctx.press(self.name, name=params.name, state=back) if back != wanted.state else None
-        details = switching.planned(ctx, standing, made, undo)
+        details = steps.planned(ctx, standing, made, undo)
         return Plan(
             summary=_summary(standing, made, wanted),
             changes=tuple(details.of),
             follows=_follows(standing, made, wanted),
-            warnings=switching.warnings([made] if made else []),
+            warnings=steps.warnings([made] if made else []),
             reason=None if made else Reason.ALREADY_SET,
             done=f"Set {params.name} to {wanted.state}",
-            proves=f"{params.name} is {wanted.state}, {switching.ELSEWHERE}; the probes are healthy",
+            proves=f"{params.name} is {wanted.state}, {steps.ELSEWHERE}; the probes are healthy",
             details=details,
         )
 
@@ -68,12 +67,12 @@ class Feature(SwitchRunbook[Params]):
 def _asked(ctx: Context[Params]) -> Wanted:
     """Raises ConfigError."""
     runtime, params = ctx.environment.needed_runtime(), ctx.params
-    rules = switches.rules_of(runtime, params.name)
+    rules = values.rules_of(runtime, params.name)
     if params.name in OTHERS:
         hint = f"Use `{ctx.program[0]} {OTHERS[params.name]}`."
         raise ConfigError(f"{params.name} has a runbook of its own", reason=Reason.UNKNOWN_NAME, hint=hint)
-    state = switches.state_of(params.name, rules, params.state)
-    until = switches.until_of(params.name, rules, state, params.until, ctx.clock.now())
+    state = values.state_of(params.name, rules, params.state)
+    until = values.until_of(params.name, rules, state, params.until, ctx.clock.now())
     return Wanted(state, ctx.actor, ctx.incident, until)
 
 

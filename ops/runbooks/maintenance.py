@@ -9,24 +9,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ops import maintaining, maintaining_by_switch, switching
+from ops.cloudflare.types.zones import Route, Zone
 from ops.core.clock import parse_utc, utc_text
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.verdict import Address
-from ops.maintaining import Guard, Standing
-from ops.model import maintenance, maintenance_orphans, maintenance_plan, maintenance_text
-from ops.model.maintenance import WORKER, Block, Closed, Stored
-from ops.model.maintenance_asked import MOMENT, Asked
-from ops.model.maintenance_orphans import Recovered
-from ops.model.maintenance_plan import Ways
-from ops.model.maintenance_steps import OFF, Deploy, Step, Store, to_close, to_open
-from ops.model.routes import Route, Zone
-from ops.model.worker_plan import deployed
-from ops.probes.rounds import ProbeSet
+from ops.maintenance import by_switch, orphaned_routes, plan_text
+from ops.maintenance import routes as maintenance_plan
+from ops.maintenance import state as maintenance
+from ops.maintenance import steps as maintaining
+from ops.maintenance.orphaned_routes import Recovered
+from ops.maintenance.request import MOMENT, Asked
+from ops.maintenance.routes import Ways
+from ops.maintenance.state import WORKER, Block, Closed, Stored
+from ops.maintenance.steps import Guard, Standing
+from ops.maintenance.writes import OFF, Deploy, Step, Store, to_close, to_open
+from ops.probes.runner import ProbeSet
 from ops.runbook import Context, Runbook, World, param, service_of
-from ops.switching import Settings
+from ops.switches import steps as switching
+from ops.switches.steps import Settings
+from ops.workers.plan_text import deployed
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -88,7 +91,7 @@ class Maintenance(Runbook[Params]):
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         service, asked = service_of(ctx, self.kind), _asked(ctx)
         if service.maintenance == "switch":
-            return maintaining_by_switch.probes(ctx, service, asked, plan)
+            return by_switch.probes(ctx, service, asked, plan)
         if plan is not None:
             assert isinstance(plan.details, Details)
             return ProbeSet(service.url, plan.details.probes, service.verify, addresses=plan.details.asked())
@@ -98,7 +101,7 @@ class Maintenance(Runbook[Params]):
     def preflight(self, ctx: Context[Params]) -> Plan:
         service, asked = service_of(ctx, self.kind), _asked(ctx)
         if service.maintenance == "switch":
-            return maintaining_by_switch.preflight(ctx, service, asked, MESSAGE)
+            return by_switch.preflight(ctx, service, asked, MESSAGE)
         standing, ways = _read(ctx, service)
         recovered = _recover(ctx, service, standing, ways)
         seen = Seen(service, asked, standing, ways, recovered)
@@ -188,13 +191,13 @@ def _read_routes(
 
 def _recover(ctx: Context[Params], service: "Service", standing: Standing, ways: Ways) -> Recovered:
     """Orphaned routes, with their former values from older versions, which are read only if there is such a route."""
-    left = maintenance_orphans.orphans(ways.stray, standing.stored)
+    left = orphaned_routes.orphans(ways.stray, standing.stored)
 
     def enough(found: list[Stored]) -> bool:
-        return not maintenance_orphans.recover(ways, standing.stored, found, service.name).unknown
+        return not orphaned_routes.recover(ways, standing.stored, found, service.name).unknown
 
     older = maintaining.older(ctx.workers, ctx.in_parallel, standing.deployment, enough) if left else []
-    return maintenance_orphans.recover(ways, standing.stored, older, service.name)
+    return orphaned_routes.recover(ways, standing.stored, older, service.name)
 
 
 def _host(service: "Service") -> str:
@@ -236,13 +239,13 @@ def _closing(ctx: Context[Params], seen: Seen) -> Plan:
     return Plan(
         summary=_summary(block, changed=bool(changes)),
         changes=tuple(changes),
-        sections=maintenance_text.closing(ways, block, others, wanted.notes, ctx.clock.now()),
+        sections=plan_text.closing(ways, block, others, wanted.notes, ctx.clock.now()),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
-        follows=tuple(maintenance_text.follows(block, opens.command)),
+        follows=tuple(plan_text.follows(block, opens.command)),
         warnings=(
-            *maintenance_text.warnings(ways, block, existing, wanted.out_of_reach),
-            *maintenance_text.orphaned(ways, seen.recovered),
-            *maintenance_text.unread(ways),
+            *plan_text.warnings(ways, block, existing, wanted.out_of_reach),
+            *plan_text.orphaned(ways, seen.recovered),
+            *plan_text.unread(ways),
         ),
         reason=None if changes else Reason.ALREADY_OFF,
         next_step=_press(ctx, "on", "") if path else None,
@@ -314,11 +317,11 @@ def _opening(ctx: Context[Params], seen: Seen, opened: tuple[Block, ...]) -> Pla
     return Plan(
         summary=f"{what}: {'open again' if opened else 'was not off'}",
         changes=tuple(changes),
-        sections=maintenance_text.opening(seen.ways, opened, still, ctx.clock.now()),
+        sections=plan_text.opening(seen.ways, opened, still, ctx.clock.now()),
         warnings=(
             *(f"left as it is: {each.text}" for each in left),
-            *maintenance_text.orphaned(seen.ways, seen.recovered),
-            *maintenance_text.unread(seen.ways),
+            *plan_text.orphaned(seen.ways, seen.recovered),
+            *plan_text.unread(seen.ways),
         ),
         reason=None if opened else Reason.NOT_OFF,
         done=f"Opened {what} again",
@@ -338,7 +341,7 @@ def _opening(ctx: Context[Params], seen: Seen, opened: tuple[Block, ...]) -> Pla
 
 
 def _opened(seen: Seen, opened: tuple[Block, ...]) -> tuple[Block, ...]:
-    return maintenance_orphans.record_opened(seen.ways, seen.standing.stored, opened)
+    return orphaned_routes.record_opened(seen.ways, seen.standing.stored, opened)
 
 
 def _addresses_of_opening(

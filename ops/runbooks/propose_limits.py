@@ -12,14 +12,14 @@ from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Ending, Plan, Section
 from ops.core.suggestions import suggestion
-from ops.model.limits_value import FILE
-from ops.probes.rounds import ProbeSet
+from ops.limits.value import FILE
+from ops.probes.runner import ProbeSet
 from ops.runbook import Context, Runbook, State, World, param
 
 if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.runtime import Raise
-    from ops.model.limits import Limits, Temporary
+    from ops.limits.file import Limits, Temporary
 
 PREFIX = "ops/raise-limits-"
 BRANCH, COMMIT, PULL = "a branch", FILE, "a pull request"
@@ -164,9 +164,9 @@ def _wanted(ctx: Context[Params]) -> "Mapping[str, Raise]":
 
 
 def _plan(ctx: Context[Params], wanted: "Mapping[str, Raise]", base: str, text: str, blob: str) -> Plan:
-    from ops.model.limits import parse
-    from ops.model.limits_edit import patch, with_temporary
-    from ops.model.limits_plan import compare, markdown
+    from ops.limits.diff import compare, markdown
+    from ops.limits.edit import patch, with_temporary
+    from ops.limits.file import parse
 
     runtime, now = ctx.environment.needed_runtime(), ctx.clock.now()
     names = runtime.limits.names if runtime.limits else ()
@@ -204,7 +204,7 @@ def _plan(ctx: Context[Params], wanted: "Mapping[str, Raise]", base: str, text: 
 
 
 def _temporary(ctx: Context[Params], wanted: "Mapping[str, Raise]", before: "Limits") -> "dict[str, Temporary]":
-    from ops.model.limits import Temporary
+    from ops.limits.file import Temporary
 
     missing = [name for name in wanted if name not in before]
     if missing:

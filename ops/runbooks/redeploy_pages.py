@@ -3,22 +3,21 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops import sighting
+from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
+from ops.cloudflare.types.site_config import SiteConfiguration
+from ops.cloudflare.types.workers import is_commit
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.suggestions import shown
 from ops.core.timeline import Kind
-from ops.model import pages_plan, pages_seen, redeploy_plan
-from ops.model import pages_target as target
-from ops.model.pages import PRODUCTION, Deployment, Project
-from ops.model.pages_plan import UNFINISHED, Past, deployed, short
-from ops.model.pages_seen import Look, Seen
-from ops.model.pages_target import Choice
-from ops.model.site_config import SiteConfiguration
-from ops.model.worker import is_commit
+from ops.pages import live_deployment as target
+from ops.pages import observed_content, plan_text, redeploy_text, steps
+from ops.pages.live_deployment import Choice
+from ops.pages.observed_content import Look, Seen
+from ops.pages.plan_text import UNFINISHED, Past, deployed, short
+from ops.pages.steps import SiteRunbook
 from ops.runbook import Context, State, World, param, service_of
-from ops.sighting import SiteRunbook
 from ops.tools.commits import Commit, is_sha
 
 if TYPE_CHECKING:
@@ -60,26 +59,26 @@ class RedeployPages(SiteRunbook[Params]):
         service = service_of(ctx, self.kind)
         build, asked = service.needed_build(), _asked(ctx.params.commit)
         ctx.site.check_tools(build)
-        found = sighting.find(ctx, service)
+        found = steps.find(ctx, service)
         past, project = found.past, found.seen.project
-        why = found.live.why if past else sighting.why_unknown(service, found)
+        why = found.live.why if past else steps.why_unknown(service, found)
         if past is None:
             if asked == PREVIOUS:
-                raise sighting.live_unknown(ctx, service, found, _redeploy(ctx, "SHA"))
+                raise steps.live_unknown(ctx, service, found, _redeploy(ctx, "SHA"))
             details = _details_of(ctx, service, asked, found.seen, None)
             return _planned(details, build, project, None, why)
         choice, live = past.choice, past.serving
         if asked == PREVIOUS:
             if replaced := _stepped_back(ctx, past):
-                return _nothing(ctx, past, choice, pages_plan.already_back(past, replaced), Reason.ALREADY_STEPPED_BACK)
+                return _nothing(ctx, past, choice, plan_text.already_back(past, replaced), Reason.ALREADY_STEPPED_BACK)
             asked = _previous(ctx, live, choice)
         details = _details_of(ctx, service, asked, found.seen, live)
         if live.commit == details.commit.sha and not live.dirty:
             text = f"{short(live)} is live already, and is of commit {details.commit.short}"
             return _nothing(ctx, past, choice, text, Reason.ALREADY_LIVE)
-        sighting.refuse_overtaken(ctx, past.deployments)
+        steps.refuse_overtaken(ctx, past.deployments)
         plan = _planned(details, build, project, past, why)
-        return redeploy_plan.with_ways_back(
+        return redeploy_text.with_ways_back(
             plan, past, choice, details.commit, began=ctx.incident_began, rollback=lambda to: _rollback(ctx, to.id)
         )
 
@@ -93,7 +92,7 @@ class RedeployPages(SiteRunbook[Params]):
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
         details = _details(plan)
-        project, deployments, site = sighting.now(ctx, details.service)
+        project, deployments, site = steps.now(ctx, details.service)
         new = target.came(details.seen.deployments, deployments)
         ours = next((d for d in new if d.commit == details.commit.sha), None)
         if ours is None:
@@ -101,7 +100,7 @@ class RedeployPages(SiteRunbook[Params]):
         others = [d for d in new if d.commit != ours.commit]
         if over := [d for d in others if d.created_on > ours.created_on or d.id == project.canonical_id]:
             return World(State.MOVED, deployed(over[0]))
-        own = sighting.look(ctx, details.service, ours.url)
+        own = steps.look(ctx, details.service, ours.url)
         slipped = tuple(deployed(d) for d in others)
         return _there(details, project, ours, slipped, look=(own, site))
 
@@ -143,7 +142,7 @@ def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen
 
 
 def _planned(details: Details, build: "Build", project: Project, past: Past | None, why: str) -> Plan:
-    return redeploy_plan.plan(
+    return redeploy_text.plan(
         details.commit, build, project, past, configuration=details.configuration, why=why, details=details
     )
 
@@ -189,7 +188,7 @@ def _nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, rea
         before = None
     return Plan(
         summary=summary,
-        sections=pages_plan.sections(past, choice, past.serving, by_rule=False),
+        sections=plan_text.sections(past, choice, past.serving, by_rule=False),
         reason=reason,
         next_step=_redeploy(ctx, before or "SHA"),
     )
@@ -212,9 +211,9 @@ def _not_there(details: Details, project: Project, deployments: tuple[Deployment
     if canonical != details.seen.project.canonical_id:
         return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical")
     by_assets, looks = details.seen.by_assets, sorted(name[:8] for name in details.seen.like(site))
-    whole = pages_seen.of_site(site, by_assets=by_assets)
+    whole = observed_content.of_site(site, by_assets=by_assets)
     former = details.seen.own[details.live.id] if details.live else None
-    if former and pages_seen.of_deployment(former, site, by_assets=by_assets) not in {None, whole}:
+    if former and observed_content.of_deployment(former, site, by_assets=by_assets) not in {None, whole}:
         text = f"the site looks like {' or '.join(looks) or 'no deployment that was read'}"
         return World(State.MOVED, text, uncertain=not looks)  # what came after the list was read may be ours
     fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]

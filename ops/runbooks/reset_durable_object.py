@@ -7,20 +7,19 @@ code restarts all of a Worker's.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops import rebuilding, resetting
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.types.workers import Deployment, Version, split_prose, split_text
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan, Section
 from ops.core.suggestions import shown, suggestion
-from ops.model import rebuild as rebuilds
-from ops.model import reset as rules
-from ops.model import worker_refusals
-from ops.model.mark import Mark
-from ops.model.rebuild import Rebuild
-from ops.model.worker import Deployment, Version, split_prose, split_text
-from ops.probes.rounds import ProbeSet
-from ops.resetting import Watched
+from ops.probes.runner import ProbeSet
 from ops.runbook import Context, Runbook, State, World, param, service_of
+from ops.workers import object_reset, refusals, reupload
+from ops.workers import object_reset_rules as rules
+from ops.workers import reupload_rules as rebuilds
+from ops.workers.object_reset import Watched
+from ops.workers.reupload_rules import Rebuild
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -78,8 +77,8 @@ class ResetDurableObject(Runbook[Params]):
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
         details = _details(plan)
         if details.rebuild is None:
-            return resetting.check(ctx, details.watched[0])
-        world = rebuilding.check(ctx, details.rebuild, change)
+            return object_reset.check(ctx, details.watched[0])
+        world = reupload.check(ctx, details.rebuild, change)
         if rebuilds.is_upload(details.rebuild, change) or world.state != State.DONE:
             return world
         if not details.is_live:  # a lost answer is settled by this alone; what the objects show is the proof afterwards
@@ -87,16 +86,16 @@ class ResetDurableObject(Runbook[Params]):
             return world
         for each in details.watched:
             each.answered = True
-        return resetting.prove(ctx, details.watched, world)
+        return object_reset.prove(ctx, details.watched, world)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
         details = _details(plan)
         if details.rebuild is None:
             try:
-                return resetting.send(ctx, details.watched[0])
+                return object_reset.send(ctx, details.watched[0])
             except (ConfigError, Refused) as error:
                 raise _instead(ctx, error) from None
-        said = rebuilding.apply(ctx, details.rebuild, change, {})
+        said = reupload.apply(ctx, details.rebuild, change, {})
         details.is_live = not rebuilds.is_upload(details.rebuild, change)
         return said
 
@@ -109,7 +108,7 @@ def _details(plan: Plan) -> Details:
 def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan:
     it = _named(ctx, service)
     if it.is_shown:
-        now = resetting.looked(ctx, it)
+        now = object_reset.looked(ctx, it)
         if isinstance(now, OpsError):
             raise _instead(ctx, now)
         it.before = now
@@ -176,7 +175,7 @@ def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan:
         [
             lambda: ctx.workers.deployments(service.worker),
             lambda: ctx.workers.uploads(service.worker),
-            *((lambda it=it: resetting.looked(ctx, it)) for it in shown_ones),
+            *((lambda it=it: object_reset.looked(ctx, it)) for it in shown_ones),
         ]
     )
     live = _live(ctx, service, deployments)
@@ -205,7 +204,7 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[Deploymen
         hint = "Deploy it first; nothing is live."
         raise Refused(f"{service.worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
     live = deployments[0]
-    worker_refusals.refuse_overtaken(live, ctx.requested_at)
+    refusals.refuse_overtaken(live, ctx.requested_at)
     if len(live.split) > 1:
         raise Refused(
             f"{split_prose(live.split)} share the traffic of {service.worker}, and a reset would give all of it to one",
@@ -217,7 +216,7 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[Deploymen
 
 
 def _rebuild(ctx: Context[Params], service: "Service", live: Deployment, latest: Version) -> Rebuild:
-    return rebuilding.plan(
+    return reupload.plan(
         ctx,
         service.worker,
         live.split[0][0],

@@ -6,18 +6,17 @@ Nothing of ours stands in a project's history afterwards, so what is live is see
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops import sighting
+from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
-from ops.model import pages_plan, pages_seen
-from ops.model import pages_target as target
-from ops.model.pages import Deployment, Project
-from ops.model.pages_plan import Past, deployed, short
-from ops.model.pages_seen import Look, Seen
-from ops.model.pages_target import Choice
+from ops.pages import live_deployment as target
+from ops.pages import observed_content, plan_text, steps
+from ops.pages.live_deployment import Choice
+from ops.pages.observed_content import Look, Seen
+from ops.pages.plan_text import Past, deployed, short
+from ops.pages.steps import Found, SiteRunbook
 from ops.runbook import Context, State, World, param, service_of
-from ops.sighting import Found, SiteRunbook
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -52,14 +51,14 @@ class RollbackPages(SiteRunbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind)
-        found = sighting.find(ctx, service, ctx.params.to)
+        found = steps.find(ctx, service, ctx.params.to)
         past = found.past
         if past is None:
             return _plan_without_live(ctx, service, found)
         choice = past.choice
-        if nothing := pages_plan.nothing_to_do(past, choice, found.named):
+        if nothing := plan_text.nothing_to_do(past, choice, found.named):
             return _plan_of_nothing(ctx, past, choice, *nothing)
-        sighting.refuse_overtaken(ctx, past.deployments)
+        steps.refuse_overtaken(ctx, past.deployments)
         chosen = found.named or choice.target
         if chosen is None:
             raise _no_target(ctx, service, choice)
@@ -67,9 +66,9 @@ class RollbackPages(SiteRunbook[Params]):
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
         details = _details(plan)
-        project, deployments, site = sighting.now(ctx, details.service)
+        project, deployments, site = steps.now(ctx, details.service)
         if target.came(details.seen.deployments, deployments):  # it may have come after the site was read
-            site = sighting.look(ctx, details.service, details.service.url)
+            site = steps.look(ctx, details.service, details.service.url)
         return _standing(details, project, deployments, site)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change
@@ -89,8 +88,8 @@ def _standing(details: Details, project: Project, deployments: tuple[Deployment,
     newer = tuple(deployed(d) for d in target.came(details.seen.deployments, deployments))
     if former is None:
         return _standing_without_live(details, canonical, newer, site)
-    if pages_seen.of_site(site) is None:
-        return World(State.MOVED, f"the site could not be read: {pages_seen.unread(site)}", uncertain=True)
+    if observed_content.of_site(site) is None:
+        return World(State.MOVED, f"the site could not be read: {observed_content.unread(site)}", uncertain=True)
     looks = details.seen.like(site)
     said = canonical == wanted.id != details.seen.project.canonical_id
     if wanted.id in looks and former.id not in looks:
@@ -120,7 +119,7 @@ def _standing_without_live(details: Details, canonical: str, newer: tuple[str, .
         return World(State.DONE, f"{short(wanted)} is canonical", notes=(note,))
     if canonical != before:
         return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True)
-    why = pages_seen.unread(site) or "the site does not look like it"
+    why = observed_content.unread(site) or "the site does not look like it"
     return World(State.PLANNED, f"no compared path shows that {short(wanted)} is live: {why}", uncertain=True)
 
 
@@ -143,7 +142,7 @@ def _plan_of_nothing(ctx: Context[Params], past: Past, choice: Choice, summary: 
     """Nothing to change: verify what is live, and say what to press if that is not well."""
     return Plan(
         summary=summary,
-        sections=pages_plan.sections(past, choice, past.serving, by_rule=True),
+        sections=plan_text.sections(past, choice, past.serving, by_rule=True),
         reason=reason,
         next_step=_press(ctx, choice.target.id) if choice.target else None,
     )
@@ -153,9 +152,9 @@ def _plan_without_live(ctx: Context[Params], service: "Service", found: Found) -
     """A person named the target: that decides, with a warning. Raises Refused if nobody did."""
     chosen, project = found.named, found.seen.project
     if chosen is None:
-        raise sighting.live_unknown(ctx, service, found)
-    sighting.refuse_overtaken(ctx, found.seen.deployments)
-    why = sighting.why_unknown(service, found)
+        raise steps.live_unknown(ctx, service, found)
+    steps.refuse_overtaken(ctx, found.seen.deployments)
+    why = steps.why_unknown(service, found)
     change = Change(
         target=f"Pages {service.pages}",
         before="not known",
@@ -167,9 +166,9 @@ def _plan_without_live(ctx: Context[Params], service: "Service", found: Found) -
     return Plan(
         summary=f"Pages {service.pages}: not known → {short(chosen)}",
         changes=(change,),
-        sections=pages_plan.sections_if_unknown(chosen, ctx.clock.now(), why),
-        not_undone=pages_plan.NOT_UNDONE,
-        follows=pages_plan.follows_if_unknown(project),
+        sections=plan_text.sections_if_unknown(chosen, ctx.clock.now(), why),
+        not_undone=plan_text.NOT_UNDONE,
+        follows=plan_text.follows_if_unknown(project),
         warnings=(named,),
         done=f"Rolled back {ctx.params.service} to {short(chosen)}",
         details=Details(service, chosen, None, found.seen),
@@ -190,10 +189,10 @@ def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details) ->
     return Plan(
         summary=f"Pages {details.service.pages}: {short(live)} → {short(chosen)}",
         changes=(change,),
-        sections=pages_plan.sections(past, choice, chosen, by_rule=by_rule),
-        not_undone=pages_plan.NOT_UNDONE,
-        follows=pages_plan.follows(past),
-        warnings=pages_plan.warnings(
+        sections=plan_text.sections(past, choice, chosen, by_rule=by_rule),
+        not_undone=plan_text.NOT_UNDONE,
+        follows=plan_text.follows(past),
+        warnings=plan_text.warnings(
             past,
             chosen,
             began=ctx.incident_began,
@@ -210,7 +209,7 @@ def _no_target(ctx: Context[Params], service: "Service", choice: Choice) -> Refu
     """The way on is to build an earlier commit, where ops.yml says how."""
     passed = "; ".join(f"{over.deployment[:8]}: {over.why}" for over in choice.passed_over)
     return Refused(
-        f"no deployment to go back to: {passed or 'no older one succeeded'}; the newest {sighting.LISTED} are read",
+        f"no deployment to go back to: {passed or 'no older one succeeded'}; the newest {steps.LISTED} are read",
         reason=Reason.NO_TARGET,
         hint=(
             "Build the commit before the live one and deploy that, which takes some minutes. Or name a deployment "

@@ -4,21 +4,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ops import deploying, rebuilding
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.types.workers import Deployment, Split, Version, same_split, split_prose, split_text
 from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.previous_runs import Earlier
-from ops.model import rebuild as rules
-from ops.model import target, worker_plan, worker_refusals
-from ops.model.history import History
-from ops.model.mark import Mark
-from ops.model.rebuild import Rebuild
-from ops.model.target import Choice
-from ops.model.worker import Deployment, Split, Version, same_split, split_prose, split_text
-from ops.model.worker_plan import deployed
-from ops.probes.rounds import ProbeSet
+from ops.probes.runner import ProbeSet
 from ops.runbook import Context, Runbook, World, param, service_of
+from ops.workers import deploy, plan_text, refusals, reupload, rollback_target
+from ops.workers import reupload_rules as rules
+from ops.workers.history import History
+from ops.workers.plan_text import deployed
+from ops.workers.reupload_rules import Rebuild
+from ops.workers.rollback_target import Choice
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -94,37 +93,37 @@ class RollbackWorker(Runbook[Params]):
                 reason=Reason.NO_TARGET,
                 hint="Deploy it first; nothing is live.",
             )
-        to = target.parse_to(ctx.params.to, listed) if ctx.params.to else None
-        worker_refusals.check_params(to, ctx.params)
+        to = rollback_target.parse_to(ctx.params.to, listed) if ctx.params.to else None
+        refusals.check_params(to, ctx.params)
         history = _read(ctx, service, deployments, listed, wanted=to or (), has_assets=has_assets, earlier=earlier)
-        choice = target.choose(history, incident=ctx.incident)
+        choice = rollback_target.choose(history, incident=ctx.incident)
         if to is None and choice.standing is not None:
-            summary = f"somebody stepped back already: {worker_plan.stepped_back(choice.standing)}"
+            summary = f"somebody stepped back already: {plan_text.stepped_back(choice.standing)}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
         latest = uploads[0][0] if rebuilt else None
         if to and (rules.is_done(history, to, latest) if rebuilt else same_split(to, history.live.split)):
             summary = f"{split_prose(to)} is live already{', with the current secrets' if rebuilt else ''}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
-        worker_refusals.refuse_overtaken(history.live, ctx.requested_at)
+        refusals.refuse_overtaken(history.live, ctx.requested_at)
         if to is None and not choice.candidates:
-            ways = target.fallbacks(history, choice)
-            raise worker_refusals.no_target(history, choice, ways, press=_press(ctx, _best(history, choice)))
+            ways = rollback_target.fallbacks(history, choice)
+            raise refusals.no_target(history, choice, ways, press=_press(ctx, _best(history, choice)))
         split = to or ((choice.candidates[0], 100.0),)
-        worker_refusals.refuse_migration(history, choice.suspect, split)
+        refusals.refuse_migration(history, choice.suspect, split)
         plan = _plan(ctx, service, history, choice, split, by_rule=to is None)
         return _with_current_secrets(ctx, service, plan, latest) if latest else plan
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
         details = _details(plan)
         if details.rebuild is not None:
-            return rebuilding.check(ctx, details.rebuild, change)
+            return reupload.check(ctx, details.rebuild, change)
         deployments = ctx.workers.deployments(details.worker)
-        return deploying.standing(deployments, details.live, details.split, details.mark, worker=details.worker)
+        return deploy.standing(deployments, details.live, details.split, details.mark, worker=details.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
         details, accepted = _details(plan), set(ctx.params.accept_changed_secrets)
         if details.rebuild is not None:
-            return rebuilding.apply(ctx, details.rebuild, change, {})
+            return reupload.apply(ctx, details.rebuild, change, {})
         try:
             deployment = ctx.workers.deploy(details.worker, details.split, mark=details.mark)
         except SecretsChanged as changed:
@@ -171,7 +170,7 @@ def _read(
         if batch:
             # A version that is gone is known to be gone: there is nothing more to be read of it.
             found = {v: known or Version(id=v, detailed=True) for v, known in zip(batch, read, strict=True)}
-            assets, known = worker_plan.static_assets(says=has_assets(), configured=service.static_assets), earlier()
+            assets, known = plan_text.static_assets(says=has_assets(), configured=service.static_assets), earlier()
             history = replace(
                 history,
                 versions={**history.versions, **found},
@@ -201,13 +200,13 @@ def _is_settled(ctx: Context[Params], history: History) -> bool:
     """
     if len(history.live.serving) > 1 and _unread(history, ()):
         return False
-    choice = target.choose(history, incident=ctx.incident)
-    return bool(choice.candidates) and all(over.why != target.NOT_READ for over in choice.passed_over)
+    choice = rollback_target.choose(history, incident=ctx.incident)
+    return bool(choice.candidates) and all(over.why != rollback_target.NOT_READ for over in choice.passed_over)
 
 
 def _refuse_moved(again: tuple[Deployment, ...], planned: Deployment, worker: str) -> None:
     if not again:
-        raise deploying.none_listed(worker)
+        raise deploy.none_listed(worker)
     if again[0] != planned:
         raise Refused(
             f"{worker} was deployed while the plan was made: {deployed(again[0])}",
@@ -243,12 +242,12 @@ def _details_of(
 def _plan(
     ctx: Context[Params], service: "Service", history: History, choice: Choice, split: Split, *, by_rule: bool
 ) -> Plan:
-    blames = target.blames(history, choice.suspect, split, by_rule=by_rule)
+    blames = rollback_target.blames(history, choice.suspect, split, by_rule=by_rule)
     live, rebuilt = history.live.split, ctx.params.current_secrets
     details = _details_of(ctx, service, history, split, blames=blames)
-    warnings = worker_plan.warnings(history, choice, split, began=ctx.incident_began, by_rule=by_rule, rebuilt=rebuilt)
+    warnings = plan_text.warnings(history, choice, split, began=ctx.incident_began, by_rule=by_rule, rebuilt=rebuilt)
     if details.revoked and not rebuilt:
-        warnings = (*warnings, worker_refusals.revoked_line(details.revoked))
+        warnings = (*warnings, refusals.revoked_line(details.revoked))
     change = Change(
         target=f"Worker {service.worker}",
         before=split_prose(live),
@@ -260,9 +259,9 @@ def _plan(
     return Plan(
         summary=f"Worker {service.worker}: {split_prose(live)} → {split_prose(split)}",
         changes=(change,),
-        sections=worker_plan.sections(history, choice, split, repository=service.repository, by_rule=by_rule),
-        not_undone=worker_plan.NOT_UNDONE,
-        follows=worker_plan.follows(history, split, rebuilt=rebuilt),
+        sections=plan_text.sections(history, choice, split, repository=service.repository, by_rule=by_rule),
+        not_undone=plan_text.NOT_UNDONE,
+        follows=plan_text.follows(history, split, rebuilt=rebuilt),
         warnings=warnings,
         next_step=_next_step(ctx, following[0]) if following else None,
         done=f"Rolled back {ctx.params.service} to {split_prose(split)}",
@@ -274,7 +273,7 @@ def _with_current_secrets(ctx: Context[Params], service: "Service", plan: Plan, 
     """The same, but by an upload anew: its reads are the last before the write, and so the comparison."""
     details = _details(plan)
     version = details.split[0][0]
-    rebuild = rebuilding.plan(
+    rebuild = reupload.plan(
         ctx,
         service.worker,
         version,
@@ -302,7 +301,7 @@ def _nothing(
     """Nothing to change: verify what is live, and say what to press if that is not well."""
     return Plan(
         summary=summary,
-        sections=worker_plan.sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
+        sections=plan_text.sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
         reason=reason,
         next_step=_next_step(ctx, _best(history, choice)),
         details=_details_of(ctx, service, history, history.live.split, blames=None),
@@ -311,22 +310,22 @@ def _nothing(
 
 def _best(history: History, choice: Choice) -> str:
     """The version that a person would try next; the word VERSION if none is left."""
-    found = [*choice.candidates, *(way.version for way in target.fallbacks(history, choice))]
+    found = [*choice.candidates, *(way.version for way in rollback_target.fallbacks(history, choice))]
     return next(iter(found), "VERSION")
 
 
 def _dead(plan: Plan, names: tuple[str, ...]) -> dict[str, Deployment]:
-    return worker_refusals.dead(names, _details(plan).revoked)
+    return refusals.dead(names, _details(plan).revoked)
 
 
 def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan) -> Refused:
     split = _details(plan).split
     keep = _keeping(ctx, split[0][0]) if len(split) == 1 else None
     if found := _dead(plan, names):
-        return worker_refusals.former_values_are_dead(found, keep=keep)
-    why = next((w for w in plan.warnings if w.startswith(worker_plan.ONLY_SECRETS_DIFFER)), "")
+        return refusals.former_values_are_dead(found, keep=keep)
+    why = next((w for w in plan.warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")
     accept = _press(ctx, split_text(split), accept_changed_secrets=names)
-    return worker_refusals.secrets_changed(split, names, accepted, why=why, accept=accept, keep=keep)
+    return refusals.secrets_changed(split, names, accepted, why=why, accept=accept, keep=keep)
 
 
 def _press(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> Press:

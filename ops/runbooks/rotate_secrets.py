@@ -4,21 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ops import deploying, rebuilding
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.types.workers import split_prose, split_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
-from ops.model import rebuild as rules
-from ops.model import rotation, rotation_plan
-from ops.model.mark import Mark
-from ops.model.rebuild import Rebuild
-from ops.model.rotation import NEW, OLD, Chosen
-from ops.model.worker import split_prose, split_text
-from ops.probes.rounds import ProbeSet
-from ops.rotating import rebuilds
-from ops.rotating.values import HINT, ask, copies, provided, refuse_keys, refuse_values
-from ops.rotating.writes import (
+from ops.probes.runner import ProbeSet
+from ops.rotation import plan_text, selection
+from ops.rotation import reuploads as rebuilds
+from ops.rotation.selection import NEW, OLD, Chosen
+from ops.rotation.values import HINT, ask, copies, provided, refuse_keys, refuse_values
+from ops.rotation.writes import (
     Copying,
     Edit,
     Standing,
@@ -32,6 +29,9 @@ from ops.rotating.writes import (
     workers_of,
 )
 from ops.runbook import Context, Runbook, World, param, service_of
+from ops.workers import deploy, reupload
+from ops.workers import reupload_rules as rules
+from ops.workers.reupload_rules import Rebuild
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -98,7 +98,7 @@ class RotateSecrets(Runbook[Params]):
                 lambda: copies(ctx, chosen),
             ]
         )
-        refusals = [rotation.before(name, *answers, prefix=prefix) for name, answers in asked.items()]
+        refusals = [selection.before(name, *answers, prefix=prefix) for name, answers in asked.items()]
         refuse_keys(chosen, [each for each in refusals if each])
         anew = rebuilds.plans(ctx, found, workers_of(ctx, chosen))
         return _plan(ctx, chosen, found, anew, on_github, prefix=prefix)
@@ -115,21 +115,21 @@ class RotateSecrets(Runbook[Params]):
         if change.target in details.edits:
             return edited(ctx, details.edits[change.target])
         if rebuild := details.rebuilds.get(change.target):
-            return rebuilding.check(ctx, rebuild, change)
+            return reupload.check(ctx, rebuild, change)
         if change.target in details.copies:
             return copied(ctx, details.copies[change.target])
         standing, mark = details.marks[change.target]
         deployments, live = ctx.workers.deployments(standing.worker), standing.live
-        return deploying.standing(deployments, live, live.split, mark, worker=standing.worker)
+        return deploy.standing(deployments, live, live.split, mark, worker=standing.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
         details = _details(plan)
         if change.target in details.edits:
             return edit(ctx, details.edits[change.target], details.values)
         if rebuild := details.rebuilds.get(change.target):
-            return rebuilding.apply(ctx, rebuild, change, details.values)
+            return reupload.apply(ctx, rebuild, change, details.values)
         if what := details.copies.get(change.target):
-            by_hand = rotation_plan.copy_command(what.name, details.chosen.rules[what.name])
+            by_hand = plan_text.copy_command(what.name, details.chosen.rules[what.name])
             return copy(ctx, what, details.values[what.name], by_hand)
         standing, mark = details.marks[change.target]
         return f"deployment {ctx.workers.deploy(standing.worker, standing.live.split, mark=mark)}"
@@ -156,7 +156,7 @@ def _chosen(ctx: Context[Params]) -> Chosen:
         raise ConfigError(
             "inherit_latest is for values that are set, and confirm_revoked sets none", hint="Leave it out."
         )
-    return rotation.choose(ctx.environment, _service(ctx).name, next((given[name] for name in named), ()))
+    return selection.choose(ctx.environment, _service(ctx).name, next((given[name] for name in named), ()))
 
 
 def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan | None) -> ProbeSet:
@@ -217,19 +217,19 @@ def _plan(
     _refuse_lost(details, {**by_hand, **unread})
     finishing = tuple(copy_change(each) for each in copying)
     details.copies.update({change.target: each for change, each in zip(finishing, copying, strict=True)})
-    warned = [line for worker, each in anew.items() for line in rotation_plan.rebuilt(each, found[worker].obstacle)]
+    warned = [line for worker, each in anew.items() for line in plan_text.rebuilt(each, found[worker].obstacle)]
     absent = tuple(f"{each.standing.worker} has no {n}" for each in details.edits.values() for n in each.absent)
     return Plan(
         summary=f"{', '.join(chosen.rules)}: {kind} values for {', '.join(workers)}",
         changes=tuple(changes),
         finishing=finishing,
-        sections=(*rotation_plan.sections(chosen, workers), *map(rules.section, anew.values())),
-        not_undone=rotation_plan.NOT_UNDONE,
+        sections=(*plan_text.sections(chosen, workers), *map(rules.section, anew.values())),
+        not_undone=plan_text.NOT_UNDONE,
         follows=("each Worker gets a new version; whatever it keeps in memory is gone",),
-        warnings=(*warned, *rotation_plan.warnings(chosen, held=held, absent=absent, unread=unread)),
-        left_open=rotation_plan.left_open(by_hand),
-        healthy_before=rotation_plan.HEALTHY_BEFORE,
-        tasks=rotation_plan.tasks(chosen, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(chosen.rules))),
+        warnings=(*warned, *plan_text.warnings(chosen, held=held, absent=absent, unread=unread)),
+        left_open=plan_text.left_open(by_hand),
+        healthy_before=plan_text.HEALTHY_BEFORE,
+        tasks=plan_text.tasks(chosen, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(chosen.rules))),
         done=f"Set {kind} values of {', '.join(chosen.rules)} for {', '.join(workers)}",
         details=details,
     )
@@ -260,8 +260,8 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan:
     asked = {name: rule for name, rule in chosen.rules.items() if rule.provider}
     questions = Chosen(asked)
     problems = [
-        *rotation.value_problems(questions, ctx.held.value),
-        *rotation.value_problems(questions, ctx.held.value, prefix=OLD),
+        *selection.value_problems(questions, ctx.held.value),
+        *selection.value_problems(questions, ctx.held.value, prefix=OLD),
     ]
     if problems:
         raise Refused(
@@ -271,7 +271,7 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan:
         )
     workers = workers_of(ctx, chosen)
     found, answers = ctx.in_parallel([lambda: standings(ctx, workers), lambda: ask(ctx, questions, (NEW, OLD))])
-    refusals = [rotation.after(name, *said) for name, said in answers.items()]
+    refusals = [selection.after(name, *said) for name, said in answers.items()]
     refuse_keys(questions, [each for each in refusals if each])
     details, changes = Details(chosen), []
     for worker, names in workers.items():
@@ -286,7 +286,7 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan:
     return Plan(
         summary=f"{', '.join(chosen.rules)}: the former values are revoked",
         changes=tuple(changes),
-        sections=rotation_plan.sections(chosen, workers),
+        sections=plan_text.sections(chosen, workers),
         warnings=warnings if word else (),
         follows=("Durable Objects of these Workers restart at once: memory goes, storage stays",),
         healthy_before=f"proved dead: {', '.join(asked) or 'none'}; marked as revoked: {', '.join(chosen.rules)}",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ops.cloudflare import client as clients
 from ops.cloudflare.client import PAUSES, Client, by_cursor, by_total, is_read
-from ops.cloudflare.wire import Answer, ApiError, MalformedAnswer
+from ops.cloudflare.response import Answer, ApiError, MalformedAnswer
 from ops.core.errors import NotApplied, OpsError, ProviderError, Reason, Refused, Unclear
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.client import Client
 from ops.cloudflare.pages import Pages
-from ops.cloudflare.wire import ApiError, MalformedAnswer
+from ops.cloudflare.response import ApiError, MalformedAnswer
+from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.errors import NotApplied, Refused, Unclear
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
-from ops.model.pages import Deployment, Project
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT
 from tests.test_engine import WITHOUT_AN_ANSWER

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import strategies as st
 
 from ops.cloudflare.client import Client
-from ops.cloudflare.forms import form, metadata
-from ops.cloudflare.wire import ApiError, MalformedAnswer, decode
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.multipart import form, metadata
+from ops.cloudflare.response import ApiError, MalformedAnswer, decode
+from ops.cloudflare.types.script import Code, Module
 from ops.cloudflare.workers import Workers
 from ops.core.errors import LatestNotDeployed, NotApplied, OpsError, Refused, Unclear
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
-from ops.model.code import Code, Module
-from ops.model.mark import Mark
-from ops.model.rebuild import differences
+from ops.workers.reupload_rules import differences
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
 from tests.properties import holds_for

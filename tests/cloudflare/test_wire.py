@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.client import READS
 from ops.cloudflare.codes import COMMON, PRODUCTS, Kind, product_of
-from ops.cloudflare.wire import ApiError, MalformedAnswer, decode, retry_after
+from ops.cloudflare.response import ApiError, MalformedAnswer, decode, retry_after
 from ops.core.errors import Reason
 from tests.properties import holds_for
 

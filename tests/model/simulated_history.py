@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from ops.model import target
-from ops.model.history import History
-from ops.model.mark import Mark
-from ops.model.worker import Deployment, Version
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.types.workers import Deployment, Version
+from ops.workers import rollback_target as target
+from ops.workers.history import History
 
 BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
 MIN_SERVED = 10

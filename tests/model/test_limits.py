@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from ops.core.errors import ConfigError
-from ops.model.limits import Limit, parse
-from ops.model.limits_value import NewerVersionError, parse_value, value_of, without_what_is_past
+from ops.limits.file import Limit, parse
+from ops.limits.value import NewerVersionError, parse_value, value_of, without_what_is_past
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)

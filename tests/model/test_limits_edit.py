@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.model.limits import Temporary, parse
-from ops.model.limits_edit import with_temporary
+from ops.limits.edit import with_temporary
+from ops.limits.file import Temporary, parse
 from tests.properties import holds_for
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)

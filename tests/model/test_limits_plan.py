@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ops.core.runtime_contract import Shown, ShownLimit
-from ops.model.limits import Limit, Temporary
-from ops.model.limits_plan import compare
+from ops.limits.diff import compare
+from ops.limits.file import Limit, Temporary
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 SOON, PAST = datetime(2026, 11, 25, 6, 0, tzinfo=UTC), datetime(2026, 11, 25, 2, 0, tzinfo=UTC)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import strategies as st
 
-from ops.model.history import History
-from ops.model.mark import ANY, LIMIT_BYTES, Mark, parse
-from ops.model.worker import Deployment, Version
+from ops.cloudflare.deployment_mark import ANY, LIMIT_BYTES, Mark, parse
+from ops.cloudflare.types.workers import Deployment, Version
+from ops.workers.history import History
 from tests.properties import holds_for
 
 NAMES = st.lists(st.text(min_size=1, max_size=40), max_size=6).map(tuple)

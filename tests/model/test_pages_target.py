@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.errors import Reason, Refused
 from ops.core.run_record import Block, Row
-from ops.model import pages_target as target
-from ops.model.pages import Deployment, Project
-from ops.model.pages_target import COMPARED, Sighting
+from ops.pages import live_deployment as target
+from ops.pages.live_deployment import COMPARED, Sighting
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ops.model.code import Code
-from ops.model.rebuild import lacking, majority, obstacles, to_accept
-from ops.model.worker import Deployment, Split, Version
+from ops.cloudflare.types.script import Code
+from ops.cloudflare.types.workers import Deployment, Split, Version
+from ops.workers.reupload_rules import lacking, majority, obstacles, to_accept
 from tests.model.test_mark import BEGINNING
 
 A, B = "a", "b"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from ops.model import target
-from ops.model.history import History
-from ops.model.mark import Mark
-from ops.model.worker import Deployment, Version
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.types.workers import Deployment, Version
+from ops.workers import rollback_target
+from ops.workers.history import History
 from tests.model.simulated_history import (
     INCIDENTS,
     MIN_SERVED,
@@ -31,7 +31,7 @@ incidents = st.sampled_from(INCIDENTS)
 def test_the_target_is_the_one_that_the_rules_name_on_full_information(past: Past) -> None:
     judge = Judge(past)
 
-    choice = target.choose(as_history(past), incident=None)
+    choice = rollback_target.choose(as_history(past), incident=None)
 
     chosen = number_of(choice.candidates[0]) if choice.candidates else None
     assert number_of(choice.suspect) == judge.suspect
@@ -52,7 +52,7 @@ def test_a_press_stops_exactly_on_a_fresh_step_back_or_ours_of_this_incident(
 ) -> None:
     past.now += later
 
-    choice = target.choose(as_history(past), incident=incident)
+    choice = rollback_target.choose(as_history(past), incident=incident)
 
     assert (choice.standing is not None) == Judge(past).stops_a_press(incident)
 
@@ -83,7 +83,7 @@ def test_our_mark_blames_the_suspect_only_when_all_that_serves_then_is_older(
     split = tuple((name_of(numbers[name]), float(share or 100)) for name, _, share in parts)
     suspect = name_of(numbers["C"])
 
-    assert target.blames(as_history(past), suspect, split, by_rule=by_rule) == (suspect if blamed else None)
+    assert rollback_target.blames(as_history(past), suspect, split, by_rule=by_rule) == (suspect if blamed else None)
 
 
 def knows_what_secret_edits_build_on(past: Past, read: set[int]) -> bool:
@@ -118,10 +118,10 @@ def test_a_version_blamed_alone_in_the_unread_part_is_not_chosen_because_its_rel
         past.now += 60
     past.undeployable = {anew}
 
-    choice = target.choose(as_history(past, read={bad, edited, anew}), incident=None)
+    choice = rollback_target.choose(as_history(past, read={bad, edited, anew}), incident=None)
 
     assert choice.candidates == ()
-    assert target.choose(as_history(past), incident=None).candidates == (name_of(old),)
+    assert rollback_target.choose(as_history(past), incident=None).candidates == (name_of(old),)
 
 
 @pytest.mark.parametrize("page", [None, ()], ids=["unreadable", "empty"])
@@ -151,14 +151,14 @@ def test_pages_that_overlap_make_the_same_history_as_one_list(past: Past, size: 
     assert read.deployments == rows
 
 
-def read_in_batches(past: Past, at_once: int) -> tuple[set[int], target.Choice]:
+def read_in_batches(past: Past, at_once: int) -> tuple[set[int], rollback_target.Choice]:
     """As the runbook reads: the live ones, then those that served, latest first, until there is a candidate."""
     wanted = list(dict.fromkeys(number for row in reversed(past.rows) for number, _ in row.shares))
     for count in range(at_once, len(wanted) + at_once, at_once):
-        choice = target.choose(as_history(past, read=wanted[:count]), incident=None)
+        choice = rollback_target.choose(as_history(past, read=wanted[:count]), incident=None)
         if choice.candidates:
             return set(wanted[:count]), choice
-    return set(wanted), target.choose(as_history(past, read=wanted), incident=None)
+    return set(wanted), rollback_target.choose(as_history(past, read=wanted), incident=None)
 
 
 @holds_for(
@@ -201,9 +201,9 @@ def test_a_deployment_about_secrets_alone_changes_no_answer(
     again = replace(before, id="again", created_on=at, message=str(mark))
     more = (*history.deployments[:index], again, *history.deployments[index:])
 
-    choice = target.choose(replace(history, deployments=more), incident=incident)
+    choice = rollback_target.choose(replace(history, deployments=more), incident=incident)
 
-    assert choice == target.choose(history, incident=incident)
+    assert choice == rollback_target.choose(history, incident=incident)
 
 
 FORGED = st.tuples(st.sampled_from(INCIDENTS), st.none() | st.integers(0, 24))
@@ -224,7 +224,7 @@ def test_no_message_on_a_version_that_never_served_before_changes_an_answer(
             lying.rows[index] = replace(row, ours=(who, None if blamed is None else before[blamed % len(before)]))
         served.update(row.serving)
 
-    answers = [target.choose(as_history(each), incident=incident) for each in (honest, lying)]
+    answers = [rollback_target.choose(as_history(each), incident=incident) for each in (honest, lying)]
 
     assert answers[0].candidates == answers[1].candidates
     assert answers[0].passed_over == answers[1].passed_over
@@ -239,9 +239,9 @@ def test_what_a_refusal_or_a_press_without_effect_offers_is_never_known_to_be_ba
 ) -> None:
     history, judge = as_history(past), Judge(past)
 
-    choice = target.choose(history, incident=incident)
+    choice = rollback_target.choose(history, incident=incident)
 
-    for way in target.fallbacks(history, choice):
+    for way in rollback_target.fallbacks(history, choice):
         assert not judge.is_blamed(number_of(way.version))
         assert judge.release(number_of(way.version)) != judge.release(judge.suspect)
         assert number_of(way.version) not in past.undeployable
@@ -295,8 +295,8 @@ def junk_histories(draw: st.DrawFn) -> History:
 def test_any_history_gets_an_answer_and_always_the_same(history: History, incident: int | None) -> None:
     shuffled = replace(history, versions=dict(list(history.versions.items())[::-1]))
 
-    choice = target.choose(history, incident=incident)
+    choice = rollback_target.choose(history, incident=incident)
 
-    assert choice == target.choose(shuffled, incident=incident)
+    assert choice == rollback_target.choose(shuffled, incident=incident)
     assert set(choice.candidates) <= history.deployable - {choice.suspect}
     assert not set(choice.candidates) & {over.version for over in choice.passed_over}

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import strategies as st
 
+from ops.cloudflare.types.workers import Split, Version, split_text
 from ops.core.errors import ConfigError, Refused
-from ops.model.target import parse_to
-from ops.model.worker import Split, Version, split_text
+from ops.workers.rollback_target import parse_to
 from tests.properties import holds_for
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"

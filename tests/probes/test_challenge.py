@@ -15,10 +15,10 @@ from ops.core.redaction import Secret
 from ops.core.runtime_contract import ENDPOINT
 from ops.core.system_clock import SystemClock
 from ops.core.verdict import Address, LimitProof, Verdict
-from ops.model.rotation import Said
-from ops.probes import content, http, limit, maintenance, page, provider, runtime
+from ops.probes import ai_provider, http, maintenance, page, page_content, rate_limit, runtime
 from ops.probes.browser import _read
 from ops.probes.challenge import stopped
+from ops.rotation.selection import Said
 from ops.tools import process
 from sandbox.edge import SKIPS_CHALLENGE
 from sandbox.server import Request, Response
@@ -85,7 +85,7 @@ def maintenance_off(web: http.Web) -> Verdict:
 
 
 def limit_proof(web: http.Web) -> Verdict:
-    return limit.prove(web, "https://shop.example", LimitProof("calc", 0, "mark")).verdict
+    return rate_limit.prove(web, "https://shop.example", LimitProof("calc", 0, "mark")).verdict
 
 
 def page_probe(web: http.Web) -> Verdict:
@@ -105,9 +105,9 @@ def test_a_challenge_is_inconclusive(probe: Callable[[http.Web], Verdict], answe
 def test_a_challenge_is_no_content_no_view_of_switches_and_no_refusal_of_a_key() -> None:
     groq = Provider(url="https://api.groq.example/v1")
     with service(lambda _: CHALLENGE) as web:
-        assert "bot challenge" in content.look(web, SystemClock(), "https://shop.example/").why
+        assert "bot challenge" in page_content.look(web, SystemClock(), "https://shop.example/").why
         seen = runtime.look(web, "https://shop.example")
-        said = provider.ask(web, groq, Secret("sk-0123456789"))
+        said = ai_provider.ask(web, groq, Secret("sk-0123456789"))
 
     assert f"https://shop.example{ENDPOINT} could not be read: a Cloudflare bot challenge answered" in str(seen)
     assert said.said == Said.UNCLEAR

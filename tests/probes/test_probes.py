@@ -19,7 +19,7 @@ from ops.core.system_clock import SystemClock
 from ops.core.threads import in_parallel
 from ops.core.verdict import Observation, ProbeResult, Verdict
 from ops.probes import command, http
-from ops.probes.rounds import Prober, ProbeSet
+from ops.probes.runner import Prober, ProbeSet
 from ops.tools import process
 from sandbox.server import Request, Response, Server
 from tests.conftest import Releases, World

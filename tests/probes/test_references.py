@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.probes.references import Kind, references
+from ops.probes.html_references import Kind, references
 
 PAGE = "https://fortunet.example/charts/"
 

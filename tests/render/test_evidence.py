@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from ops.model.exhibit import Cell, Collection, Exhibit, Period
+from ops.cloudflare.types.evidence_table import Cell, Collection, Exhibit, Period
 from ops.model.exhibits import AUDIT
 from ops.render.evidence import lines, text
 from tests.properties import holds_for

@@ -3,9 +3,9 @@
 import re
 from datetime import UTC, datetime
 
-from ops.model.limits import Limit
-from ops.model.limits_plan import compare
-from ops.render.limits import APPLIED, MARKER, Planned, applied, comment, drift
+from ops.limits.diff import compare
+from ops.limits.file import Limit
+from ops.limits.text import APPLIED, MARKER, Planned, applied, comment, drift
 from tests.properties import holds_for
 from tests.render.test_inertness import WORDS
 

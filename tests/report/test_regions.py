@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import strategies as st
 
+from ops.cloudflare.types.workers import Deployment
 from ops.core.clock import parse_utc
 from ops.core.errors import Decision
 from ops.core.run_record import Block, Row
@@ -15,7 +16,6 @@ from ops.model.report.evidence import Act, Commit, Evidence, Job, Recorded, Serv
 from ops.model.report.moments import Name, moments, spans
 from ops.model.report.regions import incident_of, region, renewed
 from ops.model.report.rows import WORDS
-from ops.model.worker import Deployment
 from ops.render import report
 from tests.properties import holds_for
 from tests.render.test_markdown import HOSTILE

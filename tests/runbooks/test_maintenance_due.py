@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ops.core.clock import parse_utc
-from ops.model.maintenance import Block, Stored, merged
+from ops.maintenance.state import Block, Stored, merged
 from tests.commands import ended
 from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.offline import ALSO, HOST, OFFICE, PERMISSIONS, Place, account, prepared

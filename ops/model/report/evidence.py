@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from ops.cloudflare.types.workers import Deployment, Version
 from ops.core.errors import Decision
 from ops.core.run_record import Block, workflow_run
-from ops.model.worker import Deployment, Version
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 """`author_association` of those who belong here (docs.github.com/graphql/reference/enums#commentauthorassociation)."""

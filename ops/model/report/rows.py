@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ops.cloudflare.types.workers import split_prose
 from ops.core.clock import span_text
 from ops.model.report.evidence import Evidence, Recorded, Served
-from ops.model.worker import split_prose
 
 GAP = timedelta(minutes=10)
 """Longer without any record, and it is said."""

@@ -1,0 +1,59 @@
+"""Multipart forms: taking an answer apart, and what an upload says of its modules. Pure.
+
+developers.cloudflare.com/workers/configuration/multipart-upload-metadata
+"""
+
+import email.parser
+import email.policy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+
+from ops.cloudflare.types.script import Code, Module
+from ops.cloudflare.types.workers import SECRET_BINDINGS
+from ops.core.redaction import Secret
+
+
+@dataclass(frozen=True)
+class Form:
+    """A script's content. The header `cf-entrypoint` names its main module."""
+
+    main_module: str
+    modules: tuple[Module, ...]
+
+
+def form(headers: Mapping[str, str], body: bytes) -> Form:
+    """ValueError where it is none. `headers` in lower case."""
+    head = f"content-type: {headers.get('content-type', '')}\r\n\r\n".encode("latin-1", "replace")
+    message = email.parser.BytesParser(policy=email.policy.compat32).parsebytes(head + body)
+    if not message.is_multipart() or message.defects:
+        raise ValueError("no multipart form")
+    modules = []
+    parts = message.get_payload()
+    for part in parts if isinstance(parts, list) else []:
+        assert isinstance(part, Message)
+        name, content = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
+        if part.defects or not isinstance(name, str) or not name or not isinstance(content, bytes):
+            raise ValueError("a part without a name, or that cannot be read")
+        modules.append(Module(name, part.get_content_type(), content))
+    if len({module.name for module in modules}) < len(modules):
+        raise ValueError("two parts of one name")
+    return Form(headers.get("cf-entrypoint", ""), tuple(modules))
+
+
+def metadata(code: Code, edits: Mapping[str, Secret], *, message: str, tag: str = "") -> dict[str, Any]:
+    """What makes a new version of `code`: every binding its own, the edited secrets new, the others inherited.
+
+    To inherit is from the latest upload alone, whatever serves: a version's id is refused (10057).
+    """
+    own = [dict(binding) for binding in code.bindings if binding["type"] not in SECRET_BINDINGS]
+    new = [{"type": "secret_text", "name": name, "text": value.reveal()} for name, value in edits.items()]
+    others = sorted(code.secret_names - edits.keys())
+    inherited = [{"type": "inherit", "name": name, "version_id": "latest"} for name in others]
+    return {
+        "main_module": code.main_module,
+        "bindings": [*own, *new, *inherited],
+        **code.settings,
+        "annotations": {"workers/message": message, **({"workers/tag": tag} if tag else {})},
+    }

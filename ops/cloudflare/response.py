@@ -1,0 +1,208 @@
+"""Cloudflare's answers, decoded: (method, path, status, headers, body) → a value, or one typed error. Pure.
+
+The envelope: developers.cloudflare.com/fundamentals/api/how-to/make-api-calls. `success` decides, not the status alone.
+"""
+
+import email.utils
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ops.cloudflare.codes import Kind, meaning_of
+from ops.cloudflare.multipart import form
+from ops.core.errors import ProviderError, Reason
+
+T = TypeVar("T")
+
+
+WHAT_TO_DO: Mapping[Kind, str] = {
+    Kind.AUTH: "Check the token and its permissions.",
+    Kind.NOT_FOUND: "Check the names and account_id in ops.yml against the dashboard.",
+    Kind.NOT_APPLIED: "Start the same command again in a minute.",
+    Kind.TRANSIENT: "Look at https://www.cloudflarestatus.com/, then start the same command again.",
+    Kind.REFUSED: (
+        "The same request will be refused again: look at the Worker or the site in the dashboard, or give Cloudflare's "
+        "support the cf-ray."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    result: Any
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """`result_info`: the paging part of the envelope."""
+    status: int = 200
+    ray: str = ""
+
+
+class ApiError(ProviderError):
+    """Cloudflare answered, and the answer is no."""
+
+    def __init__(
+        self, method: str, path: str, *, status: int, code: int | None, text: str, ray: str, retry_after: float
+    ) -> None:
+        call = f"{method} {short(path)}"
+        self.status, self.code, self.text = status, code, text
+        self.ray, self.retry_after = ray, retry_after
+        known = meaning_of(path, code)
+        self.kind = _kind(status, known.kind if known else None)
+        said = f"code {code}: {text}" if code is not None else text
+        super().__init__(
+            f"Cloudflare answered {call} with HTTP {status}, {said} (cf-ray {ray or 'none'})",
+            reason=Reason.RATE_LIMITED if status == 429 else _reason(self.kind),
+            hint=" ".join(filter(None, [f"This means: {known.meaning}." if known else "", WHAT_TO_DO[self.kind]])),
+        )
+
+
+class MalformedAnswer(ProviderError):
+    """Cloudflare, or something in between, answered with something that cannot be read."""
+
+    def __init__(self, call: str, *, status: int, ray: str, what: str) -> None:
+        self.status, self.ray, self.retry_after = status, ray, 0.0
+        super().__init__(
+            f"the answer to {call} cannot be read: {what} (HTTP {status}, cf-ray {ray or 'none'})",
+            reason=Reason.MALFORMED_ANSWER,
+            hint="Look at https://www.cloudflarestatus.com/; give Cloudflare's support the cf-ray.",
+        )
+
+
+def _kind(status: int, told: Kind | None) -> Kind:
+    """`told` by the code, where it is known. An answer of 500 and up says nothing of what is there."""
+    if status == 429 or told == Kind.NOT_APPLIED:
+        return Kind.NOT_APPLIED
+    if told is not None and status < 500:
+        return told
+    if status >= 500:
+        return Kind.TRANSIENT
+    return {401: Kind.AUTH, 403: Kind.AUTH, 404: Kind.NOT_FOUND}.get(status, Kind.REFUSED)
+
+
+def _reason(kind: Kind) -> Reason:
+    if kind == Kind.AUTH:
+        return Reason.NOT_AUTHORISED
+    return Reason.PROVIDER_UNAVAILABLE if kind == Kind.TRANSIENT else Reason.PROVIDER_REFUSED
+
+
+def decode(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Raises ApiError where Cloudflare says no, MalformedAnswer where it cannot be read. `headers` in lower case.
+
+    The result is JSON, or a Form where code is downloaded.
+    """
+    call = f"{method} {short(path)}"
+    ray = headers.get("cf-ray", "")
+    if not body and status in {204, 205}:
+        return Answer(None, status=status, ray=ray)
+    if headers.get("cf-mitigated") == "challenge":
+        what = "Cloudflare's firewall put a challenge before its own API, as it does with some addresses"
+        raise MalformedAnswer(call, status=status, ray=ray, what=what)
+    if status == 200 and headers.get("content-type", "").startswith("multipart/form-data"):
+        try:
+            return Answer(form(headers, body), status=status, ray=ray)
+        except ValueError as error:
+            raise MalformedAnswer(call, status=status, ray=ray, what=str(error)) from None
+    envelope = _json_object(call, status, ray, headers, body)
+    if envelope.get("success") is True and status < 400:
+        info = envelope.get("result_info")
+        return Answer(envelope.get("result"), info if isinstance(info, dict) else {}, status, ray)
+    if not isinstance(envelope.get("success"), bool) and status < 400:
+        raise MalformedAnswer(call, status=status, ray=ray, what="JSON without Cloudflare's envelope")
+    code, text = _first_error(envelope)
+    raise ApiError(method, path, status=status, code=code, text=text, ray=ray, retry_after=retry_after(headers))
+
+
+def decode_graphql(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    """The `data` of a GraphQL answer, which has no envelope but where the request as such is refused.
+
+    Errors come with HTTP 200 (developers.cloudflare.com/analytics/graphql-api/errors). A spent budget counts as HTTP
+    429. Raises ApiError and MalformedAnswer.
+    """
+    call, ray = f"{method} {short(path)}", headers.get("cf-ray", "")
+    value = _json_object(call, status, ray, headers, body)
+    if status >= 400 or "success" in value:
+        return decode(method, path, status, headers, body)
+    errors = value.get("errors")
+    if isinstance(errors, list) and errors:
+        said = "; ".join(text(error.get("message")) for error in errors if isinstance(error, dict))
+        spent = "budget depleted" in said
+        raise ApiError(
+            method,
+            path,
+            status=429 if spent else status,
+            code=None,
+            text=said or "no reason given",
+            ray=ray,
+            retry_after=retry_after(headers),
+        )
+    if not isinstance(value.get("data"), dict):
+        raise MalformedAnswer(call, status=status, ray=ray, what="JSON without data")
+    return Answer(value["data"], status=status, ray=ray)
+
+
+def _json_object(call: str, status: int, ray: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        if not body:
+            what = "an empty body"
+        elif "html" in headers.get("content-type", "") or body.lstrip()[:1] == b"<":
+            what = "an HTML page"
+        else:
+            what = f"{len(body)} bytes that are no JSON, or cut off"
+        raise MalformedAnswer(call, status=status, ray=ray, what=what) from None
+    if not isinstance(value, dict):
+        raise MalformedAnswer(call, status=status, ray=ray, what="JSON, but no object")
+    return value
+
+
+def _first_error(envelope: Mapping[str, Any]) -> tuple[int | None, str]:
+    """`errors[0]` with its chain; some old handlers answer only {"error": …, "code": …}."""
+    errors = envelope.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else None
+    if first is None:
+        code = envelope.get("code")
+        return (code if isinstance(code, int) else None), str(envelope.get("error") or "no reason given")
+    chain = first.get("error_chain")
+    texts = [first, *(chain if isinstance(chain, list) else [])]
+    text = ": ".join(str(item.get("message", "")) for item in texts if isinstance(item, dict))
+    code = first.get("code")
+    return (code if isinstance(code, int) else None), text or "no reason given"
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds; the header holds seconds or an HTTP date (RFC 9110, 10.2.3), which is set against the answer's own.
+
+    0 where it is absent or unreadable.
+    """
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        return float(value)
+    try:
+        until, now = (email.utils.parsedate_to_datetime(text) for text in (value, headers.get("date", "")))
+        return max(0.0, (until - now).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def short(path: str) -> str:
+    """The path without the account, which every call shares: /workers/scripts/NAME/deployments."""
+    return re.sub(r"^/accounts/[^/]+", "", path)
+
+
+def shaped(answer: Answer, what: str, build: Callable[[], T]) -> T:
+    """`build()`, with every kind of missing or wrong field turned into one error that names the answer."""
+    try:
+        return build()
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise misshapen(answer, what) from None
+
+
+def misshapen(answer: Answer, what: str) -> MalformedAnswer:
+    return MalformedAnswer(f"GET {what}", status=answer.status, ray=answer.ray, what="JSON of another shape")
+
+
+def text(value: Any) -> str:
+    """Nothing for whatever is no text."""
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,214 @@
+"""Maintenance by the application's own switch `maintenance`: it answers 503 itself, and no route is changed.
+
+For the runbook `maintenance`, where ops.yml says `maintenance: switch`. A switch has one list of paths and one message.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ops.core.clock import parse_utc, utc_text
+from ops.core.errors import Reason, Refused
+from ops.core.plan import Plan, Section
+from ops.core.runtime_contract import MAINTENANCE
+from ops.maintenance.request import Asked
+from ops.probes.runner import ProbeSet
+from ops.runbook import Context
+from ops.switches import steps, values
+from ops.switches.steps import Setting, Settings
+from ops.switches.values import Standing, Wanted, shown_json
+
+if TYPE_CHECKING:
+    from ops.config import Service
+    from ops.config.probes import Probe
+
+ON, OFF = "on", "off"
+HEALTH, OPS = "/health", "/__ops/"
+"""These, and all below them, answer during maintenance too (docs/runtime-contract.md)."""
+WHOLE = ""
+
+
+@dataclass(frozen=True)
+class Details(Settings):
+    closed: tuple[str, ...] = ()
+    """In the end: paths, each with all below it; an empty one is the whole service."""
+
+
+def probes(ctx: Context[Any], service: "Service", asked: Asked, plan: Plan | None) -> ProbeSet:
+    """What is closed answers 503 in the end, and what is not is well. Before, what is to change is asked alone."""
+    if plan is None:
+        own = _closed_probes([asked.path]) if asked.is_on else service.probes
+        return steps.probe_set(ctx, shown_json(MAINTENANCE, ON if asked.is_on else OFF, None), own)
+    assert isinstance(plan.details, Details)
+    closed = plan.details.closed
+    still = tuple(probe for probe in service.probes if not _is_closed(probe, closed))
+    return steps.probe_set(ctx, plan.details.shows, (*_closed_probes(closed), *still))
+
+
+def preflight(ctx: Context[Any], service: "Service", asked: Asked, message: str) -> Plan:
+    """`message`: what users are told where nobody said anything."""
+    standing = steps.read(ctx, MAINTENANCE)
+    return _closing(ctx, service, asked, standing, message) if asked.is_on else _opening(ctx, service, asked, standing)
+
+
+def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Standing, message: str) -> Plan:
+    _refuse_what_stays_open(asked.path)
+    _refuse_unknown_paths(ctx, asked, standing)
+    before = _closed(ctx, standing)
+    is_covered = any(asked.path.startswith(path) for path in before)
+    with_it = (*before, asked.path) if asked.path else (WHOLE,)
+    closed = before if is_covered else with_it
+    former = standing.value if before else None
+    end = _end(ctx, asked, standing)
+    review_at = parse_utc(asked.until) if asked.until else former.review_at if former else None
+    wanted = Wanted(
+        state=ON,
+        owner=ctx.actor,
+        incident=ctx.incident,
+        until=end,
+        message=asked.message or (former.message if former else "") or message,
+        paths=_paths(closed),
+        review_at=None if end else review_at,
+        stays=end is None,
+    )
+    made = steps.setting(ctx, standing, wanted)
+    undo = ctx.press("maintenance", service=service.name, state=OFF, path=asked.path)
+    of = steps.changes(ctx, [(made, undo)] if made else [])
+    what = _what(service, asked.path)
+    lasts = f", meant to last until {utc_text(wanted.review_at)}" if wanted.review_at else ""
+    lasts = f", until {utc_text(end)}" if end else lasts
+    return Plan(
+        summary=f"{what}: {'off' if made else 'off already'}, by the switch {MAINTENANCE} of {service.name}{lasts}",
+        changes=tuple(of),
+        sections=(
+            Section("What people are told", (wanted.message,)),
+            Section("Closed", tuple(_what(service, path) for path in closed)),
+            Section("Stays open", (f"{HEALTH}, {HEALTH}/… and {OPS}…, by which it is repaired", *_besides())),
+        ),
+        not_undone=("requests that were let in before, and what caches of others hold of them",),
+        follows=(
+            f"it opens by itself at {utc_text(end)}, by the application's own clock"
+            if end
+            else f"it stays off until a person opens it: {undo.command}",
+            "probes of what is off find 503: of the service they prove nothing",
+        ),
+        warnings=(*steps.warnings([made] if made else []), *_shared(closed)),
+        reason=None if made else Reason.ALREADY_OFF,
+        done=f"Took {what} offline",
+        proves=f"{what} is off on purpose: it answers 503, {steps.ELSEWHERE}",
+        details=_details(ctx, standing, made, of, closed),
+    )
+
+
+def _refuse_what_stays_open(path: str) -> None:
+    if _stays_open(path):
+        raise Refused(
+            f"the switch {MAINTENANCE} cannot close {path}: {HEALTH}, {OPS} and what is below them stay open",
+            reason=Reason.NO_WAY_IN,
+            hint="Close it at the edge: `maintenance: edge` for this service in ops.yml, then start the same again.",
+        )
+
+
+def _refuse_unknown_paths(ctx: Context[Any], asked: Asked, standing: Standing) -> None:
+    """A path is added to the closed ones, or taken from them: so these must be known."""
+    seen = steps.shown_switches(ctx).get(MAINTENANCE) if asked.path else None
+    held = standing.value.revision if standing.value else None
+    if seen is None or seen.state != ON or seen.revision == held:
+        return
+    raise Refused(
+        f"the closed paths are not known: the application shows {MAINTENANCE} = on, set by another run than KV shows "
+        f"({standing.told(ctx.clock.now())}). One of them is up to a minute behind",
+        reason=Reason.LIVE_UNKNOWN,
+        hint="Run the same command again in a minute, or without --path for the whole service.",
+    )
+
+
+def _opening(ctx: Context[Any], service: "Service", asked: Asked, standing: Standing) -> Plan:
+    """Without a path: all that is off."""
+    _refuse_unknown_paths(ctx, asked, standing)
+    before = _closed(ctx, standing)
+    closed = tuple(path for path in before if asked.path and path != asked.path)
+    former, what = standing.value, _what(service, asked.path)
+    wanted = Wanted(OFF, ctx.actor, ctx.incident)
+    if closed and former is not None:
+        kept = former.message, _paths(closed), former.review_at
+        wanted = Wanted(ON, ctx.actor, former.incident, former.until, *kept, stays=former.until is None)
+    made = steps.setting(ctx, standing, wanted) if closed != before or not before else None
+    message = former.message if former else ""
+    undo = ctx.press("maintenance", service=service.name, state=ON, path=asked.path, message=message)
+    of = steps.changes(ctx, [(made, undo)] if made else [])
+    stays = next((path for path in closed if asked.path.startswith(path)), None)
+    return Plan(
+        summary=f"{what}: {'open again' if made else 'was not off'}",
+        changes=tuple(of),
+        sections=(Section("Stays off", tuple(_what(service, path) for path in closed)),) if closed else (),
+        reason=None if made else Reason.NOT_OFF,
+        done=f"Opened {what} again",
+        proves=f"{what} is open, {steps.ELSEWHERE}; the probes are healthy"
+        if stays is None
+        else f"{what} stays off, since {_what(service, stays)} is off",
+        details=_details(ctx, standing, made, of, closed),
+    )
+
+
+def _details(
+    ctx: Context[Any], standing: Standing, made: Setting | None, of: dict[Any, Setting], closed: tuple[str, ...]
+) -> Details:
+    return Details(of, steps.planned(ctx, standing, made, None).shows, closed)
+
+
+def _end(ctx: Context[Any], asked: Asked, standing: Standing) -> datetime | None:
+    """When it opens by itself, where that was asked for. Raises ConfigError."""
+    if not asked.reopen_at_end:
+        return None
+    return values.until_of(MAINTENANCE, standing.rules, ON, asked.until, ctx.clock.now())
+
+
+def _closed(ctx: Context[Any], standing: Standing) -> tuple[str, ...]:
+    if standing.value is None or standing.state(ctx.clock.now()) != ON:
+        return ()
+    return standing.value.paths or (WHOLE,)
+
+
+def _paths(closed: tuple[str, ...]) -> tuple[str, ...]:
+    """As KV has it: no path closes everything."""
+    return () if WHOLE in closed else closed
+
+
+def _what(service: "Service", path: str) -> str:
+    return f"{service.name} {path}" if path else f"the whole of {service.name}"
+
+
+def _besides() -> tuple[str, ...]:
+    return (
+        "cron triggers, queues, email and Durable Objects of it: the switch closes requests alone",
+        "whatever the application answers before it reads its switches",
+    )
+
+
+def _shared(closed: tuple[str, ...]) -> tuple[str, ...]:
+    """Of several paths one message is said, and a path closes all that begins so."""
+    several = (f"one message and one end for all of {', '.join(closed)}",) if len(closed) > 1 else ()
+    return (*several, *(f"all that begins with {path} is off, {path}x as well" for path in closed if path))
+
+
+def _closed_probes(closed: Iterable[str]) -> "tuple[Probe, ...]":
+    from ops.config.probes import Probe
+
+    asked = [{"name": f"off-{n}", "http": {"path": path or "/", "status": 503}} for n, path in enumerate(closed, 1)]
+    return tuple(Probe.model_validate(each) for each in asked)
+
+
+def _is_closed(probe: "Probe", closed: tuple[str, ...]) -> bool:
+    """Of a page or a program it is not known what it asks."""
+    if not closed:
+        return False
+    if probe.http is None:
+        return True
+    path = probe.http.path.partition("?")[0]
+    return not _stays_open(path) and any(path.startswith(each) for each in closed)
+
+
+def _stays_open(path: str) -> bool:
+    return path == HEALTH or path.startswith((f"{HEALTH}/", OPS))

@@ -1,0 +1,130 @@
+"""What a person must know of something that is off: the lists of its plan. Pure."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from ops.core.clock import parse_utc, utc_text
+from ops.core.plan import Section
+from ops.maintenance.orphaned_routes import Recovered
+from ops.maintenance.routes import MOST_ZONES, Ways, closes, not_asked, stays_open
+from ops.maintenance.state import WORKER, Block
+
+NAMED = 5
+"""Zones that a warning names; the others are counted."""
+
+
+def closing(
+    ways: Ways, block: Block, others: Iterable[Block], notes: Iterable[str], now: datetime
+) -> tuple[Section, ...]:
+    return _filled(
+        Section("What people are told", (block.message,)),
+        Section("Meant to last until", tuple(_until(block, now))),
+        Section("Closed, and what each was", tuple(closes(ways, block))),
+        Section("Stays open", tuple(stays_open(ways, block.path))),
+        Section("Left as it is", (*notes, *_stray(ways, (block, *others)))),
+        Section("Off besides", tuple(_off(each, now) for each in others)),
+    )
+
+
+def opening(ways: Ways, opened: tuple[Block, ...], still: Iterable[Block], now: datetime) -> tuple[Section, ...]:
+    return _filled(
+        Section("Was off", tuple(_off(each, now) for each in opened)),
+        Section("What was stored of it", tuple(line for block in opened for line in closes(ways, block))),
+        Section("Stays off", tuple(_off(each, now) for each in still)),
+        Section("Left as it is", tuple(_stray(ways, (*opened, *still)))),
+    )
+
+
+def follows(block: Block, opens: str) -> Iterator[str]:
+    if block.reopen_at_end:
+        yield f"it {_opens(block)}; a person opens it earlier: {opens}"
+        yield "to let it stay off after that end: the same command without --reopen-at-end"
+    else:
+        yield f"it stays off until a person opens it: {opens}"
+        yield (
+            f"at {utc_text(parse_utc(block.until))} it reminds in what is shown here, and opens nothing: put it into a "
+            "calendar"
+            if block.until
+            else "no end was given: agree who opens it, and when"
+        )
+    yield (
+        "a deployment that sets the Worker's routes may fail, since their patterns are taken, or turn them back: start "
+        "this again after one"
+    )
+    yield "probes of what is off say that it is off on purpose, and prove nothing of the service"
+
+
+def warnings(ways: Ways, block: Block, former: Block | None, out_of_reach: Iterable[str]) -> Iterator[str]:
+    """`former`: what was stored of the same before."""
+    if former is not None and former.reopen_at_end and not block.reopen_at_end:
+        yield f"it was to open by itself after {utc_text(parse_utc(former.until))}, and does so no more"
+    for host in out_of_reach:
+        yield f"{host} is a custom domain of {ways.worker} in a zone that the token does not see: it stays open"
+    if block.path:
+        yield f"all that begins with {block.path} is off, {block.path}x as well: a route cannot tell them apart"
+        if ways.subdomain.enabled or ways.subdomain.previews:
+            yield f"{block.path} stays open on workers.dev ({ways.subdomain}): only the whole service closes it there"
+    if unasked := not_asked(block):
+        yield f"not asked afterwards, since it is not known which hosts there are: {', '.join(unasked)}"
+
+
+def unread(ways: Ways) -> Iterator[str]:
+    """A warning about zones whose routes were not read, since there are too many of them."""
+    if ways.unread:
+        names = ", ".join(zone.name for zone in ways.unread[:NAMED])
+        more = f" and {len(ways.unread) - NAMED} more" if len(ways.unread) > NAMED else ""
+        yield (
+            f"the token sees more than {MOST_ZONES} zones, so the routes of {names}{more} were not read: a route there "
+            f"that leads to {ways.worker} stays as it is. A token for fewer zones reads all of its zones"
+        )
+
+
+def orphaned(ways: Ways, recovered: Recovered) -> Iterator[str]:
+    """Warnings about routes that lead to ops-maintenance and that its live version does not store."""
+    for route in recovered.routes:
+        yield (
+            f"the route {route.pattern} leads to {WORKER}, and the live version of {WORKER} does not store it: another "
+            "run stopped half way. An earlier version says where it led before, and this run uses that"
+        )
+    if recovered.is_subdomain:
+        yield f"workers.dev of {ways.worker} was switched off by a run that stopped half way: this run restores it"
+    names = {zone.id: zone.name for zone in ways.zones}
+    for route in recovered.unknown:
+        yield (
+            f"the route {route.pattern} leads to {WORKER}, and no version of {WORKER} stores it for {ways.worker}: it "
+            f"stays as it is. To change it: dashboard → {names.get(route.zone, route.zone)} → Workers Routes"
+        )
+
+
+def _until(block: Block, now: datetime) -> Iterator[str]:
+    if block.until:
+        moment = parse_utc(block.until)
+        if block.reopen_at_end:
+            yield f"{utc_text(moment)}; it {_opens(block)}"
+        else:
+            late = ", which is over: who opens it?" if moment <= now else "; it reminds, and opens nothing"
+            yield f"{utc_text(moment)}{late}"
+
+
+def _opens(block: Block) -> str:
+    return (
+        f"opens by itself at the first scheduled run after {utc_text(parse_utc(block.until))}, at the earliest: GitHub "
+        "may delay or drop schedules"
+    )
+
+
+def _off(block: Block, now: datetime) -> str:
+    where = f" for incident #{block.incident}" if block.incident else ""
+    until = "".join(f", until {each}" for each in _until(block, now))
+    return f"{block.what}, since {utc_text(parse_utc(block.since))}{where}{until}"
+
+
+def _stray(ways: Ways, blocks: Iterable[Block]) -> Iterator[str]:
+    known = {each.key for block in blocks for each in block.closed}
+    for route in ways.routes:
+        if route.script == WORKER and (route.zone, route.pattern) not in known:
+            yield f"the route {route.pattern} leads to {WORKER} and is stored for something else, or nowhere"
+
+
+def _filled(*sections: Section) -> tuple[Section, ...]:
+    return tuple(section for section in sections if section.lines)

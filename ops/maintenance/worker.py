@@ -1,0 +1,62 @@
+"""Uploads of ops-maintenance, whose source is the file beside this one.
+
+developers.cloudflare.com/workers/configuration/multipart-upload-metadata
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ops.cloudflare.client import Client
+from ops.cloudflare.deployment_mark import Mark
+from ops.maintenance.state import WORKER
+
+WRITE = "Workers Scripts Write"
+MAIN = "ops_maintenance.js"
+COMPATIBILITY_DATE = "2026-09-01"
+
+
+class Maintenance:
+    """Sent once each; they raise NotApplied, Unclear, ApiError."""
+
+    def __init__(self, client: Client, account_id: str) -> None:
+        self._client = client
+        self._script = f"/accounts/{account_id}/workers/scripts/{WORKER}"
+
+    @cached_property
+    def _source(self) -> bytes:
+        return Path(__file__).with_name(MAIN).read_bytes()
+
+    @property
+    def release(self) -> str:
+        """The source that this machine has, as its versions are tagged."""
+        return sha256(self._source).hexdigest()[:16]
+
+    def create(self, variables: Mapping[str, Any], *, mark: Mark) -> None:
+        """The Worker, deployed."""
+        self._client.write("PUT", self._script, permission=WRITE, files=self._form(variables, mark))
+
+    def upload(self, variables: Mapping[str, Any], *, mark: Mark) -> None:
+        """A version with these variables, not deployed."""
+        self._client.write("POST", f"{self._script}/versions", permission=WRITE, files=self._form(variables, mark))
+
+    def _form(self, variables: Mapping[str, Any], mark: Mark) -> list[Any]:
+        bindings = [
+            {"type": "plain_text", "name": name, "text": value}
+            if isinstance(value, str)
+            else {"type": "json", "name": name, "json": value}
+            for name, value in variables.items()
+        ]
+        metadata = {
+            "main_module": MAIN,
+            "bindings": bindings,
+            "compatibility_date": COMPATIBILITY_DATE,
+            "annotations": {"workers/message": str(mark), "workers/tag": self.release},
+        }
+        return [
+            ("metadata", (None, json.dumps(metadata).encode(), "application/json")),
+            (MAIN, (MAIN, self._source, "application/javascript+module")),
+        ]

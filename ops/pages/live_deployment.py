@@ -1,0 +1,196 @@
+"""Which deployment of a Pages project serves production, and which one a rollback goes to. Pure.
+
+That `canonical_deployment` follows a rollback is not known for sure, so it is believed only where the site looks like
+it: one path is read at the site's address and at the deployments' own, and what came back is compared.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ops.cloudflare.types.pages import Deployment, Project
+from ops.core.clock import utc_text
+from ops.core.errors import Reason, Refused
+from ops.core.run_record import Block
+from ops.core.suggestions import shown, suggestion
+
+COMPARED = 8
+"""How many of the newest successful deployments of production the site is compared with, where canonical is not it."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What one path held, as a digest of it: equal digests, equal content. None where it could not be read."""
+
+    site: str | None
+    own: Mapping[str, str | None]
+    """Deployment → what its own address held."""
+    by_assets: bool = False
+    """Whether hashed assets were compared, since no content was equal."""
+
+
+@dataclass(frozen=True)
+class Live:
+    deployment: Deployment | None
+    """None where it is not proven: refuse before a change, and after one it is inconclusive."""
+    why: str
+    """For people."""
+    canonical: bool = False
+    """Whether it is the canonical one. False with a deployment: canonical does not follow rollbacks here."""
+    alike: tuple[str, ...] = ()
+    """Other compared deployments that held the same: the path could not tell them apart."""
+
+
+def to_compare(deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:
+    """Those whose own address is to be read beside canonical's. `deployments` are newest first, here and below."""
+    return tuple(d for d in deployments if d.may_serve_production)[:COMPARED]
+
+
+def live(project: Project, deployments: Sequence[Deployment], sighting: Sighting) -> Live:
+    canonical = project.canonical
+    if canonical is None:
+        return Live(None, f"Cloudflare names no canonical deployment of {project.name}")
+    if sighting.site is None:
+        return Live(None, "the site itself could not be read")
+    compared = {d.id: d for d in to_compare(deployments)}
+    equal = [compared[name] for name in compared if sighting.own.get(name) == sighting.site]
+    if sighting.own.get(canonical.id) == sighting.site:
+        alike = tuple(d.id for d in equal if d.id != canonical.id)
+        how = "names the hashed assets of" if sighting.by_assets else "looks like"
+        return Live(canonical, f"the site {how} the canonical deployment", canonical=True, alike=alike)
+    # What could not be read may look like the site too.
+    unread = sum(sighting.own.get(name) is None for name in {*compared, canonical.id})
+    if unread:
+        return Live(None, f"{unread} of the deployments to compare the site with could not be read")
+    if len(equal) != 1:
+        found = f"{len(equal)} deployments look like it" if equal else "no deployment looks like it"
+        return Live(None, f"the site does not look like the canonical deployment, {canonical.id[:8]}, and {found}")
+    how = "names the hashed assets of" if sighting.by_assets else "looks like"
+    return Live(equal[0], f"the site {how} {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
+
+
+def with_canonical(deployments: Sequence[Deployment], canonical: Deployment | None) -> tuple[Deployment, ...]:
+    """The list, and the canonical one where that came, or was built to the end, after the list was read.
+
+    The project and the list are two reads: a deployment that comes between them stands in one of the two alone.
+    """
+    if canonical is None or any(d.id == canonical.id and d.may_serve_production for d in deployments):
+        return tuple(deployments)
+    if deployments and canonical.created_on < deployments[-1].created_on:  # it is older than all that is listed
+        return tuple(deployments)
+    others = (d for d in deployments if d.id != canonical.id)
+    return tuple(sorted((canonical, *others), key=lambda deployment: deployment.created_on, reverse=True))
+
+
+def came(before: Sequence[Deployment], now: Sequence[Deployment]) -> tuple[Deployment, ...]:
+    """Those that can serve now and could not before: made since, or built to the end since.
+
+    What only moved up into the list, since another one was deleted, is older than all that it held.
+    """
+    could = {d.id for d in before if d.may_serve_production}
+    oldest = before[-1].created_on
+    return tuple(d for d in now if d.may_serve_production and d.id not in could and d.created_on >= oldest)
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    deployment: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    target: Deployment | None
+    """None: there is nothing to go back to by the rules."""
+    passed_over: tuple[PassedOver, ...]
+    """Those between the live one and the target; all of them where there is none."""
+    stepped_back: bool
+    """Somebody rolled back already: without an explicit `to` nothing is to be done."""
+
+
+def choose(deployments: Sequence[Deployment], serving: Deployment, *, blamed: Collection[str] = ()) -> Choice:
+    """The newest that may serve, was made before the live one, and is neither blamed nor of the live one's commit."""
+    candidates = [d for d in deployments if d.may_serve_production]
+    passed_over = []
+    target = None
+    for deployment in candidates:
+        if deployment.id == serving.id or deployment.created_on >= serving.created_on:
+            continue
+        if why := why_not(deployment, serving, blamed):
+            passed_over.append(PassedOver(deployment.id, why))
+        else:
+            target = deployment
+            break
+    newest = candidates[0].id if candidates else None
+    return Choice(target, tuple(passed_over), stepped_back=newest != serving.id)
+
+
+def blamed(
+    runs: Iterable[Block], deployments: Sequence[Deployment], *, service: str, environment: str
+) -> frozenset[str]:
+    """What earlier runs took out of service, by whatever runbook; the last word on each counts. Oldest run first.
+
+    A step back blames what it left. So does a redeployment, whose commit may be older or newer: what it replaced was
+    bad enough to build another one.
+    """
+    found: set[str] = set()
+    for run in runs:
+        ours = (run.service, run.environment) == (service, environment)
+        if not ours or not any(row.kind == "written" for row in run.rows):
+            continue
+        for _, before, after in run.versions:
+            left, taken = (_beginning(name, deployments) for name in (before, after))
+            if left and (_is_redeployment(after) or (taken and left.created_on > taken.created_on)):
+                found.add(left.id)
+            if taken:
+                found.discard(taken.id)
+    return frozenset(found)
+
+
+def _is_redeployment(after: str) -> bool:
+    """As the plan of redeploy-pages names what comes: the new deployment has no id yet."""
+    return re.fullmatch("commit [0-9a-f]{7,40}", after) is not None
+
+
+def _beginning(name: str, deployments: Sequence[Deployment]) -> Deployment | None:
+    if not re.fullmatch("[0-9a-f]{8}", name):
+        return None
+    return next((deployment for deployment in deployments if deployment.id.startswith(name)), None)
+
+
+def why_not(deployment: Deployment, serving: Deployment, blamed: Collection[str]) -> str | None:
+    """Why it is no target; None where it is one. A commit that is not known equals nothing."""
+    if deployment.id in blamed:
+        return "it was taken out of service before"
+    if deployment.commit and deployment.commit == serving.commit:
+        return f"it is of the same commit as the live one, {shown(deployment.commit[:12])}"
+    return None
+
+
+def parse_to(text: str, deployments: Sequence[Deployment], *, project: str) -> Deployment:
+    """A deployment's id, its first eight characters where they are unique, or its own address. Raises Refused."""
+    name = text.strip().lower().rstrip("/")
+    found = [d for d in deployments if name in {d.id, d.url.lower().rstrip("/")}]
+    found = found or [d for d in deployments if len(name) >= 8 and d.id.startswith(name)]
+    if not found:
+        raise Refused(
+            f'no deployment of {project} in production "{shown(text)}"{suggestion(name, [d.id for d in deployments])}',
+            reason=Reason.UNKNOWN_NAME,
+            hint=f"See them with `wrangler pages deployment list --project-name {project} --environment production`.",
+        )
+    if len(found) > 1:
+        listed = ", ".join(d.id for d in found)
+        raise Refused(
+            f'"{name}" begins {len(found)} deployments of {project}',
+            reason=Reason.UNKNOWN_NAME,
+            hint=f"Name: {listed}.",
+        )
+    if not found[0].may_serve_production:
+        stage = " ".join(filter(None, (found[0].stage, found[0].status))) or "unknown"
+        raise Refused(
+            f"deployment {found[0].id[:8]} of {project}, created {utc_text(found[0].created_on)}, cannot serve: "
+            f"its last stage is {stage}",
+            reason=Reason.NOT_DEPLOYABLE,
+            hint="Name one that was deployed with success.",
+        )
+    return found[0]

@@ -1,0 +1,184 @@
+"""What a person must know before a Pages project goes from one deployment to another: the lists of the plan. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ops.cloudflare.types.pages import Deployment, Project
+from ops.cloudflare.types.workers import is_commit
+from ops.core.clock import span_text, utc_text
+from ops.core.errors import Reason
+from ops.core.plan import Section
+from ops.pages.live_deployment import Choice, Live, choose
+from ops.workers.plan_text import NOT_THE_CAUSE
+
+PROBABLY_NOT_THE_DEPLOYMENT = timedelta(hours=24)
+UNFINISHED = {"idle", "active"}
+
+NOT_UNDONE = (
+    "data in D1, KV, R2 and Durable Objects, and migrations of a database",
+    "the project's settings: domains, build configuration, variables and bindings of the next deployment",
+    "what browsers have already loaded: they keep the live release until they load the page again",
+)
+"""developers.cloudflare.com/pages/configuration/rollbacks."""
+
+PAUSE = (
+    "Workers & Pages → the project → Settings → Builds → Branch control: switch automatic production deployments off"
+)
+"""developers.cloudflare.com/pages/configuration/branch-build-controls."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What was read of a project, and what it is judged by."""
+
+    project: Project
+    deployments: tuple[Deployment, ...]
+    """Of production, newest first."""
+    live: Live
+    serving: Deployment
+    now: datetime
+    repository: str | None
+    blamed: frozenset[str] = frozenset()
+    compared: tuple[str, ...] = ()
+    """How each compared path told what is live, for people."""
+
+    @property
+    def choice(self) -> Choice:
+        """Where a rollback goes by the rules."""
+        return choose(self.deployments, self.serving, blamed=self.blamed)
+
+    @property
+    def newer(self) -> Iterator[Deployment]:
+        return (d for d in self.deployments if d.created_on > self.serving.created_on)
+
+    @property
+    def build_failed(self) -> bool:
+        """The newest one failed, and the newest that did not is live."""
+        good = next((d for d in self.deployments if d.may_serve_production), None)
+        return good == self.serving and self.deployments[0].status == "failure"
+
+
+def short(deployment: Deployment) -> str:
+    return deployment.id[:8]
+
+
+def deployed(deployment: Deployment) -> str:
+    """One deployment in a sentence. Cloudflare's API does not say who made it."""
+    parts = [f"{short(deployment)}, created {utc_text(deployment.created_on)}"]
+    parts += [f"of commit {deployment.commit[:12]}"] if deployment.commit else []
+    return " ".join(parts)
+
+
+def nothing_to_do(past: Past, choice: Choice, named: Deployment | None) -> tuple[str, Reason] | None:
+    """`named`: the one that a person chose."""
+    live = short(past.serving)
+    if named is not None:
+        already = named.id == past.serving.id
+        return (f"{live} is live already", Reason.ALREADY_LIVE) if already else None
+    if past.build_failed:
+        text = f"the latest build failed, the site is still on {live}, nothing to roll back"
+        return f"{text}: {deployed(past.deployments[0])}", Reason.LATEST_BUILD_FAILED
+    if choice.stepped_back:
+        newest = next(d for d in past.deployments if d.may_serve_production)
+        return already_back(past, newest), Reason.ALREADY_STEPPED_BACK
+    return None
+
+
+def already_back(past: Past, newer: Deployment) -> str:
+    """`newer`: what would serve if nobody had gone back."""
+    return f"somebody went back already: {short(past.serving)} is live, and not the newer {deployed(newer)}"
+
+
+def sections(past: Past, choice: Choice, target: Deployment, *, by_rule: bool) -> tuple[Section, ...]:
+    listed = [Section("Live", (_described(past.now, past.serving), past.live.why))]
+    if target.id != past.serving.id:
+        listed.append(Section("Target", (_described(past.now, target),)))
+        listed.append(Section("What changes", tuple(_differences(past, target)) or ("nothing that Cloudflare shows",)))
+    listed.append(Section("Compared", past.compared))
+    if by_rule:
+        passed = tuple(f"{over.deployment[:8]}: {over.why}" for over in choice.passed_over)
+        listed.append(Section("Passed over", passed))
+    oldest = past.deployments[-1]
+    reach = f"the newest {len(past.deployments)} deployments of production, back to {utc_text(oldest.created_on)}"
+    listed.append(Section("History", (f"{reach}; Cloudflare does not say who made them, nor who rolled back",)))
+    return tuple(section for section in listed if section.lines)
+
+
+def sections_if_unknown(target: Deployment, now: datetime, why: str) -> tuple[Section, ...]:
+    """The plan's lists where a person named the target and the live deployment could not be identified."""
+    return Section("Live", (f"not known: {why}",)), Section("Target", (_described(now, target),))
+
+
+def follows_if_unknown(project: Project) -> tuple[str, ...]:
+    branch = project.production_branch or "the production branch"
+    return (f"the next deployment to {branch} goes over this: revert the bad commit first",)
+
+
+def _described(now: datetime, deployment: Deployment) -> str:
+    age = span_text((now - deployment.created_on).total_seconds())
+    parts = [deployment.id, f"created {age} ago"]
+    parts += [f"commit {deployment.commit[:12]}"] if deployment.commit else ["of a commit that is not known"]
+    parts += ["with changes that are in no commit"] if deployment.dirty else []
+    parts += [f"branch {deployment.branch}"] if deployment.branch else []
+    parts += [f'"{deployment.message}"'] if deployment.message else []
+    parts += [deployment.url, *(f"alias {alias}" for alias in deployment.aliases)]
+    return ", ".join(parts)
+
+
+def _differences(past: Past, target: Deployment) -> Iterator[str]:
+    live = past.serving
+    if is_commit(live.commit) and is_commit(target.commit) and live.commit != target.commit:
+        older, newer = sorted((live, target), key=lambda deployment: deployment.created_on)
+        yield f"commits {older.commit[:12]}..{newer.commit[:12]}"
+        if past.repository:
+            yield f"https://github.com/{past.repository}/compare/{older.commit}...{newer.commit}"
+    if None not in {live.functions, target.functions} and live.functions != target.functions:
+        yield f"Functions: {'only the live one' if live.functions else 'only the target'} has them"
+    if live.env_vars is not None and target.env_vars is not None:
+        for text, names in (("+", target.env_vars - live.env_vars), ("-", live.env_vars - target.env_vars)):
+            yield from (f"environment variable {text}{name}" for name in sorted(names))
+
+
+def follows(past: Past) -> tuple[str, ...]:
+    project, commit = past.project, past.serving.commit
+    branch = project.production_branch or "the production branch"
+    revert = f"revert it first (commit {commit[:12]})" if commit else "revert it first"
+    if project.deploys_on_push:
+        return (f"the next push to {branch} deploys over this: {revert}, or stop that: {PAUSE}",)
+    return (f"the next deployment to {branch} goes over this: {revert}",)
+
+
+def warnings(
+    past: Past, target: Deployment, *, began: datetime | None, provable: bool, by_rule: bool
+) -> tuple[str, ...]:
+    found = list(_incident_warnings(past.serving, began)) if began else []
+    if past.live.alike:
+        names = ", ".join(name[:8] for name in past.live.alike)
+        found.append(f"{names} would look the same: that {short(past.serving)} is live is Cloudflare's word alone")
+    if not past.live.canonical:
+        found.append("canonical does not follow rollbacks here: only the site itself tells what is live")
+    if not provable:
+        found.append(
+            f"no compared path tells {short(target)} from {short(past.serving)}: where canonical does not follow, "
+            "nothing will prove the change; add a path to `compare` that differs from release to release"
+        )
+    found += [
+        f"{deployed(d)} is being built, and goes over this when it is done"
+        for d in past.newer
+        if d.status in UNFINISHED
+    ]
+    if target.id in past.blamed:
+        found.append(f"{short(target)} was taken out of service by an earlier run on this incident")
+    if not by_rule and target.created_on > past.serving.created_on:
+        found.append(f"{short(target)} is newer than the live one: this goes forward")
+    return tuple(found)
+
+
+def _incident_warnings(serving: Deployment, began: datetime) -> Iterator[str]:
+    """A stated start never selects: people state it wrongly, at night more than ever."""
+    if serving.created_on > began:
+        yield f"{deployed(serving)}, came after the stated start: {NOT_THE_CAUSE}"
+    elif began - serving.created_on > PROBABLY_NOT_THE_DEPLOYMENT:
+        age = span_text((began - serving.created_on).total_seconds())
+        yield f"{short(serving)} was made {age} before the stated start: it is probably not the deployment"

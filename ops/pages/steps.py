@@ -1,0 +1,189 @@
+"""What a Pages site serves: seen in two rounds of reads before a change, and in one after it. For all its runbooks."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
+from ops.core.clock import utc_text
+from ops.core.errors import Reason, Refused
+from ops.core.next_step import Press
+from ops.core.plan import Plan
+from ops.pages import live_deployment as target
+from ops.pages.live_deployment import Live
+from ops.pages.observed_content import Look, Page, Seen
+from ops.pages.plan_text import Past, deployed, short
+from ops.probes.runner import ProbeSet
+from ops.runbook import Context, P, Runbook, service_of
+
+if TYPE_CHECKING:
+    from ops.config import Service
+
+LISTED = 25
+"""Deployments that are read: one page, so that the list takes one round."""
+WHOLE_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+class SiteRunbook(Runbook[P]):
+    """Whatever serves, the probes are those of the service."""
+
+    kind = "pages"
+    compares_at_end = True
+
+    def probes(self, ctx: Context[P], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  whatever serves
+        service = service_of(ctx, self.kind)
+        return ProbeSet(service.url, service.probes, service.verify)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there was before the change."""
+
+    named: Deployment | None
+    """The one that `to` names; it may be older than all that the list holds."""
+    seen: Seen
+    live: Live
+    past: Past | None
+    """None where it is not proven what is live."""
+
+
+def find(ctx: Context[Any], service: "Service", to: str = "") -> Found:
+    """Raises Refused where nothing was deployed, `to` names nothing that can serve, or something came in."""
+    earlier = ctx.earlier()
+    listed = _round_1(ctx, service, to)
+    seen = _round_2(ctx, service, listed)
+    live = target.live(seen.project, seen.deployments, seen.sighting)
+    if live.deployment is None:
+        return Found(listed.named, seen, live, None)
+    blamed = target.blamed(earlier().runs, seen.deployments, service=service.name, environment=ctx.environment_name)
+    now, repository = ctx.clock.now(), service.repository
+    compared = seen.compared(live.deployment.id, service.compare)
+    past = Past(seen.project, seen.deployments, live, live.deployment, now, repository, blamed, compared)
+    return Found(listed.named, seen, live, past)
+
+
+def now(ctx: Context[Any], service: "Service") -> tuple[Project, tuple[Deployment, ...], Look]:
+    """The project, its deployments, and what the site holds."""
+    project, deployments, *site = read(ctx, service, looks(ctx, service.url, service.compare))
+    return project, deployments, tuple(site)
+
+
+def look(ctx: Context[Any], service: "Service", address: str) -> Look:
+    """What the compared paths hold at that address."""
+    return tuple(ctx.in_parallel(looks(ctx, address, service.compare)))
+
+
+def read(ctx: Context[Any], service: "Service", beside: list[Callable[[], Any]]) -> tuple[Any, ...]:
+    """The project, its newest deployments, newest first, and what the calls beside these two answer."""
+    project, deployments, *others = ctx.in_parallel(
+        [lambda: ctx.pages.project(service.pages), lambda: ctx.pages.deployments(service.pages, most=LISTED), *beside]
+    )
+    return project, target.with_canonical(deployments, project.canonical), *others
+
+
+def looks(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Callable[[], Page]]:
+    return [_looking(ctx, address.rstrip("/") + path) for path in paths]
+
+
+def _looking(ctx: Context[Any], url: str) -> Callable[[], Page]:
+    return lambda: ctx.look(url)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What the first round read."""
+
+    project: Project
+    deployments: tuple[Deployment, ...]
+    named: Deployment | None
+
+
+def _round_1(ctx: Context[Any], service: "Service", to: str) -> _Listed:
+    to = to.strip().lower()
+    whole = re.fullmatch(WHOLE_ID, to)
+    named: list[Callable[[], Any]] = [lambda: ctx.pages.deployment(service.pages, to)] if whole else []
+    project, deployments, *further = read(ctx, service, named)
+    if not deployments:
+        raise Refused(
+            f"{service.pages} was never deployed to production",
+            reason=Reason.NO_TARGET,
+            hint="Deploy it first; nothing is live.",
+        )
+    found = [d for d in further if d is not None and d not in deployments]
+    if found and found[0].environment != PRODUCTION:
+        raise Refused(
+            f"deployment {short(found[0])} of {utc_text(found[0].created_on)} is a preview: it cannot serve production",
+            reason=Reason.NOT_DEPLOYABLE,
+            hint="Name one of production.",
+        )
+    chosen = target.parse_to(to, (*deployments, *found), project=service.pages) if to else None
+    return _Listed(project, deployments, chosen)
+
+
+def _round_2(ctx: Context[Any], service: "Service", listed: _Listed) -> Seen:
+    """Both again, with the site and the deployments' own addresses."""
+    further = (listed.project.canonical, listed.named)
+    compared = {d.id: d for d in (*target.to_compare(listed.deployments), *further) if d is not None}
+    addresses = [service.url, *(d.url for d in compared.values())]
+    calls = [call for address in addresses for call in looks(ctx, address, service.compare)]
+    project, deployments, *pages = read(ctx, service, calls)
+    if came := target.came(listed.deployments, deployments):
+        raise Refused(
+            f"{service.pages} was deployed while the plan was made: {deployed(came[0])}",
+            reason=Reason.WORLD_MOVED,
+            hint="Look at what came in, then start again for a new plan.",
+        )
+    each = len(service.compare)
+    site, *own = (tuple(pages[start : start + each]) for start in range(0, len(pages), each))
+    return Seen(project, deployments, site, dict(zip(compared, own, strict=True)))
+
+
+def why_unknown(service: "Service", found: Found) -> str:
+    """Return why the live deployment could not be identified; the likely cause first."""
+    seen = found.seen
+    host, known = urlsplit(service.url).hostname, seen.project.domains
+    is_other = known and host not in known
+    own = seen.own.get(seen.project.canonical_id, ())
+    failing = [page.failure for page, theirs in zip(seen.site, own, strict=False) if page.failure and theirs.digest]
+    causes = (
+        f"`url` in ops.yml names {host}, and the project serves {', '.join(known)}" if is_other else "",
+        f"{service.url} fails with status {failing[0]}, and the deployment's own address differs" if failing else "",
+        found.live.why,
+        seen.unread,
+    )
+    return "; ".join(filter(None, causes))
+
+
+def live_unknown(ctx: Context[Any], service: "Service", found: Found, press: Press | None = None) -> Refused:
+    """The way on is a target or a commit that a person names: for that, the live deployment need not be known."""
+    canonical = found.seen.project.canonical
+    target_ = target.choose(found.seen.deployments, canonical).target if canonical else None
+    by_name = (
+        f"If {service.url} shows deployment {short(canonical)}, which Cloudflare calls canonical, name the one before "
+        f"it with `to` of rollback-pages: {deployed(target_)}. "
+        if canonical and target_
+        else "Name the deployment to go back to with `to` of rollback-pages. "
+    )
+    build = "To build and deploy a good commit instead, run redeploy-pages with its SHA. " if service.build else ""
+    return Refused(
+        f"the live deployment of {service.pages} could not be identified: {why_unknown(service, found)}",
+        reason=Reason.LIVE_UNKNOWN,
+        hint=(
+            f"{by_name}{build}To prevent this, give {service.name} a path in `compare` that comes from a file, such as "
+            "/version.txt, and let this machine read the deployments' own addresses."
+        ),
+        press=press or ctx.press("rollback-pages", service=service.name, to=target_.id if target_ else "DEPLOYMENT"),
+    )
+
+
+def refuse_overtaken(ctx: Context[Any], deployments: tuple[Deployment, ...]) -> None:
+    """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
+    newest = next((d for d in deployments if d.may_serve_production), None)
+    if newest is not None and ctx.requested_at is not None and newest.created_on > ctx.requested_at:
+        raise Refused(
+            f"something was deployed after this was asked for ({utc_text(ctx.requested_at)}): {deployed(newest)}",
+            reason=Reason.WORLD_MOVED,
+            hint="Look whether that helped, and ask again if it did not.",
+        )

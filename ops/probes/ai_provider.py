@@ -1,0 +1,61 @@
+"""Whether an AI provider takes a key: one request of OpenAI's wire, which changes nothing there.
+
+platform.openai.com/docs/api-reference/models/list and …/chat/create
+"""
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ops.core.redaction import Secret
+from ops.probes.challenge import stopped
+from ops.probes.http import Web
+from ops.rotation.selection import KeyAnswer, Said
+
+if TYPE_CHECKING:
+    from ops.config.secrets import Provider
+
+CLOSED = {401, 403}
+
+
+def random_key() -> Secret:
+    """What no provider ever issued: the control of every question."""
+    return Secret(f"sk-{secrets.token_hex(24)}")
+
+
+def ask(web: Web, spec: "Provider", key: Secret) -> KeyAnswer:
+    """Ask once. What is neither yes nor no (an outage, a rate limit, a page of somebody else's) is unclear."""
+    headers = {"authorization": f"Bearer {key.reveal()}", "content-type": "application/json"}
+    method, path, content, wanted = "GET", "/models", None, "data"
+    if spec.chat:
+        asked = {"model": spec.chat, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1}
+        method, path, content, wanted = "POST", "/chat/completions", json.dumps(asked).encode(), "choices"
+    try:
+        response, body = web.send(method, spec.url + path, headers=headers, within=spec.timeout, content=content)
+    except httpx.TimeoutException:
+        return KeyAnswer(Said.UNCLEAR, f"none within {spec.timeout:g} s")
+    except httpx.RequestError as error:
+        return KeyAnswer(Said.UNCLEAR, type(error).__name__)
+    if challenged := stopped(response.status_code, response.headers, body):
+        return KeyAnswer(Said.UNCLEAR, challenged.detail)
+    if response.status_code in CLOSED:
+        return KeyAnswer(Said.REFUSED, f"status {response.status_code}")
+    if response.status_code != 200:
+        return KeyAnswer(Said.UNCLEAR, f"status {response.status_code}")
+    document = _json(body)
+    if isinstance(document.get(wanted), list):
+        return KeyAnswer(Said.ACCEPTED, "status 200")
+    # iflow says no in the body of a 200; a page of any other kind has none of these.
+    if any(isinstance(document.get(key), str | dict) for key in ("msg", "message", "error")):
+        return KeyAnswer(Said.REFUSED, "an error in a 200")
+    return KeyAnswer(Said.UNCLEAR, "a 200 of another shape")
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    return document if isinstance(document, dict) else {}

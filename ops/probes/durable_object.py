@@ -1,0 +1,130 @@
+"""Durable Objects by the application's own endpoints: read, and reset. The contract is in docs/reset-durable-object.md.
+
+Nothing that the application says is shown but a number that ops.yml takes for a proof.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ops.core.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, Unclear
+from ops.core.redaction import Secret
+from ops.core.token import printable
+from ops.core.write_guard import Door
+from ops.probes.challenge import stopped
+from ops.probes.http import Web, at_path
+from ops.probes.maintenance import off_on_purpose
+from ops.workers.object_reset_rules import Seen, as_proof
+
+if TYPE_CHECKING:
+    from ops.config.durable_objects import DurableObject
+
+LOOKS = 5.0
+"""Seconds for a look: an object that is stuck may never answer, and a recovery must not wait for it."""
+
+
+class Admin(Door):
+    """Of any service. It can only read but while somebody has entered `writing`."""
+
+    def __init__(self, web: Callable[[], Web], environ: Mapping[str, str], tokens: frozenset[str]) -> None:
+        """Of `environ` only the variables that `tokens` names are ever read."""
+        self._web = web
+        self._tokens = {name: Secret(value) for name in tokens if (value := environ.get(name, ""))}
+
+    def look(self, url: str, spec: "DurableObject") -> Seen | str:
+        """What the object shows now; or why that is not known. Raises ConfigError and Refused."""
+        assert spec.state is not None
+        assert spec.proof is not None
+        try:
+            response, body = self._send("GET", url + spec.state, spec, within=LOOKS)
+        except httpx.RequestError as error:
+            return f"it could not be looked at ({type(error).__name__})"
+        if challenged := stopped(response.status_code, response.headers, body):
+            return f"GET {spec.state} could not be read: {challenged.detail}"
+        _refuse_closed(response, f"GET {spec.state}", spec)
+        if response.status_code != 200:
+            return f"GET {spec.state} is answered {response.status_code}"
+        document = _json(body)
+        proof = as_proof(at_path(document, spec.proof))
+        if proof is None:
+            return f"GET {spec.state} shows neither a number nor a text at {spec.proof}"
+        return Seen(proof, at_path(document, spec.keeps) if spec.keeps else None)
+
+    def reset(self, url: str, spec: "DurableObject") -> str:
+        """Sent once; sent again it does no harm. Raises ConfigError, Refused, NotApplied, Unclear and ProviderError."""
+        assert spec.reset is not None
+        if not self._may_write:
+            raise Refused("a reset is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
+        what = f"POST {spec.reset}"
+        try:
+            response, body = self._send("POST", url + spec.reset, spec, content=b"")
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            text = f"{what} reached nobody ({type(error).__name__})"
+            raise NotApplied(text, reason=Reason.PROVIDER_UNAVAILABLE) from None
+        except httpx.RequestError as error:
+            raise Unclear(f"{what} got no answer ({type(error).__name__})", reason=Reason.UNCLEAR) from None
+        status = response.status_code
+        if challenged := stopped(status, response.headers, body):
+            raise Refused(
+                f"{what} did not reach the application: {challenged.detail}",
+                reason=Reason.NO_ENDPOINT,
+                hint="Let this machine through with a WAF skip rule for this path. Then start the same command again.",
+            )
+        _refuse_closed(response, what, spec)
+        if status >= 500 or status == 429:
+            raise Unclear(f"{what} was answered {status}", reason=Reason.UNCLEAR)
+        if not 200 <= status < 300:
+            raise ProviderError(
+                f"{what} was answered {status}",
+                reason=Reason.PROVIDER_REFUSED,
+                hint="Correct `reset` in ops.yml, or reset every object of the Worker.",
+            )
+        return f"{what} was answered {status}"
+
+    def _send(self, method: str, url: str, spec: "DurableObject", **more: Any) -> tuple[httpx.Response, bytes]:
+        headers = {"authorization": f"Bearer {self._token(spec).reveal()}"}
+        return self._web().send(method, url, headers=headers, **more)
+
+    def _token(self, spec: "DurableObject") -> Secret:
+        name = spec.token or ""
+        if name not in self._tokens:
+            raise ConfigError(
+                f"the application's token is missing: {name} is not set",
+                reason=Reason.TOKEN_MISSING,
+                hint=(
+                    f"It is the value of the application's secret ADMIN_TOKEN. On a laptop: `export {name}=…`. In a "
+                    "job: a secret of that name in the GitHub environment `recovery`, handed on under `env:`."
+                ),
+            )
+        return printable(name, self._tokens[name].reveal())
+
+
+def _refuse_closed(response: httpx.Response, what: str, spec: "DurableObject") -> None:
+    status = response.status_code
+    if off_on_purpose(status, response.headers):
+        raise Refused(
+            f"{what} meets ops-maintenance: the service is off on purpose",
+            reason=Reason.NO_ENDPOINT,
+            hint="Open the service first.",
+        )
+    if status == 404:
+        raise Refused(
+            f"the application has nothing at {what} (404): most likely its secret ADMIN_TOKEN is not set",
+            reason=Reason.NO_ENDPOINT,
+            hint=f"Set it (`wrangler secret put ADMIN_TOKEN`) and {spec.token} to the same value, or correct ops.yml.",
+        )
+    if status in {401, 403}:
+        raise Refused(
+            f"the application does not take {spec.token} at {what} ({status})",
+            reason=Reason.TOKEN_REFUSED,
+            hint=f"Set {spec.token} to the value of the application's secret ADMIN_TOKEN.",
+        )
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

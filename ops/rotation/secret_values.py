@@ -1,0 +1,39 @@
+"""The values of a rotation: out of variables of this process, or made here. None of them is ever shown."""
+
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ops.core.redaction import Redactor, Secret
+from ops.github import actions
+from ops.github.app_tokens import APP_KEY
+from ops.github.secrets import TOKEN
+from ops.rotation.selection import NEW, OLD
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+
+def variables(config: "Config") -> frozenset[str]:
+    """Those that may hold a value of a secret, in any environment, and what writes GitHub's copies."""
+    names = {name for environment in config.environments.values() for name in environment.secrets}
+    return frozenset({TOKEN, APP_KEY, *(prefix + name for prefix in (NEW, OLD) for name in names)})
+
+
+class Held:
+    """Only what `variables` names can be had of it, and that was given to the redactor before."""
+
+    def __init__(self, environ: Mapping[str, str], redactor: Redactor, config: "Config") -> None:
+        self._environ, self._redactor, self._names = environ, redactor, variables(config)
+
+    def value(self, variable: str) -> Secret | None:
+        """None where it is missing or empty."""
+        found = self._environ.get(variable, "") if variable in self._names else ""
+        return Secret(found) if found else None
+
+    def generate(self, length: int, alphabet: str) -> Secret:
+        """By the machine's own source of randomness. It is masked before anybody has it."""
+        made = "".join(secrets.choice(alphabet) for _ in range(length))
+        self._redactor.add(made)
+        actions.mask(self._environ, made)
+        return Secret(made)

@@ -1,0 +1,89 @@
+"""The values of a rotation: whether people gave what can be used, and what providers say of it before and after."""
+
+from functools import partial
+from typing import Any
+
+from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.redaction import Secret
+from ops.rotation import selection
+from ops.rotation.selection import NEW, OLD, Chosen, KeyAnswer
+from ops.rotation.writes import Copying, batched
+from ops.runbook import Context
+
+HINT = (
+    "Set them as secrets of the environment `security` in the settings of this repository (on a laptop: as variables), "
+    "and start again."
+)
+
+
+def refuse_values(ctx: Context[Any], chosen: Chosen, prefix: str) -> None:
+    """Everything at once, before anything is asked."""
+    if any(rule.github for rule in chosen.rules.values()):
+        ctx.copies.refuse_misconfigured()
+    problems = list(selection.value_problems(chosen, ctx.held.value, prefix=prefix))
+    for name, rule in chosen.rules.items():
+        if rule.github and rule.rotate == "generate" and prefix == NEW and not ctx.copies.has_token:
+            missing = "GH_SECRETS_TOKEN is missing (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY of a GitHub App)"
+            problems.append(f"{missing}, and only this run could write the new {name} to GitHub")
+    if problems:
+        raise Refused(
+            "; ".join(problems),
+            reason=Reason.VALUES_UNUSABLE,
+            hint=HINT,
+        )
+
+
+def provided(ctx: Context[Any], chosen: Chosen, prefix: str) -> dict[str, Secret]:
+    """Variable → value, of those that people give."""
+    named = [name for name, rule in chosen.rules.items() if prefix == OLD or rule.rotate == "provided"]
+    found = {prefix + name: ctx.held.value(prefix + name) for name in named}
+    return {variable: value for variable, value in found.items() if value}
+
+
+def ask(ctx: Context[Any], chosen: Chosen, prefixes: tuple[str, ...]) -> dict[str, list[KeyAnswer]]:
+    """Name → what its provider says of each value and, as the second, of a random key; all beside each other."""
+    asked = {name: rule.provider for name, rule in chosen.rules.items() if rule.provider}
+    calls = [partial(ctx.ask_provider, who, key) for name, who in asked.items() for key in _keys(ctx, name, prefixes)]
+    answers = iter(batched(ctx, calls))
+    return {name: [next(answers) for _ in _keys(ctx, name, prefixes)] for name in asked}
+
+
+def _keys(ctx: Context[Any], name: str, prefixes: tuple[str, ...]) -> list[Secret | None]:
+    first, *others = [ctx.held.value(prefix + name) for prefix in prefixes]
+    return [first, None, *others]
+
+
+def refuse_keys(chosen: Chosen, refusals: list[tuple[Reason, str]]) -> None:
+    if not refusals:
+        return
+    pages = ", ".join(dict.fromkeys(rule.page for rule in chosen.rules.values() if rule.page))
+    reason = min((reason for reason, _ in refusals), key=lambda each: each == Reason.NO_EVIDENCE)
+    way = "Wait until the provider answers, or look there" if reason == Reason.NO_EVIDENCE else "Look there"
+    raise Refused(
+        "; ".join(text for _, text in refusals),
+        reason=reason,
+        hint=f"{way}: {pages or 'where the keys are issued'}. Then start again.",
+    )
+
+
+def copies(ctx: Context[Any], chosen: Chosen) -> dict[str, Copying | str]:
+    """Name → what is to be written on GitHub, or why it cannot be. GitHub's failures hold up no rotation.
+
+    A copy that cannot be read now is written at the end all the same, and that then fails or not.
+    """
+
+    def copying(name: str) -> Copying | str:
+        copy = chosen.rules[name].github
+        assert copy is not None
+        if not ctx.copies.has_token:
+            return "neither GH_SECRETS_TOKEN nor GH_SECRETS_APP_KEY is set"
+        try:
+            at = ctx.copies.updated_at(copy.repository, copy.environment, name)
+        except ProviderError as error:
+            why = f"{error.message}. {error.hint.rstrip('.')}"
+            return Copying(name, copy.repository, copy.environment, None, unread=why)
+        return Copying(name, copy.repository, copy.environment, at)
+
+    names = [name for name, rule in chosen.rules.items() if rule.github]
+    found = batched(ctx, [partial(copying, name) for name in names])
+    return dict(zip(names, found, strict=True))

@@ -1,0 +1,230 @@
+"""What the secrets of Workers and their copies on GitHub look like to a rotation: read before, told apart after.
+
+A secret edit carries no mark, and a value can never be read back. So what is known of a write is what was answered, and
+that one newer version of the same release serves; which values it holds is for the probes to say.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ops.cloudflare.types.workers import Deployment, Version, short
+from ops.core.errors import OpsError, ProviderError, Reason, Refused, Unclear
+from ops.core.next_step import Press
+from ops.core.plan import Change
+from ops.core.redaction import Secret
+from ops.rotation.selection import Chosen, is_secret_edit_of, obstacle_to_edit
+from ops.runbook import Context, State, World
+from ops.workers.plan_text import deployed
+
+MOST_AT_ONCE = 100
+"""Cloudflare takes no more secrets in one call (100160)."""
+AT_ONCE = 16
+"""Calls beside each other."""
+
+
+@dataclass
+class Sending:
+    """How far a write came: an answer that is lost leaves nothing else behind."""
+
+    tries: int = 0
+    sent: int = 0
+    """Those that may have been applied."""
+    answered: bool = False
+
+    def send(self, write: Callable[[], None]) -> None:
+        self.tries += 1
+        self.sent += 1
+        try:
+            write()
+        except Unclear:
+            raise
+        except OpsError:
+            self.sent -= 1
+            raise
+        self.answered = True
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A Worker as the plan found it."""
+
+    worker: str
+    live: Deployment
+    versions: dict[str, Version]
+    newest: Version
+    """The latest upload."""
+    secrets: frozenset[str]
+
+    @property
+    def obstacle(self) -> str:
+        """Why Cloudflare's secret edit cannot be used."""
+        return obstacle_to_edit(self.live, self.newest.id, self.main)
+
+    @property
+    def main(self) -> Version:
+        return self.versions[self.live.split[0][0]]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One bulk call."""
+
+    standing: Standing
+    names: tuple[str, ...]
+    sending: Sending = field(default_factory=Sending)
+    serving: list[str] = field(default_factory=list)
+    """The version that was seen to serve since."""
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """What the Worker does not have yet, and the call makes."""
+        return tuple(name for name in self.names if name not in self.standing.secrets)
+
+
+@dataclass
+class Copying:
+    """One environment secret of GitHub's."""
+
+    name: str
+    repository: str
+    environment: str
+    updated_at: datetime | None
+    unread: str = ""
+    """Why the plan could not read it: it is written all the same, since the next deployment takes its value."""
+    sending: Sending = field(default_factory=Sending)
+
+
+def workers_of(ctx: Context[Any], chosen: Chosen) -> dict[str, tuple[str, ...]]:
+    """Worker → the names that are set there, by whichever services."""
+    workers: dict[str, tuple[str, ...]] = {}
+    for service in chosen.consumers:
+        worker = ctx.environment.service(service).worker
+        workers[worker] = tuple(dict.fromkeys((*workers.get(worker, ()), *chosen.of(service))))
+    for worker, names in workers.items():
+        if len(names) > MOST_AT_ONCE:
+            raise Refused(
+                f"{worker} has {len(names)} of these secrets, and Cloudflare changes {MOST_AT_ONCE} at once",
+                reason=Reason.VALUES_UNUSABLE,
+                hint="Name fewer of them with `only`.",
+            )
+    return workers
+
+
+def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
+    """Two rounds of reads, all Workers beside each other; the last read is the comparison. Raises Refused."""
+    workers = list(workers)
+    deployments, listed, names = (
+        batched(ctx, [(lambda w=worker, r=read: r(w)) for worker in workers])  # type: ignore[misc]
+        for read in (ctx.workers.deployments, ctx.workers.uploads, ctx.workers.secrets.names)
+    )
+    for worker, found in zip(workers, deployments, strict=True):
+        if not found:
+            hint = "Deploy it first, or correct `consumers` in ops.yml."
+            raise Refused(f"{worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
+    serving = [(w, version) for w, found in zip(workers, deployments, strict=True) for version, _ in found[0].split]
+    versions = batched(ctx, [(lambda w=w, v=v: ctx.workers.version(w, v)) for w, v in serving])  # type: ignore[misc]
+    again = batched(ctx, [(lambda w=worker: ctx.workers.deployments(w)) for worker in workers])  # type: ignore[misc]
+    known = {key: found or Version(id=key[1]) for key, found in zip(serving, versions, strict=True)}
+    result = {}
+    for worker, was, now, uploads, secrets in zip(workers, deployments, again, listed, names, strict=True):
+        if not now or now[0] != was[0]:
+            raise Refused(
+                f"{worker} was deployed while the plan was made: {deployed(now[0]) if now else 'not any more'}",
+                reason=Reason.WORLD_MOVED,
+                hint="Look at what came in, then start again for a new plan.",
+            )
+        own = {version: known[worker, version] for version, _ in was[0].split}
+        result[worker] = Standing(worker, was[0], own, uploads[0], secrets)
+    return result
+
+
+def batched(ctx: Context[Any], calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """All results in order."""
+    batches = [calls[at : at + AT_ONCE] for at in range(0, len(calls), AT_ONCE)]
+    return [result for batch in batches for result in ctx.in_parallel(list(batch))]
+
+
+def edit_change(what: Edit, kind: str, undo: Press) -> Change:
+    """`kind`: new or former."""
+    worker = what.standing.worker
+    return Change(
+        target=f"Worker {worker}",
+        before=short(what.standing.main.id),
+        after=f"the same release with {kind} values of {', '.join(what.names)}",
+        done_when=f"Cloudflare took them, and one newer version of the release serves {worker}",
+        undo=undo,
+    )
+
+
+def edit(ctx: Context[Any], what: Edit, values: dict[str, Secret]) -> str:
+    worker = what.standing.worker
+    what.sending.send(lambda: ctx.workers.secrets.edit(worker, {name: values[name] for name in what.names}))
+    return f"Cloudflare took {', '.join(what.names)} for {worker}"
+
+
+def edited(ctx: Context[Any], what: Edit) -> World:
+    """What serves; not which values it holds."""
+    planned, worker, sending = what.standing.live, what.standing.worker, what.sending
+    deployments = ctx.workers.deployments(worker)
+    at = next((index for index, each in enumerate(deployments) if each.id == planned.id), None)
+    if at is None:
+        first = deployed(deployments[0]) if deployments else "nothing"
+        return World(State.MOVED, f"what the plan found is not listed any more; {first} is")
+    if at == 0:
+        return World(State.PLANNED, f"{short(what.standing.main.id)} is live, as planned")
+    newer = deployments[:at]
+    if len(newer) > sending.sent or any(len(each.split) > 1 for each in newer):
+        return World(State.MOVED, deployed(newer[0]))
+    found = [ctx.workers.version(worker, each.split[0][0]) for each in newer]
+    if not all(found):
+        return World(State.PLANNED, f"{short(newer[0].split[0][0])} is live, and cannot be read yet", uncertain=True)
+    if not all(version and is_secret_edit_of(what.standing.main, version) for version in found):
+        return World(State.MOVED, deployed(newer[0]))
+    version = newer[0].split[0][0]
+    if sending.answered:
+        what.serving[:] = [version]
+        return World(State.DONE, f"{short(version)} is live on {worker}, the same release with other secrets")
+    doubt = f"{short(version)} of the same release is live on {worker}, and which values it holds cannot be read"
+    return World(State.PLANNED, doubt, uncertain=sending.sent > 0 and sending.tries > 1)
+
+
+def copy_change(copying: Copying) -> Change:
+    return Change(
+        target=f"GitHub secret {copying.name} of {copying.environment} in {copying.repository}",
+        before="not known" if copying.unread else "the former value" if copying.updated_at else "none",
+        after="the value that serves",
+        done_when="GitHub took it",
+        undo=None,
+    )
+
+
+def copy(ctx: Context[Any], what: Copying, value: Secret, by_hand: str) -> str:
+    """`by_hand` is the command for a person where GitHub refuses. Raises Unclear and ProviderError."""
+    try:
+        what.sending.send(lambda: ctx.copies.put(what.repository, what.environment, what.name, value))
+    except Unclear:
+        raise
+    except ProviderError as error:
+        hint = f"The new value serves, and the next deployment would bring the former one back: {by_hand}"
+        raise ProviderError(error.message, reason=error.reason, hint=hint) from None
+    return f"GitHub took {what.name}"
+
+
+def copied(ctx: Context[Any], what: Copying) -> World:
+    if what.sending.answered:
+        return World(State.DONE, f"GitHub took {what.name}")
+    try:
+        now = ctx.copies.updated_at(what.repository, what.environment, what.name)
+    except ProviderError as error:
+        return World(State.PLANNED, f"GitHub's copy of {what.name} cannot be read: {error.message}", uncertain=True)
+    if what.unread and not what.sending.tries:
+        what.updated_at, what.unread = now, ""
+    if what.unread:
+        text = f"whether GitHub's copy of {what.name} was written does not show, since it could not be read before"
+        return World(State.PLANNED, text, uncertain=what.sending.tries > 1)
+    if now == what.updated_at:
+        return World(State.PLANNED, f"GitHub's copy of {what.name} is as planned")
+    text = f"GitHub's copy of {what.name} was written since the plan"
+    return World(State.DONE if what.sending.sent else State.MOVED, text)

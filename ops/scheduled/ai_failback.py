@@ -1,0 +1,126 @@
+"""`ops ai-failback`: takes an override of the AI providers back once the preferred one is healthy. For a schedule.
+
+It holds no memory: the override's age is in KV, and the application itself shows what it saw in its last minutes. Where
+there is nothing to take back it leaves no trace; else it is a run of its own on the incident of the override.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops import app, outside, status
+from ops.core.clock import utc_text
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.plan import Plan
+from ops.core.redaction import Redactor
+from ops.core.runtime_contract import AI, SWITCHES, Switch
+from ops.core.threads import in_parallel
+from ops.rotation.secret_values import Held
+from ops.runbook import Context
+from ops.runbooks.ai_failover import RESTORE, AiFailover
+from ops.runbooks.ai_failover import Params as Asked
+from ops.switches import ai_providers, provider_checks, values
+from ops.switches.ai_providers import Judged
+from ops.switches.steps import settings, shown_switches
+
+if TYPE_CHECKING:
+    from ops.config import Environment
+    from ops.config.runtime import Ai
+    from ops.config.secrets import Provider
+    from ops.core.redaction import Secret
+    from ops.core.runtime_contract import Shown
+    from ops.rotation.selection import KeyAnswer
+
+
+@dataclass(frozen=True)
+class Params(Asked):
+    revision: str = ""
+    """Of the override that was judged: another one is none of its business."""
+
+
+class FailBack(AiFailover):
+    """Take the override of the AI providers back."""
+
+    name = "ai-failback"
+    when = "Nothing: it is for a schedule"
+    params = Params
+
+    def preflight(self, ctx: Context[Any]) -> Plan:
+        plan = super().preflight(ctx)
+        seen = shown_switches(ctx).get(AI)
+        for setting in settings(plan).of.values():
+            former = setting.standing.value
+            held = {former.revision if former else "", seen.revision if seen else ctx.params.revision}
+            if held != {ctx.params.revision}:
+                raise Refused(
+                    f"{AI} was set again since it was judged: KV holds {setting.standing.told(ctx.clock.now())}",
+                    reason=Reason.WORLD_MOVED,
+                    hint="The next run judges it.",
+                )
+        return plan
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What `watching` needs, without a run."""
+
+    environment: "Environment"
+    shown: "Callable[[str], Shown | str]"
+    held: Held
+    ask_provider: "Callable[[Provider, Secret | None], KeyAnswer]"
+    in_parallel: Callable[[list[Callable[[], Any]]], list[Any]] = in_parallel
+
+
+def environments(config_path: Path, environ: Mapping[str, str]) -> list[str]:
+    """Those with AI providers and a token here. Raises ConfigError."""
+    config, _ = app.read_config(config_path)
+    found = config.environments.values()
+    return [each.name for each in found if each.runtime and each.runtime.ai and environ.get(each.token)]
+
+
+def judged(
+    name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
+) -> tuple[Judged, Switch | None]:
+    """Whether to take it back, and the override; None where there is none. Raises ConfigError and ProviderError."""
+    config, _ = app.read_config(config_path)
+    app.register_secrets(environ, config, redactor)
+    environment = config.environment(name)
+    runtime = environment.needed_runtime()
+    if runtime.ai is None:
+        raise ConfigError("ops.yml names no AI providers", hint="Write them under `runtime`, `ai`, `order`.")
+    with ExitStack() as ending:
+        reads = ending.enter_context(status.reading(environment, environ))
+        standing = values.standing(AI, runtime.switches[AI], reads.kv.value(runtime.namespace, f"{SWITCHES}{AI}"))
+        override = standing.value
+        if override is None or not standing.is_on(reads.clock.now()):
+            return Judged(restore=False, why=f"no override is on: {standing.told(reads.clock.now())}"), None
+        if override.incident is None:
+            end = f", and ends by itself at {utc_text(override.until)}" if override.until else ""
+            return Judged(restore=False, why=f"the override names no incident on which to tell of it{end}"), override
+        web = outside.probing_web(reads.edge_url, ending, environment, environ)
+        asks = Outside(
+            environment,
+            outside.showing(web),
+            Held(environ, redactor, config),
+            outside.asking_providers(environ, ending),
+        )
+        return _judge(asks, runtime.ai, override, reads), override
+
+
+def _judge(asks: Outside, ai: "Ai", override: Switch, reads: status.Reading) -> Judged:
+    preferred = ai.order[0]
+    seen = provider_checks.look(asks, ai, probe=False)
+    found = ai_providers.fail_back(
+        preferred, override, seen.outcomes.get(preferred), least=ai.fail_back, now=reads.clock.now()
+    )
+    if not found.ask:
+        return found
+    answer = provider_checks.ask(asks, ai, preferred) if provider_checks.key_of(asks, ai, preferred) else None
+    return ai_providers.by_probe(found, answer, override.until)
+
+
+def asked(found: Judged, override: Switch) -> Params:
+    """What the run that takes it back is asked."""
+    return Params(to=RESTORE, reason=found.why, revision=override.revision)

@@ -1,0 +1,235 @@
+"""`ops limits apply`: what was merged into limits.yml, written to KV once and watched until it is seen in effect.
+
+It has a plan and a comparison like a runbook; but nothing is broken when somebody wants it, so it is no button.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ops.core.errors import ConfigError, Decision, Reason, Refused
+from ops.core.plan import Change, Ending, Plan, Section
+from ops.core.runtime_contract import ENDPOINT, LIMITS, revision_of
+from ops.core.verdict import LimitProof
+from ops.limits.source import Commits
+from ops.limits.value import FILE, NewerVersionError, Value, limits_of, parse_value, value_of
+from ops.probes.runner import ProbeSet
+from ops.runbook import Context, Runbook, State, World
+
+if TYPE_CHECKING:
+    from ops.config import Environment
+    from ops.config.runtime import Runtime
+    from ops.limits.file import Limits
+
+MOST_PROVED = 200
+"""Requests in a period: a larger limit is not proved by asking."""
+
+
+@dataclass(frozen=True)
+class Params:
+    """None: what is written stands in limits.yml."""
+
+
+@dataclass(frozen=True)
+class Details:
+    commits: Commits
+    value: Value
+    before: str | None
+    """The text in KV as the plan found it."""
+    revision: str = ""
+    """What the application has to show."""
+    prove: LimitProof | None = None
+    ending: Ending | None = None
+    limits: "Limits" = field(default_factory=dict)
+    """As limits.yml has them."""
+    drift: tuple[str, ...] | None = None
+    """How KV differs from limits.yml; None where that was not compared."""
+
+
+class ApplyLimits(Runbook[Params]):
+    """Write what was merged into limits.yml to KV, and watch until it is seen in effect."""
+
+    name = "limits apply"
+    when = "Nothing: it is for what was merged"
+    kind = "worker"
+    everyday = True
+    params = Params
+
+    def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
+        """That which reads them."""
+        return environment.needed_runtime().service
+
+    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
+        """Its public endpoint, known once there is a plan: one healthy answer is one location, and no more is said."""
+        from ops.config.probes import HttpProbe, Probe
+
+        runtime = ctx.environment.needed_runtime()
+        service = ctx.environment.service(runtime.service)
+        url = service.url
+        verify = service.verify.model_copy(update={"successes": 1, "interval": 1.0, "deadline": runtime.settle})
+        if plan is None:
+            return ProbeSet(url, (), verify)
+        told = details(plan)
+        asked = HttpProbe.model_validate({"path": ENDPOINT, "json": {"limits.revision": told.revision}})
+        return ProbeSet(url, (Probe(name="runtime", http=asked),), verify, limit=told.prove, deciding="runtime")
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        runtime = ctx.environment.needed_runtime()
+        commits, text = ctx.in_parallel([ctx.limits.commits, lambda: ctx.kv.value(runtime.namespace, LIMITS)])
+        if not commits.is_newest:
+            return _superseded(commits, text)
+        limits, warnings = _wanted(ctx, runtime)
+        value = value_of(limits, commits.own, ctx.clock.now())
+        return self._plan(ctx, Details(commits, value, text, limits=limits), warnings)
+
+    def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan:
+        stored, told = stored_in(found.before)
+        if stored is not None and (stored.revision, stored.limits) == (found.value.revision, found.value.limits):
+            return plan_of(ctx, found, stored, changes=(), reason=Reason.ALREADY_LIVE, warnings=warnings)
+        warnings = (*warnings, told) if told else warnings
+        if stored is not None:
+            warnings = (*warnings, *_steps(found.limits, limits_of(stored)))
+        return plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
+
+    def ending(self, ctx: Context[Params], plan: Plan) -> Ending | None:  # noqa: ARG002
+        return details(plan).ending
+
+    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  there is one
+        told = details(plan)
+        text = ctx.kv.value(ctx.environment.needed_runtime().namespace, LIMITS)
+        stored, _ = stored_in(text)
+        holds = f"KV holds {named(text)}"
+        if stored is not None and (stored.revision, stored.limits) == (told.value.revision, told.value.limits):
+            return World(State.DONE, holds)
+        return World(State.PLANNED if text == told.before else State.MOVED, holds, may_lag=True)
+
+    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002
+        value = details(plan).value
+        ctx.kv.put(ctx.environment.needed_runtime().namespace, LIMITS, value.text)
+        return f"KV took revision {value.revision}"
+
+
+def _superseded(commits: Commits, text: str | None) -> Plan:
+    newest, own = commits.newest[:12], commits.own[:12]
+    said = f"{FILE} was changed again by commit {newest}, which applies itself; this is {own}"
+    ending = Ending(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, said)
+    found = Details(commits, Value("", "", {}), text, ending=ending)
+    return Plan(summary=said, reason=ending.reason, details=found)
+
+
+def details(plan: Plan) -> Details:
+    assert isinstance(plan.details, Details)
+    return plan.details
+
+
+def write(found: Details) -> Change:
+    revision = found.value.revision
+    return Change(f"{LIMITS} in KV", named(found.before), f"revision {revision}", f"KV holds {revision}", None)
+
+
+def named(text: str | None) -> str:
+    """What stands in KV, in words."""
+    if text is None:
+        return "nothing yet"
+    stored, told = stored_in(text)
+    return f"revision {stored.revision}" if stored else told
+
+
+def stored_in(text: str | None) -> tuple[Value | None, str]:
+    """What stands in KV, or what it is instead. Raises Refused where a later program wrote it."""
+    if text is None:
+        return None, ""
+    try:
+        return parse_value(text), ""
+    except NewerVersionError as error:
+        raise Refused(
+            f"{LIMITS} in KV is of {error}", reason=Reason.UNKNOWN_VALUE, hint="Bring this program up to date first."
+        ) from None
+    except ValueError as error:
+        return None, f"something that is {error}"
+
+
+def _wanted(ctx: Context[Any], runtime: "Runtime") -> "tuple[Limits, tuple[str, ...]]":
+    """Raises ConfigError: with every problem of limits.yml."""
+    from ops.limits.file import parse
+
+    if runtime.limits is None:
+        raise ConfigError(
+            f"{ctx.environment_name} has no limits in ops.yml", hint="Write them under `runtime.limits.names`."
+        )
+    return parse(ctx.limits.text(), path=FILE, names=runtime.limits.names, now=ctx.clock.now())
+
+
+def _steps(limits: "Limits", applied: "Limits") -> tuple[str, ...]:
+    """Warnings about large steps from what KV holds. Raises ConfigError where one is too large."""
+    from ops.limits.file import steps
+
+    found = [
+        (f"{'.'.join(map(str, where))}: {text}", is_wrong)
+        for name, limit in limits.items()
+        for where, text, is_wrong in steps(name, limit, applied.get(name))
+    ]
+    if problems := tuple(text for text, is_wrong in found if is_wrong):
+        raise ConfigError(
+            f"{FILE} raises a limit too far above what KV holds: {'; '.join(problems)}",
+            hint="Merge a smaller step, or the reason under `override` of that limit. Then it is applied.",
+            problems=problems,
+        )
+    return tuple(text for text, _ in found)
+
+
+def plan_of(
+    ctx: Context[Any],
+    found: Details,
+    stored: Value | None,
+    *,
+    changes: tuple[Change, ...],
+    reason: Reason | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Plan:
+    revision = found.value.revision
+    differences = tuple(difference(stored.limits if stored else {}, found.value.limits))
+    told = replace(found, revision=revision, prove=_proof(ctx, found.value, stored), drift=differences)
+    return Plan(
+        summary=f"revision {revision} of {FILE} is {'to be written to KV' if changes else 'in KV already'}",
+        changes=changes,
+        sections=(Section("Limits", differences or ("none changes",)),),
+        follows=(f"to undo it, revert the pull request: what is merged into {FILE} is applied",) if changes else (),
+        warnings=warnings,
+        reason=reason,
+        done=f"Applied revision {revision} of {FILE}",
+        proves=f"revision {revision} of {FILE} is in effect at the one location that was asked, and others follow",
+        details=told,
+    )
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Each limit whose value in KV is another."""
+    for name in dict.fromkeys([*after, *before]):
+        if before.get(name) != after.get(name):
+            yield f"{name}: {_shown(before.get(name))} → {_shown(after.get(name))}"
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return "what the code declares"
+    told = f"{value.get('limit')} in {value.get('period')} s per {value.get('key')}"
+    temporary = value.get("temporary")
+    if isinstance(temporary, Mapping):
+        told += f", {temporary.get('limit')} until {temporary.get('until')}"
+    return told + (", to be probed" if value.get("probe") else "")
+
+
+def _proof(ctx: Context[Any], value: Value, stored: Value | None) -> LimitProof | None:
+    """A limit that changed before one that did not, and the smallest: each costs up to twice as many requests."""
+    before = stored.limits if stored else {}
+    found = [
+        (each == before.get(name), each.get("temporary", each)["limit"], name)
+        for name, each in value.limits.items()
+        if each.get("probe")
+    ]
+    fitting = sorted(each for each in found if each[1] <= MOST_PROVED)
+    if not fitting:
+        return None
+    _, limit, name = fitting[0]
+    return LimitProof(name, limit, f"ops-{revision_of(ctx.run_id, name)}")

@@ -1,0 +1,79 @@
+"""`ops limits reconcile`: every hour, whether KV holds what limits.yml says.
+
+A temporary limit that is over leaves KV. What else differs is somebody's: it is reported, and put right only where
+ops.yml says so, on a day without an incident, once it was on report for a day.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from ops.core.clock import span_text
+from ops.core.errors import Decision, Reason
+from ops.core.plan import Ending, Plan
+from ops.limits.value import FILE, Value, without_what_is_past
+from ops.runbook import Context
+from ops.scheduled.apply_limits import ApplyLimits, Details, Params, difference, plan_of, stored_in, write
+
+LABEL = "limits-drift"
+INCIDENT = "incident"
+ON_REPORT = timedelta(hours=24)
+"""How long a difference is reported before it is put right."""
+
+
+class ReconcileLimits(ApplyLimits):
+    """Take what is over out of KV, and report what differs from limits.yml."""
+
+    name = "limits reconcile"
+    when = "Nothing: it runs every hour"
+
+    def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan:
+        stored, garbage = stored_in(found.before)
+        if not garbage and self._is_shown(ctx, found, stored):
+            said = f"the application shows what {FILE} says, revision {found.value.revision}, and KV's API not yet"
+            return _ends(replace(found, ending=Ending(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, said)))
+        if found.before is None:
+            said = f"KV holds no limits yet: nothing of {FILE} was ever applied here, and those of the code hold"
+            return _ends(replace(found, ending=Ending(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, said)))
+        live, wanted = (stored.limits if stored else {}), found.value.limits
+        if stored is not None and live == wanted:
+            said = f"KV holds what {FILE} says, revision {stored.revision}"
+            return _ends(replace(found, drift=(), ending=Ending(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, said)))
+        if stored is not None and without_what_is_past(live, ctx.clock.now()) == wanted:
+            plan = plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
+            return replace(plan, summary=f"a temporary limit is over: {plan.summary}", details=_settled(plan))
+        drift = (garbage,) if garbage else tuple(difference(live, wanted))
+        if (why := self._why_not(ctx)) == "":
+            return plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
+        said = f"KV differs from {FILE} ({'; '.join(drift)}), and is left so: {why}"
+        return _ends(replace(found, drift=drift, ending=Ending(Decision.NOTHING_TO_DO, Reason.DRIFTED, said)))
+
+    def _is_shown(self, ctx: Context[Params], found: Details, stored: Value | None) -> bool:
+        """Whether the application alone shows the revision of limits.yml: KV's API may be behind for a minute."""
+        if stored is not None and stored.revision == found.value.revision:
+            return False
+        runtime = ctx.environment.needed_runtime()
+        document = ctx.shown(ctx.environment.service(runtime.service).url)
+        return not isinstance(document, str) and document.revision == found.value.revision
+
+    def _why_not(self, ctx: Context[Params]) -> str:
+        """Why a difference is not put right; nothing where it is."""
+        limits = ctx.environment.needed_runtime().limits
+        if limits is None or not limits.enforce:
+            return "ops.yml has no runtime.limits.enforce"
+        if not ctx.pulls.is_on:
+            return "it is not known since when, without GitHub"
+        since = ctx.pulls.issue_since(LABEL)
+        if since is None or (age := ctx.clock.now() - since) < ON_REPORT:
+            left = ON_REPORT if since is None else ON_REPORT - age
+            return f"it is on report for another {span_text(left.total_seconds())} first"
+        return "an incident is open" if ctx.pulls.is_any_open(INCIDENT) else ""
+
+
+def _settled(plan: Plan) -> Details:
+    assert isinstance(plan.details, Details)
+    return replace(plan.details, drift=())
+
+
+def _ends(found: Details) -> Plan:
+    assert found.ending is not None
+    return Plan(summary=found.ending.message, reason=found.ending.reason, details=found)

@@ -1,0 +1,299 @@
+"""A commit of a site's repository → a built site → a deployment: what a runbook does with it on this machine.
+
+The repository is that of OPS_SOURCE, else of the folder of ops.yml. With OPS_BUILT a job without a token has built the
+site: then nothing of a repository is read and nothing of it is run here, and its files are believed in nothing. The
+configuration of wrangler is the committed one: from the repository, or in OPS_CONFIGURATION from the job that fetched.
+"""
+
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.types.site_config import SiteConfiguration
+from ops.core.errors import ConfigError, ProviderError, Reason, Refused, Unclear
+from ops.core.redaction import Redactor, Secret
+from ops.core.suggestions import shown
+from ops.site_build import configuration, files
+from ops.site_build.configuration import Committed
+from ops.site_build.files import NOTHING_SENT, OUTPUT
+from ops.tools import git, node, process
+from ops.tools.commits import Commit, is_sha, is_whole
+
+if TYPE_CHECKING:
+    from ops.config import Service
+    from ops.config.build import Build
+
+INSTALL_TIMEOUT, COMPILE_TIMEOUT, DEPLOY_TIMEOUT = 300.0, 120.0, 600.0
+
+
+@dataclass(frozen=True)
+class Account:
+    """What only the deployment itself gets."""
+
+    base_url: str
+    id: str
+    token: Secret
+
+
+class Site:
+    """Of one run. `environ` is the process's own: programs get none of it but what they need.
+
+    `exposed` says why others could read what is packed here, or nothing.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        folder: Path,
+        redactor: Redactor,
+        *,
+        scratch: Callable[[], Path],
+        may_build: bool = True,
+        exposed: Callable[[], str] = str,
+        account: Account | None = None,
+    ) -> None:
+        self._of_the_process = environ
+        self._redactor = redactor
+        self._scratch = scratch
+        self._account = account
+        self._may_build = may_build
+        self._exposed = exposed
+        self._made: dict[str, Path] = {}
+        self._given = Path(environ["OPS_BUILT"]) if environ.get("OPS_BUILT") else None
+        self._source = folder / (environ.get("OPS_SOURCE") or ".")
+        self._handed_over = environ.get("OPS_CONFIGURATION", ""), environ.get("OPS_CONFIGURATION_SHA256", "")
+
+    @cached_property
+    def _environ(self) -> Mapping[str, str]:
+        """With Node on its PATH, which is looked for where it is needed: a run of a Worker's never does."""
+        return node.with_node(self._of_the_process)
+
+    @property
+    def is_given(self) -> bool:  # whether another job has built it
+        return self._given is not None
+
+    def find(self, text: str, branch: str) -> Commit:
+        """A commit of the production branch. Raises Refused. Given a built site, its SHA is taken as it is."""
+        if self.is_given:
+            if not is_whole(text):
+                raise ConfigError(
+                    f'"{shown(text)}" is no whole SHA, which a built site needs', hint="Name all 40 digits."
+                )
+            return Commit(text)
+        with self._reading() as repository:
+            tip = repository.branch(branch)
+            if tip is None:
+                raise _unknown(f"no branch {branch}, the project's production branch, in {self._source}")
+            commit = repository.commit(text) if is_sha(text) else None
+            if commit is None:
+                raise _unknown(f'no commit "{shown(text)}" in {self._source}')
+            if not repository.is_ancestor(commit.sha, tip):
+                raise Refused(
+                    f"commit {commit.short} is not on {branch}, the project's production branch",
+                    reason=Reason.NOT_ON_BRANCH,
+                    hint=f"Name one that was merged to {branch}.",
+                )
+            return commit
+
+    def configuration(self, service: "Service", commit: Commit) -> SiteConfiguration:
+        """The wrangler configuration that the deployment uses. Raises Refused and ConfigError."""
+        return configuration.chosen(self._committed(service, commit))
+
+    def _committed(self, service: "Service", commit: Commit) -> Committed:
+        if self.is_given:
+            return configuration.handed_over(*self._handed_over)
+        with self._reading() as repository:
+            return configuration.committed(repository, commit.sha, service.needed_build().folder)
+
+    def refuse_incomplete(self, commit: Commit) -> None:
+        """Raises Refused where others could read what is packed, or the commit is not all: submodules, Git LFS."""
+        if self.is_given:
+            return
+        files.refuse_exposed(self._exposed())
+        with self._reading() as repository:
+            files.refuse_incomplete(repository, commit)
+
+    def parent(self, text: str) -> str | None:
+        """The first parent of a commit. None where it is not known, or has none. Raises Refused."""
+        with self._reading() as repository:
+            return repository.first_parent(text)
+
+    def is_older(self, one: str, other: str) -> bool:
+        """Whether the one is an ancestor of the other, and not the same. Raises Refused."""
+        with self._reading() as repository:
+            return one != other and repository.is_ancestor(one, other)
+
+    @contextmanager
+    def _reading(self) -> Iterator[git.Repository]:
+        repository = git.Repository(self._source, self._environ, self._redactor)
+        try:
+            if repository.is_shallow:
+                raise Refused(
+                    f"the checkout {self._source} is shallow: its history is not whole",
+                    reason=Reason.UNKNOWN_NAME,
+                    hint="Run `git fetch --unshallow` there, or set fetch-depth: 0.",
+                )
+            yield repository
+        except git.NoRepository as error:
+            hint = "Name the checkout of the site's repository in OPS_SOURCE, and start again."
+            raise Refused(str(error), reason=Reason.TOOL_MISSING, hint=hint) from None
+
+    def check_tools(self, build: "Build") -> None:
+        """Raises Refused where no build may run here, or a program is missing that is needed later."""
+        self._refuse_beside_a_token()
+        program = build.command[0]
+        missing = "" if self.is_given or "/" in program or self._which(program) else f"{program} is not on PATH"
+        try:
+            node.node(self._environ)
+        except node.MissingTool as error:
+            missing = missing or str(error)
+        if missing:
+            raise _missing(missing)
+
+    def _which(self, program: str) -> str | None:
+        return shutil.which(program, path=self._environ.get("PATH"))
+
+    def prepare(self, service: "Service", commit: Commit, branch: str) -> int:
+        """Build it, or take what was built; answers how many files go out. Raises Refused."""
+        self._wrangler()  # its first call installs it, which is nothing to begin within a write
+        folder = self._scratch()
+        committed = self._committed(service, commit)
+        if self._given is not None:
+            written = configuration.in_folder(self._given)
+            configuration.refuse_difference({name: committed.get(name, b"") for name in written}, written)
+            files.copy(self._given, folder)
+        else:
+            self._refuse_beside_a_token()
+            tree = self._scratch()
+            with self._reading() as repository:
+                repository.pack(commit.sha, tree / "tree.tar")
+            self.build(service.needed_build(), tree / "tree.tar", folder, commit, branch)
+        configuration.write(configuration.chosen(committed), service.pages, folder)
+        self._made[commit.sha] = folder
+        return files.count(folder / OUTPUT)
+
+    def _refuse_beside_a_token(self) -> None:
+        if not self.is_given and not self._may_build:
+            raise Refused(
+                "a job that holds a token runs no build of an old commit",
+                reason=Reason.BUILD_UNUSABLE,
+                hint="Press the button: Actions → redeploy-pages → Run workflow. It builds in a job without a token.",
+            )
+
+    def refuse_more_than(self, most: int, commit: Commit) -> None:
+        """Where more files were prepared than the upload token allows. Raises Refused."""
+        if (count := files.count(self._made[commit.sha] / OUTPUT)) > most:
+            raise files.unusable(f"the build left {count} files, and Cloudflare takes {most} for this project")
+
+    def pack(self, service: "Service", commit: Commit, archive: Path, configured: Path) -> str:
+        """The commit's files, for `build` elsewhere, and its configuration: the digest of that. Raises Refused."""
+        with self._reading() as repository:
+            repository.pack(commit.sha, archive)
+        return configuration.hand_over(self._committed(service, commit), configured)
+
+    def build(self, build: "Build", archive: Path, into: Path, commit: Commit, branch: str) -> None:
+        """Run the build in a tree of its own, with a home of its own and none of our variables. Raises Refused."""
+        tree, home = self._scratch(), self._scratch()
+        try:
+            git.unpack(archive, tree)
+        except (OSError, tarfile.TarError) as error:
+            raise files.unusable(f"the files of {commit.short} cannot be laid out: {error}") from None
+        folder = files.below(tree, tree / build.folder)
+        if folder is None:
+            raise files.unusable(f"commit {commit.short} has no folder {build.folder}")
+        # developers.cloudflare.com/pages/configuration/build-configuration: as a build of Cloudflare's own has them
+        pages = {"CI": "true", "CF_PAGES": "1", "CF_PAGES_BRANCH": branch, "CF_PAGES_COMMIT_SHA": commit.sha}
+        clean = {**process.clean_environment(self._environ), "HOME": str(home), **pages, **build.env}
+        committed = configuration.in_folder(folder)
+        self._run(list(build.command), clean, folder, f"the build of {commit.short}", timeout=build.timeout)
+        configuration.refuse_difference(committed, configuration.in_folder(folder))
+        output = files.below(tree, folder / build.output)
+        if output is None:
+            raise files.unusable(f"the build of {commit.short} left no folder {build.output}")
+        files.copy_files(output, into / OUTPUT)
+        self._compile(build, tree, folder, into, home)
+
+    def _compile(self, build: "Build", tree: Path, folder: Path, into: Path, home: Path) -> None:
+        """Functions become a Worker here, where no token is: they may name any file of the machine."""
+        functions = files.below(tree, folder / build.functions)
+        if functions is None:
+            return
+        out = into / OUTPUT
+        options = ["--outdir", str(out / "_worker.js"), "--build-output-directory", str(out)]
+        if not (out / "_routes.json").exists():
+            options += ["--output-routes-path", str(out / "_routes.json")]
+        clean = {**process.clean_environment(self._environ), **node.QUIET, "HOME": str(home)}
+        argv = [*self._wrangler(), "pages", "functions", "build", str(functions), *options]
+        self._run(argv, clean, folder, "the build of its Functions", timeout=COMPILE_TIMEOUT)
+
+    def _wrangler(self) -> list[str]:
+        try:
+            return node.wrangler(self._environ, self._npm)
+        except node.MissingTool as error:
+            raise _missing(str(error)) from None
+
+    def _npm(self, argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
+        done = process.run(argv, environ=environ, timeout=INSTALL_TIMEOUT, redactor=self._redactor, folder=folder)
+        said = [line for line in done.output.splitlines() if line.strip() and "complete log of this run" not in line]
+        return None if done.code == 0 else " ".join(said[-3:])[:300] or "it said nothing"
+
+    def _run(self, argv: list[str], environ: Mapping[str, str], folder: Path, what: str, *, timeout: float) -> None:
+        try:
+            done = process.run(argv, environ=environ, timeout=timeout, redactor=self._redactor, folder=folder)
+        except OSError as error:
+            raise _missing(f"{argv[0]} cannot be started ({error.strerror})") from None
+        if done.code != 0:
+            ended = f"did not end within {timeout:g} s" if done.code is None else f"failed with exit code {done.code}"
+            last = git.last_line(done.output)
+            raise Refused(
+                f"{what} {ended}: {last}",
+                reason=Reason.BUILD_FAILED,
+                hint=f"{NOTHING_SENT} Build that commit yourself to see why, or name another one.",
+            )
+
+    def deploy(self, service: "Service", commit: Commit, branch: str, message: str) -> str:
+        """`wrangler pages deploy` of what was prepared. Raises Unclear, and ProviderError where the deployment failed.
+
+        wrangler tries an unknown error (8000000) again by itself, which may make two deployments; both are ours.
+        """
+        assert self._account is not None
+        folder, home = self._made[commit.sha], self._scratch()
+        environ = {
+            **process.clean_environment(self._environ),
+            **node.QUIET,
+            "HOME": str(home),
+            "CLOUDFLARE_API_BASE_URL": self._account.base_url,
+            "CLOUDFLARE_ACCOUNT_ID": self._account.id,
+            "CLOUDFLARE_API_TOKEN": self._account.token.reveal(),
+        }
+        options = ["--project-name", service.pages, "--branch", branch, "--commit-hash", commit.sha]
+        options += ["--commit-message", message, "--commit-dirty=false", "--no-bundle"]
+        argv = [*self._wrangler(), "pages", "deploy", OUTPUT, *options]
+        done = process.run(argv, environ=environ, timeout=DEPLOY_TIMEOUT, redactor=self._redactor, folder=folder)
+        said = [line.strip() for line in done.output.splitlines() if line.strip()]
+        if done.code == 0:
+            address = next((word for line in said if "Deployment complete" in line for word in line.split()[-1:]), "")
+            return f"wrangler deployed {address or 'it'}"
+        why = next((line for line in said if "ERROR" in line or "failed" in line.lower()), git.last_line(done.output))
+        if any("Deployment failed!" in line for line in said):
+            raise ProviderError(
+                f"Cloudflare took the deployment of {service.pages} and could not publish it: "
+                f"{git.last_line(done.output)}",
+                reason=Reason.PROVIDER_REFUSED,
+                hint="What was live still is. Read the deployment's log in the dashboard.",
+            )
+        raise Unclear(f"deploying {service.pages}: wrangler ended with {done.code}: {why[:300]}", reason=Reason.UNCLEAR)
+
+
+def _missing(text: str) -> Refused:
+    hint = f"{NOTHING_SENT} Install it and start again, or press the button: a job of its own builds there."
+    return Refused(text, reason=Reason.TOOL_MISSING, hint=hint)
+
+
+def _unknown(text: str) -> Refused:
+    return Refused(text, reason=Reason.UNKNOWN_NAME, hint="Run `git fetch` there, and look with `git log`.")

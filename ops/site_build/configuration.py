@@ -1,0 +1,98 @@
+"""The wrangler configuration of a deployment: the committed one, never one that a build wrote."""
+
+import base64
+import hashlib
+import json
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from ops.cloudflare.types.site_config import LARGEST, NAMES, NONE, REDIRECT, SiteConfiguration, parse
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.site_build.files import NOTHING_SENT
+from ops.tools import git
+
+WATCHED = (*NAMES, REDIRECT)
+Committed = Mapping[str, bytes]
+"""File name → content, of the folder that is built; only files that exist."""
+
+
+def committed(repository: git.Repository, sha: str, folder: str) -> Committed:
+    """Those of a commit. Raises Refused where one is no plain file."""
+    found = {}
+    for name in WATCHED:
+        path = name if folder == "." else f"{folder}/{name}"
+        mode = repository.mode(sha, path)
+        if mode is None:
+            continue
+        text = repository.file(sha, path) if mode in git.PLAIN else None
+        if text is None:
+            raise _refused(
+                f"{path} of commit {sha[:12]} is a link, or is excluded from archives", "Commit a plain file"
+            )
+        found[name] = text.encode("utf-8", "surrogateescape")
+    return found
+
+
+def chosen(files: Committed) -> SiteConfiguration:
+    """The one that wrangler takes. Raises Refused."""
+    if REDIRECT in files:
+        raise _refused(f"the commit has {REDIRECT}, which names another configuration", "Remove it from the repository")
+    name = next((name for name in NAMES if name in files), None)
+    return NONE if name is None else parse(name, files[name])
+
+
+def in_folder(folder: Path) -> Committed:
+    """Those of a folder as it is now. What is no plain file, or is too large, is there with content of its own."""
+    found = {}
+    for name in WATCHED:
+        try:
+            about = (folder / name).lstat()
+        except OSError:
+            continue
+        plain = stat.S_ISREG(about.st_mode) and about.st_size <= LARGEST
+        found[name] = (folder / name).read_bytes() if plain else b"\0no plain file, or too large"
+    return found
+
+
+def refuse_difference(before: Committed, now: Committed) -> None:
+    """Raises Refused where a build added, changed or removed one."""
+    if names := [name for name in WATCHED if before.get(name) != now.get(name)]:
+        raise _refused(
+            f"the build wrote {', '.join(names)}, and only the committed file may choose bindings",
+            "Commit the file as the build writes it",
+        )
+
+
+def hand_over(files: Committed, into: Path) -> str:
+    """For the job that deploys; answers the digest by which that one knows it again."""
+    content = json.dumps({name: base64.b64encode(raw).decode() for name, raw in sorted(files.items())}).encode()
+    into.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def handed_over(path: str, digest: str) -> Committed:
+    """What the job that fetched handed over. Raises ConfigError where it is missing, or is not what that job wrote."""
+    hint = "Copy redeploy-pages.yml of this release to .github/workflows, and press the button again."
+    if not path or not digest:
+        raise ConfigError("OPS_CONFIGURATION and OPS_CONFIGURATION_SHA256 are needed beside OPS_BUILT", hint=hint)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"OPS_CONFIGURATION cannot be read: {error.strerror}", hint=hint) from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ConfigError(
+            "the artifact configuration is not what the job fetch wrote: another job replaced it",
+            hint="Deploy nothing of this run. Look at what the build did.",
+        )
+    return {name: base64.b64decode(raw) for name, raw in json.loads(content).items()}
+
+
+def write(configuration: SiteConfiguration, project: str, into: Path) -> None:
+    """As wrangler.json, the first that wrangler looks for, here and in each folder above: without settings too."""
+    settings = {**configuration.settings, "name": project} if configuration.settings else {}
+    (into / "wrangler.json").write_text(json.dumps(settings))
+
+
+def _refused(text: str, what: str) -> Refused:
+    return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=f"{NOTHING_SENT} {what}, or name another commit.")

@@ -1,0 +1,111 @@
+"""Which AI provider is asked first: what the application saw of each, and what follows of that. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from ops.cloudflare.types.records import Logged
+from ops.core.anonymization import shortened
+from ops.core.clock import span_text, utc_text
+from ops.core.runtime_contract import Outcomes, Switch
+from ops.rotation.selection import KeyAnswer, Said
+
+OFF = "off"
+MOST_LOGGED = 5
+LONGEST_LOGGED, LONGEST_READ = 160, 4_000
+"""Characters of an error's text: shown, and looked at for addresses of people."""
+
+
+class Health(StrEnum):
+    HEALTHY = "healthy"
+    UNKNOWN = "unknown"
+    DOWN = "down"
+
+
+def health(seen: Outcomes | None, answer: KeyAnswer | None = None) -> Health:
+    """By a probe, where one was sent and is clear; else by the outcomes that the application itself saw."""
+    if answer is not None and answer.said != Said.REFUSED:
+        return Health.HEALTHY if answer.said == Said.ACCEPTED else Health.DOWN
+    # A key that is refused is ours, and may be an old one: of what the application gets, that says nothing.
+    if seen is None or not (seen.ok or seen.failed):
+        return Health.UNKNOWN
+    return Health.DOWN if seen.failed > seen.ok else Health.HEALTHY
+
+
+def choose(order: Iterable[str], found: Mapping[str, Health]) -> str:
+    """The first healthy one by preference, else the first that is not known; where all are down, off."""
+    names = list(order)
+    for wanted in (Health.HEALTHY, Health.UNKNOWN):
+        for name in names:
+            if found[name] == wanted:
+                return name
+    return OFF
+
+
+def lines(
+    found: Mapping[str, Health], outcomes: Mapping[str, Outcomes], answers: Mapping[str, KeyAnswer]
+) -> Iterator[str]:
+    """For people, one for each provider."""
+    for name, each in found.items():
+        seen = outcomes.get(name)
+        counted = f"{seen.ok} answered, {seen.failed} failed" if seen else "not asked"
+        probe = (
+            f"; a probe with a key of ours: {answers[name].said.value}, {answers[name].text}" if name in answers else ""
+        )
+        yield f"{name}: {each} ({counted}{probe})"
+
+
+def logged(found: tuple[Logged, ...] | str) -> tuple[str, ...]:
+    """What the application logged as errors, for people: the most frequent ones, without addresses of people."""
+    if isinstance(found, str):
+        return (f"not known: {found}",)
+    rows = tuple(
+        f"in {each.count} requests: {_one_line(shortened(each.text[:LONGEST_READ]))}" for each in found[:MOST_LOGGED]
+    )
+    more = (f"and {len(found) - MOST_LOGGED} other texts",) if len(found) > MOST_LOGGED else ()
+    return (*rows, *more) or ("no error; nothing is there either of a Worker whose observability is off",)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_LOGGED else f"{line[:LONGEST_LOGGED]}…"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Whether an override is taken back, or why it is left. `ask`: only a probe could tell."""
+
+    restore: bool
+    why: str
+    ask: bool = False
+
+
+def fail_back(name: str, override: Switch, seen: Outcomes | None, *, least: float, now: datetime) -> Judged:
+    """By what the application saw of the preferred provider; the override is `least` seconds old at least.
+
+    What the application shows goes back a few minutes and no further: that it was healthy all the time before is not
+    known to anybody.
+    """
+    age = (now - override.since).total_seconds()
+    if age < least:
+        return Judged(
+            restore=False, why=f"the override is {span_text(age)} old, and stays for {span_text(least)} at least"
+        )
+    if seen is None or not (seen.ok or seen.failed):
+        return Judged(restore=False, why=f"the application did not ask {name} in its last minutes", ask=True)
+    if seen.failed:
+        return Judged(
+            restore=False, why=f"{name} failed {seen.failed} of {seen.ok + seen.failed} times in the last minutes"
+        )
+    return Judged(restore=True, why=f"{name} answered all {seen.ok} requests of the last minutes")
+
+
+def by_probe(judged: Judged, answer: KeyAnswer | None, until: datetime | None) -> Judged:
+    """What one probe adds, where the application does not know; None: there is no key to ask with."""
+    end = f"; it ends by itself at {utc_text(until)}" if until else ""
+    if answer is None:
+        return Judged(restore=False, why=f"{judged.why}, and no key of its is held here to ask it with{end}")
+    if answer.said == Said.ACCEPTED:
+        return Judged(restore=True, why=f"{judged.why}; it answers a key of ours now")
+    return Judged(restore=False, why=f"{judged.why}; asked with a key of ours: {answer.said.value}, {answer.text}{end}")

@@ -1,0 +1,273 @@
+"""What a Worker's deployment history says: releases, time served, who stepped back from what, and what is blamed.
+
+Pure, and every rule works on what is visible: Cloudflare promises neither how many deployments it lists nor that a
+version can still be read.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.types.workers import Deployment, Version
+from ops.core.clock import utc_text
+
+WHOLE = 99.99
+"""Percentages may be fractional; wrangler itself tolerates a thousandth."""
+
+
+@dataclass(frozen=True)
+class StepBack:
+    """`deployment` took `taken_away` out of service in favour of something older."""
+
+    deployment: Deployment
+    taken_away: str
+    within_release: bool
+    """True: both are of one release (a secret edit taken back), so only the version is blamed, not the release."""
+    by_us: bool = False
+    """Whether our mark says so, and is believed."""
+
+
+@dataclass(frozen=True)
+class History:
+    deployments: tuple[Deployment, ...]
+    """Newest first, at least one."""
+    versions: Mapping[str, Version]
+    deployable: frozenset[str]
+    now: datetime
+    min_served: float
+    """Seconds that a release must have carried half of the traffic to count as tried."""
+    static_assets: bool | None = False
+    """Whether equal code may come with other files. None: not known, and read as if it may."""
+    is_whole: bool = True
+    """False while Cloudflare may have older deployments that were not asked for."""
+    reading: str = ""
+    """What could not be read of it, for people."""
+    our_uploads: frozenset[str] = frozenset()
+    """Versions that runs uploaded whose records are believed."""
+    incident_opened: datetime | None = None
+
+    def with_older(self, pages: Iterable[tuple[Deployment, ...] | None], *, most: int) -> "History":
+        """The history with more of its deployments, at most `most`. A page is None if it could not be read."""
+        pages = tuple(pages)
+        known = {deployment.id: deployment for deployment in self.deployments}
+        found = {deployment.id: deployment for page in pages for deployment in page or () if deployment.id not in known}
+        every = sorted((known | found).values(), key=lambda deployment: deployment.created_on, reverse=True)
+        failed = "older ones could not be read" if None in pages else ""
+        more = f"older ones than these {most} were not read" if len(every) > most else ""
+        return replace(
+            self,
+            deployments=tuple(every[:most]),
+            # A page without a new deployment is the last one, or pages are not supported.
+            is_whole=bool(failed or more or not found),
+            reading=failed or more,
+        )
+
+    @property
+    def live(self) -> Deployment:
+        return self.deployments[0]
+
+    @property
+    def reach(self) -> str:
+        """How far back the history goes, for people: rules can only judge what is listed."""
+        count = len(self.deployments)
+        oldest = self.deployments[-1].created_on
+        listed = f"Cloudflare listed {count} deployment{'s' if count > 1 else ''}, back to {utc_text(oldest)}"
+        return f"{listed}; {self.reading}" if self.reading else listed
+
+    def version(self, version: str) -> Version:
+        return self.versions.get(version) or Version(id=version)
+
+    @cached_property
+    def releases(self) -> Mapping[str, str]:
+        """Version → its release, which is named by its oldest version of those that were deployed.
+
+        What was only uploaded makes no release older: its code is not read, unless somebody names it.
+        """
+        deployed = {v for d in self.deployments for v, _ in d.split}
+        known = sorted({*self.versions, *deployed}, key=self._age)
+        by_code: dict[object, str] = {}
+        for name in (*(v for v in known if v in deployed), *known):
+            by_code.setdefault(self.version(name).code_and_settings, name)
+        releases: dict[str, str] = {}
+        for before, name in zip([None, *known], known, strict=False):
+            version = self.version(name)
+            code = version.code_and_settings
+            if code is not None and not version.has_assets and self.static_assets is False:
+                releases[name] = by_code[code]
+            else:
+                # Asset contents are in no digest, so only a secret edit is known to be the same release.
+                releases[name] = releases[before] if before and self._is_secret_edit_of(version, before) else name
+        return releases
+
+    def _is_secret_edit_of(self, version: Version, before: str) -> bool:
+        """A secret edit builds on the version with the next lower number; a gap in the numbers hides which."""
+        number, lower = version.number, self.version(before).number
+        return version.triggered_by == "secret" and (number is None or lower is None or number == lower + 1)
+
+    def same_release(self, one: str, other: str) -> bool:
+        return self.releases[one] == self.releases[other]
+
+    def is_older(self, one: str, other: str) -> bool:
+        """`one` was uploaded before `other`, or belongs to an older release (a revert uploaded anew)."""
+        release, other_release = self.releases[one], self.releases[other]
+        return self._age(one) < self._age(other) or self._age(release) < self._age(other_release)
+
+    def newest(self, versions: tuple[str, ...]) -> str:
+        """By release first: a revert uploaded anew is newer by number, and older by what it is."""
+        return max(versions, key=lambda v: (self._age(self.releases[v]), self._age(v)))
+
+    def _age(self, version: str) -> tuple[float, int, str]:
+        """Sorts oldest first; a version that can no longer be read is as old as the first sight of it."""
+        known = self.version(version)
+        if known.created_on is not None:
+            return known.created_on.timestamp(), known.number or 0, version
+        seen = [d.created_on.timestamp() for d in self.deployments if version in dict(d.split)]
+        return min(seen, default=self.now.timestamp()), 0, version
+
+    def ended(self, index: int) -> datetime:
+        return self.deployments[index - 1].created_on if index else self.now
+
+    def seconds(self, index: int) -> float:
+        return max(0.0, (self.ended(index) - self.deployments[index].created_on).total_seconds())
+
+    def members(self, release: str) -> frozenset[str]:
+        return frozenset(v for v, r in self.releases.items() if r == release)
+
+    def served(self, version: str) -> float:
+        """Seconds that the version's release carried half of the traffic or more, over all times."""
+        members = self.members(self.releases[version])
+        return sum(self.seconds(i) for i, d in enumerate(self.deployments) if d.share(members) >= 50)
+
+    def first_served(self, version: str) -> datetime:
+        """The release's first visible deployment with traffic."""
+        members = self.members(self.releases[version])
+        return min(d.created_on for d in self.deployments if members & set(d.serving))
+
+    @cached_property
+    def served_whole(self) -> tuple[str, ...]:
+        """The versions that had all of the traffic at some time, latest service first."""
+        return tuple(dict.fromkeys(d.serving[0] for d in self.deployments if len(d.serving) == 1))
+
+    @cached_property
+    def step_backs(self) -> tuple[StepBack, ...]:
+        """Newest first; at most two per deployment, one for each version taken away."""
+        return tuple(step for index in range(len(self.deployments) - 1) for step in self._step_backs(index))
+
+    def _step_backs(self, index: int) -> list[StepBack]:
+        newer, older = self.deployments[index], self.deployments[index + 1]
+        if newer.problem or older.problem:
+            return []
+        gone = [v for v in older.serving if v not in newer.serving]
+        mark = self._believed_mark(index)
+        if mark is not None:
+            taken_away = [mark.blames] if mark.blames else []
+        else:  # anyone else's, or a mark that the history does not bear out
+            taken_away = [v for v in gone if all(self.is_older(serving, v) for serving in newer.serving)]
+        return [
+            StepBack(
+                newer,
+                away,
+                within_release=all(self.same_release(away, v) for v in newer.serving),
+                by_us=mark is not None,
+            )
+            for away in taken_away
+        ]
+
+    def revoked(self, version: str) -> Mapping[str, Deployment]:
+        """Secret → the deployment whose mark says that the value which `version` may have of it is dead.
+
+        The mark speaks of what was uploaded before the version that it deployed; a later upload has later values.
+        """
+        marked = [d for index, d in enumerate(self.deployments) if self._is_borne_out(index)]
+        return {
+            name: deployment
+            for deployment in reversed(marked)
+            if any(self._age(version) < self._age(serving) for serving in deployment.serving)
+            for name in (deployment.mark.revoked if deployment.mark else ())
+        }
+
+    def _believed_mark(self, index: int) -> Mark | None:
+        """The mark of a deployment, if it may be ours: anyone who deploys can write one.
+
+        The history bears it out, and each version that it deployed had served before or was uploaded by a known run.
+        """
+        deployment = self.deployments[index]
+        known = (v in self.our_uploads or self._first_index.get(v, -1) > index for v in deployment.serving)
+        return deployment.mark if self._is_borne_out(index) and all(known) else None
+
+    @cached_property
+    def _first_index(self) -> Mapping[str, int]:
+        """Version → the place of its oldest listed deployment with traffic."""
+        return {version: index for index, d in enumerate(self.deployments) for version in d.serving}
+
+    def _is_borne_out(self, index: int) -> bool:
+        """Whether the version that the mark blames served right before and is gone; true as well if it blames none."""
+        newer, older = self.deployments[index], self.deployments[index + 1 : index + 2]
+        blames = newer.mark.blames if newer.mark else None
+        return blames is None or (bool(older) and blames in older[0].serving and blames not in newer.serving)
+
+    @cached_property
+    def blamed(self) -> Mapping[str, StepBack]:
+        """Version → the latest step back that blames it or its release, unless it has served well since."""
+        blamed: dict[str, StepBack] = {}
+        for step in self.step_backs:
+            release = self.members(self.releases[step.taken_away])
+            versions = frozenset({step.taken_away}) if step.within_release else release
+            if not self._rehabilitated(step, versions):
+                for version in versions:
+                    blamed.setdefault(version, step)
+        return blamed
+
+    def _rehabilitated(self, step: StepBack, versions: frozenset[str]) -> bool:
+        return self.served_well(versions, before=self.deployments.index(step.deployment))
+
+    def is_proven(self, version: str) -> bool:
+        """It served well after everything that has not been read yet, so no unread row can blame it.
+
+        The version itself: that another one of its release served well does not end a blame of this one alone. With
+        static assets a release hangs on the numbers between, so there nothing is proven before all was read.
+        """
+        if self.static_assets is not False or any(version.has_assets for version in self.versions.values()):
+            read = all(self.version(v).detailed for d in self.deployments for v in d.serving)
+            return read and (self.is_whole or self.served_well(frozenset({version}), before=len(self.deployments)))
+        unread = (i for i, d in enumerate(self.deployments) if any(not self.version(v).detailed for v in d.serving))
+        return self.served_well(frozenset({version}), before=next(unread, len(self.deployments)))
+
+    def served_well(self, versions: frozenset[str], *, before: int) -> bool:
+        """Whether these versions, among the `before` newest deployments, once did their time.
+
+        That is: all of the traffic without a break for `min_served`, and no step back from them at the end of it. The
+        later blame may be another one than that which is to end here, of the whole release, and have ended since.
+        """
+        total = 0.0
+        for index in range(before - 1, -1, -1):
+            if self.deployments[index].share(versions) < WHOLE:
+                total = 0.0
+                continue
+            total += self.seconds(index)
+            goes_on = index > 0 and self.deployments[index - 1].share(versions) >= WHOLE
+            if total >= self.min_served and not goes_on and not self._is_left(index, versions):
+                return True
+        return False
+
+    def _is_left(self, index: int, versions: frozenset[str]) -> bool:
+        """Whether the next newer deployment stepped back from one of them."""
+        newer = self.deployments[index - 1] if index else None
+        return any(step.deployment is newer and step.taken_away in versions for step in self.step_backs)
+
+    def still_live(self) -> Iterator[StepBack]:
+        """The step backs whose result is live, newest first: nothing but the same release came after them.
+
+        A later deployment of ours that is no step back was somebody's decision, and ends them; not where it was about
+        secrets or memory alone.
+        """
+        live = {self.releases[v] for v in self.live.serving}
+        for index, deployment in enumerate(self.deployments):
+            if {self.releases[v] for v in deployment.serving} != live:
+                return
+            yield from (step for step in self.step_backs if step.deployment is deployment)
+            mark = self._believed_mark(index)
+            if mark is not None and mark.blames is None and not mark.judges_nothing:
+                return

@@ -1,0 +1,125 @@
+"""Durable Objects by their application's endpoints: what one showed before, its reset, and what proves it anew.
+
+A reset may be sent again without harm, so a lost answer is settled by looking at the object, or by sending it once
+more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ops.core.errors import OpsError, Unclear
+from ops.runbook import Context, State, World
+from ops.workers import object_reset_rules as rules
+from ops.workers.object_reset_rules import Seen
+
+if TYPE_CHECKING:
+    from ops.config import Service
+    from ops.config.durable_objects import DurableObject
+
+
+@dataclass
+class Watched:
+    """One object of ops.yml, and what is known of it so far."""
+
+    name: str
+    service: "Service"
+    spec: "DurableObject"
+    before: Seen | str = ""
+    """What it showed before the write; or why that is not known."""
+    tries: int = 0
+    sent: int = 0
+    """Tries that may have been applied."""
+    answered: bool = False
+    """The write that makes it begin anew was answered, or seen to be live."""
+    lost: str = ""
+    """What of its storage is not as it was."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_shown(self) -> bool:
+        return self.spec.state is not None
+
+    @property
+    def described(self) -> str:
+        """What it has in memory, as of the last look before the write."""
+        if not self.is_shown:
+            return "its memory, which ops.yml names no `state` of"
+        return self.before if isinstance(self.before, str) else self.shown(self.before)
+
+    def shown(self, seen: Seen) -> str:
+        """A text is the application's, and is not repeated."""
+        if isinstance(seen.proof, str):
+            return f"{self.spec.proof} as it was before"
+        return f"{seen.proof:g} at {self.spec.proof}"
+
+
+def looked(ctx: Context[Any], it: Watched) -> Seen | str | OpsError:
+    """What it shows; why that is not known; or, as a value, that the application shows it to nobody like us."""
+    try:
+        return ctx.admin.look(it.service.url, it.spec)
+    except OpsError as error:
+        return error
+
+
+def send(ctx: Context[Any], it: Watched) -> str:
+    """The one write. Raises what `Admin.reset` raises."""
+    it.tries += 1
+    it.sent += 1
+    try:
+        said = ctx.admin.reset(it.service.url, it.spec)
+    except Unclear:
+        raise
+    except OpsError:
+        it.sent -= 1
+        raise
+    it.answered = True
+    return said
+
+
+def check(ctx: Context[Any], it: Watched) -> World:
+    """How the one object stands: it is in use, so before the write there is nothing that could have moved."""
+    if not it.sent:
+        now = looked(ctx, it) if it.is_shown else ""
+        it.before = now if isinstance(now, Seen) else it.before
+        return World(State.PLANNED, f"{it.name} has {it.described}")
+    if not it.is_shown:
+        if it.answered:
+            return World(State.DONE, f"the application says that it reset {it.name}")
+        return World(State.PLANNED, f"nothing shows whether {it.name} was reset", uncertain=it.tries > 1)
+    now = looked(ctx, it)
+    if why := _unproved(it, now):
+        return World(State.PLANNED, why, uncertain=it.answered or (it.tries > 1 and not isinstance(now, Seen)))
+    return World(State.DONE, f"{it.name} began anew", notes=it.notes)
+
+
+def prove(ctx: Context[Any], watched: Sequence[Watched], world: World) -> World:
+    """Of a Worker whose new version is live: it is DONE once each object that can be looked at began anew."""
+    seen = ctx.in_parallel([partial(looked, ctx, it) for it in watched])
+    missing = [why for it, now in zip(watched, seen, strict=True) if (why := _unproved(it, now, restarted=True))]
+    if missing:
+        return replace(world, state=State.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", uncertain=True)
+    text = "; ".join([world.text, *(f"{it.name} began anew" for it in watched if isinstance(it.before, Seen))])
+    return replace(world, text=text, notes=(*world.notes, *(note for it in watched for note in it.notes)))
+
+
+def _unproved(it: Watched, now: Seen | str | OpsError, *, restarted: bool = False) -> str:
+    """Nothing where it began anew; then it is known too what became of its storage.
+
+    `restarted`: a new version of its Worker is live, so that an object that could not be looked at before is believed.
+    """
+    if not isinstance(now, Seen):
+        return f"{it.name}: {now.message if isinstance(now, OpsError) else now}"
+    before = it.before if isinstance(it.before, Seen) else None
+    it.notes, it.lost = (), ""
+    if before is None and restarted:
+        it.notes = (f"what {it.name} showed before is not known, so there was nothing to compare with",)
+    elif not rules.began_anew(before, now, answered=it.answered):
+        return f"{it.name} still has {it.shown(now)}" if before else f"{it.name} shows nothing to compare with"
+    path = it.spec.keeps
+    if path and not it.notes and (before is None or before.kept is None):
+        it.notes = (f"what {it.name} had at {path} before is not known, so that it was kept is not proved",)
+    elif path and before and not rules.is_kept(before.kept, now.kept):
+        it.lost = f"{path} of {it.name} is not what it was before, though a reset keeps what is in storage"
+    return ""

@@ -1,0 +1,195 @@
+"""What a person must know before a Worker goes from one split to another: the lists and warnings of the plan. Pure."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from ops.cloudflare.types.workers import Deployment, Split, Version, differences, is_commit, short, split_prose
+from ops.core.clock import span_text, utc_text
+from ops.core.plan import Section
+from ops.workers.doubts import doubt, is_barely_proven
+from ops.workers.history import History, StepBack
+from ops.workers.rollback_target import Choice
+
+PROBABLY_NOT_THE_DEPLOYMENT = timedelta(hours=24)
+NOT_THE_CAUSE = "if that start is right, this is not the cause"
+ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
+
+NOT_UNDONE = (
+    "data in KV, R2, D1, Durable Objects, Queues and Vectorize",
+    "database and Durable Object migrations",
+    "routes, custom domains, and the workers.dev and preview switches",
+    "cron triggers: those of the live release go on, against the older code",
+    "script settings: logpush, observability, tail consumers",
+    "caches: what the live release put there stays until it is purged",
+)
+"""developers.cloudflare.com/workers/versions-and-deployments (what a version holds) and …/rollbacks."""
+
+
+def deployed(deployment: Deployment) -> str:
+    """One deployment in a sentence: what, when, by whom."""
+    by = deployment.author or "an unknown author"
+    via = f" ({deployment.source})" if deployment.source else ""
+    return f"{split_prose(deployment.split)}, deployed {utc_text(deployment.created_on)} by {by}{via}"
+
+
+def stepped_back(step: StepBack) -> str:
+    return f"{deployed(step.deployment)}, away from {short(step.taken_away)}"
+
+
+def static_assets(*, says: bool | None, configured: bool | None) -> bool | None:
+    """Whether the Worker has static assets: as Cloudflare or ops.yml says; None if neither does."""
+    return configured if says is None else says or bool(configured)
+
+
+def sections(
+    history: History, choice: Choice, split: Split, *, repository: str | None, by_rule: bool
+) -> tuple[Section, ...]:
+    suspect, main = history.version(choice.suspect), history.version(split[0][0])
+    listed = [Section("Live", tuple(_described(history, v, p) for v, p in history.live.split))]
+    if split != history.live.split:
+        listed.append(Section("Target", tuple(_described(history, v, p) for v, p in split)))
+        listed.append(Section("What changes", tuple(differences(suspect, main)) or ("nothing that Cloudflare shows",)))
+        listed.append(Section("Commits taken back", tuple(_commits(main, suspect, repository))))
+    if by_rule:
+        listed.append(
+            Section("Passed over", tuple(f"{short(over.version)}: {over.why}" for over in choice.passed_over))
+        )
+    listed.append(Section("History", (history.reach,)))
+    return tuple(section for section in listed if section.lines)
+
+
+def _described(history: History, version: str, percent: float) -> str:
+    known = history.version(version)
+    parts = [f"{version} at {percent:g} %"]
+    if known.created_on is not None:
+        parts.append(f"uploaded {span_text((history.now - known.created_on).total_seconds())} ago")
+    parts += [f"by {known.author}"] if known.author else []
+    parts += [f"tag {known.tag}"] if known.tag else []
+    parts += [f'"{known.message}"'] if known.message else []
+    return ", ".join(parts)
+
+
+def _commits(older: Version, newer: Version, repository: str | None) -> Iterator[str]:
+    """Where both tags are commits: the only built-in link between a version and the code."""
+    if is_commit(older.tag) and is_commit(newer.tag) and older.tag != newer.tag:
+        yield f"{older.tag}..{newer.tag}"
+        if repository:
+            yield f"https://github.com/{repository}/compare/{older.tag}...{newer.tag}"
+
+
+def follows(history: History, split: Split, *, rebuilt: bool) -> tuple[str, ...]:
+    """`rebuilt`: the split's version is uploaded anew, and so is the latest one."""
+    live = [history.version(version) for version, _ in history.live.split]
+    target = [history.version(version) for version, _ in split]
+    classes = sorted({name for version in (*live, *target) for name in version.durable_objects})
+    newest = max(history.versions.values(), key=lambda v: (v.number or 0, v.id))
+    lines = []
+    if classes:
+        lines.append(f"Durable Objects ({', '.join(classes)}) restart at once: sockets and memory go, storage stays")
+    if rebuilt:
+        lines.append("the upload anew is the latest version and the deployed one: secrets can be edited after it")
+    elif newest.id not in dict(split):
+        lines.append(
+            f"the latest version, {short(newest.id)}, is not the deployed one: secret edits are refused (10214, "
+            "10215), and `wrangler versions secret put` builds on the code that was taken away"
+        )
+    if newest.id not in dict(split):
+        bad = f" (commit {newest.tag})" if is_commit(newest.tag) else ""
+        lines.append(f"the next merge ships it again: revert it first{bad}")
+    return tuple(lines)
+
+
+def warnings(
+    history: History, choice: Choice, split: Split, *, began: datetime | None, by_rule: bool, rebuilt: bool
+) -> tuple[str, ...]:
+    found = list(_incident_warnings(history, choice.suspect, split, began)) if began else []
+    found += _doubts(history, choice, split)
+    if by_rule:
+        found += _canary(history, choice.suspect)
+    found += _secret_edit(history, choice.suspect)
+    found += _unreadable(history)
+    if not by_rule:
+        found += _named_by_hand(history, split)
+    live_tag = history.version(choice.suspect).migration_tag
+    if any((history.version(version).migration_tag is None) != (live_tag is None) for version, _ in split):
+        found.append(
+            "only one side names its Durable Object migration: Cloudflare may refuse to go back across a migration"
+        )
+    if not rebuilt:
+        found.append(
+            "whether secrets changed since the target is known only when Cloudflare answers; it then stops, by name"
+        )
+    return tuple(found)
+
+
+def _incident_warnings(history: History, suspect: str, split: Split, began: datetime) -> Iterator[str]:
+    """A stated start never selects: people state it wrongly, at night more than ever."""
+    first = history.first_served(suspect)
+    live_then = next((d for d in history.deployments if d.created_on <= began), None)
+    if first > began:
+        then = f"; {deployed(live_then)} was live then" if live_then else ""
+        yield f"{short(suspect)} first served {utc_text(first)}, after the stated start: {NOT_THE_CAUSE}{then}"
+    elif began - first > PROBABLY_NOT_THE_DEPLOYMENT:
+        served = span_text((began - first).total_seconds())
+        yield f"{short(suspect)} had served for {served} before the stated start: it is probably not the deployment"
+    if live_then and set(live_then.serving) & {version for version, _ in split}:
+        yield f"the target was live at the stated start, {utc_text(began)}"
+
+
+def _doubts(history: History, choice: Choice, split: Split) -> Iterator[str]:
+    """Both ways, each with its `--to`."""
+    target = split[0][0]
+    for over in choice.doubted:
+        if over.version != target:
+            yield (
+                f"{short(over.version)} was passed over without proof: {over.why}. To use it all the same: "
+                f"`--to {over.version}`. This plan: `--to {target}`"
+            )
+    if found := doubt(history, choice.suspect, target):
+        yield f"{short(target)} may be bad: {found.why}"
+    elif is_barely_proven(history, target) and any(target in d.serving for d in history.deployments):
+        yield f"{short(target)} was live for only {span_text(history.served(target))}"
+
+
+def _canary(history: History, suspect: str) -> Iterator[str]:
+    if len(history.live.serving) > 1:
+        yield (
+            f"traffic is split, and this plan ends {short(suspect)} at {dict(history.live.split)[suspect]:g} %. If "
+            f"{short(suspect)} is the fix that is being rolled out, do not roll back: give it all of the traffic"
+        )
+
+
+def _unreadable(history: History) -> Iterator[str]:
+    if history.static_assets is None:
+        yield (
+            "Cloudflare did not say whether this Worker has static assets. Equal code counted as another release, "
+            "except after a secret edit. To state it, set `static_assets: true` or `false` in ops.yml"
+        )
+    for deployment in history.deployments:
+        if deployment.problem:
+            name = f" {short(deployment.id)}" if deployment.id else ""
+            yield (
+                f"deployment{name} of {utc_text(deployment.created_on)} was ignored: it has {deployment.problem}. "
+                "Nothing is known about its versions"
+            )
+
+
+def _secret_edit(history: History, suspect: str) -> Iterator[str]:
+    older = [v for v in history.versions if v != suspect and history.is_older(v, suspect)]
+    before = max(older, key=lambda v: history.version(v).number or 0, default=None)
+    if before is None or not history.same_release(before, suspect) or before in history.blamed:
+        return
+    live = history.version(suspect)
+    if live.triggered_by == "secret" or live.secret_names != history.version(before).secret_names:
+        yield (
+            f"{ONLY_SECRETS_DIFFER}, {short(before)}. Two ways: set the secret right (`wrangler secret put NAME`), "
+            f"or go back to that version (--to {before})."
+        )
+
+
+def _named_by_hand(history: History, split: Split) -> Iterator[str]:
+    for version, _ in split:
+        if step := history.blamed.get(version):
+            yield f"{short(version)} was taken out of service: {deployed(step.deployment)}"
+        elif not any(version in d.serving for d in history.deployments):
+            yield f"{short(version)} served no traffic in the listed history: nobody has seen it work there"
