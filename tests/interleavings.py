@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops import app
+from ops.app import run as app
+from ops.app.registry import discover
 from ops.core.redaction import Redactor
 from ops.core.result import Result
-from ops.engine import Options
-from ops.interrupt import Signals
-from ops.registry import discover
+from ops.engine.engine import Options
+from ops.engine.signals import Signals
 from sandbox.faults import Fault
 from tests.conftest import World
 

@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 
-from ops.registry import discover
+from ops.app.registry import discover
 from tests.claims import SCENARIOS, WELL, Scenario, a_world, assert_claims_hold, run, runbook_of
 from tests.conftest import World
 from tests.properties import holds_for

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.app import read_config
+from ops.app.registry import discover
+from ops.app.run import read_config
 from ops.core.errors import EXIT_CODES, WORST_FIRST, Reason
-from ops.registry import discover
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"

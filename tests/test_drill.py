@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.app import read_config
+from ops.app.run import read_config
 from ops.config import RecoveryTarget
 from ops.drills import DRILLS, scenario_leak, status_check
 from ops.drills.github import contradicted

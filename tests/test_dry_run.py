@@ -6,17 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from ops import app
+from ops.app import run
+from ops.app.registry import discover
 from ops.cloudflare.deployment_mark import Mark
 from ops.core.errors import Decision, Reason
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor
 from ops.core.result import Result
-from ops.engine import Options
-from ops.interrupt import Signals
-from ops.registry import discover
-from ops.runbook import Context
-from ops.runbook import World as Standing
+from ops.engine.engine import Options
+from ops.engine.runbook import Context
+from ops.engine.runbook import World as Standing
+from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.conftest import ROOT, SITE, WORKER, Releases, World
 from tests.switches import NAMESPACE
@@ -188,10 +188,10 @@ def write(ctx: Context[Params]) -> None:
 
 def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bool = False) -> Result:
     options = Options(dry_run=dry_run, confirm=lambda _: compare, show_plan=lambda _: None, probe_wait=0.0)
-    request = app.Request(runbook, Params("api"), "production", world.config)
+    request = run.Request(runbook, Params("api"), "production", world.config)
     environ = world.sandbox.environ()
     signals, redactor = Signals(), Redactor()
-    return app.run(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]
+    return run.run(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]
 
 
 @pytest.mark.sampled(2)

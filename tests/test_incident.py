@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError
 from ops.core.run_record import LONGEST, Block, Row, is_edited, read_block, sealed
-from ops.incident import moment
+from ops.incident.commands import moment
 from tests.conftest import Releases
 from tests.github.conftest import Incident, incident
 from tests.properties import holds_for

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from ops.registry import discover
+from ops.app.registry import discover
 from tests.conftest import World
 from tests.github.conftest import Incident, incident
 

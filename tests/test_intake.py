@@ -12,10 +12,12 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
-from ops.app import read_config
+from ops.app.run import read_config
 from ops.core.errors import Reason
-from ops.intake import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request, began, form, read
-from ops.intake.form import HEADINGS as FORM_HEADINGS
+from ops.gate.events import read
+from ops.gate.form import HEADINGS as FORM_HEADINGS
+from ops.gate.form import began, form
+from ops.gate.outcomes import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request
 from tests.conftest import ROOT
 from tests.properties import holds_for
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ops.registry import discover
+from ops.app.registry import discover
 from sandbox import Sandbox
 from tests import limits, switches
 from tests.conftest import ACCOUNT, ROOT, WORKER, World

@@ -8,16 +8,17 @@ from typing import NoReturn
 
 import pytest
 
-from ops import app, cli
+from ops import cli
+from ops.app import run
 from ops.cli.runbook_command import runbook_command
 from ops.core.errors import Interrupted, Reason
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import Result
 from ops.core.timeline import Event, Kind
-from ops.engine import Options
-from ops.interrupt import Signals
-from ops.runbook import Context
+from ops.engine.engine import Options
+from ops.engine.runbook import Context
+from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.commands import WRITE, Command, ended, every_end, ours, timeline
 from tests.conftest import Outcome, Releases, World
@@ -171,10 +172,10 @@ def run_with_a_signal_at(world: World, kind: Kind) -> Result:
             os.kill(os.getpid(), signal.SIGTERM)
 
     options = Options(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = app.Request(RollbackWorker(), Params("api"), "production", world.config)
+    request = run.Request(RollbackWorker(), Params("api"), "production", world.config)
     environ = world.sandbox.environ()
     with Signals().watched() as signals:
-        return app.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
+        return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import strategies as st
 
 from ops.core.clock import parse_utc
-from ops.intake import Job
-from ops.intake.leak import Leak, plain_address, read_leak, without_keys
-from ops.model.leak import Replacement
-from ops.render.leak import incident as incident_text
+from ops.gate.leak import Leak, plain_address, read_leak, without_keys
+from ops.gate.outcomes import Job
+from ops.incident.leak_choice import Replacement
+from ops.incident.leak_text import incident as incident_text
 from sandbox.github import GitHub
 from tests.conftest import Outcome, World
 from tests.marks import leaks, secret, sent

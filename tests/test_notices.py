@@ -15,12 +15,12 @@ from ops.core.errors import Decision
 from ops.core.redaction import Secret
 from ops.core.run_summary import Page
 from ops.core.timeline import Event, Kind
-from ops.notify import CHATS
-from ops.notify.discord import DISCORD
-from ops.notify.discord import LONGEST as LONGEST_OF_DISCORD
-from ops.notify.sender import LONGEST, Service, is_address
-from ops.notify.slack import SLACK
-from ops.render.notice import notice
+from ops.publish.chat_sender import LONGEST, Service, is_address
+from ops.publish.chat_services import CHATS
+from ops.publish.chat_text import notice
+from ops.publish.discord import DISCORD
+from ops.publish.discord import LONGEST as LONGEST_OF_DISCORD
+from ops.publish.slack import SLACK
 from sandbox.server import Response
 from tests.commands import LIST, WRITE, texts
 from tests.conftest import Releases, World

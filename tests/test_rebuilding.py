@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from ops import app
+from ops.app import run as app
 from ops.cloudflare.deployment_mark import Mark
 from ops.core.errors import Decision, Reason
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor, Secret
 from ops.core.result import Result
-from ops.engine import Options
-from ops.interrupt import Signals
-from ops.runbook import Context
-from ops.runbook import World as Standing
+from ops.engine.engine import Options
+from ops.engine.runbook import Context
+from ops.engine.runbook import World as Standing
+from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from ops.workers import reupload
 from ops.workers import reupload_rules as rules

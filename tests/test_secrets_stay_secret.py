@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from ops import cli
+from ops.app.registry import discover
 from ops.cli.runbook_command import runbook_command
 from ops.core.plan import Plan
-from ops.registry import discover
-from ops.runbook import Context
+from ops.engine.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from sandbox.server import Response
 from tests import marks, switches

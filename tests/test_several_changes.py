@@ -14,8 +14,8 @@ import pytest
 from ops import cli
 from ops.cli.runbook_command import runbook_command
 from ops.core.plan import Change, Plan
-from ops.runbook import Context
-from ops.runbook import World as Standing
+from ops.engine.runbook import Context
+from ops.engine.runbook import World as Standing
 from ops.runbooks.rotate_secrets import Params, RotateSecrets
 from sandbox import Sandbox
 from tests.commands import ended, texts

@@ -19,7 +19,7 @@ import pytest
 from ops import cli
 from ops.core.errors import Interrupted
 from ops.core.threads import start
-from ops.interrupt import Signals
+from ops.engine.signals import Signals
 from tests.commands import ours
 from tests.conftest import ROOT, Outcome, Releases, World
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.app import read_config
+from ops.app.registry import discover, kinds, recoveries
+from ops.app.run import read_config
 from ops.config.durable_objects import tokens
-from ops.registry import discover, kinds, recoveries
 from ops.setup.workflows import pressed, sync, synced
 from tests.conftest import ROOT, World
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops import __version__
+from ops.app.registry import discover, recoveries
 from ops.cli.evidence import evidence
 from ops.cli.incident import incident, labels
 from ops.cli.limits import limits
@@ -40,8 +41,7 @@ from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
 from ops.core.suggestions import shown, suggestion
 from ops.core.timeline import from_json
-from ops.interrupt import PROCESS, ignore_from_now_on, uncovered
-from ops.registry import discover, recoveries
+from ops.engine.signals import PROCESS, ignore_from_now_on, uncovered
 from ops.render import terminal
 from ops.scheduled.prepare_maintenance import PrepareMaintenance
 from ops.scheduled.prepare_switches import PrepareSwitches
@@ -188,7 +188,7 @@ def unfinished(arguments: Sequence[str]) -> tuple[str, str, str]:
 
 def show_bug(error: Exception, redactor: Redactor) -> None:
     """What is known of the world comes first; the traceback is for those who mend it."""
-    from ops.app import AFTER_A_BUG
+    from ops.app.run import AFTER_A_BUG
 
     run = getattr(error, "__notes__", [])
     known = run or ["no run of a runbook was under way, and nothing was changed at Cloudflare"]
@@ -339,7 +339,7 @@ def say_now(text: str) -> None:
 @click.pass_obj
 def gate(redactor: Redactor, *, config: Path) -> int:
     """Judge the event that started this GitHub Actions job: whether it asks for a recovery, and whether it may."""
-    from ops import gate as gates
+    from ops.gate import gate as gates
 
     return gates.run(os.environ, config, redactor, say=say, warn=partial(say, err=True), annotate=annotate)
 
@@ -353,7 +353,7 @@ def config() -> None:
 @click.option("--config", "path", **OF_CONFIG)
 def check(path: Path) -> None:
     """Report every problem of ops.yml at once, with its line."""
-    from ops.app import read_config
+    from ops.app.run import read_config
 
     configuration, warnings = read_config(path)
     for warning in warnings:
@@ -379,7 +379,7 @@ def workflows() -> None:
 @click.option("--config", "path", **OF_CONFIG)
 def sync(path: Path) -> None:
     """Rewrite what the buttons and the issue form have of ops.yml: lists, names of secrets, what to press."""
-    from ops.app import read_config
+    from ops.app.run import read_config
     from ops.setup.workflows import FOLDER, sync
 
     configuration, _ = read_config(path)

@@ -33,8 +33,8 @@ def evidence(
     One line for each source, with what the token lacks where one could not be asked; the rows are in the JSON, on the
     incident issue, and on the summary page of a job.
     """
-    from ops import evidence as work
-    from ops.render import evidence as rendering
+    from ops.evidence import collect as work
+    from ops.evidence import comment as rendering
 
     found = work.collected(environment, (since, until), config, os.environ, redactor)
     if file is not None:

@@ -24,7 +24,7 @@ def incident() -> None:
 @click.pass_obj
 def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) -> None:
     """Post the record of a run that GitHub did not get."""
-    from ops import incident as work
+    from ops.incident import commands as work
 
     click.echo(work.import_record(source, number, config, os.environ, redactor))
 
@@ -35,7 +35,7 @@ def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) ->
 @click.pass_obj
 def note(redactor: Redactor, /, *, number: int, text: str) -> None:
     """Add what a person did or saw, with its time in UTC."""
-    from ops import incident as work
+    from ops.incident import commands as work
 
     stored, url = work.note(number, text, os.environ, redactor, now=datetime.now(UTC))
     click.echo(redactor.text(stored))
@@ -50,7 +50,7 @@ def note(redactor: Redactor, /, *, number: int, text: str) -> None:
 @click.pass_obj
 def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, config: Path) -> None:
     """Open the incident issue."""
-    from ops import incident as work
+    from ops.incident import commands as work
 
     number, url = work.opened(service, severity, title, config=config, environ=os.environ, redactor=redactor)
     click.echo(f"#{number} {url}")
@@ -61,7 +61,7 @@ def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, con
 @click.pass_obj
 def leak(redactor: Redactor, /, *, config: Path) -> None:
     """In a job of GitHub Actions: open the incident of a leaked secret that the event reports."""
-    from ops import leak as work
+    from ops.incident import secret_leak as work
 
     told = work.told(config, os.environ, redactor)
     if told is None:
@@ -77,7 +77,7 @@ def leak(redactor: Redactor, /, *, config: Path) -> None:
 @click.pass_obj
 def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config: Path) -> None:
     """Make the post-incident report, or renew what in it is made by machine."""
-    from ops import report as work
+    from ops.report import build as work
 
     made = work.report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
     if made is None:
@@ -93,7 +93,7 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
 @click.pass_obj
 def show(redactor: Redactor, /, *, number: int) -> None:
     """Print the timeline of all runs and notes, in UTC."""
-    from ops import incident as work
+    from ops.incident import commands as work
 
     for line in work.rows(number, os.environ, redactor):
         click.echo(redactor.text(line))
@@ -109,6 +109,6 @@ def labels() -> None:
 @click.pass_obj
 def sync(redactor: Redactor, /, *, config: Path) -> None:
     """Create and correct the labels of ops.yml; print what changed."""
-    from ops import incident as work
+    from ops.incident import commands as work
 
     work.sync_labels(config, os.environ, redactor, click.echo)

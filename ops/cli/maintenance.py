@@ -28,11 +28,11 @@ def due(redactor: Redactor, /, *, dry_run: bool, yes: bool, config: Path) -> int
     In every environment of ops.yml whose token is there. Each is a run of its own, told on its incident; where one
     fails, the others follow all the same; where one is interrupted, none does.
     """
-    from ops import app
+    from ops.app import run
     from ops.scheduled import reopen_maintenance as work
 
-    configuration, _ = app.read_config(config)
-    app.register_secrets(os.environ, configuration, redactor)
+    configuration, _ = run.read_config(config)
+    run.register_secrets(os.environ, configuration, redactor)
     scheduled = Scheduled(redactor, dry_run=dry_run, yes=yes, config=config)
     environments = [each for each in configuration.environments.values() if _is_held(each)]
 

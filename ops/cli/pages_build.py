@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
+from ops.app.registry import discover
 from ops.cli.runbook_command import CONFIG, INCIDENT, plan_shower, say, show_result, text_event
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
-from ops.engine import Options
+from ops.engine.engine import Options
+from ops.engine.runbook import Runbook
+from ops.engine.signals import PROCESS
 from ops.github import actions
-from ops.interrupt import PROCESS
-from ops.registry import discover
-from ops.runbook import Runbook
 from ops.site_build import jobs
 from ops.tools.commits import Commit
 
@@ -59,21 +59,21 @@ def fetch(
 
     As a job's outputs: `commit`, `branch`, and the digest of the `configuration`.
     """
-    from ops import app
+    from ops.app import run
 
     runbook: Runbook[Any] = discover()[RUNBOOK]
-    request = app.Request(runbook, runbook.params(service, commit), environment, config, incident)
+    request = run.Request(runbook, runbook.params(service, commit), environment, config, incident)
     show_plan = plan_shower(f"Plan: {RUNBOOK} in {environment}", redactor)
     options = Options(dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, hands_on=GOES_ON)
     with PROCESS.watched() as signals:
-        result, loaded = app.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
+        result, loaded = run.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
     show_result(result, loaded, redactor)
-    _, wrong = app.write_record(result, loaded.contacts, config, os.environ, redactor)
+    _, wrong = run.write_record(result, loaded.contacts, config, os.environ, redactor)
     if wrong:
         say(f"warning: {wrong}", err=True)
     plan = result.plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
-        made = app.site(os.environ, config.resolve().parent, redactor, ending)
+        made = run.site(os.environ, config.resolve().parent, redactor, ending)
         fetched = jobs.pack(made, plan, into, configuration or into.with_name("configuration.json"))
     actions.write_job_outputs(os.environ, fetched)
     if fetched == jobs.NOTHING:
@@ -104,12 +104,12 @@ def build(
     config: Path,
 ) -> None:
     """Build what was fetched. It needs no token and must be given none: it runs the commit's own code."""
-    from ops import app
+    from ops.app import run
 
-    configuration, _ = app.read_config(config)
-    jobs.refuse_secrets(os.environ, app.register_secrets(os.environ, configuration, redactor), configuration)
+    configuration, _ = run.read_config(config)
+    jobs.refuse_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)
     found = configuration.environment(environment).service(service)
     with ExitStack() as ending:
-        made = app.site(os.environ, config.resolve().parent, redactor, ending)
+        made = run.site(os.environ, config.resolve().parent, redactor, ending)
         count = jobs.build(made, found, Commit(commit), branch, tree=tree, into=into)
     say(f"built {count} files of {commit} in {into}")

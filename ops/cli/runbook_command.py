@@ -19,11 +19,11 @@ from ops.core.redaction import Redactor
 from ops.core.result import Result
 from ops.core.suggestions import shown, suggestion
 from ops.core.timeline import Event, json_line
-from ops.engine import Options
+from ops.engine.engine import Options
+from ops.engine.runbook import Runbook
+from ops.engine.signals import PROCESS, Signals, uncovered
 from ops.github import actions
-from ops.interrupt import PROCESS, Signals, uncovered
 from ops.render import terminal
-from ops.runbook import Runbook
 
 PROBE_WAIT_WHEN_ASKING = 3.0
 """Seconds: a person who is asked has a right to see what the probes say."""
@@ -157,7 +157,7 @@ def run(
     config: Path,
     then: "Then" = say_nothing,
 ) -> int:
-    from ops import app
+    from ops.app import run as app
 
     request = app.Request(runbook, params, environment, config, incident, began, requested_at, permission)
     can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
@@ -349,7 +349,7 @@ def show_result(result: Result, configuration: Any, redactor: Redactor) -> None:
 
 def _show_what_follows(result: Result, record: Path | None) -> None:
     """Where the record is, and what to type next."""
-    from ops.app import program
+    from ops.app.run import program
 
     say(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
     if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):

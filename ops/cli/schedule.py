@@ -8,7 +8,7 @@ from typing import Any
 from ops.cli.runbook_command import run, say
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError
 from ops.core.redaction import Redactor
-from ops.runbook import Runbook
+from ops.engine.runbook import Runbook
 
 INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
 

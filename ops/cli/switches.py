@@ -30,8 +30,8 @@ class ClearSwitches(AllClear):
 @click.pass_obj
 def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Path) -> None:
     """What is live, and what is on: switches, temporary limits, maintenance. It reads, and changes nothing."""
-    from ops import status as work
-    from ops.render import status as rendering
+    from ops.status import read as work
+    from ops.status import text as rendering
 
     found = work.of_environment(environment, config, os.environ, redactor)
     if as_json:

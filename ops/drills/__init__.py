@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops import registry
-from ops.app import read_config
+from ops.app import registry
+from ops.app.run import read_config
 from ops.core.clock import span_text
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.core.redaction import Redactor

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app import program
+from ops.app.run import program
 from ops.core.errors import Decision
 from ops.tools import process
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import status
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import SWITCHES, parse_switch
+from ops.status import read
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.model.status import Status
+    from ops.status.status import Status
     from sandbox import Sandbox
 
 
@@ -17,7 +17,7 @@ def contradictions(sandbox: "Sandbox", environment: "Environment", config: Path)
     """For people; nothing where it is right."""
     environ = {**sandbox.environ(), environment.token: sandbox.token}
     late = _late(sandbox, environment)
-    found = status.of_environment(environment.name, config, environ, Redactor())
+    found = read.of_environment(environment.name, config, environ, Redactor())
     serves = {each["worker"]: each["live"] for each in sandbox.describe()["services"]}
     told = {live.service: dict(live.split) for live in found.live}
     truth = {name: serves[each.worker] for name, each in environment.services.items() if each.worker in serves}

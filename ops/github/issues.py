@@ -9,7 +9,7 @@ from ops.core.errors import ProviderError
 from ops.core.run_record import is_edited, read_block
 from ops.github.comments import BOT, author, blocks
 from ops.github.permissions import may_write, permission_of
-from ops.model.report.evidence import Recorded
+from ops.report.evidence import Recorded
 
 if TYPE_CHECKING:
     from github.Repository import Repository

@@ -12,9 +12,9 @@ from ops.core.clock import parse_utc, utc_text
 from ops.core.errors import Reason, Refused
 from ops.core.plan import Plan, Section
 from ops.core.runtime_contract import MAINTENANCE
+from ops.engine.runbook import Context
 from ops.maintenance.request import Asked
 from ops.probes.runner import ProbeSet
-from ops.runbook import Context
 from ops.switches import steps, values
 from ops.switches.steps import Setting, Settings
 from ops.switches.values import Standing, Wanted, shown_json

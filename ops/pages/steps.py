@@ -11,12 +11,12 @@ from ops.core.clock import utc_text
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Plan
+from ops.engine.runbook import Context, P, Runbook, service_of
 from ops.pages import live_deployment as target
 from ops.pages.live_deployment import Live
 from ops.pages.observed_content import Look, Page, Seen
 from ops.pages.plan_text import Past, deployed, short
 from ops.probes.runner import ProbeSet
-from ops.runbook import Context, P, Runbook, service_of
 
 if TYPE_CHECKING:
     from ops.config import Service

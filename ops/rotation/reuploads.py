@@ -7,8 +7,8 @@ from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.types.workers import split_prose
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
+from ops.engine.runbook import Context
 from ops.rotation.writes import Standing
-from ops.runbook import Context
 from ops.workers import reupload
 from ops.workers import reupload_rules as rules
 from ops.workers.reupload_rules import Rebuild

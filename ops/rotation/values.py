@@ -5,10 +5,10 @@ from typing import Any
 
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Secret
+from ops.engine.runbook import Context
 from ops.rotation import selection
 from ops.rotation.selection import NEW, OLD, Chosen, KeyAnswer
 from ops.rotation.writes import Copying, batched
-from ops.runbook import Context
 
 HINT = (
     "Set them as secrets of the environment `security` in the settings of this repository (on a laptop: as variables), "

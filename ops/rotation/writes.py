@@ -14,8 +14,8 @@ from ops.core.errors import OpsError, ProviderError, Reason, Refused, Unclear
 from ops.core.next_step import Press
 from ops.core.plan import Change
 from ops.core.redaction import Secret
+from ops.engine.runbook import Context, State, World
 from ops.rotation.selection import Chosen, is_secret_edit_of, obstacle_to_edit
-from ops.runbook import Context, State, World
 from ops.workers.plan_text import deployed
 
 MOST_AT_ONCE = 100

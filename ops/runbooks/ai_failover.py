@@ -10,7 +10,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, Section
 from ops.core.runtime_contract import AI
 from ops.core.suggestions import shown, suggestion
-from ops.runbook import Context, param
+from ops.engine.runbook import Context, param
 from ops.switches import ai_providers, provider_checks, steps, values
 from ops.switches.ai_providers import OFF, Health, logged
 from ops.switches.provider_checks import Seen

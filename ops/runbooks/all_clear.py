@@ -6,7 +6,7 @@ from typing import Any
 
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, Section
-from ops.runbook import Context, param
+from ops.engine.runbook import Context, param
 from ops.switches import steps, values
 from ops.switches.steps import Settings, SwitchRunbook
 from ops.switches.values import Standing, Wanted

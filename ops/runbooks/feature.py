@@ -8,7 +8,7 @@ from ops.core.clock import utc_text
 from ops.core.errors import ConfigError, Reason
 from ops.core.plan import Plan
 from ops.core.runtime_contract import AI, MAINTENANCE
-from ops.runbook import Context, param
+from ops.engine.runbook import Context, param
 from ops.switches import steps, values
 from ops.switches.steps import Setting, SwitchRunbook
 from ops.switches.values import Standing, Wanted

@@ -15,6 +15,7 @@ from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.verdict import Address
+from ops.engine.runbook import Context, Runbook, World, param, service_of
 from ops.maintenance import by_switch, orphaned_routes, plan_text
 from ops.maintenance import routes as maintenance_plan
 from ops.maintenance import state as maintenance
@@ -26,7 +27,6 @@ from ops.maintenance.state import WORKER, Block, Closed, Stored
 from ops.maintenance.steps import Guard, Standing
 from ops.maintenance.writes import OFF, Deploy, Step, Store, to_close, to_open
 from ops.probes.runner import ProbeSet
-from ops.runbook import Context, Runbook, World, param, service_of
 from ops.switches import steps as switching
 from ops.switches.steps import Settings
 from ops.workers.plan_text import deployed

@@ -12,9 +12,9 @@ from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Ending, Plan, Section
 from ops.core.suggestions import suggestion
+from ops.engine.runbook import Context, Runbook, State, World, param
 from ops.limits.value import FILE
 from ops.probes.runner import ProbeSet
-from ops.runbook import Context, Runbook, State, World, param
 
 if TYPE_CHECKING:
     from ops.config import Environment

@@ -13,8 +13,8 @@ from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan, Section
 from ops.core.suggestions import shown, suggestion
+from ops.engine.runbook import Context, Runbook, State, World, param, service_of
 from ops.probes.runner import ProbeSet
-from ops.runbook import Context, Runbook, State, World, param, service_of
 from ops.workers import object_reset, refusals, reupload
 from ops.workers import object_reset_rules as rules
 from ops.workers import reupload_rules as rebuilds

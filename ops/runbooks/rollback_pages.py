@@ -10,13 +10,13 @@ from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
+from ops.engine.runbook import Context, State, World, param, service_of
 from ops.pages import live_deployment as target
 from ops.pages import observed_content, plan_text, steps
 from ops.pages.live_deployment import Choice
 from ops.pages.observed_content import Look, Seen
 from ops.pages.plan_text import Past, deployed, short
 from ops.pages.steps import Found, SiteRunbook
-from ops.runbook import Context, State, World, param, service_of
 
 if TYPE_CHECKING:
     from ops.config import Service

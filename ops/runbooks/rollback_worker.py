@@ -10,8 +10,8 @@ from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.previous_runs import Earlier
+from ops.engine.runbook import Context, Runbook, World, param, service_of
 from ops.probes.runner import ProbeSet
-from ops.runbook import Context, Runbook, World, param, service_of
 from ops.workers import deploy, plan_text, refusals, reupload, rollback_target
 from ops.workers import reupload_rules as rules
 from ops.workers.history import History

@@ -10,6 +10,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
+from ops.engine.runbook import Context, Runbook, World, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.rotation import plan_text, selection
 from ops.rotation import reuploads as rebuilds
@@ -28,7 +29,6 @@ from ops.rotation.writes import (
     standings,
     workers_of,
 )
-from ops.runbook import Context, Runbook, World, param, service_of
 from ops.workers import deploy, reupload
 from ops.workers import reupload_rules as rules
 from ops.workers.reupload_rules import Rebuild

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import app, outside, status
+from ops.app import clients, run
 from ops.core.clock import utc_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import AI, SWITCHES, Switch
 from ops.core.threads import in_parallel
+from ops.engine.runbook import Context
 from ops.rotation.secret_values import Held
-from ops.runbook import Context
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.runbooks.ai_failover import Params as Asked
+from ops.status import read
 from ops.switches import ai_providers, provider_checks, values
 from ops.switches.ai_providers import Judged
 from ops.switches.steps import settings, shown_switches
@@ -75,7 +76,7 @@ class Outside:
 
 def environments(config_path: Path, environ: Mapping[str, str]) -> list[str]:
     """Those with AI providers and a token here. Raises ConfigError."""
-    config, _ = app.read_config(config_path)
+    config, _ = run.read_config(config_path)
     found = config.environments.values()
     return [each.name for each in found if each.runtime and each.runtime.ai and environ.get(each.token)]
 
@@ -84,14 +85,14 @@ def judged(
     name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[Judged, Switch | None]:
     """Whether to take it back, and the override; None where there is none. Raises ConfigError and ProviderError."""
-    config, _ = app.read_config(config_path)
-    app.register_secrets(environ, config, redactor)
+    config, _ = run.read_config(config_path)
+    run.register_secrets(environ, config, redactor)
     environment = config.environment(name)
     runtime = environment.needed_runtime()
     if runtime.ai is None:
         raise ConfigError("ops.yml names no AI providers", hint="Write them under `runtime`, `ai`, `order`.")
     with ExitStack() as ending:
-        reads = ending.enter_context(status.reading(environment, environ))
+        reads = ending.enter_context(read.reading(environment, environ))
         standing = values.standing(AI, runtime.switches[AI], reads.kv.value(runtime.namespace, f"{SWITCHES}{AI}"))
         override = standing.value
         if override is None or not standing.is_on(reads.clock.now()):
@@ -99,17 +100,17 @@ def judged(
         if override.incident is None:
             end = f", and ends by itself at {utc_text(override.until)}" if override.until else ""
             return Judged(restore=False, why=f"the override names no incident on which to tell of it{end}"), override
-        web = outside.probing_web(reads.edge_url, ending, environment, environ)
+        web = clients.probing_web(reads.edge_url, ending, environment, environ)
         asks = Outside(
             environment,
-            outside.showing(web),
+            clients.showing(web),
             Held(environ, redactor, config),
-            outside.asking_providers(environ, ending),
+            clients.asking_providers(environ, ending),
         )
         return _judge(asks, runtime.ai, override, reads), override
 
 
-def _judge(asks: Outside, ai: "Ai", override: Switch, reads: status.Reading) -> Judged:
+def _judge(asks: Outside, ai: "Ai", override: Switch, reads: read.Reading) -> Judged:
     preferred = ai.order[0]
     seen = provider_checks.look(asks, ai, probe=False)
     found = ai_providers.fail_back(

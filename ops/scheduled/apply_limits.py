@@ -11,10 +11,10 @@ from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.plan import Change, Ending, Plan, Section
 from ops.core.runtime_contract import ENDPOINT, LIMITS, revision_of
 from ops.core.verdict import LimitProof
+from ops.engine.runbook import Context, Runbook, State, World
 from ops.limits.source import Commits
 from ops.limits.value import FILE, NewerVersionError, Value, limits_of, parse_value, value_of
 from ops.probes.runner import ProbeSet
-from ops.runbook import Context, Runbook, State, World
 
 if TYPE_CHECKING:
     from ops.config import Environment

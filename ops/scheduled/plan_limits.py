@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops import outside
-from ops.app import read_config
+from ops.app import clients
+from ops.app.run import read_config
 from ops.core.clock import Clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
@@ -70,7 +70,7 @@ def plan(
     else:
         sources = _of_checkout(folder, environ, redactor, base=base, file=file)
     with ExitStack() as ending:
-        _, edge_url, clock = outside.addresses(environ)
+        _, edge_url, clock = clients.addresses(environ)
         planned = _planned(sources, chosen, clock, _looking(chosen, edge_url, ending))
     code = EXIT_CODES[Decision.REFUSED if planned.problems else Decision.PLANNED]
     if as_json:
@@ -129,7 +129,7 @@ def _every_name(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _looking(environment: "Environment", edge_url: str | None, ending: ExitStack) -> Callable[[], Shown | str]:
     url = environment.service(environment.needed_runtime().service).url
-    web = outside.probing_web(edge_url, ending, environment, {})  # a pull request's job has no secrets
+    web = clients.probing_web(edge_url, ending, environment, {})  # a pull request's job has no secrets
 
     def look() -> Shown | str:
         from ops.probes import runtime
@@ -196,14 +196,14 @@ def _of_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redacto
 
 def _tell(number: int, planned: Planned, environ: Mapping[str, str], redactor: Redactor, say: Say) -> None:
     """One comment, edited in place; the job's summary always has the same. What fails here changes no exit code."""
-    from ops.github import kept
+    from ops.github import managed_comments
 
     body = redactor.text(comment(planned, log=actions.links(environ, None).get("run", "")))
     actions.write_summary(environ, body)
     try:
         with closing(Pulls.of(environ, redactor)) as pulls:
-            say(f"told at {kept.keep_comment(pulls.repository, number, MARKER, body)}")
-    except kept.Forbidden:
+            say(f"told at {managed_comments.keep_comment(pulls.repository, number, MARKER, body)}")
+    except managed_comments.Forbidden:
         say("the token of this job may not comment, as that of a fork: the plan is on the summary page of this job")
     except ProviderError as error:
         say(f"the comment could not be written ({error.message}): the plan is on the summary page of this job")

@@ -9,12 +9,12 @@ from ops.cloudflare.types.zones import Subdomain
 from ops.core.errors import Reason, Refused
 from ops.core.plan import Change, Plan, Section
 from ops.core.verdict import Address
+from ops.engine.runbook import Context, Runbook, World, param
 from ops.maintenance import steps as maintaining
 from ops.maintenance.state import WORKER
 from ops.maintenance.steps import PREPARE, Steps
 from ops.maintenance.writes import Create, Deploy, Step, Store, Switch
 from ops.probes.runner import ProbeSet
-from ops.runbook import Context, Runbook, World, param
 
 ITS_OWN = Subdomain(enabled=True, previews=False)
 

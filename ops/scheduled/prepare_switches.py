@@ -9,7 +9,7 @@ from typing import Any
 from ops.core.errors import Reason
 from ops.core.plan import Plan, Section
 from ops.core.suggestions import shown
-from ops.runbook import Context, param
+from ops.engine.runbook import Context, param
 from ops.switches import steps, values
 from ops.switches.steps import Settings, SwitchRunbook
 

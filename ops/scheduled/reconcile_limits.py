@@ -10,8 +10,8 @@ from datetime import timedelta
 from ops.core.clock import span_text
 from ops.core.errors import Decision, Reason
 from ops.core.plan import Ending, Plan
+from ops.engine.runbook import Context
 from ops.limits.value import FILE, Value, without_what_is_past
-from ops.runbook import Context
 from ops.scheduled.apply_limits import ApplyLimits, Details, Params, difference, plan_of, stored_in, write
 
 LABEL = "limits-drift"

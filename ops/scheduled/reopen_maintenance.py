@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ops import outside
+from ops.app import clients
 from ops.core.clock import parse_utc, utc_text
 from ops.core.errors import Reason, Refused
 from ops.core.threads import in_parallel
+from ops.engine.runbook import Context
 from ops.maintenance import steps
 from ops.maintenance.state import Block
-from ops.runbook import Context
 from ops.runbooks.maintenance import Maintenance, Params, Seen
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def due(environment: "Environment", environ: Mapping[str, str]) -> tuple[Block, 
     """What is to be opened now. It reads, and writes nothing. Raises OpsError."""
     from ops.cloudflare.workers import Workers
 
-    base_url, _, clock = outside.addresses(environ)
+    base_url, _, clock = clients.addresses(environ)
     with ExitStack() as ending:
-        token = outside.cloudflare_token(environ, environment)
-        client = outside.cloudflare_client(base_url, token, environment, clock, ending)
+        token = clients.cloudflare_token(environ, environment)
+        client = clients.cloudflare_client(base_url, token, environment, clock, ending)
         standing = steps.standing(Workers(client, environment.account_id), in_parallel)
         now = clock.now()
         return tuple(block for block in standing.stored.blocks if block.is_due(now)) if standing else ()

@@ -14,8 +14,8 @@ from ops.core.plan import Change, Plan
 from ops.core.runtime_contract import ENDPOINT, ShownSwitch, Switch, revision_of
 from ops.core.suggestions import shown
 from ops.core.threads import start
+from ops.engine.runbook import Context, P, Runbook, State, World
 from ops.probes.runner import ProbeSet
-from ops.runbook import Context, P, Runbook, State, World
 from ops.switches import values as switches
 from ops.switches.values import Left, Standing, Wanted
 

@@ -3,7 +3,7 @@
 from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.types.workers import Deployment, Split, same_split, split_prose
 from ops.core.errors import ProviderError, Reason
-from ops.runbook import State, World
+from ops.engine.runbook import State, World
 from ops.workers.plan_text import deployed
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import OpsError, Unclear
-from ops.runbook import Context, State, World
+from ops.engine.runbook import Context, State, World
 from ops.workers import object_reset_rules as rules
 from ops.workers.object_reset_rules import Seen
 

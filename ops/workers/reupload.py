@@ -15,7 +15,7 @@ from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import Press
 from ops.core.plan import Change
 from ops.core.redaction import Secret
-from ops.runbook import Context, State, World
+from ops.engine.runbook import Context, State, World
 from ops.workers import deploy
 from ops.workers import reupload_rules as rules
 from ops.workers.plan_text import deployed

@@ -11,15 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.app import read_config
+from ops.app.run import read_config
 from ops.core.redaction import Redactor
 from ops.core.run_record import is_edited, read_block
 from ops.core.run_summary import Page
 from ops.core.threads import Budget
 from ops.core.timeline import Event, Kind, from_json
 from ops.github.client import connect
-from ops.github.journal import Journal
-from ops.render.journal import BUDGET, comments
+from ops.publish.comment import BUDGET, comments
+from ops.publish.issue_thread import Journal
 from tests.commands import LIST, WRITE, ended
 from tests.conftest import ROOT, Releases, assert_golden
 from tests.github.conftest import COMMENT, COMMENTS, Incident

@@ -13,7 +13,7 @@ from ops.core.errors import Decision, Reason
 from ops.core.run_record import read_block
 from ops.core.run_summary import Page
 from ops.core.timeline import Event, Kind
-from ops.render.journal import comments
+from ops.publish.comment import comments
 from tests.render.test_markdown import HOSTILE
 
 AT = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)

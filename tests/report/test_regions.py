@@ -12,11 +12,11 @@ from ops.core.clock import parse_utc
 from ops.core.errors import Decision
 from ops.core.run_record import Block, Row
 from ops.core.timeline import Kind
-from ops.model.report.evidence import Act, Commit, Evidence, Job, Recorded, Served, Stated, WorkflowRun
-from ops.model.report.moments import Name, moments, spans
-from ops.model.report.regions import incident_of, region, renewed
-from ops.model.report.rows import WORDS
-from ops.render import report
+from ops.report import markdown
+from ops.report.evidence import Act, Commit, Evidence, Job, Recorded, Served, Stated, WorkflowRun
+from ops.report.moments import Name, moments, spans
+from ops.report.regions import incident_of, region, renewed
+from ops.report.rows import WORDS
 from tests.properties import holds_for
 from tests.render.test_markdown import HOSTILE
 
@@ -70,7 +70,7 @@ def outside_of_code(body: str) -> str:
     return re.sub(r"(`+)(?!`)[^\n]*?(?<!`)\1(?!`)", "", body)
 
 
-PLAIN = outside_of_code(report.new(evidence()))
+PLAIN = outside_of_code(markdown.new(evidence()))
 
 
 OF_OTHERS = HOSTILE.filter(lambda text: text not in {*Kind, *Decision, *WORDS})
@@ -80,16 +80,16 @@ OF_OTHERS = HOSTILE.filter(lambda text: text not in {*Kind, *Decision, *WORDS})
 @holds_for(20, 300, text=OF_OTHERS)
 def test_whatever_people_wrote_is_inert_in_the_report(text: str) -> None:
     """Outside of inline code the page is the same as with harmless text: no mention, link, tag or cell is added."""
-    assert outside_of_code(report.new(evidence(text))).splitlines() == PLAIN.splitlines()
+    assert outside_of_code(markdown.new(evidence(text))).splitlines() == PLAIN.splitlines()
 
 
 @holds_for(10, 200, text=OF_OTHERS)
 def test_no_word_of_anybody_is_in_the_picture(text: str) -> None:
-    (picture,) = re.findall(r"```mermaid\n(.*?)```", report.new(evidence(text)), re.DOTALL)
-    assert picture == re.findall(r"```mermaid\n(.*?)```", report.new(evidence()), re.DOTALL)[0]
+    (picture,) = re.findall(r"```mermaid\n(.*?)```", markdown.new(evidence(text)), re.DOTALL)
+    assert picture == re.findall(r"```mermaid\n(.*?)```", markdown.new(evidence()), re.DOTALL)[0]
 
 
-BEFORE, AFTER = report.new(evidence(decision="failed")), evidence(decision="recovered")
+BEFORE, AFTER = markdown.new(evidence(decision="failed")), evidence(decision="recovered")
 LINES = st.text(st.characters(exclude_characters="\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), max_size=40)
 
 
@@ -100,7 +100,7 @@ def test_no_line_that_somebody_added_is_ever_lost(added: list[tuple[int, str]]) 
         lines.insert(at, f"people {number}: {text}")
     body = "\n".join(lines)
     for _ in range(2):
-        body = report.renew(body, AFTER)
+        body = markdown.renew(body, AFTER)
     for number, (_, text) in enumerate(sorted(added, reverse=True)):
         assert f"people {number}: {text}" in body.split("\n")
     assert incident_of(body) == 1
@@ -109,8 +109,8 @@ def test_no_line_that_somebody_added_is_ever_lost(added: list[tuple[int, str]]) 
 @holds_for(12, 500, gone=st.sets(st.integers(0, BEFORE.count("\n"))))
 def test_no_line_that_somebody_took_out_breaks_the_rest(gone: set[int]) -> None:
     body = "\n".join(line for number, line in enumerate(BEFORE.split("\n")) if number not in gone)
-    once = report.renew(body, AFTER)
-    assert report.renew(once, AFTER) == once
+    once = markdown.renew(body, AFTER)
+    assert markdown.renew(once, AFTER) == once
     kept = [line for line in body.split("\n") if line.startswith(("#", "**", "- [ ]", "| _TODO_"))]
     assert [line for line in once.split("\n") if line in set(kept)].count("_TODO_") == kept.count("_TODO_")
 
@@ -142,6 +142,6 @@ def test_a_span_without_both_ends_or_backwards_is_unknown() -> None:
 @pytest.mark.slow
 def test_the_page_stays_within_its_budget_and_says_what_found_no_room() -> None:
     acts = tuple(Act(NOW + timedelta(seconds=n), "commented", "bob", "@" * 300, URL) for n in range(2000))
-    page = report.new(evidence(acts=acts))
-    assert len(page) <= report.BUDGET
+    page = markdown.new(evidence(acts=acts))
+    assert len(page) <= markdown.BUDGET
     assert "found no room here" in page

@@ -11,14 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from ops import app
+from ops.app import run
 from ops.core.errors import Decision, Reason
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.drills import scenario_release
-from ops.engine import Options
-from ops.interrupt import Signals
-from ops.runbook import Context
+from ops.engine.engine import Options
+from ops.engine.runbook import Context
+from ops.engine.signals import Signals
 from ops.runbooks.reset_durable_object import Params, ResetDurableObject
 from sandbox import Sandbox
 from sandbox.embedded import Embedded
@@ -553,10 +553,10 @@ class Greedy(ResetDurableObject):
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_runbook_that_resets_while_it_plans_is_stopped_at_the_transport(stuck: Stuck, dry_run: bool) -> None:
     options = Options(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = app.Request(Greedy(), Params("api"), "production", stuck.world.config)
+    request = run.Request(Greedy(), Params("api"), "production", stuck.world.config)
     environ = {**stuck.world.sandbox.environ(), **HELD}
 
-    result, _ = app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=Signals())
+    result, _ = run.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=Signals())
 
     assert (result.decision, result.reason) == (Decision.REFUSED, Reason.READ_ONLY)
     assert stuck.memory == LOCKED
@@ -675,7 +675,7 @@ def test_the_example_in_the_real_runtime_forgets_its_memory_and_keeps_its_quota(
     at_once = Switches(propagation_seconds=0)
     with Sandbox(account_id=ACCOUNT, edge="workerd", switches=at_once) as sandbox:
         world = World(sandbox, tmp_path)
-        service = app.read_config(world.config)[0].environment("production").service("api")
+        service = run.read_config(world.config)[0].environment("production").service("api")
         scenario_release.WORKER.release(sandbox, service, "good", "workerd", tmp_path)
         for name, value in (("ADMIN_TOKEN", TOKEN), ("IFLOW_API_KEY", sandbox.providers["iflow"].add_key("k-0123456"))):
             sandbox.put_secret(WORKER, name, value)

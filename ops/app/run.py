@@ -1,0 +1,329 @@
+"""The composition root: the process environment and ops.yml become clients, sinks and a Context; then the engine runs.
+
+Nothing of Cloudflare's is imported before it is needed.
+"""
+
+import functools
+import os
+import pwd
+import secrets
+import shlex
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops import STARTED
+from ops.app import clients, registry
+from ops.core.clock import Clock
+from ops.core.errors import ConfigError, OpsError
+from ops.core.redaction import Redactor
+from ops.core.result import Result, after_a_bug
+from ops.core.run_record import workflow_run
+from ops.core.threads import in_parallel
+from ops.core.timeline import Event, Kind, Sink, Timeline
+from ops.engine.engine import Engine, Options
+from ops.engine.runbook import Context, Runbook
+from ops.engine.signals import Signals
+from ops.github import actions, environments, permissions
+from ops.github.secrets import EnvironmentSecrets
+from ops.limits import source
+from ops.probes.runner import Prober
+from ops.publish import LOCAL_USER, Telling
+from ops.rotation import secret_values
+from ops.rotation.secret_values import Held
+from ops.site_build import Account, Site
+from ops.tools import private, process
+
+if TYPE_CHECKING:
+    from ops.cloudflare.client import Client
+    from ops.config import Checked, Config
+    from ops.config.notify import Contact
+    from ops.config.probes import Probe
+
+RUNS = Path(".ops", "runs")
+DEFAULT_CONFIG = Path("ops.yml")
+AFTER_A_BUG = (
+    "Look at what is live in the dashboard (Workers & Pages → the Worker or the project → Deployments), and go on "
+    "there by hand. Or start the same command again: it sees what was done, and does nothing twice."
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for, however they asked. `requested_at` is None where the command itself is the trigger."""
+
+    runbook: Runbook[Any]
+    params: Any
+    environment: str
+    config: Path
+    incident: int | None = None
+    incident_began: datetime | None = None
+    requested_at: datetime | None = None
+    permission: str = ""
+    """What the gate says of the asker's: `checked`, `not checked`, or nothing where there was no gate."""
+
+
+def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
+    """The configuration and its warnings. Raises ConfigError with every problem at once."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
+        raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
+    return _checked(text).accepted(str(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _checked(text: str) -> "Checked":
+    """Schedules, labels and drills read the same file for each of their runs. The configuration is frozen."""
+    from ops import config
+
+    return config.check(
+        text,
+        runbooks=registry.parameters(),
+        kinds=registry.kinds(),
+        by_button_only=registry.by_button_only(),
+    )
+
+
+def run(
+    request: Request, environ: Mapping[str, str], redactor: Redactor, *, sink: Sink, options: Options, signals: Signals
+) -> "tuple[Result, Config]":
+    """One run, from the request to the result. Raises ConfigError before anything was sent."""
+    config, _ = read_config(request.config)
+    seen = _probe_environ(environ, register_secrets(environ, config, redactor))
+    environment = config.environment(request.environment)
+    token = clients.cloudflare_token(environ, environment, is_needed=bool(request.runbook.github_environment))
+    base_url, edge_url, clock = clients.addresses(environ)
+    with ExitStack() as ending:
+        ending.callback(process.end_all)
+        client = clients.cloudflare_client(base_url, token, environment, clock, ending)
+        run_id, folder = _run_id(environ, clock), request.config.resolve().parent
+        account = Account(base_url, environment.account_id, token)
+        telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
+        record = folder / RUNS / run_id
+        sinks = (_appending(record), sink, *telling.sinks(is_everyday=request.runbook.everyday, is_dry=options.dry_run))
+        timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
+        _record_request(timeline, request, environ, run_id, request.runbook.service(request.params, environment))
+        telling.begin(timeline, ending)
+        ending.push(_telling_of_a_bug(timeline, record))
+        web = clients.probing_web(edge_url, ending, environment, environ)
+        context = Context(
+            params=_without_secrets(request.params, redactor),
+            config=config,
+            environment=environment,
+            environment_name=request.environment,
+            incident=request.incident,
+            incident_began=request.incident_began,
+            requested_at=request.requested_at,
+            run_id=run_id,
+            actor=_actor(environ),
+            clock=clock,
+            timeline=timeline,
+            **clients.reach(client, environment.account_id, web, clock),
+            site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
+            earlier=lambda: telling.earlier(timeline),
+            **_for_secrets(environ, redactor, config, clock, ending),
+            **source.reached(folder, environ, redactor, ending),
+            admin=clients.administering(environ, config, web),
+            in_parallel=in_parallel,
+            kinds=registry.kinds(),
+            program=reached(environ, request.config),
+        )
+        prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
+        result = _execute(Engine(prober, _writing(client, context), signals), request, context, options)
+        links = telling.end(timeline, context.press, is_everyday=request.runbook.everyday)
+    return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
+
+
+def _execute(engine: Engine, request: Request, context: Context[Any], options: Options) -> Result:
+    """The run; tokens that were made for it are revoked, also after a failure or a bug."""
+    try:
+        result = engine.execute(request.runbook, context, options)
+    finally:
+        context.copies.end(functools.partial(context.timeline.record, Kind.WARNING))
+    return replace(result, timeline=tuple(context.timeline.events))
+
+
+def site(
+    environ: Mapping[str, str],
+    folder: Path,
+    redactor: Redactor,
+    ending: ExitStack,
+    account: Account | None = None,
+    *,
+    elsewhere: bool = False,
+) -> Site:
+    """`folder` is that of ops.yml. Without an account it can deploy nothing; `elsewhere`: another job builds."""
+    return Site(
+        environ,
+        folder,
+        redactor,
+        scratch=lambda: ending.enter_context(process.scratch()),
+        may_build=elsewhere or not actions.is_job(environ),
+        exposed=lambda: environments.exposed(environ, redactor) if elsewhere and actions.is_job(environ) else "",
+        account=account,
+    )
+
+
+def _for_secrets(
+    environ: Mapping[str, str], redactor: Redactor, config: "Config", clock: Clock, ending: ExitStack
+) -> dict[str, Any]:
+    """What a rotation needs, by its names in a Context."""
+    return {
+        "held": Held(environ, redactor, config),
+        "ask_provider": clients.asking_providers(environ, ending),
+        "copies": EnvironmentSecrets.of(environ, redactor, clock),
+    }
+
+
+def _writing(client: "Client", context: Context[Any]) -> Callable[[], AbstractContextManager[None]]:
+    @contextmanager
+    def writing() -> Iterator[None]:
+        with client.writing(), context.copies.writing(), context.admin.writing(), context.pulls.writing():
+            yield
+
+    return writing
+
+
+def program(environ: Mapping[str, str]) -> str:
+    """How shown commands begin: `./run` says how it was called, so that they can be pasted as they stand.
+
+    What a job shows is for a laptop with a checkout, where nothing is installed.
+    """
+    return environ.get("OPS_PROGRAM") or ("./run ops" if actions.is_job(environ) else "ops")
+
+
+def reached(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
+    """The program, and the options that each of its commands needs to reach the same configuration."""
+    return (program(environ), *(() if config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(config))}",)))
+
+
+def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
+    """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
+    from ops.config import durable_objects
+
+    tokens = {environment.token for environment in config.environments.values()}
+    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | secret_values.variables(config)
+    names |= durable_objects.tokens(config)
+    for name in names | config.logins:
+        redactor.add(environ.get(name, ""))
+        actions.mask(environ, environ.get(name, ""))
+    return names
+
+
+def _without_secrets(params: Any, redactor: Redactor) -> Any:
+    """A reason may hold a pasted token, and goes into a message that the whole account can read."""
+    return replace(
+        params, **{name: redactor.text(value) for name, value in vars(params).items() if isinstance(value, str)}
+    )
+
+
+def _probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":
+    """What a probe sees: the variables that it names, and `never` a name that ops.yml uses for a secret of the run."""
+
+    def environ_of(probe: "Probe") -> Mapping[str, str]:
+        return process.clean_environment(environ, names=probe.variables, never=never)
+
+    return environ_of
+
+
+def _run_id(environ: Mapping[str, str], clock: Clock) -> str:
+    """GitHub's run and attempt, or the moment; and four random digits, since one job may run two commands.
+
+    A mark carries it, so it must never repeat.
+    """
+    digits = secrets.token_hex(2)
+    of_a_job = f"{actions.run_id(environ)}.{environ.get('GITHUB_RUN_ATTEMPT', '1')}-{digits}"
+    return of_a_job if workflow_run(of_a_job) else f"{clock.now():%Y%m%dT%H%M%S}-{digits}"
+
+
+def _lead(request: Request, clock: Clock) -> float:
+    """Seconds from the trigger to now: on this process's own clock, or on the wall where the trigger was elsewhere."""
+    if request.requested_at is None:
+        return time.monotonic() - STARTED
+    return max(0.0, (clock.now() - request.requested_at).total_seconds())
+
+
+def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str) -> None:
+    params = {name: value for name, value in vars(request.params).items() if value}
+    is_job = environ.get("GITHUB_EVENT_NAME") == "schedule" or environ.get("GITHUB_ACTOR")
+    who = _actor(environ) if is_job else f"laptop, {LOCAL_USER}{_actor(environ)}"
+    asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
+    text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
+    what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
+    if log := actions.links(environ, None).get("run"):
+        what["log"] = log
+    timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
+    if request.permission == permissions.UNCHECKED:
+        timeline.record(Kind.WARNING, permissions.NOT_CHECKED)
+
+
+def _actor(environ: Mapping[str, str]) -> str:
+    if environ.get("GITHUB_EVENT_NAME") == "schedule":
+        return "a schedule"  # GitHub names whoever wrote it into the file
+    return environ.get("GITHUB_ACTOR") or environ.get("USER") or _account()
+
+
+def _account() -> str:
+    """Return the name of this process's account, which a shell without USER does not say."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"number {os.getuid()}"
+
+
+def _appending(folder: Path) -> Sink:
+    """One JSON line per event, on disk before the next step: a run that is killed leaves its record."""
+    path = folder / "timeline.jsonl"
+
+    def append(event: Event) -> None:
+        try:
+            file = private.open_file(path, append=True)
+        except FileNotFoundError:  # the first event, or somebody deleted the folder
+            private.make_folder(folder)
+            file = private.open_file(path, append=True)
+        with file:
+            file.write(event.to_line() + "\n")
+
+    return append
+
+
+def _telling_of_a_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
+    """Of an end that nobody foresaw the record, the incident and whoever looks at the traceback get to know as well."""
+
+    def tell(_kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, OpsError):
+            known = after_a_bug(timeline.first)
+            text = f"a mistake in this program ended the run ({type(error).__name__}); {known}"
+            timeline.record(Kind.FAILED, text, hint=AFTER_A_BUG)
+            error.add_note(f"{known}; the record of the run is kept: {record / 'timeline.jsonl'}")
+
+    return tell
+
+
+def write_record(
+    result: Result, contacts: "Iterable[Contact]", config: Path, environ: Mapping[str, str], redactor: Redactor
+) -> tuple[Path | None, str]:
+    """The whole run as Markdown: a file to be pasted into the incident issue, and the summary page of a job.
+
+    The file is None where the disk refused it; the text says what is wrong with the summary, where something is.
+    """
+    from ops.render import markdown
+
+    text = redactor.text(markdown.run_record(result, contacts))
+    path: Path | None = config.resolve().parent / RUNS / result.run / "record.md"
+    try:
+        with private.open_file(path) as file:  # type: ignore[arg-type]
+            file.write(text)
+    except OSError:
+        path = None
+    try:
+        actions.write_summary(environ, text)
+    except OSError as error:
+        return path, f"the job's summary page cannot be written ({error.strerror})"
+    return path, ""

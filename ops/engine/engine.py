@@ -1,0 +1,424 @@
+"""The order of every run: plan → (dry run ends) → confirm → per change compare, write, read back → verify → decide.
+
+Nothing here knows a product. The engine alone waits, repeats and lets writes through; each step is an event with its
+time, also when it fails. A write whose answer is unclear is settled by reading, never by repeating it blindly.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ops.core.clock import span_text, utc_text
+from ops.core.errors import (
+    EXIT_CODES,
+    Decision,
+    Interrupted,
+    NotApplied,
+    OpsError,
+    ProviderError,
+    Reason,
+    Refused,
+    Unclear,
+    UnknownOutcome,
+    exit_code,
+)
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
+from ops.core.progress import Progress, moved, overtaken
+from ops.core.result import Result, durations, failed, plan_json, planned, press_json, sentence
+from ops.core.threads import start
+from ops.core.timeline import Kind
+from ops.core.verdict import NOT_OBSERVED, Observation, Verdict, decide
+from ops.engine.runbook import Context, Runbook, State, World, refuse_late
+from ops.engine.signals import Signals, uncovered
+from ops.probes.runner import Prober, ProbeSet
+
+READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between reads until an answered write shows; the list of deployments may lag."""
+SETTLE_PAUSE = 1.0
+"""Seconds before an unclear write is looked for: it may still be on its way."""
+LONGEST_RETRY_AFTER = 30.0
+"""A provider that asks for more time than this has refused, at three in the morning."""
+FINDS_OUT = "Start the same command again once the API answers: it finds out, and does nothing twice."
+ADD_YES = "Add --yes to make these changes, or --dry-run if the plan is all that you want."
+CALM_PROBE_WAIT = 15.0
+"""Real seconds that the probes may take where nothing is to be written."""
+
+
+@dataclass(frozen=True)
+class Options:
+    dry_run: bool
+    """Whether to end with the plan: on request, or because nobody could confirm it (`is_implicit`)."""
+    confirm: Callable[[Plan], bool]
+    """Asked after the plan was shown. True: a person was waited for, so compare again. Raises Refused on a no."""
+    show_plan: Callable[[Plan], None]
+    probe_wait: float
+    """Real seconds to wait for the probes before a write: a moment; where a person is asked they see the answer."""
+    is_implicit: bool = False
+    """A dry run without `--dry-run`: no `--yes`, and no terminal."""
+    hands_on: str = ""
+    """What another job does with a plan that has changes, for people; this run then ends with the plan."""
+
+
+@dataclass
+class Run:
+    """What is known so far; complete enough at any moment to say how the run ended."""
+
+    plan: Plan | None = None
+    before: Observation = NOT_OBSERVED
+    after: Observation | None = None
+    wrote: bool = False
+    progress: Progress = field(default_factory=Progress)
+    unproved: str = ""
+    """What reading back could not settle after an answered write."""
+    lagging: "list[Sent]" = field(default_factory=list)
+    """Changes that the API does not show yet: the probes decide."""
+    press: Press | None = None
+    """What people press next, where the run ends with that."""
+
+
+@dataclass
+class Sent:
+    """One change from its first write on: how it is read, and whether an answer to it was unclear."""
+
+    ctx: Context[Any]
+    change: Change
+    check: Callable[[], World]
+    progress: Progress
+    unclear: str = ""
+    """The first answer that left open whether the change was made."""
+
+    @property
+    def doubt(self) -> str:
+        return f"it is not known whether the change was made: {self.unclear}; then"
+
+    def is_ours(self, world: World) -> bool:
+        """Whether the change that is live was made by this run."""
+        return bool(self.unclear) if world.made is None else world.made
+
+    def overtaken(self, world: World, *, answered: bool) -> ProviderError:
+        """Something else is live: the end of the run, and what became of the change."""
+        made = answered or (None if self.unclear else False) if world.made is None else world.made or answered
+        if made:
+            self.progress.settle(self.change, self.progress.replaced)
+            if not answered:
+                self.ctx.timeline.record(Kind.WRITTEN, f"applied, and then replaced: {world.text}")
+        elif made is False:
+            self.progress.not_made(seen=True)
+        return overtaken(world.text, made=bool(made))
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The tools of a run, besides the Context that the runbook sees."""
+
+    prober: Prober
+    writing: Callable[[], AbstractContextManager[None]]
+    """Lets writes through; entered around the one write of a change."""
+    signals: Signals = field(default_factory=Signals)
+    """Watched by whoever starts the run, from before its first step until its result is shown."""
+
+    def execute(self, runbook: Runbook[Any], ctx: Context[Any], options: Options) -> Result:
+        """Run to a decision. Every OpsError becomes a result; anything else is a bug and passes through."""
+        run = Run()
+        hint, press = "", None
+        try:
+            decision, reason, message = self._phases(runbook, ctx, options, run)
+            self.signals.ignore()  # the record of the end is not to be cut short
+            code, press = exit_code(decision, reason), run.press
+            hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
+            hint = ADD_YES if reason == Reason.IMPLICIT_DRY_RUN else hint
+        except (OpsError, RuntimeError) as raised:
+            error = uncovered(raised)
+            if not isinstance(error, OpsError):
+                raise
+            self.signals.ignore()
+            decision, reason, code = error.decision or Decision.FAILED, error.reason, error.exit_code
+            message, hint, press = failed(error, unchanged=not run.progress.sent), error.hint, error.press
+            if decision == Decision.REFUSED and run.progress.sent:  # one of several changes was refused
+                decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
+            if so_far := run.progress.text(run.plan):
+                message = f"{message}; {so_far}"
+            ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
+        ended = {"reason": reason.value, "message": message, **press_json("press", run.press)}
+        ctx.timeline.record(Kind.ENDED, decision.value, **ended)
+        is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
+        return Result(
+            decision=decision,
+            reason=reason,
+            exit_code=code,
+            message=message,
+            hint=hint,
+            press=press,
+            runbook=runbook.name,
+            environment=ctx.environment_name,
+            service=runbook.service(ctx.params, ctx.environment),
+            run=ctx.run_id,
+            incident=ctx.incident,
+            plan=run.plan,
+            timeline=tuple(ctx.timeline.events),
+            before=run.before,
+            after=run.after,
+            durations=durations(ctx.timeline.first, is_proved=is_proved),
+            wrote=ctx.timeline.first(Kind.WRITTEN) is not None,
+            outcome=run.progress.outcome(run.plan),
+        )
+
+    def _phases(
+        self, runbook: Runbook[Any], ctx: Context[Any], options: Options, run: Run
+    ) -> tuple[Decision, Reason, str]:
+        failing = runbook.probes(ctx, None)
+        before = start(lambda: self.prober.once(failing))
+        plan = run.plan = runbook.preflight(ctx)
+        ctx.timeline.record(Kind.PLANNED, plan.summary, plan=plan_json(plan))
+        options.show_plan(plan)
+        ends_here = options.dry_run or (options.hands_on and plan.changes)
+        will_write = plan.changes and not ends_here
+        run.before = _observed(before, wait=options.probe_wait if will_write else CALM_PROBE_WAIT)
+        ctx.timeline.record(Kind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
+        if ends_here:
+            return planned(options.hands_on, requested=not options.is_implicit)
+        if plan.changes:
+            compare = options.confirm(plan)
+            refuse_late(ctx)
+            ctx.timeline.record(Kind.CONFIRMED, "by the service's name" if compare else "by --yes")
+            compare = runbook.prepare(ctx, plan) or compare
+            for change in plan.changes:
+                self._make(runbook, ctx, run, plan, change, compare=compare)
+                compare = True
+        if (ending := runbook.ending(ctx, plan)) is not None:
+            run.press = ending.press
+            return ending.decision, ending.reason, ending.message
+        probes = runbook.probes(ctx, plan)
+        run.after = self._verify(ctx, probes)
+        for sent in run.lagging:
+            self._settle_lagging(sent, seen_by=_seen_by(probes, run.after))
+        if run.wrote and runbook.compares_at_end and not run.unproved:
+            self._compare_at_end(runbook, ctx, run, plan)
+        run.unproved = run.unproved or probes.unproved
+        for change in plan.finishing if run.after.verdict == Verdict.HEALTHY else ():
+            self._make(runbook, ctx, run, plan, change, compare=True)
+        decision, reason = decide(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
+        if run.unproved:
+            text = f"it is not proved that the change is live: {run.unproved}; the probes are {run.after.verdict.value}"
+            proved_nothing = decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
+            return (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
+        if decision == Decision.NOTHING_TO_DO:
+            reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
+        said = sentence(decision, run.before.verdict, plan, wrote=run.wrote)
+        return decision, reason, f"{said}; {plan.left_open}" if plan.left_open and run.wrote else said
+
+    def _make(
+        self, runbook: Runbook[Any], ctx: Context[Any], run: Run, plan: Plan, change: Change, *, compare: bool
+    ) -> None:
+        """Make one change, unless it is found done. `compare` False: the plan's last read was a moment ago."""
+        progress, check = run.progress, partial(runbook.check, ctx, plan, change)
+        if compare:
+            world = check()
+            ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+            if world.state == State.DONE:
+                progress.settle(change, progress.by_others)
+                return
+            if world.state == State.MOVED:
+                raise moved(world.text, progress)
+        sent = Sent(ctx, change, check, progress)
+        progress.begin(change)
+        if not self._write(sent, partial(runbook.apply, ctx, plan, change)):
+            progress.settle(change, progress.by_others)
+            return
+        run.wrote = True
+        world = self._read_back(sent)
+        if world.state == State.DONE or world.uncertain:
+            run.unproved = world.text if world.uncertain else run.unproved
+            progress.settle(change, progress.made)
+        else:
+            run.lagging.append(sent)
+            progress.settle(change, progress.unseen if sent.unclear else progress.made)
+
+    def _write(self, sent: "Sent", apply: Callable[[], str]) -> bool:
+        """Send the write; once more only where reading shows that the first one was not applied.
+
+        False where another run or person turns out to have made the same change.
+        """
+        record = sent.ctx.timeline.record
+        for last in (False, True):
+            record(Kind.WRITING, f"{sent.change.target}: {sent.change.before} → {sent.change.after}")
+            try:
+                with self.signals.held(), self.writing():
+                    answer = apply()
+                    record(Kind.WRITTEN, answer)
+            except Interrupted:
+                raise
+            except OpsError as error:
+                if isinstance(error, Unclear):
+                    sent.unclear = sent.unclear or error.message
+                elif not isinstance(error, NotApplied) and not sent.unclear:
+                    sent.progress.not_made(seen=isinstance(error, Refused))
+                    raise
+                record(Kind.WARNING, error.message, reason=error.reason.value)
+                self.signals.raise_pending()
+                world = self._settle(sent, error, last=last)
+                if world is not None:
+                    return sent.is_ours(world)
+            else:
+                return True
+        raise AssertionError("the last try is settled")
+
+    def _settle(self, sent: "Sent", error: OpsError, *, last: bool) -> World | None:
+        """After an answer that settles nothing: the World with the change live, or one that is left to the probes.
+
+        None where it may be sent once more.
+
+        A refusal of a later try says nothing about an earlier try whose answer was unclear.
+        """
+        asked = error.retry_after if isinstance(error, NotApplied) else 0.0
+        ends = last or asked > LONGEST_RETRY_AFTER or not isinstance(error, (NotApplied, Unclear))
+        sent.ctx.clock.sleep(max(SETTLE_PAUSE, asked) if asked <= LONGEST_RETRY_AFTER else SETTLE_PAUSE)
+        try:
+            world = self._look(sent, sent.doubt, patient=ends and bool(sent.unclear))
+        except UnknownOutcome:
+            if sent.unclear:
+                raise
+            raise _not_applied(sent, error, None, last=last) from None
+        sent.ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+        if world.uncertain and sent.unclear:
+            raise UnknownOutcome(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
+        if world.uncertain:
+            raise _not_applied(sent, error, None, last=last)
+        if world.state == State.DONE:
+            if sent.is_ours(world):
+                sent.ctx.timeline.record(Kind.WRITTEN, f"applied after all: {world.text}")
+            return world
+        if world.may_lag and sent.unclear and (ends or world.state == State.MOVED):
+            return world
+        if world.state == State.MOVED:
+            raise sent.overtaken(world, answered=False)
+        if ends:
+            raise _not_applied(sent, error, world, last=last)
+        return None
+
+    def _look(self, sent: "Sent", doubt: str, *, patient: bool) -> World:
+        """Read after a write, and again while that settles nothing; `patient`: also while our change does not show.
+
+        So is an answer that cannot be read, and a history that lacks ours after an unclear answer: it may lag.
+        Raises UnknownOutcome.
+        """
+        pauses = iter(READ_BACK_PAUSES)
+        while True:
+            world: World | None = None
+            try:
+                world = sent.check()
+            except ProviderError as error:
+                pause = next(pauses, None) if error.reason == Reason.MALFORMED_ANSWER else None
+                if pause is None:
+                    raise UnknownOutcome(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
+            else:
+                waits = patient and world.state == State.PLANNED and not world.may_lag
+                lacks_ours = bool(sent.unclear) and world.state == State.MOVED and world.made is False
+                settled = not (world.uncertain or waits or lacks_ours)
+                if settled or (pause := next(pauses, None)) is None:
+                    return world
+            sent.ctx.clock.sleep(pause)
+
+    def _read_back(self, sent: "Sent") -> World:
+        """The World with the change live, or uncertain; or another one that the probes have to settle."""
+        record = sent.ctx.timeline.record
+        world = self._look(sent, "the write was answered, but reading it back failed:", patient=True)
+        if world.uncertain:
+            record(Kind.WARNING, f"not proved: {world.text}")
+            return world
+        if world.may_lag and world.state != State.DONE:
+            record(Kind.COMPARED, f"the API may lag: {world.text}", state=world.state.value)
+            return world
+        if world.state == State.MOVED:
+            raise sent.overtaken(world, answered=True)
+        if world.state == State.DONE:
+            record(Kind.READ_BACK, world.text)
+            for text in (*world.notes, *(f"slipped in between the plan and the write: {it}" for it in world.slipped)):
+                record(Kind.WARNING, text)
+            return world
+        raise UnknownOutcome(
+            f"the write was answered, but {span_text(sum(READ_BACK_PAUSES))} later it does not show",
+            reason=Reason.UNCLEAR,
+            hint="Start the same command again in a minute: it finds out, and does nothing twice.",
+        )
+
+    def _compare_at_end(self, runbook: Runbook[Any], ctx: Context[Any], run: Run, plan: Plan) -> None:
+        """Compare what serves after the last probe round. Raises ProviderError if somebody replaced our change."""
+        for change in plan.changes:
+            sent = Sent(ctx, change, partial(runbook.check, ctx, plan, change), run.progress)
+            try:
+                world = self._look(sent, "what serves could not be compared once more:", patient=True)
+            except UnknownOutcome as error:
+                ctx.timeline.record(Kind.WARNING, error.message)
+                continue
+            ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+            if world.uncertain:
+                run.unproved = world.text
+            elif world.state != State.DONE:
+                run.progress.settle(change, run.progress.replaced)
+                is_back = world.state == State.PLANNED
+                raise overtaken(f"{change.before} is live again" if is_back else world.text, made=True)
+
+    def _settle_lagging(self, sent: "Sent", *, seen_by: str) -> None:
+        """A change that the API did not show: live where the deciding probe saw it; otherwise read once more."""
+        doubt = sent.doubt if sent.unclear else "the write was answered, but neither the API nor a probe shows it:"
+        if seen_by:
+            world = World(State.DONE, f"{sent.change.target}: the probe {seen_by} shows it")
+        else:
+            world = self._look(sent, doubt, patient=False)
+        if world.state == State.MOVED:
+            raise sent.overtaken(world, answered=not sent.unclear)
+        if world.state != State.DONE:
+            raise UnknownOutcome(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
+        sent.progress.settle(sent.change, sent.progress.made)
+        record = sent.ctx.timeline.record
+        if sent.unclear:
+            record(Kind.WRITTEN, f"applied after all: {world.text}")
+        record(Kind.READ_BACK, world.text)
+
+    def _verify(self, ctx: Context[Any], probes: ProbeSet) -> Observation:
+        wanted = probes.verify.successes
+
+        def each_round(in_a_row: int, seen: Observation) -> None:
+            said = f"after, {in_a_row} of {wanted} in a row: {seen.detail}"
+            ctx.timeline.record(Kind.PROBED, said, verdict=seen.verdict.value)
+
+        after = self.prober.until(probes, each_round=each_round)
+        ctx.timeline.record(Kind.VERIFIED, after.verdict.value, rounds=after.rounds)
+        for note in after.notes:
+            ctx.timeline.record(Kind.WARNING, f"not proved: {note}")
+        return after
+
+
+def _not_applied(sent: Sent, error: OpsError, world: World | None, *, last: bool) -> OpsError:
+    """The end of a run whose change was not made; `world` is as it was read since, None where it could not be."""
+    sent.progress.not_made(seen=world is not None)
+    if isinstance(error, Refused):
+        return error
+    read = f"As read at {utc_text(sent.ctx.clock.now())}, {world.text}. " if world else ""
+    asked = error.retry_after if isinstance(error, NotApplied) else 0.0
+    if asked > LONGEST_RETRY_AFTER:
+        wait = span_text(asked)
+        hint = f"{read}The limit holds for the whole account: start again in {wait}."
+        return ProviderError(f"{error.message}; it asks for {wait} of patience", reason=Reason.RATE_LIMITED, hint=hint)
+    tries = ", at two tries" if last else ""
+    hint = f"{read}Start the same command again."
+    return ProviderError(f"the change was not applied{tries}: {error.message}", reason=Reason.NOT_APPLIED, hint=hint)
+
+
+def _seen_by(probes: ProbeSet, after: Observation) -> str:
+    """The name of the deciding probe, where it saw the change."""
+    healthy = any(each.probe == probes.deciding and each.verdict == Verdict.HEALTHY for each in after.results)
+    return probes.deciding if healthy else ""
+
+
+def _observed(before: "Future[Observation]", *, wait: float) -> Observation:
+    """The probes' answer where it is there; a probe without one counts as inconclusive."""
+    try:
+        return before.result(timeout=wait)
+    except TimeoutError:
+        return NOT_OBSERVED

@@ -1,0 +1,258 @@
+"""`ops evidence`: what Cloudflare and GitHub recorded in a period, collected by reads before it is kept no longer.
+
+Each source is an exhibit of its own, and one that cannot be asked holds up none of the others: it says why, and what
+a token needs for it. (`ops/report/build.py` has evidence too: what a post-incident report is made from.)
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from ops.app import clients
+from ops.app import run as app
+from ops.cloudflare.types.evidence_table import Collection, Exhibit, Period, period, pieces, shortened, whole_hours
+from ops.cloudflare.types.records import DatabaseUse, Limits
+from ops.core.anonymization import shortened as without_persons
+from ops.core.clock import Clock, utc_text
+from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
+from ops.core.redaction import Redactor
+from ops.core.run_record import Block, Row, sealed
+from ops.core.threads import in_parallel
+from ops.evidence import tables
+from ops.github import actions
+from ops.github.client import CHECK, connect, failures, is_configured
+
+if TYPE_CHECKING:
+    from ops.cloudflare.client import Client
+    from ops.config import Environment
+
+T = TypeVar("T")
+MOST_PIECES = 31
+"""Questions to one data set: as many days, where it answers for a day at once."""
+Asking = tuple[tuple[Exhibit, ...], Callable[[], Sequence[Exhibit]]]
+"""What stands in the collection where the question fails, and the question."""
+
+
+def collected(
+    environment: str, span: tuple[str, str], config_path: Path, environ: Mapping[str, str], redactor: Redactor
+) -> Collection:
+    """`span`: since and until, as typed. Redacted; shortened too unless GitHub says that the repository is private.
+
+    Raises ConfigError before anything was asked.
+    """
+    config, _ = app.read_config(config_path)
+    app.register_secrets(environ, config, redactor)
+    place = config.environment(environment)
+    base_url, _, clock = clients.addresses(environ)
+    with ExitStack() as ending:
+        now = clock.now()
+        asked_for = period(*span, now)
+        reach = _reaching(place, environ, base_url, clock, ending)
+        asking = [*_Cloudflare(place, reach, asked_for, now).asking(), _of_github(asked_for, environ, redactor)]
+        found = [each for several in in_parallel([partial(_asked, *one) for one in asking]) for each in several]
+    whole = Collection(environment, asked_for, now, is_shortened=True, exhibits=redactor.value(tuple(found)))
+    if _is_private(environ, redactor):
+        return replace(whole, is_shortened=False)
+    return replace(whole, exhibits=tuple(shortened(each, without_persons) for each in whole.exhibits))
+
+
+def _asked(blank: tuple[Exhibit, ...], ask: Callable[[], Sequence[Exhibit]]) -> Sequence[Exhibit]:
+    try:
+        return ask()
+    except OpsError as error:
+        return [replace(exhibit, why=error.message) for exhibit in blank]
+
+
+def _reaching(
+    place: "Environment", environ: Mapping[str, str], base_url: str, clock: Clock, ending: ExitStack
+) -> "Callable[[], Client]":
+    """The client, made at once; without a token whoever calls it gets the error."""
+    try:
+        token = clients.cloudflare_token(environ, place)
+    except ConfigError as error:
+        problem = error  # the name of an `except` ends with it
+
+        def refuse() -> "Client":
+            raise problem
+
+        return refuse
+    client = clients.cloudflare_client(base_url, token, place, clock, ending)
+    return lambda: client
+
+
+@dataclass(frozen=True)
+class _Cloudflare:
+    place: "Environment"
+    reach: "Callable[[], Client]"
+    period: Period
+    now: datetime
+
+    @property
+    def account(self) -> str:
+        return self.place.account_id
+
+    def asking(self) -> Iterator[Asking]:
+        yield (tables.AUDIT, tables.TOKEN_USE), self.audit
+        yield (tables.VERIFIED,), self.verified
+        for service in self.place.services.values():
+            title = service.worker or service.pages
+            if service.kind == "worker":
+                blank = replace(tables.DEPLOYMENTS, title=tables.DEPLOYMENTS.title.format(f"the Worker {title}"))
+                yield (blank,), partial(self.worker, service.worker)
+                blank = replace(tables.HANDLED, title=tables.HANDLED.title.format(f"the Worker {title}"))
+                yield (blank,), partial(self.handled, service.worker)
+            else:
+                blank = replace(tables.PAGES, title=tables.PAGES.title.format(f"the site {title}"))
+                yield (blank,), partial(self.site, service.pages)
+        for host in dict.fromkeys(urlsplit(service.url).hostname or "" for service in self.place.services.values()):
+            yield (tables.requests(host, (), notes=()),), partial(self.requests, host)
+        yield (tables.D1,), self.databases
+
+    def audit(self) -> Sequence[Exhibit]:
+        from ops.cloudflare import audit
+
+        log = audit.entries(self.reach(), self.account, self.period)
+        told = tables.audit(log.entries, self.period, self.now, audit.MOST, may_be_cut=log.may_be_cut)
+        used = tables.token_use(log.entries)
+        return told, replace(used, reaches_to=told.reaches_to, is_out_of_reach=told.is_out_of_reach)
+
+    def verified(self) -> Sequence[Exhibit]:
+        from ops.cloudflare import audit
+
+        return (tables.verified(audit.verified(self.reach(), self.account)),)
+
+    def worker(self, name: str) -> Sequence[Exhibit]:
+        from ops.cloudflare.workers import Workers
+
+        workers = Workers(self.reach(), self.account)
+        return (tables.deployments(name, workers.deployments(name), workers.deployable(name), self.period),)
+
+    def handled(self, name: str) -> Sequence[Exhibit]:
+        from ops.cloudflare import telemetry
+
+        found = telemetry.handled(self.reach(), self.account, name, self.period)
+        return (tables.handled(name, found, telemetry.MOST),)
+
+    def site(self, name: str) -> Sequence[Exhibit]:
+        from ops.cloudflare.pages import Pages
+
+        return (tables.site(name, Pages(self.reach(), self.account).deployments(name), self.period),)
+
+    def requests(self, host: str) -> Sequence[Exhibit]:
+        from ops.cloudflare import analytics
+
+        client = self.reach()
+        zone = analytics.zone_of(client, self.account, host)
+        if zone is None:
+            message = f"the token sees no zone of this account that holds {host}"
+            raise ProviderError(message, reason=Reason.NOT_AUTHORISED)
+        limits = analytics.zone_limits(client, zone)
+        return (
+            self._measured(
+                limits,
+                lambda part: analytics.requests(client, zone, host, part, most=limits.most_rows),
+                lambda rows, notes: tables.requests(host, rows, notes=notes),
+            ),
+        )
+
+    def databases(self) -> Sequence[Exhibit]:
+        from ops.cloudflare import analytics
+
+        client = self.reach()
+        limits = analytics.account_limits(client, self.account)
+
+        def ask(part: Period) -> tuple[DatabaseUse, ...]:
+            return analytics.database_use(client, self.account, part, most=limits.most_rows)
+
+        return (self._measured(limits, ask, lambda rows, notes: tables.databases(rows, notes=notes)),)
+
+    def _measured(
+        self,
+        limits: Limits,
+        ask: Callable[[Period], tuple[T, ...]],
+        build: Callable[[list[T], list[str]], Exhibit],
+    ) -> Exhibit:
+        """From a data set of the analytics, in as many questions as its limits need."""
+        if not limits.is_enabled:
+            raise ProviderError("this data set is not a part of the plan", reason=Reason.PROVIDER_REFUSED)
+        reached = whole_hours(self.period, self.now - timedelta(seconds=limits.not_older_than))
+        if reached is None:
+            kept_since = self.now - timedelta(seconds=limits.not_older_than)
+            return replace(build([], []), reaches_to=kept_since, is_out_of_reach=True)
+        parts = list(pieces(reached, timedelta(seconds=limits.longest)))[:MOST_PIECES]
+        answers = [ask(part) for part in parts]
+        notes = []
+        if any(len(answer) >= limits.most_rows for answer in answers):
+            notes.append(f"An answer had {limits.most_rows} rows, which is the most: there may be others.")
+        built = build([row for answer in answers for row in answer], notes)
+        return replace(built, reaches_to=parts[-1].since if parts[-1].since > self.period.since else None)
+
+
+def _of_github(asked_for: Period, environ: Mapping[str, str], redactor: Redactor) -> Asking:
+    def ask() -> Sequence[Exhibit]:
+        from ops.github import environments
+
+        repository = connect(environ, redactor)
+        with failures():
+            return (tables.environments(environments.uses(repository, asked_for), environments.MOST),)
+
+    return (tables.ENVIRONMENTS,), ask
+
+
+def _is_private(environ: Mapping[str, str], redactor: Redactor) -> bool:
+    from ops.github import environments
+
+    return is_configured(environ) and environments.is_private(connect(environ, redactor))
+
+
+def write_json(collection: Collection, path: Path) -> None:
+    """Raises ConfigError where the file cannot be written."""
+    try:
+        path.write_text(json.dumps(collection.as_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        hint = "Name a file in a folder that is there and may be written."
+        raise ConfigError(f"the JSON cannot be written ({error.strerror})", hint=hint) from None
+
+
+def published(collection: Collection, number: int | None, environ: Mapping[str, str], redactor: Redactor) -> str:
+    """Onto the summary page of a job, and the same onto the incident: the address of that comment, where there is one.
+
+    It is edited in place when it is collected again. Raises ProviderError and ConfigError.
+    """
+    from ops.evidence import comment as rendering
+    from ops.github.comments import RunComments
+
+    run = f"evidence-{collection.environment}"[:64]
+    said = f"evidence of {collection.environment} collected, {utc_text(collection.period.since)} to then"
+    block = Block(run, source="evidence", rows=(Row(collection.collected_at, "note", said),))
+    body = sealed(rendering.text(collection), block)
+    try:
+        if number is None:
+            return ""
+        with failures(CHECK):
+            comments = RunComments(connect(environ, redactor), number, run, look=True)
+            comments.put(1, body)
+            return comments.url
+    finally:
+        _write_summary(environ, body)
+
+
+def require_an_answer(collection: Collection) -> None:
+    """Raises ProviderError where not one source could be asked."""
+    if len(collection.not_asked) == len(collection.exhibits):
+        hint = "Each source is named above with the permission that it needs."
+        raise ProviderError("no source could be asked", reason=Reason.NOT_AUTHORISED, hint=hint)
+
+
+def _write_summary(environ: Mapping[str, str], body: str) -> None:
+    try:
+        actions.write_summary(environ, body)
+    except OSError as error:
+        hint = "Leave GITHUB_STEP_SUMMARY as GitHub Actions sets it."
+        raise ConfigError(f"the job's summary page cannot be written ({error.strerror})", hint=hint) from None

@@ -1,0 +1,161 @@
+"""The reading of an event: which ones are ours, and what each asks for."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ops.gate import payload as fields
+from ops.gate import refusals
+from ops.gate.form import began
+from ops.gate.outcomes import Job, Malformed, NotForUs, Outcome, ReportDue, Request
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+PREFIX = "recover:"
+"""A label that begins so is meant for us, even where `ops.yml` does not know it."""
+REPORT = "report"
+"""The label that makes the report, or renews it; at any time, also on a closed incident."""
+_BEYOND = {"environment", "incident", "dry_run"}
+"""Inputs of a button beside the runbook's own parameters."""
+_ELSEWHERE = "it happened in another repository"
+
+
+def read(event_name: str, payload: Any, config: "Config", runbooks: Mapping[str, Collection[str]], job: Job) -> Outcome:
+    """What the event asks for. `runbooks`: name → its parameters. Never raises, whatever the payload holds."""
+    readers = {"issues": _issues, "workflow_dispatch": _button}
+    if event_name not in readers:
+        return NotForUs(why="events of this name start nothing here")
+    try:
+        fields.mapping(payload, "the payload")
+        return readers[event_name](payload, config, runbooks, job)
+    except fields.MalformedError as error:
+        return _malformed(payload, str(error), config)
+
+
+def _issues(payload: Any, config: "Config", _: Mapping[str, Collection[str]], job: Job) -> Outcome:
+    action = fields.text(payload, "action")
+    if action == "labeled":
+        return _labeled(payload, config, job)
+    if action == "closed":
+        return _closed(payload, job)
+    return NotForUs(why="of what happens to issues only labels and closing count")
+
+
+def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
+    """`issues.labeled`. GitHub leaves `label` out where it was deleted since: then there is nothing to act on."""
+    if payload.get("label") is None:
+        return NotForUs(why="the label is not named")
+    label = fields.text(payload, "label", "name")
+    is_report = label.lower() == REPORT and not _is_ours(label, config)
+    if not is_report and not _is_ours(label, config):
+        return NotForUs(why="the label stands for no recovery")
+    if _elsewhere(payload, job):
+        return NotForUs(why=_ELSEWHERE)
+    issue = fields.mapping(fields.at(payload, "issue"), "issue")
+    if "pull_request" in issue:
+        return NotForUs(why="the label is on a pull request")
+    if is_report:
+        return _report_due(payload, job, "updated_at", label=label)
+    incident = fields.number(issue, "number", of="issue.")
+    # The payload has no time of its own. Putting a label on sets the issue's `updated_at`, and this is how it was then.
+    at = fields.moment(issue, "updated_at", of="issue.")
+    state = fields.text(issue, "state", of="issue.")
+    found = next((run for name, run in config.labels.items() if name.lower() == label.lower()), None)
+    request = (
+        None
+        if found is None
+        else Request(
+            runbook=found.runbook,
+            params=dict(found.params),
+            environment=found.environment,
+            incident=incident,
+            sender=fields.text(payload, "sender", "login"),
+            sender_id=fields.number(payload, "sender", "id"),
+            actor=job.actor,
+            requested_at=at,
+            label=label,
+            began=began(issue.get("body"), now=job.now),
+        )
+    )
+    refused = (
+        refusals.refused_sender(payload)
+        or refusals.refused_job(payload, job)
+        or (refusals.unknown_label(label, config.labels) if request is None else None)
+        or (None if state == "open" else refusals.refused_on_closed(request, issue, job))
+        or refusals.refused_age(at, job.now)
+    )
+    if refused is not None:
+        return refusals.placed(refused, incident=incident, label=label, request=request)
+    assert request is not None
+    return request
+
+
+def _closed(payload: Any, job: Job) -> Outcome:
+    """`issues.closed`. It recovers nothing, so whoever did it and however late: the report judges that."""
+    if _elsewhere(payload, job):
+        return NotForUs(why=_ELSEWHERE)
+    issue = fields.mapping(fields.at(payload, "issue"), "issue")
+    if "pull_request" in issue:
+        return NotForUs(why="a pull request was closed")
+    return _report_due(payload, job, "closed_at")
+
+
+def _report_due(payload: Any, job: Job, at: str, label: str | None = None) -> ReportDue:
+    issue = fields.mapping(fields.at(payload, "issue"), "issue")
+    return ReportDue(
+        incident=fields.number(issue, "number", of="issue."),
+        sender=fields.text(payload, "sender", "login"),
+        sender_id=fields.number(payload, "sender", "id"),
+        actor=job.actor,
+        at=fields.moment(issue, at, of="issue."),
+        label=label,
+    )
+
+
+def _button(payload: Any, config: "Config", runbooks: Mapping[str, Collection[str]], job: Job) -> Outcome:
+    """`workflow_dispatch`: the workflow's file names the runbook, and its inputs are the parameters."""
+    path = re.fullmatch(r"\.github/workflows/([a-z0-9-]+)\.ya?ml", fields.text(payload, "workflow"))
+    if path is None or path[1] not in runbooks:
+        return NotForUs(why="the workflow is no runbook's button")
+    if _elsewhere(payload, job):
+        return NotForUs(why=_ELSEWHERE)
+    inputs = {} if payload.get("inputs") is None else fields.mapping(payload["inputs"], "inputs")
+    given = {name: fields.input_text(inputs, name) for name in inputs if name in {*runbooks[path[1]], *_BEYOND}}
+    request = Request(
+        runbook=path[1],
+        params={name: value for name, value in given.items() if name not in _BEYOND and value},
+        environment=given.get("environment", ""),
+        incident=fields.incident(given.get("incident", "")),
+        sender=fields.text(payload, "sender", "login"),
+        sender_id=fields.number(payload, "sender", "id"),
+        actor=job.actor,
+        # The payload has no time at all: the run's own is the moment of the press.
+        requested_at=job.started_at or job.now,
+        dry_run=fields.yes_or_no(given.get("dry_run", "false")),
+    )
+    refused = (
+        refusals.refused_sender(payload)
+        or refusals.refused_job(payload, job)
+        or (refusals.unknown_environment(request, config) if request.environment not in config.environments else None)
+        or refusals.refused_age(request.requested_at, job.now)
+    )
+    return request if refused is None else refusals.placed(refused, incident=request.incident, request=request)
+
+
+def _elsewhere(payload: Any, job: Job) -> bool:
+    return fields.text(payload, "repository", "full_name").lower() != job.repository.lower()
+
+
+def _malformed(payload: Any, why: str, config: "Config") -> Malformed:
+    """With the issue and the label where those can be read and the label is ours, so that somebody can be told."""
+    try:
+        label = fields.text(payload, "label", "name")
+        incident = fields.number(payload, "issue", "number")
+    except fields.MalformedError:
+        return Malformed(why=why)
+    return Malformed(why=why, incident=incident, label=label) if _is_ours(label, config) else Malformed(why=why)
+
+
+def _is_ours(label: str, config: "Config") -> bool:
+    return label.lower().startswith(PREFIX) or label.lower() in {name.lower() for name in config.labels}

@@ -1,0 +1,67 @@
+"""The answers of an issue form, which are text that anybody can write."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+from ops.core.clock import parse_utc
+from ops.report.evidence import Stated
+
+BEGAN = "When it began (UTC)"
+HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")
+"""Of .github/ISSUE_TEMPLATE/incident.yml, in its order."""
+LONGEST = 300
+"""Characters of the impact that the report shows."""
+
+
+def began(body: object, *, now: datetime) -> datetime | None:
+    """The stated start of the incident; None where there is none, or none that can be: it only ever warns."""
+    text = form(body, HEADINGS).get(BEGAN, "") if isinstance(body, str) else ""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?) ?(?:Z|UTC)?", text, re.ASCII)
+    if found is None:
+        return None
+    try:
+        moment = parse_utc(f"{found[1]}T{found[2]}")
+    except ValueError:
+        return None
+    return moment if moment <= now else None
+
+
+def stated(body: object, *, now: datetime) -> Stated:
+    """Return what the form of an incident says for its report."""
+    answers = form(body, HEADINGS) if isinstance(body, str) else {}
+    severity = answers.get("Severity", "")
+    impact = " ".join(answers.get("Impact", "")[:LONGEST].split())
+    return Stated(began(body, now=now), severity if re.fullmatch("sev[0-9]", severity, re.ASCII) else "", impact)
+
+
+def form(body: str, headings: Iterable[str]) -> dict[str, str]:
+    """The answers of an issue form. They describe the incident to people, and choose nothing.
+
+    Anybody can write a further `### Heading` into a free text, so of each heading the first one counts that comes
+    after the one before it in the template; in a code fence none does. What was left out is "".
+    """
+    lines = re.split(r"\r\n|\r|\n", body)
+    found: list[tuple[str, int]] = []
+    places = list(_headings(lines))
+    for heading in headings:
+        after = found[-1][1] if found else -1
+        at = next((line for line, text in places if line > after and text == heading), None)
+        if at is not None:
+            found.append((heading, at))
+    ends = [*(at for _, at in found), len(lines)][1:]
+    answers = {heading: "\n".join(lines[at + 1 : end]).strip() for (heading, at), end in zip(found, ends, strict=False)}
+    return {heading: "" if text == "_No response_" else text for heading, text in answers.items()}
+
+
+def _headings(lines: Iterable[str]) -> Iterable[tuple[int, str]]:
+    fence = ""
+    for number, line in enumerate(lines):
+        mark = re.match(r" {0,3}(`{3,}|~{3,})(.*)", line)
+        if fence:
+            if mark and mark[1].startswith(fence) and not mark[2].strip():
+                fence = ""
+        elif mark and not (mark[1][0] == "`" and "`" in mark[2]):
+            fence = mark[1]
+        elif line.startswith("### "):
+            yield number, line.removeprefix("### ").strip()

@@ -1,0 +1,126 @@
+"""Reasons to refuse a request without asking anybody: each a guard of its own."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ops.core.clock import REQUEST_HOLDS, SKEW, span_text, utc_text
+from ops.core.errors import Reason
+from ops.core.suggestions import nearest
+from ops.gate import payload as fields
+from ops.gate.outcomes import Job, Refusal, Request
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+AFTER_CLOSING = timedelta(days=7)
+"""So long the label that sets an incident's switches back is taken on the closed issue."""
+PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
+_ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only what was merged there may act."
+
+
+def refused_sender(payload: Any) -> Refusal | None:
+    """Agents and apps can put labels on: an intent of theirs starts nothing, whatever they may do otherwise."""
+    kind = fields.text(payload, "sender", "type")
+    if kind == "User":
+        return None
+    return Refusal(
+        reason=Reason.NOT_A_PERSON,
+        message="{sender} is not a person, and only people start a recovery",
+        hint="A person with write access asks for it: put the label on yourself, or press the button.",
+        values={"sender": fields.text(payload, "sender", "login")},
+    )
+
+
+def refused_job(payload: Any, job: Job) -> Refusal | None:
+    branch = fields.text(payload, "repository", "default_branch")
+    if job.ref != f"refs/heads/{branch}":
+        return Refusal(
+            reason=Reason.OTHER_REF,
+            message="this ran on {ref}, and the default branch is {branch}",
+            hint=_ON_THE_DEFAULT_BRANCH,
+            values={"ref": job.ref, "branch": branch},
+        )
+    if job.run_attempt > 1:
+        return Refusal(
+            reason=Reason.RERUN,
+            message=f"this is attempt {job.run_attempt} of an old run, and the world has moved since",
+            hint=PRESS_AGAIN,
+        )
+    return None
+
+
+def refused_age(at: datetime, now: datetime) -> Refusal | None:
+    if -SKEW <= now - at <= REQUEST_HOLDS:
+        return None
+    ago = (now - at).total_seconds()
+    late = f"{REQUEST_HOLDS // timedelta(minutes=1)} minutes"
+    when = f"{span_text(ago)} ago" if ago > 0 else "which is still to come"
+    return Refusal(
+        reason=Reason.REQUEST_TOO_OLD,
+        message=f"it was asked for at {utc_text(at)}, {when}; after {late} somebody may have acted otherwise",
+        hint=PRESS_AGAIN,
+    )
+
+
+def closed_incident(request: Request | None = None) -> Refusal:
+    """Of a button with the request: it names the incident, where a label stands on it."""
+    return Refusal(
+        reason=Reason.INCIDENT_CLOSED,
+        message="the incident is closed",
+        hint=f"Reopen it, or open a new one, and {'press the button' if request else 'put the label on'} again.",
+        incident=request.incident if request else None,
+        request=request,
+    )
+
+
+def refused_on_closed(request: Request | None, issue: Mapping[str, Any], job: Job) -> Refusal | None:
+    """Of a label: what ends an incident may come after its closing, for a while."""
+    if request is None or request.runbook not in job.on_closed:
+        return closed_incident()
+    closed_at = fields.moment(issue, "closed_at", of="issue.")
+    if job.now - closed_at <= AFTER_CLOSING:
+        return None
+    return Refusal(
+        reason=Reason.INCIDENT_CLOSED,
+        message=f"the incident was closed at {utc_text(closed_at)}, more than {AFTER_CLOSING.days} days ago",
+        hint="Reopen it and put the label on again, or press the button: it names the incident.",
+    )
+
+
+def not_an_incident(request: Request, why: str) -> Refusal:
+    """The number that somebody typed beside the button. Nobody is told there: it may be another's issue."""
+    return Refusal(
+        reason=Reason.UNKNOWN_INCIDENT,
+        message=f"#{request.incident} {why}",
+        hint="Give the number of the incident's issue, or none: then one is opened after the run.",
+        request=replace(request, incident=None),
+    )
+
+
+def unknown_label(label: str, known: Collection[str]) -> Refusal:
+    names = {f"known{number}": name for number, name in enumerate(sorted(known), 1)}
+    listed = f"Put on one of: {', '.join(f'{{{name}}}' for name in names)}." if names else "Add it to ops.yml."
+    ends = {name.rpartition(":")[2]: name for name in known}  # what all begin with would make any of them near
+    near = ends.get(nearest(label.rpartition(":")[2], ends), "")
+    meant = "; did you mean {near}?" if near else ""
+    return Refusal(
+        reason=Reason.UNKNOWN_LABEL,
+        message="ops.yml has no label {label}" + meant,
+        hint=listed,
+        values={"label": label, **names, **({"near": near} if near else {})},
+    )
+
+
+def unknown_environment(request: Request, config: "Config") -> Refusal:
+    return Refusal(
+        reason=Reason.UNKNOWN_NAME,
+        message="ops.yml has no environment {environment}",
+        hint=f"Choose one of: {', '.join(sorted(config.environments))}.",
+        values={"environment": request.environment},
+    )
+
+
+def placed(refusal: Refusal, **where: Any) -> Refusal:
+    return Refusal(**{**vars(refusal), **where})

@@ -1,0 +1,83 @@
+"""What is told of a run outside of the terminal: on its incident issue and in the team's chat, within one budget."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from ops.core.clock import Clock
+from ops.core.loopback import is_loopback
+from ops.core.redaction import Redactor
+from ops.core.threads import Budget
+from ops.core.timeline import Kind, Sink, Timeline
+from ops.github import actions
+from ops.publish.chat import Noticing
+from ops.publish.issue import LOCAL_USER, Journaling
+
+if TYPE_CHECKING:
+    from ops.config import Config
+    from ops.core.next_step import Press
+    from ops.core.previous_runs import Earlier
+
+__all__ = ["LOCAL_USER", "Telling"]
+FLUSH = 5.0
+"""Real seconds that the end of a run waits for GitHub and the chat, in all."""
+
+
+class Telling:
+    """Of one run. Nothing here raises, and nothing here is waited for before the run has ended.
+
+    A run against a sandbox is a drill: it is told to the sandbox's GitHub and chat alone, a real one to the real ones.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        config: "Config",
+        redactor: Redactor,
+        clock: Clock,
+        *,
+        run: str,
+        incident: int | None,
+    ) -> None:
+        rest = Budget(FLUSH).rest
+        self._incident = incident
+        self._links = actions.links(environ, incident)
+        links = tuple(self._links.values())
+        is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
+        self._notices = notices = Noticing(environ, config.notify, run, is_drill=is_drill, links=links, rest=rest)
+        self._journal = Journaling(
+            environ,
+            redactor,
+            clock,
+            run,
+            contacts=config.contacts,
+            rest=rest,
+            is_notified=lambda: notices.is_delivered,
+        )
+
+    def sinks(self, *, is_everyday: bool, is_dry: bool) -> tuple[Sink, ...]:
+        """Return the sinks of the run's events: a dry run posts no comment, and an everyday run is not sent to chat."""
+        comment = () if is_dry else self._journal.sinks(self._incident)
+        return (*comment, *(() if is_everyday else self._notices.sinks()))
+
+    def begin(self, timeline: Timeline, ending: ExitStack) -> None:
+        def tell(text: str) -> None:
+            timeline.record(Kind.WARNING, text)
+
+        self._journal.begin(tell, ending)
+        self._notices.begin(tell, ending)
+
+    @property
+    def opened(self) -> int | None:
+        """The incident that was opened because the run wrote and had none."""
+        return self._journal.opened
+
+    def earlier(self, timeline: Timeline) -> "Callable[[], Earlier]":
+        """Begin to read what earlier runs wrote on the incident; what this answers has it."""
+        return self._journal.earlier(self._incident, lambda text: timeline.record(Kind.WARNING, text))
+
+    def end(self, timeline: Timeline, press: "Callable[..., Press]", *, is_everyday: bool) -> dict[str, str]:
+        """The links to what was written, and to the pages of this run. An everyday one opens an incident if need be."""
+        written = self._journal.end(timeline, press, only_if_needed=is_everyday)
+        self._notices.end()
+        return {**self._links, **written}

@@ -1,0 +1,127 @@
+"""What the team's chat is told of a run: when it is about to write, and how it ended.
+
+A sink that only queues; each webhook has a thread of its own. What fails there is one warning and changes nothing.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from ops.core.loopback import is_loopback
+from ops.core.redaction import Secret
+from ops.core.run_summary import Page
+from ops.core.threads import in_background, start
+from ops.core.timeline import Event, Sink
+from ops.publish.chat_sender import LIMIT, NotSentError, Service, is_address, send
+from ops.publish.chat_services import CHATS
+from ops.publish.chat_text import notice
+
+if TYPE_CHECKING:
+    from ops.config.notify import Notify
+
+Tell = Callable[[str], object]
+DRILL = "[DRILL] "
+"""Heads what a sandbox's run says."""
+
+
+class Noticing:
+    """Of one run. `rest`: real seconds that its end may still wait."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        notify: "Notify",
+        run: str,
+        *,
+        is_drill: bool,
+        links: tuple[str, ...],
+        rest: Callable[[], float],
+    ) -> None:
+        self._is_drill, self._run, self._rest = is_drill, run, rest
+        self._events: list[Event] = []
+        self._strange: list[str] = []
+        self._channels: list[_Channel] = []
+        for chat, secret in notify.webhooks.items():
+            service, url = CHATS[chat], environ.get(secret, "").strip()
+            if not url:
+                continue
+            if is_address(service, url) and is_loopback(url) == self._is_drill:
+                self._channels.append(_Channel(service, Secret(url), links))
+            elif not self._is_drill:
+                self._strange.append(f"{secret} is no address of a webhook of {service.name}'s")
+
+    def sinks(self) -> tuple[Sink, ...]:
+        return (self,) if self._channels else ()
+
+    def __call__(self, event: Event) -> None:
+        self._events.append(event)
+        if text := notice(Page(self._run, tuple(self._events))):
+            for channel in self._channels:
+                channel.put(f"{DRILL if self._is_drill else ''}{text}")
+
+    def begin(self, tell: Tell, ending: ExitStack) -> None:
+        """It ends with the run, also where that ends by a bug."""
+        for strange in self._strange:
+            tell(f"no notice is sent: {strange}")
+        for channel in self._channels:
+            channel.begin(tell)
+        ending.callback(self.end)
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether a chat took a notice."""
+        return any(channel.is_delivered for channel in self._channels)
+
+    def end(self) -> None:
+        for channel in self._channels:
+            channel.finish()
+        for channel in self._channels:
+            channel.wait(self._rest())
+
+
+class _Channel:
+    """One webhook: notices in order, each within its limit."""
+
+    def __init__(self, service: Service, url: Secret, links: tuple[str, ...]) -> None:
+        self._service, self._url, self._links = service, url, links
+        self._texts: SimpleQueue[str | None] = SimpleQueue()
+        self._done = threading.Event()
+        self._tell: Tell | None = None
+        self.is_delivered = False
+
+    def put(self, text: str) -> None:
+        self._texts.put(text)
+
+    def begin(self, tell: Tell) -> None:
+        self._tell = tell
+        in_background(self._work)
+
+    def finish(self) -> None:
+        self._texts.put(None)
+
+    def wait(self, seconds: float) -> None:
+        if not self._done.wait(seconds):
+            self._fail("it takes too long")
+        self._tell = None
+
+    def _work(self) -> None:
+        while (text := self._texts.get()) is not None:
+            self._send(text)
+        self._done.set()
+
+    def _send(self, text: str) -> None:
+        sending = start(lambda: send(self._service, self._url, text, self._links))
+        try:
+            sending.result(timeout=LIMIT)
+            self.is_delivered = True
+        except NotSentError as error:
+            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001  a thread has nobody to raise to, and the run goes on
+            self._fail(type(error).__name__)
+
+    def _fail(self, why: str) -> None:
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell(f"the notice to {self._service.name} failed ({why})")

@@ -1,0 +1,176 @@
+"""What becomes of a run on GitHub: its comment on the incident issue, or an incident of its own after it wrote.
+
+GitHub comes after the recovery: nothing here raises, and nothing waits for longer than a few seconds at the end.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from ops.core.clock import Clock
+from ops.core.errors import ProviderError, needs_people
+from ops.core.loopback import is_one_world
+from ops.core.previous_runs import Earlier
+from ops.core.redaction import Redactor
+from ops.core.run_summary import Page
+from ops.core.threads import start
+from ops.core.timeline import Event, Kind, Sink, Timeline
+from ops.github import client
+
+if TYPE_CHECKING:
+    from ops.config.notify import Contact
+    from ops.core.next_step import Press
+    from ops.publish.issue_thread import Journal
+
+LOCAL_USER = "by local user "
+"""Heads the name in the request of a run on a laptop: GitHub is not asked before the run."""
+EARLIER = 2.0
+"""Real seconds for what earlier runs wrote, from when it is first asked for."""
+
+
+class Journaling:
+    """Of one run. `rest`: real seconds that its end may still wait.
+
+    Does nothing where GitHub is not configured, or is of the other world: a drill is not told to the real one.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        redactor: Redactor,
+        clock: Clock,
+        run: str,
+        *,
+        contacts: "tuple[Contact, ...]",
+        rest: Callable[[], float],
+        is_notified: Callable[[], bool],
+    ) -> None:
+        self._is_notified = is_notified
+        self._environ, self._redactor = environ, redactor
+        self._clock, self._run = clock, run
+        self._contacts, self._rest = contacts, rest
+        self._journal: Journal | None = None
+        self._login: str | None = None
+        """Of the token's owner; None until it was asked for."""
+        self.opened: int | None = None
+        """The incident that was opened after the run."""
+        self._is_on = client.is_configured(environ) and is_one_world(environ)
+
+    def sinks(self, incident: int | None) -> tuple[Sink, ...]:
+        if not self._is_on or incident is None:
+            return ()
+        from ops.publish.issue_thread import Journal
+
+        self._journal = Journal(
+            self._connect, self._render, number=incident, run=self._run, clock=self._clock, rest=self._rest
+        )
+        return (self._journal,)
+
+    def begin(self, tell: Callable[[str], object], ending: ExitStack) -> None:
+        """It ends with the run, also where that ends by a bug."""
+        if self._journal:
+            ending.callback(self._journal.close)
+            self._journal.begin(tell)
+
+    def earlier(self, incident: int | None, tell: Callable[[str], object]) -> Callable[[], Earlier]:
+        """Begin to read the runs on the incident. What this answers has them; nothing where GitHub is late or fails."""
+        if not self._is_on or incident is None:
+            return Earlier
+        latest, reading = time.monotonic() + EARLIER, start(lambda: self._earlier(incident))
+
+        def known() -> Earlier:
+            try:
+                return reading.result(timeout=max(0.0, latest - time.monotonic()))
+            except Exception as error:  # noqa: BLE001  a recovery does without
+                tell(f"what earlier runs took out of service is not known ({client.cause(error)})")
+                return Earlier()
+
+        return known
+
+    def _earlier(self, incident: int) -> Earlier:
+        from ops.github.issues import believed
+
+        repository = self._connect()
+        runs = tuple(found.block for found in believed(repository, incident))
+        return Earlier(runs, repository.get_issue(incident).created_at.astimezone(UTC))
+
+    def end(self, timeline: Timeline, press: "Callable[..., Press]", *, only_if_needed: bool = False) -> dict[str, str]:
+        """The links to what was written. `only_if_needed`: an incident is opened only where people are."""
+        if self._journal:
+            url = self._journal.close()
+            return {"journal": url} if url else {}
+        if not self._is_on or timeline.first(Kind.WRITING) is None:
+            return {}
+        events = tuple(timeline.events)
+        if only_if_needed and not needs_people(Page(self._run, events).decision):
+            return {}
+        try:
+            return {"incident": start(lambda: self._open(events, press)).result(timeout=self._rest())}
+        except Exception as error:  # noqa: BLE001  the run is over, and its result counts
+            timeline.record(
+                Kind.WARNING,
+                f"the incident of this run may be missing ({client.cause(error)}): look for it, or open one",
+            )
+            return {}
+
+    def _open(self, events: tuple[Event, ...], press: "Callable[..., Press]") -> str:
+        """The issue, with the run on it."""
+        from ops.github.comments import RunComments
+        from ops.github.issues import open_incident
+        from ops.publish import comment
+
+        page = Page(self._run, events)
+        repository = self._connect()
+        asked = {name: value for name, value in page.params.items() if name != "reason"}
+        program = press(page.runbook).command.partition(f" {page.runbook} ")[0]
+
+        def body(number: str) -> str:
+            return comment.incident(
+                service=page.service,
+                environment=page.environment,
+                severity="",
+                seen=f"Opened after a run without an incident: {page.state}. {page.message}",
+                at=events[0].at,
+                ways=((f"{page.runbook} again", (), press(page.runbook, **asked, incident=number)),),
+                number=number,
+                program=program,
+            )
+
+        title = f"{page.runbook} on {page.service} in {page.environment}: {page.state}"
+        self.opened, url = open_incident(repository, title, body)
+        comments = RunComments(repository, self.opened, self._run)
+        for part, text in enumerate(self._render(events), start=1):
+            comments.put(part, text)
+        return url
+
+    def _connect(self) -> Any:
+        return client.connect(self._environ, self._redactor)
+
+    def _render(self, events: tuple[Event, ...]) -> tuple[str, ...]:
+        from ops.publish import comment
+
+        page = Page(self._run, self._named(events), is_notified=self._is_notified())
+        return comment.comments(page, self._contacts)
+
+    def _named(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """The events, of which the first names the owner of GITHUB_TOKEN beside the local user of a laptop."""
+        if not events or LOCAL_USER not in events[0].text:
+            return events
+        if self._login is None:
+            self._login = self._ask_login()
+        owner = f"by {self._login} as GITHUB_TOKEN says, local user " if self._login else LOCAL_USER
+        return (replace(events[0], text=events[0].text.replace(LOCAL_USER, owner)), *events[1:])
+
+    def _ask_login(self) -> str:
+        """Nothing for GitHub's own bot, which is no person."""
+        from ops.github.comments import BOT, login
+
+        try:
+            with client.failures():
+                found = login(self._connect())
+                return "" if found == BOT else found
+        except ProviderError:
+            return ""

@@ -1,0 +1,23 @@
+"""Slack's incoming webhooks: docs.slack.dev/messaging/sending-messages-using-incoming-webhooks."""
+
+from typing import Any
+
+from ops.publish.chat_sender import Service
+
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+"""All that Slack's format wants escaped: `<!channel>`, `<@U1>` and `<url|text>` are text then.
+
+docs.slack.dev/messaging/formatting-message-text#escaping
+"""
+
+
+def _body(text: str, links: tuple[str, ...]) -> dict[str, Any]:
+    lines = [text.translate(_ESCAPES), *(f"<{link}>" for link in links)]
+    return {"text": "\n".join(lines), "unfurl_links": False, "unfurl_media": False}
+
+
+def _took(status: int, answer: str) -> bool:
+    return status == 200 and answer.strip() == "ok"
+
+
+SLACK = Service("Slack", {"hooks.slack.com"}, _body, _took)

@@ -1,0 +1,160 @@
+"""What GitHub knows of an incident: the issue with its timeline, the workflow runs, the commits. Reads only.
+
+docs.github.com/rest/issues/timeline, docs.github.com/rest/actions/workflow-jobs
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ops.core.clock import parse_utc
+from ops.core.run_record import is_edited, read_block
+from ops.github.issues import Writers
+from ops.report.evidence import TEAM, Act, Commit, Evidence, Job, Recorded, Stated, WorkflowRun
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+
+TELLING = {"labeled", "assigned", "renamed", "closed", "reopened", "commented", "cross-referenced"}
+GHOST = {"login": "ghost", "type": "User"}
+"""Who GitHub shows for somebody who is gone."""
+LONGEST = 300
+"""Of a comment: the whole of it is behind the link."""
+MOST_COMMITS = 50
+
+
+def on_issue(
+    repository: "Repository", number: int, *, read_at: datetime, stated: Callable[[str | None], Stated]
+) -> Evidence:
+    """The incident as its issue tells it; `stated` reads the form. Raises what PyGithub raises."""
+    issue = repository.get_issue(number)
+    opener = issue.raw_data.get("user") or GHOST
+    page, writers = issue.html_url, Writers(repository)
+    acts, recorded, left_out = [], [], 0
+    for entry in issue.get_timeline():
+        found = _judged(entry.raw_data, page, writers)
+        if isinstance(found, Act):
+            acts.append(found)
+        elif isinstance(found, Recorded):
+            recorded.append(found)
+        else:
+            left_out += 1
+    return Evidence(
+        number=number,
+        title=issue.title,
+        url=page,
+        opened_at=issue.created_at,
+        opened_by=opener["login"],
+        opened_by_team=_is_of_the_team(issue.raw_data, opener),
+        closed_at=issue.closed_at if issue.state == "closed" else None,
+        labels=tuple(label.name for label in issue.labels),
+        stated=stated(issue.body),
+        acts=tuple(acts),
+        recorded=tuple(recorded),
+        left_out=left_out,
+        read_at=read_at,
+    )
+
+
+def _is_of_the_team(entry: Mapping[str, Any], author: Mapping[str, Any]) -> bool:
+    return author.get("type") == "User" and entry.get("author_association") in TEAM
+
+
+def _judged(entry: Mapping[str, Any], page: str, writers: Writers) -> Act | Recorded | None:
+    kind, actor = entry.get("event"), entry.get("actor") or GHOST
+    if kind not in TELLING:
+        return None
+    body = entry.get("body") or ""
+    if kind == "commented" and (block := read_block(body)) is not None:
+        author = actor["login"]
+        return Recorded(block, author, is_edited(body), entry["html_url"]) if writers.hold(author) else None
+    text = _text(kind, entry)
+    if text is None or actor.get("type") != "User" or _is_strangers(entry, actor, writers):
+        return None
+    return Act(
+        at=parse_utc(entry["created_at"]),
+        kind=kind,
+        who=actor["login"],
+        text=text,
+        url=entry.get("html_url") or f"{page}#event-{entry.get('id', '')}",
+        is_edited=kind == "commented" and entry.get("updated_at") != entry["created_at"],
+    )
+
+
+def _is_strangers(entry: Mapping[str, Any], actor: Mapping[str, Any], writers: Writers) -> bool:
+    """Whether somebody wrote it who does not belong here: anybody can comment, and mention the issue elsewhere.
+
+    A mention's author is somebody of the team of *its* repository, which may be the author's own.
+    """
+    if entry["event"] == "cross-referenced":
+        source = (entry.get("source") or {}).get("issue") or {}
+        return source.get("author_association") not in TEAM or not writers.hold(actor["login"])
+    return entry["event"] == "commented" and not _is_of_the_team(entry, actor)
+
+
+def _text(kind: str, entry: Mapping[str, Any]) -> str | None:
+    """None where it tells nothing."""
+    match kind:
+        case "labeled":
+            return str(entry["label"]["name"])
+        case "assigned":
+            return str((entry.get("assignee") or {}).get("login", ""))
+        case "renamed":
+            return f"{entry['rename']['from']} → {entry['rename']['to']}"
+        case "commented":
+            return str(entry.get("body") or "")[:LONGEST]
+        case "cross-referenced":
+            source = (entry.get("source") or {}).get("issue") or {}
+            return f"pull request {source['number']}: {source['title']}" if source.get("pull_request") else None
+        case _:
+            return str(entry.get("state_reason") or "").replace("_", " ")
+
+
+def workflow_runs(repository: "Repository", wanted: Iterable[tuple[int, int]]) -> Iterator[WorkflowRun]:
+    """Each run and attempt with its jobs; one that GitHub no longer has is left out."""
+    from github import UnknownObjectException
+
+    for run_id, attempt in dict.fromkeys(wanted):
+        path = f"{repository.url}/actions/runs/{run_id}"
+        try:
+            _, run = repository.requester.requestJsonAndCheck("GET", path)
+            _, jobs = repository.requester.requestJsonAndCheck("GET", f"{path}/attempts/{attempt}/jobs?per_page=100")
+        except UnknownObjectException:
+            continue
+        yield WorkflowRun(
+            id=run_id,
+            attempt=attempt,
+            url=run["html_url"],
+            event=run["event"],
+            actor=(run.get("triggering_actor") or run.get("actor") or {}).get("login", "ghost"),
+            created_at=parse_utc(run["created_at"]),
+            conclusion=run.get("conclusion") or run.get("status") or "",
+            jobs=tuple(_job(job) for job in jobs["jobs"]),
+        )
+
+
+def _job(job: Mapping[str, Any]) -> Job:
+    started = job.get("started_at")
+    return Job(
+        name=job["name"],
+        created_at=parse_utc(job["created_at"]),
+        started_at=parse_utc(started) if started and job.get("runner_name") else None,
+    )
+
+
+def commits_between(repository: "Repository", name: str, older: str, newer: str) -> list[Commit]:
+    """Of the application's repository, oldest first, the newest MOST_COMMITS of them. Raises what PyGithub raises."""
+    path = f"/repos/{name}/compare/{quote(older, safe='')}...{quote(newer, safe='')}"
+    _, found = repository.requester.requestJsonAndCheck("GET", path)
+    return [
+        Commit(
+            sha=commit["sha"],
+            author=(commit.get("author") or {}).get("login")
+            or (commit["commit"].get("author") or {}).get("name")
+            or "ghost",
+            message=commit["commit"]["message"].splitlines()[0] if commit["commit"]["message"] else "",
+            url=commit["html_url"],
+        )
+        for commit in found["commits"][-MOST_COMMITS:]
+    ]
