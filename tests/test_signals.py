@@ -178,7 +178,7 @@ def test_a_signal_inside_exec_that_was_caught_does_not_end_the_process_by_the_si
     """Dataclasses are made by `exec`, so a signal may come there while modules are imported."""
     (tmp_path / "stopped.py").write_text("""
 import sys
-from ops.interrupt import PROCESS
+from ops.engine.signals import PROCESS
 PROCESS.watch()
 try:
     exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")

@@ -12,26 +12,27 @@ from typing import TYPE_CHECKING, TypedDict
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.loopback import is_loopback
+from ops.core.observations import Page
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock, SystemClock
 from ops.core.threads import start
 from ops.core.token import printable
-from ops.pages.observed_content import Page
+from ops.maintenance.state import WORKER
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
     from ops.cloudflare.kv import Kv
+    from ops.cloudflare.maintenance_worker import Maintenance
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
     from ops.cloudflare.types.records import Logged
     from ops.cloudflare.workers import Workers
     from ops.config import Config, Environment
     from ops.config.secrets import Provider
+    from ops.core.observations import KeyAnswer
     from ops.core.runtime_contract import Shown
-    from ops.maintenance.worker import Maintenance
     from ops.probes.durable_object import Admin
     from ops.probes.http import Web
-    from ops.rotation.selection import KeyAnswer
 
 API = "https://api.cloudflare.com/client/v4"
 TOKEN_PERMISSIONS = "Workers Scripts: Edit", "Cloudflare Pages: Edit"
@@ -169,16 +170,16 @@ LOGS_WAIT = 2.0
 
 def reach(client: "Client", account_id: str, web: "Callable[[], Web]", clock: Clock) -> Reached:
     from ops.cloudflare.kv import Kv
+    from ops.cloudflare.maintenance_worker import Maintenance
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
     from ops.cloudflare.workers import Workers
-    from ops.maintenance.worker import Maintenance
 
     return {
         "workers": Workers(client, account_id),
         "pages": Pages(client, account_id),
         "routes": Routes(client, account_id),
-        "maintenance": Maintenance(client, account_id),
+        "maintenance": Maintenance(client, account_id, WORKER),
         "kv": Kv(client, account_id),
         "look": _looking(web, clock),
         "shown": showing(web),

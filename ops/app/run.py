@@ -29,8 +29,10 @@ from ops.engine.engine import Engine, Options
 from ops.engine.runbook import Context, Runbook
 from ops.engine.signals import Signals
 from ops.github import actions, environments, permissions
+from ops.github.committed_file import CommittedFile
+from ops.github.pulls import Pulls
 from ops.github.secrets import EnvironmentSecrets
-from ops.limits import source
+from ops.limits.value import FILE
 from ops.probes.runner import Prober
 from ops.publish import LOCAL_USER, Telling
 from ops.rotation import secret_values
@@ -128,7 +130,7 @@ def run(
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
             earlier=lambda: telling.earlier(timeline),
             **_for_secrets(environ, redactor, config, clock, ending),
-            **source.reached(folder, environ, redactor, ending),
+            **_for_limits(folder, environ, redactor, ending),
             admin=clients.administering(environ, config, web),
             in_parallel=in_parallel,
             kinds=registry.kinds(),
@@ -168,6 +170,13 @@ def site(
         exposed=lambda: environments.exposed(environ, redactor) if elsewhere and actions.is_job(environ) else "",
         account=account,
     )
+
+
+def _for_limits(folder: Path, environ: Mapping[str, str], redactor: Redactor, ending: ExitStack) -> dict[str, Any]:
+    """Return what a change of limits needs, by its names in a Context."""
+    pulls = Pulls.of(environ, redactor)
+    ending.callback(pulls.close)
+    return {"pulls": pulls, "limits": CommittedFile(folder, FILE, environ, redactor, pulls)}
 
 
 def _for_secrets(

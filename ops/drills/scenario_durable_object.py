@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError
+from ops.core.observations import Seen
 from ops.drills import example
 from ops.drills.example import INTERPRET
 from ops.drills.scenario_release import Kind
 from ops.probes.durable_object import Admin
 from ops.probes.http import Web
-from ops.workers.object_reset_rules import Seen
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service

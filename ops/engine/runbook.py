@@ -10,34 +10,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from ops.core.clock import REQUEST_HOLDS, Clock, span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import Press, button, command
+from ops.core.observations import Page
 from ops.core.plan import Change, Ending, Plan
-from ops.pages.observed_content import Page
 
 if TYPE_CHECKING:
     from ops.cloudflare.kv import Kv
+    from ops.cloudflare.maintenance_worker import Maintenance
     from ops.cloudflare.pages import Pages
     from ops.cloudflare.routes import Routes
     from ops.cloudflare.types.records import Logged
     from ops.cloudflare.workers import Workers
     from ops.config import Config, Environment, Service
     from ops.config.secrets import Provider
+    from ops.core.observations import KeyAnswer
     from ops.core.previous_runs import Earlier
     from ops.core.redaction import Secret
     from ops.core.runtime_contract import Shown
     from ops.core.timeline import Timeline
+    from ops.github.committed_file import CommittedFile
     from ops.github.pulls import Pulls
     from ops.github.secrets import EnvironmentSecrets
-    from ops.limits.source import LimitsSource
-    from ops.maintenance.worker import Maintenance
     from ops.probes.durable_object import Admin
     from ops.probes.runner import ProbeSet
-    from ops.rotation.secret_values import Held
-    from ops.rotation.selection import KeyAnswer
     from ops.site_build import Site
 
 P = TypeVar("P")
@@ -77,6 +76,18 @@ class World:
     counts, and this is read again only where that probe did not see the change."""
 
 
+class SecretValues(Protocol):
+    """The values of secrets that people gave for this run, and new random ones. All of them are masked."""
+
+    def value(self, variable: str) -> "Secret | None":
+        """Return None where the variable is missing or empty."""
+        ...
+
+    def generate(self, length: int, alphabet: str) -> "Secret":
+        """Return random characters of the alphabet, from the machine's own source of randomness."""
+        ...
+
+
 @dataclass(frozen=True)
 class Context(Generic[P]):
     """All that a runbook may reach. It never sleeps, retries, or asks whether this is a dry run."""
@@ -113,7 +124,7 @@ class Context(Generic[P]):
     earlier: "Callable[[], Callable[[], Earlier]]"
     """Begin to read what earlier runs told on the incident; what that answers waits for it, within bounds. At most it
     makes a run stricter."""
-    held: "Held"
+    held: "SecretValues"
     """The values of secrets that people gave for this run."""
     ask_provider: "Callable[[Provider, Secret | None], KeyAnswer]"
     """What a provider says of a key; without a key, of a random one."""
@@ -121,7 +132,7 @@ class Context(Generic[P]):
     """Secrets of environments on GitHub."""
     pulls: "Pulls"
     """Files, branches and pull requests of the operations repository."""
-    limits: "LimitsSource"
+    limits: "CommittedFile"
     """limits.yml, and the commits that touch it."""
     admin: "Admin"
     """Durable Objects by the application's own endpoints."""

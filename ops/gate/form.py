@@ -2,16 +2,26 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from ops.core.clock import parse_utc
-from ops.report.evidence import Stated
 
 BEGAN = "When it began (UTC)"
 HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")
 """Of .github/ISSUE_TEMPLATE/incident.yml, in its order."""
 LONGEST = 300
 """Characters of the impact that the report shows."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the person who opened the issue answered on its form: text that anybody can write."""
+
+    began: datetime | None = None
+    severity: str = ""
+    """One of the form's own, or nothing."""
+    impact: str = ""
 
 
 def began(body: object, *, now: datetime) -> datetime | None:

@@ -3,13 +3,13 @@
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.core.errors import ProviderError
-from ops.core.run_record import is_edited, read_block
+from ops.core.errors import Decision, ProviderError
+from ops.core.run_record import Block, is_edited, read_block, workflow_run
 from ops.github.comments import BOT, author, blocks
 from ops.github.permissions import may_write, permission_of
-from ops.report.evidence import Recorded
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -17,6 +17,39 @@ if TYPE_CHECKING:
 INCIDENT = "incident"
 LONGEST_TITLE = 256
 """docs.github.com/rest/issues/issues: a longer one is refused."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A block of ours on the issue, by somebody who may write here."""
+
+    block: Block
+    author: str
+    is_edited: bool
+    url: str
+
+    @property
+    def is_run(self) -> bool:
+        return self.block.source in {"run", "laptop"} and self.block.part == 1
+
+    def at(self, kind: str) -> datetime | None:
+        """The first row of that kind."""
+        return next((row.at for row in self.block.rows if row.kind == kind), None)
+
+    @property
+    def ended(self) -> str:
+        """Its decision, in words."""
+        said = self.block.decision
+        return said.replace("_", " ") if said in set(Decision) else "without an end"
+
+    @property
+    def whence(self) -> str:
+        return "GitHub Actions" if self.actions_run else "a laptop"
+
+    @property
+    def actions_run(self) -> tuple[int, int] | None:
+        """GitHub's run and attempt; None for a laptop's."""
+        return workflow_run(self.block.run)
 
 
 def as_title(text: str) -> str:

@@ -9,28 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ops.cloudflare.types.pages import Deployment, Project
+from ops.core.observations import Page
 from ops.pages.live_deployment import Sighting
-
-
-@dataclass(frozen=True)
-class Page:
-    """What one address held: equal digests, equal answers."""
-
-    digest: str = ""
-    """Empty where it could not be read."""
-    absent: bool = False
-    """Whether it answers 404."""
-    why: str = ""
-    """Why it could not be read, for people."""
-    assets: str = ""
-    """Digest of the hashed assets that the page names; empty if it names none."""
-    failure: int = 0
-    """The status if that is a failure of the server, else 0."""
-
-    def token(self, *, by_assets: bool) -> str:
-        """What is compared: the assets where that is wanted and there are some, else the content."""
-        return self.assets if by_assets and self.assets else self.digest
-
 
 Look = tuple[Page, ...]
 """One page for each compared path."""

@@ -10,11 +10,12 @@ from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
 from ops.core.clock import utc_text
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
+from ops.core.observations import Page
 from ops.core.plan import Plan
 from ops.engine.runbook import Context, P, Runbook, service_of
 from ops.pages import live_deployment as target
 from ops.pages.live_deployment import Live
-from ops.pages.observed_content import Look, Page, Seen
+from ops.pages.observed_content import Look, Seen
 from ops.pages.plan_text import Past, deployed, short
 from ops.probes.runner import ProbeSet
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ops.core.observations import KeyAnswer, Said
 from ops.core.redaction import Secret
 from ops.probes.challenge import stopped
 from ops.probes.http import Web
-from ops.rotation.selection import KeyAnswer, Said
 
 if TYPE_CHECKING:
     from ops.config.secrets import Provider

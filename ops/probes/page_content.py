@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from ops.core.clock import Clock
-from ops.pages.observed_content import Page
+from ops.core.observations import Page
 from ops.probes.challenge import stopped
 from ops.probes.http import Web
 from ops.probes.page_html import hashed_assets, normalized

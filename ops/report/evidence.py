@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ops.cloudflare.types.workers import Deployment, Version
-from ops.core.errors import Decision
-from ops.core.run_record import Block, workflow_run
+from ops.gate.form import Stated
+from ops.github.issues import Recorded
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 """`author_association` of those who belong here (docs.github.com/graphql/reference/enums#commentauthorassociation)."""
@@ -23,39 +23,6 @@ class Act:
     text: str
     url: str
     is_edited: bool = False
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A block of ours on the issue, by somebody who may write here."""
-
-    block: Block
-    author: str
-    is_edited: bool
-    url: str
-
-    @property
-    def is_run(self) -> bool:
-        return self.block.source in {"run", "laptop"} and self.block.part == 1
-
-    def at(self, kind: str) -> datetime | None:
-        """The first row of that kind."""
-        return next((row.at for row in self.block.rows if row.kind == kind), None)
-
-    @property
-    def ended(self) -> str:
-        """Its decision, in words."""
-        said = self.block.decision
-        return said.replace("_", " ") if said in set(Decision) else "without an end"
-
-    @property
-    def whence(self) -> str:
-        return "GitHub Actions" if self.actions_run else "a laptop"
-
-    @property
-    def actions_run(self) -> tuple[int, int] | None:
-        """GitHub's run and attempt; None for a laptop's."""
-        return workflow_run(self.block.run)
 
 
 @dataclass(frozen=True)
@@ -111,16 +78,6 @@ class Commit:
     author: str
     message: str
     url: str
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What the person who opened the issue answered on its form: text that anybody can write."""
-
-    began: datetime | None = None
-    severity: str = ""
-    """One of the form's own, or nothing."""
-    impact: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from ops.core.clock import parse_utc
 from ops.core.run_record import is_edited, read_block
-from ops.github.issues import Writers
-from ops.report.evidence import TEAM, Act, Commit, Evidence, Job, Recorded, Stated, WorkflowRun
+from ops.gate.form import Stated
+from ops.github.issues import Recorded, Writers
+from ops.report.evidence import TEAM, Act, Commit, Evidence, Job, WorkflowRun
 
 if TYPE_CHECKING:
     from github.Repository import Repository

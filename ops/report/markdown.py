@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from ops.github.issues import Recorded
 from ops.publish.comment import AFTER, BEFORE, for_people
 from ops.render.markdown import squeezed, templates
-from ops.report.evidence import Evidence, Recorded
+from ops.report.evidence import Evidence
 from ops.report.moments import Moment, Name, Span, moments, spans
 from ops.report.regions import OPEN, region, renewed, still_open, todo_rows, unticked
 from ops.report.rows import Line, at_once, lines

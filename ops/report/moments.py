@@ -9,7 +9,8 @@ from enum import StrEnum
 
 from ops.core.clock import REQUEST_HOLDS, SKEW
 from ops.core.errors import Decision
-from ops.report.evidence import Evidence, Recorded
+from ops.github.issues import Recorded
+from ops.report.evidence import Evidence
 
 RECENT = REQUEST_HOLDS + SKEW
 """A label that is older than this started no run: the gate refuses it."""

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from ops.cloudflare.types.workers import split_prose
 from ops.core.clock import span_text
-from ops.report.evidence import Evidence, Recorded, Served
+from ops.github.issues import Recorded
+from ops.report.evidence import Evidence, Served
 
 GAP = timedelta(minutes=10)
 """Longer without any record, and it is said."""

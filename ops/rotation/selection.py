@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import Deployment, Version, short, split_prose
 from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.observations import KeyAnswer, Said
 from ops.core.redaction import Secret
 from ops.core.suggestions import shown, suggestion
 from ops.workers.history import WHOLE
@@ -110,20 +110,6 @@ def _wrong(value: str, rule: "RotatedSecret", prefix: str) -> Iterator[str]:
         yield "has a character that no key of a provider has"
     if len(value) < rule.min_length and prefix == NEW:
         yield f"has {len(value)} characters, and ops.yml wants at least {rule.min_length}"
-
-
-class Said(Enum):
-    ACCEPTED = "accepted"
-    REFUSED = "refused"
-    UNCLEAR = "unclear"
-
-
-@dataclass(frozen=True)
-class KeyAnswer:
-    """What a provider says of one key. `text` is ours: no word of the provider's, who may repeat the key."""
-
-    said: Said
-    text: str
 
 
 def before(name: str, new: KeyAnswer, control: KeyAnswer, *, prefix: str = NEW) -> tuple[Reason, str] | None:

@@ -4,10 +4,11 @@ from functools import partial
 from typing import Any
 
 from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.observations import KeyAnswer
 from ops.core.redaction import Secret
 from ops.engine.runbook import Context
 from ops.rotation import selection
-from ops.rotation.selection import NEW, OLD, Chosen, KeyAnswer
+from ops.rotation.selection import NEW, OLD, Chosen
 from ops.rotation.writes import Copying, batched
 
 HINT = (

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.runtime import Ai
     from ops.config.secrets import Provider
+    from ops.core.observations import KeyAnswer
     from ops.core.redaction import Secret
     from ops.core.runtime_contract import Shown
-    from ops.rotation.selection import KeyAnswer
 
 
 @dataclass(frozen=True)

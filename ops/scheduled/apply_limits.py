@@ -12,7 +12,7 @@ from ops.core.plan import Change, Ending, Plan, Section
 from ops.core.runtime_contract import ENDPOINT, LIMITS, revision_of
 from ops.core.verdict import LimitProof
 from ops.engine.runbook import Context, Runbook, State, World
-from ops.limits.source import Commits
+from ops.github.committed_file import Commits
 from ops.limits.value import FILE, NewerVersionError, Value, limits_of, parse_value, value_of
 from ops.probes.runner import ProbeSet
 

@@ -18,10 +18,10 @@ from ops.core.redaction import Redactor
 from ops.core.runtime_contract import Shown
 from ops.core.threads import start
 from ops.github import actions
+from ops.github.committed_file import read
 from ops.github.pulls import Pulls
 from ops.limits.diff import LimitsPlan, compare
 from ops.limits.file import Limits, parse
-from ops.limits.source import read
 from ops.limits.text import MARKER, Planned, comment, lines
 from ops.limits.value import FILE
 from ops.tools import git

@@ -8,8 +8,8 @@ from enum import StrEnum
 from ops.cloudflare.types.records import Logged
 from ops.core.anonymization import shortened
 from ops.core.clock import span_text, utc_text
+from ops.core.observations import KeyAnswer, Said
 from ops.core.runtime_contract import Outcomes, Switch
-from ops.rotation.selection import KeyAnswer, Said
 
 OFF = "off"
 MOST_LOGGED = 5

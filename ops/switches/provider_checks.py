@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ops.core.observations import KeyAnswer
 from ops.core.runtime_contract import Outcomes, Shown
-from ops.rotation.selection import NEW, OLD, KeyAnswer
+from ops.rotation.selection import NEW, OLD
 from ops.switches import ai_providers
 from ops.switches.ai_providers import Health
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ops.config.runtime import Ai
     from ops.config.secrets import Provider
     from ops.core.redaction import Secret
-    from ops.rotation.secret_values import Held
+    from ops.engine.runbook import SecretValues
 
 
 class Asks(Protocol):
@@ -28,7 +29,7 @@ class Asks(Protocol):
     def shown(self) -> "Callable[[str], Shown | str]": ...
 
     @property
-    def held(self) -> "Held": ...
+    def held(self) -> "SecretValues": ...
 
     @property
     def ask_provider(self) -> "Callable[[Provider, Secret | None], KeyAnswer]": ...

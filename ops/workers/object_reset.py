@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import OpsError, Unclear
+from ops.core.observations import Seen
 from ops.engine.runbook import Context, State, World
 from ops.workers import object_reset_rules as rules
-from ops.workers.object_reset_rules import Seen
 
 if TYPE_CHECKING:
     from ops.config import Service

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.cloudflare.types.workers import Version
+from ops.core.observations import Seen, is_number
 from ops.core.plan import Section
 
 BINDING = "durable_object_namespace"
@@ -61,16 +62,6 @@ def sections(found: Classes) -> tuple[Section, ...]:
     return tuple(section for section in listed if section.lines)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What an object showed of itself."""
-
-    proof: float | str
-    """A number in memory, which begins at 0 and only grows; or a text that each start makes anew."""
-    kept: Any
-    """None where ops.yml names nothing in storage."""
-
-
 def began_anew(before: Seen | None, now: Seen, *, answered: bool) -> bool:
     """It shows another text, or counts less than before, or nothing at all, which proves no reset without an answer."""
     if answered and now.proof == 0:
@@ -82,16 +73,7 @@ def began_anew(before: Seen | None, now: Seen, *, answered: bool) -> bool:
 
 def is_kept(before: Any, now: Any) -> bool:
     """The same; or a number that grew, since the object goes on being used."""
-    return bool(before == now) or (_is_number(before) and _is_number(now) and now > before)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def as_proof(value: Any) -> float | str | None:
-    """None where it can be none."""
-    return value if _is_number(value) or (isinstance(value, str) and value) else None
+    return bool(before == now) or (is_number(before) and is_number(now) and now > before)
 
 
 def stray(names: dict[str, str], found: Classes) -> Iterator[str]:

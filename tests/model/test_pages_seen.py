@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.pages.observed_content import Look, Page, of_deployment, of_site, unread
+from ops.core.observations import Page
+from ops.pages.observed_content import Look, of_deployment, of_site, unread
 
 PAGES = st.sampled_from(
     [Page("1"), Page("2"), Page("3"), Page("n", absent=True), Page("m", absent=True), Page(why="closed")]

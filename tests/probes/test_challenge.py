@@ -11,6 +11,7 @@ from ops.config import parse
 from ops.config.probes import HttpProbe, PageProbe
 from ops.config.secrets import Provider
 from ops.core.errors import ConfigError
+from ops.core.observations import Said
 from ops.core.redaction import Secret
 from ops.core.runtime_contract import ENDPOINT
 from ops.core.system_clock import SystemClock
@@ -18,7 +19,6 @@ from ops.core.verdict import Address, LimitProof, Verdict
 from ops.probes import ai_provider, http, maintenance, page, page_content, rate_limit, runtime
 from ops.probes.browser import _read
 from ops.probes.challenge import stopped
-from ops.rotation.selection import Said
 from ops.tools import process
 from sandbox.edge import SKIPS_CHALLENGE
 from sandbox.server import Request, Response

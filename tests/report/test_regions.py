@@ -12,8 +12,10 @@ from ops.core.clock import parse_utc
 from ops.core.errors import Decision
 from ops.core.run_record import Block, Row
 from ops.core.timeline import Kind
+from ops.gate.form import Stated
+from ops.github.issues import Recorded
 from ops.report import markdown
-from ops.report.evidence import Act, Commit, Evidence, Job, Recorded, Served, Stated, WorkflowRun
+from ops.report.evidence import Act, Commit, Evidence, Job, Served, WorkflowRun
 from ops.report.moments import Name, moments, spans
 from ops.report.regions import incident_of, region, renewed
 from ops.report.rows import WORDS

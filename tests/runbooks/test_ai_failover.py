@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from ops.core.observations import KeyAnswer, Said
 from ops.core.runtime_contract import Outcomes
-from ops.rotation.selection import KeyAnswer, Said
 from ops.switches import ai_providers
 from ops.switches.ai_providers import Health
 from tests import switches

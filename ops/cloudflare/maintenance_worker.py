@@ -12,7 +12,6 @@ from typing import Any
 
 from ops.cloudflare.client import Client
 from ops.cloudflare.deployment_mark import Mark
-from ops.maintenance.state import WORKER
 
 WRITE = "Workers Scripts Write"
 MAIN = "ops_maintenance.js"
@@ -22,9 +21,9 @@ COMPATIBILITY_DATE = "2026-09-01"
 class Maintenance:
     """Sent once each; they raise NotApplied, Unclear, ApiError."""
 
-    def __init__(self, client: Client, account_id: str) -> None:
+    def __init__(self, client: Client, account_id: str, worker: str) -> None:
         self._client = client
-        self._script = f"/accounts/{account_id}/workers/scripts/{WORKER}"
+        self._script = f"/accounts/{account_id}/workers/scripts/{worker}"
 
     @cached_property
     def _source(self) -> bytes:
