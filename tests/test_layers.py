@@ -15,90 +15,17 @@ from tests.conftest import ROOT
 
 OPS, SANDBOX = ROOT / "ops", ROOT / "sandbox"
 
-LAYERS: dict[str, set[str]] = {
-    "model": set(),
-    "parallel": set(),
-    "interrupt": {"model"},
-    "clocks": {"model"},
-    "tools": {"model"},
-    "cloudflare": {"model", "parallel"},
-    "github": {"model", "parallel", "tools"},
-    "probes": {"model", "parallel", "tools"},
-    "notify": {"model"},
-    "render": {"model"},
-    "journaling": {"model", "parallel", "github", "render"},
-    "noticing": {"model", "parallel", "notify", "render"},
-    "telling": {"model", "parallel", "github", "journaling", "noticing"},
-    "held": {"model", "github"},
-    "outside": {"model", "parallel", "clocks", "cloudflare", "probes"},
-    "building": {"model", "tools"},
-    "limits_source": {"model", "github", "tools"},
-    "runbook": {"model", "cloudflare", "github", "held", "limits_source", "probes", "building"},
-    "sighting": {"model", "probes", "runbook"},
-    "deploying": {"model", "runbook"},
-    "rebuilding": {"model", "runbook", "deploying"},
-    "resetting": {"model", "runbook"},
-    "rotating": {"model", "runbook", "deploying", "rebuilding"},
-    "maintaining": {"model", "cloudflare", "runbook"},
-    "switching": {"model", "parallel", "probes", "runbook"},
-    "maintaining_by_switch": {"model", "probes", "runbook", "switching"},
-    "watching": {"model", "held", "runbook"},
-    "prepare_switches": {"model", "probes", "runbook", "switching"},
-    "prepare_maintenance": {"model", "probes", "runbook", "maintaining"},
-    "apply_limits": {"model", "limits_source", "probes", "runbook"},
-    "reconcile_limits": {"model", "runbook", "apply_limits"},
-    "runbooks": {"model", "probes", "runbook", "rotating", "sighting", "maintaining", "deploying", "rebuilding"}
-    | {"resetting", "switching", "watching", "maintaining_by_switch"},
-    "engine": {"model", "parallel", "interrupt", "probes", "runbook"},
-    "intake": {"model", "runbook"},
-    "registry": {"runbook", "runbooks"},
-    "setup": {"model"},
-}
-"""Part of ops → the parts that it may import besides itself. `app`, `gate`, `drills`, then `cli` may import all below them."""
-BELOW_THE_TOP = set(LAYERS)
-TOP: dict[str, set[str]] = {
-    "app": BELOW_THE_TOP,
-    "gate": BELOW_THE_TOP | {"app"},
-    "incident": BELOW_THE_TOP | {"app"},
-    "status": BELOW_THE_TOP | {"app"},
-    "report": BELOW_THE_TOP | {"app", "incident", "status"},
-    "due": BELOW_THE_TOP,
-    "evidence": BELOW_THE_TOP | {"app"},
-    "leak": BELOW_THE_TOP | {"app"},
-    "limits": BELOW_THE_TOP | {"app"},
-    "limits_told": BELOW_THE_TOP,
-    "drills": BELOW_THE_TOP | {"app", "sandbox", "status"},
-    "failing_back": BELOW_THE_TOP | {"app", "status"},
-    "cli": BELOW_THE_TOP
-    | {
-        "app",
-        "due",
-        "evidence",
-        "failing_back",
-        "gate",
-        "drills",
-        "incident",
-        "leak",
-        "limits",
-        "limits_told",
-        "report",
-    }
-    | {"sandbox", "status"},
-    "__main__": {"cli"},
-}
-"""`drills` and `cli` alone know the sandbox."""
-
 OWNERS: dict[str, set[str]] = {
     "click": {"cli"},
-    "github": {"github"},
-    "httpx": {"cloudflare", "probes", "notify"},
+    "github": {"github", "publish", "report"},
+    "httpx": {"cloudflare", "probes", "publish"},
     "jinja2": {"render"},
-    "playwright": {"tools"},
-    "pydantic": {"model"},
-    "pydantic_core": {"model"},
-    "subprocess": {"tools", "drills", "sandbox"},
-    "trustme": {"tools"},
-    "yaml": {"model", "sandbox"},
+    "playwright": {"probes"},
+    "pydantic": {"config", "drills", "limits"},
+    "pydantic_core": {"config"},
+    "subprocess": {"drills", "probes", "sandbox", "tools"},
+    "trustme": {"probes"},
+    "yaml": {"config", "limits", "sandbox"},
 }
 """Library → the parts that may import it."""
 
@@ -158,25 +85,31 @@ def every_import() -> list[Import]:
     return [found for path in sources() for found in imports(path)]
 
 
-def test_every_part_of_ops_has_its_place() -> None:
-    parts = {
-        part_of(f"ops.{path.stem if path.is_file() else path.name}") for path in OPS.iterdir() if path.name[0] != "_"
+def test_every_package_imports_only_what_is_below_it() -> None:
+    """The contracts stand in pyproject.toml; each package has its level there."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_modules_are_loaded_by_name_in_the_registry_alone() -> None:
+    """Such an import is hidden from the contracts."""
+    by_name = {
+        path.relative_to(ROOT).as_posix()
+        for path in sources()
+        for node in nodes(path)
+        if isinstance(node, ast.Attribute | ast.Name)
+        and getattr(node, "attr", getattr(node, "id", "")) in {"import_module", "__import__"}
     }
 
-    assert parts - {"__main__"} <= LAYERS.keys() | TOP.keys()
-
-
-def test_every_part_imports_only_what_is_below_it() -> None:
-    wrong = [
-        str(found)
-        for found in every_import()
-        if found.module.split(".")[0] in {"ops", "sandbox"}
-        and found.part not in {"ops", "sandbox", part_of(found.module)}
-        and found.module != "ops"
-        and part_of(found.module) not in {**LAYERS, **TOP}[found.part] | {"__version__", "STARTED"}
-    ]
-
-    assert wrong == []
+    assert by_name == {"ops/app/registry.py"}
 
 
 def test_every_library_is_imported_only_by_its_owner() -> None:
@@ -189,28 +122,11 @@ def test_every_library_is_imported_only_by_its_owner() -> None:
     assert wrong == []
 
 
-def test_the_sandbox_imports_nothing_of_the_rest() -> None:
-    """A stand-in that shares the client's constants shares its mistakes. Node and npm's parts are no such thing."""
-    rest = [
-        f for f in every_import() if f.part == "sandbox" and f.module.split(".")[0] == "ops" and f.module != "ops.tools"
-    ]
-
-    assert [str(found) for found in rest] == []
-
-
 RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
 ENDS_OF_THE_RUNBOOKS_WORLD = (
-    "ops.model",
-    "ops.probes.runner",
-    "ops.runbook",
-    "ops.sighting",
-    "ops.rotating",
-    "ops.maintaining",
-    "ops.switching",
-    "ops.watching",
-    "ops.deploying",
-    "ops.rebuilding",
-    "ops.resetting",
+    *("ops.core", "ops.config", "ops.engine.runbook", "ops.cloudflare.types", "ops.cloudflare.deployment_mark"),
+    *("ops.probes.runner", "ops.tools.commits"),
+    *("ops.workers", "ops.pages", "ops.rotation", "ops.maintenance", "ops.switches", "ops.limits"),
 )
 
 
@@ -225,7 +141,7 @@ def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
 
 ENVIRON_OF = {"cli", "drills", "sandbox"}
 """The parts that take the process's own variables; the others get a mapping from them."""
-PROGRAMS_OF_THEIR_OWN = {OPS / "tools" / "browser.py", OPS / "tools" / "node.py"}
+PROGRAMS_OF_THEIR_OWN = {OPS / "probes" / "browser_process.py", OPS / "tools" / "node.py"}
 
 
 def test_the_variables_of_the_process_are_taken_at_the_top_and_handed_down() -> None:
@@ -253,11 +169,16 @@ def test_a_runbook_never_sleeps_prints_or_asks_whether_it_is_a_dry_run() -> None
     assert wrong == []
 
 
-def test_the_model_and_the_wire_do_no_input_or_output() -> None:
-    outside = {"os", "socket", "ssl", "subprocess", "httpx", "urllib.request", "http", "pathlib", "shutil", "tempfile"}
-    pure = [f for f in every_import() if f.part == "model" or f.path.name == "wire.py"]
+PURE = {"core", "config", *("workers", "pages", "rotation", "maintenance", "switches", "limits")}
+CLOCK = OPS / "core" / "system_clock.py"
+"""It reads the clock of this machine, or a sandbox's."""
 
-    assert [str(found) for found in pure if found.module in outside] == []
+
+def test_values_and_rules_do_no_input_or_output() -> None:
+    outside = {"os", "socket", "ssl", "subprocess", "httpx", "urllib.request", "http", "pathlib", "shutil", "tempfile"}
+    pure = [f for f in every_import() if f.part in PURE or f.path == OPS / "cloudflare" / "response.py"]
+
+    assert [str(found) for found in pure if found.module in outside and found.path != CLOCK] == []
 
 
 SLOW = [

@@ -12,7 +12,7 @@ import yaml
 
 from ops.app.registry import discover, kinds, recoveries
 from ops.app.run import read_config
-from ops.config.durable_objects import tokens
+from ops.config import object_tokens
 from ops.setup.workflows import pressed, sync, synced
 from tests.conftest import ROOT, World
 
@@ -152,7 +152,7 @@ def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = 
     tokens of applications; `keys`: those of AI providers."""
     config, _ = read_config(ROOT / "ops.yml")
     names = {environment.token for environment in config.environments.values()}
-    names |= set(config.notify.webhooks.values()) | (tokens(config) if admin else set())
+    names |= set(config.notify.webhooks.values()) | (object_tokens(config) if admin else set())
     if values:
         rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
         names |= {

@@ -142,10 +142,10 @@ def asking_providers(environ: Mapping[str, str], ending: ExitStack) -> "Callable
 
 def administering(environ: Mapping[str, str], config: "Config", web: "Callable[[], Web]") -> "Admin":
     """Durable Objects by their application's endpoints, which the probes' client reaches."""
-    from ops.config import durable_objects
+    from ops.config import object_tokens
     from ops.probes.durable_object import Admin
 
-    return Admin(web, environ, durable_objects.tokens(config))
+    return Admin(web, environ, object_tokens(config))
 
 
 LoggedErrors = Callable[[str, datetime, datetime], "Callable[[], tuple[Logged, ...] | str]"]

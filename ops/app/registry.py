@@ -5,19 +5,21 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ops import runbooks
 from ops.engine.runbook import Runbook
+
+FOLDER = Path(__file__).parent.parent / "runbooks"
 
 
 @functools.cache
 def discover() -> Mapping[str, Runbook[Any]]:
     """Name → runbook, in alphabetical order. One command asks half a dozen times, and no file comes while it runs."""
     found: dict[str, Runbook[Any]] = {}
-    for module_info in sorted(pkgutil.iter_modules(runbooks.__path__), key=lambda info: info.name):
-        module = importlib.import_module(f"{runbooks.__name__}.{module_info.name}")
+    for module_info in sorted(pkgutil.iter_modules([str(FOLDER)]), key=lambda info: info.name):
+        module = importlib.import_module(f"ops.runbooks.{module_info.name}")
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Runbook) and value.__module__ == module.__name__:
                 found[value.name] = value()

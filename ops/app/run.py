@@ -214,11 +214,11 @@ def reached(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
-    from ops.config import durable_objects
+    from ops.config import object_tokens
 
     tokens = {environment.token for environment in config.environments.values()}
     names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | secret_values.variables(config)
-    names |= durable_objects.tokens(config)
+    names |= object_tokens(config)
     for name in names | config.logins:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))

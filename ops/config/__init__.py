@@ -32,9 +32,12 @@ from ops.config.types import (
     Name,
     ParameterValue,
     RunbookName,
+    Seconds,
     SecretName,
+    between,
+    duration_field,
 )
-from ops.core.duration import Seconds, between, duration_field, written
+from ops.core.duration import written
 from ops.core.errors import ConfigError, Reason
 from ops.core.suggestions import nearest, shown
 
@@ -278,3 +281,9 @@ def _named(what: str, name: str, known: Mapping[str, T], *, where: str) -> T:
     meant = f'; did you mean "{near}"?' if near else ""
     hint = f"Name one of: {', '.join(sorted(known))}."
     raise ConfigError(f'no {what} "{shown(name)}" in {where}{meant}', reason=Reason.UNKNOWN_NAME, hint=hint)
+
+
+def object_tokens(config: Config) -> frozenset[str]:
+    """Return the names of the variables that hold tokens of Durable Objects, in any environment."""
+    services = (service for environment in config.environments.values() for service in environment.services.values())
+    return frozenset(each.token for service in services for each in service.durable_objects.values() if each.token)

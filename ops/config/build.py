@@ -5,8 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ops.config.types import BUILD_PATH, Model, SecretName, Text
-from ops.core.duration import Seconds, between, duration_field
+from ops.config.types import BUILD_PATH, Model, Seconds, SecretName, Text, between, duration_field
 
 
 class Build(Model):

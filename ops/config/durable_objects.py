@@ -1,15 +1,12 @@
 """What `ops.yml` says about Durable Objects that the application itself can reset and show, one by one."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from ops.config.probes import Probe, UrlPath
 from ops.config.types import CLASS, JsonPath, Model, Name, SecretName
-
-if TYPE_CHECKING:
-    from ops.config import Config
 
 
 class DurableObject(Model):
@@ -53,9 +50,3 @@ Objects = Annotated[
     Mapping[Name, DurableObject],
     Field(description="Durable Objects that reset-durable-object can reset or look at by themselves, by name."),
 ]
-
-
-def tokens(config: "Config") -> frozenset[str]:
-    """Names of the variables that hold them, in any environment."""
-    services = (service for environment in config.environments.values() for service in environment.services.values())
-    return frozenset(each.token for service in services for each in service.durable_objects.values() if each.token)

@@ -5,8 +5,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from ops.config.types import HEADER, URL_PATH, JsonPath, JsonValue, Model, Name, RegularExpression, SecretName, Text
-from ops.core.duration import Seconds, between, duration_field
+from ops.config.types import (
+    HEADER,
+    URL_PATH,
+    JsonPath,
+    JsonValue,
+    Model,
+    Name,
+    RegularExpression,
+    Seconds,
+    SecretName,
+    Text,
+    between,
+    duration_field,
+)
 
 UrlPath = Annotated[str, Field(pattern=URL_PATH)]
 Ignored = tuple[RegularExpression, ...]

@@ -6,8 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from ops.config.probes import Probe
-from ops.config.types import ACCOUNT, SWITCH, Model, Name, Text
-from ops.core.duration import Seconds, between, duration_field
+from ops.config.types import ACCOUNT, SWITCH, Model, Name, Seconds, Text, between, duration_field
 
 SwitchName = Annotated[str, Field(pattern=SWITCH)]
 

@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from ops.config.probes import HttpProbe
-from ops.config.types import REPOSITORY, WEB_ADDRESS, Model, Name, Text
-from ops.core.duration import Seconds, between, duration_field
+from ops.config.types import REPOSITORY, WEB_ADDRESS, Model, Name, Seconds, Text, between, duration_field
 
 FEWEST_CHARACTERS = 16
 Address = Annotated[str, Field(pattern=WEB_ADDRESS, max_length=300)]

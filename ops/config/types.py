@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ops.config.strict_yaml import kind
+from ops.core.duration import WRITTEN, seconds, written
 from ops.core.suggestions import shown
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
@@ -103,3 +104,31 @@ JsonValue = Annotated[
     WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
 ]
 ParameterValue = Annotated[str | int | bool | tuple[str, ...], BeforeValidator(_parameter_value)]
+
+
+def between(least: str, most: str) -> AfterValidator:
+    """Bounds, both included, for a field of type `Seconds`."""
+    bounds = seconds(least), seconds(most)
+
+    def check(duration: float) -> float:
+        if not bounds[0] <= duration <= bounds[1]:
+            raise ValueError(f"{written(duration)} is out of range; write {least} to {most}")
+        return duration
+
+    return AfterValidator(check)
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
+        raise ValueError("a number without a unit; write 10s or 10m")  # noqa: TRY004 - pydantic collects ValueErrors
+    return seconds(value if isinstance(value, str) else "")
+
+
+Seconds = Annotated[
+    float, BeforeValidator(_read), WithJsonSchema({"type": "string", "pattern": f"^{WRITTEN.pattern}$"})
+]
+
+
+def duration_field(default: str, description: str) -> Any:
+    """A pydantic field with a default as people write it; the JSON Schema shows it so as well."""
+    return Field(default=seconds(default), description=description, json_schema_extra={"default": default})

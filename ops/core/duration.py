@@ -1,17 +1,18 @@
-"""Durations: written `500ms`, `10s`, `5m`, `2h`; held as seconds."""
+"""Durations, written `500ms`, `10s`, `5m`, `2h` and held as seconds; and the end of a time that is limited."""
 
 import re
-from typing import Annotated, Any
+from datetime import datetime, timedelta
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from ops.core.clock import parse_utc, utc_text
+from ops.core.errors import ConfigError
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_WRITTEN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
+WRITTEN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
 
 
 def seconds(text: str) -> float:
     """Seconds of `10m`. ValueError with a sentence for people."""
-    match = _WRITTEN.fullmatch(text)
+    match = WRITTEN.fullmatch(text)
     if match is None:
         raise ValueError("not a duration; write a whole number and ms, s, m or h, such as 500ms or 10m")
     return int(match[1]) * _UNITS[match[2]]
@@ -27,29 +28,15 @@ def written(duration: float) -> str:
     return "0s"
 
 
-def between(least: str, most: str) -> AfterValidator:
-    """Bounds, both included, for a field of type `Seconds`."""
-    bounds = seconds(least), seconds(most)
-
-    def check(duration: float) -> float:
-        if not bounds[0] <= duration <= bounds[1]:
-            raise ValueError(f"{written(duration)} is out of range; write {least} to {most}")
-        return duration
-
-    return AfterValidator(check)
-
-
-def _read(value: Any) -> Any:
-    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
-        raise ValueError("a number without a unit; write 10s or 10m")  # noqa: TRY004 - pydantic collects ValueErrors
-    return seconds(value if isinstance(value, str) else "")
-
-
-Seconds = Annotated[
-    float, BeforeValidator(_read), WithJsonSchema({"type": "string", "pattern": f"^{_WRITTEN.pattern}$"})
-]
-
-
-def duration_field(default: str, description: str) -> Any:
-    """A pydantic field with a default as people write it; the JSON Schema shows it so as well."""
-    return Field(default=seconds(default), description=description, json_schema_extra={"default": default})
+def ending(text: str, now: datetime) -> datetime | None:
+    """`2h` from now, or a moment; None where nothing was written. Raises ConfigError."""
+    if not text:
+        return None
+    try:
+        ahead = re.fullmatch("[0-9]+[a-z]+", text)
+        moment = now + timedelta(seconds=seconds(text)) if ahead else parse_utc(text)
+    except (ValueError, OverflowError):
+        raise ConfigError(f'"{text[:40]}" is no end', hint="Write 2h or 2026-11-24T05:00Z, in UTC.") from None
+    if moment <= now:
+        raise ConfigError(f"{utc_text(moment)} is over", hint="Name a moment to come, in UTC.")
+    return moment

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from ops.core.deadline import ending
+from ops.core.duration import ending
 from ops.core.errors import ConfigError
 from ops.maintenance.state import LONGEST_MESSAGE
 

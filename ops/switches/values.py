@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.core.clock import span_text, utc_text
-from ops.core.deadline import ending
+from ops.core.duration import ending
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.runtime_contract import SWITCHES, ShownSwitch, Switch, parse_switch
 from ops.core.suggestions import shown, suggestion

@@ -2,8 +2,7 @@
 
 import pytest
 
-from ops.config import parse
-from ops.config.durable_objects import tokens
+from ops.config import object_tokens, parse
 from tests.model.test_config import SMALL, problems
 
 KEY = "environments.production.services.api.durable_objects.mutex"
@@ -18,7 +17,7 @@ def test_everything_of_an_object_is_read() -> None:
     config, _ = parse(with_object(WHOLE), path="ops.yml")
     (found,) = config.environment("production").service("api").durable_objects.values()
     assert (found.class_, found.reset, found.state, found.token) == ("Mutex", "/reset", "/state", "ADMIN")
-    assert (found.proof, found.keeps, set(tokens(config))) == ("a.b", "c", {"ADMIN"})
+    assert (found.proof, found.keeps, set(object_tokens(config))) == ("a.b", "c", {"ADMIN"})
 
 
 WRONG = [
