@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.config.notify import Notify
+from ops.config.types import Notify
 from ops.core.errors import Decision
 from ops.core.redaction import Secret
 from ops.core.run_summary import Page
 from ops.core.timeline import Event, Kind
+from ops.publish.chat import notice
 from ops.publish.chat_sender import LONGEST, Service, is_address
 from ops.publish.chat_services import CHATS
-from ops.publish.chat_text import notice
 from ops.publish.discord import DISCORD
 from ops.publish.discord import LONGEST as LONGEST_OF_DISCORD
 from ops.publish.slack import SLACK

@@ -18,8 +18,8 @@ from ops.engine.runbook import World as Standing
 from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from ops.workers import reupload
-from ops.workers import reupload_rules as rules
-from ops.workers.reupload_rules import Rebuild
+from ops.workers import reupload as rules
+from ops.workers.reupload import Rebuild
 from tests.commands import WRITE
 from tests.conftest import WORKER, World
 

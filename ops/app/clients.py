@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, ProviderError, Reason
-from ops.core.loopback import is_loopback
+from ops.core.loopback import is_loopback, printable
 from ops.core.observations import Page
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock, SystemClock
 from ops.core.threads import start
-from ops.core.token import printable
 from ops.maintenance.state import WORKER
 
 if TYPE_CHECKING:
@@ -203,7 +202,7 @@ def _logging(client: "Client", account_id: str) -> "LoggedErrors":
 
     def begin(worker: str, since: datetime, until: datetime) -> "Callable[[], tuple[Logged, ...] | str]":
         from ops.cloudflare import telemetry
-        from ops.cloudflare.types.evidence_table import Period
+        from ops.cloudflare.types.records import Period
 
         asked = start(lambda: telemetry.errors(client, account_id, worker, Period(since, until)))
 

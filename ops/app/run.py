@@ -38,13 +38,14 @@ from ops.publish import LOCAL_USER, Telling
 from ops.rotation import secret_values
 from ops.rotation.secret_values import Held
 from ops.site_build import Account, Site
-from ops.tools import private, process
+from ops.tools import process
+from ops.tools import process as private
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
     from ops.config import Checked, Config
-    from ops.config.notify import Contact
     from ops.config.probes import Probe
+    from ops.config.types import Contact
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")

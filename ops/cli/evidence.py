@@ -34,7 +34,7 @@ def evidence(
     incident issue, and on the summary page of a job.
     """
     from ops.evidence import collect as work
-    from ops.evidence import comment as rendering
+    from ops.evidence import tables as rendering
 
     found = work.collected(environment, (since, until), config, os.environ, redactor)
     if file is not None:

@@ -16,7 +16,7 @@ from ops.engine.runbook import Runbook
 from ops.engine.signals import PROCESS
 from ops.github import actions
 from ops.site_build import jobs
-from ops.tools.commits import Commit
+from ops.tools.git import Commit
 
 RUNBOOK = "redeploy-pages"
 GOES_ON = (

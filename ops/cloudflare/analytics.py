@@ -10,8 +10,7 @@ from typing import Any
 
 from ops.cloudflare.client import Client, by_total
 from ops.cloudflare.response import Answer, shaped, text
-from ops.cloudflare.types.evidence_table import Period
-from ops.cloudflare.types.records import DatabaseUse, Limits, Requests
+from ops.cloudflare.types.records import DatabaseUse, Limits, Period, Requests
 from ops.core.clock import parse_utc, rfc3339
 
 ZONE_READ = "Zone Read"

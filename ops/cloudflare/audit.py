@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from ops.cloudflare.client import Client, by_cursor, next_cursor
 from ops.cloudflare.response import Answer, ApiError, misshapen, shaped, text
-from ops.cloudflare.types.evidence_table import Period
-from ops.cloudflare.types.records import Entry, Verified
+from ops.cloudflare.types.records import Entry, Period, Verified
 from ops.core.clock import parse_utc, rfc3339
 
 READ = "Account Settings Read"

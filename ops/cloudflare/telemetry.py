@@ -8,8 +8,7 @@ from typing import Any
 
 from ops.cloudflare.client import Client
 from ops.cloudflare.response import Answer, shaped, text
-from ops.cloudflare.types.evidence_table import Period
-from ops.cloudflare.types.records import Handled, Logged
+from ops.cloudflare.types.records import Handled, Logged, Period
 
 READ = "Workers Observability Read"
 MOST = 1000

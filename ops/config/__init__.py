@@ -9,13 +9,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from ops.config import checks
-from ops.config.build import Build
 from ops.config.durable_objects import Objects
 from ops.config.messages import build, lines
-from ops.config.notify import Contact, Notify
 from ops.config.probes import Probe
 from ops.config.runtime import Runtime
-from ops.config.schema import Schema
 from ops.config.secrets import RotatedSecret
 from ops.config.strict_yaml import Problem, read
 from ops.config.types import (
@@ -28,10 +25,14 @@ from ops.config.types import (
     REPOSITORY,
     URL_PATH,
     WORKER,
+    Build,
+    Contact,
     Model,
     Name,
+    Notify,
     ParameterValue,
     RunbookName,
+    Schema,
     Seconds,
     SecretName,
     between,

@@ -1,15 +1,45 @@
-"""What no single model of `ops.yml` can see, checked on the plain data: so it is reported beside all other problems.
+"""Checks of `ops.yml` that no single model can make: names, labels, probes, the runtime, secrets.
 
-The data may be of any shape here: what has the wrong type is the models' to report, and is passed over.
+They work on the plain data, so that their problems are reported together with all others. The data may have any shape
+here: the models report a wrong type, and these checks pass it over.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ops.config import name_checks, probe_checks, runtime_checks, secret_checks, strict_yaml
-from ops.config.raw import Finding, at, items, mapping, services
+from ops.config import strict_yaml
 from ops.config.strict_yaml import Path
+from ops.core.runtime_contract import AI, MAINTENANCE
 from ops.core.suggestions import shown, suggestion
+
+VALUES = "NEW_", "OLD_"
+"""Before a secret's name: the variables that hold what is to be set, and what it replaces."""
+_ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
+
+Finding = tuple[Path, str]
+
+
+def at(value: Any, *keys: Any) -> Any:
+    for key in keys:
+        value = mapping(value).get(key) if isinstance(key, str) else None
+    return value
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else ()
+
+
+def services(data: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Of all environments, each with its path."""
+    for environment, holder in mapping(at(data, "environments")).items():
+        for name, service in mapping(at(holder, "services")).items():
+            if isinstance(service, dict):
+                yield ("environments", environment, "services", name), service
+
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 KINDS = {"worker": ("static_assets", "min_served", "maintenance", "durable_objects"), "pages": ("compare", "build")}
@@ -41,14 +71,14 @@ def errors(
     services are, worker or pages.
     """
     yield from _blanks(data, ())
-    yield from name_checks.errors(data)
+    yield from name_errors(data)
     yield from _labels(data)
     yield from _kinds_of_labels(data, kinds or {})
     yield from _labels_of_buttons(data, by_button_only)
     if runbooks is not None:
         yield from _runbooks(data, runbooks)
     secrets = _secrets(data)
-    yield from probe_checks.errors(data, secrets=secrets | _admin_tokens(data))
+    yield from probe_errors(data, secrets=secrets | _admin_tokens(data))
     for path, service in services(data):
         yield from _kinds(path, service)
         for name, each in mapping(service.get("durable_objects")).items():
@@ -57,8 +87,8 @@ def errors(
                 yield where, "a secret of the run; no application gets one: name the variable of its own token"
         for variable in mapping(at(service, "build", "env")).keys() & (secrets | _admin_tokens(data)):
             yield (*path, "build", "env", variable), "a secret of the run; no build ever gets one: leave it out"
-    yield from secret_checks.errors(data, secrets=secrets)
-    yield from runtime_checks.errors(data)
+    yield from secret_errors(data, secrets=secrets)
+    yield from runtime_errors(data)
 
 
 def warnings(data: Any) -> Iterator[Finding]:
@@ -181,3 +211,202 @@ def _is_placeholder(value: Any) -> bool:
 
 def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
     return iter(value.items() if isinstance(value, dict) else enumerate(items(value)))
+
+
+def secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
+    """`secrets` are those of the run itself."""
+    for name, environment in mapping(at(data, "environments")).items():
+        services = mapping(at(environment, "services"))
+        for secret, rule in mapping(at(environment, "secrets")).items():
+            path: Path = ("environments", name, "secrets", secret)
+            if secret in secrets or any(before + secret in secrets for before in VALUES):
+                yield path, "a secret of the run, which no Worker may have; give the Worker's secret another name"
+            yield from _consumers(path, rule, services)
+            yield from _proofs(path, rule)
+            yield from _useless(path, rule)
+
+
+def _consumers(path: Path, rule: Any, services: Mapping[str, Any]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, consumer in enumerate(items(at(rule, "consumers"))):
+        if not isinstance(consumer, str):
+            continue
+        where = (*path, "consumers", index)
+        if consumer not in services:
+            yield where, f'no service "{shown(consumer)}" in {path[1]}{suggestion(consumer, services)}'
+        elif "pages" in mapping(services[consumer]):
+            yield where, f"{shown(consumer)} has no worker, and only a Worker's secrets are rotated; leave it out"
+        elif consumer in seen:
+            yield where, f"{shown(consumer)} stands here twice; keep one"
+        seen.add(consumer)
+
+
+def _proofs(path: Path, rule: Any) -> Iterator[Finding]:
+    consumers = [each for each in items(at(rule, "consumers")) if isinstance(each, str)]
+    for consumer, requests in mapping(at(rule, "proofs")).items():
+        where = (*path, "proofs", consumer)
+        if consumer not in consumers:
+            yield where, f'no consumer "{shown(consumer)}" of this secret{suggestion(consumer, consumers)}'
+        for index, request in enumerate(items(requests)):
+            if isinstance(request, dict) and "version" not in request:
+                yield (*where, index), "a proof without version; write where the answer echoes the Worker's version"
+
+
+def _useless(path: Path, rule: Any) -> Iterator[Finding]:
+    for kind, keys in _ONLY.items():
+        for key in keys:
+            if key in mapping(rule) and at(rule, "rotate") != kind:
+                yield (*path, key), f"only a secret with rotate: {kind} has it; leave it out"
+
+
+def runtime_errors(data: Any) -> Iterator[Finding]:
+    for name, environment in mapping(at(data, "environments")).items():
+        path: Path = ("environments", name, "runtime")
+        runtime = mapping(at(environment, "runtime"))
+        yield from _by_switch(path, runtime, mapping(at(environment, "services")))
+        if runtime:
+            yield from _service(path, runtime, mapping(at(environment, "services")))
+            yield from _names(path, runtime)
+            yield from _providers(path, runtime, mapping(at(environment, "secrets")))
+
+
+def _service(path: Path, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
+    called = at(runtime, "service")
+    if isinstance(called, str) and called not in services:
+        yield (*path, "service"), f'no service "{shown(called)}" in {path[1]}{suggestion(called, services)}'
+    elif isinstance(called, str) and "pages" in mapping(services[called]):
+        yield (*path, "service"), f"{shown(called)} has no worker, and only a Worker reads KV"
+
+
+def _by_switch(path: Path, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
+    """Only the service that reads the switches can be taken offline by one."""
+    for name, service in services.items():
+        if at(service, "maintenance") == "switch" and (
+            at(runtime, "service") != name or not at(runtime, "switches", MAINTENANCE)
+        ):
+            text = (
+                f"needs a runtime whose service is {shown(name)}, with a switch {MAINTENANCE}; write it, or edge here"
+            )
+            yield (path[0], path[1], "services", name, "maintenance"), text
+
+
+def _names(path: Path, runtime: Mapping[str, Any]) -> Iterator[Finding]:
+    names = [each for each in items(at(runtime, "limits", "names")) if isinstance(each, str)]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield (*path, "limits", "names", index), f"{shown(name)} stands here twice; keep one"
+    for name in mapping(at(runtime, "limits", "raises")):
+        if name not in names:
+            yield (*path, "limits", "raises", name), f'no limit "{shown(name)}" among names{suggestion(name, names)}'
+
+
+def _providers(path: Path, runtime: Mapping[str, Any], secrets: Mapping[str, Any]) -> Iterator[Finding]:
+    """The states of the two switches that the contract fixes, and who is behind a provider's name."""
+    order = [each for each in items(at(runtime, "ai", "order")) if isinstance(each, str)]
+    wanted = {MAINTENANCE: ["off", "on"], **({AI: ["auto", *order, "off"]} if order else {})}
+    for name, states in wanted.items():
+        switch = at(runtime, "switches", name)
+        if isinstance(switch, dict) and list(items(at(switch, "states"))) != states:
+            yield (*path, "switches", name, "states"), f"not those of {name}; write [{', '.join(states)}], with quotes"
+    if order and AI not in mapping(at(runtime, "switches")):
+        yield (
+            (*path, "ai"),
+            f"a switch named {AI} is missing under switches, with the states auto, {', '.join(order)}, off",
+        )
+    for provider, secret in mapping(at(runtime, "ai", "keys")).items():
+        where = (*path, "ai", "keys", provider)
+        if provider not in order:
+            yield where, f'no provider "{shown(provider)}" in order{suggestion(provider, order)}'
+        elif isinstance(secret, str) and not at(secrets, secret, "provider"):
+            yield where, f"{shown(secret)} stands under secrets without a provider, or not at all; name one that has it"
+
+
+def probe_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
+    """`secrets`: names of variables that no program and no page ever gets."""
+    for path, service in services(data):
+        yield from _browsers_alone(path, service)
+        names: set[str] = set()
+        yield from _probes(path, service, secrets=secrets, names=names)
+        for name, each in mapping(service.get("durable_objects")).items():
+            yield from _probes((*path, "durable_objects", name), each, secrets=secrets, names=names)
+    for environment, holder in mapping(at(data, "environments")).items():
+        yield from _of_switches(("environments", environment, "runtime", "switches"), holder, secrets=secrets)
+
+
+def _of_switches(path: Path, environment: Any, *, secrets: set[str]) -> Iterator[Finding]:
+    """Only one switch is set at a time, so two of them may have probes of the same name."""
+    service = at(environment, "services", at(environment, "runtime", "service"))
+    beside = {name for probe in items(at(service, "probes")) if isinstance(name := at(probe, "name"), str)}
+    for name, switch in mapping(at(environment, "runtime", "switches")).items():
+        if name == MAINTENANCE and items(at(switch, "probes")):
+            yield (*path, name, "probes"), "never asked, for what is closed is not well; leave them out"
+        yield from _probes((*path, name), switch, secrets=secrets, names=set(beside))
+
+
+def _browsers_alone(path: Path, service: Mapping[str, Any]) -> Iterator[Finding]:
+    if (all_of_them := items(service.get("probes"))) and all("browser" in mapping(each) for each in all_of_them):
+        text = "a browser is started when all other probes are healthy, and there is none; write an http or page probe"
+        yield (*path, "probes"), text
+
+
+def _probes(path: Path, holder: Any, *, secrets: set[str], names: set[str]) -> Iterator[Finding]:
+    """`names`: of the probes that are asked beside these, which are added."""
+    for index, probe in enumerate(items(at(holder, "probes"))):
+        name = at(probe, "name")
+        if isinstance(name, str) and name in names:
+            yield (*path, "probes", index, "name"), "another probe of this service has this name; write a different one"
+        names |= {name} if isinstance(name, str) else set()
+        for position, variable in enumerate(items(at(probe, "command", "environment"))):
+            if isinstance(variable, str) and variable in secrets:
+                where = (*path, "probes", index, "command", "environment", position)
+                yield where, "a secret of the run; a probe's command never gets one: leave it out"
+        for kind in ("http", "page"):
+            for header, variable in mapping(at(probe, kind, "request_headers")).items():
+                if isinstance(variable, str) and variable in secrets:
+                    where = (*path, "probes", index, kind, "request_headers", header)
+                    yield where, "a secret of the run; no probe ever sends one: name a variable for this header alone"
+        for position, step in enumerate(items(at(probe, "browser", "steps"))):
+            variable = at(step, "fill", "variable")
+            if isinstance(variable, str) and variable in secrets:
+                where = (*path, "probes", index, "browser", "steps", position, "fill", "variable")
+                yield where, "a secret of the run; no page ever gets one: name the variable of a login for tests"
+
+
+STARTS = "recover:"
+"""Of each label that starts a runbook; the workflow looks at no other."""
+RESERVED_LABELS = ("approve:", "ops:")
+RESERVED_BEGINNINGS = ("GITHUB_", "ACTIONS_", "RUNNER_", "INPUT_", "OPS_")
+"""The first four are GitHub's (docs.github.com/actions/reference/workflows-and-actions/variables), the last is ours."""
+RESERVED = {"GH_TOKEN", "GH_SECRETS_TOKEN", "GH_SECRETS_APP_ID", "GH_SECRETS_APP_KEY", "APP_REPO_TOKEN", "CI"}
+LONGEST_LABEL = 50
+
+
+def name_errors(data: Any) -> Iterator[Finding]:
+    yield from _label_names(data)
+    for path, name in _variables(data):
+        if isinstance(name, str) and (name in RESERVED or name.startswith(RESERVED_BEGINNINGS)):
+            yield path, f'"{shown(name)}" has another meaning in a job; name a secret of its own'
+
+
+def _label_names(data: Any) -> Iterator[Finding]:
+    first: dict[str, str] = {}
+    for name in mapping(at(data, "labels")):
+        if not name or len(name) > LONGEST_LABEL:
+            continue
+        folded, path = name.casefold(), ("labels", name)
+        if not name.isascii():
+            yield path, "has letters that are not ASCII, and some look like others; write ASCII letters only"
+        elif reserved := next((each for each in RESERVED_LABELS if folded.startswith(each)), None):
+            yield path, f"begins with {reserved}, which is reserved; begin it with {STARTS}"
+        elif not name.startswith(STARTS) or name == STARTS:
+            yield path, f"starts nothing: a label that starts a runbook begins with {STARTS}"
+        elif folded in first:
+            yield path, f"is {shown(first[folded])} to GitHub, which ignores case; rename one of them"
+        first.setdefault(folded, name)
+
+
+def _variables(data: Any) -> Iterator[tuple[Path, Any]]:
+    for name, environment in mapping(at(data, "environments")).items():
+        yield ("environments", name, "token"), at(environment, "token")
+    for name, target in mapping(at(data, "notify")).items():
+        yield ("notify", name, "webhook"), at(target, "webhook")

@@ -1,10 +1,13 @@
-"""The kinds of text that `ops.yml` holds, each with the sentence that says what to write instead."""
+"""Types that the models of `ops.yml` share: text, durations, site builds, notifications."""
 
 import re
 import warnings
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from ops.config.strict_yaml import kind
 from ops.core.duration import WRITTEN, seconds, written
@@ -132,3 +135,62 @@ Seconds = Annotated[
 def duration_field(default: str, description: str) -> Any:
     """A pydantic field with a default as people write it; the JSON Schema shows it so as well."""
     return Field(default=seconds(default), description=description, json_schema_extra={"default": default})
+
+
+class Build(Model):
+    """How a commit becomes a site. The tree is the commit's own; nothing is installed but by `command`."""
+
+    folder: str = Field(default=".", pattern=BUILD_PATH, description="Where it is built: a folder of the repository.")
+    command: tuple[Text, ...] = Field(
+        min_length=1, description="The program and its arguments, from `folder`. No shell reads them."
+    )
+    output: str = Field(default="dist", pattern=BUILD_PATH, description="The folder that it leaves, below `folder`.")
+    functions: str = Field(
+        default="functions", pattern=BUILD_PATH, description="The folder of Pages Functions, below `folder`."
+    )
+    env: Mapping[SecretName, Annotated[str, Field(max_length=1000)]] = Field(
+        default_factory=dict, description="Variables of the build and their values, which are no secrets."
+    )
+    timeout: Annotated[Seconds, between("1s", "20m")] = duration_field("10m", "After this time the build is ended.")
+
+
+class Schema(GenerateJsonSchema):
+    """A key may be left out, and may not be empty: no null. Names are strict. No titles, which repeat the keys."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        result = super().default_schema(schema)
+        return {key: value for key, value in result.items() if key != "default" or value not in (None, "")}
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        return super().dict_schema(schema) | {"additionalProperties": False}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
+        return False
+
+
+class Contact(Model):
+    """Whom to call. A text in brackets, such as [TBD], is a placeholder."""
+
+    role: ContactText = Field(description="What the contact is called for.")
+    contact: ContactText = Field(description="A name, a number or a link.")
+    availability: ContactText = Field(description="When the contact answers, such as 24/7.")
+
+
+class Webhook(Model):
+    webhook: SecretName = Field(description="NAME of the secret that holds the webhook's URL. Never the URL.")
+
+
+class Notify(Model):
+    """Where notices go."""
+
+    slack: Webhook | None = Field(default=None, description="A Slack channel.")
+    discord: Webhook | None = Field(default=None, description="A Discord channel.")
+
+    @property
+    def webhooks(self) -> dict[str, str]:
+        """Chat → the name of the secret that holds its webhook's URL, where one is given."""
+        given = {chat: getattr(self, chat) for chat in type(self).model_fields}
+        return {chat: hook.webhook for chat, hook in given.items() if hook is not None}

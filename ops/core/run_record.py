@@ -1,7 +1,7 @@
-"""The hidden block at the end of our comments: what a program reads back, invisible to people.
+"""The hidden record at the end of our comments, and the records of earlier runs on an incident.
 
-Anybody who may comment can write one too: it is display and report data, believed only from an author who may write
-here, and never a reason to act. It holds no mention and nothing that could end the HTML comment that it stands in.
+Anybody who may comment can write one too. So a record is display and report data, trusted only from an author who may
+write here, and never a reason to act. It holds no mention and nothing that could end the HTML comment around it.
 """
 
 import hashlib
@@ -190,3 +190,21 @@ def _text(value: Any) -> str:
 
 def _seconds(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+_UPLOADED = re.compile(r"version ([0-9a-f]{8}-[0-9a-f-]{27}), not deployed")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Empty if there is no incident, or GitHub did not answer in time. At most it makes a run stricter."""
+
+    runs: tuple[Block, ...] = ()
+    """Oldest first."""
+    opened_at: datetime | None = None
+
+    @property
+    def uploads(self) -> frozenset[str]:
+        """Return the Worker versions that these runs uploaded."""
+        written = (row.text for run in self.runs for row in run.rows if row.kind == "written")
+        return frozenset(found[1] for text in written if (found := _UPLOADED.match(text)))

@@ -1,13 +1,68 @@
-"""Rules of faults from a file, in force in a sandbox: for `ops sandbox --faults`."""
+"""The file of `ops sandbox --faults`: rules for requests that fail in the local Cloudflare, GitHub or edge."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
+from pydantic import Field, RootModel, model_validator
+
+from ops.config.messages import build, lines
+from ops.config.strict_yaml import read
+from ops.config.types import Model
 from ops.core.errors import ConfigError
-from ops.drills.fault_rules import Rule, parse
 
 if TYPE_CHECKING:
     from sandbox import Sandbox
+
+
+EFFECTS = ("delay", "lost", "status", "code", "body", "headers", "truncate")
+Seconds = Annotated[float, Field(ge=0, le=3600)]
+
+
+class Rule(Model):
+    """Which requests it strikes, and what happens to them; the fields of the sandbox's own rules."""
+
+    part: Literal["cloudflare", "github", "edge"] = "cloudflare"
+    method: Literal["*", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "*"
+    path: str = Field(default="**", pattern=r"^(/|\*\*)", max_length=500)
+    host: str = Field(default="*", max_length=253)
+    times: Annotated[int, Field(ge=1)] | None = 1
+    skip: int = Field(default=0, ge=0)
+    delay: Annotated[int, Field(ge=0, le=3600)] | Seconds = 0.0
+    lost: Literal["before", "after"] | None = None
+    status: int | None = Field(default=None, ge=200, le=599)
+    code: int | None = None
+    message: str = Field(default="a fault of the sandbox", max_length=1000)
+    body: str | None = None
+    content_type: str | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    applied: bool = False
+    truncate: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if not self.model_fields_set & set(EFFECTS):
+            raise ValueError(f"no effect; write one of: {', '.join(EFFECTS)}")
+        if self.applied and self.status is None and self.code is None and self.body is None:
+            raise ValueError("applied without status, code or body; leave it out, or write lost: after")
+        if self.code is not None and self.part != "cloudflare":
+            raise ValueError(f"code is of Cloudflare's errors only; write status or body for {self.part}")
+        return self
+
+
+class _File(RootModel[Annotated[tuple[Rule, ...], Field(min_length=1, max_length=1000)]]):
+    """A list of rules; of several that strike one request, the first one is the outermost."""
+
+
+def parse(text: str, *, path: str) -> tuple[Rule, ...]:
+    """Return the rules of a YAML or JSON text. Raises ConfigError with every problem and its line."""
+    model, problems = build(_File, read(text), ())
+    if model is None or problems:
+        raise ConfigError(
+            f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
+            hint="Correct every line named here: docs/reference.md lists the fields of a rule.",
+            problems=lines(path, problems),
+        )
+    return model.root
 
 
 def read_rules(path: Path) -> tuple[Rule, ...]:

@@ -26,8 +26,7 @@ from ops.core.errors import (
     exit_code,
 )
 from ops.core.next_step import Press
-from ops.core.plan import Change, Plan
-from ops.core.progress import Progress, moved, overtaken
+from ops.core.plan import Change, Plan, Progress, moved, overtaken
 from ops.core.result import Result, durations, failed, plan_json, planned, press_json, sentence
 from ops.core.threads import start
 from ops.core.timeline import Kind

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
     from ops.config.secrets import Provider
     from ops.core.observations import KeyAnswer
-    from ops.core.previous_runs import Earlier
     from ops.core.redaction import Secret
+    from ops.core.run_record import Earlier
     from ops.core.runtime_contract import Shown
     from ops.core.timeline import Timeline
     from ops.github.committed_file import CommittedFile

@@ -16,8 +16,17 @@ from urllib.parse import urlsplit
 
 from ops.app import clients
 from ops.app import run as app
-from ops.cloudflare.types.evidence_table import Collection, Exhibit, Period, period, pieces, shortened, whole_hours
-from ops.cloudflare.types.records import DatabaseUse, Limits
+from ops.cloudflare.types.records import (
+    Collection,
+    DatabaseUse,
+    Exhibit,
+    Limits,
+    Period,
+    period,
+    pieces,
+    shortened,
+    whole_hours,
+)
 from ops.core.anonymization import shortened as without_persons
 from ops.core.clock import Clock, utc_text
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
@@ -225,7 +234,7 @@ def published(collection: Collection, number: int | None, environ: Mapping[str, 
 
     It is edited in place when it is collected again. Raises ProviderError and ConfigError.
     """
-    from ops.evidence import comment as rendering
+    from ops.evidence import tables as rendering
     from ops.github.comments import RunComments
 
     run = f"evidence-{collection.environment}"[:64]

@@ -21,7 +21,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import Block, Row, sealed
 from ops.core.threads import start
 from ops.gate import events, form, outcomes, refusals
-from ops.gate import refusal_text as texts
+from ops.gate import refusals as texts
 from ops.gate.refusals import PRESS_AGAIN
 from ops.github import actions, client, permissions, triggers
 

@@ -7,8 +7,7 @@ statuses lead to the job's log. docs.github.com/rest/deployments/deployments and
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.evidence_table import Period
-from ops.cloudflare.types.records import EnvironmentUse
+from ops.cloudflare.types.records import EnvironmentUse, Period
 from ops.core.clock import parse_utc
 from ops.core.redaction import Redactor
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from ops.gate.refusal_text import commands
+from ops.gate.refusals import commands
 from ops.incident.leak_choice import RUNBOOK, Replacement
 from ops.render.markdown import squeezed, templates
 

@@ -13,7 +13,7 @@ from ops.core.errors import Reason, Refused
 from ops.core.plan import Plan, Section
 from ops.core.runtime_contract import MAINTENANCE
 from ops.engine.runbook import Context
-from ops.maintenance.request import Asked
+from ops.maintenance.state import Asked
 from ops.probes.runner import ProbeSet
 from ops.switches import steps, values
 from ops.switches.steps import Setting, Settings

@@ -1,16 +1,19 @@
-"""What is off on purpose, as it is kept in the variables of the Worker that answers for it.
+"""Maintenance windows: how people request them, and how the Worker ops-maintenance stores them in its variables.
 
 Cloudflare's limits: 5 KB for a variable, 64 variables for a Worker (developers.cloudflare.com/workers/platform/limits).
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from ops.cloudflare.types.zones import Subdomain
 from ops.core.clock import parse_utc
+from ops.core.duration import ending
+from ops.core.errors import ConfigError
 
 WORKER = "ops-maintenance"
 RUN, BASE, BLOCK, OPENED = "RUN", "BASE", "BLOCK_", "OPENED_"
@@ -171,3 +174,43 @@ def merged(newest: Stored, others: Iterable[Stored]) -> Stored:
                 )
                 blocks = with_block(blocks, both)
     return replace(newest, blocks=blocks)
+
+
+PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True)
+class Asked:
+    is_on: bool
+    path: str
+    """Without a slash at its end; nothing for the whole service."""
+    message: str
+    until: str
+    """A moment as `MOMENT` writes it, or nothing."""
+    reopen_at_end: bool
+
+    @classmethod
+    def of(cls, *, state: str, path: str, message: str, until: str, reopen_at_end: bool, now: datetime) -> Self:
+        """Raises ConfigError."""
+        if state not in {"on", "off"}:
+            raise ConfigError(f'no state "{state[:40]}"', hint="Write --state on, or --state off.")
+        if state == "off" and (message or until or reopen_at_end):
+            raise ConfigError(
+                "a message and an end are for --state on", hint="Leave --message, --until and --reopen-at-end out."
+            )
+        if reopen_at_end and not until:
+            raise ConfigError(
+                "--reopen-at-end is given, and no end is", hint="Add --until 2h, or --until 2026-11-24T05:00Z, in UTC."
+            )
+        if path and not PATH.fullmatch(path.rstrip("/")):
+            hint = "Write it plainly, such as /api/ai: no host, query, * or %. Leave it out for the whole service."
+            raise ConfigError(f'"{path[:80]}" is no path that a route can have', hint=hint)
+        if len(message) > LONGEST_MESSAGE:
+            raise ConfigError(f"the message has {len(message)} characters, and at most {LONGEST_MESSAGE} fit")
+        return cls(state == "on", path.rstrip("/"), message, _until(until, now), reopen_at_end)
+
+
+def _until(text: str, now: datetime) -> str:
+    moment = ending(text, now)
+    return f"{moment:{MOMENT}}" if moment else ""

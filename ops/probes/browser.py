@@ -14,7 +14,8 @@ import ops
 from ops.core.redaction import Redactor
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import challenge
-from ops.tools import private, process
+from ops.tools import process
+from ops.tools import process as private
 
 if TYPE_CHECKING:
     from ops.config.probes import BrowserProbe

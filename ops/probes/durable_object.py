@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ops.core.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, Unclear
+from ops.core.loopback import printable
 from ops.core.observations import Seen, as_proof
 from ops.core.redaction import Secret
-from ops.core.token import printable
 from ops.core.write_guard import Door
 from ops.probes.challenge import stopped
-from ops.probes.http import Web, at_path
-from ops.probes.maintenance import off_on_purpose
+from ops.probes.http import Web, at_path, off_on_purpose
 
 if TYPE_CHECKING:
     from ops.config.durable_objects import DurableObject

@@ -18,8 +18,7 @@ from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import pattern, secret_headers
 from ops.probes.challenge import stopped
 from ops.probes.html_references import Kind, Reference, references
-from ops.probes.http import LONGEST, MOST_BYTES
-from ops.probes.maintenance import off_on_purpose
+from ops.probes.http import LONGEST, MOST_BYTES, off_on_purpose
 
 if TYPE_CHECKING:
     from ops.config.probes import PageProbe

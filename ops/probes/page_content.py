@@ -1,6 +1,13 @@
-"""Read what an address serves, as a digest: to tell whether two addresses serve the same."""
+"""Read the content of an address as a digest, regardless of what Cloudflare's edge adds to pages.
 
+A zone adds a script of Web Analytics, hides addresses of email, or defers scripts; the deployment's own address serves
+the page as it was built. developers.cloudflare.com: web-analytics, waf/tools/scrape-shield/email-address-obfuscation,
+speed/optimization/content/rocket-loader, cloudflare-challenges/challenge-types/javascript-detections.
+"""
+
+import re
 import time
+from collections.abc import Iterator
 from hashlib import sha256
 from urllib.parse import urljoin, urlsplit
 
@@ -10,7 +17,93 @@ from ops.core.clock import Clock
 from ops.core.observations import Page
 from ops.probes.challenge import stopped
 from ops.probes.http import Web
-from ops.probes.page_html import hashed_assets, normalized
+
+INJECTED = (
+    b"static.cloudflareinsights.com/beacon",
+    b"/cdn-cgi/scripts/",
+    b"/cdn-cgi/challenge-platform/",
+    b"/cdn-cgi/zaraz/",
+    b"__CF$cv$params",
+)
+"""What marks a script that Cloudflare added."""
+COMMENTS = (
+    b"<!-- Cloudflare Pages Analytics -->",
+    b"<!-- Cloudflare Web Analytics -->",
+    b"<!-- End Cloudflare Web Analytics -->",
+)
+GUARD = b"if (!window.__cfRLUnblockHandlers) return false; "
+"""Rocket Loader puts it before the code of an event's attribute."""
+_HIDDEN_TEXT = re.compile(
+    rb'<(?:a|span)\b[^<>]{0,200}\bdata-cfemail="([0-9a-f]{4,600})"[^<>]{0,100}>\[email&#160;protected\]</(?:a|span)>'
+)
+_HIDDEN_LINK = re.compile(rb'href="/cdn-cgi/l/email-protection#([0-9a-f]{4,600})"')
+_SCRIPT_TYPE = re.compile(rb" type=(?:[0-9a-f]{8,64}-)?text/javascript(?=[ >])")
+_MODULE_TYPE = re.compile(rb" type=[0-9a-f]{8,64}-module(?=[ >])")
+_MODIFIED = re.compile(rb" data-cf-modified-[0-9a-f]{0,64}-=?")
+_NONCE = re.compile(rb" nonce=[A-Za-z0-9+/=_-]{0,200}(?=[ >])")
+_REFERENCE = re.compile(rb"[ \n](?:src|href|data-rocketsrc)=[\"']?([^\"'\s<>]{1,500})")
+_HASH = re.compile(r"(?:^|[-._/=])(?=([A-Za-z0-9_-]{8,64})(?:[.?&]|$))")
+
+
+def normalized(html: bytes) -> bytes:
+    """Return the page without additions of the edge, quotes and white space that mean nothing."""
+    for comment in COMMENTS:
+        html = html.replace(comment, b"")
+    html = _HIDDEN_TEXT.sub(lambda found: _email(found[1]), _without_injected_scripts(html))
+    html = _HIDDEN_LINK.sub(lambda found: b'href="mailto:' + _email(found[1]) + b'"', html)
+    html = b" ".join(html.replace(GUARD, b"").replace(b'"', b"").replace(b"'", b"").split())
+    html = html.replace(b"http://", b"https://").replace(b"> <", b"><")  # Automatic HTTPS Rewrites
+    for pattern, instead in ((_SCRIPT_TYPE, b""), (_MODULE_TYPE, b" type=module"), (_MODIFIED, b""), (_NONCE, b"")):
+        html = pattern.sub(instead, html)
+    return html
+
+
+def hashed_assets(html: bytes) -> tuple[str, ...]:
+    """Return the references whose names hold a hash of their content, sorted, each once; those of the edge left out."""
+    found = {reference[1].decode("latin-1") for reference in _REFERENCE.finditer(html)}
+    return tuple(sorted(each for each in found if not _is_cloudflares(each) and _is_hashed(each)))
+
+
+def _without_injected_scripts(html: bytes) -> bytes:
+    return b"".join(part for part in _parts(html) if not _is_injected(part))
+
+
+def _parts(html: bytes) -> Iterator[bytes]:
+    """Each script whole, and what stands between them."""
+    at, lower = 0, html.lower()
+    while (start := lower.find(b"<script", at)) >= 0 and (end := lower.find(b"</script>", start)) >= 0:
+        yield html[at:start]
+        at = end + len(b"</script>")
+        yield html[start:at]
+    yield html[at:]
+
+
+def _is_injected(part: bytes) -> bool:
+    return part[:7].lower() == b"<script" and any(mark in part for mark in INJECTED)
+
+
+def _email(hidden: bytes) -> bytes:
+    """The first byte is the key; the others are the address, each with the key by exclusive or."""
+    if len(hidden) % 2:
+        return hidden
+    key, *text = bytes.fromhex(hidden.decode())
+    return bytes(each ^ key for each in text)
+
+
+def _is_cloudflares(reference: str) -> bool:
+    return "/cdn-cgi/" in reference or "cloudflareinsights.com/" in reference
+
+
+def _is_hashed(reference: str) -> bool:
+    """A part of the last name, of eight characters or more, mixes digits with letters, or capitals with small ones."""
+    name = reference.rpartition("/")[2]
+    return any(_is_mixed(found[1]) for found in _HASH.finditer(name))
+
+
+def _is_mixed(part: str) -> bool:
+    kinds = [any(map(test, part)) for test in (str.isdigit, str.islower, str.isupper)]
+    return sum(kinds) > 1
+
 
 CLOSED = {401, 403, 407, 429}
 """An answer with such a status shows nothing of the content: Access before previews, a firewall, a limit."""

@@ -123,9 +123,9 @@ class Prober:
         return Observation(verdict, tuple(results), rounds=1)
 
     def _at(self, probes: ProbeSet) -> ProbeResult:
-        from ops.probes import maintenance
+        from ops.probes import http as maintenance
 
-        return maintenance.probe(self._web(), probes.addresses)
+        return maintenance.probe_maintenance(self._web(), probes.addresses)
 
     def _limit(self, url: str, proof: LimitProof) -> ProbeResult:
         from ops.probes import rate_limit as limit

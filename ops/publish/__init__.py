@@ -16,7 +16,7 @@ from ops.publish.issue import LOCAL_USER, Journaling
 if TYPE_CHECKING:
     from ops.config import Config
     from ops.core.next_step import Press
-    from ops.core.previous_runs import Earlier
+    from ops.core.run_record import Earlier
 
 __all__ = ["LOCAL_USER", "Telling"]
 FLUSH = 5.0

@@ -1,6 +1,6 @@
-"""What the team's chat is told of a run: when it is about to write, and how it ended.
+"""Post one line to the team's chat before a run writes, and one when it has ended.
 
-A sink that only queues; each webhook has a thread of its own. What fails there is one warning and changes nothing.
+A sink that only queues; each webhook has a thread of its own. A failure is one warning and changes nothing.
 """
 
 import threading
@@ -9,17 +9,46 @@ from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from ops.core.errors import Decision
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
 from ops.core.run_summary import Page
 from ops.core.threads import in_background, start
-from ops.core.timeline import Event, Sink
+from ops.core.timeline import Event, Kind, Sink
 from ops.publish.chat_sender import LIMIT, NotSentError, Service, is_address, send
 from ops.publish.chat_services import CHATS
-from ops.publish.chat_text import notice
+from ops.render.terminal import one_line
 
 if TYPE_CHECKING:
-    from ops.config.notify import Notify
+    from ops.config.types import Notify
+
+
+SILENT = {Decision.PLANNED}
+
+
+def notice(page: Page) -> str:
+    """What the latest event is worth: nothing, but when a run is about to write and when it ends."""
+    match page.events[-1].kind:
+        case Kind.CONFIRMED:
+            return one_line(f"Started: {_asked(page)}. {_sentence(page.plan.summary if page.plan else '')}")
+        case Kind.ENDED if page.decision not in SILENT:
+            # A change that was read back is told as done; what became of another one is the message's to say.
+            done = page.done if page.last(Kind.READ_BACK) else _asked(page)
+            told = [f"{page.state}: {done}.", _sentence(page.message), _sentence(page.hint)]
+            told += [f"The button: {page.press.button}"] if page.press and page.press.button else []
+            return one_line(" ".join(part for part in told if part))
+        case _:
+            return ""
+
+
+def _asked(page: Page) -> str:
+    return f"{page.runbook} on {page.service} in {page.environment}{page.because}"
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}" if text else ""
+
 
 Tell = Callable[[str], object]
 DRILL = "[DRILL] "

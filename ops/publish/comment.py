@@ -16,7 +16,7 @@ from ops.core.timeline import Event, Kind
 from ops.render.markdown import squeezed, templates
 
 if TYPE_CHECKING:
-    from ops.config.notify import Contact
+    from ops.config.types import Contact
 
 BUDGET = 60_000
 """In characters, the block included."""

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from ops.core.clock import Clock
 from ops.core.errors import ProviderError, needs_people
 from ops.core.loopback import is_one_world
-from ops.core.previous_runs import Earlier
 from ops.core.redaction import Redactor
+from ops.core.run_record import Earlier
 from ops.core.run_summary import Page
 from ops.core.threads import start
 from ops.core.timeline import Event, Kind, Sink, Timeline
 from ops.github import client
 
 if TYPE_CHECKING:
-    from ops.config.notify import Contact
+    from ops.config.types import Contact
     from ops.core.next_step import Press
     from ops.publish.issue_thread import Journal
 

@@ -18,7 +18,7 @@ from ops.core.result import Result
 from ops.render.terminal import one_line
 
 if TYPE_CHECKING:
-    from ops.config.notify import Contact
+    from ops.config.types import Contact
 
 HERE = Path(__file__).parent.parent
 FOLDERS = (HERE / "templates", HERE.parent / "templates")

@@ -10,7 +10,7 @@ from ops.core.result import Result, step
 from ops.core.timeline import Event
 
 if TYPE_CHECKING:
-    from ops.config.notify import Contact
+    from ops.config.types import Contact
 
 WIDTH = 100
 

@@ -12,8 +12,7 @@ from ops.render.markdown import squeezed, templates
 from ops.report.evidence import Evidence
 from ops.report.moments import Moment, Name, Span, moments, spans
 from ops.report.regions import OPEN, region, renewed, still_open, todo_rows, unticked
-from ops.report.rows import Line, at_once, lines
-from ops.report.stages import Recovery, Stage, recovery
+from ops.report.rows import Line, Recovery, Stage, at_once, lines, recovery
 
 BUDGET = 60_000
 """In characters. GitHub takes 65,536, and people's words come on top."""

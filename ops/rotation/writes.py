@@ -1,22 +1,26 @@
-"""What the secrets of Workers and their copies on GitHub look like to a rotation: read before, told apart after.
+"""Write secrets of Workers and their copies on GitHub, by a secret edit or by uploading a version again.
 
-A secret edit carries no mark, and a value can never be read back. So what is known of a write is what was answered, and
-that one newer version of the same release serves; which values it holds is for the probes to say.
+A secret edit carries no mark, and a value can never be read back. So a write is known by its answer and by one newer
+version of the same release that serves; the probes decide which values it holds.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ops.cloudflare.types.workers import Deployment, Version, short
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.types.workers import Deployment, Version, short, split_prose
 from ops.core.errors import OpsError, ProviderError, Reason, Refused, Unclear
 from ops.core.next_step import Press
 from ops.core.plan import Change
 from ops.core.redaction import Secret
 from ops.engine.runbook import Context, State, World
 from ops.rotation.selection import Chosen, is_secret_edit_of, obstacle_to_edit
+from ops.workers import reupload
+from ops.workers import reupload as rules
 from ops.workers.plan_text import deployed
+from ops.workers.reupload import Rebuild
 
 MOST_AT_ONCE = 100
 """Cloudflare takes no more secrets in one call (100160)."""
@@ -228,3 +232,44 @@ def copied(ctx: Context[Any], what: Copying) -> World:
         return World(State.PLANNED, f"GitHub's copy of {what.name} is as planned")
     text = f"GitHub's copy of {what.name} was written since the plan"
     return World(State.DONE if what.sending.sent else State.MOVED, text)
+
+
+def plans(
+    ctx: Context[Any], found: Mapping[str, Standing], workers: Mapping[str, tuple[str, ...]]
+) -> dict[str, Rebuild]:
+    """Worker → its rebuild, of those that need one; `workers` has the names of the new values.
+
+    The reads are the comparison. Raises Refused where a version cannot be rebuilt either, with the way on.
+    """
+    return {worker: _plan(ctx, found[worker], names) for worker, names in workers.items() if found[worker].obstacle}
+
+
+def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Rebuild:
+    live, worker, params = standing.live, standing.worker, ctx.params
+    service, entry = next((name, each) for name, each in ctx.environment.services.items() if each.worker == worker)
+    version = rules.majority(live.split)
+    if version is None:
+        raise Refused(
+            f"{split_prose(live.split)} share the traffic of {worker}, and the new values go to one version alone",
+            reason=Reason.LATEST_NOT_DEPLOYED,
+            hint="Choose which of them shall serve, put its id in the place of VERSION, and rotate after it.",
+            press=ctx.press("rollback-worker", service=service, to="VERSION"),
+        )
+
+    def accept(wanted: tuple[str, ...]) -> Press:
+        accepted = tuple(dict.fromkeys((*params.inherit_latest, *wanted)))
+        given = {"only": params.only, "restore": params.restore, "inherit_latest": accepted}
+        return ctx.press("rotate-secrets", service=params.service, **given)
+
+    return reupload.plan(
+        ctx,
+        worker,
+        version,
+        Mark(ctx.incident, ctx.run_id, None, params.reason, rotated=names),
+        live=live,
+        latest=standing.newest,
+        edits=names,
+        accepted=params.inherit_latest,
+        accept=accept,
+        static_assets=entry.static_assets,
+    )

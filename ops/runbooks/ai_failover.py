@@ -11,9 +11,9 @@ from ops.core.plan import Plan, Section
 from ops.core.runtime_contract import AI
 from ops.core.suggestions import shown, suggestion
 from ops.engine.runbook import Context, param
-from ops.switches import ai_providers, provider_checks, steps, values
-from ops.switches.ai_providers import OFF, Health, logged
-from ops.switches.provider_checks import Seen
+from ops.switches import ai_providers, steps, values
+from ops.switches import ai_providers as provider_checks
+from ops.switches.ai_providers import OFF, Health, Seen, logged
 from ops.switches.steps import Setting, SwitchRunbook
 from ops.switches.values import Standing, Wanted
 

@@ -2,7 +2,7 @@
 
 Where ops.yml says `maintenance: switch`, the application does it itself (`maintaining_by_switch.py`).
 
-Which routes these are is decided in `model/maintenance_plan.py`. Every former value is stored before the first changes.
+Which routes these are is decided in `maintenance/routes.py`. Every former value is stored before the first changes.
 """
 
 from collections.abc import Iterator
@@ -21,9 +21,8 @@ from ops.maintenance import routes as maintenance_plan
 from ops.maintenance import state as maintenance
 from ops.maintenance import steps as maintaining
 from ops.maintenance.orphaned_routes import Recovered
-from ops.maintenance.request import MOMENT, Asked
 from ops.maintenance.routes import Ways
-from ops.maintenance.state import WORKER, Block, Closed, Stored
+from ops.maintenance.state import MOMENT, WORKER, Asked, Block, Closed, Stored
 from ops.maintenance.steps import Guard, Standing
 from ops.maintenance.writes import OFF, Deploy, Step, Store, to_close, to_open
 from ops.probes.runner import ProbeSet

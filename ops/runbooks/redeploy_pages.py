@@ -13,16 +13,17 @@ from ops.core.suggestions import shown
 from ops.core.timeline import Kind
 from ops.engine.runbook import Context, State, World, param, service_of
 from ops.pages import live_deployment as target
-from ops.pages import observed_content, plan_text, redeploy_text, steps
+from ops.pages import observed_content, plan_text, steps
+from ops.pages import plan_text as redeploy_text
 from ops.pages.live_deployment import Choice
 from ops.pages.observed_content import Look, Seen
 from ops.pages.plan_text import UNFINISHED, Past, deployed, short
 from ops.pages.steps import SiteRunbook
-from ops.tools.commits import Commit, is_sha
+from ops.tools.git import Commit, is_sha
 
 if TYPE_CHECKING:
     from ops.config import Service
-    from ops.config.build import Build
+    from ops.config.types import Build
 
 PREVIOUS = "previous"
 

@@ -15,11 +15,11 @@ from ops.core.plan import Change, Plan, Section
 from ops.core.suggestions import shown, suggestion
 from ops.engine.runbook import Context, Runbook, State, World, param, service_of
 from ops.probes.runner import ProbeSet
-from ops.workers import object_reset, refusals, reupload
-from ops.workers import object_reset_rules as rules
-from ops.workers import reupload_rules as rebuilds
+from ops.workers import object_reset, plan_text, reupload
+from ops.workers import object_reset as rules
+from ops.workers import reupload as rebuilds
 from ops.workers.object_reset import Watched
-from ops.workers.reupload_rules import Rebuild
+from ops.workers.reupload import Rebuild
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -204,7 +204,7 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[Deploymen
         hint = "Deploy it first; nothing is live."
         raise Refused(f"{service.worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
     live = deployments[0]
-    refusals.refuse_overtaken(live, ctx.requested_at)
+    plan_text.refuse_overtaken(live, ctx.requested_at)
     if len(live.split) > 1:
         raise Refused(
             f"{split_prose(live.split)} share the traffic of {service.worker}, and a reset would give all of it to one",

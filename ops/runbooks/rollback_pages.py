@@ -1,4 +1,4 @@
-"""Scenario 2 of the rollback procedure: a bad release of a site. The choice is made in `model/pages_target.py`.
+"""Scenario 2 of the rollback procedure: a bad release of a site. The choice is made in `pages/live_deployment.py`.
 
 Nothing of ours stands in a project's history afterwards, so what is live is seen at the site itself.
 """

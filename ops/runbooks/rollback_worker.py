@@ -1,4 +1,4 @@
-"""Scenario 1 of the rollback procedure: a bad release of a Worker. The rules of the choice are in `model/target.py`."""
+"""Scenario 1 of the rollback procedure: a bad release of a Worker. The rules of the choice are in `workers/rollback_target.py`."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,14 +9,15 @@ from ops.cloudflare.types.workers import Deployment, Split, Version, same_split,
 from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
-from ops.core.previous_runs import Earlier
+from ops.core.run_record import Earlier
 from ops.engine.runbook import Context, Runbook, World, param, service_of
 from ops.probes.runner import ProbeSet
-from ops.workers import deploy, plan_text, refusals, reupload, rollback_target
-from ops.workers import reupload_rules as rules
+from ops.workers import deploy, plan_text, reupload, rollback_target
+from ops.workers import plan_text as refusals
+from ops.workers import reupload as rules
 from ops.workers.history import History
 from ops.workers.plan_text import deployed
-from ops.workers.reupload_rules import Rebuild
+from ops.workers.reupload import Rebuild
 from ops.workers.rollback_target import Choice
 
 if TYPE_CHECKING:

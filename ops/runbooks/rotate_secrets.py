@@ -1,4 +1,4 @@
-"""Scenario 7 of the rollback procedure: a secret has leaked. What may be set, and when, is in `model/rotation.py`."""
+"""Scenario 7 of the rollback procedure: a secret has leaked. What may be set, and when, is in `rotation/selection.py`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,8 +12,9 @@ from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
 from ops.engine.runbook import Context, Runbook, World, param, service_of
 from ops.probes.runner import ProbeSet
-from ops.rotation import plan_text, selection
-from ops.rotation import reuploads as rebuilds
+from ops.rotation import selection
+from ops.rotation import selection as plan_text
+from ops.rotation import writes as rebuilds
 from ops.rotation.selection import NEW, OLD, Chosen
 from ops.rotation.values import HINT, ask, copies, provided, refuse_keys, refuse_values
 from ops.rotation.writes import (
@@ -30,8 +31,8 @@ from ops.rotation.writes import (
     workers_of,
 )
 from ops.workers import deploy, reupload
-from ops.workers import reupload_rules as rules
-from ops.workers.reupload_rules import Rebuild
+from ops.workers import reupload as rules
+from ops.workers.reupload import Rebuild
 
 if TYPE_CHECKING:
     from ops.config import Service

@@ -22,7 +22,8 @@ from ops.rotation.secret_values import Held
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.runbooks.ai_failover import Params as Asked
 from ops.status import read
-from ops.switches import ai_providers, provider_checks, values
+from ops.switches import ai_providers, values
+from ops.switches import ai_providers as provider_checks
 from ops.switches.ai_providers import Judged
 from ops.switches.steps import settings, shown_switches
 

@@ -22,11 +22,11 @@ from ops.site_build import configuration, files
 from ops.site_build.configuration import Committed
 from ops.site_build.files import NOTHING_SENT, OUTPUT
 from ops.tools import git, node, process
-from ops.tools.commits import Commit, is_sha, is_whole
+from ops.tools.git import Commit, is_sha, is_whole
 
 if TYPE_CHECKING:
     from ops.config import Service
-    from ops.config.build import Build
+    from ops.config.types import Build
 
 INSTALL_TIMEOUT, COMPILE_TIMEOUT, DEPLOY_TIMEOUT = 300.0, 120.0, 600.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ops.core.errors import Reason, Refused
 from ops.core.suggestions import shown
 from ops.tools import git
-from ops.tools.commits import Commit
+from ops.tools.git import Commit
 
 OUTPUT = "output"
 LARGEST = 25 * 1024 * 1024

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import ConfigError
 from ops.core.plan import Plan
 from ops.site_build import Site, files
-from ops.tools.commits import Commit
+from ops.tools.git import Commit
 
 if TYPE_CHECKING:
     from ops.config import Config, Service

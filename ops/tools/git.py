@@ -1,13 +1,38 @@
-"""A git repository, read: which commits it has, and the files of one. Neither its work tree nor its index changes."""
+"""Read a git repository: its commits and their files. Neither its work tree nor its index changes."""
 
+import re
 import shutil
 import tarfile
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ops.core.redaction import Redactor
 from ops.tools import process
-from ops.tools.commits import Commit
+
+WHOLE = r"[0-9a-f]{40}"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """`subject` is "" where the repository is not at hand."""
+
+    sha: str
+    subject: str = ""
+
+    @property
+    def short(self) -> str:
+        return self.sha[:12]
+
+
+def is_sha(text: str) -> bool:
+    """The whole one, or seven digits of it or more."""
+    return re.fullmatch(r"[0-9a-f]{7,40}", text) is not None
+
+
+def is_whole(text: str) -> bool:
+    return re.fullmatch(WHOLE, text) is not None
+
 
 TIMEOUT = 120.0
 """Seconds, for each call."""

@@ -1,4 +1,7 @@
-"""The one runner of subprocesses: a clean environment, a time limit, its own process group, output redacted."""
+"""Run subprocesses with a clean environment, a time limit, a process group of their own and redacted output.
+
+Also folders and files that only this user can read: records of runs, and pictures of pages.
+"""
 
 import contextlib
 import errno
@@ -13,7 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ops.core.redaction import Redactor
 
@@ -153,3 +156,19 @@ def end_all() -> None:
         _end(process)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """With those above it that do not exist. Of an older release's folder `.ops`, others lose their access."""
+    for each in reversed([folder, *folder.parents]):
+        if not each.exists():
+            each.mkdir(mode=0o700, exist_ok=True)
+        elif each.name == ".ops":
+            with contextlib.suppress(OSError):
+                each.chmod(0o700)
+
+
+def open_file(path: Path, *, append: bool = False) -> IO[str]:
+    """For writing text."""
+    start = os.O_APPEND if append else os.O_TRUNC
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | start, 0o600), "a" if append else "w", encoding="utf-8")

@@ -1,22 +1,95 @@
-"""Durable Objects by their application's endpoints: what one showed before, its reset, and what proves it anew.
+"""Empty the memory of Durable Objects: which ones restart with a Worker, how one is reset, and what proves it.
 
-A reset may be sent again without harm, so a lost answer is settled by looking at the object, or by sending it once
-more.
+A restart takes memory only; storage (SQLite or key-value) and alarms stay
+(developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle). A reset may be sent again without harm,
+so a lost answer is settled by reading the object, or by sending it once more.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ops.cloudflare.types.workers import Version
 from ops.core.errors import OpsError, Unclear
-from ops.core.observations import Seen
+from ops.core.observations import Seen, is_number
+from ops.core.plan import Section
 from ops.engine.runbook import Context, State, World
-from ops.workers import object_reset_rules as rules
 
 if TYPE_CHECKING:
     from ops.config import Service
     from ops.config.durable_objects import DurableObject
+
+
+BINDING = "durable_object_namespace"
+WAY_ON = (
+    "Deploy the commit that serves once more by CI: every new version restarts them, a busy one within five minutes."
+)
+NOT_UNDONE = ("what the objects held in memory: it is gone, and nothing brings it back",)
+STAYS = ("storage, in SQLite or as keys and values: quotas, counters, sessions that were stored", "alarms that are set")
+DROPS = "their WebSockets are closed, and requests under way in them may fail: whoever called has to call again"
+NOTHING_TO_UNDO = (
+    "there is nothing to undo, since the code stays the same: the undo puts the former version back, and so restarts "
+    "them once more"
+)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Class → the bindings by which the Worker itself reaches it."""
+
+    own: dict[str, tuple[str, ...]]
+    of_others: dict[str, str]
+    """Binding → the Worker whose class it is: its objects go by that one's deployments."""
+
+
+def classes(version: Version, worker: str) -> Classes:
+    """By what the version exports and what it is bound to: either may show more than the other."""
+    own: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(version.durable_objects), ())
+    of_others = {}
+    for (kind, name), rest in sorted(version.bindings.items()):
+        if kind != BINDING:
+            continue
+        binding = json.loads(rest)
+        if (script := binding.get("script_name") or worker) != worker:
+            of_others[name] = str(script)
+        else:
+            called = str(binding.get("class_name") or f"the class behind {name}")
+            own[called] = (*own.get(called, ()), name)
+    return Classes(own, of_others)
+
+
+def sections(found: Classes) -> tuple[Section, ...]:
+    restart = [f"{name}, bound as {', '.join(by)}" if by else name for name, by in found.own.items()]
+    others = [f"{name}: of Worker {worker}, whose deployments restart it" for name, worker in found.of_others.items()]
+    listed = (
+        Section("Durable Objects that restart, every object of", tuple(restart)),
+        Section("Not restarted", tuple(others)),
+        Section("Stays", STAYS),
+    )
+    return tuple(section for section in listed if section.lines)
+
+
+def began_anew(before: Seen | None, now: Seen, *, answered: bool) -> bool:
+    """It shows another text, or counts less than before, or nothing at all, which proves no reset without an answer."""
+    if answered and now.proof == 0:
+        return True
+    if before is None or isinstance(before.proof, str) != isinstance(now.proof, str):
+        return False
+    return now.proof != before.proof if isinstance(now.proof, str) else now.proof < before.proof  # type: ignore[operator]
+
+
+def is_kept(before: Any, now: Any) -> bool:
+    """The same; or a number that grew, since the object goes on being used."""
+    return bool(before == now) or (is_number(before) and is_number(now) and now > before)
+
+
+def stray(names: dict[str, str], found: Classes) -> Iterator[str]:
+    """`names`: object → its class, as ops.yml has them."""
+    for name, called in names.items():
+        if called not in found.own:
+            yield f"ops.yml says that {name} is a {called}, and what serves exports no such class"
 
 
 @dataclass
@@ -115,11 +188,11 @@ def _unproved(it: Watched, now: Seen | str | OpsError, *, restarted: bool = Fals
     it.notes, it.lost = (), ""
     if before is None and restarted:
         it.notes = (f"what {it.name} showed before is not known, so there was nothing to compare with",)
-    elif not rules.began_anew(before, now, answered=it.answered):
+    elif not began_anew(before, now, answered=it.answered):
         return f"{it.name} still has {it.shown(now)}" if before else f"{it.name} shows nothing to compare with"
     path = it.spec.keeps
     if path and not it.notes and (before is None or before.kept is None):
         it.notes = (f"what {it.name} had at {path} before is not known, so that it was kept is not proved",)
-    elif path and before and not rules.is_kept(before.kept, now.kept):
+    elif path and before and not is_kept(before.kept, now.kept):
         it.lost = f"{path} of {it.name} is not what it was before, though a reset keeps what is in storage"
     return ""

@@ -1,25 +1,218 @@
-"""A version uploaded anew and deployed, as two changes of a plan: what is read for them, compared before, and written.
+"""Upload a version of a Worker again with other secrets, and deploy it, as two changes of a plan.
 
-The rules are in `model/rebuild.py`. Nothing is remembered between steps but what reading shows: the upload carries the
-run's mark, so that after a lost answer it is found, and not made twice.
+Cloudflare edits the secrets of the latest upload only. If another version serves, it is uploaded again: its code,
+settings and bindings stay, some secrets get new values, and the others are inherited from the latest upload, the only
+one from which a binding can be inherited (10057). Nothing is remembered between steps: the upload carries the run's
+mark, so that it is found after a lost answer and not made twice.
 """
 
 import itertools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ops.cloudflare.deployment_mark import Mark, parse
 from ops.cloudflare.types.script import Code
-from ops.cloudflare.types.workers import Deployment, Version, short
+from ops.cloudflare.types.workers import (
+    SECRET_BINDINGS,
+    Deployment,
+    Split,
+    Version,
+    is_commit,
+    short,
+    split_prose,
+    type_and_name,
+)
 from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import Press
-from ops.core.plan import Change
+from ops.core.plan import Change, Section
 from ops.core.redaction import Secret
 from ops.engine.runbook import Context, State, World
 from ops.workers import deploy
-from ops.workers import reupload_rules as rules
+from ops.workers.history import History
 from ops.workers.plan_text import deployed
-from ops.workers.reupload_rules import Rebuild
+
+WAY_ON = (
+    "Deploy the reverted commit by CI: it keeps the secrets of the latest upload, and they can be rotated after it."
+)
+
+
+@dataclass
+class Rebuild:
+    """One Worker's: `code` is the version that is uploaded anew."""
+
+    worker: str
+    code: Code
+    live: Deployment
+    """What served when this was planned."""
+    latest: Version
+    """The upload from which the other secrets are inherited."""
+    mark: Mark
+    """Of the upload and of its deployment: how ours is found after a lost answer."""
+    edits: tuple[str, ...] = ()
+    """Secrets that get new values."""
+    source: Version | None = None
+    """`code` as the older API shows it, which alone names the Durable Objects."""
+    way_on: str = WAY_ON
+    """What to do where this cannot be done."""
+    made: str = ""
+    """The new version, once it was seen."""
+    unfinished: tuple[Version, ...] = ()
+    """The latest uploads, newest first, where an earlier run for this incident made them and did not deploy them."""
+    origin: Version | None = None
+    """The upload before these: its secrets are those that `latest` has."""
+
+    @property
+    def name(self) -> str:
+        what = "with new secrets" if self.edits else "with the current secrets"
+        return f"{short(self.code.version)} rebuilt {what}"
+
+
+def majority(split: Split) -> str | None:
+    """The version to rebuild where a split serves: the one with more than half of the traffic; None at half and half.
+
+    A rebuilt version gets all of it, so the smaller share, a canary, ends; it is never promoted. It cannot be left in
+    the split either: it would go on with the former values, which are about to be revoked.
+    """
+    version, percent = split[0]
+    return version if percent > 50 else None
+
+
+def is_done(history: History, to: Split, latest: Version | None) -> bool:
+    """Whether that code serves already, by the latest upload: so with its secrets."""
+    live = history.live.split
+    return latest is not None and live == ((latest.id, 100.0),) and history.same_release(to[0][0], latest.id)
+
+
+def assets_text(*, says: bool | None, configured: bool | None) -> str:
+    """Why static assets forbid an upload; nothing if there are none. `says` is Cloudflare's answer, None if unknown."""
+    if says:
+        return "its static assets cannot be read"
+    if configured:
+        return "ops.yml says that it has static assets, which cannot be read"
+    if says is None and configured is None:
+        return "it is not known whether it has static assets: if it has none, write static_assets: false in ops.yml"
+    return ""
+
+
+def assets_way(worker: str, version: Version, edits: Collection[str]) -> str:
+    """Commands for a person whose Worker has static assets: Cloudflare gives out no files of them."""
+    commit = version.tag if is_commit(version.tag) else "COMMIT"
+    way = (
+        f"By hand, in a checkout of the application: `git checkout {commit}`, build it as CI does, then "
+        f"`npx wrangler deploy --name {worker}`. This uploads the files again, keeps the current secrets, and restarts "
+        "Durable Objects."
+    )
+    if commit != version.tag:
+        way += f" COMMIT is the one of `npx wrangler versions view {version.id} --name {worker}`."
+    if edits:
+        values = " ".join(f"`npx wrangler secret put {name} --name {worker}`." for name in sorted(edits))
+        way += f" Then start this rotation again. If it refuses once more, set the values yourself: {values}"
+    return way
+
+
+def obstacles(code: Code, version: Version, edits: Collection[str], *, assets: str) -> Iterator[str]:
+    """`version` is the same one in the older API, which alone shows exports; `assets` is `assets_text`."""
+    yield from code.obstacles
+    if assets and not version.has_assets:
+        yield assets
+    if "exports" in version.runtime and "exports" not in code.not_uploaded:
+        yield "its exports cannot be uploaded with a version"
+    yield from (f"it has no secret {name}" for name in sorted(set(edits) - code.secret_names))
+
+
+def inherited(code: Code, edits: Collection[str]) -> tuple[str, ...]:
+    return tuple(sorted(code.secret_names - set(edits)))
+
+
+def lacking(code: Code, edits: Collection[str], latest: Version) -> tuple[str, ...]:
+    """What the latest upload does not have as the same kind of secret: a variable of that name would come instead."""
+    secrets = [each for each in code.bindings if each["type"] in SECRET_BINDINGS and each["name"] not in edits]
+    return tuple(sorted(each["name"] for each in secrets if (each["type"], each["name"]) not in latest.bindings))
+
+
+def to_accept(code: Code, edits: Collection[str], live: Deployment, origin: Version) -> tuple[str, ...]:
+    """What is inherited from an upload that does not serve: nobody may have seen these values work.
+
+    `origin` is the latest upload, or the one from which an unfinished rebuild inherited.
+    """
+    return () if live.split == ((origin.id, 100.0),) else inherited(code, edits)
+
+
+def is_unfinished_of(upload: Version, code: Code | None, source: Code, mark: Mark, edits: Collection[str]) -> bool:
+    """Whether `upload` is what an earlier run for the same incident uploaded of `source`, by its mark and its content.
+
+    A mark alone proves nothing, since anybody who may upload can write one. Secrets that it changed must be among
+    those that this run changes too, since the others are inherited.
+    """
+    own = parse(upload.message)
+    if own is None or own.incident != mark.incident or code is None or code.version != upload.id:
+        return False
+    return set(own.rotated) <= set(edits) and not any(differences(source, code))
+
+
+def differences(source: Code, made: Code) -> Iterator[str]:
+    """By name: what the new version has otherwise than the one that it was made of. No value is shown."""
+    if source.main_module != made.main_module:
+        yield "the main module"
+    modules = [{module.name: module for module in code.modules} for code in (source, made)]
+    yield from (f"module {name}" for name in _differing(*modules))
+    yield from (f"setting {name}" for name in _differing(source.settings, made.settings))
+    yield from (f"binding {name} ({kind})" for kind, name in _differing(_bindings(source), _bindings(made)))
+    yield from sorted(set(source.not_uploaded) ^ set(made.not_uploaded))
+
+
+def _bindings(code: Code) -> dict[type_and_name, Mapping[str, Any]]:
+    return {(each["type"], each["name"]): each for each in code.bindings}
+
+
+def _differing(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+def is_upload(rebuild: Rebuild, change: Change) -> bool:
+    """Or else its deployment."""
+    return change.target == _upload_of(rebuild.worker)
+
+
+def _upload_of(worker: str) -> str:
+    return f"Worker {worker}, latest upload"
+
+
+def changes(rebuild: Rebuild, *, undo: Press | None) -> tuple[Change, Change]:
+    """The upload, which changes nothing that serves, and the deployment; `undo` takes that one back."""
+    return (
+        Change(
+            target=_upload_of(rebuild.worker),
+            before=short(rebuild.latest.id),
+            after=f"{rebuild.name}, not deployed",
+            done_when="Cloudflare lists an upload with our mark",
+            undo=None,
+        ),
+        Change(
+            target=f"Worker {rebuild.worker}",
+            before=split_prose(rebuild.live.split),
+            after=rebuild.name,
+            done_when="Cloudflare lists our deployment of that upload first",
+            undo=undo,
+        ),
+    )
+
+
+def section(rebuild: Rebuild) -> Section:
+    """Each secret by name, and where its value comes from."""
+    origin = rebuild.origin or rebuild.latest
+    serves = not to_accept(rebuild.code, rebuild.edits, rebuild.live, origin)
+    of_latest = "serves" if serves else "does not serve: accepted by --inherit-latest"
+    if serves and rebuild.unfinished:
+        of_latest = f"an earlier run for this incident uploaded with the secrets of {short(origin.id)}, which serves"
+    lines = [f"{name}: a new value" for name in sorted(rebuild.edits)]
+    lines += [
+        f"{name}: the value of the latest upload, {short(rebuild.latest.id)}, which {of_latest}"
+        for name in inherited(rebuild.code, rebuild.edits)
+    ]
+    return Section(f"Secrets of {rebuild.worker}", tuple(lines) or ("the version has none",))
+
 
 MOST_UNFINISHED = 5
 """Uploads of runs that were killed one after the other."""
@@ -38,7 +231,7 @@ def plan(
     accepted: Collection[str],
     accept: Callable[[tuple[str, ...]], Press],
     static_assets: bool | None,
-    way_on: str = rules.WAY_ON,
+    way_on: str = WAY_ON,
 ) -> Rebuild:
     """Read `version` whole, and `live` and `latest` (the newest upload) once more: the comparison before the upload.
 
@@ -65,9 +258,9 @@ def plan(
             reason=Reason.WORLD_MOVED,
             hint="Look at what came in, then start again for a new plan.",
         )
-    assets = rules.assets_text(says=has_assets(), configured=static_assets)
+    assets = assets_text(says=has_assets(), configured=static_assets)
     if known and (static_assets or known.has_assets or has_assets()):
-        way_on = f"{way_on} {rules.assets_way(worker, known, edits)}"
+        way_on = f"{way_on} {assets_way(worker, known, edits)}"
     _refuse_obstacles(version, code, known, edits, assets=assets, way_on=way_on)
     planned = Rebuild(worker, code, live, newest, mark, edits, known, way_on)
     planned.unfinished, planned.origin = _unfinished(ctx, planned, uploads)
@@ -90,7 +283,7 @@ def _unfinished(
         if upload.number is None or before.number != upload.number - 1:
             break  # a version between them was deleted, and its secrets are in `upload`
         code = ctx.workers.secrets.code(planned.worker, upload.id)
-        if not rules.is_unfinished_of(upload, code, planned.code, planned.mark, planned.edits):
+        if not is_unfinished_of(upload, code, planned.code, planned.mark, planned.edits):
             break
         found.append(upload)
     return tuple(found), uploads[len(found)] if found else None
@@ -103,7 +296,7 @@ def _refuse_obstacles(
         raise Refused(
             f"Cloudflare no longer has the code of {short(version)}", reason=Reason.NOT_REBUILDABLE, hint=way_on
         )
-    if found := tuple(rules.obstacles(code, known, edits, assets=assets)):
+    if found := tuple(obstacles(code, known, edits, assets=assets)):
         raise Refused(
             f"{short(version)} cannot be uploaded anew as it is: {'; '.join(found)}",
             reason=Reason.NOT_REBUILDABLE,
@@ -113,13 +306,13 @@ def _refuse_obstacles(
 
 def _refuse_secrets(planned: Rebuild, accepted: Collection[str], accept: Callable[[tuple[str, ...]], Press]) -> None:
     code, latest = planned.code, short(planned.latest.id)
-    if names := rules.lacking(code, planned.edits, planned.latest):
+    if names := lacking(code, planned.edits, planned.latest):
         raise Refused(
             f"{short(code.version)} needs secrets that the latest upload, {latest}, does not have: {', '.join(names)}",
             reason=Reason.SECRET_MISSING,
             hint=f"Cloudflare can inherit from the latest upload only. {planned.way_on}",
         )
-    wanted = rules.to_accept(code, planned.edits, planned.live, planned.origin or planned.latest)
+    wanted = to_accept(code, planned.edits, planned.live, planned.origin or planned.latest)
     if left := [name for name in wanted if name not in accepted]:
         raise Refused(
             f"the values of {', '.join(left)} would be those of the latest upload, {latest}, which does not serve",
@@ -131,12 +324,12 @@ def _refuse_secrets(planned: Rebuild, accepted: Collection[str], accept: Callabl
 
 def check(ctx: Context[Any], rebuild: Rebuild, change: Change) -> World:
     """Of either change. Raises ProviderError."""
-    return (_check_upload if rules.is_upload(rebuild, change) else _check_deployment)(ctx, rebuild)
+    return (_check_upload if is_upload(rebuild, change) else _check_deployment)(ctx, rebuild)
 
 
 def apply(ctx: Context[Any], rebuild: Rebuild, change: Change, values: Mapping[str, Secret]) -> str:
     """Either change; `values` by name, at least of the edits."""
-    if not rules.is_upload(rebuild, change):
+    if not is_upload(rebuild, change):
         return _deploy(ctx, rebuild)
     edits = {name: values[name] for name in rebuild.edits}
     tag = rebuild.source.tag if rebuild.source else ""
@@ -229,7 +422,7 @@ def _prove(ctx: Context[Any], rebuild: Rebuild, uploads: tuple[Version, ...]) ->
             hint=f"{NOT_DEPLOYED} Look at what came in, then start again for a new plan.",
         )
     made = ctx.workers.secrets.code(rebuild.worker, rebuild.made)
-    differing = ["all, for it cannot be read"] if made is None else list(rules.differences(rebuild.code, made))
+    differing = ["all, for it cannot be read"] if made is None else list(differences(rebuild.code, made))
     if differing:
         raise ProviderError(
             f"our upload {short(rebuild.made)} is not what {short(rebuild.code.version)} is: {', '.join(differing)}",

@@ -13,8 +13,7 @@ from ops.cloudflare.types.workers import Split, Version
 from ops.core.clock import span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.suggestions import shown, suggestion
-from ops.workers.doubts import doubt
-from ops.workers.history import History, StepBack
+from ops.workers.history import History, StepBack, doubt
 
 STEP_BACK_HOLDS = timedelta(minutes=30)
 """A second press within this time is taken for the same emergency, whoever made the first."""

@@ -1,8 +1,10 @@
-"""GitHub as one object: started with the sandbox, seeded and looked into from Python, used by anyone over HTTP."""
+"""GitHub as one object: started with the sandbox, seeded and read from Python, used by any program over HTTP."""
 
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,17 +12,69 @@ from urllib.parse import urlsplit
 from sandbox import control as controls
 from sandbox.clock import Clock
 from sandbox.faults import Fault, Faults
-from sandbox.github import control
+from sandbox.github.actions import Run
 from sandbox.github.api import ENTERPRISE, Api
 from sandbox.github.repository import Delivery, Repository
 from sandbox.github.routing import DOCS
 from sandbox.github.seeds import Seeds
+from sandbox.github.shapes import issues
 from sandbox.github.switches import Switches
 from sandbox.github.tokens import Tokens
 from sandbox.github.urls import Urls
 from sandbox.github.users import By
 from sandbox.records import Record
 from sandbox.server import Request, Response, Server, UnixServer
+
+_SEEDS = (
+    "add_user",
+    "add_token",
+    "add_workflow_token",
+    "add_app",
+    "open_issue",
+    "label",
+    "unlabel",
+    "close",
+    "reopen",
+    "comment",
+    "add_commit",
+    "open_pull",
+    "open_fork_pull",
+    "push_to_fork",
+    "merge",
+    "add_environment",
+    "put_secret",
+    "put_variable",
+    "secrets",
+    "variables",
+)
+
+
+def routes(github: "GitHub") -> Mapping[tuple[str, str], Callable[[Any], Any]]:
+    """`POST /sandbox/NAME` seeds as the method of that name, with its parameters as JSON."""
+    seeds = {("POST", f"/{name}"): _seed(getattr(github, name)) for name in _SEEDS}
+    return {
+        **seeds,
+        ("POST", "/dispatch"): lambda body: _dispatched(github.dispatch(**body)),
+        ("GET", "/deliveries"): lambda _: [delivery._asdict() for delivery in github.deliveries],
+        ("GET", "/issues"): lambda _: [issues.full(issue, github.urls) for issue in github.issues],
+    }
+
+
+def _seed(method: Callable[..., Any]) -> Callable[[Any], Any]:
+    """A parameter that does not fit is a TypeError, which is answered with 400."""
+
+    def answer(body: Any) -> Any:
+        arguments = inspect.signature(method).bind(**body).arguments
+        for name in arguments.keys() & {"at"}:
+            arguments[name] = datetime.fromisoformat(arguments[name])
+        return method(**arguments)
+
+    return answer
+
+
+def _dispatched(run: Run) -> dict[str, Any]:
+    return {"id": run.id, "payload": run.payload}
+
 
 TOKEN = "ghs_sandboxsandboxsandboxsandboxsandbox1"  # noqa: S105  (opens nothing but this sandbox)
 
@@ -41,7 +95,7 @@ class GitHub(Seeds):
         self.urls = Urls(api=self._server.url, html=self._server.url, full_name=repository)
         super().__init__(Repository(self.urls, clock, self.switches), Tokens())
         self._api = Api(self._repository, self._tokens)
-        self._control = controls.Control(self, control.routes(self))
+        self._control = controls.Control(self, routes(self))
         self.token = self.add_workflow_token(TOKEN)
         self._begin()
 

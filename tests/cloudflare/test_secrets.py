@@ -17,7 +17,7 @@ from ops.cloudflare.workers import Workers
 from ops.core.errors import LatestNotDeployed, NotApplied, OpsError, Refused, Unclear
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
-from ops.workers.reupload_rules import differences
+from ops.workers.reupload import differences
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
 from tests.properties import holds_for

@@ -4,7 +4,7 @@ import pytest
 
 from ops.cloudflare.types.script import Code
 from ops.cloudflare.types.workers import Deployment, Split, Version
-from ops.workers.reupload_rules import lacking, majority, obstacles, to_accept
+from ops.workers.reupload import lacking, majority, obstacles, to_accept
 from tests.model.test_mark import BEGINNING
 
 A, B = "a", "b"

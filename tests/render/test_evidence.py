@@ -4,9 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from ops.cloudflare.types.evidence_table import Cell, Collection, Exhibit, Period
-from ops.evidence.comment import lines, text
-from ops.evidence.tables import AUDIT
+from ops.cloudflare.types.records import Cell, Collection, Exhibit, Period
+from ops.evidence.tables import AUDIT, lines, text
 from tests.properties import holds_for
 from tests.render.test_inertness import WORDS, skeleton
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.probes.page_html import hashed_assets, normalized
+from ops.probes.page_content import hashed_assets, normalized
 from sandbox.injection import injected
 from sandbox.server import Request, Response
 from sandbox.switches import Switches

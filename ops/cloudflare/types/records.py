@@ -1,7 +1,16 @@
-"""What Cloudflare and GitHub recorded: audit log, tokens, analytics, uses of a GitHub environment; as values."""
+"""Records that Cloudflare and GitHub keep: audit log, tokens, analytics, uses of a GitHub environment.
 
-from dataclasses import dataclass
-from datetime import datetime
+An `Exhibit` is a table of what one source recorded in a period, or the reason why it could not be read.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from ops.core.clock import parse_utc, rfc3339
+from ops.core.duration import seconds
+from ops.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -107,3 +116,149 @@ class EnvironmentUse:
     state: str
     url: str
     """Of the job's log."""
+
+
+Cell = str | int | datetime | None
+"""None is what the source does not say."""
+
+FOUND, NONE_FOUND, OUT_OF_REACH, NOT_ASKED = "found", "none found", "out of reach", "could not ask"
+
+
+@dataclass(frozen=True)
+class Period:
+    since: datetime
+    until: datetime
+
+    def holds(self, at: datetime) -> bool:
+        return self.since <= at < self.until
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """`title`, `source`, `permission`, `columns` and `notes` are our words; what is in the rows and `why` is not."""
+
+    title: str
+    source: str
+    """Who recorded it, by whose clock."""
+    permission: str
+    """What a token needs to ask for it, as Cloudflare's dashboard or GitHub's workflow syntax names it."""
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...] = ()
+    why: str = ""
+    """Why it could not be asked."""
+    reaches_to: datetime | None = None
+    """The source knows nothing of before; None where it reaches over the whole period."""
+    is_out_of_reach: bool = False
+    """The whole of the period is before `reaches_to`, so that nothing was asked for."""
+    notes: tuple[str, ...] = ()
+    """What limits what can be concluded."""
+
+    @property
+    def outcome(self) -> str:
+        if self.why:
+            return NOT_ASKED
+        if self.is_out_of_reach:
+            return OUT_OF_REACH
+        return FOUND if self.rows else NONE_FOUND
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "outcome": self.outcome,
+            "source": self.source,
+            "permission": self.permission,
+            "why": self.why,
+            "reaches_to": _plain(self.reaches_to),
+            "notes": list(self.notes),
+            "rows": [dict(zip(self.columns, map(_plain, row), strict=True)) for row in self.rows],
+        }
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All exhibits of one environment. `is_shortened`: personal data was, since others may read it."""
+
+    environment: str
+    period: Period
+    collected_at: datetime
+    is_shortened: bool
+    exhibits: tuple[Exhibit, ...]
+
+    @property
+    def not_asked(self) -> tuple[Exhibit, ...]:
+        return tuple(each for each in self.exhibits if each.outcome == NOT_ASKED)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "environment": self.environment,
+            "since": _plain(self.period.since),
+            "until": _plain(self.period.until),
+            "collected_at": _plain(self.collected_at),
+            "shortened": self.is_shortened,
+            "exhibits": [exhibit.as_json() for exhibit in self.exhibits],
+        }
+
+
+def shortened(exhibit: Exhibit, shorten: Callable[[str], str]) -> Exhibit:
+    """Every text that is somebody else's; rows that differ in nothing any more are counted together."""
+    rows = [tuple(shorten(cell) if isinstance(cell, str) else cell for cell in row) for row in exhibit.rows]
+    return replace(exhibit, rows=tuple(_summed(exhibit.columns, rows)), why=shorten(exhibit.why))
+
+
+def _summed(columns: tuple[str, ...], rows: list[tuple[Cell, ...]]) -> Iterator[tuple[Cell, ...]]:
+    """By the column `requests`, where there is one and it holds numbers."""
+    if "requests" not in columns:
+        yield from rows
+        return
+    at = columns.index("requests")
+    counts: dict[tuple[Cell, ...], int] = {}
+    for row in rows:
+        key = (*row[:at], *row[at + 1 :])
+        number = row[at]
+        counts[key] = counts.get(key, 0) + (number if isinstance(number, int) else 0)
+    yield from ((*key[:at], number, *key[at:]) for key, number in counts.items())
+
+
+def period(since: str, until: str, now: datetime) -> Period:
+    """`24h` is so long ago; anything else is a moment in UTC. Raises ConfigError."""
+    found = Period(_moment("--since", since, now), _moment("--until", until, now) if until else now)
+    if not found.since < found.until <= now:
+        hint = "Give a --since that is before --until, and neither in the future; both are UTC."
+        raise ConfigError("the period has no length, or ends in the future", hint=hint)
+    return found
+
+
+def _moment(option: str, text: str, now: datetime) -> datetime:
+    try:
+        return now - timedelta(seconds=seconds(text.strip()))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return parse_utc(text)
+    except (ValueError, OverflowError):
+        hint = "Write how long ago, as 90m or 24h, or a moment in UTC, as 2026-11-24 13:05."
+        raise ConfigError(f"{option} is no moment", hint=hint) from None
+
+
+def _plain(value: Cell) -> str | int | None:
+    return rfc3339(value) if isinstance(value, datetime) else value
+
+
+def pieces(whole: Period, longest: timedelta) -> Iterator[Period]:
+    """The period in parts that a source answers for at once, newest first."""
+    until = whole.until
+    while until > whole.since:
+        since = max(whole.since, until - longest)
+        yield Period(since, until)
+        until = since
+
+
+def whole_hours(asked_for: Period, kept_since: datetime) -> Period | None:
+    """From the beginning of an hour on, and not of one that began before; None where all of it is older."""
+    since = max(_hour(asked_for.since), _hour(kept_since) + timedelta(hours=1))
+    return Period(since, asked_for.until) if since < asked_for.until else None
+
+
+def _hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
