@@ -1,4 +1,4 @@
-"""Scenario 1 of the rollback procedure: a bad release of a Worker. The rules of the choice are in `workers/rollback_target.py`."""
+"""Roll a Worker back after a bad release. The rules of the choice are in `workers/rollback_target.py`."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

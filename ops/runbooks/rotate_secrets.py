@@ -1,4 +1,4 @@
-"""Scenario 7 of the rollback procedure: a secret has leaked. What may be set, and when, is in `rotation/selection.py`."""
+"""Replace leaked secrets. The rules for new values are in `rotation/selection.py`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
