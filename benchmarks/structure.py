@@ -1,0 +1,113 @@
+"""Print the size and the shape of the import graph of `ops` and `sandbox`, each figure beside its limit.
+
+    ./run benchmarks.structure
+
+Exits with 1 if a figure is above its limit. Imports inside functions and for types alone count too.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grimp
+
+ROOT = Path(__file__).parent.parent
+LONG, SHORT = 500, 60
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A count, its limit if it has one, and the names behind it where they are worth reading."""
+
+    label: str
+    count: int
+    limit: int | None = None
+    names: tuple[str, ...] = field(default=())
+
+    @property
+    def is_met(self) -> bool:
+        return self.limit is None or self.count <= self.limit
+
+
+def main() -> None:
+    figures = count_structure(ROOT)
+    print("| figure | now | limit |\n| --- | ---: | ---: |")
+    for figure in figures:
+        print(f"| {figure.label} | {figure.count} | {'' if figure.limit is None else figure.limit} |")
+    for figure in figures:
+        if figure.names:
+            print(f"\n{figure.label}:", *figure.names, sep="\n  ")
+    if missed := [figure.label for figure in figures if not figure.is_met]:
+        sys.exit(f"\nAbove the limit: {', '.join(missed)}")
+
+
+def count_structure(root: Path) -> list[Figure]:
+    """Return the figures of the tree at `root`, which must be the one that Python imports."""
+    graph = grimp.build_graph("ops", "sandbox", exclude_type_checking_imports=False, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in sorted(graph.modules)}
+    lines = {name: text.count("\n") for name, text in _sources(root)}
+    ops = [name for name in lines if name.split(".")[0] == "ops"]
+    circles = [" ↔ ".join(circle) for circle in find_circles(imports)]
+    long = [f"{name} ({count})" for name, count in lines.items() if count > LONG]
+    short = [f"{name} ({count})" for name, count in lines.items() if 0 < count < SHORT]
+    return [
+        Figure("children of ops", len(graph.find_children("ops")), 33),
+        Figure("ordered pairs of children of ops that import each other", len(_pairs(imports)), 180),
+        Figure("file circles in ops and sandbox", len(circles), 0, tuple(circles)),
+        Figure(f"modules over {LONG} lines", len(long), 0, tuple(long)),
+        Figure("modules directly in ops", len(list((root / "ops").glob("*.py"))), 3),
+        Figure("modules in ops without drills", sum(not name.startswith("ops.drills") for name in ops)),
+        Figure("modules in sandbox", len(lines) - len(ops)),
+        Figure(f"modules under {SHORT} lines", len(short), None, tuple(short)),
+    ]
+
+
+def _sources(root: Path) -> list[tuple[str, str]]:
+    """Module → its text; an empty `__init__.py` is no module of its own."""
+    paths = sorted(path for package in ("ops", "sandbox") for path in (root / package).rglob("*.py"))
+    texts = [(path.relative_to(root).with_suffix("").parts, path.read_text()) for path in paths]
+    return [(".".join(parts).removesuffix(".__init__"), text) for parts, text in texts if text]
+
+
+def _pairs(imports: Mapping[str, Iterable[str]]) -> set[tuple[str, str]]:
+    """Return the pairs of children; the package `ops` itself counts as one of them."""
+    pairs = {(_child(importer), _child(imported)) for importer in imports for imported in imports[importer]}
+    return {(one, other) for one, other in pairs if one != other and "sandbox" not in {one, other}}
+
+
+def _child(module: str) -> str:
+    parts = module.split(".")
+    return ".".join(parts[: 2 if parts[0] == "ops" else 1])
+
+
+def find_circles(imports: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """Return the strongly connected components of more than one module, by Tarjan's algorithm."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for imported in imports.get(module, ()):
+            if imported not in index:
+                visit(imported)
+                low[module] = min(low[module], low[imported])
+            elif imported in stack:
+                low[module] = min(low[module], index[imported])
+        if low[module] == index[module]:
+            at = stack.index(module)
+            if len(stack) - at > 1:
+                found.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for module in imports:
+        if module not in index:
+            visit(module)
+    return sorted(found)
+
+
+if __name__ == "__main__":
+    main()

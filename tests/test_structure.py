@@ -1,0 +1,48 @@
+"""The figures of `./run benchmarks.structure`, for this tree and for one that misses the limits."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.structure import count_structure
+from tests.conftest import ROOT
+
+
+def test_this_tree_keeps_every_limit_of_its_structure() -> None:
+    figures = count_structure(ROOT)
+
+    assert [figure for figure in figures if not figure.is_met] == []
+    assert len([figure for figure in figures if figure.limit is not None]) == 5
+
+
+def test_a_circle_and_a_long_module_miss_their_limits(tmp_path: Path) -> None:
+    tree = {
+        "benchmarks/structure.py": (ROOT / "benchmarks" / "structure.py").read_text(),
+        "sandbox/__init__.py": "",
+        "ops/__init__.py": "",
+        "ops/core/__init__.py": "from ops.config import models\n",
+        "ops/config/__init__.py": "",
+        "ops/config/models.py": "def read():\n    from ops.config import checks\n",
+        "ops/config/checks.py": "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import ops.config.names\n",
+        "ops/config/names.py": "from ops.config.models import read\n" + "# one more line\n" * 500,
+    }
+    for name, text in tree.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.structure"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "| children of ops | 2 | 33 |" in done.stdout
+    assert "| ordered pairs of children of ops that import each other | 1 | 180 |" in done.stdout
+    assert "ops.config.checks ↔ ops.config.models ↔ ops.config.names" in done.stdout
+    assert "ops.config.names (501)" in done.stdout
+    assert done.stderr.strip() == "Above the limit: file circles in ops and sandbox, modules over 500 lines"
