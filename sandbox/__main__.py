@@ -6,8 +6,9 @@ from functools import partial
 from typing import get_args
 
 from ops.tools import node
-from sandbox import runtimes, switches
+from sandbox import switches
 from sandbox.command import serve
+from sandbox.edge import runtimes
 from sandbox.sandbox import Sandbox
 
 

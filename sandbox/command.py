@@ -5,8 +5,8 @@ import signal
 import threading
 from collections.abc import Callable
 
+from sandbox.cloudflare.tokens.state import PERMISSIONS
 from sandbox.sandbox import Sandbox
-from sandbox.tokens import PERMISSIONS
 
 ALL_RIGHTS = "sandbox-all-rights"
 """The token of `--json` that every route takes; the other one is what a recovery needs."""

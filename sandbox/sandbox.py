@@ -7,22 +7,23 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Self
 
-from sandbox import runtimes, uploads
-from sandbox.account import Account, By
 from sandbox.clock import Clock
-from sandbox.cloudflare import BASE, Cloudflare
-from sandbox.contract import Contract
+from sandbox.cloudflare.account import Account, By
+from sandbox.cloudflare.api import BASE, Cloudflare
+from sandbox.cloudflare.tokens.state import DEFAULT, Owner, Token, Tokens
+from sandbox.cloudflare.workers import upload as uploads
+from sandbox.cloudflare.workers.state import Deployment, Upload
 from sandbox.control import PREFIX, Control, is_for
-from sandbox.edge import Edge
-from sandbox.embedded import BEHAVIOUR
+from sandbox.edge import runtimes
+from sandbox.edge.ai_providers import Providers
+from sandbox.edge.embedded import BEHAVIOUR
+from sandbox.edge.front_door import Edge
+from sandbox.edge.runtime_contract import Contract
 from sandbox.faults import Fault, Faults
 from sandbox.github import GitHub
-from sandbox.providers import Providers
 from sandbox.records import Record
 from sandbox.server import Request, Response, Server
 from sandbox.switches import Switches
-from sandbox.tokens import DEFAULT, Owner, Token, Tokens
-from sandbox.workers import Deployment, Upload
 
 AUTHOR = "ci@example.com"
 

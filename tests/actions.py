@@ -11,7 +11,7 @@ from typing import Any
 from sandbox import Sandbox
 from sandbox.actions import Runner, tracked
 from sandbox.github import GitHub
-from sandbox.github.actions import Run
+from sandbox.github.actions.state import Run
 from tests.conftest import ACCOUNT, ROOT, WORKER
 
 LABEL = "recover:rollback-api"

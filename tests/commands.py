@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox.workers import Deployment
+from sandbox.cloudflare.workers.state import Deployment
 from tests.conftest import ROOT, WORKER, Outcome, World
 
 WRITE = {"method": "POST", "path": "/accounts/*/workers/scripts/*/deployments"}

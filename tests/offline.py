@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from sandbox.zones import Zone
+from sandbox.cloudflare.zones.state import Zone
 from tests.conftest import WORKER, Outcome, World
 
 OFFICE = "ops-maintenance"

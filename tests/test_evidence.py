@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import read_block
-from sandbox.audit import Entry
+from sandbox.cloudflare.audit.state import Entry
 from tests.conftest import ACCOUNT, WORKER, Outcome
 from tests.github.conftest import Incident, incident
 

@@ -13,7 +13,7 @@ import pytest
 from ops.core.run_record import is_edited, read_block
 from ops.github import actions, client
 from sandbox.github import GitHub
-from sandbox.github.users import Role
+from sandbox.github.users.state import Role
 from tests.conftest import Outcome, World
 
 LABEL = "recover:rollback-api"

@@ -98,7 +98,7 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
 
 def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     from sandbox import Sandbox
-    from sandbox.edge import SKIPS_CHALLENGE
+    from sandbox.edge.front_door import SKIPS_CHALLENGE
 
     kind = _kind(name, drill)
     runbook = kind.runbook or name

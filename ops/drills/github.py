@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ops.config import Config, Service
     from sandbox import Sandbox
     from sandbox.github import GitHub
-    from sandbox.github.actions import Run
+    from sandbox.github.actions.state import Run
 
 Trigger = Literal["label", "button", "command"]
 

@@ -22,7 +22,7 @@ from ops.probes.http import Web
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
     from sandbox import Sandbox
-    from sandbox.github.actions import Run
+    from sandbox.github.actions.state import Run
 
 NAME, RUNBOOK = "limits", "propose-limits"
 LIMIT = "calc"

@@ -6,7 +6,7 @@ from typing import Any
 
 from sandbox.actions.expressions import Unsupported
 from sandbox.github import GitHub
-from sandbox.github.actions import Run
+from sandbox.github.actions.state import Run
 from sandbox.github.repository import Delivery
 
 

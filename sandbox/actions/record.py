@@ -7,8 +7,8 @@ from typing import Any
 
 from sandbox.actions.plan import Job, Plan
 from sandbox.github import GitHub
-from sandbox.github.actions import Job as JobRecord
-from sandbox.github.actions import Run
+from sandbox.github.actions.state import Job as JobRecord
+from sandbox.github.actions.state import Run
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """act gives its steps a terminal, and GitHub does not."""

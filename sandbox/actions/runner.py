@@ -19,7 +19,7 @@ from sandbox.actions.plan import Claim, Plan
 from sandbox.actions.process import Act, Start, act
 from sandbox.actions.record import Record
 from sandbox.github import GitHub
-from sandbox.github.actions import FOLDER, Run
+from sandbox.github.actions.state import FOLDER, Run
 from sandbox.github.repository import Delivery
 
 LONGEST = 300.0

@@ -7,11 +7,11 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from sandbox.account import Account, By
-from sandbox.projects import Project
+from sandbox.cloudflare.account import Account, By
+from sandbox.cloudflare.pages.projects import Project
+from sandbox.cloudflare.tokens.state import Token
+from sandbox.cloudflare.workers.state import Worker
 from sandbox.server import Request, Response
-from sandbox.tokens import Token
-from sandbox.workers import Worker
 
 BASE = "/client/v4"
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.account import Account
+from sandbox.cloudflare.account import Account
 
 LIFETIME = 3600
 """Seconds of the sandbox's clock."""

@@ -5,13 +5,13 @@ import uuid
 from email.utils import format_datetime
 from typing import Any
 
-from sandbox.github.apps import IdentityError
-from sandbox.github.issues import Issue
+from sandbox.github.all_routes import ALL
+from sandbox.github.issues.state import Issue
 from sandbox.github.repository import Repository
-from sandbox.github.routes import ALL
 from sandbox.github.routing import DOCS, Answer, ApiError, Call, Route, not_found
-from sandbox.github.tokens import Token, Tokens
 from sandbox.github.urls import Urls
+from sandbox.github.users.apps import IdentityError
+from sandbox.github.users.tokens import Token, Tokens
 from sandbox.server import Request, Response
 
 ENTERPRISE = "/api/v3"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.github.issues import LONGEST_BODY
+from sandbox.github.issues.state import LONGEST_BODY
 from sandbox.github.routing import ApiError, Call, custom
 
 Fields = Mapping[str, type | tuple[type, ...]]

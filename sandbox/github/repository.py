@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sandbox.clock import Clock
-from sandbox.github.actions import Deployment, Run, Workflow
-from sandbox.github.git import Git
-from sandbox.github.issues import Issue, Label
-from sandbox.github.rates import Rates
+from sandbox.github.actions.state import Deployment, Run, Workflow
+from sandbox.github.git.state import Git
+from sandbox.github.issues.state import Issue, Label
+from sandbox.github.rate_limit import Rates
+from sandbox.github.secrets.state import Environment, Vault
 from sandbox.github.switches import Switches
 from sandbox.github.urls import Urls
-from sandbox.github.users import ACTIONS_BOT, GITHUB_ACTIONS, App, By, Kind, Role, User
-from sandbox.github.vault import Environment, Vault
+from sandbox.github.users.state import ACTIONS_BOT, GITHUB_ACTIONS, App, By, Kind, Role, User
 
 
 class Delivery(NamedTuple):

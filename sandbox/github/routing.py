@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlencode
 
-from sandbox.github.issues import Issue
+from sandbox.github.issues.state import Issue
 from sandbox.github.repository import Repository
-from sandbox.github.tokens import Token, Tokens
 from sandbox.github.urls import Urls
-from sandbox.github.users import By, Role, User, reaches
+from sandbox.github.users.state import By, Role, User, reaches
+from sandbox.github.users.tokens import Token, Tokens
 from sandbox.server import Request
 
 REPO = "/repos/{owner}/{repo}"

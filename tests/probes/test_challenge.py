@@ -21,7 +21,7 @@ from ops.probes import http as maintenance
 from ops.probes.browser import _read
 from ops.probes.challenge import stopped
 from ops.tools import process
-from sandbox.edge import SKIPS_CHALLENGE
+from sandbox.edge.front_door import SKIPS_CHALLENGE
 from sandbox.server import Request, Response
 from tests.commands import ended, texts
 from tests.conftest import Releases, World

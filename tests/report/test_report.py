@@ -11,7 +11,7 @@ import pytest
 
 from ops.core.clock import parse_utc
 from ops.core.run_record import Block, Row, is_edited, read_block, sealed
-from sandbox.github.issues import Issue
+from sandbox.github.issues.state import Issue
 from tests.commands import LIST, WRITE
 from tests.conftest import Outcome, Releases, World
 from tests.github.conftest import Incident

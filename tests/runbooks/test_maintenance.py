@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from sandbox import maintenance
-from sandbox.edge import Running
+from sandbox.edge import maintenance
+from sandbox.edge.front_door import Running
+from sandbox.edge.workerd import Workerd
 from sandbox.server import Request, Response
-from sandbox.workerd import Workerd
 from tests.commands import JSON, ended, texts
 from tests.conftest import ROOT, WORKER, Outcome, World
 from tests.offline import ALSO, DEV, HOST, OFFICE, Place, account, prepared

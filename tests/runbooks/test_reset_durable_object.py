@@ -21,8 +21,8 @@ from ops.engine.runbook import Context
 from ops.engine.signals import Signals
 from ops.runbooks.reset_durable_object import Params, ResetDurableObject
 from sandbox import Sandbox
-from sandbox.embedded import Embedded
-from sandbox.objects import Objects
+from sandbox.edge.durable_objects import Objects
+from sandbox.edge.embedded import Embedded
 from sandbox.switches import Switches
 from tests.commands import WRITE, Command, ended, ours, texts
 from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, World

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ops.probes.page_content import hashed_assets, normalized
-from sandbox.injection import injected
+from sandbox.edge.injection import injected
 from sandbox.server import Request, Response
 from sandbox.switches import Switches
 from tests.commands import ended, texts

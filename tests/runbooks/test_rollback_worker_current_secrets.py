@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.workers import Version
+from sandbox.cloudflare.workers.state import Version
 from tests.commands import JSON, LIST, WRITE, Command, colleague, ended, ours
 from tests.conftest import WORKER, Outcome, Releases, World
 from tests.marks import leaks, on_disk, secret

@@ -17,7 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ops.cloudflare.client import is_read
 from sandbox import Sandbox
-from sandbox.cloudflare import _ROUTES, _find
+from sandbox.cloudflare.api import _ROUTES, _find
 from sandbox.server import Request, Response
 
 ACCOUNT = "/accounts/{account}"

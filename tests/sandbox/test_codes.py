@@ -1,6 +1,7 @@
 """The sandbox's table of error codes, against what its handlers raise and against what the tool takes each for."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,16 +9,6 @@ from ops.cloudflare.codes import meaning_of
 from sandbox.cloudflare.codes import ANYWHERE, BY_PRODUCT, product_of
 from tests.conftest import ACCOUNT, ROOT
 
-MODULES = {
-    "kv": "kv",
-    "d1": "d1",
-    "zones": "zones",
-    "pages": "pages",
-    "pages_uploads": "pages",
-    "tokens": "tokens",
-    "identity": "tokens",
-}
-"""Module → product; all others are of Workers."""
 PATHS = {
     "workers": f"/accounts/{ACCOUNT}/workers/scripts/shop/versions",
     "pages": f"/accounts/{ACCOUNT}/pages/projects/shop",
@@ -26,14 +17,15 @@ PATHS = {
     "zones": f"/zones/{ACCOUNT}/workers/routes",
     "tokens": f"/accounts/{ACCOUNT}/tokens/verify",
 }
-SHARED = {"routes", "body", "codes", "__init__"}
+HANDLERS = sorted((ROOT / "sandbox/cloudflare").rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "sandbox/cloudflare").glob("*.py")), ids=lambda path: path.stem)
-def test_each_code_that_a_handler_raises_is_in_the_table_of_its_product(path: str) -> None:
-    text, name = (ROOT / path).read_text(), (ROOT / path).stem
-    known = {code for codes in BY_PRODUCT.values() for code in codes} if name in SHARED else set()
-    known |= {*ANYWHERE, *BY_PRODUCT[MODULES.get(name, "workers")]}
+@pytest.mark.parametrize("path", HANDLERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_each_code_that_a_handler_raises_is_in_the_table_of_its_product(path: Path) -> None:
+    """A folder is a product; modules beside the folders serve all of them."""
+    text, folder = path.read_text(), path.parent.name
+    shared = {code for codes in BY_PRODUCT.values() for code in codes}
+    known = {*ANYWHERE, *(shared if folder == "cloudflare" else BY_PRODUCT.get(folder, BY_PRODUCT["workers"]))}
 
     raised = {int(code) for code in re.findall(r"ApiError\(\s*(\d+)", text)}
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from sandbox import Sandbox
-from sandbox.providers import BASES, MODELS
+from sandbox.edge.ai_providers import BASES, MODELS
 
 NAMES = sorted(BASES)
 

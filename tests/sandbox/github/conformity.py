@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from jsonschema import Draft7Validator
 
-from sandbox.github.routes import ALL
+from sandbox.github.all_routes import ALL
 from tests.sandbox.github.schemas.cut import template_of
 
 _FOLDER = Path(__file__).parent / "schemas"

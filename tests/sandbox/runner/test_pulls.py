@@ -12,7 +12,7 @@ from sandbox import Sandbox
 from sandbox.actions import Runner, Unsupported
 from sandbox.actions.contexts import contexts
 from sandbox.github import GitHub
-from sandbox.github.actions import Run
+from sandbox.github.actions.state import Run
 
 FILE = ".github/workflows/limits.yml"
 ON: dict[str, Any] = {

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sandbox.github.routes import ALL
+from sandbox.github.all_routes import ALL
 
 _API = "@octokit/openapi/generated/api.github.com.json"
 _WEBHOOKS = "@octokit/webhooks-schemas/schema.json"

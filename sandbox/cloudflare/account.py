@@ -1,0 +1,137 @@
+"""The one account of a sandbox: Workers and every way in which they change, Pages, zones, KV, D1, tokens, log."""
+
+import bisect
+import random
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sandbox.clock import Clock
+from sandbox.cloudflare.analytics.state import Analytics
+from sandbox.cloudflare.audit.state import Entry
+from sandbox.cloudflare.d1.state import D1
+from sandbox.cloudflare.kv.state import Kv
+from sandbox.cloudflare.pages.projects import Asset
+from sandbox.cloudflare.pages.state import Pages
+from sandbox.cloudflare.tokens.state import Tokens
+from sandbox.cloudflare.workers.state import Deployment, Upload, Version, Worker, annotations
+from sandbox.cloudflare.zones.state import Zones
+from sandbox.switches import Switches
+
+
+@dataclass(frozen=True, kw_only=True)
+class By:
+    """Who changes something, with what, what they write beside it, and when if not now."""
+
+    author: str
+    source: str
+    message: str | None = None
+    tag: str | None = None
+    at: datetime | None = None
+
+
+class Account:
+    """Checks nothing: what Cloudflare refuses is refused before it comes here."""
+
+    def __init__(self, account_id: str, clock: Clock, switches: Switches, tokens: Tokens) -> None:
+        self.id = account_id
+        self.clock = clock
+        self.switches = switches
+        self.lock = threading.RLock()
+        self.workers: dict[str, Worker] = {}
+        self.deleted_resources: set[str] = set()
+        """Ids and names of the KV namespaces, R2 buckets and queues that are gone."""
+        self._random = random.Random(account_id)  # noqa: S311  (the same account makes the same ids)
+        self.pages = Pages(clock, switches, self.lock, self.new_id)
+        self.zones = Zones(self.new_id)
+        self.d1 = D1(clock, self.new_id)
+        self.kv = Kv(clock, switches, self.lock, self.new_id)
+        self.tokens = tokens
+        self.assets: dict[str, Asset] = {}
+        """Hash → a static file of some Worker."""
+        self.analytics = Analytics()
+        self.audit: list[Entry] = []
+        """Oldest first."""
+
+    def worker(self, name: str) -> Worker:
+        """Made when there is none of that name."""
+        if name not in self.workers:
+            self.workers[name] = Worker(name=name, tag=self.new_id().hex)
+        return self.workers[name]
+
+    def new_id(self) -> uuid.UUID:
+        return uuid.UUID(int=self._random.getrandbits(128), version=4)
+
+    def add_version(self, worker: Worker, upload: Upload, by: By, *, triggered_by: str = "upload") -> Version:
+        worker.numbered += 1
+        version = Version(
+            id=str(self.new_id()),
+            number=worker.numbered,
+            created_on=by.at or self._instant(worker),
+            author_email=by.author,
+            source=by.source,
+            annotations=annotations(message=by.message, tag=by.tag, triggered_by=triggered_by),
+            upload=upload,
+        )
+        worker.versions[version.id] = version
+        return version
+
+    def deploy(
+        self,
+        worker: Worker,
+        percentages: Mapping[str, float],
+        by: By,
+        *,
+        triggered_by: str = "deployment",
+        code_update_strategy: Mapping[str, Any] | None = None,
+    ) -> Deployment:
+        deployment = Deployment(
+            id=str(self.new_id()),
+            made_at=by.at or self.clock.now(),
+            created_on=by.at or self._instant(worker),
+            author_email=by.author,
+            source=by.source,
+            annotations=annotations(message=by.message, triggered_by=triggered_by),
+            percentages=dict(percentages),
+            secrets={id: self._secrets_for(worker, worker.versions[id]) for id in percentages},  # noqa: A001
+            code_update_strategy=code_update_strategy,
+        )
+        bisect.insort(worker.history, deployment, key=lambda deployment: deployment.created_on)
+        return deployment
+
+    def edit_secrets(self, worker: Worker, edits: Mapping[str, str | None], by: By) -> Version:
+        """A version like the latest but for its secrets, and a deployment of it; None removes a secret.
+
+        developers.cloudflare.com/workers/configuration/secrets
+        """
+        version = self.add_version_with_secrets(worker, edits, by)
+        self.deploy(worker, {version.id: 100}, by, triggered_by="secret")
+        return version
+
+    def add_version_with_secrets(self, worker: Worker, edits: Mapping[str, str | None], by: By) -> Version:
+        assert worker.latest is not None
+        upload = worker.latest.upload
+        secrets = {name: text for name, text in {**upload.secrets, **edits}.items() if text is not None}
+        return self.add_version(worker, replace(upload, secrets=secrets), by, triggered_by="secret")
+
+    def served_at(self, worker: Worker, instant: datetime) -> Deployment | None:
+        """What the edge serves: a deployment reaches it only after a while, but the first one at once."""
+        known = instant - timedelta(seconds=self.switches.propagation_seconds)
+        arrived = [deployment for deployment in worker.history if deployment.made_at <= known]
+        return next(reversed(arrived), next(iter(worker.history), None))
+
+    def _secrets_for(self, worker: Worker, version: Version) -> Mapping[str, str]:
+        if version.id in worker.live:
+            return worker.history[-1].secrets[version.id]
+        stays = worker.changed_secrets(version) and not self.switches.forced_rollback_restores_secrets
+        return worker.secrets_in_effect if stays else version.upload.secrets
+
+    def _instant(self, worker: Worker) -> datetime:
+        """Now, but after all that this Worker has: the order of its history is the order of its times."""
+        stamps = [*worker.versions.values(), *worker.history]
+        latest = max((stamp.created_on for stamp in stamps), default=None)
+        now = self.clock.now()
+        return now if latest is None or latest < now else latest + timedelta(microseconds=1)

@@ -1,0 +1,160 @@
+"""GraphQL analytics: the limits of a data set, and its rows by dimensions. HTTP 200 for errors too.
+
+developers.cloudflare.com/analytics/graphql-api
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sandbox.cloudflare.analytics.graphql import Field, SyntaxProblem, parse
+from sandbox.cloudflare.analytics.state import ACCOUNT_SETS, DIMENSIONS, SUMS, ZONE_SETS, Sample
+from sandbox.cloudflare.body import fields, json_body
+from sandbox.cloudflare.routes import Call, Routes
+from sandbox.cloudflare.tokens.state import ACCOUNT_ANALYTICS_READ, ANALYTICS_READ
+from sandbox.server import Response
+
+ROUTES = Routes()
+PATH = "/graphql"
+_MOST_ROWS = 10_000
+_LIMITS = {"enabled", "maxDuration", "maxPageSize", "notOlderThan"}
+_TIMES = {"datetime", "datetimeMinute", "datetimeHour", "date"}
+
+
+class _Refused(Exception):
+    """An entry of `errors`."""
+
+    def __init__(self, message: str, code: str = "error") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@ROUTES.add("POST", PATH, None)
+def query(call: Call) -> Response:
+    body = fields(json_body(call.request), required={"query": str}, optional={"variables": dict})
+    try:
+        data = {each.alias: _viewer(call, each) for each in parse(body["query"], body.get("variables", {}))}
+        answer: dict[str, Any] = {"data": data, "errors": None}
+    except (SyntaxProblem, _Refused) as error:
+        code = error.code if isinstance(error, _Refused) else "parser"
+        stamp = {"code": code, "timestamp": call.account.clock.now().isoformat()}
+        answer = {"data": None, "errors": [{"message": str(error), "path": None, "extensions": stamp}]}
+    return Response(headers=[("content-type", "application/json")], body=json.dumps(answer).encode())
+
+
+def _viewer(call: Call, viewer: Field) -> dict[str, Any]:
+    """One account or zone for each field; what the token may not see is an error, and no empty list."""
+    _known(viewer.name, {"viewer"})
+    shown = {}
+    for asked in viewer.fields:
+        tag = {"zones": "zoneTag", "accounts": "accountTag"}.get(asked.name)
+        scope = (asked.arguments.get("filter") or {}).get(tag)
+        if tag is None or not isinstance(scope, str):
+            raise _Refused(f'unknown field "{asked.name}", or it lacks its filter')
+        is_zone = asked.name == "zones"
+        needed = ANALYTICS_READ if is_zone else ACCOUNT_ANALYTICS_READ
+        known = scope in call.account.zones.all if is_zone else scope == call.account.id
+        if not known or not call.token.may(needed):
+            raise _Refused(f"{asked.name} {scope} is not authorized", "authz")
+        sets = ZONE_SETS if is_zone else ACCOUNT_SETS
+        shown[asked.alias] = [{each.alias: _part(call, each, scope, sets) for each in asked.fields}]
+    return shown
+
+
+def _part(call: Call, asked: Field, scope: str, sets: Iterable[str]) -> Any:
+    if asked.name == "settings":
+        return {each.alias: _limits(call, each, sets) for each in asked.fields}
+    _known(asked.name, sets)
+    return _rows(call, asked, scope)
+
+
+def _limits(call: Call, asked: Field, sets: Iterable[str]) -> dict[str, Any]:
+    _known(asked.name, sets)
+    longest, oldest = _spans(call, asked.name)
+    values = {"enabled": True, "maxDuration": longest, "maxPageSize": _MOST_ROWS, "notOlderThan": oldest}
+    return {each.alias: values[_known(each.name, _LIMITS)] for each in asked.fields}
+
+
+def _spans(call: Call, dataset: str) -> tuple[int, int]:
+    """Seconds: how wide a question may be, and how far back it may reach."""
+    switches = call.account.switches
+    if dataset in ZONE_SETS:
+        return switches.zone_analytics_longest_seconds, switches.zone_analytics_kept_seconds
+    return 31 * 86400, 31 * 86400
+
+
+def _rows(call: Call, asked: Field, scope: str) -> list[dict[str, Any]]:
+    limit = asked.arguments.get("limit", 0)
+    if not isinstance(limit, int) or not 1 <= limit <= _MOST_ROWS:
+        raise _Refused(f"limit must be 1 to {_MOST_ROWS}")
+    wanted = asked.arguments.get("filter") or {}
+    _check_times(call, asked.name, wanted)
+    samples = call.account.analytics.of(asked.name, scope, lambda sample: _passes(sample, wanted))
+    names = [each for part in asked.fields if part.name == "dimensions" for each in part.fields]
+    for each in names:
+        _known(each.name, _TIMES | DIMENSIONS[asked.name].keys())
+    groups: dict[tuple[Any, ...], list[Sample]] = {}
+    for sample in samples:
+        key = tuple(sample.dimension(each.name) for each in names)
+        groups.setdefault(key, []).append(sample)
+    rows = [(key, _row(asked, names, key, group)) for key, group in groups.items()]
+    return [row for _, row in _ordered(asked, names, rows)][:limit]
+
+
+def _row(asked: Field, names: list[Field], key: tuple[Any, ...], group: list[Sample]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for part in asked.fields:
+        if part.name == "count":
+            row[part.alias] = sum(sample.count for sample in group)
+        elif part.name == "dimensions":
+            row[part.alias] = {each.alias: value for each, value in zip(names, key, strict=True)}
+        elif part.name == "sum":
+            sums = {each.alias: _known(each.name, SUMS[asked.name]) for each in part.fields}
+            row[part.alias] = {alias: sum(s.sums.get(name, 0) for s in group) for alias, name in sums.items()}
+        else:
+            raise _Refused(f'unknown field "{part.name}"')
+    return row
+
+
+def _ordered(asked: Field, names: list[Field], rows: list[tuple[tuple[Any, ...], Any]]) -> Iterable[tuple[Any, Any]]:
+    for order in reversed(asked.arguments.get("orderBy") or []):
+        name, _, way = str(order).rpartition("_")
+        at = next((number for number, each in enumerate(names) if each.name == name), None)
+        if at is None and name != "count":
+            raise _Refused(f"cannot order by {order}")
+        rows.sort(key=lambda row: row[1]["count"] if at is None else row[0][at], reverse=way == "DESC")
+    return rows
+
+
+def _check_times(call: Call, dataset: str, wanted: Mapping[str, Any]) -> None:
+    """Both ends are needed, and neither too far back nor too far from each other."""
+    longest, oldest = _spans(call, dataset)
+    ends = {name.rpartition("_")[2]: value for name, value in wanted.items() if name.partition("_")[0] in _TIMES}
+    try:
+        since, until = (datetime.fromisoformat(ends[end]) for end in ("geq", "lt"))
+    except (KeyError, TypeError, ValueError):
+        raise _Refused("the filter needs a time with _geq and one with _lt") from None
+    if since < call.account.clock.now() - timedelta(seconds=oldest):
+        raise _Refused(f"cannot request data older than {oldest}s")
+    if until - since > timedelta(seconds=longest):
+        raise _Refused(f"query time range is too large: it may be {longest}s wide")
+
+
+def _passes(sample: Sample, wanted: Mapping[str, Any]) -> bool:
+    for name, value in wanted.items():
+        field, _, operator = name.partition("_")
+        _known(field, _TIMES | DIMENSIONS[sample.dataset].keys())
+        found = sample.dimension(field)
+        holds = {"": found == value, "geq": found >= value, "lt": found < value, "neq": found != value}
+        if operator not in holds:
+            raise _Refused(f"unknown filter {name}")
+        if not holds[operator]:
+            return False
+    return True
+
+
+def _known(name: str, known: Iterable[str]) -> str:
+    if name not in known:
+        raise _Refused(f'unknown field "{name}"')
+    return name

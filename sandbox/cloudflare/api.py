@@ -1,0 +1,137 @@
+"""The Cloudflare API: routes a request, authorises it, handles it under the account's lock, and fills the envelope."""
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox.cloudflare.account import Account
+from sandbox.cloudflare.analytics import api as analytics
+from sandbox.cloudflare.analytics import telemetry
+from sandbox.cloudflare.audit import api as audit
+from sandbox.cloudflare.audit.state import ACTIONS
+from sandbox.cloudflare.codes import UNREADABLE, UNREADABLE_BY, product_of
+from sandbox.cloudflare.d1 import api as d1
+from sandbox.cloudflare.kv import api as kv
+from sandbox.cloudflare.pages import api as pages
+from sandbox.cloudflare.pages import uploads
+from sandbox.cloudflare.routes import BASE, Answer, ApiError, Call, NoRouteError, Route, Routes
+from sandbox.cloudflare.tokens import api as tokens
+from sandbox.cloudflare.tokens import identity
+from sandbox.cloudflare.tokens.state import Token
+from sandbox.cloudflare.workers import assets, content, deployments, scripts, secrets, settings, versions
+from sandbox.cloudflare.zones import api as zones
+from sandbox.server import Request, Response
+
+__all__ = ["BASE", "Cloudflare"]
+
+_MODULES = (
+    deployments,
+    versions,
+    content,
+    scripts,
+    assets,
+    settings,
+    secrets,
+    zones,
+    kv,
+    d1,
+    identity,
+    tokens,
+    audit,
+    analytics,
+    telemetry,
+    pages,
+    uploads,
+)
+_READS = {analytics.PATH, kv.BULK_GET, telemetry.PATH}
+"""What is sent by POST and changes nothing: no entry of the log."""
+_ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
+
+
+class Cloudflare:
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def answer(self, request: Request) -> Response:
+        ray = _ray()
+        try:
+            answer = self._handle(request, ray)
+        except ApiError as error:
+            status, envelope = error.status, _failure(error, request.path)
+        else:
+            if isinstance(answer, Response):
+                answer.headers += [("server", "cloudflare"), ("cf-ray", ray)]
+                return answer
+            status, envelope = 200, _success(answer)
+        return Response(status=status, headers=[*_HEADERS, ("cf-ray", ray)], body=json.dumps(envelope).encode())
+
+    def _handle(self, request: Request, ray: str) -> Answer | Response:
+        route, parameters = _find(request)
+        token = self._authorise(request, route.permission, parameters.get("account"))
+        call = Call(account=self._account, token=token, request=request, parameters=parameters)
+        with self._account.lock:
+            try:
+                answer = route.handler(call)
+            except ApiError as error:
+                self._log(call, route, error.status, ray)
+                raise
+            self._log(call, route, 200, ray)
+            return answer
+
+    def _log(self, call: Call, route: Route, status: int, ray: str) -> None:
+        if call.request.method in ACTIONS and route.template not in _READS:
+            self._account.audit.append(audit.entry(call, route, status=status, ray=ray))
+
+    def knows(self, request: Request) -> bool:
+        """Whether there is a route of that method and path."""
+        try:
+            _find(request)
+        except ApiError:
+            return False
+        return True
+
+    def _authorise(self, request: Request, permission: str | None, account: str | None) -> Token:
+        """A token that is missing, unknown, expired, of another account or without the right: one answer for all.
+
+        developers.cloudflare.com/fundamentals/api/troubleshooting
+        """
+        if account is not None and not re.fullmatch("[0-9a-f]{32}", account):
+            raise NoRouteError(request.path)
+        if permission == uploads.UPLOADS:
+            return uploads.authorise(self._account, request)
+        if permission == assets.UPLOADS:
+            return assets.authorise(self._account, request)
+        if permission == d1.SIGNED:
+            return d1.authorise(self._account, request)
+        token = self._account.tokens.of(request.headers.get("authorization"))
+        allowed = token is not None and (permission is None or token.may(permission))
+        if token is None or not allowed or account not in {None, self._account.id}:
+            raise ApiError(10000, "Authentication error", status=self._account.switches.auth_error_status)
+        return token
+
+
+def _find(request: Request) -> tuple[Route, Mapping[str, str]]:
+    if not request.path.startswith(f"{BASE}/"):
+        raise NoRouteError(request.path)
+    return _ROUTES.find(request.method, request.path.removeprefix(BASE))
+
+
+_HEADERS = [("content-type", "application/json"), ("server", "cloudflare")]
+
+
+def _ray() -> str:
+    """An id as in the header cf-ray: sixteen hex digits and an airport."""
+    return f"{uuid.uuid4().hex[:16]}-LHR"
+
+
+def _success(answer: Answer) -> dict[str, Any]:
+    envelope = {"success": True, "errors": [], "messages": answer.messages, "result": answer.result}
+    return envelope if answer.result_info is None else {**envelope, "result_info": answer.result_info}
+
+
+def _failure(error: ApiError, path: str) -> dict[str, Any]:
+    code = UNREADABLE_BY.get(product_of(path), UNREADABLE) if error.code == UNREADABLE else error.code
+    errors = [{"code": code, "message": error.message}]
+    return {"success": False, "errors": errors, "messages": [], "result": None}

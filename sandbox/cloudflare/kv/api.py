@@ -1,0 +1,264 @@
+"""KV: namespaces, and what is in them. Of its error codes none is documented; these are what people report.
+
+developers.cloudflare.com/api/resources/kv/subresources/namespaces
+"""
+
+import base64
+import binascii
+import json
+from typing import Any
+from urllib.parse import unquote
+
+from sandbox.cloudflare.body import JSON, fields, invalid, json_body, parse
+from sandbox.cloudflare.kv.state import Entry, Namespace
+from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.tokens.state import KV_READ, KV_WRITE
+from sandbox.cloudflare.workers.uploads import form_parts
+from sandbox.server import Response
+
+ROUTES = Routes()
+_NAMESPACES = "/accounts/{account}/storage/kv/namespaces"
+_NAMESPACE = _NAMESPACES + "/{namespace}"
+_VALUE = _NAMESPACE + "/values/{key}"
+BULK_GET = _NAMESPACE + "/bulk/get"
+_LONGEST_KEY, _LONGEST_VALUE, _LONGEST_METADATA = 512, 25 * 2**20, 1024
+"""In bytes (developers.cloudflare.com/kv/platform/limits)."""
+_SHORTEST = 60
+"""Seconds that a value lives."""
+_TOGETHER, _READ_TOGETHER = 10_000, 100
+
+
+@ROUTES.add("GET", _NAMESPACES, KV_READ)
+def list_namespaces(call: Call) -> Answer:
+    page, per_page = _number(call, "page", 1, 1, 10_000), _number(call, "per_page", 20, 1, 1000)
+    found = list(call.account.kv.namespaces.values())
+    shown = [_namespace(each) for each in found[(page - 1) * per_page : page * per_page]]
+    info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
+    return Answer(shown, result_info=info)
+
+
+@ROUTES.add("POST", _NAMESPACES, KV_WRITE)
+def create_namespace(call: Call) -> Answer:
+    title = fields(json_body(call.request), required={"title": str}, optional={})["title"]
+    if not 1 <= len(title.encode()) <= 512:
+        raise invalid("body.title", "must be of 1 to 512 bytes")
+    kv = call.account.kv
+    if any(each.title == title for each in kv.namespaces.values()):
+        raise ApiError(10014, "create namespace: 'a namespace with this account ID and title already exists'")
+    return Answer(_namespace(kv.namespaces[kv.add(title)]))
+
+
+@ROUTES.add("GET", _NAMESPACE, KV_READ)
+def get_namespace(call: Call) -> Answer:
+    return Answer(_namespace(_namespace_of(call)))
+
+
+@ROUTES.add("DELETE", _NAMESPACE, KV_WRITE)
+def delete_namespace(call: Call) -> Answer:
+    """With all keys; a version that binds it can no longer be deployed."""
+    namespace = _namespace_of(call)
+    del call.account.kv.namespaces[namespace.id]
+    call.account.deleted_resources.add(namespace.id)
+    return Answer(None)
+
+
+@ROUTES.add("GET", _NAMESPACE + "/keys", KV_READ)
+def list_keys(call: Call) -> Answer:
+    """In the order of their bytes, page by page; the cursor of the last page is empty."""
+    limit, prefix = _number(call, "limit", 1000, 10, 1000), call.request.query.get("prefix", "")
+    after = _decoded(call.request.query.get("cursor", ""))
+    entries = call.account.kv.all_shown(_namespace_of(call).id)
+    left = [(key, entry) for key, entry in entries.items() if key.startswith(prefix) and key.encode() > after]
+    page = left[:limit]
+    cursor = base64.urlsafe_b64encode(page[-1][0].encode()).decode() if len(left) > limit else ""
+    shown = [{"name": key, **_beside(entry)} for key, entry in page]
+    return Answer(shown, result_info={"count": len(page), "cursor": cursor})
+
+
+@ROUTES.add("GET", _VALUE, KV_READ)
+def get_value(call: Call) -> Response:
+    """The bytes, with no envelope."""
+    entry = _entry(call)
+    expiration = [] if entry.expires is None else [("expiration", str(entry.expires))]
+    return Response(headers=[("content-type", "application/octet-stream"), *expiration], body=entry.value)
+
+
+@ROUTES.add("GET", _NAMESPACE + "/metadata/{key}", KV_READ)
+def get_metadata(call: Call) -> Answer:
+    return Answer(_entry(call).metadata)
+
+
+@ROUTES.add("PUT", _VALUE, KV_WRITE)
+def put_value(call: Call) -> Answer:
+    """The body is the value; in a form, its part `value`, and the JSON of the metadata may stand beside it."""
+    namespace, key, query = _namespace_of(call), _key(call), call.request.query
+    value, metadata = call.request.body, None
+    if call.request.headers.get_content_type() == "multipart/form-data":
+        parts = form_parts(call.request)
+        if "value" not in parts or not parts.keys() <= {"value", "metadata"}:
+            raise invalid("body", 'must have a part "value", and may have one "metadata"')
+        value = parts["value"].content
+        metadata = parse(parts["metadata"].content) if "metadata" in parts else None
+    ends = {"expiration", "expiration_ttl"}
+    given = {name: _whole(f"query.{name}", text) for name, text in query.items() if name in ends}
+    _check(key, value, metadata)
+    expires = _expires(call, given, "query")
+    if not call.account.kv.takes_write(namespace.id, key):
+        raise _too_many()
+    call.account.kv.put(namespace.id, key, value, metadata=metadata, expires=expires, by_api=True)
+    return Answer(None)
+
+
+@ROUTES.add("DELETE", _VALUE, KV_WRITE)
+def delete_value(call: Call) -> Answer:
+    """Also of a key that is not there."""
+    namespace, key = _namespace_of(call), _key(call)
+    if not call.account.kv.takes_write(namespace.id, key):
+        raise _too_many()
+    call.account.kv.delete(namespace.id, key, by_api=True)
+    return Answer(None)
+
+
+@ROUTES.add("PUT", _NAMESPACE + "/bulk", KV_WRITE)
+def put_together(call: Call) -> Answer:
+    """All are checked before one is written. A key that was written a moment ago is named, to be tried again."""
+    namespace, kv = _namespace_of(call), call.account.kv
+    known = {"base64": bool, "expiration": int, "expiration_ttl": int, "metadata": object}
+    sent = [
+        fields(each, required={"key": str, "value": str}, optional=known, at=f"body[{index}]")
+        for index, each in enumerate(_list(call, _TOGETHER))
+    ]
+    values = [_bytes(each) for each in sent]
+    expires = [_expires(call, each, "body") for each in sent]
+    for each, value in zip(sent, values, strict=True):
+        _check(each["key"], value, each.get("metadata"))
+    refused = [each["key"] for each in sent if not kv.takes_write(namespace.id, each["key"])]
+    for each, value, until in zip(sent, values, expires, strict=True):
+        if each["key"] not in refused:
+            beside = {"metadata": each.get("metadata"), "expires": until}
+            kv.put(namespace.id, each["key"], value, **beside, by_api=True)
+    return Answer({"successful_key_count": len(sent) - len(refused), "unsuccessful_keys": refused})
+
+
+@ROUTES.add("DELETE", _NAMESPACE + "/bulk", KV_WRITE)
+@ROUTES.add("POST", _NAMESPACE + "/bulk/delete", KV_WRITE)
+def delete_together(call: Call) -> Answer:
+    namespace, kv, keys = _namespace_of(call), call.account.kv, _keys(_list(call, _TOGETHER), "body")
+    refused = [key for key in keys if not kv.takes_write(namespace.id, key)]
+    for key in keys:
+        if key not in refused:
+            kv.delete(namespace.id, key, by_api=True)
+    return Answer({"successful_key_count": len(keys) - len(refused), "unsuccessful_keys": refused})
+
+
+@ROUTES.add("POST", BULK_GET, KV_READ)
+def get_together(call: Call) -> Answer:
+    """Texts, or what they are as JSON; null where there is nothing."""
+    namespace = _namespace_of(call)
+    body = fields(json_body(call.request), required={"keys": list}, optional={"type": str, "withMetadata": bool})
+    keys, kind = _keys(body["keys"], "body.keys"), body.get("type", "text")
+    if not 1 <= len(keys) <= _READ_TOGETHER:
+        raise invalid("body.keys", f"must be 1 to {_READ_TOGETHER} keys")
+    if kind not in {"text", "json"}:
+        raise invalid("body.type", 'must be "text" or "json"')
+    found = {key: call.account.kv.shown(namespace.id, key) for key in keys}
+    return Answer({"values": {key: entry and _shown(entry, kind, body) for key, entry in found.items()}})
+
+
+def _shown(entry: Entry, kind: str, body: dict[str, Any]) -> Any:
+    value = parse(entry.value) if kind == "json" else entry.value.decode(errors="replace")
+    return {"value": value, "metadata": None, **_beside(entry)} if body.get("withMetadata") else value
+
+
+def _beside(entry: Entry) -> dict[str, Any]:
+    """What is told of an entry besides its value, where there is any."""
+    beside = {"expiration": entry.expires, "metadata": entry.metadata}
+    return {name: value for name, value in beside.items() if value is not None}
+
+
+def _namespace(namespace: Namespace) -> dict[str, Any]:
+    return {"id": namespace.id, "title": namespace.title, "supports_url_encoding": True}
+
+
+def _namespace_of(call: Call) -> Namespace:
+    """The one that the path names."""
+    namespace = call.account.kv.namespaces.get(call.parameters["namespace"])
+    if namespace is None:
+        raise ApiError(10013, "namespace not found", status=404)
+    return namespace
+
+
+def _key(call: Call) -> str:
+    """As the path has it, percent-encoded, its slashes too."""
+    return unquote(call.parameters["key"])
+
+
+def _entry(call: Call) -> Entry:
+    entry = call.account.kv.shown(_namespace_of(call).id, _key(call))
+    if entry is None:
+        raise ApiError(10009, "get: 'key not found'", status=404)
+    return entry
+
+
+def _keys(values: list[Any], at: str) -> list[str]:
+    if not all(isinstance(value, str) for value in values):
+        raise invalid(at, "must be a list of keys")
+    return values
+
+
+def _list(call: Call, most: int) -> list[Any]:
+    body = json_body(call.request, JSON)
+    if not isinstance(body, list) or len(body) > most:
+        raise invalid("body", f"must be a list of at most {most}")
+    return body
+
+
+def _bytes(pair: dict[str, Any]) -> bytes:
+    try:
+        return base64.b64decode(pair["value"], validate=True) if pair.get("base64") else pair["value"].encode()
+    except binascii.Error:
+        raise invalid("body", f"has a value for {pair['key']} that is no base64") from None
+
+
+def _check(key: str, value: bytes, metadata: Any) -> None:
+    if not 1 <= len(key.encode()) <= _LONGEST_KEY:
+        raise ApiError(10022, f"key must be of 1 to {_LONGEST_KEY} bytes", status=414)
+    if len(value) > _LONGEST_VALUE:
+        raise ApiError(10021, f"value length of {len(value)} exceeds limit of {_LONGEST_VALUE}", status=413)
+    if metadata is not None and len(json.dumps(metadata).encode()) > _LONGEST_METADATA:
+        raise ApiError(10021, f"metadata exceeds limit of {_LONGEST_METADATA} bytes", status=413)
+
+
+def _expires(call: Call, given: dict[str, Any], at: str) -> int | None:
+    """In seconds since 1970. Where both are given, the moment wins."""
+    now = int(call.account.clock.now().timestamp())
+    until: int | None = given.get("expiration")
+    if until is None and "expiration_ttl" in given:
+        until = now + given["expiration_ttl"]
+    if until is not None and until < now + _SHORTEST:
+        raise invalid(at, f"has an expiration that is not at least {_SHORTEST} seconds away")
+    return until
+
+
+def _too_many() -> ApiError:
+    return ApiError(10058, "Too many writes to this key: it takes one per second.", status=429)
+
+
+def _number(call: Call, name: str, default: int, least: int, most: int) -> int:
+    number = _whole(f"query.{name}", call.request.query.get(name, str(default)))
+    if not least <= number <= most:
+        raise invalid(f"query.{name}", f"must be from {least} to {most}")
+    return number
+
+
+def _whole(at: str, text: str) -> int:
+    if not text.isdecimal():
+        raise invalid(at, "must be a whole number")
+    return int(text)
+
+
+def _decoded(cursor: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(cursor)
+    except binascii.Error:
+        raise invalid("query.cursor", "is not one of ours") from None

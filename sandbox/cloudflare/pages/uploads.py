@@ -1,0 +1,134 @@
+"""Direct Upload, as `wrangler pages deploy` does it: a token of its own, the files by their hash, then the deployment.
+
+developers.cloudflare.com/pages/get-started/direct-upload
+"""
+
+import base64
+import binascii
+import re
+from typing import Any
+
+from sandbox.cloudflare.account import Account
+from sandbox.cloudflare.body import fields, invalid, json_body, parse
+from sandbox.cloudflare.pages.api import queued
+from sandbox.cloudflare.pages.projects import Asset
+from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.signed import claims_of, sign
+from sandbox.cloudflare.tokens.state import PAGES_WRITE, Token
+from sandbox.cloudflare.workers.uploads import form_parts
+from sandbox.server import Request
+
+ROUTES = Routes()
+_PROJECT = "/accounts/{account}/pages/projects/{project}"
+UPLOADS = "an upload token"
+"""The permission of the routes below /pages/assets: they take the token that `upload-token` answers, and no other."""
+
+MOST_FILES = 20_000
+MOST_IN_A_BUCKET = 2_000
+LARGEST = 25 * 1024 * 1024
+MESSAGE_BYTES = 384
+
+_TEXTS = ("branch", "commit_message", "commit_hash", "commit_dirty", "wrangler_config_hash", "pages_build_output_dir")
+_ROUTING = "functions-filepath-routing-config.json"
+_RULES = ("_headers", "_redirects", "_routes.json", "_worker.bundle", "_worker.js", _ROUTING)
+
+
+@ROUTES.add("GET", _PROJECT + "/upload-token", PAGES_WRITE)
+def get_upload_token(call: Call) -> Answer:
+    claims = {"max_file_count_allowed": MOST_FILES, "account": call.account.id, "id": call.project.id}
+    return Answer({"jwt": sign(call.account, claims)})
+
+
+def authorise(account: Account, request: Request) -> Token:
+    """The holder of an upload token that has not expired."""
+    jwt = (request.headers.get("authorization") or "").removeprefix("Bearer ")
+    claims = claims_of(account, jwt)
+    if claims is None or "max_file_count_allowed" not in claims:
+        raise ApiError(8000013, "Authorization failed", status=401)
+    return Token(secret=jwt, permissions=frozenset({UPLOADS}))
+
+
+@ROUTES.add("POST", "/pages/assets/check-missing", UPLOADS)
+def check_missing(call: Call) -> Answer:
+    return Answer([key for key in _hashes(call) if key not in call.account.pages.assets])
+
+
+@ROUTES.add("POST", "/pages/assets/upload", UPLOADS)
+def upload_assets(call: Call) -> Answer:
+    """All of a bucket or nothing of it."""
+    bucket = json_body(call.request)
+    if not isinstance(bucket, list) or len(bucket) > MOST_IN_A_BUCKET:
+        raise invalid("body", f"must be a list of at most {MOST_IN_A_BUCKET} files")
+    call.account.pages.assets |= dict(_uploaded(item, f"body[{index}]") for index, item in enumerate(bucket))
+    return Answer({"successful_key_count": len(bucket), "unsuccessful_keys": []})
+
+
+@ROUTES.add("POST", "/pages/assets/upsert-hashes", UPLOADS)
+def upsert_hashes(call: Call) -> Answer:
+    """Keeps them from being forgotten, which the sandbox never does."""
+    _hashes(call)
+    return Answer(None)
+
+
+@ROUTES.add("POST", _PROJECT + "/deployments", PAGES_WRITE)
+def create_deployment(call: Call) -> Answer:
+    """The branch decides whether it is production's; without one it is."""
+    project, account = call.project, call.account
+    parts = {name: part.content for name, part in form_parts(call.request).items()}
+    if unknown := parts.keys() - {"manifest", *_TEXTS, *_RULES}:
+        raise invalid("body", f"has unknown parts: {', '.join(sorted(unknown))}")
+    texts = {name: parts[name].decode(errors="replace") for name in _TEXTS if name in parts}
+    if texts.get("commit_dirty", "false") not in {"true", "false"}:
+        raise invalid("body.commit_dirty", "must be true or false")
+    deployment_id = account.pages.add_deployment(
+        project.name,
+        files=_files(account, parts.get("manifest")),
+        commit=texts.get("commit_hash", ""),
+        message=_cut(texts.get("commit_message", "")),
+        branch=texts.get("branch") or None,
+        dirty=texts.get("commit_dirty") == "true",
+        rules={name: parts[name] for name in _RULES if name in parts},
+    )
+    return Answer(queued(call, deployment_id))
+
+
+def _files(account: Account, manifest: bytes | None) -> dict[str, Asset]:
+    """Path → asset. All of them have to be there: a deployment with holes is none."""
+    if manifest is None:
+        raise invalid("body", 'lacks the part "manifest"')
+    listed = parse(manifest)
+    if not isinstance(listed, dict) or len(listed) > MOST_FILES:
+        raise invalid("body.manifest", f"must be an object with at most {MOST_FILES} files")
+    for path, key in listed.items():
+        if not path.startswith("/") or key not in account.pages.assets:
+            raise invalid("body.manifest", f"names {path}, which was not uploaded")
+    return {path: account.pages.assets[key] for path, key in listed.items()}
+
+
+def _uploaded(item: Any, at: str) -> tuple[str, Asset]:
+    known = {"key": str, "value": str, "metadata": dict, "base64": bool}
+    fields(item, required=known, optional={}, at=at)
+    fields(item["metadata"], required={"contentType": str}, optional={}, at=f"{at}.metadata")
+    try:
+        content = base64.b64decode(item["value"], validate=True)
+    except binascii.Error as error:
+        raise invalid(f"{at}.value", "is no base64") from error
+    if not _is_hash(item["key"]) or not item["base64"] or len(content) > LARGEST:
+        raise invalid(at, f"must have a hash for its key, and at most {LARGEST} bytes in base64")
+    return item["key"], Asset(content=content, content_type=item["metadata"]["contentType"])
+
+
+def _hashes(call: Call) -> list[str]:
+    body = fields(json_body(call.request), required={"hashes": list}, optional={})
+    if not all(map(_is_hash, body["hashes"])):
+        raise invalid("body.hashes", "must hold hashes of 32 hex digits")
+    hashes: list[str] = body["hashes"]
+    return hashes
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value) is not None
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:MESSAGE_BYTES].decode(errors="ignore")

@@ -1,0 +1,123 @@
+"""API tokens, a user's and the account's: listed, made, rolled, switched off and deleted. A value is shown once.
+
+developers.cloudflare.com/api/resources/user/subresources/tokens and …/accounts/subresources/tokens
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+from sandbox.cloudflare.body import fields, invalid, json_body
+from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.tokens.state import PERMISSIONS, Token
+
+ROUTES = Routes()
+Owner = Literal["user", "account"]
+
+
+def _routes_of(owner: Owner, base: str, permission: str) -> None:
+    """The same seven for either kind, and each sees its own kind alone."""
+    table: tuple[tuple[str, str, str, Callable[[Call, Owner], Answer]], ...] = (
+        ("GET", "/permission_groups", "Read", _list_groups),
+        ("GET", "", "Read", _list),
+        ("POST", "", "Write", _create),
+        ("GET", "/{token}", "Read", _get),
+        ("PUT", "/{token}", "Write", _update),
+        ("PUT", "/{token}/value", "Write", _roll),
+        ("DELETE", "/{token}", "Write", _delete),
+    )
+    for method, path, right, handler in table:
+        ROUTES.add(method, base + path, f"{permission} {right}")(lambda call, h=handler: h(call, owner))  # type: ignore[misc]
+
+
+def _list_groups(_: Call, owner: Owner) -> Answer:
+    """Ids are stable; names may be renamed one day."""
+    return Answer(
+        [{"id": _group(name), "name": name, "scopes": [f"com.cloudflare.api.{owner}"]} for name in PERMISSIONS]
+    )
+
+
+def _list(call: Call, owner: Owner) -> Answer:
+    rows = [_shown(token) for token in call.account.tokens if token.owner == owner]
+    return Answer(rows, result_info={"page": 1, "per_page": 20, "count": len(rows), "total_count": len(rows)})
+
+
+def _create(call: Call, owner: Owner) -> Answer:
+    body = fields(json_body(call.request), required={"name": str, "policies": list}, optional={})
+    secret = f"sandbox-{call.account.new_id().hex}"
+    permissions = _permissions(body["policies"])
+    token = Token(secret=secret, permissions=permissions, owner=owner, email=call.token.email, name=body["name"])
+    call.account.tokens.add(token)
+    return Answer({**_shown(token), "value": secret})
+
+
+def _get(call: Call, owner: Owner) -> Answer:
+    return Answer(_shown(_named(call, owner)))
+
+
+def _update(call: Call, owner: Owner) -> Answer:
+    """The whole object: `status` is `active` or `disabled`."""
+    token = _named(call, owner)
+    required = {"name": str, "policies": list, "status": str}
+    body = fields(json_body(call.request), required=required, optional={"id": str})
+    if body["status"] not in {"active", "disabled"}:
+        raise invalid("body.status", 'must be "active" or "disabled"')
+    token.name, token.permissions = body["name"], _permissions(body["policies"])
+    token.disabled = body["status"] == "disabled"
+    return Answer(_shown(token))
+
+
+def _roll(call: Call, owner: Owner) -> Answer:
+    """A new value; the former one ends at once.
+
+    developers.cloudflare.com/fundamentals/api/how-to/roll-token
+    """
+    token = _named(call, owner)
+    fields(json_body(call.request), required={}, optional={})
+    call.account.tokens.roll(token, f"sandbox-{call.account.new_id().hex}")
+    return Answer(token.secret)
+
+
+def _delete(call: Call, owner: Owner) -> Answer:
+    token = _named(call, owner)
+    call.account.tokens.remove(token)
+    return Answer({"id": token.id})
+
+
+def _named(call: Call, owner: Owner) -> Token:
+    found = (token for token in call.account.tokens if token.id == call.parameters["token"] and token.owner == owner)
+    token = next(found, None)
+    if token is None:
+        raise ApiError(1001, "API Token not found", status=404)
+    return token
+
+
+def _permissions(policies: list[Any]) -> frozenset[str]:
+    """By the groups' ids; what they are for (`resources`) is not looked at: there is one account."""
+    known = {_group(name): name for name in PERMISSIONS}
+    names: set[str] = set()
+    for index, policy in enumerate(policies):
+        at = f"body.policies[{index}]"
+        given = fields(
+            policy, required={"effect": str, "permission_groups": list, "resources": dict}, optional={"id": str}, at=at
+        )
+        ids = [str(group.get("id")) if isinstance(group, dict) else "" for group in given["permission_groups"]]
+        if unknown := [each for each in ids if each not in known]:
+            raise invalid(f"{at}.permission_groups", f"names an unknown group: {unknown[0]}")
+        names |= {known[each] for each in ids}
+    return frozenset(names)
+
+
+def _shown(token: Token) -> dict[str, Any]:
+    groups = [{"id": _group(name), "name": name} for name in sorted(token.permissions)]
+    status = "expired" if token.expired else "disabled" if token.disabled else "active"
+    policy = {"effect": "allow", "permission_groups": groups, "resources": {}}
+    return {"id": token.id, "name": token.name, "status": status, "policies": [policy] if groups else []}
+
+
+def _group(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+_routes_of("user", "/user/tokens", "API Tokens")
+_routes_of("account", "/accounts/{account}/tokens", "Account API Tokens")

@@ -1,0 +1,76 @@
+"""Uploading the static assets of a Worker: a manifest, the missing files in buckets, and a completion token.
+
+developers.cloudflare.com/workers/static-assets/direct-upload
+"""
+
+import base64
+import binascii
+import re
+from typing import Any
+
+from sandbox.cloudflare.account import Account
+from sandbox.cloudflare.body import fields, invalid, json_body
+from sandbox.cloudflare.pages.projects import Asset
+from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.signed import claims_of, sign
+from sandbox.cloudflare.tokens.state import SCRIPTS_WRITE, Token
+from sandbox.cloudflare.workers.uploads import form_parts
+from sandbox.server import Request
+
+ROUTES = Routes()
+UPLOADS = "an assets upload session"
+"""The permission of the upload route: it takes the token of a session, and no other."""
+BUCKET = 2
+"""Files in one bucket: few, so that every client sends several."""
+
+
+@ROUTES.add("POST", "/accounts/{account}/workers/scripts/{script}/assets-upload-session", SCRIPTS_WRITE)
+def start_session(call: Call) -> Answer:
+    """Of a Worker that need not be there yet. Without a missing file the token completes the upload at once."""
+    manifest = fields(json_body(call.request), required={"manifest": dict}, optional={})["manifest"]
+    for path, entry in manifest.items():
+        at = f"body.manifest.{path}"
+        fields(entry, required={"hash": str, "size": int}, optional={}, at=at)
+        if not path.startswith("/") or not re.fullmatch("[0-9a-f]{32}", entry["hash"]):
+            raise invalid(at, "must be a path and a hash of 32 hexadecimal digits")
+    wanted = {path: entry["hash"] for path, entry in manifest.items()}
+    missing = [key for key in dict.fromkeys(wanted.values()) if key not in call.account.assets]
+    buckets = [missing[first : first + BUCKET] for first in range(0, len(missing), BUCKET)]
+    claims = {"session": wanted, "script": call.parameters["script"], "complete": not missing}
+    return Answer({"jwt": sign(call.account, claims), "buckets": buckets})
+
+
+def authorise(account: Account, request: Request) -> Token:
+    jwt = (request.headers.get("authorization") or "").removeprefix("Bearer ")
+    claims = claims_of(account, jwt)
+    if claims is None or "session" not in claims:
+        raise ApiError(10000, "Authentication error", status=account.switches.auth_error_status)
+    return Token(secret=jwt, permissions=frozenset({UPLOADS}))
+
+
+@ROUTES.add("POST", "/accounts/{account}/workers/assets/upload", UPLOADS)
+def upload(call: Call) -> Answer:
+    """A form with a part for each file, named by its hash. The answer to the last bucket has the completion token."""
+    if call.request.query.get("base64") != "true":
+        raise invalid("query.base64", 'must be "true"')
+    claims = claims_of(call.account, call.token.secret)
+    assert claims is not None
+    for key, part in form_parts(call.request).items():
+        if key not in claims["session"].values():
+            raise invalid(f"body.{key}", "is not in the manifest")
+        try:
+            content = base64.b64decode(part.content, validate=True)
+        except binascii.Error:
+            raise invalid(f"body.{key}", "is no base64") from None
+        call.account.assets[key] = Asset(content=content, content_type=part.content_type)
+    left = set(claims["session"].values()) - call.account.assets.keys()
+    done = {} if left else {"jwt": sign(call.account, {**claims, "complete": True})}
+    return Answer(done)
+
+
+def completed(account: Account, script: str, jwt: Any) -> dict[str, Asset]:
+    """Path → file of the upload that a completion token ends."""
+    claims = claims_of(account, jwt) if isinstance(jwt, str) else None
+    if claims is None or not claims.get("complete") or claims.get("script") != script:
+        raise invalid("metadata.assets.jwt", "is no completion token of this Worker's assets")
+    return {path: account.assets[key] for path, key in claims["session"].items()}

@@ -1,0 +1,125 @@
+"""Deployments: what serves now, what served before, and making another version serve."""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sandbox.clock import timestamp
+from sandbox.cloudflare.body import NUMBER, fields, invalid, json_body
+from sandbox.cloudflare.routes import Answer, Call, Routes
+from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
+from sandbox.cloudflare.workers import deployable
+from sandbox.cloudflare.workers.state import Deployment
+from sandbox.cloudflare.workers.versions import find_version, number
+from sandbox.switches import Switches
+
+ROUTES = Routes()
+_DEPLOYMENTS = "/accounts/{account}/workers/scripts/{script}/deployments"
+
+
+@ROUTES.add("GET", _DEPLOYMENTS, SCRIPTS_READ)
+def list_deployments(call: Call) -> Answer:
+    """Newest first, in pages. Their default size is a switch: nothing documents it.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/deployments/methods/list
+    """
+    switches = call.account.switches
+    history = call.worker.history[::-1]
+    seen = [deployment for deployment in history if not call.worker.hides(deployment.id)]
+    size = len(seen) if switches.deployments_listed is None else switches.deployments_listed
+    first = 0
+    if switches.deployments_paged:
+        since, until = _moment(call, "since"), _moment(call, "until")
+        seen = [d for d in seen if (not since or d.created_on >= since) and (not until or d.created_on <= until)]
+        size = number(call, "per_page", default=size, most=1000)
+        first = size * (number(call, "page", default=1, most=10_000) - 1)
+    return Answer({"deployments": [_shown(deployment, switches) for deployment in seen[first : first + size]]})
+
+
+def _moment(call: Call, name: str) -> datetime | None:
+    """A bound of the time range, inclusive."""
+    text = call.request.query.get(name)
+    try:
+        moment = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise invalid(f"query.{name}", "must be a date and time as in RFC 3339") from None
+    if moment is not None and moment.tzinfo is None:
+        raise invalid(f"query.{name}", "must be a date and time as in RFC 3339")
+    return moment
+
+
+@ROUTES.add("POST", _DEPLOYMENTS, SCRIPTS_WRITE)
+def create_deployment(call: Call) -> Answer:
+    # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/deployments/methods/create
+    worker, account = call.worker, call.account
+    body = fields(
+        json_body(call.request),
+        required={"strategy": str, "versions": list},
+        optional={"annotations": dict, "code_update_strategy": dict},
+    )
+    if body["strategy"] != "percentage":
+        raise invalid("body.strategy", 'must be "percentage"')
+    percentages = _percentages(body["versions"])
+    texts = fields(body.get("annotations", {}), required={}, optional={"workers/message": str}, at="body.annotations")
+    strategy = code_update_strategy(body.get("code_update_strategy"), "body.code_update_strategy")
+    versions = [find_version(worker, version_id) for version_id in percentages]
+    for version in versions:
+        if refusal := deployable.obstacle(account, worker, version):
+            raise refusal
+    if call.request.query.get("force") != "true" and (refusal := deployable.changed_secrets(worker, versions)):
+        raise refusal
+    deployment = account.deploy(worker, percentages, call.by(texts), code_update_strategy=strategy)
+    worker.reads_to_hide[deployment.id] = account.switches.deployments_lag_reads
+    return Answer(_shown(deployment, account.switches))
+
+
+def _percentages(versions: list[Any]) -> dict[str, float]:
+    """One or two versions that add up to 100; a share may be a fraction, and may be 0.
+
+    developers.cloudflare.com/workers/versions-and-deployments/gradual-deployments
+    """
+    if not 1 <= len(versions) <= 2:
+        raise invalid("body.versions", "must hold one or two versions")
+    shares: dict[str, float] = {}
+    for index, item in enumerate(versions):
+        entry = fields(
+            item, required={"version_id": str, "percentage": NUMBER}, optional={}, at=f"body.versions[{index}]"
+        )
+        if not 0 <= entry["percentage"] <= 100:
+            raise invalid(f"body.versions[{index}].percentage", "must be from 0 to 100")
+        if entry["version_id"] in shares:
+            raise invalid("body.versions", "names one version twice")
+        shares[entry["version_id"]] = entry["percentage"]
+    if not math.isclose(sum(shares.values()), 100, abs_tol=0.001):
+        raise invalid("body.versions", "has percentages that do not add up to 100")
+    return shares
+
+
+def code_update_strategy(value: Any, at: str) -> Mapping[str, Any] | None:
+    # developers.cloudflare.com/durable-objects/deployments/durable-objects-code-updates
+    if value is None:
+        return None
+    strategy = fields(value, required={"mode": str}, optional={"max_delay": int}, at=at)
+    if strategy["mode"] not in {"immediate", "deferred"}:
+        raise invalid(f"{at}.mode", 'must be "immediate" or "deferred"')
+    if strategy["mode"] == "immediate" and "max_delay" in strategy:
+        raise invalid(f"{at}.max_delay", 'cannot go with the mode "immediate"')
+    if not 0 <= strategy.get("max_delay", 0) <= 86_400:
+        raise invalid(f"{at}.max_delay", "must be from 0 to 86400 seconds")
+    return strategy
+
+
+def _shown(deployment: Deployment, switches: Switches) -> dict[str, Any]:
+    answered = {
+        "id": deployment.id,
+        "source": deployment.source,
+        "strategy": "percentage",
+        "author_email": deployment.author_email,
+        "created_on": timestamp(deployment.created_on),
+        "annotations": deployment.annotations,
+        "versions": [{"version_id": id, "percentage": share} for id, share in deployment.percentages.items()],  # noqa: A001
+    }
+    if switches.code_update_strategy_answered:
+        answered["code_update_strategy"] = deployment.code_update_strategy or {"mode": "deferred", "max_delay": 300}
+    return answered

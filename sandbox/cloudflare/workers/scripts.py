@@ -1,0 +1,225 @@
+"""The script itself: uploading it whole, and what surrounds its versions (service, workers.dev)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox.clock import timestamp
+from sandbox.cloudflare.body import fields, json_body
+from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
+from sandbox.cloudflare.workers.assets import completed
+from sandbox.cloudflare.workers.deployments import code_update_strategy
+from sandbox.cloudflare.workers.settings import SCRIPT_SETTINGS
+from sandbox.cloudflare.workers.state import Worker
+from sandbox.cloudflare.workers.uploads import Form
+from sandbox.cloudflare.workers.versions import detail, named_handlers, objects_namespace
+from sandbox.cloudflare.zones.state import ACCOUNT_SUBDOMAIN
+
+ROUTES = Routes()
+_SCRIPTS = "/accounts/{account}/workers/scripts"
+_SCRIPT = _SCRIPTS + "/{script}"
+_REFERENCES = ("dispatch_namespace_outbounds", "domains", "durable_objects", "queues", "workers")
+
+
+@ROUTES.add("GET", _SCRIPTS, SCRIPTS_READ)
+def list_scripts(call: Call) -> Answer:
+    """All of the account, not paged; each with what its latest upload has.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
+    """
+    listed = call.account.switches.has_assets_listed
+    return Answer([_listed(worker, has_assets=listed) for worker in call.account.workers.values() if worker.latest])
+
+
+def _listed(worker: Worker, *, has_assets: bool) -> Mapping[str, Any]:
+    assert worker.latest is not None
+    upload = worker.latest.upload
+    script = {
+        **_script(worker),
+        "created_on": timestamp(next(iter(worker.versions.values())).created_on),
+        "has_modules": True,
+        "usage_model": upload.usage_model,
+    }
+    return {**script, "has_assets": upload.has_assets} if has_assets else script
+
+
+@ROUTES.add("PUT", _SCRIPT, SCRIPTS_WRITE)
+def put_script(call: Call) -> Answer:
+    """Upload and deploy in one call; the only way to a new Worker, and through a Durable Object migration.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/update
+    """
+    name = call.parameters["script"]
+    if not re.fullmatch("[a-z0-9_-]{1,63}", name):
+        raise ApiError(10016, f"Invalid script name: {name}.")
+    form = Form(call.request)
+    strategy = code_update_strategy(form.metadata.get("code_update_strategy"), "metadata.code_update_strategy")
+    worker = call.account.workers.get(name) or Worker(name=name, tag=call.account.new_id().hex)
+    tag = _migrated(worker, form.metadata.get("migrations"))
+    files = completed(call.account, name, form.assets["jwt"]) if "jwt" in form.assets else {}
+    upload = form.upload(worker, migration_tag=tag, assets=files)
+    worker.migration_tag = tag
+    worker.script_settings |= {key: form.metadata[key] for key in SCRIPT_SETTINGS if key in form.metadata}
+    call.account.workers[name] = worker
+    by = call.by(form.annotations)
+    version = call.account.add_version(worker, upload, by)
+    call.account.deploy(worker, {version.id: 100}, by, triggered_by="upload", code_update_strategy=strategy)
+    # The id of the version, in a field that keeps the name of what it once was, without hyphens.
+    return Answer({**_script(worker), "deployment_id": version.id.replace("-", ""), "startup_time_ms": 1})
+
+
+@ROUTES.add("POST", _SCRIPT + "/versions", SCRIPTS_WRITE)
+def create_version(call: Call) -> Answer:
+    """Upload without deploying.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/create
+    """
+    worker, account = call.worker, call.account
+    form = Form(call.request)
+    if "migrations" in form.metadata:
+        raise ApiError(10211, "A version cannot carry a Durable Object migration: deploy the script whole instead.")
+    files = completed(account, worker.name, form.assets["jwt"]) if "jwt" in form.assets else {}
+    upload = form.upload(worker, migration_tag=worker.migration_tag, assets=files)
+    version = account.add_version(worker, upload, call.by(form.annotations))
+    worker.reads_to_hide[version.id] = account.switches.version_visible_after_reads
+    return Answer({**detail(version, worker, account.switches), "startup_time_ms": 1})
+
+
+def _migrated(worker: Worker, migrations: Any) -> str | None:
+    """The tag that `migrations` leaves behind.
+
+    developers.cloudflare.com/durable-objects/reference/durable-object-class-migrations-legacy
+    """
+    if migrations is None:
+        return worker.migration_tag
+    known = {"old_tag": str, "new_tag": str, "steps": list}
+    fields(migrations, required={}, optional=known, at="metadata.migrations")
+    if migrations.get("old_tag", worker.migration_tag) != worker.migration_tag:
+        raise ApiError(10079, f"Migration tag precondition failed; current tag is {worker.migration_tag}.")
+    tag: str | None = migrations.get("new_tag", worker.migration_tag)
+    return tag
+
+
+@ROUTES.add("DELETE", _SCRIPT, SCRIPTS_WRITE)
+@ROUTES.add("DELETE", "/accounts/{account}/workers/services/{script}", SCRIPTS_WRITE)
+def delete_script(call: Call) -> Answer:
+    """With its versions, deployments and secrets."""
+    worker = call.worker
+    del call.account.workers[worker.name]
+    return Answer({"id": worker.name})
+
+
+@ROUTES.add("GET", "/accounts/{account}/workers/durable_objects/namespaces", SCRIPTS_READ)
+def list_object_namespaces(call: Call) -> Answer:
+    """One for each class that the latest upload of a Worker exports."""
+    found = [
+        (worker, name)
+        for worker in call.account.workers.values()
+        if worker.latest
+        for name in worker.latest.upload.durable_objects
+    ]
+    rows = [
+        {
+            "id": objects_namespace(worker.name, name),
+            "name": f"{worker.name}_{name}",
+            "class": name,
+            "script": worker.name,
+            "use_sqlite": True,
+        }
+        for worker, name in found
+    ]
+    info = {"page": 1, "per_page": 1000, "count": len(rows), "total_count": len(rows)}
+    return Answer(rows, result_info=info)
+
+
+@ROUTES.add("GET", _SCRIPT + "/references", SCRIPTS_READ)
+def get_references(_: Call) -> Answer:
+    """Nothing of the sandbox binds a Worker in a way that `wrangler delete` asks about."""
+    return Answer({"services": {"incoming": [], "outgoing": []}, "durable_objects": [], "dispatch_outbounds": []})
+
+
+@ROUTES.add("GET", "/accounts/{account}/workers/tails/by-consumer/{script}", SCRIPTS_READ)
+def get_tail_producers(_: Call) -> Answer:
+    return Answer([])
+
+
+@ROUTES.add("POST", _SCRIPT + "/tails", None)
+def create_tail(_: Call) -> Answer:
+    message = "The sandbox has no live logs. Read what a Worker handled with telemetry queries instead."
+    raise ApiError(10026, message)
+
+
+@ROUTES.add("GET", _SCRIPT + "/subdomain", SCRIPTS_READ)
+def get_script_subdomain(call: Call) -> Answer:
+    return Answer(call.worker.subdomain)
+
+
+@ROUTES.add("POST", _SCRIPT + "/subdomain", SCRIPTS_WRITE)
+def post_script_subdomain(call: Call) -> Answer:
+    # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/subdomain/methods/create
+    worker = call.worker
+    known = {"previews_enabled": bool}
+    worker.subdomain |= fields(json_body(call.request), required={"enabled": bool}, optional=known)
+    return Answer(worker.subdomain)
+
+
+@ROUTES.add("DELETE", _SCRIPT + "/subdomain", SCRIPTS_WRITE)
+def delete_script_subdomain(call: Call) -> Answer:
+    call.worker.subdomain |= {"enabled": False, "previews_enabled": False}
+    return Answer(call.worker.subdomain)
+
+
+@ROUTES.add("GET", "/accounts/{account}/workers/subdomain", SCRIPTS_READ)
+def get_account_subdomain(_: Call) -> Answer:
+    return Answer({"subdomain": ACCOUNT_SUBDOMAIN})
+
+
+@ROUTES.add("GET", "/accounts/{account}/workers/services/{script}", SCRIPTS_READ)
+def get_service(call: Call) -> Answer:
+    """Not in the API's reference: wrangler asks here whether a Worker exists, and who deployed it last."""
+    worker = call.account.workers.get(call.parameters["script"])
+    if worker is None:
+        raise ApiError(10090, "This service does not exist on your account.", status=404)
+    environment = {"environment": "production", "script": _script(worker)}
+    return Answer({"id": worker.name, "default_environment": environment})
+
+
+@ROUTES.add("GET", "/accounts/{account}/workers/workers/{script}", SCRIPTS_READ)
+def get_worker(call: Call) -> Answer:
+    # developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/methods/get
+    worker = call.worker
+    uploads, deployments = list(worker.versions.values()), worker.history
+    return Answer(
+        {
+            "id": worker.tag,
+            "name": worker.name,
+            "created_on": timestamp(uploads[0].created_on),
+            "updated_on": timestamp(uploads[-1].created_on),
+            "deployed_on": timestamp(deployments[-1].created_on) if deployments else None,
+            "subdomain": worker.subdomain,
+            "references": dict.fromkeys(_REFERENCES, ()),
+            "logpush": False,
+            "observability": {"enabled": False},
+            "tags": [],
+            "tail_consumers": [],
+            **worker.script_settings,
+        }
+    )
+
+
+def _script(worker: Worker) -> Mapping[str, Any]:
+    latest = worker.latest
+    assert latest is not None
+    return {
+        "id": worker.name,
+        "tag": worker.tag,
+        "tags": worker.script_settings.get("tags", []),
+        "etag": latest.upload.etag,
+        "handlers": latest.upload.handlers,
+        "named_handlers": named_handlers(latest.upload),
+        "modified_on": timestamp(latest.created_on),
+        "migration_tag": worker.migration_tag,
+        "compatibility_date": latest.upload.compatibility_date,
+        "last_deployed_from": latest.source,
+    }

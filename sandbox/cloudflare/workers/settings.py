@@ -1,0 +1,112 @@
+"""Settings of a script: those of its versions, those that no version has, and its cron triggers."""
+
+from dataclasses import replace
+from typing import Any
+
+from sandbox.clock import timestamp
+from sandbox.cloudflare.body import fields, invalid, json_body, parse
+from sandbox.cloudflare.routes import Answer, Call, Routes
+from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
+from sandbox.cloudflare.workers.secrets import require_latest_deployed
+from sandbox.cloudflare.workers.uploads import bindings_of, form_parts, split_secrets
+from sandbox.cloudflare.workers.versions import detail
+
+ROUTES = Routes()
+_SCRIPT = "/accounts/{account}/workers/scripts/{script}"
+SCRIPT_SETTINGS = {"logpush": bool, "observability": dict, "tags": list, "tail_consumers": list}
+"""Not versioned: no rollback brings them back."""
+_VERSIONED = {
+    "bindings": list,
+    "compatibility_date": str,
+    "compatibility_flags": list,
+    "limits": dict,
+    "placement": dict,
+    "usage_model": str,
+}
+
+
+@ROUTES.add("GET", _SCRIPT + "/settings", SCRIPTS_READ)
+def get_settings(call: Call) -> Answer:
+    """Of the latest version, deployed or not.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/script_and_version_settings
+    """
+    return _settings(call)
+
+
+def _settings(call: Call) -> Answer:
+    worker = call.worker
+    assert worker.latest is not None
+    resources = detail(worker.latest, worker, call.account.switches)["resources"]
+    placement = worker.latest.upload.placement
+    return Answer(
+        {
+            "bindings": resources["bindings"],
+            **resources["script_runtime"],
+            **({"placement": placement} if placement else {}),
+            "logpush": False,
+            "observability": {"enabled": False},
+            "tags": [],
+            "tail_consumers": [],
+            **worker.script_settings,
+        }
+    )
+
+
+@ROUTES.add("PATCH", _SCRIPT + "/settings", SCRIPTS_WRITE)
+def patch_settings(call: Call) -> Answer:
+    """A version like the latest but for these settings, deployed at once. `bindings` replaces them all.
+
+    It takes a form with one part, `settings`. Refused like a secret's edit while the latest version is not deployed.
+    """
+    worker, account = call.worker, call.account
+    part = form_parts(call.request).get("settings")
+    if part is None:
+        raise invalid("body", 'lacks the part "settings"')
+    given = fields(parse(part.content), required={}, optional={**_VERSIONED, **SCRIPT_SETTINGS}, at="settings")
+    require_latest_deployed(call, 10214)
+    assert worker.latest is not None
+    former = worker.latest.upload
+    changes: dict[str, Any] = {key: given[key] for key in ("compatibility_date", "limits", "placement") if key in given}
+    if "compatibility_flags" in given:
+        changes["compatibility_flags"] = tuple(given["compatibility_flags"])
+    if "bindings" in given:
+        sent = bindings_of(given["bindings"], former, keep=(), strict=True, at="settings")
+        changes["bindings"], changes["secrets"] = split_secrets(sent)
+    worker.script_settings |= {key: given[key] for key in SCRIPT_SETTINGS if key in given}
+    if given.keys() & _VERSIONED.keys():
+        version = account.add_version(worker, replace(former, **changes), call.by())
+        account.deploy(worker, {version.id: 100}, call.by())
+    return _settings(call)
+
+
+@ROUTES.add("GET", _SCRIPT + "/script-settings", SCRIPTS_READ)
+def get_script_settings(call: Call) -> Answer:
+    return Answer(call.worker.script_settings)
+
+
+@ROUTES.add("PATCH", _SCRIPT + "/script-settings", SCRIPTS_WRITE)
+def patch_script_settings(call: Call) -> Answer:
+    # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/settings/methods/edit
+    worker = call.worker
+    worker.script_settings |= fields(json_body(call.request), required={}, optional=SCRIPT_SETTINGS)
+    return Answer(worker.script_settings)
+
+
+@ROUTES.add("GET", _SCRIPT + "/schedules", SCRIPTS_READ)
+def get_schedules(call: Call) -> Answer:
+    # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/schedules/methods/get
+    return Answer({"schedules": call.worker.schedules})
+
+
+@ROUTES.add("PUT", _SCRIPT + "/schedules", SCRIPTS_WRITE)
+def put_schedules(call: Call) -> Answer:
+    """All of them; an empty list stops them. Not versioned."""
+    worker, body, now = call.worker, json_body(call.request), timestamp(call.account.clock.now())
+    if not isinstance(body, list):
+        raise invalid("body", "must be a list")
+    crons = [
+        fields(entry, required={"cron": str}, optional={}, at=f"body[{i}]")["cron"] for i, entry in enumerate(body)
+    ]
+    worker.schedules = [{"cron": cron, "created_on": now, "modified_on": now} for cron in crons]
+    return Answer({"schedules": worker.schedules})

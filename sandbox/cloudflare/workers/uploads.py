@@ -1,0 +1,177 @@
+"""Reading an upload: a multipart form with one part `metadata` and one part for each module.
+
+developers.cloudflare.com/workers/configuration/multipart-upload-metadata
+"""
+
+import re
+from collections.abc import Container, Iterable, Mapping
+from io import BytesIO
+from typing import Any
+
+from multipart import MultipartError, MultipartParser  # type: ignore[import-untyped]
+
+from sandbox.cloudflare.body import Fields, fields, invalid, parse
+from sandbox.cloudflare.codes import UNREADABLE
+from sandbox.cloudflare.pages.projects import Asset
+from sandbox.cloudflare.routes import ApiError
+from sandbox.cloudflare.workers.state import Module, Upload, Worker
+from sandbox.server import Request
+
+_METADATA: Fields = {
+    "annotations": dict,
+    "assets": dict,
+    "bindings": list,
+    "cache_options": dict,
+    "code_update_strategy": dict,
+    "compatibility_date": str,
+    "compatibility_flags": list,
+    "keep_assets": bool,
+    "keep_bindings": list,
+    "limits": dict,
+    "logpush": bool,
+    "migrations": dict,
+    "observability": dict,
+    "package_dependencies": list,
+    "placement": dict,
+    "tail_consumers": list,
+    "usage_model": str,
+}
+"""Of Workers in the module format, and without containers and declared exports."""
+
+# A guess at what the main module exports: nothing runs it here.
+_HANDLERS = re.compile(r"(?:^|[{,])\s*(?:async\s+)?(email|fetch|queue|scheduled|tail)\s*[(:]", re.MULTILINE)
+_CLASSES = re.compile(r"\bclass\s+(\w+)\s+extends\s+DurableObject\b")
+
+
+class Form:
+    """What was sent, checked for its shape."""
+
+    def __init__(self, request: Request) -> None:
+        parts = form_parts(request)
+        metadata = parts.pop("metadata", None)
+        if metadata is None:
+            raise invalid("body", 'lacks the part "metadata"')
+        sent = parse(metadata.content)
+        has_only_assets = isinstance(sent, dict) and "assets" in sent and "main_module" not in sent
+        required: Fields = {} if has_only_assets else {"main_module": str}
+        self.metadata = fields(sent, required=required, optional=_METADATA, at="metadata")
+        self.assets = fields(
+            self.metadata.get("assets", {}), required={}, optional={"jwt": str, "config": dict}, at="metadata.assets"
+        )
+        self.modules = tuple(parts.values())
+        self.annotations = fields(
+            self.metadata.get("annotations", {}),
+            required={},
+            optional={"workers/message": str, "workers/tag": str},
+            at="metadata.annotations",
+        )
+        self._strict = request.query.get("bindings_inherit") == "strict"
+
+    def upload(self, worker: Worker, *, migration_tag: str | None, assets: Mapping[str, Asset]) -> Upload:
+        """What it makes of `worker`: with the bindings that are kept or inherited from its latest version.
+
+        `assets` are the files that came before, with the token in `assets.jwt`.
+        """
+        name = self.metadata.get("main_module", "")
+        main = next((module for module in self.modules if module.name == name), None)
+        if name and main is None:
+            raise ApiError(10021, f"No such module: {name}.")
+        latest = worker.latest.upload if worker.latest else None
+        keep = self.metadata.get("keep_bindings", [])
+        sent = bindings_of(self.metadata.get("bindings", []), latest, keep=keep, strict=self._strict)
+        bindings, secrets = split_secrets(sent)
+        kept = latest if latest and self.metadata.get("keep_assets") and not assets else None
+        code = main.content.decode(errors="replace") if main else ""
+        return Upload(
+            modules=self.modules,
+            main_module=name,
+            assets=kept.assets if kept else assets,
+            assets_config=kept.assets_config if kept else self.assets.get("config", {}),
+            has_assets=kept.has_assets if kept else "jwt" in self.assets,
+            bindings=bindings,
+            secrets=secrets,
+            compatibility_date=self.metadata.get("compatibility_date"),
+            compatibility_flags=tuple(self.metadata.get("compatibility_flags", ())),
+            limits=self.metadata.get("limits"),
+            placement=self.metadata.get("placement"),
+            usage_model=self._usage_model(),
+            cache_options=self.metadata.get("cache_options"),
+            migration_tag=migration_tag,
+            handlers=tuple(sorted(set(_HANDLERS.findall(code)))),
+            durable_objects=tuple(sorted(set(_CLASSES.findall(code)))),
+        )
+
+    def _usage_model(self) -> str:
+        asked: str = self.metadata.get("usage_model", "standard")
+        if asked not in {"standard", "bundled", "unbound"}:
+            raise invalid("metadata.usage_model", 'must be "standard", "bundled" or "unbound"')
+        return asked
+
+
+def bindings_of(
+    values: list[Any], latest: Upload | None, *, keep: Container[str], strict: bool, at: str = "metadata"
+) -> list[Mapping[str, Any]]:
+    """What `values` make of the bindings of the latest version: their own, those inherited, those of kept types."""
+    sent = [_binding(value, f"{at}.bindings[{index}]") for index, value in enumerate(values)]
+    names = {binding["name"] for binding in sent}
+    former = _all_bindings(latest) if latest else {}
+    kept = [b for name, b in former.items() if b["type"] in keep and name not in names]
+    own = [binding for binding in sent if binding["type"] != "inherit"]
+    inherited = (_inherited(binding, former, strict=strict) for binding in sent if binding["type"] == "inherit")
+    return [*own, *filter(None, inherited), *kept]
+
+
+def split_secrets(bindings: list[Mapping[str, Any]]) -> tuple[tuple[Mapping[str, Any], ...], dict[str, str]]:
+    """All but the secrets, and the secrets' values by name."""
+    secrets = {binding["name"]: binding["text"] for binding in bindings if binding["type"] == "secret_text"}
+    return tuple(binding for binding in bindings if binding["type"] != "secret_text"), secrets
+
+
+def _inherited(
+    binding: Mapping[str, Any], former: Mapping[str, Mapping[str, Any]], *, strict: bool
+) -> Mapping[str, Any] | None:
+    """Of the latest version only; what it lacks is an error when the query says so, and else left out.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/create
+    """
+    if binding.get("version_id", "latest") != "latest":
+        raise ApiError(10057, f"{binding['name']}: only the literal 'latest' is supported by this API.")
+    source = former.get(binding.get("old_name", binding["name"]))
+    if source is None and strict:
+        raise ApiError(10057, f"{binding['name']}: the latest version has no binding to inherit.")
+    return source and {**source, "name": binding["name"]}
+
+
+def form_parts(request: Request) -> dict[str, Module]:
+    """Of a multipart form, by name."""
+    boundary = request.headers.get_param("boundary")
+    if request.headers.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
+        raise ApiError(UNREADABLE, "Could not parse your request body: expected multipart/form-data.")
+    try:
+        return dict(_modules(MultipartParser(BytesIO(request.body), boundary, strict=True)))
+    except MultipartError as error:
+        raise ApiError(UNREADABLE, f"Could not parse your request body: {error}.") from error
+
+
+def _modules(parser: MultipartParser) -> Iterable[tuple[str, Module]]:
+    """Name of the part → a module with the name of the file, where one is given."""
+    for part in parser:
+        name = part.filename or part.name
+        yield part.name, Module(name=name, content_type=part.content_type, content=part.raw)
+        part.close()
+
+
+def _binding(value: Any, at: str) -> Mapping[str, Any]:
+    """Each type has fields of its own; these two are everybody's."""
+    if not isinstance(value, dict):
+        raise invalid(at, "must be an object")
+    common = {name: value[name] for name in ("name", "type") if name in value}
+    fields(common, required={"name": str, "type": str}, optional={}, at=at)
+    if value["type"] in {"plain_text", "secret_text"}:
+        fields(value, required={"name": str, "type": str, "text": str}, optional={}, at=at)
+    return value
+
+
+def _all_bindings(upload: Upload) -> dict[str, Mapping[str, Any]]:
+    secrets = [{"name": name, "type": "secret_text", "text": text} for name, text in upload.secrets.items()]
+    return {binding["name"]: binding for binding in [*upload.bindings, *secrets]}

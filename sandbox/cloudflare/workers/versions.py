@@ -1,0 +1,130 @@
+"""Versions: listing, reading one, and uploading one without deploying it."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from sandbox.clock import timestamp
+from sandbox.cloudflare.body import invalid
+from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.tokens.state import SCRIPTS_READ
+from sandbox.cloudflare.workers.deployable import deployable
+from sandbox.cloudflare.workers.state import Upload, Version, Worker
+from sandbox.switches import Switches
+
+ROUTES = Routes()
+_VERSIONS = "/accounts/{account}/workers/scripts/{script}/versions"
+
+
+@ROUTES.add("GET", _VERSIONS, SCRIPTS_READ)
+def list_versions(call: Call) -> Answer:
+    """Newest first; `deployable=true` answers all that may be deployed, and ignores the paging.
+
+    developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/list
+    """
+    if call.request.query.get("deployable") == "true":
+        return Answer({"items": [summary(version) for version in deployable(call.account, call.worker)]})
+    page = number(call, "page", default=1, most=10_000)
+    per_page = number(call, "per_page", default=10, most=100)
+    newest_first = list(call.worker.versions.values())[::-1]
+    items = newest_first[(page - 1) * per_page : page * per_page]
+    info = {"page": page, "per_page": per_page, "count": len(items), "total_count": len(newest_first)}
+    return Answer({"items": [summary(version) for version in items]}, result_info=info)
+
+
+@ROUTES.add("GET", _VERSIONS + "/{version}", SCRIPTS_READ)
+def get_version(call: Call) -> Answer:
+    # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/get
+    version = find_version(call.worker, call.parameters["version"])
+    if call.worker.hides(version.id):
+        raise _not_found()
+    return Answer(detail(version, call.worker, call.account.switches))
+
+
+def find_version(worker: Worker, version_id: str) -> Version:
+    if version_id not in worker.versions:
+        raise _not_found()
+    return worker.versions[version_id]
+
+
+def _not_found() -> ApiError:
+    message = "The requested Worker version could not be found, please check the ID being passed and try again."
+    return ApiError(100146, message, status=404)
+
+
+def number(call: Call, name: str, *, default: int, most: int) -> int:
+    text = call.request.query.get(name, str(default))
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise invalid(f"query.{name}", f"must be from 1 to {most}")
+    return int(text)
+
+
+def summary(version: Version) -> dict[str, Any]:
+    created_on = timestamp(version.created_on)
+    return {
+        "id": version.id,
+        "number": version.number,
+        "metadata": {
+            "created_on": created_on,
+            "modified_on": created_on,
+            "source": version.source,
+            "author_email": version.author_email,
+            "hasPreview": False,
+        },
+        "annotations": version.annotations,
+    }
+
+
+def detail(version: Version, worker: Worker, switches: Switches) -> dict[str, Any]:
+    """With the bindings in full, variables in clear, and of secrets the names alone."""
+    upload = version.upload
+    secrets = [{"name": name, "type": "secret_text"} for name in upload.secrets]
+    runtime: dict[str, Any] = {
+        "compatibility_date": upload.compatibility_date,
+        "compatibility_flags": upload.compatibility_flags,
+        "usage_model": upload.usage_model,
+        "limits": upload.limits,
+        "exports": upload.exports,
+    }
+    if switches.migration_tag_before_deploy or worker.was_deployed(version.id):
+        runtime["migration_tag"] = upload.migration_tag
+    script = {
+        "etag": upload.etag,
+        "handlers": upload.handlers,
+        "named_handlers": named_handlers(upload) or None,
+        "last_deployed_from": version.source,
+        "placement_mode": (upload.placement or {}).get("mode"),
+    }
+    is_bound = upload.has_assets and switches.assets_binding_shown and not upload.bound("assets")
+    assets = [{"type": "assets", "name": "ASSETS"}] if is_bound else []
+    resources = {
+        "bindings": [*(_bound(binding, worker) for binding in upload.bindings), *assets, *secrets],
+        "script": _given(script),
+        "script_runtime": _given(runtime),
+    }
+    return {**summary(version), "resources": resources}
+
+
+def named_handlers(upload: Upload) -> list[dict[str, Any]]:
+    return [{"name": name, "handlers": ["class"]} for name in upload.durable_objects]
+
+
+def _bound(binding: Mapping[str, Any], worker: Worker) -> Mapping[str, Any]:
+    """As it was uploaded, and what Cloudflare itself knows of it."""
+    match binding["type"]:
+        case "d1" if "id" in binding:
+            return {"database_id": binding["id"], **binding}
+        case "durable_object_namespace" if "class_name" in binding:
+            script = binding.get("script_name") or worker.name
+            return {"namespace_id": objects_namespace(script, binding["class_name"]), **binding}
+        case _:
+            return binding
+
+
+def objects_namespace(script: str, class_name: str) -> str:
+    """The id of the namespace of a Worker's class of Durable Objects."""
+    return sha256(f"{script} {class_name}".encode()).hexdigest()[:32]
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,239 @@
+"""The runtime contract on the embedded edge (docs/runtime-contract.md): what a version declares, and KV has for it.
+
+It counts `/api/charts/calculate` against the limit `calc`, and what begins with `/api/ai` or
+`/api/charts/interpret` against `ai`, by windows. A signed-in user is who sends the same Authorization header; an
+address is that of `cf-connecting-ip`. KV is read at each request, through the cache of the request's location.
+"""
+
+import hashlib
+import json
+import math
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sandbox.clock import Clock
+from sandbox.cloudflare.kv.state import Kv
+from sandbox.edge import contract_values
+from sandbox.edge.contract_values import moment
+from sandbox.edge.front_door import Running
+from sandbox.server import Request, Response
+
+BINDING = "OPS_RUNTIME"
+_AI_PATHS = ("/api/ai", "/api/charts/interpret")
+_AI_ORDER = ("groq", "cerebras", "iflow")
+_AI_SECONDS = 300
+_PROBES = "/__ops/limits/"
+_PROBE_BUCKETS = 16
+_RETRY_AFTER = 60
+"""Seconds, where nobody said when a switch ends."""
+
+Behaviour = dict[str, Any]
+Headers = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class InEffect:
+    """Here and now. Limits and switches by name, as they are shown, and what is not shown beside it."""
+
+    revision: str | None
+    limits: Mapping[str, Mapping[str, Any]]
+    probed: frozenset[str]
+    """The limits that anybody may try."""
+    switches: Mapping[str, Mapping[str, Any]]
+    said: Mapping[str, Mapping[str, Any]]
+    """Of each switch that is not over: `message` and `paths`."""
+
+    def state(self, switch: str) -> str | None:
+        shown = self.switches.get(switch)
+        return None if shown is None else str(shown["state"])
+
+
+class Contract:
+    def __init__(self, kv: Kv, clock: Clock) -> None:
+        self._kv = kv
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+        """Location, version and key → the last value that could be read."""
+        self._buckets: dict[tuple[str, ...], tuple[tuple[int, int], int]] = {}
+        """Worker, limit and whose it is → period and window, and the requests in it. A new version keeps them."""
+        self.outcomes: dict[str, Mapping[str, Mapping[str, int]]] = {}
+        """Worker → provider → `ok` and `failed`: what it shows of them."""
+
+    def around(
+        self, running: Running, request: Request, behaviour: Behaviour, answer: Callable[[Behaviour], Response]
+    ) -> Response:
+        """What the contract answers; else what `answer` does, given the behaviour that the switches leave."""
+        binding = running.version.upload.bound("kv_namespace", BINDING)
+        if binding is None or "runtime" not in behaviour:
+            return answer(behaviour)
+        declared = behaviour["runtime"]
+        with self._lock:
+            now = self._in_effect(running, binding["namespace_id"], declared)
+        if (request.method, request.path) == ("GET", "/__ops/runtime"):
+            return _json(200, self._shown(running, declared, now), [("cache-control", "no-store")])
+        if _is_closed(now, request.path):
+            return self._refused(now, "maintenance")
+        if request.path.startswith(_PROBES):
+            return self._probe(running, request, now)
+        if now.state("ai") == "off" and request.path.startswith(_AI_PATHS):
+            return self._refused(now, "ai")
+        name = _counted(request.path)
+        if name not in now.limits:
+            return answer(behaviour | _switched(behaviour, now, request.path))
+        taken, headers = self._count(running.worker, name, now, _who(now.limits[name]["key"], request))
+        if not taken:
+            return _json(429, {"error": "too many requests"}, headers)
+        response = answer(behaviour | _switched(behaviour, now, request.path))
+        response.headers += headers
+        return response
+
+    def _in_effect(self, running: Running, namespace: str, declared: Mapping[str, Any]) -> InEffect:
+        now = self._clock.now()
+        written = self._read(running, namespace, "ops/limits", contract_values.is_limits)
+        own = {name: {"probe": False, **limit} for name, limit in declared.get("limits", {}).items()}
+        limits = {name: (written or {"limits": {}})["limits"].get(name, limit) for name, limit in own.items()}
+        values = {
+            name: self._read(running, namespace, f"ops/switch/{name}", contract_values.is_switch)
+            for name in declared.get("switches", {})
+        }
+        lasting = {name: value for name, value in values.items() if value and not _is_over(value["until"], now)}
+        return InEffect(
+            revision=written["revision"] if written else None,
+            limits={name: _limit(value, now) for name, value in limits.items()},
+            probed=frozenset(name for name, value in limits.items() if value.get("probe")),
+            switches={
+                name: _switch(values[name], now, states) for name, states in declared.get("switches", {}).items()
+            },
+            said=lasting,
+        )
+
+    def _read(
+        self, running: Running, namespace: str, key: str, fits: Callable[[Any], bool]
+    ) -> Mapping[str, Any] | None:
+        """The value of now, or the last one that was good; None where there never was one."""
+        where = (running.location, running.version.id, key)
+        entry = self._kv.seen(running.location, namespace, key) if namespace in self._kv.namespaces else None
+        try:
+            value = json.loads(entry.value) if entry else None
+        except (ValueError, RecursionError):
+            value = None
+        if value is not None and fits(value):
+            self._last[where] = value
+        return self._last.get(where)
+
+    def _shown(self, running: Running, declared: Mapping[str, Any], now: InEffect) -> dict[str, Any]:
+        has_id = running.version.upload.bound("version_metadata") is not None
+        shown: dict[str, Any] = {
+            "contract": contract_values.VERSION,
+            "worker": running.version.id if has_id else None,
+            "limits": {"revision": now.revision, "values": now.limits},
+            "switches": now.switches,
+        }
+        if "ai" in declared:
+            order = _order(declared["ai"].get("order", _AI_ORDER), now.state("ai"))
+            outcomes = self.outcomes.get(running.worker, {})
+            shown["ai"] = {"seconds": _AI_SECONDS, "order": order, "outcomes": outcomes}
+        return shown
+
+    def _refused(self, now: InEffect, switch: str) -> Response:
+        said = now.said.get(switch, {"message": "", "until": None})
+        left = moment(said["until"]) - self._clock.now() if said["until"] else None
+        after = _RETRY_AFTER if left is None else math.ceil(left.total_seconds())
+        mark = [("ops-maintenance", "switch")] if switch == "maintenance" else []
+        return _json(503, {"error": said["message"] or "unavailable"}, [("retry-after", str(after)), *mark])
+
+    def _probe(self, running: Running, request: Request, now: InEffect) -> Response:
+        """Counts in a bucket of its own, and does nothing else."""
+        name, mark = request.path.removeprefix(_PROBES), request.headers.get("ops-probe", "")
+        if request.method != "GET" or name not in now.probed:
+            return _json(404, {"error": "not found"}, [])
+        if not re.fullmatch("[A-Za-z0-9-]{8,64}", mark):
+            return _json(400, {"error": "Ops-Probe must be 8 to 64 letters, digits or hyphens"}, [])
+        bucket = hashlib.sha256(mark.encode()).digest()[0] % _PROBE_BUCKETS
+        taken, headers = self._count(running.worker, name, now, f"probe {bucket}")
+        return Response(status=204, headers=headers) if taken else _json(429, {"error": "too many requests"}, headers)
+
+    def _count(self, worker: str, name: str, now: InEffect, who: str) -> tuple[bool, Headers]:
+        """Whether one more is let through, and what the answer says of it.
+
+        datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers
+        """
+        limit, period = now.limits[name]["limit"], now.limits[name]["period"]
+        seconds = self._clock.now().timestamp()
+        window = (period, int(seconds // period))
+        with self._lock:
+            counted_in, count = self._buckets.get((worker, name, who), (window, 0))
+            count = count if counted_in == window else 0
+            taken = count < limit
+            self._buckets[worker, name, who] = (window, count + taken)
+        left = math.ceil(period - seconds % period)
+        policy = ("ratelimit-policy", f'"{name}";q={limit};w={period}')
+        state = ("ratelimit", f'"{name}";r={max(0, limit - count - taken)};t={left}')
+        return taken, [policy, state, *([] if taken else [("retry-after", str(left))])]
+
+
+def _limit(value: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    shown = {name: value[name] for name in ("limit", "period", "key")}
+    temporary = value.get("temporary")
+    if temporary is None or _is_over(temporary["until"], now):
+        return shown
+    return shown | {"limit": temporary["limit"], "until": temporary["until"]}
+
+
+def _switch(value: Mapping[str, Any] | None, now: datetime, states: Mapping[str, str]) -> dict[str, Any]:
+    """`states` are the declared ones: `normal` and `on_unknown`."""
+    if value is None:
+        return {"state": states["on_unknown"], "revision": None}
+    if _is_over(value["until"], now):
+        return {"state": states["normal"], "revision": value["revision"]}
+    until = {"until": value["until"]} if value["until"] else {}
+    return {"state": value["state"], "revision": value["revision"], **until}
+
+
+def _is_over(until: str | None, now: datetime) -> bool:
+    return until is not None and moment(until) <= now
+
+
+def _is_closed(now: InEffect, path: str) -> bool:
+    if now.state("maintenance") != "on" or path == "/health" or path.startswith(("/health/", "/__ops/")):
+        return False
+    paths = now.said.get("maintenance", {"paths": []})["paths"]
+    return not paths or path.startswith(tuple(paths))
+
+
+def _counted(path: str) -> str:
+    if path == "/api/charts/calculate":
+        return "calc"
+    return "ai" if path.startswith(_AI_PATHS) else ""
+
+
+def _who(key: str, request: Request) -> str:
+    address = f"ip {request.headers.get('cf-connecting-ip', '127.0.0.1')}"
+    user = request.headers.get("authorization") if key == "user" else None
+    return f"user {user}" if user else address
+
+
+def _order(order: Any, state: str | None) -> list[str]:
+    """In which the next request tries them: a provider that is named comes first."""
+    if state == "off":
+        return []
+    return sorted(order, key=lambda name: name != state)
+
+
+def _switched(behaviour: Behaviour, now: InEffect, path: str) -> Behaviour:
+    """What `switched` says of the states that are in effect, for this path."""
+    for name, states in behaviour.get("switched", {}).items():
+        told = states.get(now.state(name), {})
+        if told.get("path") == path:
+            return {key: value for key, value in told.items() if key != "path"}
+    return {}
+
+
+def _json(status: int, value: Mapping[str, Any], headers: Headers) -> Response:
+    body = json.dumps(value).encode()
+    return Response(status=status, headers=[("content-type", "application/json"), *headers], body=body)

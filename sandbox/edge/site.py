@@ -1,0 +1,112 @@
+"""What Pages answers with the files of a deployment: which file a path means, the page for none, ETag and headers.
+
+developers.cloudflare.com/pages/configuration/serving-pages; where that page is silent, as the asset server that
+Cloudflare ships inside wrangler does it. Functions do not run here, and rules in `_headers` and `_redirects` are
+kept and do nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from urllib.parse import quote, unquote, urlsplit
+
+from sandbox.cloudflare.pages.projects import Asset, Deployment
+from sandbox.server import Request, Response
+
+KEPT = timedelta(days=7)
+"""How long an address goes on answering with a file that it once served and that the deployment does not have."""
+
+_HEADERS = [("access-control-allow-origin", "*"), ("referrer-policy", "strict-origin-when-cross-origin")]
+
+
+class Site:
+    """All of them: what one address served before is remembered, as the edge does it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Asset, datetime]] = {}
+        """Host and target → what it last answered with, and when."""
+
+    def answer(self, deployment: Deployment, host: str, request: Request, now: datetime) -> Response:
+        if request.method not in {"GET", "HEAD"}:
+            return Response(status=405, headers=[*_HEADERS])
+        address, path = host + request.target, unquote(request.path)
+        match find(deployment.files, path):
+            case Asset() as asset:
+                self._kept[address] = (asset, now)
+                return _served(asset, host, request)
+            case str() as elsewhere:
+                query = urlsplit(request.target).query
+                location = f"/{quote(elsewhere.lstrip('/'), safe=_UNQUOTED)}{query and '?'}{query}"
+                return Response(status=308, headers=[("location", location), *_HEADERS])
+        kept, at = self._kept.get(address, (None, now))
+        if kept is not None and now - at < KEPT:
+            return _served(kept, host, request)
+        if page := next(_not_found_pages(deployment.files, path), None):
+            return _nothing(page)
+        index = deployment.files.get("/index.html")
+        return _served(index, host, request) if index else _nothing(None)
+
+
+_UNQUOTED = "/!'()*~"
+
+
+def find(files: Mapping[str, Asset], path: str) -> Asset | str | None:
+    """The file that a path means, or the path to go to instead; None where there is neither."""
+    if path.endswith("/"):
+        if asset := files.get(f"{path}index.html"):
+            return asset
+        if path.endswith("/index/"):
+            return path.removesuffix("index/")
+        return path[:-1] if f"{path[:-1]}.html" in files else None
+    if asset := files.get(path):
+        return _without_its_ending(files, path) or asset
+    if path.endswith("/index"):
+        return path.removesuffix("index")
+    if asset := files.get(f"{path}.html"):
+        return asset
+    return f"{path}/" if f"{path}/index.html" in files else None
+
+
+def _without_its_ending(files: Mapping[str, Asset], path: str) -> str | None:
+    """Where a page has a better address than the one with `.html`."""
+    stem = path.removesuffix(".html")
+    if stem == path:
+        return None
+    if stem.endswith("/index"):
+        return stem.removesuffix("index")
+    return None if stem in files or stem == "/" else stem
+
+
+def _not_found_pages(files: Mapping[str, Asset], path: str) -> Iterator[Asset]:
+    """The 404.html beside what was asked for, then those of the folders above."""
+    while path:
+        path = path.rpartition("/")[0]
+        if page := files.get(f"{path}/404.html"):
+            yield page
+
+
+def _served(asset: Asset, host: str, request: Request) -> Response:
+    etag = f'"{asset.key}"'
+    if request.headers.get("if-none-match") in {etag, f"W/{etag}"}:
+        return Response(status=304, headers=[*_HEADERS])
+    headers = [
+        ("content-type", _type(asset)),
+        ("etag", etag),
+        ("cache-control", "public, max-age=0, must-revalidate"),
+        ("x-content-type-options", "nosniff"),
+        *_HEADERS,
+    ]
+    if host.endswith(".pages.dev") and host.count(".") > 2:
+        headers.append(("x-robots-tag", "noindex"))
+    return Response(status=200, headers=headers, body=asset.content)
+
+
+def _nothing(page: Asset | None) -> Response:
+    headers = [("content-type", _type(page)), ("x-content-type-options", "nosniff")] if page else []
+    return Response(
+        status=404, headers=[*headers, ("cache-control", "no-store"), *_HEADERS], body=page.content if page else b""
+    )
+
+
+def _type(asset: Asset) -> str:
+    text = asset.content_type.startswith("text/") and ";" not in asset.content_type
+    return f"{asset.content_type}; charset=utf-8" if text else asset.content_type

@@ -1,0 +1,171 @@
+"""The real runtime behind the edge: each version that is asked for runs in a workerd of its own, through miniflare.
+
+Storage is kept from one version to the next, memory is not: what a Durable Object held goes with the version. KV is
+what the request's location sees; what a Worker writes there itself, the API does not see. A clock that was moved starts
+a version anew, for a Worker keeps the time that it was started with; alarms and timers follow the machine's clock.
+"""
+
+import base64
+import http.client
+import itertools
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from sandbox.clock import Clock
+from sandbox.cloudflare.kv.state import Entry, Kv
+from sandbox.edge.ai_providers import REAL, Providers
+from sandbox.edge.front_door import Running
+from sandbox.edge.workerd.d1 import Databases
+from sandbox.edge.workerd.host import Host, RefusedError
+from sandbox.edge.workerd.options import options, shown_by
+from sandbox.server import Request, Response
+
+_HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
+_PATIENCE = 5.0
+"""Seconds that requests under way have before their version is stopped."""
+
+
+class StoppingError(Exception):
+    """The sandbox ends."""
+
+
+@dataclass(kw_only=True)
+class _Instance:
+    number: int
+    url: str
+    running: Running
+    now: str
+    """What its Workers take for now, as JavaScript."""
+    under_way: int = 0
+    """Requests."""
+
+
+class Workerd:
+    """Starts Node at the first request, and a version at the first request for it."""
+
+    def __init__(self, clock: Clock, kv: Kv, providers: Providers) -> None:
+        self._clock = clock
+        self._kv = kv
+        self._outside = {host: {"path": base, "url": providers[name].base_url} for (host, base), name in REAL.items()}
+        self._folder = tempfile.TemporaryDirectory(prefix="sandbox-workerd-", ignore_cleanup_errors=True)
+        self._host = Host(self._folder.name)
+        self._changed = threading.Condition()
+        self._closed = False
+        self._numbers = itertools.count(1)
+        self.query = Databases(lambda given: self._start(given)[1]).query
+        self._instances: list[_Instance] = []
+        self._written: dict[str, Mapping[str, Entry]] = {}
+        """Namespace → what miniflare was given of it: all instances share one storage."""
+
+    def serve(self, running: Running, request: Request) -> Response:
+        try:
+            with self._instance(running) as instance:
+                return _forward(request, instance.url)
+        except (RefusedError, StoppingError) as error:
+            return _failure(500, f"{running.worker} does not start in workerd: {error}")
+        except (OSError, http.client.HTTPException) as error:
+            return _failure(502, f"workerd gave no answer: {error!r}")
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+        self._host.close()
+        self._folder.cleanup()
+
+    @contextmanager
+    def _instance(self, running: Running) -> Iterator[_Instance]:
+        """The one that serves; it stays while a request is under way."""
+        with self._changed:
+            self._end_others(running)
+            if self._closed:
+                raise StoppingError("the sandbox is stopping")
+            instance = next((each for each in self._instances if _is_for(each, running)), None)
+            instance = instance or self._started(running)
+            self._write_kv(instance, running.location)
+            instance.under_way += 1
+        try:
+            yield instance
+        finally:
+            with self._changed:
+                instance.under_way -= 1
+                self._changed.notify_all()
+
+    def _end_others(self, running: Running) -> None:
+        """What serves the Worker no more, before what does: two must not hold one Durable Object's storage.
+
+        A version at an address of its own, for itself alone, ends none and is ended by none: where there are Durable
+        Objects, Cloudflare gives no such address.
+        """
+        now = shown_by(self._clock)
+        for instance in [each for each in self._instances if each.running.worker == running.worker]:
+            if instance.now == now and (_is_for(instance, running) or not _replaces(running, instance.running)):
+                continue
+            self._changed.wait_for(lambda each=instance: self._closed or not each.under_way, _PATIENCE)  # type: ignore[misc]
+            if instance in self._instances and not self._closed:
+                self._instances.remove(instance)
+                self._host.ask("dispose", instance=instance.number)
+
+    def _started(self, running: Running) -> _Instance:
+        now = shown_by(self._clock)
+        number, url = self._start(options(running, now))
+        instance = _Instance(number=number, url=url, running=running, now=now)
+        self._instances.append(instance)
+        return instance
+
+    def _start(self, given: Mapping[str, Any]) -> tuple[int, str]:
+        """How Node calls it, and where it answers."""
+        number, persist = next(self._numbers), f"{self._folder.name}/state"
+        answer = self._host.ask("start", instance=number, options=given, outside=self._outside, persist=persist)
+        return number, answer["url"]
+
+    def _write_kv(self, instance: _Instance, location: str) -> None:
+        """What the location sees otherwise than before."""
+        for binding in instance.running.version.upload.bindings:
+            namespace = binding.get("namespace_id", "")
+            if binding["type"] != "kv_namespace" or namespace not in self._kv.namespaces:
+                continue
+            former, seen = self._written.get(namespace, {}), self._kv.seen_by_all(location, namespace)
+            put = [_pair(key, entry) for key, entry in seen.items() if former.get(key) != entry]
+            gone = [key for key in former if key not in seen]
+            if put or gone:
+                self._host.ask("write", instance=instance.number, binding=binding["name"], put=put, gone=gone)
+                self._written[namespace] = seen
+
+
+def _is_for(instance: _Instance, running: Running) -> bool:
+    own = instance.running
+    same = (own.version.id, own.secrets) == (running.version.id, running.secrets)
+    return same and bool(own.beside) == bool(running.beside)
+
+
+def _replaces(running: Running, other: Running) -> bool:
+    """Whether the deployment of one does not serve the other, which came by a deployment too."""
+    if not running.beside or not other.beside:
+        return False
+    return other.version.id not in running.beside or other.version.id == running.version.id
+
+
+def _pair(key: str, entry: Entry) -> dict[str, Any]:
+    return {"key": key, "value": base64.b64encode(entry.value).decode(), "metadata": entry.metadata}
+
+
+def _forward(request: Request, url: str) -> Response:
+    """The request as it came, Host included: it is what the Worker sees as its URL."""
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc)) as connection:
+        connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
+        for name, value in request.headers.items():
+            if name.lower() not in _HOP_BY_HOP - {"content-length"}:
+                connection.putheader(name, value)
+        connection.endheaders(request.body)
+        answer = connection.getresponse()
+        headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP]
+        return Response(status=answer.status, headers=headers, body=answer.read())
+
+
+def _failure(status: int, text: str) -> Response:
+    return Response(status=status, headers=[("content-type", "text/plain")], body=text.encode())

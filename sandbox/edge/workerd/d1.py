@@ -1,0 +1,59 @@
+"""SQL from the API on the databases that Workers see: a Worker of ours, for each database, on the same storage."""
+
+import base64
+import http.client
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+from sandbox.cloudflare.d1.state import SqlError, Statement
+
+_CODE = """export default {
+  async fetch(request, env) {
+    try {
+      const statements = (await request.json()).map(([sql, params]) => env.DB.prepare(sql).bind(...params));
+      return Response.json({ results: await env.DB.batch(statements) });
+    } catch (error) {
+      return Response.json({ error: error.message });
+    }
+  },
+};
+"""
+_PREFIX = "D1_ERROR: "
+"""Of each message that a Worker gets; those of the API have none."""
+
+Start = Callable[[Mapping[str, Any]], str]
+"""Miniflare's options → where it answers."""
+
+
+class Databases:
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._lock = threading.Lock()
+        self._urls: dict[str, str] = {}
+
+    def query(self, database: str, statements: Sequence[Statement]) -> list[dict[str, Any]]:
+        with self._lock:
+            if database not in self._urls:
+                self._urls[database] = self._start(_options(database))
+            url = self._urls[database]
+        with closing(http.client.HTTPConnection(urlsplit(url).netloc)) as connection:
+            connection.request("POST", "/", json.dumps(statements))
+            answer = json.loads(connection.getresponse().read())
+        if "error" in answer:
+            raise SqlError(answer["error"].removeprefix(_PREFIX))
+        results: list[dict[str, Any]] = answer["results"]
+        return results
+
+
+def _options(database: str) -> dict[str, Any]:
+    module = {"type": "ESModule", "path": "index.js", "contents": base64.b64encode(_CODE.encode()).decode()}
+    return {
+        "name": "sandbox-d1",
+        "modules": [module],
+        "compatibilityDate": "2026-09-01",
+        "d1Databases": {"DB": database},
+    }

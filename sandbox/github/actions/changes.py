@@ -1,0 +1,131 @@
+"""Workflows are dispatched, runs started and finished; secrets and variables are kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox.github.actions.state import FOLDER, Run, Workflow, name_of, times
+from sandbox.github.git.state import Commit
+from sandbox.github.issues.state import Issue
+from sandbox.github.payloads import compose
+from sandbox.github.repository import Repository
+from sandbox.github.secrets.state import Entry, Environment
+from sandbox.github.users.state import By, User
+
+
+def workflows(repository: Repository) -> list[Workflow]:
+    """One for each file of the default branch, in the order in which they were first seen."""
+    head = repository.git.head(repository.git.default_branch)
+    for path in sorted(head.files) if head else ():
+        if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")):
+            _seen(repository, path)
+    return [one for one in repository.workflows.values() if head and one.path in head.files]
+
+
+def _seen(repository: Repository, path: str) -> Workflow:
+    if path not in repository.workflows:
+        workflow = Workflow(id=repository.new_id(), path=path, created_at=repository.now())
+        repository.workflows[path] = workflow
+    return repository.workflows[path]
+
+
+def workflow_of(repository: Repository, name: str, commit: Commit) -> Workflow | None:
+    """By file name or by path, where that commit has it, whether or not the default branch does."""
+    path = name if name.startswith(FOLDER) else FOLDER + name
+    return _seen(repository, path) if path in commit.files else None
+
+
+def find_workflow(repository: Repository, name: str) -> Workflow | None:
+    """By id, by file name or by path."""
+    for workflow in workflows(repository):
+        if name in {str(workflow.id), workflow.file, workflow.path}:
+            return workflow
+    return None
+
+
+def dispatch(
+    repository: Repository, by: By, workflow: Workflow, *, branch: str, head: Commit, inputs: Mapping[str, str]
+) -> Run:
+    """At once a run, and delivered even when GITHUB_TOKEN does it."""
+    fields = {"inputs": dict(inputs), "ref": f"refs/heads/{branch}", "workflow": workflow.path}
+    payload, event = compose(repository, by, fields), "workflow_dispatch"
+    run = start_run(repository, by, workflow, event=event, payload=payload, head=head, branch=branch)
+    repository.deliver(event, by, payload)
+    return run
+
+
+def start_run(
+    repository: Repository,
+    by: By,
+    workflow: Workflow,
+    *,
+    event: str,
+    payload: Mapping[str, Any],
+    head: Commit,
+    branch: str,
+    pull: Issue | None = None,
+    merge: Commit | None = None,
+) -> Run:
+    at = repository.now(by)
+    run = Run(
+        id=repository.new_id(),
+        run_number=1 + sum(run.workflow is workflow for run in repository.runs.values()),
+        workflow=workflow,
+        name=name_of(workflow.path, (merge or head).files.get(workflow.path, b"")),
+        event=event,
+        payload=payload,
+        actor=by.user,
+        triggering_actor=by.user,
+        head=head,
+        head_branch=branch,
+        created_at=at,
+        updated_at=at,
+        run_started_at=at,
+        pull=pull,
+        merge=merge,
+    )
+    repository.runs[run.id] = run
+    return run
+
+
+def schedule(repository: Repository, workflow: Workflow) -> list[Run]:
+    """A run on the default branch for each time in the file, by who last changed these there. It is no delivery.
+
+    docs.github.com/actions/reference/workflows-and-actions/events-that-trigger-workflows#actor-for-scheduled-workflows
+    """
+    branch = repository.git.default_branch
+    head = repository.git.commits[repository.git.branches[branch]]
+    by = By(user=_last_to_schedule(repository, workflow, head))
+    runs = []
+    for time in times(head.files[workflow.path]):
+        payload = compose(repository, by, {"schedule": time, "workflow": workflow.path})
+        runs.append(start_run(repository, by, workflow, event="schedule", payload=payload, head=head, branch=branch))
+    return runs
+
+
+def _last_to_schedule(repository: Repository, workflow: Workflow, head: Commit) -> User:
+    def at(commit: Commit) -> list[str]:
+        return times(commit.files.get(workflow.path, b""))
+
+    found = [
+        commit
+        for commit in repository.git.history_of(workflow.path, head)
+        if all(at(commit) != at(repository.git.commits[sha]) for sha in commit.parents)
+    ]
+    return found[0].author if found else head.author
+
+
+def put(repository: Repository, entries: dict[str, Entry], name: str, value: str) -> bool:
+    """Whether it is new. Names are kept in capitals."""
+    name, now = name.upper(), repository.now()
+    if name in entries:
+        entries[name].value, entries[name].updated_at = value, now
+        return False
+    entries[name] = Entry(name=name, value=value, created_at=now, updated_at=now)
+    return True
+
+
+def make_environment(repository: Repository, name: str) -> Environment:
+    """Or the one there is: its name is matched in any case."""
+    now = repository.now()
+    made = Environment(id=repository.new_id(), name=name, created_at=now, updated_at=now)
+    return repository.environments.setdefault(name.lower(), made)

@@ -1,0 +1,174 @@
+"""Runs of workflows, and environments with their secrets and variables."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sandbox.github.actions import changes
+from sandbox.github.actions.state import Deployment, Job, Run, Step, dispatch_inputs
+from sandbox.github.fixtures_base import Base
+from sandbox.github.secrets.state import Vault
+from sandbox.github.users.state import ACTIONS_BOT
+
+
+class ActionsSeeds(Base):
+    def dispatch(
+        self, workflow: str, inputs: Mapping[str, Any] | None = None, by: str = ACTIONS_BOT, ref: str = "main"
+    ) -> Run:
+        """By the button or the API: checked as GitHub does. Its `payload` is what the workflow is told."""
+        with self._repository.lock:
+            graph, found = self._repository.git, changes.find_workflow(self._repository, workflow)
+            head = graph.head(ref)
+            if found is None or head is None:
+                raise _missing(workflow, ref)
+            checked = dispatch_inputs(head.files.get(found.path, b""), inputs or {})
+            return changes.dispatch(self._repository, self._by(by), found, branch=ref, head=head, inputs=checked)
+
+    def start_run(self, workflow: str, event: str, payload: Mapping[str, Any], by: str, ref: str = "main") -> Run:
+        """For a delivery that starts the workflow as `ref` has it. A dispatch has made its run already.
+
+        `ref` is a branch, for `pull_request` a `refs/pull/N/merge`.
+        """
+        with self._repository.lock:
+            graph = self._repository.git
+            commit = graph.resolve(ref)
+            found = changes.workflow_of(self._repository, workflow, commit) if commit else None
+            if commit is None or found is None:
+                raise _missing(workflow, ref)
+            where: dict[str, Any] = {"head": commit, "branch": ref}
+            if event == "pull_request":
+                head = payload["pull_request"]["head"]
+                where = {"head": graph.commits[head["sha"]], "branch": head["ref"], "merge": commit}
+                where["pull"] = self._repository.threads[payload["number"]]
+            return changes.start_run(self._repository, self._by(by), found, event=event, payload=payload, **where)
+
+    def schedule(self, workflow: str) -> list[Run]:
+        """The runs of the times that the file names, as if each had come. Only `Runner.schedule` has them done."""
+        with self._repository.lock:
+            found = changes.find_workflow(self._repository, workflow)
+            runs = changes.schedule(self._repository, found) if found else []
+            if not runs:
+                raise ValueError(f'there is no workflow "{workflow}" with a schedule on the default branch')
+            return runs
+
+    def rerun(self, run_id: int, by: str) -> Run:
+        """A further attempt, with the same payload and the same commit."""
+        with self._repository.lock:
+            run = self._repository.runs[run_id]
+            run.run_attempt += 1
+            run.triggering_actor = self._user(by)
+            run.status, run.conclusion = "queued", None
+            run.run_started_at = run.updated_at = self._repository.now()
+            return run
+
+    def add_deployment(self, environment: str, by: str, at: datetime | None = None, *, run_id: int = 1) -> int:
+        """A job of that run used the environment; whether there is such a run is not looked at."""
+        with self._repository.lock:
+            git = self._repository.git
+            head = git.head(git.default_branch)
+            made = Deployment(
+                id=self._repository.new_id(),
+                environment=environment,
+                creator=self._user(by),
+                ref=git.default_branch,
+                sha=head.sha if head else "0" * 40,
+                state="success",
+                run_id=run_id,
+                created_at=self._repository.now(self._by(by, at)),
+            )
+            self._repository.deployments[made.id] = made
+            return made.id
+
+    def set_run(self, run_id: int, status: str, conclusion: str | None = None) -> None:
+        with self._repository.lock:
+            run = self._repository.runs[run_id]
+            run.status, run.conclusion, run.updated_at = status, conclusion, self._repository.now()
+
+    def add_job(
+        self,
+        run_id: int,
+        name: str,
+        *,
+        status: str = "completed",
+        conclusion: str | None = "success",
+        created_at: datetime | None = None,
+        started_at: datetime | None = None,
+        completed_at: datetime | None = None,
+        steps: Iterable[str] = (),
+    ) -> Job:
+        """Of the current attempt; times left out are now. Live, not a copy."""
+        with self._repository.lock:
+            run, now = self._repository.runs[run_id], self._repository.now()
+            job = Job(
+                id=self._repository.new_id(),
+                name=name,
+                run_attempt=run.run_attempt,
+                created_at=created_at or run.run_started_at,
+                status=status,
+                conclusion=conclusion,
+                started_at=started_at or now,
+                completed_at=completed_at or (now if status == "completed" else None),
+                runner_name="GitHub Actions 1",
+            )
+            job.steps = [_step(job, number, step) for number, step in enumerate(steps, 1)]
+            run.jobs.append(job)
+            return job
+
+    def set_job(self, job: Job, status: str, conclusion: str | None = None) -> None:
+        """In progress, or completed: now."""
+        with self._repository.lock:
+            now = self._repository.now()
+            job.status, job.conclusion = status, conclusion
+            job.started_at = job.started_at or now
+            job.completed_at = now if status == "completed" else None
+
+    def add_step(self, job: Job, name: str, conclusion: str, started_at: datetime) -> None:
+        """That ended now."""
+        with self._repository.lock:
+            number, now = len(job.steps) + 1, self._repository.now()
+            times = {"started_at": started_at, "completed_at": now}
+            job.steps.append(Step(name=name, number=number, status="completed", conclusion=conclusion, **times))
+
+    @property
+    def runs(self) -> list[Run]:
+        """Oldest first; live, not copies."""
+        return list(self._repository.runs.values())
+
+    def add_environment(self, name: str) -> str:
+        with self._repository.lock:
+            return changes.make_environment(self._repository, name).name
+
+    def secrets(self, environment: str | None = None) -> dict[str, str]:
+        """Their values, which the API never tells."""
+        return {name: entry.value for name, entry in self._vault(environment).secrets.items()}
+
+    def variables(self, environment: str | None = None) -> dict[str, str]:
+        return {name: entry.value for name, entry in self._vault(environment).variables.items()}
+
+    def put_secret(self, name: str, value: str, environment: str | None = None) -> None:
+        with self._repository.lock:
+            changes.put(self._repository, self._vault(environment).secrets, name, value)
+
+    def put_variable(self, name: str, value: str, environment: str | None = None) -> None:
+        with self._repository.lock:
+            changes.put(self._repository, self._vault(environment).variables, name, value)
+
+    def _vault(self, environment: str | None) -> Vault:
+        return (
+            self._repository.vault if environment is None else self._repository.environments[environment.lower()].vault
+        )
+
+
+def _missing(workflow: str, ref: str) -> ValueError:
+    return ValueError(f'there is no workflow "{workflow}" on {ref}')
+
+
+def _step(job: Job, number: int, name: str) -> Step:
+    return Step(
+        name=name,
+        number=number,
+        status=job.status,
+        conclusion=job.conclusion,
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+    )

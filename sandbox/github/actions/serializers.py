@@ -1,0 +1,142 @@
+"""Workflows, runs, jobs, secrets, variables and environments.
+
+docs.github.com/rest/actions
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+from sandbox.github.actions import state
+from sandbox.github.actions.state import Job, Run, Step, Workflow
+from sandbox.github.git import serializers
+from sandbox.github.pulls import serializers as pulls
+from sandbox.github.repository import Repository
+from sandbox.github.secrets.state import Entry, Environment
+from sandbox.github.urls import Urls, maybe, node_id, timestamp
+from sandbox.github.users import repositories_serializers
+from sandbox.github.users import serializers as users
+
+
+def workflow(repository: Repository, workflow: Workflow, urls: Urls) -> dict[str, Any]:
+    head = repository.git.head(repository.git.default_branch)
+    text = head.files.get(workflow.path, b"") if head else b""
+    branch = repository.git.default_branch
+    return {
+        "id": workflow.id,
+        "node_id": node_id("W", workflow.id),
+        "name": state.name_of(workflow.path, text),
+        "path": workflow.path,
+        "state": workflow.state,
+        "created_at": timestamp(workflow.created_at),
+        "updated_at": timestamp(workflow.created_at),
+        "url": urls.repo(f"/actions/workflows/{workflow.id}"),
+        "html_url": urls.page(f"/blob/{branch}/{workflow.path}"),
+        "badge_url": urls.page(f"/workflows/{quote(workflow.file)}/badge.svg"),
+    }
+
+
+def run(repository: Repository, run: Run, urls: Urls) -> dict[str, Any]:
+    url = urls.repo(f"/actions/runs/{run.id}")
+    earlier = f"{url}/attempts/{run.run_attempt - 1}" if run.run_attempt > 1 else None
+    return {
+        "id": run.id,
+        "name": run.name,
+        "node_id": node_id("WFR", run.id),
+        "check_suite_id": run.id,
+        "check_suite_node_id": node_id("CS", run.id),
+        "head_branch": run.head_branch,
+        "head_sha": run.head.sha,
+        "path": run.workflow.path,
+        "display_title": run.name,
+        "run_number": run.run_number,
+        "event": run.event,
+        "status": run.status,
+        "conclusion": run.conclusion,
+        "workflow_id": run.workflow.id,
+        "url": url,
+        "html_url": urls.page(f"/actions/runs/{run.id}"),
+        "pull_requests": [pulls.minimal(repository, run.pull, urls)] if run.pull and not run.fork else [],
+        "created_at": timestamp(run.created_at),
+        "updated_at": timestamp(run.updated_at),
+        "actor": users.user(run.actor, urls),
+        "run_attempt": run.run_attempt,
+        "referenced_workflows": [],
+        "run_started_at": timestamp(run.run_started_at),
+        "triggering_actor": users.user(run.triggering_actor, urls),
+        **{f"{name}_url": f"{url}/{name}" for name in ("jobs", "logs", "artifacts", "cancel", "rerun")},
+        "check_suite_url": urls.repo(f"/check-suites/{run.id}"),
+        "previous_attempt_url": earlier,
+        "workflow_url": urls.repo(f"/actions/workflows/{run.workflow.id}"),
+        "head_commit": _head_commit(run, urls),
+        "repository": repositories_serializers.minimal(repository, urls),
+        "head_repository": repositories_serializers.minimal_fork(repository, run.fork, urls),
+    }
+
+
+def _head_commit(run: Run, urls: Urls) -> dict[str, Any]:
+    shown = serializers.git_commit(run.head, urls)
+    who = {name: shown[name] for name in ("author", "committer")}
+    signed = {name: {"name": one["name"], "email": one["email"]} for name, one in who.items()}
+    return {
+        "id": run.head.sha,
+        "tree_id": run.head.tree,
+        "message": run.head.message,
+        "timestamp": timestamp(run.head.at),
+        **signed,
+    }
+
+
+def job(run: Run, job: Job, urls: Urls) -> dict[str, Any]:
+    runner = {"id": 1, "group_id": 1, "group_name": "GitHub Actions"} if job.runner_name else {}
+    return {
+        "id": job.id,
+        "run_id": run.id,
+        "workflow_name": run.name,
+        "head_branch": run.head_branch,
+        "run_url": urls.repo(f"/actions/runs/{run.id}"),
+        "run_attempt": job.run_attempt,
+        "node_id": node_id("CR", job.id),
+        "head_sha": run.head.sha,
+        "url": urls.repo(f"/actions/jobs/{job.id}"),
+        "html_url": urls.page(f"/actions/runs/{run.id}/job/{job.id}"),
+        "status": job.status,
+        "conclusion": job.conclusion,
+        "created_at": timestamp(job.created_at),
+        "started_at": timestamp(job.started_at or job.created_at),
+        "completed_at": maybe(job.completed_at),
+        "name": job.name,
+        "steps": [_step(step) for step in job.steps],
+        "check_run_url": urls.repo(f"/check-runs/{job.id}"),
+        "labels": ["ubuntu-latest"],
+        "runner_name": job.runner_name,
+        **{f"runner_{name}": runner.get(name) for name in ("id", "group_id", "group_name")},
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    times = {"started_at": maybe(step.started_at), "completed_at": maybe(step.completed_at)}
+    return {"name": step.name, "status": step.status, "conclusion": step.conclusion, "number": step.number, **times}
+
+
+def secret(entry: Entry) -> dict[str, Any]:
+    """Never its value."""
+    times = {"created_at": timestamp(entry.created_at), "updated_at": timestamp(entry.updated_at)}
+    return {"name": entry.name, **times}
+
+
+def variable(entry: Entry) -> dict[str, Any]:
+    return {**secret(entry), "value": entry.value}
+
+
+def environment(environment: Environment, urls: Urls) -> dict[str, Any]:
+    return {
+        "id": environment.id,
+        "node_id": node_id("EN", environment.id),
+        "name": environment.name,
+        "url": urls.repo(f"/environments/{quote(environment.name, safe='')}"),
+        "html_url": urls.page(f"/deployments/activity_log?environments_filter={quote(environment.name)}"),
+        "created_at": timestamp(environment.created_at),
+        "updated_at": timestamp(environment.updated_at),
+        "protection_rules": [],
+        "deployment_branch_policy": None,
+    }

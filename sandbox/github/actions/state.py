@@ -1,0 +1,174 @@
+"""Workflows, which are files of the default branch, and their runs."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sandbox.github.git.state import Commit
+from sandbox.github.issues.state import Fork, Issue
+from sandbox.github.users.state import User
+
+FOLDER = ".github/workflows/"
+MOST_INPUTS = 25
+
+
+class InputError(ValueError):
+    """What a person may not dispatch with."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Workflow:
+    id: int
+    path: str
+    created_at: datetime
+    state: str = "active"
+
+    @property
+    def file(self) -> str:
+        return self.path.removeprefix(FOLDER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    name: str
+    number: int
+    status: str
+    conclusion: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(eq=False, kw_only=True)
+class Job:
+    id: int
+    name: str
+    run_attempt: int
+    created_at: datetime
+    status: str = "queued"
+    conclusion: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    runner_name: str | None = None
+    steps: list[Step] = field(default_factory=list)
+
+
+@dataclass(eq=False, kw_only=True)
+class Run:
+    id: int
+    run_number: int
+    workflow: Workflow
+    name: str
+    event: str
+    payload: Mapping[str, Any]
+    """What started it: the payload of a delivery, the very object."""
+    actor: User
+    triggering_actor: User
+    head: Commit
+    head_branch: str
+    """Of a pull request, as is `head`, what it asks to be pulled."""
+    created_at: datetime
+    updated_at: datetime
+    run_started_at: datetime
+    run_attempt: int = 1
+    status: str = "queued"
+    conclusion: str | None = None
+    jobs: list[Job] = field(default_factory=list)
+    pull: Issue | None = None
+    """Of the event `pull_request`."""
+    merge: Commit | None = None
+    """What merging that pull request would make: its files are those that run."""
+
+    @property
+    def commit(self) -> Commit:
+        """GITHUB_SHA."""
+        return self.merge or self.head
+
+    @property
+    def fork(self) -> Fork | None:
+        """Where the head is, None for the repository itself."""
+        return self.pull.pull.fork if self.pull and self.pull.pull else None
+
+
+@dataclass(eq=False, kw_only=True)
+class Deployment:
+    """Made by GitHub for a job with an environment."""
+
+    id: int
+    environment: str
+    creator: User
+    ref: str
+    sha: str
+    state: str
+    run_id: int
+    created_at: datetime
+
+
+def name_of(path: str, text: bytes) -> str:
+    """A workflow without a name goes by its path."""
+    named = re.search(rb"^name:[ \t]*(.+?)[ \t]*$", text, re.MULTILINE)
+    return named[1].decode().strip("'\"") if named else path
+
+
+def dispatch_inputs(text: bytes, given: Mapping[str, Any]) -> dict[str, str]:
+    """The given inputs and the defaults of the others, all as strings, as the payload has them. Raises InputError.
+
+    docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#onworkflow_dispatchinputs
+    """
+    declared = _declared(text)
+    if declared is None:
+        raise InputError("Workflow does not have 'workflow_dispatch' trigger")
+    unexpected = [name for name in given if name not in declared]
+    if unexpected:
+        raise InputError(f"Unexpected inputs provided: {unexpected}".replace("'", '"'))
+    values = {}
+    for name, rules in declared.items():
+        value = given.get(name, rules.get("default"))
+        if value is None or value == "":
+            if rules.get("required") and rules.get("default") is None:
+                raise InputError(f"Required input '{name}' not provided")
+            values[name] = "false" if rules.get("type") == "boolean" else ""
+            continue
+        values[name] = _checked(name, rules, _text(value))
+    return values
+
+
+def times(text: bytes) -> list[str]:
+    """The cron lines of `on: schedule`, none where there are none. Raises InputError."""
+    on = _on(text)
+    listed = (on.get("schedule") or []) if isinstance(on, dict) else []
+    return [str(entry["cron"]) for entry in listed]
+
+
+def _on(text: bytes) -> Any:
+    import yaml
+
+    try:
+        parsed = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError("Workflow file is not valid") from error
+    return parsed.get("on", parsed.get(True)) if isinstance(parsed, dict) else None  # YAML 1.1 takes `on` for a boolean
+
+
+def _declared(text: bytes) -> dict[str, dict[str, Any]] | None:
+    """Input → its declaration; None where the workflow has no such trigger."""
+    on = _on(text)
+    if isinstance(on, dict) and "workflow_dispatch" in on:
+        inputs = (on["workflow_dispatch"] or {}).get("inputs") or {}
+        return {str(name): rules or {} for name, rules in inputs.items()}
+    return {} if on == "workflow_dispatch" or (isinstance(on, list) and "workflow_dispatch" in on) else None
+
+
+def _checked(name: str, rules: Mapping[str, Any], value: str) -> str:
+    kind = rules.get("type", "string")
+    options = {"boolean": ["true", "false"], "choice": [str(option) for option in rules.get("options", [])]}.get(kind)
+    if options is not None and value not in options:
+        raise InputError(f"Provided value '{value}' for input '{name}' not in the list of allowed values")
+    if kind == "number" and not re.fullmatch(r"-?\d+(\.\d+)?", value):
+        raise InputError(f"Provided value '{value}' for input '{name}' is not a number")
+    return value
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,129 @@
+"""Commits are added and refs moved, and pull requests follow them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sandbox.github.git.merge import merged
+from sandbox.github.git.state import Commit, changes
+from sandbox.github.issues.changes import set_state
+from sandbox.github.issues.state import Issue, Pull
+from sandbox.github.payloads import deliver, deliver_issue
+from sandbox.github.repository import Repository
+from sandbox.github.urls import timestamp
+from sandbox.github.users.state import By, User
+
+_NOWHERE = "0" * 40
+
+
+def commit(
+    repository: Repository, by: By, message: str, files: Mapping[str, bytes | None], parents: Sequence[str]
+) -> Commit:
+    """The tree of the first parent with these files; None takes one away. It is on no branch yet."""
+    git = repository.git
+    tree = {**(git.commits[parents[0]].files if parents else {}), **files}
+    kept = {path: content for path, content in tree.items() if content is not None}
+    return git.add(message, by.user, repository.now(by), tuple(parents), kept)
+
+
+def move_ref(repository: Repository, by: By, ref: str, sha: str | None) -> None:
+    """Make, move or delete it, delivered as `push`, and `create` or `delete`; then what that is to pull requests."""
+    before = repository.git.refs.get(ref)
+    if before == sha:
+        return
+    if sha is None:
+        del repository.git.refs[ref]
+    else:
+        repository.git.refs[ref] = sha
+        _take_along(repository, ref, sha)
+    deliver(repository, by, "push", _push(repository, by, ref, before, sha))
+    if before is None or sha is None:
+        kind, _, name = ref.removeprefix("refs/").partition("/")
+        fields: dict[str, Any] = {"ref": name, "ref_type": "tag" if kind == "tags" else "branch", "pusher_type": "user"}
+        if before is None:
+            fields |= {"master_branch": repository.git.default_branch, "description": None}
+        deliver(repository, by, "create" if before is None else "delete", fields)
+    for issue, pull in _unmerged(repository):
+        if issue.state == "closed":
+            continue
+        if sha is None and ref in {_head_ref(pull), f"refs/heads/{pull.base}"}:
+            set_state(repository, issue, by, state="closed", reason=None)
+        elif sha is not None and ref == _head_ref(pull):
+            deliver_issue(repository, by, "synchronize", issue, before=before, after=sha)
+
+
+def _take_along(repository: Repository, ref: str, sha: str) -> None:
+    """A closed one keeps its head, and may be reopened on what its base is by then."""
+    for issue, pull in _unmerged(repository):
+        is_head = ref == _head_ref(pull) and issue.state == "open"
+        if is_head:
+            pull.head_sha = sha
+        if is_head or ref == f"refs/heads/{pull.base}":
+            keep_refs(repository, issue.number, pull, issue.user)
+
+
+def _unmerged(repository: Repository) -> list[tuple[Issue, Pull]]:
+    found = [(issue, issue.pull) for issue in repository.threads.values() if issue.pull]
+    return [(issue, pull) for issue, pull in found if pull.merged_at is None]
+
+
+def _head_ref(pull: Pull) -> str | None:
+    """None where it is in another repository."""
+    return None if pull.fork else f"refs/heads/{pull.head}"
+
+
+def keep_refs(repository: Repository, number: int, pull: Pull, author: User) -> None:
+    """`refs/pull/N/head`, and `refs/pull/N/merge`: what merging it now would make, where that goes without conflict.
+
+    docs.github.com/rest/pulls/pulls#get-a-pull-request
+    """
+    git, ref = repository.git, f"refs/pull/{number}"
+    base, head = git.commits[git.branches[pull.base]], git.commits[pull.head_sha]
+    parted = git.merge_base(base, head)
+    pull.parted = parted.sha if parted else None
+    git.refs[f"{ref}/head"] = head.sha
+    git.refs.pop(f"{ref}/merge", None)
+    pull.merge_commit_sha = None
+    files = merged(git, base, head)
+    if files is not None:
+        message = f"Merge {head.sha} into {base.sha}"
+        made = git.add(message, author, repository.now(), (base.sha, head.sha), files)
+        git.refs[f"{ref}/merge"] = pull.merge_commit_sha = made.sha
+
+
+def _push(repository: Repository, by: By, ref: str, before: str | None, after: str | None) -> dict[str, Any]:
+    git = repository.git
+    old, new = git.commits.get(before or ""), git.commits.get(after or "")
+    pushed = (git.missing(new, old) if old else [new]) if new else []
+    shown = [_pushed(repository, one) for one in pushed]
+    return {
+        "ref": ref,
+        "before": before or _NOWHERE,
+        "after": after or _NOWHERE,
+        "created": before is None,
+        "deleted": after is None,
+        "forced": bool(old and new and old not in git.history(new)),
+        "base_ref": None,
+        "compare": repository.urls.page(f"/compare/{(before or _NOWHERE)[:12]}...{(after or _NOWHERE)[:12]}"),
+        "commits": shown,
+        "head_commit": shown[-1] if shown else None,
+        "pusher": {"name": by.user.login, "email": f"{by.user.login}@users.noreply.github.com"},
+    }
+
+
+def _pushed(repository: Repository, commit: Commit) -> dict[str, Any]:
+    author = {"name": commit.author.login, "email": commit.email, "username": commit.author.login}
+    found = list(changes(repository.git.parent_files(commit), commit.files))
+    return {
+        "id": commit.sha,
+        "tree_id": commit.tree,
+        "distinct": True,
+        "message": commit.message,
+        "timestamp": timestamp(commit.at),
+        "url": repository.urls.page(f"/commit/{commit.sha}"),
+        "author": author,
+        "committer": author,
+        **{
+            status: [change.filename for change in found if change.status == status]
+            for status in ("added", "removed", "modified")
+        },
+    }

@@ -1,0 +1,123 @@
+"""Commits and pull requests."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sandbox.github.fixtures_base import Base
+from sandbox.github.git import changes as git
+from sandbox.github.git.state import changes
+from sandbox.github.issues.state import Fork, Issue, Pull
+from sandbox.github.pulls import changes as pulls
+from sandbox.github.users.state import By
+
+Contents = Mapping[str, str | bytes | None]
+"""Path → what stands there from now on; None takes the file away."""
+
+
+class GitSeeds(Base):
+    def add_commit(
+        self,
+        message: str,
+        author: str,
+        parents: Sequence[str] | None = None,
+        files: Contents | None = None,
+        *,
+        branch: str = "main",
+        at: datetime | None = None,
+    ) -> str:
+        """Its sha. The branch moves there, and is made where there is none.
+
+        Left out, the parent is the head of the branch, and of the default branch where it is new.
+        """
+        with self._repository.lock:
+            graph, by = self._repository.git, self._by(author, at)
+            head = graph.head(branch) or graph.head(graph.default_branch)
+            onto = parents if parents is not None else [head.sha] if head else []
+            sha = self._commit(by, message, files or {}, onto)
+            git.move_ref(self._repository, by, f"refs/heads/{branch}", sha)
+            return sha
+
+    def _commit(self, by: By, message: str, files: Contents, parents: Sequence[str]) -> str:
+        contents = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
+        return git.commit(self._repository, by, message, contents, parents).sha
+
+    def open_pull(self, title: str, head: str, author: str, body: str | None = None, base: str = "main") -> int:
+        """Its number."""
+        with self._repository.lock:
+            pull = pulls.open_pull(self._repository, self._by(author), title=title, body=body, head=head, base=base)
+            return pull.number
+
+    def open_pulls(self) -> list[int]:
+        """Their numbers, newest first."""
+        found = [one for one in self._repository.threads.values() if one.pull and one.state == "open"]
+        return [one.number for one in reversed(found)]
+
+    def open_fork_pull(
+        self,
+        title: str,
+        head_owner: str,
+        files: Contents,
+        *,
+        head: str = "patch-1",
+        body: str | None = None,
+        base: str = "main",
+    ) -> int:
+        """Its number. One commit on what the base is now, in a fork of `head_owner`, who opens it.
+
+        The repository has no branch of it, and `refs/pull/N/head`.
+        """
+        with self._repository.lock:
+            by, onto = self._by(head_owner), self._repository.git.branches[base]
+            fork = Fork(id=self._repository.new_id(), owner=by.user)
+            sha = self._commit(by, title, files, [onto])
+            return pulls.open_pull(
+                self._repository, by, title=title, body=body, head=head, base=base, head_sha=sha, fork=fork
+            ).number
+
+    def push_to_fork(self, number: int, files: Contents, message: str = "More") -> str:
+        """The sha of one commit more on the branch that a pull request from a fork asks to pull."""
+        with self._repository.lock:
+            issue, pull = self._pull(number)
+            if pull.fork is None:
+                raise ValueError(f"#{number} is from no fork: add_commit on its branch {pull.head}")
+            by = self._by(pull.fork.owner.login)
+            sha = self._commit(by, message, files, [pull.head_sha])
+            pulls.synchronize(self._repository, issue, by, sha)
+            return sha
+
+    def merge(self, number: int, by: str, method: str = "merge") -> str:
+        """The sha of the commit on its base; `method` is merge or squash."""
+        with self._repository.lock:
+            issue, pull = self._pull(number)
+            if issue.state != "open" or pull.merge_commit_sha is None:
+                raise ValueError(f"#{number} cannot be merged: it is closed, or in conflict with {pull.base}")
+            return pulls.merge(self._repository, issue, self._by(by), method=method).sha
+
+    def changed_files(self, number: int) -> list[str]:
+        """The paths that a pull request changes, since it forked off."""
+        _, pull = self._pull(number)
+        graph = self._repository.git
+        found = changes(graph.files_at(pull.parted), graph.commits[pull.head_sha].files)
+        return [change.filename for change in found]
+
+    def changed_between(self, before: str, after: str) -> list[str]:
+        """The paths that differ between two commits."""
+        commits = self._repository.git.commits
+        return [change.filename for change in changes(commits[before].files, commits[after].files)]
+
+    def resolve(self, ref: str) -> str | None:
+        """The sha of a branch, a tag, another ref, or the start of a sha."""
+        commit = self._repository.git.resolve(ref)
+        return commit.sha if commit else None
+
+    def files(self, ref: str | None = None) -> dict[str, bytes]:
+        """Path → content at a branch, a ref or a sha, None for the default branch; nothing where there is none."""
+        graph = self._repository.git
+        commit = graph.resolve(ref or graph.default_branch)
+        return dict(commit.files) if commit else {}
+
+    def _pull(self, number: int) -> tuple[Issue, Pull]:
+        issue = self._repository.threads[number]
+        if issue.pull is None:
+            raise ValueError(f"#{number} is no pull request")
+        return issue, issue.pull

@@ -1,0 +1,165 @@
+"""A tiny commit graph: commits that hold whole trees of files, and refs that point at them."""
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sandbox.github.users.state import User
+
+Files = Mapping[str, bytes]
+"""Path → content."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    sha: str
+    message: str
+    author: User
+    at: datetime
+    parents: tuple[str, ...]
+    files: Files
+
+    @property
+    def tree(self) -> str:
+        """Of the right form; git's own tree objects are not made."""
+        return _sha(*(f"{path} {blob_sha(content)}" for path, content in sorted(self.files.items())))
+
+    def below(self, path: str) -> Files:
+        """The file of that path, or those of that folder."""
+        return {name: content for name, content in self.files.items() if f"{name}/".startswith(f"{path}/")}
+
+    @property
+    def email(self) -> str:
+        return f"{self.author.id}+{self.author.login}@users.noreply.github.com"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One file of a diff."""
+
+    filename: str
+    before: bytes | None
+    after: bytes | None
+
+    @property
+    def status(self) -> str:
+        return "added" if self.before is None else "removed" if self.after is None else "modified"
+
+    @property
+    def sha(self) -> str:
+        return blob_sha(self.before or b"" if self.after is None else self.after)
+
+    @property
+    def patch(self) -> str:
+        """Without the two lines that name the files, as the API has it."""
+        before, after = (
+            (content or b"").decode(errors="replace").splitlines() for content in (self.before, self.after)
+        )
+        return "\n".join(list(difflib.unified_diff(before, after, lineterm=""))[2:])
+
+    def count(self, sign: str) -> int:
+        return sum(line.startswith(sign) for line in self.patch.splitlines())
+
+
+class Git:
+    default_branch = "main"
+
+    def __init__(self) -> None:
+        self.commits: dict[str, Commit] = {}
+        self.refs: dict[str, str] = {}
+        """`refs/heads/main` and the like → sha."""
+
+    def add(self, message: str, author: User, at: datetime, parents: tuple[str, ...], files: Files) -> Commit:
+        """On no branch yet."""
+        listed = (f"{path} {blob_sha(content)}" for path, content in sorted(files.items()))
+        sha = _sha("commit", message, author.login, at.isoformat(), *parents, *listed)
+        commit = Commit(sha=sha, message=message, author=author, at=at, parents=parents, files=dict(files))
+        return self.commits.setdefault(sha, commit)
+
+    def head(self, branch: str) -> Commit | None:
+        return self.commits.get(self.refs.get(f"refs/heads/{branch}", ""))
+
+    def resolve(self, name: str) -> Commit | None:
+        """A branch, a tag, a ref with or without `refs/`, a sha or the start of one."""
+        if name == "HEAD":
+            name = self.default_branch
+        for ref in (name, f"refs/{name}", f"refs/heads/{name}", f"refs/tags/{name}"):
+            if ref in self.refs:
+                return self.commits[self.refs[ref]]
+        found = [commit for sha, commit in self.commits.items() if len(name) >= 7 and sha.startswith(name)]
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def branches(self) -> dict[str, str]:
+        prefix = "refs/heads/"
+        return {ref.removeprefix(prefix): sha for ref, sha in sorted(self.refs.items()) if ref.startswith(prefix)}
+
+    def history(self, commit: Commit) -> list[Commit]:
+        """That commit and all before it, newest first."""
+        seen, waiting = {commit.sha: commit}, [commit]
+        while waiting:
+            for sha in waiting.pop().parents:
+                if sha not in seen:
+                    seen[sha] = self.commits[sha]
+                    waiting.append(self.commits[sha])
+        return self._newest_first(seen.values())
+
+    def history_of(self, path: str, commit: Commit) -> list[Commit]:
+        """Those that changed a file or folder, newest first. A merge that took it from one parent leads there alone.
+
+        git-scm.com/docs/git-log#_history_simplification
+        """
+        seen, waiting, found = {commit.sha}, [commit], []
+        while waiting:
+            one = waiting.pop()
+            parents = [self.commits[sha] for sha in one.parents]
+            content = one.below(path)
+            same = [parent for parent in parents if parent.below(path) == content]
+            if not same and (parents or content):
+                found.append(one)
+            for parent in same[:1] or parents:
+                if parent.sha not in seen:
+                    seen.add(parent.sha)
+                    waiting.append(parent)
+        return self._newest_first(found)
+
+    def _newest_first(self, commits: Iterable[Commit]) -> list[Commit]:
+        order = {sha: at for at, sha in enumerate(self.commits)}
+        return sorted(commits, key=lambda one: (one.at, order[one.sha]), reverse=True)
+
+    def missing(self, commit: Commit, before: Commit) -> list[Commit]:
+        """What `commit` has and `before` lacks, oldest first."""
+        known = {one.sha for one in self.history(before)}
+        return [one for one in reversed(self.history(commit)) if one.sha not in known]
+
+    def since(self, sha: str | None, commit: Commit) -> list[Commit]:
+        """What `commit` has beyond the one of that sha, oldest first."""
+        return self.missing(commit, self.commits[sha]) if sha else self.history(commit)[::-1]
+
+    def merge_base(self, one: Commit, other: Commit) -> Commit | None:
+        known = {commit.sha for commit in self.history(one)}
+        return next((commit for commit in self.history(other) if commit.sha in known), None)
+
+    def files_at(self, sha: str | None) -> Files:
+        """None is before there was anything."""
+        return self.commits[sha].files if sha else {}
+
+    def parent_files(self, commit: Commit) -> Files:
+        return self.commits[commit.parents[0]].files if commit.parents else {}
+
+
+def changes(before: Files, after: Files) -> Iterator[Change]:
+    for path in sorted({*before, *after}):
+        if before.get(path) != after.get(path):
+            yield Change(filename=path, before=before.get(path), after=after.get(path))
+
+
+def blob_sha(content: bytes) -> str:
+    """As git computes it."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _sha(*parts: str) -> str:
+    return hashlib.sha1("\0".join(parts).encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,166 @@
+"""Issues: list, open, read, edit, assign."""
+
+from datetime import datetime
+from typing import Any
+
+from sandbox.github.body import TEXT, Fields, checked, fields, parse, refused, require_short, strings
+from sandbox.github.issues import changes, label_changes
+from sandbox.github.issues import serializers as shapes
+from sandbox.github.issues.labels_api import label_names
+from sandbox.github.issues.state import LONGEST_BODY, LONGEST_TITLE, Issue
+from sandbox.github.routing import REPO, Answer, ApiError, Call, Routes, custom, invalid
+from sandbox.github.users.state import User
+
+ROUTES = Routes()
+ISSUE = REPO + "/issues/{issue_number}"
+_REASONS = (None, "completed", "not_planned", "duplicate", "reopened")
+
+
+@ROUTES.add("GET", REPO + "/issues", "issues:read", "issues/issues#list-repository-issues")
+def list_issues(call: Call) -> Answer:
+    """Pull requests too: to this endpoint they are issues."""
+    state = call.choice("state", "open", "closed", "all")
+    sort = call.choice("sort", "created", "updated", "comments")
+    newest_first = call.choice("direction", "desc", "asc") == "desc"
+    since = instant(call, "since")
+    wanted = [name for name in call.query.get("labels", "").split(",") if name]
+    found = [
+        issue
+        for issue in call.repository.threads.values()
+        if state in {"all", issue.state}
+        and all(issue.carries(name) for name in wanted)
+        and (since is None or issue.updated_at >= since)
+        and _is_of(issue, call)
+    ]
+    key = {"created": "created_at", "updated": "updated_at"}.get(sort)
+    found.sort(key=lambda issue: (getattr(issue, key) if key else len(issue.comments), issue.number))
+    return call.page(found[::-1] if newest_first else found, lambda issue: shapes.full(issue, call.urls))
+
+
+def _is_of(issue: Issue, call: Call) -> bool:
+    creator, assignee = (call.query.get(name, "").lower() for name in ("creator", "assignee"))
+    assigned = {user.login.lower() for user in issue.assignees}
+    by_assignee = {"": True, "*": bool(assigned), "none": not assigned}.get(assignee, assignee in assigned)
+    return by_assignee and creator in {"", issue.user.login.lower()}
+
+
+def instant(call: Call, name: str) -> datetime | None:
+    """A time in the query, with its zone."""
+    try:
+        text = call.query.get(name)
+        value = None if text is None else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise invalid("Search", name, "invalid") from error
+    if value is not None and value.tzinfo is None:
+        raise invalid("Search", name, "invalid")
+    return value
+
+
+_OPTIONAL: Fields = {"body": TEXT, "labels": list, "assignees": list, "assignee": TEXT, "milestone": type(None)}
+
+
+@ROUTES.add("POST", REPO + "/issues", "issues:write", "issues/issues#create-an-issue", role="read")
+def create_issue(call: Call) -> Answer:
+    """Labels and assignees from somebody without push access are silently dropped."""
+    body = fields(call, required={"title": (str, int)}, optional=_OPTIONAL)
+    title = _title(body)
+    require_short("Issue", body.get("body"))
+    names, people = label_names(body.get("labels", [])), _assignees(call, body) or []
+    if not call.may("write"):
+        names, people = [], []
+    issue = changes.open_issue(
+        call.repository, call.by, title=title, body=body.get("body"), labels=names, assignees=people
+    )
+    location = ("location", call.urls.repo(f"/issues/{issue.number}"))
+    return Answer(status=201, body=shapes.full(issue, call.urls), headers=[location])
+
+
+@ROUTES.add("GET", ISSUE, "issues:read", "issues/issues#get-an-issue")
+def get_issue(call: Call) -> Answer:
+    return Answer(body=shapes.full(call.issue, call.urls))
+
+
+@ROUTES.add("PATCH", ISSUE, "issues:write", "issues/issues#update-an-issue", role="read")
+def update_issue(call: Call) -> Answer:
+    """By its author or with triage; labels and assignees with push access alone, else they are silently dropped."""
+    issue, repository, by = call.issue, call.repository, call.by
+    if not call.may("triage") and call.user is not issue.user:
+        raise ApiError(403, "Must have admin rights to Repository.")
+    body = fields(call, optional={"title": (str, int), "state": str, "state_reason": TEXT, **_OPTIONAL})
+    title = _title(body) if "title" in body else issue.title
+    text = _body_to_keep(call, issue, body)
+    state, reason = _state(issue, body)
+    people = _assignees(call, body)
+    names = label_names(body["labels"]) if "labels" in body else None
+    changes.edit(repository, issue, by, title=title, body=text)
+    if call.may("write") and names is not None:
+        label_changes.replace(repository, issue, by, names)
+    if call.may("write") and people is not None:
+        changes.assign(repository, issue, by, people)
+    changes.set_state(repository, issue, by, state=state, reason=reason)
+    return Answer(body=shapes.full(issue, call.urls))
+
+
+def _title(body: dict[str, Any]) -> str:
+    title = str(body["title"])
+    if not title.strip():
+        raise invalid("Issue", "title", "missing_field")
+    if len(title) > LONGEST_TITLE:
+        raise custom("Issue", "title", f"title is too long (maximum is {LONGEST_TITLE} characters)")
+    return title
+
+
+def _body_to_keep(call: Call, issue: Issue, body: dict[str, Any]) -> str | None:
+    """A body beyond the limit may be ignored without a word."""
+    text: str | None = body.get("body", issue.body)
+    if call.repository.switches.over_long_issue_body_is_refused:
+        require_short("Issue", text)
+    return issue.body if text is not None and len(text) > LONGEST_BODY else text
+
+
+def _state(issue: Issue, body: dict[str, Any]) -> tuple[str, str | None]:
+    """A reason counts only together with another state."""
+    state, reason = body.get("state", issue.state), body.get("state_reason")
+    if state not in {"open", "closed"}:
+        raise invalid("Issue", "state", "invalid", value=state)
+    if state == "open" and issue.pull and issue.pull.merged_at:
+        raise custom("PullRequest", "state", "state cannot be changed. The pull request is merged.")
+    if reason not in _REASONS:
+        raise invalid("Issue", "state_reason", "invalid", value=reason)
+    return state, reason
+
+
+def _assignees(call: Call, body: dict[str, Any]) -> list[User] | None:
+    if "assignees" in body:
+        return _people(call, strings(body["assignees"], "assignees"))
+    return _people(call, [body["assignee"]] if body["assignee"] else []) if "assignee" in body else None
+
+
+def _people(call: Call, logins: list[str]) -> list[User]:
+    found = [(login, call.repository.user(login)) for login in logins]
+    for login, user in found:
+        if user is None or user.role is None:
+            raise invalid("Issue", "assignees", "invalid", value=login)
+    return [user for _, user in found if user]
+
+
+@ROUTES.add("POST", ISSUE + "/assignees", "issues:write", "issues/assignees#add-assignees-to-an-issue", role="triage")
+def add_assignees(call: Call) -> Answer:
+    people = _people(call, strings(_assignee_body(call)["assignees"], "assignees"))
+    changes.assign(call.repository, call.issue, call.by, [*call.issue.assignees, *people])
+    return Answer(status=201, body=shapes.full(call.issue, call.urls))
+
+
+@ROUTES.add("DELETE", ISSUE + "/assignees", "issues:write", "issues/assignees#remove-assignees-from-an-issue")
+def remove_assignees(call: Call) -> Answer:
+    people = _people(call, strings(_assignee_body(call)["assignees"], "assignees"))
+    kept = [user for user in call.issue.assignees if user not in people]
+    changes.assign(call.repository, call.issue, call.by, kept)
+    return Answer(body=shapes.full(call.issue, call.urls))
+
+
+def _assignee_body(call: Call) -> dict[str, Any]:
+    body = checked(parse(call), required={"assignees": (list, str)}, optional={})
+    if isinstance(body["assignees"], str):
+        raise refused("For 'properties/assignees', a string is not an array.")
+    return body

@@ -1,0 +1,135 @@
+"""Comments on issues, and reactions to both."""
+
+from sandbox.github.body import fields, require_short
+from sandbox.github.issues import comment_changes as changes
+from sandbox.github.issues import serializers as shapes
+from sandbox.github.issues.api import ISSUE, instant
+from sandbox.github.issues.state import Comment, Issue
+from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, custom, invalid, not_found
+
+ROUTES = Routes()
+_COMMENTS = ISSUE + "/comments"
+_COMMENT = REPO + "/issues/comments/{comment_id}"
+
+
+@ROUTES.add("GET", REPO + "/issues/comments", "issues:read", "issues/comments#list-issue-comments-for-a-repository")
+def list_all_comments(call: Call) -> Answer:
+    found = [comment for issue in call.repository.threads.values() for comment in issue.comments]
+    return _listed(call, sorted(found, key=lambda comment: comment.id))
+
+
+@ROUTES.add("GET", _COMMENTS, "issues:read", "issues/comments#list-issue-comments")
+def list_comments(call: Call) -> Answer:
+    """Oldest first."""
+    return _listed(call, call.issue.comments)
+
+
+def _listed(call: Call, comments: list[Comment]) -> Answer:
+    since = instant(call, "since")
+    found = [comment for comment in comments if since is None or comment.updated_at >= since]
+    return call.page(found, lambda comment: shapes.comment(comment, call.urls))
+
+
+@ROUTES.add("POST", _COMMENTS, "issues:write", "issues/comments#create-an-issue-comment", role="read")
+def create_comment(call: Call) -> Answer:
+    comment = changes.create(call.repository, call.issue, call.by, _body(call))
+    location = ("location", call.urls.repo(f"/issues/comments/{comment.id}"))
+    return Answer(status=201, body=shapes.comment(comment, call.urls), headers=[location])
+
+
+@ROUTES.add("GET", _COMMENT, "issues:read", "issues/comments#get-an-issue-comment")
+def get_comment(call: Call) -> Answer:
+    return Answer(body=shapes.comment(_find(call)[1], call.urls))
+
+
+@ROUTES.add("PATCH", _COMMENT, "issues:write", "issues/comments#update-an-issue-comment", role="read")
+def update_comment(call: Call) -> Answer:
+    issue, comment = _own(call)
+    changes.edit(call.repository, issue, call.by, comment, _body(call))
+    return Answer(body=shapes.comment(comment, call.urls))
+
+
+@ROUTES.add("DELETE", _COMMENT, "issues:write", "issues/comments#delete-an-issue-comment", role="read")
+def delete_comment(call: Call) -> Answer:
+    issue, comment = _own(call)
+    changes.delete(call.repository, issue, call.by, comment)
+    return NO_CONTENT
+
+
+def _body(call: Call) -> str:
+    body = str(fields(call, required={"body": str})["body"])
+    if not body.strip():
+        raise custom("IssueComment", "body", "Body cannot be blank")
+    require_short("IssueComment", body)
+    return body
+
+
+def _find(call: Call) -> tuple[Issue, Comment]:
+    wanted = call.number("comment_id")
+    for issue in call.repository.threads.values():
+        for comment in issue.comments:
+            if comment.id == wanted:
+                return issue, comment
+    raise not_found()
+
+
+def _own(call: Call) -> tuple[Issue, Comment]:
+    """Its author may change it, and whoever can write."""
+    issue, comment = _find(call)
+    if comment.user is not call.user and not call.may("write"):
+        raise ApiError(403, "Must have admin rights to Repository.")
+    return issue, comment
+
+
+def _thing(call: Call) -> Issue | Comment:
+    return _find(call)[1] if "comment_id" in call.parameters else call.issue
+
+
+@ROUTES.add("GET", ISSUE + "/reactions", "issues:read", "reactions/reactions#list-reactions-for-an-issue")
+@ROUTES.add("GET", _COMMENT + "/reactions", "issues:read", "reactions/reactions#list-reactions-for-an-issue-comment")
+def list_reactions(call: Call) -> Answer:
+    content = call.query.get("content")
+    found = [one for one in _thing(call).reactions if content in {None, one.content}]
+    return call.page(found, lambda reaction: shapes.reaction(reaction, call.urls))
+
+
+@ROUTES.add(
+    "POST", ISSUE + "/reactions", "issues:write", "reactions/reactions#create-reaction-for-an-issue", role="read"
+)
+@ROUTES.add(
+    "POST",
+    _COMMENT + "/reactions",
+    "issues:write",
+    "reactions/reactions#create-reaction-for-an-issue-comment",
+    role="read",
+)
+def create_reaction(call: Call) -> Answer:
+    """200 where the same person has reacted so before."""
+    content = fields(call, required={"content": str})["content"]
+    if content not in shapes.CONTENTS:
+        raise invalid("Reaction", "content", "invalid", value=content)
+    reaction, is_new = changes.react(call.repository, _thing(call), call.by, content)
+    return Answer(status=201 if is_new else 200, body=shapes.reaction(reaction, call.urls))
+
+
+@ROUTES.add(
+    "DELETE",
+    ISSUE + "/reactions/{reaction_id}",
+    "issues:write",
+    "reactions/reactions#delete-an-issue-reaction",
+    role="read",
+)
+@ROUTES.add(
+    "DELETE",
+    _COMMENT + "/reactions/{reaction_id}",
+    "issues:write",
+    "reactions/reactions#delete-an-issue-comment-reaction",
+    role="read",
+)
+def delete_reaction(call: Call) -> Answer:
+    thing, wanted = _thing(call), call.number("reaction_id")
+    found = [one for one in thing.reactions if one.id == wanted and one.user is call.user]
+    if not found:
+        raise not_found()
+    thing.reactions.remove(found[0])
+    return NO_CONTENT

@@ -1,0 +1,72 @@
+"""Issues, their labels and comments."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sandbox.github.fixtures_base import Base
+from sandbox.github.issues import changes as issues
+from sandbox.github.issues import comment_changes
+from sandbox.github.issues import label_changes as labels
+from sandbox.github.issues.state import Issue
+from sandbox.github.users.state import ACTIONS_BOT
+
+Payload = Mapping[str, Any]
+
+
+class IssueSeeds(Base):
+    def open_issue(
+        self,
+        title: str,
+        body: str | None = None,
+        labels: Iterable[str] = (),
+        author: str = ACTIONS_BOT,
+        at: datetime | None = None,
+    ) -> int:
+        """Its number."""
+        with self._repository.lock:
+            return issues.open_issue(
+                self._repository, self._by(author, at), title=title, body=body, labels=labels
+            ).number
+
+    def label(self, number: int, label: str, by: str, at: datetime | None = None) -> Payload:
+        """The payload of `issues` `labeled`."""
+        with self._repository.lock:
+            added = labels.add(self._repository, self.issue(number), self._by(by, at), [label])
+        if not added:
+            raise ValueError(f'issue #{number} carries the label "{label}" already')
+        return added[0]
+
+    def unlabel(self, number: int, label: str, by: str, at: datetime | None = None) -> Payload:
+        with self._repository.lock:
+            issue = self.issue(number)
+            carried = issue.carries(label)
+            if carried is None:
+                raise ValueError(f'issue #{number} does not carry the label "{label}"')
+            return labels.remove(self._repository, issue, self._by(by, at), carried)
+
+    def close(self, number: int, by: str, reason: str = "completed", at: datetime | None = None) -> Payload:
+        """The payload of `issues` `closed`; an empty one where it was closed before."""
+        return self._set_state(number, by, at, "closed", reason)
+
+    def reopen(self, number: int, by: str, at: datetime | None = None) -> Payload:
+        return self._set_state(number, by, at, "open", None)
+
+    def _set_state(self, number: int, by: str, at: datetime | None, state: str, reason: str | None) -> Payload:
+        with self._repository.lock:
+            issue = self.issue(number)
+            return issues.set_state(self._repository, issue, self._by(by, at), state=state, reason=reason)
+
+    def comment(self, number: int, body: str, by: str, at: datetime | None = None) -> int:
+        """The comment's id."""
+        with self._repository.lock:
+            return comment_changes.create(self._repository, self.issue(number), self._by(by, at), body).id
+
+    def issue(self, number: int) -> Issue:
+        """Live, not a copy; so is all that hangs on it."""
+        return self._repository.threads[number]
+
+    @property
+    def issues(self) -> list[Issue]:
+        """Without pull requests, oldest first."""
+        return [issue for issue in self._repository.threads.values() if issue.pull is None]

@@ -1,0 +1,138 @@
+"""Labels of the repository, and labels on an issue."""
+
+import re
+from typing import Any
+
+from sandbox.github.body import TEXT, fields, parse, refused
+from sandbox.github.issues import label_changes as changes
+from sandbox.github.issues import serializers as shapes
+from sandbox.github.issues.state import LONGEST_LABEL, Issue, Label
+from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, custom, invalid, not_found
+
+ROUTES = Routes()
+_LABELS = REPO + "/labels"
+_ON_ISSUE = REPO + "/issues/{issue_number}/labels"
+_LONGEST_DESCRIPTION = 100
+
+
+def label_names(value: Any) -> list[str]:
+    """Strings, or objects with a name. What is only suggested is put on nothing."""
+    if not isinstance(value, list):
+        raise refused("For 'properties/labels', it is not an array.")
+    names = []
+    for item in value:
+        name = item.get("name") if isinstance(item, dict) else item
+        if not isinstance(name, str):
+            raise refused("For 'items/labels', it is neither a string nor an object with a name.")
+        _require_name(name)
+        if not (isinstance(item, dict) and item.get("suggest")):
+            names.append(name)
+    return names
+
+
+def _require_name(name: str) -> None:
+    if not name.strip():
+        raise invalid("Label", "name", "missing_field")
+    if len(name) > LONGEST_LABEL:
+        raise custom("Label", "name", f"name is too long (maximum is {LONGEST_LABEL} characters)")
+
+
+def _find(call: Call) -> Label:
+    label = call.repository.labels.get(call.parameters["name"].lower())
+    if label is None:
+        raise not_found()
+    return label
+
+
+@ROUTES.add("GET", _LABELS, "issues:read", "issues/labels#list-labels-for-a-repository")
+def list_labels(call: Call) -> Answer:
+    found = sorted(call.repository.labels.items())
+    return call.page(found, lambda item: shapes.label(item[1], call.urls))
+
+
+@ROUTES.add("POST", _LABELS, "issues:write", "issues/labels#create-a-label")
+def create_label(call: Call) -> Answer:
+    body = fields(call, required={"name": str}, optional={"color": str, "description": TEXT})
+    _check(body)
+    if body["name"].lower() in call.repository.labels:
+        raise invalid("Label", "name", "already_exists")
+    label = changes.make(call.repository, call.by, **body)
+    return Answer(status=201, body=shapes.label(label, call.urls))
+
+
+@ROUTES.add("GET", _LABELS + "/{name}", "issues:read", "issues/labels#get-a-label")
+def get_label(call: Call) -> Answer:
+    return Answer(body=shapes.label(_find(call), call.urls))
+
+
+@ROUTES.add("PATCH", _LABELS + "/{name}", "issues:write", "issues/labels#update-a-label")
+def update_label(call: Call) -> Answer:
+    """`new_name` renames; older clients send `name`."""
+    label = _find(call)
+    body = fields(call, optional={"new_name": str, "name": str, "color": str, "description": TEXT})
+    name = body.pop("new_name", body.pop("name", label.name))
+    kept = {"name": name, "color": label.color, "description": label.description} | body
+    _check(kept)
+    if call.repository.labels.get(name.lower(), label) is not label:
+        raise invalid("Label", "name", "already_exists")
+    changes.edit(call.repository, call.by, label, **kept)
+    return Answer(body=shapes.label(label, call.urls))
+
+
+@ROUTES.add("DELETE", _LABELS + "/{name}", "issues:write", "issues/labels#delete-a-label")
+def delete_label(call: Call) -> Answer:
+    changes.delete(call.repository, call.by, _find(call))
+    return NO_CONTENT
+
+
+def _check(body: dict[str, Any]) -> None:
+    _require_name(body["name"])
+    if not re.fullmatch("[0-9a-fA-F]{6}", body.get("color", "ededed")):
+        raise invalid("Label", "color", "invalid")
+    if len(body.get("description") or "") > _LONGEST_DESCRIPTION:
+        message = f"description is too long (maximum is {_LONGEST_DESCRIPTION} characters)"
+        raise custom("Label", "description", message)
+
+
+def _on(issue: Issue, call: Call) -> Answer:
+    return Answer(body=[shapes.label(label, call.urls) for label in issue.labels])
+
+
+@ROUTES.add("GET", _ON_ISSUE, "issues:read", "issues/labels#list-labels-for-an-issue")
+def list_labels_on_issue(call: Call) -> Answer:
+    return call.page(call.issue.labels, lambda label: shapes.label(label, call.urls))
+
+
+@ROUTES.add("POST", _ON_ISSUE, "issues:write", "issues/labels#add-labels-to-an-issue", role="triage")
+def add_labels(call: Call) -> Answer:
+    changes.add(call.repository, call.issue, call.by, _names(call))
+    return _on(call.issue, call)
+
+
+@ROUTES.add("PUT", _ON_ISSUE, "issues:write", "issues/labels#set-labels-for-an-issue", role="triage")
+def set_labels(call: Call) -> Answer:
+    changes.replace(call.repository, call.issue, call.by, _names(call))
+    return _on(call.issue, call)
+
+
+@ROUTES.add("DELETE", _ON_ISSUE, "issues:write", "issues/labels#remove-all-labels-from-an-issue", role="triage")
+def remove_all_labels(call: Call) -> Answer:
+    changes.replace(call.repository, call.issue, call.by, [])
+    return NO_CONTENT
+
+
+@ROUTES.add(
+    "DELETE", _ON_ISSUE + "/{name}", "issues:write", "issues/labels#remove-a-label-from-an-issue", role="triage"
+)
+def remove_label(call: Call) -> Answer:
+    label = call.issue.carries(call.parameters["name"])
+    if label is None:
+        raise ApiError(404, "Label does not exist")
+    changes.remove(call.repository, call.issue, call.by, label)
+    return _on(call.issue, call)
+
+
+def _names(call: Call) -> list[str]:
+    """The body is an array, or an object with one."""
+    body = parse(call)
+    return label_names(body if isinstance(body, list) else fields(call, required={"labels": list})["labels"])

@@ -1,0 +1,41 @@
+"""Payloads of webhooks.
+
+docs.github.com/webhooks/webhook-events-and-payloads
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox.github.issues import serializers
+from sandbox.github.issues.state import Issue
+from sandbox.github.pulls import serializers as pulls
+from sandbox.github.repository import Repository
+from sandbox.github.users import repositories_serializers
+from sandbox.github.users import serializers as users
+from sandbox.github.users.state import By
+
+
+def deliver(repository: Repository, by: By, event: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those fields, and where it happened and who did it."""
+    return repository.deliver(event, by, compose(repository, by, fields))
+
+
+def compose(repository: Repository, by: By, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The payload, not delivered yet."""
+    urls = repository.urls
+    where = {
+        "repository": repositories_serializers.repository(repository, urls),
+        "organization": users.organization(repository.owner, urls),
+        "sender": users.user(by.user, urls),
+    }
+    return {**fields, **where}
+
+
+def deliver_issue(repository: Repository, by: By, action: str, issue: Issue, **fields: Any) -> Mapping[str, Any]:
+    """`issues`, or `pull_request` where it is one."""
+    if issue.pull is None:
+        shown = {"action": action, "issue": serializers.issue(issue, repository.urls), **fields}
+        return deliver(repository, by, "issues", shown)
+    pull = pulls.full(repository, issue, repository.urls)
+    shown = {"action": action, "number": issue.number, "pull_request": pull, **fields}
+    return deliver(repository, by, "pull_request", shown)

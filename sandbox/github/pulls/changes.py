@@ -1,0 +1,102 @@
+"""Pull requests are opened, from a branch or from a fork, edited and merged."""
+
+from sandbox.github.git.changes import keep_refs, move_ref
+from sandbox.github.git.merge import merged
+from sandbox.github.git.state import Commit
+from sandbox.github.issues.changes import open_issue, set_state
+from sandbox.github.issues.event_changes import record
+from sandbox.github.issues.state import Fork, Issue, Pull
+from sandbox.github.payloads import deliver_issue
+from sandbox.github.repository import Repository
+from sandbox.github.users.state import By
+
+
+def open_pull(
+    repository: Repository,
+    by: By,
+    *,
+    title: str,
+    body: str | None,
+    head: str,
+    base: str,
+    draft: bool = False,
+    head_sha: str | None = None,
+    fork: Fork | None = None,
+) -> Issue:
+    """`head_sha` is where the branch of the fork is; one of this repository is looked up."""
+    branches = repository.git.branches
+    pull = Pull(
+        id=repository.new_id(),
+        head=head,
+        base=base,
+        head_sha=head_sha or branches[head],
+        base_sha=branches[base],
+        draft=draft,
+        fork=fork,
+    )
+    number = repository.new_number()
+    keep_refs(repository, number, pull, by.user)
+    return open_issue(repository, by, title=title, body=body, pull=pull, number=number)
+
+
+def synchronize(repository: Repository, issue: Issue, by: By, sha: str) -> None:
+    """The branch of the fork moved; one of this repository is followed by itself."""
+    assert issue.pull is not None
+    before, issue.pull.head_sha = issue.pull.head_sha, sha
+    keep_refs(repository, issue.number, issue.pull, issue.user)
+    deliver_issue(repository, by, "synchronize", issue, before=before, after=sha)
+
+
+def set_base(repository: Repository, issue: Issue, by: By, base: str) -> None:
+    pull = issue.pull
+    assert pull is not None
+    if base == pull.base:
+        return
+    before = {"ref": {"from": pull.base}, "sha": {"from": pull.base_sha}}
+    pull.base, pull.base_sha = base, repository.git.branches[base]
+    keep_refs(repository, issue.number, pull, issue.user)
+    record(repository, issue, "base_ref_changed", by)
+    deliver_issue(repository, by, "edited", issue, changes={"base": before})
+
+
+def merge(
+    repository: Repository,
+    issue: Issue,
+    by: By,
+    *,
+    method: str = "merge",
+    title: str | None = None,
+    message: str | None = None,
+) -> Commit:
+    """A commit on the base, `method` merge or squash, and the pull request closed. It is open and in no conflict."""
+    pull, git = issue.pull, repository.git
+    assert pull is not None
+    onto, head = git.commits[git.branches[pull.base]], git.commits[pull.head_sha]
+    files = merged(git, onto, head)
+    assert files is not None
+    usual_title, usual_message = _told(repository, issue, pull, method)
+    text = "\n\n".join(part for part in (title or usual_title, usual_message if message is None else message) if part)
+    squashes = method == "squash"
+    parents = (onto.sha,) if squashes else (onto.sha, head.sha)
+    made = git.add(text, issue.user if squashes else by.user, repository.now(by), parents, files)
+    pull.merged_at, pull.merged_by, pull.merge_commit_sha = repository.now(by), by.user, made.sha
+    move_ref(repository, by, f"refs/heads/{pull.base}", made.sha)
+    record(repository, issue, "merged", by, commit_id=made.sha)
+    set_state(repository, issue, by, state="closed", reason=None)
+    return made
+
+
+def _told(repository: Repository, issue: Issue, pull: Pull, method: str) -> tuple[str, str]:
+    """Title and message, where nobody gives others.
+
+    docs.github.com/pull-requests/collaborating-with-pull-requests/incorporating-changes-from-a-pull-request/about-pull-request-merges
+    """
+    if method == "merge":
+        owner = (pull.fork or repository).owner.login
+        return f"Merge pull request #{issue.number} from {owner}/{pull.head}", issue.title
+    git = repository.git
+    commits = git.since(pull.parted, git.commits[pull.head_sha])
+    if len(commits) == 1:
+        title, _, message = commits[0].message.partition("\n")
+        return f"{title} (#{issue.number})", message.strip()
+    return f"{issue.title} (#{issue.number})", "\n\n".join(f"* {commit.message}" for commit in commits)

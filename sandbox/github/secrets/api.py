@@ -1,0 +1,74 @@
+"""Secrets of the repository and of its environments: names to read, sealed values to write."""
+
+from sandbox.github.actions import changes
+from sandbox.github.actions import serializers as shapes
+from sandbox.github.body import fields
+from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, not_found
+from sandbox.github.secrets.environments_api import ENVIRONMENT, vault
+from sandbox.github.secrets.state import LONGEST_VALUE, SealError, is_allowed
+
+ROUTES = Routes()
+_REPOSITORY = REPO + "/actions/secrets"
+_ENVIRONMENT = ENVIRONMENT + "/secrets"
+
+
+@ROUTES.add(
+    "GET", _REPOSITORY + "/public-key", "secrets:read", "actions/secrets#get-a-repository-public-key", role="write"
+)
+@ROUTES.add(
+    "GET",
+    _ENVIRONMENT + "/public-key",
+    "environments:read",
+    "actions/secrets#get-an-environment-public-key",
+    role="write",
+)
+def get_public_key(call: Call) -> Answer:
+    own = vault(call)
+    return Answer(body={"key_id": own.key_id, "key": own.public_key})
+
+
+@ROUTES.add("GET", _REPOSITORY, "secrets:read", "actions/secrets#list-repository-secrets", role="write")
+@ROUTES.add("GET", _ENVIRONMENT, "environments:read", "actions/secrets#list-environment-secrets", role="write")
+def list_secrets(call: Call) -> Answer:
+    return call.page(vault(call).secrets.values(), shapes.secret, under="secrets")
+
+
+@ROUTES.add("GET", _REPOSITORY + "/{name}", "secrets:read", "actions/secrets#get-a-repository-secret", role="write")
+@ROUTES.add(
+    "GET", _ENVIRONMENT + "/{name}", "environments:read", "actions/secrets#get-an-environment-secret", role="write"
+)
+def get_secret(call: Call) -> Answer:
+    entry = vault(call).secrets.get(call.parameters["name"].upper())
+    if entry is None:
+        raise not_found()
+    return Answer(body=shapes.secret(entry))
+
+
+@ROUTES.add("PUT", _REPOSITORY + "/{name}", "secrets:write", "actions/secrets#create-or-update-a-repository-secret")
+@ROUTES.add(
+    "PUT", _ENVIRONMENT + "/{name}", "environments:write", "actions/secrets#create-or-update-an-environment-secret"
+)
+def put_secret(call: Call) -> Answer:
+    """201 with an empty object, or 204 where it was there before."""
+    name, own = call.parameters["name"], vault(call)
+    if not is_allowed(name):
+        raise ApiError(422, "Secret name is invalid: it has letters, digits and _ alone, and no GITHUB_ in front.")
+    body = fields(call, required={"encrypted_value": str, "key_id": str})
+    if body["key_id"] != own.key_id:
+        raise ApiError(422, "Bad request - public key id does not match the current one.")
+    try:
+        value = own.unsealed(body["encrypted_value"])
+    except SealError as error:
+        raise ApiError(422, "Bad request - encrypted_value is not sealed with the public key.") from error
+    if len(value.encode()) > LONGEST_VALUE:
+        raise ApiError(422, f"Secret value is too large: {LONGEST_VALUE} bytes at most.")
+    is_new = changes.put(call.repository, own.secrets, name, value)
+    return Answer(status=201, body={}) if is_new else NO_CONTENT
+
+
+@ROUTES.add("DELETE", _REPOSITORY + "/{name}", "secrets:write", "actions/secrets#delete-a-repository-secret")
+@ROUTES.add("DELETE", _ENVIRONMENT + "/{name}", "environments:write", "actions/secrets#delete-an-environment-secret")
+def delete_secret(call: Call) -> Answer:
+    if vault(call).secrets.pop(call.parameters["name"].upper(), None) is None:
+        raise not_found()
+    return NO_CONTENT

@@ -1,0 +1,195 @@
+"""GitHub as one object: started with the sandbox, seeded and read from Python, used by any program over HTTP."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sandbox import control as controls
+from sandbox.clock import Clock
+from sandbox.faults import Fault, Faults
+from sandbox.github.actions.state import Run
+from sandbox.github.api import ENTERPRISE, Api
+from sandbox.github.fixtures import Seeds
+from sandbox.github.issues import serializers
+from sandbox.github.repository import Delivery, Repository
+from sandbox.github.routing import DOCS
+from sandbox.github.switches import Switches
+from sandbox.github.urls import Urls
+from sandbox.github.users.state import By
+from sandbox.github.users.tokens import Tokens
+from sandbox.records import Record
+from sandbox.server import Request, Response, Server, UnixServer
+
+_SEEDS = (
+    "add_user",
+    "add_token",
+    "add_workflow_token",
+    "add_app",
+    "open_issue",
+    "label",
+    "unlabel",
+    "close",
+    "reopen",
+    "comment",
+    "add_commit",
+    "open_pull",
+    "open_fork_pull",
+    "push_to_fork",
+    "merge",
+    "add_environment",
+    "put_secret",
+    "put_variable",
+    "secrets",
+    "variables",
+)
+
+
+def routes(github: "GitHub") -> Mapping[tuple[str, str], Callable[[Any], Any]]:
+    """`POST /sandbox/NAME` seeds as the method of that name, with its parameters as JSON."""
+    seeds = {("POST", f"/{name}"): _seed(getattr(github, name)) for name in _SEEDS}
+    return {
+        **seeds,
+        ("POST", "/dispatch"): lambda body: _dispatched(github.dispatch(**body)),
+        ("GET", "/deliveries"): lambda _: [delivery._asdict() for delivery in github.deliveries],
+        ("GET", "/issues"): lambda _: [serializers.full(issue, github.urls) for issue in github.issues],
+    }
+
+
+def _seed(method: Callable[..., Any]) -> Callable[[Any], Any]:
+    """A parameter that does not fit is a TypeError, which is answered with 400."""
+
+    def answer(body: Any) -> Any:
+        arguments = inspect.signature(method).bind(**body).arguments
+        for name in arguments.keys() & {"at"}:
+            arguments[name] = datetime.fromisoformat(arguments[name])
+        return method(**arguments)
+
+    return answer
+
+
+def _dispatched(run: Run) -> dict[str, Any]:
+    return {"id": run.id, "payload": run.payload}
+
+
+TOKEN = "ghs_sandboxsandboxsandboxsandboxsandbox1"  # noqa: S105  (opens nothing but this sandbox)
+
+
+class GitHub(Seeds):
+    """One repository and its API. `token` is a GITHUB_TOKEN with all that a workflow can grant."""
+
+    def __init__(
+        self, clock: Clock, *, repository: str = "acme/operations", port: int = 0, switches: Switches | None = None
+    ) -> None:
+        self.clock = clock
+        self.repository = repository
+        self.switches = switches or Switches()
+        self.faults = Faults()
+        self.requests: list[Record] = []
+        self._server = Server(self._answer, port)
+        self._sockets: list[UnixServer] = []
+        self.urls = Urls(api=self._server.url, html=self._server.url, full_name=repository)
+        super().__init__(Repository(self.urls, clock, self.switches), Tokens())
+        self._api = Api(self._repository, self._tokens)
+        self._control = controls.Control(self, routes(self))
+        self.token = self.add_workflow_token(TOKEN)
+        self._begin()
+
+    def _begin(self) -> None:
+        """A first commit on the default branch."""
+        graph, by = self._repository.git, By(user=self._repository.owner)
+        readme = {"README.md": f"# {self._repository.name}\n".encode()}
+        first = graph.add("Initial commit", by.user, self._repository.now(), (), readme)
+        graph.refs[f"refs/heads/{graph.default_branch}"] = first.sha
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self.faults.close()
+        for server in (self._server, *self._sockets):
+            server.stop()
+
+    def listen(self, socket: Path) -> None:
+        """Also on a unix socket, as `gh` wants it: `http_unix_socket` in its config.yml. There it is api.github.com."""
+        server = UnixServer(self._answer, socket)
+        server.start()
+        self._sockets.append(server)
+
+    # Where it is.
+
+    @property
+    def api_url(self) -> str:
+        return self._server.url
+
+    @property
+    def control_url(self) -> str:
+        return self._server.url + controls.PREFIX
+
+    def environ(self) -> dict[str, str]:
+        """As a job of GitHub Actions has it."""
+        return {
+            "GITHUB_API_URL": self.api_url + (ENTERPRISE if self.switches.enterprise_server else ""),
+            "GITHUB_SERVER_URL": self.urls.html,
+            "GITHUB_REPOSITORY": self.repository,
+            "GITHUB_TOKEN": self.token,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "api_url": self.api_url,
+            "control_url": self.control_url,
+            "repository": self.repository,
+            "tokens": [
+                {"token": one.secret, "login": one.user.login, "scopes": sorted(one.scopes)} for one in self._tokens
+            ],
+            "users": [{"login": user.login, "type": user.type, "role": user.role} for user in self._repository.users],
+            "switches": asdict(self.switches),
+        }
+
+    # What went on, and what shall go wrong.
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Each state change that starts workflows, oldest first: the event's name and its payload."""
+        return self._repository.deliveries
+
+    def listen_to(self, listener: Callable[[Delivery], object]) -> Callable[[], None]:
+        """Call it with each delivery from now on; what is answered ends that."""
+        self._repository.listeners.append(listener)
+        return lambda: self._repository.listeners.remove(listener)
+
+    def fault(self, **rule: Any) -> Fault:
+        """Takes the fields of `Fault` except `code`; its `message` comes as GitHub sends one."""
+        status, message = rule.get("status"), rule.pop("message", "a fault of the sandbox")
+        if status is not None and rule.get("body") is None:
+            body = {"message": message, "documentation_url": DOCS, "status": str(status)}
+            rule |= {"body": json.dumps(body), "content_type": "application/json; charset=utf-8"}
+        return self.faults.add(Fault(**rule))
+
+    @property
+    def unknown(self) -> list[Record]:
+        """Requests to routes that the sandbox does not have."""
+        return [record for record in self.requests if record.unknown]
+
+    def _answer(self, request: Request) -> Response | None:
+        if controls.is_for(request):
+            return self._control.answer(request)
+        if self.switches.enterprise_server:
+            request = _below(ENTERPRISE, request)
+        record = Record.of(request, at=self.clock.now(), unknown=not self._api.knows(request))
+        self.requests.append(record)
+        response = self.faults.around(record.around(self._api.answer), request)
+        record.status = response.status if response else None
+        return response
+
+
+def _below(base: str, request: Request) -> Request:
+    """The same without that base of its path; what is not below it leads nowhere."""
+    path, _, query = request.target.partition("?")
+    path = urlsplit(path).path
+    return replace(request, target=f"{path.removeprefix(base) if path.startswith(base) else '/not-found'}?{query}")

@@ -1,0 +1,98 @@
+"""Tokens: whose each one is, and what it may do."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sandbox.github.users.apps import RegisteredApp, identify, is_jwt
+from sandbox.github.users.state import App, User
+
+Kind = Literal["installation", "fine-grained", "classic", "app"]
+
+GRANTABLE = frozenset({"actions", "checks", "contents", "deployments", "issues", "pages", "pull_requests", "statuses"})
+"""What `permissions:` in a workflow can give to GITHUB_TOKEN. Secrets, variables, environments, workflow files and
+administration are not among it.
+
+docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#permissions
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    secret: str
+    user: User
+    kind: Kind
+    app: App | None = None
+    scopes: tuple[str, ...] = ()
+    """Of a classic token: its X-OAuth-Scopes."""
+    permissions: Mapping[str, str]
+    """Name → read or write."""
+    expires_at: datetime | None = None
+    """None: never."""
+
+    def may(self, permission: str) -> bool:
+        """`issues:write` and the like. A right to write is one to read; metadata can be read by every token."""
+        name, _, level = permission.partition(":")
+        if self.kind == "classic":
+            return "repo" in self.scopes
+        return permission == "metadata:read" or self.permissions.get(name) in {level, "write"}
+
+    @property
+    def refusal(self) -> str:
+        """What GitHub says when it may not."""
+        return f"Resource not accessible by {'integration' if self.app else 'personal access token'}"
+
+    @property
+    def limit(self) -> int:
+        """How many requests an hour.
+
+        docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
+        """
+        return 1000 if self.kind == "installation" else 5000
+
+
+class Tokens:
+    def __init__(self) -> None:
+        self._by_secret: dict[str, Token] = {}
+        self.apps: dict[str, RegisteredApp] = {}
+        """By the id that a JSON Web Token names as its issuer."""
+
+    def add(
+        self,
+        secret: str,
+        user: User,
+        scopes: Iterable[str],
+        app: App | None = None,
+        *,
+        expires_at: datetime | None = None,
+    ) -> Token:
+        """Scopes with a level (`issues:write`) make a fine-grained token, and others (`repo`) a classic one."""
+        scopes = tuple(scopes)
+        levels = dict(scope.split(":") for scope in scopes if scope.endswith((":read", ":write")))
+        kind: Kind = "installation" if app else "fine-grained" if levels else "classic"
+        token = Token(
+            secret=secret, user=user, kind=kind, app=app, scopes=scopes, permissions=levels, expires_at=expires_at
+        )
+        self._by_secret[secret] = token
+        return token
+
+    def remove(self, secret: str) -> None:
+        self._by_secret.pop(secret, None)
+
+    def __iter__(self) -> Iterator[Token]:
+        return iter(self._by_secret.values())
+
+    def of(self, authorization: str, now: datetime, bot_of: Callable[[App], User]) -> Token | None:
+        """The token in an Authorization header, `token …` or `Bearer …`; None where it is unknown or has expired.
+
+        Raises IdentityError for the JSON Web Token of an App that it does not prove.
+        """
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() not in {"token", "bearer"}:
+            return None
+        if is_jwt(secret):
+            app = identify(secret, self.apps, now).app
+            return Token(secret=secret, user=bot_of(app), kind="app", app=app, permissions={})
+        found = self._by_secret.get(secret)
+        return found if found and (found.expires_at is None or now < found.expires_at) else None
