@@ -11,7 +11,7 @@ from sandbox.clock import Clock
 from sandbox.cloudflare.account import Account, By
 from sandbox.cloudflare.api import BASE, Cloudflare
 from sandbox.cloudflare.tokens.state import DEFAULT, Owner, Token, Tokens
-from sandbox.cloudflare.workers import upload as uploads
+from sandbox.cloudflare.workers import state as uploads
 from sandbox.cloudflare.workers.state import Deployment, Upload
 from sandbox.control import PREFIX, Control, is_for
 from sandbox.edge import runtimes

@@ -14,8 +14,7 @@ from sandbox.cloudflare.analytics.state import Analytics
 from sandbox.cloudflare.audit.state import Entry
 from sandbox.cloudflare.d1.state import D1
 from sandbox.cloudflare.kv.state import Kv
-from sandbox.cloudflare.pages.projects import Asset
-from sandbox.cloudflare.pages.state import Pages
+from sandbox.cloudflare.pages.state import Asset, Pages
 from sandbox.cloudflare.tokens.state import Tokens
 from sandbox.cloudflare.workers.state import Deployment, Upload, Version, Worker, annotations
 from sandbox.cloudflare.zones.state import Zones

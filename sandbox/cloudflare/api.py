@@ -18,9 +18,8 @@ from sandbox.cloudflare.pages import api as pages
 from sandbox.cloudflare.pages import uploads
 from sandbox.cloudflare.routes import BASE, Answer, ApiError, Call, NoRouteError, Route, Routes
 from sandbox.cloudflare.tokens import api as tokens
-from sandbox.cloudflare.tokens import identity
 from sandbox.cloudflare.tokens.state import Token
-from sandbox.cloudflare.workers import assets, content, deployments, scripts, secrets, settings, versions
+from sandbox.cloudflare.workers import assets, deployments, scripts, secrets, settings, versions
 from sandbox.cloudflare.zones import api as zones
 from sandbox.server import Request, Response
 
@@ -29,7 +28,6 @@ __all__ = ["BASE", "Cloudflare"]
 _MODULES = (
     deployments,
     versions,
-    content,
     scripts,
     assets,
     settings,
@@ -37,7 +35,6 @@ _MODULES = (
     zones,
     kv,
     d1,
-    identity,
     tokens,
     audit,
     analytics,

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sandbox.cloudflare.account import Account, By
-from sandbox.cloudflare.pages.projects import Project
+from sandbox.cloudflare.pages.state import Project
 from sandbox.cloudflare.tokens.state import Token
 from sandbox.cloudflare.workers.state import Worker
 from sandbox.server import Request, Response

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from sandbox.cloudflare.account import Account
 from sandbox.cloudflare.d1.state import Statement
-from sandbox.cloudflare.pages.projects import Deployment as PagesDeployment
+from sandbox.cloudflare.pages.state import Deployment as PagesDeployment
 from sandbox.cloudflare.workers.state import Deployment, Version, Worker
 from sandbox.cloudflare.zones.state import merged_slashes, normalized, workers_dev
 from sandbox.edge import static

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from urllib.parse import quote, unquote, urlsplit
 
-from sandbox.cloudflare.pages.projects import Asset, Deployment
+from sandbox.cloudflare.pages.state import Asset, Deployment
 from sandbox.server import Request, Response
 
 KEPT = timedelta(days=7)

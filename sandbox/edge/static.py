@@ -5,7 +5,7 @@ developers.cloudflare.com/workers/static-assets/routing
 
 from urllib.parse import quote, unquote, urlsplit
 
-from sandbox.cloudflare.pages.projects import Asset
+from sandbox.cloudflare.pages.state import Asset
 from sandbox.cloudflare.workers.state import Upload
 from sandbox.edge.site import find
 from sandbox.server import Request, Response

@@ -10,7 +10,7 @@ from sandbox.github.issues.state import Issue
 from sandbox.github.repository import Repository
 from sandbox.github.routing import DOCS, Answer, ApiError, Call, Route, not_found
 from sandbox.github.urls import Urls
-from sandbox.github.users.apps import IdentityError
+from sandbox.github.users.state import IdentityError
 from sandbox.github.users.tokens import Token, Tokens
 from sandbox.server import Request, Response
 

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from sandbox import Sandbox
-from sandbox.edge.contract_values import is_limits, is_switch
+from sandbox.edge.runtime_contract import is_limits, is_switch
 from tests.conftest import ROOT
 from tests.sandbox.conftest import WORKER
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ops.cloudflare.client import READS
-from sandbox.cloudflare.pages.projects import git_source
+from sandbox.cloudflare.pages.state import git_source
 from tests import limits, offline, switches
 from tests.claims import SCENARIOS, Scenario, a_world, run
 from tests.conftest import ACCOUNT, SITE, WORKER, World

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sandbox.clock import timestamp
 from sandbox.cloudflare.body import fields, invalid, parse
-from sandbox.cloudflare.pages.projects import Deployment, Project, merged
+from sandbox.cloudflare.pages.state import Deployment, Project, merged
 from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
 from sandbox.cloudflare.tokens.state import PAGES_READ, PAGES_WRITE
 

@@ -11,7 +11,7 @@ from typing import Any
 from sandbox.cloudflare.account import Account
 from sandbox.cloudflare.body import fields, invalid, json_body, parse
 from sandbox.cloudflare.pages.api import queued
-from sandbox.cloudflare.pages.projects import Asset
+from sandbox.cloudflare.pages.state import Asset
 from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
 from sandbox.cloudflare.signed import claims_of, sign
 from sandbox.cloudflare.tokens.state import PAGES_WRITE, Token

@@ -1,12 +1,12 @@
 """What Cloudflare keeps of a Worker: versions, which never change, and deployments, each a row of its history."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sandbox.cloudflare.pages.projects import Asset
+from sandbox.cloudflare.pages.state import Asset
 
 SOURCE_MAP = "application/source-map"
 
@@ -167,3 +167,17 @@ def annotations(*, message: str | None = None, tag: str | None = None, triggered
 
 def _cut(text: str | None, size: int) -> str | None:
     return None if text is None else text.encode()[:size].decode(errors="ignore")
+
+
+MAIN = "index.js"
+
+
+def module(code: str) -> Module:
+    return Module(name=MAIN, content_type="application/javascript+module", content=code.encode())
+
+
+def bindings(vars: Mapping[str, str], *, version_metadata: bool) -> Iterator[Mapping[str, str]]:  # noqa: A002
+    for name, text in vars.items():
+        yield {"type": "plain_text", "name": name, "text": text}
+    if version_metadata:
+        yield {"type": "version_metadata", "name": "CF_VERSION_METADATA"}

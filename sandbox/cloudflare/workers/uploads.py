@@ -12,7 +12,7 @@ from multipart import MultipartError, MultipartParser  # type: ignore[import-unt
 
 from sandbox.cloudflare.body import Fields, fields, invalid, parse
 from sandbox.cloudflare.codes import UNREADABLE
-from sandbox.cloudflare.pages.projects import Asset
+from sandbox.cloudflare.pages.state import Asset
 from sandbox.cloudflare.routes import ApiError
 from sandbox.cloudflare.workers.state import Module, Upload, Worker
 from sandbox.server import Request

@@ -6,8 +6,8 @@ from typing import Any
 
 from sandbox.github.actions import changes
 from sandbox.github.actions.state import Deployment, Job, Run, Step, dispatch_inputs
-from sandbox.github.fixtures_base import Base
 from sandbox.github.secrets.state import Vault
+from sandbox.github.users.fixtures import Base
 from sandbox.github.users.state import ACTIONS_BOT
 
 

@@ -1,11 +1,93 @@
-"""Runs of workflows, their attempts and jobs."""
+"""Workflows, listed and started by hand; their runs and jobs."""
 
+from typing import Any
+
+from sandbox.github.actions import changes
 from sandbox.github.actions import serializers as shapes
-from sandbox.github.actions.state import Run
-from sandbox.github.actions.workflows_api import find_workflow
-from sandbox.github.routing import REPO, Answer, Call, Routes, not_found
+from sandbox.github.actions.state import MOST_INPUTS, InputError, Run, Workflow, dispatch_inputs
+from sandbox.github.body import fields
+from sandbox.github.payloads import deliver
+from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, not_found
 
 ROUTES = Routes()
+_WORKFLOWS = REPO + "/actions/workflows"
+_LONGEST_PAYLOAD = 65_535
+_LONGEST_EVENT_TYPE = 100
+_MOST_KEYS = 10
+
+
+@ROUTES.add("GET", _WORKFLOWS, "actions:read", "actions/workflows#list-repository-workflows")
+def list_workflows(call: Call) -> Answer:
+    found = changes.workflows(call.repository)
+    return call.page(found, lambda one: shapes.workflow(call.repository, one, call.urls), under="workflows")
+
+
+@ROUTES.add("GET", _WORKFLOWS + "/{workflow_id}", "actions:read", "actions/workflows#get-a-workflow")
+def get_workflow(call: Call) -> Answer:
+    return Answer(body=shapes.workflow(call.repository, find_workflow(call), call.urls))
+
+
+def find_workflow(call: Call) -> Workflow:
+    """By its id or the name of its file."""
+    workflow = changes.find_workflow(call.repository, call.parameters["workflow_id"])
+    if workflow is None:
+        raise not_found()
+    return workflow
+
+
+_DISPATCHES = _WORKFLOWS + "/{workflow_id}/dispatches"
+
+
+@ROUTES.add("POST", _DISPATCHES, "actions:write", "actions/workflows#create-a-workflow-dispatch-event")
+def dispatch(call: Call) -> Answer:
+    """204; or 200 with the run, for who asks for it."""
+    workflow, switches = find_workflow(call), call.repository.switches
+    known: dict[str, Any] = {"return_run_details": bool} if switches.dispatch_answers_run_details else {}
+    body = fields(call, required={"ref": str}, optional={"inputs": dict, **known})
+    branch = body["ref"].removeprefix("refs/heads/")
+    head = call.repository.git.head(branch)
+    if head is None:
+        raise ApiError(422, f"No ref found for: {body['ref']}")
+    inputs = _inputs(head.files.get(workflow.path, b""), body.get("inputs", {}))
+    run = changes.dispatch(call.repository, call.by, workflow, branch=branch, head=head, inputs=inputs)
+    if not body.get("return_run_details"):
+        return NO_CONTENT
+    shown = shapes.run(call.repository, run, call.urls)
+    return Answer(body={"workflow_run_id": run.id, "run_url": shown["url"], "html_url": shown["html_url"]})
+
+
+def _inputs(text: bytes, given: dict[str, Any]) -> dict[str, str]:
+    if len(given) > MOST_INPUTS:
+        raise ApiError(422, f"Invalid request.\n\nNo more than {MOST_INPUTS} properties are allowed.")
+    if any(isinstance(value, (dict, list)) for value in given.values()):
+        raise ApiError(422, "Invalid value for input: it is no string, number or boolean")
+    if sum(len(str(value)) for value in given.values()) > _LONGEST_PAYLOAD:
+        raise ApiError(422, "inputs are too large.")
+    try:
+        return dispatch_inputs(text, given)
+    except InputError as error:
+        raise ApiError(422, str(error)) from error
+
+
+@ROUTES.add("POST", REPO + "/dispatches", "contents:write", "repos/repos#create-a-repository-dispatch-event")
+def dispatch_to_repository(call: Call) -> Answer:
+    body = fields(call, required={"event_type": str}, optional={"client_payload": dict})
+    payload = body.get("client_payload", {})
+    if not 1 <= len(body["event_type"]) <= _LONGEST_EVENT_TYPE:
+        raise ApiError(422, f"event_type must have 1 to {_LONGEST_EVENT_TYPE} characters")
+    if len(payload) > _MOST_KEYS:
+        raise ApiError(422, f"No more than {_MOST_KEYS} properties are allowed; {len(payload)} were supplied.")
+    branch = call.repository.git.default_branch
+    fields_ = {
+        "action": body["event_type"],
+        "branch": branch,
+        "client_payload": payload,
+        "installation": {"id": 1, "node_id": "MDIz"},
+    }
+    deliver(call.repository, call.by, "repository_dispatch", fields_)
+    return NO_CONTENT
+
+
 _RUNS = REPO + "/actions/runs"
 _RUN = _RUNS + "/{run_id}"
 

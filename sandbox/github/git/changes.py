@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.github.git.merge import merged
-from sandbox.github.git.state import Commit, changes
+from sandbox.github.git.state import Commit, changes, merged
 from sandbox.github.issues.changes import set_state
 from sandbox.github.issues.state import Issue, Pull
 from sandbox.github.payloads import deliver, deliver_issue

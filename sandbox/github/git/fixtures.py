@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sandbox.github.fixtures_base import Base
 from sandbox.github.git import changes as git
 from sandbox.github.git.state import changes
 from sandbox.github.issues.state import Fork, Issue, Pull
 from sandbox.github.pulls import changes as pulls
+from sandbox.github.users.fixtures import Base
 from sandbox.github.users.state import By
 
 Contents = Mapping[str, str | bytes | None]

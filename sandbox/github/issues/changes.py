@@ -1,16 +1,48 @@
-"""Issues are opened, edited, closed, reopened and assigned."""
+"""Issues are opened, edited, closed, reopened and assigned, and what their texts mention.
 
-from collections.abc import Iterable, Mapping, Sequence
+Markdown mentions people by `@login`, and issues by `#7`, `owner/name#7` or an address. Code and HTML comments mention
+nothing, while an escape or an entity changes nothing: it is undone before.
+docs.github.com/get-started/writing-on-github/working-with-advanced-formatting/autolinked-references-and-urls
+"""
+
+import html
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sandbox.github.issues import label_changes as labelling
-from sandbox.github.issues import mentions
 from sandbox.github.issues.event_changes import record
 from sandbox.github.issues.state import Issue, Pull
 from sandbox.github.payloads import deliver_issue
 from sandbox.github.repository import Repository
 from sandbox.github.users import serializers
 from sandbox.github.users.state import By, User
+
+_INERT = re.compile(
+    r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z)"  # a fenced block, or the rest of the text
+    r"|(?<!`)(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)"
+    r"|<!--.*?(?:-->|\Z)"
+    r"|<code>.*?</code>",
+    re.DOTALL | re.MULTILINE,
+)
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+
+
+def _live(text: str | None) -> str:
+    return html.unescape(_ESCAPE.sub(r"\1", _INERT.sub(" ", text or "")))
+
+
+def logins(text: str | None) -> Iterator[str]:
+    for match in re.finditer(r"(?<![\w/@`])@([A-Za-z0-9][A-Za-z0-9-]*)", _live(text)):
+        yield match[1]
+
+
+def numbers(text: str | None, full_name: str) -> Iterator[int]:
+    """Of issues in this repository."""
+    name = re.escape(full_name)
+    pattern = rf"(?:(?<![\w/&#])|\b{name})#(\d+)\b|//[^/\s]+/{name}/(?:issues|pull)/(\d+)\b|(?<![\w/])GH-(\d+)\b"
+    for match in re.finditer(pattern, _live(text), re.IGNORECASE):
+        yield int(next(filter(None, match.groups())))
 
 
 def open_issue(
@@ -97,15 +129,15 @@ def _tell_assigned(repository: Repository, issue: Issue, by: By, event: str, use
 
 def refer(repository: Repository, issue: Issue, by: By, text: str | None, *, before: str | None = None) -> None:
     """What a text that was written or edited refers to is told of it, once."""
-    told = set(mentions.numbers(before, repository.urls.full_name))
-    for number in dict.fromkeys(mentions.numbers(text, repository.urls.full_name)):
+    told = set(numbers(before, repository.urls.full_name))
+    for number in dict.fromkeys(numbers(text, repository.urls.full_name)):
         other = repository.threads.get(number)
         if other is None or other is issue or number in told:
             continue
         if all(event.source is not issue for event in other.events):
             record(repository, other, "cross-referenced", by, source=issue)
-    greeted = {login.lower() for login in mentions.logins(before)}
-    for login in dict.fromkeys(mentions.logins(text)):
+    greeted = {login.lower() for login in logins(before)}
+    for login in dict.fromkeys(logins(text)):
         user = repository.user(login)
         if user is not None and login.lower() not in greeted:
             record(repository, issue, "mentioned", By(user=user, at=by.at))

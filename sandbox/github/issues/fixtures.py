@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sandbox.github.fixtures_base import Base
 from sandbox.github.issues import changes as issues
 from sandbox.github.issues import comment_changes
 from sandbox.github.issues import label_changes as labels
 from sandbox.github.issues.state import Issue
+from sandbox.github.users.fixtures import Base
 from sandbox.github.users.state import ACTIONS_BOT
 
 Payload = Mapping[str, Any]

@@ -1,8 +1,7 @@
 """Pull requests are opened, from a branch or from a fork, edited and merged."""
 
 from sandbox.github.git.changes import keep_refs, move_ref
-from sandbox.github.git.merge import merged
-from sandbox.github.git.state import Commit
+from sandbox.github.git.state import Commit, merged
 from sandbox.github.issues.changes import open_issue, set_state
 from sandbox.github.issues.event_changes import record
 from sandbox.github.issues.state import Fork, Issue, Pull

@@ -4,7 +4,7 @@ from sandbox.github.actions import changes
 from sandbox.github.actions import serializers as shapes
 from sandbox.github.body import fields
 from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, not_found
-from sandbox.github.secrets.environments_api import ENVIRONMENT, vault
+from sandbox.github.secrets.api import ENVIRONMENT, vault
 from sandbox.github.secrets.state import LONGEST_VALUE, Entry, is_allowed
 
 ROUTES = Routes()

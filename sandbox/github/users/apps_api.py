@@ -8,7 +8,7 @@ from sandbox.github.body import fields, strings
 from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, not_found
 from sandbox.github.urls import Urls, timestamp
 from sandbox.github.users import repositories_serializers, serializers
-from sandbox.github.users.apps import LIFETIME, RegisteredApp
+from sandbox.github.users.state import LIFETIME, RegisteredApp
 
 ROUTES = Routes()
 

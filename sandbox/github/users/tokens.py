@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sandbox.github.users.apps import RegisteredApp, identify, is_jwt
-from sandbox.github.users.state import App, User
+from sandbox.github.users.state import App, RegisteredApp, User, identify, is_jwt
 
 Kind = Literal["installation", "fine-grained", "classic", "app"]
 
