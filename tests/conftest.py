@@ -104,8 +104,8 @@ def without_what_differs(text: str) -> str:
 
 
 def assert_golden(name: str, text: str, *, update: bool) -> None:
-    """Against tests/golden; the hidden block at the end is no part of what people see."""
-    path = ROOT / "tests" / "golden" / f"{name}.md"
+    """Against tests/publish/golden; the hidden block at the end is no part of what people see."""
+    path = ROOT / "tests" / "publish" / "golden" / f"{name}.md"
     shown = without_what_differs(text.rpartition("<!-- backout")[0] or text)
     if update:
         path.write_text(shown)

@@ -11,9 +11,9 @@ import hypothesis.strategies as st
 import pytest
 
 from ops.app.registry import discover
-from tests.claims import SCENARIOS, WELL, Scenario, a_world, assert_claims_hold, run, runbook_of
 from tests.conftest import World
-from tests.properties import holds_for
+from tests.support.claims import SCENARIOS, WELL, Scenario, a_world, assert_claims_hold, run, runbook_of
+from tests.support.properties import holds_for
 
 LONG = {"retry-after": "300"}
 JSON = "application/json"

@@ -19,7 +19,7 @@ from ops.engine.runbook import World as Standing
 from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.conftest import ROOT, SITE, WORKER, Releases, World
-from tests.switches import NAMESPACE
+from tests.support.switches import NAMESPACE
 
 NEEDED = {
     "rollback-worker": ["--service", "api"],

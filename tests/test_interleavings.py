@@ -15,11 +15,11 @@ import pytest
 
 from ops.app.registry import discover
 from sandbox import Sandbox
-from tests import limits, switches
 from tests.conftest import ACCOUNT, ROOT, WORKER, World
-from tests.interleavings import Asked, assert_consistent, meet
-from tests.offline import ALSO, HOST, OFFICE, prepared
-from tests.site_repository import BUILD, repository
+from tests.support import limits, switches
+from tests.support.interleavings import Asked, assert_consistent, meet
+from tests.support.offline import ALSO, HOST, OFFICE, prepared
+from tests.support.site_repository import BUILD, repository
 
 MOST = 200
 """Requests of one run, by far."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.patterns import attacks, used_in
+from tests.support.patterns import attacks, used_in
 
 SMALL, SMALL_LIMIT, SMALL_LONGEST = 3_000, 0.005, 0.05
 LARGE, LARGE_LIMIT, LONGEST = 200_000, 0.25, 0.4
@@ -26,7 +26,7 @@ KNOWN_LATER = {
     "ops/cloudflare/codes.py: pattern": "paths of our own requests, by its table of products",
     "ops/github/answers.py: pattern": "paths of our own requests, by the list ROUTES",
     "ops/config/types.py: value": "compiled only, to see whether it is a pattern",
-    "ops/core/redaction.py: before + ''.join(map(_spelled, tokens)) + after": "tests/model/test_redact.py: its speed",
+    "ops/core/redaction.py: before + ''.join(map(_spelled, tokens)) + after": "tests/core/test_redaction.py: its speed",
     "ops/cloudflare/types/zones.py: '.*'.join(map(re.escape, pattern.split('*')))": "Cloudflare takes a * only at the start of a host and the end of a path",
     "ops/probes/page.py: pattern": "content types",
     "ops/probes/pattern.py: pattern": "the configuration's own: one that can backtrack, in a process with a time limit",

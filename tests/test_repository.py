@@ -32,4 +32,4 @@ def test_no_package_is_tracked() -> None:
 
 def test_no_large_binary_is_tracked() -> None:
     assert [path.name for path in tracked() if path.stat().st_size > LARGE and is_binary(path)] == []
-    assert is_binary(ROOT / "tests/webhook_examples.json.gz")
+    assert is_binary(ROOT / "tests/support/webhook_examples.json.gz")

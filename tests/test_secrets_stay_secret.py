@@ -22,15 +22,15 @@ from ops.core.plan import Plan
 from ops.engine.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from sandbox.server import Response
-from tests import marks, switches
-from tests.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
 from tests.conftest import ROOT, SITE, WORKER, Outcome, Releases, World
-from tests.github.conftest import Incident, incident
-from tests.marks import leaks, on_disk, sent
-from tests.model.test_redact import BASE64, SPELLINGS
-from tests.site_repository import BUILD, repository
-from tests.test_evidence import entry as logged
-from tests.webhooks import Receiver, receiving
+from tests.core.test_redaction import BASE64, SPELLINGS
+from tests.evidence.test_evidence import entry as logged
+from tests.support import marks, switches
+from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
+from tests.support.incidents import Incident, incident
+from tests.support.marks import leaks, on_disk, sent
+from tests.support.site_repository import BUILD, repository
+from tests.support.webhooks import Receiver, receiving
 
 __all__ = ["incident"]
 TOKEN = "cfut_marked/token+with=signs-0123456789"

@@ -1,7 +1,7 @@
 """Which version a rollback goes to: one pure function, and for each version passed over the reason.
 
-The rules, and the histories that explain them, are in docs/rollback-worker.md; tests/model/test_target.py has them as
-a table.
+The rules, and the histories that explain them, are in docs/rollback-worker.md;
+tests/runbooks/test_rollback_worker_target.py runs them row by row.
 """
 
 import re

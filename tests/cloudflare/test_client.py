@@ -16,8 +16,8 @@ from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
-from tests.properties import holds_for
-from tests.test_engine import WITHOUT_AN_ANSWER
+from tests.engine.test_engine import WITHOUT_AN_ANSWER
+from tests.support.properties import holds_for
 
 SCRIPT = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}"
 DEPLOYMENTS = f"{SCRIPT}/deployments"

@@ -19,7 +19,7 @@ from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT
-from tests.test_engine import WITHOUT_AN_ANSWER
+from tests.engine.test_engine import WITHOUT_AN_ANSWER
 
 SITE = "fortunet-web"
 COMMIT = "a" * 40

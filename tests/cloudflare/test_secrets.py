@@ -20,8 +20,8 @@ from ops.core.system_clock import SandboxClock
 from ops.workers.reupload import differences
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
-from tests.properties import holds_for
-from tests.test_engine import WITHOUT_AN_ANSWER
+from tests.engine.test_engine import WITHOUT_AN_ANSWER
+from tests.support.properties import holds_for
 
 BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
 UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}

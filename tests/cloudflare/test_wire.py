@@ -13,7 +13,7 @@ from ops.cloudflare.client import READS
 from ops.cloudflare.codes import COMMON, PRODUCTS, Kind, product_of
 from ops.cloudflare.response import ApiError, MalformedAnswer, decode, retry_after
 from ops.core.errors import Reason
-from tests.properties import holds_for
+from tests.support.properties import holds_for
 
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 PATH = f"/accounts/{ACCOUNT}/workers/scripts/fortunet-api/deployments"

@@ -16,9 +16,9 @@ from ops.github.answers import ROUTES, check, named
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.conftest import ROOT, Outcome, World
-from tests.limits import changed, place
-from tests.properties import holds_for
-from tests.test_gate import BUTTON
+from tests.gate.test_gate import BUTTON
+from tests.support.limits import changed, place
+from tests.support.properties import holds_for
 
 FOREIGN = {
     "empty": "",

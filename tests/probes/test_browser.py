@@ -20,10 +20,10 @@ from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeResult, Verdict
 from ops.probes import browser
 from sandbox.server import Request, Response
-from tests.commands import Command
 from tests.conftest import World
-from tests.probes.site import HOST, URL, Answer, Site, redirect, served
 from tests.probes.test_probes import HEALTH, answer, probe_set, prober, service
+from tests.support.commands import Command
+from tests.support.site import HOST, URL, Answer, Site, redirect, served
 
 HEALTHY, UNHEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.INCONCLUSIVE
 CHROMIUM = next(filter(None, map(shutil.which, browser.PROGRAMS)), None)

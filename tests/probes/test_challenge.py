@@ -23,11 +23,11 @@ from ops.probes.challenge import stopped
 from ops.tools import process
 from sandbox.edge.front_door import SKIPS_CHALLENGE
 from sandbox.server import Request, Response
-from tests.commands import ended, texts
 from tests.conftest import Releases, World
-from tests.offline import Place, prepared
 from tests.probes.test_browser import spec as browser_spec
 from tests.probes.test_probes import service
+from tests.support.commands import ended, texts
+from tests.support.offline import Place, prepared
 
 HEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.INCONCLUSIVE
 CHALLENGE = Response(status=403, headers=[("cf-mitigated", "challenge")], body=b"<title>Just a moment...</title>")

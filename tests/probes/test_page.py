@@ -10,7 +10,7 @@ from ops.core.verdict import ProbeResult, Verdict
 from ops.probes import page
 from sandbox.server import Request, Response
 from tests.conftest import Releases, World
-from tests.probes.site import HOST, URL, Answer, Site, file, redirect, served
+from tests.support.site import HOST, URL, Answer, Site, file, redirect, served
 
 HEALTHY, UNHEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.INCONCLUSIVE
 INDEX = "<script src=/app.3f.js></script><link rel=stylesheet href=/app.css><img src=/logo.svg><a href=/about>About</a>"

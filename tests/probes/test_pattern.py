@@ -8,8 +8,8 @@ from ops.config.probes import HttpProbe, PageProbe
 from ops.core.verdict import Verdict
 from ops.probes import http, page, pattern
 from sandbox.server import Response
-from tests.probes.site import URL, Site, served
 from tests.probes.test_probes import service
+from tests.support.site import URL, Site, served
 
 ENDLESS = "(a+)+$"
 WORST = "a" * 60 + "!"

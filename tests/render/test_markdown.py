@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ops.render.markdown import FOLDERS, cell, fenced, inert
 from tests.conftest import ROOT
-from tests.properties import holds_for
+from tests.support.properties import holds_for
 
 HOSTILE = st.text(
     st.one_of(st.sampled_from(list("`|@#<>&*_[]()!\\~\n\r\t\u202e\u200b ")), st.characters()), min_size=1, max_size=60

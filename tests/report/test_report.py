@@ -12,10 +12,10 @@ import pytest
 from ops.core.clock import parse_utc
 from ops.core.run_record import Block, Row, is_edited, read_block, sealed
 from sandbox.github.issues.state import Issue
-from tests.commands import LIST, WRITE
 from tests.conftest import Outcome, Releases, World
-from tests.github.conftest import Incident
-from tests.switches import NAMESPACE, Switches, off_at_the_edge
+from tests.support.commands import LIST, WRITE
+from tests.support.incidents import Incident
+from tests.support.switches import NAMESPACE, Switches, off_at_the_edge
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = parse_utc("2026-11-24T03:20:00Z")

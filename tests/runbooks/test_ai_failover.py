@@ -10,10 +10,10 @@ from ops.core.observations import KeyAnswer, Said
 from ops.core.runtime_contract import Outcomes
 from ops.switches import ai_providers
 from ops.switches.ai_providers import Health
-from tests import switches
-from tests.commands import ended
 from tests.conftest import WORKER, Outcome, World
-from tests.switches import Switches
+from tests.support import switches
+from tests.support.commands import ended
+from tests.support.switches import Switches
 
 ORDER = ("iflow", "groq", "cerebras")
 DOWN, WELL = {"ok": 0, "failed": 7}, {"ok": 5, "failed": 0}

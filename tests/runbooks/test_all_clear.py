@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from tests import switches
-from tests.commands import ended
 from tests.conftest import World
-from tests.switches import PUT, READ, Switches
+from tests.support import switches
+from tests.support.commands import ended
+from tests.support.switches import PUT, READ, Switches
 
 
 @pytest.fixture

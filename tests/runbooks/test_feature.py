@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from ops.core.clock import parse_utc
-from tests import switches
-from tests.commands import Command, ended, texts
 from tests.conftest import World
-from tests.switches import PUT, READ, Switches
+from tests.support import switches
+from tests.support.commands import Command, ended, texts
+from tests.support.switches import PUT, READ, Switches
 
 LOST = {"lost": "after"}
 

@@ -17,10 +17,10 @@ from sandbox.edge import maintenance
 from sandbox.edge.front_door import Running
 from sandbox.edge.workerd import Workerd
 from sandbox.server import Request, Response
-from tests.commands import JSON, ended, texts
 from tests.conftest import ROOT, WORKER, Outcome, World
-from tests.offline import ALSO, DEV, HOST, OFFICE, Place, account, prepared
-from tests.properties import holds_for
+from tests.support.commands import JSON, ended, texts
+from tests.support.offline import ALSO, DEV, HOST, OFFICE, Place, account, prepared
+from tests.support.properties import holds_for
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from ops.core.clock import parse_utc
-from tests import switches
-from tests.commands import ended, texts
 from tests.conftest import Outcome, World
-from tests.switches import Switches
+from tests.support import switches
+from tests.support.commands import ended, texts
+from tests.support.switches import Switches
 
 
 @pytest.fixture

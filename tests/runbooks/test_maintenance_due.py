@@ -10,9 +10,9 @@ import pytest
 
 from ops.core.clock import parse_utc
 from ops.maintenance.state import Block, Stored, merged
-from tests.commands import ended
 from tests.conftest import ACCOUNT, WORKER, Outcome, World
-from tests.offline import ALSO, HOST, OFFICE, PERMISSIONS, Place, account, prepared
+from tests.support.commands import ended
+from tests.support.offline import ALSO, HOST, OFFICE, PERMISSIONS, Place, account, prepared
 
 BY_ITSELF = ("--until", "2h", "--reopen-at-end")
 NOTHING = "nothing is due to open\n"

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests import limits
-from tests.commands import ended
 from tests.conftest import Outcome, World
-from tests.limits import SHIPPED, Place
+from tests.support import limits
+from tests.support.commands import ended
+from tests.support.limits import SHIPPED, Place
 
 REFS = {"method": "POST", "path": "/repos/*/*/git/refs"}
 CONTENTS = {"method": "PUT", "path": "/repos/*/*/contents/limits.yml"}

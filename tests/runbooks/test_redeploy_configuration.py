@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.commands import ended
 from tests.conftest import SITE, World
 from tests.runbooks.test_redeploy_pages import Site, fetch, planned, refused
-from tests.site_repository import BUILD, repository
+from tests.support.commands import ended
+from tests.support.site_repository import BUILD, repository
 
 pytestmark = pytest.mark.slow  # git, the build and wrangler are real programs
 

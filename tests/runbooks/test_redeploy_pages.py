@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Command, ended, gone, texts
 from tests.conftest import SITE, Outcome, World
-from tests.pages_reads import ORDERS, between
-from tests.site_repository import BUILD, Repository, repository
+from tests.support.commands import Command, ended, gone, texts
+from tests.support.pages_reads import ORDERS, between
+from tests.support.site_repository import BUILD, Repository, repository
 
 pytestmark = pytest.mark.slow  # git and the build are real programs
 POST = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"}

@@ -24,9 +24,9 @@ from sandbox import Sandbox
 from sandbox.edge.durable_objects import Objects
 from sandbox.edge.embedded import Embedded
 from sandbox.switches import Switches
-from tests.commands import WRITE, Command, ended, ours, texts
 from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, World
-from tests.marks import on_disk
+from tests.support.commands import WRITE, Command, ended, ours, texts
+from tests.support.marks import on_disk
 
 TOKEN = "admin-0123456789-marked"
 HELD = {"FORTUNET_ADMIN_TOKEN": TOKEN}

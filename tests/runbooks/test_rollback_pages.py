@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.commands import Command, ended
 from tests.conftest import SITE, Outcome, Releases, World
+from tests.support.commands import Command, ended
 
 
 def test_puts_the_good_deployment_back_and_proves_it(world: World, sites: Releases) -> None:

@@ -10,8 +10,8 @@ from ops.probes.page_content import hashed_assets, normalized
 from sandbox.edge.injection import injected
 from sandbox.server import Request, Response
 from sandbox.switches import Switches
-from tests.commands import ended, texts
 from tests.conftest import Outcome, World
+from tests.support.commands import ended, texts
 
 HOST = "www.bakery.example"
 PROJECT = "bakery"

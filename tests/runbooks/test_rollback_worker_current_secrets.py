@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from sandbox.cloudflare.workers.state import Version
-from tests.commands import JSON, LIST, WRITE, Command, colleague, ended, ours
 from tests.conftest import WORKER, Outcome, Releases, World
-from tests.marks import leaks, on_disk, secret
-from tests.sandbox.conftest import run_wrangler
+from tests.support.commands import JSON, LIST, WRITE, Command, colleague, ended, ours
+from tests.support.marks import leaks, on_disk, secret
+from tests.support.wrangler import run_wrangler
 
 UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 CODE = {"method": "GET", "path": "/accounts/*/workers/workers/*/versions/*"}

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, Releases, World
-from tests.model.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
-from tests.properties import holds_for
+from tests.support.properties import holds_for
+from tests.support.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 BY = {"wrangler": ("ann@example.com", "wrangler"), "dashboard": ("bob@example.com", "dash")}

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sandbox.github import GitHub
-from tests.commands import JSON, LIST, WRITE, Command, ended, texts, timeline
 from tests.conftest import WORKER, Outcome, World
-from tests.sandbox.conftest import run_wrangler
+from tests.support.commands import JSON, LIST, WRITE, Command, ended, texts, timeline
+from tests.support.wrangler import run_wrangler
 
 BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
 LEAKED, FRESH = "gsk-leaked-0123456789-marked", "gsk-fresh-9876543210-marked"

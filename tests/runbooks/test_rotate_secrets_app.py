@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from sandbox.github import GitHub
-from tests.apps import APP_ID, add_app, key_pair, valid_tokens
-from tests.commands import ended, texts
 from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.runbooks.test_rotate_secrets import BULK, FRESH, KEY, REPOSITORY, Leak, leak
+from tests.support.apps import APP_ID, add_app, key_pair, valid_tokens
+from tests.support.commands import ended, texts
 
 __all__ = ["leak"]
 TOKENS = {"method": "POST", "path": "/app/installations/*/access_tokens"}

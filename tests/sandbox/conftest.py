@@ -1,15 +1,12 @@
 """A sandbox whose clock stands still, and a client that speaks to its API as any program would."""
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from ops.tools import node
 from sandbox import Sandbox
 
 WORKER = "fortunet-api"
@@ -124,21 +121,3 @@ def deployed(sandbox: Sandbox) -> Releases:
     bad = sandbox.pages.add_deployment(SITE, files={"index.html": b"bad"}, commit="b" * 40, message="bad")
     sandbox.clock.advance(60)
     return Releases(good, bad)
-
-
-def run_wrangler(sandbox: Sandbox, folder: Path, *arguments: str, home: Path, stdin: str = "", code: int = 0) -> str:
-    """The real one, as a job of GitHub Actions runs it: no terminal, and CI set. What it prints on both streams."""
-    environ = sandbox.environ() | node.QUIET | {"HOME": str(home)}
-    environ["NODE_COMPILE_CACHE"] = f"{node.install()}-compiled"  # a quarter of what its start takes
-    ended = subprocess.run(
-        [*node.wrangler(), *arguments],
-        cwd=folder,
-        env=environ,
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == code, ended.stdout
-    return ended.stdout

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Command, ended
 from tests.conftest import ROOT, World
+from tests.support.commands import Command, ended
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 NOBODY = 65534

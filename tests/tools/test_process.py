@@ -10,8 +10,8 @@ import pytest
 
 from ops.core.redaction import Redactor
 from ops.tools import process
-from tests.commands import gone
 from tests.conftest import ROOT
+from tests.support.commands import gone
 
 RUN = """
 import signal, sys, threading

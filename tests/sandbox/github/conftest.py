@@ -11,7 +11,7 @@ from github.Repository import Repository
 
 from sandbox import Sandbox
 from sandbox.github import GitHub
-from tests.sandbox.github import conformity
+from tests.support.github import conformity
 
 WORKFLOW = ".github/workflows/rollback-worker.yml"
 DISPATCHED = """\

@@ -5,8 +5,8 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.apps import APP_ID, add_app, private_key
 from tests.sandbox.github.conftest import Api
+from tests.support.apps import APP_ID, add_app, private_key
 
 MINT = "/app/installations/{}/access_tokens"
 NARROW = {"repositories": ["operations"], "permissions": {"environments": "write"}}

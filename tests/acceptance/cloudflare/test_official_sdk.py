@@ -1,0 +1,134 @@
+"""Every route of Cloudflare that the public commands read or write, held against the official Python SDK."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import chain
+from typing import Literal
+
+import httpx
+import pytest
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from ops.cloudflare.client import READS
+from sandbox.cloudflare.pages.state import git_source
+from tests.conftest import ACCOUNT, SITE, WORKER, World
+from tests.evidence.test_evidence import ALL, collect, recorded
+from tests.support import limits, offline, switches
+from tests.support.claims import SCENARIOS, Scenario, a_world, run
+from tests.support.incidents import Incident, incident
+from tests.support.sdk import EXCUSED, MODELS, WITHOUT_MODEL, Exchange, Recording, fill, problems, readable, unfit
+
+__all__ = ["incident", "recorded"]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Recording]:
+    with Recording(account_id=ACCOUNT, virtual_clock=True) as running:
+        yield running
+
+
+DATABASE = "11111111-2222-4333-8444-555555555555"
+EMPTY = Scenario((), lambda _: None, lambda _: True, ())
+ASKED = (f"scripts/{WORKER}/settings", f"scripts/{WORKER}/content/v2", f"workers/{WORKER}")
+"""Read by the client's own methods or by wrangler, and by no command of its own."""
+
+
+def evidence(recorded: Incident) -> Iterator[World]:
+    """With a token of a user, and with one of the account."""
+    recorded.world.sandbox.add_token("of-the-account", ALL, owner="account")
+    for token in ("sandbox-collecting", "of-the-account"):
+        assert collect(recorded, CLOUDFLARE_API_TOKEN=token).code in {0, 4}
+    yield recorded.world
+
+
+def runbooks() -> Iterator[World]:
+    """Each in its own world."""
+    for name, scenario in SCENARIOS.items():
+        with a_world(scenario, Recording) as world:
+            outcome = run(world, name).outcome
+            assert outcome.code == 0, outcome.err
+            yield world
+
+
+def site_from_git() -> Iterator[World]:
+    """A rollback of a site that Cloudflare builds."""
+    with a_world(SCENARIOS["rollback-pages"], Recording) as world:
+        world.sandbox.pages.projects[SITE].source = git_source("acme/site", "main")
+        assert run(world, "rollback-pages").outcome.code == 0
+        yield world
+
+
+def offline_and_back() -> Iterator[World]:
+    """By every way in, prepared first; of a Worker with bindings of many kinds."""
+    bound = [
+        {"type": "d1", "name": "DB", "id": DATABASE},
+        {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room"},
+        {"type": "kv_namespace", "name": "CACHE", "namespace_id": switches.NAMESPACE},
+    ]
+    with a_world(EMPTY, Recording) as world, offline.prepared(world) as place:
+        sandbox = world.sandbox
+        sandbox.kv.add(switches.NAMESPACE)
+        world.release(timedelta(0), code="bound", bindings=bound, durable_objects=["Room"], secrets={"KEY": "1"})
+        for arguments in (["--path", "/api/ai"], []):
+            assert place.on(*arguments).code == place.off(*arguments).code == 0
+        token = {"Authorization": f"Bearer {sandbox.environ()['CLOUDFLARE_API_TOKEN']}"}
+        for path in ASKED:
+            httpx.get(f"{sandbox.api_url}/accounts/{ACCOUNT}/workers/{path}", headers=token).raise_for_status()
+        yield world
+
+
+def limits_and_status() -> Iterator[World]:
+    with a_world(EMPTY, Recording) as world:
+        assert limits.place(world).apply().code == 0
+        where = ["--environment", "production", "--config", str(world.config)]
+        assert world.ops("status", *where).code == 0
+        yield world
+
+
+@pytest.mark.slow
+def test_every_answer_that_a_command_reads_fits_the_official_sdk(recorded: Incident) -> None:
+    worlds = chain(evidence(recorded), runbooks(), site_from_git(), offline_and_back(), limits_and_status())
+    seen = [exchange for world in worlds for exchange in exchanges(world)]
+    used = {each.route for each in seen}
+    told = {(each.route, problem) for each in seen if each.route in MODELS for problem in problems(each)}
+    excuses = {excuse for excuse in EXCUSED for _, problem in told if re.fullmatch(excuse, problem)}
+
+    assert readable() - used == set(), "no command reads these"
+    assert used == MODELS.keys() | WITHOUT_MODEL.keys()
+    assert [each for each in sorted(told) if not any(re.fullmatch(excuse, each[1]) for excuse in EXCUSED)] == []
+    assert EXCUSED.keys() - excuses == set(), "these excuse nothing any more"
+
+
+def test_each_pattern_of_the_client_s_reads_is_a_route_here() -> None:
+    """Or a read would be missed above."""
+    paths = [(name.partition(" ")[0], fill(name.partition(" ")[2])) for name in readable()]
+    for method, pattern in READS:
+        assert any(verb == method and re.fullmatch(pattern, path) for verb, path in paths), pattern
+
+
+class Row(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    id: str
+    kind: Literal["a", "b"] | None = None
+    rows: list["Row"] = []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"id": "1", "kind": "a", "rows": [{"id": "2"}]}', []),
+        ('{"rows": []}', ["id: Field required"]),
+        ('{"id": 1}', ["id: Input should be a valid string"]),
+        ('{"id": null}', ["id: null"]),
+        ('{"id": "1", "kind": "c"}', ["kind: Input should be 'a' or 'b'"]),
+        ('{"id": "1", "rows": [{"id": "2", "more": 1}]}', ["Row.more: not in the model"]),
+    ],
+)
+def test_what_does_not_fit_is_named(text: str, said: list[str]) -> None:
+    assert list(unfit(TypeAdapter(Row), text)) == said
+
+
+def exchanges(world: World) -> list[Exchange]:
+    assert isinstance(world.sandbox, Recording)
+    return world.sandbox.exchanges

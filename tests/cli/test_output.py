@@ -1,0 +1,71 @@
+"""Output that nobody can read: a pipe without a reader, a full disk. A run goes on, and keeps its record."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Outcome, Releases, World
+from tests.support.commands import timeline
+
+ROLLBACK = ("rollback-worker", "--service", "api", "--environment", "production", "--yes")
+
+
+@pytest.fixture(params=["a pipe without a reader", "a full disk"])
+def unreadable(request: pytest.FixtureRequest) -> Iterator[int]:
+    if request.param == "a full disk":
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, descriptor = os.pipe()
+        os.close(reader)
+    yield descriptor
+    os.close(descriptor)
+
+
+def ops(folder: Path, stdout: int, *arguments: str, **environ: str) -> Outcome:
+    argv = [sys.executable, "-m", "ops", *arguments]
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
+    done = subprocess.run(
+        argv, env=variables, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    return Outcome(done.returncode, "", done.stderr)
+
+
+def test_a_command_ends_quietly_where_the_reader_of_its_pipe_is_gone(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    outcome = ops(tmp_path, writer, "--help")
+
+    os.close(writer)
+    assert (outcome.code, outcome.err) == (141, "")
+
+
+@pytest.mark.slow
+def test_a_command_says_where_its_output_cannot_be_written(world: World) -> None:
+    with Path("/dev/full").open("wb") as full:
+        outcome = ops(world.folder, full.fileno(), "config", "check")
+
+    assert outcome.code == 2
+    said = "error: `ops config check` cannot write its output or a file (No space left on device); nothing was changed"
+    assert said in outcome.err
+    assert "Traceback" not in outcome.err
+    assert "Exception ignored" not in outcome.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_a_run_ends_as_it_should_and_keeps_its_record(
+    world: World, releases: Releases, unreadable: int, more: tuple[str, ...]
+) -> None:
+    outcome = ops(world.folder, unreadable, *ROLLBACK, *more, **world.sandbox.environ())
+
+    assert outcome.code == 0, outcome.err
+    assert world.live == {releases.good: 100}
+    assert (timeline(world)[-1]["kind"], timeline(world)[-1]["text"]) == ("ended", "recovered")
+    assert "a sink failed" not in str(timeline(world))
+    assert "Traceback" not in outcome.err
+    assert "Exception ignored" not in outcome.err

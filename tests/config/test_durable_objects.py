@@ -1,0 +1,101 @@
+"""The Durable Objects of a service in ops.yml: what may stand there, and what is said of the rest."""
+
+import pytest
+
+from ops.config import object_tokens, parse
+from tests.config.test_config import SMALL, problems
+
+KEY = "environments.production.services.api.durable_objects.mutex"
+WHOLE = "class: Mutex, reset: /reset, state: /state, token: ADMIN, proof: a.b, keeps: c"
+
+
+def with_object(text: str, name: str = "mutex") -> str:
+    return SMALL.replace("        probes:", f"        durable_objects: {{{name}: {{{text}}}}}\n        probes:", 1)
+
+
+def test_everything_of_an_object_is_read() -> None:
+    config, _ = parse(with_object(WHOLE), path="ops.yml")
+    (found,) = config.environment("production").service("api").durable_objects.values()
+    assert (found.class_, found.reset, found.state, found.token) == ("Mutex", "/reset", "/state", "ADMIN")
+    assert (found.proof, found.keeps, set(object_tokens(config))) == ("a.b", "c", {"ADMIN"})
+
+
+WRONG = [
+    ("without a class", "token: T", ".class: missing; add it"),
+    ("no class", "class: ai-mutex", ".class: not a class; write it as the Worker exports it, such as AiMutexDO"),
+    ("an endpoint without a token", "class: A, reset: /r",
+     ": its endpoints want a token; write the NAME of the variable that holds it under token"),
+    ("a state without a proof", "class: A, state: /s, token: T",
+     ": state shows the proof of a reset; write both, state and proof, or neither"),
+    ("what is kept without a state", "class: A, keeps: a", ": keeps is read at state; write its path, or leave keeps out"),
+    ("another host", "class: A, reset: //evil.example/r, token: T",
+     ".reset: not a path; begin with one / and leave out host, spaces and #: /health"),
+    ("the token itself", "class: A, reset: /r, token: s3cret-value",
+     ".token: not a variable's name; write the NAME of the secret, such as CLOUDFLARE_API_TOKEN, never its value"),
+    ("the run's own token", "class: A, reset: /r, token: CLOUDFLARE_API_TOKEN",
+     ".token: a secret of the run; no application gets one: name the variable of its own token"),
+    ("GitHub's token", "class: A, reset: /r, token: GITHUB_TOKEN",
+     ".token: a secret of the run; no application gets one: name the variable of its own token"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
+def test_says_what_is_wrong_with_an_object_and_what_to_write(text: str, said: str) -> None:
+    assert [line.partition(" ")[2] for line in problems(with_object(text))] == [KEY + said]
+
+
+def test_no_command_of_a_probe_gets_the_token_of_an_application() -> None:
+    command = "\n          - {name: c, command: {run: [x], environment: [ADMIN]}}\n"
+    text = with_object(WHOLE).rstrip() + command
+    (line,) = problems(text)
+    assert "a secret of the run; a probe's command never gets one: leave it out" in line
+
+
+def test_a_site_has_no_durable_objects() -> None:
+    text = (
+        "      site: {pages: site, url: https://a.example, probes: [{name: a, http: {path: /}}], durable_objects: {}}\n"
+    )
+    (line,) = problems(SMALL + text)
+    assert line.endswith("durable_objects: only a service with worker has it; leave it out")
+
+
+TWICE = "another probe of this service has this name; write a different one"
+
+
+def with_switch(text: str, name: str = "beta") -> str:
+    """And a service with a probe named health and an object with one named ai."""
+    inner = f"service: api, namespace: {'c' * 32}, switches: {{{name}: {{states: ['off', 'on'], probes: [{text}]}}}}"
+    runtime = f"    runtime: {{{inner}}}\n"
+    return with_object(f"{WHOLE}, probes: [{{name: ai, http: {{path: /}}}}]") + runtime
+
+
+def test_probes_of_objects_and_switches_are_read_and_no_value_that_they_fill_in_is_shown() -> None:
+    steps = "steps: [{fill: {field: a, variable: LOGIN}}]"
+    config, _ = parse(with_switch(f"{{name: ai, browser: {{{steps}}}}}"), path="ops.yml")
+    environment = config.environment("production")
+    service = environment.service("api")
+    assert [probe.name for probe in service.probes] == ["health"]
+    assert [probe.name for probe in service.probes_with(["mutex", "other"])] == ["health", "ai"]
+    assert [probe.name for probe in environment.needed_runtime().switches["beta"].probes] == ["ai"]
+    assert config.logins == {"LOGIN"}
+
+
+WRONG_PROBES = [
+    ("the name of a service's", "{name: health, http: {path: /}}", "beta", f".name: {TWICE}"),
+    ("the token of an application", "{name: a, command: {run: [x], environment: [ADMIN]}}", "beta",
+     ".command.environment[0]: a secret of the run; a probe's command never gets one: leave it out"),
+    ("of the switch maintenance", "{name: a, http: {path: /}}", "maintenance",
+     ": never asked, for what is closed is not well; leave them out"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "name", "said"), [row[1:] for row in WRONG_PROBES], ids=[r[0] for r in WRONG_PROBES])
+def test_says_what_is_wrong_with_the_probes_of_a_switch(text: str, name: str, said: str) -> None:
+    (line,) = problems(with_switch(text, name))
+    assert f"environments.production.runtime.switches.{name}.probes" in line
+    assert line.endswith(said)
+
+
+def test_two_objects_have_no_probes_of_one_name_since_they_are_reset_together() -> None:
+    (line,) = problems(with_object(f"{WHOLE}, probes: [{', '.join(['{name: ai, http: {path: /}}'] * 2)}]"))
+    assert line.endswith(f"{KEY}.probes[1].name: {TWICE}")

@@ -1,0 +1,290 @@
+"""No registered value is left in a text, however it is spelled there; and nothing else is touched."""
+
+import base64
+import html
+import json
+import os
+import shlex
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+from markupsafe import escape
+
+from ops.core.redaction import MASK, SHORTEST, Redactor
+from ops.tools import process
+from tests.support.properties import holds_for
+
+
+def redacting(*secrets: str) -> Redactor:
+    redactor = Redactor()
+    for secret in secrets:
+        redactor.add(secret)
+    return redactor
+
+
+REDACTED: dict[str, tuple[str, str, str]] = {
+    "in the midst": ("hunter2-x", "a hunter2-x b", "a *** b"),
+    "twice": ("hunter2-x", "hunter2-xhunter2-x", "******"),
+    "over itself": ("abcabcabc", "abcabcabcabc", "***"),
+    "URL-encoded": ("a/b+c=d", "?t=a%2Fb%2Bc%3Dd&", "?t=***&"),
+    "URL-encoded in part, in small letters": ("a/b+c=d", "?t=a/b%2bc=d&", "?t=***&"),
+    "URL-encoded twice": ("a/b+c=d", "?to=%2F%3Ft%3Da%252Fb%252Bc%253Dd", "?to=%2F%3Ft%3D***"),
+    "in a form": ("pass word!", "p=pass+word%21", "p=***"),
+    "in JSON within JSON": ('say "hi"\n', json.dumps(json.dumps('say "hi"\n')), '"\\"***\\""'),
+    "in HTML": ("<b>&'x'", "<p>&lt;b&gt;&amp;&#39;x&#x27;</p>", "<p>***</p>"),
+    "a line of a key": ("first-line\nsecond-line\n", "x second-line", "x ***"),
+    "with a stray newline": ("hunter2-x\n", "hunter2-x", "***"),
+    "in base64 that is broken into lines": ("a-rather-long-one", "YS1yYXRo\r\nZXItbG9uZy1vbmU=", "***"),
+    "basic authentication": ("hunter2-x", f"Basic {base64.b64encode(b'me:hunter2-x').decode()}", "Basic bWU6***"),
+    "the path of an address": ("https://h.example/services/T0/B0/abc", "POST /services/T0/B0/abc", "POST ***"),
+    "the last step of one": ("https://h.example/x/0123456789abcdef", "token 0123456789abcdef", "token ***"),
+    "the password of one": ("https://me:swordfish-123@h.example/", "used swordfish-123", "used ***"),
+    "too short to be one": ("abc", "abcdef YWJj", "abcdef YWJj"),
+    "short lines": ("{\n}\nfoo\n", "{ foo }", "{ foo }"),
+    "empty": ("", "anything", "anything"),
+}
+
+
+@pytest.mark.parametrize(("secret", "text", "shown"), REDACTED.values(), ids=REDACTED)
+def test_a_registered_value_is_replaced_in_every_form(secret: str, text: str, shown: str) -> None:
+    redactor = redacting(secret)
+
+    assert redactor.text(text) == shown
+    assert redactor.data({text: [text, (text, 1)]}) == {shown: [shown, [shown, 1]]}
+
+
+def test_the_longer_of_two_secrets_leaves_no_rest() -> None:
+    redactor = redacting("hunter2", "hunter2-and-more", "more-of-it")
+
+    assert redactor.text("hunter2-and-more, hunter2") == "***, ***"
+    assert redactor.text("hunter2-and-more-of-it") == "***"
+
+
+def test_a_value_that_is_no_text_is_masked_too() -> None:
+    redactor = redacting(os.fsdecode(b"pass\xffword"))
+
+    assert redactor.text("pass%FFword") == "***"
+
+
+@pytest.mark.parametrize("value", ["000000000\U00025480", os.fsdecode(b"pass\xffword"), "pass😀word"])
+def test_a_character_that_json_writes_as_halves_is_found(value: str) -> None:
+    """The second half may look like a byte that was no text (U+DC80 to U+DCFF)."""
+    units = value.encode("utf-16-be", "surrogatepass")
+    spelled = "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
+
+    assert redacting(value).text(f"{spelled} {json.dumps(value)}") == '*** "***"'
+
+
+def test_a_text_that_was_clean_is_searched_again_for_a_new_value() -> None:
+    redactor = redacting("hunter2-x")
+    assert redactor.text("a key: correct-horse") == "a key: correct-horse"
+
+    redactor.add("correct-horse")
+
+    assert redactor.text("a key: correct-horse") == "a key: ***"
+
+
+def test_a_secret_across_the_cut_goes_whole() -> None:
+    redactor = redacting("hunter2-x")
+
+    assert redactor.tail("before hunter2-x after", 10) == " after"
+    assert redactor.tail("before hunter2-x after hunter2-x", 25) == "*** after ***"
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "URL": lambda text: urllib.parse.quote(text, safe=""),
+    "URL with slashes": urllib.parse.quote,
+    "URL of a browser": lambda text: urllib.parse.quote(text, safe="!#$&'()*+,/:;=?@~"),
+    "form": urllib.parse.quote_plus,
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON in UTF-8": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "JSON of JavaScript": lambda text: json.dumps(text)[1:-1].replace("/", "\\/").replace("<", "\\u003C"),
+    "JSON twice": lambda text: json.dumps(json.dumps(text))[3:-3],
+    "HTML": html.escape,
+    "HTML of Jinja": lambda text: str(escape(text)),
+    "shell": lambda text: shlex.quote(text + " ")[1:-2],
+    "shell by hand": lambda text: text.replace("'", "'\\''"),
+    "shell in JSON": lambda text: json.dumps(shlex.quote(text + " "))[2:-3],
+    "HTML in JSON": lambda text: json.dumps(html.escape(text))[1:-1],
+}
+AROUND_WORDS = st.sampled_from(["", "token ", "QRS: ", "{"])
+EVERY: dict[str, Callable[[str], str]] = {
+    "hex": lambda text: text.encode().hex(),
+    "hex in capitals": lambda text: text.encode().hex().upper(),
+    "percent": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "percent twice": lambda text: "".join(f"%25{byte:02x}" for byte in text.encode()),
+    "u": lambda text: "".join(
+        f"\\u{int.from_bytes(text.encode('utf-16-be')[at : at + 2]):04x}"
+        for at in range(0, len(text.encode("utf-16-be")), 2)
+    ),
+    "braced": lambda text: "".join(f"\\u{{{ord(each):x}}}" for each in text),
+    "decimal": lambda text: "".join(f"&#{ord(each)};" for each in text),
+    "hex numbers": lambda text: "".join(f"&#x{ord(each):04X};" for each in text),
+    "colors": "\x1b[31m".join,
+    "no width": "\u200b".join,
+    "folded": "\r\n    ".join,
+    "base32": lambda text: base64.b32encode(text.encode()).decode().rstrip("="),
+}
+"""In each of these every character is written in another way."""
+LETTERS = st.text(
+    st.one_of(
+        st.sampled_from("aZ09-_+/=%&#\\é€😀"), st.characters(min_codepoint=33, exclude_categories=["Cs", "Z", "C"])
+    ),
+    min_size=SHORTEST + 4,
+    max_size=40,
+).filter(lambda text: text.strip("\u00ad") == text)
+
+
+@holds_for(60, 2000, secret=LETTERS, spelling=st.sampled_from(list(EVERY)), before=AROUND_WORDS, after=AROUND_WORDS)
+def test_no_value_is_left_whose_every_character_is_escaped(secret: str, spelling: str, before: str, after: str) -> None:
+    spelled = EVERY[spelling](secret)
+
+    shown = redacting(secret).text(before + spelled + after)
+
+    assert shown.startswith(before)
+    assert shown.endswith(after)
+    assert len(shown) - len(before) - len(after) <= len("***") + 2  # base32: characters that share bits
+    assert "***" in shown
+
+
+SLOW = [
+    pytest.param(pump, marks=pytest.mark.slow) for pump in ("\\u0041", "&#65;", "\\", "\x1b[3", "%25", "\n ", "\u200b")
+]
+
+
+@pytest.mark.parametrize("pump", ["%41", *SLOW])
+def test_redacting_200_kb_takes_no_second(pump: str) -> None:
+    redactor = redacting("A" * 40, "hunter2-and-more", "x" * 20, "p%41ss-word-1")
+    began = time.process_time()
+
+    redactor.text((pump * 200_000)[:200_000])
+
+    assert time.process_time() - began < 2
+
+
+SECRETS = st.text(
+    st.one_of(st.sampled_from(list("ab0-_+/=\\\"'<>&%; \n\r\t")), st.characters(exclude_categories=["Cs"])),
+    min_size=SHORTEST,
+    max_size=60,
+).filter(lambda text: len(text.strip()) >= SHORTEST)
+AROUND = st.text("QRS{}:,. ", max_size=SHORTEST - 1)
+
+
+@holds_for(40, 2000, secret=SECRETS, spelling=st.sampled_from(list(SPELLINGS)), before=AROUND, after=AROUND)
+def test_no_spelling_of_a_secret_is_left(secret: str, spelling: str, before: str, after: str) -> None:
+    spelled = SPELLINGS[spelling](secret)
+
+    shown = redacting(secret).text(before + spelled + after)
+
+    assert set(shown.removeprefix(before).removesuffix(after)) == {"*"}
+
+
+BASE64: dict[str, Callable[[bytes], bytes]] = {
+    "standard": base64.b64encode,
+    "standard, in lines": base64.encodebytes,
+    "for URLs": base64.urlsafe_b64encode,
+    "standard, without padding": lambda data: base64.b64encode(data).rstrip(b"="),
+    "for URLs, without padding": lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
+}
+
+
+@holds_for(
+    40,
+    2000,
+    secret=SECRETS,
+    spelling=st.sampled_from(list(BASE64)),
+    before=st.binary(max_size=70),
+    after=st.binary(max_size=70),
+    is_in_url=st.booleans(),
+)
+def test_no_secret_is_left_within_base64(
+    secret: str, spelling: str, before: bytes, after: bytes, is_in_url: bool
+) -> None:
+    """Each of its characters that holds a bit of the secret is masked, and no other."""
+    data = secret.encode()
+    encoded = BASE64[spelling](before + data + after).decode()
+    begin, end = len(before) * 8 // 6, -(-(len(before) + len(data)) * 8 // 6)
+    flat = encoded.replace("\n", "")
+    kept = [urllib.parse.quote(part, safe="") if is_in_url else part for part in (flat[:begin], flat[end:])]
+
+    shown = redacting(secret).text(urllib.parse.quote(encoded, safe="\n") if is_in_url else encoded)
+
+    first, mask, last = shown.replace("\n", "").partition(MASK)
+    assert mask
+    assert kept[0].startswith(first)
+    assert kept[1].endswith(last.replace(MASK, ""))
+
+
+@holds_for(
+    40,
+    2000,
+    secret=st.text("abcdefghij0123456789", min_size=SHORTEST, max_size=40),
+    text=st.text("ABCDEF =+/%&;\\\n.-_{}\"'klmnop", max_size=200),
+    short=st.text(st.characters(exclude_categories=["Cs"]), max_size=SHORTEST - 1),
+)
+def test_nothing_else_is_touched(secret: str, text: str, short: str) -> None:
+    redactor = redacting(secret, short)
+    assert secret not in text
+
+    assert redactor.text(text) == text
+    assert redactor.text(f"{text}{short}{text}") == f"{text}{short}{text}"
+
+
+@holds_for(20, 500, secret=SECRETS, text=st.lists(st.one_of(SECRETS, AROUND), max_size=6), length=st.integers(0, 80))
+def test_what_a_cut_leaves_holds_no_part_that_is_not_masked(secret: str, text: list[str], length: int) -> None:
+    whole = secret.join(text)
+    redactor = redacting(secret)
+
+    assert redactor.text(whole).endswith(redactor.tail(whole, length))
+
+
+def test_a_long_run_of_backslashes_takes_no_time() -> None:
+    redactor = redacting("\\" * 30 + "x", '\\"' * 30 + "y")
+
+    assert redactor.text('\\\\"' * 3000) == '\\\\"' * 3000
+
+
+def test_half_a_secret_at_the_start_of_a_program_s_output_is_masked(tmp_path: Path) -> None:
+    secret = "0123456789" * 30
+    script = f"print('{secret}' + 'x' * {process.MOST_OUTPUT - 151})"
+    argv = [sys.executable, "-c", script]
+
+    done = process.run(argv, environ={}, timeout=30, redactor=redacting(secret), folder=tmp_path)
+
+    assert done.output == "x" * (process.MOST_OUTPUT - 151) + "\n"
+
+
+def test_a_value_can_be_added_while_another_thread_masks() -> None:
+    """A token is made in a thread of its own, while the run writes its record."""
+    redactor = Redactor()
+    problems: list[Exception] = []
+
+    def mask() -> None:
+        try:
+            while not ended.is_set():
+                redactor.text("some text that is looked through while values come in " * 20)
+        except RuntimeError as error:
+            problems.append(error)
+
+    ended = threading.Event()
+    reader = threading.Thread(target=mask)
+    former = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reader.start()
+        for number in range(240):
+            redactor.add(f"value-number-{number}")
+    finally:
+        sys.setswitchinterval(former)
+        ended.set()
+        reader.join()
+
+    assert problems == []
+    assert redactor.text("value-number-77") == "***"

@@ -1,0 +1,267 @@
+"""Ended from outside at any step: what is on disk, what is live, and what the same command does the second time."""
+
+import errno
+import os
+import signal
+import threading
+from typing import NoReturn
+
+import pytest
+
+from ops import cli
+from ops.app import run
+from ops.cli.runbook_command import runbook_command
+from ops.core.errors import Interrupted, Reason
+from ops.core.plan import Plan
+from ops.core.redaction import Redactor
+from ops.core.result import Result
+from ops.core.timeline import Event, Kind
+from ops.engine.engine import Options
+from ops.engine.runbook import Context
+from ops.engine.signals import Signals
+from ops.runbooks.rollback_worker import Params, RollbackWorker
+from tests.conftest import Outcome, Releases, World
+from tests.support.commands import WRITE, Command, ended, every_end, ours, timeline
+
+REQUESTS = 8
+"""Of a whole run: scripts beside versions and deployments, deployments beside two details, the write, the read-back."""
+WRITE_AT = 7
+
+
+def assert_interrupted(world: World, number: signal.Signals, outcome: Outcome) -> None:
+    """Exit code, message, and a record that is whole on disk and the same in the result."""
+    assert outcome.code == 130, outcome.err
+    result = outcome.result
+    assert (result["decision"], result["reason"]) == ("interrupted", "signal")
+    sent = any(event["kind"] == "writing" for event in result["timeline"])
+    assert result["message"] == f"{number.name} ended the run{'' if sent else '; nothing was changed'}"
+    assert "Start the same command again" in result["hint"]
+    assert [event["kind"] for event in timeline(world)[-2:]] == ["failed", "ended"]
+    assert result["timeline"] == timeline(world)
+
+
+def assert_the_second_run_finishes(world: World, releases: Releases, *, applied: bool) -> None:
+    """The good version is live by one deployment of ours, whichever run made it."""
+    world.sandbox.faults.clear()
+
+    outcome = world.rollback()
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.result["decision"] == ("nothing_to_do" if applied else "recovered")
+    assert world.live == {releases.good: 100}
+    assert len(ours(world)) == 1
+
+
+def end_at_request(world: World, releases: Releases, number: signal.Signals, nth: int, moment: str) -> None:
+    """`before`: the request has not reached Cloudflare. `after`: it took effect, and no answer came yet."""
+    command = Command(world)
+    lost = {"lost": "before"} if moment == "before" and number == signal.SIGKILL else {}
+    world.sandbox.fault(path="/client/v4/**", skip=nth - 1, **{moment: command.send(number)}, **lost)
+
+    outcome = command.run()
+
+    applied = nth > WRITE_AT or (nth == WRITE_AT and not lost)
+    assert world.live == {releases.good if applied else releases.bad: 100}
+    if number == signal.SIGKILL:
+        assert outcome.code == -signal.SIGKILL, outcome.err
+        assert timeline(world)[-1]["kind"] != "ended"
+    else:
+        assert_interrupted(world, number, outcome)
+    assert_the_second_run_finishes(world, releases, applied=applied)
+
+
+EVERY_END = every_end(REQUESTS)
+FAST = [(signal.SIGKILL, WRITE_AT, "after")]
+
+
+@pytest.mark.parametrize(
+    ("number", "nth", "moment"),
+    [*FAST, *(pytest.param(*end, marks=pytest.mark.slow) for end in EVERY_END if end not in FAST)],
+)
+def test_a_run_that_is_ended_at_any_request_is_finished_by_the_same_command(
+    world: World, releases: Releases, number: signal.Signals, nth: int, moment: str
+) -> None:
+    end_at_request(world, releases, number, nth, moment)
+
+
+def test_the_matrix_above_covers_every_request_of_a_run(world: World, releases: Releases) -> None:
+    world.rollback()
+
+    methods = [request.method for request in world.sandbox.requests]
+    assert methods == ["GET"] * (WRITE_AT - 1) + ["POST", "GET"]
+    assert len(methods) == REQUESTS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "round_number"),
+    [
+        pytest.param(signal.SIGINT, 2, id="SIGINT in the first round"),
+        pytest.param(signal.SIGTERM, 3, id="SIGTERM in the second round"),
+        pytest.param(signal.SIGINT, 4, id="SIGINT in the third round"),
+        *(pytest.param(signal.SIGKILL, n, id=f"SIGKILL in round {n - 1}") for n in (2, 3, 4)),
+    ],
+)
+def test_a_run_that_is_ended_while_it_verifies_has_made_its_change(
+    world: World, releases: Releases, number: signal.Signals, round_number: int
+) -> None:
+    """The probe itself sends the signal, so that it comes in the midst of a round; round 1 is the one before."""
+    world.verify_three_rounds()
+    probe = (
+        f"echo >>rounds; test $(wc -l <rounds) -eq {round_number} && kill -{number.value} $PPID && sleep 0.2; exit 0"
+    )
+    here = "          # A program can be a probe too"
+    world.edit_config(here, f"          - name: x\n            command: {{run: [sh, -c, '{probe}']}}\n{here}")
+
+    outcome = Command(world).run()
+
+    assert world.live == {releases.good: 100}
+    if number == signal.SIGKILL:
+        assert outcome.code == -signal.SIGKILL
+        assert "read_back" in [event["kind"] for event in timeline(world)]
+    else:
+        assert_interrupted(world, number, outcome)
+        assert outcome.result["wrote"]
+        assert outcome.result["undo"]
+    assert_the_second_run_finishes(world, releases, applied=True)
+
+
+@pytest.mark.slow
+def test_a_signal_during_the_write_waits_for_its_answer(world: World, releases: Releases) -> None:
+    command = Command(world)
+    world.sandbox.fault(**WRITE, before=command.send(signal.SIGTERM), delay=0.2)
+
+    outcome = command.run()
+
+    assert_interrupted(world, signal.SIGTERM, outcome)
+    assert [event["kind"] for event in timeline(world)][-4:] == ["writing", "written", "failed", "ended"]
+    assert outcome.result["wrote"]
+
+
+@pytest.mark.slow
+def test_a_signal_during_a_write_without_an_answer_leaves_the_doubt_on_record(world: World, releases: Releases) -> None:
+    command = Command(world)
+    world.sandbox.fault(**WRITE, before=command.send(signal.SIGTERM), lost="after")
+
+    outcome = command.run()
+
+    assert_interrupted(world, signal.SIGTERM, outcome)
+    assert [event["kind"] for event in timeline(world)][-4:] == ["writing", "warning", "failed", "ended"]
+    assert timeline(world)[-3]["data"]["reason"] == "unclear"
+    assert_the_second_run_finishes(world, releases, applied=True)
+
+
+@pytest.mark.slow
+def test_further_signals_do_not_cut_the_record_short(world: World, releases: Releases) -> None:
+    command = Command(world)
+    hook = command.send(signal.SIGINT, signal.SIGTERM, signal.SIGINT)
+    world.sandbox.fault(path="/client/v4/**", before=hook, skip=3, times=None)
+
+    outcome = command.run()
+
+    assert outcome.code == 130, outcome.err
+    assert [event["kind"] for event in timeline(world)[-2:]] == ["failed", "ended"]
+    assert outcome.result["timeline"] == timeline(world)
+
+
+def run_with_a_signal_at(world: World, kind: Kind) -> Result:
+    """In this process, which sends itself the signal while the event goes to the second of two sinks."""
+
+    def sink(event: Event) -> None:
+        if event.kind == kind:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    options = Options(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+    request = run.Request(RollbackWorker(), Params("api"), "production", world.config)
+    environ = world.sandbox.environ()
+    with Signals().watched() as signals:
+        return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Kind.WRITING,
+        Kind.WRITTEN,
+        Kind.READ_BACK,
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in (Kind.PLANNED, Kind.PROBED, Kind.CONFIRMED, Kind.VERIFIED)
+        ),
+    ],
+)
+def test_a_signal_while_an_event_is_recorded_loses_neither(world: World, releases: Releases, kind: Kind) -> None:
+    result = run_with_a_signal_at(world, kind)
+
+    assert result.exit_code == 130
+    assert [event["kind"] for event in timeline(world)] == [event.kind for event in result.timeline]
+    assert [event.kind for event in result.timeline][-3:] == [kind, Kind.FAILED, Kind.ENDED]
+
+
+def test_a_signal_before_the_first_step_ends_the_command_at_once(world: World, releases: Releases) -> None:
+    with pytest.raises(Interrupted):
+        run_with_a_signal_at(world, Kind.REQUESTED)
+
+    assert [event["kind"] for event in timeline(world)] == ["requested"]
+    assert world.sandbox.requests == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_the_question_changes_nothing_and_says_so(world: World, releases: Releases) -> None:
+    with Command(world).on_terminal() as terminal:
+        terminal.until('Type "api" to go on')
+        terminal.interrupt()
+        code = terminal.end()
+
+    assert code == 130
+    assert "INTERRUPTED: SIGINT ended the run" in terminal.shown
+    assert timeline(world)[-1]["kind"] == "ended"
+    assert world.writes() == []
+
+
+class InALock(RollbackWorker):
+    """In a lock."""
+
+    name = "in-a-lock"
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        """As `threading.Condition` does where a signal comes between its two steps."""
+        try:
+            raise Interrupted("SIGINT ended the run", reason=Reason.SIGNAL)
+        finally:
+            threading.Lock().release()
+
+
+def test_a_signal_inside_a_lock_is_no_bug(world: World, releases: Releases) -> None:
+    cli.cli.add_command(runbook_command(InALock()))
+    try:
+        where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
+        outcome = world.ops(InALock.name, *where, "--yes", "--json")
+    finally:
+        del cli.cli.commands[InALock.name]
+
+    assert ended(outcome) == (130, "interrupted", "signal")
+    assert world.live == {releases.bad: 100}
+
+
+class FullDisk(RollbackWorker):
+    """On a disk that fills up after the write."""
+
+    name = "full-disk"
+
+    def ending(self, ctx: Context[Params], plan: Plan) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_up_after_the_write_does_not_hide_the_change(world: World, releases: Releases) -> None:
+    cli.cli.add_command(runbook_command(FullDisk()))
+    try:
+        where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
+        outcome = world.ops(FullDisk.name, *where, "--yes")
+    finally:
+        del cli.cli.commands[FullDisk.name]
+
+    assert world.live == {releases.good: 100}
+    assert outcome.code == 1
+    assert "the change was made, and it is not proved that it helped" in outcome.err
+    assert "nothing was changed" not in outcome.err

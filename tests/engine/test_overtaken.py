@@ -1,0 +1,105 @@
+"""Another deployment beside ours: the end says whether ours was made, and whose change is live."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from tests.conftest import WORKER, Outcome, Releases, World
+from tests.support.commands import WRITE, Command, colleague, ended, ours, texts
+
+
+def press(world: World, releases: Releases) -> Callable[[], str]:
+    """The same rollback by another run, deployed at the moment of the call."""
+    message = f"ops1 incident=- run=20261124T030500-beef blames={releases.bad}; "
+    return lambda: world.sandbox.deploy(WORKER, releases.good, message=message, author="recovery@example.com")
+
+
+def test_ours_is_said_to_be_made_and_replaced_where_the_answer_was_empty(world: World, releases: Releases) -> None:
+    world.sandbox.fault(**WRITE, body="", applied=True, after=colleague(world))
+
+    outcome = world.rollback()
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert "our change was made and then replaced" in outcome.result["message"]
+    assert "dana@example.com" in outcome.result["message"]
+    assert outcome.result["wrote"]
+    assert outcome.result["outcome"]["replaced"] == [f"Worker {WORKER}"]
+    assert len(ours(world)) == len(world.writes()) == 1
+
+
+def test_a_history_that_lacks_ours_and_lags_is_read_again(world: World, releases: Releases) -> None:
+    world.sandbox.switches.deployments_lag_reads = 1
+    world.sandbox.fault(**WRITE, lost="after", before=colleague(world))
+
+    outcome = world.rollback()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert outcome.result["outcome"]["changed"] == [f"Worker {WORKER}"]
+    assert any("dana@example.com" in text for text in texts(outcome, "warning"))
+
+
+def test_ours_is_known_not_to_be_made_where_the_history_shows_only_others(world: World, releases: Releases) -> None:
+    world.sandbox.fault(**WRITE, lost="before", before=colleague(world))
+
+    outcome = world.rollback()
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert not outcome.result["wrote"]
+    assert outcome.result["outcome"]["not_changed"] == [f"Worker {WORKER}"]
+
+
+def test_the_same_rollback_by_another_run_is_no_failure(world: World, releases: Releases) -> None:
+    world.sandbox.fault(**WRITE, lost="before", before=press(world, releases))
+
+    outcome = world.rollback()
+
+    assert ended(outcome) == (0, "nothing_to_do", "already_live"), outcome.err
+    assert not outcome.result["wrote"]
+    assert outcome.result["outcome"]["done_by_others"] == [f"Worker {WORKER}"]
+    assert "by another run or person" in texts(outcome, "compared")[-1]
+    assert len(world.writes()) == 1
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_the_same_rollback_by_another_run_right_after_ours_is_recovered(
+    world: World, releases: Releases, answered: bool
+) -> None:
+    rule = {} if answered else {"lost": "after"}
+    world.sandbox.fault(**WRITE, **rule, after=press(world, releases))
+
+    outcome = world.rollback()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert outcome.result["wrote"]
+    assert outcome.result["outcome"]["changed"] == [f"Worker {WORKER}"]
+    assert world.live == {releases.good: 100}
+
+
+def test_a_refused_write_beside_the_same_rollback_claims_nothing_as_its_own(world: World, releases: Releases) -> None:
+    world.sandbox.fault(**WRITE, code=10035, before=press(world, releases))
+
+    outcome = world.rollback()
+
+    assert ended(outcome) == (0, "nothing_to_do", "already_live"), outcome.err
+    assert not outcome.result["wrote"]
+
+
+@pytest.mark.slow
+def test_four_presses_at_once_end_with_the_good_version_and_no_false_alarm(world: World, releases: Releases) -> None:
+    """Whoever planned before the first write is done by another run; whoever planned across it is refused."""
+    world.release(timedelta(hours=9), code="older")
+    world.edit_config("deadline: 10s", "deadline: 10m")  # four processes move one clock on
+    barrier = threading.Barrier(4)
+    world.sandbox.fault(**WRITE, before=lambda: barrier.wait(timeout=30), times=4)
+    outcomes: list[Outcome] = []
+    presses = [threading.Thread(target=lambda: outcomes.append(Command(world).run())) for _ in range(4)]
+    for one in presses:
+        one.start()
+    for one in presses:
+        one.join()
+
+    assert {outcome.result["decision"] for outcome in outcomes} <= {"recovered", "nothing_to_do"}
+    assert {outcome.code for outcome in outcomes} == {0}
+    assert world.live == {releases.good: 100}

@@ -1,0 +1,485 @@
+"""Every way in which a run ends without an effect: what is said, what to do next, and the exit code."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.conftest import ACCOUNT, WORKER, Outcome, Releases, World
+from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE, Command, ended, texts
+
+BASE = ("--environment", "production", "--service", "api")
+
+
+def refused(world: World, outcome: Outcome) -> dict[str, Any]:
+    """Nothing was changed, and a run says so; the result, whose code is the process's own."""
+    assert world.writes() == []
+    assert not texts(outcome, "ended") or outcome.result["message"].lower().endswith("nothing was changed")
+    assert outcome.result["exit_code"] == outcome.code
+    assert outcome.result.get("undo", []) == []
+    return outcome.result
+
+
+# What was typed
+
+
+def plain(world: World, *arguments: str, **environ: str | None) -> Outcome:
+    """The command as a person types it, but for the question."""
+    return world.ops("rollback-worker", "--yes", "--config", str(world.config), *arguments, **environ)
+
+
+NAMES: dict[str, tuple[tuple[str, ...], int, str, str]] = {
+    "service": (
+        ("--service", "apy"),
+        2,
+        'no service "apy" in production; did you mean "api"?',
+        "Name one of: api, frontend.",
+    ),
+    "environment": (
+        ("--environment", "prod"),
+        2,
+        'no environment "prod" in ops.yml; did you mean "production"?',
+        "Name one of: production, staging.",
+    ),
+    "a name that is near none": (
+        ("--service", "zzz"),
+        2,
+        'no service "zzz" in production',
+        "Name one of: api, frontend.",
+    ),
+    "a secret in the wrong place": (
+        ("--service", "k3y" * 12),
+        2,
+        'no service "(hidden)"',
+        "Name one of: api, frontend.",
+    ),
+    "three shares": (("--to", "a@50,b@25,c@25"), 2, "a deployment has at most two versions", "--to A@90,B@10"),
+    "shares of 90": (("--to", "{good}@80,{bad}@10"), 2, "the shares add up to 90, not 100", "--to A@90,B@10"),
+    "no percentage": (("--to", "{good}@x,{bad}@10"), 2, '"x" is no percentage', "--to A@90,B@10"),
+    "one version twice": (("--to", "{good}@50,{good}@50"), 2, "both shares name the same version", "--to A@90,B@10"),
+}
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(("arguments", "code", "said", "hint"), NAMES.values(), ids=NAMES)
+def test_a_name_that_is_not_known_is_answered_with_those_that_are(
+    world: World, releases: Releases, arguments: tuple[str, ...], code: int, said: str, hint: str
+) -> None:
+    typed = [argument.format(good=releases.good, bad=releases.bad) for argument in arguments]
+
+    outcome = world.rollback(*typed)
+
+    result = refused(world, outcome)
+    assert outcome.code == code
+    assert said in result["message"]
+    assert hint in result["hint"]
+    assert result["decision"] == "refused"
+    assert result["reason"] == "unknown_name"
+
+
+def test_a_version_that_is_not_known_is_answered_with_the_nearest(world: World, releases: Releases) -> None:
+    typed = "f" + releases.good[1:]
+
+    outcome = world.rollback("--to", typed)
+
+    result = refused(world, outcome)
+    assert ended(outcome) == (3, "refused", "unknown_name")
+    assert f'did you mean "{releases.good}"?' in result["message"]
+
+
+def test_a_service_that_is_not_known_is_said_on_a_terminal_too(world: World, releases: Releases) -> None:
+    outcome = plain(world, "--environment", "production", "--service", "apy")
+
+    assert outcome.code == 2
+    assert 'REFUSED: no service "apy" in production; did you mean "api"?' in outcome.out
+    assert "what to do: Name one of: api, frontend." in outcome.out
+
+
+# Tokens
+
+
+TOKENS: dict[str, tuple[str | None, str, str, str]] = {
+    "missing": (None, "token_missing", "CLOUDFLARE_API_TOKEN is not set", "`export CLOUDFLARE_API_TOKEN=…`"),
+    "in a job": (None, "token_missing", "is not set", "environment, `recovery` or `security`"),
+    "empty": ("", "token_missing", "CLOUDFLARE_API_TOKEN is not set", '"Workers Scripts: Edit"'),
+    "a newline": ("{token}\n", "token_malformed", "U+000A, at position 30 of 30", "without a line break"),
+    "a space": (" {token}", "token_malformed", "U+0020, at position 1 of 30", "Copy the token again"),
+    "smart quotes": ("\u201c{token}\u201d", "token_malformed", "U+201C, at position 1 of 31", "Copy the token again"),
+    "an ellipsis": ("{token}\u2026", "token_malformed", "U+2026, at position 30 of 30", "Copy the token again"),
+    "another alphabet": ("\u0455{token}", "token_malformed", "U+0455, at position 1", "Copy the token again"),
+    "a control character": ("{token}\x7f", "token_malformed", "U+007F", "Copy the token again"),
+}
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(("value", "reason", "said", "hint"), TOKENS.values(), ids=TOKENS)
+def test_a_token_that_cannot_be_sent_is_refused_before_anything_is(
+    world: World, releases: Releases, value: str | None, reason: str, said: str, hint: str
+) -> None:
+    token = value and value.format(token=world.sandbox.token)
+
+    outcome = world.rollback(CLOUDFLARE_API_TOKEN=token)
+
+    result = refused(world, outcome)
+    assert (outcome.code, result["reason"]) == (2, reason)
+    assert said in result["message"]
+    assert hint in result["hint"]
+    assert world.sandbox.token not in outcome.out + outcome.err
+    assert world.sandbox.requests == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_expired_token_names_the_permission(world: World, releases: Releases, status: int) -> None:
+    world.sandbox.switches.auth_error_status = status
+    token = world.sandbox.add_token("expired-expired", ["Workers Scripts Write"], expired=True)
+
+    outcome = world.rollback(CLOUDFLARE_API_TOKEN=token)
+
+    result = refused(world, outcome)
+    assert ended(outcome) == (4, "failed", "not_authorised")
+    assert f"HTTP {status}, code 10000" in result["message"]
+    assert "cf-ray" in result["message"]
+    assert "CLOUDFLARE_API_TOKEN" in result["hint"]
+    assert '"Workers Scripts Read"' in result["hint"]
+
+
+def test_a_token_that_may_only_read_plans_and_is_refused_at_the_write(world: World, releases: Releases) -> None:
+    token = world.sandbox.add_token("read-only-token", ["Workers Scripts Read"])
+
+    planned = world.rollback("--dry-run", CLOUDFLARE_API_TOKEN=token)
+    outcome = world.rollback(CLOUDFLARE_API_TOKEN=token)
+
+    assert ended(planned) == (0, "planned", "dry_run")
+    assert ended(outcome) == (4, "failed", "not_authorised")
+    assert '"Workers Scripts Write"' in outcome.result["hint"]
+    assert outcome.result["message"].endswith("; this was not applied")
+    assert len(world.writes()) == 1
+    assert world.live == {releases.bad: 100}
+
+
+# Where it would have gone
+
+
+PLACES: dict[str, tuple[dict[str, str | None], str, str]] = {
+    "another machine's API": (
+        {"CLOUDFLARE_API_BASE_URL": "https://api.example/client/v4"},
+        "CLOUDFLARE_API_BASE_URL names another machine",
+        "only a sandbox on this machine",
+    ),
+    "user information": (
+        {"CLOUDFLARE_API_BASE_URL": "http://127.0.0.1@api.example"},
+        "CLOUDFLARE_API_BASE_URL names another machine",
+        "only a sandbox on this machine",
+    ),
+    "another machine's edge": (
+        {"OPS_EDGE_URL": "https://edge.example"},
+        "OPS_EDGE_URL names another machine",
+        "only a sandbox on this machine",
+    ),
+    "another machine's clock": (
+        {"OPS_CLOCK_URL": "http://203.0.113.7/clock"},
+        "OPS_CLOCK_URL names another machine",
+        "only a sandbox on this machine",
+    ),
+    "the API alone": (
+        {"OPS_EDGE_URL": None, "OPS_CLOCK_URL": None},
+        "CLOUDFLARE_API_BASE_URL is set, and OPS_EDGE_URL and OPS_CLOCK_URL are not",
+        "`unset CLOUDFLARE_API_BASE_URL`",
+    ),
+    "the edge alone": (
+        {"CLOUDFLARE_API_BASE_URL": None, "OPS_CLOCK_URL": None},
+        "OPS_EDGE_URL is set, and CLOUDFLARE_API_BASE_URL and OPS_CLOCK_URL are not",
+        "`unset OPS_EDGE_URL`",
+    ),
+    "the clock alone": (
+        {"CLOUDFLARE_API_BASE_URL": None, "OPS_EDGE_URL": None},
+        "OPS_CLOCK_URL is set, and CLOUDFLARE_API_BASE_URL and OPS_EDGE_URL are not",
+        "For the real Cloudflare, run `unset OPS_CLOCK_URL`. For a sandbox, set all three",
+    ),
+    "an empty API": (
+        {"CLOUDFLARE_API_BASE_URL": ""},
+        "OPS_EDGE_URL and OPS_CLOCK_URL are set, and CLOUDFLARE_API_BASE_URL is not",
+        "`unset OPS_EDGE_URL OPS_CLOCK_URL`",
+    ),
+}
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(("environ", "said", "hint"), PLACES.values(), ids=PLACES)
+def test_only_a_whole_sandbox_on_this_machine_stands_in_for_cloudflare(
+    world: World, releases: Releases, environ: dict[str, str | None], said: str, hint: str
+) -> None:
+    outcome = world.rollback(**environ)
+
+    result = refused(world, outcome)
+    assert (outcome.code, result["reason"]) == (2, "not_loopback")
+    assert said in result["message"]
+    assert hint in result["hint"]
+    assert world.sandbox.requests == []
+
+
+def test_a_sandbox_that_is_gone_is_no_bug(world: World, releases: Releases) -> None:
+    gone = "http://127.0.0.1:9/sandbox/clock"
+
+    outcome = world.rollback(OPS_CLOCK_URL=gone)
+
+    assert outcome.code == 2
+    assert "the clock of the sandbox cannot be read" in refused(world, outcome)["message"]
+
+
+# ops.yml
+
+
+def test_without_ops_yml_it_says_where_to_run(world: World) -> None:
+    world.config.unlink()
+
+    outcome = world.rollback()
+
+    assert outcome.code == 2
+    assert "ops.yml cannot be read (No such file or directory)" in refused(world, outcome)["message"]
+    assert "--config PATH" in outcome.result["hint"]
+
+
+def test_a_broken_ops_yml_is_one_json_line_with_every_problem(world: World) -> None:
+    world.edit_config("worker: fortunet-api #", "wroker: fortunet-api #")
+    world.edit_config("successes: 1", "succeses: 1")
+
+    outcome = world.rollback()
+
+    result = refused(world, outcome)
+    assert (outcome.code, result["reason"]) == (2, "config_invalid")
+    assert len(result["problems"]) >= 2
+    assert any("ops.yml:" in problem and "worker" in problem for problem in result["problems"])
+    assert world.sandbox.requests == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("--service", "api"), ("--environment", "production")])
+def test_a_command_without_its_service_or_environment_is_usage(world: World, arguments: tuple[str, ...]) -> None:
+    outcome = plain(world, *arguments)
+
+    assert outcome.code == 2
+    assert "Missing option" in outcome.err
+
+
+# What Cloudflare has
+
+
+def test_a_worker_that_cloudflare_does_not_know_is_named(world: World) -> None:
+    outcome = world.rollback()
+
+    result = refused(world, outcome)
+    assert ended(outcome) == (4, "failed", "provider_refused")
+    assert f"/workers/scripts/{WORKER}/" in result["message"]
+    assert "HTTP 404, code 10007" in result["message"]
+    assert "there is no such Worker" in result["hint"]
+
+
+def test_a_worker_that_was_never_deployed_has_nothing_to_go_back_to(world: World) -> None:
+    world.release(timedelta(hours=1), deploy=False)
+
+    outcome = world.rollback()
+
+    result = refused(world, outcome)
+    assert ended(outcome) == (3, "refused", "no_target")
+    assert result["message"] == f"{WORKER} was never deployed; nothing was changed"
+    assert result["hint"] == "Deploy it first; nothing is live."
+
+
+def test_a_first_deployment_has_no_target_and_says_how_to_name_one(world: World) -> None:
+    world.release(timedelta(hours=1))
+
+    outcome = world.rollback()
+
+    assert ended(outcome) == (3, "refused", "no_target")
+    assert "Cloudflare listed 1 deployment, back to" in refused(world, outcome)["message"]
+    assert "--to VERSION" in outcome.result["press"]
+    assert outcome.result["press_button"].endswith("; to = VERSION")
+
+
+READS = {"deployments": LIST, "versions": LISTED_VERSIONS, "one version": ONE_VERSION}
+EACH_READ = [pytest.param(v, id=k, marks=pytest.mark.slow if k == "versions" else ()) for k, v in READS.items()]
+RAY = {"headers": {"cf-ray": "8f0c0ffee-LHR"}}
+UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "HTML": ({"body": "<html>", **RAY}, "an HTML page (HTTP 200, cf-ray 8f0c0ffee-LHR)"),
+    "empty": ({"body": "", **RAY}, "an empty body (HTTP 200, cf-ray 8f0c0ffee-LHR)"),
+    "cut off": ({"body": '{"success": tr', **JSON, **RAY}, "cut off (HTTP 200, cf-ray 8f0c0ffee-LHR)"),
+    "another shape": (
+        {"body": '{"success": true, "result": [{"id": 7}]}', **JSON, **RAY},
+        "JSON of another shape (HTTP 200, cf-ray 8f0c0ffee-LHR)",
+    ),
+    "another shape inside": (
+        {
+            "body": '{"success": true, "result": {"deployments": [{"id": 7}], "items": [{"id": 7}], "id": 7}}',
+            **JSON,
+            **RAY,
+        },
+        "JSON of another shape (HTTP 200, cf-ray 8f0c0ffee-LHR)",
+    ),
+    "HTML of a gateway": ({"status": 502, "body": "<html>", **RAY}, "an HTML page (HTTP 502, cf-ray 8f0c0ffee-LHR)"),
+    "a connection that breaks": ({"truncate": 5}, "ended with RemoteProtocolError"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize(("rule", "said"), UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("read", EACH_READ)
+def test_an_answer_to_a_read_that_cannot_be_read_is_named(
+    world: World, releases: Releases, read: dict[str, str], rule: dict[str, Any], said: str
+) -> None:
+    world.sandbox.fault(**read, **rule, times=None)
+
+    outcome = world.rollback()
+
+    result = refused(world, outcome)
+    assert outcome.code == 4
+    assert result["reason"] in {"malformed_answer", "provider_unavailable"}
+    assert said in result["message"]
+    assert "cloudflarestatus.com" in result["hint"]
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("rule", [{"status": 429}, {"status": 503}, {"lost": "before"}], ids=["429", "503", "lost"])
+def test_reads_that_fail_for_a_moment_do_not_stop_a_recovery(
+    world: World, releases: Releases, rule: dict[str, Any]
+) -> None:
+    for read in READS.values():
+        world.sandbox.fault(**read, **rule, times=2)
+
+    outcome = world.rollback()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+
+
+# Asking
+
+
+def test_without_yes_and_without_a_terminal_nothing_is_written(world: World, releases: Releases) -> None:
+    outcome = plain(world, *BASE, "--dry-run")
+    unasked = world.ops("rollback-worker", *BASE, "--config", str(world.config))
+
+    assert (outcome.code, unasked.code) == (0, 9)
+    assert "PLANNED: dry run: nothing was changed" in outcome.out
+    assert "Add --yes to make these changes" in unasked.out
+    assert world.writes() == []
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "y\n",
+        pytest.param("fortunet-api\n", marks=pytest.mark.slow, id="the Worker"),
+        pytest.param("\n", marks=pytest.mark.slow, id="nothing"),
+        pytest.param("\x04", marks=pytest.mark.slow, id="the end"),
+    ],
+)
+def test_another_name_than_the_services_is_a_no(world: World, releases: Releases, typed: str) -> None:
+    with Command(world).on_terminal() as terminal:
+        terminal.until('Type "api" to go on')
+        terminal.type(typed)
+        code = terminal.end()
+
+    assert code == 3, terminal.shown
+    assert 'REFUSED: not confirmed: "api" was not typed; nothing was changed' in terminal.shown
+    assert world.writes() == []
+
+
+# Whom to call
+
+
+def test_a_run_that_did_not_recover_says_whom_to_call_and_when_they_answer(world: World, releases: Releases) -> None:
+    world.edit_config('role: Primary On-call\n    contact: "[TBD]"', 'role: Primary On-call\n    contact: "+49 1"')
+    world.sandbox.fault(**WRITE, status=500, times=None)
+
+    outcome = plain(world, *BASE)
+
+    assert outcome.code == 4
+    assert "Whom to call" in outcome.out
+    assert "Primary On-call: +49 1 (24/7)" in outcome.out
+    assert "Cloudflare Support: support.cloudflare.com (24/7)" in outcome.out
+    assert "AI Provider Support: [Provider docs] (Business hours)" in outcome.out
+
+
+def unknown_outcome(world: World) -> None:
+    world.sandbox.fault(**WRITE, lost="before")
+    world.sandbox.fault(**LIST, status=503, skip=2, times=None)
+
+
+def still_unhealthy(world: World) -> None:
+    world.edit_config("path: /health\n              status: 200", "path: /health\n              status: 201")
+    world.edit_config("deadline: 10s", "deadline: 3s")
+
+
+def no_evidence(world: World) -> None:
+    world.sandbox.switches.edge_challenges_runners = True
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(("broken", "code"), [(unknown_outcome, 5), (still_unhealthy, 6), (no_evidence, 8)])
+def test_the_contacts_are_shown_for_every_end_that_needs_a_person(
+    world: World, releases: Releases, broken: Any, code: int
+) -> None:
+    broken(world)
+
+    outcome = plain(world, *BASE)
+
+    assert outcome.code == code, outcome.out
+    assert "Primary On-call: [TBD] (24/7)" in outcome.out
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)], ids=["recovered", "planned"])
+def test_nobody_is_called_where_all_is_well(world: World, releases: Releases, arguments: tuple[str, ...]) -> None:
+    outcome = plain(world, *BASE, *arguments)
+
+    assert outcome.code == 0
+    assert "Whom to call" not in outcome.out
+
+
+def test_every_line_on_stderr_of_a_json_run_is_an_event(world: World, releases: Releases) -> None:
+    outcome = world.rollback()
+
+    assert [json.loads(line)["number"] for line in outcome.err.splitlines()] == list(range(1, len(outcome.events) + 1))
+    assert outcome.result["timeline"] == outcome.events
+    assert texts(outcome, "ended") == ["recovered"]
+
+
+def test_hostile_text_of_a_colleague_or_the_provider_moves_no_cursor(world: World) -> None:
+    hostile = "\x1b[2Jfine\r\u202e \x07"
+    world.release(timedelta(hours=2), code="good", message=hostile, author=hostile)
+    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500}, message=hostile, author=hostile)
+    where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
+    planned = world.ops("rollback-worker", *where)
+    world.sandbox.fault(method="GET", path="**/versions", status=400, code=10026, message=hostile)
+
+    refused = world.ops("rollback-worker", *where)
+
+    assert "fine" in planned.out
+    assert "fine" in refused.out
+    for printed in (planned.out, refused.out, refused.err):
+        assert not [c for c in printed if not c.isprintable() and c != "\n"]
+
+
+def test_a_command_that_does_not_exist_is_named_with_the_nearest(world: World) -> None:
+    outcome = world.ops("rollback-wroker")
+
+    assert outcome.code == 2
+    assert 'no command "rollback-wroker"; did you mean "rollback-worker"?' in outcome.err
+
+
+def test_each_command_that_begins_as_typed_is_named(world: World) -> None:
+    outcome = world.ops("rollback")
+
+    assert outcome.code == 2
+    assert 'no command "rollback"; did you mean "rollback-pages" or "rollback-worker"?' in outcome.err
+
+
+def test_an_account_that_the_token_cannot_see_is_named_as_a_cause(world: World, releases: Releases) -> None:
+    world.edit_config(ACCOUNT, "e0" * 16)
+
+    outcome = world.rollback()
+
+    assert ended(outcome) == (4, "failed", "not_authorised")
+    assert "Check the token in CLOUDFLARE_API_TOKEN" in outcome.result["hint"]
+    assert f"Check also that account_id in ops.yml, {'e0' * 16}, is the right account." in outcome.result["hint"]

@@ -1,0 +1,233 @@
+"""Runs with several changes: each is compared, written once and read back, and the end says what became of each.
+
+Two Workers of a team with names, an account and a token of its own; a rotation changes one secret in both.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops import cli
+from ops.cli.runbook_command import runbook_command
+from ops.core.plan import Change, Plan
+from ops.engine.runbook import Context
+from ops.engine.runbook import World as Standing
+from ops.runbooks.rotate_secrets import Params, RotateSecrets
+from sandbox import Sandbox
+from tests.conftest import Outcome, World
+from tests.support.commands import ended, texts
+
+ACCOUNT = "5109de5c5109de5c5109de5c5109de5c"
+BASKET, STOCK = "shopdesk-basket", "shopdesk-stock"
+KEY, FORMER, FRESH = "STRIPE_KEY", "rk-former-0123456789", "rk-fresh-0123456789"
+BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
+OF_BASKET = {**BULK, "path": f"/accounts/*/workers/scripts/{BASKET}/secrets-bulk"}
+OF_STOCK = {**BULK, "path": f"/accounts/*/workers/scripts/{STOCK}/secrets-bulk"}
+CONFIG = f"""
+environments:
+  live:
+    account_id: {ACCOUNT}
+    token: SHOPDESK_TOKEN
+    services:
+      basket:
+        worker: {BASKET}
+        url: https://basket.shopdesk.example
+        probes: [{{name: up, http: {{path: /health}}}}]
+      stock:
+        worker: {STOCK}
+        url: https://stock.shopdesk.example
+        probes: [{{name: up, http: {{path: /health}}}}]
+    secrets:
+      {KEY}:
+        rotate: provided
+        consumers: [basket, stock]
+        proofs:
+          basket: [{{path: /health, version: version.id}}]
+          stock: [{{path: /health, version: version.id}}]
+contacts:
+  - {{role: On-call, contact: "+44 1", availability: 24/7}}
+"""
+
+
+@dataclass
+class Shop:
+    world: World
+
+    def rotate(self, name: str = "rotate-secrets") -> Outcome:
+        where = ["--service", "basket", "--environment", "live", "--config", str(self.world.config)]
+        given = {"SHOPDESK_TOKEN": self.world.sandbox.token, f"NEW_{KEY}": FRESH, f"OLD_{KEY}": FORMER}
+        return self.world.ops(name, *where, "--yes", "--json", CLOUDFLARE_API_TOKEN=None, **given)
+
+    def value(self, worker: str) -> str:
+        (version,) = self.world.sandbox.live(worker)
+        return self.world.sandbox.deployments(worker)[0].secrets[version][KEY]
+
+    def colleague(self, worker: str) -> Callable[[], str]:
+        """Dana's hotfix of a Worker, uploaded and deployed at the moment of the call."""
+        sandbox, dana = self.world.sandbox, "dana@shopdesk.example"
+        return lambda: sandbox.deploy(worker, sandbox.upload(worker, code="hotfix", author=dana), author=dana)
+
+    def sends(self, worker: str) -> int:
+        return sum(write.path.endswith(f"/{worker}/secrets-bulk") for write in self.world.writes())
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
+        for worker, host in ((BASKET, "basket.shopdesk.example"), (STOCK, "stock.shopdesk.example")):
+            sandbox.route(host, worker)
+            at = sandbox.clock.now() - timedelta(hours=3)
+            sandbox.deploy(worker, sandbox.upload(worker, code="good", secrets={KEY: FORMER}, at=at), at=at)
+        (tmp_path / "ops.yml").write_text(CONFIG)
+        yield Shop(World(sandbox, tmp_path))
+
+
+def became(outcome: Outcome) -> dict[str, Any]:
+    """What became of each change, without the empty lists."""
+    return {name: targets for name, targets in outcome.result["outcome"].items() if targets}
+
+
+BOTH = [f"Worker {BASKET}", f"Worker {STOCK}"]
+
+
+def test_all_changes_are_told_apart_in_the_result(shop: Shop) -> None:
+    outcome = shop.rotate()
+
+    assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
+    assert became(outcome) == {"changed": BOTH}
+    assert [shop.value(worker) for worker in (BASKET, STOCK)] == [FRESH, FRESH]
+    assert [shop.sends(worker) for worker in (BASKET, STOCK)] == [1, 1]
+
+
+def test_a_deployment_between_two_changes_is_compared_and_not_overwritten(shop: Shop) -> None:
+    shop.world.sandbox.fault(**OF_BASKET, after=shop.colleague(STOCK))
+
+    outcome = shop.rotate()
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert "the world moved since the plan" in outcome.result["message"]
+    assert "dana@shopdesk.example" in outcome.result["message"]
+    assert became(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
+    assert shop.sends(STOCK) == 0
+
+
+def test_a_change_that_was_replaced_at_once_ends_the_run_before_the_next_one(shop: Shop) -> None:
+    shop.world.sandbox.fault(**OF_BASKET, after=shop.colleague(BASKET))
+
+    outcome = shop.rotate()
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert "our change was made and then replaced" in outcome.result["message"]
+    assert became(outcome) == {"replaced": BOTH[:1], "not_changed": BOTH[1:]}
+    assert outcome.result["wrote"]
+    assert shop.sends(STOCK) == 0
+
+
+def test_a_change_that_cannot_be_read_back_ends_the_run_before_the_next_one(shop: Shop) -> None:
+    listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{BASKET}/deployments"}
+    shop.world.sandbox.fault(**OF_BASKET, after=lambda: shop.world.sandbox.fault(**listed, status=503, times=None))
+
+    outcome = shop.rotate()
+
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
+    assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
+    assert shop.sends(STOCK) == 0
+
+
+class WritesBetween(RotateSecrets):
+    """Greedy."""
+
+    name = "writes-between"
+
+    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> Standing:
+        """While it compares the second change, after the first one was written."""
+        if STOCK in change.target:
+            ctx.workers.switch_subdomain(STOCK, ctx.workers.subdomain(STOCK))
+        return super().check(ctx, plan, change)
+
+
+def test_nothing_is_let_through_between_two_writes(shop: Shop) -> None:
+    cli.cli.add_command(runbook_command(WritesBetween()))
+    try:
+        outcome = shop.rotate(WritesBetween.name)
+    finally:
+        del cli.cli.commands[WritesBetween.name]
+
+    assert ended(outcome) == (4, "failed", "read_only")
+    assert became(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
+    assert [write.method for write in shop.world.writes()] == ["PATCH"]
+
+
+REFUSALS: dict[str, dict[str, Any]] = {
+    "10035": {"code": 10035},
+    "429": {"status": 429},
+    "429 for long": {"status": 429, "headers": {"retry-after": "300"}},
+    "400": {"code": 10021},
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_after_an_unclear_write_does_not_say_that_nothing_was_made(
+    shop: Shop, refusal: dict[str, Any]
+) -> None:
+    """A secret edit carries no mark: after the second try nobody can tell whose the newer version is."""
+    shop.world.sandbox.fault(**OF_BASKET, lost="after")
+    shop.world.sandbox.fault(**OF_BASKET, **refusal, skip=1)
+
+    outcome = shop.rotate()
+
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
+    assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
+    assert f"not known: Worker {BASKET}" in outcome.result["message"]
+    assert "othing was changed" not in outcome.result["message"] + outcome.result["hint"]
+    assert shop.value(BASKET) == FRESH
+
+
+def test_an_unclear_write_after_a_refusal_is_not_taken_for_refused(shop: Shop) -> None:
+    shop.world.sandbox.fault(**OF_BASKET, code=10035)
+    shop.world.sandbox.fault(**OF_BASKET, lost="after", skip=1)
+
+    outcome = shop.rotate()
+
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
+    assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
+
+
+def test_a_long_rate_limit_after_a_change_does_not_say_that_nothing_was_changed(shop: Shop) -> None:
+    shop.world.sandbox.fault(**OF_STOCK, status=429, headers={"retry-after": "300"})
+
+    outcome = shop.rotate()
+
+    assert ended(outcome) == (4, "failed", "rate_limited")
+    assert "asks for 5 min" in outcome.result["message"]
+    assert "othing was changed" not in outcome.result["message"] + outcome.result["hint"]
+    assert became(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
+    assert f"changed: Worker {BASKET}; not changed: Worker {STOCK}" in outcome.result["message"]
+
+
+def test_a_long_rate_limit_alone_reads_before_it_says_that_nothing_was_changed(shop: Shop) -> None:
+    shop.world.sandbox.fault(**OF_BASKET, status=429, headers={"retry-after": "300"})
+
+    outcome = shop.rotate()
+
+    assert ended(outcome) == (4, "failed", "rate_limited")
+    assert "; nothing was changed" in outcome.result["message"]
+    assert "is live, as planned" in outcome.result["hint"]
+    assert "is live, as planned" in texts(outcome, "compared")[-1]
+
+
+def test_a_refused_write_that_cannot_be_read_afterwards_claims_no_more_than_the_refusal(shop: Shop) -> None:
+    listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{BASKET}/deployments"}
+    shop.world.sandbox.fault(
+        **OF_BASKET, code=10035, after=lambda: shop.world.sandbox.fault(**listed, status=503, times=None)
+    )
+
+    outcome = shop.rotate()
+
+    assert ended(outcome) == (4, "failed", "not_applied")
+    assert "othing was changed" not in outcome.result["message"] + outcome.result["hint"]
+    assert became(outcome) == {"not_changed": BOTH}

@@ -1,0 +1,299 @@
+"""SIGINT and SIGTERM at any moment of a process: its exit code, its messages, and the world agree."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from ops import cli
+from ops.core.errors import Interrupted
+from ops.core.threads import start
+from ops.engine.signals import Signals
+from tests.conftest import ROOT, Outcome, Releases, World
+from tests.support.commands import ours
+
+STARTING = [(random.Random(n).uniform(0, 0.3), (signal.SIGINT, signal.SIGTERM)[n % 2]) for n in range(8)]
+"""Seconds after the first moment at which the process can answer a signal."""
+ANYWHERE = [random.Random(n).uniform(0.3, 5) for n in range(100, 104)]
+ENDING = [0.0, 0.002, 0.005, 0.01, 0.03]
+"""Seconds after the result was printed."""
+
+
+@contextmanager
+def running(world: World, *arguments: str, **environ: str) -> Iterator["subprocess.Popen[str]"]:
+    """`./run ops …` as a process of its own, with the sandbox's addresses and tokens."""
+    variables = {"PATH": os.environ["PATH"], **world.sandbox.environ(), **environ}
+    argv = [sys.executable, str(ROOT / "run"), "ops", *arguments]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(argv, env=variables, cwd=world.folder, text=True, **pipes) as process:
+        yield process
+        if process.poll() is None:
+            process.kill()
+
+
+def until_it_answers(process: "subprocess.Popen[str]") -> None:
+    """Until SIGTERM is caught or blocked. Before that Python itself is starting, and nothing of ours runs yet."""
+    answers = 0
+    while not answers >> (signal.SIGTERM - 1) & 1:
+        lines = (line.split() for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+        answers = sum(
+            int(line[1], 16) for line in lines if line[0] in {"SigCgt:", "SigBlk:"} and process.poll() is None
+        )
+        assert process.poll() is None
+
+
+def ended(process: "subprocess.Popen[str]", before: str = "") -> Outcome:
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+    return Outcome(process.returncode, before + out, err)
+
+
+ROLLBACK = ("rollback-worker", "--service", "api", "--environment", "production", "--yes", "--json")
+
+
+def assert_it_agrees_with_the_world(outcome: Outcome, world: World, releases: Releases) -> None:
+    """With a result on stdout that decides, else the message does."""
+    wrote = bool(ours(world))
+    assert world.live == {releases.good if wrote else releases.bad: 100}
+    if not outcome.out:
+        assert outcome.code == 130
+        assert "nothing was changed" in outcome.err
+        assert not wrote
+        return
+    assert outcome.code == outcome.result["exit_code"]
+    assert outcome.code in {0, 130}
+    assert outcome.result.get("wrote", False) == wrote
+    assert ("nothing" in outcome.result["message"]) == (not wrote)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("moment", "number"), STARTING)
+def test_a_signal_while_a_process_starts(
+    world: World, releases: Releases, moment: float, number: signal.Signals
+) -> None:
+    with running(world, *ROLLBACK) as process:
+        until_it_answers(process)
+        time.sleep(moment)
+        process.send_signal(number)
+        outcome = ended(process)
+
+    assert_it_agrees_with_the_world(outcome, world, releases)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ANYWHERE, ids=lambda moment: f"{moment:.2f} s")
+def test_a_signal_at_any_later_moment(world: World, releases: Releases, moment: float) -> None:
+    with running(world, *ROLLBACK) as process:
+        until_it_answers(process)
+        time.sleep(moment)
+        process.send_signal(signal.SIGINT)
+        outcome = ended(process)
+
+    assert_it_agrees_with_the_world(outcome, world, releases)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ENDING, ids=lambda moment: f"{moment * 1000:.0f} ms")
+def test_a_signal_after_the_result_changes_nothing_of_it(world: World, releases: Releases, moment: float) -> None:
+    with running(world, *ROLLBACK) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        time.sleep(moment)
+        process.send_signal(signal.SIGINT)
+        outcome = ended(process, line)
+
+    assert outcome.code == json.loads(line)["exit_code"] == 0
+    assert_it_agrees_with_the_world(outcome, world, releases)
+
+
+@pytest.mark.slow
+def test_a_signal_in_a_drill_says_that_nothing_outside_this_machine_was_changed(world: World) -> None:
+    with running(world, "drill", "rollback-worker", "--config", str(ROOT / "ops.yml")) as process:
+        assert process.stdout is not None
+        shown = ""
+        while " written " not in shown:
+            shown = process.stdout.readline()
+            assert shown
+        process.send_signal(signal.SIGINT)
+        outcome = ended(process)
+
+    assert outcome.code == 130
+    assert "error: SIGINT ended `ops drill rollback-worker`; nothing outside this machine was changed" in outcome.err
+
+
+@pytest.mark.slow
+def test_a_signal_among_writes_to_github_says_that_some_may_have_been_made(world: World) -> None:
+    hub = world.sandbox.github
+    at_the_third = {"method": "POST", "path": "/repos/*/*/labels", "skip": 2, "delay": 0.3}
+
+    with running(world, "labels", "sync", **hub.environ()) as process:
+        hub.fault(**at_the_third, after=lambda: process.send_signal(signal.SIGINT))
+        outcome = ended(process)
+
+    assert outcome.code == 130
+    assert outcome.out.count("created ") == 2
+    assert "error: SIGINT ended `ops labels sync`; some of its changes may have been made" in outcome.err
+
+
+def test_outside_of_a_run_a_signal_is_raised_once_and_after_the_end_not_at_all() -> None:
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    process = Signals()
+    process.watch()
+    try:
+        with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        process = Signals()
+        process.watch()
+        process.ignore()
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def test_a_signal_at_the_end_of_one_run_ends_the_next_one_at_its_first_step() -> None:
+    process = Signals()
+    with process.watched():
+        process.ignore()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with process.watched(), pytest.raises(Interrupted, match="SIGINT"), process.held():
+        pass
+
+
+def test_a_signal_inside_exec_that_was_caught_does_not_end_the_process_by_the_signal(tmp_path: Path) -> None:
+    """Dataclasses are made by `exec`, so a signal may come there while modules are imported."""
+    (tmp_path / "stopped.py").write_text("""
+import sys
+from ops.engine.signals import PROCESS
+PROCESS.watch()
+try:
+    exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+except KeyboardInterrupt:
+    sys.exit(130)
+""")
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    done = subprocess.run([sys.executable, "-m", "stopped"], env=environ, capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+@pytest.mark.slow
+def test_a_signal_while_a_run_imports_a_class_ends_it_with_nothing_changed(
+    world: World, releases: Releases, tmp_path: Path
+) -> None:
+    """Python 3.11 replaces what `__set_name__` raises by a RuntimeError."""
+    (tmp_path / "sitecustomize.py").write_text("""
+import os, signal, sys
+class Stopping:
+    def __set_name__(self, *_):
+        os.kill(os.getpid(), signal.SIGINT)
+def stop(event, arguments):
+    if event == "import" and arguments[0] == "ops.config":
+        type("Holder", (), {"at": Stopping()})
+sys.addaudithook(stop)
+""")
+    with running(world, *ROLLBACK, PYTHONPATH=str(tmp_path)) as process:
+        outcome = ended(process)
+
+    assert outcome.result["exit_code"] == 130
+    assert_it_agrees_with_the_world(outcome, world, releases)
+
+
+class Interrupting:
+    """Sends the signal from a place where Python ignores exceptions."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_where_python_ignores_exceptions_ends_the_run_at_its_next_step(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    process = Signals()
+    with process.watched():
+        Interrupting()
+        with pytest.raises(Interrupted, match="SIGINT"), process.held():
+            pass
+
+    assert "Traceback" not in capfd.readouterr().err
+
+
+class Rung(Exception):
+    pass
+
+
+class Alarm:
+    """A signal whose handler raises, a number of microseconds after the start of a thread was begun."""
+
+    def __init__(self) -> None:
+        self.armed = False
+
+    def __call__(self, *_: object) -> None:
+        if self.armed:
+            self.armed = False
+            raise Rung
+
+    def interrupt_a_start(self, microseconds: int) -> None:
+        with suppress(Rung):
+            self.armed = True
+            signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
+            start(lambda: None)
+            self.armed = False
+
+
+def test_a_signal_while_a_thread_starts_leaves_the_thread_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    alarm = Alarm()
+    former = signal.signal(signal.SIGALRM, alarm)
+    try:
+        for nth in range(400):
+            alarm.interrupt_a_start(microseconds=20 + nth % 100)
+    finally:
+        alarm.armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        time.sleep(0.05)
+        signal.signal(signal.SIGALRM, former)
+
+    assert ignored == []
+
+
+def test_a_signal_that_waits_while_the_run_ends_is_not_raised() -> None:
+    process = Signals()
+    with process.watched(), process.held():
+        os.kill(os.getpid(), signal.SIGINT)
+        process.ignore()
+
+
+@click.command("in-a-lock")
+def in_a_lock() -> None:
+    """As `threading.Condition` does if a signal comes between its two steps."""
+    try:
+        raise KeyboardInterrupt("SIGTERM")
+    finally:
+        threading.Lock().release()
+
+
+def test_a_signal_inside_a_lock_outside_of_a_run_is_no_bug(world: World) -> None:
+    cli.cli.add_command(in_a_lock)
+    try:
+        outcome = world.ops("in-a-lock")
+    finally:
+        del cli.cli.commands["in-a-lock"]
+
+    assert outcome.code == 130
+    assert "error: SIGTERM ended `ops in-a-lock`; some of its changes may have been made" in outcome.err

@@ -1,0 +1,321 @@
+"""`ops evidence`: what was recorded is collected, what could not be asked is named, and nobody is identified in public."""
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.core.run_record import read_block
+from sandbox.cloudflare.audit.state import Entry
+from tests.conftest import ACCOUNT, WORKER, Outcome
+from tests.support.incidents import Incident, incident
+
+__all__ = ["incident"]
+READER = "sandbox-collecting"
+ALL = (
+    *("Workers Scripts Read", "Pages Read", "Account Settings Read"),
+    *("Zone Read", "Analytics Read", "Account Analytics Read", "Workers Observability Read"),
+)
+ADDRESS, SIXTH, PERSON = "203.0.113.77", "2001:db8:12:34::9", "mallory@example.com"
+PATH = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}/secrets"
+
+
+def entry(at: datetime, **changes: Any) -> Entry:
+    plain = Entry(
+        id="1",
+        at=at,
+        email=PERSON,
+        token_id="f" * 32,
+        token_name="ci",
+        owner="user",
+        method="PUT",
+        uri=PATH,
+        status=200,
+        ray="8a1b2c3d4e5f6071-LHR",
+        user_agent="curl/8.9",
+        product="workers",
+        type="secrets",
+        resource_id=WORKER,
+        zone="",
+        address=ADDRESS,
+    )
+    return replace(plain, **changes)
+
+
+@pytest.fixture
+def recorded(incident: Incident) -> Incident:
+    """Yesterday's world, in which somebody used a token: on a public repository."""
+    world, hub = incident.world, incident.github
+    hub.switches.private = False
+    now = world.sandbox.clock.now()
+    world.release(timedelta(hours=3), code="good", author=PERSON, message="by mallory@example.com")
+    world.sandbox.put_secret(WORKER, "IFLOW_API_KEY", "k4n4ry-value", author=PERSON, at=now - timedelta(hours=2))
+    world.site(timedelta(hours=2), "good", commit="a" * 40)
+    zone = world.sandbox.zones.add("fortunet.example")
+    for address, count in ((ADDRESS, 40), ("203.0.113.78", 2), (SIXTH, 1)):
+        world.sandbox.analytics.add_requests(
+            zone, "api.fortunet.example", "/u/ana%40example.com", address, at=now - timedelta(hours=1), count=count
+        )
+    world.sandbox.analytics.add_queries(ACCOUNT, "d1-main", at=now - timedelta(hours=1), readQueries=9, rowsRead=900)
+    for status, logged in ((200, 0), (200, 2), (401, 0)):
+        at = now - timedelta(hours=1)
+        world.sandbox.analytics.add_handled(WORKER, "GET /u/ana@example.com", status, at=at, logged=logged)
+    world.sandbox.analytics.add_handled(WORKER, "GET /old", 200, at=now - timedelta(days=2))
+    world.sandbox.analytics.add_handled("other", "GET /other", 200, at=now - timedelta(hours=1))
+    world.sandbox.audit.append(entry(now - timedelta(hours=1)))
+    world.sandbox.audit.append(entry(now - timedelta(minutes=50), address=SIXTH, status=403, method="DELETE"))
+    hub.add_deployment("recovery", "alice", now - timedelta(hours=1), run_id=77)
+    world.sandbox.add_token(READER, ALL)
+    return incident
+
+
+def collect(incident: Incident, *arguments: str, since: str = "24h", **environ: str | None) -> Outcome:
+    config = ("--config", str(incident.world.config), "--environment", "production")
+    token = {"CLOUDFLARE_API_TOKEN": READER, **environ}
+    return incident.ops("evidence", "--since", since, *config, *arguments, **token)
+
+
+def exhibits(incident: Incident, *arguments: str, **options: Any) -> dict[str, dict[str, Any]]:
+    path = incident.world.folder / "evidence.json"
+    outcome = collect(incident, "--json", str(path), *arguments, **options)
+    assert outcome.code in {0, 4}, outcome.err
+    return {each["title"]: each for each in json.loads(path.read_text())["exhibits"]}
+
+
+def of(found: dict[str, dict[str, Any]], words: str) -> dict[str, Any]:
+    (one,) = [each for title, each in found.items() if words in title]
+    return one
+
+
+def test_every_source_is_asked_and_says_what_it_has(recorded: Incident) -> None:
+    found = exhibits(recorded)
+
+    assert {title: each["outcome"] for title, each in found.items()} == {
+        "Audit log of the account": "found",
+        "Use of each token, as the audit log has it": "found",
+        "The token that asked": "found",
+        "Deployments and secret changes of the Worker fortunet-api": "found",
+        "What the Worker fortunet-api handled, by path and status": "found",
+        "Production deployments of the site fortunet-frontend": "found",
+        "Requests to api.fortunet.example by path and network": "found",
+        "Requests to fortunet.example by path and network": "none found",
+        "Queries of D1 by database": "found",
+        "Workflow runs that used an environment": "found",
+    }
+    denied, put = of(found, "Audit log")["rows"]
+    assert (put["request"], put["result"], put["status"]) == (f"PUT {PATH}", "success", "200")
+    assert (denied["result"], denied["status"]) == ("failure", "403")
+    (used,) = of(found, "Use of each token")["rows"]
+    assert (used["token"], used["requests"], used["failed"]) == ("ci (ffffffff)", 2, 1)
+    assert "a secret was changed" in {row["what"] for row in of(found, "secret changes")["rows"]}
+    assert of(found, "D1")["rows"][0]["rows read"] == 900
+    (use,) = of(found, "environment")["rows"]
+    assert (use["environment"], use["by"]) == ("recovery", "alice")
+    assert "/actions/runs/77/" in use["log"]
+    assert of(found, "The token that asked")["rows"][0]["status"] == "active"
+
+
+@pytest.mark.parametrize("names_all", [False, True])
+def test_what_a_worker_handled_is_counted_by_requests_and_not_by_what_they_logged(
+    recorded: Incident, names_all: bool
+) -> None:
+    recorded.world.sandbox.switches.telemetry_names_what_is_missing = names_all
+    recorded.github.switches.private = True
+
+    rows = of(exhibits(recorded), "handled, by path and status")["rows"]
+
+    what = "GET /u/ana@example.com"
+    assert sorted((row["request"], row["status"], row["requests"]) for row in rows) == [
+        (what, "", 1),
+        (what, "200", 2),
+        (what, "401", 1),
+    ]
+
+
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize("result", [{}, {"calculations": [{"aggregates": [{"value": "many"}]}]}, [], 7])
+def test_an_answer_of_telemetry_that_is_not_understood_is_no_empty_one(recorded: Incident, result: Any) -> None:
+    body = json.dumps({"success": True, "errors": [], "messages": [], "result": result})
+    recorded.world.sandbox.fault(
+        path="/accounts/*/workers/observability/**", body=body, content_type="application/json", times=None
+    )
+
+    assert of(exhibits(recorded), "handled, by path and status")["outcome"] == "could not ask"
+
+
+def test_only_reads_are_sent(recorded: Incident) -> None:
+    collect(recorded)
+
+    telemetry = f"/client/v4/accounts/{ACCOUNT}/workers/observability/telemetry/query"
+    asked = {(r.method, r.path) for r in recorded.world.writes()}
+    assert asked == {("POST", "/client/v4/graphql"), ("POST", telemetry)}
+    assert all(r.body["dry"] for r in recorded.world.writes() if r.path == telemetry)
+
+
+@pytest.mark.slow
+def test_on_a_public_repository_nobody_is_identified(recorded: Incident) -> None:
+    path = recorded.world.folder / "evidence.json"
+    page = recorded.world.folder / "summary.md"
+    outcome = collect(recorded, "--json", str(path), "--incident", str(recorded.number), GITHUB_STEP_SUMMARY=str(page))
+
+    (body,) = recorded.bodies
+    shown = outcome.out + outcome.err + path.read_text() + body
+    for whole in (ADDRESS, "203.0.113.78", SIXTH, "mallory", "ana@", "ana%40"):
+        assert whole not in shown
+    for short in ("203.0.113.0/24", "2001:db8:12::/48", "m…@example.com", "/u/a…@example.com"):
+        assert short in body
+    networks = {row["from"]: row["requests"] for row in of(exhibits(recorded), "api.fortunet")["rows"]}
+    assert networks == {"203.0.113.0/24": 42, "2001:db8:12::/48": 1}
+    assert page.read_text() == body
+    assert "k4n4ry" not in shown
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("visibility", ["private", "public", "unknown"])
+def test_only_a_repository_that_is_known_to_be_private_gets_whole_addresses(
+    recorded: Incident, visibility: str
+) -> None:
+    recorded.github.switches.private = visibility == "private"
+    if visibility == "unknown":
+        recorded.github.switches.private = True
+        recorded.github.fault(path="/repos/acme/operations", status=503, times=None)
+
+    addresses = {row["from"] for row in of(exhibits(recorded), "Audit log")["rows"]}
+
+    assert (ADDRESS in addresses) == (visibility == "private")
+
+
+@pytest.mark.slow
+def test_it_is_one_comment_however_often_it_is_collected(recorded: Incident) -> None:
+    number = ("--incident", str(recorded.number))
+
+    assert [collect(recorded, *number).code for _ in range(2)] == [0, 0]
+
+    (body,) = recorded.bodies
+    block = read_block(body)
+    assert block
+    assert (block.source, block.run) == ("evidence", "evidence-production")
+    assert "evidence of production collected" in recorded.ops("incident", "show", str(recorded.number)).out
+
+
+def test_a_source_that_cannot_be_asked_is_named_with_what_the_token_lacks(recorded: Incident) -> None:
+    recorded.world.sandbox.add_token("poor", ["Workers Scripts Read"])
+    outcome = collect(recorded, "--incident", str(recorded.number), CLOUDFLARE_API_TOKEN="poor")
+
+    assert outcome.code == 0
+    for title, permission in (
+        ("Audit log of the account", "Account Settings Read"),
+        ("Queries of D1 by database", "Account Analytics Read"),
+        ("What the Worker fortunet-api handled, by path and status", "Workers Observability Read"),
+        ("Production deployments of the site fortunet-frontend", "Pages Read"),
+        ("Requests to fortunet.example by path and network", "Zone Read and, of the zone, Analytics Read"),
+    ):
+        assert f"{title}: could not ask" in outcome.out
+        assert f"it needs the permission {permission}" in outcome.out
+    (body,) = recorded.bodies
+    assert "7 of 10 sources could not be asked" in body
+
+
+def test_without_a_token_github_is_still_asked(recorded: Incident) -> None:
+    found = exhibits(recorded, CLOUDFLARE_API_TOKEN=None)
+
+    assert of(found, "environment")["outcome"] == "found"
+    assert {each["outcome"] for title, each in found.items() if "environment" not in title} == {"could not ask"}
+
+
+def test_where_no_source_at_all_answers_it_is_an_error(recorded: Incident) -> None:
+    outcome = collect(recorded, CLOUDFLARE_API_TOKEN=None, GITHUB_TOKEN=None)
+
+    assert outcome.code == 4
+    assert "no source could be asked" in outcome.err
+
+
+@pytest.mark.slow
+def test_what_is_kept_no_longer_is_not_called_none(recorded: Incident) -> None:
+    old = exhibits(recorded, "--until", "100h", since="200h")
+    half = exhibits(recorded, since="100h")
+
+    assert of(old, "api.fortunet")["outcome"] == "out of reach"
+    assert of(old, "D1")["outcome"] == "none found"
+    assert of(half, "api.fortunet")["outcome"] == "found"
+    assert of(half, "api.fortunet")["reaches_to"]
+    assert of(half, "D1")["reaches_to"] is None
+
+
+@pytest.mark.parametrize(
+    ("since", "said"), [("yesterday", "is no moment"), ("2999-01-01", "in the future"), ("0s", "no length")]
+)
+def test_a_period_that_is_none_is_refused(recorded: Incident, since: str, said: str) -> None:
+    outcome = collect(recorded, since=since)
+
+    assert outcome.code == 2
+    assert said in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("switch", "rows", "is_noted"),
+    [("audit_lag_seconds", 250, False), ("audit_cursor_after", 250, False), ("audit_names_next_page", 100, True)],
+)
+def test_the_audit_log_is_read_page_by_page_or_said_to_be_cut(
+    recorded: Incident, switch: str, rows: int, is_noted: bool
+) -> None:
+    now = recorded.world.sandbox.clock.now()
+    setattr(recorded.world.sandbox.switches, switch, False)
+    recorded.world.sandbox.audit[:] = [entry(now - timedelta(hours=2, seconds=n)) for n in range(250)]
+
+    found = of(exhibits(recorded, "--incident", str(recorded.number)), "Audit log")
+
+    assert len(found["rows"]) == rows
+    assert any("listed 100 entries and named no next page" in note for note in found["notes"]) is is_noted
+
+
+@pytest.mark.slow
+def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: Incident, tmp_path: Path) -> None:
+    now = recorded.world.sandbox.clock.now()
+    hostile = "| </details> @alice `x` <!-- backout:v1 {} -->\n# x"
+    recorded.world.sandbox.audit[:] = [
+        entry(now - timedelta(hours=2, seconds=n), user_agent=hostile, uri=f"/{n}/@bob") for n in range(900)
+    ]
+
+    found = exhibits(recorded, "--incident", str(recorded.number))
+
+    (body,) = recorded.bodies
+    assert len(body) < 65_536
+    assert "of 900 rows" in body
+    assert len(of(found, "Audit log")["rows"]) == 900
+    assert body.count("<details>") == body.count("</details>\n") == 10
+    assert "` @alice" not in body
+    assert len([line for line in body.splitlines() if line.startswith("| 2")]) > 100
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ({"data": None, "errors": [{"message": "rate limiter budget depleted, try again"}]}, "found"),
+        ({"data": None, "errors": [{"message": "zones x is not authorized"}]}, "could not ask"),
+        ({"data": {"viewer": {"scope": []}}, "errors": None}, "could not ask"),
+        ({"data": 7}, "found"),
+        ({"success": False, "errors": [{"code": 10000, "message": "Authentication error"}]}, "could not ask"),
+    ],
+)
+def test_an_answer_of_graphql_with_200_may_be_an_error(recorded: Incident, body: Any, outcome: str) -> None:
+    """A spent budget and an unreadable answer are asked again."""
+    recorded.world.edit_config("    url: https://fortunet.example", "    url: https://api.fortunet.example")
+    times = 2 if outcome == "found" else None
+    recorded.world.sandbox.fault(path="/graphql", body=json.dumps(body), content_type="application/json", times=times)
+
+    found = exhibits(recorded)
+
+    assert {of(found, "Requests to")["outcome"], of(found, "D1")["outcome"]} == {outcome}
+
+
+def test_a_period_that_is_wider_than_one_question_is_asked_for_in_parts(recorded: Incident) -> None:
+    now = recorded.world.sandbox.clock.now()
+    zone = next(iter(recorded.world.sandbox.zones.all))
+    recorded.world.sandbox.analytics.add_requests(zone, "fortunet.example", "/", ADDRESS, at=now - timedelta(hours=60))
+
+    assert of(exhibits(recorded, since="61h"), "Requests to fortunet.example")["outcome"] == "found"

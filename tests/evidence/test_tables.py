@@ -1,0 +1,37 @@
+"""Whatever is recorded, the comment with the evidence keeps its shape and stays within GitHub's limit."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from ops.cloudflare.types.records import Cell, Collection, Exhibit, Period
+from ops.evidence.tables import AUDIT, lines, text
+from tests.publish.test_inertness import WORDS, skeleton
+from tests.support.properties import holds_for
+
+AT = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
+
+
+def collection(said: str, *, rows: int = 2) -> Collection:
+    row: tuple[Cell, ...] = (AT, *[f"x{said}"] * (len(AUDIT.columns) - 1))
+    found = Exhibit(AUDIT.title, AUDIT.source, AUDIT.permission, AUDIT.columns, (row,) * rows, notes=("A note.",))
+    missing = Exhibit(AUDIT.title, AUDIT.source, AUDIT.permission, AUDIT.columns, why=f"x{said}")
+    period = Period(AT - timedelta(hours=1), AT)
+    return Collection("production", period, AT, is_shortened=True, exhibits=(found, missing))
+
+
+HARMLESS = skeleton(text(collection("x")) + "<!-- backout")
+
+
+@holds_for(25, 1500, said=WORDS)
+def test_the_comment_keeps_its_shape_whatever_was_recorded(said: str) -> None:
+    assert skeleton(text(collection(said)) + "<!-- backout") == HARMLESS
+    assert all(line.isprintable() for line in lines(collection(said)))
+
+
+@holds_for(1, 20, rows=st.integers(1, 5000), long=st.integers(1, 400))
+def test_the_comment_is_never_too_long(rows: int, long: int) -> None:
+    shown = text(collection("|" * long, rows=rows))
+
+    assert len(shown) <= 60_000
+    assert shown.rstrip().endswith("</details>")

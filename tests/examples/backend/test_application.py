@@ -1,0 +1,423 @@
+"""FortuneT's API: sessions, interpretations, kept charts, and what an administrator may do with its objects."""
+
+import base64
+import hashlib
+import hmac
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.examples.backend.conftest import BACKEND, Example
+
+pytestmark = pytest.mark.slow
+
+BIRTH = {"date": "2000-01-01", "time": "12:00"}
+NO_AI = {"error": "AI interpretations temporarily unavailable"}
+ADMIN = {"authorization": "Bearer opens objects"}
+PROVIDERS = ["iflow", "groq", "cerebras"]
+
+
+def sign_in(example: Example, email: str = "mia@fortunet.example") -> dict[str, str]:
+    """The header of a new session."""
+    answer = example.http.post("/api/session", json={"email": email})
+    assert (answer.status_code, answer.json()["name"]) == (200, email.partition("@")[0])
+    return {"authorization": f"Bearer {answer.json()['token']}"}
+
+
+def interpret(example: Example, **options: Any) -> httpx.Response:
+    return example.http.post("/api/charts/interpret", json=BIRTH, **options)
+
+
+def asked(example: Example, **behaviours: str) -> Any:
+    """Which providers were asked since the last call; from now on they behave so."""
+    return example.arrange("outside", behaviours)
+
+
+def shown_ai(example: Example) -> Any:
+    example.advance(seconds=1)
+    return example.shown()["ai"]
+
+
+def ai_mutex(example: Example) -> Any:
+    return example.http.get("/__ops/objects/ai-mutex", headers=ADMIN).json()
+
+
+def test_calculations_are_limited_by_address(example: Example) -> None:
+    example.limits(calc={"limit": 2, "period": 60, "key": "ip"}, ai={"limit": 9, "period": 60, "key": "user"})
+    answers = [example.http.get("/api/charts/calculate", params=BIRTH) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[0].headers["ratelimit"] == '"calc";r=1;t=60'
+    elsewhere = {"cf-connecting-ip": "192.0.2.9"}
+    refused = example.http.get("/api/charts/calculate", headers=elsewhere)
+    assert (refused.status_code, refused.headers["ratelimit"]) == (400, '"calc";r=1;t=60')
+
+
+def test_without_any_of_our_bindings_the_application_works_as_it_was_declared(example: Example) -> None:
+    without = {"without": "OPS_RUNTIME,OPS_LIMITS,SESSIONS,AI_MUTEX,DB,CF_VERSION_METADATA,ADMIN_TOKEN"}
+    assert example.http.get("/health", headers=without).json() == {"status": "ok"}
+    assert example.http.post("/api/charts/calculate", json=BIRTH, headers=without).status_code == 200
+    shown = example.http.get("/__ops/runtime", headers=without).json()
+    assert shown["worker"] is None
+
+
+def test_secrets_are_proved_in_use(example: Example) -> None:
+    asked(example, groq="refuses", cerebras="down")
+    paths = ["/health/auth", "/health/ai/iflow", "/health/ai/groq", "/health/ai/cerebras", "/health/ai/other"]
+    assert [example.http.get(path).status_code for path in paths] == [200, 200, 503, 503, 503]
+    without = {"without": "JWT_SECRET,IFLOW_API_KEY"}
+    assert [example.http.get(path, headers=without).status_code for path in paths[:2]] == [503, 503]
+    assert asked(example) == PROVIDERS
+
+
+# Sessions.
+
+
+def _part(value: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+def forged(header: Any, claims: Any, secret: str = "signs sessions", digest: str = "sha256") -> str:
+    text = f"{_part(header)}.{_part(claims)}"
+    signature = hmac.digest(secret.encode(), text.encode(), getattr(hashlib, digest))
+    return f"{text}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+
+
+def _parse(headers: dict[str, str]) -> tuple[Any, Any, str]:
+    header, claims, signature = headers["authorization"].removeprefix("Bearer ").split(".")
+    return json.loads(base64.b64decode(header + "==")), json.loads(base64.b64decode(claims + "==")), signature
+
+
+@pytest.mark.parametrize("state", ["on", "off"])
+def test_only_a_token_of_ours_signs_in_whatever_the_switch_says(example: Example, state: str) -> None:
+    mine = sign_in(example)
+    example.switch("session-do", state)
+    header, claims, signature = _parse(mine)
+    tokens = {
+        "as it is": mine["authorization"].removeprefix("Bearer "),
+        "signed by us again": forged(header, claims),
+        "signed by others": forged(header, claims, "other secret"),
+        "not signed": f"{_part({**header, 'alg': 'none'})}.{_part(claims)}.",
+        "not signed, with a signature": f"{_part({**header, 'alg': 'none'})}.{_part(claims)}.{signature}",
+        "alg none, signed": forged({**header, "alg": "none"}, claims),
+        "another algorithm": forged({**header, "alg": "HS512"}, claims, digest="sha512"),
+        "another user": f"{_part(header)}.{_part({**claims, 'sub': 'eve@fortunet.example'})}.{signature}",
+        "for another audience": forged(header, {**claims, "aud": "others"}),
+        "for no audience": forged(header, {name: value for name, value in claims.items() if name != "aud"}),
+        "expired": forged(header, {**claims, "exp": claims["iat"]}),
+        "never to expire": forged(header, {name: value for name, value in claims.items() if name != "exp"}),
+        "of no session": forged(header, {name: value for name, value in claims.items() if name != "sid"}),
+        "with a tail": f"{forged(header, claims)}.x",
+        "no token": "x",
+    }
+    answers = {
+        name: example.http.get("/api/me", headers={"authorization": f"Bearer {token}"}).status_code
+        for name, token in tokens.items()
+    }
+    assert answers == {**dict.fromkeys(tokens, 401), "as it is": 200, "signed by us again": 200}
+    assert example.http.get("/api/me").status_code == 401
+    assert example.http.get("/api/me", headers={**mine, "without": "JWT_SECRET"}).status_code == 401
+    assert interpret(example, headers={"authorization": "Bearer x"}).status_code == 401
+
+
+def test_a_session_ends_when_it_is_signed_out_or_has_expired(example: Example) -> None:
+    mine, other = sign_in(example), sign_in(example)
+    assert example.http.get("/api/me", headers=mine).json() == {"email": "mia@fortunet.example"}
+    assert example.http.delete("/api/session", headers=mine).json() == {"revoked": True}
+    statuses = [example.http.get("/api/me", headers=each).status_code for each in (mine, other)]
+    assert statuses == [401, 200]
+    assert example.http.delete("/api/session", headers=mine).status_code == 401
+    example.advance(hours=12)
+    assert example.http.get("/api/me", headers=other).status_code == 401
+
+
+def test_nothing_is_kept_of_a_session_once_it_has_expired(example: Example) -> None:
+    mine = sign_in(example)
+    sid = _parse(mine)[1]["sid"]
+    assert example.arrange("session", sid) == 1
+    assert example.http.get("/api/me", headers=mine).status_code == 200
+    example.advance(hours=12)
+    assert example.arrange("session", sid) == 0
+
+
+def test_who_may_sign_in(example: Example) -> None:
+    bad: list[Any] = [None, [], "text", {}, {"email": "mia"}, {"email": ["mia@fortunet.example"]}, {"email": "a b@c"}]
+    assert [example.http.post("/api/session", json=body).status_code for body in bad] == [401] * 7
+    mia = {"email": "mia@fortunet.example"}
+    unset = example.http.post("/api/session", json=mia, headers={"without": "JWT_SECRET"})
+    assert (unset.status_code, unset.json()) == (503, {"error": "nobody can sign in: JWT_SECRET is not set"})
+
+
+def test_while_sessions_fail_the_switch_lets_tokens_do_for_a_short_time(example: Example) -> None:
+    mine, gone = sign_in(example), sign_in(example)
+    example.http.delete("/api/session", headers=gone)
+    broken = {"without": "SESSIONS"}
+    for method, path in [("GET", "/api/me"), ("DELETE", "/api/session")]:
+        assert example.http.request(method, path, headers=mine | broken).status_code == 503
+    assert example.http.post("/api/session", json={"email": "tom@fortunet.example"}, headers=broken).status_code == 503
+
+    example.switch("session-do", "off")
+    assert [example.http.get("/api/me", headers=each | broken).status_code for each in (mine, gone)] == [200, 200]
+    assert example.http.delete("/api/session", headers=mine | broken).json()["revoked"] is False
+    example.advance(minutes=15)
+    assert example.http.get("/api/me", headers=mine | broken).status_code == 401
+    answer = example.http.post("/api/session", json={"email": "tom@fortunet.example"}, headers=broken).json()
+    assert answer["expires"] <= example.moment(minutes=15)
+    tom = {"authorization": f"Bearer {answer['token']}"}
+
+    example.switch("session-do", "on")
+    assert [example.http.get("/api/me", headers=each).status_code for each in (mine, gone, tom)] == [200, 401, 200]
+    assert example.http.delete("/api/session", headers=tom).json() == {"revoked": True}
+    assert example.http.get("/api/me", headers=tom).status_code == 401
+
+
+def sessions_health(example: Example, **headers: str) -> tuple[int, str]:
+    answer = example.http.get("/health/sessions", headers=headers)
+    return answer.status_code, answer.json()["status"]
+
+
+def test_the_health_of_sessions_is_that_of_an_object_while_they_ask_one(example: Example) -> None:
+    assert sessions_health(example) == (200, "ok")
+    assert sessions_health(example, without="SESSIONS") == (503, "failed")
+    example.switch("session-do", "off")
+    assert sessions_health(example, without="SESSIONS") == (200, "stateless")
+
+
+# Charts.
+
+
+def test_charts_are_kept_for_whoever_is_signed_in_once_there_is_a_table(example: Example) -> None:
+    mia, tom = sign_in(example), sign_in(example, "tom@fortunet.example")
+    example.arrange("sql", ["DROP TABLE IF EXISTS charts"])
+    assert example.http.post("/api/charts/calculate", json=BIRTH, headers=mia).json()["saved"] is False
+    none = example.http.get("/api/charts", headers=mia)
+    assert (none.status_code, none.json()) == (503, {"error": "kept charts are unavailable at the moment"})
+    assert example.http.get("/api/charts").status_code == 401
+
+    migration = (BACKEND / "migrations/0001_charts.sql").read_text()
+    example.arrange("sql", [text for text in migration.split(";") if text.strip()])
+    made = example.http.post("/api/charts/calculate", json=BIRTH, headers=mia).json()
+    assert made.pop("saved") is True
+    assert example.http.post("/api/charts/calculate", json=BIRTH).json() == made
+    signed_out = example.http.post("/api/charts/calculate", json=BIRTH, headers={"authorization": "Bearer x"})
+    assert signed_out.json() == {**made, "saved": False}
+    (kept,) = example.http.get("/api/charts", headers=mia).json()["charts"]
+    assert kept == {**made, "made_at": kept["made_at"]}
+    assert example.http.get("/api/charts", headers=tom).json() == {"charts": []}
+
+
+# Interpretations.
+
+
+def test_an_interpretation_comes_from_the_first_provider_that_answers(example: Example) -> None:
+    answer = interpret(example, headers=sign_in(example))
+    assert answer.json()["interpretation"] == "says iflow"
+    assert answer.headers["ratelimit-policy"] == '"ai";q=10;w=60'
+    assert asked(example, iflow="down", groq="refuses") == ["iflow"]
+    assert interpret(example).json()["provider"] == "cerebras"
+    assert asked(example) == PROVIDERS
+    assert interpret(example, content="{").status_code == 400
+    assert shown_ai(example) == {
+        "seconds": 300,
+        "order": PROVIDERS,
+        "outcomes": {
+            "iflow": {"ok": 1, "failed": 1},
+            "groq": {"ok": 0, "failed": 1},
+            "cerebras": {"ok": 1, "failed": 0},
+        },
+    }
+    assert asked(example) == []
+
+
+def test_interpretations_are_limited_by_user(example: Example) -> None:
+    example.limits(calc={"limit": 9, "period": 60, "key": "ip"}, ai={"limit": 1, "period": 60, "key": "user"})
+    mia, tom = sign_in(example), sign_in(example, "tom@fortunet.example")
+    answers = [interpret(example, headers=each) for each in (mia, mia, tom, {}, {})]
+    assert [answer.status_code for answer in answers] == [200, 429, 200, 200, 429]
+    assert len(asked(example)) == 3
+
+
+def test_who_keeps_failing_is_asked_last_until_that_is_five_minutes_ago(example: Example) -> None:
+    asked(example, iflow="down")
+    for _ in range(3):
+        assert interpret(example).json()["provider"] == "groq"
+    assert shown_ai(example)["order"] == ["groq", "cerebras", "iflow"]
+    asked(example)
+    assert interpret(example).json()["provider"] == "groq"
+    assert asked(example) == ["groq"]
+    example.advance(minutes=4)
+    assert shown_ai(example)["outcomes"]["iflow"] == {"ok": 0, "failed": 3}
+    example.advance(minutes=1)
+    assert shown_ai(example) == {
+        "seconds": 300,
+        "order": PROVIDERS,
+        "outcomes": {name: {"ok": 0, "failed": 0} for name in PROVIDERS},
+    }
+
+
+def test_the_switch_says_who_is_asked_first(example: Example) -> None:
+    asked(example, groq="down")
+    example.switch("ai", "groq")
+    for _ in range(3):
+        assert interpret(example).json()["provider"] == "iflow"
+    assert asked(example) == ["groq", "iflow"] * 3
+    assert shown_ai(example)["order"] == ["groq", "iflow", "cerebras"]
+    example.switch("ai", "cerebras")
+    assert interpret(example).json()["provider"] == "cerebras"
+    assert shown_ai(example)["order"] == ["cerebras", "iflow", "groq"]
+    example.switch("ai", "a-provider-of-later")
+    assert shown_ai(example)["order"] == ["iflow", "cerebras", "groq"]
+
+
+def test_when_nobody_answers_the_user_is_told_so(example: Example) -> None:
+    asked(example, **dict.fromkeys(PROVIDERS, "down"))
+    answer = interpret(example)
+    assert (answer.status_code, answer.json()) == (503, NO_AI)
+    assert asked(example) == PROVIDERS
+    broken = interpret(example, headers={"without": "AI_MUTEX"})
+    assert (broken.status_code, broken.json()) == (503, NO_AI)
+
+
+def test_switched_off_nobody_is_asked_and_the_user_is_told_why(example: Example) -> None:
+    example.switch("ai", "off")
+    answer = interpret(example)
+    assert (answer.status_code, answer.json()) == (503, NO_AI)
+    example.switch("ai", "off", message="back at noon")
+    assert interpret(example, headers={"authorization": "Bearer x"}).json() == {"error": "back at noon"}
+    assert asked(example) == []
+    assert shown_ai(example)["order"] == []
+    assert example.http.get("/api/charts/calculate", params=BIRTH).status_code == 200
+
+
+def test_a_provider_that_hangs_is_left_after_its_time(example: Example) -> None:
+    asked(example, iflow="holds")
+    assert interpret(example).json()["provider"] == "groq"
+    assert shown_ai(example)["outcomes"]["iflow"] == {"ok": 0, "failed": 1}
+
+
+def test_one_is_asked_at_a_time_and_only_some_wait(example: Example) -> None:
+    asked(example, iflow="holds")
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(interpret, example) for _ in range(8)]
+        while ai_mutex(example)["memory"]["waiting"] < 8:
+            assert not any(each.done() for each in waiting)
+        refused = interpret(example)
+        assert (refused.status_code, refused.json()) == (503, NO_AI)
+        first = asked(example)
+        assert [each.result().status_code for each in waiting] == [200] * 8
+    assert {*first, *asked(example)} <= set(PROVIDERS)
+    assert ai_mutex(example)["memory"]["waiting"] == 0
+
+
+def test_who_was_asked_as_often_as_a_day_allows_is_asked_no_more_that_day(example: Example) -> None:
+    for number in range(13):
+        example.advance(minutes=1)
+        assert interpret(example).json()["provider"] == ("iflow" if number < 12 else "groq")
+    assert ai_mutex(example)["quota"]["iflow"] == {"used": 12, "per_day": 12}
+    assert shown_ai(example)["order"] == ["groq", "cerebras"]
+    example.advance(days=1)
+    assert shown_ai(example)["order"] == PROVIDERS
+
+
+def ai_health(example: Example, **headers: str) -> tuple[int, str]:
+    answer = example.http.get("/health/ai", headers=headers)
+    return answer.status_code, answer.json()["status"]
+
+
+def test_the_health_of_interpretations_is_down_once_all_providers_fail_and_asks_none(example: Example) -> None:
+    assert ai_health(example) == (200, "ok")
+    assert ai_health(example, without="AI_MUTEX") == (503, "stuck")
+    asked(example, iflow="down", groq="down")
+    interpret(example)
+    assert ai_health(example) == (200, "ok")
+    asked(example, **dict.fromkeys(PROVIDERS, "down"))
+    for _ in range(2):
+        interpret(example)
+    assert ai_health(example) == (503, "down")
+    assert len(asked(example)) == 6
+    example.switch("ai", "off")
+    assert ai_health(example, without="AI_MUTEX") == (200, "off")
+    example.switch("ai", "auto")
+    assert ai_health(example) == (503, "down")
+    example.advance(minutes=5)
+    assert ai_health(example) == (200, "ok")
+    assert asked(example) == []
+
+
+def test_it_is_slow_while_the_first_provider_was_and_a_reset_does_not_hide_it(example: Example) -> None:
+    asked(example, iflow="holds")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(interpret, example)
+        while ai_mutex(example)["quota"]["iflow"]["used"] == 0:
+            assert not waiting.done()
+        example.advance(seconds=5)
+        asked(example)
+        assert waiting.result().json()["provider"] == "iflow"
+    assert ai_health(example) == (503, "slow")
+    example.http.post("/__ops/objects/ai-mutex/reset", headers=ADMIN)
+    assert ai_health(example) == (503, "slow")
+    example.switch("ai", "groq")
+    assert ai_health(example) == (200, "ok")
+    example.switch("ai", "auto")
+    assert interpret(example).json()["provider"] == "iflow"
+    assert ai_health(example) == (200, "ok")
+
+
+# Objects.
+
+
+def test_a_reset_loses_what_is_in_memory_and_keeps_the_quota(example: Example) -> None:
+    asked(example, iflow="down")
+    interpret(example)
+    answer = example.http.post("/__ops/objects/ai-mutex/reset", headers=ADMIN)
+    assert answer.status_code == 200
+    before, after = answer.json()["before"], answer.json()["after"]
+    assert (before["memory"]["answered"] > 0, after["memory"]) == (True, {"answered": 0, "waiting": 0})
+    assert before["instance"] != after["instance"]
+    assert before["quota"] == after["quota"] == ai_mutex(example)["quota"]
+    assert [after["quota"][name]["used"] for name in PROVIDERS] == [1, 1, 0]
+    assert shown_ai(example)["outcomes"]["iflow"] == {"ok": 0, "failed": 1}
+    assert interpret(example).json()["provider"] == "groq"
+
+
+def test_a_reset_frees_those_that_wait(example: Example) -> None:
+    asked(example, **dict.fromkeys(PROVIDERS, "holds"))
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(interpret, example) for _ in range(2)]
+        while ai_mutex(example)["memory"]["waiting"] < 2:
+            assert not any(each.done() for each in waiting)
+        assert (
+            example.http.post("/__ops/objects/ai-mutex/reset", headers=ADMIN).json()["after"]["memory"]["waiting"] == 0
+        )
+        assert [each.result().json() for each in waiting] == [NO_AI, NO_AI]
+
+
+def test_a_session_is_reset_and_stays_what_it_was(example: Example) -> None:
+    mine = sign_in(example)
+    path = f"/__ops/objects/session-{_parse(mine)[1]['sid']}"
+    assert example.http.post(f"{path}/reset", headers=ADMIN).json()["after"] == {"known": True}
+    assert example.http.get("/api/me", headers=mine).status_code == 200
+    example.http.delete("/api/session", headers=mine)
+    example.http.post(f"{path}/reset", headers=ADMIN)
+    assert example.http.get("/api/me", headers=mine).status_code == 401
+
+
+def test_only_an_administrator_reaches_an_object_and_only_one_that_there_is(example: Example) -> None:
+    instance = ai_mutex(example)["instance"]
+    reset = "/__ops/objects/ai-mutex/reset"
+    bad = [
+        {},
+        {"authorization": "Bearer x"},
+        {"authorization": "opens objects"},
+        {"authorization": "Basic opens objects"},
+    ]
+    assert [example.http.post(reset, headers=each).status_code for each in bad] == [401] * 4
+    assert [example.http.get("/__ops/objects/ai-mutex", headers=each).status_code for each in bad] == [401] * 4
+    unset = {"without": "ADMIN_TOKEN", "authorization": "Bearer undefined"}
+    assert [example.http.post(reset, headers=each | unset).status_code for each in (ADMIN, {})] == [404, 404]
+    others = ["ai-mutex/", "ai-mutex/other", "ai-mutex/reset/x", "other", "session-x", "constructor", ""]
+    assert [example.http.post(f"/__ops/objects/{name}", headers=ADMIN).status_code for name in others] == [404] * 7
+    assert example.http.get(reset, headers=ADMIN).status_code == 405
+    assert ai_mutex(example)["instance"] == instance

@@ -1,0 +1,313 @@
+"""The drop-in reader, examples/fortunet/backend/src/ops-runtime.js, by each rule of docs/runtime-contract.md."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.examples.backend.conftest import Example, client, fits, of_limits, of_switch
+
+pytestmark = pytest.mark.slow
+
+CALC = {"limit": 3, "period": 60, "key": "ip", "probe": True}
+FEATURE = {"normal": "on", "on_unknown": "careful"}
+MAINTENANCE = {"normal": "off", "on_unknown": "off"}
+Reader = Callable[..., Example]
+
+
+@pytest.fixture
+def new_reader(example: Example, url: str) -> Iterator[Reader]:
+    """A reader as in a new isolate: it never saw anything."""
+    clients = []
+
+    def make(limits: Any = None, switches: Any = None) -> Example:
+        number = example.arrange("readers", {"limits": limits or {}, "switches": switches or {}})
+        clients.append(client(url, reader=str(number)))
+        return Example(clients[-1], f"{number}/")
+
+    yield make
+    for each in clients:
+        each.close()
+
+
+def statuses(reader: Example, path: str, times: int, **headers: str) -> list[int]:
+    return [reader.http.get(path, headers=headers).status_code for _ in range(times)]
+
+
+def test_what_was_never_seen_is_as_the_code_declares_it(new_reader: Reader) -> None:
+    reader = new_reader({"calc": CALC}, {"feature": FEATURE, "other": {"normal": "on"}})
+    assert reader.shown() == {
+        "contract": 1,
+        "worker": "2c8b7e91-5f0a-4a4e-9d0f-2f6f4f1f7a10",
+        "limits": {"revision": None, "values": {"calc": {"limit": 3, "period": 60, "key": "ip"}}},
+        "switches": {"feature": {"state": "careful", "revision": None}, "other": {"state": "on", "revision": None}},
+    }
+    assert reader.http.post("/__ops/runtime").status_code == 405
+
+
+def test_what_is_in_kv_holds_and_only_what_everybody_may_know_is_shown(new_reader: Reader) -> None:
+    reader = new_reader({"calc": CALC}, {"feature": FEATURE})
+    calc = {"limit": 5, "period": 30, "key": "user"}
+    until = reader.moment(hours=1)
+    limits = reader.limits(calc=calc, undeclared=calc, constructor=calc)
+    state = reader.switch("feature", "off", until=until, message="back at noon", review_at=until)
+    reader.switch("undeclared", "off")
+    shown = reader.shown()
+    assert shown["limits"] == {"revision": limits, "values": {"calc": calc}}
+    assert shown["switches"] == {"feature": {"state": "off", "revision": state, "until": until}}
+    assert reader.http.get("/?state=feature").json() == {"state": "off", "message": "back at noon"}
+
+
+def _without(value: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: each for key, each in value.items() if key != name}
+
+
+def _any(*values: Any) -> tuple[Any, ...]:
+    return values
+
+
+def _limits(**limit: Any) -> dict[str, Any]:
+    """As of one limit that differs from a good one so."""
+    return {"version": 1, "revision": "0123456789ab-01234567", "limits": {"calc": {**CALC, "limit": 9, **limit}}}
+
+
+GOOD = _limits()
+OFF = of_switch("off")
+NO_JSON = ["", "{", "null", "7", "[]", '"text"', "[" * 100_000]
+BAD_LIMITS = [
+    *({**GOOD, "version": version} for version in (0, 2, "1", None, True)),
+    *(_without(GOOD, name) for name in GOOD),
+    *({**GOOD, "revision": revision} for revision in ("", "0123456789AB-01234567", "0123456789ab", 7)),
+    *({**GOOD, "limits": limits} for limits in _any(None, [], {"Calc": CALC}, {"__proto__": CALC}, {"calc": None})),
+    *({**GOOD, "limits": {"calc": _without(CALC, name)}} for name in ("limit", "period", "key")),
+    *({**GOOD, "limits": {"calc": CALC, "other": other}} for other in _any([], 7, {})),
+    *(_limits(limit=limit) for limit in (0, -1, 1.5, "9", None, True)),
+    *(_limits(period=period) for period in (0, 0.5, "60")),
+    *(_limits(**field) for field in ({"key": "all"}, {"key": None}, {"probe": "yes"}, {"temporary": None})),
+    *(_limits(temporary=temporary) for temporary in _any([], {}, {"limit": 9}, {"limit": 0, "until": OFF["since"]})),
+]
+BAD_SWITCHES = [
+    *({**OFF, "version": version} for version in (2, "1", None)),
+    *(_without(OFF, name) for name in OFF),
+    *({**OFF, name: value} for name in ("revision", "state", "message", "owner") for value in _any(None, 7, [])),
+    *({**OFF, "state": state} for state in ("", "Off", "off ")),
+    *({**OFF, "paths": paths} for paths in _any(None, "/api", ["api"], [None])),
+    *({**OFF, "incident": incident} for incident in ("42", 1.5, True)),
+    *({**OFF, name: value} for name in ("until", "review_at", "since") for value in _any(7, {})),
+    {**OFF, "revision": ""},
+]
+NO_MOMENTS = ["", "tomorrow", "2026-11-25", "2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-11-25T24:00:00Z"]
+NO_MOMENTS += ["2026-11-25T05:00:00", "2026-11-25 05:00:00Z", "+002026-11-25T05:00:00Z"]
+"""JSON Schema leaves these to whoever checks formats."""
+
+
+def test_the_bad_values_below_are_bad_by_the_contract_too() -> None:
+    assert fits(GOOD, "limits")
+    assert fits(OFF, "switch")
+    assert [value for value in BAD_LIMITS if fits(value, "limits")] == []
+    assert [value for value in BAD_SWITCHES if fits(value, "switch")] == []
+
+
+def test_a_value_that_does_not_fit_leaves_the_last_one_and_spoils_no_other(new_reader: Reader) -> None:
+    reader = new_reader({"calc": CALC}, {"feature": FEATURE})
+    good = {"limit": 7, "period": 60, "key": "ip"}
+    kept = {"revision": reader.limits(calc=good), "values": {"calc": good}}
+    assert reader.shown()["limits"] == kept
+    for bad in [*NO_JSON, *BAD_LIMITS, *(_limits(temporary={"limit": 9, "until": no}) for no in NO_MOMENTS), None]:
+        switch = of_switch("off")
+        reader.put({"ops/limits": bad, "ops/switch/feature": switch})
+        shown = reader.shown()
+        assert (shown["limits"], shown["switches"]["feature"]["revision"]) == (kept, switch["revision"]), bad
+
+    off = {"state": "off", "revision": reader.switch("feature", "off")}
+    assert reader.shown()["switches"]["feature"] == off
+    moments = [{**OFF, name: no} for name in ("until", "review_at", "since") for no in NO_MOMENTS]
+    for bad in [*NO_JSON, *BAD_SWITCHES, *moments, None]:
+        limits = of_limits({"calc": good})
+        reader.put({"ops/limits": limits, "ops/switch/feature": bad})
+        shown = reader.shown()
+        assert (shown["limits"]["revision"], shown["switches"]["feature"]) == (limits["revision"], off), bad
+
+
+def test_a_limit_that_the_newest_list_does_not_name_is_the_declared_one(new_reader: Reader) -> None:
+    reader = new_reader({"calc": CALC})
+    reader.limits(calc={**CALC, "limit": 9})
+    assert reader.shown()["limits"]["values"]["calc"]["limit"] == 9
+    reader.limits()
+    assert reader.shown()["limits"]["values"]["calc"]["limit"] == 3
+
+
+def test_kv_that_fails_leaves_what_was_seen_last_and_fails_no_request(new_reader: Reader) -> None:
+    reader, late = new_reader({"calc": CALC}, {"feature": FEATURE}), new_reader({}, {"feature": FEATURE})
+    reader.switch("feature", "off")
+    assert reader.http.get("/?state=feature").json()["state"] == "off"
+    reader.kv("throws")
+    reader.advance(seconds=1)
+    assert reader.http.get("/?state=feature&limit=calc").json()["state"] == "off"
+    assert late.http.get("/?state=feature").json()["state"] == "careful"
+    assert late.http.get("/?state=feature", headers={"without": "OPS_RUNTIME"}).status_code == 200
+
+
+def test_kv_that_hangs_is_not_waited_for_and_what_comes_late_is_there_for_the_next(new_reader: Reader) -> None:
+    reader = new_reader({}, {"feature": FEATURE})
+    reader.put({"ops/switch/feature": of_switch("off")})
+    reader.kv("hangs")
+    assert reader.http.get("/?state=feature").json()["state"] == "careful"
+    assert reader.kv(None, releases=True)["hanging"] == 1
+    states = (reader.http.get("/?state=feature").json()["state"] for _ in range(2000))
+    assert next(state for state in states if state != "careful") == "off"
+    assert reader.kv(None)["reads"] == []
+
+
+def test_what_comes_later_than_a_newer_read_is_too_old(new_reader: Reader) -> None:
+    reader = new_reader({}, {"feature": FEATURE})
+    reader.put({"ops/switch/feature": of_switch("off")})
+    reader.kv("hangs")
+    reader.http.get("/")
+    reader.kv(None)
+    reader.switch("feature", "on")
+    assert reader.http.get("/?state=feature").json()["state"] == "on"
+    reader.kv(None, releases=True)
+    assert any(reader.kv(None)["hanging"] == 0 for _ in range(2000))
+    assert reader.http.get("/?state=feature").json()["state"] == "on"
+
+
+def test_all_keys_are_read_together_and_at_most_once_a_second(new_reader: Reader) -> None:
+    names = [f"feature-{number}" for number in range(100)]
+    reader = new_reader({"calc": CALC}, dict.fromkeys(names, FEATURE))
+    reader.kv(None)
+    with ThreadPoolExecutor(5) as pool:
+        assert [each.status_code for each in pool.map(reader.http.get, ["/"] * 10)] == [200] * 10
+    first, second = reader.kv(None)["reads"]
+    assert [len(first), len(second)] == [100, 1]
+    assert first + second == ["ops/limits", *(f"ops/switch/{name}" for name in names)]
+
+    reader.advance(seconds=0.9)
+    reader.http.get("/")
+    reader.advance(seconds=0.1)
+    reader.http.get("/")
+    assert len(reader.kv(None)["reads"]) == 2
+
+
+def test_an_until_that_is_past_ends_the_value_though_nobody_writes_a_new_one(new_reader: Reader) -> None:
+    reader = new_reader({"calc": CALC}, {"feature": FEATURE})
+    until = reader.moment(minutes=10)
+    limits = reader.limits(calc={**CALC, "temporary": {"limit": 20, "until": until}})
+    state = reader.switch("feature", "off", until=until, message="soon")
+    assert reader.shown()["limits"]["values"]["calc"] == {"limit": 20, "period": 60, "key": "ip", "until": until}
+    reader.kv("throws")
+    reader.advance(minutes=9)
+    assert reader.shown()["switches"]["feature"]["state"] == "off"
+    reader.advance(minutes=1)
+    assert reader.shown()["limits"] == {
+        "revision": limits,
+        "values": {"calc": {"limit": 3, "period": 60, "key": "ip"}},
+    }
+    assert reader.shown()["switches"] == {"feature": {"state": "on", "revision": state}}
+    assert reader.http.get("/?state=feature").json() == {"state": "on", "message": ""}
+
+
+def test_a_limit_counts_one_window_and_says_on_every_answer_how_it_stands(new_reader: Reader) -> None:
+    reader = new_reader({"calc": CALC, "ai": {**CALC, "limit": 1, "key": "user"}})
+    for left in (2, 1, 0):
+        reader.advance(seconds=10)
+        answer = reader.http.get("/?limit=calc")
+        assert answer.status_code == 200
+        assert answer.headers["ratelimit-policy"] == '"calc";q=3;w=60'
+        assert answer.headers["ratelimit"] == f'"calc";r={left};t={60 - 10 * (2 - left)}'
+    refused = reader.http.get("/?limit=calc")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "40")
+    assert refused.headers["ratelimit"] == '"calc";r=0;t=40'
+    assert refused.json() == {"error": "too many requests; try again in 40 s"}
+
+    reader.limits(calc={**CALC, "limit": 4})
+    assert statuses(reader, "/?limit=calc", 2) == [200, 429]
+    reader.advance(seconds=39)
+    assert statuses(reader, "/?limit=calc", 5) == [200] * 4 + [429]
+
+
+def test_whoever_is_signed_in_is_counted_as_such_and_others_by_their_network(new_reader: Reader) -> None:
+    reader = new_reader({"ai": {"limit": 1, "period": 60, "key": "user"}})
+    long = "x" * 4000
+
+    def asked(user: str, address: str) -> int:
+        return statuses(reader, f"/?limit=ai&user={user}", 1, **{"cf-connecting-ip": address})[0]
+
+    assert [asked("mia", "192.0.2.1"), asked("mia", "192.0.2.2"), asked("tom", "192.0.2.1")] == [200, 429, 200]
+    assert [asked(f"{long}1", "192.0.2.1"), asked(f"{long}2", "192.0.2.1")] == [200, 200]
+    assert [asked("", "192.0.2.1"), asked("", "192.0.2.1"), asked("192.0.2.1", "192.0.2.1")] == [200, 429, 200]
+    assert [asked("", "2001:db8:0:1::1"), asked("", "2001:DB8:0:0001:ffff:0:0:9")] == [200, 429]
+    assert [asked("", "2001:db8:0:2::1"), asked("", "2001:db8::1"), asked("", "2001:db8::2")] == [200, 200, 429]
+    assert [asked("", "::ffff:192.0.2.7"), asked("", "::ffff:192.0.2.8"), asked("", "192.0.2.7")] == [200, 200, 429]
+
+
+def test_a_bucket_that_is_forgotten_goes_on_counting_and_leaves_nothing_when_its_window_is_over(
+    example: Example,
+) -> None:
+    assert [example.arrange("bucket", "forget")["left"] for _ in range(3)] == [2, 1, 0]
+    assert example.arrange("bucket", "forget") == {"allowed": False, "left": 0, "seconds": 60}
+    example.advance(seconds=59)
+    assert example.arrange("bucket", "alarm") == ["window"]
+    example.advance(seconds=1)
+    assert example.arrange("bucket", "alarm") == []
+    assert example.arrange("bucket", "forget")["left"] == 2
+
+
+def test_where_it_cannot_be_counted_a_request_goes_on_and_no_field_says_otherwise(new_reader: Reader) -> None:
+    reader = new_reader({"calc": {**CALC, "limit": 1}})
+    for path in ("/?limit=calc", "/?limit=undeclared", "/__ops/limits/calc"):
+        for _ in range(2):
+            headers = {"without": "" if "undeclared" in path else "OPS_LIMITS", "ops-probe": "nonce-12"}
+            answer = reader.http.get(path, headers=headers)
+            assert answer.is_success
+            assert "ratelimit" not in answer.headers
+
+
+def test_a_probe_meets_the_limit_itself_in_a_bucket_of_its_own(new_reader: Reader) -> None:
+    reader = new_reader({"calc": CALC, "ai": {**CALC, "probe": False}, "none": {"limit": 1, "period": 60, "key": "ip"}})
+    reader.limits(calc={**CALC, "limit": 5}, ai={**CALC, "probe": False})
+    probed = [reader.http.get("/__ops/limits/calc", headers={"ops-probe": "nonce-12"}) for _ in range(7)]
+    assert [answer.status_code for answer in probed] == [204] * 5 + [429] * 2
+    assert probed[0].headers["ratelimit-policy"] == '"calc";q=5;w=60'
+    assert "retry-after" in probed[6].headers
+    assert reader.http.get("/?limit=calc").headers["ratelimit"] == '"calc";r=4;t=60'
+
+    for name in ("ai", "none", "undeclared", "constructor", ""):
+        assert statuses(reader, f"/__ops/limits/{name}", 1, **{"ops-probe": "nonce-12"}) == [404]
+    for nonce in ("", "short-1", "x" * 65, "not allowed!"):
+        assert statuses(reader, "/__ops/limits/calc", 1, **{"ops-probe": nonce}) == [400]
+    assert reader.http.post("/__ops/limits/calc", headers={"ops-probe": "nonce-12"}).status_code == 405
+
+
+def test_probes_make_no_more_than_16_buckets(new_reader: Reader) -> None:
+    reader = new_reader({"calc": {**CALC, "limit": 1}})
+    passed = sum(
+        reader.http.get("/__ops/limits/calc", headers={"ops-probe": f"nonce-{number:03}"}).status_code == 204
+        for number in range(120)
+    )
+    assert 8 < passed <= 16
+
+
+def test_maintenance_closes_everything_but_what_repairs_it(new_reader: Reader) -> None:
+    reader = new_reader({"calc": CALC}, {"maintenance": MAINTENANCE})
+    reader.switch("maintenance", "on", message="back at noon", until=reader.moment(minutes=5, seconds=1))
+    for path in ("/", "/api/charts", "/healthy", "/x/health", "/__op", "//__ops/runtime"):
+        answer = reader.http.post(path)
+        assert (answer.status_code, answer.headers["cache-control"]) == (503, "no-store")
+        assert answer.json() == {"error": "maintenance", "message": "back at noon"}
+        assert (answer.headers["retry-after"], answer.headers["ops-maintenance"]) == ("300", "switch")
+    assert [statuses(reader, path, 1) for path in ("/health", "/health/auth", "/__ops/objects/x")] == [[200]] * 3
+    assert reader.shown()["switches"]["maintenance"]["state"] == "on"
+
+    reader.switch("maintenance", "on", paths=["/api/ai", "/api/b c"])
+    closed = ["/api/ai", "/api/ai/x", "/api/aix", "/api/%61i", "/x/../api/ai?q=1", "/api/b%20c"]
+    assert [statuses(reader, path, 1) for path in closed] == [[503]] * 6
+    assert reader.http.get("/api/ai").headers["retry-after"] == "600"
+    assert [statuses(reader, path, 1) for path in ("/", "/api/a", "/api", "/x/api/ai", "/%")] == [[200]] * 5
+
+
+def test_where_maintenance_is_not_declared_nobody_can_close_it(new_reader: Reader) -> None:
+    reader = new_reader({"calc": CALC})
+    reader.put({"ops/switch/maintenance": of_switch("on")})
+    assert statuses(reader, "/", 1) == [200]

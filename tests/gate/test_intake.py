@@ -1,0 +1,425 @@
+"""What an event asks for, without anything outside: who may ask is tests/gate/test_gate.py."""
+
+import copy
+import gzip
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import strategies as st
+
+from ops.app.run import read_config
+from ops.core.errors import Reason
+from ops.gate.events import read
+from ops.gate.form import HEADINGS as FORM_HEADINGS
+from ops.gate.form import began, form
+from ops.gate.outcomes import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request
+from tests.conftest import ROOT
+from tests.support.properties import holds_for
+
+NOW = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
+CONFIG, _ = read_config(ROOT / "ops.yml")
+RUNBOOKS = {"rollback-worker": ["service", "to", "reason", "accept_changed_secrets"]}
+REPOSITORY = "acme/operations"
+LABEL = "recover:rollback-api"
+
+
+def job(**changed: Any) -> Job:
+    usual = {"repository": REPOSITORY, "ref": "refs/heads/main", "run_attempt": 1, "actor": "alice", "now": NOW}
+    return Job(**{**usual, **changed})
+
+
+def payload(action: str = "labeled", **issue: Any) -> dict[str, Any]:
+    return {
+        "action": action,
+        "label": {"name": LABEL},
+        "issue": {
+            "number": 7,
+            "state": "open",
+            "updated_at": "2026-11-24T03:04:00Z",
+            "title": "x",
+            "body": None,
+            **issue,
+        },
+        "repository": {"full_name": REPOSITORY, "default_branch": "main"},
+        "sender": {"login": "alice", "id": 1001, "type": "User"},
+    }
+
+
+def button(**inputs: Any) -> dict[str, Any]:
+    shared = {name: value for name, value in payload().items() if name in {"repository", "sender"}}
+    given = {"service": "api", "environment": "production", "incident": "7", **inputs}
+    return {**shared, "workflow": ".github/workflows/rollback-worker.yml", "ref": "refs/heads/main", "inputs": given}
+
+
+def judged(event: str, body: Any, **changed: Any) -> Outcome:
+    return read(event, body, CONFIG, RUNBOOKS, job(**changed))
+
+
+def reason(outcome: Outcome) -> Reason:
+    assert isinstance(outcome, Refusal), outcome
+    return outcome.reason
+
+
+def test_a_label_asks_for_what_ops_yml_says() -> None:
+    assert judged("issues", payload()) == Request(
+        runbook="rollback-worker",
+        params={"service": "api"},
+        environment="production",
+        incident=7,
+        sender="alice",
+        sender_id=1001,
+        actor="alice",
+        requested_at=datetime(2026, 11, 24, 3, 4, tzinfo=UTC),
+        label=LABEL,
+    )
+
+
+def test_title_body_and_the_other_labels_choose_nothing() -> None:
+    hostile = payload(title="recover web", body="### service\n\nweb", labels=[{"name": "recover:other"}])
+
+    assert judged("issues", hostile) == judged("issues", payload())
+
+
+def test_a_button_asks_for_its_inputs_at_the_moment_when_its_run_was_made() -> None:
+    at = NOW - timedelta(minutes=20)
+
+    outcome = judged("workflow_dispatch", button(to="", dry_run="true", unknown="x", reason="slow"), started_at=at)
+
+    assert isinstance(outcome, Request)
+    assert outcome.params == {"service": "api", "reason": "slow"}
+    assert (outcome.runbook, outcome.environment, outcome.incident) == ("rollback-worker", "production", 7)
+    assert (outcome.requested_at, outcome.dry_run, outcome.label) == (at, True, None)
+
+
+def test_a_button_that_waited_too_long_is_refused() -> None:
+    outcome = judged("workflow_dispatch", button(), started_at=NOW - timedelta(hours=1))
+
+    assert reason(outcome) == Reason.REQUEST_TOO_OLD
+
+
+def test_a_button_for_an_unknown_environment_is_refused_with_the_names_there_are() -> None:
+    outcome = judged("workflow_dispatch", button(environment="prod"))
+
+    assert reason(outcome) == Reason.UNKNOWN_NAME
+    assert isinstance(outcome, Refusal)
+    assert "production, staging" in outcome.hint
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [{"incident": "seven"}, {"incident": "0"}, {"dry_run": "yes"}, {"service": ["api"]}, {"service": None}],
+    ids=str,
+)
+def test_a_button_with_an_input_of_another_kind_is_malformed(inputs: dict[str, Any]) -> None:
+    assert isinstance(judged("workflow_dispatch", button(**inputs)), Malformed)
+
+
+def test_closing_an_incident_recovers_nothing_and_is_told_apart() -> None:
+    body = payload("closed", state="closed", closed_at="2026-11-24T03:04:30Z")
+
+    outcome = judged("issues", body, now=NOW + timedelta(days=1))
+
+    assert isinstance(outcome, ReportDue)
+    assert (outcome.incident, outcome.sender, outcome.at) == (7, "alice", NOW - timedelta(seconds=30))
+
+
+@cache
+def examples() -> list[tuple[str, Any]]:
+    """Name and payload of every example for github.com in the npm package @octokit/webhooks-examples 7.6.1 (MIT)."""
+    packed = (ROOT / "tests/support/webhook_examples.json.gz").read_bytes()
+    return [(event, body) for event, body in json.loads(gzip.decompress(packed))]
+
+
+def _with(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A deep copy in which the field is that value; ... takes it away."""
+    changed = copy.deepcopy(body)
+    *parents, last = path.split(".")
+    place = changed
+    for parent in parents:
+        place = place[parent]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("event", "body"),
+    [
+        ("issues", payload("unlabeled")),
+        ("issues", payload("opened")),
+        ("issues", _with(payload(), "label.name", "bug")),
+        ("issues", _with(payload(), "label", ...)),
+        ("issues", payload(pull_request={"url": "x"})),
+        ("issues", payload("closed", pull_request={"url": "x"})),
+        ("issues", _with(payload(), "repository.full_name", "acme/fork")),
+        ("issues", _with(payload("closed"), "repository.full_name", "acme/fork")),
+        ("workflow_dispatch", _with(button(), "workflow", ".github/workflows/ci.yml")),
+        ("workflow_dispatch", _with(button(), "repository.full_name", "acme/fork")),
+        ("push", {}),
+        ("issue_comment", payload("created")),
+        ("pull_request", payload()),
+    ],
+)
+def test_what_is_not_for_us_is_said_to_be_so(event: str, body: Any) -> None:
+    assert isinstance(judged(event, body), NotForUs)
+
+
+NEEDED = (
+    *("issue", "issue.number", "issue.state", "issue.updated_at", "sender", "sender.login", "sender.id"),
+    *("sender.type", "repository", "repository.full_name", "repository.default_branch", "action"),
+)
+
+
+@pytest.mark.parametrize("value", [..., None, [], {}, True, -1, 1.5, ""], ids=repr)
+@pytest.mark.parametrize("path", NEEDED)
+def test_an_event_of_ours_without_a_field_or_with_another_type_is_malformed(path: str, value: Any) -> None:
+    outcome = judged("issues", _with(payload(), path, value))
+
+    assert isinstance(outcome, Malformed)
+    assert path.rpartition(".")[2] in outcome.why or path.partition(".")[0] in outcome.why
+
+
+@pytest.mark.parametrize("body", [None, [], "labeled", 3, {}], ids=repr)
+@pytest.mark.parametrize("event", ["issues", "workflow_dispatch"])
+def test_no_payload_at_all_is_malformed(event: str, body: Any) -> None:
+    assert isinstance(judged(event, body), Malformed)
+
+
+@pytest.mark.parametrize("moment", ["yesterday", "0001-01-01T00:00:00+23:59", "2026-13-01T00:00:00Z"])
+def test_a_time_that_is_none_is_malformed_and_still_says_where(moment: str) -> None:
+    outcome = judged("issues", payload(updated_at=moment))
+
+    assert isinstance(outcome, Malformed)
+    assert (outcome.incident, outcome.label) == (7, LABEL)
+
+
+@pytest.mark.parametrize(
+    ("label", "near"), [("recover:rollback-apl", LABEL), ("recover:zzz", None), ("RECOVER:nothing", None)]
+)
+def test_an_unknown_recover_label_is_refused_with_the_known_ones(label: str, near: str | None) -> None:
+    outcome = judged("issues", _with(payload(), "label.name", label))
+
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason == Reason.UNKNOWN_LABEL
+    assert LABEL in outcome.values.values()
+    assert outcome.values.get("near") == near
+
+
+def test_a_label_is_the_same_in_either_case_as_on_github() -> None:
+    outcome = judged("issues", _with(payload(), "label.name", "Recover:Rollback-API"))
+
+    assert isinstance(outcome, Request)
+    assert outcome.label == "Recover:Rollback-API"
+
+
+AGES = (-61, -60, 0, 1800, 1801)
+KINDS = ("User", "Bot", "Organization", "Mannequin")
+REFS = ("refs/heads/main", "refs/heads/evil", "refs/tags/main", "main")
+STATES = ("open", "closed")
+ATTEMPTS = (1, 2)
+LABELS = (LABEL, "recover:unknown")
+EVERY_CASE = list(itertools.product(AGES, KINDS, REFS, STATES, ATTEMPTS, LABELS))
+
+
+def expected(age: int, kind: str, ref: str, state: str, attempt: int, label: str) -> set[Reason]:
+    """Every rule that is broken; which one is told does not matter."""
+    broken = {
+        Reason.REQUEST_TOO_OLD: not -60 <= age <= 1800,
+        Reason.NOT_A_PERSON: kind != "User",
+        Reason.OTHER_REF: ref != "refs/heads/main",
+        Reason.INCIDENT_CLOSED: state == "closed",
+        Reason.RERUN: attempt != 1,
+        Reason.UNKNOWN_LABEL: label != LABEL,
+    }
+    return {rule for rule, is_broken in broken.items() if is_broken}
+
+
+@pytest.mark.parametrize("age", AGES)
+def test_a_label_is_accepted_only_where_every_rule_holds(age: int) -> None:
+    for case in [case for case in EVERY_CASE if case[0] == age]:
+        _, kind, ref, state, attempt, label = case
+        at = (NOW - timedelta(seconds=age)).isoformat()
+        body = _with(_with(payload(state=state, updated_at=at), "sender.type", kind), "label.name", label)
+
+        outcome = judged("issues", body, ref=ref, run_attempt=attempt)
+
+        broken = expected(*case)
+        assert isinstance(outcome, Request) == (not broken), case
+        assert not broken or reason(outcome) in broken, case
+
+
+@pytest.mark.parametrize(("kind", "ref", "attempt"), list(itertools.product(KINDS, REFS, ATTEMPTS)))
+def test_a_button_is_accepted_only_where_every_rule_holds(kind: str, ref: str, attempt: int) -> None:
+    outcome = judged("workflow_dispatch", _with(button(), "sender.type", kind), ref=ref, run_attempt=attempt)
+
+    broken = expected(0, kind, ref, "open", attempt, LABEL)
+    assert isinstance(outcome, Request) == (not broken)
+    assert not broken or reason(outcome) in broken
+
+
+def test_of_all_example_payloads_of_github_none_asks_for_a_recovery() -> None:
+    assert len(examples()) == 329
+    for event, body in examples():
+        assert isinstance(judged(event, body), NotForUs), (event, body.get("action"))
+
+
+def test_a_labeled_example_of_github_is_read_once_its_label_is_ours() -> None:
+    mine = [body for event, body in examples() if event == "issues" and body["action"] == "labeled"]
+    assert len(mine) == 2
+    for example in mine:
+        body = _with(example, "label.name", LABEL)
+        where = {"repository": body["repository"]["full_name"], "ref": "refs/heads/master"}
+        at = datetime.fromisoformat(body["issue"]["updated_at"])
+
+        outcome = judged("issues", body, now=at, **where)
+
+        assert isinstance(outcome, Request)
+        assert (outcome.incident, outcome.sender) == (body["issue"]["number"], body["sender"]["login"])
+        assert reason(judged("issues", body, **where)) == Reason.REQUEST_TOO_OLD
+
+
+def test_an_example_of_an_issue_as_its_own_closing_is_read() -> None:
+    for event, body in examples():
+        if event != "issues":
+            continue
+        changed = _with(_with(body, "action", "closed"), "issue.closed_at", "2026-11-24T03:04:30Z")
+        outcome = judged("issues", changed, repository=body["repository"]["full_name"])
+        assert isinstance(outcome, ReportDue | NotForUs), outcome
+
+
+FAST, SLOW = 25, 600
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+PLACES = sorted({*NEEDED, "label", "label.name", "issue.title", "issue.body"})
+
+
+@holds_for(FAST, SLOW, event=st.sampled_from(["issues", "workflow_dispatch", "push", ""]), body=ANYTHING)
+def test_no_payload_at_all_makes_it_fail(event: str, body: Any) -> None:
+    assert not isinstance(judged(event, body), Request)
+
+
+@holds_for(FAST, SLOW, path=st.sampled_from(PLACES), value=ANYTHING, action=st.sampled_from(["labeled", "closed"]))
+def test_no_value_in_any_field_makes_it_fail(path: str, value: Any, action: str) -> None:
+    judged("issues", _with(payload(action, closed_at="2026-11-24T03:04:00Z"), path, value))
+
+
+@holds_for(
+    FAST,
+    SLOW,
+    inputs=st.dictionaries(st.sampled_from(["service", "incident", "environment", "dry_run", "x"]), ANYTHING),
+)
+def test_no_input_of_a_button_makes_it_fail(inputs: dict[str, Any]) -> None:
+    judged("workflow_dispatch", _with(button(), "inputs", inputs))
+
+
+HEADINGS = ["Service", "Severity", "What is seen", "Impact"]
+BODY = """\
+### Service
+
+api
+
+### Severity
+
+SEV2
+
+### What is seen
+
+500 since 10:00
+{seen}
+
+### Impact
+
+_No response_
+"""
+
+
+def test_a_form_is_read_by_its_headings() -> None:
+    answers = form(BODY.format(seen=""), HEADINGS)
+
+    assert answers == {"Service": "api", "Severity": "SEV2", "What is seen": "500 since 10:00", "Impact": ""}
+    assert form(BODY.format(seen="").replace("\n", "\r\n"), HEADINGS) == answers
+    assert form("", HEADINGS) == {}
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        "### Severity\n\nSEV1",
+        "### Service\n\nweb",
+        "```\n### Impact\n\neveryone\n```",
+        "~~~~ text\n```\n### Impact\n~~~\n### Impact\n~~~~",
+        "#### Impact\n## Impact\n    ### Impact\n### Impact of it",
+    ],
+)
+def test_a_forged_heading_in_a_free_text_changes_no_other_answer(seen: str) -> None:
+    answers = form(BODY.format(seen=seen), HEADINGS)
+
+    assert (answers["Service"], answers["Severity"], answers["Impact"]) == ("api", "SEV2", "")
+    assert seen in answers["What is seen"]
+
+
+def test_a_heading_two_fields_ahead_is_not_believed_before_its_turn() -> None:
+    body = BODY.replace("\nSEV2\n", "\nSEV2\n\n### Impact\n\nall\n").format(seen="")
+
+    assert form(body, HEADINGS)["What is seen"] == "500 since 10:00"
+
+
+def test_a_form_without_one_of_its_headings_still_has_the_others() -> None:
+    body = BODY.format(seen="").replace("### Severity", "Severity")
+
+    assert form(body, HEADINGS)["What is seen"] == "500 since 10:00"
+
+
+@holds_for(FAST, SLOW, body=st.text(alphabet="#` ~\r\nISei") | st.text())
+def test_no_form_makes_it_fail(body: str) -> None:
+    assert set(form(body, HEADINGS)) <= set(HEADINGS)
+
+
+STATED = {
+    "2026-11-24 02:05": "2026-11-24T02:05:00+00:00",
+    "2026-11-24T02:05:30Z": "2026-11-24T02:05:30+00:00",
+    "2026-11-24 02:05 UTC": "2026-11-24T02:05:00+00:00",
+    "02:05": None,
+    "yesterday": None,
+    "2026-13-24 02:05": None,
+    "2026-11-24 02:05 CET": None,
+    "2999-01-01 00:00": None,
+    "_No response_": None,
+    "2026-11-24 02:05\n2026-11-24 02:06": None,
+}
+
+
+@pytest.mark.parametrize(("said", "moment"), STATED.items(), ids=str)
+def test_a_stated_start_is_a_moment_of_the_past_or_nothing(said: str, moment: str | None) -> None:
+    body = f"### What is seen\n\n500\n\n### When it began (UTC)\n\n{said}\n\n### Impact\n\nall"
+
+    found = began(body, now=NOW)
+
+    assert (found and found.isoformat()) == moment
+
+
+@pytest.mark.parametrize("body", [None, 7, [], "", "### When it began (UTC)"], ids=str)
+def test_a_body_of_any_kind_has_no_start_and_still_asks(body: object) -> None:
+    outcome = judged("issues", payload(body=body))
+
+    assert isinstance(outcome, Request)
+    assert outcome.began is None
+
+
+def test_the_issue_form_has_the_headings_that_are_read() -> None:
+    template = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/incident.yml").read_text())
+
+    assert (
+        tuple(field["attributes"]["label"] for field in template["body"] if field["type"] != "markdown")
+        == FORM_HEADINGS
+    )

@@ -1,0 +1,89 @@
+"""Each command in the body of an incident fits the configuration, and runs as it is printed."""
+
+import re
+import shlex
+
+import pytest
+
+from ops.app.registry import discover
+from tests.conftest import World
+from tests.support.incidents import Incident, incident
+
+__all__ = ["incident"]
+ACCOUNT = "1234567890abcdef1234567890abcdef"
+WORKER_ONLY = f"""\
+environments:
+  live:
+    account_id: {ACCOUNT}
+    services:
+      checkout:
+        worker: shop-checkout
+        url: https://checkout.shop.example
+"""
+PAGES_ONLY = WORKER_ONLY.replace("checkout:\n        worker: shop-checkout", "blog:\n        pages: shop-blog").replace(
+    "checkout.", "blog."
+)
+SWITCHES = (
+    WORKER_ONLY
+    + f"""\
+    runtime:
+      service: checkout
+      namespace: {ACCOUNT}
+      switches:
+        guest-checkout: {{}}
+        search:
+          states: [full, titles, none]
+"""
+)
+COMMAND = re.compile(r"^```\n(.+)\n```$", re.MULTILINE)
+
+
+def opened(incident: Incident, service: str) -> str:
+    options = ["--severity", "sev2", "--title", "It fails", "--config", str(incident.world.config)]
+    done = incident.ops("incident", "open", "--service", service, *options)
+    assert done.code == 0, done.err
+    return incident.github.issue(int(done.out.split()[0].removeprefix("#"))).body or ""
+
+
+def assert_run(incident: Incident, body: str) -> list[str]:
+    """Every command of the body, as a dry run; answers them."""
+    commands = COMMAND.findall(body)
+    for command in commands:
+        _, *arguments = shlex.split(command)
+        dry = ["--dry-run"] if arguments[0] in discover() else []
+        done = incident.ops(*arguments, *dry)
+        assert done.code not in {1, 2}, f"{command}: {done.out}{done.err}"
+    return commands
+
+
+@pytest.mark.parametrize(
+    ("config", "service", "runbooks"),
+    [
+        (WORKER_ONLY, "checkout", ["maintenance", "maintenance", "rollback-worker"]),
+        (PAGES_ONLY, "blog", ["rollback-pages"]),
+        (SWITCHES, "checkout", ["all-clear", "feature", "feature", "maintenance", "maintenance", "rollback-worker"]),
+    ],
+    ids=["a Worker", "a site", "switches"],
+)
+def test_each_command_of_an_incident_fits_the_configuration(
+    incident: Incident, config: str, service: str, runbooks: list[str]
+) -> None:
+    incident.world.config.write_text(config)
+
+    commands = assert_run(incident, opened(incident, service))
+
+    named = [shlex.split(command)[1] for command in commands]
+    assert sorted(named) == sorted([*runbooks, "incident"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("service", ["api", "frontend"])
+def test_each_command_of_an_incident_fits_the_shipped_configuration(world: World, service: str) -> None:
+    hub = world.sandbox.github
+    hub.add_user("alice")
+    assert len(assert_run(Incident(world, 1), opened(Incident(world, 1), service))) > 2
+
+
+def test_no_example_of_one_application_is_in_the_text_of_a_runbook() -> None:
+    for name, runbook in discover().items():
+        assert "such as" not in runbook.when, name

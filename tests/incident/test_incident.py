@@ -1,0 +1,217 @@
+"""`ops incident`: what comes onto the issue beside a run, and how it is read back."""
+
+import pytest
+from hypothesis import strategies as st
+
+from ops.core.clock import parse_utc
+from ops.core.errors import ConfigError
+from ops.core.run_record import LONGEST, Block, Row, is_edited, read_block, sealed
+from ops.incident.commands import moment
+from tests.conftest import Releases
+from tests.support.incidents import Incident, incident
+from tests.support.properties import holds_for
+
+__all__ = ["incident"]
+AT = parse_utc("2026-11-24T13:05Z")
+
+
+def test_a_record_is_imported_once_and_garbage_never(incident: Incident, releases: Releases) -> None:
+    incident.world.verify_three_rounds()
+    run = incident.world.rollback().result["run"]
+    command = ("incident", "import", run, "--incident", str(incident.number), "--config", str(incident.world.config))
+    assert [incident.ops(*command).code for _ in range(2)] == [0, 0]
+    (body,) = incident.bodies
+    assert "laptop, by github-actions[bot], imported at" in body
+    with (incident.world.folder / ".ops" / "runs" / run / "timeline.jsonl").open("a") as file:
+        file.write('nonsense\n{"schema": 1}\n')
+    refused = incident.ops(*command)
+    assert refused.code == 2
+    assert "line 14: no event" in refused.err
+    assert "line 15: no event" in refused.err
+
+
+def test_notes_and_runs_are_one_timeline_of_those_who_may_write(incident: Incident, releases: Releases) -> None:
+    incident.rollback()
+    number = str(incident.number)
+    assert incident.ops("incident", "note", number, "2026-11-24 13:05 called @dana").code == 0
+    forged = sealed("x", Block("forged", source="note", rows=(Row(AT, "note", "forged"),)))
+    incident.github.comment(incident.number, forged, "zoe")
+    incident.github.comment(incident.number, forged.replace("x", "y", 1).replace("forged", "mine"), "alice")
+    shown = incident.ops("incident", "show", number)
+    assert "2026-11-24 13:05:00Z  note       called @dana [note, by github-actions[bot]]" in shown.out
+    assert "mine [note, by alice, edited]" in shown.out
+    assert "recovered" in shown.out
+    assert "forged" not in shown.out
+
+
+def test_events_of_one_second_are_shown_in_their_order(incident: Incident) -> None:
+    kinds = ["requested", "planned", "confirmed", "written", "ended"]
+    older = Block("run-1", part=2, rows=tuple(Row(AT, kind, f"{kind} first") for kind in kinds[:2]))
+    newer = Block("run-1", rows=tuple(Row(AT, kind, f"{kind} first") for kind in kinds[2:]))
+    other = Block("run-2", rows=tuple(Row(AT, kind, f"{kind} second") for kind in kinds))
+    for block in (newer, other, older):
+        incident.github.comment(incident.number, sealed("x", block), "alice")
+
+    shown = incident.ops("incident", "show", str(incident.number)).out.splitlines()
+
+    assert [line.split()[2] for line in shown] == [*kinds, *kinds]
+    assert ["second" in line for line in shown] == [False] * 5 + [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("now", "said", "stored"),
+    [
+        ("15:41", "13:05 x", "2026-11-25T13:05Z"),
+        ("15:41", "15:42 x", "2026-11-25T15:42Z"),
+        ("00:10", "23:55 x", "2026-11-24T23:55Z"),
+        ("15:41", "2026-11-24 16:05 x", "2026-11-24T16:05Z"),
+        ("15:41", "16:05 x", None),
+        ("15:41", "2026-11-25 16:05 x", None),
+        ("15:41", "2027-11-25 13:05 x", None),
+    ],
+)
+def test_the_time_of_a_note_is_never_silently_another_day(now: str, said: str, stored: str | None) -> None:
+    at = parse_utc(f"2026-11-25T{now}Z")
+    if stored is not None:
+        assert moment(said, at) == (parse_utc(stored), "x")
+        return
+    with pytest.raises(ConfigError) as refused:
+        moment(said, at)
+    assert "is still to come; now it is 2026-11-25 15:41 UTC" in refused.value.message
+
+
+def test_a_note_says_what_was_stored(incident: Incident) -> None:
+    done = incident.ops("incident", "note", str(incident.number), "2026-11-24 13:05  called the  provider")
+
+    assert done.out.splitlines()[0] == "2026-11-24 13:05:00 UTC  called the  provider"
+
+
+@pytest.mark.parametrize("said", ["1", "#1", "https://shop.example/acme/operations/issues/1#issuecomment-2"])
+def test_an_incident_is_named_by_number_or_address(incident: Incident, said: str) -> None:
+    server = {"GITHUB_SERVER_URL": "https://shop.example"}
+
+    assert incident.ops("incident", "note", said, "2026-11-24 13:05 called", **server).code == 0
+    assert len(incident.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("https://github.com/evil/operations/issues/1", "the issue is in github.com/evil/operations"),
+        ("https://shop.example/acme/operations/pull/1", "is no incident"),
+        ("#0", "is no incident"),
+        ("one", "is no incident"),
+    ],
+)
+def test_an_issue_elsewhere_is_no_incident(incident: Incident, said: str, message: str) -> None:
+    for command in (("incident", "show", said), ("rollback-worker", "--incident", said)):
+        refused = incident.ops(*command, GITHUB_SERVER_URL="https://shop.example")
+        assert (refused.code, message in refused.err) == (2, True), refused.err
+
+
+def test_an_import_completes_the_comment_of_a_job_that_could_not_go_on(incident: Incident, releases: Releases) -> None:
+    """By a person on a laptop, whose login is not the bot's."""
+    hub = incident.github
+    rule = hub.fault(method="PATCH", path="/repos/*/*/issues/comments/*", times=None, status=502)
+    run = incident.rollback().result["run"]
+    rule.remove()
+    assert "Received" in incident.bodies[0]
+    token = hub.add_token("ghp_alice-0123456789", "alice", ["repo"])
+
+    done = incident.ops(
+        "incident", "import", run, "--incident", "1", "--config", str(incident.world.config), GITHUB_TOKEN=token
+    )
+
+    assert done.code == 0, done.err
+    (body,) = incident.bodies
+    assert "Received" not in body
+
+
+def test_a_note_needs_a_time(incident: Incident) -> None:
+    refused = incident.ops("incident", "note", str(incident.number), "soon")
+    assert (refused.code, incident.bodies) == (2, [])
+
+
+def test_an_incident_is_opened_with_the_laptop_command(incident: Incident) -> None:
+    config = str(incident.world.config)
+    options = ["--severity", "sev1", "--title", "500", "--config", config]
+    assert incident.ops("incident", "open", "--service", "api", *options).out.startswith("#2 http")
+    opened = incident.github.issue(2)
+    body = opened.body or ""
+    assert "ops rollback-worker --service api --environment production --incident 2" in body
+    assert "put the label `recover:rollback-api` on this issue" in body
+    where = "service = api; environment = production; incident = 2"
+    assert f"Or the button: `Actions → rollback-worker → Run workflow: {where}`" in body
+    assert {label.name for label in opened.labels} == {"incident", "sev1"}
+    assert incident.ops("incident", "open", "--service", "apo", *options).code == 2
+
+
+@pytest.mark.parametrize("host", ["", "github.shopdesk.example"])
+def test_an_incident_is_opened_on_an_enterprise_server(incident: Incident, host: str) -> None:
+    incident.github.switches.enterprise_server = True
+    incident.github.switches.host_in_answers = host
+    options = ["--severity", "sev1", "--title", "500", "--config", str(incident.world.config)]
+
+    done = incident.ops("incident", "open", "--service", "api", *options)
+
+    assert (done.code, done.err) == (0, "")
+    assert f"http://{host}" in done.out
+    assert "--incident 2" in (incident.github.issue(2).body or "")
+    assert incident.ops("incident", "note", "2", "2026-11-24 13:05 called").code == 0
+    assert incident.ops("incident", "report", "2", "--config", str(incident.world.config)).code == 0
+
+
+def test_the_laptop_command_of_an_incident_asks_for_all_that_its_label_asks_for(incident: Incident) -> None:
+    incident.world.edit_config(
+        "      service: api\n  recover:rollback-frontend:",
+        "      service: api\n      accept_changed_secrets: [KEY, DB_URL]\n  recover:rollback-frontend:",
+    )
+    options = ["--severity", "sev1", "--title", "500", "--config", str(incident.world.config)]
+    incident.ops("incident", "open", "--service", "api", *options, OPS_PROGRAM="./run ops")
+    command = (
+        "./run ops rollback-worker --service api --accept-changed-secrets KEY --accept-changed-secrets DB_URL"
+        f" --environment production --incident 2 --config {incident.world.config}\n"
+    )
+    assert command in (incident.github.issue(2).body or "")
+
+
+def test_labels_are_created_corrected_and_then_left_alone(incident: Incident) -> None:
+    config = ("--config", str(incident.world.config))
+    first = incident.ops("labels", "sync", *config)
+    assert "created sev1" in first.out
+    assert "changed incident" in first.out
+    assert "created recover:rollback-api" in first.out
+    for name in ("recover:api-off", "recover:rotate-secrets"):
+        incident.github.label(incident.number, name, "alice")
+    *_, state, names = incident.github.issue(incident.number).labels
+    assert state.description == "Runs maintenance in production: service=api state=on"
+    assert names.description == (
+        "Runs rotate-secrets in production: service=api only=IFLOW_API_KEY,GROQ_API_KEY,CEREBRAS_API_KEY"
+    )
+    assert (incident.ops("labels", "sync", *config).out, first.code) == ("", 0)
+
+
+@holds_for(25, 500, texts=st.lists(st.text(max_size=300), min_size=1, max_size=30))
+def test_a_block_ends_nothing_and_comes_back(texts: list[str]) -> None:
+    body = sealed("shown", Block("run-1", rows=tuple(Row(AT, "note", text) for text in texts)))
+    hidden = body.split("<!-- ", 1)[1].removesuffix(" -->\n")
+    assert not set("<>&@\u2028\u2029") & set(hidden)
+    assert "--" not in hidden
+    assert len(hidden) <= LONGEST
+    block = read_block(body)
+    assert block
+    assert all(row.text in [text[:160] for text in texts] for row in block.rows)
+    assert not is_edited(body)
+
+
+@holds_for(30, 1000, body=st.one_of(st.text(), st.text().map(lambda text: f"<!-- backout:v1 {{{text}}} -->")))
+def test_a_hostile_block_never_raises(body: str) -> None:
+    read_block(body)
+    is_edited(body)
+
+
+@pytest.mark.parametrize(
+    "data", ["[" * 900, '"v":1,"run":7', '"v":1,"run":"a","part":NaN', '"v":2', '"v":' + "9" * 900]
+)
+def test_no_block_is_made_of_nonsense(data: str) -> None:
+    assert read_block(f"<!-- backout:v1 {{{data}}} -->") is None

@@ -1,0 +1,204 @@
+"""What earlier runs on the incident took out of service is not chosen again, and GitHub never holds a recovery up."""
+
+import time
+from datetime import timedelta
+
+import github  # noqa: F401  loaded here, so that a run does not spend its two seconds on it
+import pytest
+
+from ops.core.run_record import Block, Row, sealed
+from ops.github.comments import BOT
+from tests.conftest import Releases
+from tests.support.commands import texts
+from tests.support.incidents import COMMENTS, Incident, incident
+
+__all__ = ["incident"]
+
+PASSED = "it was taken out of service before"
+
+
+@pytest.fixture
+def again(incident: Incident, sites: Releases) -> Incident:
+    """A first run on the incident took the bad site away; then another bad one came."""
+    assert incident.rollback_pages().code == 0
+    incident.world.site(timedelta(), "bad again", commit="c" * 40)
+    incident.world.sandbox.clock.advance(60)
+    return incident
+
+
+@pytest.mark.slow
+def test_what_an_earlier_run_took_away_is_passed_over(again: Incident, sites: Releases) -> None:
+    outcome = again.rollback_pages()
+
+    assert outcome.code == 0, outcome.err
+    assert again.world.served == sites.good
+    assert outcome.result["plan"]["sections"]["Passed over"] == [f"{sites.bad[:8]}: {PASSED}"]
+
+
+@pytest.mark.slow
+def test_a_person_may_name_it_and_is_warned(again: Incident, sites: Releases) -> None:
+    outcome = again.rollback_pages("--to", sites.bad)
+
+    assert again.world.served == sites.bad
+    assert any("by an earlier run on this incident" in warning for warning in outcome.result["plan"]["warnings"])
+
+
+@pytest.mark.slow
+def test_another_incident_blames_nothing(again: Incident, sites: Releases) -> None:
+    number = again.github.open_issue("Another", "", ["incident"], "alice")
+
+    Incident(again.world, number).rollback_pages()
+
+    assert again.world.served == sites.bad
+
+
+@pytest.mark.slow
+def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -> None:
+    """Else anybody could steer a rollback past the good site."""
+    oldest = again.world.site(timedelta(days=9), "oldest")
+    moment = again.world.sandbox.clock.now()
+    forged = Block(
+        "9",
+        runbook="rollback-pages",
+        environment="production",
+        service="frontend",
+        versions=(("Pages fortunet-frontend", sites.good[:8], oldest[:8]),),
+        rows=(Row(moment, "written", "x"),),
+    )
+    again.github.comment(again.number, sealed("forged", forged), "zoe")
+
+    again.rollback_pages()
+
+    assert again.world.served == sites.good
+
+
+@pytest.mark.slow
+def test_a_release_that_a_redeployment_replaced_is_passed_over(incident: Incident, sites: Releases) -> None:
+    """What was built anew is bad too, and the press after it must not bring back what it replaced."""
+    incident.world.site(timedelta(minutes=5), "built anew, and bad", commit="c" * 40)
+    redeployed = Block(
+        "9",
+        runbook="redeploy-pages",
+        environment="production",
+        service="frontend",
+        versions=(("Pages fortunet-frontend", sites.bad[:8], f"commit {'c' * 12}"),),
+        rows=(Row(incident.world.sandbox.clock.now(), "written", "x"),),
+    )
+    incident.github.comment(incident.number, sealed("redeployed", redeployed), BOT)
+
+    outcome = incident.rollback_pages()
+
+    assert outcome.code == 0, outcome.err
+    assert incident.world.served == sites.good
+    assert outcome.result["plan"]["sections"]["Passed over"] == [f"{sites.bad[:8]}: {PASSED}"]
+
+
+@pytest.mark.slow
+def test_what_a_writer_tells_is_believed(again: Incident, sites: Releases) -> None:
+    """As a run that was imported from a laptop is."""
+    oldest = again.world.site(timedelta(days=9), "oldest")
+    again.github.add_user("dana", "write")
+    told = Block(
+        "9",
+        runbook="rollback-pages",
+        environment="production",
+        service="frontend",
+        versions=(("Pages fortunet-frontend", sites.good[:8], oldest[:8]),),
+        rows=(Row(again.world.sandbox.clock.now(), "written", "x"),),
+    )
+    again.github.comment(again.number, sealed("told", told), "dana")
+
+    again.rollback_pages()
+
+    assert again.world.served == oldest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"status": 500},
+        *(pytest.param(rule, marks=pytest.mark.slow) for rule in ({"status": 403}, {"lost": "before"}, {"body": "<"})),
+    ],
+)
+def test_a_github_that_fails_is_a_warning(again: Incident, sites: Releases, rule: dict[str, str | int]) -> None:
+    again.github.fault(method="GET", path=COMMENTS, times=None, **rule)
+
+    outcome = again.rollback_pages()
+
+    assert outcome.code in {0, 6}, outcome.err
+    assert again.world.served == sites.bad
+    assert any("what earlier runs took out of service is not known" in text for text in texts(outcome, "warning"))
+
+
+@pytest.mark.slow
+def test_a_github_that_does_not_answer_holds_nothing_up(again: Incident, sites: Releases) -> None:
+    again.github.fault(path="/**", times=None, delay=30)
+    began, written = time.monotonic(), list[float]()
+    write = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}
+    again.world.sandbox.fault(**write, before=lambda: written.append(time.monotonic()))
+
+    again.rollback_pages()
+
+    assert written[0] - began < 4
+    assert again.world.served == sites.bad
+
+
+def test_a_version_that_was_live_when_the_incident_was_opened_and_replaced_since_is_passed_over(
+    incident: Incident,
+) -> None:
+    world = incident.world
+    good = world.release(timedelta(days=3), code="good")
+    first = world.release(timedelta(hours=2), code="bad")
+    world.sandbox.clock.advance(600)
+    world.release(timedelta(), code="no fix", behaviour={"status": 500})
+    world.sandbox.clock.advance(60)
+
+    outcome = incident.rollback()
+
+    assert world.live == {good: 100}, outcome.err
+    (warning,) = (w for w in outcome.result["plan"]["warnings"] if "without proof" in w)
+    assert "it was live when the incident was opened" in warning
+    assert f"`--to {first}`" in warning
+
+
+@pytest.mark.slow
+def test_a_github_that_does_not_answer_holds_up_no_rollback_of_a_worker(incident: Incident, releases: Releases) -> None:
+    incident.github.fault(path="/**", times=None, delay=30)
+    began, written = time.monotonic(), list[float]()
+    write = {"method": "POST", "path": "/accounts/*/workers/scripts/*/deployments"}
+    incident.world.sandbox.fault(**write, before=lambda: written.append(time.monotonic()))
+
+    incident.rollback()
+
+    assert written[0] - began < 4
+    assert incident.world.live == {releases.good: 100}
+
+
+def test_a_version_that_served_for_a_day_before_the_incident_is_not_passed_over(incident: Incident) -> None:
+    world = incident.world
+    world.release(timedelta(days=9), code="older")
+    good = world.release(timedelta(days=3), code="good")
+    world.sandbox.clock.advance(600)
+    world.release(timedelta(), code="no fix", behaviour={"status": 500})
+    world.sandbox.clock.advance(60)
+
+    incident.rollback()
+
+    assert world.live == {good: 100}
+
+
+def test_the_mark_on_an_upload_of_a_known_run_is_believed(incident: Incident) -> None:
+    """A rebuilt version never served before, so its mark counts only because the run's record names the upload."""
+    world = incident.world
+    world.release(timedelta(days=9), code="older", secrets={"KEY": "0"})
+    world.release(timedelta(hours=3), code="good", secrets={"KEY": "1"})
+    world.release(timedelta(minutes=10), code="bad", secrets={"KEY": "2"}, behaviour={"status": 500})
+    assert incident.rollback("--current-secrets").code == 0
+    world.sandbox.clock.advance(7200)
+
+    known = incident.rollback()
+    unknown = world.rollback("--incident", str(incident.number), "--dry-run")
+
+    assert known.result["reason"] == "already_stepped_back"
+    assert unknown.result["decision"] == "planned"

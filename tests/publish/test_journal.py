@@ -1,0 +1,359 @@
+"""The run's comment on the incident issue: what it says, and that no fault of GitHub's changes a recovery."""
+
+import os
+import pwd
+import re
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from ops.app.run import read_config
+from ops.core.redaction import Redactor
+from ops.core.run_record import is_edited, read_block
+from ops.core.run_summary import Page
+from ops.core.threads import Budget
+from ops.core.timeline import Event, Kind, from_json
+from ops.github.client import connect
+from ops.publish.comment import BUDGET, comments
+from ops.publish.issue_thread import Journal
+from tests.conftest import ROOT, Releases, assert_golden
+from tests.support.commands import LIST, WRITE, ended
+from tests.support.incidents import COMMENT, COMMENTS, Incident, incident
+
+__all__ = ["incident"]
+
+CONTACTS = read_config(ROOT / "ops.yml")[0].contacts
+
+
+def heard_before_the_first_read(incident: Incident) -> None:
+    """Hold Cloudflare's first answer back until the first comment is there."""
+    heard = threading.Event()
+    incident.github.fault(method="POST", path=COMMENTS, after=heard.set)
+    incident.world.sandbox.fault(**LIST, before=lambda: heard.wait(5))
+
+
+def test_the_first_comment_says_received(incident: Incident, releases: Releases, update_golden: bool) -> None:
+    seen: list[str] = []
+    heard_before_the_first_read(incident)
+    incident.world.sandbox.fault(**WRITE, before=lambda: seen.extend(incident.bodies))
+    incident.rollback()
+    assert_golden("comment-received", seen[0], update=update_golden)
+    assert len(incident.bodies) == 1
+    assert incident.bodies[0].startswith("### Recovered\n")
+
+
+def test_a_recovery_is_told_in_one_comment(incident: Incident, releases: Releases, update_golden: bool) -> None:
+    incident.world.verify_three_rounds()
+    outcome = incident.rollback("--reason", "checkout fails @acme/all #1")
+    (body,) = incident.bodies
+    block = read_block(body)
+    assert_golden("comment-recovered", body, update=update_golden)
+    assert block
+    assert (block.run, block.decision) == (outcome.result["run"], "recovered")
+    assert block.durations["verified"] is not None
+    assert not is_edited(body)
+    assert is_edited(body.replace("Recovered", "Recovered by me"))
+    assert incident.github.token not in body
+    assert outcome.result["links"]["journal"].startswith("http")
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("failed", {**WRITE, "code": 10021, "message": "no"}),
+        ("refused", {**WRITE, "code": 10220, "message": "The following secrets have changed: AI_KEY"}),
+    ],
+)
+def test_a_run_that_ended_badly_says_what_to_do(
+    incident: Incident, releases: Releases, update_golden: bool, name: str, fault: dict[str, Any]
+) -> None:
+    incident.world.sandbox.fault(**fault)
+    incident.rollback()
+    (body,) = incident.bodies
+    assert_golden(f"comment-{name}", body, update=update_golden)
+
+
+def test_the_comment_while_the_write_is_under_way(incident: Incident, releases: Releases, update_golden: bool) -> None:
+    """By the events of a run up to that moment: a run on a clock that stands still is over before its second edit."""
+    events = [from_json(event) for event in incident.rollback().result["timeline"]]
+    writing = next(number for number, event in enumerate(events, start=1) if event.kind == Kind.WRITING)
+    (body,) = comments(Page("20261124T030500-abcd", tuple(events[:writing])), CONTACTS)
+    assert_golden("comment-writing", body, update=update_golden)
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "create lost before it was heard": {"method": "POST", "lost": "before"},
+    "create lost after it was heard": {"method": "POST", "lost": "after"},
+    "create fails, and was heard": {"method": "POST", "status": 502, "applied": True},
+    "every create fails": {"method": "POST", "status": 500, "times": None},
+    "edits fail": {"method": "PATCH", "status": 500, "times": None},
+    "forbidden": {"status": 403, "times": None},
+    "rate limit": {"method": "POST", "status": 429, "times": None, "headers": {"retry-after": "60"}},
+    "nothing is read back": {"method": "GET", "status": 404, "times": None},
+}
+
+
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize(
+    "early", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["while it runs", "at its end"]
+)
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_the_run_recovers_whatever_github_does(
+    incident: Incident, releases: Releases, fault: dict[str, Any], early: bool
+) -> None:
+    if early:
+        heard_before_the_first_read(incident)  # first, so that it also hears of what the fault then swallows
+    incident.github.fault(**{"path": "/repos/**", **fault})
+    outcome = incident.rollback()
+    assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
+    runs = [block.run for body in incident.bodies if (block := read_block(body))]
+    assert len(runs) == len(set(runs))
+    assert sum("journal" in event["text"] for event in outcome.events) <= 1
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    "fault", ["create lost before it was heard", "create lost after it was heard", "create fails, and was heard"]
+)
+def test_an_answer_that_was_lost_gives_one_comment_that_tells_all(
+    incident: Incident, releases: Releases, fault: str
+) -> None:
+    incident.github.fault(path=COMMENTS, **FAULTS[fault])
+    outcome = incident.rollback()
+    (body,) = incident.bodies
+    assert body.startswith("### Recovered\n")
+    assert len([e for e in outcome.events if "journal on the incident issue failed" in e["text"]]) == 1
+
+
+@pytest.mark.slow
+def test_an_edit_that_silently_does_nothing_becomes_a_new_comment(incident: Incident, releases: Releases) -> None:
+    heard_before_the_first_read(incident)
+    incident.github.fault(method="PATCH", path=COMMENT, status=200, body="{}", content_type="application/json")
+    incident.rollback()
+    (body,) = incident.bodies
+    assert body.startswith("### Recovered\n")
+
+
+@pytest.mark.slow
+def test_github_cannot_be_reached(incident: Incident, releases: Releases) -> None:
+    outcome = incident.rollback(GITHUB_API_URL="http://127.0.0.1:9")
+    assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
+    assert [e["text"] for e in outcome.events if e["kind"] == "warning"] == [
+        "what earlier runs took out of service is not known (ConnectionError)",
+        "the journal on the incident issue failed (ConnectionError)",
+    ]
+
+
+def test_an_incident_that_does_not_exist_is_named(incident: Incident, releases: Releases) -> None:
+    outcome = incident.rollback("--incident", "999")
+    assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
+    said = [e["text"] for e in outcome.events if "journal" in e["text"]]
+    assert said == ["the journal on the incident issue failed (GitHub answered 404; issue #999 does not exist there)"]
+
+
+@pytest.mark.slow
+def test_two_runs_on_one_issue_have_a_comment_each(incident: Incident, releases: Releases) -> None:
+    runs = [incident.rollback().result["run"] for _ in range(2)]
+    assert [block.run for body in incident.bodies if (block := read_block(body))] == runs
+
+
+def test_a_run_that_wrote_and_had_no_incident_opens_one(incident: Incident, releases: Releases) -> None:
+    outcome = incident.world.rollback(**incident.github.environ())
+    opened = incident.github.issues[-1]
+    assert outcome.result["links"]["incident"].endswith(f"/issues/{opened.number}")
+    assert [label.name for label in opened.labels] == ["incident"]
+    assert len(opened.comments) == 1
+    assert f"--incident {opened.number} " in (opened.body or "")
+
+
+@pytest.mark.slow
+def test_an_incident_whose_answer_is_lost_is_opened_once_and_doubted(incident: Incident, releases: Releases) -> None:
+    incident.github.fault(method="POST", path="/repos/*/*/issues", lost="after")
+    outcome = incident.world.rollback(**incident.github.environ())
+    assert (outcome.code, outcome.result["links"]) == (0, {})
+    assert len(incident.github.issues) == 2
+    (warning,) = [e["text"] for e in outcome.events if e["kind"] == "warning"]
+    assert warning.startswith("the incident of this run may be missing (ConnectionError)")
+
+
+@pytest.mark.slow
+def test_an_incident_keeps_the_word_for_its_number_where_the_second_write_fails(
+    incident: Incident, releases: Releases
+) -> None:
+    incident.github.fault(method="PATCH", path="/repos/*/*/issues/*", status=500)
+    outcome = incident.world.rollback(**incident.github.environ())
+    opened = incident.github.issues[-1]
+    assert outcome.result["links"]["incident"].endswith(f"/issues/{opened.number}")
+    assert "NUMBER is this issue's." in (opened.body or "")
+    assert len(opened.comments) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "end"),
+    [(("--dry-run",), (0, "planned", "dry_run")), ((), (9, "planned", "implicit_dry_run"))],
+    ids=["on request", "without a terminal"],
+)
+def test_a_dry_run_posts_no_comment(
+    incident: Incident, releases: Releases, asked: tuple[str, ...], end: tuple[int, str, str]
+) -> None:
+    where = ("--service", "api", "--environment", "production", "--config", str(incident.world.config))
+
+    done = incident.ops("rollback-worker", *where, "--json", "--incident", str(incident.number), *asked)
+
+    assert ended(done) == end
+    assert ("Add --yes" in done.result["hint"]) == (not asked)
+    assert incident.bodies == []
+    assert incident.world.writes() == []
+
+
+def test_a_run_on_a_laptop_names_the_owner_of_the_token(incident: Incident, releases: Releases) -> None:
+    token = incident.github.add_token("ghp_alice-0123456789", "alice", ["repo"])
+
+    done = incident.rollback(GITHUB_TOKEN=token, USER="ana")
+
+    assert done.events[0]["text"].endswith("(laptop, by local user ana)")
+    assert "(laptop, by alice as GITHUB_TOKEN says, local user ana)" in incident.bodies[0]
+
+
+def test_a_run_without_a_user_in_its_environment_names_the_account(incident: Incident, releases: Releases) -> None:
+    done = incident.world.rollback("--dry-run", USER=None)
+
+    assert done.events[0]["text"].endswith(f"(laptop, by local user {pwd.getpwuid(os.getuid()).pw_name})")
+
+
+def test_a_dry_run_opens_no_incident(incident: Incident, releases: Releases) -> None:
+    incident.world.rollback("--dry-run", **incident.github.environ())
+    assert len(incident.github.issues) == 1
+
+
+def test_an_incident_that_cannot_be_opened_does_not_fail_the_run(incident: Incident, releases: Releases) -> None:
+    incident.github.fault(method="POST", status=500, times=None)
+    outcome = incident.world.rollback(**incident.github.environ())
+    assert (outcome.code, outcome.result["links"]) == (0, {})
+
+
+@pytest.mark.slow
+def test_a_comment_that_somebody_deletes_during_the_run_is_written_anew(incident: Incident, releases: Releases) -> None:
+    deleted: list[int] = []
+
+    def delete() -> None:
+        (comment,) = incident.github.issue(incident.number).comments
+        url = f"{incident.github.api_url}/repos/{incident.github.repository}/issues/comments/{comment.id}"
+        authorisation = {"authorization": f"Bearer {incident.github.token}"}
+        deleted.append(httpx.delete(url, headers=authorisation, trust_env=False).status_code)
+
+    heard_before_the_first_read(incident)
+    incident.world.sandbox.fault(**WRITE, before=delete)
+    outcome = incident.rollback()
+    (body,) = incident.bodies
+    assert deleted == [204]
+    assert body.startswith("### Recovered\n")
+    assert not [event for event in outcome.events if event["kind"] == "warning"]
+
+
+@pytest.mark.slow
+def test_a_comment_that_somebody_edits_is_shown_as_edited(incident: Incident, releases: Releases) -> None:
+    incident.rollback()
+    comment = incident.github.issue(incident.number).comments[0]
+    comment.body = comment.body.replace("### Recovered", "### Recovered, thanks to me")
+    shown = incident.ops("incident", "show", str(incident.number)).out.splitlines()
+    assert shown
+    assert all(line.endswith(", edited]") for line in shown)
+
+
+@dataclass
+class Hand:
+    """A clock that the test sets; it notes that somebody looked."""
+
+    at: float = 0.0
+    looked: threading.Event = field(default_factory=threading.Event)
+
+    def monotonic(self) -> float:
+        self.looked.set()
+        return self.at
+
+    def now(self) -> datetime:
+        return datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError(seconds)
+
+
+def test_edits_are_five_seconds_apart_and_later_twenty(incident: Incident) -> None:
+    clock, edited = Hand(), threading.Semaphore(0)
+    for method, path in (("POST", COMMENTS), ("PATCH", COMMENT)):
+        incident.github.fault(method=method, path=path, times=None, after=edited.release)
+    environ = incident.github.environ()
+    journal = Journal(
+        lambda: connect(environ, Redactor()),
+        lambda events: (f"{len(events)}",),
+        number=incident.number,
+        run="20261124T030500-abcd",
+        clock=clock,
+        rest=Budget(5).rest,
+    )
+    journal.begin(str)
+
+    def happens(at: float) -> None:
+        clock.at = at
+        clock.looked.clear()
+        journal(Event(1, clock.now(), at, Kind.PLANNED, "x"))
+        assert clock.looked.wait(5)
+
+    def writes() -> None:
+        assert edited.acquire(timeout=5)
+
+    happens(0)
+    writes()
+    for at, is_due in ((4, False), (5, True), (9, False), (61, True), (66, False), (80, False), (81, True)):
+        happens(at)
+        if is_due:
+            writes()
+    assert not edited.acquire(blocking=False)
+    clock.at = 82
+    journal.close()
+    assert [body.strip() for body in incident.bodies] == ["8"]
+    assert sum(request.method == "PATCH" for request in incident.github.requests) == 4
+
+
+def imported(incident: Incident, texts: list[str]) -> list[str]:
+    """The comments that a record of so many warnings becomes."""
+    first = {"runbook": "rollback-worker", "environment": "production", "params": {"service": "api"}}
+    kinds = [("requested", "x", first), *(("warning", text, {}) for text in texts)]
+    path = incident.world.folder / "20261124T030500-abcd" / "timeline.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        for number, (kind, text, data) in enumerate(kinds, start=1):
+            event = Event(number, Hand().now(), float(number), Kind(kind), text, data)
+            file.write(f"{event.to_line()}\n")
+    where = ("--incident", str(incident.number), "--config", str(incident.world.config))
+    done = incident.ops("incident", "import", str(path), *where)
+    assert done.code == 0, done.err
+    return incident.bodies
+
+
+@pytest.mark.slow
+def test_rows_without_room_go_into_a_second_comment_and_none_is_lost(incident: Incident) -> None:
+    texts = [f"row-{number:04}" for number in range(1500)]
+    imported(incident, texts)
+    main, older = imported(incident, texts)  # the same two are edited
+    assert max(len(main), len(older)) <= BUDGET < len(main) + len(older)
+    rows = [re.findall(r"row-\d{4}", body.partition("<!-- ")[0]) for body in (older, main)]
+    assert [*rows[0], *rows[1]] == texts
+    assert f"{len(rows[0]) + 1} older rows are in the next comment." in main
+    assert [block.part for body in (main, older) if (block := read_block(body))] == [1, 2]
+
+
+@pytest.mark.slow
+def test_rows_for_which_two_comments_have_no_room_are_counted(incident: Incident) -> None:
+    main, older = imported(incident, [f"row-{number:04}" for number in range(4000)])
+    left_out = re.search(r"(\d+) rows in between had no room", older)
+    assert left_out
+    assert max(len(main), len(older)) <= BUDGET
+    shown = len(re.findall(r"row-\d{4}", main.partition("<!-- ")[0] + older.partition("<!-- ")[0]))
+    assert shown + int(left_out[1]) == 4000

@@ -1,0 +1,255 @@
+"""What the team's chat is told of a run, and that nothing of it delays or changes the run."""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.config.types import Notify
+from ops.core.errors import Decision
+from ops.core.redaction import Secret
+from ops.core.run_summary import Page
+from ops.core.timeline import Event, Kind
+from ops.publish.chat import notice
+from ops.publish.chat_sender import LONGEST, Service, is_address
+from ops.publish.chat_services import CHATS
+from ops.publish.discord import DISCORD
+from ops.publish.discord import LONGEST as LONGEST_OF_DISCORD
+from ops.publish.slack import SLACK
+from sandbox.server import Response
+from tests.conftest import Releases, World
+from tests.support.commands import LIST, WRITE, texts
+from tests.support.incidents import Incident, incident
+from tests.support.webhooks import Receiver, receiving
+
+__all__ = ["incident"]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one:
+        yield one
+
+
+def test_a_recovery_is_told_twice_with_the_typed_reason(world: World, releases: Releases, receiver: Receiver) -> None:
+    outcome = world.rollback("--reason", "checkout fails.", **receiver.environ)
+    to = releases.good[:8]
+    assert outcome.code == 0
+    started, ended = receiver.texts
+    what = f"Worker fortunet-api: {releases.bad[:8]} → {to}"
+    message = outcome.result["message"].capitalize()
+    assert started == f"[DRILL] Started: rollback-worker on api in production because checkout fails. {what}."
+    assert ended == f"[DRILL] Recovered: Rolled back api to {to} in production because checkout fails. {message}."
+    assert len(receiver.sent("discord")) == 2
+    assert texts(outcome, "warning") == []
+
+
+ENDINGS: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "failed": ([{**WRITE, "code": 10021, "message": "no"}], "Failed: rollback-worker on api in production"),
+    "refused": ([{**WRITE, "code": 10220, "message": "changed: A"}], "Refused: rollback-worker on api in production"),
+    "unknown_outcome": (
+        [{**WRITE, "lost": "after"}, {**LIST, "status": 503, "skip": 2, "times": None}],
+        "Unknown outcome: rollback-worker on api in production",
+    ),
+}
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(("faults", "begins"), ENDINGS.values(), ids=ENDINGS)
+def test_a_run_that_ended_badly_says_so_and_what_to_do(
+    world: World, releases: Releases, receiver: Receiver, faults: list[dict[str, Any]], begins: str
+) -> None:
+    for fault in faults:
+        world.sandbox.fault(**fault)
+    outcome = world.rollback(**receiver.environ)
+    assert receiver.texts[-1].startswith(f"[DRILL] {begins}. ")
+    assert outcome.result["hint"][:40] in receiver.texts[-1]
+    assert "Rolled back" not in receiver.texts[-1]
+
+
+def test_a_recovery_that_does_not_help_is_told_as_done_and_still_unhealthy(
+    world: World, releases: Releases, receiver: Receiver
+) -> None:
+    world.edit_config("status: ok", "status: never")
+    world.rollback(**receiver.environ)
+    assert receiver.texts[-1].startswith(
+        f"[DRILL] Still unhealthy: Rolled back api to {releases.good[:8]} in production."
+    )
+
+
+@pytest.mark.slow
+def test_nothing_to_do_is_one_notice_and_a_dry_run_none(world: World, releases: Releases, receiver: Receiver) -> None:
+    world.rollback("--dry-run", **receiver.environ)
+    assert receiver.requests == []
+    world.rollback()
+    outcome = world.rollback(**receiver.environ)
+    assert outcome.result["decision"] == "nothing_to_do"
+    (told,) = receiver.texts
+    assert told.startswith("[DRILL] Nothing to do: rollback-worker on api in production.")
+
+
+@pytest.mark.parametrize("decision", list(Decision))
+def test_every_end_but_that_of_a_dry_run_is_told(decision: Decision) -> None:
+    asked: dict[str, Any] = {"runbook": "rollback-worker", "environment": "production", "params": {"service": "api"}}
+    told: list[tuple[Kind, str, dict[str, Any]]] = [
+        (Kind.REQUESTED, "x", asked),
+        (Kind.ENDED, decision.value, {"message": "it is so"}),
+    ]
+    at = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
+    events = tuple(Event(n, at, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
+    state = decision.value.replace("_", " ").capitalize()
+    said = "" if decision == Decision.PLANNED else f"{state}: rollback-worker on api in production. It is so."
+    assert notice(Page("77.1-abcd", events)) == said
+
+
+def test_the_incident_is_linked_and_its_title_never_told(
+    incident: Incident, releases: Releases, receiver: Receiver
+) -> None:
+    incident.rollback(**receiver.environ)
+    for told in receiver.sent("slack"):
+        text, link = told["text"].split("\n")
+        assert "because of incident #1." in text
+        assert link == f"<{incident.github.environ()['GITHUB_SERVER_URL']}/{incident.github.repository}/issues/1>"
+        assert "answers 500" not in told["text"]
+
+
+def test_the_write_does_not_wait_for_the_notice(world: World, releases: Releases, receiver: Receiver) -> None:
+    written = threading.Event()
+    waited: list[bool] = []
+    receiver.before = lambda path: waited.append(written.wait(2)) if "slack" in path else None
+    world.sandbox.fault(**WRITE, before=written.set)
+    outcome = world.rollback(**receiver.environ)
+    assert outcome.code == 0
+    assert waited == [True, True]
+
+
+ELSEWHERE = "http://127.0.0.1:9/elsewhere"
+ANSWERS = {
+    "it is gone": (Response(status=404, body=b"no_service"), "it answered 404"),
+    "too many": (Response(status=429, headers=[("retry-after", "30")]), "it answered 429"),
+    "not ok": (Response(body=b"<html>"), "it answered 200"),
+    "it moved": (Response(status=302, headers=[("location", ELSEWHERE)]), "it answered 302"),
+    "it moved, with the body": (Response(status=307, headers=[("location", ELSEWHERE)]), "it answered 307"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(("answer", "why"), ANSWERS.values(), ids=ANSWERS)
+def test_a_notice_that_fails_is_one_warning(
+    world: World, releases: Releases, receiver: Receiver, answer: Response, why: str
+) -> None:
+    receiver.answers["slack"] = answer
+    outcome = world.rollback(**receiver.environ)
+    assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
+    assert texts(outcome, "warning") == [f"the notice to Slack failed ({why})"]
+    assert len(receiver.sent("slack")) == len(receiver.sent("discord")) == 2
+    assert "marked" not in outcome.out + outcome.err
+
+
+def test_a_webhook_that_cannot_be_reached_is_one_warning(world: World, releases: Releases) -> None:
+    outcome = world.rollback(SLACK_WEBHOOK_URL="http://127.0.0.1:9/marked")
+    assert outcome.code == 0
+    assert texts(outcome, "warning") == ["the notice to Slack failed (ConnectError)"]
+    assert "marked" not in outcome.out + outcome.err
+
+
+@pytest.mark.slow
+def test_chat_and_github_that_hang_hold_the_end_up_for_five_seconds_in_all(
+    incident: Incident, releases: Releases, receiver: Receiver
+) -> None:
+    receiver.before = lambda _path: receiver.released.wait(30)
+    incident.github.fault(path="/repos/**", times=None, before=lambda: receiver.released.wait(30))
+    began = time.monotonic()
+    outcome = incident.rollback(**receiver.environ)
+    assert time.monotonic() - began < 9.0  # the run itself takes up to two, and reads earlier runs for two before it
+    assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
+    receiver.released.set()
+    assert sorted(text.partition(" (")[0] for text in texts(outcome, "warning")) == [
+        "the journal on the incident issue failed",
+        "the notice to Discord failed",
+        "the notice to Slack failed",
+        "what earlier runs took out of service is not known",
+    ]
+
+
+def test_a_sandbox_is_not_told_to_a_real_channel(world: World, releases: Releases) -> None:
+    """The guard of the tests would refuse the connection, and that would be a warning."""
+    real = {
+        "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/marked",
+        "DISCORD_WEBHOOK_URL": "https://discord.com/api/webhooks/1/marked",
+    }
+    outcome = world.rollback(**real)
+    assert outcome.code == 0
+    assert texts(outcome, "warning") == []
+
+
+ADDRESSES = {
+    "https://hooks.slack.com/services/T0/B0/x": (True, False),
+    "https://hooks.slack.com:443/services/T0/B0/x": (True, False),
+    "https://discord.com/api/webhooks/1/x": (False, True),
+    "https://discordapp.com/api/webhooks/1/x": (False, True),
+    "http://hooks.slack.com/services/T0/B0/x": (False, False),
+    "https://hooks.slack.com:444/services": (False, False),
+    "https://hooks.slack.com.evil.example/services": (False, False),
+    "https://hooks.slack.com@evil.example/services": (False, False),
+    "https://evil.example@hooks.slack.com/services": (False, False),
+    "https://ptb.discord.com/api": (False, False),
+    "https://[::1/": (False, False),
+    "hooks.slack.com/services": (False, False),
+    "http://127.0.0.1:1/x": (True, True),
+    "": (False, False),
+}
+
+
+@pytest.mark.parametrize(("url", "are"), ADDRESSES.items(), ids=ADDRESSES)
+def test_a_notice_goes_to_the_services_own_hosts_alone(url: str, are: tuple[bool, bool]) -> None:
+    assert (is_address(SLACK, url), is_address(DISCORD, url)) == are
+
+
+def test_every_chat_of_ops_yml_can_be_told() -> None:
+    assert CHATS.keys() == Notify.model_fields.keys()
+
+
+LINK = f"https://github.example/{'a' * 39}/{'b' * 100}/actions/runs/{'1' * 20}"
+HOSTILE = st.text(st.one_of(st.sampled_from(list("<>&!@#|*_~`[]()\\/:")), st.characters()), min_size=1, max_size=40)
+
+
+@given(HOSTILE)
+def test_a_text_mentions_nobody_and_fits(said: str) -> None:
+    text = (said * LONGEST)[:LONGEST]
+    slack, discord = SLACK.body(text, ()), DISCORD.body(text, (LINK, LINK))
+    assert not set("<>") & set(slack["text"])
+    assert slack["text"].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
+    assert discord["allowed_mentions"] == {"parse": []}
+    assert len(discord["content"]) <= LONGEST_OF_DISCORD
+    assert discord["content"].endswith(f"\n<{LINK}>\n<{LINK}>")
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("service", [SLACK, DISCORD], ids=lambda service: service.name)
+def test_a_channel_is_pinged_by_nobody_who_types_a_reason(
+    world: World, releases: Releases, receiver: Receiver, service: Service
+) -> None:
+    world.rollback("--reason", "<!channel> @everyone [here](https://evil.example)", **receiver.environ)
+    assert "because &lt;!channel&gt; @everyone" in receiver.sent("slack")[0]["text"]
+    assert "\\[here\\]\\(https" in receiver.sent("discord")[0]["content"]
+    assert all("wait=true" in request.target for request in receiver.requests if "discord" in request.path)
+    assert repr(Secret(receiver.slack)) == "Secret()"
+
+
+@pytest.mark.parametrize("answers", [{}, {"slack": Response(status=500), "discord": Response(status=500)}])
+def test_the_checklist_says_whether_the_team_was_notified(
+    incident: Incident, releases: Releases, answers: dict[str, Response]
+) -> None:
+    with receiving() as receiver:
+        receiver.answers.update(answers)
+        incident.rollback(**receiver.environ)
+
+    item = "- [ ] Notify team (people, in the report)\n" if answers else "- [x] Notify team\n"
+    assert item in incident.bodies[0]

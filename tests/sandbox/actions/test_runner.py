@@ -1,0 +1,188 @@
+"""The runner with small workflows under the real act: secrets, groups, cancelling, the token, and what it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from sandbox import Sandbox
+from sandbox.actions import Runner, Unsupported
+from sandbox.github import GitHub
+from tests.support.actions import conclusions, when
+
+
+@pytest.fixture
+def hub(sandbox: Sandbox) -> GitHub:
+    sandbox.github.add_user("alice")
+    return sandbox.github
+
+
+def workflow(hub: GitHub, name: str, *steps: str, on: Any = "workflow_dispatch", **job: Any) -> None:
+    """A file of one job with these commands."""
+    rules = {"runs-on": "ubuntu-latest", "steps": [{"run": step} for step in steps], **job}
+    commit(hub, name, {"on": on, "jobs": {"only": rules}})
+
+
+def commit(hub: GitHub, name: str, content: Any) -> None:
+    text = yaml.safe_dump(content, sort_keys=False)
+    hub.add_commit(name, "alice", files={f".github/workflows/{name}": text})
+
+
+ASK = """exec python3 -c '
+import os, urllib.request as requests
+url, headers = os.environ["GITHUB_API_URL"] + "/repos/acme/operations/issues", {"Authorization": "token " + os.environ["G"]}
+print("api", requests.urlopen(requests.Request(url, headers=headers)).status)'
+"""
+
+
+@pytest.mark.slow
+def test_a_job_has_the_secrets_of_its_environment_a_token_of_its_own_and_little_else(hub: GitHub) -> None:
+    for name, value in (("recovery", "of recovery"), ("security", "of security")):
+        hub.put_secret("TOKEN", value, hub.add_environment(name))
+    hub.put_variable("COLOUR", "red")
+    said = 'echo "got $(echo "$T" | tr a-z A-Z) $C $GITHUB_RUN_ID $GITHUB_ACTOR $GITHUB_TRIGGERING_ACTOR [$HIDDEN]"'
+    env = {
+        "T": "${{ secrets.TOKEN }}",
+        "C": "${{ vars.COLOUR }}",
+        "G": "${{ github.token }}",
+        "HIDDEN": "${{ secrets.OTHER }}",
+    }
+    workflow(hub, "a.yml", said, ASK, environment="recovery", env=env, permissions={"issues": "read"})
+    hub.put_secret("OTHER", "hidden", "security")
+
+    with Runner(hub, {}) as runner:
+        run = hub.dispatch("a.yml", by="alice")
+        runner.wait()
+        log = runner.log(run.id)
+
+    assert f"got OF RECOVERY red {run.id} alice alice []" in log
+    assert "api 200" in log
+    assert not any("of recovery" in line for line in log)
+    spent = httpx.get(f"{hub.api_url}/repos/acme/operations", headers={"authorization": f"token ghs_run{run.id}x1j0"})
+    assert spent.status_code == 401
+
+
+@pytest.mark.slow
+def test_runs_of_one_group_go_in_turn_and_those_of_others_do_not_wait(hub: GitHub, tmp_path: Path) -> None:
+    gate, marks = tmp_path / "gate", tmp_path / "marks"
+    waits = f"echo began >> {marks}; until test -e {gate}; do sleep 0.05; done; echo ended >> {marks}"
+    group = {"group": "one", "queue": "max"}
+    workflow(hub, "a.yml", waits, concurrency=group)
+    workflow(hub, "b.yml", f"echo second >> {marks}", concurrency=group)
+    workflow(hub, "c.yml", f"touch {gate}", concurrency={"group": "another"})
+
+    with Runner(hub, {}) as runner:
+        for name in ("a.yml", "b.yml", "c.yml"):
+            hub.dispatch(name, by="alice")
+        runner.wait()
+
+    assert [run.conclusion for run in hub.runs] == ["success"] * 3
+    assert marks.read_text().split() == ["began", "ended", "second"]
+
+
+@pytest.mark.slow
+def test_without_queue_max_the_run_that_waits_gives_way_to_the_newest(hub: GitHub, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    workflow(hub, "a.yml", f"until test -e {gate}; do sleep 0.05; done", concurrency="one")
+    workflow(hub, "b.yml", "true", concurrency="one")
+    workflow(hub, "c.yml", "true", concurrency={"group": "one", "cancel-in-progress": True})
+
+    with Runner(hub, {}) as runner:
+        runs = [hub.dispatch(name, by="alice") for name in ("a.yml", "b.yml", "b.yml")]
+        assert runs[1].conclusion in {None, "cancelled"}
+        gate.touch()
+        runner.wait()
+        gate.unlink()
+        on, newest = hub.dispatch("a.yml", by="alice"), hub.dispatch("c.yml", by="alice")
+        runner.wait()
+
+    assert [run.conclusion for run in runs] == ["success", "cancelled", "success"]
+    assert [on.conclusion, newest.conclusion] == ["cancelled", "success"]
+
+
+CAREFUL = """exec python3 -c '
+import signal, sys, threading
+def stop(number, _): print("asked to stop by", number, flush=True); sys.exit(130)
+signal.signal(signal.SIGINT, stop)
+print("up", flush=True)
+threading.Event().wait(60)'
+"""
+
+
+@pytest.mark.slow
+def test_a_cancelled_step_is_asked_first_and_the_jobs_after_it_are_skipped(hub: GitHub) -> None:
+    jobs = {
+        "first": {"runs-on": "ubuntu-latest", "steps": [{"run": CAREFUL}, {"run": "echo last", "if": "always()"}]},
+        "then": {"runs-on": "ubuntu-latest", "needs": "first", "steps": [{"run": "echo never"}]},
+    }
+    commit(hub, "a.yml", {"on": {"issues": {"types": ["opened"]}}, "jobs": jobs})
+
+    with Runner(hub, {}) as runner:
+        runner.on_line = when("up", runner.cancel)
+        hub.open_issue("Any", author="alice")
+        runner.wait()
+        (run,) = hub.runs
+        log = runner.log(run.id)
+
+    assert "asked to stop by 2" in log
+    assert "last" in log
+    assert "never" not in log
+    assert (run.event, run.conclusion, conclusions(run)) == (
+        "issues",
+        "cancelled",
+        {"first": "cancelled", "then": "skipped"},
+    )
+
+
+@pytest.mark.slow
+def test_a_push_runs_the_files_of_its_own_commit_where_its_paths_say_so(hub: GitHub) -> None:
+    workflow(hub, "a.yml", "cat limits.txt", on={"push": {"paths": ["limits.txt"]}})
+    rules = {"runs-on": "ubuntu-latest", "steps": [{"uses": "actions/checkout@v5"}, {"run": "cat limits.txt"}]}
+    commit(hub, "a.yml", {"on": {"push": {"paths": ["limits.txt"]}}, "jobs": {"only": rules}})
+
+    with Runner(hub, {}) as runner:
+        hub.add_commit("elsewhere", "alice", files={"other.txt": "1"})
+        hub.add_commit("limits", "alice", files={"limits.txt": "as limited as it gets"}, branch="side")
+        runner.wait()
+        (run,) = hub.runs
+        log = runner.log(run.id)
+
+    assert (run.head_branch, run.conclusion) == ("side", "success")
+    assert "as limited as it gets" in log
+
+
+def test_what_cannot_be_run_is_a_failed_start_and_is_told_and_the_others_go_on(hub: GitHub) -> None:
+    workflow(hub, "a.yml", "true", on=["issues"], strategy={"matrix": {"a": [1]}})
+    workflow(hub, "b.yml", "true", on=["issues"], **{"if": "false"})
+
+    with Runner(hub, {}) as runner:
+        hub.open_issue("Any", author="alice")
+        with pytest.raises(Unsupported, match="strategy"):
+            runner.wait()
+
+    assert [run.conclusion for run in hub.runs] == ["startup_failure", "skipped"]
+
+
+def test_what_github_token_does_starts_nothing(hub: GitHub) -> None:
+    workflow(hub, "a.yml", "true", on=["issues", "issue_comment"])
+
+    with Runner(hub, {}) as runner:
+        number = hub.open_issue("Any")
+        hub.comment(number, "by the bot", "github-actions[bot]")
+        runner.wait()
+
+    assert hub.runs == []
+
+
+def test_a_run_whose_jobs_may_not_run_is_skipped_without_a_runner(hub: GitHub) -> None:
+    workflow(hub, "a.yml", "exit 1", on="issues", **{"if": "github.event.action == 'labeled'"})
+
+    with Runner(hub, {}) as runner:
+        hub.open_issue("Any", author="alice")
+        runner.wait()
+        (run,) = hub.runs
+
+    assert (run.conclusion, conclusions(run)) == ("skipped", {"only": "skipped"})
+    assert runner.log(run.id) == []

@@ -1,0 +1,546 @@
+"""Rate limits by pull request: what is planned, applied when it is merged, and kept."""
+
+import json
+import subprocess
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Outcome, World
+from tests.support import limits
+from tests.support.commands import ended, texts
+from tests.support.limits import SHIPPED, Place, changed, temporary
+
+PUT = {"method": "PUT", "path": "/accounts/*/storage/kv/namespaces/*/values/*"}
+
+
+@pytest.fixture
+def place(world: World) -> Place:
+    return limits.place(world)
+
+
+def in_hours(world: World, hours: float) -> str:
+    return f"{world.sandbox.clock.now() + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
+
+
+# Applying what was merged.
+
+
+def test_what_was_merged_is_written_once_seen_and_proved(place: Place) -> None:
+    place.commit(changed(40))
+
+    done = place.apply()
+
+    assert ended(done) == (0, "recovered", "not_seen_failing")
+    revision = place.stored["revision"]
+    assert done.result["message"] == (
+        f"revision {revision} of limits.yml is in effect at the one location that was asked, and others follow"
+    )
+    assert revision.startswith(place.sha[:12])
+    assert place.stored["limits"]["calc"] == {"limit": 40, "period": 60, "key": "ip", "probe": True}
+    assert [(each.method, each.path.rpartition("/")[2]) for each in place.world.writes() if each.method == "PUT"] == [
+        ("PUT", "ops%2Flimits")
+    ]
+    assert "limit calc healthy: first 429 at request 41, wanted between request 41 and 80" in texts(done, "probed")[-1]
+    assert place.calculate(41) == [200] * 40 + [429]
+    assert place.github.issues == []
+
+
+def test_again_it_has_nothing_to_do(place: Place) -> None:
+    place.apply()
+    place.world.sandbox.clock.advance(60)
+    place.world.sandbox.requests.clear()
+
+    again = place.apply()
+
+    assert ended(again) == (0, "nothing_to_do", "already_live")
+    assert not [each for each in place.world.sandbox.requests if each.method == "PUT"]
+
+
+def test_a_step_that_a_pull_request_could_not_take_is_not_applied_either(place: Place) -> None:
+    """The base is what KV holds, for whoever pushed to the default branch without a pull request."""
+    place.apply()
+    place.world.sandbox.clock.advance(60)
+    place.commit(changed(30_000))
+
+    refused = place.apply()
+
+    assert refused.code == 2
+    assert "calc.limit: more than 10 times the 30 in 60 s that it is now" in refused.result["message"]
+    assert place.stored["limits"]["calc"]["limit"] == 30
+    place.commit(changed(30_000).replace("probe: true}", "probe: true, override: a load test}"))
+    assert ended(place.apply())[0] == 0
+    assert place.stored["limits"]["calc"]["limit"] == 30_000
+
+
+def test_a_deep_cut_is_applied_with_a_warning(place: Place) -> None:
+    place.apply()
+    place.world.sandbox.clock.advance(60)
+    place.commit(changed(1))
+
+    done = place.apply()
+
+    assert done.code == 0
+    assert "calc.limit: 1 is a tenth or less of the 30 in 60 s that it is now" in done.result["plan"]["warnings"]
+
+
+def test_a_dry_run_writes_nothing(place: Place) -> None:
+    done = place.apply("--dry-run")
+
+    assert ended(done) == (0, "planned", "dry_run")
+    assert "calc: what the code declares → 30 in 60 s per ip, to be probed" in done.result["plan"]["sections"]["Limits"]
+    assert place.stored is None
+
+
+@pytest.mark.parametrize("touches", ["limits.yml", "README.md"])
+def test_a_late_run_changes_nothing_where_limits_yml_was_changed_again(place: Place, touches: str) -> None:
+    place.github.add_commit("Later", "alice", files={touches: changed(50)})
+
+    done = place.apply()
+
+    if touches == "limits.yml":
+        assert ended(done) == (0, "nothing_to_do", "superseded")
+        assert "was changed again by commit" in done.result["message"]
+        assert place.stored is None
+    else:
+        assert ended(done)[1] == "recovered"
+
+
+def test_nothing_is_claimed_before_it_was_seen(place: Place) -> None:
+    """The location remembers for a minute what it read: that there was nothing."""
+    place.world.sandbox.switches.kv_staleness_seconds = 60
+    place.calculate(1)
+    began = place.world.sandbox.clock.now()
+
+    done = place.apply()
+
+    assert ended(done)[:2] == (0, "recovered")
+    assert place.world.sandbox.clock.now() - began >= timedelta(seconds=59)
+    *before, last = texts(done, "probed")[1:]
+    assert len(before) > 10
+    assert all("unhealthy: json limits.revision null" in text for text in before), before[:2]
+    assert "runtime healthy" in last
+
+
+@pytest.mark.slow
+def test_what_is_never_seen_is_not_verified_and_an_incident_says_so(place: Place) -> None:
+    place.world.sandbox.switches.kv_staleness_seconds = 600
+    place.calculate(1)
+
+    done = place.apply()
+
+    assert ended(done) == (6, "still_unhealthy", "still_unhealthy")
+    assert "this does not hold: revision" in done.result["message"]
+    assert [issue.title for issue in place.github.issues] == ["limits apply on api in production: Still unhealthy"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ({"status": 429}, "first 429 at request 1, wanted between request 31 and 60"),
+        ({"status": 204}, "first 429 none in 60 requests, wanted between request 31 and 60"),
+        ({"status": 404}, "first 429 request 1 was answered with status 404"),
+    ],
+)
+def test_a_limit_that_refuses_too_early_or_never_is_not_proved(place: Place, path: dict[str, int], said: str) -> None:
+    place.world.sandbox.edge_fault(path="/__ops/limits/calc", times=None, body="", **path)
+
+    done = place.apply()
+
+    assert ended(done)[:2] == (0, "recovered")
+    assert f"not proved: limit calc: {said.replace('first 429 ', 'first 429: ', 1)}" in texts(done, "warning")
+
+
+def test_an_answer_that_is_lost_is_settled_by_reading(place: Place) -> None:
+    place.world.sandbox.switches.kv_api_staleness_seconds = 0
+    place.world.sandbox.fault(**PUT, lost="after")
+
+    done = place.apply()
+
+    assert ended(done)[:2] == (0, "recovered")
+    assert len([each for each in place.world.sandbox.requests if each.method == "PUT"]) == 1
+
+
+def test_a_write_that_was_not_made_is_made_once_more(place: Place) -> None:
+    place.world.sandbox.fault(**PUT, lost="before")
+
+    assert ended(place.apply())[:2] == (0, "recovered")
+    assert len([each for each in place.world.sandbox.requests if each.method == "PUT"]) == 2
+
+
+def test_somebody_elses_value_after_an_unclear_write_is_left_alone(place: Place) -> None:
+    theirs = {"version": 1, "revision": "0" * 12 + "-" + "1" * 8, "limits": {}}
+    place.world.sandbox.fault(**PUT, lost="before", before=lambda: place.put(theirs))
+
+    done = place.apply()
+
+    assert done.result["reason"] == "world_moved"
+    assert place.stored == theirs
+
+
+@pytest.mark.slow
+def test_two_at_once_write_the_same_and_both_say_so(place: Place) -> None:
+    """The other one comes in between the plan of this one and its write."""
+    others: list[Outcome] = []
+    place.world.sandbox.fault(**PUT, before=lambda: others.append(place.apply()))
+
+    done = place.apply()
+
+    assert [ended(each)[1] for each in (done, *others)] == ["recovered", "recovered"]
+    assert done.result["plan"]["changes"][0]["after"] == f"revision {place.stored['revision']}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["garbage", '{"version": 1}', "[]"])
+def test_garbage_in_kv_is_replaced_and_said(place: Place, text: str) -> None:
+    place.put(text)
+
+    done = place.apply()
+
+    assert ended(done)[:2] == (0, "recovered")
+    assert "something that is no value of the limits" in done.result["plan"]["changes"][0]["before"]
+    assert done.result["plan"]["warnings"]
+
+
+def test_a_value_of_a_later_version_is_not_replaced(place: Place) -> None:
+    place.put({"version": 2, "revision": "x", "limits": {}})
+
+    for done in (place.apply(), place.reconcile()):
+        assert ended(done) == (3, "refused", "unknown_value")
+    assert place.stored["version"] == 2
+
+
+def test_a_file_that_is_not_valid_is_not_applied(place: Place) -> None:
+    place.commit(SHIPPED.replace("30", "007"))
+
+    done = place.apply()
+
+    assert ended(done) == (2, "refused", "config_invalid")
+    assert place.stored is None
+
+
+@pytest.mark.slow
+def test_on_a_laptop_without_github_the_fetched_default_branch_counts(place: Place) -> None:
+    folder = place.world.folder
+    repository(folder)
+    laptop = dict.fromkeys([*place.github.environ(), "GITHUB_ACTIONS", "GITHUB_SHA"])
+
+    assert ended(place.apply(**laptop))[:2] == (0, "recovered")
+    place.write(changed(70))
+    refused = place.apply(**laptop)
+    assert (refused.code, "limits.yml here is not as it was committed" in refused.result["message"]) == (3, True)
+    git(folder, "commit", "-qam", "Mine")
+    superseded = place.apply(**laptop)
+    assert ended(superseded) == (0, "nothing_to_do", "superseded")
+    assert place.stored["limits"]["calc"]["limit"] == 30
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    subprocess.run(["git", *who, "-C", str(folder), *arguments], check=True, capture_output=True)
+
+
+def repository(folder: Path) -> None:
+    """A clone whose origin/main is what is there now."""
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", "limits.yml", "ops.yml")
+    git(folder, "commit", "-qm", "Limits")
+    git(folder, "update-ref", "refs/remotes/origin/main", "HEAD")
+
+
+@pytest.mark.slow
+def test_the_merged_pull_request_is_told_in_the_comment_with_its_plan(place: Place, tmp_path: Path) -> None:
+    number = place.pull(changed(40))
+    assert planned(place, number, tmp_path).code == 0
+    place.merge(number)
+
+    place.apply()
+
+    (comment,) = place.comments(number)
+    assert "### limits.yml: `1 of 2 limits changes`" in comment
+    assert "**After the merge:** `recovered: revision" in comment
+    place.apply()
+    assert len(place.comments(number)) == 1
+    assert place.comments(number)[0].count("After the merge") == 1
+
+
+def test_the_pull_request_of_a_fork_is_told_once_it_is_merged(place: Place) -> None:
+    place.github.add_user("zoe", "read")
+    number = place.github.open_fork_pull("Raise", "zoe", {"limits.yml": changed(40)})
+    place.merge(number)
+
+    place.apply()
+
+    (comment,) = place.comments(number)
+    assert "**After the merge:** `recovered: revision" in comment
+
+
+# Planning in the job of a pull request.
+
+
+def planned(place: Place, number: int, folder: Path, **environ: Any) -> Outcome:
+    """As the workflow plans it: the checkout is the base, which the folder is."""
+    pull = place.github.issue(number).pull
+    assert pull is not None
+    event = {"pull_request": {"number": number, "head": {"sha": pull.head_sha}, "base": {"sha": pull.base_sha}}}
+    path = folder / f"event-{number}.json"
+    path.write_text(json.dumps(event))
+    given = {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(path), "CLOUDFLARE_API_TOKEN": None}
+    return place.ops("plan", **{**given, "GITHUB_STEP_SUMMARY": str(folder / "summary.md"), **environ})
+
+
+def test_a_pull_request_gets_its_plan_in_one_comment_that_is_edited_in_place(place: Place, tmp_path: Path) -> None:
+    number = place.pull(changed(60))
+
+    first = planned(place, number, tmp_path)
+    place.github.add_commit("Less", "alice", files={"limits.yml": changed(45)}, branch=f"limits-{number - 1}")
+    second = planned(place, number, tmp_path)
+
+    assert (first.code, second.code) == (0, 0)
+    (comment,) = place.comments(number)
+    assert "| `calc` | `30 in 60 s per ip` | `45 in 60 s per ip` | `30` | `30 in 60 s` | `+50 %` |" in comment
+    assert "| `ai` | `10 in 60 s per user` | `10 in 60 s per user` | `10` | `10 in 60 s` | `no change` |" in comment
+    assert "+100 %" in (tmp_path / "summary.md").read_text()
+
+
+def test_a_pull_request_that_is_not_valid_is_refused_with_every_problem(place: Place, tmp_path: Path) -> None:
+    number = place.pull(changed(400).replace("limit: 10", "limit: 0"))
+
+    done = planned(place, number, tmp_path)
+
+    assert done.code == 3
+    (comment,) = place.comments(number)
+    for place_ in (
+        "limits.yml:11 calc.limit: more than 10 times",
+        "limits.yml:12 ai.limit: too small; write 1 or more",
+    ):
+        assert place_ in comment
+        assert place_ in (tmp_path / "summary.md").read_text()
+        assert f"::error title=limits.yml::{place_}" in done.err
+
+
+def test_a_fork_gets_its_plan_on_the_summary_and_by_the_exit_code(place: Place, tmp_path: Path) -> None:
+    place.github.add_user("zoe", "read")
+    reading = place.github.add_workflow_token("ghs_reading", {"contents": "read", "pull_requests": "read"})
+    good, bad = (
+        place.github.open_fork_pull("Raise", "zoe", {"limits.yml": text}) for text in (changed(60), changed(600))
+    )
+
+    done, refused = (planned(place, number, tmp_path, GITHUB_TOKEN=reading) for number in (good, bad))
+
+    assert (done.code, refused.code) == (0, 3)
+    assert "the token of this job may not comment" in done.out
+    assert "+100 %" in (tmp_path / "summary.md").read_text()
+    assert "more than 10 times" in (tmp_path / "summary.md").read_text()
+    assert place.comments(good) == place.comments(bad) == []
+
+
+def test_a_pull_request_has_no_influence_on_its_own_plan(place: Place, tmp_path: Path) -> None:
+    """It changes ops.yml too, so that the limit would be known; the checkout is the base."""
+    place.github.add_commit(
+        "All mine",
+        "alice",
+        files={
+            "limits.yml": SHIPPED + "mine: {limit: 1, period: 1, key: ip}\n",
+            "ops.yml": "mine",
+            "ops/scheduled/plan_limits.py": "x",
+        },
+        branch="mine",
+    )
+    number = place.github.open_pull("Mine", "mine", "alice")
+
+    assert planned(place, number, tmp_path).code == 3
+    assert "limits.yml:13 mine: no limit of that name in ops.yml" in place.comments(number)[0]
+
+
+def test_a_pull_request_without_the_file_is_not_valid(place: Place, tmp_path: Path) -> None:
+    place.github.add_commit("Away", "alice", files={"limits.yml": None}, branch="away")
+    number = place.github.open_pull("Away", "away", "alice")
+
+    assert planned(place, number, tmp_path).code == 3
+    assert "limits.yml: it is not there" in place.comments(number)[0]
+
+
+def test_another_bots_or_a_persons_comment_is_never_edited(place: Place, tmp_path: Path) -> None:
+    number = place.pull(changed(60))
+    place.github.comment(number, "<!-- backout limits -->\nmine", "alice")
+
+    planned(place, number, tmp_path)
+
+    assert [comment.startswith("<!-- backout limits -->") for comment in place.comments(number)] == [True, True]
+    assert place.comments(number)[0].endswith("mine")
+
+
+# Planning on a laptop.
+
+
+@pytest.mark.slow
+def test_a_laptop_compares_with_where_the_branch_began(place: Place) -> None:
+    repository(place.world.folder)
+    git(place.world.folder, "checkout", "-qb", "more")
+    place.write(changed(45))
+    git(place.world.folder, "commit", "-qam", "More")
+    laptop = dict.fromkeys([*place.github.environ(), "GITHUB_ACTIONS", "GITHUB_SHA", "CLOUDFLARE_API_TOKEN"])
+
+    told = json.loads(place.ops("plan", "--json", **laptop).out)
+    none = place.ops("plan", "--base", "HEAD", **laptop)
+
+    assert (told["summary"], told["changed"]) == ("1 of 2 limits changes", ["calc"])
+    assert [each["percent"] for each in told["limits"]] == [50.0, 0.0]
+    assert told["limits"][0]["live"] == {"limit": 30, "period": 60}
+    assert "no change; live is what one location shows: no value of limits.yml" in none.out
+
+
+def test_without_a_network_the_plan_lacks_what_is_live_and_says_so(place: Place) -> None:
+    told = place.ops("plan", "--base", "", OPS_EDGE_URL="http://127.0.0.1:9")
+
+    assert told.code == 0
+    assert "what is live is not known: https://api.fortunet.example/__ops/runtime could not be reached" in told.out
+
+
+def test_another_file_is_planned_and_a_wrong_one_refused(place: Place, tmp_path: Path) -> None:
+    other = tmp_path / "other.yml"
+    other.write_text(changed(0))
+
+    told = place.ops("plan", "--file", str(other))
+
+    assert told.code == 3
+    assert "error: limits.yml:11 calc.limit: too small; write 1 or more" in told.out
+
+
+def test_five_hundred_limits_are_planned_within_a_second(place: Place) -> None:
+    names = [f"limit-{number}" for number in range(500)]
+    place.world.edit_config("names: [calc, ai]", f"names: [calc, ai, {', '.join(names)}]")
+    place.write(SHIPPED + "".join(f"{name}: {{limit: 5, period: 60, key: ip}}\n" for name in names))
+    began = time.process_time()  # the machine may be busy with others
+
+    told = place.ops("plan", "--json")
+
+    assert told.code == 0, told.out + told.err
+    assert len(json.loads(told.out)["limits"]) == 502
+    assert time.process_time() - began < 1
+
+
+# Keeping it.
+
+
+def drift(place: Place) -> list[Any]:
+    return [issue for issue in place.github.issues if any(label.name == "limits-drift" for label in issue.labels)]
+
+
+def test_nothing_applied_yet_is_said_as_such(place: Place) -> None:
+    done = place.reconcile()
+
+    assert ended(done) == (0, "nothing_to_do", "never_applied")
+    assert "nothing of limits.yml was ever applied here" in done.result["message"]
+    assert (place.stored, place.github.issues) == (None, [])
+
+
+@pytest.mark.slow
+def test_a_temporary_limit_that_is_over_leaves_kv(place: Place) -> None:
+    place.commit(temporary(60, in_hours(place.world, 4)))
+    place.apply()
+    assert place.calculate(61) == [200] * 60 + [429]
+    assert ended(place.reconcile()) == (0, "nothing_to_do", "already_live")
+
+    place.world.sandbox.clock.advance(4 * 3600 + 60)
+    assert place.calculate(31) == [200] * 30 + [429]
+    done = place.reconcile()
+
+    assert ended(done)[:2] == (0, "recovered")
+    assert done.result["plan"]["summary"].startswith("a temporary limit is over")
+    assert "temporary" not in place.stored["limits"]["calc"]
+    assert ended(place.reconcile()) == (0, "nothing_to_do", "already_live")
+    assert place.github.issues == []
+
+
+def test_a_difference_is_reported_on_one_issue_which_is_kept_and_closed(place: Place) -> None:
+    place.apply()
+    place.world.sandbox.clock.advance(60)
+    by_hand = {**place.stored, "limits": {**place.stored["limits"], "calc": {"limit": 5, "period": 60, "key": "ip"}}}
+    place.put(by_hand)
+
+    done = place.reconcile()
+
+    assert ended(done) == (0, "nothing_to_do", "drifted")
+    (issue,) = drift(place)
+    assert "- `calc: 5 in 60 s per ip → 30 in 60 s per ip, to be probed`" in issue.body
+    place.put({**by_hand, "limits": {**by_hand["limits"], "ai": {"limit": 1, "period": 60, "key": "user"}}})
+    place.reconcile()
+    (issue,) = drift(place)
+    assert "ai: 1 in 60 s per user" in issue.body
+    assert place.stored["limits"]["calc"]["limit"] == 5
+    place.apply()
+    place.world.sandbox.clock.advance(60)
+    place.reconcile()
+    assert (drift(place)[0].state, len(drift(place))) == ("closed", 1)
+
+
+def test_a_comment_in_the_file_is_no_difference(place: Place) -> None:
+    place.apply()
+    place.world.sandbox.clock.advance(60)
+    place.commit(f"# another\n{SHIPPED}")
+
+    assert ended(place.reconcile()) == (0, "nothing_to_do", "already_live")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("hours", "enforce", "incident", "corrects"),
+    [(25, True, False, True), (23, True, False, False), (25, False, False, False), (25, True, True, False)],
+)
+def test_a_difference_is_put_right_after_a_day_on_a_day_without_an_incident(
+    place: Place, hours: int, enforce: bool, incident: bool, corrects: bool
+) -> None:
+    place.world.edit_config("names: [calc, ai]\n", f"names: [calc, ai]\n        enforce: {str(enforce).lower()}\n")
+    place.apply()
+    place.put({**place.stored, "limits": {}})
+    assert ended(place.reconcile())[2] == "drifted"
+    if incident:
+        place.github.open_issue("The API answers 500", labels=["incident"], author="alice")
+
+    place.world.sandbox.clock.advance(hours * 3600)
+    done = place.reconcile()
+
+    assert (ended(done)[1] == "recovered") is corrects
+    assert bool(place.stored["limits"]) is corrects
+    assert (drift(place)[0].state == "closed") is corrects
+
+
+def test_a_dry_run_closes_no_issue(place: Place) -> None:
+    place.apply()
+    value = place.stored
+    place.put({**value, "limits": {}})
+    place.reconcile()
+    place.put(value)
+
+    done = place.reconcile("--dry-run")
+
+    assert ended(done) == (0, "planned", "dry_run")
+    assert drift(place)[0].state == "open"
+
+
+def test_garbage_in_kv_is_a_difference(place: Place) -> None:
+    place.apply()
+    place.put("garbage")
+
+    assert ended(place.reconcile()) == (0, "nothing_to_do", "drifted")
+    assert "something that is no value of the limits" in drift(place)[0].body
+
+
+@pytest.mark.slow
+def test_without_github_a_difference_is_told_and_left(place: Place) -> None:
+    repository(place.world.folder)
+    place.apply()
+    place.put({**place.stored, "limits": {}})
+    laptop = dict.fromkeys([*place.github.environ(), "GITHUB_ACTIONS", "GITHUB_SHA"])
+    place.world.edit_config("names: [calc, ai]\n", "names: [calc, ai]\n        enforce: true\n")
+
+    done = place.reconcile(**laptop)
+
+    assert ended(done) == (0, "nothing_to_do", "drifted")
+    assert "it is not known since when, without GitHub" in done.result["message"]

@@ -1,0 +1,99 @@
+"""Whether what is sent, answered and delivered fits the schemas that GitHub itself publishes."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+from jsonschema import Draft7Validator
+
+from sandbox.github.all_routes import ALL
+from tests.support.github.schemas.cut import template_of
+
+_FOLDER = Path(__file__).parent / "schemas"
+_REFUSALS = {400, 401, 403, 404, 405, 409, 422}
+
+
+@cache
+def _read(name: str) -> Any:
+    return json.loads((_FOLDER / name).read_text())
+
+
+@cache
+def _operations() -> list[tuple[str, re.Pattern[str], Mapping[str, Any] | None]]:
+    described = _read("api.json")["operations"]
+    return [
+        (route.method, route.pattern, described.get(f"{route.method} {template_of(route.pattern.pattern)}"))
+        for route in ALL.table
+    ]
+
+
+def exchange(response: httpx.Response) -> Iterator[str]:
+    """What does not fit, in a request that was granted and in every answer."""
+    request, status = response.request, response.status_code
+    for method, pattern, operation in _operations():
+        if method != request.method or not pattern.fullmatch(request.url.raw_path.decode().partition("?")[0]):
+            continue
+        if operation is None:
+            return
+        if status in _REFUSALS:
+            yield from _refusal(response.json())
+        elif str(status) not in operation["answers"]:
+            yield f"{method} {request.url.path} is not described to answer {status}"
+        else:
+            yield from _problems(operation["answers"][str(status)], response)
+            yield from _unfit(operation["request"], _described(request.content))
+        return
+
+
+def _described(content: bytes) -> str:
+    """Labels may come as a bare array, which is described in prose alone."""
+    text = content.decode()
+    return f'{{"labels":{text}}}' if text.startswith("[") else text
+
+
+def _problems(schema: Any, response: httpx.Response) -> Iterator[str]:
+    if schema is None:
+        if response.content:
+            yield f"{response.status_code} comes without a body"
+        return
+    if response.headers["content-type"].startswith("application/json"):
+        yield from _unfit(schema, _numberless(response.json()))
+
+
+def _unfit(schema: Any, text: str) -> Iterator[str]:
+    if schema is not None and text:
+        yield from _errors("api.json", json.dumps(schema), text)
+
+
+def _refusal(body: Any) -> Iterator[str]:
+    if (
+        not {"message", "documentation_url", "status"}
+        <= body.keys()
+        <= {"message", "documentation_url", "status", "errors"}
+    ):
+        yield f"a refusal has other fields: {sorted(body)}"
+
+
+def payload(event: str, body: Mapping[str, Any]) -> Iterator[str]:
+    """What does not fit in a delivery."""
+    definitions = _read("webhooks.json")
+    name = next(name for name in (f"{event}${body.get('action')}", f"{event}$event") if name in definitions)
+    yield from _errors("webhooks.json", f'{{"$ref": "#/definitions/{name}"}}', _numberless(body))
+
+
+def _numberless(body: Any) -> str:
+    """No schema minds which number or hash it is, and so most texts turn out to be the same, and are looked at once."""
+    text = re.sub(r"\b[0-9a-f]{40}\b", "f" * 40, json.dumps(body, ensure_ascii=False))
+    return re.sub(r'(?<!"[+-])\d+', "0", text)  # but "+1" is a reaction
+
+
+@cache
+def _errors(name: str, schema: str, text: str) -> Sequence[str]:
+    known = _read(name)
+    definitions = known["schemas"] if name == "api.json" else known
+    validator = Draft7Validator({"allOf": [json.loads(schema)], "definitions": definitions})
+    return [f"{error.json_path}: {error.message[:300]}" for error in validator.iter_errors(json.loads(text))]

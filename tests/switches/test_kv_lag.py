@@ -1,0 +1,295 @@
+"""KV's API may show its own writes late: the application's endpoint decides, and nothing false is claimed meanwhile."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import Outcome, World
+from tests.support import limits, switches
+from tests.support.commands import ended, texts
+from tests.support.switches import NAMESPACE, PUT, Switches
+
+SETTLE = 90
+"""Of ops.yml, in seconds."""
+SHOP = {"switches": {**switches.DECLARED["switches"], "basket": {"normal": "on", "on_unknown": "on"}}}
+
+
+@pytest.fixture
+def place(world: World) -> Switches:
+    found = switches.prepared(world)
+    switches.deploy(world, paths={"/": {"status": 200}, "/api/ai": {"status": 200}})
+    world.edit_config("        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api")
+    for name, state in (("session-do", "on"), ("ai", "auto"), ("maintenance", "off")):
+        found.put(name, state=state, incident=None)
+    world.sandbox.clock.advance(60)
+    return found
+
+
+@pytest.fixture
+def shop(place: Switches) -> Switches:
+    """Another team's application, with a switch of its own."""
+    place.world.edit_config("session-do:", "basket:")
+    switches.deploy(place.world, SHOP)
+    place.put("basket", state="on", incident=None)
+    place.world.sandbox.clock.advance(60)
+    return place
+
+
+def prepare(place: Switches) -> Outcome:
+    place.world.sandbox.kv.delete(NAMESPACE, "ops/switch/ai")
+    return place.ops("switches", "prepare")
+
+
+def clear(place: Switches) -> Outcome:
+    place.put("session-do", state="off", incident=42)
+    place.put("ai", state="groq", incident=42)
+    place.world.sandbox.clock.advance(60)
+    return place.ops("all-clear", "--incident", "42")
+
+
+WRITERS: dict[str, Callable[[Switches], Outcome]] = {
+    "feature": lambda place: place.feature("off", "--incident", "42"),
+    "ai-failover": lambda place: place.ops("ai-failover", "--to", "groq"),
+    "all-clear": clear,
+    "maintenance": lambda place: place.ops("maintenance", "--state", "on", "--service", "api"),
+    "switches prepare": prepare,
+}
+
+
+@pytest.mark.parametrize(("writer", "seconds"), [*((name, 20) for name in WRITERS), ("feature", 10 * SETTLE)])
+def test_a_switch_is_proved_by_the_application_while_the_api_lags(place: Switches, writer: str, seconds: int) -> None:
+    place.world.sandbox.switches.kv_api_staleness_seconds = seconds
+
+    outcome = WRITERS[writer](place)
+
+    assert outcome.code == 0, outcome.result["message"]
+    assert outcome.result["decision"] in {"recovered", "healthy_as_before"}
+    assert "the probe runtime shows it" in " ".join(texts(outcome, "read_back"))
+    assert "somebody else" not in outcome.out + outcome.err
+
+
+def test_limits_are_proved_by_the_application_while_the_api_lags(world: World) -> None:
+    place = limits.place(world)
+
+    outcome = place.apply()
+
+    assert ended(outcome)[:2] == (0, "recovered")
+    assert "the probe runtime shows it" in " ".join(texts(outcome, "read_back"))
+
+
+@pytest.mark.parametrize("writer", ["feature", "maintenance"])
+def test_a_switch_can_be_taken_back_while_the_api_shows_its_former_state(place: Switches, writer: str) -> None:
+    WRITERS[writer](place)
+    place.world.sandbox.clock.advance(2)
+
+    back = {
+        "feature": lambda: place.feature("on", "--incident", "42"),
+        "maintenance": lambda: place.ops("maintenance", "--state", "off", "--service", "api"),
+    }[writer]()
+
+    name = {"feature": "session-do"}.get(writer, writer)
+    assert ended(back)[0] == 0, back.result["message"]
+    value = place.value(name)
+    assert value
+    assert value["state"] == ("on" if writer == "feature" else "off") == place.shown["switches"][name]["state"]
+
+
+def test_another_teams_switch_is_proved_and_taken_back_as_well(shop: Switches) -> None:
+    off = shop.feature("off", name="basket")
+    shop.world.sandbox.clock.advance(2)
+    on = shop.feature("on", name="basket")
+
+    assert ended(off)[:2] == ended(on)[:2] == (0, "recovered")
+    assert shop.shown["switches"]["basket"]["state"] == "on"
+
+
+def test_a_value_of_an_earlier_run_that_shows_late_is_not_taken_for_a_later_one(place: Switches) -> None:
+    """The API shows the value of bob, who set it before, only after this run's write."""
+    sandbox = place.world.sandbox
+    former = place.value()
+    assert former
+    text = json.dumps({**former, "state": "off", "owner": "bob", "revision": "0123456789ab", "incident": 7})
+    sandbox.kv.put(NAMESPACE, "ops/switch/session-do", text, by_api=True)
+    sandbox.clock.advance(2)
+    sandbox.fault(**PUT, after=lambda: sandbox.clock.advance(18))
+
+    outcome = place.feature("off", "--until", "1h", "--incident", "42")
+
+    assert ended(outcome)[0] == 0, outcome.result["message"]
+    assert any("bob" in text for text in texts(outcome, "compared"))
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_an_unclear_write_is_settled_by_the_application(place: Switches, lost: str) -> None:
+    place.world.sandbox.fault(**PUT, lost=lost, times=2 if lost == "after" else 1)
+
+    outcome = place.feature("off")
+
+    assert ended(outcome) == (0, "recovered", "verified")
+    assert place.shown["switches"]["session-do"]["state"] == "off"
+
+
+def test_an_unclear_write_that_nothing_shows_is_an_unknown_outcome(place: Switches) -> None:
+    place.world.sandbox.fault(**PUT, lost="before", times=2)
+
+    outcome = place.feature("off")
+
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
+    assert "it is not known whether the change was made" in outcome.result["message"]
+    assert "nothing was changed" not in outcome.result["message"].lower()
+
+
+def test_two_definite_refusals_are_not_an_unknown_outcome(place: Switches) -> None:
+    place.world.sandbox.fault(**PUT, status=429, times=2)
+
+    outcome = place.feature("off")
+
+    assert ended(outcome) == (4, "failed", "not_applied")
+
+
+def test_a_write_that_nothing_shows_is_not_claimed(place: Switches) -> None:
+    """The application reads no KV, and the API shows nothing for longer than `settle`."""
+    switches.deploy(place.world, {"switches": {}})
+    place.world.sandbox.switches.kv_api_staleness_seconds = 10 * SETTLE
+
+    outcome = place.feature("off")
+
+    assert ended(outcome) == (5, "unknown_outcome", "unclear")
+    assert outcome.result["wrote"]
+
+
+def test_a_new_key_is_not_overwritten_by_prepare(place: Switches) -> None:
+    place.world.sandbox.kv.delete(NAMESPACE, "ops/switch/session-do")
+    place.feature("off", "--incident", "42")
+    place.world.sandbox.clock.advance(2)
+
+    outcome = place.ops("switches", "prepare")
+
+    assert ended(outcome) == (0, "nothing_to_do", "already_prepared")
+    assert place.shown["switches"]["session-do"]["state"] == "off"
+
+
+def test_all_clear_names_a_switch_that_the_api_does_not_show_yet(place: Switches) -> None:
+    place.feature("off", "--incident", "42")
+    place.world.sandbox.clock.advance(2)
+
+    outcome = place.ops("all-clear", "--incident", "42")
+
+    assert ended(outcome) == (3, "refused", "live_unknown")
+    assert "KV shows session-do = on, the application off: one of them" in outcome.result["message"]
+    place.world.sandbox.clock.advance(30)
+    assert ended(place.ops("all-clear", "--incident", "42"))[0] == 0
+    assert place.shown["switches"]["session-do"]["state"] == "on"
+
+
+def test_all_clear_sets_back_what_it_knows_and_names_the_rest_in_the_end(place: Switches) -> None:
+    place.put("ai", state="groq", incident=42)
+    place.world.sandbox.clock.advance(60)
+    place.feature("off", "--incident", "42")
+
+    outcome = place.ops("all-clear", "--incident", "42")
+
+    assert ended(outcome)[0] == 0
+    assert place.shown["switches"]["ai"]["state"] == "auto"
+    assert outcome.result["message"].endswith(
+        "; KV shows session-do = on, the application off: one of them is up to a minute behind"
+    )
+
+
+PRESSES: dict[str, list[str]] = {
+    "session-do": ["feature", "--name", "session-do", "--state", "off"],
+    "ai": ["ai-failover", "--to", "groq"],
+    "maintenance": ["maintenance", "--state", "on", "--service", "api"],
+}
+
+
+@pytest.mark.parametrize("name", PRESSES)
+def test_the_same_press_again_holds_and_says_what_it_may_replace(place: Switches, name: str) -> None:
+    place.ops(*PRESSES[name], "--incident", "42")
+    before = place.value(name)
+    assert before
+    place.world.sandbox.clock.advance(2)
+
+    again = place.ops(*PRESSES[name])
+
+    assert ended(again)[0] == 0, again.result["message"]
+    assert f"the application shows {name} = {before['state']} already" in " ".join(again.result["plan"]["warnings"])
+    assert place.shown["switches"][name]["state"] == before["state"]
+    place.world.sandbox.clock.advance(30)
+    calm = place.ops(*PRESSES[name])
+    assert ended(calm)[1] == "nothing_to_do"
+    assert f"the application shows {name}" not in " ".join(calm.result["plan"]["warnings"])
+
+
+@pytest.mark.slow
+def test_an_application_that_hangs_delays_the_write_for_a_moment_only(place: Switches) -> None:
+    written: list[float] = []
+    place.world.sandbox.edge_fault(path="/__ops/runtime", times=2, before=lambda: time.sleep(9))
+    place.world.sandbox.fault(**PUT, after=lambda: written.append(time.monotonic()))
+    began = time.monotonic()
+
+    outcome = place.feature("off", "--incident", "42")
+
+    assert ended(outcome)[0] == 0
+    assert written[0] - began < 8
+
+
+def test_what_is_normal_again_and_is_set_so_once_more_is_proved(place: Switches) -> None:
+    place.feature("off", "--incident", "42")
+    place.world.sandbox.clock.advance(2)
+    place.feature("on", "--incident", "42")
+    place.world.sandbox.clock.advance(2)
+
+    again = place.feature("on", "--incident", "42")
+
+    assert ended(again)[0] == 0, again.result["message"]
+    assert again.result["plan"]["warnings"] == []
+
+
+def test_status_names_a_switch_that_the_api_does_not_show_yet(shop: Switches) -> None:
+    def unread() -> list[str]:
+        where = ["--environment", "production", "--config", str(shop.world.config), "--json"]
+        lines: list[str] = json.loads(shop.world.ops("status", *where, CLOUDFLARE_API_TOKEN="switching").out)["unread"]
+        return lines
+
+    assert [line for line in unread() if "basket" in line] == []
+    shop.feature("off", name="basket")
+    (line,) = [line for line in unread() if "basket" in line]
+    assert line.startswith("KV shows basket = on, the application off: one of them is up to a minute behind")
+    shop.world.sandbox.clock.advance(30)
+    assert [line for line in unread() if "basket" in line] == []
+
+
+def test_limits_that_the_api_does_not_show_yet_are_not_reported(world: World) -> None:
+    place = limits.place(world)
+    place.apply()
+
+    first = place.reconcile()
+    place.world.sandbox.clock.advance(30)
+    place.commit(limits.SHIPPED.replace("limit: 30", "limit: 40", 1))
+    place.apply()
+    second = place.reconcile()
+
+    assert ended(first) == ended(second) == (0, "nothing_to_do", "already_live")
+    assert "and KV's API not yet" in first.result["message"]
+    assert place.github.issues == []
+
+
+def test_maintenance_of_a_path_waits_until_the_closed_paths_are_known(place: Switches) -> None:
+    def turn(state: str, path: str) -> Outcome:
+        return place.ops("maintenance", "--state", state, "--service", "api", "--path", path)
+
+    turn("on", "/api/ai")
+    place.world.sandbox.clock.advance(2)
+
+    early = turn("on", "/api/charts")
+    place.world.sandbox.clock.advance(30)
+    later = turn("on", "/api/charts")
+
+    assert ended(early) == (3, "refused", "live_unknown")
+    assert ended(later)[0] == 0
+    value: Any = place.value("maintenance")
+    assert value["paths"] == ["/api/ai", "/api/charts"]

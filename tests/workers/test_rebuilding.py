@@ -1,0 +1,149 @@
+"""Rebuilds of several Workers in one plan, with new values: what a runbook that edits secrets makes of the same parts."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.app import run as app
+from ops.cloudflare.deployment_mark import Mark
+from ops.core.errors import Decision, Reason
+from ops.core.next_step import Press
+from ops.core.plan import Change, Plan
+from ops.core.redaction import Redactor, Secret
+from ops.core.result import Result
+from ops.engine.engine import Options
+from ops.engine.runbook import Context
+from ops.engine.runbook import World as Standing
+from ops.engine.signals import Signals
+from ops.runbooks.rollback_worker import Params, RollbackWorker
+from ops.workers import reupload
+from ops.workers import reupload as rules
+from ops.workers.reupload import Rebuild
+from tests.conftest import WORKER, World
+from tests.support.commands import WRITE
+
+OTHER = "fortunet-jobs"
+UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
+
+
+class SetsKey(RollbackWorker):
+    """Give KEY a new value in both Workers."""
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        rebuilds = [self._rebuild(ctx, worker) for worker in (WORKER, OTHER)]
+        changes = tuple(change for rebuild in rebuilds for change in rules.changes(rebuild, undo=None))
+        return Plan("KEY gets a new value", changes, tuple(map(rules.section, rebuilds)), details=rebuilds)
+
+    def _rebuild(self, ctx: Context[Params], worker: str) -> Rebuild:
+        deployments, uploads = ctx.workers.deployments(worker), ctx.workers.uploads(worker)
+        live = deployments[0]
+        version = rules.majority(live.split)
+        assert version
+        return reupload.plan(
+            ctx,
+            worker,
+            version,
+            Mark(ctx.incident, ctx.run_id, None, rotated=("KEY",)),
+            live=live,
+            latest=uploads[0],
+            edits=("KEY",),
+            accepted=("OTHER",),
+            accept=lambda _: Press("ops"),
+            static_assets=False,
+        )
+
+    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> Standing:
+        return reupload.check(ctx, self._of(plan, change), change)
+
+    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
+        return reupload.apply(ctx, self._of(plan, change), change, {"KEY": Secret("newer")})
+
+    def _of(self, plan: Plan, change: Change) -> Rebuild:
+        assert isinstance(plan.details, list)
+        rebuild: Rebuild = plan.details[plan.changes.index(change) // 2]
+        return rebuild
+
+
+def run(world: World) -> Result:
+    options = Options(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+    request = app.Request(SetsKey(), Params("api"), "production", world.config)
+    environ, signals = world.sandbox.environ(), Signals()
+    return app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=signals)[0]
+
+
+@pytest.fixture
+def workers(world: World) -> dict[str, str]:
+    """Both serve a release that is not the latest upload; Worker → the version that serves."""
+    world.sandbox.route("api.fortunet.example", WORKER)
+    secrets = {"KEY": "leaked", "OTHER": "kept"}
+    serving = {}
+    for worker in (WORKER, OTHER):
+        at = world.sandbox.clock.now() - timedelta(hours=2)
+        serving[worker] = world.sandbox.upload(worker, code="good", secrets=secrets, at=at)
+        world.sandbox.upload(worker, code="bad", secrets=secrets, at=at)
+        world.sandbox.deploy(worker, serving[worker], at=at)
+    return serving
+
+
+def serves(world: World, worker: str) -> tuple[str, dict[str, str]]:
+    """The code, and the values of the secrets."""
+    (version,) = world.sandbox.live(worker)
+    upload = world.sandbox._account.workers[worker].versions[version].upload
+    return upload.modules[0].content.decode(), dict(world.sandbox.deployments(worker)[0].secrets[version])
+
+
+NOW: Any = ("good", {"KEY": "newer", "OTHER": "kept"})
+
+
+@pytest.mark.slow
+def test_each_worker_gets_the_new_value_under_the_code_that_served(world: World, workers: dict[str, str]) -> None:
+    result = run(world)
+
+    assert result.exit_code == 0, result.message
+    assert serves(world, WORKER) == serves(world, OTHER) == NOW
+    assert len(world.writes()) == 4
+    assert result.plan
+    assert result.plan.sections[0].lines[0] == "KEY: a new value"
+
+
+@pytest.mark.parametrize(
+    "write", [pytest.param(UPLOAD, id="upload"), pytest.param(WRITE, id="deployment", marks=pytest.mark.slow)]
+)
+def test_a_lost_answer_at_the_second_worker_is_settled_there(
+    world: World, workers: dict[str, str], write: dict[str, str]
+) -> None:
+    world.sandbox.fault(**write, lost="after", skip=1)
+
+    result = run(world)
+
+    assert result.exit_code == 0, result.message
+    assert serves(world, WORKER) == serves(world, OTHER) == NOW
+    assert len(world.writes()) == 4
+
+
+def test_a_canary_ends_and_is_not_promoted(world: World, workers: dict[str, str]) -> None:
+    canary = world.sandbox.upload(WORKER, code="canary")
+    world.sandbox.deploy(WORKER, {workers[WORKER]: 90, canary: 10})
+
+    result = run(world)
+
+    assert result.exit_code == 0, result.message
+    assert serves(world, WORKER) == NOW
+    assert canary not in world.live
+
+
+def test_what_comes_in_at_the_second_worker_leaves_it_and_says_what_was_made(
+    world: World, workers: dict[str, str]
+) -> None:
+    theirs = world.sandbox.upload(OTHER, code="theirs", secrets={"KEY": "leaked", "OTHER": "kept"})
+    world.sandbox.fault(**WRITE, after=lambda: world.sandbox.deploy(OTHER, theirs, author="dana@example.com"))
+
+    result = run(world)
+
+    assert (result.decision, result.reason) == (Decision.FAILED, Reason.WORLD_MOVED)
+    assert "dana@example.com" in result.message
+    changed, left = (f"Worker {worker}, latest upload, Worker {worker}" for worker in (WORKER, OTHER))
+    assert result.message.endswith(f"; changed: {changed}; not changed: {left}")
+    assert serves(world, WORKER) == NOW
+    assert world.sandbox.live(OTHER) == {theirs: 100}

@@ -1,0 +1,293 @@
+"""The choice of the target, over random pasts. Named histories: tests/runbooks/test_rollback_worker_target.py."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.types.workers import Deployment, Version
+from ops.workers import rollback_target
+from ops.workers.history import History
+from tests.support.properties import holds_for
+from tests.support.simulated_history import INCIDENTS, MIN_SERVED, Judge, Past, as_history, name_of, number_of, pasts
+
+FAST, SLOW = 15, 1500
+incidents = st.sampled_from(INCIDENTS)
+
+
+@holds_for(FAST, SLOW, past=pasts)
+def test_the_target_is_the_one_that_the_rules_name_on_full_information(past: Past) -> None:
+    judge = Judge(past)
+
+    choice = rollback_target.choose(as_history(past), incident=None)
+
+    chosen = number_of(choice.candidates[0]) if choice.candidates else None
+    assert number_of(choice.suspect) == judge.suspect
+    assert chosen == judge.target()
+    if any(not judge.may_have_been_reverted(number_of(candidate)) for candidate in choice.candidates):
+        assert not any(judge.may_have_been_reverted(number_of(candidate)) for candidate in choice.candidates)
+    for candidate in map(number_of, choice.candidates):  # the others are named to people
+        assert not judge.is_blamed(candidate)
+        assert judge.served(candidate) >= MIN_SERVED
+        assert candidate not in past.undeployable
+        assert judge.release(candidate) != judge.release(judge.suspect)
+    assert len({judge.release(number_of(c)) for c in choice.candidates}) == len(choice.candidates)
+
+
+@holds_for(FAST, SLOW, past=pasts, incident=incidents, later=st.sampled_from([0, 29, 30, 31, 1439, 1440]))
+def test_a_press_stops_exactly_on_a_fresh_step_back_or_ours_of_this_incident(
+    past: Past, incident: int | None, later: int
+) -> None:
+    past.now += later
+
+    choice = rollback_target.choose(as_history(past), incident=incident)
+
+    assert (choice.standing is not None) == Judge(past).stops_a_press(incident)
+
+
+@pytest.mark.parametrize(
+    ("to", "by_rule", "blamed"),
+    [
+        ("A", True, True),
+        ("A", False, True),
+        ("A@60,B@40", False, True),
+        ("A2", False, True),
+        ("A2@60,B@40", False, True),
+        ("D", False, False),
+        ("A@90,C@10", False, False),
+        ("A@90,D@10", False, False),
+        ("A@100,D@0", False, True),
+        ("A@100,C@0", False, False),
+    ],
+)
+def test_our_mark_blames_the_suspect_only_when_all_that_serves_then_is_older(
+    to: str, by_rule: bool, blamed: bool
+) -> None:
+    past = Past()
+    numbers = {name: past.upload(name[0]) for name in ("A", "B", "C", "D", "A2")}
+    for name in ("A", "B", "C"):
+        past.deploy((numbers[name], 100))
+    parts = [part.partition("@") for part in to.split(",")]
+    split = tuple((name_of(numbers[name]), float(share or 100)) for name, _, share in parts)
+    suspect = name_of(numbers["C"])
+
+    assert rollback_target.blames(as_history(past), suspect, split, by_rule=by_rule) == (suspect if blamed else None)
+
+
+def knows_what_secret_edits_build_on(past: Past, read: set[int]) -> bool:
+    """See docs: where the version before is neither listed nor deployed, nobody knows of which release an edit is."""
+    seen = {u.number for u in past.uploads if u.number in read or u.number not in past.undeployable}
+    return all(u.number - 1 in seen for u in past.uploads if u.secret_edit and u.number in seen)
+
+
+@holds_for(FAST, SLOW, past=pasts, at_once=st.integers(2, 6))
+def test_what_is_chosen_before_all_was_read_is_never_blamed_by_the_rest(past: Past, at_once: int) -> None:
+    read, choice = read_in_batches(past, at_once)
+    assume(choice.candidates)
+    judge = Judge(past)
+    assume(all(min(judge.members(number)) in read for number in read))  # see docs: a revert of code not read yet
+    assume(not past.assets or knows_what_secret_edits_build_on(past, set(read)))
+
+    chosen = number_of(choice.candidates[0])
+
+    assert number_of(choice.suspect) == judge.suspect
+    assert judge.may_be_chosen(chosen)
+
+
+def test_a_version_blamed_alone_in_the_unread_part_is_not_chosen_because_its_release_served_well() -> None:
+    past = Past()
+    old, edited = past.upload("a"), past.upload("a", secret_edit=True)
+    for number in (old, edited, old):  # the last one takes the edit back
+        past.deploy((number, 100))
+        past.now += 60
+    anew, bad = past.upload("a"), past.upload("b")
+    for shares in ([(anew, 100)], [(bad, 50), (edited, 50)], [(bad, 100)]):
+        past.deploy(*shares)
+        past.now += 60
+    past.undeployable = {anew}
+
+    choice = rollback_target.choose(as_history(past, read={bad, edited, anew}), incident=None)
+
+    assert choice.candidates == ()
+    assert rollback_target.choose(as_history(past), incident=None).candidates == (name_of(old),)
+
+
+@pytest.mark.parametrize("page", [None, ()], ids=["unreadable", "empty"])
+def test_a_page_of_deployments_that_is_unreadable_or_empty_ends_the_history(
+    page: tuple[Deployment, ...] | None,
+) -> None:
+    past = Past()
+    past.deploy((past.upload("a"), 100))
+    history = replace(as_history(past), is_whole=False)
+
+    longer = history.with_older([page], most=100)
+
+    assert longer.is_whole
+    assert ("older ones could not be read" in longer.reach) is (page is None)
+    assert longer.deployments == history.deployments
+
+
+@holds_for(FAST, SLOW, past=pasts, size=st.integers(1, 6))
+def test_pages_that_overlap_make_the_same_history_as_one_list(past: Past, size: int) -> None:
+    """A deployment that comes in between two reads moves the older ones on by one."""
+    whole = as_history(past)
+    rows = whole.deployments
+    pages = [rows[max(0, at - 1) : at + size] for at in range(size, len(rows) + size, size)]
+
+    read = replace(whole, deployments=rows[:size], is_whole=False).with_older(pages, most=100)
+
+    assert read.deployments == rows
+
+
+def read_in_batches(past: Past, at_once: int) -> tuple[set[int], rollback_target.Choice]:
+    """As the runbook reads: the live ones, then those that served, latest first, until there is a candidate."""
+    wanted = list(dict.fromkeys(number for row in reversed(past.rows) for number, _ in row.shares))
+    for count in range(at_once, len(wanted) + at_once, at_once):
+        choice = rollback_target.choose(as_history(past, read=wanted[:count]), incident=None)
+        if choice.candidates:
+            return set(wanted[:count]), choice
+    return set(wanted), rollback_target.choose(as_history(past, read=wanted), incident=None)
+
+
+@holds_for(
+    FAST, SLOW, past=pasts, waits=st.lists(st.sampled_from([0, 5, 29, 31, 600, 3000, 50_000]), min_size=2, max_size=5)
+)
+def test_after_one_write_no_press_of_the_same_incident_writes_again(past: Past, waits: list[int]) -> None:
+    if not past.press(incident=7):
+        past.deploy((past.upload("bad"), 100))
+        assume(past.press(incident=7))
+
+    for wait in waits:
+        past.now += wait
+        assert not past.press(incident=7)
+
+
+@holds_for(FAST, SLOW, past=pasts, waits=st.lists(st.sampled_from([31, 45, 600, 3000]), min_size=2, max_size=6))
+def test_presses_of_ever_new_incidents_never_return_to_a_release_that_they_left(past: Past, waits: list[int]) -> None:
+    judge, left, last = Judge(past), set[object](), past.rows[-1].serving
+    for incident, wait in enumerate(waits, start=100):
+        past.now += wait
+        suspect = Judge(past).release(Judge(past).suspect)
+        if past.press(incident):
+            left.add(suspect)
+        assert not left & {judge.release(number) for number in past.rows[-1].serving}, (left, last)
+
+
+@holds_for(FAST, SLOW, past=pasts, incident=incidents, where=st.integers(0, 40), share=st.floats(0, 1), data=st.data())
+def test_a_deployment_about_secrets_alone_changes_no_answer(
+    past: Past, incident: int | None, where: int, share: float, data: st.DataObject
+) -> None:
+    """What serves is deployed once more, at any time: no blame, no time served, no suspect and no press hangs on it."""
+    history = as_history(past)
+    index = where % len(history.deployments)
+    mark = Mark(incident=incident, run="r2", blames=None)
+    mark = data.draw(
+        st.sampled_from([replace(mark, rotated=("K",)), replace(mark, revoked=("K",)), replace(mark, reset=("K",))])
+    )
+    before = history.deployments[index]
+    at = before.created_on + share * (history.ended(index) - before.created_on)
+    again = replace(before, id="again", created_on=at, message=str(mark))
+    more = (*history.deployments[:index], again, *history.deployments[index:])
+
+    choice = rollback_target.choose(replace(history, deployments=more), incident=incident)
+
+    assert choice == rollback_target.choose(history, incident=incident)
+
+
+FORGED = st.tuples(st.sampled_from(INCIDENTS), st.none() | st.integers(0, 24))
+
+
+@holds_for(FAST, SLOW, past=pasts, incident=incidents, forged=st.lists(FORGED, min_size=1, max_size=6))
+def test_no_message_on_a_version_that_never_served_before_changes_an_answer(
+    past: Past, incident: int | None, forged: list[tuple[int | None, int | None]]
+) -> None:
+    """So none can end a run with "already rolled back"."""
+    honest, lying = replace(past, rows=list(past.rows)), replace(past, rows=list(past.rows))
+    served: set[int] = set()
+    for index, row in enumerate(past.rows):
+        if not served.issuperset(row.serving):
+            honest.rows[index] = replace(row, ours=None)
+            who, blamed = forged[index % len(forged)]
+            before = past.rows[index - 1].serving if index else row.serving
+            lying.rows[index] = replace(row, ours=(who, None if blamed is None else before[blamed % len(before)]))
+        served.update(row.serving)
+
+    answers = [rollback_target.choose(as_history(each), incident=incident) for each in (honest, lying)]
+
+    assert answers[0].candidates == answers[1].candidates
+    assert answers[0].passed_over == answers[1].passed_over
+    assert [a.standing and a.standing.taken_away for a in answers] == [
+        answers[0].standing and answers[0].standing.taken_away
+    ] * 2
+
+
+@holds_for(FAST, SLOW, past=pasts, incident=incidents)
+def test_what_a_refusal_or_a_press_without_effect_offers_is_never_known_to_be_bad(
+    past: Past, incident: int | None
+) -> None:
+    history, judge = as_history(past), Judge(past)
+
+    choice = rollback_target.choose(history, incident=incident)
+
+    for way in rollback_target.fallbacks(history, choice):
+        assert not judge.is_blamed(number_of(way.version))
+        assert judge.release(number_of(way.version)) != judge.release(judge.suspect)
+        assert number_of(way.version) not in past.undeployable
+
+
+junk_ids = st.sampled_from([name_of(number) for number in range(6)])
+junk_moments = st.integers(0, 5).map(lambda hours: datetime(2026, 11, 1, hours, tzinfo=UTC))
+junk_messages = st.one_of(
+    st.just(""),
+    st.text(max_size=20),
+    st.builds("ops1 incident={} run=r blames={}".format, st.sampled_from(["-", "0", "42", "9" * 900]), junk_ids),
+    st.sampled_from(["ops1 incident=- run=r blames=-", "ops1 incident=x run= blames=", "ops1 "]),
+)
+junk_splits = st.one_of(
+    st.tuples(st.tuples(junk_ids, st.just(100.0))),
+    st.lists(junk_ids, min_size=2, max_size=2, unique=True).flatmap(
+        lambda ids: st.floats(0, 100).map(lambda share: ((ids[0], 100 - share), (ids[1], share)))
+    ),
+)
+junk_deployments = st.builds(Deployment, st.just(""), junk_moments, junk_splits, message=junk_messages)
+junk_versions = st.builds(
+    Version,
+    junk_ids,
+    number=st.none() | st.integers(-1, 4),
+    created_on=st.none() | junk_moments,
+    triggered_by=st.sampled_from(["", "secret", "upload", "\x00"]),
+    detailed=st.booleans(),
+    etag=st.none() | st.sampled_from(["", "e1", "e2"]),
+    bindings=st.sampled_from([{}, {("assets", "A"): "{}"}, {("secret_text", "K"): "{}"}]),
+)
+
+
+@st.composite
+def junk_histories(draw: st.DrawFn) -> History:
+    """Versions that are missing, equal or impossible times, numbers and etags that are not there."""
+    deployments = [
+        replace(deployment, id=f"d{index}")
+        for index, deployment in enumerate(draw(st.lists(junk_deployments, min_size=1, max_size=8)))
+    ]
+    return History(
+        deployments=tuple(sorted(deployments, key=lambda d: d.created_on, reverse=True)),
+        versions={version.id: version for version in draw(st.lists(junk_versions, max_size=6))},
+        deployable=frozenset(draw(st.lists(junk_ids))),
+        now=draw(junk_moments),
+        min_served=draw(st.sampled_from([0, 600, 1e9])),
+        static_assets=draw(st.booleans()),
+    )
+
+
+@holds_for(FAST, SLOW, history=junk_histories(), incident=incidents)
+def test_any_history_gets_an_answer_and_always_the_same(history: History, incident: int | None) -> None:
+    shuffled = replace(history, versions=dict(list(history.versions.items())[::-1]))
+
+    choice = rollback_target.choose(history, incident=incident)
+
+    assert choice == rollback_target.choose(shuffled, incident=incident)
+    assert set(choice.candidates) <= history.deployable - {choice.suspect}
+    assert not set(choice.candidates) & {over.version for over in choice.passed_over}
