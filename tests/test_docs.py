@@ -61,7 +61,7 @@ def test_the_reference_explains_every_reason(reason: Reason) -> None:
     assert f"| `{reason}` |" in (ROOT / "docs/reference.md").read_text()
 
 
-@pytest.mark.parametrize("page", sorted([README, *(ROOT / "docs").glob("*.md")]), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", sorted([README, *(ROOT / "docs").rglob("*.md")]), ids=lambda page: page.name)
 def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:

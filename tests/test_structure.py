@@ -1,8 +1,10 @@
 """The figures of `./run benchmarks.structure`, for this tree and for one that misses the limits."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from benchmarks.structure import count_structure
@@ -46,3 +48,13 @@ def test_a_circle_and_a_long_module_miss_their_limits(tmp_path: Path) -> None:
     assert "ops.config.checks ↔ ops.config.models ↔ ops.config.names" in done.stdout
     assert "ops.config.names (501)" in done.stdout
     assert done.stderr.strip() == "Above the limit: file circles in ops and sandbox, modules over 500 lines"
+
+
+def test_the_architecture_page_shows_each_package_at_its_level() -> None:
+    levels = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    expected = {name: level for level, names in enumerate(reversed(levels), 1) for name in names.split(" | ")}
+    text = (ROOT / "docs" / "architecture.md").read_text()
+
+    rows = re.findall(r"^\| (\d+) \| ((?:`\w+` ?)+)\|", text, re.MULTILINE)
+    shown = {name: int(level) for level, names in rows for name in re.findall(r"\w+", names)}
+    assert shown == expected
