@@ -22,7 +22,7 @@ OURS = ("ops/setup/workflows.py",)
 """They read files of the checkout, and what this machine's own clients send: nobody else's text."""
 
 KNOWN_LATER = {
-    "ops/cloudflare/client.py: pattern": "paths of our own requests, by the list READS",
+    "ops/cloudflare/reads.py: pattern": "paths of our own requests, by the templates of the reads",
     "ops/cloudflare/codes.py: pattern": "paths of our own requests, by its table of products",
     "ops/github/answers.py: pattern": "paths of our own requests, by the list ROUTES",
     "ops/config/types.py: value": "compiled only, to see whether it is a pattern",

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ops.cloudflare.client import Client, by_total
+from ops.cloudflare.reads import reads
 from ops.cloudflare.response import Answer, shaped, text
 from ops.cloudflare.types.records import DatabaseUse, Limits, Period, Requests
 from ops.core.clock import parse_utc, rfc3339
@@ -38,6 +39,7 @@ _BY_DATABASE = f"""query ($a: string!, $from: Time!, $to: Time!) {{
       sum {{ readQueries writeQueries rowsRead rowsWritten }} dimensions {{ datetimeHour databaseId }} }} }} }} }}"""
 
 
+@reads("GET /zones")
 def zone_of(client: Client, account_id: str, host: str) -> str | None:
     """The id of the zone that the host is in; None where this token sees none, as for workers.dev and pages.dev."""
 
@@ -53,10 +55,12 @@ def _named(row: Mapping[str, Any]) -> tuple[str, str]:
     return str(row["name"]), str(row["id"])
 
 
+@reads("POST /graphql")
 def zone_limits(client: Client, zone: str) -> Limits:
     return _limits(client.query(_ZONE_LIMITS, permission=ANALYTICS_READ, variables={"z": zone}))
 
 
+@reads("POST /graphql")
 def account_limits(client: Client, account_id: str) -> Limits:
     return _limits(client.query(_ACCOUNT_LIMITS, permission=ACCOUNT_ANALYTICS_READ, variables={"a": account_id}))
 
@@ -72,6 +76,7 @@ def _limits(answer: Answer) -> Limits:
     return shaped(answer, "the limits of a data set", build)
 
 
+@reads("POST /graphql")
 def requests(client: Client, zone: str, host: str, period: Period, *, most: int) -> tuple[Requests, ...]:
     """Of clients, not of Workers: the most frequent first. `most` rows: there may be more."""
     variables = {"z": zone, "h": host, **_between(period)}
@@ -93,6 +98,7 @@ def _requests(host: str, data: Mapping[str, Any]) -> Iterator[Requests]:
         )
 
 
+@reads("POST /graphql")
 def database_use(client: Client, account_id: str, period: Period, *, most: int) -> tuple[DatabaseUse, ...]:
     """By database and hour, the newest first; the period begins with an hour. `most`: as above."""
     variables = {"a": account_id, **_between(period)}

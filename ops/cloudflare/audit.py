@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ops.cloudflare.client import Client, by_cursor, next_cursor
+from ops.cloudflare.reads import reads
 from ops.cloudflare.response import Answer, ApiError, misshapen, shaped, text
 from ops.cloudflare.types.records import Entry, Period, Verified
 from ops.core.clock import parse_utc, rfc3339
@@ -25,6 +26,7 @@ class Log(NamedTuple):
     """The last page was full and named no next one: there may be older entries."""
 
 
+@reads("GET /accounts/{account}/logs/audit")
 def entries(client: Client, account_id: str, period: Period) -> Log:
     """The entries of a period, MOST of them at most. Cloudflare lists an entry a minute or more after the event."""
     cut = False
@@ -42,6 +44,7 @@ def entries(client: Client, account_id: str, period: Period) -> Log:
     return Log(found, may_be_cut=cut)
 
 
+@reads("GET /user/tokens/verify", "GET /accounts/{account}/tokens/verify")
 def verified(client: Client, account_id: str) -> Verified:
     """The client's own token: a user's or the account's, and each of the two questions knows its own kind alone."""
     try:

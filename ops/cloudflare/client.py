@@ -1,7 +1,7 @@
 """The one way to Cloudflare's API: one pool; reads retried within a budget; writes sent once, and only when allowed.
 
-While a run plans, the client sends nothing but reads of the list below, whatever a runbook asks: a dry run is the
-prefix of a real run, held at the transport.
+While a run plans, the client sends only requests that an API method declares as reads (`reads.py`): a dry run is the
+prefix of a real run, enforced at the transport. GraphQL here is analytics, which has queries and nothing that writes.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from ops.cloudflare.codes import Kind
+from ops.cloudflare.reads import is_read
 from ops.cloudflare.response import Answer, ApiError, MalformedAnswer, decode, decode_graphql, misshapen, short
 from ops.core.clock import Clock
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, Unclear
@@ -27,31 +28,7 @@ RETRY_BUDGET = 20.0
 """Seconds that one read may take with all its retries; a Retry-After beyond it ends the read."""
 MOST_PAGES = 100
 
-READS: tuple[tuple[str, str], ...] = (
-    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts"),
-    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(deployments|versions)"),
-    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(secrets|settings|content/v2)"),
-    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/(schedules|subdomain)"),
-    ("GET", r"/accounts/[0-9a-f]{32}/workers/(domains|subdomain)"),
-    ("GET", r"/zones(/[0-9a-f]{32}/workers/routes)?"),
-    ("GET", r"/accounts/[0-9a-f]{32}/workers/workers/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
-    ("GET", r"/accounts/[0-9a-f]{32}/workers/scripts/[A-Za-z0-9_-]+/versions/[0-9a-f-]{36}"),
-    ("GET", r"/accounts/[0-9a-f]{32}/pages/projects/[a-z0-9-]+(/deployments(/[0-9a-f-]{36})?)?"),
-    ("GET", r"/accounts/[0-9a-f]{32}/logs/audit"),
-    ("GET", r"(/accounts/[0-9a-f]{32}|/user)/tokens/verify"),
-    ("POST", r"/accounts/[0-9a-f]{32}/storage/kv/namespaces/[0-9a-f]{32}/bulk/get"),
-    ("POST", r"/graphql"),
-    ("POST", r"/accounts/[0-9a-f]{32}/workers/observability/telemetry/query"),
-)
-"""All that a planning client may send. GraphQL here is analytics: it has queries and nothing that writes; and a
-question to telemetry is asked with `dry`, so that it is not kept."""
-
-
 Decoder = Callable[[str, str, int, Mapping[str, str], bytes], Answer]
-
-
-def is_read(method: str, path: str) -> bool:
-    return any(method == verb and re.fullmatch(pattern, path) for verb, pattern in READS)
 
 
 class Client(Door):

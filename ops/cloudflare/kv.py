@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ops.cloudflare.client import Client
+from ops.cloudflare.reads import reads
 from ops.cloudflare.response import shaped
 
 READ = "Workers KV Storage Read"
@@ -24,6 +25,7 @@ class Kv:
         self._client = client
         self._namespaces = f"/accounts/{account_id}/storage/kv/namespaces"
 
+    @reads("POST /accounts/{account}/storage/kv/namespaces/{namespace}/bulk/get")
     def values(self, namespace: str, keys: Sequence[str]) -> dict[str, str | None]:
         """Key → its text; None where there is none. One request for 100 keys. Raises ProviderError."""
         path, found = f"{self._namespaces}/{namespace}/bulk/get", dict[str, str | None]()

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ops.cloudflare.client import Client, by_total
+from ops.cloudflare.reads import reads
 from ops.cloudflare.response import Answer, ApiError, misshapen, shaped, text
 from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
 from ops.cloudflare.types.site_config import shown_binding
@@ -49,10 +50,12 @@ class Pages:
         self._client = client
         self._projects = f"/accounts/{account_id}/pages/projects"
 
+    @reads("GET /accounts/{account}/pages/projects/{project}")
     def project(self, project: str) -> Project:
         answer = self._client.read(f"{self._projects}/{project}", permission=READ)
         return shaped(answer, f"the Pages project {project}", lambda: _project(answer.result))
 
+    @reads("GET /accounts/{account}/pages/projects/{project}/deployments")
     def deployments(self, project: str, *, most: int = 100) -> tuple[Deployment, ...]:
         """Those of production, of every status, newest first, and no more than `most` of them."""
 
@@ -69,6 +72,7 @@ class Pages:
         found = {row.id: row for row in rows if row.environment == PRODUCTION}
         return tuple(sorted(found.values(), key=lambda deployment: deployment.created_on, reverse=True))
 
+    @reads("GET /accounts/{account}/pages/projects/{project}/deployments/{deployment}")
     def deployment(self, project: str, deployment: str) -> Deployment | None:
         """None where Cloudflare no longer has it."""
         try:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.cloudflare.client import Client, by_total
+from ops.cloudflare.reads import reads
 from ops.cloudflare.response import ApiError, shaped, text
 from ops.cloudflare.types.zones import Domain, Route, Zone
 from ops.core.errors import Reason, Unclear
@@ -24,6 +25,7 @@ class Routes:
         self._client = client
         self._account = account_id
 
+    @reads("GET /zones")
     def zones(self) -> tuple[Zone, ...]:
         """Those that the token may read."""
         last: list[Any] = []
@@ -36,10 +38,12 @@ class Routes:
         rows = list(by_total(page))
         return shaped(last[0], "the zones", lambda: tuple(Zone(_id(row["id"]), _name(row["name"])) for row in rows))
 
+    @reads("GET /zones/{zone}/workers/routes")
     def of_zone(self, zone: str) -> tuple[Route, ...]:
         answer = self._client.read(f"/zones/{zone}/workers/routes", permission=READ)
         return shaped(answer, f"the routes of zone {zone}", lambda: tuple(_route(zone, row) for row in answer.result))
 
+    @reads("GET /accounts/{account}/workers/domains")
     def domains(self) -> tuple[Domain, ...]:
         answer = self._client.read(f"/accounts/{self._account}/workers/domains", permission=SCRIPTS_READ)
         return shaped(answer, "the custom domains", lambda: tuple(_domain(row) for row in answer.result))

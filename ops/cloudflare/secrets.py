@@ -13,6 +13,7 @@ from ops.cloudflare.client import Client
 from ops.cloudflare.codes import Kind
 from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.multipart import Form, metadata
+from ops.cloudflare.reads import reads
 from ops.cloudflare.response import ApiError, misshapen, shaped, text
 from ops.cloudflare.types.script import Code, Module
 from ops.core.errors import LatestNotDeployed, Reason, Unclear
@@ -42,6 +43,7 @@ class Secrets:
         self._client = client
         self._workers = f"/accounts/{account_id}/workers"
 
+    @reads("GET /accounts/{account}/workers/scripts/{script}/secrets")
     def names(self, worker: str) -> frozenset[str]:
         """Cloudflare says neither of which version nor how old they are."""
         answer = self._client.read(f"{self._workers}/scripts/{worker}/secrets", permission=READ)
@@ -72,6 +74,7 @@ class Secrets:
                 raise LatestNotDeployed(worker) from None
             raise
 
+    @reads("GET /accounts/{account}/workers/workers/{script}/versions/{version}")
     def code(self, worker: str, version: str) -> Code | None:
         """Of any version; None where Cloudflare no longer has it.
 
@@ -90,6 +93,7 @@ class Secrets:
             raise misshapen(answer, what)
         return code
 
+    @reads("GET /accounts/{account}/workers/scripts/{script}/content/v2")
     def content(self, worker: str) -> Form:
         """The script's modules, as it is downloaded. Of which version is not documented: compare before using it."""
         answer = self._client.read(f"{self._workers}/scripts/{worker}/content/v2", permission=READ)
@@ -97,6 +101,7 @@ class Secrets:
             raise misshapen(answer, f"the content of {worker}")
         return answer.result
 
+    @reads("GET /accounts/{account}/workers/scripts/{script}/settings")
     def settings(self, worker: str) -> dict[str, Any]:
         """Those of no version (logpush, observability, tags, tail_consumers), where they are set."""
         answer = self._client.read(f"{self._workers}/scripts/{worker}/settings", permission=READ)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ops.cloudflare.client import Client
+from ops.cloudflare.reads import reads
 from ops.cloudflare.response import Answer, shaped, text
 from ops.cloudflare.types.records import Handled, Logged, Period
 
@@ -39,6 +40,7 @@ def errors(client: Client, account_id: str, worker: str, period: Period) -> tupl
     return tuple(sorted(found, key=lambda each: -each.count))
 
 
+@reads("POST /accounts/{account}/workers/observability/telemetry/query")
 def _counted(client: Client, account_id: str, worker: str, period: Period, groups: Mapping[str, str]) -> Answer:
     """How many requests there are of each group; a request leaves several events: what is logged, and itself."""
     question = {

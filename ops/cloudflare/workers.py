@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from ops.cloudflare.client import Client
 from ops.cloudflare.codes import Kind
 from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.reads import reads
 from ops.cloudflare.response import Answer, ApiError, misshapen, shaped, text
 from ops.cloudflare.secrets import Secrets
 from ops.cloudflare.types.workers import Deployment, Split, Version
@@ -39,6 +40,7 @@ class Workers:
         self._account = f"/accounts/{account_id}"
         self._scripts = f"{self._account}/workers/scripts"
 
+    @reads("GET /accounts/{account}/workers/scripts/{script}/deployments")
     def deployments(self, worker: str, *, page: int = 1) -> tuple[Deployment, ...]:
         """One page of the deployments, newest first; the first deployment of page 1 serves.
 
@@ -65,6 +67,7 @@ class Workers:
 
         return answer
 
+    @reads("GET /accounts/{account}/workers/scripts")
     def _has_assets(self, worker: str) -> bool | None:
         """As the list of scripts says it: no version does, unless its configuration names a binding.
 
@@ -84,6 +87,7 @@ class Workers:
                 return None
             raise
 
+    @reads("GET /accounts/{account}/workers/scripts/{script}/versions")
     def deployable(self, worker: str) -> tuple[Version, ...]:
         """The versions that may be deployed, the 100 most recent at most; Cloudflare does not page this list."""
         path = f"{self._scripts}/{worker}/versions"
@@ -91,6 +95,7 @@ class Workers:
         rows = _rows(answer, "items", f"the versions of {worker}")
         return shaped(answer, f"the versions of {worker}", lambda: tuple(_version(row) for row in rows))
 
+    @reads("GET /accounts/{account}/workers/scripts/{script}/versions")
     def uploads(self, worker: str) -> tuple[Version, ...]:
         """The newest 25 versions, newest first, whether they may be deployed or not: the first one is the latest.
 
@@ -104,6 +109,7 @@ class Workers:
         found = shaped(answer, f"the uploads of {worker}", lambda: [_version(row) for row in rows])
         return tuple(sorted(found, key=lambda version: version.number or 0, reverse=True))
 
+    @reads("GET /accounts/{account}/workers/scripts/{script}/versions/{version}")
     def version(self, worker: str, version: str) -> Version | None:
         """With code, bindings and runtime; None where Cloudflare no longer has it."""
         try:
@@ -140,6 +146,7 @@ class Workers:
             raise Unclear(message, reason=Reason.UNCLEAR)
         return str(answer.result["id"])
 
+    @reads("GET /accounts/{account}/workers/scripts/{script}/subdomain")
     def subdomain(self, worker: str) -> Subdomain:
         """Its switches of workers.dev (…/scripts/subresources/subdomain)."""
         answer = self._client.read(f"{self._scripts}/{worker}/subdomain", permission=READ)
@@ -153,6 +160,7 @@ class Workers:
         body = {"enabled": wanted.enabled, "previews_enabled": wanted.previews}
         self._client.write("POST", f"{self._scripts}/{worker}/subdomain", permission=WRITE, json=body)
 
+    @reads("GET /accounts/{account}/workers/subdomain")
     def address(self, worker: str) -> str:
         """Its host on workers.dev, switched on or not; nothing where the account has no subdomain there."""
         try:
@@ -165,6 +173,7 @@ class Workers:
             answer, "the subdomain of the account", lambda: f"{worker}.{answer.result['subdomain']}.workers.dev"
         )
 
+    @reads("GET /accounts/{account}/workers/scripts/{script}/schedules")
     def crons(self, worker: str) -> tuple[str, ...]:
         answer = self._client.read(f"{self._scripts}/{worker}/schedules", permission=READ)
         return shaped(

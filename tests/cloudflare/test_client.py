@@ -9,7 +9,8 @@ import pytest
 from hypothesis import strategies as st
 
 from ops.cloudflare import client as clients
-from ops.cloudflare.client import PAUSES, Client, by_cursor, by_total, is_read
+from ops.cloudflare.client import PAUSES, Client, by_cursor, by_total
+from ops.cloudflare.reads import is_read
 from ops.cloudflare.response import Answer, ApiError, MalformedAnswer
 from ops.core.errors import NotApplied, OpsError, ProviderError, Reason, Refused, Unclear
 from ops.core.redaction import Secret
@@ -322,4 +323,4 @@ def test_a_page_of_another_shape_is_malformed(
     sandbox.fault(body=f'{{"success": true, "errors": [], {answer}}}', content_type="application/json", times=None)
 
     with pytest.raises(MalformedAnswer, match="JSON of another shape"):
-        list(pages(lambda params: client.read("/zones", permission="Zone Read", params=params)))
+        list(pages(lambda params: client.read(DEPLOYMENTS, permission="Zone Read", params=params)))

@@ -4,7 +4,9 @@ The SDK itself builds its models without looking at the values. Here pydantic va
 types and literals; and a field that the model does not know is a problem as well.
 """
 
+import importlib
 import json
+import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ops.cloudflare.client import is_read
+import ops.cloudflare
+from ops.cloudflare.reads import is_read
 from sandbox import Sandbox
 from sandbox.cloudflare.api import _ROUTES, _find
 from sandbox.server import Request, Response
@@ -119,8 +122,15 @@ def fill(template: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: long.get(found[1], "0" * 36), template)
 
 
+def import_all_reads() -> None:
+    """A read is declared once its module is imported, and a command imports only the modules that it needs."""
+    for module in pkgutil.iter_modules(ops.cloudflare.__path__):
+        importlib.import_module(f"ops.cloudflare.{module.name}")
+
+
 def readable() -> set[str]:
     """The routes of the sandbox that a client may read while it plans."""
+    import_all_reads()
     return {f"{each.method} {each.template}" for each in _ROUTES.table if is_read(each.method, fill(each.template))}
 
 

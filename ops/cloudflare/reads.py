@@ -1,0 +1,42 @@
+"""The allow-list of a planning client: every read of Cloudflare's API, declared beside the method that sends it."""
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_ID, _UUID = "[0-9a-f]{32}", "[0-9a-f-]{36}"
+PARTS = {
+    "account": _ID,
+    "zone": _ID,
+    "namespace": _ID,
+    "script": "[A-Za-z0-9_-]+",
+    "project": "[a-z0-9-]+",
+    "version": _UUID,
+    "deployment": _UUID,
+}
+"""Name in a template → the pattern of one segment of a path."""
+
+DECLARED: dict[tuple[str, str], re.Pattern[str]] = {}
+"""Method and template → pattern, of every module of ops.cloudflare that this process has imported."""
+
+
+def reads(*requests: str) -> Callable[[F], F]:
+    """Declare the requests of a method, such as `GET /zones/{zone}/workers/routes`. They change nothing at Cloudflare.
+
+    Raises KeyError for a part of a path that has no pattern.
+    """
+
+    def declare(method: F) -> F:
+        for request in requests:
+            verb, _, template = request.partition(" ")
+            pattern = re.sub(r"\\\{(\w+)\\\}", lambda part: PARTS[part[1]], re.escape(template))
+            DECLARED[verb, template] = re.compile(pattern)
+        return method
+
+    return declare
+
+
+def is_read(method: str, path: str) -> bool:
+    return any(verb == method and pattern.fullmatch(path) for (verb, _), pattern in DECLARED.items())
