@@ -1,0 +1,17 @@
+"""What the application logged of its AI providers, as people see it."""
+
+import time
+
+from ops.cloudflare.types.records import Logged
+from ops.switches.ai_providers import LONGEST_LOGGED, logged
+
+
+def test_a_huge_text_is_cut_before_addresses_are_looked_for_in_it() -> None:
+    huge = Logged(text="1.2.3.4@" * 2_000_000, count=7)
+
+    began = time.process_time()
+    (line,) = logged((huge,))
+
+    assert time.process_time() - began < 0.2
+    assert line.startswith("in 7 requests: ")
+    assert len(line) < LONGEST_LOGGED + 20
