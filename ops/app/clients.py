@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypedDict
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.loopback import is_loopback, printable
+from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.observations import Page
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock, SystemClock
 from ops.core.threads import start
-from ops.maintenance.state import WORKER
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import STARTED
-from ops.app import clients, registry
+from ops.app import clients, registry, secret_values
+from ops.app.secret_values import Held
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, OpsError
+from ops.core.names import LIMITS_FILE
 from ops.core.redaction import Redactor
 from ops.core.result import Result, after_a_bug
 from ops.core.run_record import workflow_run
@@ -32,11 +34,8 @@ from ops.github import actions, environments, permissions
 from ops.github.committed_file import CommittedFile
 from ops.github.pulls import Pulls
 from ops.github.secrets import EnvironmentSecrets
-from ops.limits.value import FILE
 from ops.probes.runner import Prober
 from ops.publish import LOCAL_USER, Telling
-from ops.rotation import secret_values
-from ops.rotation.secret_values import Held
 from ops.site_build import Account, Site
 from ops.tools import process
 from ops.tools import process as private
@@ -177,7 +176,7 @@ def _for_limits(folder: Path, environ: Mapping[str, str], redactor: Redactor, en
     """Return what a change of limits needs, by its names in a Context."""
     pulls = Pulls.of(environ, redactor)
     ending.callback(pulls.close)
-    return {"pulls": pulls, "limits": CommittedFile(folder, FILE, environ, redactor, pulls)}
+    return {"pulls": pulls, "limits": CommittedFile(folder, LIMITS_FILE, environ, redactor, pulls)}
 
 
 def _for_secrets(

@@ -9,11 +9,10 @@ from typing import Any
 
 from ops.config import strict_yaml
 from ops.config.strict_yaml import Path
+from ops.core.names import NEW, OLD
 from ops.core.runtime_contract import AI, MAINTENANCE
 from ops.core.suggestions import shown, suggestion
 
-VALUES = "NEW_", "OLD_"
-"""Before a secret's name: the variables that hold what is to be set, and what it replaces."""
 _ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
 
 Finding = tuple[Path, str]
@@ -219,7 +218,7 @@ def secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
         services = mapping(at(environment, "services"))
         for secret, rule in mapping(at(environment, "secrets")).items():
             path: Path = ("environments", name, "secrets", secret)
-            if secret in secrets or any(before + secret in secrets for before in VALUES):
+            if secret in secrets or any(before + secret in secrets for before in (NEW, OLD)):
                 yield path, "a secret of the run, which no Worker may have; give the Worker's secret another name"
             yield from _consumers(path, rule, services)
             yield from _proofs(path, rule)

@@ -14,8 +14,8 @@ import yaml
 from ops.config.strict_yaml import read
 from ops.core.clock import rfc3339
 from ops.core.errors import Reason, Refused
+from ops.core.names import LIMITS_FILE as FILE
 from ops.limits.file import Limit, Temporary
-from ops.limits.value import FILE
 
 
 def patch(before: str, after: str) -> tuple[str, ...]:

@@ -12,8 +12,6 @@ from ops.core.runtime_contract import VERSION
 if TYPE_CHECKING:
     from ops.limits.file import Limit, Limits
 
-FILE = "limits.yml"
-
 
 class Value(NamedTuple):
     """What stands in KV under `ops/limits`."""

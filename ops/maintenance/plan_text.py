@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from ops.core.clock import parse_utc, utc_text
+from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.plan import Section
 from ops.maintenance.orphaned_routes import Recovered
 from ops.maintenance.routes import MOST_ZONES, Ways, closes, not_asked, stays_open
-from ops.maintenance.state import WORKER, Block
+from ops.maintenance.state import Block
 
 NAMED = 5
 """Zones that a warning names; the others are counted."""

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ops.cloudflare.types.zones import UNRESERVED, Domain, Route, Subdomain, Zone, answering
-from ops.maintenance.state import WORKER, Block, Closed, Stored
+from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.maintenance.state import Block, Closed, Stored
 
 MOST_ZONES = 40
 """Zones whose routes are all read. Only a zone's own routes tell whether one leads to the Worker, so fewer is safer

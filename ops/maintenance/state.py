@@ -15,7 +15,6 @@ from ops.core.clock import parse_utc
 from ops.core.duration import ending
 from ops.core.errors import ConfigError
 
-WORKER = "ops-maintenance"
 RUN, BASE, BLOCK, OPENED = "RUN", "BASE", "BLOCK_", "OPENED_"
 """Variables: the run that stored it, the version it was built on, one for each thing that is off, and one for each
 thing that was opened while it was not closed completely: another run may still have been closing it."""

@@ -13,11 +13,12 @@ from ops.cloudflare import deployment_mark
 from ops.cloudflare.types.workers import Deployment, Version
 from ops.cloudflare.types.zones import Route, Zone
 from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.engine.runbook import Context, State, World
 from ops.maintenance import state
-from ops.maintenance.state import WORKER, Block, Stored
+from ops.maintenance.state import Block, Stored
 from ops.maintenance.writes import Add, Create, Deploy, Remove, Step, Store, Switch, Turn, described
 from ops.workers.plan_text import deployed
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from ops.cloudflare.types.workers import Deployment, short
 from ops.cloudflare.types.zones import Route, Subdomain
+from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.maintenance.routes import Ways
-from ops.maintenance.state import WORKER, Block, Closed, Stored
+from ops.maintenance.state import Block, Closed, Stored
 
 OFF = Subdomain(enabled=False, previews=False)
 

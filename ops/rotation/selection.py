@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import Deployment, Version, short, split_prose
 from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.names import NEW, OLD
 from ops.core.next_step import Press
 from ops.core.observations import KeyAnswer, Said
 from ops.core.plan import Section
@@ -17,10 +18,6 @@ from ops.workers.reupload import Rebuild
 if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.secrets import RotatedSecret
-
-
-NEW, OLD = "NEW_", "OLD_"
-"""Before a secret's name: the variable with the value to be set, and that with the one it replaces."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from functools import partial
 from typing import Any
 
 from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.names import NEW, OLD
 from ops.core.observations import KeyAnswer
 from ops.core.redaction import Secret
 from ops.engine.runbook import Context
 from ops.rotation import selection
-from ops.rotation.selection import NEW, OLD, Chosen
+from ops.rotation.selection import Chosen
 from ops.rotation.writes import Copying, batched
 
 HINT = (

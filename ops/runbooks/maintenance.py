@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.types.zones import Route, Zone
 from ops.core.clock import parse_utc, utc_text
 from ops.core.errors import Reason, Refused
+from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.verdict import Address
@@ -22,7 +23,7 @@ from ops.maintenance import state as maintenance
 from ops.maintenance import steps as maintaining
 from ops.maintenance.orphaned_routes import Recovered
 from ops.maintenance.routes import Ways
-from ops.maintenance.state import MOMENT, WORKER, Asked, Block, Closed, Stored
+from ops.maintenance.state import MOMENT, Asked, Block, Closed, Stored
 from ops.maintenance.steps import Guard, Standing
 from ops.maintenance.writes import OFF, Deploy, Step, Store, to_close, to_open
 from ops.probes.runner import ProbeSet

@@ -9,11 +9,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ops.core.errors import ConfigError, Decision, Reason, Refused
+from ops.core.names import LIMITS_FILE as FILE
 from ops.core.next_step import Press
 from ops.core.plan import Change, Ending, Plan, Section
 from ops.core.suggestions import suggestion
 from ops.engine.runbook import Context, Runbook, State, World, param
-from ops.limits.value import FILE
 from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.types.workers import split_prose, split_text
 from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.names import NEW, OLD
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
@@ -15,7 +16,7 @@ from ops.probes.runner import ProbeSet
 from ops.rotation import selection
 from ops.rotation import selection as plan_text
 from ops.rotation import writes as rebuilds
-from ops.rotation.selection import NEW, OLD, Chosen
+from ops.rotation.selection import Chosen
 from ops.rotation.values import HINT, ask, copies, provided, refuse_keys, refuse_values
 from ops.rotation.writes import (
     Copying,

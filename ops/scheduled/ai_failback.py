@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app import clients, run
+from ops.app.secret_values import Held
 from ops.core.clock import utc_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan
@@ -18,7 +19,6 @@ from ops.core.redaction import Redactor
 from ops.core.runtime_contract import AI, SWITCHES, Switch
 from ops.core.threads import in_parallel
 from ops.engine.runbook import Context
-from ops.rotation.secret_values import Held
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.runbooks.ai_failover import Params as Asked
 from ops.status import read

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Decision, Reason, Refused
+from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import Change, Ending, Plan, Section
 from ops.core.runtime_contract import ENDPOINT, LIMITS, revision_of
 from ops.core.verdict import LimitProof
 from ops.engine.runbook import Context, Runbook, State, World
 from ops.github.committed_file import Commits
-from ops.limits.value import FILE, NewerVersionError, Value, limits_of, parse_value, value_of
+from ops.limits.value import NewerVersionError, Value, limits_of, parse_value, value_of
 from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:

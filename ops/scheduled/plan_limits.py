@@ -14,6 +14,7 @@ from ops.app import clients
 from ops.app.run import read_config
 from ops.core.clock import Clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
+from ops.core.names import LIMITS_FILE as FILE
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import Shown
 from ops.core.threads import start
@@ -23,7 +24,6 @@ from ops.github.pulls import Pulls
 from ops.limits.diff import LimitsPlan, compare
 from ops.limits.file import Limits, parse
 from ops.limits.text import MARKER, Planned, comment, lines
-from ops.limits.value import FILE
 from ops.tools import git
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from ops.cloudflare.types.zones import Subdomain
 from ops.core.errors import Reason, Refused
+from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.plan import Change, Plan, Section
 from ops.core.verdict import Address
 from ops.engine.runbook import Context, Runbook, World, param
 from ops.maintenance import steps as maintaining
-from ops.maintenance.state import WORKER
 from ops.maintenance.steps import PREPARE, Steps
 from ops.maintenance.writes import Create, Deploy, Step, Store, Switch
 from ops.probes.runner import ProbeSet

@@ -9,9 +9,10 @@ from datetime import timedelta
 
 from ops.core.clock import span_text
 from ops.core.errors import Decision, Reason
+from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import Ending, Plan
 from ops.engine.runbook import Context
-from ops.limits.value import FILE, Value, without_what_is_past
+from ops.limits.value import Value, without_what_is_past
 from ops.scheduled.apply_limits import ApplyLimits, Details, Params, difference, plan_of, stored_in, write
 
 LABEL = "limits-drift"

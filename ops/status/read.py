@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops.app import clients, run
 from ops.cloudflare.types.pages import Deployment
 from ops.core.errors import OpsError, Refused
+from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import LIMITS, SWITCHES, ShownSwitch
 from ops.core.threads import in_parallel, start
 from ops.maintenance import orphaned_routes, steps
 from ops.maintenance import routes as maintenance_plan
-from ops.maintenance.state import WORKER, Block, Stored
+from ops.maintenance.state import Block, Stored
 from ops.pages.observed_content import likeness
 from ops.status.status import Live, Orphan, Status, Temporary, temporary
 from ops.switches import values as switches

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from ops.cloudflare.types.workers import split_prose
 from ops.core.clock import parse_utc, span_text, utc_text
+from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.suggestions import shown
-from ops.maintenance.state import WORKER
 from ops.render.terminal import one_line
 from ops.status.status import Live, Status
 from ops.switches.values import told

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ops.cloudflare.types.records import Logged
 from ops.core.anonymization import shortened
 from ops.core.clock import span_text, utc_text
+from ops.core.names import NEW, OLD
 from ops.core.observations import KeyAnswer, Said
 from ops.core.runtime_contract import Outcomes, Shown, Switch
-from ops.rotation.selection import NEW, OLD
 
 if TYPE_CHECKING:
     from ops.config import Environment

@@ -4,11 +4,11 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ops.core.names import NEW, OLD
 from ops.core.redaction import Redactor, Secret
 from ops.github import actions
 from ops.github.app_tokens import APP_KEY
 from ops.github.secrets import TOKEN
-from ops.rotation.selection import NEW, OLD
 
 if TYPE_CHECKING:
     from ops.config import Config
