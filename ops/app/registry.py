@@ -1,39 +1,104 @@
-"""Finds the runbooks: every module of `ops.runbooks` holds one, and its name is the file's."""
+"""Find runbooks by file name, and import one when it is asked for.
+
+`rollback-worker` is the class RollbackWorker of `ops/runbooks/rollback_worker.py`. Listing names and help lines imports
+no runbook, so that no command loads another product's package.
+"""
 
 import functools
 import importlib
-import pkgutil
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from ops.engine.runbook import Runbook
 
-FOLDER = Path(__file__).parent.parent / "runbooks"
+V = TypeVar("V")
+
+OPS = Path(__file__).parent.parent
+FOLDER = OPS / "runbooks"
+DOCUMENTED_CLASS = re.compile(r'^class (?P<name>\w+).*:\n    """(?P<line>[^"\n]+)', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class RunbookFile:
+    """The file of one runbook: `package` is runbooks or scheduled, `module` its name without `.py`."""
+
+    package: str
+    module: str
+
+    @property
+    def help_line(self) -> str:
+        """The first line of the class's docstring, read as text."""
+        source = (OPS / self.package / f"{self.module}.py").read_text(encoding="utf-8")
+        lines = {found["name"].lower(): found["line"] for found in DOCUMENTED_CLASS.finditer(source)}
+        return lines.get(self.module.replace("_", ""), "")
+
+    def load(self) -> Runbook[Any]:
+        """Import the file and make its runbook."""
+        module = importlib.import_module(f"ops.{self.package}.{self.module}")
+        name = self.module.replace("_", "")
+        (made,) = (
+            value
+            for value in vars(module).values()
+            if isinstance(value, type) and value.__module__ == module.__name__ and value.__name__.lower() == name
+        )
+        assert issubclass(made, Runbook)
+        return made()
+
+
+class Lazy(Mapping[str, V]):
+    """A mapping with known names, whose values are made when they are read."""
+
+    def __init__(self, names: tuple[str, ...], make: Callable[[str], V]) -> None:
+        self._names, self._make = names, make
+
+    def __getitem__(self, name: str) -> V:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @functools.cache
+def names() -> tuple[str, ...]:
+    """Names of the runbooks, in alphabetical order."""
+    files = (path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+    return tuple(sorted(stem.replace("_", "-") for stem in files))
+
+
+def file_of(name: str) -> RunbookFile:
+    return RunbookFile("runbooks", name.replace("-", "_"))
+
+
+@functools.cache
+def _runbook(name: str) -> Runbook[Any]:
+    return file_of(name).load()
+
+
 def discover() -> Mapping[str, Runbook[Any]]:
-    """Name → runbook, in alphabetical order. One command asks half a dozen times, and no file comes while it runs."""
-    found: dict[str, Runbook[Any]] = {}
-    for module_info in sorted(pkgutil.iter_modules([str(FOLDER)]), key=lambda info: info.name):
-        module = importlib.import_module(f"ops.runbooks.{module_info.name}")
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Runbook) and value.__module__ == module.__name__:
-                found[value.name] = value()
-    return MappingProxyType(found)
+    """Return name → runbook, in alphabetical order. Reading a value imports that runbook."""
+    return Lazy(names(), _runbook)
 
 
-def parameters() -> dict[str, dict[str, tuple[type, bool]]]:
+def parameters() -> Mapping[str, Mapping[str, tuple[type, bool]]]:
     """Name of a runbook → name of a parameter → str, bool or tuple (of texts), and whether nothing runs without it."""
+    return Lazy(names(), _parameters)
+
+
+def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
     return {
-        name: {
-            field.name: (str, True) if field.default is MISSING else (type(field.default), False)
-            for field in fields(runbook.params)
-        }
-        for name, runbook in discover().items()
+        field.name: (str, True) if field.default is MISSING else (type(field.default), False)
+        for field in fields(_runbook(name).params)
     }
 
 
@@ -42,9 +107,9 @@ def flags(runbook: str) -> set[str]:
     return {field.name for field in fields(discover()[runbook].params) if isinstance(field.default, bool)}
 
 
-def kinds() -> dict[str, str]:
+def kinds() -> Mapping[str, str]:
     """Name of a runbook → what its services are: worker or pages."""
-    return {name: runbook.kind for name, runbook in discover().items()}
+    return Lazy(names(), lambda name: _runbook(name).kind)
 
 
 def github_environment(runbook: str) -> str:
@@ -52,14 +117,14 @@ def github_environment(runbook: str) -> str:
     return discover()[runbook].github_environment
 
 
-def by_button_only() -> set[str]:
-    """Names of the runbooks that no label starts."""
-    return {name for name, runbook in discover().items() if not runbook.by_label}
+def by_label() -> Mapping[str, bool]:
+    """Name of a runbook → whether a label may start it."""
+    return Lazy(names(), lambda name: _runbook(name).by_label)
 
 
-def on_closed() -> frozenset[str]:
-    """Names of the runbooks that may be asked for on an incident that is closed."""
-    return frozenset(name for name, runbook in discover().items() if runbook.on_closed)
+def on_closed(runbook: str) -> bool:
+    """Whether people may request it on an incident that is closed."""
+    return discover()[runbook].on_closed
 
 
 def recoveries() -> list[dict[str, str]]:

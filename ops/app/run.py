@@ -9,7 +9,7 @@ import pwd
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -69,18 +69,23 @@ class Request:
     """What the gate says of the asker's: `checked`, `not checked`, or nothing where there was no gate."""
 
 
-def read_config(path: Path) -> "tuple[Config, tuple[str, ...]]":
-    """The configuration and its warnings. Raises ConfigError with every problem at once."""
+def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Config, tuple[str, ...]]":
+    """Return the configuration and its warnings.
+
+    `labels`: names of the labels that the caller needs, None: all. A mistake in another label stops no recovery; that
+    label is left out. Raises ConfigError with every problem at once.
+    """
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
-    return _checked(text).accepted(str(path))
+    needed = None if labels is None else frozenset(name.casefold() for name in labels)
+    return _checked(text, needed).accepted(str(path))
 
 
 @functools.lru_cache(maxsize=4)
-def _checked(text: str) -> "Checked":
+def _checked(text: str, labels: frozenset[str] | None) -> "Checked":
     """Schedules, labels and drills read the same file for each of their runs. The configuration is frozen."""
     from ops import config
 
@@ -88,7 +93,8 @@ def _checked(text: str) -> "Checked":
         text,
         runbooks=registry.parameters(),
         kinds=registry.kinds(),
-        by_button_only=registry.by_button_only(),
+        by_label=registry.by_label(),
+        labels=labels,
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops import __version__
-from ops.app.registry import discover, recoveries
+from ops.app.registry import RunbookFile, discover, file_of, names, recoveries
 from ops.cli.evidence import evidence
 from ops.cli.incident import incident, labels
 from ops.cli.limits import limits
@@ -27,15 +27,15 @@ from ops.cli.pages_build import site
 from ops.cli.runbook_command import (
     CONFIG,
     OF_CONFIG,
+    RunbookGroup,
     annotate,
     discard_output,
     recover_command,
-    runbook_command,
     say,
     say_nothing,
     show_headline,
 )
-from ops.cli.switches import ClearSwitches, ai_failback, status
+from ops.cli.switches import ai_failback, status
 from ops.core.clock import span_text
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
@@ -43,8 +43,6 @@ from ops.core.suggestions import shown, suggestion
 from ops.core.timeline import from_json
 from ops.engine.signals import PROCESS, ignore_from_now_on, uncovered
 from ops.render import terminal
-from ops.scheduled.prepare_maintenance import PrepareMaintenance
-from ops.scheduled.prepare_switches import PrepareSwitches
 from ops.tools.own_environment import conceal
 
 BUG = "BUG: a mistake in this program ended it, and not your command or Cloudflare"
@@ -65,22 +63,13 @@ ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
 """Variables. ops.yml names the others, but what was typed is redacted before anything reads it: a parser cuts."""
 
 
-class Commands(click.Group):
-    """The runbooks beside the fixed commands."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *discover()})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        found = super().get_command(ctx, cmd_name)
-        if found is None and (runbook := discover().get(cmd_name)) is not None:
-            return runbook_command(runbook)
-        return found
+class Commands(RunbookGroup):
+    """The runbooks beside the fixed commands. Some names have two words."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if (two := self.commands.get(" ".join(args[:2]))) is not None:
+        if args[1:] and (two := self.get_command(ctx, " ".join(args[:2]))) is not None:
             return two.name, two, args[2:]
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
@@ -102,12 +91,14 @@ cli.add_command(incident)
 cli.add_command(labels)
 cli.add_command(limits)
 cli.add_command(site)
-cli.add_command(runbook_command(PrepareMaintenance()))
-cli.add_command(runbook_command(PrepareSwitches()))
-cli.add_command(runbook_command(ClearSwitches()))
 cli.add_command(status)
 cli.add_command(ai_failback)
 cli.add_command(due)
+for _name in names():
+    cli.add_runbook(_name, file_of(_name))
+cli.add_runbook("maintenance prepare", RunbookFile("scheduled", "prepare_maintenance"))
+cli.add_runbook("switches prepare", RunbookFile("scheduled", "prepare_switches"))
+cli.add_runbook("switches clear", RunbookFile("scheduled", "clear_switches"))
 
 
 def main() -> NoReturn:
@@ -355,7 +346,7 @@ def check(path: Path) -> None:
     """Report every problem of ops.yml at once, with its line."""
     from ops.app.run import read_config
 
-    configuration, warnings = read_config(path)
+    configuration, warnings = read_config(path, labels=None)
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     services = sum(len(environment.services) for environment in configuration.environments.values())
@@ -382,7 +373,7 @@ def sync(path: Path) -> None:
     from ops.app.run import read_config
     from ops.setup.workflows import FOLDER, sync
 
-    configuration, _ = read_config(path)
+    configuration, _ = read_config(path, labels=None)
     changed = sync(path.resolve().parent / FOLDER, configuration, recoveries())
     click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every part is as ops.yml has it")
 

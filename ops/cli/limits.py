@@ -6,15 +6,13 @@ from pathlib import Path
 
 import click
 
-from ops.cli.runbook_command import CONFIG, annotate, runbook_command, say
+from ops.app.registry import RunbookFile, file_of
+from ops.cli.runbook_command import CONFIG, RunbookGroup, annotate, say
 from ops.core.redaction import Redactor
 from ops.core.result import Result
-from ops.runbooks.propose_limits import ProposeLimits
-from ops.scheduled.apply_limits import ApplyLimits
-from ops.scheduled.reconcile_limits import ReconcileLimits
 
 
-@click.group()
+@click.group(cls=RunbookGroup)
 def limits() -> None:
     """Rate limits by pull request: what limits.yml changes, applies, and keeps."""
 
@@ -48,6 +46,6 @@ def _reconciled(result: Result, redactor: Redactor) -> None:
     work.on_drift(result, os.environ, redactor, partial(say, err=True))
 
 
-limits.add_command(runbook_command(ProposeLimits()), "propose")
-limits.add_command(runbook_command(ApplyLimits(), _applied), "apply")
-limits.add_command(runbook_command(ReconcileLimits(), _reconciled), "reconcile")
+limits.add_runbook("propose", file_of("propose-limits"))
+limits.add_runbook("apply", RunbookFile("scheduled", "apply_limits"), _applied)
+limits.add_runbook("reconcile", RunbookFile("scheduled", "reconcile_limits"), _reconciled)

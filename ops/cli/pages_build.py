@@ -15,8 +15,6 @@ from ops.engine.engine import Options
 from ops.engine.runbook import Runbook
 from ops.engine.signals import PROCESS
 from ops.github import actions
-from ops.site_build import jobs
-from ops.tools.git import Commit
 
 RUNBOOK = "redeploy-pages"
 GOES_ON = (
@@ -60,6 +58,7 @@ def fetch(
     As a job's outputs: `commit`, `branch`, and the digest of the `configuration`.
     """
     from ops.app import run
+    from ops.site_build import jobs
 
     runbook: Runbook[Any] = discover()[RUNBOOK]
     request = run.Request(runbook, runbook.params(service, commit), environment, config, incident)
@@ -105,6 +104,8 @@ def build(
 ) -> None:
     """Build what was fetched. It needs no token and must be given none: it runs the commit's own code."""
     from ops.app import run
+    from ops.site_build import jobs
+    from ops.tools.git import Commit
 
     configuration, _ = run.read_config(config)
     jobs.refuse_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import click
 
+from ops.app.registry import RunbookFile
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.core.plan import Plan
@@ -41,6 +42,31 @@ Then = Callable[[Result, Redactor], object]
 
 def say_nothing(*_: object) -> None:
     """With --json all of it is in the result."""
+
+
+class RunbookGroup(click.Group):
+    """Commands, and commands of runbooks: a runbook is imported when its command is used, not when it is listed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._runbooks: dict[str, tuple[RunbookFile, Then]] = {}
+
+    def add_runbook(self, name: str, file: RunbookFile, then: "Then | None" = None) -> None:
+        """Add the command of the file's runbook. `then` gets the result."""
+        self._runbooks[name] = (file, then or say_nothing)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._runbooks})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._runbooks:
+            return super().get_command(ctx, cmd_name)
+        file, then = self._runbooks[cmd_name]
+        return runbook_command(file.load(), then)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        listed = {name: click.Command(name, help=file.help_line) for name, (file, _) in self._runbooks.items()}
+        click.Group(commands={**self.commands, **listed}).format_commands(ctx, formatter)
 
 
 def runbook_command(runbook: Runbook[Any], then: Then = say_nothing) -> click.Command:

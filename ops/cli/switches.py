@@ -12,15 +12,8 @@ from ops.cli.runbook_command import CONFIG, YES_HELP, say
 from ops.cli.schedule import Scheduled
 from ops.core.errors import worst
 from ops.core.redaction import Redactor
-from ops.runbooks.all_clear import AllClear
 
 ENVIRONMENT = click.option("--environment", required=True, help="the environment of ops.yml; there is no default")
-
-
-class ClearSwitches(AllClear):
-    """Set every switch that an incident set back to its normal state: the same as all-clear."""
-
-    name = "switches clear"
 
 
 @click.command()

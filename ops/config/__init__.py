@@ -4,6 +4,7 @@ Secrets stand in it by name only. The descriptions are what an editor shows.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
@@ -14,7 +15,7 @@ from ops.config.messages import build, lines
 from ops.config.probes import Probe
 from ops.config.runtime import Runtime
 from ops.config.secrets import RotatedSecret
-from ops.config.strict_yaml import Problem, read
+from ops.config.strict_yaml import Document, Problem, read
 from ops.config.types import (
     ACCOUNT,
     LABEL,
@@ -242,21 +243,39 @@ def check(
     *,
     runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
     kinds: Mapping[str, str] | None = None,
-    by_button_only: Collection[str] = (),
+    by_label: Mapping[str, bool] | None = None,
+    labels: Collection[str] | None = None,
 ) -> Checked:
     """Read the text of an `ops.yml` and check it.
 
     `runbooks`: of each runbook its parameters, each with its kind of value and whether it is needed; `kinds`: what its
-    services are; `by_button_only`: what no label starts.
+    services are; `by_label`: whether a label may start it.
+    `labels`: names of the labels that the caller needs, in lower case; default: all. Another label is left out if it
+    has a problem, and is not compared with its runbook.
     Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
     """
     document = read(text)
-    found = checks.errors(document.data, runbooks=runbooks, kinds=kinds, by_button_only=by_button_only)
-    config, problems = build(Config, document, found if document.complete else ())
+    find = partial(checks.errors, runbooks=runbooks, kinds=kinds, by_label=by_label, labels=labels)
+    config, problems = build(Config, document, find(document.data) if document.complete else ())
+    others = {name for name in _broken_labels(problems) if labels is not None and name.casefold() not in labels}
+    if document.complete and others:
+        document = _without_labels(document, others)
+        config, problems = build(Config, document, find(document.data))
     if config is None or problems:
         return Checked(None, tuple(problems), ())
     warnings = (Problem(document.line(where), where, text) for where, text in checks.warnings(document.data))
     return Checked(config, (), tuple(warnings))
+
+
+def _broken_labels(problems: Iterable[Problem]) -> set[str]:
+    """Return the names of the labels that have a problem of their own."""
+    return {str(path[1]) for _, path, _ in problems if path[:1] == ("labels",) and len(path) > 1}
+
+
+def _without_labels(document: Document, names: Collection[str]) -> Document:
+    labels = {name: label for name, label in document.data["labels"].items() if name not in names}
+    problems = tuple(each for each in document.problems if not _broken_labels([each]) & set(names))
+    return document._replace(data=document.data | {"labels": labels}, problems=problems)
 
 
 def parse(text: str, *, path: str, **rules: Any) -> tuple[Config, tuple[str, ...]]:

@@ -62,20 +62,24 @@ def errors(
     *,
     runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
     kinds: Mapping[str, str] | None = None,
-    by_button_only: Collection[str] = (),
+    by_label: Mapping[str, bool] | None = None,
+    labels: Collection[str] | None = None,
 ) -> Iterator[Finding]:
     """What `parse` answers as errors, beside those of the models.
 
     `runbooks`: of each runbook its parameters, each with its kind of value and whether it is needed; `kinds`: what its
-    services are, worker or pages.
+    services are, worker or pages; `by_label`: whether a label may start it. `labels`: names, in lower case, of the
+    labels to compare with their runbooks; default: all.
     """
+    every = mapping(at(data, "labels"))
+    started = {name: label for name, label in every.items() if labels is None or name.casefold() in labels}
     yield from _blanks(data, ())
     yield from name_errors(data)
     yield from _labels(data)
-    yield from _kinds_of_labels(data, kinds or {})
-    yield from _labels_of_buttons(data, by_button_only)
+    yield from _kinds_of_labels(data, started, kinds or {})
+    yield from _labels_of_buttons(started, by_label or {})
     if runbooks is not None:
-        yield from _runbooks(data, runbooks)
+        yield from _runbooks(started, runbooks)
     secrets = _secrets(data)
     yield from probe_errors(data, secrets=secrets | _admin_tokens(data))
     for path, service in services(data):
@@ -128,8 +132,8 @@ def _labels(data: Any) -> Iterator[Finding]:
             yield ("labels", name, "params", "service"), text
 
 
-def _kinds_of_labels(data: Any, kinds: Mapping[str, str]) -> Iterator[Finding]:
-    for name, label in mapping(at(data, "labels")).items():
+def _kinds_of_labels(data: Any, labels: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Finding]:
+    for name, label in labels.items():
         runbook, environment, called = (
             at(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
         )
@@ -139,16 +143,16 @@ def _kinds_of_labels(data: Any, kinds: Mapping[str, str]) -> Iterator[Finding]:
             yield ("labels", name, "params", "service"), f"{shown(called)} has no {kind}, and {runbook} needs one"
 
 
-def _labels_of_buttons(data: Any, by_button_only: Collection[str]) -> Iterator[Finding]:
-    for name, label in mapping(at(data, "labels")).items():
+def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) -> Iterator[Finding]:
+    for name, label in labels.items():
         runbook = at(label, "runbook")
-        if isinstance(runbook, str) and runbook in by_button_only:
+        if isinstance(runbook, str) and not by_label.get(runbook, True):
             why = "a label's job holds a token, and this one builds an old commit"
             yield ("labels", name, "runbook"), f"no label may start {runbook}: {why}; use its button"
 
 
-def _runbooks(data: Any, runbooks: Mapping[str, Mapping[str, tuple[type, bool]]]) -> Iterator[Finding]:
-    for name, label in mapping(at(data, "labels")).items():
+def _runbooks(labels: Mapping[str, Any], runbooks: Mapping[str, Mapping[str, tuple[type, bool]]]) -> Iterator[Finding]:
+    for name, label in labels.items():
         runbook, params = at(label, "runbook"), mapping(at(label, "params"))
         if not isinstance(runbook, str):
             continue

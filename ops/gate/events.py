@@ -21,6 +21,14 @@ _BEYOND = {"environment", "incident", "dry_run"}
 _ELSEWHERE = "it happened in another repository"
 
 
+def pressed_labels(payload: Any) -> tuple[str, ...]:
+    """Return the name of the label that the event is about, if it is about one."""
+    try:
+        return (fields.text(payload, "label", "name"),)
+    except fields.MalformedError:
+        return ()
+
+
 def read(event_name: str, payload: Any, config: "Config", runbooks: Mapping[str, Collection[str]], job: Job) -> Outcome:
     """What the event asks for. `runbooks`: name → its parameters. Never raises, whatever the payload holds."""
     readers = {"issues": _issues, "workflow_dispatch": _button}

@@ -46,7 +46,7 @@ def run(
     """The exit code. Raises ConfigError where the job, its variables or ops.yml cannot be used."""
     event = actions.variable(environ, "GITHUB_EVENT_NAME")
     payload = actions.payload(environ)
-    config, _ = read_config(config_path)
+    config, _ = read_config(config_path, labels=events.pressed_labels(payload))
     repository = client.connect(environ, redactor)
     gate = Gate(
         environ,
@@ -94,7 +94,7 @@ class Gate:
             actor=actions.variable(self.environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
             now=system_clock.now(self.environ),
             started_at=self._pressed_at() if event == "workflow_dispatch" else None,
-            on_closed=registry.on_closed(),
+            on_closed=registry.on_closed,
         )
 
     def _pressed_at(self) -> datetime | None:
@@ -146,7 +146,7 @@ class Gate:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: it is not known whether #{number} is an open incident ({why})")
             return None, None
-        if issue.state == "closed" and request.runbook not in registry.on_closed():
+        if issue.state == "closed" and not registry.on_closed(request.runbook):
             return None, refusals.closed_incident(request)
         if issue.state not in {"open", "closed"}:
             why = "is a pull request" if issue.state == "pull_request" else "is no issue of this repository"

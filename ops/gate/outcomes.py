@@ -1,6 +1,6 @@
 """What an event of GitHub's can turn out to be."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,8 +19,8 @@ class Job:
     now: datetime
     started_at: datetime | None = None
     """When the workflow run was created; None where nobody could say."""
-    on_closed: frozenset[str] = frozenset()
-    """Runbooks that may be asked for on an incident that is closed."""
+    on_closed: Callable[[str], bool] = lambda _: False
+    """Whether people may request a runbook on an incident that is closed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ def closed_incident(request: Request | None = None) -> Refusal:
 
 def refused_on_closed(request: Request | None, issue: Mapping[str, Any], job: Job) -> Refusal | None:
     """Of a label: what ends an incident may come after its closing, for a while."""
-    if request is None or request.runbook not in job.on_closed:
+    if request is None or not job.on_closed(request.runbook):
         return closed_incident()
     closed_at = fields.moment(issue, "closed_at", of="issue.")
     if job.now - closed_at <= AFTER_CLOSING:

@@ -156,7 +156,7 @@ def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, sa
     from ops.github.issues import LABELS, Label
     from ops.github.issues import sync_labels as sync
 
-    settings, _ = read_config(config)
+    settings, _ = read_config(config, labels=None)
     wanted = dict(LABELS)
     for name, label in settings.labels.items():
         text = f"Runs {label.runbook} in {label.environment}: {params_text(label.params)}"

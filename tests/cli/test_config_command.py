@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import World
+from tests.conftest import WORKER, Releases, World
 
 
 def test_the_shipped_file_is_valid_and_its_placeholders_are_warnings(world: World) -> None:
@@ -86,6 +86,30 @@ def test_a_label_for_what_only_a_button_may_start_is_an_error(world: World) -> N
         "recover:rollback-frontend.runbook: no label may start redeploy-pages: a label's job holds a token"
         in outcome.err
     )
+
+
+BROKEN_LABELS = [
+    ("runbook: rollback-pages\n", "runbook: rollback-page\n", 'runbook: no runbook "rollback-page"'),
+    ("runbook: rollback-pages\n    environment: production\n", "runbook: rollback-pages\n", "environment: missing"),
+    ("      service: frontend\n", "      service: frontent\n", 'params.service: no service "frontent" in production'),
+    ("      service: frontend\n", "      servise: frontend\n", 'params.servise: no parameter "servise"'),
+    ("recover:raise-limits:", "recover:rollback-frontend:", "given twice"),
+]
+"""What is replaced in ops.yml, by what, and the problem of the label recover:rollback-frontend."""
+
+
+@pytest.mark.parametrize(("old", "new", "problem"), BROKEN_LABELS)
+def test_a_broken_label_is_an_error_and_stops_no_recovery(
+    world: World, releases: Releases, old: str, new: str, problem: str
+) -> None:
+    world.edit_config(old, new)
+
+    checked = world.ops("config", "check", "--config", str(world.config))
+    recovered = world.rollback()
+
+    assert checked.code == 2
+    assert f"labels.recover:rollback-frontend.{problem}".replace(".given", ": given") in checked.err
+    assert (recovered.code, world.sandbox.live(WORKER)) == (0, {releases.good: 100}), recovered.err
 
 
 def test_the_schema_is_json_schema(world: World) -> None:

@@ -313,6 +313,24 @@ def test_an_unknown_label_is_refused_with_the_known_ones(job: Job) -> None:
     assert f'did you mean "{LABEL}"?' in done.err
 
 
+def test_a_label_goes_although_another_one_is_broken_in_the_configuration(job: Job) -> None:
+    job.world.edit_config("      service: frontend\n", "      service: frontent\n")
+
+    done = job.gate(job.label())
+
+    job.assert_went(done)
+
+
+def test_a_label_that_is_broken_in_the_configuration_is_an_error(job: Job) -> None:
+    job.world.edit_config("    params:\n      service: api\n  recover:rollback-frontend", "  recover:rollback-frontend")
+
+    done = job.gate(job.label(name=LABEL.upper()))
+
+    assert done.code == 2
+    assert f"labels.{LABEL}.params: service is missing; rollback-worker cannot run without it" in done.err
+    assert not job.outputs
+
+
 # Where GitHub refuses the question, or does not answer it.
 
 
