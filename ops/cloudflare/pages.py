@@ -11,15 +11,16 @@ from urllib.parse import urlsplit
 
 from ops.cloudflare.client import Client, by_total
 from ops.cloudflare.reads import reads
-from ops.cloudflare.response import Answer, ApiError, misshapen, shaped, text
+from ops.cloudflare.response import Answer, ApiError, identifier, misshapen, shaped, text, word
 from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
-from ops.cloudflare.types.site_config import shown_binding
+from ops.cloudflare.types.site_config import shown_binding, within
 from ops.core.clock import parse_utc
 from ops.core.errors import Reason, Unclear
 
 READ = "Pages Read"
 WRITE = "Pages Write"
 
+IDENTIFIER = re.compile(r"[0-9a-f-]{36}")
 NO_SUCH_DEPLOYMENT = 8000009
 FEWEST_FILES = 20_000
 """That every project may have (developers.cloudflare.com/pages/platform/limits)."""
@@ -106,17 +107,17 @@ class Pages:
 
 
 def _deployment(row: Mapping[str, Any]) -> Deployment:
-    stage, metadata = row.get("latest_stage") or {}, _within(row, "deployment_trigger", "metadata")
+    stage, metadata = row.get("latest_stage") or {}, within(row, "deployment_trigger", "metadata")
     aliases = row.get("aliases")
     return Deployment(
-        id=_identifier(row["id"]),
+        id=identifier(row["id"], IDENTIFIER),
         url=_address(row["url"]),
         created_on=parse_utc(row["created_on"]),
-        environment=_word(row["environment"]),
+        environment=word(row["environment"]),
         stage=text(stage.get("name")),
         status=text(stage.get("status")),
         skipped=row.get("is_skipped") is True,
-        trigger=text(_within(row, "deployment_trigger").get("type")),
+        trigger=text(within(row, "deployment_trigger").get("type")),
         branch=text(metadata.get("branch")),
         commit=text(metadata.get("commit_hash")),
         message=text(metadata.get("commit_message")),
@@ -128,16 +129,16 @@ def _deployment(row: Mapping[str, Any]) -> Deployment:
 
 
 def _project(row: Mapping[str, Any]) -> Project:
-    canonical, config = row.get("canonical_deployment"), _within(row, "source", "config")
+    canonical, config = row.get("canonical_deployment"), within(row, "source", "config")
     enabled = (config.get(name) is not False for name in ("deployments_enabled", "production_deployments_enabled"))
     return Project(
-        name=_word(row["name"]),
+        name=word(row["name"]),
         production_branch=text(row.get("production_branch")),
         canonical=None if canonical is None else _deployment(canonical),
-        env_vars=frozenset(_within(row, "deployment_configs", "production", "env_vars")),
+        env_vars=frozenset(within(row, "deployment_configs", "production", "env_vars")),
         domains=_domains(row),
         deploys_on_push=row.get("source") is not None and all(enabled),
-        bindings=tuple(sorted(_bindings(_within(row, "deployment_configs", "production")))),
+        bindings=tuple(sorted(_bindings(within(row, "deployment_configs", "production")))),
     )
 
 
@@ -149,16 +150,8 @@ def _domains(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _bindings(settings: Mapping[str, Any]) -> Iterator[str]:
     for key, (kind, target) in BINDINGS.items():
-        for name, binding in _within(settings, key).items():
-            yield shown_binding(kind, name, _within({"of": binding}, "of").get(target))
-
-
-def _within(row: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    """What people are shown: of another shape it is nothing, and keeps nobody from a recovery."""
-    found: Any = row
-    for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
+        for name, binding in within(settings, key).items():
+            yield shown_binding(kind, name, within({"of": binding}, "of").get(target))
 
 
 def _most_files(jwt: str) -> int:
@@ -167,20 +160,8 @@ def _most_files(jwt: str) -> int:
     return int(claims.get("max_file_count_allowed", FEWEST_FILES))
 
 
-def _identifier(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f-]{36}", value):
-        raise ValueError(value)
-    return value
-
-
-def _word(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(value)
-    return value
-
-
 def _address(value: Any) -> str:
-    parts = urlsplit(_word(value))
+    parts = urlsplit(word(value))
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         raise ValueError(value)
     return str(value)

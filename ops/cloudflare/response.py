@@ -203,6 +203,24 @@ def misshapen(answer: Answer, what: str) -> MalformedAnswer:
     return MalformedAnswer(f"GET {what}", status=answer.status, ray=answer.ray, what="JSON of another shape")
 
 
+def word(value: Any) -> str:
+    """Return a text that is not empty.
+
+    Raises:
+        ValueError: it is no text, or empty; inside of `shaped` that is a malformed answer.
+    """
+    if not isinstance(value, str) or not value:
+        raise ValueError(value)
+    return value
+
+
+def identifier(value: Any, form: re.Pattern[str]) -> str:
+    """Return a text of exactly that form. Raises ValueError as `word` does."""
+    if not form.fullmatch(word(value)):
+        raise ValueError(value)
+    return str(value)
+
+
 def text(value: Any) -> str:
     """Nothing for whatever is no text."""
     return value if isinstance(value, str) else ""

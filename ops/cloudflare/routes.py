@@ -6,7 +6,7 @@ from typing import Any
 
 from ops.cloudflare.client import Client, by_total
 from ops.cloudflare.reads import reads
-from ops.cloudflare.response import ApiError, shaped, text
+from ops.cloudflare.response import ApiError, identifier, shaped, text, word
 from ops.cloudflare.types.zones import Domain, Route, Zone
 from ops.core.errors import Reason, Unclear
 
@@ -14,6 +14,7 @@ ZONE_READ = "Zone Read"
 READ = "Workers Routes Read"
 WRITE = "Workers Routes Write"
 SCRIPTS_READ = "Workers Scripts Read"
+IDENTIFIER = re.compile("[0-9a-f]{32}")
 NO_WORKER = 10007
 """The route names a Worker that does not exist: reading again cannot help."""
 
@@ -36,7 +37,7 @@ class Routes:
             return last[0]
 
         rows = list(by_total(page))
-        return shaped(last[0], "the zones", lambda: tuple(Zone(_id(row["id"]), _name(row["name"])) for row in rows))
+        return shaped(last[0], "the zones", lambda: tuple(map(_zone, rows)))
 
     @reads("GET /zones/{zone}/workers/routes")
     def of_zone(self, zone: str) -> tuple[Route, ...]:
@@ -80,21 +81,13 @@ class Routes:
             raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
 
 
-def _id(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{32}", value):
-        raise ValueError(value)
-    return value
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(value)
-    return value
+def _zone(row: Mapping[str, Any]) -> Zone:
+    return Zone(identifier(row["id"], IDENTIFIER), word(row["name"]))
 
 
 def _route(zone: str, row: Mapping[str, Any]) -> Route:
-    return Route(zone, _id(row["id"]), _name(row["pattern"]), text(row.get("script")) or None)
+    return Route(zone, identifier(row["id"], IDENTIFIER), word(row["pattern"]), text(row.get("script")) or None)
 
 
 def _domain(row: Mapping[str, Any]) -> Domain:
-    return Domain(_id(row["zone_id"]), _name(row["hostname"]), _name(row["service"]))
+    return Domain(identifier(row["zone_id"], IDENTIFIER), word(row["hostname"]), word(row["service"]))

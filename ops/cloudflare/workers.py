@@ -10,7 +10,7 @@ from ops.cloudflare.client import Client
 from ops.cloudflare.codes import Kind
 from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.reads import reads
-from ops.cloudflare.response import Answer, ApiError, misshapen, shaped, text
+from ops.cloudflare.response import Answer, ApiError, identifier, misshapen, shaped, text
 from ops.cloudflare.secrets import Secrets
 from ops.cloudflare.types.workers import Deployment, Split, Version
 from ops.cloudflare.types.zones import Subdomain
@@ -23,6 +23,7 @@ T = TypeVar("T")
 READ = "Workers Scripts Read"
 WRITE = "Workers Scripts Write"
 
+IDENTIFIER = re.compile(r"[0-9a-f-]{32,36}")
 ASSETS_WAIT = 1.0
 """Real seconds that a run waits for the list of scripts, once all else is read."""
 
@@ -200,21 +201,15 @@ def _rows(answer: Answer, key: str, what: str) -> list[Any]:
     return rows
 
 
-def _identifier(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f-]{32,36}", value):
-        raise ValueError(value)
-    return value
-
-
 def _deployment(row: Mapping[str, Any]) -> Deployment:
     if row.get("strategy", "percentage") != "percentage":
         raise ValueError(row)
-    split = [(_identifier(share["version_id"]), float(share["percentage"])) for share in row["versions"]]
+    split = [(identifier(share["version_id"], IDENTIFIER), float(share["percentage"])) for share in row["versions"]]
     if not abs(sum(percent for _, percent in split) - 100) < 0.01:  # so that not a number is caught as well
         raise ValueError(row)
     annotations = row.get("annotations") or {}
     return Deployment(
-        id=_identifier(row["id"]),
+        id=identifier(row["id"], IDENTIFIER),
         created_on=parse_utc(row["created_on"]),
         split=tuple(sorted(split, key=lambda share: -share[1])),
         author=text(row.get("author_email")),
@@ -255,7 +250,7 @@ def _version(row: Mapping[str, Any], **details: Any) -> Version:
     metadata, annotations = row.get("metadata") or {}, row.get("annotations") or {}
     created: str | None = metadata.get("created_on")
     return Version(
-        id=_identifier(row["id"]),
+        id=identifier(row["id"], IDENTIFIER),
         number=row.get("number") if isinstance(row.get("number"), int) else None,
         created_on=_moment(created),
         author=text(metadata.get("author_email")),

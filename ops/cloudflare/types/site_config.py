@@ -54,7 +54,7 @@ class SiteConfiguration:
     @property
     def bindings(self) -> tuple[str, ...]:
         """Of production, for people, with the names of variables and without their values."""
-        production = _within(self.settings, "env", "production")
+        production = within(self.settings, "env", "production")
         return tuple(sorted(_bindings(production or self.settings)))
 
 
@@ -117,11 +117,11 @@ def _bindings(settings: Mapping[str, Any]) -> Iterator[str]:
     for key, (kind, target) in _LISTS.items():
         yield from _rows(settings.get(key), kind, target)
     for key, (inner, kind, target) in _NESTED.items():
-        yield from _rows(_within(settings, key).get(inner), kind, target)
+        yield from _rows(within(settings, key).get(inner), kind, target)
     for key, kind in _SINGLE.items():
-        if binding := _within(settings, key).get("binding"):
+        if binding := within(settings, key).get("binding"):
             yield shown_binding(kind, binding)
-    for name in _within(settings, "vars"):
+    for name in within(settings, "vars"):
         yield shown_binding("variable", name)
 
 
@@ -152,7 +152,8 @@ def _cut(rows: list[str]) -> tuple[str, ...]:
     return (*rows[:MOST_SHOWN], *more)
 
 
-def _within(settings: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+def within(settings: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """Return the table below these keys, empty where something else is there: that must not stop a recovery."""
     found: Any = settings
     for key in keys:
         found = found.get(key) if isinstance(found, dict) else None
