@@ -1,6 +1,6 @@
 """Setting a switch: what KV holds of it, what is wanted, and whether that is so already. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -66,11 +66,7 @@ class Standing:
 def told(value: Switch, now: datetime) -> str:
     """A switch's value in one line: its state, whose it is, since when and until when."""
     since = span_text(max(0.0, (now - value.since).total_seconds()))
-    parts = [value.state, f"by {shown(value.owner)} {since} ago"]
-    if value.incident:
-        parts.append(f"for incident #{value.incident}")
-    if value.paths:
-        parts.append(f"for {', '.join(shown(path) for path in value.paths)}")
+    parts = [value.state, f"by {shown(value.owner)} {since} ago", *_purpose(value, map(shown, value.paths))]
     if value.until:
         parts.append(f"{'ended' if value.is_over(now) else 'until'} {utc_text(value.until)}")
     elif value.review_at:
@@ -80,14 +76,14 @@ def told(value: Switch, now: datetime) -> str:
 
 def coming(value: Switch) -> str:
     """What it will be, where it is plain whose it is."""
-    parts = [value.state]
-    if value.incident:
-        parts.append(f"for incident #{value.incident}")
-    if value.paths:
-        parts.append(f"for {', '.join(value.paths)}")
-    if value.until:
-        parts.append(f"until {utc_text(value.until)}")
-    return ", ".join(parts)
+    until = [f"until {utc_text(value.until)}"] if value.until else []
+    return ", ".join([value.state, *_purpose(value, value.paths), *until])
+
+
+def _purpose(value: Switch, paths: Iterable[str]) -> list[str]:
+    """Return the incident and the paths that it is for, as far as it has them; `paths` as they are to be shown."""
+    incident = [f"for incident #{value.incident}"] if value.incident else []
+    return incident + ([f"for {', '.join(paths)}"] if value.paths else [])
 
 
 def rules_of(runtime: "Runtime", name: str) -> "Rules":
