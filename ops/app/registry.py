@@ -6,7 +6,7 @@ no runbook, so that no command loads another product's package.
 
 import functools
 import importlib
-import re
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -18,7 +18,6 @@ V = TypeVar("V")
 
 OPS = Path(__file__).parent.parent
 FOLDER = OPS / "runbooks"
-DOCUMENTED_CLASS = re.compile(r'^class (?P<name>\w+).*:\n    """(?P<line>[^"\n]+)', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,9 @@ class RunbookFile:
     def help_line(self) -> str:
         """The first line of the class's docstring, read as text."""
         source = (OPS / self.package / f"{self.module}.py").read_text(encoding="utf-8")
-        lines = {found["name"].lower(): found["line"] for found in DOCUMENTED_CLASS.finditer(source)}
-        return lines.get(self.module.replace("_", ""), "")
+        head = f"class {self.module.replace('_', '')}("
+        lines = itertools.pairwise(source.splitlines())
+        return next((line.strip().strip('"') for before, line in lines if before.lower().startswith(head)), "")
 
     def load(self) -> Runbook[Any]:
         """Import the file and make its runbook."""
