@@ -10,10 +10,10 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 
-from ops.app.registry import discover
 from tests.conftest import World
-from tests.support.claims import SCENARIOS, WELL, Scenario, a_world, assert_claims_hold, run, runbook_of
+from tests.support.claims import WELL, a_world, assert_claims_hold, run
 from tests.support.properties import holds_for
+from tests.support.scenarios import Case, Scenario, all_cases, part_of
 
 LONG = {"retry-after": "300"}
 JSON = "application/json"
@@ -56,23 +56,19 @@ def scattered(random: Random) -> list[dict[str, Any]]:
     ]
 
 
-def in_a_row(random: Random, scenario: Scenario) -> list[dict[str, Any]]:
+def in_a_row(random: Random, case: Case) -> list[dict[str, Any]]:
     """Two or three answers that fail, to one write after the other: what a change is sent again for."""
-    part, method = random.choice(scenario.writes)
+    method, path = random.choice(case.writes)
     first = random.choice([0, 0, 0, 1])
     return [
         {
-            "part": part,
+            "part": part_of(path),
             "method": method,
             "skip": first + nth,
             **random.choice(UNCLEAR if random.random() < (0.4 if nth else 0.8) else REFUSED),
         }
         for nth in range(random.randint(2, 3))
     ]
-
-
-def test_every_runbook_is_tried_here() -> None:
-    assert {runbook_of(name) for name in SCENARIOS} == discover().keys()
 
 
 def disturb(world: World, scenario: Scenario, faults: list[dict[str, Any]], random: Random) -> bool:
@@ -96,35 +92,48 @@ def calm(world: World) -> None:
         faults.clear()
 
 
-def try_out(name: str, random: Random) -> None:
-    scenario = SCENARIOS[name]
-    with a_world(scenario) as world:
-        faults = scattered(random) if random.random() < 0.5 else in_a_row(random, scenario)
+def try_out(case: Case, random: Random) -> None:
+    scenario = case.scenario
+    with a_world(case) as world:
+        faults = scattered(random) if random.random() < 0.5 else in_a_row(random, case)
         world.sandbox.switches.propagation_seconds = random.choice([0, 1, 3])
         world.sandbox.switches.deployments_lag_reads = random.choice([0, 0, 1])
         somebody = disturb(world, scenario, faults, random)
 
-        result = assert_claims_hold(run(world, name, journal=random.random() < 0.3))
+        result = assert_claims_hold(run(world, case, journal=random.random() < 0.3))
         assert result["decision"] not in WELL or scenario.reached(world) or somebody, [faults, result["message"]]
 
         calm(world)
         world.sandbox.clock.advance(60)
-        second = assert_claims_hold(run(world, name))
+        second = assert_claims_hold(run(world, case))
         story = [faults, somebody, result["message"], second["decision"], second["message"]]
         assert scenario.reached(world) or somebody, story
         assert second["decision"] not in {"failed", "refused"} or second["hint"] or second["press"], story
 
 
-QUICK = [name for name, scenario in SCENARIOS.items() if not scenario.is_slow]
+CASES = list(all_cases())
+QUICK = [case for case in CASES if not case.scenario.is_slow]
+SLOW = [case for case in CASES if case.scenario.is_slow]
 
 
-@holds_for(fast=4, slow=150, name=st.sampled_from(QUICK), random=st.randoms(use_true_random=False))
-def test_a_run_claims_what_happened_and_the_next_one_goes_on(name: str, random: Random) -> None:
-    try_out(name, random)
+@holds_for(fast=4, slow=150, case=st.sampled_from(QUICK), random=st.randoms(use_true_random=False))
+def test_a_run_claims_what_happened_and_the_next_one_goes_on(case: Case, random: Random) -> None:
+    try_out(case, random)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - set(QUICK)))
-def test_a_run_that_builds_claims_what_happened_too(name: str, seed: int) -> None:
-    try_out(name, Random(seed))
+@pytest.mark.parametrize("case", SLOW, ids=str)
+def test_a_run_that_builds_claims_what_happened_too(case: Case, seed: int) -> None:
+    try_out(case, Random(seed))
+
+
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_run_reaches_its_goal_with_the_permissions_and_writes_that_its_runbook_declares(case: Case) -> None:
+    with a_world(case) as world:
+        ran = run(world, case)
+
+        assert ran.outcome.code == 0, ran.outcome.err
+        assert case.scenario.reached(world)
+        assert ran.effects or ran.outcome.result["decision"] == "nothing_to_do"

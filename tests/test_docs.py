@@ -1,49 +1,81 @@
 """The README and the docs say what the program does; `--update-golden` writes the parts that are made from it."""
 
 import re
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
 from ops.app.registry import discover
 from ops.app.run import read_config
+from ops.config import Config
 from ops.core.errors import EXIT_CODES, WORST_FIRST, Reason
 from tests.conftest import ROOT
+from tests.support.scenarios import arguments, runbooks
 
 README = ROOT / "README.md"
-WITHOUT_A_LABEL = {"redeploy-pages": "rollback-frontend"}
-"""Runbook → the label whose service it is for. A label's job holds a token: a build has to be without one."""
-BESIDES = {"all-clear": {"incident": 42}}
-"""Runbook → the options that its command needs besides: a label stands on its incident."""
 
 
 def block(text: str, name: str) -> re.Match[str]:
     found = re.search(rf"(<!-- {name}[^>]*-->\n)(.*?)(<!-- /{name} -->)", text, re.DOTALL)
-    assert found, f"README.md has no block {name}"
+    assert found, f"no block {name}"
     return found
 
 
+def row(name: str, config: Config) -> str:
+    """What to press is a shipped label, the button, and the command, ready to be pasted."""
+    runbook = discover()[name]
+    put, label = next(((put, label) for put, label in config.labels.items() if label.runbook == name), ("", None))
+    environment = label.environment if label else next(iter(config.environments))
+    options = [
+        f"--{key} {','.join(v) if isinstance(v, tuple) else v}" for key, v in (label.params if label else {}).items()
+    ]
+    options = options if label else [" ".join(arguments(runbook.example))]
+    options += [f"--environment {environment}", *(["--incident 42"] if runbook.needs_incident else [])]
+    press = f"{f'label `{put}`, ' if put else ''}button *{name}*, or `./run ops {' '.join([name, *options])}`"
+    return f"| {runbook.when} | {press} | {(runbook.__doc__ or '').splitlines()[0]} |"
+
+
 def runbook_table() -> str:
-    """What to press is a shipped label, the button, and the command that the label stands for, ready to be pasted."""
     config, _ = read_config(ROOT / "ops.yml")
     rows = ["| what breaks | what to press | what it does |", "| --- | --- | --- |"]
+    return "\n".join([*rows, *(row(name, config) for name in discover())]) + "\n"
+
+
+def permissions_table() -> str:
+    rows = ["| runbook | GitHub environment | Cloudflare | GitHub |", "| --- | --- | --- | --- |"]
     for name, runbook in discover().items():
-        labels = [(put, label) for put, label in config.labels.items() if label.runbook == name]
-        put, label = labels[0] if labels else ("", config.labels[f"recover:{WITHOUT_A_LABEL[name]}"])
-        given = {**label.params, "environment": label.environment, **BESIDES.get(name, {})}
-        options = " ".join(f"--{key} {','.join(v) if isinstance(v, tuple) else v}" for key, v in given.items())
-        press = f"{f'label `{put}`, ' if put else ''}button *{name}*, or `./run ops {name} {options}`"
-        rows.append(f"| {runbook.when} | {press} | {(runbook.__doc__ or '').splitlines()[0]} |")
+        needs = [", ".join(f"*{each}*" for each in some) or "none" for some in astuple(runbook.permissions)]
+        place = f"`{runbook.github_environment}`" if runbook.github_environment else "none"
+        rows.append(f"| {name} | {place} | {' | '.join(needs)} |")
     return "\n".join(rows) + "\n"
 
 
-def test_the_readme_lists_every_runbook(update_golden: bool) -> None:
-    text = README.read_text()
-    found = block(text, "runbooks")
-    if update_golden:
-        README.write_text(text.replace(found[0], f"{found[1]}{runbook_table()}{found[3]}"))
+def assert_block(path: Path, name: str, wanted: str, *, update: bool) -> None:
+    text = path.read_text()
+    found = block(text, name)
+    if update:
+        path.write_text(text.replace(found[0], f"{found[1]}{wanted}{found[3]}"))
         return
-    assert found[2] == runbook_table()
+    assert found[2] == wanted
+
+
+def test_the_readme_lists_every_runbook(update_golden: bool) -> None:
+    assert_block(README, "runbooks", runbook_table(), update=update_golden)
+
+
+def test_the_page_on_permissions_lists_those_of_every_runbook(update_golden: bool) -> None:
+    assert_block(ROOT / "docs/permissions.md", "permissions", permissions_table(), update=update_golden)
+
+
+@pytest.mark.parametrize("name", runbooks())
+def test_a_runbook_says_what_it_is_for_in_one_line(name: str) -> None:
+    runbook = discover()[name]
+    help_line, *_ = (runbook.__doc__ or "").splitlines()
+
+    assert runbook.name == name
+    assert all("|" not in text and text.strip() for text in (help_line, runbook.when))
+    assert row(name, read_config(ROOT / "ops.yml")[0]).count("|") == 4
 
 
 @pytest.mark.parametrize("code", sorted({*WORST_FIRST, *EXIT_CODES.values(), 7}))

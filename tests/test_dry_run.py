@@ -2,7 +2,9 @@
 
 import random
 from collections import Counter
+from dataclasses import fields, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,40 +16,29 @@ from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor
 from ops.core.result import Result
 from ops.engine.engine import Options
-from ops.engine.runbook import Context
+from ops.engine.runbook import Context, Runbook
 from ops.engine.runbook import World as Standing
 from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.conftest import ROOT, SITE, WORKER, Releases, World
-from tests.support.switches import NAMESPACE
+from tests.support.scenarios import arguments, runbooks
+from tests.support.switches import NAMESPACE, Switches
 
-NEEDED = {
-    "rollback-worker": ["--service", "api"],
-    "rollback-pages": ["--service", "frontend"],
-    "redeploy-pages": ["--service", "frontend"],
-    "rotate-secrets": ["--service", "api", "--only", "GROQ_API_KEY"],
-    "maintenance": ["--service", "api", "--state", "on"],
-    "feature": ["--name", "session-do", "--state", "off"],
-    "ai-failover": ["--to", "groq"],
-    "all-clear": ["--incident", "42"],
-    "reset-durable-object": ["--service", "api"],
-    "propose-limits": ["--only", "calc"],
-}
-"""Runbook → the options that it cannot do without. A new runbook needs a line."""
-OF_SWITCHES = {"feature", "ai-failover", "all-clear"}
-"""What was deployed before is nothing to these."""
 READ_BY_POST = ("/bulk/get", "/observability/telemetry/query")
-ALL = [
-    *("Workers Scripts Write", "Pages Write", "Workers Routes Write", "Zone Read"),
-    "Workers KV Storage Write",
-]
-AI_OFF = """{"version": 1, "revision": "r", "state": "off", "until": null, "review_at": null, "message": "", "paths": [],
-"owner": "bob", "incident": 42, "since": "2026-11-24T05:00:00Z"}"""
+MORE: dict[str, str | tuple[str, ...] | bool] = {
+    "accept_changed_secrets": ("KEY",),
+    "commit": "a" * 40,
+    "current_secrets": True,
+    "inherit_latest": ("KEY",),
+    "message": "x",
+    "name": "ai-mutex",
+    "path": "/api",
+    "reason": "KEY",
+    "until": "2h",
+}
+"""Parameter → a value that a dry run is tried with, where the runbook's example leaves it out."""
+SEEDS = 25
 KEYS = {"NEW_GROQ_API_KEY": "gsk-fresh-0123456789", "OLD_GROQ_API_KEY": "gsk-leaked-0123456789"}
-
-
-def test_every_runbook_is_tried_here() -> None:
-    assert NEEDED.keys() == discover().keys()
 
 
 def history(world: World, seed: int) -> list[str]:
@@ -88,47 +79,42 @@ def site_history(world: World, seed: int) -> list[str]:
     return deployments
 
 
-def where_it_is(world: World) -> None:
-    """A zone with a route to it, and the Worker that answers when it is off."""
+def around(world: World) -> None:
+    """A route to the Worker, the one that answers while it is off, a switch that is set, and limits.yml."""
     sandbox = world.sandbox
     sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
+    sandbox.kv.add(NAMESPACE)
+    Switches(world).put("ai", incident=42)
+    sandbox.github.add_commit("Limits", "acme", files={"limits.yml": (ROOT / "limits.yml").read_text()})
+    sandbox.providers["groq"].add_key(KEYS["NEW_GROQ_API_KEY"])
+
+
+def variations(runbook: Runbook[Any], targets: dict[str, str]) -> list[list[str]]:
+    """Return the example's options with, one after the other, each further one that the runbook has."""
+    own = runbook.example
+    more = MORE | ({"to": targets[runbook.kind]} if runbook.kind in targets else {})
+    left_out = [each.name for each in fields(own) if each.name in more and getattr(own, each.name) == each.default]
+    given = [arguments(own), *(arguments(replace(own, **{name: more[name]})) for name in left_out)]
+    incident = ["--incident", "42"] if runbook.needs_incident else []
+    return [[*each, *incident] for each in given] + [[*given[0], "--incident", "42"]]
 
 
 @pytest.mark.parametrize(
     ("name", "seed"),
-    [
-        pytest.param(name, n, marks=() if n < 2 else pytest.mark.slow)
-        for name in NEEDED
-        for n in range(3 if name in OF_SWITCHES else 25)
-    ],
+    [pytest.param(name, n, marks=() if n < 2 else pytest.mark.slow) for name in runbooks() for n in range(SEEDS)],
 )
 def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
+    runbook = discover()[name]
     versions, sites = history(world, seed), site_history(world, seed)
-    world.sandbox.providers["groq"].add_key(KEYS["NEW_GROQ_API_KEY"])
+    around(world)
     before = world.sandbox.deployments(WORKER), world.served
-    world.sandbox.add_token("all", ALL)
-    first = (versions if name == "rollback-worker" else sites)[0]
-    last = ["--accept-changed-secrets", "KEY"] if name == "rollback-worker" else ["--reason", "KEY"]
-    target = {"redeploy-pages": ["--commit", "a" * 40], "rotate-secrets": []}.get(name, ["--to", first])
-    more: list[list[str]] = [[], target, ["--incident", "7"], last]
-    if name in OF_SWITCHES:
-        world.sandbox.kv.put(world.sandbox.kv.add(NAMESPACE), "ops/switch/ai", AI_OFF)
-        more = [[], ["--reason", "KEY"], ["--incident", "42"]]
-    if name == "maintenance":
-        where_it_is(world)
-        more = [[], ["--path", "/api"], ["--incident", "7"], ["--message", "x", "--until", "2h"]]
-    if name == "reset-durable-object":
-        more = [[], ["--name", "ai-mutex"], ["--incident", "7"], ["--inherit-latest", "KEY"]]
-    more += [["--current-secrets"]] if name == "rollback-worker" else []
-
-    if name == "propose-limits":
-        world.sandbox.github.add_commit("Limits", "acme", files={"limits.yml": (ROOT / "limits.yml").read_text()})
-        more = [[], ["--reason", "KEY"]]
+    world.sandbox.add_token("planning", runbook.permissions.cloudflare)
+    options = variations(runbook, {"worker": versions[0], "pages": sites[0]})
 
     where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
-    keys = {**KEYS, **world.sandbox.github.environ()} if name == "propose-limits" else KEYS
-    outcome = world.ops(name, *NEEDED[name], *where, *more[seed % len(more)], **keys, CLOUDFLARE_API_TOKEN="all")
+    keys = {**KEYS, **(world.sandbox.github.environ() if runbook.permissions.github else {})}
+    outcome = world.ops(name, *options[seed % len(options)], *where, **keys, CLOUDFLARE_API_TOKEN="planning")
 
     assert outcome.code in {0, 3}, outcome.err
     asked = [*world.sandbox.requests, *world.sandbox.github.requests]

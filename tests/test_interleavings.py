@@ -6,20 +6,20 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ops.app.registry import discover
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, ROOT, WORKER, World
 from tests.support import limits, switches
+from tests.support.claims import TOKEN, a_world
 from tests.support.interleavings import Asked, assert_consistent, meet
 from tests.support.offline import ALSO, HOST, OFFICE, prepared
-from tests.support.site_repository import BUILD, repository
+from tests.support.scenarios import SECRETS, Case, Given, all_cases
 
 MOST = 200
 """Requests of one run, by far."""
@@ -162,35 +162,6 @@ PAIRS = [
 ]
 
 
-def failover(world: World) -> Asked:
-    switches.prepared(world)
-    world.sandbox.clock.advance(60)
-    return Asked("ai-failover", {"to": "groq"}, lambda: True, environ={"CLOUDFLARE_API_TOKEN": "switching"})
-
-
-def site(world: World) -> Asked:
-    for hours, home in ((3, "good"), (1, "bad")):
-        world.site(timedelta(hours=hours), home, commit=home[0] * 40)
-    return Asked("rollback-pages", {"service": "frontend"}, lambda: True)
-
-
-def commit(world: World) -> Asked:
-    folder = repository(world)
-    good = folder.commit("the good page", page_html="<h1>good</h1>", build_sh=BUILD)
-    bad = folder.commit("the bad page", page_html="<h1>bad</h1>")
-    world.site(timedelta(minutes=10), "bad", commit=bad)
-    given = {"service": "frontend", "commit": good}
-    return Asked("redeploy-pages", given, lambda: True, environ={"OPS_SOURCE": "app", "PATH": os.environ["PATH"]})
-
-
-ALONE: dict[str, Callable[[World], Asked]] = {
-    "ai-failover": failover,
-    "rollback-pages": site,
-    "redeploy-pages": commit,
-}
-"""Runbooks with one change, besides `feature`, which is in a scene."""
-
-
 @contextmanager
 def fresh(folder: Path) -> Iterator[World]:
     config = (ROOT / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
@@ -239,13 +210,20 @@ def test_every_runbook_with_several_changes_meets_another_run(tmp_path: Path) ->
                 plan = asked.run(met.world, dry_run=True).plan
                 if plan is not None and len((*plan.changes, *plan.finishing)) > 1:
                     several.add(asked.name)
-    others = discover().keys() - several
-    assert others == set(ALONE) | {"feature"}, "a runbook with several changes needs a scene above"
-    for name, ask in ALONE.items():
-        with fresh(tmp_path) as world:
-            result = ask(world).run(world, dry_run=True)
-            assert result.plan is not None, result.message
-            assert len((*result.plan.changes, *result.plan.finishing)) == 1, name
+    alone = [case for case in all_cases() if case.runbook.name not in several]
+    for case in alone:
+        with a_world(case) as world:
+            plan = asked_for(case, world).run(world, dry_run=True).plan
+            assert plan is not None, case
+            assert len((*plan.changes, *plan.finishing)) <= 1, f"{case} has several changes and needs a scene above"
+
+
+def asked_for(case: Case, world: World) -> Asked:
+    """The run of a case; it builds from the repository beside ops.yml."""
+    environ = {**SECRETS, "CLOUDFLARE_API_TOKEN": TOKEN, "OPS_SOURCE": str(world.folder / "app")}
+    given = {each.name: getattr(case.params, each.name) for each in fields(case.params)}
+    path = {"PATH": os.environ["PATH"]}
+    return Asked(case.runbook.name, given, lambda: True, Given().incident, environ={**environ, **path})
 
 
 def test_maintenance_on_runs_before_a_write_of_maintenance_off(tmp_path: Path) -> None:

@@ -8,28 +8,27 @@ import json
 import os
 import signal
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from ops import cli
-from ops.app.registry import discover
 from ops.cli.runbook_command import runbook_command
 from ops.core.plan import Plan
 from ops.engine.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from sandbox.server import Response
-from tests.conftest import ROOT, SITE, WORKER, Outcome, Releases, World
+from tests.conftest import ROOT, WORKER, Outcome, Releases, World
 from tests.core.test_redaction import BASE64, SPELLINGS
 from tests.evidence.test_evidence import entry as logged
 from tests.support import marks, switches
 from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
 from tests.support.incidents import Incident, incident
 from tests.support.marks import leaks, on_disk, sent
-from tests.support.site_repository import BUILD, repository
+from tests.support.scenarios import Case, Given, all_cases, cases, switched, writes_to
 from tests.support.webhooks import Receiver, receiving
 
 __all__ = ["incident"]
@@ -197,162 +196,17 @@ SHOUT = " ".join([*TEXTS, *(spell(text.encode()).decode() for text in WITHIN for
 FAILS: dict[str, Any] = {"status": 500, "message": SHOUT, "times": None}
 
 
-@dataclass(frozen=True)
-class Canary:
-    """How a runbook is started, before which line of ops.yml its probes end, and where its reads and its write go."""
-
-    arguments: tuple[str, ...]
-    end: str
-    read: dict[str, Any]
-    write: dict[str, Any]
-    world: Callable[[World], None]
-    """Makes a good release and, later, a bad one."""
-    permissions: tuple[str, ...] = ()
-    """That the marked token needs besides those to write Workers and Pages."""
-    runs_probes: bool = True
-    """Those of the service prove nothing while it is off."""
-    runbook: str = ""
-    """Where that is not its name: another way of the same, for which some endings will do."""
-    few: bool = False
-    """Its way to write is that of others here."""
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    """Secrets that a run with copies on GitHub refuses beside another → the variable that it gets them by."""
-    builds: bool = False
-    """It runs real programs for seconds: only some endings are tried, each of which may be one of several."""
+READS: list[dict[str, Any]] = [
+    {"method": "GET", "path": "/**"},
+    {"method": "POST", "path": "/accounts/*/storage/kv/namespaces/*/bulk/get"},
+]
+OF_A_SITE, OF_A_WORKER = "    # What rotate-secrets replaces", "          # A program can be a probe too."
+"""Lines of ops.yml before which the probes of its services end."""
 
 
-def worker(world: World) -> None:
-    world.release(timedelta(hours=2), code="good")
-    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
-
-
-def site(world: World) -> None:
-    world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
-    for ago, home in ((timedelta(hours=2), "good"), (timedelta(minutes=10), "bad")):
-        if SITE not in world.sandbox.pages.projects:
-            world.sandbox.pages.add_project(SITE, domains=["fortunet.example"])
-        files, at = {"index.html": f"<h1>{home}</h1>".encode()}, world.sandbox.clock.now() - ago
-        world.sandbox.pages.add_deployment(SITE, files=files, at=at)
-
-
-def commits(world: World) -> None:
-    """A site whose good commit was never deployed, and whose build prints all of them."""
-    world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
-    found = repository(world)
-    found.commit("good", page_html="<h1>good</h1>", build_sh=f"{BUILD}cat shout.txt\n", shout_txt=SHOUT)
-    bad = found.commit("bad", page_html="<h1>bad</h1>")
-    world.site(timedelta(minutes=10), "bad", commit=bad)
-
-
-def leaked(world: World) -> None:
-    """A key in a Worker and in a copy on GitHub; its provider knows the new one, and no longer the former one."""
-    hub = world.sandbox.github
-    world.edit_config("fortunet/fortunet", hub.repository)
-    hub.add_environment("production")
-    hub.add_user("rotator[bot]", "admin", "Bot")
-    hub.add_token(CANARY["GH_SECRETS_TOKEN"], "rotator[bot]", ["environments:write"])
-    world.sandbox.providers["groq"].add_key(CANARY["NEW_GROQ_API_KEY"])
-    secrets = {"GROQ_API_KEY": CANARY["OLD_GROQ_API_KEY"]}
-    behaviour = {"paths": {"/health/ai/groq": {"upstream": {"provider": "groq", "secret": "GROQ_API_KEY"}}}}
-    world.release(timedelta(hours=2), code="good", secrets=secrets, behaviour=behaviour)
-
-
-def behind_a_route(world: World) -> None:
-    """And the Worker that answers when it is off."""
-    worker(world)
-    sandbox = world.sandbox
-    sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
-    sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
-
-
-def switched(world: World) -> None:
-    """An API that follows the runtime contract, with two switches that incident 1 set."""
-    place = switches.prepared(world)
-    place.put("session-do", state="on", incident=1)
-    place.put("ai", state="groq", incident=1)
-    world.sandbox.clock.advance(60)  # a key takes one write a second
-
-
-def of_switches(*arguments: str) -> "Canary":
-    return Canary(
-        arguments,
-        "          # A program can be a probe too.",
-        read=switches.READ,
-        write=switches.PUT,
-        world=switched,
-        permissions=("Workers KV Storage Write",),
-        few=True,
-    )
-
-
-def leaked_after_a_rollback(world: World) -> None:
-    leaked(world)
-    world.sandbox.upload(WORKER, code="bad")
-
-
-def stuck(world: World) -> None:
-    """An object that fills up memory with the first request, and shows it to whoever has the token."""
-    admin = {"ADMIN_TOKEN": CANARY["FORTUNET_ADMIN_TOKEN"]}
-    world.release(timedelta(hours=2), code="good", secrets=admin, durable_objects=["AiMutexDO"], behaviour=OBJECTS)
-
-
-OBJECTS: dict[str, Any] = {"objects": {"ai-mutex": {}}}
-CANARIES = {
-    "reset-durable-object": Canary(
-        ("--service", "api"),
-        "          # A program can be a probe too.",
-        read=LIST,
-        write={"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"},
-        world=stuck,
-    ),
-    "rotate-secrets": Canary(
-        ("--service", "api", "--only", "GROQ_API_KEY"),
-        "          # A program can be a probe too.",
-        read=LIST,
-        write={"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"},
-        world=leaked,
-        renamed={"GH_SECRETS_APP_KEY": "OLD_JWT_SECRET"},
-    ),
-    "rotate-secrets by a rebuild": Canary(
-        ("--service", "api", "--only", "GROQ_API_KEY"),
-        "          # A program can be a probe too.",
-        read=LIST,
-        write={"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"},
-        world=leaked_after_a_rollback,
-        renamed={"GH_SECRETS_APP_KEY": "OLD_JWT_SECRET"},
-        runbook="rotate-secrets",
-    ),
-    "rollback-worker": Canary(
-        ("--service", "api"), "          # A program can be a probe too.", read=LIST, write=WRITE, world=worker
-    ),
-    "rollback-pages": Canary(
-        ("--service", "frontend"),
-        "    # What rotate-secrets replaces",
-        read={"method": "GET", "path": "/accounts/*/pages/projects/**"},
-        write={"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"},
-        world=site,
-    ),
-    "redeploy-pages": Canary(
-        ("--service", "frontend"),
-        "    # What rotate-secrets replaces",
-        read={"method": "GET", "path": "/accounts/*/pages/projects/**"},
-        write={"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"},
-        world=commits,
-        builds=True,
-    ),
-    "maintenance": Canary(
-        ("--service", "api", "--state", "on"),
-        "          # A program can be a probe too.",
-        read={"method": "GET", "path": "/zones/**"},
-        write={"method": "PUT", "path": "/zones/*/workers/routes/*"},
-        world=behind_a_route,
-        permissions=("Workers Routes Write", "Zone Read"),
-        runs_probes=False,
-    ),
-    "feature": of_switches("--name", "session-do", "--state", "off"),
-    "ai-failover": of_switches("--to", "cerebras"),
-    "all-clear": of_switches(),
-}
+def last_probe(case: Case) -> str:
+    """The line of ops.yml before which the probes of the service end that a runbook is for."""
+    return OF_A_SITE if case.runbook.kind == "pages" else OF_A_WORKER
 
 
 @dataclass(frozen=True)
@@ -392,39 +246,42 @@ CANARY_ENDINGS = {
     "a webhook fails": Ending(GOOD, hooks=Response(status=500, body=SHOUT.encode())),
     "a webhook redirects": Ending(GOOD, hooks=Response(status=302, headers=[("location", "/k4n4ry")])),
 }
-QUICK = {("rollback-worker", "failed"), ("rotate-secrets", "failed"), ("maintenance", "success")}
 FEW = ("success", "failed", "unknown_outcome", "interrupted", "a program prints them", "GitHub refuses")
+OF_CLOUDFLARE = [case for case in all_cases() if writes_to(case.runbook, "cloudflare")]
 
 
 def endings() -> "Iterator[Any]":
     """Runbook, ending, and whether its result is JSON."""
-    for name, canary in CANARIES.items():
-        few = canary.builds or canary.runbook or canary.few
+    firsts = [case for case in OF_CLOUDFLARE if not case.variant and not case.scenario.is_slow]
+    quick = {(str(case), ending) for case, ending in zip(firsts[-3:], ("failed", "success", "failed"), strict=False)}
+    for case in OF_CLOUDFLARE:
+        few = case.scenario.is_slow or case.scenario.is_like_another
         for ending in FEW if few else CANARY_ENDINGS:
             for as_json in [True] if few else [True, False]:
-                is_quick = (name, ending) in QUICK and as_json
-                told = f"{name}, {ending}, {'JSON' if as_json else 'text'}"
+                is_quick = (str(case), ending) in quick and as_json
+                told = f"{case}, {ending}, {'JSON' if as_json else 'text'}"
                 marks_of = () if is_quick else pytest.mark.slow
-                yield pytest.param(name, CANARY_ENDINGS[ending], as_json, id=told, marks=marks_of)
+                yield pytest.param(case, CANARY_ENDINGS[ending], as_json, id=told, marks=marks_of)
 
 
-@pytest.mark.parametrize(("name", "ending", "as_json"), list(endings()))
-def test_no_canary_shows_however_a_run_ends(incident: Incident, name: str, ending: Ending, as_json: bool) -> None:
-    canary = CANARIES[name]
+@pytest.mark.parametrize(("case", "ending", "as_json"), list(endings()))
+def test_no_canary_shows_however_a_run_ends(incident: Incident, case: Case, ending: Ending, as_json: bool) -> None:
     (incident.world.folder / "shout").write_text(SHOUT)
     with receiving() as receiver:
-        environ = prepared(incident, canary, ending, receiver)
-        outcome = start(
-            incident, canary.runbook or name, *canary.arguments, *ending.arguments, **environ, as_json=as_json
-        )
+        environ = prepared(incident, case, ending, receiver)
+        outcome = start(incident, case.runbook.name, *case.arguments, *ending.arguments, **environ, as_json=as_json)
 
-    also = {"recovered", "failed", "unknown_outcome", "no_evidence", "interrupted"} if canary.builds else set()
-    also |= set() if canary.runs_probes else {"recovered"}
-    also |= (
-        {"failed", "unknown_outcome"} if canary.renamed and ending.github else set()
-    )  # the copy on GitHub is not written
+    also = also_possible(case, ending)
     assert decision(incident) in ending.decisions | also, outcome.err
     assert leaks(everything(incident, receiver, outcome)) == []
+
+
+def also_possible(case: Case, ending: Ending) -> set[str]:
+    """Decisions of a run that builds, that no probe of the service decides, or whose copy GitHub does not take."""
+    also = {"recovered", "failed", "unknown_outcome", "no_evidence", "interrupted"} if case.scenario.is_slow else set()
+    also |= set() if case.scenario.proves_by_probes else {"recovered"}
+    writes_copy = bool(ending.github) and writes_to(case.runbook, "github")
+    return also | ({"failed", "unknown_outcome"} if writes_copy else set())
 
 
 COLLECTED = {
@@ -446,7 +303,7 @@ def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, A
         CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Read", "Pages Read", "Account Settings Read"]
     )
     hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
-    end = CANARIES["rollback-worker"].end
+    end = OF_A_WORKER
     world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
     world.release(timedelta(hours=1), message=SHOUT, author=SHOUT)
     world.site(timedelta(hours=1), "good", message=SHOUT)
@@ -470,8 +327,8 @@ def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, A
 def test_no_canary_shows_in_what_is_on(incident: Incident, as_json: list[str]) -> None:
     """Written by somebody into a message, a switch, or an answer."""
     world = incident.world
-    switched(world)
-    end = CANARIES["rollback-worker"].end
+    switched(world, Given())
+    end = OF_A_WORKER
     world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
     permissions = ["Workers Scripts Read", "Workers KV Storage Read"]
     world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], permissions)
@@ -513,7 +370,7 @@ def test_no_canary_shows_in_the_incident_of_a_leak(incident: Incident, private: 
 @pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
 def test_no_canary_shows_in_a_bug(incident: Incident, broken: str, as_json: bool) -> None:
     with receiving() as receiver:
-        environ = prepared(incident, CANARIES["rollback-worker"], Ending(set()), receiver)
+        environ = prepared(incident, cases("rollback-worker")[0], Ending(set()), receiver)
         outcome = start(incident, broken, "--service", "api", **environ, as_json=as_json)
 
     assert outcome.code == 1
@@ -567,7 +424,7 @@ PROPOSED: dict[str, list[dict[str, Any]]] = {
 def test_no_canary_shows_in_a_proposal_of_limits(incident: Incident, rules: list[dict[str, Any]]) -> None:
     """It reads and writes at GitHub alone; the reason goes into limits.yml and into the pull request."""
     world, hub = incident.world, incident.github
-    end = CANARIES["rollback-worker"].end
+    end = OF_A_WORKER
     world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
     hub.switches.actions_may_create_pull_requests = True
     hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
@@ -581,14 +438,10 @@ def test_no_canary_shows_in_a_proposal_of_limits(incident: Incident, rules: list
     assert leaks(everything(incident, Receiver(), outcome)) == []
 
 
-def test_every_runbook_has_its_canary() -> None:
-    assert {canary.runbook or name for name, canary in CANARIES.items()} | {"propose-limits"} == discover().keys()
-
-
 @pytest.mark.slow
 def test_what_is_not_registered_would_be_found(incident: Incident) -> None:
     with receiving() as receiver:
-        environ = prepared(incident, CANARIES["rollback-worker"], Ending(GOOD), receiver)
+        environ = prepared(incident, cases("rollback-worker")[0], Ending(GOOD), receiver)
         unknown = ("--reason", marks.secret("unknown"))
         outcome = start(incident, "rollback-worker", "--service", "api", *unknown, **environ, as_json=True)
 
@@ -597,30 +450,30 @@ def test_what_is_not_registered_would_be_found(incident: Incident) -> None:
         assert place in found
 
 
-def prepared(incident: Incident, canary: Canary, ending: Ending, receiver: Receiver) -> dict[str, str]:
+def prepared(incident: Incident, case: Case, ending: Ending, receiver: Receiver) -> dict[str, str]:
     """The world for that ending, and the environment of the run, which is a job's."""
-    world, hub = incident.world, incident.github
-    world.sandbox.add_token(
-        CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Write", "Pages Write", *canary.permissions]
-    )
+    world, hub, scenario = incident.world, incident.github, case.scenario
+    world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], case.runbook.permissions.cloudflare)
     hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
-    canary.world(world)
-    probes = PROBES.replace("PROGRAM", json.dumps(ending.program))
-    text = world.config.read_text().replace(canary.end, probes + canary.end, 1)
-    world.config.write_text(text)
+    scenario.prepare(world, Given(CANARY, incident.number))
+    probes, end = PROBES.replace("PROGRAM", json.dumps(ending.program)), last_probe(case)
+    world.config.write_text(world.config.read_text().replace(end, probes + end, 1))
+    write = dict(zip(("method", "path"), case.writes[0], strict=True))
     if ending.then_reads_fail:
-        world.sandbox.fault(**canary.write, before=lambda: world.sandbox.fault(**{**canary.read, **FAILS}))
-    for where, fault in ((canary.write, ending.write), (canary.read, ending.read)):
-        if fault:
-            world.sandbox.fault(**{**where, **fault})
+        world.sandbox.fault(**write, before=lambda: [world.sandbox.fault(**read, **FAILS) for read in READS])
+    if ending.write:
+        world.sandbox.fault(**write, **ending.write)
+    if ending.read:
+        for read in READS:
+            world.sandbox.fault(**read, **ending.read)
     if ending.github:
         hub.fault(path="/repos/**", times=None, **ending.github)
     receiver.answers = {"marked": ending.hooks} if ending.hooks else {}
     job = {name: str(world.folder / name.lower()) for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")}
     tmp = world.folder / "tmp"
     tmp.mkdir()
-    there = {"TMPDIR": str(tmp), **({"OPS_SOURCE": "app"} if canary.builds else {"GITHUB_ACTIONS": "true"})}
-    held = {canary.renamed.get(name, name): value for name, value in CANARY.items()}
+    there = {"TMPDIR": str(tmp), **({"OPS_SOURCE": "app"} if scenario.is_slow else {"GITHUB_ACTIONS": "true"})}
+    held = {scenario.refuses_together.get(name, name): value for name, value in CANARY.items()}
     return {**hub.environ(), **held, **receiver.environ, **job, **there}
 
 

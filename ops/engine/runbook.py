@@ -176,6 +176,27 @@ def service_of(ctx: Context[Any], kind: str) -> "Service":
     )
 
 
+@dataclass(frozen=True)
+class Permissions:
+    """What the tokens of a run must allow, beside the comments on the incident."""
+
+    cloudflare: tuple[str, ...] = ()
+    """Permission groups such as "Workers Scripts Write"; the dashboard writes Edit for Write.
+
+    developers.cloudflare.com/fundamentals/api/reference/permissions
+    """
+    github: tuple[str, ...] = ()
+    """Such as "contents: write"; for GITHUB_TOKEN as a workflow writes it."""
+
+
+class JobSecret(Enum):
+    """Secrets of ops.yml that only some runbooks get in their job, beside the Cloudflare token and the webhooks."""
+
+    ROTATION = "values of a rotation"
+    ADMIN_TOKENS = "admin tokens of applications"
+    AI_KEYS = "keys of AI providers"
+
+
 class Runbook(ABC, Generic[P]):
     """Line one of a runbook's docstring is its help text; its name is its file's name with hyphens."""
 
@@ -197,7 +218,15 @@ class Runbook(ABC, Generic[P]):
     """Whether it may be asked for on an incident that is closed."""
     compares_at_end: ClassVar[bool] = False
     """Whether `check` reads once more after the last probe round, since no probe names the version that answers."""
+    needs_incident: ClassVar[bool] = False
+    """Whether its command needs --incident."""
+    job_secrets: ClassVar[tuple[JobSecret, ...]] = ()
+    writes: ClassVar[tuple[tuple[str, str], ...]]
+    """Method and path of every write, with `*` for one segment; the first one decides. /repos/… is GitHub's."""
+    permissions: ClassVar[Permissions]
     params: type[P]
+    example: P
+    """Valid parameters for the services of the shipped ops.yml; the generic tests run it with them."""
 
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most are told
         """The name of the service that it is about, or nothing."""

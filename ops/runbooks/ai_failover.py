@@ -10,7 +10,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, Section
 from ops.core.runtime_contract import AI
 from ops.core.suggestions import shown, suggestion
-from ops.engine.runbook import Context, param
+from ops.engine.runbook import Context, JobSecret, param
 from ops.switches import ai_providers, steps, values
 from ops.switches import ai_providers as provider_checks
 from ops.switches.ai_providers import OFF, Health, Seen, logged
@@ -44,6 +44,8 @@ class AiFailover(SwitchRunbook[Params]):
     name = "ai-failover"
     when = "An AI provider fails and the application does not get past it by itself, or all of them fail"
     params = Params
+    example = Params(to="cerebras")
+    job_secrets = (JobSecret.AI_KEYS,)
 
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _asked(ctx)

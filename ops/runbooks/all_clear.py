@@ -24,6 +24,8 @@ class AllClear(SwitchRunbook[Params]):
     when = "An incident is over, and switches that were set for it are still on"
     on_closed = True
     params = Params
+    example = Params()
+    needs_incident = True
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         incident, now = _incident(ctx), ctx.clock.now()

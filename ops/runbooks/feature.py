@@ -37,6 +37,7 @@ class Feature(SwitchRunbook[Params]):
     name = "feature"
     when = "A part of the application causes errors and can be switched off"
     params = Params
+    example = Params(name="session-do", state="off")
 
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _asked(ctx)

@@ -16,7 +16,7 @@ from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.verdict import Address
-from ops.engine.runbook import Context, Runbook, World, param, service_of
+from ops.engine.runbook import Context, Permissions, Runbook, World, param, service_of
 from ops.maintenance import by_switch, orphaned_routes, plan_text
 from ops.maintenance import routes as maintenance_plan
 from ops.maintenance import state as maintenance
@@ -87,6 +87,17 @@ class Maintenance(Runbook[Params]):
     kind = "worker"
     github_environment = "security"  # a token that may change routes
     params = Params
+    example = Params(state="on", service="api")
+    writes = (
+        ("PUT", "/zones/*/workers/routes/*"),
+        ("POST", "/zones/*/workers/routes"),
+        ("DELETE", "/zones/*/workers/routes/*"),
+        ("POST", "/accounts/*/workers/scripts/*/subdomain"),
+        ("POST", "/accounts/*/workers/scripts/*/versions"),  # of ops-maintenance
+        ("POST", "/accounts/*/workers/scripts/*/deployments"),
+        ("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),  # with `maintenance: switch`
+    )
+    permissions = Permissions(cloudflare=("Workers Scripts Write", "Workers Routes Write", "Zone Read"))
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         service, asked = service_of(ctx, self.kind), _asked(ctx)

@@ -13,7 +13,7 @@ from ops.core.names import LIMITS_FILE as FILE
 from ops.core.next_step import Press
 from ops.core.plan import Change, Ending, Plan, Section
 from ops.core.suggestions import suggestion
-from ops.engine.runbook import Context, Runbook, State, World, param
+from ops.engine.runbook import Context, Permissions, Runbook, State, World, param
 from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ class ProposeLimits(Runbook[Params]):
     kind = "runtime"
     github_environment = ""
     params = Params
+    example = Params(only=("calc",))
+    writes = (
+        ("POST", "/repos/*/*/git/refs"),
+        ("PUT", "/repos/*/*/contents/*"),
+        ("POST", "/repos/*/*/pulls"),
+    )
+    permissions = Permissions(github=("contents: write", "pull-requests: write"))
 
     def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
         """That which reads the limits."""

@@ -11,7 +11,7 @@ from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.suggestions import shown
 from ops.core.timeline import Kind
-from ops.engine.runbook import Context, State, World, param, service_of
+from ops.engine.runbook import Context, Permissions, State, World, param, service_of
 from ops.pages import live_deployment as target
 from ops.pages import observed_content, plan_text, steps
 from ops.pages import plan_text as redeploy_text
@@ -55,6 +55,12 @@ class RedeployPages(SiteRunbook[Params]):
     when = "A release of the frontend is bad, and there is no earlier deployment to roll back to"
     by_label = False  # an old commit's build runs code that nobody may trust by now
     params = Params
+    example = Params(service="frontend")
+    writes = (
+        ("POST", "/accounts/*/pages/projects/*/deployments"),
+        ("POST", "/pages/assets/*"),  # wrangler uploads the files of the site
+    )
+    permissions = Permissions(cloudflare=("Pages Write",))
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind)

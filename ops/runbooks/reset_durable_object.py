@@ -13,7 +13,7 @@ from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan, Section
 from ops.core.suggestions import shown, suggestion
-from ops.engine.runbook import Context, Runbook, State, World, param, service_of
+from ops.engine.runbook import Context, JobSecret, Permissions, Runbook, State, World, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.workers import object_reset, plan_text, reupload
 from ops.workers import object_reset as rules
@@ -60,6 +60,13 @@ class ResetDurableObject(Runbook[Params]):
     when = "A Durable Object is stuck: requests to it time out"
     kind = "worker"
     params = Params
+    example = Params(service="api")
+    writes = (
+        ("POST", "/accounts/*/workers/scripts/*/versions"),
+        ("POST", "/accounts/*/workers/scripts/*/deployments"),
+    )
+    permissions = Permissions(cloudflare=("Workers Scripts Write",))
+    job_secrets = (JobSecret.ADMIN_TOKENS,)
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         service = service_of(ctx, self.kind)

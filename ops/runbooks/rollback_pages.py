@@ -10,7 +10,7 @@ from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
-from ops.engine.runbook import Context, State, World, param, service_of
+from ops.engine.runbook import Context, Permissions, State, World, param, service_of
 from ops.pages import live_deployment as target
 from ops.pages import observed_content, plan_text, steps
 from ops.pages.live_deployment import Choice
@@ -48,6 +48,9 @@ class RollbackPages(SiteRunbook[Params]):
     name = "rollback-pages"
     when = "A new release of the frontend breaks the UI, its assets or its build"
     params = Params
+    example = Params(service="frontend")
+    writes = (("POST", "/accounts/*/pages/projects/*/deployments/*/rollback"),)
+    permissions = Permissions(cloudflare=("Pages Write",))
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind)

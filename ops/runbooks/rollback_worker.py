@@ -10,7 +10,7 @@ from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.run_record import Earlier
-from ops.engine.runbook import Context, Runbook, World, param, service_of
+from ops.engine.runbook import Context, Permissions, Runbook, World, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.workers import deploy, plan_text, reupload, rollback_target
 from ops.workers import plan_text as refusals
@@ -67,6 +67,12 @@ class RollbackWorker(Runbook[Params]):
     when = "A new release of a Worker causes errors, is slow, or breaks the API"
     kind = "worker"
     params = Params
+    example = Params(service="api")
+    writes = (
+        ("POST", "/accounts/*/workers/scripts/*/deployments"),
+        ("POST", "/accounts/*/workers/scripts/*/versions"),  # with current_secrets
+    )
+    permissions = Permissions(cloudflare=("Workers Scripts Write",))
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         service = service_of(ctx, self.kind)

@@ -11,7 +11,7 @@ from ops.core.names import NEW, OLD
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
-from ops.engine.runbook import Context, Runbook, World, param, service_of
+from ops.engine.runbook import Context, JobSecret, Permissions, Runbook, World, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.rotation import selection
 from ops.rotation import selection as plan_text
@@ -75,6 +75,15 @@ class RotateSecrets(Runbook[Params]):
     kind = "worker"
     github_environment = "security"  # holds the new and the former values
     params = Params
+    example = Params(service="api", only=("GROQ_API_KEY",))
+    writes = (
+        ("PATCH", "/accounts/*/workers/scripts/*/secrets-bulk"),
+        ("POST", "/accounts/*/workers/scripts/*/versions"),
+        ("POST", "/accounts/*/workers/scripts/*/deployments"),
+        ("PUT", "/repos/*/*/environments/*/secrets/*"),
+    )
+    permissions = Permissions(cloudflare=("Workers Scripts Write",), github=("environments: write",))
+    job_secrets = (JobSecret.ROTATION,)
 
     def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
         service = _service(ctx)

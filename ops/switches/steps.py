@@ -14,7 +14,7 @@ from ops.core.plan import Change, Plan
 from ops.core.runtime_contract import ENDPOINT, ShownSwitch, Switch, revision_of
 from ops.core.suggestions import shown
 from ops.core.threads import start
-from ops.engine.runbook import Context, P, Runbook, State, World
+from ops.engine.runbook import Context, P, Permissions, Runbook, State, World
 from ops.probes.runner import ProbeSet
 from ops.switches import values as switches
 from ops.switches.values import Left, Standing, Wanted
@@ -61,6 +61,8 @@ class SwitchRunbook(Runbook[P]):
     """What it sets is told of in a Settings."""
 
     kind = KIND
+    writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
+    permissions = Permissions(cloudflare=("Workers KV Storage Write", "Workers Scripts Read"))
 
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  whatever is set
         """The one that reads the switches."""

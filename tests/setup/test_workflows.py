@@ -13,6 +13,7 @@ import yaml
 from ops.app.registry import discover, kinds, recoveries
 from ops.app.run import read_config
 from ops.config import object_tokens
+from ops.engine.runbook import JobSecret
 from ops.setup.workflows import pressed, sync, synced
 from tests.conftest import ROOT, World
 
@@ -70,7 +71,7 @@ PROBES = re.compile(
     r"python3 -m ops (recover|limits (?:apply|reconcile)|maintenance due|ai-failback|[a-z-]+ --yes)(?: |$)",
     re.MULTILINE,
 )
-"""The commands that ask probes. That of propose-limits asks none, and a job of `incident` for it neither."""
+"""The commands that ask probes. A run in no GitHub environment holds no token, and asks none."""
 
 
 def browsers(text: str) -> dict[str, bool]:
@@ -79,7 +80,7 @@ def browsers(text: str) -> dict[str, bool]:
     found = {}
     for name, job in jobs.items():
         (setup, *_) = [step for step in job["steps"] if step.get("uses") == "./.github/actions/setup"] or [{}]
-        if any(PROBES.search(step.get("run", "")) for step in job["steps"]) and not name.startswith("propose"):
+        if any(PROBES.search(step.get("run", "")) for step in job["steps"]) and "environment" in job:
             found[name] = setup["with"]["browser"]
     return found
 
@@ -96,7 +97,7 @@ def test_a_job_that_asks_probes_installs_a_browsers_parts_where_one_is_configure
     asks_site = KINDS.get(path.stem) in {None, "pages"}
     assert set(browsers(changed).values()) <= {asks_site}
     assert browsers(changed).keys() == browsers(path.read_text()).keys()
-    expected = path.stem in {*RUNBOOKS, "incident", "limits"} - {"propose-limits"}
+    expected = path.stem in {*(name for name in RUNBOOKS if discover()[name].github_environment), "incident", "limits"}
     assert bool(browsers(changed)) is expected
 
 
@@ -135,12 +136,26 @@ def test_every_input_and_every_token_reaches_the_command_through_its_environment
     if not discover()[name].github_environment:
         assert not secrets_of(step)
         return
+    secrets = discover()[name].job_secrets
     assert_secrets(
         step,
-        values=name == "rotate-secrets",
-        admin=name == "reset-durable-object",
-        keys=name == "ai-failover",
+        values=JobSecret.ROTATION in secrets,
+        admin=JobSecret.ADMIN_TOKENS in secrets,
+        keys=JobSecret.AI_KEYS in secrets,
     )
+
+
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_the_job_of_a_button_has_the_permissions_of_its_runbook(name: str) -> None:
+    (job,) = [
+        job
+        for job in read(ROOT / ".github/workflows" / f"{name}.yml")["jobs"].values()
+        if any(f"ops {name} --" in step.get("run", "") for step in job["steps"])
+    ]
+    given = {f"{scope}: {right}" for scope, right in job["permissions"].items() if right == "write"}
+
+    wanted = {each for each in discover()[name].permissions.github if not each.startswith("environments:")}
+    assert given == {*wanted, "issues: write"}
 
 
 def secrets_of(step: dict[str, Any]) -> dict[str, str]:

@@ -15,9 +15,20 @@ from sandbox.cloudflare.pages.state import git_source
 from tests.conftest import ACCOUNT, SITE, WORKER, World
 from tests.evidence.test_evidence import ALL, collect, recorded
 from tests.support import limits, offline, switches
-from tests.support.claims import SCENARIOS, Scenario, a_world, run
+from tests.support.claims import a_world, run
 from tests.support.incidents import Incident, incident
-from tests.support.sdk import EXCUSED, MODELS, WITHOUT_MODEL, Exchange, Recording, fill, problems, readable, unfit
+from tests.support.scenarios import all_cases, cases
+from tests.support.sdk import (
+    EXCUSED,
+    MODELS,
+    WITHOUT_MODEL,
+    Exchange,
+    Recording,
+    fill,
+    problems,
+    readable,
+    unfit,
+)
 
 __all__ = ["incident", "recorded"]
 
@@ -29,7 +40,6 @@ def sandbox() -> Iterator[Recording]:
 
 
 DATABASE = "11111111-2222-4333-8444-555555555555"
-EMPTY = Scenario((), lambda _: None, lambda _: True, ())
 ASKED = (f"scripts/{WORKER}/settings", f"scripts/{WORKER}/content/v2", f"workers/{WORKER}")
 """Read by the client's own methods or by wrangler, and by no command of its own."""
 
@@ -44,18 +54,19 @@ def evidence(recorded: Incident) -> Iterator[World]:
 
 def runbooks() -> Iterator[World]:
     """Each in its own world."""
-    for name, scenario in SCENARIOS.items():
-        with a_world(scenario, Recording) as world:
-            outcome = run(world, name).outcome
+    for case in all_cases():
+        with a_world(case, Recording) as world:
+            outcome = run(world, case).outcome
             assert outcome.code == 0, outcome.err
             yield world
 
 
 def site_from_git() -> Iterator[World]:
     """A rollback of a site that Cloudflare builds."""
-    with a_world(SCENARIOS["rollback-pages"], Recording) as world:
+    case, *_ = cases("rollback-pages")
+    with a_world(case, Recording) as world:
         world.sandbox.pages.projects[SITE].source = git_source("acme/site", "main")
-        assert run(world, "rollback-pages").outcome.code == 0
+        assert run(world, case).outcome.code == 0
         yield world
 
 
@@ -66,7 +77,7 @@ def offline_and_back() -> Iterator[World]:
         {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room"},
         {"type": "kv_namespace", "name": "CACHE", "namespace_id": switches.NAMESPACE},
     ]
-    with a_world(EMPTY, Recording) as world, offline.prepared(world) as place:
+    with a_world(None, Recording) as world, offline.prepared(world) as place:
         sandbox = world.sandbox
         sandbox.kv.add(switches.NAMESPACE)
         world.release(timedelta(0), code="bound", bindings=bound, durable_objects=["Room"], secrets={"KEY": "1"})
@@ -79,7 +90,7 @@ def offline_and_back() -> Iterator[World]:
 
 
 def limits_and_status() -> Iterator[World]:
-    with a_world(EMPTY, Recording) as world:
+    with a_world(None, Recording) as world:
         assert limits.place(world).apply().code == 0
         where = ["--environment", "production", "--config", str(world.config)]
         assert world.ops("status", *where).code == 0

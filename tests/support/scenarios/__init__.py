@@ -1,0 +1,203 @@
+"""Worlds in which a runbook has something to do, for the tests that run every runbook.
+
+`tests/support/scenarios/RUNBOOK.py` is found by the name of the runbook's file. A runbook without one runs with its own example
+in `reference_world`.
+"""
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from typing import Any
+
+from ops.app.registry import discover
+from ops.engine.runbook import Runbook
+from sandbox.records import Record
+from tests.conftest import SITE, WORKER, World
+from tests.support import limits, offline, switches
+
+LEAKED, FRESH = "gsk-leaked-0123456789", "gsk-fresh-0123456789"
+SECRETS: Mapping[str, str] = {
+    "NEW_GROQ_API_KEY": FRESH,
+    "OLD_GROQ_API_KEY": LEAKED,
+    "GH_SECRETS_TOKEN": "ghs_rotator",
+    "FORTUNET_ADMIN_TOKEN": "admin-0123456789",
+}
+"""Variables of a run with secrets that people gave."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a test gives the run, and the world has to know."""
+
+    secrets: Mapping[str, str] = field(default_factory=lambda: SECRETS)
+    incident: int = 42
+
+
+def reference_world(world: World, given: Given) -> None:
+    """The services of ops.yml, both healthy: a Worker behind a route that follows the runtime contract, and a site."""
+    switches.prepared(world)
+    world.sandbox.kv.put(switches.NAMESPACE, "ops/limits", json.dumps(limits.DECLARED))
+    zone = world.sandbox.zones.all[world.sandbox.zones.add("fortunet.example")]
+    world.sandbox.zones.add_route(zone, "api.fortunet.example/*", WORKER)
+    world.site(timedelta(hours=2), "good", commit="a" * 40)
+    world.site(timedelta(hours=1), "better", commit="b" * 40)
+
+
+def deploy_hotfix(world: World) -> None:
+    """Deploy new code, as a person."""
+    by = "dana@example.com"
+    world.sandbox.deploy(WORKER, world.sandbox.upload(WORKER, code="hotfix", author=by), author=by)
+
+
+def edit_secret(world: World) -> None:
+    """Change a secret, as a person."""
+    world.sandbox.put_secret(WORKER, "OTHER", "new", author="dana@example.com")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`strangers` are changes by people, at any moment; `reached` tells whether the world is as the run wants it."""
+
+    prepare: Callable[[World, Given], None] = reference_world
+    reached: Callable[[World], bool] = lambda _: True
+    strangers: tuple[Callable[[World], object], ...] = (deploy_hotfix, edit_secret)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that differ from the runbook's example."""
+    write: tuple[str, str] | None = None
+    """Its deciding write, unless that is the runbook's first."""
+    is_slow: bool = False
+    """It builds something, which takes seconds."""
+    is_like_another: bool = False
+    """Other scenarios take the same path, so that a few endings are enough for this one."""
+    proves_by_probes: bool = True
+    """Whether the probes of the service decide: those of a service that is off prove nothing."""
+    refuses_together: Mapping[str, str] = field(default_factory=dict)
+    """Secret that the run refuses beside another → the variable that holds it instead."""
+    counts: Callable[[Record], bool] = lambda _: True
+    """Whether a write is a change of the plan, and not a part of one."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A runbook in one of its scenarios."""
+
+    runbook: Runbook[Any]
+    variant: str
+    scenario: Scenario
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, [self.runbook.name, self.variant]))
+
+    @property
+    def params(self) -> Any:
+        """The parameters of the run."""
+        return replace(self.runbook.example, **self.scenario.options)
+
+    @property
+    def arguments(self) -> list[str]:
+        """The parameters as options of the command."""
+        return arguments(self.params)
+
+    @property
+    def writes(self) -> tuple[tuple[str, str], ...]:
+        """Method and path of its writes; the deciding one is the first."""
+        return (self.scenario.write, *self.runbook.writes) if self.scenario.write else self.runbook.writes
+
+
+def arguments(params: Any) -> list[str]:
+    """Return the options of a command that mean these parameters."""
+    found = []
+    for each in fields(params):
+        value, option = getattr(params, each.name), f"--{each.name.replace('_', '-')}"
+        if value is True:
+            found.append(option)
+        elif isinstance(value, tuple):
+            found += [text for name in value for text in (option, name)]
+        elif value and value != each.default:
+            found += [option, value]
+    return found
+
+
+def part_of(path: str) -> str:
+    """Return whose API a path of a runbook's writes is: cloudflare's or github's."""
+    return "github" if path.startswith("/repos/") else "cloudflare"
+
+
+def writes_to(runbook: Runbook[Any], part: str) -> bool:
+    """Whether a runbook writes to that API."""
+    return any(part_of(path) == part for _, path in runbook.writes)
+
+
+def runbooks() -> list[str]:
+    """Names of the runbooks that generic tests run."""
+    return list(discover())
+
+
+def cases(name: str) -> list[Case]:
+    """A runbook in each of its scenarios; the first one has its example's parameters."""
+    runbook, module = discover()[name], f"{__name__}.{name.replace('-', '_')}"
+    known = importlib.import_module(module).SCENARIOS if importlib.util.find_spec(module) else {"": Scenario()}
+    return [Case(runbook, variant, scenario) for variant, scenario in known.items()]
+
+
+def all_cases() -> Iterator[Case]:
+    """Every runbook in each of its scenarios."""
+    for name in runbooks():
+        yield from cases(name)
+
+
+# What several scenarios share:
+
+
+def switched(world: World, given: Given) -> None:
+    """An API whose AI switch an incident has set."""
+    place = switches.prepared(world)
+    place.put("ai", state="groq", incident=given.incident)
+    world.sandbox.clock.advance(60)  # a key takes one write a second
+
+
+def state_of(world: World, name: str) -> str:
+    """Return the state of a switch in KV, or nothing."""
+    text = world.sandbox.kv.get(switches.NAMESPACE, f"ops/switch/{name}")
+    return str(json.loads(text)["state"]) if text else ""
+
+
+def set_switch(name: str, world: World) -> None:
+    """Set a switch, as another run."""
+    switches.Switches(world).put(name, state="groq" if name == "ai" else "on", owner="dana")
+
+
+def leaked(world: World, given: Given) -> None:
+    """A key in a Worker and in a copy on GitHub; its provider knows the new one, and no longer the former one."""
+    hub = world.sandbox.github
+    world.sandbox.providers["groq"].add_key(given.secrets["NEW_GROQ_API_KEY"])
+    works = {"paths": {"/health/ai/groq": {"upstream": {"provider": "groq", "secret": "GROQ_API_KEY"}}}}
+    secrets = {"GROQ_API_KEY": given.secrets["OLD_GROQ_API_KEY"], "OTHER": "kept"}
+    world.release(timedelta(hours=3), code="good", behaviour=works, secrets=secrets)
+    world.edit_config("fortunet/fortunet", hub.repository)
+    hub.add_environment("production")
+    hub.add_user("rotator[bot]", "admin", "Bot")
+    hub.add_token(given.secrets["GH_SECRETS_TOKEN"], "rotator[bot]", ["environments:write"])
+
+
+def routed(world: World, given: Given) -> None:
+    """An API behind two routes, and the Worker that answers while it is off."""
+    world.release(timedelta(hours=2), code="good")
+    sandbox = world.sandbox
+    zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
+    sandbox.zones.add_route(zone, "api.fortunet.example/*", WORKER)
+    sandbox.zones.add_route(zone, "api.fortunet.example/old/*", WORKER)
+    sandbox.deploy(offline.OFFICE, sandbox.upload(offline.OFFICE, vars={"RUN": "prepared"}))
+
+
+def refuse_bad_page(world: World) -> None:
+    """Let the probe of the site's page want the good one."""
+    world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
+
+
+def served_site(world: World) -> Any:
+    """Return the deployment that production serves."""
+    return world.sandbox.pages.projects[SITE].live

@@ -1,0 +1,14 @@
+"""An API whose AI switch an incident has set."""
+
+from functools import partial
+
+from tests.support.scenarios import Scenario, set_switch, state_of, switched
+
+SCENARIOS = {
+    "": Scenario(
+        switched,
+        lambda world: state_of(world, "ai") == "cerebras",
+        (partial(set_switch, "ai"),),
+        is_like_another=True,
+    )
+}

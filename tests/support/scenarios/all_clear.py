@@ -1,0 +1,11 @@
+"""An API whose AI switch the incident has set."""
+
+from functools import partial
+
+from tests.support.scenarios import Scenario, set_switch, state_of, switched
+
+SCENARIOS = {
+    "": Scenario(
+        switched, lambda world: state_of(world, "ai") == "auto", (partial(set_switch, "ai"),), is_like_another=True
+    )
+}

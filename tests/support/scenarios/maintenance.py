@@ -1,0 +1,56 @@
+"""An API behind routes: open, and closed by an earlier run."""
+
+import shutil
+from dataclasses import replace
+
+from tests.conftest import WORKER, World
+from tests.support.offline import OFFICE, PERMISSIONS
+from tests.support.scenarios import Given, Scenario, deploy_hotfix, routed
+
+
+def _closed(world: World, given: Given) -> None:
+    routed(world, given)
+    world.sandbox.add_token("closing", PERMISSIONS)
+    where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
+    asked = ["maintenance", "--service", "api", "--state", "on", *where]
+    assert world.ops(*asked, CLOUDFLARE_API_TOKEN="closing", GITHUB_TOKEN="").code == 0
+    shutil.rmtree(world.folder / ".ops")  # the record of that run
+
+
+def _scripts(world: World) -> set[str | None]:
+    (zone,) = world.sandbox.zones.all.values()
+    return {route.script for route in zone.routes.values()}
+
+
+def _path_is_closed(world: World) -> bool:
+    (zone,) = world.sandbox.zones.all.values()
+    return "api.fortunet.example/api/ai*" in {r.pattern for r in zone.routes.values() if r.script == OFFICE}
+
+
+def _reroute(world: World) -> None:
+    (zone,) = world.sandbox.zones.all.values()
+    first = next(iter(zone.routes.values()))
+    zone.routes[first.id] = replace(first, script=None)
+
+
+STRANGERS = (deploy_hotfix, _reroute)
+SCENARIOS = {
+    "": Scenario(routed, lambda world: _scripts(world) == {OFFICE}, STRANGERS, proves_by_probes=False),
+    "a path": Scenario(
+        routed,
+        _path_is_closed,
+        STRANGERS,
+        {"path": "/api/ai"},
+        ("POST", "/zones/*/workers/routes"),
+        is_like_another=True,
+        proves_by_probes=False,
+    ),
+    "off": Scenario(
+        _closed,
+        lambda world: _scripts(world) == {WORKER},
+        STRANGERS,
+        {"state": "off"},
+        is_like_another=True,
+        proves_by_probes=False,
+    ),
+}
