@@ -19,6 +19,7 @@ from hypothesis import settings
 
 from ops import cli
 from sandbox import Sandbox
+from sandbox.github import GitHub
 
 ROOT = Path(__file__).parent.parent
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
@@ -200,6 +201,32 @@ class World:
         return self.sandbox.live(WORKER)
 
 
+@dataclass(frozen=True)
+class Incident:
+    """One on the sandbox's GitHub, and runs that are told there."""
+
+    world: World
+    number: int
+
+    @property
+    def github(self) -> GitHub:
+        return self.world.sandbox.github
+
+    @property
+    def bodies(self) -> list[str]:
+        return [comment.body for comment in self.github.issue(self.number).comments]
+
+    def rollback(self, *arguments: str, **environ: str | None) -> Outcome:
+        return self.world.rollback("--incident", str(self.number), *arguments, **{**self.github.environ(), **environ})
+
+    def rollback_pages(self, *arguments: str, **environ: str | None) -> Outcome:
+        given = {**self.github.environ(), **environ}
+        return self.world.rollback_pages("--incident", str(self.number), *arguments, **given)
+
+    def ops(self, *arguments: str, **environ: Any) -> Outcome:
+        return self.world.ops(*arguments, **{**self.github.environ(), **environ})
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(account_id=ACCOUNT, virtual_clock=True) as running:
@@ -236,3 +263,11 @@ def sites(world: World) -> Releases:
         world.site(timedelta(hours=2), "good", commit="a" * 40),
         world.site(timedelta(minutes=10), "bad", commit="b" * 40),
     )
+
+
+@pytest.fixture
+def incident(world: World) -> Incident:
+    hub = world.sandbox.github
+    hub.add_user("alice")
+    hub.add_user("zoe", "read")
+    return Incident(world, hub.open_issue("API answers 500", "Since 10:00.", ["incident"], "alice"))

@@ -21,17 +21,15 @@ from ops.core.plan import Plan
 from ops.engine.runbook import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from sandbox.server import Response
-from tests.conftest import ROOT, WORKER, Outcome, Releases, World
+from tests.conftest import ROOT, WORKER, Incident, Outcome, Releases, World
 from tests.core.test_redaction import BASE64, SPELLINGS
 from tests.evidence.test_evidence import entry as logged
 from tests.support import marks, switches
 from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
-from tests.support.incidents import Incident, incident
 from tests.support.marks import leaks, on_disk, sent
 from tests.support.scenarios import Case, Given, all_cases, cases, switched, writes_to
 from tests.support.webhooks import Receiver, receiving
 
-__all__ = ["incident"]
 TOKEN = "cfut_marked/token+with=signs-0123456789"
 WEBHOOK = "https://hooks.example.com/services/T0/B0/marked-webhook-0123456789"
 SECRETS = {

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.incidents import Incident, incident
+from tests.conftest import Incident
 
-__all__ = ["incident"]
 RECORDS = Path(__file__).parent / "old_records"
 
 

@@ -10,10 +10,8 @@ import pytest
 
 from ops.core.run_record import read_block
 from sandbox.cloudflare.audit.state import Entry
-from tests.conftest import ACCOUNT, WORKER, Outcome
-from tests.support.incidents import Incident, incident
+from tests.conftest import ACCOUNT, WORKER, Incident, Outcome
 
-__all__ = ["incident"]
 READER = "sandbox-collecting"
 ALL = (
     *("Workers Scripts Read", "Pages Read", "Account Settings Read"),

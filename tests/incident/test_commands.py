@@ -6,10 +6,8 @@ import shlex
 import pytest
 
 from ops.app.registry import discover
-from tests.conftest import World
-from tests.support.incidents import Incident, incident
+from tests.conftest import Incident, World
 
-__all__ = ["incident"]
 ACCOUNT = "1234567890abcdef1234567890abcdef"
 WORKER_ONLY = f"""\
 environments:

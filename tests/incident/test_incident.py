@@ -7,11 +7,9 @@ from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError
 from ops.core.run_record import LONGEST, Block, Row, is_edited, read_block, sealed
 from ops.incident.commands import moment
-from tests.conftest import Releases
-from tests.support.incidents import Incident, incident
+from tests.conftest import Incident, Releases
 from tests.support.properties import holds_for
 
-__all__ = ["incident"]
 AT = parse_utc("2026-11-24T13:05Z")
 
 

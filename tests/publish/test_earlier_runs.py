@@ -8,11 +8,8 @@ import pytest
 
 from ops.core.run_record import Block, Row, sealed
 from ops.github.comments import BOT
-from tests.conftest import Releases
-from tests.support.commands import texts
-from tests.support.incidents import COMMENTS, Incident, incident
-
-__all__ = ["incident"]
+from tests.conftest import Incident, Releases
+from tests.support.commands import COMMENTS, texts
 
 PASSED = "it was taken out of service before"
 

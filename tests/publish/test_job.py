@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.github import actions
-from tests.conftest import WORKER, Outcome, Releases, World, assert_golden
+from tests.conftest import WORKER, Incident, Outcome, Releases, World, assert_golden
 from tests.support.commands import LIST, WRITE
-from tests.support.incidents import Incident, incident
 
-__all__ = ["incident"]
 JOB = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "77", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice"}
 OURS = r"::(group|endgroup|notice|warning|error|add-mask)\b"
 EVIL = "##[debug]evil ::debug::evil " * 12

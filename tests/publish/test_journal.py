@@ -20,11 +20,8 @@ from ops.core.timeline import Event, Kind, from_json
 from ops.github.client import connect
 from ops.publish.comment import BUDGET, comments
 from ops.publish.issue_thread import Journal
-from tests.conftest import ROOT, Releases, assert_golden
-from tests.support.commands import LIST, WRITE, ended
-from tests.support.incidents import COMMENT, COMMENTS, Incident, incident
-
-__all__ = ["incident"]
+from tests.conftest import ROOT, Incident, Releases, assert_golden
+from tests.support.commands import COMMENT, COMMENTS, LIST, WRITE, ended
 
 CONTACTS = read_config(ROOT / "ops.yml")[0].contacts
 

@@ -22,12 +22,9 @@ from ops.publish.discord import DISCORD
 from ops.publish.discord import LONGEST as LONGEST_OF_DISCORD
 from ops.publish.slack import SLACK
 from sandbox.server import Response
-from tests.conftest import Releases, World
+from tests.conftest import Incident, Releases, World
 from tests.support.commands import LIST, WRITE, texts
-from tests.support.incidents import Incident, incident
 from tests.support.webhooks import Receiver, receiving
-
-__all__ = ["incident"]
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ import pytest
 from ops.core.clock import parse_utc
 from ops.core.run_record import Block, Row, is_edited, read_block, sealed
 from sandbox.github.issues.state import Issue
-from tests.conftest import Outcome, Releases, World
+from tests.conftest import Incident, Outcome, Releases, World
 from tests.support.commands import LIST, WRITE
-from tests.support.incidents import Incident
 from tests.support.switches import NAMESPACE, Switches, off_at_the_edge
 
 GOLDEN = Path(__file__).parent / "golden"

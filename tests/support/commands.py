@@ -21,6 +21,8 @@ WRITE = {"method": "POST", "path": "/accounts/*/workers/scripts/*/deployments"}
 LIST = {"method": "GET", "path": "/accounts/*/workers/scripts/*/deployments"}
 LISTED_VERSIONS = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions"}
 ONE_VERSION = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions/*"}
+COMMENTS = "/repos/*/*/issues/*/comments"
+COMMENT = "/repos/*/*/issues/comments/*"
 JSON = {"content_type": "application/json"}
 
 

@@ -12,11 +12,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ops.cloudflare.reads import DECLARED
 from sandbox.cloudflare.pages.state import git_source
-from tests.conftest import ACCOUNT, SITE, WORKER, World
+from tests.conftest import ACCOUNT, SITE, WORKER, Incident, World
 from tests.evidence.test_evidence import ALL, collect, recorded
 from tests.support import limits, offline, switches
 from tests.support.claims import a_world, run
-from tests.support.incidents import Incident, incident
 from tests.support.scenarios import all_cases, cases
 from tests.support.sdk import (
     EXCUSED,
@@ -30,7 +29,7 @@ from tests.support.sdk import (
     unfit,
 )
 
-__all__ = ["incident", "recorded"]
+__all__ = ["recorded"]
 
 
 @pytest.fixture
