@@ -1,6 +1,5 @@
 """The real workflow files, started by what the sandbox's GitHub delivers, run by act on this machine."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
@@ -11,22 +10,15 @@ import httpx
 import pytest
 
 from ops.config import parse
-from ops.probes.browser import PROGRAMS
 from ops.setup.workflows import synced
 from sandbox.actions import Runner, tracked
 from tests.conftest import ROOT
 from tests.support.actions import BUTTON, LABEL, Stage, conclusions, release, stage, when
+from tests.support.browser import needs_chromium
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 REASON = "it's $(touch pwned) `x`"
-
-
-@pytest.fixture(scope="session")
-def pip_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wheels are downloaded once."""
-    return tmp_path_factory.mktemp("pip")
 
 
 @pytest.fixture
@@ -66,7 +58,7 @@ def test_the_button_rolls_back_with_the_secret_of_its_environment(staged: Callab
     assert not list(tmp_path.rglob("pwned"))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on PATH: apt-get install chromium")
+@needs_chromium
 def test_a_required_browser_probe_runs_to_its_end_in_a_job(staged: Callable[..., Stage]) -> None:
     world = staged({"status": 200, "body": {"status": "ok"}})
     files = dict(tracked(ROOT))

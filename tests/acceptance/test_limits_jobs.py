@@ -17,11 +17,6 @@ from tests.support.limits import DECLARED, NAMESPACE, SHIPPED, changed
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def pip_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pip")
-
-
 @contextmanager
 def opened(pip_cache: Path) -> Iterator[Stage]:
     """All of the repository but CI, and an application that was never told a limit. zoe has a fork."""

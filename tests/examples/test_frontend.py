@@ -16,7 +16,7 @@ from ops.probes import browser, page
 from ops.tools import node
 from sandbox.server import Request, Response
 from tests.conftest import ROOT
-from tests.probes.test_browser import needs_chromium
+from tests.support.browser import needs_chromium
 from tests.support.site import URL, Site, folder, served
 
 FRONTEND = ROOT / "examples/fortunet/frontend"

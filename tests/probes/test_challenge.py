@@ -24,8 +24,8 @@ from ops.tools import process
 from sandbox.edge.front_door import SKIPS_CHALLENGE
 from sandbox.server import Request, Response
 from tests.conftest import Releases, World
-from tests.probes.test_browser import spec as browser_spec
 from tests.probes.test_probes import service
+from tests.support.browser import spec as browser_spec
 from tests.support.commands import ended, texts
 from tests.support.offline import Place, prepared
 

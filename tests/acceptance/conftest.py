@@ -1,0 +1,11 @@
+"""What tests with real clients share."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def pip_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels are downloaded once."""
+    return tmp_path_factory.mktemp("pip")

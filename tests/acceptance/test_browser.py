@@ -1,0 +1,207 @@
+"""The `browser` probe: what a real Chromium sees, what it never shows, and that it ends."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.core.redaction import Redactor
+from ops.core.verdict import Verdict
+from ops.probes import browser
+from sandbox.server import Request, Response
+from tests.conftest import World
+from tests.support.browser import CHROMIUM, STEPS, add_probe, look, needs_chromium, spec
+from tests.support.commands import Command
+from tests.support.site import HOST, Answer, Site, redirect, served
+
+pytestmark = [pytest.mark.slow, needs_chromium]
+
+HEALTHY, UNHEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.INCONCLUSIVE
+LOGIN = """<input name=email><input name=password type=password><button onclick="enter()">Enter</button><pre></pre><script>
+async function enter() {
+  const password = document.querySelector("[name=password]").value;
+  const answer = await fetch("/api/session?p=" + encodeURIComponent(password), {method: "POST"});
+  document.querySelector("pre").textContent = answer.ok ? "Welcome " + password : "No";
+}</script>"""
+
+
+def session(status: int = 200) -> Answer:
+    """A session whose cookie holds only where the origin is https."""
+    return Response(status=status, headers=[("set-cookie", "session=1; Path=/; Secure; HttpOnly; SameSite=Strict")])
+
+
+SEEN: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, str]] = {
+    "a page that works": ({"/": "<script src=/a.js></script>", "/a.js": "1"}, {}, HEALTHY, "pages 1"),
+    "a script that throws": (
+        {"/": "<script>fortunet.start()</script>"},
+        {},
+        UNHEALTHY,
+        "console /: fortunet is not defined",
+    ),
+    "the same where it is not required": (
+        {"/": "<script>fortunet.start()</script>"},
+        {"required": False},
+        INCONCLUSIVE,
+        "console /: fortunet is not defined",
+    ),
+    "an error that is logged": ({"/": "<script>console.error('broken')</script>"}, {}, UNHEALTHY, "console /: broken"),
+    "an error that is ignored": (
+        {"/": "<script>console.error('broken')</script>"},
+        {"ignore": ["^bro"]},
+        HEALTHY,
+        "pages 1",
+    ),
+    "a request that fails": (
+        {"/": "<script>fetch('/api?q=1')</script>", "/api": Response(status=500)},
+        {},
+        UNHEALTHY,
+        "requests /: /api status 500",
+    ),
+    "a page that is gone": ({"/": Response(status=404)}, {}, UNHEALTHY, "requests /: / status 404"),
+    "a page that closes the connection": ({"/": None}, {}, UNHEALTHY, "requests /: / net::ERR_EMPTY_RESPONSE"),
+    "another host, which is not there": (
+        {"/": "<script src=https://cdn.example/a.js></script>"},
+        {},
+        HEALTHY,
+        "pages 1",
+    ),
+    "a login": ({"/login": LOGIN, "/api/session": session()}, {"steps": STEPS}, HEALTHY, "pages 1"),
+    "a login that is refused": (
+        {"/login": LOGIN, "/api/session": session(401)},
+        {"steps": [*STEPS[:4], {"wait": "200ms"}]},
+        UNHEALTHY,
+        "requests step ",
+    ),
+    "a selector that is none": (
+        {"/": "x"},
+        {"steps": [{"goto": "/"}, {"click": "[[["}]},
+        INCONCLUSIVE,
+        "steps step 2, click [[[",
+    ),
+    "a page that never comes": (
+        {"/": lambda _: (threading.Event().wait(8), None)[1]},
+        {"timeout": "5s"},
+        INCONCLUSIVE,
+        "limits 5 s were over at /",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "fields", "verdict", "said"), SEEN.values(), ids=SEEN)
+def test_a_browser_sees(
+    files: dict[str, str | bytes | Answer], fields: dict[str, Any], verdict: Verdict, said: str, tmp_path: Path
+) -> None:
+    result = look({"/": "x", **files}, tmp_path, **fields)
+
+    assert result.verdict == verdict, result
+    assert said in result.detail
+    assert (tmp_path / "visit.png").exists() == (said.startswith(("console", "requests", "steps"))), result
+
+
+def test_with_a_sandbox_a_browser_reaches_no_other_address_and_without_one_it_asks_the_service_itself(
+    tmp_path: Path,
+) -> None:
+    other = Site({"/": "x"})
+    with served(other) as web:
+        elsewhere = f"{web.edge_url}/pixel"
+        page = f"<script>fetch('{elsewhere}', {{mode: 'no-cors'}}).catch(() => 0)</script>"
+        kept_in = look({"/": page}, tmp_path)
+        assert not other.asked
+        environ = {name: os.environ[name] for name in ("PATH", "HOME")}
+        direct = browser.probe(
+            "visit", spec(), str(web.edge_url), environ, Redactor(), edge_url=None, pictures=tmp_path
+        )
+
+    assert (kept_in.verdict, direct.verdict) == (HEALTHY, HEALTHY), (kept_in, direct)
+    assert other.asked["/"] == 1
+
+
+def test_a_session_holds_as_on_the_sites_own_origin(tmp_path: Path) -> None:
+    cookies: list[str | None] = []
+
+    def home(request: Request) -> Response:
+        cookies.append(request.headers["cookie"])
+        assert request.headers["host"] == HOST
+        return Response(
+            headers=[("content-type", "text/html")], body=b"<script>console.assert(isSecureContext)</script>"
+        )
+
+    files = {"/": "x", "/login": LOGIN, "/api/session": session(), "/go": redirect("/home"), "/home": home}
+
+    result = look(files, tmp_path, steps=[*STEPS, {"goto": "/go"}])
+
+    assert (result.verdict, cookies) == (HEALTHY, ["session=1"]), result
+
+
+def test_what_is_filled_in_shows_in_no_text_and_in_no_picture(tmp_path: Path) -> None:
+    """The page repeats it in every way; two pictures that differ in the value alone are the same."""
+    says_all = LOGIN.replace(
+        "const answer",
+        "console.error(password, JSON.stringify(password)); console.error('.'.repeat(190) + password); const answer",
+    )
+    files = {"/": "x", "/login": f"<style>* {{ font: 20px monospace }}</style>{says_all}", "/api/session": session()}
+    values = {"one": "aaaaa 1", "two": "bbbbb 2"}
+
+    results = [
+        look(files, tmp_path / name, steps=STEPS, environ={"DEMO_PASSWORD": value}) for name, value in values.items()
+    ]
+
+    assert [result.verdict for result in results] == [UNHEALTHY, UNHEALTHY]
+    assert '*** "***"' in results[0].detail
+    assert "aaa" not in str(results)  # nor a part of it, where a long text is cut
+    assert not any(value in str(results) for value in values.values())
+    first, second = ((tmp_path / name / "visit.png").read_bytes() for name in values)
+    assert first == second
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_browser_ends_with_the_run(world: World, number: signal.Signals) -> None:
+    world.release(timedelta(hours=2), code="good", behaviour={"paths": {"/slow": {"delay": 60}}})
+    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
+    program = world.folder / "chromium"
+    program.write_text(f"""#!/bin/sh
+        ps -o pgid= -p $$ >{world.folder}/group
+        ops=$(ps -o ppid= -p $PPID)
+        for flag; do echo "$flag" >>{world.folder}/flags; done
+        (sleep 1; kill -{number.value} $ops) &
+        exec {CHROMIUM} "$@"
+    """)
+    program.chmod(0o755)
+    add_probe(world, f"{{paths: [/slow], required: true, timeout: 60s, path: {program}}}")
+
+    outcome = Command(world).run()
+
+    assert outcome.code == (-signal.SIGKILL if number == signal.SIGKILL else 130), outcome.err
+    assert left_of(int((world.folder / "group").read_text())) == []
+    (profile,) = re.findall("--user-data-dir=(.*)", (world.folder / "flags").read_text())
+    assert Path(profile).exists() == (number == signal.SIGKILL)
+    shutil.rmtree(Path(profile).parent, ignore_errors=True)
+
+
+def left_of(group: int) -> list[str]:
+    """Processes of the group, some seconds later; one that nobody has reaped yet is ended."""
+    left: list[str] = []
+    for _ in range(200):
+        shown = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+        left = [line for line in shown.splitlines() if line.split()[0] == str(group) and line.split()[1][0] != "Z"]
+        if not left:
+            break
+    return left
+
+
+def test_a_recovery_is_proved_by_a_browser_too(world: World) -> None:
+    world.release(timedelta(hours=2), code="good")
+    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
+    add_probe(world, "{paths: [/health], required: true}")
+
+    outcome = world.rollback()
+
+    assert outcome.code == 0, outcome.err
+    assert "visit healthy: pages 1" in outcome.err

@@ -1,0 +1,57 @@
+"""The `browser` probe in a test: what ops.yml would say, a look at a site that is served here, and the Chromium."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.config import parse
+from ops.config.probes import BrowserProbe
+from ops.core.redaction import Redactor
+from ops.core.verdict import ProbeResult
+from ops.probes import browser
+from tests.conftest import World
+from tests.support.site import URL, Answer, Site, served
+
+CHROMIUM = next(filter(None, map(shutil.which, browser.PROGRAMS)), None)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on PATH: apt-get install chromium")
+PASSWORD = "pässword & 1"
+STEPS: list[dict[str, Any]] = [
+    {"goto": "/login"},
+    {"fill": {"field": "[name=email]", "variable": "DEMO_EMAIL"}},
+    {"fill": {"field": "[name=password]", "variable": "DEMO_PASSWORD"}},
+    {"click": "button"},
+    {"expect": "text=Welcome"},
+    {"wait": "1ms"},
+]
+
+
+def spec(**fields: Any) -> BrowserProbe:
+    """As ops.yml would say it; required, unless it says otherwise."""
+    text = {"environments": {"p": {"account_id": "0" * 32, "services": {"s": {"worker": "w", "url": URL}}}}}
+    probes = [{"name": "health", "http": {"path": "/"}}, {"name": "visit", "browser": {"required": True, **fields}}]
+    text["environments"]["p"]["services"]["s"]["probes"] = probes  # type: ignore[index]
+    found = parse(json.dumps(text), path="ops.yml")[0].environment("p").service("s").probes[1].browser
+    assert found
+    return found
+
+
+def look(
+    files: Mapping[str, str | bytes | Answer], pictures: Path, *, redactor: Redactor | None = None, **fields: Any
+) -> ProbeResult:
+    environ = {"DEMO_EMAIL": "mia", "DEMO_PASSWORD": PASSWORD, **fields.pop("environ", {})}
+    environ |= {name: os.environ[name] for name in ("PATH", "HOME")}
+    with served(Site(files)) as web:
+        return browser.probe(
+            "visit", spec(**fields), URL, environ, redactor or Redactor(), edge_url=web.edge_url, pictures=pictures
+        )
+
+
+def add_probe(world: World, browser: str) -> None:
+    """As the last one of production's service."""
+    here = "          # A program can be a probe too"
+    world.edit_config(here, f"          - name: visit\n            browser: {browser}\n{here}")
