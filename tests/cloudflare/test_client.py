@@ -17,7 +17,7 @@ from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
-from tests.engine.test_engine import WITHOUT_AN_ANSWER
+from tests.support.commands import WITHOUT_AN_ANSWER
 from tests.support.properties import holds_for
 
 SCRIPT = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}"
@@ -26,12 +26,10 @@ TRIES = len(PAUSES) + 1
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[Client]:
-    clock = SandboxClock(sandbox.clock_url)
-    client = Client(sandbox.api_url, Secret(sandbox.token), token_name="CLOUDFLARE_API_TOKEN", clock=clock)
+def client(client: Client, sandbox: Sandbox) -> Client:
+    """With a Worker to ask for."""
     sandbox.deploy(WORKER, sandbox.upload(WORKER))
-    yield client
-    client.close()
+    return client
 
 
 def read(client: Client, path: str = DEPLOYMENTS) -> Answer:

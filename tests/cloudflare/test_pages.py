@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,22 +15,12 @@ from ops.cloudflare.pages import Pages
 from ops.cloudflare.response import ApiError, MalformedAnswer
 from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.errors import NotApplied, Refused, Unclear
-from ops.core.redaction import Secret
-from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT
-from tests.engine.test_engine import WITHOUT_AN_ANSWER
+from tests.support.commands import WITHOUT_AN_ANSWER
 
 SITE = "fortunet-web"
 COMMIT = "a" * 40
-
-
-@pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[Client]:
-    clock = SandboxClock(sandbox.clock_url)
-    client = Client(sandbox.api_url, Secret(sandbox.token), token_name="CLOUDFLARE_API_TOKEN", clock=clock)
-    yield client
-    client.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -16,11 +16,10 @@ from ops.cloudflare.types.script import Code, Module
 from ops.cloudflare.workers import Workers
 from ops.core.errors import LatestNotDeployed, NotApplied, OpsError, Refused, Unclear
 from ops.core.redaction import Secret
-from ops.core.system_clock import SandboxClock
 from ops.workers.reupload import differences
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
-from tests.engine.test_engine import WITHOUT_AN_ANSWER
+from tests.support.commands import WITHOUT_AN_ANSWER
 from tests.support.properties import holds_for
 
 BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
@@ -29,14 +28,6 @@ CODE = {"path": "/accounts/*/workers/workers/*/versions/*"}
 CONTENT = {"path": "/accounts/*/workers/scripts/*/content/v2"}
 VALUE = "k4n4ry-0123456789"
 MARK = Mark(incident=42, run="77.1-abcd", blames=None, text="rotate KEY")
-
-
-@pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[Client]:
-    clock = SandboxClock(sandbox.clock_url)
-    client = Client(sandbox.api_url, Secret(sandbox.token), token_name="CLOUDFLARE_API_TOKEN", clock=clock)
-    yield client
-    client.close()
 
 
 @pytest.fixture

@@ -6,29 +6,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import WORKER, Outcome, Releases, World
-from tests.support.commands import JSON, LIST, WRITE, Command, colleague, ended, ours, texts
+from tests.support.commands import JSON, LIST, QUICK, WITHOUT_AN_ANSWER, WRITE, Command, colleague, ended, ours, texts
 
-WITHOUT_AN_ANSWER: dict[str, dict[str, Any]] = {
-    "500": {"status": 500},
-    "502": {"status": 502, "body": "<html>bad gateway</html>"},
-    "504": {"status": 504, "body": "gateway time-out", "content_type": "text/plain"},
-    "524": {"status": 524, "body": ""},
-    "internal error 10013": {"code": 10013},
-    "HTML with 200": {"body": "<html>one moment, please</html>"},
-    "a challenge": {"status": 403, "body": "<html>", "headers": {"cf-mitigated": "challenge"}},
-    "a redirect": {"status": 302, "body": "", "headers": {"location": "https://dash.example.com/login"}},
-    "an empty body": {"body": ""},
-    "a list": {"body": "[]", **JSON},
-    "no envelope": {"body": '{"ok": true}', **JSON},
-    "a success that is no boolean": {"body": '{"success": "true", "errors": [], "result": {"id": "1"}}', **JSON},
-    "a result of another shape": {"body": '{"success": true, "errors": [], "result": ["x"]}', **JSON},
-    "no result": {"body": '{"success": true, "errors": [], "result": null}', **JSON},
-    "bytes that are no JSON": {"body": b"\xff\xfe\x00{", **JSON},
-    "a broken encoding": {"body": b"no gzip at all", "headers": {"content-encoding": "gzip"}},
-}
-
-
-QUICK = {"500", "HTML with 200", "a result of another shape", "a broken encoding"}
 EACH_ANSWER = pytest.mark.parametrize(
     "answer",
     [

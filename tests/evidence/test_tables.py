@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.types.records import Cell, Collection, Exhibit, Period
 from ops.evidence.tables import AUDIT, lines, text
-from tests.publish.test_inertness import WORDS, skeleton
+from tests.support.hostile import WORDS, skeleton
 from tests.support.properties import holds_for
 
 AT = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)

@@ -16,7 +16,7 @@ from ops.incident.leak_choice import Replacement
 from ops.incident.leak_text import incident as incident_text
 from sandbox.github import GitHub
 from tests.conftest import Outcome, World
-from tests.publish.test_inertness import WORDS, skeleton
+from tests.support.hostile import WORDS, skeleton
 from tests.support.marks import leaks, secret, sent
 from tests.support.properties import holds_for
 

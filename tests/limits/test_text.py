@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from ops.limits.diff import compare
 from ops.limits.file import Limit
 from ops.limits.text import APPLIED, MARKER, Planned, applied, comment, drift
-from tests.publish.test_inertness import WORDS
+from tests.support.hostile import WORDS
 from tests.support.properties import holds_for
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)

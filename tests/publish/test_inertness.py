@@ -1,6 +1,5 @@
 """Whatever people and providers write into a run, its comment keeps the shape that it has for harmless words."""
 
-import re
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -14,24 +13,9 @@ from ops.core.run_record import read_block
 from ops.core.run_summary import Page
 from ops.core.timeline import Event, Kind
 from ops.publish.comment import comments
-from tests.render.test_markdown import HOSTILE
+from tests.support.hostile import WORDS, skeleton
 
 AT = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
-PIECES = [
-    *("@acme/all", "#12", "<!-- x -->", "<img src=x>", "[a](https://evil.example)", "![a](x)", "```", "~~~", "\n\n# x"),
-    *(
-        "| a | b |",
-        "</details>",
-        "--> ",
-        "<!-- backout:v1 {} -->",
-        "\\`",
-        "- [ ] x",
-        "\n> [!WARNING]\n",
-        "&#64;acme",
-        "`",
-    ),
-]
-WORDS = st.one_of(HOSTILE, st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join))
 NAMES = (
     "reason",
     "message",
@@ -69,20 +53,6 @@ def comment(said: dict[str, str]) -> str:
     events = tuple(Event(n, AT, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
     (body,) = comments(Page("77.1-abcd", events, imported=said["login"]), ())
     return body
-
-
-def skeleton(body: str) -> str:
-    """What is left of the comment without code and without the hidden block at its end: all of it is ours.
-
-    A line that opens a fence holds no further backtick (spec.commonmark.org/0.31.2/#fenced-code-blocks).
-    """
-    lines, is_fenced = [], False
-    for line in body[: body.rindex("<!-- backout")].split("\n"):
-        is_fence = re.fullmatch("`{3,}[^`]*", line) is not None
-        is_fenced ^= is_fence
-        if is_fence or not is_fenced:
-            lines.append(line if is_fence else re.sub(r"(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)", "CODE", line))
-    return "\n".join(lines)
 
 
 HARMLESS = skeleton(comment(dict.fromkeys(NAMES, "x")))

@@ -2,15 +2,10 @@
 
 import re
 
-from hypothesis import strategies as st
-
 from ops.render.markdown import FOLDERS, cell, fenced, inert
 from tests.conftest import ROOT
+from tests.support.hostile import HOSTILE
 from tests.support.properties import holds_for
-
-HOSTILE = st.text(
-    st.one_of(st.sampled_from(list("`|@#<>&*_[]()!\\~\n\r\t\u202e\u200b ")), st.characters()), min_size=1, max_size=60
-)
 
 
 @holds_for(40, 1000, text=HOSTILE)

@@ -19,7 +19,7 @@ from ops.report.evidence import Act, Commit, Evidence, Job, Served, WorkflowRun
 from ops.report.moments import Name, moments, spans
 from ops.report.regions import incident_of, region, renewed
 from ops.report.rows import WORDS
-from tests.render.test_markdown import HOSTILE
+from tests.support.hostile import HOSTILE
 from tests.support.properties import holds_for
 
 NOW = parse_utc("2026-11-24T03:20:00Z")

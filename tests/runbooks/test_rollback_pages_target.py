@@ -4,29 +4,16 @@ import random
 import re
 import shlex
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, SITE, World
+from tests.conftest import SITE, World
+from tests.support.named_histories import Case, named_histories
 from tests.test_dry_run import site_history
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 STATUS = {"!": "failure", "~": "skipped", "…": "active"}
-
-
-class Case(NamedTuple):
-    happened: str
-    history: str
-    press: str
-    answer: str
-
-
-def named_histories() -> list[Case]:
-    """The rows of the last table of the page, without their backquotes."""
-    text = (ROOT / "docs" / "rollback-pages.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (.+?) *\|$", text.partition("| Answer |\n")[2], re.MULTILINE)
-    return [Case(*(cell.strip(" `") for cell in row.split("|"))) for row in rows]
 
 
 def seed(world: World, history: str) -> dict[str, str]:
@@ -51,7 +38,7 @@ def seed(world: World, history: str) -> dict[str, str]:
     "follows",
     [pytest.param(False, id="canonical-stays"), pytest.param(True, id="canonical-follows", marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("case", named_histories(), ids=lambda case: case.happened.replace(" ", "-"))
+@pytest.mark.parametrize("case", named_histories("rollback-pages.md"), ids=lambda case: case.happened.replace(" ", "-"))
 def test_the_history_gets_the_answer_of_the_page(world: World, case: Case, follows: bool) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = follows
     ids = seed(world, case.history)
@@ -72,7 +59,7 @@ def test_the_history_gets_the_answer_of_the_page(world: World, case: Case, follo
 
 
 def test_the_page_names_each_history_once() -> None:
-    cases = named_histories()
+    cases = named_histories("rollback-pages.md")
 
     assert len(cases) > 20
     assert len({case.happened for case in cases}) == len({(case.history, case.press) for case in cases}) == len(cases)

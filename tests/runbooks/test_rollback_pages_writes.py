@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SITE, Outcome, Releases, World
-from tests.engine.test_engine import QUICK, WITHOUT_AN_ANSWER
-from tests.support.commands import JSON, Command, ended, every_end, texts, timeline
+from tests.support.commands import JSON, QUICK, WITHOUT_AN_ANSWER, Command, ended, every_end, texts, timeline
 from tests.support.pages_reads import HOST, LIST, ORDERS, PROJECT, between
 
 WRITE = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}

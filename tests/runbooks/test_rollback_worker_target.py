@@ -7,7 +7,7 @@ import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -15,25 +15,12 @@ from hypothesis import strategies as st
 
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, Releases, World
+from tests.support.named_histories import Case, named_histories
 from tests.support.properties import holds_for
 from tests.support.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 BY = {"wrangler": ("ann@example.com", "wrangler"), "dashboard": ("bob@example.com", "dash")}
-
-
-class Case(NamedTuple):
-    happened: str
-    history: str
-    press: str
-    answer: str
-
-
-def named_histories() -> list[Case]:
-    """The rows of the last table of the page, without their backquotes."""
-    text = (ROOT / "docs" / "rollback-worker.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (.+?) *\|$", text.partition("| Answer |\n")[2], re.MULTILINE)
-    return [Case(*(cell.strip(" `") for cell in row.split("|"))) for row in rows]
 
 
 def moment(world: World, ago: str) -> Any:
@@ -96,7 +83,9 @@ def press(world: World, arguments: str, ids: dict[str, str]) -> Outcome:
 
 
 @pytest.mark.sampled(6)
-@pytest.mark.parametrize("case", named_histories(), ids=lambda case: case.happened.replace(" ", "-"))
+@pytest.mark.parametrize(
+    "case", named_histories("rollback-worker.md"), ids=lambda case: case.happened.replace(" ", "-")
+)
 def test_the_history_gets_the_answer_of_the_page(world: World, case: Case) -> None:
     ids = seed(world, case.history)
     before = world.live
@@ -115,7 +104,7 @@ def test_the_history_gets_the_answer_of_the_page(world: World, case: Case) -> No
 
 
 def test_the_page_names_enough_histories_and_each_once() -> None:
-    cases = named_histories()
+    cases = named_histories("rollback-worker.md")
 
     assert len(cases) >= 45
     assert len({case.happened for case in cases}) == len(cases)

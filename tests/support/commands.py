@@ -24,6 +24,27 @@ ONE_VERSION = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions/
 COMMENTS = "/repos/*/*/issues/*/comments"
 COMMENT = "/repos/*/*/issues/comments/*"
 JSON = {"content_type": "application/json"}
+WITHOUT_AN_ANSWER: dict[str, dict[str, Any]] = {
+    "500": {"status": 500},
+    "502": {"status": 502, "body": "<html>bad gateway</html>"},
+    "504": {"status": 504, "body": "gateway time-out", "content_type": "text/plain"},
+    "524": {"status": 524, "body": ""},
+    "internal error 10013": {"code": 10013},
+    "HTML with 200": {"body": "<html>one moment, please</html>"},
+    "a challenge": {"status": 403, "body": "<html>", "headers": {"cf-mitigated": "challenge"}},
+    "a redirect": {"status": 302, "body": "", "headers": {"location": "https://dash.example.com/login"}},
+    "an empty body": {"body": ""},
+    "a list": {"body": "[]", **JSON},
+    "no envelope": {"body": '{"ok": true}', **JSON},
+    "a success that is no boolean": {"body": '{"success": "true", "errors": [], "result": {"id": "1"}}', **JSON},
+    "a result of another shape": {"body": '{"success": true, "errors": [], "result": ["x"]}', **JSON},
+    "no result": {"body": '{"success": true, "errors": [], "result": null}', **JSON},
+    "bytes that are no JSON": {"body": b"\xff\xfe\x00{", **JSON},
+    "a broken encoding": {"body": b"no gzip at all", "headers": {"content-encoding": "gzip"}},
+}
+"""Answers to a write from which nobody can tell whether it took effect."""
+QUICK = {"500", "HTML with 200", "a result of another shape", "a broken encoding"}
+"""Those of them that the fast set has around whole runs."""
 
 
 def every_end(requests: int) -> list[tuple[signal.Signals, int, str]]:
