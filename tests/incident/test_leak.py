@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ops.core.clock import parse_utc
 from ops.gate.leak import Leak, plain_address, read_leak, without_keys
 from ops.gate.outcomes import Job
-from ops.incident.leak_choice import Replacement
-from ops.incident.leak_text import incident as incident_text
+from ops.incident.secret_leak import Replacement
+from ops.incident.secret_leak import incident as incident_text
 from sandbox.github import GitHub
 from tests.conftest import Outcome, World
 from tests.support.hostile import WORDS, skeleton
