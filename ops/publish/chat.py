@@ -16,13 +16,16 @@ from ops.core.run_summary import Page
 from ops.core.threads import in_background, start
 from ops.core.timeline import Event, Kind, Sink
 from ops.publish.chat_sender import LIMIT, NotSentError, Service, is_address, send
-from ops.publish.chat_services import CHATS
+from ops.publish.discord import DISCORD
+from ops.publish.slack import SLACK
 from ops.render.terminal import one_line
 
 if TYPE_CHECKING:
     from ops.config.types import Notify
 
 
+CHATS: dict[str, Service] = {"slack": SLACK, "discord": DISCORD}
+"""Key under `notify` in ops.yml → the chat, which has a file of its own."""
 SILENT = {Decision.PLANNED}
 
 

@@ -15,9 +15,8 @@ from ops.core.errors import Decision
 from ops.core.redaction import Secret
 from ops.core.run_summary import Page
 from ops.core.timeline import Event, Kind
-from ops.publish.chat import notice
+from ops.publish.chat import CHATS, notice
 from ops.publish.chat_sender import LONGEST, Service, is_address
-from ops.publish.chat_services import CHATS
 from ops.publish.discord import DISCORD
 from ops.publish.discord import LONGEST as LONGEST_OF_DISCORD
 from ops.publish.slack import SLACK
