@@ -14,7 +14,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.loopback import is_one_world
 from ops.core.redaction import Redactor
 from ops.core.write_guard import Door
-from ops.github import managed_comments
+from ops.github import comments
 from ops.github.client import connect, failures, is_configured, write_failures
 from ops.github.comments import author, login
 
@@ -134,12 +134,12 @@ class Pulls(Door):
 
     def issue_since(self, label: str) -> datetime | None:
         """When our open issue with that label was opened."""
-        found = managed_comments.open_issue(self.repository, label)
+        found = comments.open_issue(self.repository, label)
         return None if found is None else found.since
 
     def is_any_open(self, label: str) -> bool:
         """Whether any issue with that label is open."""
-        return managed_comments.is_any_open(self.repository, label)
+        return comments.is_any_open(self.repository, label)
 
     def compare_url(self, branch: str) -> str:
         """The page where a person opens the pull request."""

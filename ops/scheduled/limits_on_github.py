@@ -10,7 +10,7 @@ from ops.core.errors import Decision, OpsError
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import Result
-from ops.github import actions, managed_comments
+from ops.github import actions, comments
 from ops.github.pulls import Pulls
 from ops.limits import text as render
 from ops.scheduled.apply_limits import Details
@@ -28,7 +28,7 @@ def on_pull_request(result: Result, environ: Mapping[str, str], redactor: Redact
     with closing(Pulls.of(environ, redactor)) as pulls:
         try:
             say(_told(result, found, pulls, environ, redactor))
-        except (OpsError, managed_comments.Forbidden) as error:
+        except (OpsError, comments.Forbidden) as error:
             say(f"warning: the pull request could not be told ({_text(error)})")
 
 
@@ -36,11 +36,11 @@ def _told(result: Result, found: Details, pulls: Pulls, environ: Mapping[str, st
     pull = pulls.merged_as(found.commits.own)
     if pull is None:
         return f"no pull request brought commit {found.commits.own[:12]}, so there is none to tell"
-    before = managed_comments.comment(pulls.repository, pull.number, render.MARKER)
+    before = comments.comment(pulls.repository, pull.number, render.MARKER)
     said = f"{result.decision.value.replace('_', ' ')}: {result.message}"
     notes = result.after.notes if result.after else ()
     body = render.applied(before, said, notes, log=actions.links(environ, None).get("run", ""))
-    return f"told at {managed_comments.keep_comment(pulls.repository, pull.number, render.MARKER, redactor.text(body))}"
+    return f"told at {comments.keep_comment(pulls.repository, pull.number, render.MARKER, redactor.text(body))}"
 
 
 def on_drift(result: Result, environ: Mapping[str, str], redactor: Redactor, say: Say) -> None:
@@ -55,13 +55,11 @@ def on_drift(result: Result, environ: Mapping[str, str], redactor: Redactor, say
         try:
             if not is_gone:
                 body = redactor.text(render.drift(found.drift, result.message))
-                say(f"reported at {managed_comments.keep_issue(pulls.repository, LABEL, TITLE, body).url}")
-            elif (issue := managed_comments.open_issue(pulls.repository, LABEL)) is not None:
-                managed_comments.close_issue(
-                    pulls.repository, issue.number, redactor.text(render.settled(result.message))
-                )
+                say(f"reported at {comments.keep_issue(pulls.repository, LABEL, TITLE, body).url}")
+            elif (issue := comments.open_issue(pulls.repository, LABEL)) is not None:
+                comments.close_issue(pulls.repository, issue.number, redactor.text(render.settled(result.message)))
                 say(f"closed {issue.url}")
-        except (OpsError, managed_comments.Forbidden) as error:
+        except (OpsError, comments.Forbidden) as error:
             say(f"warning: the issue could not be kept ({_text(error)})")
 
 

@@ -196,14 +196,14 @@ def _of_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redacto
 
 def _tell(number: int, planned: Planned, environ: Mapping[str, str], redactor: Redactor, say: Say) -> None:
     """One comment, edited in place; the job's summary always has the same. What fails here changes no exit code."""
-    from ops.github import managed_comments
+    from ops.github import comments
 
     body = redactor.text(comment(planned, log=actions.links(environ, None).get("run", "")))
     actions.write_summary(environ, body)
     try:
         with closing(Pulls.of(environ, redactor)) as pulls:
-            say(f"told at {managed_comments.keep_comment(pulls.repository, number, MARKER, body)}")
-    except managed_comments.Forbidden:
+            say(f"told at {comments.keep_comment(pulls.repository, number, MARKER, body)}")
+    except comments.Forbidden:
         say("the token of this job may not comment, as that of a fork: the plan is on the summary page of this job")
     except ProviderError as error:
         say(f"the comment could not be written ({error.message}): the plan is on the summary page of this job")
