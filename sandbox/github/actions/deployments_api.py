@@ -1,8 +1,62 @@
-"""Deployments, one for each job that used an environment, and the statuses that lead to its log."""
+"""Deployments, one for each job that used an environment, and the statuses that lead to its log.
 
-from sandbox.github.actions import deployments_serializers as shapes
+docs.github.com/rest/deployments
+"""
+
+from typing import Any
+
 from sandbox.github.actions.state import Deployment
 from sandbox.github.routing import REPO, Answer, Call, Routes, not_found
+from sandbox.github.urls import Urls, node_id, timestamp
+from sandbox.github.users import serializers
+
+
+def deployment(one: Deployment, urls: Urls) -> dict[str, Any]:
+    at = timestamp(one.created_at)
+    path = f"/deployments/{one.id}"
+    return {
+        "url": urls.repo(path),
+        "id": one.id,
+        "node_id": node_id("DE", one.id),
+        "task": "deploy",
+        "original_environment": one.environment,
+        "environment": one.environment,
+        "description": None,
+        "created_at": at,
+        "updated_at": at,
+        "statuses_url": urls.repo(f"{path}/statuses"),
+        "repository_url": urls.repo(),
+        "creator": serializers.user(one.creator, urls),
+        "sha": one.sha,
+        "ref": one.ref,
+        "payload": {},
+        "transient_environment": False,
+        "production_environment": False,
+        "performed_via_github_app": None,
+    }
+
+
+def status(one: Deployment, urls: Urls) -> dict[str, Any]:
+    at, path = timestamp(one.created_at), f"/deployments/{one.id}"
+    log = urls.page(f"/actions/runs/{one.run_id}/job/{one.id}")
+    return {
+        "url": urls.repo(f"{path}/statuses/{one.id}"),
+        "id": one.id,
+        "node_id": node_id("DES", one.id),
+        "state": one.state,
+        "creator": serializers.user(one.creator, urls),
+        "description": "",
+        "environment": one.environment,
+        "target_url": log,
+        "created_at": at,
+        "updated_at": at,
+        "deployment_url": urls.repo(path),
+        "repository_url": urls.repo(),
+        "environment_url": "",
+        "log_url": log,
+        "performed_via_github_app": None,
+    }
+
 
 ROUTES = Routes()
 _DEPLOYMENTS = REPO + "/deployments"
@@ -17,7 +71,7 @@ def list_deployments(call: Call) -> Answer:
         for one in sorted(call.repository.deployments.values(), key=lambda one: one.created_at, reverse=True)
         if all(wanted in {None, getattr(one, name)} for name, wanted in asked.items())
     ]
-    return call.page(found, lambda one: shapes.deployment(one, call.urls))
+    return call.page(found, lambda one: deployment(one, call.urls))
 
 
 @ROUTES.add(
@@ -31,4 +85,4 @@ def list_statuses(call: Call) -> Answer:
     found: Deployment | None = call.repository.deployments.get(call.number("deployment_id"))
     if found is None:
         raise not_found()
-    return call.page([found], lambda one: shapes.status(one, call.urls))
+    return call.page([found], lambda one: status(one, call.urls))
