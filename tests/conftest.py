@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from hypothesis import settings
 
 from ops import cli
+from ops.app import registry
 from sandbox import Sandbox
 from sandbox.github import GitHub
 
@@ -52,6 +53,9 @@ settings.register_profile("hunt", parent=settings.get_profile("fresh"), max_exam
 
 def pytest_configure(config: pytest.Config) -> None:
     """Properties try the same examples in each run, unless a seed or a profile is given."""
+    for path in config.getoption("--runbook"):
+        name = registry.add(path)
+        cli.cli.add_runbook(name, registry.file_of(name))
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("fresh" if config.getoption("--hypothesis-seed") else "fixed")
 
@@ -85,6 +89,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write what the program says now, instead of comparing"
     )
+    about = "run the tests of every runbook with this file alone, which may be outside the repository"
+    parser.addoption("--runbook", action="append", default=[], type=lambda text: Path(text).resolve(), help=about)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ops.app.run import read_config
 from ops.config import Config
 from ops.core.errors import EXIT_CODES, WORST_FIRST, Reason
 from tests.conftest import ROOT
-from tests.support.scenarios import arguments, runbooks
+from tests.support.scenarios import arguments, runbooks, shipped
 
 README = ROOT / "README.md"
 
@@ -39,12 +39,13 @@ def row(name: str, config: Config) -> str:
 def runbook_table() -> str:
     config, _ = read_config(ROOT / "ops.yml")
     rows = ["| what breaks | what to press | what it does |", "| --- | --- | --- |"]
-    return "\n".join([*rows, *(row(name, config) for name in discover())]) + "\n"
+    return "\n".join([*rows, *(row(name, config) for name in shipped())]) + "\n"
 
 
 def permissions_table() -> str:
     rows = ["| runbook | GitHub environment | Cloudflare | GitHub |", "| --- | --- | --- | --- |"]
-    for name, runbook in discover().items():
+    for name in shipped():
+        runbook = discover()[name]
         needs = [", ".join(f"*{each}*" for each in some) or "none" for some in astuple(runbook.permissions)]
         place = f"`{runbook.github_environment}`" if runbook.github_environment else "none"
         rows.append(f"| {name} | {place} | {' | '.join(needs)} |")

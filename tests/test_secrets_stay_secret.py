@@ -255,6 +255,8 @@ def endings() -> "Iterator[Any]":
     for case in OF_CLOUDFLARE:
         few = case.scenario.is_slow or case.scenario.is_like_another
         for ending in FEW if few else CANARY_ENDINGS:
+            if CANARY_ENDINGS[ending].arguments[:1] == ("--reason",) and not hasattr(case.params, "reason"):
+                continue
             for as_json in [True] if few else [True, False]:
                 is_quick = (str(case), ending) in quick and as_json
                 told = f"{case}, {ending}, {'JSON' if as_json else 'text'}"

@@ -18,6 +18,8 @@ V = TypeVar("V")
 
 OPS = Path(__file__).parent.parent
 FOLDER = OPS / "runbooks"
+_outside: dict[str, Path] = {}
+"""Module of a runbook → its file, of those that `add` added."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class RunbookFile:
     @property
     def help_line(self) -> str:
         """The first line of the class's docstring, read as text."""
-        source = (OPS / self.package / f"{self.module}.py").read_text(encoding="utf-8")
+        path = _outside.get(self.module) or OPS / self.package / f"{self.module}.py"
+        source = path.read_text(encoding="utf-8")
         head = f"class {self.module.replace('_', '')}("
         lines = itertools.pairwise(source.splitlines())
         return next((line.strip().strip('"') for before, line in lines if before.lower().startswith(head)), "")
@@ -73,7 +76,20 @@ class Lazy(Mapping[str, V]):
 def names() -> tuple[str, ...]:
     """Names of the runbooks, in alphabetical order."""
     files = (path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
-    return tuple(sorted(stem.replace("_", "-") for stem in files))
+    return tuple(sorted({stem.replace("_", "-") for stem in (*files, *_outside)}))
+
+
+def add(path: Path) -> str:
+    """Add the runbook of a file outside this package, for tests of a runbook that is not installed; return its name."""
+    importlib.import_module("ops.runbooks").__path__.append(str(path.parent))
+    _outside[path.stem] = path
+    names.cache_clear()
+    return path.stem.replace("_", "-")
+
+
+def outside() -> tuple[str, ...]:
+    """Names of the runbooks that `add` added."""
+    return tuple(stem.replace("_", "-") for stem in _outside)
 
 
 def file_of(name: str) -> RunbookFile:
@@ -128,5 +144,6 @@ def on_closed(runbook: str) -> bool:
 
 
 def recoveries() -> list[dict[str, str]]:
-    """Of each runbook its name, what its services are, and when it is for."""
-    return [{"name": name, "kind": runbook.kind, "when": runbook.when} for name, runbook in discover().items()]
+    """Of each runbook with a button its name, what its services are, and when it is for."""
+    found = {name: runbook for name, runbook in discover().items() if name not in outside()}
+    return [{"name": name, "kind": runbook.kind, "when": runbook.when} for name, runbook in found.items()]

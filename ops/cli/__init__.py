@@ -101,6 +101,21 @@ cli.add_runbook("switches prepare", RunbookFile("scheduled", "prepare_switches")
 cli.add_runbook("switches clear", RunbookFile("scheduled", "clear_switches"))
 
 
+@cli.command("new-runbook")
+@click.argument("name")
+@click.option("--into", type=click.Path(path_type=Path), default=Path(), help="Repository to write to (default: here)")
+def new_runbook(name: str, into: Path) -> None:
+    """Write the file and the test of a new runbook.
+
+    Both work as they are: change them into the runbook that you need.
+    """
+    from ops.setup.new_runbook import scaffold
+
+    for path in scaffold(into, name, cli.list_commands(click.get_current_context())):
+        click.echo(f"wrote {path}")
+    click.echo("next: ./run pytest tests/test_docs.py --update-golden, and add .github/workflows/" + f"{name}.yml")
+
+
 def main() -> NoReturn:
     PROCESS.watch()
     conceal()

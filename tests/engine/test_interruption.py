@@ -21,7 +21,10 @@ from ops.engine.runbook import Context
 from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.conftest import Outcome, Releases, World
+from tests.support.claims import TOKEN, a_world
+from tests.support.claims import run as run_again
 from tests.support.commands import WRITE, Command, ended, every_end, ours, timeline
+from tests.support.scenarios import SECRETS, Case, Given, all_cases, part_of, program_of
 
 REQUESTS = 8
 """Of a whole run: scripts beside versions and deployments, deployments beside two details, the write, the read-back."""
@@ -265,3 +268,25 @@ def test_a_disk_that_fills_up_after_the_write_does_not_hide_the_change(world: Wo
     assert outcome.code == 1
     assert "the change was made, and it is not proved that it helped" in outcome.err
     assert "nothing was changed" not in outcome.err
+
+
+@pytest.mark.sampled(40)
+@pytest.mark.parametrize("moment", ["after", "before"])
+@pytest.mark.parametrize("case", list(all_cases()), ids=str)
+def test_any_runbook_that_is_killed_at_its_write_is_finished_by_the_same_command(case: Case, moment: str) -> None:
+    (method, path), *_ = case.writes
+    with a_world(case) as world:
+        incident = ["--incident", str(Given().incident)] if case.runbook.needs_incident else []
+        github = world.sandbox.github.environ() if case.runbook.permissions.github else {}
+        environ = {**SECRETS, **github, "CLOUDFLARE_API_TOKEN": TOKEN, "OPS_SOURCE": str(world.folder / "app")}
+        command = Command(world, case.runbook.name, "", environ=environ, more=(*case.arguments, *incident))
+        command.program = program_of(case)
+        faults = world.sandbox.github if part_of(path) == "github" else world.sandbox
+        faults.fault(method=method, path=path, lost=moment, **{moment: command.send(signal.SIGKILL)})
+
+        assert command.run().code == -signal.SIGKILL
+        world.sandbox.clock.advance(60)
+        second = run_again(world, case)
+
+        assert second.outcome.code == 0, second.outcome.err
+        assert case.scenario.reached(world)

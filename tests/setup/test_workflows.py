@@ -16,9 +16,10 @@ from ops.config import object_tokens
 from ops.engine.runbook import JobSecret
 from ops.setup.workflows import pressed, sync, synced
 from tests.conftest import ROOT, World
+from tests.support.scenarios import shipped
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-RUNBOOKS = sorted(discover())
+RUNBOOKS = shipped()
 FORM = ROOT / ".github/ISSUE_TEMPLATE/incident.yml"
 KINDS = kinds()
 NO_RUNBOOKS = {"ci", "evidence", "incident", "limits", "secret-leak"}
@@ -249,7 +250,9 @@ def acting() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
 
 def test_of_the_jobs_that_a_label_starts_each_acts_for_the_runbooks_of_its_own_environment_alone() -> None:
     """Which job has which power is written there: no environment is chosen while it runs."""
-    labelled = {runbook.github_environment or "none" for runbook in discover().values() if runbook.by_label}
+    labelled = {
+        runbook.github_environment or "none" for runbook in map(discover().__getitem__, RUNBOOKS) if runbook.by_label
+    }
     report = read(ROOT / ".github/workflows/incident.yml")["jobs"]["report"]
 
     assert acting().keys() == labelled == {"recovery", "security", "none"}

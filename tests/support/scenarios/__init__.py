@@ -6,13 +6,14 @@ in `reference_world`.
 
 import importlib
 import importlib.util
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
-from ops.app.registry import discover
+from ops.app.registry import discover, outside
 from ops.engine.runbook import Runbook
 from sandbox.records import Record
 from tests.conftest import SITE, WORKER, World
@@ -42,6 +43,7 @@ def reference_world(world: World, given: Given) -> None:
     world.sandbox.kv.put(switches.NAMESPACE, "ops/limits", json.dumps(limits.DECLARED))
     zone = world.sandbox.zones.all[world.sandbox.zones.add("fortunet.example")]
     world.sandbox.zones.add_route(zone, "api.fortunet.example/*", WORKER)
+    world.sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
     world.site(timedelta(hours=2), "good", commit="a" * 40)
     world.site(timedelta(hours=1), "better", commit="b" * 40)
 
@@ -121,6 +123,13 @@ def arguments(params: Any) -> list[str]:
     return found
 
 
+def program_of(case: Case) -> tuple[str, ...]:
+    """Return how Python starts `ops` with the runbook."""
+    if case.runbook.name not in outside():
+        return "-m", "ops"
+    return "-m", "tests.support.outside_runbook", str(inspect.getfile(type(case.runbook)))
+
+
 def part_of(path: str) -> str:
     """Return whose API a path of a runbook's writes is: cloudflare's or github's."""
     return "github" if path.startswith("/repos/") else "cloudflare"
@@ -132,8 +141,13 @@ def writes_to(runbook: Runbook[Any], part: str) -> bool:
 
 
 def runbooks() -> list[str]:
-    """Names of the runbooks that generic tests run."""
-    return list(discover())
+    """Names of the runbooks that generic tests run: all, or those of `--runbook`."""
+    return list(outside() or discover())
+
+
+def shipped() -> list[str]:
+    """Names of the runbooks of this repository."""
+    return [name for name in discover() if name not in outside()]
 
 
 def cases(name: str) -> list[Case]:

@@ -1,0 +1,104 @@
+"""Write the file and the test of a new runbook, to be changed into what it is for."""
+
+import re
+from pathlib import Path
+
+from ops.core.errors import ConfigError
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
+RUNBOOK = '''"""Turn off the workers.dev address of a Worker."""
+
+from dataclasses import dataclass
+
+from ops.cloudflare.types.zones import Subdomain
+from ops.core.errors import Reason
+from ops.core.plan import Change, Plan
+from ops.engine.runbook import Context, Permissions, Runbook, State, World, param, service_of
+from ops.probes.runner import ProbeSet
+
+OFF = Subdomain(enabled=False, previews=False)
+
+
+@dataclass(frozen=True)
+class Params:
+    service: str = param("Service of ops.yml")
+    reason: str = param("Reason, shown in the timeline", default="")
+
+
+class CLASS(Runbook[Params]):
+    """Turn off the workers.dev address of a Worker."""
+
+    name = "NAME"
+    when = "Requests reach a Worker by its workers.dev address, past the rules of its zone"
+    kind = "worker"
+    params = Params
+    example = Params(service="api")
+    writes = (("POST", "/accounts/*/workers/scripts/*/subdomain"),)
+    permissions = Permissions(cloudflare=("Workers Scripts Write",))
+
+    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:  # noqa: ARG002
+        service = service_of(ctx, self.kind)
+        return ProbeSet(service.url, service.probes, service.verify)
+
+    def preflight(self, ctx: Context[Params]) -> Plan:
+        found = self.read(ctx)
+        if found == OFF:
+            return Plan("the address is off already", reason=Reason.ALREADY_SET)
+        change = Change("workers.dev", "on", "off", "Cloudflare shows it off", undo=None)
+        return Plan(f"turn off workers.dev of {ctx.params.service}", changes=(change,), details=found)
+
+    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002
+        found = self.read(ctx)
+        if found == OFF:
+            return World(State.DONE, "the address is off")
+        return World(State.PLANNED if found == plan.details else State.MOVED, "the address is on")
+
+    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002
+        ctx.workers.switch_subdomain(service_of(ctx, self.kind).worker, OFF)
+        return "Cloudflare took the change"
+
+    def read(self, ctx: Context[Params]) -> Subdomain:
+        return ctx.workers.subdomain(service_of(ctx, self.kind).worker)
+'''
+TEST = '''"""`ops NAME` turns off the workers.dev address of a Worker."""
+
+from datetime import timedelta
+
+from tests.conftest import WORKER, World
+
+
+def test_MODULE_turns_the_address_off_once(world: World) -> None:
+    world.release(timedelta(hours=1), code="good")
+    world.sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
+    where = ["--service", "api", "--environment", "production", "--config", str(world.config), "--yes", "--json"]
+
+    first, second = world.ops("NAME", *where), world.ops("NAME", *where)
+
+    assert (first.code, first.result["decision"]) == (0, "healthy_as_before"), first.err
+    assert (second.code, second.result["decision"]) == (0, "nothing_to_do"), second.err
+    assert world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
+'''
+
+
+def scaffold(folder: Path, name: str, taken: list[str]) -> tuple[Path, Path]:
+    """Write a runbook that works and its test below a copy of this repository; answer their paths.
+
+    Raises:
+        ConfigError: the name is not words with hyphens, or a command or a file has it already.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(f'"{name}" is no name of a runbook', hint="Write words with hyphens, such as purge-cache.")
+    module = name.replace("-", "_")
+    files = {
+        folder / "ops" / "runbooks" / f"{module}.py": RUNBOOK,
+        folder / "tests" / "runbooks" / f"test_{module}.py": TEST,
+    }
+    if name in taken or any(path.exists() for path in files):
+        raise ConfigError(f"{name} exists already", hint="Choose another name.")
+    if missing := [path.parent for path in files if not path.parent.is_dir()]:
+        raise ConfigError(f"{missing[0]} is no folder", hint="Run the command at the top of the repository.")
+    words = {"CLASS": "".join(map(str.capitalize, module.split("_"))), "NAME": name, "MODULE": module}
+    for path, text in files.items():
+        path.write_text(re.sub(r"\b(CLASS|NAME)\b|MODULE", lambda found: words[found[0]], text), encoding="utf-8")
+    first, second = files
+    return first, second

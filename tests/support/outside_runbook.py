@@ -1,0 +1,12 @@
+"""`python -m tests.support.outside_runbook FILE …`: `ops …` with the runbook of a file outside the repository."""
+
+import sys
+from pathlib import Path
+
+from ops import cli
+from ops.app import registry
+
+if __name__ == "__main__":
+    name = registry.add(Path(sys.argv.pop(1)))
+    cli.cli.add_runbook(name, registry.file_of(name))
+    cli.main()
