@@ -15,8 +15,9 @@ from ops.core.errors import Decision, Reason
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor
 from ops.core.result import Result
+from ops.engine.context import Context
 from ops.engine.engine import Options
-from ops.engine.runbook import Context, Runbook
+from ops.engine.runbook import Runbook
 from ops.engine.runbook import World as Standing
 from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
@@ -168,8 +169,8 @@ class WritesWhileComparing(RollbackWorker):
 
 
 def write(ctx: Context[Params]) -> None:
-    version = ctx.workers.deployable(WORKER)[-1].id
-    ctx.workers.deploy(WORKER, ((version, 100.0),), mark=Mark(incident=None, run="x", blames=None))
+    version = ctx.cloudflare.workers.deployable(WORKER)[-1].id
+    ctx.cloudflare.workers.deploy(WORKER, ((version, 100.0),), mark=Mark(incident=None, run="x", blames=None))
 
 
 def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bool = False) -> Result:

@@ -124,7 +124,14 @@ def test_every_library_is_imported_only_by_its_owner() -> None:
 
 RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
 ENDS_OF_THE_RUNBOOKS_WORLD = (
-    *("ops.core", "ops.config", "ops.engine.runbook", "ops.cloudflare.types", "ops.cloudflare.deployment_mark"),
+    *(
+        "ops.core",
+        "ops.config",
+        "ops.engine.context",
+        "ops.engine.runbook",
+        "ops.cloudflare.types",
+        "ops.cloudflare.deployment_mark",
+    ),
     *("ops.probes.runner", "ops.tools.git"),
     *("ops.workers", "ops.pages", "ops.rotation", "ops.maintenance", "ops.switches", "ops.limits"),
 )

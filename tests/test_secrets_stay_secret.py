@@ -18,7 +18,7 @@ import pytest
 from ops import cli
 from ops.cli.runbook_command import runbook_command
 from ops.core.plan import Plan
-from ops.engine.runbook import Context
+from ops.engine.context import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from sandbox.server import Response
 from tests.conftest import ROOT, WORKER, Incident, Outcome, Releases, World

@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import STARTED
-from ops.app import clients, registry, secret_values
+from ops.app import registry, secret_values
 from ops.app.secret_values import Held
+from ops.app.session import Session
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, OpsError
 from ops.core.names import LIMITS_FILE
 from ops.core.redaction import Redactor
 from ops.core.result import Result, after_a_bug
 from ops.core.run_record import workflow_run
-from ops.core.threads import in_parallel
 from ops.core.timeline import Event, Kind, Sink, Timeline
+from ops.engine.context import Context, RunRequest
 from ops.engine.engine import Engine, Options
-from ops.engine.runbook import Context, Runbook
+from ops.engine.runbook import Runbook
 from ops.engine.signals import Signals
 from ops.github import actions, environments, permissions
 from ops.github.committed_file import CommittedFile
@@ -105,13 +106,12 @@ def run(
     config, _ = read_config(request.config)
     seen = _probe_environ(environ, register_secrets(environ, config, redactor))
     environment = config.environment(request.environment)
-    token = clients.cloudflare_token(environ, environment, is_needed=bool(request.runbook.github_environment))
-    base_url, edge_url, clock = clients.addresses(environ)
     with ExitStack() as ending:
         ending.callback(process.end_all)
-        client = clients.cloudflare_client(base_url, token, environment, clock, ending)
+        session = Session(environment, environ, ending, config, needs_token=bool(request.runbook.github_environment))
+        client, clock = session.client, session.clock
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
-        account = Account(base_url, environment.account_id, token)
+        account = Account(session.base_url, environment.account_id, session.token)
         telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
         record = folder / RUNS / run_id
         sinks = (_appending(record), sink, *telling.sinks(is_everyday=request.runbook.everyday, is_dry=options.dry_run))
@@ -119,27 +119,22 @@ def run(
         _record_request(timeline, request, environ, run_id, request.runbook.service(request.params, environment))
         telling.begin(timeline, ending)
         ending.push(_telling_of_a_bug(timeline, record))
-        web = clients.probing_web(edge_url, ending, environment, environ)
+        web, repository = session.begin_web(), _Repository(folder, environ, redactor, clock, ending)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
             environment=environment,
-            environment_name=request.environment,
-            incident=request.incident,
-            incident_began=request.incident_began,
-            requested_at=request.requested_at,
+            request=RunRequest(_actor(environ), request.incident, request.incident_began, request.requested_at),
             run_id=run_id,
-            actor=_actor(environ),
             clock=clock,
             timeline=timeline,
-            **clients.reach(client, environment.account_id, web, clock),
+            cloudflare=session,
+            github=repository,
+            web=session,
             site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
-            earlier=lambda: telling.earlier(timeline),
-            **_for_secrets(environ, redactor, config, clock, ending),
-            **_for_limits(folder, environ, redactor, ending),
-            admin=clients.administering(environ, config, web),
-            in_parallel=in_parallel,
-            kinds=registry.kinds(),
+            secret_values=Held(environ, redactor, config),
+            previous_runs=lambda: telling.earlier(timeline),
+            kinds=registry.kinds,
             program=reached(environ, request.config),
         )
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
@@ -153,7 +148,7 @@ def _execute(engine: Engine, request: Request, context: Context[Any], options: O
     try:
         result = engine.execute(request.runbook, context, options)
     finally:
-        context.copies.end(functools.partial(context.timeline.record, Kind.WARNING))
+        context.github.secrets.end(functools.partial(context.timeline.record, Kind.WARNING))
     return replace(result, timeline=tuple(context.timeline.events))
 
 
@@ -178,28 +173,27 @@ def site(
     )
 
 
-def _for_limits(folder: Path, environ: Mapping[str, str], redactor: Redactor, ending: ExitStack) -> dict[str, Any]:
-    """Return what a change of limits needs, by its names in a Context."""
-    pulls = Pulls.of(environ, redactor)
-    ending.callback(pulls.close)
-    return {"pulls": pulls, "limits": CommittedFile(folder, LIMITS_FILE, environ, redactor, pulls)}
+class _Repository:
+    """The operations repository, as a Context has it."""
 
-
-def _for_secrets(
-    environ: Mapping[str, str], redactor: Redactor, config: "Config", clock: Clock, ending: ExitStack
-) -> dict[str, Any]:
-    """What a rotation needs, by its names in a Context."""
-    return {
-        "held": Held(environ, redactor, config),
-        "ask_provider": clients.asking_providers(environ, ending),
-        "copies": EnvironmentSecrets.of(environ, redactor, clock),
-    }
+    def __init__(
+        self, folder: Path, environ: Mapping[str, str], redactor: Redactor, clock: Clock, ending: ExitStack
+    ) -> None:
+        self.secrets = EnvironmentSecrets.of(environ, redactor, clock)
+        self.pulls = Pulls.of(environ, redactor)
+        self.limits = CommittedFile(folder, LIMITS_FILE, environ, redactor, self.pulls)
+        ending.callback(self.pulls.close)
 
 
 def _writing(client: "Client", context: Context[Any]) -> Callable[[], AbstractContextManager[None]]:
     @contextmanager
     def writing() -> Iterator[None]:
-        with client.writing(), context.copies.writing(), context.admin.writing(), context.pulls.writing():
+        with (
+            client.writing(),
+            context.github.secrets.writing(),
+            context.web.admin.writing(),
+            context.github.pulls.writing(),
+        ):
             yield
 
     return writing

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -36,6 +36,11 @@ def in_background(work: Callable[[], None]) -> None:
 def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
     """All results in order, or the first error in order. The caller bounds how many."""
     return [future.result() for future in [start(call) for call in calls]]
+
+
+def run_all(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Do the same for calls whose results have different types."""
+    return in_parallel(calls)
 
 
 class UnderWay:

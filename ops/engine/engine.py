@@ -31,7 +31,8 @@ from ops.core.result import Result, durations, failed, plan_json, planned, press
 from ops.core.threads import start
 from ops.core.timeline import Kind
 from ops.core.verdict import NOT_OBSERVED, Observation, Verdict, decide
-from ops.engine.runbook import Context, Runbook, State, World, refuse_late
+from ops.engine.context import Context
+from ops.engine.runbook import Runbook, State, World, refuse_late
 from ops.engine.signals import Signals, uncovered
 from ops.probes.runner import Prober, ProbeSet
 
@@ -153,10 +154,10 @@ class Engine:
             hint=hint,
             press=press,
             runbook=runbook.name,
-            environment=ctx.environment_name,
+            environment=ctx.environment.name,
             service=runbook.service(ctx.params, ctx.environment),
             run=ctx.run_id,
-            incident=ctx.incident,
+            incident=ctx.request.incident,
             plan=run.plan,
             timeline=tuple(ctx.timeline.events),
             before=run.before,

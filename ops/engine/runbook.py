@@ -6,40 +6,18 @@ and the interruption; the runbook says what to change and how to tell that it is
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
-from ops.core.clock import REQUEST_HOLDS, Clock, span_text, utc_text
+from ops.core.clock import REQUEST_HOLDS, span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.next_step import Press, button, command
-from ops.core.observations import Page
 from ops.core.plan import Change, Ending, Plan
+from ops.engine.context import Context, P
 
 if TYPE_CHECKING:
-    from ops.cloudflare.kv import Kv
-    from ops.cloudflare.maintenance_worker import Maintenance
-    from ops.cloudflare.pages import Pages
-    from ops.cloudflare.routes import Routes
-    from ops.cloudflare.types.records import Logged
-    from ops.cloudflare.workers import Workers
-    from ops.config import Config, Environment, Service
-    from ops.config.secrets import Provider
-    from ops.core.observations import KeyAnswer
-    from ops.core.redaction import Secret
-    from ops.core.run_record import Earlier
-    from ops.core.runtime_contract import Shown
-    from ops.core.timeline import Timeline
-    from ops.github.committed_file import CommittedFile
-    from ops.github.pulls import Pulls
-    from ops.github.secrets import EnvironmentSecrets
-    from ops.probes.durable_object import Admin
+    from ops.config import Environment, Service
     from ops.probes.runner import ProbeSet
-    from ops.site_build import Site
-
-P = TypeVar("P")
 
 
 def param(text: str, *, default: Any = dataclasses.MISSING) -> Any:
@@ -76,87 +54,13 @@ class World:
     counts, and this is read again only where that probe did not see the change."""
 
 
-class SecretValues(Protocol):
-    """The values of secrets that people gave for this run, and new random ones. All of them are masked."""
-
-    def value(self, variable: str) -> "Secret | None":
-        """Return None where the variable is missing or empty."""
-        ...
-
-    def generate(self, length: int, alphabet: str) -> "Secret":
-        """Return random characters of the alphabet, from the machine's own source of randomness."""
-        ...
-
-
-@dataclass(frozen=True)
-class Context(Generic[P]):
-    """All that a runbook may reach. It never sleeps, retries, or asks whether this is a dry run."""
-
-    params: P
-    config: "Config"
-    environment: "Environment"
-    environment_name: str
-    incident: int | None
-    incident_began: datetime | None
-    """As a person stated it: it may warn and never chooses."""
-    requested_at: datetime | None
-    """When somebody asked, where that was not this command: what happened since counts."""
-    run_id: str
-    actor: str
-    """Who asked, as GitHub or this machine names them."""
-    clock: Clock
-    timeline: "Timeline"
-    workers: "Workers"
-    pages: "Pages"
-    routes: "Routes"
-    maintenance: "Maintenance"
-    """What answers for a service that is off on purpose."""
-    kv: "Kv"
-    """Values in KV, where an application reads limits and switches."""
-    site: "Site"
-    """A site's repository, and what can be built and deployed of it."""
-    look: Callable[[str], Page]
-    """Read a page of the web: what the address holds."""
-    shown: "Callable[[str], Shown | str]"
-    """What the application at that origin shows of its limits and switches; or why that is not known."""
-    logged_errors: "Callable[[str, datetime, datetime], Callable[[], tuple[Logged, ...] | str]]"
-    """Begin to ask what a Worker logged as errors; what that answers waits for it, for a moment, or says why not."""
-    earlier: "Callable[[], Callable[[], Earlier]]"
-    """Begin to read what earlier runs told on the incident; what that answers waits for it, within bounds. At most it
-    makes a run stricter."""
-    held: "SecretValues"
-    """The values of secrets that people gave for this run."""
-    ask_provider: "Callable[[Provider, Secret | None], KeyAnswer]"
-    """What a provider says of a key; without a key, of a random one."""
-    copies: "EnvironmentSecrets"
-    """Secrets of environments on GitHub."""
-    pulls: "Pulls"
-    """Files, branches and pull requests of the operations repository."""
-    limits: "CommittedFile"
-    """limits.yml, and the commits that touch it."""
-    admin: "Admin"
-    """Durable Objects by the application's own endpoints."""
-    in_parallel: Callable[[list[Callable[[], Any]]], list[Any]]
-    kinds: Mapping[str, str]
-    """Runbook → the key that its services have in ops.yml."""
-    program: tuple[str, ...] = ("ops",)
-    """How the command line was reached, and the options that it needs to be reached again."""
-
-    def press(self, runbook: str, **params: str | bool | tuple[str, ...]) -> Press:
-        """A command for people to paste, and the same button: in this environment and for this incident."""
-        where = {"service": params.pop("service", ""), "environment": self.environment_name, "incident": self.incident}
-        given = {**where, **params}
-        program, *extra = self.program
-        return Press(command(program, runbook, given, *extra), button(runbook, given))
-
-
 def refuse_late(ctx: Context[Any]) -> None:
     """A job may start long after its label: what was asked for then may be wrong by now."""
-    if ctx.requested_at is None or ctx.clock.now() - ctx.requested_at <= REQUEST_HOLDS:
+    if ctx.request.requested_at is None or ctx.clock.now() - ctx.request.requested_at <= REQUEST_HOLDS:
         return
-    age = span_text((ctx.clock.now() - ctx.requested_at).total_seconds())
+    age = span_text((ctx.clock.now() - ctx.request.requested_at).total_seconds())
     raise Refused(
-        f"this was asked for {age} ago, at {utc_text(ctx.requested_at)}",
+        f"this was asked for {age} ago, at {utc_text(ctx.request.requested_at)}",
         reason=Reason.REQUEST_TOO_OLD,
         hint="Look at what is live now, and ask again if it is still wanted.",
     )
@@ -167,7 +71,7 @@ def service_of(ctx: Context[Any], kind: str) -> "Service":
     service = ctx.environment.service(ctx.params.service)
     if service.kind == kind:
         return service
-    otherwise = ", ".join(f"`{ctx.program[0]} {name}`" for name, of in ctx.kinds.items() if of == service.kind)
+    otherwise = ", ".join(f"`{ctx.program[0]} {name}`" for name, of in ctx.kinds().items() if of == service.kind)
     others = [name for name, other in ctx.environment.services.items() if other.kind == kind]
     raise ConfigError(
         f"{service.name} is a service with {service.kind}, and this needs one with {kind}",

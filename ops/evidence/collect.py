@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from ops.app import clients
 from ops.app import run as app
+from ops.app.session import Session
 from ops.cloudflare.types.records import (
     Collection,
     DatabaseUse,
@@ -28,7 +28,7 @@ from ops.cloudflare.types.records import (
     whole_hours,
 )
 from ops.core.anonymization import shortened as without_persons
-from ops.core.clock import Clock, utc_text
+from ops.core.clock import utc_text
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import Block, Row, sealed
@@ -38,7 +38,6 @@ from ops.github import actions
 from ops.github.client import CHECK, connect, failures, is_configured
 
 if TYPE_CHECKING:
-    from ops.cloudflare.client import Client
     from ops.config import Environment
 
 T = TypeVar("T")
@@ -58,12 +57,11 @@ def collected(
     config, _ = app.read_config(config_path)
     app.register_secrets(environ, config, redactor)
     place = config.environment(environment)
-    base_url, _, clock = clients.addresses(environ)
     with ExitStack() as ending:
-        now = clock.now()
+        session = Session(place, environ, ending)
+        now = session.clock.now()
         asked_for = period(*span, now)
-        reach = _reaching(place, environ, base_url, clock, ending)
-        asking = [*_Cloudflare(place, reach, asked_for, now).asking(), _of_github(asked_for, environ, redactor)]
+        asking = [*_Cloudflare(place, session, asked_for, now).asking(), _of_github(asked_for, environ, redactor)]
         found = [each for several in in_parallel([partial(_asked, *one) for one in asking]) for each in several]
     whole = Collection(environment, asked_for, now, is_shortened=True, exhibits=redactor.value(tuple(found)))
     if _is_private(environ, redactor):
@@ -78,27 +76,10 @@ def _asked(blank: tuple[Exhibit, ...], ask: Callable[[], Sequence[Exhibit]]) -> 
         return [replace(exhibit, why=error.message) for exhibit in blank]
 
 
-def _reaching(
-    place: "Environment", environ: Mapping[str, str], base_url: str, clock: Clock, ending: ExitStack
-) -> "Callable[[], Client]":
-    """The client, made at once; without a token whoever calls it gets the error."""
-    try:
-        token = clients.cloudflare_token(environ, place)
-    except ConfigError as error:
-        problem = error  # the name of an `except` ends with it
-
-        def refuse() -> "Client":
-            raise problem
-
-        return refuse
-    client = clients.cloudflare_client(base_url, token, place, clock, ending)
-    return lambda: client
-
-
 @dataclass(frozen=True)
 class _Cloudflare:
     place: "Environment"
-    reach: "Callable[[], Client]"
+    session: Session
     period: Period
     now: datetime
 
@@ -126,7 +107,7 @@ class _Cloudflare:
     def audit(self) -> Sequence[Exhibit]:
         from ops.cloudflare import audit
 
-        log = audit.entries(self.reach(), self.account, self.period)
+        log = audit.entries(self.session.client, self.account, self.period)
         told = tables.audit(log.entries, self.period, self.now, audit.MOST, may_be_cut=log.may_be_cut)
         used = tables.token_use(log.entries)
         return told, replace(used, reaches_to=told.reaches_to, is_out_of_reach=told.is_out_of_reach)
@@ -134,29 +115,25 @@ class _Cloudflare:
     def verified(self) -> Sequence[Exhibit]:
         from ops.cloudflare import audit
 
-        return (tables.verified(audit.verified(self.reach(), self.account)),)
+        return (tables.verified(audit.verified(self.session.client, self.account)),)
 
     def worker(self, name: str) -> Sequence[Exhibit]:
-        from ops.cloudflare.workers import Workers
-
-        workers = Workers(self.reach(), self.account)
+        workers = self.session.workers
         return (tables.deployments(name, workers.deployments(name), workers.deployable(name), self.period),)
 
     def handled(self, name: str) -> Sequence[Exhibit]:
         from ops.cloudflare import telemetry
 
-        found = telemetry.handled(self.reach(), self.account, name, self.period)
+        found = telemetry.handled(self.session.client, self.account, name, self.period)
         return (tables.handled(name, found, telemetry.MOST),)
 
     def site(self, name: str) -> Sequence[Exhibit]:
-        from ops.cloudflare.pages import Pages
-
-        return (tables.site(name, Pages(self.reach(), self.account).deployments(name), self.period),)
+        return (tables.site(name, self.session.pages.deployments(name), self.period),)
 
     def requests(self, host: str) -> Sequence[Exhibit]:
         from ops.cloudflare import analytics
 
-        client = self.reach()
+        client = self.session.client
         zone = analytics.zone_of(client, self.account, host)
         if zone is None:
             message = f"the token sees no zone of this account that holds {host}"
@@ -173,7 +150,7 @@ class _Cloudflare:
     def databases(self) -> Sequence[Exhibit]:
         from ops.cloudflare import analytics
 
-        client = self.reach()
+        client = self.session.client
         limits = analytics.account_limits(client, self.account)
 
         def ask(part: Period) -> tuple[DatabaseUse, ...]:

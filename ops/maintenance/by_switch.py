@@ -12,7 +12,7 @@ from ops.core.clock import parse_utc, utc_text
 from ops.core.errors import Reason, Refused
 from ops.core.plan import Plan, Section
 from ops.core.runtime_contract import MAINTENANCE
-from ops.engine.runbook import Context
+from ops.engine.context import Context
 from ops.maintenance.state import Asked
 from ops.probes.runner import ProbeSet
 from ops.switches import steps, values
@@ -64,8 +64,8 @@ def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Stan
     review_at = parse_utc(asked.until) if asked.until else former.review_at if former else None
     wanted = Wanted(
         state=ON,
-        owner=ctx.actor,
-        incident=ctx.incident,
+        owner=ctx.request.actor,
+        incident=ctx.request.incident,
         until=end,
         message=asked.message or (former.message if former else "") or message,
         paths=_paths(closed),
@@ -130,10 +130,10 @@ def _opening(ctx: Context[Any], service: "Service", asked: Asked, standing: Stan
     before = _closed(ctx, standing)
     closed = tuple(path for path in before if asked.path and path != asked.path)
     former, what = standing.value, _what(service, asked.path)
-    wanted = Wanted(OFF, ctx.actor, ctx.incident)
+    wanted = Wanted(OFF, ctx.request.actor, ctx.request.incident)
     if closed and former is not None:
         kept = former.message, _paths(closed), former.review_at
-        wanted = Wanted(ON, ctx.actor, former.incident, former.until, *kept, stays=former.until is None)
+        wanted = Wanted(ON, ctx.request.actor, former.incident, former.until, *kept, stays=former.until is None)
     made = steps.setting(ctx, standing, wanted) if closed != before or not before else None
     message = former.message if former else ""
     undo = ctx.press("maintenance", service=service.name, state=ON, path=asked.path, message=message)

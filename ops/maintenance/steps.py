@@ -16,7 +16,9 @@ from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
-from ops.engine.runbook import Context, State, World
+from ops.core.threads import run_all
+from ops.engine.context import Context
+from ops.engine.runbook import State, World
 from ops.maintenance import state
 from ops.maintenance.state import Block, Stored
 from ops.maintenance.writes import Add, Create, Deploy, Remove, Step, Store, Switch, Turn, described
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 PREPARE = "maintenance prepare"
 AT_ONCE = 8
 """Versions of ops-maintenance, or zones, that are read in parallel."""
-InParallel = Callable[[list[Callable[[], Any]]], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _steps(plan: Plan) -> Steps:
     return plan.details
 
 
-def standing(workers: "Workers", in_parallel: InParallel) -> Standing | None:
+def standing(workers: "Workers") -> Standing | None:
     """None where ops-maintenance was never prepared. Raises Refused where what stands there is not understood."""
     deployments = workers.find(WORKER)
     if not deployments:
@@ -89,41 +90,37 @@ def standing(workers: "Workers", in_parallel: InParallel) -> Standing | None:
             reason=Reason.NOT_PREPARED,
             hint="If a colleague's deployment is there, roll it back; if the name was taken before, free it.",
         )
-    return Standing(deployments[0], version, state.merged(stored, _beside(workers, in_parallel, deployments, version)))
+    return Standing(deployments[0], version, state.merged(stored, _beside(workers, deployments, version)))
 
 
-def read_routes(routes: "Routes", in_parallel: InParallel, zones: tuple[Zone, ...]) -> tuple[Route, ...]:
+def read_routes(routes: "Routes", zones: tuple[Zone, ...]) -> tuple[Route, ...]:
     """The routes of these zones, a few zones at a time."""
     found: list[Route] = []
     for start in range(0, len(zones), AT_ONCE):
         batch = zones[start : start + AT_ONCE]
-        for of_zone in in_parallel([partial(routes.of_zone, zone.id) for zone in batch]):
+        for of_zone in run_all([partial(routes.of_zone, zone.id) for zone in batch]):
             found += of_zone
     return tuple(found)
 
 
-def _beside(
-    workers: "Workers", in_parallel: InParallel, deployments: tuple[Deployment, ...], newest: Version
-) -> list[Stored]:
+def _beside(workers: "Workers", deployments: tuple[Deployment, ...], newest: Version) -> list[Stored]:
     """What other runs deployed between the version that the newest one was built on, and the newest one."""
     base = newest.variables.get(state.BASE, "")
     older = [deployment.split[0][0] for deployment in deployments[1:]]
     if base not in older:
         return []
-    found = in_parallel([partial(_read, workers, version) for version in older[: older.index(base)]])
+    found = run_all([partial(_read, workers, version) for version in older[: older.index(base)]])
     return [stored for stored in found if stored is not None]
 
 
-def older(
-    workers: "Workers", in_parallel: InParallel, live: Deployment, enough: Callable[[list[Stored]], bool]
-) -> list[Stored]:
+def older(workers: "Workers", live: Deployment, enough: Callable[[list[Stored]], bool]) -> list[Stored]:
     """What earlier versions stored, newest first, read in batches until `enough`. One that is not ours is skipped."""
     versions = sorted(workers.deployable(WORKER), key=lambda version: version.number or 0, reverse=True)
     left = [version.id for version in versions if version.id not in live.serving]
     found: list[Stored] = []
     while left and not enough(found):
         batch, left = left[:AT_ONCE], left[AT_ONCE:]
-        found += filter(None, in_parallel([partial(_read_leniently, workers, version) for version in batch]))
+        found += filter(None, run_all([partial(_read_leniently, workers, version) for version in batch]))
     return found
 
 
@@ -172,7 +169,7 @@ def _guarded(ctx: Context[Any], steps: Steps, way: Turn | Add | Remove | Switch)
     guard = steps.guard
     if guard is None:
         return _way(ctx, way)
-    reads: list[Any] = ctx.in_parallel([lambda: _way(ctx, way), lambda: ctx.workers.find(WORKER)])
+    reads: list[Any] = run_all([lambda: _way(ctx, way), lambda: ctx.cloudflare.workers.find(WORKER)])
     world: World = reads[0]
     deployments: tuple[Deployment, ...] = reads[1] or ()
     if world.state == State.MOVED or (world.state == State.DONE and guard.closing is None):
@@ -209,7 +206,7 @@ def _way(ctx: Context[Any], way: Turn | Add | Remove | Switch) -> World:
 
 def _holds(ctx: Context[Any], steps: Steps, deployment: Deployment, blocks: tuple[Block, ...]) -> bool:
     """Whether another run's deployment stores the same; its run is remembered, since its answers name it."""
-    stored = _read(ctx.workers, deployment.split[0][0])
+    stored = _read(ctx.cloudflare.workers, deployment.split[0][0])
     if stored is None or not state.is_same(stored.blocks, blocks):
         return False
     steps.run = stored.run
@@ -219,29 +216,29 @@ def _holds(ctx: Context[Any], steps: Steps, deployment: Deployment, blocks: tupl
 def apply(ctx: Context[Any], plan: Plan, change: Change) -> str:
     match _steps(plan).of[change]:
         case Create():
-            ctx.maintenance.create(state.variables((), run=ctx.run_id, base=""), mark=_mark(ctx))
+            ctx.cloudflare.maintenance.create(state.variables((), run=ctx.run_id, base=""), mark=_mark(ctx))
         case Store(blocks=blocks, live=live, opened=opened):
             variables = state.variables(blocks, run=ctx.run_id, base=live.split[0][0], opened=opened)
-            ctx.maintenance.upload(variables, mark=_mark(ctx))
+            ctx.cloudflare.maintenance.upload(variables, mark=_mark(ctx))
         case Deploy():
             own = _own(ctx)
             assert own is not None
-            ctx.workers.deploy(WORKER, ((own.id, 100.0),), mark=_mark(ctx))
+            ctx.cloudflare.workers.deploy(WORKER, ((own.id, 100.0),), mark=_mark(ctx))
         case Turn(route=route, to=to):
-            ctx.routes.turn(route.zone, route.id, route.pattern, to)
+            ctx.cloudflare.routes.turn(route.zone, route.id, route.pattern, to)
         case Add(zone=zone, pattern=pattern):
-            ctx.routes.add(zone, pattern, WORKER)
+            ctx.cloudflare.routes.add(zone, pattern, WORKER)
         case Remove(route=route):
-            if not ctx.routes.delete(route.zone, route.id):
+            if not ctx.cloudflare.routes.delete(route.zone, route.id):
                 return f"the route {route.pattern} was gone already"
         case Switch(worker=worker, after=after):
-            ctx.workers.switch_subdomain(worker, after)
+            ctx.cloudflare.workers.switch_subdomain(worker, after)
     return f"Cloudflare took it: {change.target}"
 
 
 def _mark(ctx: Context[Any]) -> deployment_mark.Mark:
     return deployment_mark.Mark(
-        incident=ctx.incident, run=ctx.run_id, blames=None, text=getattr(ctx.params, "reason", "")
+        incident=ctx.request.incident, run=ctx.run_id, blames=None, text=getattr(ctx.params, "reason", "")
     )
 
 
@@ -251,11 +248,11 @@ def _is_own(ctx: Context[Any], message: str) -> bool:
 
 
 def _own(ctx: Context[Any]) -> Version | None:
-    return next((v for v in ctx.workers.deployable(WORKER) if _is_own(ctx, v.message)), None)
+    return next((v for v in ctx.cloudflare.workers.deployable(WORKER) if _is_own(ctx, v.message)), None)
 
 
 def _created(ctx: Context[Any]) -> World:
-    deployments = ctx.workers.find(WORKER)
+    deployments = ctx.cloudflare.workers.find(WORKER)
     if not deployments:
         return World(State.PLANNED, f"there is no Worker {WORKER}, as planned")
     own = _own(ctx)
@@ -269,12 +266,12 @@ def _uploaded(ctx: Context[Any], steps: Steps, store: Store) -> World:
 
     What can be read back is what can be put back: nothing else counts as stored.
     """
-    own, deployments = _own(ctx), ctx.workers.find(WORKER) or ()
+    own, deployments = _own(ctx), ctx.cloudflare.workers.find(WORKER) or ()
     if not deployments or deployments[0].id != store.live.id:
         return _stored_by_another(ctx, steps, deployments, store.blocks)
     if own is None:
         return World(State.PLANNED, "nothing was stored since the plan")
-    version = ctx.workers.version(WORKER, own.id)
+    version = ctx.cloudflare.workers.version(WORKER, own.id)
     if version is None:
         return World(State.PLANNED, f"version {own.id} is listed, and cannot be read yet", uncertain=True)
     stored = _stored(version)
@@ -285,7 +282,7 @@ def _uploaded(ctx: Context[Any], steps: Steps, store: Store) -> World:
 
 def _deployed(ctx: Context[Any], steps: Steps, deploy: Deploy) -> World:
     """Another run's between ours and the planned one must store the same: else nothing more is changed."""
-    deployments = ctx.workers.find(WORKER) or ()
+    deployments = ctx.cloudflare.workers.find(WORKER) or ()
     if deployments and deployments[0].id == deploy.live.id:
         return World(State.PLANNED, f"{WORKER} is as planned")
     ours = [d for d in deployments if _is_own(ctx, d.message)]
@@ -312,7 +309,7 @@ def _other(deployments: tuple[Deployment, ...]) -> str:
 
 
 def _turned(ctx: Context[Any], route: Route, to: str) -> World:
-    live = next((each for each in ctx.routes.of_zone(route.zone) if each.id == route.id), None)
+    live = next((each for each in ctx.cloudflare.routes.of_zone(route.zone) if each.id == route.id), None)
     if live is None or live.pattern != route.pattern:
         return World(State.MOVED, f"the route {route.pattern} is gone, or has another pattern")
     if live.script == to:
@@ -323,7 +320,7 @@ def _turned(ctx: Context[Any], route: Route, to: str) -> World:
 
 
 def _at(ctx: Context[Any], zone: str, pattern: str) -> Route | None:
-    return next((route for route in ctx.routes.of_zone(zone) if route.pattern == pattern), None)
+    return next((route for route in ctx.cloudflare.routes.of_zone(zone) if route.pattern == pattern), None)
 
 
 def _added(ctx: Context[Any], zone: str, pattern: str) -> World:
@@ -345,7 +342,7 @@ def _removed(ctx: Context[Any], route: Route) -> World:
 
 
 def _switched(ctx: Context[Any], switch: Switch) -> World:
-    live = ctx.workers.subdomain(switch.worker)
+    live = ctx.cloudflare.workers.subdomain(switch.worker)
     if live == switch.after:
         return World(State.DONE, str(live))
     return World(State.PLANNED if live == switch.before else State.MOVED, str(live))

@@ -12,7 +12,9 @@ from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
 from ops.core.observations import Page
 from ops.core.plan import Plan
-from ops.engine.runbook import Context, P, Runbook, service_of
+from ops.core.threads import run_all
+from ops.engine.context import Context, P
+from ops.engine.runbook import Runbook, service_of
 from ops.pages import live_deployment as target
 from ops.pages.live_deployment import Live
 from ops.pages.observed_content import Look, Seen
@@ -52,13 +54,13 @@ class Found:
 
 def find(ctx: Context[Any], service: "Service", to: str = "") -> Found:
     """Raises Refused where nothing was deployed, `to` names nothing that can serve, or something came in."""
-    earlier = ctx.earlier()
+    earlier = ctx.previous_runs()
     listed = _round_1(ctx, service, to)
     seen = _round_2(ctx, service, listed)
     live = target.live(seen.project, seen.deployments, seen.sighting)
     if live.deployment is None:
         return Found(listed.named, seen, live, None)
-    blamed = target.blamed(earlier().runs, seen.deployments, service=service.name, environment=ctx.environment_name)
+    blamed = target.blamed(earlier().runs, seen.deployments, service=service.name, environment=ctx.environment.name)
     now, repository = ctx.clock.now(), service.repository
     compared = seen.compared(live.deployment.id, service.compare)
     past = Past(seen.project, seen.deployments, live, live.deployment, now, repository, blamed, compared)
@@ -73,13 +75,17 @@ def now(ctx: Context[Any], service: "Service") -> tuple[Project, tuple[Deploymen
 
 def look(ctx: Context[Any], service: "Service", address: str) -> Look:
     """What the compared paths hold at that address."""
-    return tuple(ctx.in_parallel(looks(ctx, address, service.compare)))
+    return tuple(run_all(looks(ctx, address, service.compare)))
 
 
 def read(ctx: Context[Any], service: "Service", beside: list[Callable[[], Any]]) -> tuple[Any, ...]:
     """The project, its newest deployments, newest first, and what the calls beside these two answer."""
-    project, deployments, *others = ctx.in_parallel(
-        [lambda: ctx.pages.project(service.pages), lambda: ctx.pages.deployments(service.pages, most=LISTED), *beside]
+    project, deployments, *others = run_all(
+        [
+            lambda: ctx.cloudflare.pages.project(service.pages),
+            lambda: ctx.cloudflare.pages.deployments(service.pages, most=LISTED),
+            *beside,
+        ]
     )
     return project, target.with_canonical(deployments, project.canonical), *others
 
@@ -89,7 +95,7 @@ def looks(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Calla
 
 
 def _looking(ctx: Context[Any], url: str) -> Callable[[], Page]:
-    return lambda: ctx.look(url)
+    return lambda: ctx.web.look(url)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ class _Listed:
 def _round_1(ctx: Context[Any], service: "Service", to: str) -> _Listed:
     to = to.strip().lower()
     whole = re.fullmatch(WHOLE_ID, to)
-    named: list[Callable[[], Any]] = [lambda: ctx.pages.deployment(service.pages, to)] if whole else []
+    named: list[Callable[[], Any]] = [lambda: ctx.cloudflare.pages.deployment(service.pages, to)] if whole else []
     project, deployments, *further = read(ctx, service, named)
     if not deployments:
         raise Refused(
@@ -181,10 +187,10 @@ def live_unknown(ctx: Context[Any], service: "Service", found: Found, press: Pre
 
 def refuse_overtaken(ctx: Context[Any], deployments: tuple[Deployment, ...]) -> None:
     """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
-    newest = next((d for d in deployments if d.may_serve_production), None)
-    if newest is not None and ctx.requested_at is not None and newest.created_on > ctx.requested_at:
+    newest, requested_at = next((d for d in deployments if d.may_serve_production), None), ctx.request.requested_at
+    if newest is not None and requested_at is not None and newest.created_on > requested_at:
         raise Refused(
-            f"something was deployed after this was asked for ({utc_text(ctx.requested_at)}): {deployed(newest)}",
+            f"something was deployed after this was asked for ({utc_text(requested_at)}): {deployed(newest)}",
             reason=Reason.WORLD_MOVED,
             hint="Look whether that helped, and ask again if it did not.",
         )

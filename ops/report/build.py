@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.app import clients
 from ops.app import run as app
+from ops.app.session import Session
 from ops.cloudflare.types.workers import Deployment, Version, is_commit
 from ops.core import system_clock
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
@@ -123,8 +123,8 @@ def _with_what_is_on(evidence: Evidence, config: "Config", environ: Mapping[str,
 
 
 def _on(environment: "Environment", environ: Mapping[str, str], number: int) -> Status:
-    with read.reading(environment, environ) as reads:
-        return read.read(reads, with_services=False).of_incident(number)
+    with ExitStack() as ending:
+        return read.read(Session(environment, environ, ending), with_services=False).of_incident(number)
 
 
 def _presses(found: Status, config: "Config", environ: Mapping[str, str], number: int) -> Iterator[str]:
@@ -143,22 +143,17 @@ def _presses(found: Status, config: "Config", environ: Mapping[str, str], number
 
 
 def _served(environment: "Environment", name: str, environ: Mapping[str, str]) -> Served:
-    from ops.cloudflare.pages import Pages
-    from ops.cloudflare.workers import Workers
-
-    token = clients.cloudflare_token(environ, environment)
-    base_url, _, clock = clients.addresses(environ)
     account, service = environment.account_id, environment.services[name]
     dashboard = f"https://dash.cloudflare.com/{account}"
     with ExitStack() as ending:
-        client = clients.cloudflare_client(base_url, token, environment, clock, ending)
+        session = Session(environment, environ, ending)
         if service.kind == "pages":
             page = f"{dashboard}/pages/view/{service.pages}"
-            deployments, versions = _of_site(Pages(client, account).deployments(service.pages))
+            deployments, versions = _of_site(session.pages.deployments(service.pages))
         else:
             page = f"{dashboard}/workers/services/view/{service.worker}/production/deployments"
-            workers = Workers(client, account)
-            deployments, versions = workers.deployments(service.worker), workers.deployable(service.worker)
+            deployments = session.workers.deployments(service.worker)
+            versions = session.workers.deployable(service.worker)
     return Served(environment.name, name, page, deployments, versions)
 
 

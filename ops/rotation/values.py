@@ -7,7 +7,7 @@ from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import NEW, OLD
 from ops.core.observations import KeyAnswer
 from ops.core.redaction import Secret
-from ops.engine.runbook import Context
+from ops.engine.context import Context
 from ops.rotation import selection
 from ops.rotation.selection import Chosen
 from ops.rotation.writes import Copying, batched
@@ -21,10 +21,10 @@ HINT = (
 def refuse_values(ctx: Context[Any], chosen: Chosen, prefix: str) -> None:
     """Everything at once, before anything is asked."""
     if any(rule.github for rule in chosen.rules.values()):
-        ctx.copies.refuse_misconfigured()
-    problems = list(selection.value_problems(chosen, ctx.held.value, prefix=prefix))
+        ctx.github.secrets.refuse_misconfigured()
+    problems = list(selection.value_problems(chosen, ctx.secret_values.value, prefix=prefix))
     for name, rule in chosen.rules.items():
-        if rule.github and rule.rotate == "generate" and prefix == NEW and not ctx.copies.has_token:
+        if rule.github and rule.rotate == "generate" and prefix == NEW and not ctx.github.secrets.has_token:
             missing = "GH_SECRETS_TOKEN is missing (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY of a GitHub App)"
             problems.append(f"{missing}, and only this run could write the new {name} to GitHub")
     if problems:
@@ -38,20 +38,22 @@ def refuse_values(ctx: Context[Any], chosen: Chosen, prefix: str) -> None:
 def provided(ctx: Context[Any], chosen: Chosen, prefix: str) -> dict[str, Secret]:
     """Variable → value, of those that people give."""
     named = [name for name, rule in chosen.rules.items() if prefix == OLD or rule.rotate == "provided"]
-    found = {prefix + name: ctx.held.value(prefix + name) for name in named}
+    found = {prefix + name: ctx.secret_values.value(prefix + name) for name in named}
     return {variable: value for variable, value in found.items() if value}
 
 
 def ask(ctx: Context[Any], chosen: Chosen, prefixes: tuple[str, ...]) -> dict[str, list[KeyAnswer]]:
     """Name → what its provider says of each value and, as the second, of a random key; all beside each other."""
     asked = {name: rule.provider for name, rule in chosen.rules.items() if rule.provider}
-    calls = [partial(ctx.ask_provider, who, key) for name, who in asked.items() for key in _keys(ctx, name, prefixes)]
-    answers = iter(batched(ctx, calls))
+    calls = [
+        partial(ctx.web.ask_provider, who, key) for name, who in asked.items() for key in _keys(ctx, name, prefixes)
+    ]
+    answers = iter(batched(calls))
     return {name: [next(answers) for _ in _keys(ctx, name, prefixes)] for name in asked}
 
 
 def _keys(ctx: Context[Any], name: str, prefixes: tuple[str, ...]) -> list[Secret | None]:
-    first, *others = [ctx.held.value(prefix + name) for prefix in prefixes]
+    first, *others = [ctx.secret_values.value(prefix + name) for prefix in prefixes]
     return [first, None, *others]
 
 
@@ -77,15 +79,15 @@ def copies(ctx: Context[Any], chosen: Chosen) -> dict[str, Copying | str]:
     def copying(name: str) -> Copying | str:
         copy = chosen.rules[name].github
         assert copy is not None
-        if not ctx.copies.has_token:
+        if not ctx.github.secrets.has_token:
             return "neither GH_SECRETS_TOKEN nor GH_SECRETS_APP_KEY is set"
         try:
-            at = ctx.copies.updated_at(copy.repository, copy.environment, name)
+            at = ctx.github.secrets.updated_at(copy.repository, copy.environment, name)
         except ProviderError as error:
             why = f"{error.message}. {error.hint.rstrip('.')}"
             return Copying(name, copy.repository, copy.environment, None, unread=why)
         return Copying(name, copy.repository, copy.environment, at)
 
     names = [name for name, rule in chosen.rules.items() if rule.github]
-    found = batched(ctx, [partial(copying, name) for name in names])
+    found = batched([partial(copying, name) for name in names])
     return dict(zip(names, found, strict=True))

@@ -15,7 +15,9 @@ from ops.core.errors import OpsError, ProviderError, Reason, Refused, Unclear
 from ops.core.next_step import Press
 from ops.core.plan import Change
 from ops.core.redaction import Secret
-from ops.engine.runbook import Context, State, World
+from ops.core.threads import run_all
+from ops.engine.context import Context
+from ops.engine.runbook import State, World
 from ops.rotation.selection import Chosen, is_secret_edit_of, obstacle_to_edit
 from ops.workers import reupload
 from ops.workers import reupload as rules
@@ -120,16 +122,20 @@ def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
     """Two rounds of reads, all Workers beside each other; the last read is the comparison. Raises Refused."""
     workers = list(workers)
     deployments, listed, names = (
-        batched(ctx, [(lambda w=worker, r=read: r(w)) for worker in workers])  # type: ignore[misc]
-        for read in (ctx.workers.deployments, ctx.workers.uploads, ctx.workers.secrets.names)
+        batched([(lambda w=worker, r=read: r(w)) for worker in workers])  # type: ignore[misc]
+        for read in (
+            ctx.cloudflare.workers.deployments,
+            ctx.cloudflare.workers.uploads,
+            ctx.cloudflare.workers.secrets.names,
+        )
     )
     for worker, found in zip(workers, deployments, strict=True):
         if not found:
             hint = "Deploy it first, or correct `consumers` in ops.yml."
             raise Refused(f"{worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
     serving = [(w, version) for w, found in zip(workers, deployments, strict=True) for version, _ in found[0].split]
-    versions = batched(ctx, [(lambda w=w, v=v: ctx.workers.version(w, v)) for w, v in serving])  # type: ignore[misc]
-    again = batched(ctx, [(lambda w=worker: ctx.workers.deployments(w)) for worker in workers])  # type: ignore[misc]
+    versions = batched([(lambda w=w, v=v: ctx.cloudflare.workers.version(w, v)) for w, v in serving])  # type: ignore[misc]
+    again = batched([(lambda w=worker: ctx.cloudflare.workers.deployments(w)) for worker in workers])  # type: ignore[misc]
     known = {key: found or Version(id=key[1]) for key, found in zip(serving, versions, strict=True)}
     result = {}
     for worker, was, now, uploads, secrets in zip(workers, deployments, again, listed, names, strict=True):
@@ -144,10 +150,10 @@ def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
     return result
 
 
-def batched(ctx: Context[Any], calls: Sequence[Callable[[], Any]]) -> list[Any]:
+def batched(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """All results in order."""
     batches = [calls[at : at + AT_ONCE] for at in range(0, len(calls), AT_ONCE)]
-    return [result for batch in batches for result in ctx.in_parallel(list(batch))]
+    return [result for batch in batches for result in run_all(list(batch))]
 
 
 def edit_change(what: Edit, kind: str, undo: Press) -> Change:
@@ -164,14 +170,14 @@ def edit_change(what: Edit, kind: str, undo: Press) -> Change:
 
 def edit(ctx: Context[Any], what: Edit, values: dict[str, Secret]) -> str:
     worker = what.standing.worker
-    what.sending.send(lambda: ctx.workers.secrets.edit(worker, {name: values[name] for name in what.names}))
+    what.sending.send(lambda: ctx.cloudflare.workers.secrets.edit(worker, {name: values[name] for name in what.names}))
     return f"Cloudflare took {', '.join(what.names)} for {worker}"
 
 
 def edited(ctx: Context[Any], what: Edit) -> World:
     """What serves; not which values it holds."""
     planned, worker, sending = what.standing.live, what.standing.worker, what.sending
-    deployments = ctx.workers.deployments(worker)
+    deployments = ctx.cloudflare.workers.deployments(worker)
     at = next((index for index, each in enumerate(deployments) if each.id == planned.id), None)
     if at is None:
         first = deployed(deployments[0]) if deployments else "nothing"
@@ -181,7 +187,7 @@ def edited(ctx: Context[Any], what: Edit) -> World:
     newer = deployments[:at]
     if len(newer) > sending.sent or any(len(each.split) > 1 for each in newer):
         return World(State.MOVED, deployed(newer[0]))
-    found = [ctx.workers.version(worker, each.split[0][0]) for each in newer]
+    found = [ctx.cloudflare.workers.version(worker, each.split[0][0]) for each in newer]
     if not all(found):
         return World(State.PLANNED, f"{short(newer[0].split[0][0])} is live, and cannot be read yet", uncertain=True)
     if not all(version and is_secret_edit_of(what.standing.main, version) for version in found):
@@ -207,7 +213,7 @@ def copy_change(copying: Copying) -> Change:
 def copy(ctx: Context[Any], what: Copying, value: Secret, by_hand: str) -> str:
     """`by_hand` is the command for a person where GitHub refuses. Raises Unclear and ProviderError."""
     try:
-        what.sending.send(lambda: ctx.copies.put(what.repository, what.environment, what.name, value))
+        what.sending.send(lambda: ctx.github.secrets.put(what.repository, what.environment, what.name, value))
     except Unclear:
         raise
     except ProviderError as error:
@@ -220,7 +226,7 @@ def copied(ctx: Context[Any], what: Copying) -> World:
     if what.sending.answered:
         return World(State.DONE, f"GitHub took {what.name}")
     try:
-        now = ctx.copies.updated_at(what.repository, what.environment, what.name)
+        now = ctx.github.secrets.updated_at(what.repository, what.environment, what.name)
     except ProviderError as error:
         return World(State.PLANNED, f"GitHub's copy of {what.name} cannot be read: {error.message}", uncertain=True)
     if what.unread and not what.sending.tries:
@@ -265,7 +271,7 @@ def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Rebu
         ctx,
         worker,
         version,
-        Mark(ctx.incident, ctx.run_id, None, params.reason, rotated=names),
+        Mark(ctx.request.incident, ctx.run_id, None, params.reason, rotated=names),
         live=live,
         latest=standing.newest,
         edits=names,

@@ -10,7 +10,8 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, Section
 from ops.core.runtime_contract import AI
 from ops.core.suggestions import shown, suggestion
-from ops.engine.runbook import Context, JobSecret, param
+from ops.engine.context import Context
+from ops.engine.runbook import JobSecret, param
 from ops.switches import ai_providers, steps, values
 from ops.switches import ai_providers as provider_checks
 from ops.switches.ai_providers import OFF, Health, Seen, logged
@@ -83,7 +84,7 @@ class AiFailover(SwitchRunbook[Params]):
 def _errors(ctx: Context[Params]) -> "Callable[[], tuple[Logged, ...] | str]":
     _, service = steps.reader(ctx)
     now = ctx.clock.now()
-    return ctx.logged_errors(service.worker, now - LOGS_REACH, now)
+    return ctx.cloudflare.logged_errors(service.worker, now - LOGS_REACH, now)
 
 
 def _asked(ctx: Context[Params]) -> "tuple[Runtime, Ai]":
@@ -124,7 +125,7 @@ def _wanted(ctx: Context[Params], runtime: "Runtime", ai: "Ai", state: str) -> W
     # Where auto finds that the preferred one may go on, there is nothing that could end.
     given = "" if state == rules.normal else ctx.params.until
     until = values.until_of(AI, rules, state, given, ctx.clock.now())
-    return Wanted(state, ctx.actor, ctx.incident, until, message=ai.message if state == OFF else "")
+    return Wanted(state, ctx.request.actor, ctx.request.incident, until, message=ai.message if state == OFF else "")
 
 
 def _summary(made: Setting | None, state: str, normal: str) -> str:

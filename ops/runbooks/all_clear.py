@@ -6,7 +6,8 @@ from typing import Any
 
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, Section
-from ops.engine.runbook import Context, param
+from ops.engine.context import Context
+from ops.engine.runbook import param
 from ops.switches import steps, values
 from ops.switches.steps import Settings, SwitchRunbook
 from ops.switches.values import Standing, Wanted
@@ -31,7 +32,7 @@ class AllClear(SwitchRunbook[Params]):
         incident, now = _incident(ctx), ctx.clock.now()
         found, unknown = steps.read_all(ctx)
         mine, left = values.of_incident(found, incident, now)
-        wanted = {each.name: Wanted(each.rules.normal, ctx.actor, incident) for each in mine}
+        wanted = {each.name: Wanted(each.rules.normal, ctx.request.actor, incident) for each in mine}
         made = [setting for each in mine if (setting := steps.setting(ctx, each, wanted[each.name]))]
         shows: dict[str, Any] = {}
         for each in made:
@@ -61,9 +62,9 @@ class AllClear(SwitchRunbook[Params]):
 
 def _incident(ctx: Context[Params]) -> int:
     """Raises ConfigError."""
-    if ctx.incident is None:
+    if ctx.request.incident is None:
         raise ConfigError("of which incident?", hint="Give its number: --incident 42.")
-    return ctx.incident
+    return ctx.request.incident
 
 
 def _doubts(ctx: Context[Params], found: Mapping[str, Standing], mine: list[Standing]) -> Iterator[str]:

@@ -8,7 +8,8 @@ from ops.core.clock import utc_text
 from ops.core.errors import ConfigError, Reason
 from ops.core.plan import Plan
 from ops.core.runtime_contract import AI, MAINTENANCE
-from ops.engine.runbook import Context, param
+from ops.engine.context import Context
+from ops.engine.runbook import param
 from ops.switches import steps, values
 from ops.switches.steps import Setting, SwitchRunbook
 from ops.switches.values import Standing, Wanted
@@ -74,7 +75,7 @@ def _asked(ctx: Context[Params]) -> Wanted:
         raise ConfigError(f"{params.name} has a runbook of its own", reason=Reason.UNKNOWN_NAME, hint=hint)
     state = values.state_of(params.name, rules, params.state)
     until = values.until_of(params.name, rules, state, params.until, ctx.clock.now())
-    return Wanted(state, ctx.actor, ctx.incident, until)
+    return Wanted(state, ctx.request.actor, ctx.request.incident, until)
 
 
 def _summary(standing: Standing, made: Setting | None, wanted: Wanted) -> str:

@@ -15,8 +15,10 @@ from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
+from ops.core.threads import run_all
 from ops.core.verdict import Address
-from ops.engine.runbook import Context, Permissions, Runbook, World, param, service_of
+from ops.engine.context import Context
+from ops.engine.runbook import Permissions, Runbook, World, param, service_of
 from ops.maintenance import by_switch, orphaned_routes, plan_text
 from ops.maintenance import routes as maintenance_plan
 from ops.maintenance import state as maintenance
@@ -149,13 +151,13 @@ def _asked(ctx: Context[Params]) -> Asked:
 
 def _read(ctx: Context[Params], service: "Service") -> tuple[Standing, Ways]:
     """Two rounds; the routes last, so that they are as fresh as can be when the first one changes. Raises Refused."""
-    worker, workers = service.worker, ctx.workers
+    worker, workers = service.worker, ctx.cloudflare.workers
     others = [s for s in ctx.environment.services.values() if s.worker and s.worker != worker]
-    standing, zones, domains, subdomain, address, crons, handlers, *binds = ctx.in_parallel(
+    standing, zones, domains, subdomain, address, crons, handlers, *binds = run_all(
         [
-            lambda: maintaining.standing(workers, ctx.in_parallel),
-            ctx.routes.zones,
-            ctx.routes.domains,
+            lambda: maintaining.standing(workers),
+            ctx.cloudflare.routes.zones,
+            ctx.cloudflare.routes.domains,
             lambda: workers.subdomain(worker),
             lambda: workers.address(worker),
             lambda: workers.crons(worker),
@@ -185,10 +187,10 @@ def _read_routes(
     now: Standing | None = standing
     for _ in range(READINGS):
         planned = now
-        routes, now = ctx.in_parallel(
+        routes, now = run_all(
             [
-                lambda: maintaining.read_routes(ctx.routes, ctx.in_parallel, zones),
-                lambda: maintaining.standing(ctx.workers, ctx.in_parallel),
+                lambda: maintaining.read_routes(ctx.cloudflare.routes, zones),
+                lambda: maintaining.standing(ctx.cloudflare.workers),
             ]
         )
         if planned and now and now.deployment.id == planned.deployment.id:
@@ -207,7 +209,7 @@ def _recover(ctx: Context[Params], service: "Service", standing: Standing, ways:
     def enough(found: list[Stored]) -> bool:
         return not orphaned_routes.recover(ways, standing.stored, found, service.name).unknown
 
-    older = maintaining.older(ctx.workers, ctx.in_parallel, standing.deployment, enough) if left else []
+    older = maintaining.older(ctx.cloudflare.workers, standing.deployment, enough) if left else []
     return orphaned_routes.recover(ways, standing.stored, older, service.name)
 
 
@@ -217,8 +219,8 @@ def _host(service: "Service") -> str:
 
 def _live(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[str]]:
     """Of what serves: its handlers, and the Workers that it calls by a service binding."""
-    deployments = ctx.workers.find(worker)
-    version = ctx.workers.version(worker, deployments[0].split[0][0]) if deployments else None
+    deployments = ctx.cloudflare.workers.find(worker)
+    version = ctx.cloudflare.workers.version(worker, deployments[0].split[0][0]) if deployments else None
     if version is None:
         return frozenset(), frozenset()
     return version.handlers, version.calls
@@ -289,7 +291,7 @@ def _block(ctx: Context[Params], seen: Seen, existing: Block | None, closed: tup
         reopen_at_end=asked.reopen_at_end,
         since=f"{ctx.clock.now():{MOMENT}}",
         run=ctx.run_id,
-        incident=ctx.incident,
+        incident=ctx.request.incident,
         closed=closed,
         subdomain=subdomain,
     )

@@ -13,7 +13,8 @@ from ops.core.names import LIMITS_FILE as FILE
 from ops.core.next_step import Press
 from ops.core.plan import Change, Ending, Plan, Section
 from ops.core.suggestions import suggestion
-from ops.engine.runbook import Context, Permissions, Runbook, State, World, param
+from ops.engine.context import Context
+from ops.engine.runbook import Permissions, Runbook, State, World, param
 from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:
@@ -84,12 +85,17 @@ class ProposeLimits(Runbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         wanted = _wanted(ctx)
-        if ctx.incident and (there := ctx.pulls.open_of_ours(PREFIX, _marker(ctx.incident))) is not None:
-            said = f"pull request {there.number} for incident {ctx.incident} is open already: review and merge it"
+        if (
+            ctx.request.incident
+            and (there := ctx.github.pulls.open_of_ours(PREFIX, _marker(ctx.request.incident))) is not None
+        ):
+            said = (
+                f"pull request {there.number} for incident {ctx.request.incident} is open already: review and merge it"
+            )
             ending = Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(there.url))
             return Plan(summary=said, details=Details(ending=ending))
-        base = ctx.pulls.head(ctx.pulls.default_branch)
-        file = ctx.pulls.file(FILE, base) if base else None
+        base = ctx.github.pulls.head(ctx.github.pulls.default_branch)
+        file = ctx.github.pulls.file(FILE, base) if base else None
         if base is None or file is None:
             raise Refused(
                 f"the default branch has no {FILE}",
@@ -104,7 +110,7 @@ class ProposeLimits(Runbook[Params]):
             return told.ending
         if told.not_permitted:
             said = f"{told.branch} is ready, and GitHub Actions may open no pull request here: open it, and merge it"
-            return Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(ctx.pulls.compare_url(told.branch)))
+            return Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(ctx.github.pulls.compare_url(told.branch)))
         if not told.opened and self.check(ctx, plan, plan.changes[-1]).state != State.DONE:
             said = f"the pull request of {told.branch} is closed already"
             return Ending(Decision.PLANNED, Reason.HANDED_ON, said)
@@ -113,16 +119,16 @@ class ProposeLimits(Runbook[Params]):
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
         told = _details(plan)
         if change.target == BRANCH:
-            head = ctx.pulls.head(told.branch)
+            head = ctx.github.pulls.head(told.branch)
             state = State.PLANNED if head is None else State.DONE if head == told.base else State.MOVED
             return World(state, f"{told.branch} is {'not there' if head is None else f'at {head[:12]}'}")
         if change.target == COMMIT:
-            file = ctx.pulls.file(FILE, told.branch)
+            file = ctx.github.pulls.file(FILE, told.branch)
             if file is not None and file.text == told.text:
                 return World(State.DONE, f"{FILE} on {told.branch} is as planned")
             is_former = file is not None and file.sha == told.replaces
             return World(State.PLANNED if is_former else State.MOVED, f"{FILE} on {told.branch} is another")
-        opened = ctx.pulls.open_of(told.branch)
+        opened = ctx.github.pulls.open_of(told.branch)
         if opened is not None:
             said = f"pull request {opened.number} is open: a person reviews and merges it, and then it is applied"
             told.opened.append(Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(opened.url)))
@@ -132,12 +138,12 @@ class ProposeLimits(Runbook[Params]):
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
         told = _details(plan)
         if change.target == BRANCH:
-            ctx.pulls.create_branch(told.branch, told.base)
+            ctx.github.pulls.create_branch(told.branch, told.base)
             return f"made {told.branch}"
         if change.target == COMMIT:
-            ctx.pulls.commit(told.branch, FILE, told.text, replaces=told.replaces, message=plan.summary)
+            ctx.github.pulls.commit(told.branch, FILE, told.text, replaces=told.replaces, message=plan.summary)
             return f"committed {FILE} to {told.branch}"
-        if ctx.pulls.propose(told.branch, title=plan.summary, body=told.body):
+        if ctx.github.pulls.propose(told.branch, title=plan.summary, body=told.body):
             return "opened the pull request"
         told.not_permitted.append(True)
         lines = " ".join(line for line in told.patch if line[:1] in "+-")
@@ -159,7 +165,7 @@ def _wanted(ctx: Context[Params]) -> "Mapping[str, Raise]":
     raises = limits.raises if limits else {}
     if not raises:
         raise ConfigError(
-            f"{ctx.environment_name} has no runtime.limits.raises in ops.yml",
+            f"{ctx.environment.name} has no runtime.limits.raises in ops.yml",
             hint="Write there what is proposed for each limit, and for how long.",
         )
     for name in ctx.params.only:
@@ -180,10 +186,11 @@ def _plan(ctx: Context[Params], wanted: "Mapping[str, Raise]", base: str, text: 
     before, _ = parse(text, path=FILE, names=names, now=now)
     edited = with_temporary(text, _temporary(ctx, wanted, before))
     after, warnings = parse(edited, path=FILE, names=names, now=now, base=before)
-    table = compare(before, after, ctx.shown(ctx.environment.service(runtime.service).url), now)
+    table = compare(before, after, ctx.web.shown(ctx.environment.service(runtime.service).url), now)
     branch = f"{PREFIX}{ctx.run_id}"
     raised = ", ".join(f"{name} to {each.limit}" for name, each in wanted.items())
-    body = f"{markdown(table)}\n\n{'' if ctx.incident is None else f'For incident #{ctx.incident}. '}{REVIEW}"
+    incident = ctx.request.incident
+    body = f"{markdown(table)}\n\n{'' if incident is None else f'For incident #{incident}. '}{REVIEW}"
     return Plan(
         summary=f"Raise {raised} for a while",
         changes=(
@@ -204,7 +211,7 @@ def _plan(ctx: Context[Params], wanted: "Mapping[str, Raise]", base: str, text: 
             base=base,
             replaces=blob,
             text=edited,
-            body=f"{body}\n{_marker(ctx.incident) if ctx.incident else ''}\n",
+            body=f"{body}\n{_marker(ctx.request.incident) if ctx.request.incident else ''}\n",
             patch=patch(text, edited),
         ),
     )
@@ -222,8 +229,10 @@ def _temporary(ctx: Context[Params], wanted: "Mapping[str, Raise]", before: "Lim
         )
     now = ctx.clock.now().replace(microsecond=0)
     said = " ".join("".join(c if c.isprintable() else " " for c in ctx.params.reason).split())[:150]
-    why = said or ("raised during an incident" if ctx.incident else "raised by hand")
+    why = said or ("raised during an incident" if ctx.request.incident else "raised by hand")
     return {
-        name: Temporary(limit=each.limit, until=now + timedelta(seconds=each.lasts), reason=why, incident=ctx.incident)
+        name: Temporary(
+            limit=each.limit, until=now + timedelta(seconds=each.lasts), reason=why, incident=ctx.request.incident
+        )
         for name, each in wanted.items()
     }

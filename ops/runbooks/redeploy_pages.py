@@ -11,7 +11,8 @@ from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.suggestions import shown
 from ops.core.timeline import Kind
-from ops.engine.runbook import Context, Permissions, State, World, param, service_of
+from ops.engine.context import Context
+from ops.engine.runbook import Permissions, State, World, param, service_of
 from ops.pages import live_deployment as target
 from ops.pages import observed_content, plan_text, steps
 from ops.pages import plan_text as redeploy_text
@@ -86,7 +87,7 @@ class RedeployPages(SiteRunbook[Params]):
         steps.refuse_overtaken(ctx, past.deployments)
         plan = _planned(details, build, project, past, why)
         return redeploy_text.with_ways_back(
-            plan, past, choice, details.commit, began=ctx.incident_began, rollback=lambda to: _rollback(ctx, to.id)
+            plan, past, choice, details.commit, began=ctx.request.began, rollback=lambda to: _rollback(ctx, to.id)
         )
 
     def prepare(self, ctx: Context[Params], plan: Plan) -> bool:
@@ -113,7 +114,7 @@ class RedeployPages(SiteRunbook[Params]):
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change
         details = _details(plan)
-        ctx.site.refuse_more_than(ctx.pages.most_files(details.service.pages), details.commit)
+        ctx.site.refuse_more_than(ctx.cloudflare.pages.most_files(details.service.pages), details.commit)
         message = f"{details.commit.subject or details.commit.sha} (redeployed by ops {ctx.run_id})"
         return ctx.site.deploy(details.service, details.commit, details.branch, message)
 

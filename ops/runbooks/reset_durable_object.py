@@ -13,7 +13,9 @@ from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan, Section
 from ops.core.suggestions import shown, suggestion
-from ops.engine.runbook import Context, JobSecret, Permissions, Runbook, State, World, param, service_of
+from ops.core.threads import run_all
+from ops.engine.context import Context
+from ops.engine.runbook import JobSecret, Permissions, Runbook, State, World, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.workers import object_reset, plan_text, reupload
 from ops.workers import object_reset as rules
@@ -178,10 +180,10 @@ def _instead(ctx: Context[Params], error: OpsError) -> Refused:
 def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan:
     """Two rounds; the second one's reads are the comparison before the upload."""
     shown_ones = [Watched(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
-    deployments, uploads, *seen = ctx.in_parallel(
+    deployments, uploads, *seen = run_all(
         [
-            lambda: ctx.workers.deployments(service.worker),
-            lambda: ctx.workers.uploads(service.worker),
+            lambda: ctx.cloudflare.workers.deployments(service.worker),
+            lambda: ctx.cloudflare.workers.uploads(service.worker),
             *((lambda it=it: object_reset.looked(ctx, it)) for it in shown_ones),
         ]
     )
@@ -202,7 +204,7 @@ def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan:
             reason=Reason.NO_TARGET,
             hint="Name the service whose Worker exports the class.",
         )
-    rebuild.mark = Mark(ctx.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own))
+    rebuild.mark = Mark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own))
     return _plan(ctx, service, rebuild, found, Details(tuple(watched), rebuild, tuple(closed)))
 
 
@@ -211,7 +213,7 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[Deploymen
         hint = "Deploy it first; nothing is live."
         raise Refused(f"{service.worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
     live = deployments[0]
-    plan_text.refuse_overtaken(live, ctx.requested_at)
+    plan_text.refuse_overtaken(live, ctx.request.requested_at)
     if len(live.split) > 1:
         raise Refused(
             f"{split_prose(live.split)} share the traffic of {service.worker}, and a reset would give all of it to one",
@@ -227,7 +229,7 @@ def _rebuild(ctx: Context[Params], service: "Service", live: Deployment, latest:
         ctx,
         service.worker,
         live.split[0][0],
-        Mark(ctx.incident, ctx.run_id, None, ctx.params.reason),
+        Mark(ctx.request.incident, ctx.run_id, None, ctx.params.reason),
         live=live,
         latest=latest,
         edits=(),

@@ -10,7 +10,8 @@ from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
-from ops.engine.runbook import Context, Permissions, State, World, param, service_of
+from ops.engine.context import Context
+from ops.engine.runbook import Permissions, State, World, param, service_of
 from ops.pages import live_deployment as target
 from ops.pages import observed_content, plan_text, steps
 from ops.pages.live_deployment import Choice
@@ -76,7 +77,7 @@ class RollbackPages(SiteRunbook[Params]):
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change
         details = _details(plan)
-        ctx.pages.rollback(details.service.pages, details.target.id)
+        ctx.cloudflare.pages.rollback(details.service.pages, details.target.id)
         return f"Cloudflare took the rollback to {details.target.id}"
 
 
@@ -198,7 +199,7 @@ def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details) ->
         warnings=plan_text.warnings(
             past,
             chosen,
-            began=ctx.incident_began,
+            began=ctx.request.began,
             provable=sees.own.get(chosen.id) not in {None, sees.site},
             by_rule=by_rule,
         ),

@@ -10,7 +10,9 @@ from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.run_record import Earlier
-from ops.engine.runbook import Context, Permissions, Runbook, World, param, service_of
+from ops.core.threads import run_all
+from ops.engine.context import Context
+from ops.engine.runbook import Permissions, Runbook, World, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.workers import deploy, plan_text, reupload, rollback_target
 from ops.workers import plan_text as refusals
@@ -86,12 +88,12 @@ class RollbackWorker(Runbook[Params]):
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = service_of(ctx, self.kind)
         rebuilt = ctx.params.current_secrets
-        has_assets, earlier = ctx.workers.begin_has_assets(service.worker), ctx.earlier()
-        deployments, listed, *uploads = ctx.in_parallel(
+        has_assets, earlier = ctx.cloudflare.workers.begin_has_assets(service.worker), ctx.previous_runs()
+        deployments, listed, *uploads = run_all(
             [
-                lambda: ctx.workers.deployments(service.worker),
-                lambda: ctx.workers.deployable(service.worker),
-                *([lambda: ctx.workers.uploads(service.worker)] if rebuilt else []),
+                lambda: ctx.cloudflare.workers.deployments(service.worker),
+                lambda: ctx.cloudflare.workers.deployable(service.worker),
+                *([lambda: ctx.cloudflare.workers.uploads(service.worker)] if rebuilt else []),
             ]
         )
         if not deployments:
@@ -103,7 +105,7 @@ class RollbackWorker(Runbook[Params]):
         to = rollback_target.parse_to(ctx.params.to, listed) if ctx.params.to else None
         refusals.check_params(to, ctx.params)
         history = _read(ctx, service, deployments, listed, wanted=to or (), has_assets=has_assets, earlier=earlier)
-        choice = rollback_target.choose(history, incident=ctx.incident)
+        choice = rollback_target.choose(history, incident=ctx.request.incident)
         if to is None and choice.standing is not None:
             summary = f"somebody stepped back already: {plan_text.stepped_back(choice.standing)}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
@@ -111,7 +113,7 @@ class RollbackWorker(Runbook[Params]):
         if to and (rules.is_done(history, to, latest) if rebuilt else same_split(to, history.live.split)):
             summary = f"{split_prose(to)} is live already{', with the current secrets' if rebuilt else ''}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
-        refusals.refuse_overtaken(history.live, ctx.requested_at)
+        refusals.refuse_overtaken(history.live, ctx.request.requested_at)
         if to is None and not choice.candidates:
             ways = rollback_target.fallbacks(history, choice)
             raise refusals.no_target(history, choice, ways, press=_press(ctx, _best(history, choice)))
@@ -124,7 +126,7 @@ class RollbackWorker(Runbook[Params]):
         details = _details(plan)
         if details.rebuild is not None:
             return reupload.check(ctx, details.rebuild, change)
-        deployments = ctx.workers.deployments(details.worker)
+        deployments = ctx.cloudflare.workers.deployments(details.worker)
         return deploy.standing(deployments, details.live, details.split, details.mark, worker=details.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
@@ -132,11 +134,11 @@ class RollbackWorker(Runbook[Params]):
         if details.rebuild is not None:
             return reupload.apply(ctx, details.rebuild, change, {})
         try:
-            deployment = ctx.workers.deploy(details.worker, details.split, mark=details.mark)
+            deployment = ctx.cloudflare.workers.deploy(details.worker, details.split, mark=details.mark)
         except SecretsChanged as changed:
             if not changed.names or not set(changed.names) <= accepted or _dead(plan, changed.names):
                 raise _secrets_stop(ctx, changed.names, accepted, plan) from None
-            deployment = ctx.workers.deploy(details.worker, details.split, mark=details.mark, force=True)
+            deployment = ctx.cloudflare.workers.deploy(details.worker, details.split, mark=details.mark, force=True)
             return f"deployment {deployment}; the former values of {', '.join(changed.names)} were accepted"
         return f"deployment {deployment}"
 
@@ -166,9 +168,9 @@ def _read(
     while True:
         batch = _unread(history, wanted)[:AT_ONCE]
         pages = [] if batch else [2] if page == 1 else list(range(page + 1, MOST_PAGES + 1))
-        again, *read = ctx.in_parallel(
+        again, *read = run_all(
             [
-                lambda: ctx.workers.deployments(service.worker),
+                lambda: ctx.cloudflare.workers.deployments(service.worker),
                 *(_reading(ctx, service.worker, version) for version in batch),
                 *(_reading_page(ctx, service.worker, page) for page in pages),
             ]
@@ -207,7 +209,7 @@ def _is_settled(ctx: Context[Params], history: History) -> bool:
     """
     if len(history.live.serving) > 1 and _unread(history, ()):
         return False
-    choice = rollback_target.choose(history, incident=ctx.incident)
+    choice = rollback_target.choose(history, incident=ctx.request.incident)
     return bool(choice.candidates) and all(over.why != rollback_target.NOT_READ for over in choice.passed_over)
 
 
@@ -227,7 +229,7 @@ def _reading_page(ctx: Context[Params], worker: str, page: int) -> Callable[[], 
 
     def read() -> tuple[Deployment, ...] | None:
         try:
-            return ctx.workers.deployments(worker, page=page)
+            return ctx.cloudflare.workers.deployments(worker, page=page)
         except ProviderError:
             return None
 
@@ -235,13 +237,13 @@ def _reading_page(ctx: Context[Params], worker: str, page: int) -> Callable[[], 
 
 
 def _reading(ctx: Context[Params], worker: str, version: str) -> Callable[[], Any]:
-    return lambda: ctx.workers.version(worker, version)
+    return lambda: ctx.cloudflare.workers.version(worker, version)
 
 
 def _details_of(
     ctx: Context[Params], service: "Service", history: History, split: Split, *, blames: str | None
 ) -> Details:
-    mark = Mark(incident=ctx.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
+    mark = Mark(incident=ctx.request.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
     revoked = {name: by for version, _ in split for name, by in history.revoked(version).items()}
     return Details(service.worker, history.live, split, mark, revoked)
 
@@ -252,7 +254,7 @@ def _plan(
     blames = rollback_target.blames(history, choice.suspect, split, by_rule=by_rule)
     live, rebuilt = history.live.split, ctx.params.current_secrets
     details = _details_of(ctx, service, history, split, blames=blames)
-    warnings = plan_text.warnings(history, choice, split, began=ctx.incident_began, by_rule=by_rule, rebuilt=rebuilt)
+    warnings = plan_text.warnings(history, choice, split, began=ctx.request.began, by_rule=by_rule, rebuilt=rebuilt)
     if details.revoked and not rebuilt:
         warnings = (*warnings, refusals.revoked_line(details.revoked))
     change = Change(

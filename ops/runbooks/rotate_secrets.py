@@ -11,7 +11,9 @@ from ops.core.names import NEW, OLD
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
-from ops.engine.runbook import Context, JobSecret, Permissions, Runbook, World, param, service_of
+from ops.core.threads import run_all
+from ops.engine.context import Context
+from ops.engine.runbook import JobSecret, Permissions, Runbook, World, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.rotation import selection
 from ops.rotation import selection as plan_text
@@ -102,7 +104,7 @@ class RotateSecrets(Runbook[Params]):
             return _end(ctx, chosen)
         prefix = OLD if ctx.params.restore else NEW
         refuse_values(ctx, chosen, prefix)
-        found, asked, on_github = ctx.in_parallel(
+        found, asked, on_github = run_all(
             [
                 lambda: standings(ctx, workers_of(ctx, chosen)),
                 lambda: ask(ctx, chosen, (prefix,)),
@@ -118,7 +120,7 @@ class RotateSecrets(Runbook[Params]):
         details = _details(plan)
         for name, rule in details.chosen.rules.items():
             if (details.edits or details.rebuilds) and name not in details.values:
-                details.values[name] = ctx.held.generate(rule.length, rule.alphabet)
+                details.values[name] = ctx.secret_values.generate(rule.length, rule.alphabet)
         return bool(details.rebuilds)  # what they read took the time of a comparison of the others
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
@@ -130,7 +132,7 @@ class RotateSecrets(Runbook[Params]):
         if change.target in details.copies:
             return copied(ctx, details.copies[change.target])
         standing, mark = details.marks[change.target]
-        deployments, live = ctx.workers.deployments(standing.worker), standing.live
+        deployments, live = ctx.cloudflare.workers.deployments(standing.worker), standing.live
         return deploy.standing(deployments, live, live.split, mark, worker=standing.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
@@ -143,7 +145,7 @@ class RotateSecrets(Runbook[Params]):
             by_hand = plan_text.copy_command(what.name, details.chosen.rules[what.name])
             return copy(ctx, what, details.values[what.name], by_hand)
         standing, mark = details.marks[change.target]
-        return f"deployment {ctx.workers.deploy(standing.worker, standing.live.split, mark=mark)}"
+        return f"deployment {ctx.cloudflare.workers.deploy(standing.worker, standing.live.split, mark=mark)}"
 
 
 def _details(plan: Plan) -> Details:
@@ -208,7 +210,7 @@ def _plan(
 ) -> Plan:
     workers = workers_of(ctx, chosen)
     details = Details(chosen, values={v.removeprefix(prefix): s for v, s in provided(ctx, chosen, prefix).items()})
-    held = frozenset(name for name in chosen.rules if ctx.held.value(OLD + name))
+    held = frozenset(name for name in chosen.rules if ctx.secret_values.value(OLD + name))
     kind = "former" if prefix == OLD else "new"
     changes: list[Change] = []
     for worker, names in workers.items():
@@ -271,8 +273,8 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan:
     asked = {name: rule for name, rule in chosen.rules.items() if rule.provider}
     questions = Chosen(asked)
     problems = [
-        *selection.value_problems(questions, ctx.held.value),
-        *selection.value_problems(questions, ctx.held.value, prefix=OLD),
+        *selection.value_problems(questions, ctx.secret_values.value),
+        *selection.value_problems(questions, ctx.secret_values.value, prefix=OLD),
     ]
     if problems:
         raise Refused(
@@ -281,12 +283,12 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan:
             hint=HINT,
         )
     workers = workers_of(ctx, chosen)
-    found, answers = ctx.in_parallel([lambda: standings(ctx, workers), lambda: ask(ctx, questions, (NEW, OLD))])
+    found, answers = run_all([lambda: standings(ctx, workers), lambda: ask(ctx, questions, (NEW, OLD))])
     refusals = [selection.after(name, *said) for name, said in answers.items()]
     refuse_keys(questions, [each for each in refusals if each])
     details, changes = Details(chosen), []
     for worker, names in workers.items():
-        mark = Mark(ctx.incident, ctx.run_id, None, ctx.params.reason, revoked=names)
+        mark = Mark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, revoked=names)
         live = split_prose(found[worker].live.split)
         done = "Cloudflare lists our deployment of the same first"
         change = Change(f"Worker {worker}", live, f"{live}, marked revoked={','.join(names)}", done, undo=None)

@@ -4,36 +4,34 @@ It holds no memory: the override's age is in KV, and the application itself show
 there is nothing to take back it leaves no trace; else it is a run of its own on the incident of the override.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app import clients, run
+from ops.app import run
 from ops.app.secret_values import Held
+from ops.app.session import Session
 from ops.core.clock import utc_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import AI, SWITCHES, Switch
-from ops.core.threads import in_parallel
-from ops.engine.runbook import Context
+from ops.engine.context import Context
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.runbooks.ai_failover import Params as Asked
-from ops.status import read
 from ops.switches import ai_providers, values
 from ops.switches import ai_providers as provider_checks
 from ops.switches.ai_providers import Judged
 from ops.switches.steps import settings, shown_switches
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ops.config import Environment
     from ops.config.runtime import Ai
-    from ops.config.secrets import Provider
-    from ops.core.observations import KeyAnswer
-    from ops.core.redaction import Secret
-    from ops.core.runtime_contract import Shown
+    from ops.engine.context import WebPort
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,8 @@ class Outside:
     """What `watching` needs, without a run."""
 
     environment: "Environment"
-    shown: "Callable[[str], Shown | str]"
-    held: Held
-    ask_provider: "Callable[[Provider, Secret | None], KeyAnswer]"
-    in_parallel: Callable[[list[Callable[[], Any]]], list[Any]] = in_parallel
+    web: "WebPort"
+    secret_values: Held
 
 
 def environments(config_path: Path, environ: Mapping[str, str]) -> list[str]:
@@ -93,30 +89,22 @@ def judged(
     if runtime.ai is None:
         raise ConfigError("ops.yml names no AI providers", hint="Write them under `runtime`, `ai`, `order`.")
     with ExitStack() as ending:
-        reads = ending.enter_context(read.reading(environment, environ))
-        standing = values.standing(AI, runtime.switches[AI], reads.kv.value(runtime.namespace, f"{SWITCHES}{AI}"))
+        session = Session(environment, environ, ending)
+        standing = values.standing(AI, runtime.switches[AI], session.kv.value(runtime.namespace, f"{SWITCHES}{AI}"))
         override = standing.value
-        if override is None or not standing.is_on(reads.clock.now()):
-            return Judged(restore=False, why=f"no override is on: {standing.told(reads.clock.now())}"), None
+        if override is None or not standing.is_on(session.clock.now()):
+            return Judged(restore=False, why=f"no override is on: {standing.told(session.clock.now())}"), None
         if override.incident is None:
             end = f", and ends by itself at {utc_text(override.until)}" if override.until else ""
             return Judged(restore=False, why=f"the override names no incident on which to tell of it{end}"), override
-        web = clients.probing_web(reads.edge_url, ending, environment, environ)
-        asks = Outside(
-            environment,
-            clients.showing(web),
-            Held(environ, redactor, config),
-            clients.asking_providers(environ, ending),
-        )
-        return _judge(asks, runtime.ai, override, reads), override
+        asks = Outside(environment, session, Held(environ, redactor, config))
+        return _judge(asks, runtime.ai, override, session.clock.now()), override
 
 
-def _judge(asks: Outside, ai: "Ai", override: Switch, reads: read.Reading) -> Judged:
+def _judge(asks: Outside, ai: "Ai", override: Switch, now: "datetime") -> Judged:
     preferred = ai.order[0]
     seen = provider_checks.look(asks, ai, probe=False)
-    found = ai_providers.fail_back(
-        preferred, override, seen.outcomes.get(preferred), least=ai.fail_back, now=reads.clock.now()
-    )
+    found = ai_providers.fail_back(preferred, override, seen.outcomes.get(preferred), least=ai.fail_back, now=now)
     if not found.ask:
         return found
     answer = provider_checks.ask(asks, ai, preferred) if provider_checks.key_of(asks, ai, preferred) else None

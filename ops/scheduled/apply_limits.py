@@ -11,8 +11,10 @@ from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import Change, Ending, Plan, Section
 from ops.core.runtime_contract import ENDPOINT, LIMITS, revision_of
+from ops.core.threads import run_all
 from ops.core.verdict import LimitProof
-from ops.engine.runbook import Context, Runbook, State, World
+from ops.engine.context import Context
+from ops.engine.runbook import Runbook, State, World
 from ops.github.committed_file import Commits
 from ops.limits.value import NewerVersionError, Value, limits_of, parse_value, value_of
 from ops.probes.runner import ProbeSet
@@ -76,7 +78,7 @@ class ApplyLimits(Runbook[Params]):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         runtime = ctx.environment.needed_runtime()
-        commits, text = ctx.in_parallel([ctx.limits.commits, lambda: ctx.kv.value(runtime.namespace, LIMITS)])
+        commits, text = run_all([ctx.github.limits.commits, lambda: ctx.cloudflare.kv.value(runtime.namespace, LIMITS)])
         if not commits.is_newest:
             return _superseded(commits, text)
         limits, warnings = _wanted(ctx, runtime)
@@ -97,7 +99,7 @@ class ApplyLimits(Runbook[Params]):
 
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  there is one
         told = details(plan)
-        text = ctx.kv.value(ctx.environment.needed_runtime().namespace, LIMITS)
+        text = ctx.cloudflare.kv.value(ctx.environment.needed_runtime().namespace, LIMITS)
         stored, _ = stored_in(text)
         holds = f"KV holds {named(text)}"
         if stored is not None and (stored.revision, stored.limits) == (told.value.revision, told.value.limits):
@@ -106,7 +108,7 @@ class ApplyLimits(Runbook[Params]):
 
     def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002
         value = details(plan).value
-        ctx.kv.put(ctx.environment.needed_runtime().namespace, LIMITS, value.text)
+        ctx.cloudflare.kv.put(ctx.environment.needed_runtime().namespace, LIMITS, value.text)
         return f"KV took revision {value.revision}"
 
 
@@ -156,9 +158,9 @@ def _wanted(ctx: Context[Any], runtime: "Runtime") -> "tuple[Limits, tuple[str, 
 
     if runtime.limits is None:
         raise ConfigError(
-            f"{ctx.environment_name} has no limits in ops.yml", hint="Write them under `runtime.limits.names`."
+            f"{ctx.environment.name} has no limits in ops.yml", hint="Write them under `runtime.limits.names`."
         )
-    return parse(ctx.limits.text(), path=FILE, names=runtime.limits.names, now=ctx.clock.now())
+    return parse(ctx.github.limits.text(), path=FILE, names=runtime.limits.names, now=ctx.clock.now())
 
 
 def _steps(limits: "Limits", applied: "Limits") -> tuple[str, ...]:

@@ -7,11 +7,12 @@ a pull request takes part in its own plan.
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops.app import clients
 from ops.app.run import read_config
+from ops.app.session import Session
 from ops.core.clock import Clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.names import LIMITS_FILE as FILE
@@ -70,8 +71,9 @@ def plan(
     else:
         sources = _of_checkout(folder, environ, redactor, base=base, file=file)
     with ExitStack() as ending:
-        _, edge_url, clock = clients.addresses(environ)
-        planned = _planned(sources, chosen, clock, _looking(chosen, edge_url, ending))
+        session = Session(chosen, environ, ending, with_passes=False)  # a pull request's job has no secrets
+        url = chosen.service(chosen.needed_runtime().service).url
+        planned = _planned(sources, chosen, session.clock, partial(session.shown, url))
     code = EXIT_CODES[Decision.REFUSED if planned.problems else Decision.PLANNED]
     if as_json:
         say(redactor.text(_json(planned, code)))
@@ -125,18 +127,6 @@ def _every_name(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
     data = read_yaml(text).data
     return (*names, *(data if isinstance(data, dict) else ()))
-
-
-def _looking(environment: "Environment", edge_url: str | None, ending: ExitStack) -> Callable[[], Shown | str]:
-    url = environment.service(environment.needed_runtime().service).url
-    web = clients.probing_web(edge_url, ending, environment, {})  # a pull request's job has no secrets
-
-    def look() -> Shown | str:
-        from ops.probes import runtime
-
-        return runtime.look(web(), url)
-
-    return look
 
 
 def _of_checkout(

@@ -9,8 +9,10 @@ from ops.cloudflare.types.zones import Subdomain
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.plan import Change, Plan, Section
+from ops.core.threads import run_all
 from ops.core.verdict import Address
-from ops.engine.runbook import Context, Runbook, World, param
+from ops.engine.context import Context
+from ops.engine.runbook import Runbook, World, param
 from ops.maintenance import steps as maintaining
 from ops.maintenance.steps import PREPARE, Steps
 from ops.maintenance.writes import Create, Deploy, Step, Store, Switch
@@ -45,8 +47,11 @@ class PrepareMaintenance(Runbook[Params]):
         return ProbeSet(service.url, (), service.verify, addresses=addresses)
 
     def preflight(self, ctx: Context[Params]) -> Plan:
-        standing, host = ctx.in_parallel(
-            [lambda: maintaining.standing(ctx.workers, ctx.in_parallel), lambda: ctx.workers.address(WORKER)]
+        standing, host = run_all(
+            [
+                lambda: maintaining.standing(ctx.cloudflare.workers),
+                lambda: ctx.cloudflare.workers.address(WORKER),
+            ]
         )
         if not host:
             raise Refused(
@@ -58,13 +63,13 @@ class PrepareMaintenance(Runbook[Params]):
         if standing is None:
             steps += [Create(), Switch(WORKER, Subdomain(enabled=False, previews=False), ITS_OWN)]
         else:
-            if standing.version.tag != ctx.maintenance.release:
+            if standing.version.tag != ctx.cloudflare.maintenance.release:
                 kept = standing.stored
                 steps += [
                     Store(kept.blocks, standing.deployment, kept.opened),
                     Deploy(standing.deployment, kept.blocks),
                 ]
-            if (live := ctx.workers.subdomain(WORKER)) != ITS_OWN:
+            if (live := ctx.cloudflare.workers.subdomain(WORKER)) != ITS_OWN:
                 steps.append(Switch(WORKER, live, ITS_OWN))
         changes = maintaining.changes(steps, None)
         stored = standing is None or any(isinstance(step, Store) for step in steps)

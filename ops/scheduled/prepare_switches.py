@@ -9,7 +9,8 @@ from typing import Any
 from ops.core.errors import Reason
 from ops.core.plan import Plan, Section
 from ops.core.suggestions import shown
-from ops.engine.runbook import Context, param
+from ops.engine.context import Context
+from ops.engine.runbook import param
 from ops.switches import steps, values
 from ops.switches.steps import Settings, SwitchRunbook
 

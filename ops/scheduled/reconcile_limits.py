@@ -11,7 +11,7 @@ from ops.core.clock import span_text
 from ops.core.errors import Decision, Reason
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import Ending, Plan
-from ops.engine.runbook import Context
+from ops.engine.context import Context
 from ops.limits.value import Value, without_what_is_past
 from ops.scheduled.apply_limits import ApplyLimits, Details, Params, difference, plan_of, stored_in, write
 
@@ -53,7 +53,7 @@ class ReconcileLimits(ApplyLimits):
         if stored is not None and stored.revision == found.value.revision:
             return False
         runtime = ctx.environment.needed_runtime()
-        document = ctx.shown(ctx.environment.service(runtime.service).url)
+        document = ctx.web.shown(ctx.environment.service(runtime.service).url)
         return not isinstance(document, str) and document.revision == found.value.revision
 
     def _why_not(self, ctx: Context[Params]) -> str:
@@ -61,13 +61,13 @@ class ReconcileLimits(ApplyLimits):
         limits = ctx.environment.needed_runtime().limits
         if limits is None or not limits.enforce:
             return "ops.yml has no runtime.limits.enforce"
-        if not ctx.pulls.is_on:
+        if not ctx.github.pulls.is_on:
             return "it is not known since when, without GitHub"
-        since = ctx.pulls.issue_since(LABEL)
+        since = ctx.github.pulls.issue_since(LABEL)
         if since is None or (age := ctx.clock.now() - since) < ON_REPORT:
             left = ON_REPORT if since is None else ON_REPORT - age
             return f"it is on report for another {span_text(left.total_seconds())} first"
-        return "an incident is open" if ctx.pulls.is_any_open(INCIDENT) else ""
+        return "an incident is open" if ctx.github.pulls.is_any_open(INCIDENT) else ""
 
 
 def _settled(plan: Plan) -> Details:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ops.app import clients
+from ops.app.session import Session
 from ops.core.clock import parse_utc, utc_text
 from ops.core.errors import Reason, Refused
-from ops.core.threads import in_parallel
-from ops.engine.runbook import Context
+from ops.engine.context import Context
 from ops.maintenance import steps
 from ops.maintenance.state import Block
 from ops.runbooks.maintenance import Maintenance, Params, Seen
@@ -46,14 +45,10 @@ class AtItsEnd(Maintenance):
 
 def due(environment: "Environment", environ: Mapping[str, str]) -> tuple[Block, ...]:
     """What is to be opened now. It reads, and writes nothing. Raises OpsError."""
-    from ops.cloudflare.workers import Workers
-
-    base_url, _, clock = clients.addresses(environ)
     with ExitStack() as ending:
-        token = clients.cloudflare_token(environ, environment)
-        client = clients.cloudflare_client(base_url, token, environment, clock, ending)
-        standing = steps.standing(Workers(client, environment.account_id), in_parallel)
-        now = clock.now()
+        session = Session(environment, environ, ending)
+        standing = steps.standing(session.workers)
+        now = session.clock.now()
         return tuple(block for block in standing.stored.blocks if block.is_due(now)) if standing else ()
 
 

@@ -3,14 +3,14 @@
 A source that cannot be read is named, and stops none of the others.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.app import clients, run
+from ops.app import run
+from ops.app.session import Session
 from ops.cloudflare.types.pages import Deployment
 from ops.core.errors import OpsError, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -26,74 +26,30 @@ from ops.switches import values as switches
 from ops.switches.values import Standing
 
 if TYPE_CHECKING:
-    from ops.cloudflare.kv import Kv
-    from ops.cloudflare.pages import Pages
-    from ops.cloudflare.routes import Routes
-    from ops.cloudflare.workers import Workers
-    from ops.config import Environment, Service
+    from ops.config import Service
     from ops.config.runtime import Runtime
-    from ops.core.clock import Clock
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """All that is needed of Cloudflare to know it, without a way to write."""
-
-    environment: "Environment"
-    workers: "Workers"
-    pages: "Pages"
-    kv: "Kv"
-    routes: "Routes"
-    clock: "Clock"
-    edge_url: str | None = None
-    """Of a sandbox."""
-    environ: Mapping[str, str] = field(default_factory=dict)
-    """For the secret headers of probes."""
-
-
-@contextmanager
-def reading(environment: "Environment", environ: Mapping[str, str]) -> Iterator[Reading]:
-    """Raises ConfigError where there is no token."""
-    from ops.cloudflare.kv import Kv
-    from ops.cloudflare.pages import Pages
-    from ops.cloudflare.routes import Routes
-    from ops.cloudflare.workers import Workers
-
-    token = clients.cloudflare_token(environ, environment)
-    base_url, edge_url, clock = clients.addresses(environ)
-    account = environment.account_id
-    with ExitStack() as ending:
-        client = clients.cloudflare_client(base_url, token, environment, clock, ending)
-        yield Reading(
-            environment,
-            Workers(client, account),
-            Pages(client, account),
-            Kv(client, account),
-            Routes(client, account),
-            clock,
-            edge_url,
-            environ,
-        )
 
 
 def of_environment(name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Status:
     """Redacted. Raises ConfigError."""
     config, _ = run.read_config(config_path)
     run.register_secrets(environ, config, redactor)
-    with reading(config.environment(name), environ) as reads:
-        found: Status = redactor.value(read(reads))
+    with ExitStack() as ending:
+        found: Status = redactor.value(read(Session(config.environment(name), environ, ending)))
         return found
 
 
-def read(reads: Reading, *, with_services: bool = True) -> Status:
-    services = list(reads.environment.services.values()) if with_services else []
-    asks: list[Callable[[], Any]] = [partial(_live, reads, each) for each in services]
-    *live, (on, limits, why), (off, orphans, not_off) = in_parallel([*asks, lambda: _on(reads), lambda: _off(reads)])
+def read(session: Session, *, with_services: bool = True) -> Status:
+    services = list(session.environment.services.values()) if with_services else []
+    asks: list[Callable[[], Any]] = [partial(_live, session, each) for each in services]
+    *live, (on, limits, why), (off, orphans, not_off) = in_parallel(
+        [*asks, lambda: _on(session), lambda: _off(session)]
+    )
     return Status(
-        reads.environment.name,
-        reads.clock.now(),
+        session.environment.name,
+        session.clock.now(),
         live=tuple(found for found, _ in live if found),
         switches=on,
         limits=limits,
@@ -103,69 +59,61 @@ def read(reads: Reading, *, with_services: bool = True) -> Status:
     )
 
 
-def _live(reads: Reading, service: "Service") -> tuple[Live | None, str]:
-    found, why = _asked(lambda: _of_worker(reads, service) if service.worker else _of_site(reads, service))
+def _live(session: Session, service: "Service") -> tuple[Live | None, str]:
+    found, why = _asked(lambda: _of_worker(session, service) if service.worker else _of_site(session, service))
     return found, f"what is live of {service.name}: {why}" if why else ""
 
 
-def _of_worker(reads: Reading, service: "Service") -> Live:
-    newest = reads.workers.deployments(service.worker)[:1]
+def _of_worker(session: Session, service: "Service") -> Live:
+    newest = session.workers.deployments(service.worker)[:1]
     if not newest:
         return Live(service.name, service.kind, (), None, "")
     one = newest[0]
     return Live(service.name, service.kind, one.split, one.created_on, one.author, one.message)
 
 
-def _of_site(reads: Reading, service: "Service") -> Live:
+def _of_site(session: Session, service: "Service") -> Live:
     """What Cloudflare calls canonical."""
-    one: Deployment | None = reads.pages.project(service.pages).canonical
+    one: Deployment | None = session.pages.project(service.pages).canonical
     if one is None:
         return Live(service.name, service.kind, (), None, "")
-    compared = _compared(reads, service, one)
+    compared = _compared(session, service, one)
     return Live(service.name, service.kind, ((one.id, 100.0),), one.created_on, one.trigger, one.message, compared)
 
 
-def _compared(reads: Reading, service: "Service", one: Deployment) -> tuple[str, ...]:
+def _compared(session: Session, service: "Service", one: Deployment) -> tuple[str, ...]:
     """What a rollback would find out by each path of `compare`, so that a calm day shows which of them work."""
-    from ops.probes import page_content
-
-    with ExitStack() as ending:
-        web = clients.probing_web(reads.edge_url, ending, reads.environment, reads.environ)()
-        places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
-        pages = in_parallel([partial(page_content.look, web, reads.clock, url) for _, url in places])
+    places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
+    pages = in_parallel([partial(session.look, url) for _, url in places])
     told = zip(service.compare, pages[::2], pages[1::2], strict=True)
     return tuple(f"{path}: {likeness(own, site)}" for path, own, site in told)
 
 
-def _on(reads: Reading) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], list[str]]:
+def _on(session: Session) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], list[str]]:
     """Switches and limits are values of one namespace: read together, in one request for 100."""
-    runtime = reads.environment.runtime
+    runtime = session.environment.runtime
     if runtime is None:
         return (), (), []
     keys = [f"{SWITCHES}{name}" for name in runtime.switches]
-    shown = start(lambda: _shown(reads, runtime))
-    values, why = _asked(lambda: reads.kv.values(runtime.namespace, [*keys, LIMITS]))
+    shown = start(lambda: _shown(session, runtime))
+    values, why = _asked(lambda: session.kv.values(runtime.namespace, [*keys, LIMITS]))
     if values is None:
         return (), (), [f"the switches and the limits in KV: {why}"]
     found, unread = _understood(runtime, values)
     seen = shown.result()
-    apart = [each.apart(seen.get(each.name), reads.clock.now()) for each in found]
+    apart = [each.apart(seen.get(each.name), session.clock.now()) for each in found]
     unread += [f"{each}. Run this again in a minute" for each in apart if each]
     limits: tuple[Temporary, ...] = ()
     try:
-        limits = temporary(values[LIMITS], reads.clock.now())
+        limits = temporary(values[LIMITS], session.clock.now())
     except ValueError as error:
         unread.append(f"the limits in KV: {error}")
-    return tuple(each for each in found if each.is_on(reads.clock.now())), limits, unread
+    return tuple(each for each in found if each.is_on(session.clock.now())), limits, unread
 
 
-def _shown(reads: Reading, runtime: "Runtime") -> Mapping[str, ShownSwitch]:
+def _shown(session: Session, runtime: "Runtime") -> Mapping[str, ShownSwitch]:
     """What the application shows of its switches: nothing where it does not answer, since it may be what is broken."""
-    from ops.probes import runtime as endpoint
-
-    with ExitStack() as ending:
-        web = clients.probing_web(reads.edge_url, ending, reads.environment, reads.environ)()
-        document = endpoint.look(web, reads.environment.service(runtime.service).url)
+    document = session.shown(session.environment.service(runtime.service).url)
     return {} if isinstance(document, str) else document.switches
 
 
@@ -179,20 +127,20 @@ def _understood(runtime: "Runtime", values: Mapping[str, str | None]) -> tuple[l
     return found, unread
 
 
-def _off(reads: Reading) -> tuple[tuple[Block, ...], tuple[Orphan, ...], list[str]]:
+def _off(session: Session) -> tuple[tuple[Block, ...], tuple[Orphan, ...], list[str]]:
     """What ops-maintenance stores, and the routes that lead to it although it does not store them."""
-    standing, why = _asked(lambda: steps.standing(reads.workers, in_parallel))
+    standing, why = _asked(lambda: steps.standing(session.workers))
     if standing is None:
         return (), (), [f"what is off at the edge: {why}"] if why else []
-    orphans, why = _asked(lambda: _orphans(reads, standing.stored))
+    orphans, why = _asked(lambda: _orphans(session, standing.stored))
     return standing.stored.blocks, orphans or (), [f"routes that lead to {WORKER}: {why}"] if why else []
 
 
-def _orphans(reads: Reading, stored: Stored) -> tuple[Orphan, ...]:
-    services = [service for service in reads.environment.services.values() if service.worker]
+def _orphans(session: Session, stored: Stored) -> tuple[Orphan, ...]:
+    services = [service for service in session.environment.services.values() if service.worker]
     hosts = {service.name: service.url.removeprefix("https://").partition(":")[0] for service in services}
-    zones = maintenance_plan.zones_to_read(reads.routes.zones(), hosts.values(), stored)
-    routes = steps.read_routes(reads.routes, in_parallel, zones)
+    zones = maintenance_plan.zones_to_read(session.routes.zones(), hosts.values(), stored)
+    routes = steps.read_routes(session.routes, zones)
     found = orphaned_routes.orphans([route for route in routes if route.script == WORKER], stored)
     return tuple(
         Orphan(route.pattern, next((name for name, host in hosts.items() if route.is_at(host)), "")) for route in found

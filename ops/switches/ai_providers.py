@@ -1,25 +1,25 @@
 """Health of the AI providers, from the application and from a provider's answer to a key; and which one comes first."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ops.cloudflare.types.records import Logged
 from ops.core.anonymization import shortened
 from ops.core.clock import span_text, utc_text
 from ops.core.names import NEW, OLD
 from ops.core.observations import KeyAnswer, Said
-from ops.core.runtime_contract import Outcomes, Shown, Switch
+from ops.core.runtime_contract import Outcomes, Switch
+from ops.core.threads import in_parallel
 
 if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.runtime import Ai
-    from ops.config.secrets import Provider
     from ops.core.redaction import Secret
-    from ops.engine.runbook import SecretValues
+    from ops.engine.context import SecretValues, WebPort
 
 
 OFF = "off"
@@ -129,16 +129,10 @@ class Asks(Protocol):
     def environment(self) -> "Environment": ...
 
     @property
-    def shown(self) -> "Callable[[str], Shown | str]": ...
+    def web(self) -> "WebPort": ...
 
     @property
-    def held(self) -> "SecretValues": ...
-
-    @property
-    def ask_provider(self) -> "Callable[[Provider, Secret | None], KeyAnswer]": ...
-
-    @property
-    def in_parallel(self) -> Callable[[list[Callable[[], Any]]], list[Any]]: ...
+    def secret_values(self) -> "SecretValues": ...
 
 
 @dataclass(frozen=True)
@@ -158,12 +152,12 @@ class Seen:
 def look(asks: Asks, ai: "Ai", *, probe: bool) -> Seen:
     """What the application saw in its last minutes; with `probe`, also what each provider says to a key, asked once."""
     runtime = asks.environment.needed_runtime()
-    document = asks.shown(asks.environment.service(runtime.service).url)
+    document = asks.web.shown(asks.environment.service(runtime.service).url)
     told = None if isinstance(document, str) else document.ai
     lacks = document if isinstance(document, str) else "" if told else "the application shows nothing of its providers"
     outcomes = told.outcomes if told else {}
     held = [name for name in ai.order if probe and key_of(asks, ai, name)]
-    answers = dict(zip(held, asks.in_parallel([partial(ask, asks, ai, name) for name in held]), strict=True))
+    answers = dict(zip(held, in_parallel([partial(ask, asks, ai, name) for name in held]), strict=True))
     found = {name: health(outcomes.get(name), answers.get(name)) for name in ai.order}
     return Seen(found, outcomes, lacks, answers)
 
@@ -171,11 +165,11 @@ def look(asks: Asks, ai: "Ai", *, probe: bool) -> Seen:
 def key_of(asks: Asks, ai: "Ai", name: str) -> "Secret | None":
     """As a rotation holds it: the new value, which is in use since then; else the former."""
     secret = ai.keys.get(name)
-    return (asks.held.value(NEW + secret) or asks.held.value(OLD + secret)) if secret else None
+    return (asks.secret_values.value(NEW + secret) or asks.secret_values.value(OLD + secret)) if secret else None
 
 
 def ask(asks: Asks, ai: "Ai", name: str) -> KeyAnswer:
     """One question, which may cost a token. Only where a key is held."""
     spec = asks.environment.secrets[ai.keys[name]].provider
     assert spec is not None
-    return asks.ask_provider(spec, key_of(asks, ai, name))
+    return asks.web.ask_provider(spec, key_of(asks, ai, name))

@@ -14,7 +14,8 @@ from ops.core.plan import Change, Plan
 from ops.core.runtime_contract import ENDPOINT, ShownSwitch, Switch, revision_of
 from ops.core.suggestions import shown
 from ops.core.threads import start
-from ops.engine.runbook import Context, P, Permissions, Runbook, State, World
+from ops.engine.context import Context, P
+from ops.engine.runbook import Permissions, Runbook, State, World
 from ops.probes.runner import ProbeSet
 from ops.switches import values as switches
 from ops.switches.values import Left, Standing, Wanted
@@ -104,14 +105,14 @@ def read(ctx: Context[Any], name: str) -> Standing:
     runtime, _ = reader(ctx)
     rules = switches.rules_of(runtime, name)
     key = Standing(name, rules, None, None).key
-    return switches.standing(name, rules, ctx.kv.value(runtime.namespace, key))
+    return switches.standing(name, rules, ctx.cloudflare.kv.value(runtime.namespace, key))
 
 
 def read_all(ctx: Context[Any]) -> tuple[dict[str, Standing], list[Left]]:
     """Every switch of ops.yml, 100 in one request; and those that are not understood. Raises ProviderError."""
     runtime, _ = reader(ctx)
     keys = {name: Standing(name, rules, None, None).key for name, rules in runtime.switches.items()}
-    values = ctx.kv.values(runtime.namespace, list(keys.values()))
+    values = ctx.cloudflare.kv.values(runtime.namespace, list(keys.values()))
     found, left = dict[str, Standing](), list[Left]()
     for name, rules in runtime.switches.items():
         try:
@@ -147,14 +148,18 @@ def _seen(ctx: Context[Any], name: str, *, wait: float | None) -> ShownSwitch | 
 def shown_switches(ctx: Context[Any]) -> Mapping[str, ShownSwitch]:
     """Switch → what the application shows of it; nothing where its answer is not understood."""
     _, service = reader(ctx)
-    document = ctx.shown(service.url)
+    document = ctx.web.shown(service.url)
     return {} if isinstance(document, str) else document.switches
 
 
 def first_setting(ctx: Context[Any], standing: Standing) -> Setting:
     """The key of a switch that nobody ever set, in its normal state."""
     value = Switch(
-        standing.rules.normal, ctx.actor, ctx.incident, ctx.clock.now(), revision_of(ctx.run_id, standing.key)
+        standing.rules.normal,
+        ctx.request.actor,
+        ctx.request.incident,
+        ctx.clock.now(),
+        revision_of(ctx.run_id, standing.key),
     )
     return Setting(standing, value)
 
@@ -201,7 +206,7 @@ def check(ctx: Context[Any], setting: Setting) -> World:
     """By the revision: a value of the same state may be another's. KV's API may answer a former value for a while."""
     runtime, _ = reader(ctx)
     standing = setting.standing
-    text = ctx.kv.value(runtime.namespace, standing.key)
+    text = ctx.cloudflare.kv.value(runtime.namespace, standing.key)
     if text == standing.text:
         held = f"KV holds {standing.name} as it was: {standing.told(ctx.clock.now())}"
         return World(State.PLANNED, held, may_lag=True)
@@ -216,7 +221,7 @@ def check(ctx: Context[Any], setting: Setting) -> World:
 
 def apply(ctx: Context[Any], setting: Setting) -> str:
     runtime, _ = reader(ctx)
-    ctx.kv.put(runtime.namespace, setting.standing.key, setting.value.to_json())
+    ctx.cloudflare.kv.put(runtime.namespace, setting.standing.key, setting.value.to_json())
     return f"Cloudflare took it: {setting.standing.name} = {setting.value.state}"
 
 

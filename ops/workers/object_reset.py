@@ -15,7 +15,9 @@ from ops.cloudflare.types.workers import Version
 from ops.core.errors import OpsError, Unclear
 from ops.core.observations import Seen, is_number
 from ops.core.plan import Section
-from ops.engine.runbook import Context, State, World
+from ops.core.threads import run_all
+from ops.engine.context import Context
+from ops.engine.runbook import State, World
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -131,7 +133,7 @@ class Watched:
 def looked(ctx: Context[Any], it: Watched) -> Seen | str | OpsError:
     """What it shows; why that is not known; or, as a value, that the application shows it to nobody like us."""
     try:
-        return ctx.admin.look(it.service.url, it.spec)
+        return ctx.web.admin.look(it.service.url, it.spec)
     except OpsError as error:
         return error
 
@@ -141,7 +143,7 @@ def send(ctx: Context[Any], it: Watched) -> str:
     it.tries += 1
     it.sent += 1
     try:
-        said = ctx.admin.reset(it.service.url, it.spec)
+        said = ctx.web.admin.reset(it.service.url, it.spec)
     except Unclear:
         raise
     except OpsError:
@@ -169,7 +171,7 @@ def check(ctx: Context[Any], it: Watched) -> World:
 
 def prove(ctx: Context[Any], watched: Sequence[Watched], world: World) -> World:
     """Of a Worker whose new version is live: it is DONE once each object that can be looked at began anew."""
-    seen = ctx.in_parallel([partial(looked, ctx, it) for it in watched])
+    seen = run_all([partial(looked, ctx, it) for it in watched])
     missing = [why for it, now in zip(watched, seen, strict=True) if (why := _unproved(it, now, restarted=True))]
     if missing:
         return replace(world, state=State.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", uncertain=True)

@@ -27,7 +27,9 @@ from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import Press
 from ops.core.plan import Change, Section
 from ops.core.redaction import Secret
-from ops.engine.runbook import Context, State, World
+from ops.core.threads import run_all
+from ops.engine.context import Context
+from ops.engine.runbook import State, World
 from ops.workers import deploy
 from ops.workers.history import History
 from ops.workers.plan_text import deployed
@@ -238,9 +240,9 @@ def plan(
     `edits` are the secrets that get new values; `accept` makes what accepts others by name, of an upload
     that does not serve. Raises Refused, with `way_on`.
     """
-    reads = ctx.workers
+    reads = ctx.cloudflare.workers
     has_assets = reads.begin_has_assets(worker)
-    deployments, uploads, code, known, newest = ctx.in_parallel(
+    deployments, uploads, code, known, newest = run_all(
         [
             lambda: reads.deployments(worker),
             lambda: reads.uploads(worker),
@@ -282,7 +284,7 @@ def _unfinished(
             break
         if upload.number is None or before.number != upload.number - 1:
             break  # a version between them was deleted, and its secrets are in `upload`
-        code = ctx.workers.secrets.code(planned.worker, upload.id)
+        code = ctx.cloudflare.workers.secrets.code(planned.worker, upload.id)
         if not is_unfinished_of(upload, code, planned.code, planned.mark, planned.edits):
             break
         found.append(upload)
@@ -333,7 +335,7 @@ def apply(ctx: Context[Any], rebuild: Rebuild, change: Change, values: Mapping[s
         return _deploy(ctx, rebuild)
     edits = {name: values[name] for name in rebuild.edits}
     tag = rebuild.source.tag if rebuild.source else ""
-    made = ctx.workers.secrets.upload(rebuild.worker, rebuild.code, edits, mark=rebuild.mark, tag=tag)
+    made = ctx.cloudflare.workers.secrets.upload(rebuild.worker, rebuild.code, edits, mark=rebuild.mark, tag=tag)
     return f"version {made}, not deployed"
 
 
@@ -348,7 +350,7 @@ def _check_upload(ctx: Context[Any], rebuild: Rebuild) -> World:
         if uploads[0].id != rebuild.latest.id:
             return World(State.MOVED, _uploaded(uploads[0]))
         return World(State.PLANNED, f"{short(rebuild.latest.id)} is the latest upload, as planned")
-    if ctx.workers.secrets.code(rebuild.worker, rebuild.made) is None:
+    if ctx.cloudflare.workers.secrets.code(rebuild.worker, rebuild.made) is None:
         return World(
             State.PLANNED, f"our upload {short(rebuild.made)} is listed and cannot be read yet", uncertain=True
         )
@@ -380,7 +382,7 @@ def _check_deployment(ctx: Context[Any], rebuild: Rebuild) -> World:
 
 def _deploy(ctx: Context[Any], rebuild: Rebuild) -> str:
     try:
-        made = ctx.workers.deploy(rebuild.worker, ((rebuild.made, 100.0),), mark=rebuild.mark)
+        made = ctx.cloudflare.workers.deploy(rebuild.worker, ((rebuild.made, 100.0),), mark=rebuild.mark)
     except SecretsChanged as changed:
         # Whether a forced deployment brings this version's values is not known, so there is nothing to insist on.
         raise ProviderError(
@@ -393,8 +395,11 @@ def _deploy(ctx: Context[Any], rebuild: Rebuild) -> str:
 
 
 def _read(ctx: Context[Any], rebuild: Rebuild) -> tuple[tuple[Deployment, ...], tuple[Version, ...]]:
-    deployments, uploads = ctx.in_parallel(
-        [lambda: ctx.workers.deployments(rebuild.worker), lambda: ctx.workers.uploads(rebuild.worker)]
+    deployments, uploads = run_all(
+        [
+            lambda: ctx.cloudflare.workers.deployments(rebuild.worker),
+            lambda: ctx.cloudflare.workers.uploads(rebuild.worker),
+        ]
     )
     return deployments, uploads
 
@@ -421,7 +426,7 @@ def _prove(ctx: Context[Any], rebuild: Rebuild, uploads: tuple[Version, ...]) ->
             reason=Reason.WORLD_MOVED,
             hint=f"{NOT_DEPLOYED} Look at what came in, then start again for a new plan.",
         )
-    made = ctx.workers.secrets.code(rebuild.worker, rebuild.made)
+    made = ctx.cloudflare.workers.secrets.code(rebuild.worker, rebuild.made)
     differing = ["all, for it cannot be read"] if made is None else list(differences(rebuild.code, made))
     if differing:
         raise ProviderError(

@@ -16,8 +16,8 @@ from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import Result
 from ops.core.timeline import Event, Kind
+from ops.engine.context import Context
 from ops.engine.engine import Options
-from ops.engine.runbook import Context
 from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.conftest import Outcome, Releases, World

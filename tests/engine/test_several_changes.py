@@ -14,7 +14,7 @@ import pytest
 from ops import cli
 from ops.cli.runbook_command import runbook_command
 from ops.core.plan import Change, Plan
-from ops.engine.runbook import Context
+from ops.engine.context import Context
 from ops.engine.runbook import World as Standing
 from ops.runbooks.rotate_secrets import Params, RotateSecrets
 from sandbox import Sandbox
@@ -146,7 +146,7 @@ class WritesBetween(RotateSecrets):
     def check(self, ctx: Context[Params], plan: Plan, change: Change) -> Standing:
         """While it compares the second change, after the first one was written."""
         if STOCK in change.target:
-            ctx.workers.switch_subdomain(STOCK, ctx.workers.subdomain(STOCK))
+            ctx.cloudflare.workers.switch_subdomain(STOCK, ctx.cloudflare.workers.subdomain(STOCK))
         return super().check(ctx, plan, change)
 
 

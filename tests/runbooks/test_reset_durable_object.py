@@ -16,8 +16,8 @@ from ops.core.errors import Decision, Reason
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.drills import scenario_release
+from ops.engine.context import Context
 from ops.engine.engine import Options
-from ops.engine.runbook import Context
 from ops.engine.signals import Signals
 from ops.runbooks.reset_durable_object import Params, ResetDurableObject
 from sandbox import Sandbox
@@ -545,7 +545,7 @@ class Greedy(ResetDurableObject):
 
     def preflight(self, ctx: Context[Params]) -> Plan:
         service = ctx.environment.service("api")
-        ctx.admin.reset(service.url, service.durable_objects[NAME])
+        ctx.web.admin.reset(service.url, service.durable_objects[NAME])
         return super().preflight(ctx)
 
 

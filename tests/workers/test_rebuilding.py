@@ -12,8 +12,8 @@ from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor, Secret
 from ops.core.result import Result
+from ops.engine.context import Context
 from ops.engine.engine import Options
-from ops.engine.runbook import Context
 from ops.engine.runbook import World as Standing
 from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
@@ -36,7 +36,7 @@ class SetsKey(RollbackWorker):
         return Plan("KEY gets a new value", changes, tuple(map(rules.section, rebuilds)), details=rebuilds)
 
     def _rebuild(self, ctx: Context[Params], worker: str) -> Rebuild:
-        deployments, uploads = ctx.workers.deployments(worker), ctx.workers.uploads(worker)
+        deployments, uploads = ctx.cloudflare.workers.deployments(worker), ctx.cloudflare.workers.uploads(worker)
         live = deployments[0]
         version = rules.majority(live.split)
         assert version
@@ -44,7 +44,7 @@ class SetsKey(RollbackWorker):
             ctx,
             worker,
             version,
-            Mark(ctx.incident, ctx.run_id, None, rotated=("KEY",)),
+            Mark(ctx.request.incident, ctx.run_id, None, rotated=("KEY",)),
             live=live,
             latest=uploads[0],
             edits=("KEY",),

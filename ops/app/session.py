@@ -1,0 +1,269 @@
+"""Clients for Cloudflare, the application and AI providers, and a clock; all real, or all a sandbox's.
+
+Variables of the environment alone decide which. Each client is made and imported on first use.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from datetime import datetime
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from ops.core.errors import ConfigError, ProviderError, Reason
+from ops.core.loopback import is_loopback, printable
+from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.observations import Page
+from ops.core.redaction import Secret
+from ops.core.system_clock import SandboxClock, SystemClock
+from ops.core.threads import start
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ops.cloudflare.client import Client
+    from ops.cloudflare.kv import Kv
+    from ops.cloudflare.maintenance_worker import Maintenance
+    from ops.cloudflare.pages import Pages
+    from ops.cloudflare.routes import Routes
+    from ops.cloudflare.types.records import Logged
+    from ops.cloudflare.workers import Workers
+    from ops.config import Config, Environment
+    from ops.config.secrets import Provider
+    from ops.core.observations import KeyAnswer
+    from ops.core.runtime_contract import Shown
+    from ops.probes.durable_object import Admin
+    from ops.probes.http import Web
+
+API = "https://api.cloudflare.com/client/v4"
+TOKEN_PERMISSIONS = "Workers Scripts: Edit", "Cloudflare Pages: Edit"
+"""As the dashboard names them: for services with `worker:`, and for those with `pages:`."""
+
+
+LOGS_WAIT = 2.0
+"""Real seconds for what was logged: it explains, and may delay nothing."""
+
+
+T = TypeVar("T")
+
+
+class _Once(Generic[T]):
+    """A property that is made on first use, and once, whichever thread asks. An error is raised again each time."""
+
+    def __init__(self, make: "Callable[[Session], T]") -> None:
+        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
+
+    def __get__(self, session: "Session", _owner: object = None) -> T:
+        with session.lock:
+            if self._name not in session.__dict__:
+                session.__dict__[self._name] = self._make(session)
+            found: T = session.__dict__[self._name]
+            return found
+
+
+class Session:
+    """Clients for one environment of `ops.yml`, until `ending` closes them. Threads may share it."""
+
+    def __init__(
+        self,
+        environment: "Environment",
+        environ: Mapping[str, str],
+        ending: ExitStack,
+        config: "Config | None" = None,
+        *,
+        needs_token: bool = True,
+        with_passes: bool = True,
+    ) -> None:
+        """Raises ConfigError where the variables name half a sandbox, or another machine.
+
+        Without `needs_token` the token opens nothing. Without `with_passes` probes send no secret headers.
+        """
+        self.environment, self.account_id = environment, environment.account_id
+        self.base_url, self.edge_url, self.clock = _addresses(environ)
+        self.lock = threading.RLock()
+        self._environ, self._config = environ, config
+        self._closers: list[Callable[[], object]] | None = []
+        ending.callback(self._close)
+        self._needs_token, self._with_passes = needs_token, with_passes
+
+    def _at_end(self, close: Callable[[], object]) -> None:
+        """A thread may make a client when the session has ended: it is closed at once."""
+        with self.lock:
+            if self._closers is not None:
+                self._closers.append(close)
+                return
+        close()
+
+    def _close(self) -> None:
+        with self.lock:
+            closers, self._closers = self._closers or [], None
+        for close in reversed(closers):
+            close()
+
+    @_Once
+    def token(self) -> Secret:
+        """Raises ConfigError where it is missing, or cannot be one."""
+        return _token(self._environ, self.environment) if self._needs_token else Secret("none")
+
+    @_Once
+    def client(self) -> "Client":
+        """Open. Read-only outside `with client.writing():`. Raises ConfigError without a token."""
+        from ops.cloudflare.client import Client
+
+        client = Client(self.base_url, self.token, token_name=self.environment.token, clock=self.clock)
+        self._at_end(client.close)
+        client.open()
+        return client
+
+    @_Once
+    def workers(self) -> "Workers":
+        from ops.cloudflare.workers import Workers
+
+        return Workers(self.client, self.account_id)
+
+    @_Once
+    def pages(self) -> "Pages":
+        from ops.cloudflare.pages import Pages
+
+        return Pages(self.client, self.account_id)
+
+    @_Once
+    def routes(self) -> "Routes":
+        from ops.cloudflare.routes import Routes
+
+        return Routes(self.client, self.account_id)
+
+    @_Once
+    def kv(self) -> "Kv":
+        from ops.cloudflare.kv import Kv
+
+        return Kv(self.client, self.account_id)
+
+    @_Once
+    def maintenance(self) -> "Maintenance":
+        from ops.cloudflare.maintenance_worker import Maintenance
+
+        return Maintenance(self.client, self.account_id, WORKER)
+
+    def web(self) -> "Web":
+        """Return the client of the probes. `begin_web` makes it beside other work: its certificates take a while."""
+        return self._web.result()
+
+    def begin_web(self) -> "Callable[[], Web]":
+        """Start to make the client of the probes. Return what waits for it."""
+        return self._web.result
+
+    @_Once
+    def _web(self) -> "Future[Web]":
+        def make() -> "Web":
+            from ops.probes import secret_headers
+            from ops.probes.http import Web
+
+            services = self.environment.services.values() if self._with_passes else ()
+            return Web(self.edge_url, secret_headers.passes(services, self._environ))
+
+        web = start(make)
+        self._at_end(lambda: web.result().close())
+        return web
+
+    def look(self, url: str) -> Page:
+        """Read a page of the web: what the address holds."""
+        from ops.probes import page_content
+
+        return page_content.look(self.web(), self.clock, url)
+
+    def shown(self, url: str) -> "Shown | str":
+        """Return what the application at that origin shows of its limits and switches; or why that is not known."""
+        from ops.probes import runtime
+
+        return runtime.look(self.web(), url)
+
+    @_Once
+    def admin(self) -> "Admin":
+        """The application's own endpoints for Durable Objects."""
+        from ops.config import object_tokens
+        from ops.probes.durable_object import Admin
+
+        return Admin(self.web, self._environ, object_tokens(self._config) if self._config else frozenset())
+
+    def logged_errors(self, worker: str, since: datetime, until: datetime) -> "Callable[[], tuple[Logged, ...] | str]":
+        """Begin to read the errors that a Worker logged. The answer waits LOGS_WAIT, or says why they are not known."""
+        from ops.cloudflare import telemetry
+        from ops.cloudflare.types.records import Period
+
+        asked = start(lambda: telemetry.errors(self.client, self.account_id, worker, Period(since, until)))
+
+        def answer() -> "tuple[Logged, ...] | str":
+            try:
+                return asked.result(timeout=LOGS_WAIT)
+            except TimeoutError:
+                return f"Workers Observability did not answer within {LOGS_WAIT:.0f} s"
+            except ProviderError as error:
+                return f'{error.message}; the token needs "{telemetry.READ}" for it'
+
+        return answer
+
+    def ask_provider(self, spec: "Provider", key: Secret | None) -> "KeyAnswer":
+        """Return what an AI provider says of a key; without one, of a random key. Raises ConfigError."""
+        from ops.probes import ai_provider
+
+        return ai_provider.ask(self._provider_web, spec, key or ai_provider.random_key())
+
+    @_Once
+    def _provider_web(self) -> "Web":
+        from ops.probes.http import Web
+
+        url = self._environ.get("OPS_PROVIDERS_URL") or None
+        if (url is not None) != (self.base_url != API) or (url and not is_loopback(url)):
+            raise ConfigError(
+                "a sandbox's API and real providers (or the other way round) do not go together",
+                reason=Reason.NOT_LOOPBACK,
+                hint="Set OPS_PROVIDERS_URL as `ops sandbox` prints it, or, without a sandbox, unset it.",
+            )
+        web = Web(url)
+        self._at_end(web.close)
+        return web
+
+
+def _addresses(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
+    """API base, edge and clock. Another API than Cloudflare's own is a sandbox on this machine, and wholly so."""
+    base_url = (environ.get("CLOUDFLARE_API_BASE_URL") or API).rstrip("/")
+    edge_url, clock_url = environ.get("OPS_EDGE_URL") or None, environ.get("OPS_CLOCK_URL") or None
+    for name, url in (("CLOUDFLARE_API_BASE_URL", base_url), ("OPS_EDGE_URL", edge_url), ("OPS_CLOCK_URL", clock_url)):
+        if url and url != API and not is_loopback(url):
+            hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for Cloudflare."
+            raise ConfigError(f"{name} names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
+    if (base_url == API) != (edge_url is None) or (clock_url and base_url == API):
+        raise _half_a_sandbox(
+            {"CLOUDFLARE_API_BASE_URL": base_url != API, "OPS_EDGE_URL": edge_url, "OPS_CLOCK_URL": clock_url}
+        )
+    return base_url, edge_url, SandboxClock(clock_url) if clock_url else SystemClock()
+
+
+def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
+    is_set, is_not = ([name for name, value in places.items() if bool(value) == wanted] for wanted in (True, False))
+    return ConfigError(
+        f"{' and '.join(is_set)} {'is' if len(is_set) == 1 else 'are'} set, and {' and '.join(is_not)} "
+        f"{'is' if len(is_not) == 1 else 'are'} not: a sandbox stands in for all of it or for none",
+        reason=Reason.NOT_LOOPBACK,
+        hint=(
+            f"For the real Cloudflare, run `unset {' '.join(is_set)}`. For a sandbox, set all three as `ops sandbox` "
+            "prints them (the clock may be left out)."
+        ),
+    )
+
+
+def _token(environ: Mapping[str, str], environment: "Environment") -> Secret:
+    """Raises ConfigError where it is missing, or cannot be one."""
+    name, value = environment.token, environ.get(environment.token, "")
+    if not value:
+        needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)
+        raise ConfigError(
+            f"the token for {environment.name} is missing: {name} is not set",
+            reason=Reason.TOKEN_MISSING,
+            hint=(
+                f"It is a Cloudflare API token with the permissions {needed} on this account. On a laptop: `export "
+                f"{name}=…`. In a job: a secret of that name in the job's GitHub environment, `recovery` or `security` "
+                "(Settings → Environments), handed on under `env:` in the workflow."
+            ),
+        )
+    return printable(name, value)

@@ -1,0 +1,160 @@
+"""The context of a run: everything that a runbook may use. Ports are made on first use."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from ops.core.clock import Clock
+from ops.core.next_step import Press, button, command
+from ops.core.observations import KeyAnswer, Page
+
+if TYPE_CHECKING:
+    from ops.cloudflare.kv import Kv
+    from ops.cloudflare.maintenance_worker import Maintenance
+    from ops.cloudflare.pages import Pages
+    from ops.cloudflare.routes import Routes
+    from ops.cloudflare.types.records import Logged
+    from ops.cloudflare.workers import Workers
+    from ops.config import Config, Environment
+    from ops.config.secrets import Provider
+    from ops.core.redaction import Secret
+    from ops.core.run_record import Earlier
+    from ops.core.runtime_contract import Shown
+    from ops.core.timeline import Timeline
+    from ops.github.committed_file import CommittedFile
+    from ops.github.pulls import Pulls
+    from ops.github.secrets import EnvironmentSecrets
+    from ops.probes.durable_object import Admin
+    from ops.site_build import Site
+
+P = TypeVar("P")
+
+
+class CloudflareApi(Protocol):
+    """One account of Cloudflare, product by product. Reads only, until the engine makes a change."""
+
+    @property
+    def workers(self) -> "Workers": ...
+
+    @property
+    def pages(self) -> "Pages": ...
+
+    @property
+    def routes(self) -> "Routes": ...
+
+    @property
+    def kv(self) -> "Kv":
+        """Values in KV, where an application reads limits and switches."""
+        ...
+
+    @property
+    def maintenance(self) -> "Maintenance":
+        """Uploads of the Worker that answers for a service in maintenance."""
+        ...
+
+    def logged_errors(self, worker: str, since: datetime, until: datetime) -> "Callable[[], tuple[Logged, ...] | str]":
+        """Begin to read the errors that a Worker logged. The answer waits a moment, or says why they are not known."""
+        ...
+
+
+class WebPort(Protocol):
+    """The application and its AI providers, as anybody on the internet reaches them."""
+
+    def look(self, url: str) -> Page:
+        """Read a page of the web: what the address holds."""
+        ...
+
+    def shown(self, url: str) -> "Shown | str":
+        """Return what the application at that origin shows of its limits and switches; or why that is not known."""
+        ...
+
+    def ask_provider(self, spec: "Provider", key: "Secret | None") -> KeyAnswer:
+        """Return what an AI provider says of a key; without one, of a random key."""
+        ...
+
+    @property
+    def admin(self) -> "Admin":
+        """Durable Objects by the application's own endpoints."""
+        ...
+
+
+class GitHubApi(Protocol):
+    """The operations repository on GitHub."""
+
+    @property
+    def secrets(self) -> "EnvironmentSecrets":
+        """Secrets of its environments."""
+        ...
+
+    @property
+    def pulls(self) -> "Pulls":
+        """Its files, branches and pull requests."""
+        ...
+
+    @property
+    def limits(self) -> "CommittedFile":
+        """limits.yml, and the commits that touch it."""
+        ...
+
+
+class SecretValues(Protocol):
+    """The values of secrets that people gave for this run, and new random ones. All of them are masked."""
+
+    def value(self, variable: str) -> "Secret | None":
+        """Return None where the variable is missing or empty."""
+        ...
+
+    def generate(self, length: int, alphabet: str) -> "Secret":
+        """Return random characters of the alphabet, from the machine's own source of randomness."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Who requested the run, when and for which incident."""
+
+    actor: str
+    """The name on GitHub, or on this machine."""
+    incident: int | None = None
+    began: datetime | None = None
+    """The start of the incident as a person stated it: it may warn and never chooses."""
+    requested_at: datetime | None = None
+    """When it was requested, unless by this command: what happened since counts."""
+
+
+@dataclass(frozen=True)
+class Context(Generic[P]):
+    """Everything that a runbook may use. It never sleeps, retries, prints or asks whether this is a dry run."""
+
+    params: P
+    config: "Config"
+    environment: "Environment"
+    request: RunRequest
+    run_id: str
+    clock: Clock
+    timeline: "Timeline"
+    cloudflare: CloudflareApi
+    github: GitHubApi
+    web: WebPort
+    site: "Site"
+    """A site's repository, and what can be built and deployed of it."""
+    secret_values: SecretValues
+    previous_runs: "Callable[[], Callable[[], Earlier]]"
+    """Begin to read the records of earlier runs on the incident. The answer waits within bounds. At most it makes a
+    run stricter."""
+    kinds: "Callable[[], Mapping[str, str]]"
+    """Runbook → the key that its services have in ops.yml."""
+    program: tuple[str, ...] = ("ops",)
+    """How the command line was reached, and the options that it needs to be reached again."""
+
+    def press(self, runbook: str, **params: str | bool | tuple[str, ...]) -> Press:
+        """A command for people to paste, and the same button: in this environment and for this incident."""
+        where = {
+            "service": params.pop("service", ""),
+            "environment": self.environment.name,
+            "incident": self.request.incident,
+        }
+        given = {**where, **params}
+        program, *extra = self.program
+        return Press(command(program, runbook, given, *extra), button(runbook, given))
