@@ -2,8 +2,9 @@
 
     ./run benchmarks.rollback [--rounds N]
 
-Prints medians and ratios at 0 and 100 ms per API call, the calls made, the peak memory, and `ops --help`. Ratios are
-taken between programs of one run, since absolute times depend on the machine.
+Prints medians and ratios at 0 and 100 ms per API call, the calls made, the peak memory; and `ops --help` beside an
+import of click and httpx, with and without compiled files. Ratios are taken between programs of one run, since absolute
+times depend on the machine.
 """
 
 import os
@@ -15,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,6 +28,11 @@ from sandbox.switches import Switches
 ROOT = Path(__file__).parent.parent
 WORKER = "fortunet-api"
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+
+WITHOUT_RICH = "import runpy, sys; sys.modules['rich'] = None; "
+"""httpx loads rich if it is installed. Only the developers' lock file has it, so a user's run starts without it."""
+OPS = ("-c", f"{WITHOUT_RICH} sys.argv[0] = 'ops'; runpy.run_module('ops', run_name='__main__', alter_sys=True)")
+LIBRARIES = ("-c", f"{WITHOUT_RICH} import click, httpx")
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Run:
 def main(rounds: int) -> None:
     wrangler = [*node.wrangler(), "rollback", "--name", WORKER, "--message", "benchmark"]
     with tempfile.TemporaryDirectory() as folder:
-        ours = [sys.executable, "-m", "ops", *_our_arguments(Path(folder))]
+        ours = [sys.executable, *OPS, *_our_arguments(Path(folder))]
         print("| per call | what | ops | wrangler | ratio |\n| ---: | --- | ---: | ---: | ---: |")
         for delay in (0.0, 0.1):
             pairs = [(measure(ours, delay, folder), measure(wrangler, delay, folder)) for _ in range(rounds)]
@@ -110,9 +117,22 @@ def _report(delay: float, ours: Sequence[Run], theirs: Sequence[Run]) -> None:
 
 
 def _report_help(rounds: int) -> None:
+    print("\n| .pyc | ops --help | import click, httpx | ratio |\n| --- | ---: | ---: | ---: |")
+    for is_compiled in (True, False):
+        start = partial(_start, is_compiled=is_compiled)
+        pairs = [(start((*OPS, "--help")), start(LIBRARIES)) for _ in range(rounds)]
+        mine, other = (statistics.median(times) for times in zip(*pairs, strict=True))
+        ratio = statistics.median(mine / other for mine, other in pairs)
+        print(f"| {'with' if is_compiled else 'without'} | {mine:.2f} s | {other:.2f} s | {ratio:.2f} |", flush=True)
+
+
+def _start(arguments: Sequence[str], *, is_compiled: bool) -> float:
+    """Seconds of one Python process. Not compiled: neither ours nor the libraries' nor Python's own modules."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    times = [_finish([sys.executable, "-m", "ops", "--help"], environ)[0] for _ in range(rounds)]
-    print(f"\n`ops --help`: median {statistics.median(times) * 1000:.0f} ms")
+    with tempfile.TemporaryDirectory() as empty:
+        if not is_compiled:
+            environ |= {"PYTHONPYCACHEPREFIX": empty, "PYTHONDONTWRITEBYTECODE": "1"}
+        return _finish([sys.executable, *arguments], environ)[0]
 
 
 if __name__ == "__main__":
