@@ -31,7 +31,7 @@ from ops.engine.context import Context, RunRequest
 from ops.engine.engine import Engine, Options
 from ops.engine.runbook import Runbook
 from ops.engine.signals import Signals
-from ops.github import actions, environments, permissions
+from ops.github import actions, permissions
 from ops.github.committed_file import CommittedFile
 from ops.github.pulls import Pulls
 from ops.github.secrets import EnvironmentSecrets
@@ -162,13 +162,19 @@ def site(
     elsewhere: bool = False,
 ) -> Site:
     """`folder` is that of ops.yml. Without an account it can deploy nothing; `elsewhere`: another job builds."""
+
+    def exposed() -> str:
+        from ops.github import environments
+
+        return environments.exposed(environ, redactor)
+
     return Site(
         environ,
         folder,
         redactor,
         scratch=lambda: ending.enter_context(process.scratch()),
         may_build=elsewhere or not actions.is_job(environ),
-        exposed=lambda: environments.exposed(environ, redactor) if elsewhere and actions.is_job(environ) else "",
+        exposed=lambda: exposed() if elsewhere and actions.is_job(environ) else "",
         account=account,
     )
 

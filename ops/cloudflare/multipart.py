@@ -3,11 +3,8 @@
 developers.cloudflare.com/workers/configuration/multipart-upload-metadata
 """
 
-import email.parser
-import email.policy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any
 
 from ops.cloudflare.types.script import Code, Module
@@ -25,6 +22,10 @@ class Form:
 
 def form(headers: Mapping[str, str], body: bytes) -> Form:
     """ValueError where it is none. `headers` in lower case."""
+    import email.parser
+    import email.policy
+    from email.message import Message
+
     head = f"content-type: {headers.get('content-type', '')}\r\n\r\n".encode("latin-1", "replace")
     message = email.parser.BytesParser(policy=email.policy.compat32).parsebytes(head + body)
     if not message.is_multipart() or message.defects:
