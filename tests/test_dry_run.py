@@ -91,7 +91,7 @@ def around(world: World) -> None:
     sandbox.providers["groq"].add_key(KEYS["NEW_GROQ_API_KEY"])
 
 
-def variations(runbook: Runbook[Any], targets: dict[str, str]) -> list[list[str]]:
+def variations(runbook: Runbook[Any, Any], targets: dict[str, str]) -> list[list[str]]:
     """Return the example's options with, one after the other, each further one that the runbook has."""
     own = runbook.example
     more = MORE | ({"to": targets[runbook.kind]} if runbook.kind in targets else {})
@@ -154,7 +154,7 @@ def before_the_write(world: World) -> list[tuple[str, str]]:
 class WritesWhilePlanning(RollbackWorker):
     """Greedy."""
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
         plan = super().preflight(ctx)
         write(ctx)
         return plan
@@ -163,7 +163,7 @@ class WritesWhilePlanning(RollbackWorker):
 class WritesWhileComparing(RollbackWorker):
     """Greedy."""
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> Standing:
+    def check(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> Standing:
         write(ctx)
         return super().check(ctx, plan, change)
 

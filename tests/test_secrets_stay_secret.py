@@ -142,7 +142,7 @@ class Broken(RollbackWorker):
 
     name = "broken"
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
         raise RuntimeError(f"in the midst of {ECHO} {SHOUT}")
 
 

@@ -38,7 +38,7 @@ class RunbookFile:
         lines = itertools.pairwise(source.splitlines())
         return next((line.strip().strip('"') for before, line in lines if before.lower().startswith(head)), "")
 
-    def load(self) -> Runbook[Any]:
+    def load(self) -> Runbook[Any, Any]:
         """Import the file and make its runbook."""
         module = importlib.import_module(f"ops.{self.package}.{self.module}")
         name = self.module.replace("_", "")
@@ -97,11 +97,11 @@ def file_of(name: str) -> RunbookFile:
 
 
 @functools.cache
-def _runbook(name: str) -> Runbook[Any]:
+def _runbook(name: str) -> Runbook[Any, Any]:
     return file_of(name).load()
 
 
-def discover() -> Mapping[str, Runbook[Any]]:
+def discover() -> Mapping[str, Runbook[Any, Any]]:
     """Return name → runbook, in alphabetical order. Reading a value imports that runbook."""
     return Lazy(names(), _runbook)
 

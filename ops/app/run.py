@@ -59,7 +59,7 @@ AFTER_A_BUG = (
 class Request:
     """What somebody asked for, however they asked. `requested_at` is None where the command itself is the trigger."""
 
-    runbook: Runbook[Any]
+    runbook: Runbook[Any, Any]
     params: Any
     environment: str
     config: Path

@@ -69,7 +69,7 @@ class RunbookGroup(click.Group):
         click.Group(commands={**self.commands, **listed}).format_commands(ctx, formatter)
 
 
-def runbook_command(runbook: Runbook[Any], then: Then = say_nothing) -> click.Command:
+def runbook_command(runbook: Runbook[Any, Any], then: Then = say_nothing) -> click.Command:
     """A runbook's Params become its options, beside those that every runbook has. `then` gets the result."""
     fields = dataclasses.fields(runbook.params)
     names = [field.name for field in fields]
@@ -168,7 +168,7 @@ def _common_options() -> list[click.Parameter]:
 
 
 def run(
-    runbook: Runbook[Any],
+    runbook: Runbook[Any, Any],
     params: Any,
     redactor: Redactor,
     *,
@@ -187,7 +187,7 @@ def run(
 
     request = app.Request(runbook, params, environment, config, incident, began, requested_at, permission)
     can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
-    heading = f"Plan: {runbook.name} in {environment}"
+    heading = f"Plan[Any]: {runbook.name} in {environment}"
     options = Options(
         dry_run=dry_run or not (yes or can_ask),
         is_implicit=not (dry_run or yes or can_ask),
@@ -268,7 +268,7 @@ def annotate(level: Literal["notice", "warning", "error"], title: str, text: str
         _print(actions.annotation(level, title, terminal.one_line(text)), err=True)
 
 
-def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
+def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
     """A runbook by name and its parameters as JSON: how a job starts what another job let through."""
 
     @click.pass_obj
@@ -292,7 +292,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
     )
 
 
-def _params(runbook: Runbook[Any], text: str) -> Any:
+def _params(runbook: Runbook[Any, Any], text: str) -> Any:
     """The runbook's Params from a JSON object. Raises ConfigError: a label of ops.yml is checked, a hand is not."""
     known = {field.name: field for field in dataclasses.fields(runbook.params)}
     try:
@@ -338,16 +338,16 @@ def text_event(event: Event) -> None:
     _print(actions.folded(line, event.to_line()) if actions.is_job(os.environ) else line)
 
 
-def plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan], None]:
+def plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan[Any]], None]:
     return lambda plan: say(redactor.text("\n".join(["", *terminal.plan_lines(plan, heading=heading), ""])))
 
 
-def _yes(_plan: Plan) -> bool:
+def _yes(_plan: Plan[Any]) -> bool:
     return False
 
 
-def _asker(name: str) -> Callable[[Plan], bool]:
-    def ask(_plan: Plan) -> bool:
+def _asker(name: str) -> Callable[[Plan[Any]], bool]:
+    def ask(_plan: Plan[Any]) -> bool:
         try:
             typed = click.prompt(f'Type "{name}" to go on', default="", show_default=False)
         except click.Abort:  # the end of the input

@@ -20,7 +20,7 @@ class Scheduled:
     yes: bool
     config: Path
 
-    def run(self, runbook: Runbook[Any], params: Any, environment: str, incident: int | None) -> int:
+    def run(self, runbook: Runbook[Any, Any], params: Any, environment: str, incident: int | None) -> int:
         """The exit code of one run, told on its incident. Raises ConfigError."""
         return run(
             runbook,

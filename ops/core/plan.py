@@ -5,9 +5,13 @@ A plan is made by reading only. It says what each change replaces, what proves i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
 from ops.core.next_step import Press
+
+D = TypeVar("D")
+D_co = TypeVar("D_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[D_co]):
     """`changes` is empty where there is nothing to do; then `reason` says why, and the run only verifies."""
 
     summary: str
@@ -66,8 +70,9 @@ class Plan:
     """What this run does not change though it belongs to it: the last sentence of a run that changed something."""
     finishing: tuple[Change, ...] = ()
     """Made like the others, but only once the probes are healthy."""
-    details: object = None
-    """The runbook's own values, which it gets back in `check` and `apply`; never shown."""
+    details: D_co = None  # type: ignore[assignment]
+    """The runbook's own values, which it gets back in `check` and `apply`; never shown. A plan without changes may have
+    none."""
 
     @property
     def undo(self) -> tuple[Press, ...]:
@@ -120,7 +125,7 @@ class Progress:
         self.open = ""
         self.sent = bool(self.made or self.replaced or self.unseen) or not seen
 
-    def outcome(self, plan: Plan | None) -> dict[str, list[str]]:
+    def outcome(self, plan: Plan[Any] | None) -> dict[str, list[str]]:
         """Target of each change, by what became of it."""
         known = {
             "changed": self.made,
@@ -132,7 +137,7 @@ class Progress:
         planned = [change.target for change in (*plan.changes, *plan.finishing)] if plan else []
         return {**known, "not_changed": [target for target in planned if target not in told]}
 
-    def text(self, plan: Plan | None) -> str:
+    def text(self, plan: Plan[Any] | None) -> str:
         """Nothing where there was one change only, or none was begun."""
         outcome = self.outcome(plan)
         if sum(map(len, outcome.values())) < 2 or not any(outcome[name] for name in WORDS if name != "not_changed"):

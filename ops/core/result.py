@@ -33,7 +33,7 @@ class Result:
     service: str
     run: str
     incident: int | None
-    plan: Plan | None
+    plan: Plan[Any] | None
     timeline: tuple[Event, ...]
     before: Observation | None
     after: Observation | None
@@ -87,7 +87,7 @@ def step(duration: str) -> str:
     return duration.removeprefix("trigger_to_").replace("_", " ")
 
 
-def sentence(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool) -> str:
+def sentence(decision: Decision, before: Verdict, plan: Plan[Any], *, wrote: bool) -> str:
     """One sentence for the first line of every report. `before` is what the probes said before the run."""
     match decision:
         case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if plan.proves:
@@ -115,12 +115,12 @@ def sentence(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool) ->
             return f"{done}; the probes could not tell whether it is healthy: this is no success"
 
 
-def _left_alone(plan: Plan) -> str:
+def _left_alone(plan: Plan[Any]) -> str:
     """Why this run sent nothing."""
     return "somebody had made the same change already" if plan.changes else plan.summary
 
 
-def _unhealthy(before: Verdict, plan: Plan) -> str:
+def _unhealthy(before: Verdict, plan: Plan[Any]) -> str:
     match before:
         case Verdict.HEALTHY:
             way = "undo it" if plan.undo else "no command can undo it, since what was live is not known"
@@ -160,7 +160,7 @@ def after_a_bug(first: Callable[[Kind], float | None]) -> str:
     return "nothing was changed"
 
 
-def plan_json(plan: Plan | None) -> dict[str, Any] | None:
+def plan_json(plan: Plan[Any] | None) -> dict[str, Any] | None:
     if plan is None:
         return None
     return {

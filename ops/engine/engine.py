@@ -52,9 +52,9 @@ CALM_PROBE_WAIT = 15.0
 class Options:
     dry_run: bool
     """Whether to end with the plan: on request, or because nobody could confirm it (`is_implicit`)."""
-    confirm: Callable[[Plan], bool]
+    confirm: Callable[[Plan[Any]], bool]
     """Asked after the plan was shown. True: a person was waited for, so compare again. Raises Refused on a no."""
-    show_plan: Callable[[Plan], None]
+    show_plan: Callable[[Plan[Any]], None]
     probe_wait: float
     """Real seconds to wait for the probes before a write: a moment; where a person is asked they see the answer."""
     is_implicit: bool = False
@@ -67,7 +67,7 @@ class Options:
 class Run:
     """What is known so far; complete enough at any moment to say how the run ended."""
 
-    plan: Plan | None = None
+    plan: Plan[Any] | None = None
     before: Observation = NOT_OBSERVED
     after: Observation | None = None
     wrote: bool = False
@@ -121,7 +121,7 @@ class Engine:
     signals: Signals = field(default_factory=Signals)
     """Watched by whoever starts the run, from before its first step until its result is shown."""
 
-    def execute(self, runbook: Runbook[Any], ctx: Context[Any], options: Options) -> Result:
+    def execute(self, runbook: Runbook[Any, Any], ctx: Context[Any], options: Options) -> Result:
         """Run to a decision. Every OpsError becomes a result; anything else is a bug and passes through."""
         run = Run()
         hint, press = "", None
@@ -168,7 +168,7 @@ class Engine:
         )
 
     def _phases(
-        self, runbook: Runbook[Any], ctx: Context[Any], options: Options, run: Run
+        self, runbook: Runbook[Any, Any], ctx: Context[Any], options: Options, run: Run
     ) -> tuple[Decision, Reason, str]:
         failing = runbook.probes(ctx, None)
         before = start(lambda: self.prober.once(failing))
@@ -212,7 +212,7 @@ class Engine:
         return decision, reason, f"{said}; {plan.left_open}" if plan.left_open and run.wrote else said
 
     def _make(
-        self, runbook: Runbook[Any], ctx: Context[Any], run: Run, plan: Plan, change: Change, *, compare: bool
+        self, runbook: Runbook[Any, Any], ctx: Context[Any], run: Run, plan: Plan[Any], change: Change, *, compare: bool
     ) -> None:
         """Make one change, unless it is found done. `compare` False: the plan's last read was a moment ago."""
         progress, check = run.progress, partial(runbook.check, ctx, plan, change)
@@ -346,7 +346,7 @@ class Engine:
             hint="Start the same command again in a minute: it finds out, and does nothing twice.",
         )
 
-    def _compare_at_end(self, runbook: Runbook[Any], ctx: Context[Any], run: Run, plan: Plan) -> None:
+    def _compare_at_end(self, runbook: Runbook[Any, Any], ctx: Context[Any], run: Run, plan: Plan[Any]) -> None:
         """Compare what serves after the last probe round. Raises ProviderError if somebody replaced our change."""
         for change in plan.changes:
             sent = Sent(ctx, change, partial(runbook.check, ctx, plan, change), run.progress)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ops.core.clock import REQUEST_HOLDS, span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.plan import Change, Ending, Plan
+from ops.core.plan import Change, D, Ending, Plan
 from ops.engine.context import Context, P
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class JobSecret(Enum):
     AI_KEYS = "keys of AI providers"
 
 
-class Runbook(ABC, Generic[P]):
+class Runbook(ABC, Generic[P, D]):
     """Line one of a runbook's docstring is its help text; its name is its file's name with hyphens."""
 
     name: ClassVar[str]
@@ -137,33 +137,33 @@ class Runbook(ABC, Generic[P]):
         return str(getattr(params, "service", ""))
 
     @abstractmethod
-    def probes(self, ctx: Context[P], plan: Plan | None) -> "ProbeSet":
+    def probes(self, ctx: Context[P], plan: Plan[D] | None) -> "ProbeSet":
         """What proves it; before there is a plan, what shows the failure. Sends nothing. Raises ConfigError."""
 
     @abstractmethod
-    def preflight(self, ctx: Context[P]) -> Plan:
+    def preflight(self, ctx: Context[P]) -> Plan[D]:
         """Read, write nothing, and say what would be done. Its last read is the comparison if nothing waits after it.
 
         Raises Refused and ProviderError.
         """
 
-    def prepare(self, ctx: Context[P], plan: Plan) -> bool:  # noqa: ARG002  most have nothing to make ready
+    def prepare(self, ctx: Context[P], plan: Plan[D]) -> bool:  # noqa: ARG002  most have nothing to make ready
         """Make ready on this machine what the write needs, once it is confirmed; True where that took its time.
 
         It writes nothing at the provider. Raises Refused.
         """
         return False
 
-    def ending(self, ctx: Context[P], plan: Plan) -> Ending | None:  # noqa: ARG002  most end as their probes say
+    def ending(self, ctx: Context[P], plan: Plan[D]) -> Ending | None:  # noqa: ARG002  most end as their probes say
         """How the run ends once its changes are made, without a probe. It may read."""
         return None
 
     @abstractmethod
-    def check(self, ctx: Context[P], plan: Plan, change: Change) -> World:
+    def check(self, ctx: Context[P], plan: Plan[D], change: Change) -> World:
         """Read how the world stands towards the change, before the write and after it."""
 
     @abstractmethod
-    def apply(self, ctx: Context[P], plan: Plan, change: Change) -> str:
+    def apply(self, ctx: Context[P], plan: Plan[D], change: Change) -> str:
         """Make exactly this change with one write, and answer what the provider said of it.
 
         Raises NotApplied and Unclear, which the engine settles by `check`; Refused and ProviderError end the run.

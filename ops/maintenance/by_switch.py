@@ -35,24 +35,23 @@ class Details(Settings):
     """In the end: paths, each with all below it; an empty one is the whole service."""
 
 
-def probes(ctx: Context[Any], service: "Service", asked: Asked, plan: Plan | None) -> ProbeSet:
+def probes(ctx: Context[Any], service: "Service", asked: Asked, details: Details | None) -> ProbeSet:
     """What is closed answers 503 in the end, and what is not is well. Before, what is to change is asked alone."""
-    if plan is None:
+    if details is None:
         own = _closed_probes([asked.path]) if asked.is_on else service.probes
         return steps.probe_set(ctx, shown_json(MAINTENANCE, ON if asked.is_on else OFF, None), own)
-    assert isinstance(plan.details, Details)
-    closed = plan.details.closed
+    closed = details.closed
     still = tuple(probe for probe in service.probes if not _is_closed(probe, closed))
-    return steps.probe_set(ctx, plan.details.shows, (*_closed_probes(closed), *still))
+    return steps.probe_set(ctx, details.shows, (*_closed_probes(closed), *still))
 
 
-def preflight(ctx: Context[Any], service: "Service", asked: Asked, message: str) -> Plan:
+def preflight(ctx: Context[Any], service: "Service", asked: Asked, message: str) -> Plan[Details]:
     """`message`: what users are told where nobody said anything."""
     standing = steps.read(ctx, MAINTENANCE)
     return _closing(ctx, service, asked, standing, message) if asked.is_on else _opening(ctx, service, asked, standing)
 
 
-def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Standing, message: str) -> Plan:
+def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Standing, message: str) -> Plan[Details]:
     _refuse_what_stays_open(asked.path)
     _refuse_unknown_paths(ctx, asked, standing)
     before = _closed(ctx, standing)
@@ -124,7 +123,7 @@ def _refuse_unknown_paths(ctx: Context[Any], asked: Asked, standing: Standing) -
     )
 
 
-def _opening(ctx: Context[Any], service: "Service", asked: Asked, standing: Standing) -> Plan:
+def _opening(ctx: Context[Any], service: "Service", asked: Asked, standing: Standing) -> Plan[Details]:
     """Without a path: all that is off."""
     _refuse_unknown_paths(ctx, asked, standing)
     before = _closed(ctx, standing)

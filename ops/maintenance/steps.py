@@ -15,7 +15,7 @@ from ops.cloudflare.types.zones import Route, Zone
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import Press
-from ops.core.plan import Change, Plan
+from ops.core.plan import Change
 from ops.core.threads import run_all
 from ops.engine.context import Context
 from ops.engine.runbook import State, World
@@ -64,11 +64,6 @@ class Steps:
 
 def changes(steps: Iterable[Step], undo: Press | None) -> dict[Change, Step]:
     return {Change(*described(each), undo): each for each in steps}
-
-
-def _steps(plan: Plan) -> Steps:
-    assert isinstance(plan.details, Steps)
-    return plan.details
 
 
 def standing(workers: "Workers") -> Standing | None:
@@ -147,8 +142,7 @@ def _stored(version: Version | None) -> Stored | None:
         ) from None
 
 
-def check(ctx: Context[Any], plan: Plan, change: Change) -> World:
-    steps = _steps(plan)
+def check(ctx: Context[Any], steps: Steps, change: Change) -> World:
     match steps.of[change]:
         case Create():
             return _created(ctx)
@@ -213,8 +207,8 @@ def _holds(ctx: Context[Any], steps: Steps, deployment: Deployment, blocks: tupl
     return True
 
 
-def apply(ctx: Context[Any], plan: Plan, change: Change) -> str:
-    match _steps(plan).of[change]:
+def apply(ctx: Context[Any], steps: Steps, change: Change) -> str:
+    match steps.of[change]:
         case Create():
             ctx.cloudflare.maintenance.create(state.variables((), run=ctx.run_id, base=""), mark=_mark(ctx))
         case Store(blocks=blocks, live=live, opened=opened):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import Deployment, Project
 from ops.cloudflare.types.site_config import SiteConfiguration, listed
@@ -206,7 +206,7 @@ def plan(
     configuration: SiteConfiguration,
     why: str,
     details: object = None,
-) -> Plan:
+) -> Plan[Any]:
     """`past` is None where what is live could not be seen, `why` says what is known of that."""
     before = short(past.serving) if past else "not known"
     change = Change(
@@ -259,14 +259,14 @@ def _warnings(build: "Build", project: Project, past: Past | None, configuration
 
 
 def with_ways_back(
-    planned: Plan,
+    planned: Plan[Any],
     past: Past,
     choice: Choice,
     commit: Commit,
     *,
     began: datetime | None,
     rollback: Callable[[Deployment], Press],
-) -> Plan:
+) -> Plan[Any]:
     """With what is known where the live deployment is: how to undo it, and whether a rollback would do."""
     found = list(warnings(past, past.serving, began=began, provable=True, by_rule=True))
     same = [d for d in past.deployments if d.may_serve_production and d.commit == commit.sha and not d.dirty]

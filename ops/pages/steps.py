@@ -11,7 +11,7 @@ from ops.core.clock import utc_text
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import Press
 from ops.core.observations import Page
-from ops.core.plan import Plan
+from ops.core.plan import D, Plan
 from ops.core.threads import run_all
 from ops.engine.context import Context, P
 from ops.engine.runbook import Runbook, service_of
@@ -29,13 +29,13 @@ LISTED = 25
 WHOLE_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
-class SiteRunbook(Runbook[P]):
+class SiteRunbook(Runbook[P, D]):
     """Whatever serves, the probes are those of the service."""
 
     kind = "pages"
     compares_at_end = True
 
-    def probes(self, ctx: Context[P], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  whatever serves
+    def probes(self, ctx: Context[P], plan: Plan[Any] | None) -> ProbeSet:  # noqa: ARG002  whatever serves
         service = service_of(ctx, self.kind)
         return ProbeSet(service.url, service.probes, service.verify)
 

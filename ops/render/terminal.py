@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.core.next_step import Press
 from ops.core.plan import Plan
@@ -19,7 +19,7 @@ def event_line(event: Event) -> str:
     return f"{event.at:%H:%M:%S}Z {event.seconds:7.2f} s  {event.kind.value:<9}  {one_line(event.text)}"
 
 
-def plan_lines(plan: Plan, *, heading: str) -> Iterator[str]:
+def plan_lines(plan: Plan[Any], *, heading: str) -> Iterator[str]:
     """What will change, what will not be undone, what follows, and how to undo it."""
     yield heading
     yield f"  {one_line(plan.summary)}"

@@ -52,10 +52,15 @@ class AiFailover(SwitchRunbook[Params]):
         _asked(ctx)
         return {} if ctx.params.to == AUTO else values.shown_json(AI, _state(ctx, ctx.params.to), None)
 
-    def own_probes(self, ctx: Context[Params], service: "Service", plan: Plan | None) -> "tuple[Probe, ...]":  # noqa: ARG002
+    def own_probes(
+        self,
+        ctx: Context[Params],
+        service: "Service",
+        plan: Plan[steps.Settings] | None,  # noqa: ARG002  known before it
+    ) -> "tuple[Probe, ...]":
         return (*service.probes, *ctx.environment.needed_runtime().switches[AI].probes)
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[steps.Settings]:
         runtime, ai = _asked(ctx)
         errors = _errors(ctx)
         seen = provider_checks.look(ctx, ai, probe=ctx.params.probe)

@@ -28,7 +28,7 @@ class AllClear(SwitchRunbook[Params]):
     example = Params()
     needs_incident = True
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Settings]:
         incident, now = _incident(ctx), ctx.clock.now()
         found, unknown = steps.read_all(ctx)
         mine, left = values.of_incident(found, incident, now)

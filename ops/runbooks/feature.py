@@ -44,10 +44,15 @@ class Feature(SwitchRunbook[Params]):
         _asked(ctx)
         return values.shown_json(ctx.params.name, ctx.params.state, None)
 
-    def own_probes(self, ctx: Context[Params], service: "Service", plan: Plan | None) -> "tuple[Probe, ...]":  # noqa: ARG002
+    def own_probes(
+        self,
+        ctx: Context[Params],
+        service: "Service",
+        plan: Plan[steps.Settings] | None,  # noqa: ARG002  known before it
+    ) -> "tuple[Probe, ...]":
         return (*service.probes, *ctx.environment.needed_runtime().switches[ctx.params.name].probes)
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[steps.Settings]:
         wanted, params = _asked(ctx), ctx.params
         standing = steps.read(ctx, params.name)
         made = steps.setting(ctx, standing, wanted)

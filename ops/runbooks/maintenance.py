@@ -30,7 +30,6 @@ from ops.maintenance.steps import Guard, Standing
 from ops.maintenance.writes import OFF, Deploy, Step, Store, to_close, to_open
 from ops.probes.runner import ProbeSet
 from ops.switches import steps as switching
-from ops.switches.steps import Settings
 from ops.workers.plan_text import deployed
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class Seen:
         return self.recovered.stored
 
 
-class Maintenance(Runbook[Params]):
+class Maintenance(Runbook[Params, Details | by_switch.Details]):
     """Take a service, or a path of it, offline at the edge, and open it again."""
 
     name = "maintenance"
@@ -101,17 +100,16 @@ class Maintenance(Runbook[Params]):
     )
     permissions = Permissions(cloudflare=("Workers Scripts Write", "Workers Routes Write", "Zone Read"))
 
-    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
-        service, asked = service_of(ctx, self.kind), _asked(ctx)
+    def probes(self, ctx: Context[Params], plan: Plan[Details | by_switch.Details] | None) -> ProbeSet:
+        service, asked, details = service_of(ctx, self.kind), _asked(ctx), plan.details if plan else None
         if service.maintenance == "switch":
-            return by_switch.probes(ctx, service, asked, plan)
-        if plan is not None:
-            assert isinstance(plan.details, Details)
-            return ProbeSet(service.url, plan.details.probes, service.verify, addresses=plan.details.asked())
+            return by_switch.probes(ctx, service, asked, None if isinstance(details, Details) else details)
+        if isinstance(details, Details):
+            return ProbeSet(service.url, details.probes, service.verify, addresses=details.asked())
         address = Address(service.url + (asked.path or "/"), is_off=asked.is_on)
         return ProbeSet(service.url, () if asked.is_on else service.probes, service.verify, addresses=(address,))
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Details | by_switch.Details]:
         service, asked = service_of(ctx, self.kind), _asked(ctx)
         if service.maintenance == "switch":
             return by_switch.preflight(ctx, service, asked, MESSAGE)
@@ -125,15 +123,15 @@ class Maintenance(Runbook[Params]):
         path = seen.asked.path
         return tuple(each for each in seen.stored.of(seen.service.name) if not path or each.path == path)
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
-        if isinstance(plan.details, Settings):
+    def check(self, ctx: Context[Params], plan: Plan[Details | by_switch.Details], change: Change) -> World:
+        if isinstance(plan.details, by_switch.Details):
             return switching.check(ctx, plan.details.of[change])
-        return maintaining.check(ctx, plan, change)
+        return maintaining.check(ctx, plan.details, change)
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
-        if isinstance(plan.details, Settings):
+    def apply(self, ctx: Context[Params], plan: Plan[Details | by_switch.Details], change: Change) -> str:
+        if isinstance(plan.details, by_switch.Details):
             return switching.apply(ctx, plan.details.of[change])
-        return maintaining.apply(ctx, plan, change)
+        return maintaining.apply(ctx, plan.details, change)
 
 
 def _asked(ctx: Context[Params]) -> Asked:
@@ -226,7 +224,7 @@ def _live(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[
     return version.handlers, version.calls
 
 
-def _closing(ctx: Context[Params], seen: Seen) -> Plan:
+def _closing(ctx: Context[Params], seen: Seen) -> Plan[Details | by_switch.Details]:
     ways, path, live, stored = seen.ways, seen.asked.path, seen.standing.deployment, seen.standing.stored
     existing = seen.stored.block(seen.service.name, path)
     wanted = maintenance_plan.closing(ways, seen.stored, path)
@@ -316,7 +314,7 @@ def _refuse_unreachable(seen: Seen, block: Block) -> None:
     )
 
 
-def _opening(ctx: Context[Params], seen: Seen, opened: tuple[Block, ...]) -> Plan:
+def _opening(ctx: Context[Params], seen: Seen, opened: tuple[Block, ...]) -> Plan[Details | by_switch.Details]:
     service, path, live = seen.service, seen.asked.path, seen.standing.deployment
     remaining = tuple(block for block in seen.stored.blocks if block not in opened)
     still = tuple(block for block in remaining if block.service == service.name)

@@ -58,7 +58,7 @@ class Details:
     """Filled in where the pull request was read back: it needs no further read."""
 
 
-class ProposeLimits(Runbook[Params]):
+class ProposeLimits(Runbook[Params, Details]):
     """Propose temporary rate limits by a pull request on limits.yml, which a person merges."""
 
     name = "propose-limits"
@@ -78,12 +78,12 @@ class ProposeLimits(Runbook[Params]):
         """That which reads the limits."""
         return environment.needed_runtime().service
 
-    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:  # noqa: ARG002  nothing is proved by it
+    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002  nothing is proved by it
         """Those of the service, for the record: a refused user is seen by none of them."""
         service = ctx.environment.service(ctx.environment.needed_runtime().service)
         return ProbeSet(service.url, service.probes, service.verify)
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         wanted = _wanted(ctx)
         if (
             ctx.request.incident
@@ -104,8 +104,8 @@ class ProposeLimits(Runbook[Params]):
             )
         return _plan(ctx, wanted, base, file.text, file.sha)
 
-    def ending(self, ctx: Context[Params], plan: Plan) -> Ending | None:
-        told = _details(plan)
+    def ending(self, ctx: Context[Params], plan: Plan[Details]) -> Ending | None:
+        told = plan.details
         if told.ending is not None:
             return told.ending
         if told.not_permitted:
@@ -116,8 +116,8 @@ class ProposeLimits(Runbook[Params]):
             return Ending(Decision.PLANNED, Reason.HANDED_ON, said)
         return told.opened[-1]
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
-        told = _details(plan)
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:
+        told = plan.details
         if change.target == BRANCH:
             head = ctx.github.pulls.head(told.branch)
             state = State.PLANNED if head is None else State.DONE if head == told.base else State.MOVED
@@ -135,8 +135,8 @@ class ProposeLimits(Runbook[Params]):
             return World(State.DONE, f"pull request {opened.number} is open: {opened.url}")
         return World(State.DONE if told.not_permitted else State.PLANNED, "no pull request is open")
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
-        told = _details(plan)
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
+        told = plan.details
         if change.target == BRANCH:
             ctx.github.pulls.create_branch(told.branch, told.base)
             return f"made {told.branch}"
@@ -148,11 +148,6 @@ class ProposeLimits(Runbook[Params]):
         told.not_permitted.append(True)
         lines = " ".join(line for line in told.patch if line[:1] in "+-")
         return f"GitHub Actions may open no pull request here; the patch: {lines[:MOST_SAID]}"
-
-
-def _details(plan: Plan) -> Details:
-    assert isinstance(plan.details, Details)
-    return plan.details
 
 
 def _marker(incident: int) -> str:
@@ -176,7 +171,7 @@ def _wanted(ctx: Context[Params]) -> "Mapping[str, Raise]":
     return {name: raises[name] for name in ctx.params.only or raises}
 
 
-def _plan(ctx: Context[Params], wanted: "Mapping[str, Raise]", base: str, text: str, blob: str) -> Plan:
+def _plan(ctx: Context[Params], wanted: "Mapping[str, Raise]", base: str, text: str, blob: str) -> Plan[Details]:
     from ops.limits.diff import compare, markdown
     from ops.limits.edit import patch, with_temporary
     from ops.limits.file import parse

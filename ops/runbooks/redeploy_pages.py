@@ -49,7 +49,7 @@ class Details:
     configuration: SiteConfiguration
 
 
-class RedeployPages(SiteRunbook[Params]):
+class RedeployPages(SiteRunbook[Params, Details]):
     """Build an earlier commit of a Pages site and deploy it to production."""
 
     name = "redeploy-pages"
@@ -63,7 +63,7 @@ class RedeployPages(SiteRunbook[Params]):
     )
     permissions = Permissions(cloudflare=("Pages Write",))
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = service_of(ctx, self.kind)
         build, asked = service.needed_build(), _asked(ctx.params.commit)
         ctx.site.check_tools(build)
@@ -90,16 +90,16 @@ class RedeployPages(SiteRunbook[Params]):
             plan, past, choice, details.commit, began=ctx.request.began, rollback=lambda to: _rollback(ctx, to.id)
         )
 
-    def prepare(self, ctx: Context[Params], plan: Plan) -> bool:
-        details = _details(plan)
+    def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
+        details = plan.details
         count = ctx.site.prepare(details.service, details.commit, details.branch)
         how = "built by another job" if ctx.site.is_given else "built here, with a clean environment"
         files = f"{count} file{'' if count == 1 else 's'}"
         ctx.timeline.record(Kind.PREPARED, f"commit {details.commit.short}: {files}, {how}")
         return True
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
-        details = _details(plan)
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:  # noqa: ARG002  one change
+        details = plan.details
         project, deployments, site = steps.now(ctx, details.service)
         new = target.came(details.seen.deployments, deployments)
         ours = next((d for d in new if d.commit == details.commit.sha), None)
@@ -112,16 +112,11 @@ class RedeployPages(SiteRunbook[Params]):
         slipped = tuple(deployed(d) for d in others)
         return _there(details, project, ours, slipped, look=(own, site))
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change
-        details = _details(plan)
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
+        details = plan.details
         ctx.site.refuse_more_than(ctx.cloudflare.pages.most_files(details.service.pages), details.commit)
         message = f"{details.commit.subject or details.commit.sha} (redeployed by ops {ctx.run_id})"
         return ctx.site.deploy(details.service, details.commit, details.branch, message)
-
-
-def _details(plan: Plan) -> Details:
-    assert isinstance(plan.details, Details)
-    return plan.details
 
 
 def _asked(text: str) -> str:
@@ -149,7 +144,7 @@ def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen
     return Details(service, commit, branch, live, seen, ctx.site.configuration(service, commit))
 
 
-def _planned(details: Details, build: "Build", project: Project, past: Past | None, why: str) -> Plan:
+def _planned(details: Details, build: "Build", project: Project, past: Past | None, why: str) -> Plan[Details]:
     return redeploy_text.plan(
         details.commit, build, project, past, configuration=details.configuration, why=why, details=details
     )
@@ -188,7 +183,7 @@ def _parent(ctx: Context[Params], live: Deployment) -> str | None:
     return ctx.site.parent(live.commit) if is_commit(live.commit) and not ctx.site.is_given else None
 
 
-def _nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, reason: Reason) -> Plan:
+def _nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, reason: Reason) -> Plan[Details]:
     """If what is live is bad too: the commit before. A rollback could go forward to what was replaced."""
     try:
         before = _parent(ctx, past.serving)

@@ -55,7 +55,7 @@ class Details:
         return "; ".join([*self.left_open, *(each.lost for each in self.watched if each.lost)])
 
 
-class ResetDurableObject(Runbook[Params]):
+class ResetDurableObject(Runbook[Params, Details]):
     """Empty the memory of Durable Objects that are stuck; their storage stays."""
 
     name = "reset-durable-object"
@@ -70,21 +70,21 @@ class ResetDurableObject(Runbook[Params]):
     permissions = Permissions(cloudflare=("Workers Scripts Write",))
     job_secrets = (JobSecret.ADMIN_TOKENS,)
 
-    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
+    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         service = service_of(ctx, self.kind)
         probes = service.probes_with([ctx.params.name] if ctx.params.name else service.durable_objects)
         if plan is None:
             return ProbeSet(service.url, probes, service.verify)
-        details = _details(plan)
+        details = plan.details
         versions = frozenset([details.rebuild.made] if details.rebuild else [])
         return ProbeSet(service.url, probes, service.verify, versions, unproved=details.unproved)
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = service_of(ctx, self.kind)
         return _plan_of_one(ctx, service) if ctx.params.name else _plan_of_all(ctx, service)
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
-        details = _details(plan)
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:
+        details = plan.details
         if details.rebuild is None:
             return object_reset.check(ctx, details.watched[0])
         world = reupload.check(ctx, details.rebuild, change)
@@ -97,8 +97,8 @@ class ResetDurableObject(Runbook[Params]):
             each.answered = True
         return object_reset.prove(ctx, details.watched, world)
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
-        details = _details(plan)
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
+        details = plan.details
         if details.rebuild is None:
             try:
                 return object_reset.send(ctx, details.watched[0])
@@ -109,12 +109,7 @@ class ResetDurableObject(Runbook[Params]):
         return said
 
 
-def _details(plan: Plan) -> Details:
-    assert isinstance(plan.details, Details)
-    return plan.details
-
-
-def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan:
+def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan[Details]:
     it = _named(ctx, service)
     if it.is_shown:
         now = object_reset.looked(ctx, it)
@@ -177,7 +172,7 @@ def _instead(ctx: Context[Params], error: OpsError) -> Refused:
     return Refused(error.message, reason=error.reason, hint=hint, press=_all(ctx))
 
 
-def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan:
+def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
     """Two rounds; the second one's reads are the comparison before the upload."""
     shown_ones = [Watched(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
     deployments, uploads, *seen = run_all(
@@ -240,7 +235,9 @@ def _rebuild(ctx: Context[Params], service: "Service", live: Deployment, latest:
     )
 
 
-def _plan(ctx: Context[Params], service: "Service", rebuild: Rebuild, found: rules.Classes, details: Details) -> Plan:
+def _plan(
+    ctx: Context[Params], service: "Service", rebuild: Rebuild, found: rules.Classes, details: Details
+) -> Plan[Details]:
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
     compared = [Section("Compared before and after", tuple(f"{w.name}: {w.described}" for w in details.watched))]
     unknown = [f"{each.name}: {each.before}" for each in details.watched if isinstance(each.before, str)]

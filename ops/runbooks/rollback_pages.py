@@ -43,7 +43,7 @@ class Details:
     seen: Seen
 
 
-class RollbackPages(SiteRunbook[Params]):
+class RollbackPages(SiteRunbook[Params, Details]):
     """Let an earlier deployment of a Pages site serve production again."""
 
     name = "rollback-pages"
@@ -53,7 +53,7 @@ class RollbackPages(SiteRunbook[Params]):
     writes = (("POST", "/accounts/*/pages/projects/*/deployments/*/rollback"),)
     permissions = Permissions(cloudflare=("Pages Write",))
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = service_of(ctx, self.kind)
         found = steps.find(ctx, service, ctx.params.to)
         past = found.past
@@ -68,22 +68,17 @@ class RollbackPages(SiteRunbook[Params]):
             raise _no_target(ctx, service, choice)
         return _plan(ctx, past, choice, Details(service, chosen, past.serving, found.seen))
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  one change
-        details = _details(plan)
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:  # noqa: ARG002  one change
+        details = plan.details
         project, deployments, site = steps.now(ctx, details.service)
         if target.came(details.seen.deployments, deployments):  # it may have come after the site was read
             site = steps.look(ctx, details.service, details.service.url)
         return _standing(details, project, deployments, site)
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002  one change
-        details = _details(plan)
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
+        details = plan.details
         ctx.cloudflare.pages.rollback(details.service.pages, details.target.id)
         return f"Cloudflare took the rollback to {details.target.id}"
-
-
-def _details(plan: Plan) -> Details:
-    assert isinstance(plan.details, Details)
-    return plan.details
 
 
 def _standing(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> World:
@@ -142,7 +137,7 @@ def _not_yet(details: Details, live: Deployment, canonical: str, *, same: bool, 
     return World(State.PLANNED, f"{former} is live, as planned")
 
 
-def _plan_of_nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, reason: Reason) -> Plan:
+def _plan_of_nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, reason: Reason) -> Plan[Details]:
     """Nothing to change: verify what is live, and say what to press if that is not well."""
     return Plan(
         summary=summary,
@@ -152,7 +147,7 @@ def _plan_of_nothing(ctx: Context[Params], past: Past, choice: Choice, summary: 
     )
 
 
-def _plan_without_live(ctx: Context[Params], service: "Service", found: Found) -> Plan:
+def _plan_without_live(ctx: Context[Params], service: "Service", found: Found) -> Plan[Details]:
     """A person named the target: that decides, with a warning. Raises Refused if nobody did."""
     chosen, project = found.named, found.seen.project
     if chosen is None:
@@ -179,7 +174,7 @@ def _plan_without_live(ctx: Context[Params], service: "Service", found: Found) -
     )
 
 
-def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details) -> Plan:
+def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details) -> Plan[Details]:
     chosen, live, sees = details.target, past.serving, details.seen.sighting
     by_rule = not ctx.params.to
     change = Change(

@@ -62,7 +62,7 @@ class Details:
     rebuild: Rebuild | None = None
 
 
-class RollbackWorker(Runbook[Params]):
+class RollbackWorker(Runbook[Params, Details]):
     """Put an earlier version of a Worker back in front of all traffic."""
 
     name = "rollback-worker"
@@ -76,7 +76,7 @@ class RollbackWorker(Runbook[Params]):
     )
     permissions = Permissions(cloudflare=("Workers Scripts Write",))
 
-    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
+    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         service = service_of(ctx, self.kind)
         serving: frozenset[str] = frozenset()
         if plan is not None and isinstance(plan.details, Details):
@@ -85,7 +85,7 @@ class RollbackWorker(Runbook[Params]):
             serving = frozenset(version for version, percent in split if percent > 0)
         return ProbeSet(service.url, service.probes, service.verify, serving)
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = service_of(ctx, self.kind)
         rebuilt = ctx.params.current_secrets
         has_assets, earlier = ctx.cloudflare.workers.begin_has_assets(service.worker), ctx.previous_runs()
@@ -122,15 +122,15 @@ class RollbackWorker(Runbook[Params]):
         plan = _plan(ctx, service, history, choice, split, by_rule=to is None)
         return _with_current_secrets(ctx, service, plan, latest) if latest else plan
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
-        details = _details(plan)
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:
+        details = plan.details
         if details.rebuild is not None:
             return reupload.check(ctx, details.rebuild, change)
         deployments = ctx.cloudflare.workers.deployments(details.worker)
         return deploy.standing(deployments, details.live, details.split, details.mark, worker=details.worker)
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
-        details, accepted = _details(plan), set(ctx.params.accept_changed_secrets)
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
+        details, accepted = plan.details, set(ctx.params.accept_changed_secrets)
         if details.rebuild is not None:
             return reupload.apply(ctx, details.rebuild, change, {})
         try:
@@ -141,11 +141,6 @@ class RollbackWorker(Runbook[Params]):
             deployment = ctx.cloudflare.workers.deploy(details.worker, details.split, mark=details.mark, force=True)
             return f"deployment {deployment}; the former values of {', '.join(changed.names)} were accepted"
         return f"deployment {deployment}"
-
-
-def _details(plan: Plan) -> Details:
-    assert isinstance(plan.details, Details)
-    return plan.details
 
 
 def _read(
@@ -250,7 +245,7 @@ def _details_of(
 
 def _plan(
     ctx: Context[Params], service: "Service", history: History, choice: Choice, split: Split, *, by_rule: bool
-) -> Plan:
+) -> Plan[Details]:
     blames = rollback_target.blames(history, choice.suspect, split, by_rule=by_rule)
     live, rebuilt = history.live.split, ctx.params.current_secrets
     details = _details_of(ctx, service, history, split, blames=blames)
@@ -278,9 +273,11 @@ def _plan(
     )
 
 
-def _with_current_secrets(ctx: Context[Params], service: "Service", plan: Plan, latest: Version) -> Plan:
+def _with_current_secrets(
+    ctx: Context[Params], service: "Service", plan: Plan[Details], latest: Version
+) -> Plan[Details]:
     """The same, but by an upload anew: its reads are the last before the write, and so the comparison."""
-    details = _details(plan)
+    details = plan.details
     version = details.split[0][0]
     rebuild = reupload.plan(
         ctx,
@@ -306,7 +303,7 @@ def _with_current_secrets(ctx: Context[Params], service: "Service", plan: Plan, 
 
 def _nothing(
     ctx: Context[Params], service: "Service", history: History, choice: Choice, *, summary: str, reason: Reason
-) -> Plan:
+) -> Plan[Details]:
     """Nothing to change: verify what is live, and say what to press if that is not well."""
     return Plan(
         summary=summary,
@@ -323,12 +320,12 @@ def _best(history: History, choice: Choice) -> str:
     return next(iter(found), "VERSION")
 
 
-def _dead(plan: Plan, names: tuple[str, ...]) -> dict[str, Deployment]:
-    return refusals.dead(names, _details(plan).revoked)
+def _dead(plan: Plan[Details], names: tuple[str, ...]) -> dict[str, Deployment]:
+    return refusals.dead(names, plan.details.revoked)
 
 
-def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan) -> Refused:
-    split = _details(plan).split
+def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan[Details]) -> Refused:
+    split = plan.details.split
     keep = _keeping(ctx, split[0][0]) if len(split) == 1 else None
     if found := _dead(plan, names):
         return refusals.former_values_are_dead(found, keep=keep)

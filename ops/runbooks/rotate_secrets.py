@@ -69,7 +69,7 @@ class Details:
     """Name → what is set; what is generated comes in once it is confirmed."""
 
 
-class RotateSecrets(Runbook[Params]):
+class RotateSecrets(Runbook[Params, Details]):
     """Replace leaked secrets in every Worker that uses them, and prove the new values in use and the old ones dead."""
 
     name = "rotate-secrets"
@@ -87,9 +87,9 @@ class RotateSecrets(Runbook[Params]):
     permissions = Permissions(cloudflare=("Workers Scripts Write",), github=("environments: write",))
     job_secrets = (JobSecret.ROTATION,)
 
-    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
+    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         service = _service(ctx)
-        chosen = _details(plan).chosen if plan else _chosen(ctx)
+        chosen = plan.details.chosen if plan else _chosen(ctx)
         first, *others = dict.fromkeys([service.name, *chosen.consumers])
         whole = _probe_set(ctx, chosen, first, plan)
         if others:
@@ -98,7 +98,7 @@ class RotateSecrets(Runbook[Params]):
         is_open = plan is not None and chosen.unproved and not ctx.params.confirm_revoked
         return replace(whole, unproved=f"ops.yml has no proofs of {', '.join(chosen.unproved)}" if is_open else "")
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         chosen = _chosen(ctx)
         if ctx.params.confirm_revoked:
             return _end(ctx, chosen)
@@ -116,15 +116,15 @@ class RotateSecrets(Runbook[Params]):
         anew = rebuilds.plans(ctx, found, workers_of(ctx, chosen))
         return _plan(ctx, chosen, found, anew, on_github, prefix=prefix)
 
-    def prepare(self, ctx: Context[Params], plan: Plan) -> bool:
-        details = _details(plan)
+    def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
+        details = plan.details
         for name, rule in details.chosen.rules.items():
             if (details.edits or details.rebuilds) and name not in details.values:
                 details.values[name] = ctx.secret_values.generate(rule.length, rule.alphabet)
         return bool(details.rebuilds)  # what they read took the time of a comparison of the others
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
-        details = _details(plan)
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:
+        details = plan.details
         if change.target in details.edits:
             return edited(ctx, details.edits[change.target])
         if rebuild := details.rebuilds.get(change.target):
@@ -135,8 +135,8 @@ class RotateSecrets(Runbook[Params]):
         deployments, live = ctx.cloudflare.workers.deployments(standing.worker), standing.live
         return deploy.standing(deployments, live, live.split, mark, worker=standing.worker)
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
-        details = _details(plan)
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
+        details = plan.details
         if change.target in details.edits:
             return edit(ctx, details.edits[change.target], details.values)
         if rebuild := details.rebuilds.get(change.target):
@@ -146,11 +146,6 @@ class RotateSecrets(Runbook[Params]):
             return copy(ctx, what, details.values[what.name], by_hand)
         standing, mark = details.marks[change.target]
         return f"deployment {ctx.cloudflare.workers.deploy(standing.worker, standing.live.split, mark=mark)}"
-
-
-def _details(plan: Plan) -> Details:
-    assert isinstance(plan.details, Details)
-    return plan.details
 
 
 def _service(ctx: Context[Params]) -> "Service":
@@ -172,7 +167,7 @@ def _chosen(ctx: Context[Params]) -> Chosen:
     return selection.choose(ctx.environment, _service(ctx).name, next((given[name] for name in named), ()))
 
 
-def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan | None) -> ProbeSet:
+def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan[Details] | None) -> ProbeSet:
     from ops.config.probes import Probe
 
     service = ctx.environment.service(name)
@@ -183,7 +178,7 @@ def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan | Non
     )
     versions: frozenset[str] = frozenset()
     if plan is not None:
-        details = _details(plan)
+        details = plan.details
         edits = [each for each in details.edits.values() if each.standing.worker == service.worker]
         lives = [standing for standing, _ in details.marks.values() if standing.worker == service.worker]
         made = [each.made for each in details.rebuilds.values() if each.worker == service.worker]
@@ -207,7 +202,7 @@ def _plan(
     on_github: dict[str, Copying | str],
     *,
     prefix: str,
-) -> Plan:
+) -> Plan[Details]:
     workers = workers_of(ctx, chosen)
     details = Details(chosen, values={v.removeprefix(prefix): s for v, s in provided(ctx, chosen, prefix).items()})
     held = frozenset(name for name in chosen.rules if ctx.secret_values.value(OLD + name))
@@ -268,7 +263,7 @@ def _undo(ctx: Context[Params], worker: str, standing: Standing, names: tuple[st
     return ctx.press("rollback-worker", service=service, to=to, accept_changed_secrets=names)
 
 
-def _end(ctx: Context[Params], chosen: Chosen) -> Plan:
+def _end(ctx: Context[Params], chosen: Chosen) -> Plan[Details]:
     """Prove the former keys dead, and leave the mark by which no later run goes back to them."""
     asked = {name: rule for name, rule in chosen.rules.items() if rule.provider}
     questions = Chosen(asked)

@@ -24,7 +24,7 @@ from ops.runbooks.ai_failover import Params as Asked
 from ops.switches import ai_providers, values
 from ops.switches import ai_providers as provider_checks
 from ops.switches.ai_providers import Judged
-from ops.switches.steps import settings, shown_switches
+from ops.switches.steps import Settings, shown_switches
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,10 +47,10 @@ class FailBack(AiFailover):
     when = "Nothing: it is for a schedule"
     params = Params
 
-    def preflight(self, ctx: Context[Any]) -> Plan:
+    def preflight(self, ctx: Context[Any]) -> Plan[Settings]:
         plan = super().preflight(ctx)
         seen = shown_switches(ctx).get(AI)
-        for setting in settings(plan).of.values():
+        for setting in plan.details.of.values():
             former = setting.standing.value
             held = {former.revision if former else "", seen.revision if seen else ctx.params.revision}
             if held != {ctx.params.revision}:

@@ -49,7 +49,7 @@ class Details:
     """How KV differs from limits.yml; None where that was not compared."""
 
 
-class ApplyLimits(Runbook[Params]):
+class ApplyLimits(Runbook[Params, Details]):
     """Write what was merged into limits.yml to KV, and watch until it is seen in effect."""
 
     name = "limits apply"
@@ -62,7 +62,7 @@ class ApplyLimits(Runbook[Params]):
         """That which reads them."""
         return environment.needed_runtime().service
 
-    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
+    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         """Its public endpoint, known once there is a plan: one healthy answer is one location, and no more is said."""
         from ops.config.probes import HttpProbe, Probe
 
@@ -72,11 +72,11 @@ class ApplyLimits(Runbook[Params]):
         verify = service.verify.model_copy(update={"successes": 1, "interval": 1.0, "deadline": runtime.settle})
         if plan is None:
             return ProbeSet(url, (), verify)
-        told = details(plan)
+        told = plan.details
         asked = HttpProbe.model_validate({"path": ENDPOINT, "json": {"limits.revision": told.revision}})
         return ProbeSet(url, (Probe(name="runtime", http=asked),), verify, limit=told.prove, deciding="runtime")
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         runtime = ctx.environment.needed_runtime()
         commits, text = run_all([ctx.github.limits.commits, lambda: ctx.cloudflare.kv.value(runtime.namespace, LIMITS)])
         if not commits.is_newest:
@@ -85,7 +85,7 @@ class ApplyLimits(Runbook[Params]):
         value = value_of(limits, commits.own, ctx.clock.now())
         return self._plan(ctx, Details(commits, value, text, limits=limits), warnings)
 
-    def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan:
+    def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
         stored, told = stored_in(found.before)
         if stored is not None and (stored.revision, stored.limits) == (found.value.revision, found.value.limits):
             return plan_of(ctx, found, stored, changes=(), reason=Reason.ALREADY_LIVE, warnings=warnings)
@@ -94,11 +94,11 @@ class ApplyLimits(Runbook[Params]):
             warnings = (*warnings, *_steps(found.limits, limits_of(stored)))
         return plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
 
-    def ending(self, ctx: Context[Params], plan: Plan) -> Ending | None:  # noqa: ARG002
-        return details(plan).ending
+    def ending(self, ctx: Context[Params], plan: Plan[Details]) -> Ending | None:  # noqa: ARG002
+        return plan.details.ending
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002  there is one
-        told = details(plan)
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:  # noqa: ARG002  there is one
+        told = plan.details
         text = ctx.cloudflare.kv.value(ctx.environment.needed_runtime().namespace, LIMITS)
         stored, _ = stored_in(text)
         holds = f"KV holds {named(text)}"
@@ -106,23 +106,18 @@ class ApplyLimits(Runbook[Params]):
             return World(State.DONE, holds)
         return World(State.PLANNED if text == told.before else State.MOVED, holds, may_lag=True)
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002
-        value = details(plan).value
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002
+        value = plan.details.value
         ctx.cloudflare.kv.put(ctx.environment.needed_runtime().namespace, LIMITS, value.text)
         return f"KV took revision {value.revision}"
 
 
-def _superseded(commits: Commits, text: str | None) -> Plan:
+def _superseded(commits: Commits, text: str | None) -> Plan[Details]:
     newest, own = commits.newest[:12], commits.own[:12]
     said = f"{FILE} was changed again by commit {newest}, which applies itself; this is {own}"
     ending = Ending(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, said)
     found = Details(commits, Value("", "", {}), text, ending=ending)
     return Plan(summary=said, reason=ending.reason, details=found)
-
-
-def details(plan: Plan) -> Details:
-    assert isinstance(plan.details, Details)
-    return plan.details
 
 
 def write(found: Details) -> Change:
@@ -189,7 +184,7 @@ def plan_of(
     changes: tuple[Change, ...],
     reason: Reason | None = None,
     warnings: tuple[str, ...] = (),
-) -> Plan:
+) -> Plan[Details]:
     revision = found.value.revision
     differences = tuple(difference(stored.limits if stored else {}, found.value.limits))
     told = replace(found, revision=revision, prove=_proof(ctx, found.value, stored), drift=differences)

@@ -5,6 +5,7 @@ Nothing here changes how the run ended: what fails is a line of warning.
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from typing import Any
 
 from ops.core.errors import Decision, OpsError
 from ops.core.plan import Plan
@@ -63,7 +64,7 @@ def on_drift(result: Result, environ: Mapping[str, str], redactor: Redactor, say
             say(f"warning: the issue could not be kept ({_text(error)})")
 
 
-def _details(plan: Plan | None) -> Details | None:
+def _details(plan: Plan[Any] | None) -> Details | None:
     found = plan.details if plan else None
     return found if isinstance(found, Details) else None
 

@@ -31,7 +31,7 @@ class Details(Steps):
     address: Address = field(kw_only=True)
 
 
-class PrepareMaintenance(Runbook[Params]):
+class PrepareMaintenance(Runbook[Params, Details]):
     """Deploy ops-maintenance, which answers 503 for what `ops maintenance` takes offline."""
 
     name = PREPARE
@@ -40,13 +40,13 @@ class PrepareMaintenance(Runbook[Params]):
     everyday = True
     params = Params
 
-    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:
+    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         """At its own address on workers.dev, known once there is a plan."""
         service = next(iter(ctx.environment.services.values()))
-        addresses = () if plan is None else (replace(_details(plan).address, run=_details(plan).run),)
+        addresses = () if plan is None else (replace(plan.details.address, run=plan.details.run),)
         return ProbeSet(service.url, (), service.verify, addresses=addresses)
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         standing, host = run_all(
             [
                 lambda: maintaining.standing(ctx.cloudflare.workers),
@@ -89,13 +89,8 @@ class PrepareMaintenance(Runbook[Params]):
             details=Details(changes, run=run, address=Address(f"https://{host}/")),
         )
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:
-        return maintaining.check(ctx, plan, change)
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:
+        return maintaining.check(ctx, plan.details, change)
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
-        return maintaining.apply(ctx, plan, change)
-
-
-def _details(plan: Plan) -> Details:
-    assert isinstance(plan.details, Details)
-    return plan.details
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
+        return maintaining.apply(ctx, plan.details, change)

@@ -30,7 +30,7 @@ class PrepareSwitches(SwitchRunbook[Params]):
     everyday = True
     params = Params
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Settings]:
         now = ctx.clock.now()
         found, unknown = steps.read_all(ctx)
         missing = [each for each in found.values() if each.value is None]

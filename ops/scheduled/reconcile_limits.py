@@ -27,7 +27,7 @@ class ReconcileLimits(ApplyLimits):
     name = "limits reconcile"
     when = "Nothing: it runs every hour"
 
-    def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan:
+    def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
         stored, garbage = stored_in(found.before)
         if not garbage and self._is_shown(ctx, found, stored):
             said = f"the application shows what {FILE} says, revision {found.value.revision}, and KV's API not yet"
@@ -41,7 +41,9 @@ class ReconcileLimits(ApplyLimits):
             return _ends(replace(found, drift=(), ending=Ending(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, said)))
         if stored is not None and without_what_is_past(live, ctx.clock.now()) == wanted:
             plan = plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
-            return replace(plan, summary=f"a temporary limit is over: {plan.summary}", details=_settled(plan))
+            return replace(
+                plan, summary=f"a temporary limit is over: {plan.summary}", details=replace(plan.details, drift=())
+            )
         drift = (garbage,) if garbage else tuple(difference(live, wanted))
         if (why := self._why_not(ctx)) == "":
             return plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
@@ -70,11 +72,6 @@ class ReconcileLimits(ApplyLimits):
         return "an incident is open" if ctx.github.pulls.is_any_open(INCIDENT) else ""
 
 
-def _settled(plan: Plan) -> Details:
-    assert isinstance(plan.details, Details)
-    return replace(plan.details, drift=())
-
-
-def _ends(found: Details) -> Plan:
+def _ends(found: Details) -> Plan[Details]:
     assert found.ending is not None
     return Plan(summary=found.ending.message, reason=found.ending.reason, details=found)

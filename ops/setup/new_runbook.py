@@ -25,7 +25,7 @@ class Params:
     reason: str = param("Reason, shown in the timeline", default="")
 
 
-class CLASS(Runbook[Params]):
+class CLASS(Runbook[Params, None]):
     """Turn off the workers.dev address of a Worker."""
 
     name = "NAME"
@@ -36,24 +36,24 @@ class CLASS(Runbook[Params]):
     writes = (("POST", "/accounts/*/workers/scripts/*/subdomain"),)
     permissions = Permissions(cloudflare=("Workers Scripts Write",))
 
-    def probes(self, ctx: Context[Params], plan: Plan | None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[Params], plan: Plan[Any] | None) -> ProbeSet:  # noqa: ARG002
         service = service_of(ctx, self.kind)
         return ProbeSet(service.url, service.probes, service.verify)
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
         found = self.read(ctx)
         if found == OFF:
             return Plan("the address is off already", reason=Reason.ALREADY_SET)
         change = Change("workers.dev", "on", "off", "Cloudflare shows it off", undo=None)
         return Plan(f"turn off workers.dev of {ctx.params.service}", changes=(change,), details=found)
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> World:  # noqa: ARG002
+    def check(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> World:  # noqa: ARG002
         found = self.read(ctx)
         if found == OFF:
             return World(State.DONE, "the address is off")
         return World(State.PLANNED if found == plan.details else State.MOVED, "the address is on")
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:  # noqa: ARG002
+    def apply(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> str:  # noqa: ARG002
         ctx.workers.switch_subdomain(service_of(ctx, self.kind).worker, OFF)
         return "Cloudflare took the change"
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NOTHING = {"commit": "", "branch": "", "configuration": ""}
 
 
-def pack(site: Site, plan: Plan | None, into: Path, configured: Path) -> dict[str, str]:
+def pack(site: Site, plan: Plan[Any] | None, into: Path, configured: Path) -> dict[str, str]:
     """The commit that the plan is about, as a tar, and its configuration for the job that deploys.
 
     Answers the job's outputs: NOTHING where it changes nothing. Another job of the run can replace an artifact, and no

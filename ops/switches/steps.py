@@ -58,7 +58,7 @@ class Settings:
     shows: Mapping[str, Any] = field(default_factory=dict)
 
 
-class SwitchRunbook(Runbook[P]):
+class SwitchRunbook(Runbook[P, Settings]):
     """What it sets is told of in a Settings."""
 
     kind = KIND
@@ -69,29 +69,24 @@ class SwitchRunbook(Runbook[P]):
         """The one that reads the switches."""
         return environment.runtime.service if environment.runtime else ""
 
-    def probes(self, ctx: Context[P], plan: Plan | None) -> ProbeSet:
+    def probes(self, ctx: Context[P], plan: Plan[Settings] | None) -> ProbeSet:
         """The public endpoint, and beside it what tells whether the service is well."""
         _, service = reader(ctx)
-        shows = self.wanted(ctx) if plan is None else settings(plan).shows
+        shows = self.wanted(ctx) if plan is None else plan.details.shows
         return probe_set(ctx, shows, self.own_probes(ctx, service, plan))
 
     def wanted(self, ctx: Context[P]) -> Mapping[str, Any]:  # noqa: ARG002  most know no more before they read
         """What the public endpoint would show, were it so already. Sends nothing. Raises ConfigError."""
         return {}
 
-    def own_probes(self, ctx: Context[P], service: "Service", plan: Plan | None) -> "tuple[Probe, ...]":  # noqa: ARG002
+    def own_probes(self, ctx: Context[P], service: "Service", plan: Plan[Settings] | None) -> "tuple[Probe, ...]":  # noqa: ARG002
         return service.probes
 
-    def check(self, ctx: Context[P], plan: Plan, change: Change) -> World:
-        return check(ctx, settings(plan).of[change])
+    def check(self, ctx: Context[P], plan: Plan[Settings], change: Change) -> World:
+        return check(ctx, plan.details.of[change])
 
-    def apply(self, ctx: Context[P], plan: Plan, change: Change) -> str:
-        return apply(ctx, settings(plan).of[change])
-
-
-def settings(plan: Plan) -> Settings:
-    assert isinstance(plan.details, Settings)
-    return plan.details
+    def apply(self, ctx: Context[P], plan: Plan[Settings], change: Change) -> str:
+        return apply(ctx, plan.details.of[change])
 
 
 def reader(ctx: Context[Any]) -> "tuple[Runtime, Service]":

@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 import threading
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -227,7 +227,7 @@ class InALock(RollbackWorker):
 
     name = "in-a-lock"
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
         """As `threading.Condition` does where a signal comes between its two steps."""
         try:
             raise Interrupted("SIGINT ended the run", reason=Reason.SIGNAL)
@@ -252,7 +252,7 @@ class FullDisk(RollbackWorker):
 
     name = "full-disk"
 
-    def ending(self, ctx: Context[Params], plan: Plan) -> NoReturn:
+    def ending(self, ctx: Context[Params], plan: Plan[Any]) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 

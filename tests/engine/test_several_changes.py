@@ -143,7 +143,7 @@ class WritesBetween(RotateSecrets):
 
     name = "writes-between"
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> Standing:
+    def check(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> Standing:
         """While it compares the second change, after the first one was written."""
         if STOCK in change.target:
             ctx.cloudflare.workers.switch_subdomain(STOCK, ctx.cloudflare.workers.subdomain(STOCK))

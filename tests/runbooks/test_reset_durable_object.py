@@ -543,7 +543,7 @@ def test_nothing_that_the_application_says_is_shown(stuck: Stuck, fault: dict[st
 class Greedy(ResetDurableObject):
     """Greedy."""
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
         service = ctx.environment.service("api")
         ctx.web.admin.reset(service.url, service.durable_objects[NAME])
         return super().preflight(ctx)

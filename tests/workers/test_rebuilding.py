@@ -30,7 +30,7 @@ UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 class SetsKey(RollbackWorker):
     """Give KEY a new value in both Workers."""
 
-    def preflight(self, ctx: Context[Params]) -> Plan:
+    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
         rebuilds = [self._rebuild(ctx, worker) for worker in (WORKER, OTHER)]
         changes = tuple(change for rebuild in rebuilds for change in rules.changes(rebuild, undo=None))
         return Plan("KEY gets a new value", changes, tuple(map(rules.section, rebuilds)), details=rebuilds)
@@ -53,13 +53,13 @@ class SetsKey(RollbackWorker):
             static_assets=False,
         )
 
-    def check(self, ctx: Context[Params], plan: Plan, change: Change) -> Standing:
+    def check(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> Standing:
         return reupload.check(ctx, self._of(plan, change), change)
 
-    def apply(self, ctx: Context[Params], plan: Plan, change: Change) -> str:
+    def apply(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> str:
         return reupload.apply(ctx, self._of(plan, change), change, {"KEY": Secret("newer")})
 
-    def _of(self, plan: Plan, change: Change) -> Rebuild:
+    def _of(self, plan: Plan[Any], change: Change) -> Rebuild:
         assert isinstance(plan.details, list)
         rebuild: Rebuild = plan.details[plan.changes.index(change) // 2]
         return rebuild

@@ -86,7 +86,7 @@ class Scenario:
 class Case:
     """A runbook in one of its scenarios."""
 
-    runbook: Runbook[Any]
+    runbook: Runbook[Any, Any]
     variant: str
     scenario: Scenario
 
@@ -135,7 +135,7 @@ def part_of(path: str) -> str:
     return "github" if path.startswith("/repos/") else "cloudflare"
 
 
-def writes_to(runbook: Runbook[Any], part: str) -> bool:
+def writes_to(runbook: Runbook[Any, Any], part: str) -> bool:
     """Whether a runbook writes to that API."""
     return any(part_of(path) == part for _, path in runbook.writes)
 
