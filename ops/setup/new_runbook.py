@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from ops.cloudflare.types.zones import Subdomain
 from ops.core.errors import Reason
 from ops.core.plan import Change, Plan
-from ops.engine.runbook import Context, Permissions, Runbook, State, World, param, service_of
+from ops.engine.context import Context
+from ops.engine.runbook import Permissions, Runbook, State, World, param, service_of
 from ops.probes.runner import ProbeSet
 
 OFF = Subdomain(enabled=False, previews=False)
@@ -25,7 +26,7 @@ class Params:
     reason: str = param("Reason, shown in the timeline", default="")
 
 
-class CLASS(Runbook[Params, None]):
+class CLASS(Runbook[Params, Subdomain]):
     """Turn off the workers.dev address of a Worker."""
 
     name = "NAME"
@@ -36,29 +37,29 @@ class CLASS(Runbook[Params, None]):
     writes = (("POST", "/accounts/*/workers/scripts/*/subdomain"),)
     permissions = Permissions(cloudflare=("Workers Scripts Write",))
 
-    def probes(self, ctx: Context[Params], plan: Plan[Any] | None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[Params], plan: Plan[Subdomain] | None) -> ProbeSet:  # noqa: ARG002
         service = service_of(ctx, self.kind)
         return ProbeSet(service.url, service.probes, service.verify)
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
+    def preflight(self, ctx: Context[Params]) -> Plan[Subdomain]:
         found = self.read(ctx)
         if found == OFF:
-            return Plan("the address is off already", reason=Reason.ALREADY_SET)
+            return Plan("the address is off already", details=found, reason=Reason.ALREADY_SET)
         change = Change("workers.dev", "on", "off", "Cloudflare shows it off", undo=None)
         return Plan(f"turn off workers.dev of {ctx.params.service}", changes=(change,), details=found)
 
-    def check(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> World:  # noqa: ARG002
+    def check(self, ctx: Context[Params], plan: Plan[Subdomain], change: Change) -> World:  # noqa: ARG002
         found = self.read(ctx)
         if found == OFF:
             return World(State.DONE, "the address is off")
         return World(State.PLANNED if found == plan.details else State.MOVED, "the address is on")
 
-    def apply(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> str:  # noqa: ARG002
-        ctx.workers.switch_subdomain(service_of(ctx, self.kind).worker, OFF)
+    def apply(self, ctx: Context[Params], plan: Plan[Subdomain], change: Change) -> str:  # noqa: ARG002
+        ctx.cloudflare.workers.switch_subdomain(service_of(ctx, self.kind).worker, OFF)
         return "Cloudflare took the change"
 
     def read(self, ctx: Context[Params]) -> Subdomain:
-        return ctx.workers.subdomain(service_of(ctx, self.kind).worker)
+        return ctx.cloudflare.workers.subdomain(service_of(ctx, self.kind).worker)
 '''
 TEST = '''"""`ops NAME` turns off the workers.dev address of a Worker."""
 

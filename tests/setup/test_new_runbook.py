@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, World
+from tests.conftest import ROOT, WORKER, World
+from tests.support.commands import Command
 
 NAME = "turn-off-address"
 FILE, TEST = Path("ops/runbooks/turn_off_address.py"), Path("tests/runbooks/test_turn_off_address.py")
@@ -50,6 +52,18 @@ def test_it_writes_a_runbook_and_its_test_and_replaces_nothing(world: World) -> 
     assert "exists already" in outcomes[1].err
     assert (world.folder / FILE).read_text().count('name = "turn-off-address"') == 1
     assert sorted(path.name for path in world.folder.rglob("*.py")) == [TEST.name, FILE.name]
+
+
+def test_the_runbook_that_it_writes_works(world: World) -> None:
+    world.release(timedelta(hours=1), code="good")
+    world.sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
+    place(world.folder)
+    assert world.ops("new-runbook", NAME, "--into", str(world.folder)).code == 0
+
+    outcome = Command(world, NAME, program=("-m", "tests.support.outside_runbook", str(world.folder / FILE))).run()
+
+    assert outcome.code == 0, outcome.err
+    assert world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
 
 
 @pytest.mark.slow
