@@ -105,7 +105,9 @@ def test_every_answer_that_a_command_reads_fits_the_official_sdk(recorded: Incid
     excuses = {excuse for excuse in EXCUSED for _, problem in told if re.fullmatch(excuse, problem)}
 
     assert readable() - used == set(), "no command reads these"
-    assert used == MODELS.keys() | WITHOUT_MODEL.keys()
+    known = MODELS.keys() | WITHOUT_MODEL.keys()
+    assert known - used == set(), "no command sends these"
+    assert {route for route in used - known if route.startswith("GET ") or route in readable()} == set()
     assert [each for each in sorted(told) if not any(re.fullmatch(excuse, each[1]) for excuse in EXCUSED)] == []
     assert EXCUSED.keys() - excuses == set(), "these excuse nothing any more"
 
