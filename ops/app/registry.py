@@ -10,9 +10,12 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.engine.runbook import Runbook
+
+if TYPE_CHECKING:
+    from ops.config.labels import Recovery
 
 V = TypeVar("V")
 
@@ -143,7 +146,9 @@ def on_closed(runbook: str) -> bool:
     return discover()[runbook].on_closed
 
 
-def recoveries() -> list[dict[str, str]]:
-    """Of each runbook with a button its name, what its services are, and when it is for."""
-    found = {name: runbook for name, runbook in discover().items() if name not in outside()}
-    return [{"name": name, "kind": runbook.kind, "when": runbook.when} for name, runbook in found.items()]
+def recoveries() -> "list[Recovery]":
+    """Return the runbooks that have a button."""
+    from ops.config.labels import Recovery
+
+    found = [(name, runbook) for name, runbook in discover().items() if name not in outside()]
+    return [Recovery(name, runbook.kind, runbook.when, runbook.fits) for name, runbook in found]

@@ -136,6 +136,10 @@ class Runbook(ABC, Generic[P, D]):
         """The name of the service that it is about, or nothing."""
         return str(getattr(params, "service", ""))
 
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002  most fit all
+        """Return the parameters with which people press it for a service of its kind; none: it does not fit."""
+        return [{}]
+
     @abstractmethod
     def probes(self, ctx: Context[P], plan: Plan[D] | None) -> "ProbeSet":
         """What proves it; before there is a plan, what shows the failure. Sends nothing. Raises ConfigError."""

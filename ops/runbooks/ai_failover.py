@@ -20,7 +20,7 @@ from ops.switches.values import Standing, Wanted
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.records import Logged
-    from ops.config import Service
+    from ops.config import Environment, Service
     from ops.config.probes import Probe
     from ops.config.runtime import Ai, Runtime
 
@@ -47,6 +47,9 @@ class AiFailover(SwitchRunbook[Params]):
     params = Params
     example = Params(to="cerebras")
     job_secrets = (JobSecret.AI_KEYS,)
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
+        return [{"to": "auto"}] if environment.runtime and environment.runtime.ai else []
 
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _asked(ctx)

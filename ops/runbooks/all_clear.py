@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, Section
@@ -11,6 +11,9 @@ from ops.engine.runbook import param
 from ops.switches import steps, values
 from ops.switches.steps import Settings, SwitchRunbook
 from ops.switches.values import Standing, Wanted
+
+if TYPE_CHECKING:
+    from ops.config import Environment
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class AllClear(SwitchRunbook[Params]):
     params = Params
     example = Params()
     needs_incident = True
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
+        return [{}] if environment.runtime and environment.runtime.switches else []
 
     def preflight(self, ctx: Context[Params]) -> Plan[Settings]:
         incident, now = _incident(ctx), ctx.clock.now()

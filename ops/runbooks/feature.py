@@ -15,7 +15,7 @@ from ops.switches.steps import Setting, SwitchRunbook
 from ops.switches.values import Standing, Wanted
 
 if TYPE_CHECKING:
-    from ops.config import Service
+    from ops.config import Environment, Service
     from ops.config.probes import Probe
 
 OTHERS = {AI: "ai-failover", MAINTENANCE: "maintenance"}
@@ -39,6 +39,10 @@ class Feature(SwitchRunbook[Params]):
     when = "A part of the application causes errors and can be switched off"
     params = Params
     example = Params(name="session-do", state="off")
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
+        switches = environment.runtime.switches if environment.runtime else {}
+        return [{"name": name, "state": each.states[1]} for name, each in switches.items() if name not in OTHERS]
 
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _asked(ctx)

@@ -7,7 +7,7 @@ Which routes these are is decided in `maintenance/routes.py`. Every former value
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import Route, Zone
 from ops.core.clock import parse_utc, utc_text
@@ -33,7 +33,7 @@ from ops.switches import steps as switching
 from ops.workers.plan_text import deployed
 
 if TYPE_CHECKING:
-    from ops.config import Service
+    from ops.config import Environment, Service
     from ops.config.probes import Probe
 
 READINGS = 3
@@ -99,6 +99,9 @@ class Maintenance(Runbook[Params, Details | by_switch.Details]):
         ("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),  # with `maintenance: switch`
     )
     permissions = Permissions(cloudflare=("Workers Scripts Write", "Workers Routes Write", "Zone Read"))
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
+        return [{"state": state} for state in ("on", "off")]
 
     def probes(self, ctx: Context[Params], plan: Plan[Details | by_switch.Details] | None) -> ProbeSet:
         service, asked, details = service_of(ctx, self.kind), _asked(ctx), plan.details if plan else None

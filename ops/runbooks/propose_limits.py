@@ -6,7 +6,7 @@ A person merges it, and merging applies it (docs/limits.md). What is proposed st
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
@@ -73,6 +73,10 @@ class ProposeLimits(Runbook[Params, Details]):
         ("POST", "/repos/*/*/pulls"),
     )
     permissions = Permissions(github=("contents: write", "pull-requests: write"))
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
+        limits = environment.runtime and environment.runtime.limits
+        return [{}] if limits and limits.raises else []
 
     def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
         """That which reads the limits."""

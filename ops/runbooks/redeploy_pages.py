@@ -1,7 +1,7 @@
 """Scenario 2 of the rollback procedure, with nothing to roll back to: an earlier commit is built and deployed."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
 from ops.cloudflare.types.site_config import SiteConfiguration
@@ -23,7 +23,7 @@ from ops.pages.steps import SiteRunbook
 from ops.tools.git import Commit, is_sha
 
 if TYPE_CHECKING:
-    from ops.config import Service
+    from ops.config import Environment, Service
     from ops.config.types import Build
 
 PREVIOUS = "previous"
@@ -62,6 +62,9 @@ class RedeployPages(SiteRunbook[Params, Details]):
         ("POST", "/pages/assets/*"),  # wrangler uploads the files of the site
     )
     permissions = Permissions(cloudflare=("Pages Write",))
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
+        return [{}] if environment.services[service].build else []
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = service_of(ctx, self.kind)

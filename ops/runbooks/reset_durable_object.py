@@ -5,7 +5,7 @@ code restarts all of a Worker's.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.types.workers import Deployment, Version, split_prose, split_text
@@ -24,7 +24,7 @@ from ops.workers.object_reset import Watched
 from ops.workers.reupload import Rebuild
 
 if TYPE_CHECKING:
-    from ops.config import Service
+    from ops.config import Environment, Service
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,9 @@ class ResetDurableObject(Runbook[Params, Details]):
     )
     permissions = Permissions(cloudflare=("Workers Scripts Write",))
     job_secrets = (JobSecret.ADMIN_TOKENS,)
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
+        return [{}] if environment.services[service].durable_objects else []
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         service = service_of(ctx, self.kind)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.types.workers import split_prose, split_text
@@ -38,7 +38,7 @@ from ops.workers import reupload as rules
 from ops.workers.reupload import Rebuild
 
 if TYPE_CHECKING:
-    from ops.config import Service
+    from ops.config import Environment, Service
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,10 @@ class RotateSecrets(Runbook[Params, Details]):
     )
     permissions = Permissions(cloudflare=("Workers Scripts Write",), github=("environments: write",))
     job_secrets = (JobSecret.ROTATION,)
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
+        rules = environment.secrets.values()
+        return [{}] if any(rule.rotate != "never" and service in rule.consumers for rule in rules) else []
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         service = _service(ctx)

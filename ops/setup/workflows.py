@@ -1,12 +1,12 @@
 """What stands in .github and comes from ops.yml: lists and secrets' names in the buttons, what to press in the form."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.config.labels import params_text, ways
+from ops.config.labels import Recovery, params_text, ways
 from ops.core.runtime_contract import AI, MAINTENANCE
 
 if TYPE_CHECKING:
@@ -37,12 +37,9 @@ VALUES = re.compile(r"^(?P<head>(?P<indent> +)# generated .*: values\n)(?: +(?:N
 BROWSER = re.compile(r"^(?P<head> +browser: )\w+(?P<end> # generated from ops\.yml .*)$", re.MULTILINE)
 
 
-def sync(folder: Path, config: "Config", recoveries: Sequence[Mapping[str, str]]) -> tuple[Path, ...]:
-    """Rewrite the generated parts of every workflow in `folder` and of the issue form; answers the files that changed.
-
-    `recoveries`: of each runbook its `name`, its `kind` (worker or pages) and `when` it is for.
-    """
-    kinds = {each["name"]: each["kind"] for each in recoveries}
+def sync(folder: Path, config: "Config", recoveries: Sequence[Recovery]) -> tuple[Path, ...]:
+    """Rewrite the generated parts of every workflow in `folder` and of the issue form. Return the changed files."""
+    kinds = {each.name: each.kind for each in recoveries}
     changed = []
     for path in [*sorted(folder.glob("*.yml")), *folder.parent.glob(str(FORM))]:
         text = path.read_text(encoding="utf-8")
@@ -54,7 +51,7 @@ def sync(folder: Path, config: "Config", recoveries: Sequence[Mapping[str, str]]
     return tuple(changed)
 
 
-def pressed(text: str, config: "Config", recoveries: Sequence[Mapping[str, str]]) -> str:
+def pressed(text: str, config: "Config", recoveries: Sequence[Recovery]) -> str:
     """The issue form with what to press as ops.yml has it."""
     lines = ["When the issue stands, this starts a recovery. What you write into the form starts nothing.", ""]
     labels: dict[tuple[str, str], list[str]] = {}
