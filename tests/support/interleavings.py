@@ -17,6 +17,8 @@ from tests.conftest import World
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 READ_BY_POST = ("/bulk/get", "/observability/telemetry/query", "/graphql")
+LONGEST = 60.0
+"""Real seconds for the second run."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def meet(world: World, first: Asked, second: Asked, nth: int, *, only_writes: bo
         if not only_writes:
             ending.callback(world.sandbox.edge_faults.add(_fault("*", stop.at_the_edge)).remove)
         done = first.run(world)
+        stop.wait()
     if stop.error is not None:
         raise stop.error
     if stop.result is None:
@@ -100,6 +103,7 @@ class _Stop:
         self._world, self._first, self._second, self._left = world, first, second, nth
         self._lock = threading.Lock()
         self._is_running = False
+        self._ended = threading.Event()
         self._was_edge = False
         self.result: Result | None = None
         self.error: BaseException | None = None
@@ -132,6 +136,14 @@ class _Stop:
             self.error = error
         finally:
             self._is_running = False
+            self._ended.set()
+
+    def wait(self) -> None:
+        """The first run does not wait for every read: it may end while the second one still runs."""
+        with self._lock:
+            is_running = self._is_running
+        if is_running:
+            assert self._ended.wait(LONGEST)
 
 
 def _fault(method: str, stop: Callable[[], None]) -> Fault:
