@@ -31,9 +31,12 @@ STEPS: list[dict[str, Any]] = [
 
 
 def spec(**fields: Any) -> BrowserProbe:
-    """As ops.yml would say it; required, unless it says otherwise."""
+    """As ops.yml would say it; required, and with time for a busy machine, unless it says otherwise."""
     text = {"environments": {"p": {"account_id": "0" * 32, "services": {"s": {"worker": "w", "url": URL}}}}}
-    probes = [{"name": "health", "http": {"path": "/"}}, {"name": "visit", "browser": {"required": True, **fields}}]
+    probes = [
+        {"name": "health", "http": {"path": "/"}},
+        {"name": "visit", "browser": {"required": True, "timeout": "2m", **fields}},
+    ]
     text["environments"]["p"]["services"]["s"]["probes"] = probes  # type: ignore[index]
     found = parse(json.dumps(text), path="ops.yml")[0].environment("p").service("s").probes[1].browser
     assert found
