@@ -39,7 +39,6 @@ from ops.probes.runner import Prober
 from ops.publish import LOCAL_USER, Telling
 from ops.site_build import Account, Site
 from ops.tools import process
-from ops.tools import process as private
 
 if TYPE_CHECKING:
     from ops.cloudflare.client import Client
@@ -298,10 +297,10 @@ def _appending(folder: Path) -> Sink:
 
     def append(event: Event) -> None:
         try:
-            file = private.open_file(path, append=True)
+            file = process.open_file(path, append=True)
         except FileNotFoundError:  # the first event, or somebody deleted the folder
-            private.make_folder(folder)
-            file = private.open_file(path, append=True)
+            process.make_folder(folder)
+            file = process.open_file(path, append=True)
         with file:
             file.write(event.to_line() + "\n")
 
@@ -333,7 +332,7 @@ def write_record(
     text = redactor.text(markdown.run_record(result, contacts))
     path: Path | None = config.resolve().parent / RUNS / result.run / "record.md"
     try:
-        with private.open_file(path) as file:  # type: ignore[arg-type]
+        with process.open_file(path) as file:  # type: ignore[arg-type]
             file.write(text)
     except OSError:
         path = None

@@ -33,14 +33,13 @@ def evidence(
     One line for each source, with what the token lacks where one could not be asked; the rows are in the JSON, on the
     incident issue, and on the summary page of a job.
     """
-    from ops.evidence import collect as work
-    from ops.evidence import tables as rendering
+    from ops.evidence import collect, tables
 
-    found = work.collected(environment, (since, until), config, os.environ, redactor)
+    found = collect.collected(environment, (since, until), config, os.environ, redactor)
     if file is not None:
-        work.write_json(found, file)
-    for line in rendering.lines(found):
+        collect.write_json(found, file)
+    for line in tables.lines(found):
         say(line)
-    if url := work.published(found, incident, os.environ, redactor):
+    if url := collect.published(found, incident, os.environ, redactor):
         say(url)
-    work.require_an_answer(found)
+    collect.require_an_answer(found)

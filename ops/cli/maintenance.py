@@ -29,7 +29,7 @@ def due(redactor: Redactor, /, *, dry_run: bool, yes: bool, config: Path) -> int
     fails, the others follow all the same; where one is interrupted, none does.
     """
     from ops.app import run
-    from ops.scheduled import reopen_maintenance as work
+    from ops.scheduled import reopen_maintenance
 
     configuration, _ = run.read_config(config)
     run.register_secrets(os.environ, configuration, redactor)
@@ -37,8 +37,10 @@ def due(redactor: Redactor, /, *, dry_run: bool, yes: bool, config: Path) -> int
     environments = [each for each in configuration.environments.values() if _is_held(each)]
 
     def opened(environment: "Environment") -> Iterator[int]:
-        for block in work.due(environment, os.environ):
-            yield scheduled.run(work.AtItsEnd(), work.opening(block), environment.name, block.incident)
+        for block in reopen_maintenance.due(environment, os.environ):
+            yield scheduled.run(
+                reopen_maintenance.AtItsEnd(), reopen_maintenance.opening(block), environment.name, block.incident
+            )
 
     codes = scheduled.all(partial(opened, environment) for environment in environments)
     if not codes:

@@ -24,13 +24,13 @@ ENVIRONMENT = click.option("--environment", required=True, help="the environment
 def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Path) -> None:
     """What is live, and what is on: switches, temporary limits, maintenance. It reads, and changes nothing."""
     from ops.status import read as work
-    from ops.status import text as rendering
+    from ops.status import text
 
     found = work.of_environment(environment, config, os.environ, redactor)
     if as_json:
         click.echo(json.dumps(redactor.data(found.to_json()), ensure_ascii=False))
         return
-    for line in rendering.lines(found):
+    for line in text.lines(found):
         say(redactor.text(line))
 
 

@@ -11,7 +11,7 @@
     └── Interrupted     130   a signal; the timeline is flushed
 
 A message says what is, with the names and numbers the user typed: lower case at the start, no full stop. A hint says
-what to do next: the imperative, full stop at the end. Only `cli.py` turns one into text and an exit code.
+what to do next: the imperative, full stop at the end. Only `ops/cli` turns one into text and an exit code.
 """
 
 from collections.abc import Iterable

@@ -211,13 +211,13 @@ def published(collection: Collection, number: int | None, environ: Mapping[str, 
 
     It is edited in place when it is collected again. Raises ProviderError and ConfigError.
     """
-    from ops.evidence import tables as rendering
+    from ops.evidence import tables
     from ops.github.comments import RunComments
 
     run = f"evidence-{collection.environment}"[:64]
     said = f"evidence of {collection.environment} collected, {utc_text(collection.period.since)} to then"
     block = Block(run, source="evidence", rows=(Row(collection.collected_at, "note", said),))
-    body = sealed(rendering.text(collection), block)
+    body = sealed(tables.text(collection), block)
     try:
         if number is None:
             return ""

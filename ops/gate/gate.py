@@ -21,7 +21,6 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import Block, Row, sealed
 from ops.core.threads import start
 from ops.gate import events, form, outcomes, refusals
-from ops.gate import refusals as texts
 from ops.gate.refusals import PRESS_AGAIN
 from ops.github import actions, client, permissions, triggers
 
@@ -131,7 +130,7 @@ class Gate:
             began=began.isoformat() if began else "",
         )
         checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
-        who = texts.plain("{who}", {"who": request.sender})
+        who = refusals.plain("{who}", {"who": request.sender})
         self.say(f"go: {request.runbook} in {request.environment}, asked for by {who}{checked}")
         return 0
 
@@ -203,7 +202,7 @@ class Gate:
     def _refuse(self, refusal: outcomes.Refusal, *, comment: bool = True) -> int:
         """The outputs first: whatever GitHub does next, the job that acts does not start."""
         self._write(go="false", report="false", reason=refusal.reason.value)
-        message, hint = (texts.plain(text, refusal.values) for text in (refusal.message, refusal.hint))
+        message, hint = (refusals.plain(text, refusal.values) for text in (refusal.message, refusal.hint))
         self.warn(f"refused: {message}\n hint: {hint}")
         commands = self._commands(refusal.request)
         for where, command in commands.items():
@@ -221,7 +220,7 @@ class Gate:
 
     def _body(self, refusal: outcomes.Refusal, commands: Mapping[str, str]) -> str:
         return self.redactor.text(
-            texts.comment(
+            refusals.comment(
                 message=refusal.message,
                 hint=refusal.hint,
                 values=refusal.values,
@@ -235,7 +234,7 @@ class Gate:
 
         def text(former: Block | None) -> str:
             rows = (*(former.rows if former else ()), *record.rows)
-            return sealed(texts.latest(body, rows[-1].at, len(rows)), replace(record, rows=rows))
+            return sealed(refusals.latest(body, rows[-1].at, len(rows)), replace(record, rows=rows))
 
         assert refusal.incident is not None
         self._try("comment", lambda number: triggers.keep_refusal(self.repository, number, text), refusal.incident)
@@ -246,7 +245,7 @@ class Gate:
             return {}
         where = {"environment": request.environment, "incident": request.incident}
         flags = {name: request.params.get(name) == "true" for name in registry.flags(request.runbook)}
-        return texts.commands(program(self.environ), request.runbook, {**request.params, **flags, **where})
+        return refusals.commands(program(self.environ), request.runbook, {**request.params, **flags, **where})
 
     def _record(self, refusal: outcomes.Refusal, message: str) -> Block:
         """For the report: that it was asked for, and refused."""

@@ -15,7 +15,7 @@ from ops.core.plan import D, Plan
 from ops.core.threads import run_all
 from ops.engine.context import Context, P
 from ops.engine.runbook import Runbook, service_of
-from ops.pages import live_deployment as target
+from ops.pages import live_deployment
 from ops.pages.live_deployment import Live
 from ops.pages.observed_content import Look, Seen
 from ops.pages.plan_text import Past, deployed, short
@@ -57,10 +57,12 @@ def find(ctx: Context[Any], service: "Service", to: str = "") -> Found:
     earlier = ctx.previous_runs()
     listed = _round_1(ctx, service, to)
     seen = _round_2(ctx, service, listed)
-    live = target.live(seen.project, seen.deployments, seen.sighting)
+    live = live_deployment.live(seen.project, seen.deployments, seen.sighting)
     if live.deployment is None:
         return Found(listed.named, seen, live, None)
-    blamed = target.blamed(earlier().runs, seen.deployments, service=service.name, environment=ctx.environment.name)
+    blamed = live_deployment.blamed(
+        earlier().runs, seen.deployments, service=service.name, environment=ctx.environment.name
+    )
     now, repository = ctx.clock.now(), service.repository
     compared = seen.compared(live.deployment.id, service.compare)
     past = Past(seen.project, seen.deployments, live, live.deployment, now, repository, blamed, compared)
@@ -87,7 +89,7 @@ def read(ctx: Context[Any], service: "Service", beside: list[Callable[[], Any]])
             *beside,
         ]
     )
-    return project, target.with_canonical(deployments, project.canonical), *others
+    return project, live_deployment.with_canonical(deployments, project.canonical), *others
 
 
 def looks(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Callable[[], Page]]:
@@ -125,18 +127,18 @@ def _round_1(ctx: Context[Any], service: "Service", to: str) -> _Listed:
             reason=Reason.NOT_DEPLOYABLE,
             hint="Name one of production.",
         )
-    chosen = target.parse_to(to, (*deployments, *found), project=service.pages) if to else None
+    chosen = live_deployment.parse_to(to, (*deployments, *found), project=service.pages) if to else None
     return _Listed(project, deployments, chosen)
 
 
 def _round_2(ctx: Context[Any], service: "Service", listed: _Listed) -> Seen:
     """Both again, with the site and the deployments' own addresses."""
     further = (listed.project.canonical, listed.named)
-    compared = {d.id: d for d in (*target.to_compare(listed.deployments), *further) if d is not None}
+    compared = {d.id: d for d in (*live_deployment.to_compare(listed.deployments), *further) if d is not None}
     addresses = [service.url, *(d.url for d in compared.values())]
     calls = [call for address in addresses for call in looks(ctx, address, service.compare)]
     project, deployments, *pages = read(ctx, service, calls)
-    if came := target.came(listed.deployments, deployments):
+    if came := live_deployment.came(listed.deployments, deployments):
         raise Refused(
             f"{service.pages} was deployed while the plan was made: {deployed(came[0])}",
             reason=Reason.WORLD_MOVED,
@@ -166,7 +168,7 @@ def why_unknown(service: "Service", found: Found) -> str:
 def live_unknown(ctx: Context[Any], service: "Service", found: Found, press: Press | None = None) -> Refused:
     """The way on is a target or a commit that a person names: for that, the live deployment need not be known."""
     canonical = found.seen.project.canonical
-    target_ = target.choose(found.seen.deployments, canonical).target if canonical else None
+    target_ = live_deployment.choose(found.seen.deployments, canonical).target if canonical else None
     by_name = (
         f"If {service.url} shows deployment {short(canonical)}, which Cloudflare calls canonical, name the one before "
         f"it with `to` of rollback-pages: {deployed(target_)}. "

@@ -15,7 +15,6 @@ from ops.core.redaction import Redactor
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import challenge
 from ops.tools import process
-from ops.tools import process as private
 
 if TYPE_CHECKING:
     from ops.config.probes import BrowserProbe
@@ -63,7 +62,7 @@ def probe(
         finished = process.run(argv, environ=seen, timeout=spec.timeout + STARTING, redactor=redactor, folder=folder)
         assertions = _read(finished, spec)
         if (taken := folder / "picture.png").exists():
-            private.make_folder(pictures)
+            process.make_folder(pictures)
             shutil.move(taken, picture)
             picture.chmod(0o600)
             said = f"{picture.parent.name}/{picture.name}"

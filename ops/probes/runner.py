@@ -123,9 +123,9 @@ class Prober:
         return Observation(verdict, tuple(results), rounds=1)
 
     def _at(self, probes: ProbeSet) -> ProbeResult:
-        from ops.probes import http as maintenance
+        from ops.probes import http
 
-        return maintenance.probe_maintenance(self._web(), probes.addresses)
+        return http.probe_maintenance(self._web(), probes.addresses)
 
     def _limit(self, url: str, proof: LimitProof) -> ProbeResult:
         from ops.probes import rate_limit as limit

@@ -20,7 +20,6 @@ from ops.engine.context import Context
 from ops.engine.runbook import State, World
 from ops.rotation.selection import Chosen, is_secret_edit_of, obstacle_to_edit
 from ops.workers import reupload
-from ops.workers import reupload as rules
 from ops.workers.plan_text import deployed
 from ops.workers.reupload import Rebuild
 
@@ -253,7 +252,7 @@ def plans(
 def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Rebuild:
     live, worker, params = standing.live, standing.worker, ctx.params
     service, entry = next((name, each) for name, each in ctx.environment.services.items() if each.worker == worker)
-    version = rules.majority(live.split)
+    version = reupload.majority(live.split)
     if version is None:
         raise Refused(
             f"{split_prose(live.split)} share the traffic of {worker}, and the new values go to one version alone",

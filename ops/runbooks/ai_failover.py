@@ -13,7 +13,6 @@ from ops.core.suggestions import shown, suggestion
 from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, param
 from ops.switches import ai_providers, steps, values
-from ops.switches import ai_providers as provider_checks
 from ops.switches.ai_providers import OFF, Health, Seen, logged
 from ops.switches.steps import Setting, SwitchRunbook
 from ops.switches.values import Standing, Wanted
@@ -66,7 +65,7 @@ class AiFailover(SwitchRunbook[Params]):
     def preflight(self, ctx: Context[Params]) -> Plan[steps.Settings]:
         runtime, ai = _asked(ctx)
         errors = _errors(ctx)
-        seen = provider_checks.look(ctx, ai, probe=ctx.params.probe)
+        seen = ai_providers.look(ctx, ai, probe=ctx.params.probe)
         standing = steps.read(ctx, AI)  # last: this is the comparison
         to = _chosen(ctx, ai, seen) if ctx.params.to == AUTO else ctx.params.to
         state = _state(ctx, to)

@@ -1,6 +1,6 @@
 """Scenario 7 of the rollback procedure: an endpoint or the whole API offline, by routes that lead to ops-maintenance.
 
-Where ops.yml says `maintenance: switch`, the application does it itself (`maintaining_by_switch.py`).
+Where ops.yml says `maintenance: switch`, the application does it itself (`maintenance/by_switch.py`).
 
 Which routes these are is decided in `maintenance/routes.py`. Every former value is stored before the first changes.
 """

@@ -13,9 +13,7 @@ from ops.core.suggestions import shown
 from ops.core.timeline import Kind
 from ops.engine.context import Context
 from ops.engine.runbook import Permissions, State, World, param, service_of
-from ops.pages import live_deployment as target
-from ops.pages import observed_content, plan_text, steps
-from ops.pages import plan_text as redeploy_text
+from ops.pages import live_deployment, observed_content, plan_text, steps
 from ops.pages.live_deployment import Choice
 from ops.pages.observed_content import Look, Seen
 from ops.pages.plan_text import UNFINISHED, Past, deployed, short
@@ -89,7 +87,7 @@ class RedeployPages(SiteRunbook[Params, Details]):
             return _nothing(ctx, past, choice, text, Reason.ALREADY_LIVE)
         steps.refuse_overtaken(ctx, past.deployments)
         plan = _planned(details, build, project, past, why)
-        return redeploy_text.with_ways_back(
+        return plan_text.with_ways_back(
             plan, past, choice, details.commit, began=ctx.request.began, rollback=lambda to: _rollback(ctx, to.id)
         )
 
@@ -104,7 +102,7 @@ class RedeployPages(SiteRunbook[Params, Details]):
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:  # noqa: ARG002  one change
         details = plan.details
         project, deployments, site = steps.now(ctx, details.service)
-        new = target.came(details.seen.deployments, deployments)
+        new = live_deployment.came(details.seen.deployments, deployments)
         ours = next((d for d in new if d.commit == details.commit.sha), None)
         if ours is None:
             return _not_there(details, project, deployments, site)
@@ -148,7 +146,7 @@ def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen
 
 
 def _planned(details: Details, build: "Build", project: Project, past: Past | None, why: str) -> Plan[Details]:
-    return redeploy_text.plan(
+    return plan_text.plan(
         details.commit, build, project, past, configuration=details.configuration, why=why, details=details
     )
 
@@ -212,7 +210,7 @@ def _not_there(details: Details, project: Project, deployments: tuple[Deployment
     """No deployment of ours can serve."""
     canonical = project.canonical_id
     known, sha = {d.id for d in details.seen.deployments}, details.commit.sha
-    if new := target.came(details.seen.deployments, deployments):
+    if new := live_deployment.came(details.seen.deployments, deployments):
         return World(State.MOVED, deployed(new[0]))
     if canonical != details.seen.project.canonical_id:
         return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical")

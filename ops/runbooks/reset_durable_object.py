@@ -18,8 +18,6 @@ from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, Permissions, Runbook, State, World, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.workers import object_reset, plan_text, reupload
-from ops.workers import object_reset as rules
-from ops.workers import reupload as rebuilds
 from ops.workers.object_reset import Watched
 from ops.workers.reupload import Rebuild
 
@@ -91,7 +89,7 @@ class ResetDurableObject(Runbook[Params, Details]):
         if details.rebuild is None:
             return object_reset.check(ctx, details.watched[0])
         world = reupload.check(ctx, details.rebuild, change)
-        if rebuilds.is_upload(details.rebuild, change) or world.state != State.DONE:
+        if reupload.is_upload(details.rebuild, change) or world.state != State.DONE:
             return world
         if not details.is_live:  # a lost answer is settled by this alone; what the objects show is the proof afterwards
             details.is_live = True
@@ -108,7 +106,7 @@ class ResetDurableObject(Runbook[Params, Details]):
             except (ConfigError, Refused) as error:
                 raise _instead(ctx, error) from None
         said = reupload.apply(ctx, details.rebuild, change, {})
-        details.is_live = not rebuilds.is_upload(details.rebuild, change)
+        details.is_live = not reupload.is_upload(details.rebuild, change)
         return said
 
 
@@ -133,9 +131,9 @@ def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan[Details]:
                 undo=None,
             ),
         ),
-        sections=(Section("Stays", (*keeps, *rules.STAYS, "all other objects, and the version that serves")),),
-        not_undone=rules.NOT_UNDONE,
-        follows=(rules.DROPS,),
+        sections=(Section("Stays", (*keeps, *object_reset.STAYS, "all other objects, and the version that serves")),),
+        not_undone=object_reset.NOT_UNDONE,
+        follows=(object_reset.DROPS,),
         warnings=(f"{it.described}: what it holds before the reset is not known",) if closed else (),
         next_step=_all(ctx),
         healthy_before="the object's memory is empty; no probe failed before either, so look whether it works again",
@@ -195,7 +193,7 @@ def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
             watched.append(it)
     rebuild = _rebuild(ctx, service, live, uploads[0])
     assert rebuild.source is not None
-    found = rules.classes(rebuild.source, service.worker)
+    found = object_reset.classes(rebuild.source, service.worker)
     if not found.own:
         raise Refused(
             f"{service.worker} has no Durable Object of its own",
@@ -234,12 +232,12 @@ def _rebuild(ctx: Context[Params], service: "Service", live: Deployment, latest:
         accepted=ctx.params.inherit_latest,
         accept=lambda names: ctx.press("reset-durable-object", service=ctx.params.service, inherit_latest=names),
         static_assets=service.static_assets,
-        way_on=rules.WAY_ON,
+        way_on=object_reset.WAY_ON,
     )
 
 
 def _plan(
-    ctx: Context[Params], service: "Service", rebuild: Rebuild, found: rules.Classes, details: Details
+    ctx: Context[Params], service: "Service", rebuild: Rebuild, found: object_reset.Classes, details: Details
 ) -> Plan[Details]:
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
     compared = [Section("Compared before and after", tuple(f"{w.name}: {w.described}" for w in details.watched))]
@@ -247,12 +245,12 @@ def _plan(
     undo = ctx.press("rollback-worker", service=ctx.params.service, to=split_text(rebuild.live.split))
     return Plan(
         summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {rebuild.name}",
-        changes=rebuilds.changes(rebuild, undo=undo),
-        sections=(*rules.sections(found), *(compared if details.watched else ()), rebuilds.section(rebuild)),
-        not_undone=rules.NOT_UNDONE,
-        follows=(rules.DROPS, rules.NOTHING_TO_UNDO),
+        changes=reupload.changes(rebuild, undo=undo),
+        sections=(*object_reset.sections(found), *(compared if details.watched else ()), reupload.section(rebuild)),
+        not_undone=object_reset.NOT_UNDONE,
+        follows=(object_reset.DROPS, object_reset.NOTHING_TO_UNDO),
         warnings=(
-            *rules.stray(named, found),
+            *object_reset.stray(named, found),
             *(f"what it shows cannot be compared; {each}" for each in unknown),
             *(f"nothing will prove it of this object; {each}" for each in details.left_open),
         ),

@@ -15,8 +15,6 @@ from ops.engine.context import Context
 from ops.engine.runbook import Permissions, Runbook, World, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.workers import deploy, plan_text, reupload, rollback_target
-from ops.workers import plan_text as refusals
-from ops.workers import reupload as rules
 from ops.workers.history import History
 from ops.workers.plan_text import deployed
 from ops.workers.reupload import Rebuild
@@ -103,22 +101,22 @@ class RollbackWorker(Runbook[Params, Details]):
                 hint="Deploy it first; nothing is live.",
             )
         to = rollback_target.parse_to(ctx.params.to, listed) if ctx.params.to else None
-        refusals.check_params(to, ctx.params)
+        plan_text.check_params(to, ctx.params)
         history = _read(ctx, service, deployments, listed, wanted=to or (), has_assets=has_assets, earlier=earlier)
         choice = rollback_target.choose(history, incident=ctx.request.incident)
         if to is None and choice.standing is not None:
             summary = f"somebody stepped back already: {plan_text.stepped_back(choice.standing)}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
         latest = uploads[0][0] if rebuilt else None
-        if to and (rules.is_done(history, to, latest) if rebuilt else same_split(to, history.live.split)):
+        if to and (reupload.is_done(history, to, latest) if rebuilt else same_split(to, history.live.split)):
             summary = f"{split_prose(to)} is live already{', with the current secrets' if rebuilt else ''}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
-        refusals.refuse_overtaken(history.live, ctx.request.requested_at)
+        plan_text.refuse_overtaken(history.live, ctx.request.requested_at)
         if to is None and not choice.candidates:
             ways = rollback_target.fallbacks(history, choice)
-            raise refusals.no_target(history, choice, ways, press=_press(ctx, _best(history, choice)))
+            raise plan_text.no_target(history, choice, ways, press=_press(ctx, _best(history, choice)))
         split = to or ((choice.candidates[0], 100.0),)
-        refusals.refuse_migration(history, choice.suspect, split)
+        plan_text.refuse_migration(history, choice.suspect, split)
         plan = _plan(ctx, service, history, choice, split, by_rule=to is None)
         return _with_current_secrets(ctx, service, plan, latest) if latest else plan
 
@@ -251,7 +249,7 @@ def _plan(
     details = _details_of(ctx, service, history, split, blames=blames)
     warnings = plan_text.warnings(history, choice, split, began=ctx.request.began, by_rule=by_rule, rebuilt=rebuilt)
     if details.revoked and not rebuilt:
-        warnings = (*warnings, refusals.revoked_line(details.revoked))
+        warnings = (*warnings, plan_text.revoked_line(details.revoked))
     change = Change(
         target=f"Worker {service.worker}",
         before=split_prose(live),
@@ -294,8 +292,8 @@ def _with_current_secrets(
     return replace(
         plan,
         summary=f"Worker {service.worker}: {split_prose(details.live.split)} → {rebuild.name}",
-        changes=rules.changes(rebuild, undo=plan.changes[0].undo),
-        sections=(*plan.sections, rules.section(rebuild)),
+        changes=reupload.changes(rebuild, undo=plan.changes[0].undo),
+        sections=(*plan.sections, reupload.section(rebuild)),
         done=f"Rolled back {ctx.params.service} to {rebuild.name}",
         details=replace(details, rebuild=rebuild),
     )
@@ -321,17 +319,17 @@ def _best(history: History, choice: Choice) -> str:
 
 
 def _dead(plan: Plan[Details], names: tuple[str, ...]) -> dict[str, Deployment]:
-    return refusals.dead(names, plan.details.revoked)
+    return plan_text.dead(names, plan.details.revoked)
 
 
 def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan[Details]) -> Refused:
     split = plan.details.split
     keep = _keeping(ctx, split[0][0]) if len(split) == 1 else None
     if found := _dead(plan, names):
-        return refusals.former_values_are_dead(found, keep=keep)
+        return plan_text.former_values_are_dead(found, keep=keep)
     why = next((w for w in plan.warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")
     accept = _press(ctx, split_text(split), accept_changed_secrets=names)
-    return refusals.secrets_changed(split, names, accepted, why=why, accept=accept, keep=keep)
+    return plan_text.secrets_changed(split, names, accepted, why=why, accept=accept, keep=keep)
 
 
 def _press(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> Press:

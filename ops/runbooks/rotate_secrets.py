@@ -16,7 +16,6 @@ from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, Permissions, Runbook, World, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.rotation import selection
-from ops.rotation import selection as plan_text
 from ops.rotation import writes as rebuilds
 from ops.rotation.selection import Chosen
 from ops.rotation.values import HINT, ask, copies, provided, refuse_keys, refuse_values
@@ -146,7 +145,7 @@ class RotateSecrets(Runbook[Params, Details]):
         if rebuild := details.rebuilds.get(change.target):
             return reupload.apply(ctx, rebuild, change, details.values)
         if what := details.copies.get(change.target):
-            by_hand = plan_text.copy_command(what.name, details.chosen.rules[what.name])
+            by_hand = selection.copy_command(what.name, details.chosen.rules[what.name])
             return copy(ctx, what, details.values[what.name], by_hand)
         standing, mark = details.marks[change.target]
         return f"deployment {ctx.cloudflare.workers.deploy(standing.worker, standing.live.split, mark=mark)}"
@@ -229,19 +228,19 @@ def _plan(
     _refuse_lost(details, {**by_hand, **unread})
     finishing = tuple(copy_change(each) for each in copying)
     details.copies.update({change.target: each for change, each in zip(finishing, copying, strict=True)})
-    warned = [line for worker, each in anew.items() for line in plan_text.rebuilt(each, found[worker].obstacle)]
+    warned = [line for worker, each in anew.items() for line in selection.rebuilt(each, found[worker].obstacle)]
     absent = tuple(f"{each.standing.worker} has no {n}" for each in details.edits.values() for n in each.absent)
     return Plan(
         summary=f"{', '.join(chosen.rules)}: {kind} values for {', '.join(workers)}",
         changes=tuple(changes),
         finishing=finishing,
-        sections=(*plan_text.sections(chosen, workers), *map(rules.section, anew.values())),
-        not_undone=plan_text.NOT_UNDONE,
+        sections=(*selection.sections(chosen, workers), *map(rules.section, anew.values())),
+        not_undone=selection.NOT_UNDONE,
         follows=("each Worker gets a new version; whatever it keeps in memory is gone",),
-        warnings=(*warned, *plan_text.warnings(chosen, held=held, absent=absent, unread=unread)),
-        left_open=plan_text.left_open(by_hand),
-        healthy_before=plan_text.HEALTHY_BEFORE,
-        tasks=plan_text.tasks(chosen, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(chosen.rules))),
+        warnings=(*warned, *selection.warnings(chosen, held=held, absent=absent, unread=unread)),
+        left_open=selection.left_open(by_hand),
+        healthy_before=selection.HEALTHY_BEFORE,
+        tasks=selection.tasks(chosen, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(chosen.rules))),
         done=f"Set {kind} values of {', '.join(chosen.rules)} for {', '.join(workers)}",
         details=details,
     )
@@ -298,7 +297,7 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan[Details]:
     return Plan(
         summary=f"{', '.join(chosen.rules)}: the former values are revoked",
         changes=tuple(changes),
-        sections=plan_text.sections(chosen, workers),
+        sections=selection.sections(chosen, workers),
         warnings=warnings if word else (),
         follows=("Durable Objects of these Workers restart at once: memory goes, storage stays",),
         healthy_before=f"proved dead: {', '.join(asked) or 'none'}; marked as revoked: {', '.join(chosen.rules)}",

@@ -22,7 +22,6 @@ from ops.engine.context import Context
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.runbooks.ai_failover import Params as Asked
 from ops.switches import ai_providers, values
-from ops.switches import ai_providers as provider_checks
 from ops.switches.ai_providers import Judged
 from ops.switches.steps import Settings, shown_switches
 
@@ -103,11 +102,11 @@ def judged(
 
 def _judge(asks: Outside, ai: "Ai", override: Switch, now: "datetime") -> Judged:
     preferred = ai.order[0]
-    seen = provider_checks.look(asks, ai, probe=False)
+    seen = ai_providers.look(asks, ai, probe=False)
     found = ai_providers.fail_back(preferred, override, seen.outcomes.get(preferred), least=ai.fail_back, now=now)
     if not found.ask:
         return found
-    answer = provider_checks.ask(asks, ai, preferred) if provider_checks.key_of(asks, ai, preferred) else None
+    answer = ai_providers.ask(asks, ai, preferred) if ai_providers.key_of(asks, ai, preferred) else None
     return ai_providers.by_probe(found, answer, override.until)
 
 

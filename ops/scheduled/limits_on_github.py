@@ -13,7 +13,7 @@ from ops.core.redaction import Redactor
 from ops.core.result import Result
 from ops.github import actions, comments
 from ops.github.pulls import Pulls
-from ops.limits import text as render
+from ops.limits import text
 from ops.scheduled.apply_limits import Details
 from ops.scheduled.reconcile_limits import LABEL
 
@@ -37,11 +37,11 @@ def _told(result: Result, found: Details, pulls: Pulls, environ: Mapping[str, st
     pull = pulls.merged_as(found.commits.own)
     if pull is None:
         return f"no pull request brought commit {found.commits.own[:12]}, so there is none to tell"
-    before = comments.comment(pulls.repository, pull.number, render.MARKER)
+    before = comments.comment(pulls.repository, pull.number, text.MARKER)
     said = f"{result.decision.value.replace('_', ' ')}: {result.message}"
     notes = result.after.notes if result.after else ()
-    body = render.applied(before, said, notes, log=actions.links(environ, None).get("run", ""))
-    return f"told at {comments.keep_comment(pulls.repository, pull.number, render.MARKER, redactor.text(body))}"
+    body = text.applied(before, said, notes, log=actions.links(environ, None).get("run", ""))
+    return f"told at {comments.keep_comment(pulls.repository, pull.number, text.MARKER, redactor.text(body))}"
 
 
 def on_drift(result: Result, environ: Mapping[str, str], redactor: Redactor, say: Say) -> None:
@@ -55,10 +55,10 @@ def on_drift(result: Result, environ: Mapping[str, str], redactor: Redactor, say
             return
         try:
             if not is_gone:
-                body = redactor.text(render.drift(found.drift, result.message))
+                body = redactor.text(text.drift(found.drift, result.message))
                 say(f"reported at {comments.keep_issue(pulls.repository, LABEL, TITLE, body).url}")
             elif (issue := comments.open_issue(pulls.repository, LABEL)) is not None:
-                comments.close_issue(pulls.repository, issue.number, redactor.text(render.settled(result.message)))
+                comments.close_issue(pulls.repository, issue.number, redactor.text(text.settled(result.message)))
                 say(f"closed {issue.url}")
         except (OpsError, comments.Forbidden) as error:
             say(f"warning: the issue could not be kept ({_text(error)})")

@@ -6,10 +6,10 @@ four for one path. What it leaves out is as in a healthy FortuneT API, and `{}` 
 (null where there is none): so it shows which generation of a secret serves, and no value. With `upstream`, as
 `{"provider": "groq", "secret": "NAME"}`, it first asks that provider of the sandbox for a completion with the secret
 as the key, and answers 502 where it gets none: as an application does whose key was revoked. With `runtime`, and a KV
-namespace bound as OPS_RUNTIME, it follows the runtime contract (`contract.py`): `runtime` is what its code declares,
+namespace bound as OPS_RUNTIME, it follows the runtime contract (`runtime_contract.py`). `runtime` is what its code has:
 `{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {}}`,
 and `switched`, as `{NAME: {STATE: {"path": PATH, "status": 200}}}`, is what it answers while a switch is in that state.
-`objects` are its Durable Objects (`objects.py`).
+`objects` are its Durable Objects (`durable_objects.py`).
 """
 
 import hashlib

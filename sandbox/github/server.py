@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sandbox import control as controls
+from sandbox import control
 from sandbox.clock import Clock
 from sandbox.faults import Fault, Faults
 from sandbox.github.actions.state import Run
@@ -95,7 +95,7 @@ class GitHub(Seeds):
         self.urls = Urls(api=self._server.url, html=self._server.url, full_name=repository)
         super().__init__(Repository(self.urls, clock, self.switches), Tokens())
         self._api = Api(self._repository, self._tokens)
-        self._control = controls.Control(self, routes(self))
+        self._control = control.Control(self, routes(self))
         self.token = self.add_workflow_token(TOKEN)
         self._begin()
 
@@ -128,7 +128,7 @@ class GitHub(Seeds):
 
     @property
     def control_url(self) -> str:
-        return self._server.url + controls.PREFIX
+        return self._server.url + control.PREFIX
 
     def environ(self) -> dict[str, str]:
         """As a job of GitHub Actions has it."""
@@ -177,7 +177,7 @@ class GitHub(Seeds):
         return [record for record in self.requests if record.unknown]
 
     def _answer(self, request: Request) -> Response | None:
-        if controls.is_for(request):
+        if control.is_for(request):
             return self._control.answer(request)
         if self.switches.enterprise_server:
             request = _below(ENTERPRISE, request)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.errors import Reason, Refused
 from ops.core.run_record import Block, Row
-from ops.pages import live_deployment as target
+from ops.pages import live_deployment
 from ops.pages.live_deployment import COMPARED, Sighting
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -75,7 +75,7 @@ LIVE: dict[str, tuple[Deployment | None, Sighting, Deployment | None, str]] = {
 def test_the_one_that_serves_is_the_one_the_site_looks_like(
     canonical: Deployment | None, sighting: Sighting, serves: Deployment | None, why: str
 ) -> None:
-    found = target.live(project(canonical), LIST, sighting)
+    found = live_deployment.live(project(canonical), LIST, sighting)
 
     assert found.deployment == serves
     assert why in found.why
@@ -83,14 +83,14 @@ def test_the_one_that_serves_is_the_one_the_site_looks_like(
 
 
 def test_a_path_that_cannot_tell_deployments_apart_says_so() -> None:
-    found = target.live(project(D), LIST, seen("4", a="1", b="4", c="4", d="4"))
+    found = live_deployment.live(project(D), LIST, seen("4", a="1", b="4", c="4", d="4"))
     assert (found.deployment, found.alike) == (D, (C.id, B.id))
 
 
 def test_only_the_newest_successful_ones_are_compared() -> None:
     failed = made("e", 5, status="failure")
     many = [replace(A, id=f"{number:032x}", created_on=NOW - timedelta(hours=number)) for number in range(20)]
-    assert target.to_compare([failed, *many]) == tuple(many[:COMPARED])
+    assert live_deployment.to_compare([failed, *many]) == tuple(many[:COMPARED])
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_only_the_newest_successful_ones_are_compared() -> None:
 def test_the_canonical_one_completes_a_list_that_was_read_before_it_came(
     listed: tuple[Deployment, ...], canonical: Deployment | None, whole: tuple[Deployment, ...]
 ) -> None:
-    assert target.with_canonical(listed, canonical) == whole
+    assert live_deployment.with_canonical(listed, canonical) == whole
 
 
 digests = st.sampled_from(["1", "2", "3", None])
@@ -120,7 +120,7 @@ def test_nothing_is_live_that_was_not_seen_to_be(
 ) -> None:
     sighting = Sighting(site, names(own))
 
-    found = target.live(project(canonical), LIST, sighting)
+    found = live_deployment.live(project(canonical), LIST, sighting)
 
     if found.deployment is not None:
         assert canonical is not None
@@ -173,7 +173,7 @@ def test_a_rollback_goes_to(
     passed_over: list[str],
     stepped_back: bool,
 ) -> None:
-    choice = target.choose(deployments, serving, blamed=blamed)
+    choice = live_deployment.choose(deployments, serving, blamed=blamed)
 
     assert choice.target == goes_to
     assert [over.deployment for over in choice.passed_over] == passed_over
@@ -202,7 +202,7 @@ def test_a_target_is_never_newer_blamed_failed_a_preview_or_the_same_commit(
 ) -> None:
     deployments, serving, blamed = past
 
-    choice = target.choose(deployments, serving, blamed=blamed)
+    choice = live_deployment.choose(deployments, serving, blamed=blamed)
 
     good = [
         d
@@ -250,7 +250,7 @@ BLAMES: dict[str, tuple[list[Block], set[str]]] = {
 
 @pytest.mark.parametrize(("runs", "blamed"), BLAMES.values(), ids=BLAMES)
 def test_what_an_earlier_run_took_out_of_service_is_blamed(runs: list[Block], blamed: set[str]) -> None:
-    assert target.blamed(runs, LIST, service="site", environment="production") == blamed
+    assert live_deployment.blamed(runs, LIST, service="site", environment="production") == blamed
 
 
 # By name
@@ -258,7 +258,7 @@ def test_what_an_earlier_run_took_out_of_service_is_blamed(runs: list[Block], bl
 
 @pytest.mark.parametrize("text", [D.id, D.id[:8], D.id[:13].upper(), D.url, f"{D.url}/", f" {D.id} "])
 def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -> None:
-    assert target.parse_to(text, LIST, project="site") == D
+    assert live_deployment.parse_to(text, LIST, project="site") == D
 
 
 @pytest.mark.parametrize(
@@ -279,5 +279,5 @@ def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -
 def test_what_names_no_deployment_that_can_serve_is_refused(text: str, said: str, reason: Reason) -> None:
     twin = replace(A, id=A.id[:-1] + "0", url="https://other.pages.dev")
     with pytest.raises(Refused, match=said) as caught:
-        target.parse_to(text, [D, C, replace(B, status="failure"), A, twin], project="site")
+        live_deployment.parse_to(text, [D, C, replace(B, status="failure"), A, twin], project="site")
     assert caught.value.reason == reason

@@ -17,7 +17,6 @@ from ops.core.runtime_contract import ENDPOINT
 from ops.core.system_clock import SystemClock
 from ops.core.verdict import Address, LimitProof, Verdict
 from ops.probes import ai_provider, http, page, page_content, rate_limit, runtime
-from ops.probes import http as maintenance
 from ops.probes.browser import _read
 from ops.probes.challenge import stopped
 from ops.tools import process
@@ -78,11 +77,11 @@ def http_probe(web: http.Web) -> Verdict:
 
 
 def maintenance_on(web: http.Web) -> Verdict:
-    return maintenance.probe_maintenance(web, [Address("https://shop.example/", is_off=True)]).verdict
+    return http.probe_maintenance(web, [Address("https://shop.example/", is_off=True)]).verdict
 
 
 def maintenance_off(web: http.Web) -> Verdict:
-    return maintenance.probe_maintenance(web, [Address("https://shop.example/", is_off=False)]).verdict
+    return http.probe_maintenance(web, [Address("https://shop.example/", is_off=False)]).verdict
 
 
 def limit_proof(web: http.Web) -> Verdict:

@@ -18,7 +18,6 @@ from ops.engine.runbook import World as Standing
 from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from ops.workers import reupload
-from ops.workers import reupload as rules
 from ops.workers.reupload import Rebuild
 from tests.conftest import WORKER, World
 from tests.support.commands import WRITE
@@ -32,13 +31,13 @@ class SetsKey(RollbackWorker):
 
     def preflight(self, ctx: Context[Params]) -> Plan[Any]:
         rebuilds = [self._rebuild(ctx, worker) for worker in (WORKER, OTHER)]
-        changes = tuple(change for rebuild in rebuilds for change in rules.changes(rebuild, undo=None))
-        return Plan("KEY gets a new value", changes, tuple(map(rules.section, rebuilds)), details=rebuilds)
+        changes = tuple(change for rebuild in rebuilds for change in reupload.changes(rebuild, undo=None))
+        return Plan("KEY gets a new value", changes, tuple(map(reupload.section, rebuilds)), details=rebuilds)
 
     def _rebuild(self, ctx: Context[Params], worker: str) -> Rebuild:
         deployments, uploads = ctx.cloudflare.workers.deployments(worker), ctx.cloudflare.workers.uploads(worker)
         live = deployments[0]
-        version = rules.majority(live.split)
+        version = reupload.majority(live.split)
         assert version
         return reupload.plan(
             ctx,

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from sandbox.github.actions import changes
-from sandbox.github.actions import serializers as shapes
+from sandbox.github.actions import changes, serializers
 from sandbox.github.actions.state import MOST_INPUTS, InputError, Run, Workflow, dispatch_inputs
 from sandbox.github.body import fields
 from sandbox.github.payloads import deliver
@@ -19,12 +18,12 @@ _MOST_KEYS = 10
 @ROUTES.add("GET", _WORKFLOWS, "actions:read", "actions/workflows#list-repository-workflows")
 def list_workflows(call: Call) -> Answer:
     found = changes.workflows(call.repository)
-    return call.page(found, lambda one: shapes.workflow(call.repository, one, call.urls), under="workflows")
+    return call.page(found, lambda one: serializers.workflow(call.repository, one, call.urls), under="workflows")
 
 
 @ROUTES.add("GET", _WORKFLOWS + "/{workflow_id}", "actions:read", "actions/workflows#get-a-workflow")
 def get_workflow(call: Call) -> Answer:
-    return Answer(body=shapes.workflow(call.repository, find_workflow(call), call.urls))
+    return Answer(body=serializers.workflow(call.repository, find_workflow(call), call.urls))
 
 
 def find_workflow(call: Call) -> Workflow:
@@ -52,7 +51,7 @@ def dispatch(call: Call) -> Answer:
     run = changes.dispatch(call.repository, call.by, workflow, branch=branch, head=head, inputs=inputs)
     if not body.get("return_run_details"):
         return NO_CONTENT
-    shown = shapes.run(call.repository, run, call.urls)
+    shown = serializers.run(call.repository, run, call.urls)
     return Answer(body={"workflow_run_id": run.id, "run_url": shown["url"], "html_url": shown["html_url"]})
 
 
@@ -120,7 +119,7 @@ def _listed(call: Call, runs: list[Run]) -> Answer:
         and asked["actor"] in {None, run.actor.login}
         and asked["head_sha"] in {None, run.head.sha}
     ]
-    return call.page(found, lambda run: shapes.run(call.repository, run, call.urls), under="workflow_runs")
+    return call.page(found, lambda run: serializers.run(call.repository, run, call.urls), under="workflow_runs")
 
 
 def _find(call: Call) -> Run:
@@ -132,7 +131,7 @@ def _find(call: Call) -> Run:
 
 @ROUTES.add("GET", _RUN, "actions:read", "actions/workflow-runs#get-a-workflow-run")
 def get_run(call: Call) -> Answer:
-    return Answer(body=shapes.run(call.repository, _find(call), call.urls))
+    return Answer(body=serializers.run(call.repository, _find(call), call.urls))
 
 
 @ROUTES.add("GET", _RUN + "/jobs", "actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run")
@@ -158,4 +157,4 @@ def list_jobs_of_attempt(call: Call) -> Answer:
 
 def _jobs(call: Call, run: Run, attempt: int | None) -> Answer:
     found = [job for job in run.jobs if attempt in {None, job.run_attempt}]
-    return call.page(found, lambda job: shapes.job(run, job, call.urls), under="jobs")
+    return call.page(found, lambda job: serializers.job(run, job, call.urls), under="jobs")

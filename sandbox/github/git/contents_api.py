@@ -6,8 +6,7 @@ from typing import Any
 
 from sandbox.github.actions.state import FOLDER
 from sandbox.github.body import fields, refused
-from sandbox.github.git import changes
-from sandbox.github.git import serializers as shapes
+from sandbox.github.git import changes, serializers
 from sandbox.github.git.state import Commit, blob_sha
 from sandbox.github.routing import REPO, Answer, ApiError, Call, Routes, not_found
 
@@ -29,7 +28,7 @@ def get_content(call: Call) -> Answer:
         return Answer(body=entries)
     if "raw" in call.request.headers.get("accept", ""):
         return Answer(body=content, headers=[("content-type", "application/vnd.github.raw+json; charset=utf-8")])
-    return Answer(body=shapes.file(path, content, name, call.urls))
+    return Answer(body=serializers.file(path, content, name, call.urls))
 
 
 def _commit(call: Call, name: str) -> Commit:
@@ -48,8 +47,8 @@ def _children(commit: Commit, path: str) -> list[str]:
 def _entry(call: Call, commit: Commit, path: str, name: str) -> dict[str, Any]:
     content = commit.files.get(path)
     if content is None:
-        return shapes.folder(path, name, call.urls)
-    return shapes.file(path, content, name, call.urls, whole=False)
+        return serializers.folder(path, name, call.urls)
+    return serializers.file(path, content, name, call.urls, whole=False)
 
 
 _OPTIONAL = {"sha": str, "branch": str, "committer": dict, "author": dict}
@@ -68,10 +67,10 @@ def put_content(call: Call) -> Answer:
     before = head.files.get(path)
     _require_current(path, before, body.get("sha"))
     made = _commit_on(call, branch, head, body["message"], {path: content})
-    shown = shapes.file(path, content, branch, call.urls)
+    shown = serializers.file(path, content, branch, call.urls)
     written = {name: value for name, value in shown.items() if name not in {"content", "encoding"}}
     status = 201 if before is None else 200
-    return Answer(status=status, body={"content": written, "commit": shapes.file_commit(made, call.urls)})
+    return Answer(status=status, body={"content": written, "commit": serializers.file_commit(made, call.urls)})
 
 
 @ROUTES.add("DELETE", _CONTENTS, "contents:write", "repos/contents#delete-a-file")
@@ -83,7 +82,7 @@ def delete_content(call: Call) -> Answer:
         raise not_found()
     _require_current(path, head.files[path], body["sha"])
     made = _commit_on(call, branch, head, body["message"], {path: None})
-    return Answer(body={"content": None, "commit": shapes.file_commit(made, call.urls)})
+    return Answer(body={"content": None, "commit": serializers.file_commit(made, call.urls)})
 
 
 def _writable(call: Call, path: str, branch: str) -> Commit:

@@ -3,8 +3,7 @@
 import re
 
 from sandbox.github.body import fields
-from sandbox.github.git import changes
-from sandbox.github.git import serializers as shapes
+from sandbox.github.git import changes, serializers
 from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes
 
 ROUTES = Routes()
@@ -20,14 +19,14 @@ def get_ref(call: Call) -> Answer:
     sha = call.repository.git.refs.get(name)
     if sha is None:
         raise ApiError(404, "Not Found")
-    return Answer(body=shapes.ref(name, sha, call.urls))
+    return Answer(body=serializers.ref(name, sha, call.urls))
 
 
 @ROUTES.add("GET", REPO + "/git/matching-refs/{ref*}", "contents:read", "git/refs#list-matching-references")
 def list_matching_refs(call: Call) -> Answer:
     prefix = f"refs/{call.parameters['ref']}"
     found = [item for item in sorted(call.repository.git.refs.items()) if item[0].startswith(prefix)]
-    return call.page(found, lambda item: shapes.ref(*item, call.urls))
+    return call.page(found, lambda item: serializers.ref(*item, call.urls))
 
 
 @ROUTES.add("POST", _REFS, "contents:write", "git/refs#create-a-reference")
@@ -39,7 +38,7 @@ def create_ref(call: Call) -> Answer:
         raise ApiError(422, "Reference already exists")
     _require_object(call, body["sha"])
     changes.move_ref(call.repository, call.by, body["ref"], body["sha"])
-    shown = shapes.ref(body["ref"], body["sha"], call.urls)
+    shown = serializers.ref(body["ref"], body["sha"], call.urls)
     return Answer(status=201, body=shown, headers=[("location", shown["url"])])
 
 
@@ -53,7 +52,7 @@ def update_ref(call: Call) -> Answer:
     if not is_forward and not body.get("force"):
         raise ApiError(422, "Update is not a fast forward")
     changes.move_ref(call.repository, call.by, name, body["sha"])
-    return Answer(body=shapes.ref(name, body["sha"], call.urls))
+    return Answer(body=serializers.ref(name, body["sha"], call.urls))
 
 
 @ROUTES.add("DELETE", _REFS + "/{ref*}", "contents:write", "git/refs#delete-a-reference")
@@ -81,7 +80,7 @@ def _require_object(call: Call, sha: str) -> None:
 
 @ROUTES.add("GET", REPO + "/branches", "contents:read", "branches/branches#list-branches")
 def list_branches(call: Call) -> Answer:
-    return call.page(call.repository.git.branches.items(), lambda item: shapes.short_branch(*item, call.urls))
+    return call.page(call.repository.git.branches.items(), lambda item: serializers.short_branch(*item, call.urls))
 
 
 @ROUTES.add("GET", REPO + "/branches/{branch*}", "contents:read", "branches/branches#get-a-branch")
@@ -90,4 +89,4 @@ def get_branch(call: Call) -> Answer:
     head = call.repository.git.head(name)
     if head is None:
         raise ApiError(404, "Branch not found")
-    return Answer(body=shapes.branch(name, head, call.urls))
+    return Answer(body=serializers.branch(name, head, call.urls))

@@ -4,8 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.github.body import TEXT, Fields, checked, fields, parse, refused, require_short, strings
-from sandbox.github.issues import changes, label_changes
-from sandbox.github.issues import serializers as shapes
+from sandbox.github.issues import changes, label_changes, serializers
 from sandbox.github.issues.labels_api import label_names
 from sandbox.github.issues.state import LONGEST_BODY, LONGEST_TITLE, Issue
 from sandbox.github.routing import REPO, Answer, ApiError, Call, Routes, custom, invalid
@@ -34,7 +33,7 @@ def list_issues(call: Call) -> Answer:
     ]
     key = {"created": "created_at", "updated": "updated_at"}.get(sort)
     found.sort(key=lambda issue: (getattr(issue, key) if key else len(issue.comments), issue.number))
-    return call.page(found[::-1] if newest_first else found, lambda issue: shapes.full(issue, call.urls))
+    return call.page(found[::-1] if newest_first else found, lambda issue: serializers.full(issue, call.urls))
 
 
 def _is_of(issue: Issue, call: Call) -> bool:
@@ -72,12 +71,12 @@ def create_issue(call: Call) -> Answer:
         call.repository, call.by, title=title, body=body.get("body"), labels=names, assignees=people
     )
     location = ("location", call.urls.repo(f"/issues/{issue.number}"))
-    return Answer(status=201, body=shapes.full(issue, call.urls), headers=[location])
+    return Answer(status=201, body=serializers.full(issue, call.urls), headers=[location])
 
 
 @ROUTES.add("GET", ISSUE, "issues:read", "issues/issues#get-an-issue")
 def get_issue(call: Call) -> Answer:
-    return Answer(body=shapes.full(call.issue, call.urls))
+    return Answer(body=serializers.full(call.issue, call.urls))
 
 
 @ROUTES.add("PATCH", ISSUE, "issues:write", "issues/issues#update-an-issue", role="read")
@@ -98,7 +97,7 @@ def update_issue(call: Call) -> Answer:
     if call.may("write") and people is not None:
         changes.assign(repository, issue, by, people)
     changes.set_state(repository, issue, by, state=state, reason=reason)
-    return Answer(body=shapes.full(issue, call.urls))
+    return Answer(body=serializers.full(issue, call.urls))
 
 
 def _title(body: dict[str, Any]) -> str:
@@ -148,7 +147,7 @@ def _people(call: Call, logins: list[str]) -> list[User]:
 def add_assignees(call: Call) -> Answer:
     people = _people(call, strings(_assignee_body(call)["assignees"], "assignees"))
     changes.assign(call.repository, call.issue, call.by, [*call.issue.assignees, *people])
-    return Answer(status=201, body=shapes.full(call.issue, call.urls))
+    return Answer(status=201, body=serializers.full(call.issue, call.urls))
 
 
 @ROUTES.add("DELETE", ISSUE + "/assignees", "issues:write", "issues/assignees#remove-assignees-from-an-issue")
@@ -156,7 +155,7 @@ def remove_assignees(call: Call) -> Answer:
     people = _people(call, strings(_assignee_body(call)["assignees"], "assignees"))
     kept = [user for user in call.issue.assignees if user not in people]
     changes.assign(call.repository, call.issue, call.by, kept)
-    return Answer(body=shapes.full(call.issue, call.urls))
+    return Answer(body=serializers.full(call.issue, call.urls))
 
 
 def _assignee_body(call: Call) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sandbox.github.issues import label_changes as labelling
+from sandbox.github.issues import label_changes
 from sandbox.github.issues.event_changes import record
 from sandbox.github.issues.state import Issue, Pull
 from sandbox.github.payloads import deliver_issue
@@ -72,11 +72,11 @@ def open_issue(
     repository.threads[issue.number] = issue
     refer(repository, issue, by, body)
     names = list(labels)
-    issue.labels = [labelling.find_or_make(repository, by, name) for name in dict.fromkeys(names)]
+    issue.labels = [label_changes.find_or_make(repository, by, name) for name in dict.fromkeys(names)]
     issue.assignees = list(assignees)
     deliver_issue(repository, by, "opened", issue)
     for label in issue.labels:
-        labelling.tell(repository, issue, by, "labeled", label)
+        label_changes.tell(repository, issue, by, "labeled", label)
     for assignee in issue.assignees:
         _tell_assigned(repository, issue, by, "assigned", assignee)
     return issue

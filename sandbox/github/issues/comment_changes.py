@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sandbox.github.issues import serializers as shapes
+from sandbox.github.issues import serializers
 from sandbox.github.issues.changes import refer
 from sandbox.github.issues.state import Comment, Issue, Reaction
 from sandbox.github.payloads import deliver
@@ -53,5 +53,5 @@ def react(repository: Repository, thing: Issue | Comment, by: By, content: str) 
 
 def _deliver(repository: Repository, issue: Issue, by: By, action: str, comment: Comment, **fields: Any) -> None:
     urls = repository.urls
-    shown = {"issue": shapes.issue(issue, urls), "comment": shapes.comment(comment, urls)}
+    shown = {"issue": serializers.issue(issue, urls), "comment": serializers.comment(comment, urls)}
     deliver(repository, by, "issue_comment", {"action": action, **shown, **fields})

@@ -1,8 +1,7 @@
 """Comments on issues, and reactions to both."""
 
 from sandbox.github.body import fields, require_short
-from sandbox.github.issues import comment_changes as changes
-from sandbox.github.issues import serializers as shapes
+from sandbox.github.issues import comment_changes, serializers
 from sandbox.github.issues.api import ISSUE, instant
 from sandbox.github.issues.state import Comment, Issue
 from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, custom, invalid, not_found
@@ -27,32 +26,32 @@ def list_comments(call: Call) -> Answer:
 def _listed(call: Call, comments: list[Comment]) -> Answer:
     since = instant(call, "since")
     found = [comment for comment in comments if since is None or comment.updated_at >= since]
-    return call.page(found, lambda comment: shapes.comment(comment, call.urls))
+    return call.page(found, lambda comment: serializers.comment(comment, call.urls))
 
 
 @ROUTES.add("POST", _COMMENTS, "issues:write", "issues/comments#create-an-issue-comment", role="read")
 def create_comment(call: Call) -> Answer:
-    comment = changes.create(call.repository, call.issue, call.by, _body(call))
+    comment = comment_changes.create(call.repository, call.issue, call.by, _body(call))
     location = ("location", call.urls.repo(f"/issues/comments/{comment.id}"))
-    return Answer(status=201, body=shapes.comment(comment, call.urls), headers=[location])
+    return Answer(status=201, body=serializers.comment(comment, call.urls), headers=[location])
 
 
 @ROUTES.add("GET", _COMMENT, "issues:read", "issues/comments#get-an-issue-comment")
 def get_comment(call: Call) -> Answer:
-    return Answer(body=shapes.comment(_find(call)[1], call.urls))
+    return Answer(body=serializers.comment(_find(call)[1], call.urls))
 
 
 @ROUTES.add("PATCH", _COMMENT, "issues:write", "issues/comments#update-an-issue-comment", role="read")
 def update_comment(call: Call) -> Answer:
     issue, comment = _own(call)
-    changes.edit(call.repository, issue, call.by, comment, _body(call))
-    return Answer(body=shapes.comment(comment, call.urls))
+    comment_changes.edit(call.repository, issue, call.by, comment, _body(call))
+    return Answer(body=serializers.comment(comment, call.urls))
 
 
 @ROUTES.add("DELETE", _COMMENT, "issues:write", "issues/comments#delete-an-issue-comment", role="read")
 def delete_comment(call: Call) -> Answer:
     issue, comment = _own(call)
-    changes.delete(call.repository, issue, call.by, comment)
+    comment_changes.delete(call.repository, issue, call.by, comment)
     return NO_CONTENT
 
 
@@ -90,7 +89,7 @@ def _thing(call: Call) -> Issue | Comment:
 def list_reactions(call: Call) -> Answer:
     content = call.query.get("content")
     found = [one for one in _thing(call).reactions if content in {None, one.content}]
-    return call.page(found, lambda reaction: shapes.reaction(reaction, call.urls))
+    return call.page(found, lambda reaction: serializers.reaction(reaction, call.urls))
 
 
 @ROUTES.add(
@@ -106,10 +105,10 @@ def list_reactions(call: Call) -> Answer:
 def create_reaction(call: Call) -> Answer:
     """200 where the same person has reacted so before."""
     content = fields(call, required={"content": str})["content"]
-    if content not in shapes.CONTENTS:
+    if content not in serializers.CONTENTS:
         raise invalid("Reaction", "content", "invalid", value=content)
-    reaction, is_new = changes.react(call.repository, _thing(call), call.by, content)
-    return Answer(status=201 if is_new else 200, body=shapes.reaction(reaction, call.urls))
+    reaction, is_new = comment_changes.react(call.repository, _thing(call), call.by, content)
+    return Answer(status=201 if is_new else 200, body=serializers.reaction(reaction, call.urls))
 
 
 @ROUTES.add(

@@ -1,6 +1,6 @@
 """What happened to an issue: its events, and the timeline that holds its comments too."""
 
-from sandbox.github.issues import events_serializers as shapes
+from sandbox.github.issues import events_serializers
 from sandbox.github.issues.api import ISSUE
 from sandbox.github.issues.state import Event
 from sandbox.github.routing import REPO, Answer, Call, Routes, not_found
@@ -11,13 +11,13 @@ ROUTES = Routes()
 @ROUTES.add("GET", ISSUE + "/timeline", "issues:read", "issues/timeline#list-timeline-events-for-an-issue")
 def list_timeline(call: Call) -> Answer:
     """Oldest first."""
-    return call.page(call.issue.timeline, lambda entry: shapes.entry(entry, call.urls))
+    return call.page(call.issue.timeline, lambda entry: events_serializers.entry(entry, call.urls))
 
 
 @ROUTES.add("GET", ISSUE + "/events", "issues:read", "issues/events#list-issue-events")
 def list_events(call: Call) -> Answer:
     """Oldest first, without comments and cross-references."""
-    return call.page(_events(call.issue.events), lambda event: shapes.event(event, call.urls))
+    return call.page(_events(call.issue.events), lambda event: events_serializers.event(event, call.urls))
 
 
 @ROUTES.add("GET", REPO + "/issues/events/{event_id}", "issues:read", "issues/events#get-an-issue-event")
@@ -26,7 +26,7 @@ def get_event(call: Call) -> Answer:
     for issue in call.repository.threads.values():
         for event in _events(issue.events):
             if event.id == wanted:
-                return Answer(body=shapes.event(event, call.urls))
+                return Answer(body=events_serializers.event(event, call.urls))
     raise not_found()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sandbox.github.issues import serializers as shapes
+from sandbox.github.issues import serializers
 from sandbox.github.issues.event_changes import record
 from sandbox.github.issues.state import Issue, Label
 from sandbox.github.payloads import deliver, deliver_issue
@@ -65,9 +65,9 @@ def replace(repository: Repository, issue: Issue, by: By, names: Iterable[str]) 
 
 def tell(repository: Repository, issue: Issue, by: By, event: str, label: Label) -> Mapping[str, Any]:
     record(repository, issue, event, by, label=label)
-    return deliver_issue(repository, by, event, issue, label=shapes.label(label, repository.urls))
+    return deliver_issue(repository, by, event, issue, label=serializers.label(label, repository.urls))
 
 
 def _deliver(repository: Repository, by: By, action: str, label: Label, **fields: Any) -> None:
-    shown = {"action": action, "label": shapes.label(label, repository.urls), **fields}
+    shown = {"action": action, "label": serializers.label(label, repository.urls), **fields}
     deliver(repository, by, "label", shown)

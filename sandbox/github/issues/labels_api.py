@@ -4,8 +4,7 @@ import re
 from typing import Any
 
 from sandbox.github.body import TEXT, fields, parse, refused
-from sandbox.github.issues import label_changes as changes
-from sandbox.github.issues import serializers as shapes
+from sandbox.github.issues import label_changes, serializers
 from sandbox.github.issues.state import LONGEST_LABEL, Issue, Label
 from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, custom, invalid, not_found
 
@@ -47,7 +46,7 @@ def _find(call: Call) -> Label:
 @ROUTES.add("GET", _LABELS, "issues:read", "issues/labels#list-labels-for-a-repository")
 def list_labels(call: Call) -> Answer:
     found = sorted(call.repository.labels.items())
-    return call.page(found, lambda item: shapes.label(item[1], call.urls))
+    return call.page(found, lambda item: serializers.label(item[1], call.urls))
 
 
 @ROUTES.add("POST", _LABELS, "issues:write", "issues/labels#create-a-label")
@@ -56,13 +55,13 @@ def create_label(call: Call) -> Answer:
     _check(body)
     if body["name"].lower() in call.repository.labels:
         raise invalid("Label", "name", "already_exists")
-    label = changes.make(call.repository, call.by, **body)
-    return Answer(status=201, body=shapes.label(label, call.urls))
+    label = label_changes.make(call.repository, call.by, **body)
+    return Answer(status=201, body=serializers.label(label, call.urls))
 
 
 @ROUTES.add("GET", _LABELS + "/{name}", "issues:read", "issues/labels#get-a-label")
 def get_label(call: Call) -> Answer:
-    return Answer(body=shapes.label(_find(call), call.urls))
+    return Answer(body=serializers.label(_find(call), call.urls))
 
 
 @ROUTES.add("PATCH", _LABELS + "/{name}", "issues:write", "issues/labels#update-a-label")
@@ -75,13 +74,13 @@ def update_label(call: Call) -> Answer:
     _check(kept)
     if call.repository.labels.get(name.lower(), label) is not label:
         raise invalid("Label", "name", "already_exists")
-    changes.edit(call.repository, call.by, label, **kept)
-    return Answer(body=shapes.label(label, call.urls))
+    label_changes.edit(call.repository, call.by, label, **kept)
+    return Answer(body=serializers.label(label, call.urls))
 
 
 @ROUTES.add("DELETE", _LABELS + "/{name}", "issues:write", "issues/labels#delete-a-label")
 def delete_label(call: Call) -> Answer:
-    changes.delete(call.repository, call.by, _find(call))
+    label_changes.delete(call.repository, call.by, _find(call))
     return NO_CONTENT
 
 
@@ -95,29 +94,29 @@ def _check(body: dict[str, Any]) -> None:
 
 
 def _on(issue: Issue, call: Call) -> Answer:
-    return Answer(body=[shapes.label(label, call.urls) for label in issue.labels])
+    return Answer(body=[serializers.label(label, call.urls) for label in issue.labels])
 
 
 @ROUTES.add("GET", _ON_ISSUE, "issues:read", "issues/labels#list-labels-for-an-issue")
 def list_labels_on_issue(call: Call) -> Answer:
-    return call.page(call.issue.labels, lambda label: shapes.label(label, call.urls))
+    return call.page(call.issue.labels, lambda label: serializers.label(label, call.urls))
 
 
 @ROUTES.add("POST", _ON_ISSUE, "issues:write", "issues/labels#add-labels-to-an-issue", role="triage")
 def add_labels(call: Call) -> Answer:
-    changes.add(call.repository, call.issue, call.by, _names(call))
+    label_changes.add(call.repository, call.issue, call.by, _names(call))
     return _on(call.issue, call)
 
 
 @ROUTES.add("PUT", _ON_ISSUE, "issues:write", "issues/labels#set-labels-for-an-issue", role="triage")
 def set_labels(call: Call) -> Answer:
-    changes.replace(call.repository, call.issue, call.by, _names(call))
+    label_changes.replace(call.repository, call.issue, call.by, _names(call))
     return _on(call.issue, call)
 
 
 @ROUTES.add("DELETE", _ON_ISSUE, "issues:write", "issues/labels#remove-all-labels-from-an-issue", role="triage")
 def remove_all_labels(call: Call) -> Answer:
-    changes.replace(call.repository, call.issue, call.by, [])
+    label_changes.replace(call.repository, call.issue, call.by, [])
     return NO_CONTENT
 
 
@@ -128,7 +127,7 @@ def remove_label(call: Call) -> Answer:
     label = call.issue.carries(call.parameters["name"])
     if label is None:
         raise ApiError(404, "Label does not exist")
-    changes.remove(call.repository, call.issue, call.by, label)
+    label_changes.remove(call.repository, call.issue, call.by, label)
     return _on(call.issue, call)
 
 

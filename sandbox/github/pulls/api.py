@@ -2,7 +2,7 @@
 
 from sandbox.github.actions.state import FOLDER
 from sandbox.github.body import TEXT, Fields, fields, require_short
-from sandbox.github.git import serializers as git_shapes
+from sandbox.github.git import serializers
 from sandbox.github.git.contents_api import require_workflows
 from sandbox.github.git.state import Change, changes
 from sandbox.github.issues import changes as issue_changes
@@ -159,7 +159,7 @@ def merge_pull(call: Call) -> Answer:
 @ROUTES.add("GET", _PULL + "/files", "pull_requests:read", "pulls/pulls#list-pull-requests-files")
 def list_pull_files(call: Call) -> Answer:
     _, pull = _find(call)
-    return call.page(_changes(call, pull), lambda change: git_shapes.change(change, pull.head_sha, call.urls))
+    return call.page(_changes(call, pull), lambda change: serializers.change(change, pull.head_sha, call.urls))
 
 
 def _changes(call: Call, pull: Pull) -> list[Change]:

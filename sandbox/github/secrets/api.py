@@ -1,7 +1,6 @@
 """Secrets of the repository and of its environments; environments."""
 
-from sandbox.github.actions import changes
-from sandbox.github.actions import serializers as shapes
+from sandbox.github.actions import changes, serializers
 from sandbox.github.body import Fields, fields
 from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, not_found
 from sandbox.github.secrets.state import LONGEST_VALUE, Environment, SealError, Vault, is_allowed
@@ -25,12 +24,12 @@ def vault(call: Call) -> Vault:
 @ROUTES.add("GET", REPO + "/environments", "actions:read", "deployments/environments#list-environments")
 def list_environments(call: Call) -> Answer:
     found = call.repository.environments.values()
-    return call.page(found, lambda one: shapes.environment(one, call.urls), under="environments")
+    return call.page(found, lambda one: serializers.environment(one, call.urls), under="environments")
 
 
 @ROUTES.add("GET", ENVIRONMENT, "actions:read", "deployments/environments#get-an-environment")
 def get_environment(call: Call) -> Answer:
-    return Answer(body=shapes.environment(find_environment(call), call.urls))
+    return Answer(body=serializers.environment(find_environment(call), call.urls))
 
 
 @ROUTES.add(
@@ -45,7 +44,7 @@ def put_environment(call: Call) -> Answer:
     rules: Fields = {"wait_timer": int, "prevent_self_review": bool, "reviewers": (list, type(None))}
     fields(call, optional={**rules, "deployment_branch_policy": (dict, type(None))})
     made = changes.make_environment(call.repository, call.parameters["environment"])
-    return Answer(body=shapes.environment(made, call.urls))
+    return Answer(body=serializers.environment(made, call.urls))
 
 
 _REPOSITORY = REPO + "/actions/secrets"
@@ -70,7 +69,7 @@ def get_public_key(call: Call) -> Answer:
 @ROUTES.add("GET", _REPOSITORY, "secrets:read", "actions/secrets#list-repository-secrets", role="write")
 @ROUTES.add("GET", _ENVIRONMENT, "environments:read", "actions/secrets#list-environment-secrets", role="write")
 def list_secrets(call: Call) -> Answer:
-    return call.page(vault(call).secrets.values(), shapes.secret, under="secrets")
+    return call.page(vault(call).secrets.values(), serializers.secret, under="secrets")
 
 
 @ROUTES.add("GET", _REPOSITORY + "/{name}", "secrets:read", "actions/secrets#get-a-repository-secret", role="write")
@@ -81,7 +80,7 @@ def get_secret(call: Call) -> Answer:
     entry = vault(call).secrets.get(call.parameters["name"].upper())
     if entry is None:
         raise not_found()
-    return Answer(body=shapes.secret(entry))
+    return Answer(body=serializers.secret(entry))
 
 
 @ROUTES.add("PUT", _REPOSITORY + "/{name}", "secrets:write", "actions/secrets#create-or-update-a-repository-secret")

@@ -1,7 +1,6 @@
 """Variables of the repository and of its environments."""
 
-from sandbox.github.actions import changes
-from sandbox.github.actions import serializers as shapes
+from sandbox.github.actions import changes, serializers
 from sandbox.github.body import fields
 from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, not_found
 from sandbox.github.secrets.api import ENVIRONMENT, vault
@@ -22,7 +21,7 @@ def _find(call: Call) -> Entry:
 @ROUTES.add("GET", _REPOSITORY, "actions_variables:read", "actions/variables#list-repository-variables", role="write")
 @ROUTES.add("GET", _ENVIRONMENT, "environments:read", "actions/variables#list-environment-variables", role="write")
 def list_variables(call: Call) -> Answer:
-    return call.page(vault(call).variables.values(), shapes.variable, under="variables")
+    return call.page(vault(call).variables.values(), serializers.variable, under="variables")
 
 
 @ROUTES.add("POST", _REPOSITORY, "actions_variables:write", "actions/variables#create-a-repository-variable")
@@ -47,7 +46,7 @@ def create_variable(call: Call) -> Answer:
     "GET", _ENVIRONMENT + "/{name}", "environments:read", "actions/variables#get-an-environment-variable", role="write"
 )
 def get_variable(call: Call) -> Answer:
-    return Answer(body=shapes.variable(_find(call)))
+    return Answer(body=serializers.variable(_find(call)))
 
 
 @ROUTES.add(
