@@ -92,7 +92,7 @@ class _Server(TCPServer):
 
     def __init__(self, answer: Answer, address: Any, handler: type[StreamRequestHandler]) -> None:
         super().__init__(address, handler)
-        self.socket.settimeout(0)  # a client may be gone before its connection is accepted
+        self.socket.settimeout(0)  # the event may be that of a stopped server, whose number this socket got
         self.answer = answer
         self._connections: dict[socket.socket, threading.Thread] = {}
 
@@ -109,7 +109,7 @@ class _Server(TCPServer):
         self.server_close()
 
     def accept(self) -> None:
-        with contextlib.suppress(OSError):  # the client is gone already
+        with contextlib.suppress(OSError):  # nobody is there, or not any more
             request, address = self.get_request()
             request.settimeout(None)
             self.process_request(request, address)
