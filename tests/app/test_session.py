@@ -1,0 +1,28 @@
+"""A session with the outside, which ends while a thread may still want a client."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from ops.app.run import read_config
+from ops.app.session import Session
+from tests.conftest import World
+
+
+def test_a_client_that_a_thread_makes_after_the_end_is_closed(world: World) -> None:
+    environment = read_config(world.config)[0].environment("production")
+    with ExitStack() as ending:
+        session = Session(environment, world.sandbox.environ(), ending)
+
+    with pytest.raises(RuntimeError, match="has ended"):
+        session.workers.deployments("any")
+    assert world.sandbox.requests == []
+
+
+def test_each_client_is_made_once(world: World) -> None:
+    environment = read_config(world.config)[0].environment("production")
+    with ExitStack() as ending:
+        session = Session(environment, world.sandbox.environ(), ending)
+
+        assert session.client is session.client
+        assert session.workers is session.workers
