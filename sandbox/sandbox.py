@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from sandbox.clock import Clock
 from sandbox.cloudflare.account import Account, By
-from sandbox.cloudflare.api import BASE, Cloudflare
+from sandbox.cloudflare.api import Cloudflare
+from sandbox.cloudflare.call import BASE
 from sandbox.cloudflare.tokens.state import DEFAULT, Owner, Token, Tokens
 from sandbox.cloudflare.workers import state as uploads
 from sandbox.cloudflare.workers.state import Deployment, Upload

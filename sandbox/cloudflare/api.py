@@ -11,19 +11,18 @@ from sandbox.cloudflare.analytics import api as analytics
 from sandbox.cloudflare.analytics import telemetry
 from sandbox.cloudflare.audit import api as audit
 from sandbox.cloudflare.audit.state import ACTIONS
+from sandbox.cloudflare.call import BASE, Answer, ApiError, Call, NoRouteError, Route
 from sandbox.cloudflare.codes import UNREADABLE, UNREADABLE_BY, product_of
 from sandbox.cloudflare.d1 import api as d1
 from sandbox.cloudflare.kv import api as kv
 from sandbox.cloudflare.pages import api as pages
 from sandbox.cloudflare.pages import uploads
-from sandbox.cloudflare.routes import BASE, Answer, ApiError, Call, NoRouteError, Route, Routes
 from sandbox.cloudflare.tokens import api as tokens
 from sandbox.cloudflare.tokens.state import Token
 from sandbox.cloudflare.workers import assets, deployments, scripts, secrets, settings, versions
 from sandbox.cloudflare.zones import api as zones
+from sandbox.routing import Router
 from sandbox.server import Request, Response
-
-__all__ = ["BASE", "Cloudflare"]
 
 _MODULES = (
     deployments,
@@ -44,7 +43,7 @@ _MODULES = (
 )
 _READS = {analytics.PATH, kv.BULK_GET, telemetry.PATH}
 """What is sent by POST and changes nothing: no entry of the log."""
-_ROUTES = Routes([route for module in _MODULES for route in module.ROUTES.table])
+ROUTER = Router(module.ROUTES for module in _MODULES)
 
 
 class Cloudflare:
@@ -65,8 +64,11 @@ class Cloudflare:
         return Response(status=status, headers=[*_HEADERS, ("cf-ray", ray)], body=json.dumps(envelope).encode())
 
     def _handle(self, request: Request, ray: str) -> Answer | Response:
-        route, parameters = _find(request)
-        token = self._authorise(request, route.permission, parameters.get("account"))
+        found = match(request)
+        if found is None:
+            raise _unmatched(request)
+        route, parameters = found
+        token = self._authorise(request, route.access, parameters.get("account"))
         call = Call(account=self._account, token=token, request=request, parameters=parameters)
         with self._account.lock:
             try:
@@ -83,11 +85,7 @@ class Cloudflare:
 
     def knows(self, request: Request) -> bool:
         """Whether there is a route of that method and path."""
-        try:
-            _find(request)
-        except ApiError:
-            return False
-        return True
+        return match(request) is not None
 
     def _authorise(self, request: Request, permission: str | None, account: str | None) -> Token:
         """A token that is missing, unknown, expired, of another account or without the right: one answer for all.
@@ -109,10 +107,21 @@ class Cloudflare:
         return token
 
 
-def _find(request: Request) -> tuple[Route, Mapping[str, str]]:
-    if not request.path.startswith(f"{BASE}/"):
-        raise NoRouteError(request.path)
-    return _ROUTES.find(request.method, request.path.removeprefix(BASE))
+def match(request: Request) -> tuple[Route, Mapping[str, str]] | None:
+    """Return its route and the parameters of its path."""
+    path = _below_base(request)
+    return None if path is None else ROUTER.match(request.method, path)
+
+
+def _unmatched(request: Request) -> ApiError:
+    path = _below_base(request)
+    if path is not None and ROUTER.methods(path):
+        return ApiError(7001, f"Method {request.method} not available for that URI.", status=405)
+    return NoRouteError(request.path if path is None else path)
+
+
+def _below_base(request: Request) -> str | None:
+    return request.path.removeprefix(BASE) if request.path.startswith(f"{BASE}/") else None
 
 
 _HEADERS = [("content-type", "application/json"), ("server", "cloudflare")]

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sandbox.cloudflare.call import ApiError
 from sandbox.cloudflare.codes import UNREADABLE
-from sandbox.cloudflare.routes import ApiError
 from sandbox.server import Request
 
 Fields = Mapping[str, type | tuple[type, ...]]

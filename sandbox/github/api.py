@@ -5,17 +5,43 @@ import uuid
 from email.utils import format_datetime
 from typing import Any
 
-from sandbox.github.all_routes import ALL
+from sandbox.github.actions import deployments_api, runs_api
+from sandbox.github.call import DOCS, Answer, ApiError, Call, Route, not_found
+from sandbox.github.git import commits_api, contents_api, refs_api
+from sandbox.github.issues import api as issues_api
+from sandbox.github.issues import comments_api, events_api, labels_api
 from sandbox.github.issues.state import Issue
+from sandbox.github.pulls import api as pulls_api
 from sandbox.github.repository import Repository
-from sandbox.github.routing import DOCS, Answer, ApiError, Call, Route, not_found
+from sandbox.github.secrets import api as secrets_api
+from sandbox.github.secrets import variables_api
 from sandbox.github.urls import Urls
+from sandbox.github.users import apps_api, meta_api
 from sandbox.github.users.state import IdentityError
 from sandbox.github.users.tokens import Token, Tokens
+from sandbox.routing import Router
 from sandbox.server import Request, Response
 
 ENTERPRISE = "/api/v3"
 """Above every path of an Enterprise Server: docs.github.com/enterprise-server/rest."""
+
+_MODULES = (
+    apps_api,
+    comments_api,
+    commits_api,
+    contents_api,
+    deployments_api,
+    events_api,
+    issues_api,
+    labels_api,
+    meta_api,
+    pulls_api,
+    refs_api,
+    runs_api,
+    secrets_api,
+    variables_api,
+)
+ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 
 
 class Api:
@@ -25,10 +51,10 @@ class Api:
 
     def knows(self, request: Request) -> bool:
         """Whether there is a route of that method and path."""
-        return ALL.find(request.method, request.path) is not None
+        return ROUTER.match(request.method, request.path) is not None
 
     def answer(self, request: Request) -> Response:
-        found = ALL.find(request.method, request.path)
+        found = ROUTER.match(request.method, request.path)
         token: Token | None = None
         with self._repository.lock:
             try:
@@ -82,9 +108,10 @@ class Api:
         asked = f"{call.parameters['owner']}/{call.parameters['repo']}"
         if asked.lower() != call.urls.full_name.lower() or not call.may("read"):
             raise not_found()
-        if route.permission is not None and not _permits(call, route.permission):
+        needed = route.access.permission
+        if needed is not None and not _permits(call, needed):
             raise not_found() if call.token.kind == "classic" else ApiError(403, call.token.refusal)
-        if not call.may(route.role):
+        if not call.may(route.access.needed_role):
             raise ApiError(403, "Must have admin rights to Repository.")
 
     def _urls(self, request: Request) -> Urls:
@@ -150,7 +177,7 @@ def _failure(error: ApiError, route: Route | None) -> Answer:
         body={
             "message": error.message,
             **({"errors": list(error.errors)} if error.errors else {}),
-            "documentation_url": f"{DOCS}/{route.docs}" if route else DOCS,
+            "documentation_url": f"{DOCS}/{route.access.docs}" if route else DOCS,
             "status": str(error.status),
         },
     )

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sandbox.github.call import ApiError, Call, custom
 from sandbox.github.issues.state import LONGEST_BODY
-from sandbox.github.routing import ApiError, Call, custom
 
 Fields = Mapping[str, type | tuple[type, ...]]
 """Name → the type or types of its value."""

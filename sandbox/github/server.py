@@ -14,10 +14,10 @@ from sandbox.clock import Clock
 from sandbox.faults import Fault, Faults
 from sandbox.github.actions.state import Run
 from sandbox.github.api import ENTERPRISE, Api
+from sandbox.github.call import DOCS
 from sandbox.github.fixtures import Seeds
 from sandbox.github.issues import serializers
 from sandbox.github.repository import Delivery, Repository
-from sandbox.github.routing import DOCS
 from sandbox.github.switches import Switches
 from sandbox.github.urls import Urls
 from sandbox.github.users.state import By

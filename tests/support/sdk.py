@@ -20,7 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 import ops.cloudflare
 from ops.cloudflare.reads import is_read
 from sandbox import Sandbox
-from sandbox.cloudflare.api import _ROUTES, _find
+from sandbox.cloudflare.api import ROUTER, match
 from sandbox.server import Request, Response
 
 ACCOUNT = "/accounts/{account}"
@@ -112,7 +112,9 @@ class Recording(Sandbox):
     def _answer(self, request: Request) -> Response | None:
         response = super()._answer(request)
         if response is not None and response.status < 300 and request.path.startswith("/client/"):
-            self.exchanges.append(Exchange(f"{request.method} {_find(request)[0].template}", response))
+            found = match(request)
+            assert found is not None
+            self.exchanges.append(Exchange(f"{request.method} {found[0].template}", response))
         return response
 
 
@@ -131,7 +133,7 @@ def import_all_reads() -> None:
 def readable() -> set[str]:
     """The routes of the sandbox that a client may read while it plans."""
     import_all_reads()
-    return {f"{each.method} {each.template}" for each in _ROUTES.table if is_read(each.method, fill(each.template))}
+    return {f"{each.method} {each.template}" for each in ROUTER.routes if is_read(each.method, fill(each.template))}
 
 
 def problems(exchange: Exchange) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 from sandbox.cloudflare.audit.state import FILTERS, Entry, passes
 from sandbox.cloudflare.body import invalid
-from sandbox.cloudflare.routes import Answer, Call, Route, Routes
+from sandbox.cloudflare.call import Answer, Call, Route, Routes
 from sandbox.cloudflare.tokens.state import AUDIT_READ
 
 ROUTES = Routes()
@@ -56,7 +57,7 @@ def entry(call: Call, route: Route, *, status: int, ray: str) -> Entry:
         user_agent=call.request.headers.get("user-agent", ""),
         product=literal[1] if len(literal) > 1 else literal[0],
         type=literal[-1],
-        resource_id=at[-1] if at else "",
+        resource_id=quote(at[-1], safe="") if at else "",
         zone=call.parameters.get("zone", ""),
     )
 

@@ -6,8 +6,8 @@ from typing import Any
 from sandbox.clock import timestamp
 from sandbox.cloudflare.account import Account
 from sandbox.cloudflare.body import fields, invalid, json_body
+from sandbox.cloudflare.call import BASE, Answer, ApiError, Call, Routes
 from sandbox.cloudflare.d1.state import Database, SqlError, Statement, split
-from sandbox.cloudflare.routes import BASE, Answer, ApiError, Call, Routes
 from sandbox.cloudflare.signed import claims_of, sign
 from sandbox.cloudflare.tokens.state import D1_READ, D1_WRITE, Token
 from sandbox.server import Request, Response

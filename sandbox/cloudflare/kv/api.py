@@ -7,11 +7,10 @@ import base64
 import binascii
 import json
 from typing import Any
-from urllib.parse import unquote
 
 from sandbox.cloudflare.body import JSON, fields, invalid, json_body, parse
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
 from sandbox.cloudflare.kv.state import Entry, Namespace
-from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
 from sandbox.cloudflare.tokens.state import KV_READ, KV_WRITE
 from sandbox.cloudflare.workers.uploads import form_parts
 from sandbox.server import Response
@@ -91,7 +90,7 @@ def get_metadata(call: Call) -> Answer:
 @ROUTES.add("PUT", _VALUE, KV_WRITE)
 def put_value(call: Call) -> Answer:
     """The body is the value; in a form, its part `value`, and the JSON of the metadata may stand beside it."""
-    namespace, key, query = _namespace_of(call), _key(call), call.request.query
+    namespace, key, query = _namespace_of(call), call.parameters["key"], call.request.query
     value, metadata = call.request.body, None
     if call.request.headers.get_content_type() == "multipart/form-data":
         parts = form_parts(call.request)
@@ -112,7 +111,7 @@ def put_value(call: Call) -> Answer:
 @ROUTES.add("DELETE", _VALUE, KV_WRITE)
 def delete_value(call: Call) -> Answer:
     """Also of a key that is not there."""
-    namespace, key = _namespace_of(call), _key(call)
+    namespace, key = _namespace_of(call), call.parameters["key"]
     if not call.account.kv.takes_write(namespace.id, key):
         raise _too_many()
     call.account.kv.delete(namespace.id, key, by_api=True)
@@ -188,13 +187,8 @@ def _namespace_of(call: Call) -> Namespace:
     return namespace
 
 
-def _key(call: Call) -> str:
-    """As the path has it, percent-encoded, its slashes too."""
-    return unquote(call.parameters["key"])
-
-
 def _entry(call: Call) -> Entry:
-    entry = call.account.kv.shown(_namespace_of(call).id, _key(call))
+    entry = call.account.kv.shown(_namespace_of(call).id, call.parameters["key"])
     if entry is None:
         raise ApiError(10009, "get: 'key not found'", status=404)
     return entry

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from sandbox.clock import timestamp
 from sandbox.cloudflare.body import fields, invalid, parse
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
 from sandbox.cloudflare.pages.state import Deployment, Project, merged
-from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
 from sandbox.cloudflare.tokens.state import PAGES_READ, PAGES_WRITE
 
 T = TypeVar("T")

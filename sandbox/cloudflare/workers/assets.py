@@ -10,8 +10,8 @@ from typing import Any
 
 from sandbox.cloudflare.account import Account
 from sandbox.cloudflare.body import fields, invalid, json_body
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
 from sandbox.cloudflare.pages.state import Asset
-from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
 from sandbox.cloudflare.signed import claims_of, sign
 from sandbox.cloudflare.tokens.state import SCRIPTS_WRITE, Token
 from sandbox.cloudflare.workers.uploads import form_parts

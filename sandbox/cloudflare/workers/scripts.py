@@ -8,7 +8,7 @@ from typing import Any
 
 from sandbox.clock import timestamp
 from sandbox.cloudflare.body import fields, invalid, json_body
-from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.assets import completed
 from sandbox.cloudflare.workers.deployments import code_update_strategy

@@ -4,10 +4,9 @@ developers.cloudflare.com/workers/configuration/secrets
 """
 
 from typing import Any
-from urllib.parse import unquote
 
 from sandbox.cloudflare.body import JSON, MERGE_PATCH, fields, invalid, json_body
-from sandbox.cloudflare.routes import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.versions import detail
 
@@ -35,7 +34,7 @@ def put_secret(call: Call) -> Answer:
 @ROUTES.add("DELETE", _SECRETS + "/{secret}", SCRIPTS_WRITE)
 def delete_secret(call: Call) -> Answer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/secrets/methods/delete
-    worker, name = call.worker, unquote(call.parameters["secret"])
+    worker, name = call.worker, call.parameters["secret"]
     if name not in worker.secrets_in_effect:
         raise ApiError(10056, f"Binding '{name}' not found.", status=404)
     require_latest_deployed(call, 10215)

@@ -11,9 +11,9 @@ from typing import Any
 from multipart import MultipartError, MultipartParser  # type: ignore[import-untyped]
 
 from sandbox.cloudflare.body import Fields, fields, invalid, parse
+from sandbox.cloudflare.call import ApiError
 from sandbox.cloudflare.codes import UNREADABLE
 from sandbox.cloudflare.pages.state import Asset
-from sandbox.cloudflare.routes import ApiError
 from sandbox.cloudflare.workers.state import Module, Upload, Worker
 from sandbox.server import Request
 

@@ -6,7 +6,7 @@ docs.github.com/rest/deployments
 from typing import Any
 
 from sandbox.github.actions.state import Deployment
-from sandbox.github.routing import REPO, Answer, Call, Routes, not_found
+from sandbox.github.call import REPO, Access, Answer, Call, Routes, not_found
 from sandbox.github.urls import Urls, node_id, timestamp
 from sandbox.github.users import serializers
 
@@ -62,7 +62,7 @@ ROUTES = Routes()
 _DEPLOYMENTS = REPO + "/deployments"
 
 
-@ROUTES.add("GET", _DEPLOYMENTS, "deployments:read", "deployments/deployments#list-deployments")
+@ROUTES.add("GET", _DEPLOYMENTS, Access("deployments:read", "deployments/deployments#list-deployments"))
 def list_deployments(call: Call) -> Answer:
     """Newest first."""
     asked = {name: call.query.get(name) for name in ("sha", "ref", "environment")}
@@ -77,8 +77,7 @@ def list_deployments(call: Call) -> Answer:
 @ROUTES.add(
     "GET",
     _DEPLOYMENTS + "/{deployment_id}/statuses",
-    "deployments:read",
-    "deployments/statuses#list-deployment-statuses",
+    Access("deployments:read", "deployments/statuses#list-deployment-statuses"),
 )
 def list_statuses(call: Call) -> Answer:
     """One, the latest: the sandbox keeps no others."""

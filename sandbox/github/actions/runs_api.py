@@ -5,8 +5,8 @@ from typing import Any
 from sandbox.github.actions import changes, serializers
 from sandbox.github.actions.state import MOST_INPUTS, InputError, Run, Workflow, dispatch_inputs
 from sandbox.github.body import fields
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, not_found
 from sandbox.github.payloads import deliver
-from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, not_found
 
 ROUTES = Routes()
 _WORKFLOWS = REPO + "/actions/workflows"
@@ -15,13 +15,13 @@ _LONGEST_EVENT_TYPE = 100
 _MOST_KEYS = 10
 
 
-@ROUTES.add("GET", _WORKFLOWS, "actions:read", "actions/workflows#list-repository-workflows")
+@ROUTES.add("GET", _WORKFLOWS, Access("actions:read", "actions/workflows#list-repository-workflows"))
 def list_workflows(call: Call) -> Answer:
     found = changes.workflows(call.repository)
     return call.page(found, lambda one: serializers.workflow(call.repository, one, call.urls), under="workflows")
 
 
-@ROUTES.add("GET", _WORKFLOWS + "/{workflow_id}", "actions:read", "actions/workflows#get-a-workflow")
+@ROUTES.add("GET", _WORKFLOWS + "/{workflow_id}", Access("actions:read", "actions/workflows#get-a-workflow"))
 def get_workflow(call: Call) -> Answer:
     return Answer(body=serializers.workflow(call.repository, find_workflow(call), call.urls))
 
@@ -37,7 +37,7 @@ def find_workflow(call: Call) -> Workflow:
 _DISPATCHES = _WORKFLOWS + "/{workflow_id}/dispatches"
 
 
-@ROUTES.add("POST", _DISPATCHES, "actions:write", "actions/workflows#create-a-workflow-dispatch-event")
+@ROUTES.add("POST", _DISPATCHES, Access("actions:write", "actions/workflows#create-a-workflow-dispatch-event"))
 def dispatch(call: Call) -> Answer:
     """204; or 200 with the run, for who asks for it."""
     workflow, switches = find_workflow(call), call.repository.switches
@@ -68,7 +68,7 @@ def _inputs(text: bytes, given: dict[str, Any]) -> dict[str, str]:
         raise ApiError(422, str(error)) from error
 
 
-@ROUTES.add("POST", REPO + "/dispatches", "contents:write", "repos/repos#create-a-repository-dispatch-event")
+@ROUTES.add("POST", REPO + "/dispatches", Access("contents:write", "repos/repos#create-a-repository-dispatch-event"))
 def dispatch_to_repository(call: Call) -> Answer:
     body = fields(call, required={"event_type": str}, optional={"client_payload": dict})
     payload = body.get("client_payload", {})
@@ -91,7 +91,7 @@ _RUNS = REPO + "/actions/runs"
 _RUN = _RUNS + "/{run_id}"
 
 
-@ROUTES.add("GET", _RUNS, "actions:read", "actions/workflow-runs#list-workflow-runs-for-a-repository")
+@ROUTES.add("GET", _RUNS, Access("actions:read", "actions/workflow-runs#list-workflow-runs-for-a-repository"))
 def list_runs(call: Call) -> Answer:
     """Newest first."""
     return _listed(call, list(call.repository.runs.values()))
@@ -100,8 +100,7 @@ def list_runs(call: Call) -> Answer:
 @ROUTES.add(
     "GET",
     REPO + "/actions/workflows/{workflow_id}/runs",
-    "actions:read",
-    "actions/workflow-runs#list-workflow-runs-for-a-workflow",
+    Access("actions:read", "actions/workflow-runs#list-workflow-runs-for-a-workflow"),
 )
 def list_runs_of_workflow(call: Call) -> Answer:
     workflow = find_workflow(call)
@@ -129,12 +128,12 @@ def _find(call: Call) -> Run:
     return run
 
 
-@ROUTES.add("GET", _RUN, "actions:read", "actions/workflow-runs#get-a-workflow-run")
+@ROUTES.add("GET", _RUN, Access("actions:read", "actions/workflow-runs#get-a-workflow-run"))
 def get_run(call: Call) -> Answer:
     return Answer(body=serializers.run(call.repository, _find(call), call.urls))
 
 
-@ROUTES.add("GET", _RUN + "/jobs", "actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run")
+@ROUTES.add("GET", _RUN + "/jobs", Access("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run"))
 def list_jobs(call: Call) -> Answer:
     """Of the latest attempt, or of all of them."""
     run = _find(call)
@@ -145,8 +144,7 @@ def list_jobs(call: Call) -> Answer:
 @ROUTES.add(
     "GET",
     _RUN + "/attempts/{attempt_number}/jobs",
-    "actions:read",
-    "actions/workflow-jobs#list-jobs-for-a-workflow-run-attempt",
+    Access("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run-attempt"),
 )
 def list_jobs_of_attempt(call: Call) -> Answer:
     run, attempt = _find(call), call.number("attempt_number")

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from typing import Any
 
+from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, not_found
 from sandbox.github.git import serializers as shapes
 from sandbox.github.git.state import Commit, Git, changes
 from sandbox.github.issues.api import instant
 from sandbox.github.issues.state import Pull
 from sandbox.github.pulls import serializers
-from sandbox.github.routing import REPO, Answer, ApiError, Call, Routes, not_found
 
 ROUTES = Routes()
 
 
-@ROUTES.add("GET", REPO + "/commits", "contents:read", "commits/commits#list-commits")
+@ROUTES.add("GET", REPO + "/commits", Access("contents:read", "commits/commits#list-commits"))
 def list_commits(call: Call) -> Answer:
     """Newest first."""
     git = call.repository.git
@@ -34,7 +34,9 @@ def _wanted(call: Call, commits: list[Commit]) -> Iterator[Commit]:
 
 
 @ROUTES.add(
-    "GET", REPO + "/commits/{sha}/pulls", "contents:read", "commits/commits#list-pull-requests-associated-with-a-commit"
+    "GET",
+    REPO + "/commits/{sha}/pulls",
+    Access("contents:read", "commits/commits#list-pull-requests-associated-with-a-commit"),
 )
 def list_pulls_of_commit(call: Call) -> Answer:
     """Of a commit on the default branch those alone that were merged."""
@@ -56,7 +58,7 @@ def _belongs(git: Git, commit: Commit, pull: Pull) -> bool:
     return commit in git.since(pull.parted, git.commits[pull.head_sha])
 
 
-@ROUTES.add("GET", REPO + "/commits/{ref*}", "contents:read", "commits/commits#get-a-commit")
+@ROUTES.add("GET", REPO + "/commits/{ref*}", Access("contents:read", "commits/commits#get-a-commit"))
 def get_commit(call: Call) -> Answer:
     commit = _find(call, call.parameters["ref"])
     return Answer(body=shapes.commit_with_files(commit, call.repository.git, call.urls))
@@ -69,7 +71,7 @@ def _find(call: Call, name: str) -> Commit:
     return commit
 
 
-@ROUTES.add("GET", REPO + "/compare/{basehead*}", "contents:read", "commits/commits#compare-two-commits")
+@ROUTES.add("GET", REPO + "/compare/{basehead*}", Access("contents:read", "commits/commits#compare-two-commits"))
 def compare(call: Call) -> Answer:
     """Three dots: from where the two parted to the head."""
     git = call.repository.git

@@ -6,16 +6,16 @@ from typing import Any
 
 from sandbox.github.actions.state import FOLDER
 from sandbox.github.body import fields, refused
+from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, not_found
 from sandbox.github.git import changes, serializers
 from sandbox.github.git.state import Commit, blob_sha
-from sandbox.github.routing import REPO, Answer, ApiError, Call, Routes, not_found
 
 ROUTES = Routes()
 _CONTENTS = REPO + "/contents/{path*}"
 
 
-@ROUTES.add("GET", REPO + "/contents", "contents:read", "repos/contents#get-repository-content")
-@ROUTES.add("GET", _CONTENTS, "contents:read", "repos/contents#get-repository-content")
+@ROUTES.add("GET", REPO + "/contents", Access("contents:read", "repos/contents#get-repository-content"))
+@ROUTES.add("GET", _CONTENTS, Access("contents:read", "repos/contents#get-repository-content"))
 def get_content(call: Call) -> Answer:
     """A file, or the files and folders of a folder; the bytes themselves with the media type `raw`."""
     name = call.query.get("ref", call.repository.git.default_branch)
@@ -54,7 +54,7 @@ def _entry(call: Call, commit: Commit, path: str, name: str) -> dict[str, Any]:
 _OPTIONAL = {"sha": str, "branch": str, "committer": dict, "author": dict}
 
 
-@ROUTES.add("PUT", _CONTENTS, "contents:write", "repos/contents#create-or-update-file-contents")
+@ROUTES.add("PUT", _CONTENTS, Access("contents:write", "repos/contents#create-or-update-file-contents"))
 def put_content(call: Call) -> Answer:
     """The `sha` of a file that is there must be sent, and be the current one."""
     body = fields(call, required={"message": str, "content": str}, optional=_OPTIONAL)
@@ -73,7 +73,7 @@ def put_content(call: Call) -> Answer:
     return Answer(status=status, body={"content": written, "commit": serializers.file_commit(made, call.urls)})
 
 
-@ROUTES.add("DELETE", _CONTENTS, "contents:write", "repos/contents#delete-a-file")
+@ROUTES.add("DELETE", _CONTENTS, Access("contents:write", "repos/contents#delete-a-file"))
 def delete_content(call: Call) -> Answer:
     body = fields(call, required={"message": str, "sha": str}, optional=_OPTIONAL)
     path, branch = call.parameters["path"], body.get("branch", call.repository.git.default_branch)

@@ -3,8 +3,8 @@
 import re
 
 from sandbox.github.body import fields
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes
 from sandbox.github.git import changes, serializers
-from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes
 
 ROUTES = Routes()
 _REFS = REPO + "/git/refs"
@@ -13,7 +13,7 @@ _HIDDEN = "refs/pull/"
 _FORM = re.compile(r"refs/[^/\s~^:?*\[\\]+(/[^/\s~^:?*\[\\]+)+")
 
 
-@ROUTES.add("GET", REPO + "/git/ref/{ref*}", "contents:read", "git/refs#get-a-reference")
+@ROUTES.add("GET", REPO + "/git/ref/{ref*}", Access("contents:read", "git/refs#get-a-reference"))
 def get_ref(call: Call) -> Answer:
     name = f"refs/{call.parameters['ref']}"
     sha = call.repository.git.refs.get(name)
@@ -22,14 +22,14 @@ def get_ref(call: Call) -> Answer:
     return Answer(body=serializers.ref(name, sha, call.urls))
 
 
-@ROUTES.add("GET", REPO + "/git/matching-refs/{ref*}", "contents:read", "git/refs#list-matching-references")
+@ROUTES.add("GET", REPO + "/git/matching-refs/{ref*}", Access("contents:read", "git/refs#list-matching-references"))
 def list_matching_refs(call: Call) -> Answer:
     prefix = f"refs/{call.parameters['ref']}"
     found = [item for item in sorted(call.repository.git.refs.items()) if item[0].startswith(prefix)]
     return call.page(found, lambda item: serializers.ref(*item, call.urls))
 
 
-@ROUTES.add("POST", _REFS, "contents:write", "git/refs#create-a-reference")
+@ROUTES.add("POST", _REFS, Access("contents:write", "git/refs#create-a-reference"))
 def create_ref(call: Call) -> Answer:
     body = fields(call, required={"ref": str, "sha": str})
     if not _FORM.fullmatch(body["ref"]) or body["ref"].startswith(_HIDDEN):
@@ -42,7 +42,7 @@ def create_ref(call: Call) -> Answer:
     return Answer(status=201, body=shown, headers=[("location", shown["url"])])
 
 
-@ROUTES.add("PATCH", _REFS + "/{ref*}", "contents:write", "git/refs#update-a-reference")
+@ROUTES.add("PATCH", _REFS + "/{ref*}", Access("contents:write", "git/refs#update-a-reference"))
 def update_ref(call: Call) -> Answer:
     """Forward only, unless it is forced."""
     body = fields(call, required={"sha": str}, optional={"force": bool})
@@ -55,7 +55,7 @@ def update_ref(call: Call) -> Answer:
     return Answer(body=serializers.ref(name, body["sha"], call.urls))
 
 
-@ROUTES.add("DELETE", _REFS + "/{ref*}", "contents:write", "git/refs#delete-a-reference")
+@ROUTES.add("DELETE", _REFS + "/{ref*}", Access("contents:write", "git/refs#delete-a-reference"))
 def delete_ref(call: Call) -> Answer:
     name = _existing(call)
     if name == f"refs/heads/{call.repository.git.default_branch}":
@@ -78,12 +78,12 @@ def _require_object(call: Call, sha: str) -> None:
         raise ApiError(422, "Object does not exist")
 
 
-@ROUTES.add("GET", REPO + "/branches", "contents:read", "branches/branches#list-branches")
+@ROUTES.add("GET", REPO + "/branches", Access("contents:read", "branches/branches#list-branches"))
 def list_branches(call: Call) -> Answer:
     return call.page(call.repository.git.branches.items(), lambda item: serializers.short_branch(*item, call.urls))
 
 
-@ROUTES.add("GET", REPO + "/branches/{branch*}", "contents:read", "branches/branches#get-a-branch")
+@ROUTES.add("GET", REPO + "/branches/{branch*}", Access("contents:read", "branches/branches#get-a-branch"))
 def get_branch(call: Call) -> Answer:
     name = call.parameters["branch"]
     head = call.repository.git.head(name)

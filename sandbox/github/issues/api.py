@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.github.body import TEXT, Fields, checked, fields, parse, refused, require_short, strings
+from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, custom, invalid
 from sandbox.github.issues import changes, label_changes, serializers
 from sandbox.github.issues.labels_api import label_names
 from sandbox.github.issues.state import LONGEST_BODY, LONGEST_TITLE, Issue
-from sandbox.github.routing import REPO, Answer, ApiError, Call, Routes, custom, invalid
 from sandbox.github.users.state import User
 
 ROUTES = Routes()
@@ -15,7 +15,7 @@ ISSUE = REPO + "/issues/{issue_number}"
 _REASONS = (None, "completed", "not_planned", "duplicate", "reopened")
 
 
-@ROUTES.add("GET", REPO + "/issues", "issues:read", "issues/issues#list-repository-issues")
+@ROUTES.add("GET", REPO + "/issues", Access("issues:read", "issues/issues#list-repository-issues"))
 def list_issues(call: Call) -> Answer:
     """Pull requests too: to this endpoint they are issues."""
     state = call.choice("state", "open", "closed", "all")
@@ -58,7 +58,7 @@ def instant(call: Call, name: str) -> datetime | None:
 _OPTIONAL: Fields = {"body": TEXT, "labels": list, "assignees": list, "assignee": TEXT, "milestone": type(None)}
 
 
-@ROUTES.add("POST", REPO + "/issues", "issues:write", "issues/issues#create-an-issue", role="read")
+@ROUTES.add("POST", REPO + "/issues", Access("issues:write", "issues/issues#create-an-issue", role="read"))
 def create_issue(call: Call) -> Answer:
     """Labels and assignees from somebody without push access are silently dropped."""
     body = fields(call, required={"title": (str, int)}, optional=_OPTIONAL)
@@ -74,12 +74,12 @@ def create_issue(call: Call) -> Answer:
     return Answer(status=201, body=serializers.full(issue, call.urls), headers=[location])
 
 
-@ROUTES.add("GET", ISSUE, "issues:read", "issues/issues#get-an-issue")
+@ROUTES.add("GET", ISSUE, Access("issues:read", "issues/issues#get-an-issue"))
 def get_issue(call: Call) -> Answer:
     return Answer(body=serializers.full(call.issue, call.urls))
 
 
-@ROUTES.add("PATCH", ISSUE, "issues:write", "issues/issues#update-an-issue", role="read")
+@ROUTES.add("PATCH", ISSUE, Access("issues:write", "issues/issues#update-an-issue", role="read"))
 def update_issue(call: Call) -> Answer:
     """By its author or with triage; labels and assignees with push access alone, else they are silently dropped."""
     issue, repository, by = call.issue, call.repository, call.by
@@ -143,14 +143,16 @@ def _people(call: Call, logins: list[str]) -> list[User]:
     return [user for _, user in found if user]
 
 
-@ROUTES.add("POST", ISSUE + "/assignees", "issues:write", "issues/assignees#add-assignees-to-an-issue", role="triage")
+@ROUTES.add(
+    "POST", ISSUE + "/assignees", Access("issues:write", "issues/assignees#add-assignees-to-an-issue", role="triage")
+)
 def add_assignees(call: Call) -> Answer:
     people = _people(call, strings(_assignee_body(call)["assignees"], "assignees"))
     changes.assign(call.repository, call.issue, call.by, [*call.issue.assignees, *people])
     return Answer(status=201, body=serializers.full(call.issue, call.urls))
 
 
-@ROUTES.add("DELETE", ISSUE + "/assignees", "issues:write", "issues/assignees#remove-assignees-from-an-issue")
+@ROUTES.add("DELETE", ISSUE + "/assignees", Access("issues:write", "issues/assignees#remove-assignees-from-an-issue"))
 def remove_assignees(call: Call) -> Answer:
     people = _people(call, strings(_assignee_body(call)["assignees"], "assignees"))
     kept = [user for user in call.issue.assignees if user not in people]

@@ -1,23 +1,25 @@
 """Comments on issues, and reactions to both."""
 
 from sandbox.github.body import fields, require_short
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, custom, invalid, not_found
 from sandbox.github.issues import comment_changes, serializers
 from sandbox.github.issues.api import ISSUE, instant
 from sandbox.github.issues.state import Comment, Issue
-from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, custom, invalid, not_found
 
 ROUTES = Routes()
 _COMMENTS = ISSUE + "/comments"
 _COMMENT = REPO + "/issues/comments/{comment_id}"
 
 
-@ROUTES.add("GET", REPO + "/issues/comments", "issues:read", "issues/comments#list-issue-comments-for-a-repository")
+@ROUTES.add(
+    "GET", REPO + "/issues/comments", Access("issues:read", "issues/comments#list-issue-comments-for-a-repository")
+)
 def list_all_comments(call: Call) -> Answer:
     found = [comment for issue in call.repository.threads.values() for comment in issue.comments]
     return _listed(call, sorted(found, key=lambda comment: comment.id))
 
 
-@ROUTES.add("GET", _COMMENTS, "issues:read", "issues/comments#list-issue-comments")
+@ROUTES.add("GET", _COMMENTS, Access("issues:read", "issues/comments#list-issue-comments"))
 def list_comments(call: Call) -> Answer:
     """Oldest first."""
     return _listed(call, call.issue.comments)
@@ -29,26 +31,26 @@ def _listed(call: Call, comments: list[Comment]) -> Answer:
     return call.page(found, lambda comment: serializers.comment(comment, call.urls))
 
 
-@ROUTES.add("POST", _COMMENTS, "issues:write", "issues/comments#create-an-issue-comment", role="read")
+@ROUTES.add("POST", _COMMENTS, Access("issues:write", "issues/comments#create-an-issue-comment", role="read"))
 def create_comment(call: Call) -> Answer:
     comment = comment_changes.create(call.repository, call.issue, call.by, _body(call))
     location = ("location", call.urls.repo(f"/issues/comments/{comment.id}"))
     return Answer(status=201, body=serializers.comment(comment, call.urls), headers=[location])
 
 
-@ROUTES.add("GET", _COMMENT, "issues:read", "issues/comments#get-an-issue-comment")
+@ROUTES.add("GET", _COMMENT, Access("issues:read", "issues/comments#get-an-issue-comment"))
 def get_comment(call: Call) -> Answer:
     return Answer(body=serializers.comment(_find(call)[1], call.urls))
 
 
-@ROUTES.add("PATCH", _COMMENT, "issues:write", "issues/comments#update-an-issue-comment", role="read")
+@ROUTES.add("PATCH", _COMMENT, Access("issues:write", "issues/comments#update-an-issue-comment", role="read"))
 def update_comment(call: Call) -> Answer:
     issue, comment = _own(call)
     comment_changes.edit(call.repository, issue, call.by, comment, _body(call))
     return Answer(body=serializers.comment(comment, call.urls))
 
 
-@ROUTES.add("DELETE", _COMMENT, "issues:write", "issues/comments#delete-an-issue-comment", role="read")
+@ROUTES.add("DELETE", _COMMENT, Access("issues:write", "issues/comments#delete-an-issue-comment", role="read"))
 def delete_comment(call: Call) -> Answer:
     issue, comment = _own(call)
     comment_changes.delete(call.repository, issue, call.by, comment)
@@ -84,8 +86,10 @@ def _thing(call: Call) -> Issue | Comment:
     return _find(call)[1] if "comment_id" in call.parameters else call.issue
 
 
-@ROUTES.add("GET", ISSUE + "/reactions", "issues:read", "reactions/reactions#list-reactions-for-an-issue")
-@ROUTES.add("GET", _COMMENT + "/reactions", "issues:read", "reactions/reactions#list-reactions-for-an-issue-comment")
+@ROUTES.add("GET", ISSUE + "/reactions", Access("issues:read", "reactions/reactions#list-reactions-for-an-issue"))
+@ROUTES.add(
+    "GET", _COMMENT + "/reactions", Access("issues:read", "reactions/reactions#list-reactions-for-an-issue-comment")
+)
 def list_reactions(call: Call) -> Answer:
     content = call.query.get("content")
     found = [one for one in _thing(call).reactions if content in {None, one.content}]
@@ -93,14 +97,14 @@ def list_reactions(call: Call) -> Answer:
 
 
 @ROUTES.add(
-    "POST", ISSUE + "/reactions", "issues:write", "reactions/reactions#create-reaction-for-an-issue", role="read"
+    "POST",
+    ISSUE + "/reactions",
+    Access("issues:write", "reactions/reactions#create-reaction-for-an-issue", role="read"),
 )
 @ROUTES.add(
     "POST",
     _COMMENT + "/reactions",
-    "issues:write",
-    "reactions/reactions#create-reaction-for-an-issue-comment",
-    role="read",
+    Access("issues:write", "reactions/reactions#create-reaction-for-an-issue-comment", role="read"),
 )
 def create_reaction(call: Call) -> Answer:
     """200 where the same person has reacted so before."""
@@ -114,16 +118,12 @@ def create_reaction(call: Call) -> Answer:
 @ROUTES.add(
     "DELETE",
     ISSUE + "/reactions/{reaction_id}",
-    "issues:write",
-    "reactions/reactions#delete-an-issue-reaction",
-    role="read",
+    Access("issues:write", "reactions/reactions#delete-an-issue-reaction", role="read"),
 )
 @ROUTES.add(
     "DELETE",
     _COMMENT + "/reactions/{reaction_id}",
-    "issues:write",
-    "reactions/reactions#delete-an-issue-comment-reaction",
-    role="read",
+    Access("issues:write", "reactions/reactions#delete-an-issue-comment-reaction", role="read"),
 )
 def delete_reaction(call: Call) -> Answer:
     thing, wanted = _thing(call), call.number("reaction_id")

@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from sandbox.github.body import TEXT, fields, parse, refused
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, custom, invalid, not_found
 from sandbox.github.issues import label_changes, serializers
 from sandbox.github.issues.state import LONGEST_LABEL, Issue, Label
-from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, custom, invalid, not_found
 
 ROUTES = Routes()
 _LABELS = REPO + "/labels"
@@ -43,13 +43,13 @@ def _find(call: Call) -> Label:
     return label
 
 
-@ROUTES.add("GET", _LABELS, "issues:read", "issues/labels#list-labels-for-a-repository")
+@ROUTES.add("GET", _LABELS, Access("issues:read", "issues/labels#list-labels-for-a-repository"))
 def list_labels(call: Call) -> Answer:
     found = sorted(call.repository.labels.items())
     return call.page(found, lambda item: serializers.label(item[1], call.urls))
 
 
-@ROUTES.add("POST", _LABELS, "issues:write", "issues/labels#create-a-label")
+@ROUTES.add("POST", _LABELS, Access("issues:write", "issues/labels#create-a-label"))
 def create_label(call: Call) -> Answer:
     body = fields(call, required={"name": str}, optional={"color": str, "description": TEXT})
     _check(body)
@@ -59,12 +59,12 @@ def create_label(call: Call) -> Answer:
     return Answer(status=201, body=serializers.label(label, call.urls))
 
 
-@ROUTES.add("GET", _LABELS + "/{name}", "issues:read", "issues/labels#get-a-label")
+@ROUTES.add("GET", _LABELS + "/{name}", Access("issues:read", "issues/labels#get-a-label"))
 def get_label(call: Call) -> Answer:
     return Answer(body=serializers.label(_find(call), call.urls))
 
 
-@ROUTES.add("PATCH", _LABELS + "/{name}", "issues:write", "issues/labels#update-a-label")
+@ROUTES.add("PATCH", _LABELS + "/{name}", Access("issues:write", "issues/labels#update-a-label"))
 def update_label(call: Call) -> Answer:
     """`new_name` renames; older clients send `name`."""
     label = _find(call)
@@ -78,7 +78,7 @@ def update_label(call: Call) -> Answer:
     return Answer(body=serializers.label(label, call.urls))
 
 
-@ROUTES.add("DELETE", _LABELS + "/{name}", "issues:write", "issues/labels#delete-a-label")
+@ROUTES.add("DELETE", _LABELS + "/{name}", Access("issues:write", "issues/labels#delete-a-label"))
 def delete_label(call: Call) -> Answer:
     label_changes.delete(call.repository, call.by, _find(call))
     return NO_CONTENT
@@ -97,31 +97,31 @@ def _on(issue: Issue, call: Call) -> Answer:
     return Answer(body=[serializers.label(label, call.urls) for label in issue.labels])
 
 
-@ROUTES.add("GET", _ON_ISSUE, "issues:read", "issues/labels#list-labels-for-an-issue")
+@ROUTES.add("GET", _ON_ISSUE, Access("issues:read", "issues/labels#list-labels-for-an-issue"))
 def list_labels_on_issue(call: Call) -> Answer:
     return call.page(call.issue.labels, lambda label: serializers.label(label, call.urls))
 
 
-@ROUTES.add("POST", _ON_ISSUE, "issues:write", "issues/labels#add-labels-to-an-issue", role="triage")
+@ROUTES.add("POST", _ON_ISSUE, Access("issues:write", "issues/labels#add-labels-to-an-issue", role="triage"))
 def add_labels(call: Call) -> Answer:
     label_changes.add(call.repository, call.issue, call.by, _names(call))
     return _on(call.issue, call)
 
 
-@ROUTES.add("PUT", _ON_ISSUE, "issues:write", "issues/labels#set-labels-for-an-issue", role="triage")
+@ROUTES.add("PUT", _ON_ISSUE, Access("issues:write", "issues/labels#set-labels-for-an-issue", role="triage"))
 def set_labels(call: Call) -> Answer:
     label_changes.replace(call.repository, call.issue, call.by, _names(call))
     return _on(call.issue, call)
 
 
-@ROUTES.add("DELETE", _ON_ISSUE, "issues:write", "issues/labels#remove-all-labels-from-an-issue", role="triage")
+@ROUTES.add("DELETE", _ON_ISSUE, Access("issues:write", "issues/labels#remove-all-labels-from-an-issue", role="triage"))
 def remove_all_labels(call: Call) -> Answer:
     label_changes.replace(call.repository, call.issue, call.by, [])
     return NO_CONTENT
 
 
 @ROUTES.add(
-    "DELETE", _ON_ISSUE + "/{name}", "issues:write", "issues/labels#remove-a-label-from-an-issue", role="triage"
+    "DELETE", _ON_ISSUE + "/{name}", Access("issues:write", "issues/labels#remove-a-label-from-an-issue", role="triage")
 )
 def remove_label(call: Call) -> Answer:
     label = call.issue.carries(call.parameters["name"])

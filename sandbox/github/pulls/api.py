@@ -2,6 +2,7 @@
 
 from sandbox.github.actions.state import FOLDER
 from sandbox.github.body import TEXT, Fields, fields, require_short
+from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, custom, invalid, not_found
 from sandbox.github.git import serializers
 from sandbox.github.git.contents_api import require_workflows
 from sandbox.github.git.state import Change, changes
@@ -9,14 +10,13 @@ from sandbox.github.issues import changes as issue_changes
 from sandbox.github.issues.state import LONGEST_TITLE, Issue, Pull
 from sandbox.github.pulls import changes as pull_changes
 from sandbox.github.pulls import serializers as shapes
-from sandbox.github.routing import REPO, Answer, ApiError, Call, Routes, custom, invalid, not_found
 from sandbox.github.users.state import GITHUB_ACTIONS
 
 ROUTES = Routes()
 _PULL = REPO + "/pulls/{pull_number}"
 
 
-@ROUTES.add("GET", REPO + "/pulls", "pull_requests:read", "pulls/pulls#list-pull-requests")
+@ROUTES.add("GET", REPO + "/pulls", Access("pull_requests:read", "pulls/pulls#list-pull-requests"))
 def list_pulls(call: Call) -> Answer:
     """Newest first. `head` is `owner:branch`."""
     state = call.choice("state", "open", "closed", "all")
@@ -35,7 +35,7 @@ def list_pulls(call: Call) -> Answer:
 _OPTIONAL: Fields = {"body": TEXT, "draft": bool, "maintainer_can_modify": bool}
 
 
-@ROUTES.add("POST", REPO + "/pulls", "pull_requests:write", "pulls/pulls#create-a-pull-request", role="read")
+@ROUTES.add("POST", REPO + "/pulls", Access("pull_requests:write", "pulls/pulls#create-a-pull-request", role="read"))
 def create_pull(call: Call) -> Answer:
     repository, app = call.repository, call.token.app
     if app == GITHUB_ACTIONS and not repository.switches.actions_may_create_pull_requests:
@@ -89,7 +89,7 @@ def _answer(call: Call, issue: Issue, *, status: int = 200) -> Answer:
     return Answer(status=status, body=shapes.full(call.repository, issue, call.urls))
 
 
-@ROUTES.add("GET", _PULL, "pull_requests:read", "pulls/pulls#get-a-pull-request")
+@ROUTES.add("GET", _PULL, Access("pull_requests:read", "pulls/pulls#get-a-pull-request"))
 def get_pull(call: Call) -> Answer:
     return _answer(call, _find(call)[0])
 
@@ -97,7 +97,7 @@ def get_pull(call: Call) -> Answer:
 _EDITABLE: Fields = {"title": str, "body": TEXT, "state": str, "base": str, "maintainer_can_modify": bool}
 
 
-@ROUTES.add("PATCH", _PULL, "pull_requests:write", "pulls/pulls#update-a-pull-request", role="read")
+@ROUTES.add("PATCH", _PULL, Access("pull_requests:write", "pulls/pulls#update-a-pull-request", role="read"))
 def update_pull(call: Call) -> Answer:
     """By its author, or who may write."""
     issue, pull = _find(call)
@@ -132,7 +132,7 @@ def _require_state(call: Call, issue: Issue, pull: Pull, state: str) -> None:
 _MERGE: Fields = {"commit_title": str, "commit_message": str, "sha": str, "merge_method": str}
 
 
-@ROUTES.add("PUT", _PULL + "/merge", "contents:write", "pulls/pulls#merge-a-pull-request")
+@ROUTES.add("PUT", _PULL + "/merge", Access("contents:write", "pulls/pulls#merge-a-pull-request"))
 def merge_pull(call: Call) -> Answer:
     """As a merge commit or squashed: the repository allows no rebase."""
     issue, pull = _find(call)
@@ -156,7 +156,7 @@ def merge_pull(call: Call) -> Answer:
     return Answer(body={"sha": made.sha, "merged": True, "message": "Pull Request successfully merged"})
 
 
-@ROUTES.add("GET", _PULL + "/files", "pull_requests:read", "pulls/pulls#list-pull-requests-files")
+@ROUTES.add("GET", _PULL + "/files", Access("pull_requests:read", "pulls/pulls#list-pull-requests-files"))
 def list_pull_files(call: Call) -> Answer:
     _, pull = _find(call)
     return call.page(_changes(call, pull), lambda change: serializers.change(change, pull.head_sha, call.urls))

@@ -2,7 +2,7 @@
 
 from sandbox.github.actions import changes, serializers
 from sandbox.github.body import Fields, fields
-from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, not_found
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, not_found
 from sandbox.github.secrets.state import LONGEST_VALUE, Environment, SealError, Vault, is_allowed
 
 ROUTES = Routes()
@@ -21,13 +21,13 @@ def vault(call: Call) -> Vault:
     return find_environment(call).vault if "environment" in call.parameters else call.repository.vault
 
 
-@ROUTES.add("GET", REPO + "/environments", "actions:read", "deployments/environments#list-environments")
+@ROUTES.add("GET", REPO + "/environments", Access("actions:read", "deployments/environments#list-environments"))
 def list_environments(call: Call) -> Answer:
     found = call.repository.environments.values()
     return call.page(found, lambda one: serializers.environment(one, call.urls), under="environments")
 
 
-@ROUTES.add("GET", ENVIRONMENT, "actions:read", "deployments/environments#get-an-environment")
+@ROUTES.add("GET", ENVIRONMENT, Access("actions:read", "deployments/environments#get-an-environment"))
 def get_environment(call: Call) -> Answer:
     return Answer(body=serializers.environment(find_environment(call), call.urls))
 
@@ -35,9 +35,7 @@ def get_environment(call: Call) -> Answer:
 @ROUTES.add(
     "PUT",
     ENVIRONMENT,
-    "administration:write",
-    "deployments/environments#create-or-update-an-environment",
-    role="admin",
+    Access("administration:write", "deployments/environments#create-or-update-an-environment", role="admin"),
 )
 def put_environment(call: Call) -> Answer:
     """Its protection rules are accepted and not kept."""
@@ -52,29 +50,33 @@ _ENVIRONMENT = ENVIRONMENT + "/secrets"
 
 
 @ROUTES.add(
-    "GET", _REPOSITORY + "/public-key", "secrets:read", "actions/secrets#get-a-repository-public-key", role="write"
+    "GET",
+    _REPOSITORY + "/public-key",
+    Access("secrets:read", "actions/secrets#get-a-repository-public-key", role="write"),
 )
 @ROUTES.add(
     "GET",
     _ENVIRONMENT + "/public-key",
-    "environments:read",
-    "actions/secrets#get-an-environment-public-key",
-    role="write",
+    Access("environments:read", "actions/secrets#get-an-environment-public-key", role="write"),
 )
 def get_public_key(call: Call) -> Answer:
     own = vault(call)
     return Answer(body={"key_id": own.key_id, "key": own.public_key})
 
 
-@ROUTES.add("GET", _REPOSITORY, "secrets:read", "actions/secrets#list-repository-secrets", role="write")
-@ROUTES.add("GET", _ENVIRONMENT, "environments:read", "actions/secrets#list-environment-secrets", role="write")
+@ROUTES.add("GET", _REPOSITORY, Access("secrets:read", "actions/secrets#list-repository-secrets", role="write"))
+@ROUTES.add("GET", _ENVIRONMENT, Access("environments:read", "actions/secrets#list-environment-secrets", role="write"))
 def list_secrets(call: Call) -> Answer:
     return call.page(vault(call).secrets.values(), serializers.secret, under="secrets")
 
 
-@ROUTES.add("GET", _REPOSITORY + "/{name}", "secrets:read", "actions/secrets#get-a-repository-secret", role="write")
 @ROUTES.add(
-    "GET", _ENVIRONMENT + "/{name}", "environments:read", "actions/secrets#get-an-environment-secret", role="write"
+    "GET", _REPOSITORY + "/{name}", Access("secrets:read", "actions/secrets#get-a-repository-secret", role="write")
+)
+@ROUTES.add(
+    "GET",
+    _ENVIRONMENT + "/{name}",
+    Access("environments:read", "actions/secrets#get-an-environment-secret", role="write"),
 )
 def get_secret(call: Call) -> Answer:
     entry = vault(call).secrets.get(call.parameters["name"].upper())
@@ -83,9 +85,13 @@ def get_secret(call: Call) -> Answer:
     return Answer(body=serializers.secret(entry))
 
 
-@ROUTES.add("PUT", _REPOSITORY + "/{name}", "secrets:write", "actions/secrets#create-or-update-a-repository-secret")
 @ROUTES.add(
-    "PUT", _ENVIRONMENT + "/{name}", "environments:write", "actions/secrets#create-or-update-an-environment-secret"
+    "PUT", _REPOSITORY + "/{name}", Access("secrets:write", "actions/secrets#create-or-update-a-repository-secret")
+)
+@ROUTES.add(
+    "PUT",
+    _ENVIRONMENT + "/{name}",
+    Access("environments:write", "actions/secrets#create-or-update-an-environment-secret"),
 )
 def put_secret(call: Call) -> Answer:
     """201 with an empty object, or 204 where it was there before."""
@@ -105,8 +111,10 @@ def put_secret(call: Call) -> Answer:
     return Answer(status=201, body={}) if is_new else NO_CONTENT
 
 
-@ROUTES.add("DELETE", _REPOSITORY + "/{name}", "secrets:write", "actions/secrets#delete-a-repository-secret")
-@ROUTES.add("DELETE", _ENVIRONMENT + "/{name}", "environments:write", "actions/secrets#delete-an-environment-secret")
+@ROUTES.add("DELETE", _REPOSITORY + "/{name}", Access("secrets:write", "actions/secrets#delete-a-repository-secret"))
+@ROUTES.add(
+    "DELETE", _ENVIRONMENT + "/{name}", Access("environments:write", "actions/secrets#delete-an-environment-secret")
+)
 def delete_secret(call: Call) -> Answer:
     if vault(call).secrets.pop(call.parameters["name"].upper(), None) is None:
         raise not_found()

@@ -2,7 +2,7 @@
 
 from sandbox.github.actions import changes, serializers
 from sandbox.github.body import fields
-from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, not_found
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, not_found
 from sandbox.github.secrets.api import ENVIRONMENT, vault
 from sandbox.github.secrets.state import LONGEST_VALUE, Entry, is_allowed
 
@@ -18,14 +18,18 @@ def _find(call: Call) -> Entry:
     return entry
 
 
-@ROUTES.add("GET", _REPOSITORY, "actions_variables:read", "actions/variables#list-repository-variables", role="write")
-@ROUTES.add("GET", _ENVIRONMENT, "environments:read", "actions/variables#list-environment-variables", role="write")
+@ROUTES.add(
+    "GET", _REPOSITORY, Access("actions_variables:read", "actions/variables#list-repository-variables", role="write")
+)
+@ROUTES.add(
+    "GET", _ENVIRONMENT, Access("environments:read", "actions/variables#list-environment-variables", role="write")
+)
 def list_variables(call: Call) -> Answer:
     return call.page(vault(call).variables.values(), serializers.variable, under="variables")
 
 
-@ROUTES.add("POST", _REPOSITORY, "actions_variables:write", "actions/variables#create-a-repository-variable")
-@ROUTES.add("POST", _ENVIRONMENT, "environments:write", "actions/variables#create-an-environment-variable")
+@ROUTES.add("POST", _REPOSITORY, Access("actions_variables:write", "actions/variables#create-a-repository-variable"))
+@ROUTES.add("POST", _ENVIRONMENT, Access("environments:write", "actions/variables#create-an-environment-variable"))
 def create_variable(call: Call) -> Answer:
     body = fields(call, required={"name": str, "value": str})
     _check(body["name"], body["value"])
@@ -38,21 +42,25 @@ def create_variable(call: Call) -> Answer:
 @ROUTES.add(
     "GET",
     _REPOSITORY + "/{name}",
-    "actions_variables:read",
-    "actions/variables#get-a-repository-variable",
-    role="write",
+    Access("actions_variables:read", "actions/variables#get-a-repository-variable", role="write"),
 )
 @ROUTES.add(
-    "GET", _ENVIRONMENT + "/{name}", "environments:read", "actions/variables#get-an-environment-variable", role="write"
+    "GET",
+    _ENVIRONMENT + "/{name}",
+    Access("environments:read", "actions/variables#get-an-environment-variable", role="write"),
 )
 def get_variable(call: Call) -> Answer:
     return Answer(body=serializers.variable(_find(call)))
 
 
 @ROUTES.add(
-    "PATCH", _REPOSITORY + "/{name}", "actions_variables:write", "actions/variables#update-a-repository-variable"
+    "PATCH",
+    _REPOSITORY + "/{name}",
+    Access("actions_variables:write", "actions/variables#update-a-repository-variable"),
 )
-@ROUTES.add("PATCH", _ENVIRONMENT + "/{name}", "environments:write", "actions/variables#update-an-environment-variable")
+@ROUTES.add(
+    "PATCH", _ENVIRONMENT + "/{name}", Access("environments:write", "actions/variables#update-an-environment-variable")
+)
 def update_variable(call: Call) -> Answer:
     entry = _find(call)
     body = {"name": entry.name, "value": entry.value} | fields(call, optional={"name": str, "value": str})
@@ -65,10 +73,12 @@ def update_variable(call: Call) -> Answer:
 
 
 @ROUTES.add(
-    "DELETE", _REPOSITORY + "/{name}", "actions_variables:write", "actions/variables#delete-a-repository-variable"
+    "DELETE",
+    _REPOSITORY + "/{name}",
+    Access("actions_variables:write", "actions/variables#delete-a-repository-variable"),
 )
 @ROUTES.add(
-    "DELETE", _ENVIRONMENT + "/{name}", "environments:write", "actions/variables#delete-an-environment-variable"
+    "DELETE", _ENVIRONMENT + "/{name}", Access("environments:write", "actions/variables#delete-an-environment-variable")
 )
 def delete_variable(call: Call) -> Answer:
     del vault(call).variables[_find(call).name]

@@ -5,7 +5,7 @@ import secrets
 from typing import Any
 
 from sandbox.github.body import fields, strings
-from sandbox.github.routing import NO_CONTENT, REPO, Answer, ApiError, Call, Routes, not_found
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, not_found
 from sandbox.github.urls import Urls, timestamp
 from sandbox.github.users import repositories_serializers, serializers
 from sandbox.github.users.state import LIFETIME, RegisteredApp
@@ -20,7 +20,9 @@ def _registered(call: Call) -> RegisteredApp:
     return call.tokens.apps[str(call.token.app.id)]
 
 
-@ROUTES.add("GET", REPO + "/installation", None, "apps/apps#get-a-repository-installation-for-the-authenticated-app")
+@ROUTES.add(
+    "GET", REPO + "/installation", Access(None, "apps/apps#get-a-repository-installation-for-the-authenticated-app")
+)
 def get_installation(call: Call) -> Answer:
     registered = _registered(call)
     if not registered.is_installed:
@@ -31,8 +33,7 @@ def get_installation(call: Call) -> Answer:
 @ROUTES.add(
     "POST",
     "/app/installations/{installation_number}/access_tokens",
-    None,
-    "apps/apps#create-an-installation-access-token-for-an-app",
+    Access(None, "apps/apps#create-an-installation-access-token-for-an-app"),
 )
 def create_token(call: Call) -> Answer:
     """Left out, `repositories` are all of the installation, and `permissions` all that it has."""
@@ -71,7 +72,7 @@ def _refuse_repositories(call: Call, registered: RegisteredApp, body: dict[str, 
         raise ApiError(422, text)
 
 
-@ROUTES.add("DELETE", "/installation/token", None, "apps/installations#revoke-an-installation-access-token")
+@ROUTES.add("DELETE", "/installation/token", Access(None, "apps/installations#revoke-an-installation-access-token"))
 def revoke_token(call: Call) -> Answer:
     """The token that asks is unknown from now on."""
     if call.token.kind != "installation":

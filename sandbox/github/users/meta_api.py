@@ -1,6 +1,6 @@
 """The API's root, its limits, the token's user, the repository and its collaborators."""
 
-from sandbox.github.routing import REPO, Answer, ApiError, Call, Routes, not_found
+from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, not_found
 from sandbox.github.urls import timestamp
 from sandbox.github.users import repositories_serializers, serializers
 from sandbox.github.users.state import permission
@@ -8,20 +8,22 @@ from sandbox.github.users.state import permission
 ROUTES = Routes()
 
 
-@ROUTES.add("GET", "/", None, "meta/meta#github-api-root")
+@ROUTES.add("GET", "/", Access(None, "meta/meta#github-api-root"))
 def get_root(call: Call) -> Answer:
     links = {"current_user_url": "/user", "rate_limit_url": "/rate_limit", "repository_url": "/repos/{owner}/{repo}"}
     return Answer(body={name: call.urls.api + path for name, path in links.items()})
 
 
-@ROUTES.add("GET", "/rate_limit", None, "rate-limit/rate-limit#get-rate-limit-status-for-the-authenticated-user")
+@ROUTES.add(
+    "GET", "/rate_limit", Access(None, "rate-limit/rate-limit#get-rate-limit-status-for-the-authenticated-user")
+)
 def get_rate_limit(call: Call) -> Answer:
     """Asking costs nothing."""
     core = call.repository.rates.of(call.token)
     return Answer(body={"resources": {"core": core, "search": core}, "rate": core})
 
 
-@ROUTES.add("GET", "/user", None, "users/users#get-the-authenticated-user")
+@ROUTES.add("GET", "/user", Access(None, "users/users#get-the-authenticated-user"))
 def get_authenticated_user(call: Call) -> Answer:
     """An app's token has no user of its own to show."""
     if call.token.app is not None:
@@ -33,7 +35,7 @@ def get_authenticated_user(call: Call) -> Answer:
     return Answer(body={**serializers.user(call.user, call.urls), **empty, **counts, **times})
 
 
-@ROUTES.add("GET", "/users/{username}", None, "users/users#get-a-user")
+@ROUTES.add("GET", "/users/{username}", Access(None, "users/users#get-a-user"))
 def get_user(call: Call) -> Answer:
     user = call.repository.user(call.parameters["username"])
     if user is None:
@@ -41,7 +43,7 @@ def get_user(call: Call) -> Answer:
     return Answer(body=serializers.user(user, call.urls) | {"name": None})
 
 
-@ROUTES.add("GET", REPO, "metadata:read", "repos/repos#get-a-repository")
+@ROUTES.add("GET", REPO, Access("metadata:read", "repos/repos#get-a-repository"))
 def get_repository(call: Call) -> Answer:
     return Answer(body=repositories_serializers.full(call.repository, call.urls))
 
@@ -52,8 +54,7 @@ _COLLABORATOR = REPO + "/collaborators/{username}"
 @ROUTES.add(
     "GET",
     _COLLABORATOR + "/permission",
-    "metadata:read",
-    "collaborators/collaborators#get-repository-permissions-for-a-user",
+    Access("metadata:read", "collaborators/collaborators#get-repository-permissions-for-a-user"),
 )
 def get_permission(call: Call) -> Answer:
     """For who can push. Apps have none, and a bot that is no app, as Copilot, is not even a user."""
@@ -72,7 +73,9 @@ def get_permission(call: Call) -> Answer:
 
 
 @ROUTES.add(
-    "GET", _COLLABORATOR, "metadata:read", "collaborators/collaborators#check-if-a-user-is-a-repository-collaborator"
+    "GET",
+    _COLLABORATOR,
+    Access("metadata:read", "collaborators/collaborators#check-if-a-user-is-a-repository-collaborator"),
 )
 def is_collaborator(call: Call) -> Answer:
     user = call.repository.user(call.parameters["username"])

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 from jsonschema import Draft7Validator
 
-from sandbox.github.all_routes import ALL
-from tests.support.github.schemas.cut import template_of
+from sandbox.github.api import ROUTER
+from tests.support.github.schemas.cut import without_names
 
 _FOLDER = Path(__file__).parent / "schemas"
 _REFUSALS = {400, 401, 403, 404, 405, 409, 422}
@@ -22,31 +22,23 @@ def _read(name: str) -> Any:
     return json.loads((_FOLDER / name).read_text())
 
 
-@cache
-def _operations() -> list[tuple[str, re.Pattern[str], Mapping[str, Any] | None]]:
-    described = _read("api.json")["operations"]
-    return [
-        (route.method, route.pattern, described.get(f"{route.method} {template_of(route.pattern.pattern)}"))
-        for route in ALL.table
-    ]
-
-
 def exchange(response: httpx.Response) -> Iterator[str]:
     """What does not fit, in a request that was granted and in every answer."""
     request, status = response.request, response.status_code
-    for method, pattern, operation in _operations():
-        if method != request.method or not pattern.fullmatch(request.url.raw_path.decode().partition("?")[0]):
-            continue
-        if operation is None:
-            return
-        if status in _REFUSALS:
-            yield from _refusal(response.json())
-        elif str(status) not in operation["answers"]:
-            yield f"{method} {request.url.path} is not described to answer {status}"
-        else:
-            yield from _problems(operation["answers"][str(status)], response)
-            yield from _unfit(operation["request"], _described(request.content))
+    found = ROUTER.match(request.method, request.url.raw_path.decode().partition("?")[0])
+    if found is None:
         return
+    route, _ = found
+    operation = _read("api.json")["operations"].get(f"{route.method} {without_names(route.template)}")
+    if operation is None:
+        return
+    if status in _REFUSALS:
+        yield from _refusal(response.json())
+    elif str(status) not in operation["answers"]:
+        yield f"{request.method} {request.url.path} is not described to answer {status}"
+    else:
+        yield from _problems(operation["answers"][str(status)], response)
+        yield from _unfit(operation["request"], _described(request.content))
 
 
 def _described(content: bytes) -> str:

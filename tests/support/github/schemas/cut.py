@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sandbox.github.all_routes import ALL
+from sandbox.github.api import ROUTER
 
 _API = "@octokit/openapi/generated/api.github.com.json"
 _WEBHOOKS = "@octokit/webhooks-schemas/schema.json"
@@ -47,13 +47,13 @@ def main(modules: Path) -> None:
 
 def _api(spec: dict[str, Any]) -> dict[str, Any]:
     """`METHOD /path/{}` → the schema of the body sent, and by status that of the body answered."""
-    written = {re.sub(r"\{[^}]*\}", "{}", path): path for path in spec["paths"]}
+    written = {without_names(path): path for path in spec["paths"]}
     written["/repos/{}/{}/compare/{}"] = written.get(
         "/repos/{}/{}/compare/{}...{}", "/repos/{owner}/{repo}/compare/{basehead}"
     )
     operations = {}
-    for route in ALL.table:
-        template = template_of(route.pattern.pattern)
+    for route in ROUTER.routes:
+        template = without_names(route.template)
         operation = spec["paths"].get(written.get(template, ""), {}).get(route.method.lower())
         if operation is None:
             print(f"not described: {route.method} {template}")
@@ -66,8 +66,8 @@ def _api(spec: dict[str, Any]) -> dict[str, Any]:
     return {"operations": operations, "schemas": _reached(operations, spec["components"]["schemas"])}
 
 
-def template_of(pattern: str) -> str:
-    return re.sub(r"\(\?P<\w+>[^)]*\)", "{}", pattern).removesuffix("/?")
+def without_names(template: str) -> str:
+    return re.sub(r"\{[^}]*\}", "{}", template)
 
 
 def _resolved(spec: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:

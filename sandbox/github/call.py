@@ -1,11 +1,11 @@
-"""How a route is declared, what its handler is called with, and what it answers or raises."""
+"""The argument of a handler, what its route demands, and what it answers or raises."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlencode
+from urllib.parse import urlencode
 
+from sandbox import routing
 from sandbox.github.issues.state import Issue
 from sandbox.github.repository import Repository
 from sandbox.github.urls import Urls
@@ -62,7 +62,7 @@ class Call:
     request: Request
     urls: Urls
     parameters: Mapping[str, str]
-    """What stands in the path, decoded."""
+    """Those of the path, decoded."""
     query: Mapping[str, str]
 
     @property
@@ -128,47 +128,21 @@ class Call:
 Handler = Callable[[Call], Answer]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Route:
-    method: str
-    pattern: re.Pattern[str]
-    permission: str | None
-    role: Role
-    docs: str
-    handler: Handler
-
-
 @dataclass(frozen=True)
-class Routes:
-    """A table that each module of handlers fills, and `find` reads."""
+class Access:
+    """What a route demands."""
 
-    table: list[Route] = field(default_factory=list)
+    permission: str | None
+    """Of the token; None: any token will do."""
+    docs: str
+    """Its page below docs.github.com/rest, which a refusal names."""
+    role: Role | None = None
+    """Of a person; None: read for reading, write for writing."""
 
-    def add(
-        self, method: str, template: str, permission: str | None, docs: str, *, role: Role | None = None
-    ) -> Callable[[Handler], Handler]:
-        """`{name}` in the template is one segment of the path, `{x_number}` digits, `{name*}` any number of them.
+    @property
+    def needed_role(self) -> Role:
+        return self.role or ("write" if self.permission and self.permission.endswith(":write") else "read")
 
-        `permission` is what the token needs, and None is any token; `role` what a person needs, by default read for
-        reading and write for writing; `docs` the page below docs.github.com/rest.
-        """
-        digits = re.sub(r"\{(\w+_number)\}", r"(?P<\1>\\d+)", template)
-        segments = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", digits)
-        pattern = re.compile(re.sub(r"\{(\w+)\*\}", r"(?P<\1>.+?)", segments) + "/?")
-        needed: Role = role or ("write" if permission and permission.endswith(":write") else "read")
 
-        def register(handler: Handler) -> Handler:
-            route = Route(
-                method=method, pattern=pattern, permission=permission, role=needed, docs=docs, handler=handler
-            )
-            self.table.append(route)
-            return handler
-
-        return register
-
-    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]] | None:
-        for route in self.table:
-            match = route.pattern.fullmatch(path)
-            if match and route.method == method:
-                return route, {name: unquote(value) for name, value in match.groupdict().items()}
-        return None
+Routes = routing.Routes[Access, Handler]
+Route = routing.Route[Access, Handler]

@@ -1,12 +1,11 @@
-"""How a route is declared, what its handler is called with, and what it answers or raises."""
+"""The argument of a handler, and what it answers or raises."""
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from sandbox import routing
 from sandbox.cloudflare.account import Account, By
 from sandbox.cloudflare.pages.state import Project
 from sandbox.cloudflare.tokens.state import Token
@@ -26,6 +25,14 @@ class ApiError(Exception):
         self.status = status
 
 
+class NoRouteError(ApiError):
+    # developers.cloudflare.com/fundamentals/api/troubleshooting
+
+    def __init__(self, path: str) -> None:
+        message = f"Could not route to {path}, perhaps your object identifier is invalid?"
+        super().__init__(7003, message, status=404)
+
+
 @dataclass(frozen=True)
 class Answer:
     result: Any
@@ -41,7 +48,7 @@ class Call:
     token: Token
     request: Request
     parameters: Mapping[str, str]
-    """What stands in the path."""
+    """Those of the path, decoded."""
 
     def by(self, texts: Mapping[str, str] = MappingProxyType({})) -> By:
         """`texts` are the annotations that came with the request."""
@@ -75,52 +82,6 @@ Handler = Callable[[Call], Answer | Response]
 """A Response is for what has no envelope."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Route:
-    method: str
-    template: str
-    pattern: re.Pattern[str]
-    permission: str | None
-    handler: Handler
-
-    @cached_property
-    def depth(self) -> int:
-        """The number of its segments, which a template leaves open nowhere."""
-        return self.template.count("/")
-
-
-@dataclass(frozen=True)
-class Routes:
-    """A table that each module of handlers fills, and `find` reads."""
-
-    table: list[Route] = field(default_factory=list)
-
-    def add(self, method: str, template: str, permission: str | None) -> Callable[[Handler], Handler]:
-        """`{name}` in the template is one segment of the path. A permission of None: any valid token will do."""
-        pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template))
-
-        def register(handler: Handler) -> Handler:
-            route = Route(method=method, template=template, pattern=pattern, permission=permission, handler=handler)
-            self.table.append(route)
-            return handler
-
-        return register
-
-    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
-        depth = path.count("/")
-        candidates = (route for route in self.table if route.depth == depth)
-        matches = [(route, match) for route in candidates if (match := route.pattern.fullmatch(path))]
-        for route, match in matches:
-            if route.method == method:
-                return route, match.groupdict()
-        if matches:
-            raise ApiError(7001, f"Method {method} not available for that URI.", status=405)
-        raise NoRouteError(path)
-
-
-class NoRouteError(ApiError):
-    # developers.cloudflare.com/fundamentals/api/troubleshooting
-
-    def __init__(self, path: str) -> None:
-        message = f"Could not route to {path}, perhaps your object identifier is invalid?"
-        super().__init__(7003, message, status=404)
+Routes = routing.Routes[str | None, Handler]
+"""A route demands a permission of the token; None: any valid token will do."""
+Route = routing.Route[str | None, Handler]
