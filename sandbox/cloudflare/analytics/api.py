@@ -10,8 +10,7 @@ from typing import Any
 
 from sandbox.cloudflare.analytics.graphql import Field, SyntaxProblem, parse
 from sandbox.cloudflare.analytics.state import ACCOUNT_SETS, DIMENSIONS, SUMS, ZONE_SETS, Sample
-from sandbox.cloudflare.body import fields, json_body
-from sandbox.cloudflare.call import Call, Routes
+from sandbox.cloudflare.call import Call, Routes, fields, json_body
 from sandbox.cloudflare.tokens.state import ACCOUNT_ANALYTICS_READ, ANALYTICS_READ
 from sandbox.server import Response
 

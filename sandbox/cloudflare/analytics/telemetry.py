@@ -9,8 +9,7 @@ from typing import Any
 
 from sandbox.clock import timestamp
 from sandbox.cloudflare.analytics.state import Telemetry
-from sandbox.cloudflare.body import NUMBER, fields, invalid, json_body
-from sandbox.cloudflare.call import Answer, Call, Routes
+from sandbox.cloudflare.call import NUMBER, Answer, Call, Routes, fields, invalid, json_body
 from sandbox.cloudflare.tokens.state import OBSERVABILITY_READ
 
 ROUTES = Routes()

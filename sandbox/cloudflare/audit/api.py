@@ -5,8 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.cloudflare.audit.state import FILTERS, Entry, passes
-from sandbox.cloudflare.body import invalid
-from sandbox.cloudflare.call import Answer, Call, Route, Routes
+from sandbox.cloudflare.call import Answer, Call, Route, Routes, invalid
 from sandbox.cloudflare.tokens.state import AUDIT_READ
 
 ROUTES = Routes()

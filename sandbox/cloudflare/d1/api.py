@@ -5,11 +5,9 @@ from typing import Any
 
 from sandbox.clock import timestamp
 from sandbox.cloudflare.account import Account
-from sandbox.cloudflare.body import fields, invalid, json_body
-from sandbox.cloudflare.call import BASE, Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import BASE, Answer, ApiError, Call, Routes, fields, invalid, json_body
 from sandbox.cloudflare.d1.state import Database, SqlError, Statement, split
-from sandbox.cloudflare.signed import claims_of, sign
-from sandbox.cloudflare.tokens.state import D1_READ, D1_WRITE, Token
+from sandbox.cloudflare.tokens.state import D1_READ, D1_WRITE, Token, sign_claims, signed_claims
 from sandbox.server import Request, Response
 
 ROUTES = Routes()
@@ -93,7 +91,7 @@ def put_file(call: Call) -> Response:
 
 def authorise(account: Account, request: Request) -> Token:
     """The signature in an upload's address."""
-    claims = claims_of(account, request.query.get("signature", ""))
+    claims = signed_claims(account.clock, request.query.get("signature", ""))
     if claims is None or claims.get("filename") != request.path.rpartition("/")[2]:
         raise ApiError(10000, "Authentication error", status=403)
     return Token(secret="", permissions=frozenset({SIGNED}))
@@ -103,7 +101,7 @@ def _announced(call: Call, database: Database, etag: str) -> dict[str, Any]:
     filename = f"{database.id}-{etag}.sql"
     if call.account.d1.files.get(filename) is not None:
         return _ingested(call, database, filename, etag)
-    signature = sign(call.account, {"filename": filename})
+    signature = sign_claims(call.account.clock, {"filename": filename})
     host = call.request.headers.get("host", "")
     return {"filename": filename, "upload_url": f"http://{host}{BASE}/d1-uploads/{filename}?signature={signature}"}
 

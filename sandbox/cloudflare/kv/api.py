@@ -8,8 +8,7 @@ import binascii
 import json
 from typing import Any
 
-from sandbox.cloudflare.body import JSON, fields, invalid, json_body, parse
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import JSON, Answer, ApiError, Call, Routes, fields, invalid, json_body, parse
 from sandbox.cloudflare.kv.state import Entry, Namespace
 from sandbox.cloudflare.tokens.state import KV_READ, KV_WRITE
 from sandbox.cloudflare.workers.uploads import form_parts

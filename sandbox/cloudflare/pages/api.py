@@ -9,8 +9,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.body import fields, invalid, parse
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, fields, invalid, parse
 from sandbox.cloudflare.pages.state import Deployment, Project, merged
 from sandbox.cloudflare.tokens.state import PAGES_READ, PAGES_WRITE
 

@@ -9,12 +9,10 @@ import re
 from typing import Any
 
 from sandbox.cloudflare.account import Account
-from sandbox.cloudflare.body import fields, invalid, json_body, parse
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, fields, invalid, json_body, parse
 from sandbox.cloudflare.pages.api import queued
 from sandbox.cloudflare.pages.state import Asset
-from sandbox.cloudflare.signed import claims_of, sign
-from sandbox.cloudflare.tokens.state import PAGES_WRITE, Token
+from sandbox.cloudflare.tokens.state import PAGES_WRITE, Token, sign_claims, signed_claims
 from sandbox.cloudflare.workers.uploads import form_parts
 from sandbox.server import Request
 
@@ -36,13 +34,13 @@ _RULES = ("_headers", "_redirects", "_routes.json", "_worker.bundle", "_worker.j
 @ROUTES.add("GET", _PROJECT + "/upload-token", PAGES_WRITE)
 def get_upload_token(call: Call) -> Answer:
     claims = {"max_file_count_allowed": MOST_FILES, "account": call.account.id, "id": call.project.id}
-    return Answer({"jwt": sign(call.account, claims)})
+    return Answer({"jwt": sign_claims(call.account.clock, claims)})
 
 
 def authorise(account: Account, request: Request) -> Token:
     """The holder of an upload token that has not expired."""
     jwt = (request.headers.get("authorization") or "").removeprefix("Bearer ")
-    claims = claims_of(account, jwt)
+    claims = signed_claims(account.clock, jwt)
     if claims is None or "max_file_count_allowed" not in claims:
         raise ApiError(8000013, "Authorization failed", status=401)
     return Token(secret=jwt, permissions=frozenset({UPLOADS}))

@@ -8,8 +8,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Literal
 
-from sandbox.cloudflare.body import fields, invalid, json_body
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, fields, invalid, json_body
 from sandbox.cloudflare.tokens.state import PERMISSIONS, Token
 
 ROUTES = Routes()

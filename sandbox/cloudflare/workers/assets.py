@@ -9,11 +9,9 @@ import re
 from typing import Any
 
 from sandbox.cloudflare.account import Account
-from sandbox.cloudflare.body import fields, invalid, json_body
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, fields, invalid, json_body
 from sandbox.cloudflare.pages.state import Asset
-from sandbox.cloudflare.signed import claims_of, sign
-from sandbox.cloudflare.tokens.state import SCRIPTS_WRITE, Token
+from sandbox.cloudflare.tokens.state import SCRIPTS_WRITE, Token, sign_claims, signed_claims
 from sandbox.cloudflare.workers.uploads import form_parts
 from sandbox.server import Request
 
@@ -37,12 +35,12 @@ def start_session(call: Call) -> Answer:
     missing = [key for key in dict.fromkeys(wanted.values()) if key not in call.account.assets]
     buckets = [missing[first : first + BUCKET] for first in range(0, len(missing), BUCKET)]
     claims = {"session": wanted, "script": call.parameters["script"], "complete": not missing}
-    return Answer({"jwt": sign(call.account, claims), "buckets": buckets})
+    return Answer({"jwt": sign_claims(call.account.clock, claims), "buckets": buckets})
 
 
 def authorise(account: Account, request: Request) -> Token:
     jwt = (request.headers.get("authorization") or "").removeprefix("Bearer ")
-    claims = claims_of(account, jwt)
+    claims = signed_claims(account.clock, jwt)
     if claims is None or "session" not in claims:
         raise ApiError(10000, "Authentication error", status=account.switches.auth_error_status)
     return Token(secret=jwt, permissions=frozenset({UPLOADS}))
@@ -53,7 +51,7 @@ def upload(call: Call) -> Answer:
     """A form with a part for each file, named by its hash. The answer to the last bucket has the completion token."""
     if call.request.query.get("base64") != "true":
         raise invalid("query.base64", 'must be "true"')
-    claims = claims_of(call.account, call.token.secret)
+    claims = signed_claims(call.account.clock, call.token.secret)
     assert claims is not None
     for key, part in form_parts(call.request).items():
         if key not in claims["session"].values():
@@ -64,13 +62,13 @@ def upload(call: Call) -> Answer:
             raise invalid(f"body.{key}", "is no base64") from None
         call.account.assets[key] = Asset(content=content, content_type=part.content_type)
     left = set(claims["session"].values()) - call.account.assets.keys()
-    done = {} if left else {"jwt": sign(call.account, {**claims, "complete": True})}
+    done = {} if left else {"jwt": sign_claims(call.account.clock, {**claims, "complete": True})}
     return Answer(done)
 
 
 def completed(account: Account, script: str, jwt: Any) -> dict[str, Asset]:
     """Path → file of the upload that a completion token ends."""
-    claims = claims_of(account, jwt) if isinstance(jwt, str) else None
+    claims = signed_claims(account.clock, jwt) if isinstance(jwt, str) else None
     if claims is None or not claims.get("complete") or claims.get("script") != script:
         raise invalid("metadata.assets.jwt", "is no completion token of this Worker's assets")
     return {path: account.assets[key] for path, key in claims["session"].items()}

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.body import NUMBER, fields, invalid, json_body
-from sandbox.cloudflare.call import Answer, Call, Routes
+from sandbox.cloudflare.call import NUMBER, Answer, Call, Routes, fields, invalid, json_body
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers import versions as deployable
 from sandbox.cloudflare.workers.state import Deployment

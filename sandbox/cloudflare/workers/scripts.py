@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.body import fields, invalid, json_body
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, fields, invalid, json_body
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.assets import completed
 from sandbox.cloudflare.workers.deployments import code_update_strategy

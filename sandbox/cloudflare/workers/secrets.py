@@ -5,8 +5,7 @@ developers.cloudflare.com/workers/configuration/secrets
 
 from typing import Any
 
-from sandbox.cloudflare.body import JSON, MERGE_PATCH, fields, invalid, json_body
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import JSON, MERGE_PATCH, Answer, ApiError, Call, Routes, fields, invalid, json_body
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.versions import detail
 

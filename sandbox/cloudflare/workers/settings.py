@@ -4,8 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.body import fields, invalid, json_body, parse
-from sandbox.cloudflare.call import Answer, Call, Routes
+from sandbox.cloudflare.call import Answer, Call, Routes, fields, invalid, json_body, parse
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.secrets import require_latest_deployed
 from sandbox.cloudflare.workers.uploads import bindings_of, form_parts, split_secrets

@@ -10,8 +10,7 @@ from typing import Any
 
 from multipart import MultipartError, MultipartParser  # type: ignore[import-untyped]
 
-from sandbox.cloudflare.body import Fields, fields, invalid, parse
-from sandbox.cloudflare.call import ApiError
+from sandbox.cloudflare.call import ApiError, Fields, fields, invalid, parse
 from sandbox.cloudflare.codes import UNREADABLE
 from sandbox.cloudflare.pages.state import Asset
 from sandbox.cloudflare.workers.state import Module, Upload, Worker

@@ -9,8 +9,7 @@ from typing import Any
 
 from sandbox.clock import timestamp
 from sandbox.cloudflare.account import Account
-from sandbox.cloudflare.body import invalid
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes
+from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, invalid
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ
 from sandbox.cloudflare.workers.state import Upload, Version, Worker
 from sandbox.switches import Switches

@@ -4,8 +4,7 @@ import re
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
-from sandbox.cloudflare.body import fields, invalid, json_body
-from sandbox.cloudflare.call import Answer, ApiError, Call, NoRouteError, Routes
+from sandbox.cloudflare.call import Answer, ApiError, Call, NoRouteError, Routes, fields, invalid, json_body
 from sandbox.cloudflare.tokens.state import ROUTES_READ, ROUTES_WRITE, SCRIPTS_READ, SCRIPTS_WRITE, ZONE_READ
 from sandbox.cloudflare.zones.state import Domain, Route, Zone, is_pattern, split_pattern
 

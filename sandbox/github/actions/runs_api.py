@@ -4,8 +4,7 @@ from typing import Any
 
 from sandbox.github.actions import changes, serializers
 from sandbox.github.actions.state import MOST_INPUTS, InputError, Run, Workflow, dispatch_inputs
-from sandbox.github.body import fields
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, not_found
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, fields, not_found
 from sandbox.github.payloads import deliver
 
 ROUTES = Routes()

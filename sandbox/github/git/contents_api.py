@@ -5,8 +5,7 @@ import binascii
 from typing import Any
 
 from sandbox.github.actions.state import FOLDER
-from sandbox.github.body import fields, refused
-from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, not_found
+from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, fields, not_found, refused
 from sandbox.github.git import changes, serializers
 from sandbox.github.git.state import Commit, blob_sha
 

@@ -2,8 +2,7 @@
 
 import re
 
-from sandbox.github.body import fields
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, fields
 from sandbox.github.git import changes, serializers
 
 ROUTES = Routes()

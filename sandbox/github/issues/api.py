@@ -3,8 +3,24 @@
 from datetime import datetime
 from typing import Any
 
-from sandbox.github.body import TEXT, Fields, checked, fields, parse, refused, require_short, strings
-from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, custom, invalid
+from sandbox.github.call import (
+    REPO,
+    TEXT,
+    Access,
+    Answer,
+    ApiError,
+    Call,
+    Fields,
+    Routes,
+    checked,
+    custom,
+    fields,
+    invalid,
+    parse,
+    refused,
+    require_short,
+    strings,
+)
 from sandbox.github.issues import changes, label_changes, serializers
 from sandbox.github.issues.labels_api import label_names
 from sandbox.github.issues.state import LONGEST_BODY, LONGEST_TITLE, Issue

@@ -1,7 +1,19 @@
 """Comments on issues, and reactions to both."""
 
-from sandbox.github.body import fields, require_short
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, custom, invalid, not_found
+from sandbox.github.call import (
+    NO_CONTENT,
+    REPO,
+    Access,
+    Answer,
+    ApiError,
+    Call,
+    Routes,
+    custom,
+    fields,
+    invalid,
+    not_found,
+    require_short,
+)
 from sandbox.github.issues import comment_changes, serializers
 from sandbox.github.issues.api import ISSUE, instant
 from sandbox.github.issues.state import Comment, Issue

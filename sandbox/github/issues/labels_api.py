@@ -3,8 +3,22 @@
 import re
 from typing import Any
 
-from sandbox.github.body import TEXT, fields, parse, refused
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, custom, invalid, not_found
+from sandbox.github.call import (
+    NO_CONTENT,
+    REPO,
+    TEXT,
+    Access,
+    Answer,
+    ApiError,
+    Call,
+    Routes,
+    custom,
+    fields,
+    invalid,
+    not_found,
+    parse,
+    refused,
+)
 from sandbox.github.issues import label_changes, serializers
 from sandbox.github.issues.state import LONGEST_LABEL, Issue, Label
 

@@ -1,8 +1,21 @@
 """Pull requests: list, open between branches of the repository, read, edit, merge."""
 
 from sandbox.github.actions.state import FOLDER
-from sandbox.github.body import TEXT, Fields, fields, require_short
-from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, custom, invalid, not_found
+from sandbox.github.call import (
+    REPO,
+    TEXT,
+    Access,
+    Answer,
+    ApiError,
+    Call,
+    Fields,
+    Routes,
+    custom,
+    fields,
+    invalid,
+    not_found,
+    require_short,
+)
 from sandbox.github.git import serializers
 from sandbox.github.git.contents_api import require_workflows
 from sandbox.github.git.state import Change, changes

@@ -1,8 +1,7 @@
 """Secrets of the repository and of its environments; environments."""
 
 from sandbox.github.actions import changes, serializers
-from sandbox.github.body import Fields, fields
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, not_found
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Fields, Routes, fields, not_found
 from sandbox.github.secrets.state import LONGEST_VALUE, Environment, SealError, Vault, is_allowed
 
 ROUTES = Routes()

@@ -1,8 +1,7 @@
 """Variables of the repository and of its environments."""
 
 from sandbox.github.actions import changes, serializers
-from sandbox.github.body import fields
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, not_found
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, fields, not_found
 from sandbox.github.secrets.api import ENVIRONMENT, vault
 from sandbox.github.secrets.state import LONGEST_VALUE, Entry, is_allowed
 

@@ -4,8 +4,7 @@ import base64
 import secrets
 from typing import Any
 
-from sandbox.github.body import fields, strings
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, not_found
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, fields, not_found, strings
 from sandbox.github.urls import Urls, timestamp
 from sandbox.github.users import repositories_serializers, serializers
 from sandbox.github.users.state import LIFETIME, RegisteredApp
