@@ -5,9 +5,10 @@ import uuid
 from email.utils import format_datetime
 from typing import Any
 
-from sandbox.github.actions import deployments_api, runs_api
+from sandbox.github.actions import api, deployments_api
 from sandbox.github.call import DOCS, Answer, ApiError, Call, Route, not_found
-from sandbox.github.git import commits_api, contents_api, refs_api
+from sandbox.github.git import api as contents_api
+from sandbox.github.git import commits_api, refs_api
 from sandbox.github.issues import api as issues_api
 from sandbox.github.issues import comments_api, events_api, labels_api
 from sandbox.github.issues.state import Issue
@@ -16,7 +17,8 @@ from sandbox.github.repository import Repository
 from sandbox.github.secrets import api as secrets_api
 from sandbox.github.secrets import variables_api
 from sandbox.github.urls import Urls
-from sandbox.github.users import apps_api, meta_api
+from sandbox.github.users import api as apps_api
+from sandbox.github.users import meta_api
 from sandbox.github.users.state import IdentityError
 from sandbox.github.users.tokens import Token, Tokens
 from sandbox.routing import Router
@@ -37,7 +39,7 @@ _MODULES = (
     meta_api,
     pulls_api,
     refs_api,
-    runs_api,
+    api,
     secrets_api,
     variables_api,
 )

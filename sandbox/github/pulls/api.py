@@ -17,7 +17,7 @@ from sandbox.github.call import (
     require_short,
 )
 from sandbox.github.git import serializers
-from sandbox.github.git.contents_api import require_workflows
+from sandbox.github.git.api import require_workflows
 from sandbox.github.git.state import Change, changes
 from sandbox.github.issues import changes as issue_changes
 from sandbox.github.issues.state import LONGEST_TITLE, Issue, Pull
