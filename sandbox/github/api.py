@@ -5,20 +5,18 @@ import uuid
 from email.utils import format_datetime
 from typing import Any
 
-from sandbox.github.actions import api, deployments_api
+from sandbox.github.actions import api as actions
 from sandbox.github.call import DOCS, Answer, ApiError, Call, Route, not_found
-from sandbox.github.git import api as contents_api
-from sandbox.github.git import commits_api, refs_api
-from sandbox.github.issues import api as issues_api
-from sandbox.github.issues import comments_api, events_api, labels_api
+from sandbox.github.git import api as git
+from sandbox.github.issues import api as issues
+from sandbox.github.issues import comments_api as comments
+from sandbox.github.issues import labels_api as labels
 from sandbox.github.issues.state import Issue
-from sandbox.github.pulls import api as pulls_api
+from sandbox.github.pulls import api as pulls
 from sandbox.github.repository import Repository
-from sandbox.github.secrets import api as secrets_api
-from sandbox.github.secrets import variables_api
+from sandbox.github.secrets import api as secrets
 from sandbox.github.urls import Urls
-from sandbox.github.users import api as apps_api
-from sandbox.github.users import meta_api
+from sandbox.github.users import api as users
 from sandbox.github.users.state import IdentityError
 from sandbox.github.users.tokens import Token, Tokens
 from sandbox.routing import Router
@@ -27,22 +25,7 @@ from sandbox.server import Request, Response
 ENTERPRISE = "/api/v3"
 """Above every path of an Enterprise Server: docs.github.com/enterprise-server/rest."""
 
-_MODULES = (
-    apps_api,
-    comments_api,
-    commits_api,
-    contents_api,
-    deployments_api,
-    events_api,
-    issues_api,
-    labels_api,
-    meta_api,
-    pulls_api,
-    refs_api,
-    api,
-    secrets_api,
-    variables_api,
-)
+_MODULES = (actions, comments, git, issues, labels, pulls, secrets, users)
 ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 
 

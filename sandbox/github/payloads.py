@@ -10,7 +10,6 @@ from sandbox.github.issues import serializers
 from sandbox.github.issues.state import Issue
 from sandbox.github.pulls import serializers as pulls
 from sandbox.github.repository import Repository
-from sandbox.github.users import repositories_serializers
 from sandbox.github.users import serializers as users
 from sandbox.github.users.state import By
 
@@ -24,7 +23,7 @@ def compose(repository: Repository, by: By, fields: Mapping[str, Any]) -> Mappin
     """The payload, not delivered yet."""
     urls = repository.urls
     where = {
-        "repository": repositories_serializers.repository(repository, urls),
+        "repository": users.repository(repository, urls),
         "organization": users.organization(repository.owner, urls),
         "sender": users.user(by.user, urls),
     }

@@ -10,11 +10,11 @@ from sandbox.clock import Clock
 from sandbox.github.actions.state import Deployment, Run, Workflow
 from sandbox.github.git.state import Git
 from sandbox.github.issues.state import Issue, Label
-from sandbox.github.rate_limit import Rates
 from sandbox.github.secrets.state import Environment, Vault
-from sandbox.github.switches import Switches
 from sandbox.github.urls import Urls
 from sandbox.github.users.state import ACTIONS_BOT, GITHUB_ACTIONS, App, By, Kind, Role, User
+from sandbox.github.users.tokens import Rates
+from sandbox.switches import GitHubSwitches
 
 
 class Delivery(NamedTuple):
@@ -25,7 +25,7 @@ class Delivery(NamedTuple):
 
 
 class Repository:
-    def __init__(self, urls: Urls, clock: Clock, switches: Switches) -> None:
+    def __init__(self, urls: Urls, clock: Clock, switches: GitHubSwitches) -> None:
         self.urls = urls
         self.clock = clock
         self.switches = switches

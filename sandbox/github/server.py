@@ -12,18 +12,21 @@ from urllib.parse import urlsplit
 from sandbox import control
 from sandbox.clock import Clock
 from sandbox.faults import Fault, Faults
+from sandbox.github.actions.fixtures import ActionsSeeds
 from sandbox.github.actions.state import Run
 from sandbox.github.api import ENTERPRISE, Api
 from sandbox.github.call import DOCS
-from sandbox.github.fixtures import Seeds
+from sandbox.github.git.fixtures import GitSeeds
 from sandbox.github.issues import serializers
+from sandbox.github.issues.fixtures import IssueSeeds
 from sandbox.github.repository import Delivery, Repository
-from sandbox.github.switches import Switches
 from sandbox.github.urls import Urls
+from sandbox.github.users.fixtures import PeopleSeeds
 from sandbox.github.users.state import By
 from sandbox.github.users.tokens import Tokens
 from sandbox.records import Record
 from sandbox.server import Request, Response, Server, UnixServer
+from sandbox.switches import GitHubSwitches
 
 _SEEDS = (
     "add_user",
@@ -79,15 +82,24 @@ def _dispatched(run: Run) -> dict[str, Any]:
 TOKEN = "ghs_sandboxsandboxsandboxsandboxsandbox1"  # noqa: S105  (opens nothing but this sandbox)
 
 
-class GitHub(Seeds):
-    """One repository and its API. `token` is a GITHUB_TOKEN with all that a workflow can grant."""
+class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
+    """One repository and its API. `token` is a GITHUB_TOKEN with all that a workflow can grant.
+
+    What seeds asks no permission and refuses only what could not be. `at` dates back without moving the clock. A person
+    must have been added before they do something.
+    """
 
     def __init__(
-        self, clock: Clock, *, repository: str = "acme/operations", port: int = 0, switches: Switches | None = None
+        self,
+        clock: Clock,
+        *,
+        repository: str = "acme/operations",
+        port: int = 0,
+        switches: GitHubSwitches | None = None,
     ) -> None:
         self.clock = clock
         self.repository = repository
-        self.switches = switches or Switches()
+        self.switches = switches or GitHubSwitches()
         self.faults = Faults()
         self.requests: list[Record] = []
         self._server = Server(self._answer, port)

@@ -1,9 +1,9 @@
-"""Workflows, listed and started by hand; their runs and jobs."""
+"""Workflows, listed and dispatched; their runs and jobs; deployments and their statuses."""
 
 from typing import Any
 
 from sandbox.github.actions import changes, serializers
-from sandbox.github.actions.state import MOST_INPUTS, InputError, Run, Workflow, dispatch_inputs
+from sandbox.github.actions.state import MOST_INPUTS, Deployment, InputError, Run, Workflow, dispatch_inputs
 from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, fields, not_found
 from sandbox.github.payloads import deliver
 
@@ -155,3 +155,31 @@ def list_jobs_of_attempt(call: Call) -> Answer:
 def _jobs(call: Call, run: Run, attempt: int | None) -> Answer:
     found = [job for job in run.jobs if attempt in {None, job.run_attempt}]
     return call.page(found, lambda job: serializers.job(run, job, call.urls), under="jobs")
+
+
+_DEPLOYMENTS = REPO + "/deployments"
+
+
+@ROUTES.add("GET", _DEPLOYMENTS, Access("deployments:read", "deployments/deployments#list-deployments"))
+def list_deployments(call: Call) -> Answer:
+    """Newest first."""
+    asked = {name: call.query.get(name) for name in ("sha", "ref", "environment")}
+    found = [
+        one
+        for one in sorted(call.repository.deployments.values(), key=lambda one: one.created_at, reverse=True)
+        if all(wanted in {None, getattr(one, name)} for name, wanted in asked.items())
+    ]
+    return call.page(found, lambda one: serializers.deployment(one, call.urls))
+
+
+@ROUTES.add(
+    "GET",
+    _DEPLOYMENTS + "/{deployment_id}/statuses",
+    Access("deployments:read", "deployments/statuses#list-deployment-statuses"),
+)
+def list_statuses(call: Call) -> Answer:
+    """One, the latest: the sandbox keeps no others."""
+    found: Deployment | None = call.repository.deployments.get(call.number("deployment_id"))
+    if found is None:
+        raise not_found()
+    return call.page([found], lambda one: serializers.deployment_status(one, call.urls))

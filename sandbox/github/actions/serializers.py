@@ -1,4 +1,4 @@
-"""Workflows, runs, jobs, secrets, variables and environments.
+"""Workflows, runs, jobs, deployments, secrets, variables and environments.
 
 docs.github.com/rest/actions
 """
@@ -7,13 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.github.actions import state
-from sandbox.github.actions.state import Job, Run, Step, Workflow
+from sandbox.github.actions.state import Deployment, Job, Run, Step, Workflow
 from sandbox.github.git import serializers
 from sandbox.github.pulls import serializers as pulls
 from sandbox.github.repository import Repository
 from sandbox.github.secrets.state import Entry, Environment
 from sandbox.github.urls import Urls, maybe, node_id, timestamp
-from sandbox.github.users import repositories_serializers
 from sandbox.github.users import serializers as users
 
 
@@ -68,8 +67,8 @@ def run(repository: Repository, run: Run, urls: Urls) -> dict[str, Any]:
         "previous_attempt_url": earlier,
         "workflow_url": urls.repo(f"/actions/workflows/{run.workflow.id}"),
         "head_commit": _head_commit(run, urls),
-        "repository": repositories_serializers.minimal(repository, urls),
-        "head_repository": repositories_serializers.minimal_fork(repository, run.fork, urls),
+        "repository": users.minimal_repository(repository, urls),
+        "head_repository": users.minimal_fork(repository, run.fork, urls),
     }
 
 
@@ -139,4 +138,51 @@ def environment(environment: Environment, urls: Urls) -> dict[str, Any]:
         "updated_at": timestamp(environment.updated_at),
         "protection_rules": [],
         "deployment_branch_policy": None,
+    }
+
+
+def deployment(one: Deployment, urls: Urls) -> dict[str, Any]:
+    at = timestamp(one.created_at)
+    path = f"/deployments/{one.id}"
+    return {
+        "url": urls.repo(path),
+        "id": one.id,
+        "node_id": node_id("DE", one.id),
+        "task": "deploy",
+        "original_environment": one.environment,
+        "environment": one.environment,
+        "description": None,
+        "created_at": at,
+        "updated_at": at,
+        "statuses_url": urls.repo(f"{path}/statuses"),
+        "repository_url": urls.repo(),
+        "creator": users.user(one.creator, urls),
+        "sha": one.sha,
+        "ref": one.ref,
+        "payload": {},
+        "transient_environment": False,
+        "production_environment": False,
+        "performed_via_github_app": None,
+    }
+
+
+def deployment_status(one: Deployment, urls: Urls) -> dict[str, Any]:
+    at, path = timestamp(one.created_at), f"/deployments/{one.id}"
+    log = urls.page(f"/actions/runs/{one.run_id}/job/{one.id}")
+    return {
+        "url": urls.repo(f"{path}/statuses/{one.id}"),
+        "id": one.id,
+        "node_id": node_id("DES", one.id),
+        "state": one.state,
+        "creator": users.user(one.creator, urls),
+        "description": "",
+        "environment": one.environment,
+        "target_url": log,
+        "created_at": at,
+        "updated_at": at,
+        "deployment_url": urls.repo(path),
+        "repository_url": urls.repo(),
+        "environment_url": "",
+        "log_url": log,
+        "performed_via_github_app": None,
     }

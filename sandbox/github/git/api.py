@@ -1,13 +1,18 @@
-"""Files at a ref: read, written, deleted."""
+"""Contents of files, commits and their comparison, refs, branches."""
 
 import base64
 import binascii
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from sandbox.github.actions.state import FOLDER
-from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, fields, not_found, refused
+from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, fields, not_found, refused
 from sandbox.github.git import changes, serializers
-from sandbox.github.git.state import Commit, blob_sha
+from sandbox.github.git.state import Commit, Git, blob_sha, list_changes
+from sandbox.github.issues.api import instant
+from sandbox.github.issues.state import Pull
+from sandbox.github.pulls import serializers as pulls
 
 ROUTES = Routes()
 _CONTENTS = REPO + "/contents/{path*}"
@@ -18,10 +23,10 @@ _CONTENTS = REPO + "/contents/{path*}"
 def get_content(call: Call) -> Answer:
     """A file, or the files and folders of a folder; the bytes themselves with the media type `raw`."""
     name = call.query.get("ref", call.repository.git.default_branch)
-    path, commit = call.parameters.get("path", "").strip("/"), _commit(call, name)
+    path, commit = call.parameters.get("path", "").strip("/"), _commit_at(call, name)
     content = commit.files.get(path)
     if content is None:
-        entries = [_entry(call, commit, entry, name) for entry in _children(commit, path)]
+        entries = [_content(call, commit, entry, name) for entry in _children(commit, path)]
         if not entries and path:
             raise not_found()
         return Answer(body=entries)
@@ -30,7 +35,7 @@ def get_content(call: Call) -> Answer:
     return Answer(body=serializers.file(path, content, name, call.urls))
 
 
-def _commit(call: Call, name: str) -> Commit:
+def _commit_at(call: Call, name: str) -> Commit:
     commit = call.repository.git.resolve(name)
     if commit is None:
         raise ApiError(404, f"No commit found for the ref {name}")
@@ -43,7 +48,7 @@ def _children(commit: Commit, path: str) -> list[str]:
     return sorted(found)
 
 
-def _entry(call: Call, commit: Commit, path: str, name: str) -> dict[str, Any]:
+def _content(call: Call, commit: Commit, path: str, name: str) -> dict[str, Any]:
     content = commit.files.get(path)
     if content is None:
         return serializers.folder(path, name, call.urls)
@@ -113,3 +118,181 @@ def _commit_on(call: Call, branch: str, head: Commit, message: str, files: dict[
     made = changes.commit(call.repository, call.by, message, files, [head.sha])
     changes.move_ref(call.repository, call.by, f"refs/heads/{branch}", made.sha)
     return made
+
+
+@ROUTES.add("GET", REPO + "/commits", Access("contents:read", "commits/commits#list-commits"))
+def list_commits(call: Call) -> Answer:
+    """Newest first."""
+    git = call.repository.git
+    head = git.resolve(call.query.get("sha", git.default_branch))
+    if head is None:
+        raise not_found()
+    path = call.query.get("path", "").strip("/")
+    found = git.history_of(path, head) if path else git.history(head)
+    return call.page(_filtered(call, found), lambda commit: serializers.commit(commit, call.urls))
+
+
+def _filtered(call: Call, commits: list[Commit]) -> Iterator[Commit]:
+    since, until, author = instant(call, "since"), instant(call, "until"), call.query.get("author")
+    for commit in commits:
+        in_time = (since is None or commit.at >= since) and (until is None or commit.at <= until)
+        if in_time and author in {None, commit.author.login, commit.email}:
+            yield commit
+
+
+@ROUTES.add(
+    "GET",
+    REPO + "/commits/{sha}/pulls",
+    Access("contents:read", "commits/commits#list-pull-requests-associated-with-a-commit"),
+)
+def list_pulls_of_commit(call: Call) -> Answer:
+    """Of a commit on the default branch those alone that were merged."""
+    git, commit = call.repository.git, _find_commit(call, call.parameters["sha"])
+    main = git.head(git.default_branch)
+    is_merged = main is not None and commit in git.history(main)
+    found = [
+        issue
+        for issue in call.repository.threads.values()
+        if issue.pull and (issue.pull.merged_at or not is_merged) and _belongs(git, commit, issue.pull)
+    ]
+    return call.page(found, lambda issue: pulls.simple(call.repository, issue, call.urls))
+
+
+def _belongs(git: Git, commit: Commit, pull: Pull) -> bool:
+    """Whether it asks for that commit, or was merged as it."""
+    if pull.merged_at and commit.sha == pull.merge_commit_sha:
+        return True
+    return commit in git.since(pull.parted, git.commits[pull.head_sha])
+
+
+@ROUTES.add("GET", REPO + "/commits/{ref*}", Access("contents:read", "commits/commits#get-a-commit"))
+def get_commit(call: Call) -> Answer:
+    commit = _find_commit(call, call.parameters["ref"])
+    return Answer(body=serializers.commit_with_files(commit, call.repository.git, call.urls))
+
+
+def _find_commit(call: Call, name: str) -> Commit:
+    commit = call.repository.git.resolve(name)
+    if commit is None:
+        raise ApiError(422, f"No commit found for SHA: {name}")
+    return commit
+
+
+@ROUTES.add("GET", REPO + "/compare/{basehead*}", Access("contents:read", "commits/commits#compare-two-commits"))
+def compare(call: Call) -> Answer:
+    """Three dots: from where the two parted to the head."""
+    git = call.repository.git
+    names = call.parameters["basehead"].split("...")
+    base, head = [*map(git.resolve, names)] if len(names) == 2 else [None, None]
+    fork = git.merge_base(base, head) if base and head else None
+    if base is None or head is None or fork is None:
+        raise not_found()
+    ahead = git.missing(head, base)
+    page = call.page(ahead, lambda commit: serializers.commit(commit, call.urls))
+    shown = _comparison(call, base, head, fork, len(ahead))
+    files = [serializers.change(change, head.sha, call.urls) for change in list_changes(fork.files, head.files)]
+    return Answer(body=shown | {"commits": page.body, "files": files}, headers=page.headers)
+
+
+def _comparison(call: Call, base: Commit, head: Commit, fork: Commit, ahead: int) -> dict[str, Any]:
+    behind = len(call.repository.git.missing(base, head))
+    status = {(False, False): "identical", (True, False): "ahead", (False, True): "behind"}
+    page = call.urls.page(f"/compare/{call.parameters['basehead']}")
+    return {
+        "url": call.urls.repo(f"/compare/{call.parameters['basehead']}"),
+        "html_url": page,
+        "permalink_url": call.urls.page(f"/compare/{base.sha[:7]}...{head.sha[:7]}"),
+        "diff_url": f"{page}.diff",
+        "patch_url": f"{page}.patch",
+        "base_commit": serializers.commit(base, call.urls),
+        "merge_base_commit": serializers.commit(fork, call.urls),
+        "status": status.get((ahead > 0, behind > 0), "diverged"),
+        "ahead_by": ahead,
+        "behind_by": behind,
+        "total_commits": ahead,
+    }
+
+
+_REFS = REPO + "/git/refs"
+_HIDDEN = "refs/pull/"
+"""These GitHub alone moves."""
+_FORM = re.compile(r"refs/[^/\s~^:?*\[\\]+(/[^/\s~^:?*\[\\]+)+")
+
+
+@ROUTES.add("GET", REPO + "/git/ref/{ref*}", Access("contents:read", "git/refs#get-a-reference"))
+def get_ref(call: Call) -> Answer:
+    name = f"refs/{call.parameters['ref']}"
+    sha = call.repository.git.refs.get(name)
+    if sha is None:
+        raise ApiError(404, "Not Found")
+    return Answer(body=serializers.ref(name, sha, call.urls))
+
+
+@ROUTES.add("GET", REPO + "/git/matching-refs/{ref*}", Access("contents:read", "git/refs#list-matching-references"))
+def list_matching_refs(call: Call) -> Answer:
+    prefix = f"refs/{call.parameters['ref']}"
+    found = [item for item in sorted(call.repository.git.refs.items()) if item[0].startswith(prefix)]
+    return call.page(found, lambda item: serializers.ref(*item, call.urls))
+
+
+@ROUTES.add("POST", _REFS, Access("contents:write", "git/refs#create-a-reference"))
+def create_ref(call: Call) -> Answer:
+    body = fields(call, required={"ref": str, "sha": str})
+    if not _FORM.fullmatch(body["ref"]) or body["ref"].startswith(_HIDDEN):
+        raise ApiError(422, f"{body['ref']} is not a valid ref name.")
+    if body["ref"] in call.repository.git.refs:
+        raise ApiError(422, "Reference already exists")
+    _require_object(call, body["sha"])
+    changes.move_ref(call.repository, call.by, body["ref"], body["sha"])
+    shown = serializers.ref(body["ref"], body["sha"], call.urls)
+    return Answer(status=201, body=shown, headers=[("location", shown["url"])])
+
+
+@ROUTES.add("PATCH", _REFS + "/{ref*}", Access("contents:write", "git/refs#update-a-reference"))
+def update_ref(call: Call) -> Answer:
+    """Forward only, unless it is forced."""
+    body = fields(call, required={"sha": str}, optional={"force": bool})
+    git, name = call.repository.git, _existing(call)
+    _require_object(call, body["sha"])
+    is_forward = git.commits[git.refs[name]] in git.history(git.commits[body["sha"]])
+    if not is_forward and not body.get("force"):
+        raise ApiError(422, "Update is not a fast forward")
+    changes.move_ref(call.repository, call.by, name, body["sha"])
+    return Answer(body=serializers.ref(name, body["sha"], call.urls))
+
+
+@ROUTES.add("DELETE", _REFS + "/{ref*}", Access("contents:write", "git/refs#delete-a-reference"))
+def delete_ref(call: Call) -> Answer:
+    name = _existing(call)
+    if name == f"refs/heads/{call.repository.git.default_branch}":
+        raise ApiError(422, "Cannot delete the default branch")
+    changes.move_ref(call.repository, call.by, name, None)
+    return NO_CONTENT
+
+
+def _existing(call: Call) -> str:
+    name = f"refs/{call.parameters['ref']}"
+    if name not in call.repository.git.refs:
+        raise ApiError(422, "Reference does not exist")
+    if name.startswith(_HIDDEN):
+        raise ApiError(422, f"{name} is not a ref that can be changed.")
+    return name
+
+
+def _require_object(call: Call, sha: str) -> None:
+    if sha not in call.repository.git.commits:
+        raise ApiError(422, "Object does not exist")
+
+
+@ROUTES.add("GET", REPO + "/branches", Access("contents:read", "branches/branches#list-branches"))
+def list_branches(call: Call) -> Answer:
+    return call.page(call.repository.git.branches.items(), lambda item: serializers.short_branch(*item, call.urls))
+
+
+@ROUTES.add("GET", REPO + "/branches/{branch*}", Access("contents:read", "branches/branches#get-a-branch"))
+def get_branch(call: Call) -> Answer:
+    name = call.parameters["branch"]
+    head = call.repository.git.head(name)
+    if head is None:
+        raise ApiError(404, "Branch not found")
+    return Answer(body=serializers.branch(name, head, call.urls))

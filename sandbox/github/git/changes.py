@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.github.git.state import Commit, changes, merged
+from sandbox.github.git.state import Commit, list_changes, merged
 from sandbox.github.issues.changes import set_state
 from sandbox.github.issues.state import Issue, Pull
 from sandbox.github.payloads import deliver, deliver_issue
@@ -111,7 +111,7 @@ def _push(repository: Repository, by: By, ref: str, before: str | None, after: s
 
 def _pushed(repository: Repository, commit: Commit) -> dict[str, Any]:
     author = {"name": commit.author.login, "email": commit.email, "username": commit.author.login}
-    found = list(changes(repository.git.parent_files(commit), commit.files))
+    found = list(list_changes(repository.git.parent_files(commit), commit.files))
     return {
         "id": commit.sha,
         "tree_id": commit.tree,

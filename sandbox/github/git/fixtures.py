@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sandbox.github.git import changes as git
-from sandbox.github.git.state import changes
+from sandbox.github.git.state import list_changes
 from sandbox.github.issues.state import Fork, Issue, Pull
 from sandbox.github.pulls import changes as pulls
 from sandbox.github.users.fixtures import Base
@@ -97,13 +97,13 @@ class GitSeeds(Base):
         """The paths that a pull request changes, since it forked off."""
         _, pull = self._pull(number)
         graph = self._repository.git
-        found = changes(graph.files_at(pull.parted), graph.commits[pull.head_sha].files)
+        found = list_changes(graph.files_at(pull.parted), graph.commits[pull.head_sha].files)
         return [change.filename for change in found]
 
     def changed_between(self, before: str, after: str) -> list[str]:
         """The paths that differ between two commits."""
         commits = self._repository.git.commits
-        return [change.filename for change in changes(commits[before].files, commits[after].files)]
+        return [change.filename for change in list_changes(commits[before].files, commits[after].files)]
 
     def resolve(self, ref: str) -> str | None:
         """The sha of a branch, a tag, another ref, or the start of a sha."""

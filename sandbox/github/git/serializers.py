@@ -7,7 +7,7 @@ import base64
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.github.git.state import Change, Commit, Git, blob_sha, changes
+from sandbox.github.git.state import Change, Commit, Git, blob_sha, list_changes
 from sandbox.github.urls import Urls, node_id, timestamp
 from sandbox.github.users import serializers
 
@@ -56,7 +56,7 @@ def file_commit(one: Commit, urls: Urls) -> dict[str, Any]:
 
 
 def commit_with_files(one: Commit, git: Git, urls: Urls) -> dict[str, Any]:
-    found = list(changes(git.parent_files(one), one.files))
+    found = list(list_changes(git.parent_files(one), one.files))
     added, removed = (sum(change.count(sign) for change in found) for sign in "+-")
     stats = {"total": added + removed, "additions": added, "deletions": removed}
     return {**commit(one, urls), "stats": stats, "files": [change(item, one.sha, urls) for item in found]}

@@ -151,7 +151,7 @@ class Git:
         return self.commits[commit.parents[0]].files if commit.parents else {}
 
 
-def changes(before: Files, after: Files) -> Iterator[Change]:
+def list_changes(before: Files, after: Files) -> Iterator[Change]:
     for path in sorted({*before, *after}):
         if before.get(path) != after.get(path):
             yield Change(filename=path, before=before.get(path), after=after.get(path))

@@ -1,4 +1,4 @@
-"""Issues: list, open, read, edit, assign."""
+"""Issues: list, open, read, edit, assign; their events and timeline."""
 
 from datetime import datetime
 from typing import Any
@@ -16,14 +16,15 @@ from sandbox.github.call import (
     custom,
     fields,
     invalid,
+    not_found,
     parse,
     refused,
     require_short,
     strings,
 )
-from sandbox.github.issues import changes, label_changes, serializers
+from sandbox.github.issues import changes, serializers
 from sandbox.github.issues.labels_api import label_names
-from sandbox.github.issues.state import LONGEST_BODY, LONGEST_TITLE, Issue
+from sandbox.github.issues.state import LONGEST_BODY, LONGEST_TITLE, Event, Issue
 from sandbox.github.users.state import User
 
 ROUTES = Routes()
@@ -107,9 +108,9 @@ def update_issue(call: Call) -> Answer:
     state, reason = _state(issue, body)
     people = _assignees(call, body)
     names = label_names(body["labels"]) if "labels" in body else None
-    changes.edit(repository, issue, by, title=title, body=text)
+    changes.edit_issue(repository, issue, by, title=title, body=text)
     if call.may("write") and names is not None:
-        label_changes.replace(repository, issue, by, names)
+        changes.replace_labels(repository, issue, by, names)
     if call.may("write") and people is not None:
         changes.assign(repository, issue, by, people)
     changes.set_state(repository, issue, by, state=state, reason=reason)
@@ -181,3 +182,29 @@ def _assignee_body(call: Call) -> dict[str, Any]:
     if isinstance(body["assignees"], str):
         raise refused("For 'properties/assignees', a string is not an array.")
     return body
+
+
+@ROUTES.add("GET", ISSUE + "/timeline", Access("issues:read", "issues/timeline#list-timeline-events-for-an-issue"))
+def list_timeline(call: Call) -> Answer:
+    """Oldest first."""
+    return call.page(call.issue.timeline, lambda entry: serializers.timeline_entry(entry, call.urls))
+
+
+@ROUTES.add("GET", ISSUE + "/events", Access("issues:read", "issues/events#list-issue-events"))
+def list_events(call: Call) -> Answer:
+    """Oldest first, without comments and cross-references."""
+    return call.page(_events(call.issue.events), lambda event: serializers.event(event, call.urls))
+
+
+@ROUTES.add("GET", REPO + "/issues/events/{event_id}", Access("issues:read", "issues/events#get-an-issue-event"))
+def get_event(call: Call) -> Answer:
+    wanted = call.number("event_id")
+    for issue in call.repository.threads.values():
+        for event in _events(issue.events):
+            if event.id == wanted:
+                return Answer(body=serializers.event(event, call.urls))
+    raise not_found()
+
+
+def _events(events: list[Event]) -> list[Event]:
+    return [event for event in events if event.source is None]

@@ -1,4 +1,4 @@
-"""Issues are opened, edited, closed, reopened and assigned, and what their texts mention.
+"""Changes of issues, labels, comments and reactions, with their events, deliveries and mentions.
 
 Markdown mentions people by `@login`, and issues by `#7`, `owner/name#7` or an address. Code and HTML comments mention
 nothing, while an escape or an entity changes nothing: it is undone before.
@@ -10,12 +10,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sandbox.github.issues import label_changes
-from sandbox.github.issues.event_changes import record
-from sandbox.github.issues.state import Issue, Pull
-from sandbox.github.payloads import deliver_issue
+from sandbox.github.issues import serializers
+from sandbox.github.issues.state import Comment, Event, Issue, Label, Pull, Reaction
+from sandbox.github.payloads import deliver, deliver_issue
 from sandbox.github.repository import Repository
-from sandbox.github.users import serializers
+from sandbox.github.users import serializers as users
 from sandbox.github.users.state import By, User
 
 _INERT = re.compile(
@@ -72,21 +71,21 @@ def open_issue(
     repository.threads[issue.number] = issue
     refer(repository, issue, by, body)
     names = list(labels)
-    issue.labels = [label_changes.find_or_make(repository, by, name) for name in dict.fromkeys(names)]
+    issue.labels = [find_or_make_label(repository, by, name) for name in dict.fromkeys(names)]
     issue.assignees = list(assignees)
     deliver_issue(repository, by, "opened", issue)
     for label in issue.labels:
-        label_changes.tell(repository, issue, by, "labeled", label)
+        _tell_labeled(repository, issue, by, "labeled", label)
     for assignee in issue.assignees:
         _tell_assigned(repository, issue, by, "assigned", assignee)
     return issue
 
 
-def edit(repository: Repository, issue: Issue, by: By, *, title: str, body: str | None) -> None:
+def edit_issue(repository: Repository, issue: Issue, by: By, *, title: str, body: str | None) -> None:
     changes: dict[str, Mapping[str, str]] = {}
     if title != issue.title:
         changes["title"] = {"from": issue.title}
-        record(repository, issue, "renamed", by, rename={"from": issue.title, "to": title})
+        record_event(repository, issue, "renamed", by, rename={"from": issue.title, "to": title})
         issue.title = title
     if body != issue.body:
         changes["body"] = {"from": issue.body or ""}
@@ -107,7 +106,7 @@ def set_state(repository: Repository, issue: Issue, by: By, *, state: str, reaso
     issue.closed_at = repository.now(by) if closed else None
     issue.closed_by = by.user if closed else None
     shown = issue.state_reason if closed else None
-    record(repository, issue, "closed" if closed else "reopened", by, state_reason=shown)
+    record_event(repository, issue, "closed" if closed else "reopened", by, state_reason=shown)
     return deliver_issue(repository, by, "closed" if closed else "reopened", issue)
 
 
@@ -123,8 +122,8 @@ def assign(repository: Repository, issue: Issue, by: By, assignees: Sequence[Use
 
 
 def _tell_assigned(repository: Repository, issue: Issue, by: By, event: str, user: User) -> None:
-    record(repository, issue, event, by, assignee=user)
-    deliver_issue(repository, by, event, issue, assignee=serializers.user(user, repository.urls))
+    record_event(repository, issue, event, by, assignee=user)
+    deliver_issue(repository, by, event, issue, assignee=users.user(user, repository.urls))
 
 
 def refer(repository: Repository, issue: Issue, by: By, text: str | None, *, before: str | None = None) -> None:
@@ -135,10 +134,139 @@ def refer(repository: Repository, issue: Issue, by: By, text: str | None, *, bef
         if other is None or other is issue or number in told:
             continue
         if all(event.source is not issue for event in other.events):
-            record(repository, other, "cross-referenced", by, source=issue)
+            record_event(repository, other, "cross-referenced", by, source=issue)
     greeted = {login.lower() for login in logins(before)}
     for login in dict.fromkeys(logins(text)):
         user = repository.user(login)
         if user is not None and login.lower() not in greeted:
-            record(repository, issue, "mentioned", By(user=user, at=by.at))
-            record(repository, issue, "subscribed", By(user=user, at=by.at))
+            record_event(repository, issue, "mentioned", By(user=user, at=by.at))
+            record_event(repository, issue, "subscribed", By(user=user, at=by.at))
+
+
+def make_label(
+    repository: Repository, by: By, *, name: str, color: str = "ededed", description: str | None = None
+) -> Label:
+    label = Label(id=repository.new_id(), name=name, color=color, description=description)
+    repository.labels[name.lower()] = label
+    _deliver_label(repository, by, "created", label)
+    return label
+
+
+def find_or_make_label(repository: Repository, by: By, name: str) -> Label:
+    """A label that is put on an issue is made when there is none of that name, in whichever case."""
+    return repository.labels.get(name.lower()) or make_label(repository, by, name=name)
+
+
+def edit_label(repository: Repository, by: By, label: Label, *, name: str, color: str, description: str | None) -> None:
+    del repository.labels[label.name.lower()]
+    repository.labels[name.lower()] = label
+    label.name, label.color, label.description = name, color, description
+    _deliver_label(repository, by, "edited", label, changes={})
+
+
+def delete_label(repository: Repository, by: By, label: Label) -> None:
+    """It is taken off every issue, without an event."""
+    del repository.labels[label.name.lower()]
+    for issue in repository.threads.values():
+        issue.labels = [one for one in issue.labels if one is not label]
+    _deliver_label(repository, by, "deleted", label)
+
+
+def add_labels(repository: Repository, issue: Issue, by: By, names: Iterable[str]) -> list[Mapping[str, Any]]:
+    """The payloads of `labeled`, one for each label that the issue did not carry yet."""
+    return [_add_label(repository, issue, by, name) for name in dict.fromkeys(names) if not issue.carries(name)]
+
+
+def _add_label(repository: Repository, issue: Issue, by: By, name: str) -> Mapping[str, Any]:
+    label = find_or_make_label(repository, by, name)
+    issue.labels.append(label)
+    return _tell_labeled(repository, issue, by, "labeled", label)
+
+
+def remove_label(repository: Repository, issue: Issue, by: By, label: Label) -> Mapping[str, Any]:
+    issue.labels.remove(label)
+    return _tell_labeled(repository, issue, by, "unlabeled", label)
+
+
+def replace_labels(repository: Repository, issue: Issue, by: By, names: Iterable[str]) -> None:
+    """These and no others."""
+    wanted = list(names)
+    for label in list(issue.labels):
+        if label.name.lower() not in {name.lower() for name in wanted}:
+            remove_label(repository, issue, by, label)
+    add_labels(repository, issue, by, wanted)
+
+
+def _tell_labeled(repository: Repository, issue: Issue, by: By, event: str, label: Label) -> Mapping[str, Any]:
+    record_event(repository, issue, event, by, label=label)
+    return deliver_issue(repository, by, event, issue, label=serializers.label(label, repository.urls))
+
+
+def _deliver_label(repository: Repository, by: By, action: str, label: Label, **fields: Any) -> None:
+    shown = {"action": action, "label": serializers.label(label, repository.urls), **fields}
+    deliver(repository, by, "label", shown)
+
+
+def create_comment(repository: Repository, issue: Issue, by: By, body: str) -> Comment:
+    at = repository.now(by)
+    comment = Comment(
+        id=repository.new_id(),
+        number=issue.number,
+        user=by.user,
+        app=by.app,
+        body=body,
+        created_at=at,
+        updated_at=at,
+    )
+    issue.comments.append(comment)
+    issue.updated_at = max(issue.updated_at, at)
+    refer(repository, issue, by, body)
+    _deliver_comment(repository, issue, by, "created", comment)
+    return comment
+
+
+def edit_comment(repository: Repository, issue: Issue, by: By, comment: Comment, body: str) -> None:
+    before, comment.body = comment.body, body
+    comment.updated_at = issue.updated_at = repository.now(by)
+    refer(repository, issue, by, body, before=before)
+    _deliver_comment(repository, issue, by, "edited", comment, changes={"body": {"from": before}})
+
+
+def delete_comment(repository: Repository, issue: Issue, by: By, comment: Comment) -> None:
+    """No event tells of it."""
+    issue.comments.remove(comment)
+    _deliver_comment(repository, issue, by, "deleted", comment)
+
+
+def react(repository: Repository, thing: Issue | Comment, by: By, content: str) -> tuple[Reaction, bool]:
+    """The reaction, and whether it is new."""
+    for reaction in thing.reactions:
+        if reaction.user is by.user and reaction.content == content:
+            return reaction, False
+    reaction = Reaction(id=repository.new_id(), user=by.user, content=content, created_at=repository.now(by))
+    thing.reactions.append(reaction)
+    return reaction, True
+
+
+def _deliver_comment(
+    repository: Repository, issue: Issue, by: By, action: str, comment: Comment, **fields: Any
+) -> None:
+    urls = repository.urls
+    shown = {"issue": serializers.issue(issue, urls), "comment": serializers.comment(comment, urls)}
+    deliver(repository, by, "issue_comment", {"action": action, **shown, **fields})
+
+
+def record_event(repository: Repository, issue: Issue, event: str, by: By, **details: Any) -> None:
+    """An event, which also makes the issue an updated one."""
+    at = repository.now(by)
+    entry = Event(
+        id=repository.new_id(),
+        number=issue.number,
+        event=event,
+        user=by.user,
+        app=by.app,
+        created_at=at,
+        **details,
+    )
+    issue.events.append(entry)
+    issue.updated_at = max(issue.updated_at, at)

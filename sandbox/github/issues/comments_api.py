@@ -14,7 +14,7 @@ from sandbox.github.call import (
     not_found,
     require_short,
 )
-from sandbox.github.issues import comment_changes, serializers
+from sandbox.github.issues import changes, serializers
 from sandbox.github.issues.api import ISSUE, instant
 from sandbox.github.issues.state import Comment, Issue
 
@@ -45,7 +45,7 @@ def _listed(call: Call, comments: list[Comment]) -> Answer:
 
 @ROUTES.add("POST", _COMMENTS, Access("issues:write", "issues/comments#create-an-issue-comment", role="read"))
 def create_comment(call: Call) -> Answer:
-    comment = comment_changes.create(call.repository, call.issue, call.by, _body(call))
+    comment = changes.create_comment(call.repository, call.issue, call.by, _body(call))
     location = ("location", call.urls.repo(f"/issues/comments/{comment.id}"))
     return Answer(status=201, body=serializers.comment(comment, call.urls), headers=[location])
 
@@ -58,14 +58,14 @@ def get_comment(call: Call) -> Answer:
 @ROUTES.add("PATCH", _COMMENT, Access("issues:write", "issues/comments#update-an-issue-comment", role="read"))
 def update_comment(call: Call) -> Answer:
     issue, comment = _own(call)
-    comment_changes.edit(call.repository, issue, call.by, comment, _body(call))
+    changes.edit_comment(call.repository, issue, call.by, comment, _body(call))
     return Answer(body=serializers.comment(comment, call.urls))
 
 
 @ROUTES.add("DELETE", _COMMENT, Access("issues:write", "issues/comments#delete-an-issue-comment", role="read"))
 def delete_comment(call: Call) -> Answer:
     issue, comment = _own(call)
-    comment_changes.delete(call.repository, issue, call.by, comment)
+    changes.delete_comment(call.repository, issue, call.by, comment)
     return NO_CONTENT
 
 
@@ -123,7 +123,7 @@ def create_reaction(call: Call) -> Answer:
     content = fields(call, required={"content": str})["content"]
     if content not in serializers.CONTENTS:
         raise invalid("Reaction", "content", "invalid", value=content)
-    reaction, is_new = comment_changes.react(call.repository, _thing(call), call.by, content)
+    reaction, is_new = changes.react(call.repository, _thing(call), call.by, content)
     return Answer(status=201 if is_new else 200, body=serializers.reaction(reaction, call.urls))
 
 

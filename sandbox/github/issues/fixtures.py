@@ -4,9 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sandbox.github.issues import changes as issues
-from sandbox.github.issues import comment_changes
-from sandbox.github.issues import label_changes as labels
+from sandbox.github.issues import changes
 from sandbox.github.issues.state import Issue
 from sandbox.github.users.fixtures import Base
 from sandbox.github.users.state import ACTIONS_BOT
@@ -25,14 +23,14 @@ class IssueSeeds(Base):
     ) -> int:
         """Its number."""
         with self._repository.lock:
-            return issues.open_issue(
+            return changes.open_issue(
                 self._repository, self._by(author, at), title=title, body=body, labels=labels
             ).number
 
     def label(self, number: int, label: str, by: str, at: datetime | None = None) -> Payload:
         """The payload of `issues` `labeled`."""
         with self._repository.lock:
-            added = labels.add(self._repository, self.issue(number), self._by(by, at), [label])
+            added = changes.add_labels(self._repository, self.issue(number), self._by(by, at), [label])
         if not added:
             raise ValueError(f'issue #{number} carries the label "{label}" already')
         return added[0]
@@ -43,7 +41,7 @@ class IssueSeeds(Base):
             carried = issue.carries(label)
             if carried is None:
                 raise ValueError(f'issue #{number} does not carry the label "{label}"')
-            return labels.remove(self._repository, issue, self._by(by, at), carried)
+            return changes.remove_label(self._repository, issue, self._by(by, at), carried)
 
     def close(self, number: int, by: str, reason: str = "completed", at: datetime | None = None) -> Payload:
         """The payload of `issues` `closed`; an empty one where it was closed before."""
@@ -55,12 +53,12 @@ class IssueSeeds(Base):
     def _set_state(self, number: int, by: str, at: datetime | None, state: str, reason: str | None) -> Payload:
         with self._repository.lock:
             issue = self.issue(number)
-            return issues.set_state(self._repository, issue, self._by(by, at), state=state, reason=reason)
+            return changes.set_state(self._repository, issue, self._by(by, at), state=state, reason=reason)
 
     def comment(self, number: int, body: str, by: str, at: datetime | None = None) -> int:
         """The comment's id."""
         with self._repository.lock:
-            return comment_changes.create(self._repository, self.issue(number), self._by(by, at), body).id
+            return changes.create_comment(self._repository, self.issue(number), self._by(by, at), body).id
 
     def issue(self, number: int) -> Issue:
         """Live, not a copy; so is all that hangs on it."""

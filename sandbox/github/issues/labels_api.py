@@ -19,7 +19,7 @@ from sandbox.github.call import (
     parse,
     refused,
 )
-from sandbox.github.issues import label_changes, serializers
+from sandbox.github.issues import changes, serializers
 from sandbox.github.issues.state import LONGEST_LABEL, Issue, Label
 
 ROUTES = Routes()
@@ -69,7 +69,7 @@ def create_label(call: Call) -> Answer:
     _check(body)
     if body["name"].lower() in call.repository.labels:
         raise invalid("Label", "name", "already_exists")
-    label = label_changes.make(call.repository, call.by, **body)
+    label = changes.make_label(call.repository, call.by, **body)
     return Answer(status=201, body=serializers.label(label, call.urls))
 
 
@@ -88,13 +88,13 @@ def update_label(call: Call) -> Answer:
     _check(kept)
     if call.repository.labels.get(name.lower(), label) is not label:
         raise invalid("Label", "name", "already_exists")
-    label_changes.edit(call.repository, call.by, label, **kept)
+    changes.edit_label(call.repository, call.by, label, **kept)
     return Answer(body=serializers.label(label, call.urls))
 
 
 @ROUTES.add("DELETE", _LABELS + "/{name}", Access("issues:write", "issues/labels#delete-a-label"))
 def delete_label(call: Call) -> Answer:
-    label_changes.delete(call.repository, call.by, _find(call))
+    changes.delete_label(call.repository, call.by, _find(call))
     return NO_CONTENT
 
 
@@ -118,19 +118,19 @@ def list_labels_on_issue(call: Call) -> Answer:
 
 @ROUTES.add("POST", _ON_ISSUE, Access("issues:write", "issues/labels#add-labels-to-an-issue", role="triage"))
 def add_labels(call: Call) -> Answer:
-    label_changes.add(call.repository, call.issue, call.by, _names(call))
+    changes.add_labels(call.repository, call.issue, call.by, _names(call))
     return _on(call.issue, call)
 
 
 @ROUTES.add("PUT", _ON_ISSUE, Access("issues:write", "issues/labels#set-labels-for-an-issue", role="triage"))
 def set_labels(call: Call) -> Answer:
-    label_changes.replace(call.repository, call.issue, call.by, _names(call))
+    changes.replace_labels(call.repository, call.issue, call.by, _names(call))
     return _on(call.issue, call)
 
 
 @ROUTES.add("DELETE", _ON_ISSUE, Access("issues:write", "issues/labels#remove-all-labels-from-an-issue", role="triage"))
 def remove_all_labels(call: Call) -> Answer:
-    label_changes.replace(call.repository, call.issue, call.by, [])
+    changes.replace_labels(call.repository, call.issue, call.by, [])
     return NO_CONTENT
 
 
@@ -141,7 +141,7 @@ def remove_label(call: Call) -> Answer:
     label = call.issue.carries(call.parameters["name"])
     if label is None:
         raise ApiError(404, "Label does not exist")
-    label_changes.remove(call.repository, call.issue, call.by, label)
+    changes.remove_label(call.repository, call.issue, call.by, label)
     return _on(call.issue, call)
 
 

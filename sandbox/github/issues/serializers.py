@@ -1,15 +1,15 @@
-"""Issues, comments, labels and reactions.
+"""Issues, comments, labels, reactions, and the entries of `events` and `timeline`.
 
-docs.github.com/rest/issues/issues#get-an-issue
+docs.github.com/rest/issues/issues#get-an-issue, docs.github.com/rest/using-the-rest-api/issue-event-types
 """
 
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.github.issues.state import Comment, Issue, Label, Reaction
+from sandbox.github.issues.state import Comment, Event, Issue, Label, Reaction
 from sandbox.github.urls import Urls, maybe, node_id, timestamp
-from sandbox.github.users import serializers
+from sandbox.github.users import serializers as users
 
 CONTENTS = ("+1", "-1", "laugh", "hooray", "confused", "heart", "rocket", "eyes")
 _DEFAULT_LABELS = frozenset(
@@ -33,7 +33,7 @@ def reaction(reaction: Reaction, urls: Urls) -> dict[str, Any]:
     return {
         "id": reaction.id,
         "node_id": node_id("REA", reaction.id),
-        "user": serializers.user(reaction.user, urls),
+        "user": users.user(reaction.user, urls),
         "content": reaction.content,
         "created_at": timestamp(reaction.created_at),
     }
@@ -52,20 +52,20 @@ def comment(comment: Comment, urls: Urls) -> dict[str, Any]:
         "issue_url": urls.repo(f"/issues/{comment.number}"),
         "id": comment.id,
         "node_id": node_id("IC", comment.id),
-        "user": serializers.user(comment.user, urls),
+        "user": users.user(comment.user, urls),
         "created_at": timestamp(comment.created_at),
         "updated_at": timestamp(comment.updated_at),
-        "author_association": serializers.association(comment.user),
+        "author_association": users.association(comment.user),
         "body": comment.body,
         "reactions": _rollup(comment.reactions, url),
-        "performed_via_github_app": serializers.app(comment.app, urls),
+        "performed_via_github_app": users.app(comment.app, urls),
     }
 
 
 def issue(issue: Issue, urls: Urls) -> dict[str, Any]:
     """As payloads have it."""
     url, kind = urls.repo(f"/issues/{issue.number}"), "issues" if issue.pull is None else "pull"
-    assignees = [serializers.user(one, urls) for one in issue.assignees]
+    assignees = [users.user(one, urls) for one in issue.assignees]
     shown = {
         "url": url,
         "repository_url": urls.repo(),
@@ -77,7 +77,7 @@ def issue(issue: Issue, urls: Urls) -> dict[str, Any]:
         "node_id": node_id("I", issue.id),
         "number": issue.number,
         "title": issue.title,
-        "user": serializers.user(issue.user, urls),
+        "user": users.user(issue.user, urls),
         "labels": [label(one, urls) for one in issue.labels],
         "state": issue.state,
         "locked": False,
@@ -88,12 +88,12 @@ def issue(issue: Issue, urls: Urls) -> dict[str, Any]:
         "created_at": timestamp(issue.created_at),
         "updated_at": timestamp(issue.updated_at),
         "closed_at": maybe(issue.closed_at),
-        "author_association": serializers.association(issue.user),
+        "author_association": users.association(issue.user),
         "active_lock_reason": None,
         "body": issue.body,
         "reactions": _rollup(issue.reactions, url),
         "timeline_url": f"{url}/timeline",
-        "performed_via_github_app": serializers.app(issue.app, urls),
+        "performed_via_github_app": users.app(issue.app, urls),
         "state_reason": issue.state_reason,
     }
     return shown if issue.pull is None else {**shown, **_pull_links(issue, urls)}
@@ -110,4 +110,57 @@ def _pull_links(issue: Issue, urls: Urls) -> dict[str, Any]:
 
 def full(issue_: Issue, urls: Urls) -> dict[str, Any]:
     """As the API answers."""
-    return issue(issue_, urls) | {"closed_by": serializers.maybe_user(issue_.closed_by, urls)}
+    return issue(issue_, urls) | {"closed_by": users.maybe_user(issue_.closed_by, urls)}
+
+
+def event(event: Event, urls: Urls) -> dict[str, Any]:
+    """In `events`; only there is an `assigner`."""
+    shown = _event(event, urls)
+    return {**shown, "assigner": shown["actor"]} if event.assignee else shown
+
+
+def timeline_entry(entry: Event | Comment, urls: Urls) -> dict[str, Any]:
+    """In `timeline`."""
+    if isinstance(entry, Comment):
+        shown = comment(entry, urls)
+        return {**shown, "event": "commented", "actor": shown["user"]}
+    return _cross_reference(entry, urls) if entry.source else _event(entry, urls)
+
+
+def _cross_reference(event: Event, urls: Urls) -> dict[str, Any]:
+    """It has no id."""
+    assert event.source is not None
+    at = timestamp(event.created_at)
+    return {
+        "actor": users.user(event.user, urls),
+        "created_at": at,
+        "updated_at": at,
+        "source": {"type": "issue", "issue": full(event.source, urls)},
+        "event": event.event,
+    }
+
+
+def _event(event: Event, urls: Urls) -> dict[str, Any]:
+    commit_url = event.commit_id and urls.repo(f"/commits/{event.commit_id}")
+    shown = {
+        "id": event.id,
+        "node_id": node_id("EV", event.id),
+        "url": urls.repo(f"/issues/events/{event.id}"),
+        "actor": users.user(event.user, urls),
+        "event": event.event,
+        "commit_id": event.commit_id,
+        "commit_url": commit_url,
+        "created_at": timestamp(event.created_at),
+        "performed_via_github_app": users.app(event.app, urls),
+    }
+    return shown | _details(event, urls)
+
+
+def _details(event: Event, urls: Urls) -> dict[str, Any]:
+    if event.label:
+        return {"label": {"name": event.label.name, "color": event.label.color}}
+    if event.assignee:
+        return {"assignee": users.user(event.assignee, urls)}
+    if event.rename:
+        return {"rename": dict(event.rename)}
+    return {"state_reason": event.state_reason} if event.event in {"closed", "reopened"} else {}

@@ -16,13 +16,13 @@ from sandbox.github.call import (
     not_found,
     require_short,
 )
-from sandbox.github.git import serializers
+from sandbox.github.git import serializers as git_serializers
 from sandbox.github.git.api import require_workflows
-from sandbox.github.git.state import Change, changes
+from sandbox.github.git.state import Change, list_changes
 from sandbox.github.issues import changes as issue_changes
 from sandbox.github.issues.state import LONGEST_TITLE, Issue, Pull
 from sandbox.github.pulls import changes as pull_changes
-from sandbox.github.pulls import serializers as shapes
+from sandbox.github.pulls import serializers
 from sandbox.github.users.state import GITHUB_ACTIONS
 
 ROUTES = Routes()
@@ -39,10 +39,10 @@ def list_pulls(call: Call) -> Answer:
         for issue in reversed(call.repository.threads.values())
         if issue.pull
         and state in {"all", issue.state}
-        and head in {None, shapes.label(call.repository, issue.pull)}
+        and head in {None, serializers.label(call.repository, issue.pull)}
         and base in {None, issue.pull.base}
     ]
-    return call.page(found, lambda issue: shapes.simple(call.repository, issue, call.urls))
+    return call.page(found, lambda issue: serializers.simple(call.repository, issue, call.urls))
 
 
 _OPTIONAL: Fields = {"body": TEXT, "draft": bool, "maintainer_can_modify": bool}
@@ -83,7 +83,7 @@ def _require_open(call: Call, head: str, base: str) -> None:
     label = f"{call.repository.owner.login}:{head}"
     for issue in call.repository.threads.values():
         pull = issue.pull if issue.state == "open" else None
-        if pull and (shapes.label(call.repository, pull), pull.base) == (label, base):
+        if pull and (serializers.label(call.repository, pull), pull.base) == (label, base):
             raise _refused(f"A pull request already exists for {label}.")
 
 
@@ -99,7 +99,7 @@ def _find(call: Call) -> tuple[Issue, Pull]:
 
 
 def _answer(call: Call, issue: Issue, *, status: int = 200) -> Answer:
-    return Answer(status=status, body=shapes.full(call.repository, issue, call.urls))
+    return Answer(status=status, body=serializers.full(call.repository, issue, call.urls))
 
 
 @ROUTES.add("GET", _PULL, Access("pull_requests:read", "pulls/pulls#get-a-pull-request"))
@@ -125,7 +125,7 @@ def update_pull(call: Call) -> Answer:
         raise invalid("PullRequest", "base", "invalid")
     state = body.get("state", issue.state)
     _require_state(call, issue, pull, state)
-    issue_changes.edit(call.repository, issue, call.by, title=title, body=text)
+    issue_changes.edit_issue(call.repository, issue, call.by, title=title, body=text)
     pull_changes.set_base(call.repository, issue, call.by, base)
     issue_changes.set_state(call.repository, issue, call.by, state=state, reason=None)
     return _answer(call, issue)
@@ -172,9 +172,9 @@ def merge_pull(call: Call) -> Answer:
 @ROUTES.add("GET", _PULL + "/files", Access("pull_requests:read", "pulls/pulls#list-pull-requests-files"))
 def list_pull_files(call: Call) -> Answer:
     _, pull = _find(call)
-    return call.page(_changes(call, pull), lambda change: serializers.change(change, pull.head_sha, call.urls))
+    return call.page(_changes(call, pull), lambda change: git_serializers.change(change, pull.head_sha, call.urls))
 
 
 def _changes(call: Call, pull: Pull) -> list[Change]:
     git = call.repository.git
-    return list(changes(git.files_at(pull.parted), git.commits[pull.head_sha].files))
+    return list(list_changes(git.files_at(pull.parted), git.commits[pull.head_sha].files))

@@ -2,8 +2,7 @@
 
 from sandbox.github.git.changes import keep_refs, move_ref
 from sandbox.github.git.state import Commit, merged
-from sandbox.github.issues.changes import open_issue, set_state
-from sandbox.github.issues.event_changes import record
+from sandbox.github.issues.changes import open_issue, record_event, set_state
 from sandbox.github.issues.state import Fork, Issue, Pull
 from sandbox.github.payloads import deliver_issue
 from sandbox.github.repository import Repository
@@ -54,7 +53,7 @@ def set_base(repository: Repository, issue: Issue, by: By, base: str) -> None:
     before = {"ref": {"from": pull.base}, "sha": {"from": pull.base_sha}}
     pull.base, pull.base_sha = base, repository.git.branches[base]
     keep_refs(repository, issue.number, pull, issue.user)
-    record(repository, issue, "base_ref_changed", by)
+    record_event(repository, issue, "base_ref_changed", by)
     deliver_issue(repository, by, "edited", issue, changes={"base": before})
 
 
@@ -80,7 +79,7 @@ def merge(
     made = git.add(text, issue.user if squashes else by.user, repository.now(by), parents, files)
     pull.merged_at, pull.merged_by, pull.merge_commit_sha = repository.now(by), by.user, made.sha
     move_ref(repository, by, f"refs/heads/{pull.base}", made.sha)
-    record(repository, issue, "merged", by, commit_id=made.sha)
+    record_event(repository, issue, "merged", by, commit_id=made.sha)
     set_state(repository, issue, by, state="closed", reason=None)
     return made
 

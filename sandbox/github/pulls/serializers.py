@@ -5,12 +5,11 @@ docs.github.com/rest/pulls/pulls#get-a-pull-request
 
 from typing import Any
 
-from sandbox.github.git.state import changes
+from sandbox.github.git.state import list_changes
 from sandbox.github.issues import serializers
 from sandbox.github.issues.state import Fork, Issue, Pull
 from sandbox.github.repository import Repository
 from sandbox.github.urls import Urls, maybe, node_id
-from sandbox.github.users import repositories_serializers
 from sandbox.github.users import serializers as users
 
 _SAME = frozenset(
@@ -75,7 +74,7 @@ def full(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
     pull, git = issue.pull, repository.git
     assert pull is not None
     head = git.commits[pull.head_sha]
-    found = list(changes(git.files_at(pull.parted), head.files))
+    found = list(list_changes(git.files_at(pull.parted), head.files))
     merges = pull.merge_commit_sha is not None if issue.state == "open" else None
     return {
         **simple(repository, issue, urls),
@@ -116,7 +115,7 @@ def _end(repository: Repository, branch: str, sha: str, fork: Fork | None, urls:
         "ref": branch,
         "sha": sha,
         "user": users.user(owner, urls),
-        "repo": repositories_serializers.fork(repository, fork, urls),
+        "repo": users.fork(repository, fork, urls),
     }
 
 

@@ -1,8 +1,8 @@
-"""Secrets of the repository and of its environments; environments."""
+"""Environments; secrets and variables of the repository and of its environments."""
 
 from sandbox.github.actions import changes, serializers
 from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Fields, Routes, fields, not_found
-from sandbox.github.secrets.state import LONGEST_VALUE, Environment, SealError, Vault, is_allowed
+from sandbox.github.secrets.state import LONGEST_VALUE, Entry, Environment, SealError, Vault, is_allowed
 
 ROUTES = Routes()
 ENVIRONMENT = REPO + "/environments/{environment}"
@@ -44,18 +44,18 @@ def put_environment(call: Call) -> Answer:
     return Answer(body=serializers.environment(made, call.urls))
 
 
-_REPOSITORY = REPO + "/actions/secrets"
-_ENVIRONMENT = ENVIRONMENT + "/secrets"
+_SECRETS = REPO + "/actions/secrets"
+_ENVIRONMENT_SECRETS = ENVIRONMENT + "/secrets"
 
 
 @ROUTES.add(
     "GET",
-    _REPOSITORY + "/public-key",
+    _SECRETS + "/public-key",
     Access("secrets:read", "actions/secrets#get-a-repository-public-key", role="write"),
 )
 @ROUTES.add(
     "GET",
-    _ENVIRONMENT + "/public-key",
+    _ENVIRONMENT_SECRETS + "/public-key",
     Access("environments:read", "actions/secrets#get-an-environment-public-key", role="write"),
 )
 def get_public_key(call: Call) -> Answer:
@@ -63,18 +63,20 @@ def get_public_key(call: Call) -> Answer:
     return Answer(body={"key_id": own.key_id, "key": own.public_key})
 
 
-@ROUTES.add("GET", _REPOSITORY, Access("secrets:read", "actions/secrets#list-repository-secrets", role="write"))
-@ROUTES.add("GET", _ENVIRONMENT, Access("environments:read", "actions/secrets#list-environment-secrets", role="write"))
+@ROUTES.add("GET", _SECRETS, Access("secrets:read", "actions/secrets#list-repository-secrets", role="write"))
+@ROUTES.add(
+    "GET", _ENVIRONMENT_SECRETS, Access("environments:read", "actions/secrets#list-environment-secrets", role="write")
+)
 def list_secrets(call: Call) -> Answer:
     return call.page(vault(call).secrets.values(), serializers.secret, under="secrets")
 
 
 @ROUTES.add(
-    "GET", _REPOSITORY + "/{name}", Access("secrets:read", "actions/secrets#get-a-repository-secret", role="write")
+    "GET", _SECRETS + "/{name}", Access("secrets:read", "actions/secrets#get-a-repository-secret", role="write")
 )
 @ROUTES.add(
     "GET",
-    _ENVIRONMENT + "/{name}",
+    _ENVIRONMENT_SECRETS + "/{name}",
     Access("environments:read", "actions/secrets#get-an-environment-secret", role="write"),
 )
 def get_secret(call: Call) -> Answer:
@@ -85,11 +87,11 @@ def get_secret(call: Call) -> Answer:
 
 
 @ROUTES.add(
-    "PUT", _REPOSITORY + "/{name}", Access("secrets:write", "actions/secrets#create-or-update-a-repository-secret")
+    "PUT", _SECRETS + "/{name}", Access("secrets:write", "actions/secrets#create-or-update-a-repository-secret")
 )
 @ROUTES.add(
     "PUT",
-    _ENVIRONMENT + "/{name}",
+    _ENVIRONMENT_SECRETS + "/{name}",
     Access("environments:write", "actions/secrets#create-or-update-an-environment-secret"),
 )
 def put_secret(call: Call) -> Answer:
@@ -110,11 +112,107 @@ def put_secret(call: Call) -> Answer:
     return Answer(status=201, body={}) if is_new else NO_CONTENT
 
 
-@ROUTES.add("DELETE", _REPOSITORY + "/{name}", Access("secrets:write", "actions/secrets#delete-a-repository-secret"))
+@ROUTES.add("DELETE", _SECRETS + "/{name}", Access("secrets:write", "actions/secrets#delete-a-repository-secret"))
 @ROUTES.add(
-    "DELETE", _ENVIRONMENT + "/{name}", Access("environments:write", "actions/secrets#delete-an-environment-secret")
+    "DELETE",
+    _ENVIRONMENT_SECRETS + "/{name}",
+    Access("environments:write", "actions/secrets#delete-an-environment-secret"),
 )
 def delete_secret(call: Call) -> Answer:
     if vault(call).secrets.pop(call.parameters["name"].upper(), None) is None:
         raise not_found()
     return NO_CONTENT
+
+
+_VARIABLES = REPO + "/actions/variables"
+_ENVIRONMENT_VARIABLES = ENVIRONMENT + "/variables"
+
+
+def _find_variable(call: Call) -> Entry:
+    entry = vault(call).variables.get(call.parameters["name"].upper())
+    if entry is None:
+        raise not_found()
+    return entry
+
+
+@ROUTES.add(
+    "GET", _VARIABLES, Access("actions_variables:read", "actions/variables#list-repository-variables", role="write")
+)
+@ROUTES.add(
+    "GET",
+    _ENVIRONMENT_VARIABLES,
+    Access("environments:read", "actions/variables#list-environment-variables", role="write"),
+)
+def list_variables(call: Call) -> Answer:
+    return call.page(vault(call).variables.values(), serializers.variable, under="variables")
+
+
+@ROUTES.add("POST", _VARIABLES, Access("actions_variables:write", "actions/variables#create-a-repository-variable"))
+@ROUTES.add(
+    "POST", _ENVIRONMENT_VARIABLES, Access("environments:write", "actions/variables#create-an-environment-variable")
+)
+def create_variable(call: Call) -> Answer:
+    body = fields(call, required={"name": str, "value": str})
+    _check_variable(body["name"], body["value"])
+    if body["name"].upper() in vault(call).variables:
+        raise ApiError(409, "Already exists - Variable already exists")
+    changes.put(call.repository, vault(call).variables, body["name"], body["value"])
+    return Answer(status=201, body={})
+
+
+@ROUTES.add(
+    "GET",
+    _VARIABLES + "/{name}",
+    Access("actions_variables:read", "actions/variables#get-a-repository-variable", role="write"),
+)
+@ROUTES.add(
+    "GET",
+    _ENVIRONMENT_VARIABLES + "/{name}",
+    Access("environments:read", "actions/variables#get-an-environment-variable", role="write"),
+)
+def get_variable(call: Call) -> Answer:
+    return Answer(body=serializers.variable(_find_variable(call)))
+
+
+@ROUTES.add(
+    "PATCH",
+    _VARIABLES + "/{name}",
+    Access("actions_variables:write", "actions/variables#update-a-repository-variable"),
+)
+@ROUTES.add(
+    "PATCH",
+    _ENVIRONMENT_VARIABLES + "/{name}",
+    Access("environments:write", "actions/variables#update-an-environment-variable"),
+)
+def update_variable(call: Call) -> Answer:
+    entry = _find_variable(call)
+    body = {"name": entry.name, "value": entry.value} | fields(call, optional={"name": str, "value": str})
+    _check_variable(body["name"], body["value"])
+    own = vault(call).variables
+    del own[entry.name]
+    entry.name, entry.value, entry.updated_at = body["name"].upper(), body["value"], call.repository.now()
+    own[entry.name] = entry
+    return NO_CONTENT
+
+
+@ROUTES.add(
+    "DELETE",
+    _VARIABLES + "/{name}",
+    Access("actions_variables:write", "actions/variables#delete-a-repository-variable"),
+)
+@ROUTES.add(
+    "DELETE",
+    _ENVIRONMENT_VARIABLES + "/{name}",
+    Access("environments:write", "actions/variables#delete-an-environment-variable"),
+)
+def delete_variable(call: Call) -> Answer:
+    del vault(call).variables[_find_variable(call).name]
+    return NO_CONTENT
+
+
+def _check_variable(name: str, value: str) -> None:
+    # docs.github.com/actions/reference/workflows-and-actions/variables#naming-conventions-for-configuration-variables
+    if not is_allowed(name):
+        raise ApiError(422, "Variable name is invalid: it has letters, digits and _ alone, and no GITHUB_ in front.")
+    if len(value.encode()) > LONGEST_VALUE:
+        raise ApiError(422, f"Variable value is too large: {LONGEST_VALUE} bytes at most.")

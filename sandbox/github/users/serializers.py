@@ -1,14 +1,17 @@
-"""Users, organisations and apps.
+"""Users, organizations, apps and the repository.
 
-docs.github.com/rest/users/users
+docs.github.com/rest/users/users, docs.github.com/rest/repos/repos#get-a-repository
 """
 
+from dataclasses import replace
 from typing import Any
 
-from sandbox.github.urls import Urls, node_id
+from sandbox.github.issues.state import Fork
+from sandbox.github.repository import Repository
+from sandbox.github.urls import Urls, node_id, timestamp
 from sandbox.github.users.state import App, User
 
-_LINKS = {
+_USER_LINKS = {
     "followers_url": "/followers",
     "following_url": "/following{/other_user}",
     "gists_url": "/gists{/gist_id}",
@@ -32,7 +35,7 @@ def user(user: User, urls: Urls) -> dict[str, Any]:
         "gravatar_id": "",
         "url": own,
         "html_url": f"{urls.html}/{slug}" if slug == user.login else f"{urls.html}/apps/{slug}",
-        **{name: own + path for name, path in _LINKS.items()},
+        **{name: own + path for name, path in _USER_LINKS.items()},
         "type": user.type,
         "site_admin": False,
     }
@@ -84,3 +87,117 @@ def app(app: App | None, urls: Urls) -> dict[str, Any] | None:
         "permissions": {"issues": "write", "metadata": "read"},
         "events": ["workflow_dispatch"],
     }
+
+
+_REPOSITORY_LINKS = {
+    "forks_url": "/forks",
+    "keys_url": "/keys{/key_id}",
+    "collaborators_url": "/collaborators{/collaborator}",
+    "teams_url": "/teams",
+    "hooks_url": "/hooks",
+    "issue_events_url": "/issues/events{/number}",
+    "events_url": "/events",
+    "assignees_url": "/assignees{/user}",
+    "branches_url": "/branches{/branch}",
+    "tags_url": "/tags",
+    "blobs_url": "/git/blobs{/sha}",
+    "git_tags_url": "/git/tags{/sha}",
+    "git_refs_url": "/git/refs{/sha}",
+    "trees_url": "/git/trees{/sha}",
+    "statuses_url": "/statuses/{sha}",
+    "languages_url": "/languages",
+    "stargazers_url": "/stargazers",
+    "contributors_url": "/contributors",
+    "subscribers_url": "/subscribers",
+    "subscription_url": "/subscription",
+    "commits_url": "/commits{/sha}",
+    "git_commits_url": "/git/commits{/sha}",
+    "comments_url": "/comments{/number}",
+    "issue_comment_url": "/issues/comments{/number}",
+    "contents_url": "/contents/{+path}",
+    "compare_url": "/compare/{base}...{head}",
+    "merges_url": "/merges",
+    "archive_url": "/{archive_format}{/ref}",
+    "downloads_url": "/downloads",
+    "issues_url": "/issues{/number}",
+    "pulls_url": "/pulls{/number}",
+    "milestones_url": "/milestones{/number}",
+    "notifications_url": "/notifications{?since,all,participating}",
+    "labels_url": "/labels{/name}",
+    "releases_url": "/releases{/id}",
+    "deployments_url": "/deployments",
+}
+
+
+def minimal_repository(repository: Repository, urls: Urls) -> dict[str, Any]:
+    """As runs and the like have it."""
+    return {
+        "id": repository.id,
+        "node_id": node_id("R", repository.id),
+        "name": repository.name,
+        "full_name": urls.full_name,
+        "private": repository.switches.private,
+        "owner": user(repository.owner, urls),
+        "html_url": urls.page(),
+        "description": None,
+        "fork": False,
+        "url": urls.repo(),
+        **{name: urls.repo(path) for name, path in _REPOSITORY_LINKS.items()},
+    }
+
+
+def repository(repository: Repository, urls: Urls) -> dict[str, Any]:
+    """As payloads have it."""
+    open_issues = sum(issue.state == "open" for issue in repository.threads.values())
+    created_at = timestamp(repository.created_at)
+    return {
+        **minimal_repository(repository, urls),
+        "created_at": created_at,
+        "updated_at": created_at,
+        "pushed_at": created_at,
+        "git_url": f"git://{urls.html.partition('://')[2]}/{urls.full_name}.git",
+        "ssh_url": f"git@{urls.html.partition('://')[2]}:{urls.full_name}.git",
+        "clone_url": f"{urls.page()}.git",
+        "svn_url": urls.page(),
+        **dict.fromkeys(("homepage", "language", "mirror_url", "license")),
+        "size": 0,
+        **dict.fromkeys(("has_issues", "has_projects", "has_downloads", "has_wiki"), True),
+        **dict.fromkeys(("has_pages", "has_discussions", "archived", "disabled", "is_template"), False),
+        **dict.fromkeys(("stargazers_count", "watchers_count", "watchers", "forks_count", "forks"), 0),
+        "open_issues_count": open_issues,
+        "open_issues": open_issues,
+        "default_branch": repository.git.default_branch,
+        "allow_forking": True,
+        "web_commit_signoff_required": False,
+        "topics": [],
+        "visibility": "private" if repository.switches.private else "public",
+        "custom_properties": {},
+    }
+
+
+def fork(repository_: Repository, fork: Fork | None, urls: Urls) -> dict[str, Any]:
+    """As payloads have the repository of a head: the fork, or the one that there is."""
+    if fork is None:
+        return repository(repository_, urls)
+    counts = {"open_issues_count": 0, "open_issues": 0}
+    return repository(repository_, _fork_urls(fork, repository_, urls)) | _identity(fork, urls) | counts
+
+
+def minimal_fork(repository_: Repository, fork: Fork | None, urls: Urls) -> dict[str, Any]:
+    if fork is None:
+        return minimal_repository(repository_, urls)
+    return minimal_repository(repository_, _fork_urls(fork, repository_, urls)) | _identity(fork, urls)
+
+
+def _fork_urls(fork: Fork, repository_: Repository, urls: Urls) -> Urls:
+    return replace(urls, full_name=f"{fork.owner.login}/{repository_.name}")
+
+
+def _identity(fork: Fork, urls: Urls) -> dict[str, Any]:
+    return {"id": fork.id, "node_id": node_id("R", fork.id), "owner": user(fork.owner, urls), "fork": True}
+
+
+def full_repository(repository_: Repository, urls: Urls) -> dict[str, Any]:
+    """As `GET /repos/{owner}/{repo}` answers."""
+    counts = {"network_count": 0, "subscribers_count": 0}
+    return repository(repository_, urls) | counts | {"organization": user(repository_.owner, urls)}

@@ -1,10 +1,12 @@
-"""Tokens: whose each one is, and what it may do."""
+"""Tokens: the owner, the rights and the rate limit of each."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from sandbox.clock import Clock
 from sandbox.github.users.state import App, RegisteredApp, User, identify, is_jwt
 
 Kind = Literal["installation", "fine-grained", "classic", "app"]
@@ -95,3 +97,32 @@ class Tokens:
             return Token(secret=secret, user=bot_of(app), kind="app", app=app, permissions={})
         found = self._by_secret.get(secret)
         return found if found and (found.expires_at is None or now < found.expires_at) else None
+
+
+_HOUR = 3600
+
+
+class Rates:
+    """The primary rate limit: so many requests of a token in each hour of the sandbox's clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._used: Counter[tuple[str, int]] = Counter()
+
+    def count(self, token: Token) -> bool:
+        """Whether the token had this request left."""
+        key = (token.secret, self._hour())
+        if self._used[key] >= token.limit:
+            return False
+        self._used[key] += 1
+        return True
+
+    def of(self, token: Token) -> dict[str, int | str]:
+        used = self._used[token.secret, self._hour()]
+        reset = (self._hour() + 1) * _HOUR
+        remaining = token.limit - used
+        return {"limit": token.limit, "remaining": remaining, "reset": reset, "used": used, "resource": "core"}
+
+    def _hour(self) -> int:
+        now: datetime = self._clock.now()
+        return int(now.timestamp()) // _HOUR
