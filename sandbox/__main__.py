@@ -8,13 +8,12 @@ from typing import get_args
 from ops.tools import node
 from sandbox import switches
 from sandbox.command import serve
-from sandbox.edge import runtimes
-from sandbox.sandbox import Sandbox
+from sandbox.sandbox import RuntimeName, Sandbox
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
-    edge = get_args(runtimes.Name)
+    edge = get_args(RuntimeName)
     parser.add_argument("--edge", choices=edge, default=edge[0], help="runtime of the Workers (default: embedded)")
     parser.add_argument("--switch", action="append", default=[], metavar="NAME=VALUE", help="repeat for more than one")
     parser.add_argument("--port", type=int, default=0, help="port of the API (default: a free one)")

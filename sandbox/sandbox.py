@@ -5,20 +5,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from sandbox.clock import Clock
 from sandbox.cloudflare.account import Account, By
 from sandbox.cloudflare.api import Cloudflare
 from sandbox.cloudflare.call import BASE
+from sandbox.cloudflare.kv.state import Kv
 from sandbox.cloudflare.tokens.state import DEFAULT, Owner, Token, Tokens
 from sandbox.cloudflare.workers import state as uploads
 from sandbox.cloudflare.workers.state import Deployment, Upload
 from sandbox.control import PREFIX, Control, is_for
-from sandbox.edge import runtimes
 from sandbox.edge.ai_providers import Providers
-from sandbox.edge.embedded import BEHAVIOUR
-from sandbox.edge.front_door import Edge
+from sandbox.edge.embedded import BEHAVIOUR, Embedded
+from sandbox.edge.front_door import Edge, Runtime
 from sandbox.edge.runtime_contract import Contract
 from sandbox.faults import Fault, Faults
 from sandbox.github import GitHub
@@ -27,6 +27,7 @@ from sandbox.server import Request, Response, Server
 from sandbox.switches import Switches
 
 AUTHOR = "ci@example.com"
+RuntimeName = Literal["embedded", "workerd"]
 
 
 class Sandbox:
@@ -40,7 +41,7 @@ class Sandbox:
         self,
         *,
         account_id: str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
-        edge: runtimes.Name = "embedded",
+        edge: RuntimeName = "embedded",
         port: int = 0,
         virtual_clock: bool = False,
         switches: Switches | None = None,
@@ -66,7 +67,7 @@ class Sandbox:
             self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
         )
         self._contract = Contract(self.kv, self.clock)
-        self._runtime = runtimes.runtime(edge, self.clock, self.kv, self.providers, self._contract)
+        self._runtime = _make_runtime(edge, self.clock, self.kv, self.providers, self._contract)
         self.d1.query = self._runtime.query
         self._edge = Edge(self._account, self._runtime)
         self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))
@@ -301,3 +302,11 @@ class Sandbox:
         response = self.faults.around(record.around(self._cloudflare.answer), request)
         record.status = response.status if response else None
         return response
+
+
+def _make_runtime(name: RuntimeName, clock: Clock, kv: Kv, providers: Providers, contract: Contract) -> Runtime:
+    if name == "embedded":
+        return Embedded(providers.takes, clock, contract)
+    from sandbox.edge.workerd import Workerd  # only here, as it needs Node
+
+    return Workerd(clock, kv, providers)

@@ -16,9 +16,8 @@ from sandbox.cloudflare.d1.state import Statement
 from sandbox.cloudflare.pages.state import Deployment as PagesDeployment
 from sandbox.cloudflare.workers.state import Deployment, Version, Worker
 from sandbox.cloudflare.zones.state import merged_slashes, normalized, workers_dev
-from sandbox.edge import static
 from sandbox.edge.injection import injected
-from sandbox.edge.site import Site
+from sandbox.edge.site import Site, answer_with_assets
 from sandbox.server import Request, Response
 
 LOCATION = "sandbox-location"
@@ -84,7 +83,7 @@ class Edge:
     def _served(self, running: Running, request: Request) -> Response:
         with self._lock:
             self.counts[running.version.id] += 1
-        if (asset := static.answer(running.version.upload, request)) is not None:
+        if (asset := answer_with_assets(running.version.upload, request)) is not None:
             return asset
         location = request.headers.get(LOCATION, running.location)
         return self._runtime.serve(replace(running, location=location), request)

@@ -1,8 +1,8 @@
-"""What Pages answers with the files of a deployment: which file a path means, the page for none, ETag and headers.
+"""Serve the files of a Pages deployment and the static assets of a Worker.
 
-developers.cloudflare.com/pages/configuration/serving-pages; where that page is silent, as the asset server that
-Cloudflare ships inside wrangler does it. Functions do not run here, and rules in `_headers` and `_redirects` are
-kept and do nothing.
+developers.cloudflare.com/pages/configuration/serving-pages, developers.cloudflare.com/workers/static-assets/routing;
+where the first page is silent, Pages follows the asset server inside wrangler. Functions do not run here, and rules in
+`_headers` and `_redirects` are kept and do nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote, unquote, urlsplit
 
 from sandbox.cloudflare.pages.state import Asset, Deployment
+from sandbox.cloudflare.workers.state import Upload
 from sandbox.server import Request, Response
 
 KEPT = timedelta(days=7)
@@ -19,7 +20,7 @@ _HEADERS = [("access-control-allow-origin", "*"), ("referrer-policy", "strict-or
 
 
 class Site:
-    """All of them: what one address served before is remembered, as the edge does it."""
+    """All sites of Pages: what one address served before is remembered, as the edge does it."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Asset, datetime]] = {}
@@ -110,3 +111,33 @@ def _nothing(page: Asset | None) -> Response:
 def _type(asset: Asset) -> str:
     text = asset.content_type.startswith("text/") and ";" not in asset.content_type
     return f"{asset.content_type}; charset=utf-8" if text else asset.content_type
+
+
+def answer_with_assets(upload: Upload, request: Request) -> Response | None:
+    """Answer with a file before the Worker's code runs; None: the code answers.
+
+    `run_worker_first` lets the code run first.
+    """
+    if not upload.assets or upload.assets_config.get("run_worker_first") is True:
+        return None
+    match find(upload.assets, unquote(request.path)) if request.method in {"GET", "HEAD"} else None:
+        case Asset() as asset:
+            return _served_asset(asset, 200)
+        case str() as elsewhere:
+            query = urlsplit(request.target).query
+            return Response(status=307, headers=[("location", f"{quote(elsewhere)}{query and '?'}{query}")])
+    return None if upload.main_module else _without_asset(upload)
+
+
+def _without_asset(upload: Upload) -> Response:
+    """`not_found_handling`; without it, an empty 404."""
+    page, status = {"single-page-application": ("/index.html", 200), "404-page": ("/404.html", 404)}.get(
+        upload.assets_config.get("not_found_handling", ""), ("", 404)
+    )
+    asset = upload.assets.get(page)
+    return Response(status=404) if asset is None else _served_asset(asset, status)
+
+
+def _served_asset(asset: Asset, status: int) -> Response:
+    headers = [("content-type", asset.content_type), ("etag", f'"{asset.key}"')]
+    return Response(status=status, headers=headers, body=asset.content)
