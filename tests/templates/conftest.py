@@ -1,0 +1,18 @@
+"""An incident on which labels are put."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.conftest import World
+from tests.templates.scripts import Workflow
+
+
+@pytest.fixture
+def workflow(world: World) -> Workflow:
+    """Alice writes, Tina triages."""
+    github = world.sandbox.github
+    github.add_user("alice")
+    github.add_user("tina", "triage")
+    opened = world.sandbox.clock.now() - timedelta(hours=1)
+    return Workflow(world, github.open_issue("API answers 500", "Since 10:00.", ["incident"], "alice", opened))

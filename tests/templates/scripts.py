@@ -1,0 +1,82 @@
+"""The scripts of workflow steps, run as a job runs them: another process, on the sandbox's GitHub."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sandbox.github import GitHub
+from tests.conftest import ROOT, World
+
+RUN = "7001"
+COMMENTS = "/repos/*/*/issues/*/comments"
+COMMENT = "/repos/*/*/issues/comments/*"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step printed and wrote."""
+
+    code: int
+    out: str
+    err: str
+    outputs: Mapping[str, str]
+    summary: str
+
+
+@dataclass
+class Workflow:
+    """A run of incident.yml for a label on an incident."""
+
+    world: World
+    incident: int
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def github(self) -> GitHub:
+        return self.world.sandbox.github
+
+    @property
+    def bodies(self) -> list[str]:
+        return [comment.body for comment in self.github.issue(self.incident).comments]
+
+    def label(self, name: str = "recover:api", by: str = "alice") -> Mapping[str, Any]:
+        return self.github.label(self.incident, name, by)
+
+    def step(self, script: str, payload: Any, **environ: str) -> Step:
+        folder = self.world.folder
+        event, output, summary = folder / "event.json", folder / "output", folder / "summary"
+        event.write_text(payload if isinstance(payload, str) else json.dumps(payload))
+        output.write_text("")
+        summary.write_text("")
+        variables = {
+            "PATH": os.environ["PATH"],
+            **self.github.environ(),
+            "GITHUB_EVENT_PATH": str(event),
+            "GITHUB_OUTPUT": str(output),
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_RUN_ID": RUN,
+            "GITHUB_STEP_SUMMARY": str(summary),
+            "GITHUB_TRIGGERING_ACTOR": "alice",
+            **self.environ,
+            **environ,
+        }
+        done = subprocess.run(
+            [sys.executable, "-I", path(script)],
+            env=variables,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
+        return Step(done.returncode, done.stdout, done.stderr, outputs, summary.read_text())
+
+
+def path(script: str) -> Path:
+    return ROOT / "templates" / "workflows" / f"{script}.py"
