@@ -1,0 +1,379 @@
+"""Answer a request for whose run no other job can speak: its job failed, was cancelled, or was rejected.
+
+The last job of a workflow, written there by `ops workflows sync`, with the standard library alone. If the comment that
+`received` posted still says that the run starts, it is edited to say what failed; if there is none, one is posted. A
+comment in which the run went on, or that somebody else wrote, stays as it is. Without an issue the answer is in the
+log and on the page of the run.
+
+NEEDS: the `needs` context as JSON. COMMANDS: JSON, label → the same on a laptop without `--incident`.
+The following may be left out. ACTING: ids of the jobs that act, with spaces between; default: all but gate and report.
+RUN_STEP: name of the step that starts a run; without it no answer says that nothing was changed by a job that acts.
+LIMITS: JSON, name of a job → its `timeout-minutes`. DOCS: address of the documentation.
+"""
+
+from __future__ import annotations
+
+import calendar
+import http.client
+import json
+import os
+import re
+import shlex
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, NamedTuple
+
+BOT = "github-actions[bot]"
+BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
+SECONDS = 10.0
+"""For one request."""
+PAUSES = (0.5, 2.0)
+"""Seconds before a second and a third try."""
+LONGEST = 1000
+AGAIN = "Put the label on again, or press the button again: that is a new request."
+
+
+class Unredirected(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: the token is for the API's own address."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+OPENER = urllib.request.build_opener(Unredirected)
+
+
+def call(method: str, path: str, seconds: float, body: object = None) -> Any:
+    """Send one request, and return the answer's JSON. Raises OSError and ValueError."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(  # noqa: S310  the runner sets the address
+        os.environ["GITHUB_API_URL"].rstrip("/") + path,
+        data,
+        {
+            "Accept": "application/vnd.github+json",
+            "Authorization": "Bearer " + os.environ["GITHUB_TOKEN"],
+            "Content-Type": "application/json",
+            "User-Agent": "backout",
+            "X-GitHub-Api-Version": "2022-11-28",
+        },
+        method=method,
+    )
+    try:
+        with OPENER.open(request, timeout=max(0.1, seconds)) as answer:
+            return json.loads(answer.read() or "null")
+    except http.client.HTTPException as error:  # an answer that breaks off
+        raise OSError(type(error).__name__) from None
+
+
+def repository() -> str:
+    return "/repos/" + os.environ["GITHUB_REPOSITORY"]
+
+
+def inert(text: object) -> str:
+    """Return somebody's words as inline code: there GitHub finds no mention, reference, link or markup."""
+    line = "".join(c if c.isprintable() else " " for c in str(text)).strip()[:LONGEST] or " "
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    pad = " " if "`" in (line[0], line[-1]) else ""
+    return fence + pad + line + pad + fence
+
+
+def run_page() -> str:
+    """Return the address of this attempt of the workflow's run."""
+    page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format_map(os.environ)
+    return page if attempt() == "1" else page + "/attempts/" + attempt()
+
+
+def attempt() -> str:
+    return os.environ["GITHUB_RUN_ATTEMPT"]
+
+
+def laptop(label: str, number: int) -> str:
+    """Return how to do the same without GitHub."""
+    known = {name.casefold(): command for name, command in json.loads(os.environ.get("COMMANDS") or "{}").items()}
+    docs = os.environ.get("DOCS", "")
+    if label.casefold() in known:
+        return "Run on a laptop: " + inert(known[label.casefold()] + " --incident " + str(number))
+    more = " ([documentation](" + docs + "))" if re.fullmatch("https?://[A-Za-z0-9.:/_~#=&%-]+", docs) else ""
+    return "Run the command on a laptop: `./run ops --help` lists them" + more + "."
+
+
+class Request(NamedTuple):
+    """What somebody requested, as the event has it. `number` is 0 without an issue to answer on."""
+
+    title: str
+    """As Markdown."""
+    number: int = 0
+    since: str = ""
+    """When the label was put on; "" for a button."""
+    command: str = ""
+    """How to do the same on a laptop, as Markdown."""
+
+
+class Failure(NamedTuple):
+    """The answer, as Markdown. `is_answered`: the gate has answered already, or must not answer on that issue."""
+
+    text: str
+    is_answered: bool = False
+    has_run: bool = False
+    """Whether a run came to its end, which is on the pages of the workflow's run."""
+
+
+def read_request(event: Any) -> Request:
+    """Return the request of the event. Raises KeyError and TypeError if it is no event of ours."""
+    if "inputs" in event and "workflow" in event:
+        return _read_button(event)
+    number, sender = int(event["issue"]["number"]), inert("@" + event["sender"]["login"])
+    if event["action"] != "labeled":
+        return Request("the report of #" + str(number))
+    label = event["label"]["name"]
+    is_ours = label.casefold().startswith("recover:") and "pull_request" not in event["issue"]
+    since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
+    if label.casefold() == "report":
+        command = "Run on a laptop: " + inert("./run ops incident report " + str(number))
+    else:
+        command = laptop(label, number)
+    return Request(
+        inert(label) + " from " + sender,
+        number if is_ours or label.casefold() == "report" else 0,
+        since[0] if since else "",
+        command,
+    )
+
+
+def _read_button(event: Any) -> Request:
+    """Its file is named as its runbook, and its inputs are the options of the command."""
+    name = Path(event["workflow"]).stem
+    inputs = {key: str(value) for key, value in (event["inputs"] or {}).items() if value not in (None, "", "false")}
+    words = ["./run", "ops", name]
+    for key, value in inputs.items():
+        option = "--" + key.replace("_", "-")
+        words += [option] if value in {"true", "True"} else [option, value]
+    page = re.escape("/" + os.environ["GITHUB_REPOSITORY"] + "/issues/")
+    number = re.fullmatch("(?:#|https?://[^/]+" + page + ")?([1-9][0-9]{0,9})", inputs.get("incident", "").strip())
+    title = inert(name) + " from " + inert("@" + event["sender"]["login"])
+    return Request(title, int(number[1]) if number else 0, "", "Run on a laptop: " + inert(shlex.join(words)))
+
+
+def read_failure(needs: Any, request: Request) -> Failure | None:
+    """Return what went wrong; None if nothing did, or nothing that the requester waits for."""
+    gate = needs["gate"].get("outputs") or {}
+    names = os.environ.get("ACTING", "").split() or [name for name in needs if name not in {"gate", "report"}]
+    acting = [needs[name] for name in names if name in needs]
+    outputs = [need.get("outputs") or {} for need in acting]
+    is_idle = all(need["result"] == "skipped" for need in acting)
+    if gate.get("attempt") not in {None, "", attempt()}:
+        is_refused = (gate.get("go") == "true" and is_idle) or any(one.get("reason") == "rerun" for one in outputs)
+        return Failure(_rerun(request)) if is_refused else None
+    if gate.get("go") == "false" and gate.get("reason"):
+        is_answered = gate.get("answered") == "true" or gate["reason"] == "unknown_incident"
+        return Failure(_refused(request, gate), is_answered)
+    ended = next((one for one in outputs if one.get("decision") or one.get("reason")), {})
+    failed = [name for name, need in needs.items() if need["result"] in BAD]
+    if not failed:
+        return None
+    return Failure(_failed(request, failed, ended, is_idle=is_idle), has_run=bool(ended.get("run")))
+
+
+def _rerun(request: Request) -> str:
+    who = inert("@" + os.environ.get("GITHUB_TRIGGERING_ACTOR", ""))
+    return (
+        f"**Refused, and nothing was changed:** {who} started one job of the run for {request.title} again. "
+        f"An approval holds for one attempt.\n\n**What to do:** {AGAIN} {request.command}\n\nReason: `rerun`"
+    )
+
+
+def _refused(request: Request, gate: Any) -> str:
+    why = inert(gate["message"]) if gate.get("message") else "see the [log](" + run_page() + ")"
+    hint = " " + inert(gate["hint"]) if gate.get("hint") else ""
+    return (
+        f"**Refused, and nothing was changed:** {request.title}: {why}\n\n"
+        f"**What to do:**{hint} {request.command}\n\nReason: {inert(gate['reason'])}"
+    )
+
+
+def _failed(request: Request, failed: list[str], ended: Any, *, is_idle: bool) -> str:
+    """`ended`: outputs of the job that acts, if its command came so far as to write them."""
+    what, log, is_before = _describe(failed)
+    said = " · ".join(inert(ended[name]) for name in ("reason", "message", "hint") if ended.get(name))
+    if ended.get("run"):
+        heading = "**Ended as " + inert(ended.get("decision")) + ", and could not report here:**"
+        advice = "Read the log before you start it again."
+    elif is_idle or is_before or ended.get("reason"):
+        heading, advice = "**Failed before the run began, and nothing was changed:**", AGAIN
+    else:
+        heading = "**Failed, and it is not known whether anything was changed:**"
+        advice = "Read the log, and look at what is live."
+    why = what + (": " + said if said else "")
+    return f"{heading} {request.title} · {why} · [log]({log})\n\n**What to do:** {advice} {request.command}"
+
+
+def _describe(failed: list[str]) -> tuple[str, str, bool]:
+    """Return the failed job in words, the address of its log, and whether it failed before a run could begin."""
+    try:
+        job = next(job for job in _jobs() if job["conclusion"] in BAD)
+        steps = [step for step in job["steps"] if step["conclusion"] in BAD]
+        named = inert(job["name"]) + (", step " + inert(steps[0]["name"]) if steps else "")
+        return named + ", " + _how(job), _safe(job["html_url"]), _is_before_run(job["steps"])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return ", ".join(map(inert, failed)), run_page(), False
+
+
+def _is_before_run(steps: list[Any]) -> bool:
+    """Whether the step that starts a run did not begin. GitHub lists the steps that it skipped."""
+    name = os.environ.get("RUN_STEP", "")
+    return not steps or (bool(name) and all(step["name"] != name or step["conclusion"] == "skipped" for step in steps))
+
+
+def _safe(address: object) -> str:
+    return str(address) if re.fullmatch("https?://[A-Za-z0-9.:/_-]+", str(address)) else run_page()
+
+
+def _jobs() -> list[Any]:
+    """Return the jobs of this attempt (docs.github.com/rest/actions/workflow-jobs)."""
+    path = repository() + "/actions/runs/" + os.environ["GITHUB_RUN_ID"] + "/attempts/" + attempt() + "/jobs"
+    return list(call("GET", path + "?per_page=100", SECONDS)["jobs"])
+
+
+def _how(job: Any) -> str:
+    if job["conclusion"] == "cancelled":
+        return _cancelled(job)
+    if job["conclusion"] == "timed_out":
+        return "time limit"
+    if job["steps"]:
+        return "failed"
+    # docs.github.com/rest/actions/workflow-runs#get-the-review-history-for-a-workflow-run
+    path = repository() + "/actions/runs/" + os.environ["GITHUB_RUN_ID"] + "/approvals"
+    try:
+        reviews = [review for review in call("GET", path, SECONDS) if review["state"] == "rejected"]
+        if reviews:
+            return "rejected by a reviewer, " + inert("@" + reviews[-1]["user"]["login"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return "not started: no runner, or a rule of its GitHub environment"
+
+
+def _cancelled(job: Any) -> str:
+    """GitHub cancels a job at its time limit as a person does."""
+    if not job["steps"]:
+        return "cancelled before it started"
+    began, ended = (
+        calendar.timegm(time.strptime(job[key], "%Y-%m-%dT%H:%M:%SZ")) for key in ("started_at", "completed_at")
+    )
+    minutes = json.loads(os.environ.get("LIMITS") or "{}").get(job["name"])
+    if minutes and ended - began >= int(minutes) * 60:
+        return "time limit of " + str(minutes) + " minutes"
+    return "cancelled after " + str(ended - began) + " s"
+
+
+class Comments(NamedTuple):
+    """Our comments of this attempt. `waiting` is the id of the one that says that the run starts, or 0."""
+
+    waiting: int
+    is_answered: bool
+
+
+def mark(kind: str) -> str:
+    return "<!-- backout:" + kind + " run=" + os.environ["GITHUB_RUN_ID"] + " attempt=" + attempt() + " -->"
+
+
+def read_comments(request: Request) -> Comments:
+    """Read the issue's comments, of which only those by the token's own login count."""
+    me, path = own_login(), repository() + "/issues/" + str(request.number) + "/comments?per_page=100"
+    waiting, is_answered, page = 0, False, 0
+    while True:
+        page += 1
+        since = "&since=" + request.since if request.since else ""
+        found = call("GET", path + since + "&page=" + str(page), SECONDS)
+        for one in found:
+            lines = (one["body"] or "").splitlines()
+            if not one["user"] or one["user"]["login"] != me:
+                continue
+            if mark("request") in lines:
+                waiting = int(one["id"])
+            is_answered |= mark("answered") in lines or any(_is_of_run(line) for line in lines[-1:])
+        if len(found) < 100:
+            return Comments(waiting, is_answered)
+
+
+def _is_of_run(line: str) -> bool:
+    """Whether that is the hidden record of a run of this attempt, or of its gate's refusal."""
+    record = re.fullmatch(r"<!-- backout:v1 (\{.*\}) -->", line.strip())
+    try:
+        run = json.loads(record[1])["run"] if record else ""
+    except (ValueError, KeyError, TypeError):
+        return False
+    number = os.environ["GITHUB_RUN_ID"]
+    return str(run).startswith(number + "." + attempt() + "-") or run == "gate-" + number
+
+
+def own_login() -> str:
+    """Return the login of the token. GITHUB_TOKEN may not ask, and is the bot's."""
+    try:
+        return str(call("GET", "/user", SECONDS)["login"])
+    except urllib.error.HTTPError as error:
+        if error.code != 403:
+            raise
+        return BOT
+
+
+def answer(request: Request, failure: Failure) -> bool:
+    """Edit our comment or post one, and return whether that was needed. Raises OSError and ValueError."""
+    found, comments = read_comments(request), repository() + "/issues/comments/"
+    body = {"body": failure.text + "\n\n" + mark("answered") + "\n"}
+    if found.is_answered or failure.is_answered:
+        if found.waiting:
+            call("DELETE", comments + str(found.waiting), SECONDS)
+        return False
+    if found.waiting:
+        call("PATCH", comments + str(found.waiting), SECONDS, body)
+    elif not request.since and "pull_request" in call("GET", repository() + f"/issues/{request.number}", SECONDS):
+        raise ValueError("the number beside the button is a pull request's")
+    else:
+        call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
+    return True
+
+
+def answer_patiently(request: Request, failure: Failure) -> tuple[bool, str]:
+    """Return whether an answer was needed, and why there is none. Each try looks first for what an earlier one did."""
+    problem = ""
+    for pause in (0.0, *PAUSES):
+        time.sleep(pause)
+        try:
+            return answer(request, failure), ""
+        except urllib.error.HTTPError as error:
+            problem = "GitHub answered " + str(error.code)
+            if error.code < 500 and error.code != 429:
+                break
+        except Exception as error:  # noqa: BLE001  the job has nothing else to do
+            problem = type(error).__name__
+    return True, problem
+
+
+def show(failure: Failure) -> None:
+    """On the pages of the run, in case nobody can be answered on an issue."""
+    plain = re.sub(r"[*`]|\[log\]\(.*?\)", "", failure.text.partition("\n")[0])
+    line = plain.replace("%", "%25").replace("##[", "## [")
+    print("::error title=request::" + line, flush=True)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(failure.text + "\n")
+
+
+def main() -> None:
+    request = read_request(json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes()))
+    failure = read_failure(json.loads(os.environ["NEEDS"]), request)
+    if failure is None:
+        return
+    if request.number:
+        is_new, problem = answer_patiently(request, failure)
+    else:
+        is_new, problem = not failure.has_run and not failure.is_answered, ""
+    if is_new:
+        show(failure)
+    if problem:
+        print("::warning title=request::The answer could not be written to the issue: " + problem, flush=True)
+
+
+main()

@@ -1,0 +1,476 @@
+"""The last job of a workflow: a request whose run cannot speak for itself is answered, and nothing else is touched."""
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.core.run_record import Block, sealed
+from sandbox.github.actions.state import Job
+from sandbox.github.actions.state import Step as JobStep
+from tests.support.hostile import PIECES
+from tests.templates.scripts import Step, Workflow, path
+
+COMMANDS = json.dumps({"recover:api": "./run ops rollback-worker --service api --environment production"})
+GONE: dict[str, Any] = {"result": "success", "outputs": {"go": "true", "attempt": "1"}}
+"""A gate that let the request through."""
+FAILED: dict[str, Any] = {"result": "failure", "outputs": {}}
+SKIPPED: dict[str, Any] = {"result": "skipped", "outputs": {}}
+CANCELLED: dict[str, Any] = {"result": "cancelled", "outputs": {}}
+STEPS = ["Set up job", "Run actions/checkout", "Set up ops", "Recover"]
+BUTTON = "on:\n  workflow_dispatch:\n    inputs: {service: {}, incident: {}, dry_run: {type: boolean}, reason: {}}\n"
+
+
+@pytest.fixture
+def answered(workflow: Workflow) -> "Answered":
+    """A run whose label got its comment."""
+    github = workflow.github
+    github.add_commit("Workflow", "alice", files={".github/workflows/incident.yml": "on: issues\n"})
+    payload = workflow.label()
+    run = github.start_run("incident.yml", "issues", payload, "alice")
+    workflow.environ = {"GITHUB_RUN_ID": str(run.id), "COMMANDS": COMMANDS, "RUN_STEP": "Recover"}
+    workflow.step("received", payload)
+    return Answered(workflow, payload, run.id)
+
+
+class Answered:
+    def __init__(self, workflow: Workflow, payload: Mapping[str, Any], run: int) -> None:
+        self.workflow, self.payload, self.run = workflow, payload, run
+        self.received = workflow.bodies[0] if workflow.bodies else ""
+
+    @property
+    def github(self) -> Any:
+        return self.workflow.github
+
+    def job(self, name: str, conclusion: str, *steps: str) -> Job:
+        """A job with that many of the usual steps; `steps` are their conclusions."""
+        job: Job = self.github.add_job(self.run, name, conclusion=conclusion)
+        job.steps = [
+            JobStep(name=step, number=number, status="completed", conclusion=end, started_at=None, completed_at=None)
+            for number, (step, end) in enumerate(zip(STEPS, steps, strict=False), 1)
+        ]
+        return job
+
+    def tell(self, payload: Any = None, **environ: Any) -> Step:
+        """`environ`: needs, and variables."""
+        needs = environ.pop("needs")
+        return self.workflow.step("tell", payload or self.payload, NEEDS=json.dumps(needs), **environ)
+
+    def assert_said(self, done: Step, *pieces: str) -> str:
+        """In the one comment, in the log and on the page of the run; and nobody hears that it starts."""
+        (body,) = self.workflow.bodies
+        assert (done.code, done.err) == (0, "")
+        assert body.startswith("**"), done.out
+        assert [piece for piece in pieces if piece not in body] == []
+        assert "starting" not in body
+        assert body.splitlines()[-1] == f"<!-- backout:answered run={self.run} attempt=1 -->"
+        assert done.summary.strip() == body.partition("\n\n<!--")[0].strip()
+        assert re.fullmatch("::error title=request::[^\n]+\n", done.out)
+        return body
+
+
+def test_a_gate_whose_set_up_failed_is_named_with_its_step_and_log(answered: Answered) -> None:
+    job = answered.job("gate", "failure", "success", "success", "failure", "skipped")
+
+    done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED, "report": SKIPPED})
+
+    body = answered.assert_said(done)
+    assert body == (
+        "**Failed before the run began, and nothing was changed:** `recover:api` from `@alice` · `gate`, step "
+        f"`Set up ops`, failed · [log]({answered.github.urls.html}/acme/operations/actions/runs/{answered.run}/job/"
+        f"{job.id})\n\n**What to do:** Put the label on again, or press the button again: that is a new request. Run "
+        "on a laptop: `./run ops rollback-worker --service api --environment production --incident "
+        f"{answered.workflow.incident}`\n\n<!-- backout:answered run={answered.run} attempt=1 -->\n"
+    )
+
+
+def ago(job: Job, minutes: float) -> None:
+    assert job.completed_at is not None
+    job.started_at = job.completed_at - timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "steps", "minutes", "said"),
+    [
+        ("cancelled", [], 0, "cancelled before it started"),
+        ("cancelled", ["success", "cancelled"], 1, "step `Run actions/checkout`, cancelled after 60 s"),
+        ("cancelled", ["success", "cancelled"], 15, "step `Run actions/checkout`, time limit of 15 minutes"),
+        ("timed_out", ["success", "timed_out"], 9, "step `Run actions/checkout`, time limit"),
+        ("failure", ["failure"], 0, "step `Set up job`, failed"),
+        ("failure", [], 0, "not started: no runner, or a rule of its GitHub environment"),
+    ],
+    ids=["cancelled while it waits", "cancelled", "time limit", "timed out", "unknown action", "branch policy"],
+)
+@pytest.mark.sampled(2)
+def test_a_job_that_acts_and_never_ran_is_named(
+    answered: Answered, conclusion: str, steps: list[str], minutes: float, said: str
+) -> None:
+    answered.job("gate", "success", "success")
+    ago(answered.job("recovery-production", conclusion, *steps), minutes)
+    result = "cancelled" if conclusion == "cancelled" else "failure"
+
+    done = answered.tell(
+        needs={"gate": GONE, "recovery-production": {"result": result, "outputs": {}}},
+        LIMITS=json.dumps({"recovery-production": 15}),
+    )
+
+    answered.assert_said(done, "nothing was changed", f"`recovery-production`, {said} · [log](")
+
+
+def test_a_rejection_names_the_reviewer(answered: Answered) -> None:
+    answered.job("security-production", "failure")
+    reviews = [{"state": "rejected", "comment": "no", "environments": [], "user": {"login": "rita"}}]
+    answered.github.fault(path="/repos/*/*/actions/runs/*/approvals", status=200, body=json.dumps(reviews))
+
+    done = answered.tell(needs={"gate": GONE, "security-production": FAILED}, RUN_STEP="")
+
+    answered.assert_said(done, "`security-production`, rejected by a reviewer, `@rita`", "nothing was changed")
+
+
+def test_what_the_command_wrote_before_its_run_is_told(answered: Answered) -> None:
+    answered.job("recovery-production", "failure", "success", "success", "success", "failure")
+    outputs = {"decision": "refused", "reason": "token_missing", "message": "no token", "hint": "Set it.", "run": ""}
+
+    done = answered.tell(needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}})
+
+    said = "step `Recover`, failed: `token_missing` · `no token` · `Set it.` · [log]("
+    answered.assert_said(done, "before the run began, and nothing was changed", said)
+
+
+@pytest.mark.parametrize("step", ["Recover", ""], ids=["named", "not named"])
+def test_a_run_without_a_word_is_not_said_to_have_changed_nothing(answered: Answered, step: str) -> None:
+    answered.job("recovery-production", "failure", "success", "success", "success", "failure")
+
+    done = answered.tell(needs={"gate": GONE, "recovery-production": FAILED}, RUN_STEP=step)
+
+    body = answered.assert_said(done, "it is not known whether anything was changed", "look at what is live")
+    assert "nothing was changed" not in body
+
+
+def test_a_run_that_ended_and_could_not_write_is_told(answered: Answered) -> None:
+    answered.job("recovery-production", "failure", "success", "success", "success", "failure")
+    outputs = {"decision": "still_unhealthy", "reason": "still_unhealthy", "run": f"{answered.run}.1-00ab"}
+
+    done = answered.tell(needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}})
+
+    body = answered.assert_said(done, "**Ended as `still_unhealthy`, and could not report here:**", "Read the log")
+    assert "nothing was changed" not in body
+
+
+def journal(run: str, text: str = "### Still unhealthy\n") -> str:
+    return sealed(text, Block(run=run, decision="still_unhealthy"))
+
+
+def test_a_run_that_went_on_in_the_comment_is_left_as_it_is(answered: Answered) -> None:
+    (comment,) = answered.github.issue(answered.workflow.incident).comments
+    comment.body = journal(f"{answered.run}.1-00ab")
+    answered.job("recovery-production", "failure", "success", "success", "success", "failure")
+
+    done = answered.tell(needs={"gate": GONE, "recovery-production": FAILED})
+
+    assert (done.code, done.out, done.err, done.summary) == (0, "", "", "")
+    assert answered.workflow.bodies == [journal(f"{answered.run}.1-00ab")]
+
+
+def test_nothing_that_failed_is_nothing_to_tell(answered: Answered) -> None:
+    before = len(answered.github.requests)
+
+    done = answered.tell(needs={"gate": GONE, "recovery-production": {"result": "success", "outputs": {}}})
+
+    assert (done.code, done.out, done.err, len(answered.github.requests)) == (0, "", "", before)
+    assert answered.workflow.bodies == [answered.received]
+
+
+def test_without_a_comment_one_is_posted_and_once(answered: Answered) -> None:
+    answered.github.issue(answered.workflow.incident).comments.clear()
+    answered.job("gate", "failure", "failure")
+    needs = {"gate": FAILED, "recovery-production": SKIPPED}
+
+    done = answered.tell(needs=needs)
+
+    answered.assert_said(done, "`gate`, step `Set up job`, failed")
+    assert answered.tell(needs=needs).out == ""
+    assert len(answered.workflow.bodies) == 1
+
+
+@pytest.mark.parametrize("forged", ["request", "answered"])
+def test_a_mark_by_somebody_else_counts_for_nothing(answered: Answered, forged: str) -> None:
+    issue, text = answered.github.issue(answered.workflow.incident), answered.received.replace("request", forged)
+    ours = issue.comments.pop()
+    answered.github.comment(issue.number, text, "tina")
+    issue.comments.append(ours)
+    answered.github.comment(issue.number, text, "alice")
+    answered.github.comment(issue.number, journal(f"{answered.run}.1-00ab"), "tina")
+
+    answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    first, told, *rest = answered.workflow.bodies
+    assert [first, *rest] == [text, text, journal(f"{answered.run}.1-00ab")]
+    assert told.startswith("**Failed before the run began")
+
+
+def test_the_comment_of_another_run_is_not_this_runs(answered: Answered) -> None:
+    other = answered.workflow.step("received", answered.payload, GITHUB_RUN_ID=str(answered.run + 1))
+    assert other.outputs["comment"]
+
+    answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    told, waiting = answered.workflow.bodies
+    assert (told[:8], waiting[:12]) == ("**Failed", "**Received**")
+
+
+def test_the_comment_is_found_behind_200_others(answered: Answered) -> None:
+    issue = answered.github.issue(answered.workflow.incident)
+    ours = issue.comments.pop()
+    for number in range(200):
+        answered.github.comment(issue.number, f"still broken {number}", "alice")
+    issue.comments.append(ours)
+
+    answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    assert answered.workflow.bodies[-1].startswith("**Failed before the run began")
+    assert len(answered.workflow.bodies) == 201
+
+
+# Refusals, and jobs that were started again.
+
+REFUSED = {"go": "false", "attempt": "1", "reason": "no_write_access", "message": '"tina" may not', "hint": "Ask."}
+
+
+def test_a_refusal_that_the_gate_wrote_is_not_told_twice(answered: Answered) -> None:
+    issue = answered.github.issue(answered.workflow.incident)
+    outputs = {**REFUSED, "answered": "true"}
+
+    done = answered.tell(needs={"gate": {"result": "failure", "outputs": outputs}, "recovery-production": SKIPPED})
+
+    assert (done.code, done.out, done.summary, issue.comments) == (0, "", "", [])
+
+
+def test_a_refusal_that_the_gate_could_not_write_is_told(answered: Answered) -> None:
+    done = answered.tell(needs={"gate": {"result": "failure", "outputs": REFUSED}, "recovery-production": SKIPPED})
+
+    answered.assert_said(
+        done, "**Refused, and nothing was changed:**", '`"tina" may not`', "`Ask.`", "`no_write_access`"
+    )
+
+
+def test_a_refusal_written_by_a_gate_that_was_killed_after_it_is_not_told_twice(answered: Answered) -> None:
+    refusal = sealed("**Refused**\n", Block(run=f"gate-{answered.run}", source="gate"))
+    answered.github.comment(answered.workflow.incident, refusal, "github-actions[bot]")
+
+    answered.tell(needs={"gate": CANCELLED, "recovery-production": SKIPPED})
+
+    assert answered.workflow.bodies == [refusal]
+
+
+@pytest.mark.parametrize(
+    "acting", [SKIPPED, {"result": "failure", "outputs": {"decision": "refused", "reason": "rerun"}}], ids=["if", "ops"]
+)
+def test_one_job_started_again_is_refused_in_a_comment_of_its_own(answered: Answered, acting: Any) -> None:
+    (comment,) = answered.github.issue(answered.workflow.incident).comments
+    comment.body = journal(f"{answered.run}.1-00ab")
+    again = {"GITHUB_RUN_ATTEMPT": "2", "GITHUB_TRIGGERING_ACTOR": "bob"}
+    needs = {"gate": GONE, "recovery-production": acting, "security-production": SKIPPED}
+
+    done = answered.tell(needs=needs, **again)
+
+    first, second = answered.workflow.bodies
+    assert first == journal(f"{answered.run}.1-00ab")
+    assert second.startswith(
+        "**Refused, and nothing was changed:** `@bob` started one job of the run for `recover:api`"
+    )
+    assert "Put the label on again" in second
+    assert "Reason: `rerun`" in second
+    assert second.splitlines()[-1] == f"<!-- backout:answered run={answered.run} attempt=2 -->"
+    assert "::error title=request::Refused" in done.out
+    answered.tell(needs=needs, **again)
+    assert len(answered.workflow.bodies) == 2
+
+
+def test_a_report_started_again_is_no_refusal(answered: Answered) -> None:
+    needs = {"gate": GONE, "recovery-production": FAILED, "report": {"result": "success", "outputs": {}}}
+
+    done = answered.tell(needs=needs, GITHUB_RUN_ATTEMPT="2")
+
+    assert (done.out, answered.workflow.bodies) == ("", [answered.received])
+
+
+def test_jobs_beside_those_that_act_do_not_hide_a_refusal(answered: Answered) -> None:
+    approved = {"result": "success", "outputs": {}}
+    needs = {"gate": GONE, "approve": approved, "recovery-production": SKIPPED}
+
+    answered.tell(needs=needs, GITHUB_RUN_ATTEMPT="2", ACTING="recovery-production security-production")
+
+    assert "Reason: `rerun`" in answered.workflow.bodies[1]
+
+
+# Reports and buttons.
+
+
+def test_a_report_that_failed_is_answered_where_it_was_requested(answered: Answered) -> None:
+    answered.github.issue(answered.workflow.incident).comments.clear()
+    payload = answered.workflow.label("report")
+    answered.job("report", "failure", "success", "failure")
+
+    gate = {"result": "success", "outputs": {"go": "false", "report": "true", "attempt": "1"}}
+    done = answered.tell(payload, needs={"gate": gate, "recovery-production": SKIPPED, "report": FAILED})
+
+    number = answered.workflow.incident
+    answered.assert_said(done, "`report` from `@alice` · `report`, step", f"`./run ops incident report {number}`")
+
+
+def test_a_report_after_closing_that_failed_is_told_in_the_log_alone(answered: Answered) -> None:
+    payload = answered.github.close(answered.workflow.incident, "alice")
+
+    done = answered.tell(payload, needs={"gate": FAILED, "report": SKIPPED})
+
+    assert "::error title=request::Failed" in done.out
+    assert answered.workflow.bodies == [answered.received]
+
+
+def pressed(answered: Answered, incident: str) -> Mapping[str, Any]:
+    answered.github.issue(answered.workflow.incident).comments.clear()
+    answered.github.add_commit("Button", "alice", files={".github/workflows/rollback-worker.yml": BUTTON})
+    inputs = {"service": "api", "incident": incident, "dry_run": "true", "reason": "it's `slow` @all"}
+    run = answered.github.dispatch("rollback-worker.yml", inputs, "alice")
+    answered.run = run.id
+    answered.workflow.environ |= {"GITHUB_RUN_ID": str(run.id)}
+    payload: Mapping[str, Any] = run.payload
+    return payload
+
+
+@pytest.mark.parametrize("form", ["{}", "#{}", "{page}/issues/{}"])
+@pytest.mark.sampled(2)
+def test_a_button_is_answered_on_the_incident_that_it_names(answered: Answered, form: str) -> None:
+    page = f"{answered.github.urls.html}/{answered.github.repository}"
+    payload = pressed(answered, form.format(answered.workflow.incident, page=page))
+
+    done = answered.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    answered.assert_said(
+        done, "`rollback-worker` from `@alice`", "``./run ops rollback-worker --service api --incident"
+    )
+    assert "--dry-run" in answered.workflow.bodies[0]
+
+
+@pytest.mark.parametrize("incident", ["", "99", "https://github.com/acme/other/issues/1", "1; go=true"])
+@pytest.mark.sampled(2)
+def test_a_button_without_an_incident_of_this_repository_is_answered_in_the_log(
+    answered: Answered, incident: str
+) -> None:
+    payload = pressed(answered, incident)
+
+    done = answered.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    assert (done.code, done.err, answered.workflow.bodies) == (0, "", [])
+    assert "::error title=request::Failed before the run began" in done.out
+    assert "**Failed before the run began" in done.summary
+
+
+def test_a_button_never_answers_on_a_pull_request(answered: Answered) -> None:
+    answered.github.add_commit("A change", "alice", files={"a": "b"}, branch="a-change")
+    number = answered.github.open_pull("A change", "a-change", "alice")
+    payload = pressed(answered, str(number))
+
+    done = answered.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    assert answered.github.issue(number).comments == []
+    assert "::error title=request::Failed" in done.out
+
+
+def test_a_button_whose_run_ended_says_nothing_twice(answered: Answered) -> None:
+    payload = pressed(answered, "")
+    outputs = {"decision": "failed", "reason": "provider_refused", "run": f"{answered.run}.1-00ab"}
+
+    done = answered.tell(
+        payload, needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}}
+    )
+
+    assert (done.code, done.out, done.summary) == (0, "", "")
+
+
+# Where GitHub fails, and hostile text.
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"method": "GET", "status": 500},
+        {"method": "GET", "lost": "before"},
+        {"method": "PATCH", "status": 502},
+        {"method": "PATCH", "lost": "after"},
+        {"method": "POST", "status": 502, "applied": True},
+        {"method": "POST", "lost": "after"},
+    ],
+    ids=str,
+)
+@pytest.mark.sampled(2)
+def test_a_failing_api_is_tried_again_and_answers_once(answered: Answered, fault: dict[str, Any]) -> None:
+    if fault["method"] == "POST":
+        answered.github.issue(answered.workflow.incident).comments.clear()
+    answered.github.fault(path="/repos/*/*/issues/**", **fault)
+
+    done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    (body,) = answered.workflow.bodies
+    assert body.startswith("**Failed before the run began")
+    assert (done.code, "::warning" in done.out) == (0, False)
+
+
+@pytest.mark.parametrize("fault", [{"status": 403}, pytest.param({"status": 500}, marks=pytest.mark.slow)], ids=str)
+def test_an_api_that_stays_down_leaves_the_answer_on_the_pages_of_the_run(
+    answered: Answered, fault: dict[str, Any]
+) -> None:
+    answered.github.fault(times=None, path="/repos/**", **fault)
+
+    done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    assert (done.code, answered.workflow.bodies) == (0, [answered.received])
+    assert f"could not be written to the issue: GitHub answered {fault['status']}" in done.out
+    assert "**Failed before the run began" in done.summary
+
+
+@pytest.mark.parametrize("piece", [*PIECES, "\u202e\x1b[31m", "::set-output name=go::true", "a` @b `c", "%0A::error::"])
+@pytest.mark.sampled(5)
+def test_hostile_text_is_inert(answered: Answered, piece: str) -> None:
+    label = {"name": f"recover:{piece}"}
+    payload = {**answered.payload, "label": label, "sender": {"login": piece}}
+    answered.job("recovery-production", "failure", "failure").steps = []
+    outputs = {"decision": piece, "reason": piece, "message": f"x {piece}\n::error::x", "hint": piece}
+
+    done = answered.tell(
+        payload, needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}}
+    )
+
+    (body,) = answered.workflow.bodies
+    outside = re.sub(r"(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)", "CODE", body.partition("\n\n<!--")[0])
+    assert not re.search(r"[@#<|\u202e\x1b]", re.sub(r"\[log\]\(\S+\)", "LOG", outside))
+    assert done.out.count("\n") == 1
+    assert done.out.startswith("::error title=request::")
+    assert "##[" not in done.out
+
+
+def functions(script: str) -> dict[str, str]:
+    tree = ast.parse(path(script).read_text(), feature_version=(3, 9))
+    return {node.name: ast.dump(node) for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+def test_the_scripts_need_no_newer_python_than_3_9_and_their_common_parts_are_equal() -> None:
+    received, tell = functions("received"), functions("tell")
+
+    same = {name for name in received.keys() & tell.keys() if received[name] == tell[name]}
+    assert same == {"Unredirected", "attempt", "call", "inert", "laptop", "repository", "run_page"}
+
+
+@pytest.mark.parametrize("script", ["received", "tell"])
+def test_a_script_holds_no_expression_and_imports_the_standard_library_alone(script: str) -> None:
+    text = path(script).read_text()
+
+    assert "${{" not in text
+    found = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
+    known = ("__future__", "calendar", "http", "json", "os", "pathlib", "re", "shlex", "threading", "time", "typing")
+    assert found <= {*known, "urllib"}
