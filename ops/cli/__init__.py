@@ -216,14 +216,15 @@ def show_error(error: OpsError, redactor: Redactor) -> int:
 
 
 class DrillCommand(click.Command):
-    """Its help names every drill. They are loaded for that alone."""
+    """Its help names every drill, and each edge and trigger that one does not support."""
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from ops.drills import names
+        from ops.drills import lacks, names
+        from ops.drills.support import exceptions
 
+        rows = [(name, "; ".join(exceptions(lacks(name))) or "every edge and trigger") for name in names()]
         with formatter.section("Drills"):
-            for name in names():
-                formatter.write_text(name)
+            formatter.write_dl(rows)
 
 
 @cli.command(cls=DrillCommand)
@@ -241,7 +242,7 @@ class DrillCommand(click.Command):
 @click.option(
     "--trigger",
     type=click.Choice(["label", "button", "command"]),
-    help="with an incident on a local GitHub; redeploy-pages by command only",
+    help="with an incident on a local GitHub; a label has to be in ops.yml",
 )
 @click.option(
     "--github-fails",

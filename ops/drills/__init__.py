@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.app.run import read_config
@@ -36,6 +36,7 @@ from ops.drills import (
     status_check,
 )
 from ops.drills.command import UNREACHED, OnEvent, Say
+from ops.drills.support import Edge, Support, Trigger
 from ops.probes.http import Web
 from ops.probes.runner import Prober, ProbeSet
 from ops.tools import node, process
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
     from sandbox import Sandbox
     from sandbox.switches import Switches
-
-Edge = Literal["embedded", "workerd"]
 
 GOOD_AGO = timedelta(hours=2)
 
@@ -61,7 +60,7 @@ class Drill:
     """Nothing: the first one of the drill's kind."""
     switches: tuple[str, ...] = ()
     """Of the sandbox, as `name=value`."""
-    trigger: github.Trigger | None = None
+    trigger: Trigger | None = None
     """None: the command, and no GitHub."""
     github_fails: str | None = None
 
@@ -89,20 +88,39 @@ def names() -> tuple[str, ...]:
 
 def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     """The run's result with the score; its exit code is the drill's. Raises ConfigError."""
-    if name == scenario_limits.NAME:
-        return _limits(drill, say, on_event)
-    if name not in DRILLS:
+    if name not in names():
         raise ConfigError(f'no drill "{shown(name)}"{suggestion(name, names())}', reason=Reason.UNKNOWN_NAME)
-    return _run(name, drill, say, on_event)
+    if drill.github_fails and drill.trigger is None:
+        raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
+    config, _ = read_config(drill.config)
+    support(name, drill, config).check(config, drill.edge, drill.trigger)
+    if name == scenario_limits.NAME:
+        return _limits(drill, config, say, on_event)
+    return _run(name, drill, config, say, on_event)
 
 
-def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
+def support(name: str, drill: Drill, config: "Config") -> Support:
+    """Return what the drill of that name supports there. Raises ConfigError: ops.yml has no such service."""
+    if name == scenario_limits.NAME:
+        return Support(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
+    kind = _kind(name, drill.edge)
+    service = _service(config.environment(drill.environment), drill.service, kind.name)
+    named = {"service": service.name} if kind.names_service else {}
+    runs = tuple({**named, **params} for params in (kind.params, *kind.params_later))
+    return Support(name, kind.lacks, kind.runbook or name, drill.environment, runs)
+
+
+def lacks(name: str) -> Mapping[str, str]:
+    """Edge or trigger that the drill does not support → the reason."""
+    return DRILLS[name].lacks if name in DRILLS else {}
+
+
+def _run(name: str, drill: Drill, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
     from sandbox import Sandbox
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
-    kind = _kind(name, drill)
+    kind = _kind(name, drill.edge)
     runbook = kind.runbook or name
-    config, _ = read_config(drill.config)
     environment = config.environment(drill.environment)
     service = _service(environment, drill.service, kind.name)
     switches = prepare(drill.edge, drill.switches)
@@ -146,25 +164,14 @@ def _run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]
         )
 
 
-def _kind(name: str, drill: Drill) -> scenario_release.Kind:
-    """Raises ConfigError where it cannot be drilled like that."""
-    if drill.github_fails and drill.trigger is None:
-        raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
+def _kind(name: str, edge: Edge) -> scenario_release.Kind:
     kind = DRILLS[name]
-    if drill.edge == "workerd" and kind.embedded_only:
-        raise ConfigError(f"{name} runs on the embedded edge: {kind.embedded_only}", hint="Leave --edge out.")
-    if drill.edge == "workerd" and kind.in_workerd:
-        kind = kind.in_workerd
-    if drill.trigger in {"label", "button"} and kind.by_command_only:
-        hint = "Drill it without a trigger, or with --trigger command."
-        raise ConfigError(f"{name} is not drilled by a {drill.trigger}: {kind.by_command_only}", hint=hint)
-    return kind
+    return kind.in_workerd if edge == "workerd" and kind.in_workerd else kind
 
 
-def _limits(drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
+def _limits(drill: Drill, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
     from sandbox import Sandbox
 
-    config, _ = read_config(drill.config)
     environment = config.environment(drill.environment)
     switches = prepare(drill.edge, drill.switches)
     with Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox:

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code
 from ops.core.result import DURATIONS, step
 from ops.core.run_record import Block, read_block
 from ops.drills.command import Params, Place, Say, as_text
+from ops.drills.support import Trigger, label_of
 from ops.github.comments import BOT
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from sandbox import Sandbox
     from sandbox.github import GitHub
     from sandbox.github.actions.state import Run
-
-Trigger = Literal["label", "button", "command"]
 
 RESPONDER = "responder"
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
@@ -141,23 +140,18 @@ def furnish(place: Place, power: str) -> None:
         hub.put_secret(name, value, power)
 
 
-def _press(
+def press(
     incident: Incident, config: "Config", trigger: Trigger | None, params: Params
 ) -> tuple[str, "Callable[[GitHub], object]"]:
-    """What the responder does, in words and in deed. Raises ConfigError where no label asks for this."""
+    """What the responder does, in words and in deed. A label of ops.yml starts this run: `Support.check` looked."""
     place, environment = incident.place, incident.place.environment.name
     if trigger == "button":
         button = f"{place.runbook}.yml"
         inputs = {"environment": environment, "incident": str(incident.number)}
         inputs |= {name: as_text(value) for name, value in {**place.named, **params}.items()}
         return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, RESPONDER)
-    wanted = (place.runbook, environment, {**place.named, **params})
-    found = [name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == wanted]
-    if not found:
-        hint = "Add one to ops.yml, or drill with --trigger button."
-        asked = "".join(f" {name}={as_text(value)}" for name, value in params.items())
-        raise ConfigError(f"no label asks for {place.runbook} of {place.service}{asked} in {environment}", hint=hint)
-    return f'put the label "{found[0]}" on it', lambda hub: hub.label(incident.number, found[0], RESPONDER)
+    label = label_of(config, place.runbook, environment, {**place.named, **params})
+    return f'put the label "{label}" on it', lambda hub: hub.label(incident.number, label, RESPONDER)
 
 
 def by_workflow(
@@ -173,13 +167,13 @@ def by_workflow(
     from sandbox.actions import Runner, Unsupported
 
     place, hub, sandbox = incident.place, incident.github, incident.place.sandbox
-    text, press = _press(incident, config, trigger, params)
+    text, pressed = press(incident, config, trigger, params)
     environ = {name: value for name, value in sandbox.environ().items() if not name.endswith("_TOKEN")}
     cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
     asked_at, before = sandbox.clock.now(), incident.journal
     with Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: say(line)) as runner:
         say(f"{RESPONDER} {text}")
-        press(hub)
+        pressed(hub)
         try:
             runner.wait()
         except (Unsupported, TimeoutError) as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.drills import command, github, scenario_release
 from ops.drills.command import UNREACHED, OnEvent, Place, Say
+from ops.drills.support import Trigger
 from ops.probes.http import Web
 
 if TYPE_CHECKING:
@@ -41,9 +42,14 @@ class _Drill:
     """A checkout of main: ops.yml and limits.yml."""
     say: Say
     on_event: OnEvent
-    by_label: bool
+    trigger: Trigger | None
     sha: str = ""
     runs: list["Run"] = field(default_factory=list)
+
+    @property
+    def in_jobs(self) -> bool:
+        """Whether the commands run in jobs of GitHub Actions."""
+        return self.trigger in {"label", "button"}
 
     @property
     def sandbox(self) -> "Sandbox":
@@ -104,13 +110,11 @@ def run(
     *,
     config_path: Path,
     edge: str,
-    trigger: github.Trigger | None,
+    trigger: Trigger | None,
     say: Say,
     on_event: OnEvent,
 ) -> dict[str, Any]:
     """A result as that of a run. Raises ConfigError where the drill fits neither ops.yml nor this machine."""
-    if trigger == "button":
-        raise ConfigError("limits is drilled by label or by command", hint="Leave --trigger button out.")
     runtime = environment.needed_runtime()
     service = environment.service(runtime.service)
     if runtime.limits is None or LIMIT not in runtime.limits.raises:
@@ -118,14 +122,15 @@ def run(
     sandbox.kv.add(runtime.namespace)
     token = sandbox.add_token("sandbox-limits", PERMISSIONS)
     _deploy(sandbox, service, runtime.namespace, edge)
-    place = Place(sandbox, config_path, RUNBOOK, service.name, environment, token=token)
+    place = Place(sandbox, config_path, RUNBOOK, service.name, environment, token=token, names_service=False)
     incident = github.open_incident(place)
     say(f"{github.RESPONDER} opened the incident #{incident.number}")
     with tempfile.TemporaryDirectory() as folder:
-        drill = _Drill(place, service, incident, Path(folder), say, on_event, by_label=trigger == "label")
+        drill = _Drill(place, service, incident, Path(folder), say, on_event, trigger)
         _commit(drill, config_path)
         result = _drilled(drill, config, runtime.limits.raises[LIMIT].lasts)
-    return {**result, "trigger": trigger or "command", **incident.told()}
+    journal = incident.has_whole_journal(None)
+    return {**result, "trigger": trigger or "command", "journal": journal, **incident.told()}
 
 
 def _deploy(sandbox: "Sandbox", service: "Service", namespace: str, edge: str) -> None:
@@ -139,10 +144,10 @@ def _deploy(sandbox: "Sandbox", service: "Service", namespace: str, edge: str) -
 
 
 def _commit(drill: _Drill, config_path: Path) -> None:
-    """By label the repository is the checkout, workflows and all."""
+    """By label or button the repository is the checkout, workflows and all."""
     hub = drill.sandbox.github
     hub.switches.actions_may_create_pull_requests = True
-    if drill.by_label:
+    if drill.in_jobs:
         github.furnish(drill.place, "limits")
         # A merge is a push, and the tests of this repository are no part of the way.
         hub.add_commit("Without CI", github.RESPONDER, files={".github/workflows/ci.yml": None})
@@ -199,12 +204,10 @@ def _applied_limit(drill: _Drill) -> int:
 def _proposed(drill: _Drill, config: "Config") -> int | None:
     """The number of the pull request."""
     hub, incident = drill.sandbox.github, drill.incident.number
-    if drill.by_label:
-        labels = [name for name, one in config.labels.items() if one.runbook == RUNBOOK]
-        if not labels:
-            raise ConfigError(f"no label asks for {RUNBOOK}", hint="Add one to ops.yml.")
-        drill.say(f'{github.RESPONDER} put the label "{labels[0]}" on it')
-        drill.runner(lambda: hub.label(incident, labels[0], github.RESPONDER))
+    if drill.in_jobs:
+        text, pressed = github.press(drill.incident, config, drill.trigger, {})
+        drill.say(f"{github.RESPONDER} {text}")
+        drill.runner(lambda: pressed(hub))
     else:
         drill.ops(RUNBOOK, "--incident", str(incident), "--reason", "drill")
     return next(iter(hub.open_pulls()), None)
@@ -214,7 +217,7 @@ def _merged(drill: _Drill, number: int) -> dict[str, Any]:
     """By a person; the result of applying it."""
     hub = drill.sandbox.github
     drill.say(f"{github.RESPONDER} reviews pull request #{number} and merges it")
-    if not drill.by_label:
+    if not drill.in_jobs:
         hub.merge(number, github.RESPONDER)
         drill.check_out()
         return drill.ops("limits", "apply")

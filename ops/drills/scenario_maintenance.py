@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 OFFICE = "ops-maintenance"
+ON: Params = {"state": "on"}
+OFF: Params = {"state": "off"}
 
 
 def run(
@@ -32,7 +34,7 @@ def run(
     sandbox = place.sandbox
     before = _ways_in(sandbox, service)
     command.ops(place, ["maintenance", "prepare", "--environment", place.environment.name, "--yes"], say, environ={})
-    result = pull({"state": "on"})
+    result = pull(ON)
     if result["decision"] != Decision.RECOVERED:
         return result
     seen = look()
@@ -42,7 +44,7 @@ def run(
     good = next(iter(sandbox.deployments(service.worker)[-1].percentages))
     sandbox.deploy(service.worker, good)
     say("the good release is deployed again, behind the routes")
-    opened = pull({"state": "off"})
+    opened = pull(OFF)
     if opened["decision"] != Decision.RECOVERED:
         return _contradicted(result, f"it could not be opened again: {opened['message']}")
     if (after := _ways_in(sandbox, service)) != before:
@@ -79,6 +81,8 @@ KIND = replace(
     scenario_release.WORKER,
     release=_release,
     run=run,
+    params=ON,
+    params_later=(OFF,),
     permissions=("Workers Scripts Write", "Workers Routes Write", "Zone Read"),
     changed_at=lambda sandbox, _: sandbox.deployments(OFFICE)[0].made_at,
 )

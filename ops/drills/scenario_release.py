@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError
+from ops.drills.command import Params
 from ops.tools import node, process
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ class Kind:
     """When Cloudflare last changed what serves, where it says so."""
     environ: Callable[[Path], Mapping[str, str]] = lambda _: {}
     """What the command needs besides, given the drill's folder."""
-    by_command_only: str = ""
-    """Why a label or a button cannot be drilled on this machine."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """Edge or trigger that the drill does not support → the reason."""
     steps: tuple[str, str] = ("deployed the good release", "deployed the bad release")
     """What the two of them are called."""
-    params: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    """What the runbook is asked besides the service, by whatever trigger."""
+    params: Params = field(default_factory=dict)
+    """Parameters of the runbook besides the service."""
+    params_later: tuple[Params, ...] = ()
+    """Those of each later run that the drill triggers."""
     permissions: tuple[str, ...] = ()
     """Of the token that it needs, where that is not the sandbox's own."""
     names_service: bool = True
@@ -59,8 +62,6 @@ class Kind:
     """Those that its runbook asks."""
     broken_ago: timedelta = timedelta(minutes=10)
     """Nothing: at once, where the bad one would not last."""
-    embedded_only: str = ""
-    """Why it cannot be drilled on the workerd edge."""
     in_workerd: "Kind | None" = None
     """What it is on the workerd edge, where it is another one there."""
     run: Callable[..., dict[str, Any]] | None = None
@@ -182,5 +183,5 @@ COMMITS = Kind(
     changed_at=lambda _sandbox, _service: None,
     environ=_with_source,
     steps=("committed the good release", "deployed the bad release"),
-    by_command_only="it hands artifacts from job to job, which no local runner does",
+    lacks=dict.fromkeys(("label", "button"), "its jobs hand on artifacts, which the local runner does not store"),
 )

@@ -1,0 +1,71 @@
+"""Edges and triggers that a drill supports, and the reason against each other one."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from ops.core.errors import ConfigError
+from ops.drills.command import Params, as_text
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+Edge = Literal["embedded", "workerd"]
+Trigger = Literal["label", "button", "command"]
+EDGES: tuple[Edge, ...] = get_args(Edge)
+TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
+
+
+@dataclass(frozen=True)
+class Support:
+    """What a drill declares, and the parameters of each run that it triggers."""
+
+    drill: str
+    lacks: Mapping[str, str]
+    """Edge or trigger → the reason."""
+    runbook: str
+    environment: str
+    runs: tuple[Params, ...]
+
+    def reason(self, config: "Config", edge: Edge, trigger: Trigger | None) -> str:
+        """Return why the drill does not run with this edge and trigger. Empty: it does."""
+        option = _option(edge, trigger, self.lacks)
+        if option:
+            return f"{self.drill} does not run with {option}: {self.lacks[option.rpartition(' ')[2]]}"
+        where = config, self.runbook, self.environment
+        missing = [run for run in self.runs if trigger == "label" and not label_of(*where, run)]
+        if not missing:
+            return ""
+        asked = "".join(f" {name}={as_text(value)}" for name, value in missing[0].items())
+        wanted = f"no label of ops.yml starts {self.runbook}{asked} in {self.environment}"
+        return f"{self.drill} does not run with --trigger label: {wanted}"
+
+    def check(self, config: "Config", edge: Edge, trigger: Trigger | None) -> None:
+        """Raises ConfigError if the drill does not run with this edge and trigger."""
+        if reason := self.reason(config, edge, trigger):
+            raise ConfigError(reason, hint=self._hint(config, edge))
+
+    def _hint(self, config: "Config", edge: Edge) -> str:
+        if edge in self.lacks:
+            return f"Use --edge {next(each for each in EDGES if each not in self.lacks)}."
+        known = [f"--trigger {each}" for each in TRIGGERS if not self.reason(config, edge, each)]
+        return f"Use {', '.join(known)}, or omit --trigger."
+
+
+def label_of(config: "Config", runbook: str, environment: str, params: Params) -> str:
+    """Return the label of ops.yml that starts this run. Empty: there is none."""
+    wanted = (runbook, environment, dict(params))
+    found = (name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == wanted)
+    return next(found, "")
+
+
+def _option(edge: Edge, trigger: Trigger | None, lacks: Mapping[str, str]) -> str:
+    given = {f"--edge {edge}": edge, f"--trigger {trigger}": trigger}
+    return next((option for option, value in given.items() if value in lacks), "")
+
+
+def exceptions(lacks: Mapping[str, str]) -> Iterator[str]:
+    """Describe each reason once, with the edges and triggers that it rules out."""
+    for reason in dict.fromkeys(lacks.values()):
+        options = [("--edge " if each in EDGES else "--trigger ") + each for each in lacks if lacks[each] == reason]
+        yield f"not with {' or '.join(options)}: {reason}"

@@ -1,0 +1,90 @@
+"""`ops drill` as a process, and the runs that each drill supports with the shipped ops.yml."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from ops import drills
+from ops.app.run import read_config
+from ops.core.errors import ConfigError
+from ops.drills.support import EDGES, TRIGGERS, Edge, Trigger
+from tests.conftest import ROOT
+
+CONFIG = ROOT / "ops.yml"
+OPS, _ = read_config(CONFIG)
+Run = tuple[str, Edge, Trigger | None]
+_tested: set[Run] = set()
+
+
+def reason(name: str, edge: Edge, trigger: Trigger | None) -> str:
+    """Return why the drill does not run like that. Empty: it does."""
+    drill = drills.Drill(edge, CONFIG, next(iter(OPS.environments)), service="")
+    try:
+        return drills.support(name, drill, OPS).reason(OPS, edge, trigger)
+    except ConfigError as error:  # ops.yml has no service of its kind
+        return error.message
+
+
+def matrix() -> Iterator[Run]:
+    """Every drill with every edge and trigger."""
+    return ((name, edge, trigger) for name in drills.names() for edge in EDGES for trigger in (None, *TRIGGERS))
+
+
+def supported(name: str) -> list[Run]:
+    """The runs of a drill that tests make: each edge, and each trigger on the first edge."""
+    made: list[Run] = [(name, edge, None) for edge in EDGES]
+    made += [(name, EDGES[0], trigger) for trigger in TRIGGERS]
+    return [run for run in made if not reason(*run)]
+
+
+def runs(name: str, *edges: Edge) -> list[Run]:
+    """The supported runs of a drill (default: on every edge) for a test about it; `others` leaves them out."""
+    found = [run for run in supported(name) if run[1] in (edges or EDGES)]
+    _tested.update(found)
+    return found
+
+
+def others() -> list[Run]:
+    """Every supported run that no test before took by `runs`."""
+    return [run for name in drills.names() for run in supported(name) if run not in _tested]
+
+
+def run_id(value: object) -> str:
+    """Return the id of a run, or of the switches beside it, for pytest."""
+    return " ".join(str(each) for each in value if each) if isinstance(value, tuple | list) else str(value)
+
+
+def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> dict[str, Any]:
+    command = [sys.executable, "-m", "ops", "drill", name, "--json", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is ok, done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def recovered(run: Run, *more: str) -> dict[str, Any]:
+    """Run the drill, and check what holds for each that recovers. KV's minute is left out."""
+    name, edge, trigger = run
+    given = ["--trigger", trigger] if trigger else []
+    result = drill("--edge", edge, *given, *turned("kv_staleness_seconds=0"), *more, name=name)
+
+    assert (result["decision"], result["drill"], result["edge"]) == ("recovered", name, edge), result
+    assert 0 < result["durations"]["trigger_to_write"] <= result["durations"]["trigger_to_verified"], result
+    assert trigger in {"label", "button"} or result["durations"]["trigger_to_verified"] < 20
+    wanted = OPS.recovery_targets.get(result["runbook"])
+    targets = {} if wanted is None else {"trigger_to_write": wanted.write, "trigger_to_verified": wanted.recovery}
+    assert {each: target["seconds"] for each, target in result["targets"].items()} == {
+        each: seconds for each, seconds in targets.items() if seconds is not None
+    }
+    assert result["within_target"] is (None if wanted is None else True)
+    if trigger:
+        assert (result["trigger"], result["journal"]) == (trigger, True)
+        assert result["incident"]["url"].endswith("/acme/operations/issues/1")
+        assert result["report"]["url"].endswith(f"/acme/operations/issues/{result['report']['number']}")
+    return result
+
+
+def turned(*switches: str) -> list[str]:
+    return [argument for switch in switches for argument in ("--switch", switch)]
