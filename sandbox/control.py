@@ -31,7 +31,7 @@ class Controlled(Protocol):
     def fault(self, **rule: Any) -> Fault: ...
 
 
-Routes = Mapping[tuple[str, str], Callable[[Any], Any]]
+ControlHandlers = Mapping[tuple[str, str], Callable[[Any], Any]]
 """Method and path below /sandbox → what answers, given the body."""
 
 
@@ -40,10 +40,10 @@ def is_for(request: Request) -> bool:
 
 
 class Control:
-    def __init__(self, sandbox: Controlled, own: Routes) -> None:
-        """`own` are the routes that this part alone has."""
+    def __init__(self, sandbox: Controlled, own: ControlHandlers) -> None:
+        """`own` are the handlers that this part alone has."""
         self._sandbox = sandbox
-        self._routes: Routes = {
+        self._handlers: ControlHandlers = {
             ("GET", ""): lambda _: sandbox.describe(),
             ("GET", "/clock"): lambda _: self._clock(),
             ("POST", "/clock"): self._move_clock,
@@ -57,7 +57,7 @@ class Control:
         }
 
     def answer(self, request: Request) -> Response:
-        handler = self._routes.get((request.method, request.path.removeprefix(PREFIX).rstrip("/")))
+        handler = self._handlers.get((request.method, request.path.removeprefix(PREFIX).rstrip("/")))
         if handler is None:
             return _json(404, {"error": f"the sandbox has no {request.method} {request.path}"})
         try:
