@@ -19,7 +19,7 @@ from ops.core.threads import Budget
 from ops.core.timeline import Event, Kind, from_json
 from ops.github.client import connect
 from ops.publish.comment import BUDGET, comments
-from ops.publish.issue_thread import Journal
+from ops.publish.issue import Journal
 from tests.conftest import ROOT, Incident, Releases, assert_golden
 from tests.support.commands import COMMENT, COMMENTS, LIST, WRITE, ended
 
