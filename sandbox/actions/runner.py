@@ -12,9 +12,8 @@ from typing import Any, Self
 
 from sandbox.actions import plan as plans
 from sandbox.actions.checkout import for_act, lay_out
-from sandbox.actions.contexts import changed, contexts, ref, source
+from sandbox.actions.event import changed_paths, contexts, ref, source_ref, starts
 from sandbox.actions.expressions import Unsupported, may_be_same
-from sandbox.actions.filters import starts
 from sandbox.actions.plan import Claim, Plan
 from sandbox.actions.process import Act, Start, act
 from sandbox.actions.record import Record
@@ -141,7 +140,7 @@ class Runner:
     def _listening(self, delivery: Delivery) -> Iterator[str]:
         """The paths of the workflows that it starts. One that cannot be read is a problem of its own."""
         try:
-            files = self._github.files(source(delivery))
+            files = self._github.files(source_ref(delivery))
         except Unsupported as error:
             self._problems.append(error)
             return
@@ -149,13 +148,13 @@ class Runner:
             if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")):
                 try:
                     on = plans.read(files[path].decode())["on"]
-                    if starts(on, delivery.event, delivery.payload, lambda: changed(self._github, delivery)):
+                    if starts(on, delivery.event, delivery.payload, lambda: changed_paths(self._github, delivery)):
                         yield path
                 except Unsupported as error:
                     self._problems.append(error)
 
     def _begin_new(self, path: str, delivery: Delivery) -> Run:
-        by, where = delivery.payload["sender"]["login"], source(delivery) or "main"
+        by, where = delivery.payload["sender"]["login"], source_ref(delivery) or "main"
         return self._begin(self._github.start_run(path, delivery.event, delivery.payload, by, where))
 
     def _begin(self, run: Run) -> Run:

@@ -10,7 +10,7 @@ import yaml
 
 from sandbox import Sandbox
 from sandbox.actions import Runner, Unsupported
-from sandbox.actions.contexts import contexts
+from sandbox.actions.event import contexts
 from sandbox.github import GitHub
 from sandbox.github.actions.state import Run
 

@@ -1,4 +1,4 @@
-"""Whether an event starts a workflow: its name, type, branch and paths.
+"""Which workflows a delivered event starts, and the contexts that it gives to their expressions.
 
 docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#on
 docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#filter-pattern-cheat-sheet
@@ -9,6 +9,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sandbox.actions.expressions import Unsupported
+from sandbox.github import GitHub
+from sandbox.github.actions.state import Run
+from sandbox.github.repository import Delivery
 
 _USUAL_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
 """Of events that do not start by every type."""
@@ -73,3 +76,67 @@ def _glob(pattern: str) -> re.Pattern[str]:
     signs = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "?", "+": "+"}
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\+|\[[^\]]+\])", pattern)
     return re.compile("".join(signs.get(part, part if part[:1] == "[" else re.escape(part)) for part in parts))
+
+
+def contexts(run: Run, workflow: Mapping[str, Any], repository: str, variables: Mapping[str, str]) -> dict[str, Any]:
+    """github, inputs and vars."""
+    ends = run.payload["pull_request"] if run.pull else {}
+    full = ref(run)
+    github = {
+        "event": run.payload,
+        "event_name": run.event,
+        "ref": full,
+        "ref_name": re.sub("^refs/(heads|pull)/", "", full),
+        "head_ref": ends["head"]["ref"] if ends else "",
+        "base_ref": ends["base"]["ref"] if ends else "",
+        "sha": run.commit.sha,
+        "repository": repository,
+        "actor": run.actor.login,
+        "triggering_actor": run.triggering_actor.login,
+        "run_id": str(run.id),
+        "run_attempt": str(run.run_attempt),
+        "workflow": run.name,
+    }
+    return {"github": github, "inputs": _inputs(run, workflow["on"]), "vars": variables}
+
+
+def ref(run: Run) -> str:
+    """GITHUB_REF."""
+    return f"refs/pull/{run.pull.number}/merge" if run.pull else f"refs/heads/{run.head_branch}"
+
+
+def _inputs(run: Run, on: Any) -> dict[str, Any]:
+    """Booleans as booleans, where the payload has texts."""
+    given = run.payload.get("inputs") or {}
+    declared = (on["workflow_dispatch"].get("inputs") or {}) if given else {}
+    booleans = {name for name, rules in declared.items() if rules.get("type") == "boolean"}
+    return {name: value == "true" if name in booleans else value for name, value in given.items()}
+
+
+def source_ref(delivery: Delivery) -> str | None:
+    """The branch whose file runs, or the merge of a pull request; None for the default branch. Raises Unsupported.
+
+    docs.github.com/actions/reference/workflows-and-actions/events-that-trigger-workflows#pull_request
+    """
+    event, payload = delivery
+    if event == "pull_request":
+        return f"refs/pull/{payload['number']}/merge"
+    if event in {"push", "workflow_dispatch"}:
+        if not str(payload["ref"]).startswith("refs/heads/"):
+            raise Unsupported(f"this runner knows branches, and {payload['ref']} is none")
+        return str(payload["ref"]).removeprefix("refs/heads/")
+    return None
+
+
+def changed_paths(github: GitHub, delivery: Delivery) -> list[str]:
+    """The paths: from end to end of a push to a branch that was there, and all that its commits changed of a new one.
+
+    docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#git-diff-comparisons
+    """
+    event, payload = delivery
+    if event != "push":
+        return github.changed_files(payload["number"])
+    if not payload["created"]:
+        return github.changed_between(payload["before"], payload["after"])
+    kinds = ("added", "removed", "modified")
+    return [path for commit in payload["commits"] for kind in kinds for path in commit[kind]]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from sandbox.actions.event import matches, starts
 from sandbox.actions.expressions import Unsupported
-from sandbox.actions.filters import matches, starts
 
 LABELED = {"action": "labeled"}
 MAIN = {"ref": "refs/heads/main"}
