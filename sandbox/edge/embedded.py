@@ -9,21 +9,26 @@ as the key, and answers 502 where it gets none: as an application does whose key
 namespace bound as OPS_RUNTIME, it follows the runtime contract (`runtime_contract.py`). `runtime` is what its code has:
 `{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {}}`,
 and `switched`, as `{NAME: {STATE: {"path": PATH, "status": 200}}}`, is what it answers while a switch is in that state.
-`objects` are its Durable Objects (`durable_objects.py`).
+`objects` are its Durable Objects (`Objects`). A Worker named ops-maintenance answers as that Worker's source does.
 """
 
 import hashlib
+import hmac
+import html
 import json
+import math
+import re
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from sandbox.clock import Clock, timestamp
 from sandbox.cloudflare.d1.state import Memory
 from sandbox.cloudflare.workers.state import Version
-from sandbox.edge import maintenance
-from sandbox.edge.durable_objects import Objects
 from sandbox.edge.front_door import Running
 from sandbox.edge.runtime_contract import Behaviour, Contract
 from sandbox.server import Request, Response
@@ -48,8 +53,8 @@ class Embedded:
         self.query = self._databases.query
 
     def serve(self, running: Running, request: Request) -> Response:
-        if running.worker == maintenance.NAME:
-            return maintenance.answer(running.version, request, self._clock.now())
+        if running.worker == MAINTENANCE_WORKER:
+            return answer_maintenance(running.version, request, self._clock.now())
         try:
             behaviour = json.loads(running.version.upload.plain_text(BEHAVIOUR) or "{}")
         except ValueError as error:
@@ -113,3 +118,123 @@ def _response(status: int, body: Any, content_type: str | None) -> Response:
     content_type = content_type or ("text/plain; charset=utf-8" if is_text else "application/json")
     payload = body if is_text else json.dumps(body)
     return Response(status=status, headers=[("content-type", content_type)], body=payload.encode())
+
+
+INTERPRET = "/api/charts/interpret"
+_OBJECT_PATH = re.compile(r"/__ops/objects/([a-z0-9-]+)(/reset)?")
+
+
+class Objects:
+    """What Durable Objects count in memory goes with their version, what they store stays.
+
+    A version that has `"objects": {"ai-mutex": {}}` in its behaviour counts each request to /api/charts/interpret, in
+    memory and as a quota in storage. With `"stuck": 3` the object locks up at the third one in memory: then /health and
+    /api/charts/interpret answer 503 until its memory is gone. GET /__ops/objects/NAME shows both, POST …/NAME/reset
+    empties the memory, for a caller with the Worker's secret ADMIN_TOKEN; without that secret both answer 404. A new
+    `instance` is shown after each start, as the example does it.
+    """
+
+    def __init__(self) -> None:
+        self._memory: Counter[tuple[str, str, str]] = Counter()
+        """Worker, version, object → requests."""
+        self._quota: Counter[tuple[str, str]] = Counter()
+        self._resets: Counter[tuple[str, str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def answer(self, running: Running, request: Request, objects: Mapping[str, Any]) -> Response | None:
+        """None where no object has a say in it."""
+        with self._lock:
+            if found := _OBJECT_PATH.fullmatch(request.path):
+                return self._administer(running, request, found[1] if found[1] in objects else "", reset=bool(found[2]))
+            stuck = [name for name, rule in objects.items() if self._is_stuck(running, name, rule)]
+            if stuck and request.path in {INTERPRET, "/health"}:
+                return _response(503, {"error": f"{stuck[0]} does not answer"}, None)
+            if objects and request.path == INTERPRET:
+                for name in objects:
+                    self._memory[running.worker, running.version.id, name] += 1
+                    self._quota[running.worker, name] += 1
+                return _response(200, {"reading": "a good year"}, None)
+        return None
+
+    def memory(self, worker: str, version: str, name: str) -> int:
+        return self._memory[worker, version, name]
+
+    def quota(self, worker: str, name: str) -> int:
+        return self._quota[worker, name]
+
+    def _is_stuck(self, running: Running, name: str, rule: Mapping[str, Any]) -> bool:
+        return "stuck" in rule and self._memory[running.worker, running.version.id, name] >= rule["stuck"]
+
+    def _administer(self, running: Running, request: Request, name: str, *, reset: bool) -> Response:
+        token = running.secrets.get("ADMIN_TOKEN")
+        if not token or not name or request.method != ("POST" if reset else "GET"):
+            return _response(404, {"error": "not found"}, None)
+        given = request.headers.get("authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            return _response(401, {"error": "not authorised"}, None)
+        one = running.worker, running.version.id, name
+        if reset:
+            self._memory[one] = 0
+            self._resets[one] += 1
+        instance = f"{running.version.id}-{self._resets[one]}"
+        memory, quota = {"answered": self._memory[one]}, {"iflow": {"used": self._quota[running.worker, name]}}
+        return _response(200, {"object": name, "instance": instance, "memory": memory, "quota": quota}, None)
+
+
+MAINTENANCE_WORKER = "ops-maintenance"
+_NO_WINDOW: dict[str, Any] = {"message": "This service is off for maintenance. Please try again later.", "until": ""}
+_RETRY_AFTER = 600
+_CORS = [("access-control-allow-origin", "*"), ("access-control-expose-headers", "ops-maintenance, retry-after")]
+
+
+def answer_maintenance(version: Version, request: Request, now: datetime) -> Response:
+    """Answer as the source of the Worker ops-maintenance does: a test holds this against workerd, which runs it."""
+    run = version.upload.plain_text("RUN") or ""
+    if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+        return Response(status=204, headers=[*_preflight(request), ("ops-maintenance", run)])
+    block = _maintenance_window(version, request) or _NO_WINDOW
+    left = (datetime.fromisoformat(block["until"]) - now).total_seconds() if block["until"] else 0
+    as_html = "text/html" in request.headers.get("accept", "")
+    body = (
+        _maintenance_page(block["message"])
+        if as_html
+        else json.dumps({"error": "maintenance", "message": block["message"]})
+    )
+    return Response(
+        status=503,
+        headers=[
+            *_CORS,
+            ("cache-control", "no-store"),
+            ("content-type", "text/html; charset=utf-8" if as_html else "application/json"),
+            ("ops-maintenance", run),
+            ("retry-after", str(math.ceil(left) if left > 0 else _RETRY_AFTER)),
+            ("vary", "accept"),
+        ],
+        body=body.encode(),
+    )
+
+
+def _preflight(request: Request) -> list[tuple[str, str]]:
+    return [
+        *_CORS,
+        ("access-control-allow-headers", request.headers.get("access-control-request-headers", "*")),
+        ("access-control-allow-methods", request.headers["access-control-request-method"]),
+        ("access-control-max-age", "0"),
+        ("cache-control", "no-store"),
+    ]
+
+
+def _maintenance_window(version: Version, request: Request) -> dict[str, Any] | None:
+    host, path = request.headers.get("host", "").partition(":")[0], quote(request.path, safe="/%:@!$&'()*+,;=~")
+    named = [b for b in version.upload.bindings if b["type"] == "json" and b["name"].startswith("BLOCK_")]
+    blocks = [b["json"] for b in named if any(_is_at(closed[1], host) for closed in b["json"]["closed"])]
+    return max((b for b in blocks if path.startswith(b["path"])), key=lambda b: len(b["path"]), default=None)
+
+
+def _is_at(pattern: str, host: str) -> bool:
+    own = pattern.partition("/")[0]
+    return host.endswith(own[1:]) if own.startswith("*") else host == own
+
+
+def _maintenance_page(message: str) -> str:
+    return f"<!doctype html><title>Maintenance</title><h1>Maintenance</h1><p>{html.escape(message)}</p>"

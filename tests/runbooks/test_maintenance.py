@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from sandbox.edge import maintenance
+from sandbox.edge import embedded
 from sandbox.edge.front_door import Running
 from sandbox.edge.workerd import Workerd
 from sandbox.server import Request, Response
@@ -756,7 +756,7 @@ def test_the_stand_in_of_the_sandbox_answers_as_the_real_source_does(place: Plac
                     asked = request(host, target, accept)
                     one, other = (
                         real.serve(running, asked),
-                        maintenance.answer(version, asked, world.sandbox.clock.now()),
+                        embedded.answer_maintenance(version, asked, world.sandbox.clock.now()),
                     )
                     assert one.status == other.status
                     assert heads(one) == heads(other)
@@ -764,7 +764,7 @@ def test_the_stand_in_of_the_sandbox_answers_as_the_real_source_does(place: Plac
                         assert json.loads(one.body) == json.loads(other.body)
                     assert (b"all &#38; &#60;more&#62;" in one.body) == (b"all &amp; &lt;more&gt;" in other.body)
         asked = request(HOST, "/api", "*/*", "OPTIONS", **ASKS)
-        one, other = real.serve(running, asked), maintenance.answer(version, asked, world.sandbox.clock.now())
+        one, other = real.serve(running, asked), embedded.answer_maintenance(version, asked, world.sandbox.clock.now())
         assert (one.status, heads(one)) == (other.status, heads(other))
     finally:
         real.close()

@@ -21,8 +21,7 @@ from ops.engine.engine import Options
 from ops.engine.signals import Signals
 from ops.runbooks.reset_durable_object import Params, ResetDurableObject
 from sandbox import Sandbox
-from sandbox.edge.durable_objects import Objects
-from sandbox.edge.embedded import Embedded
+from sandbox.edge.embedded import Embedded, Objects
 from sandbox.switches import Switches
 from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, World
 from tests.support.commands import WRITE, Command, ended, ours, texts
