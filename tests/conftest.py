@@ -23,8 +23,10 @@ from sandbox import Sandbox
 from sandbox.github import GitHub
 
 ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "examples" / "fortunet"
+"""The reference application, with the ops.yml and limits.yml of all tests. Those of the root belong to the team."""
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
-"""The production account of ops.yml."""
+"""The production account of the reference application."""
 WORKER = "fortunet-api"
 SITE = "fortunet-frontend"
 
@@ -142,7 +144,7 @@ class Outcome:
 
 @dataclass
 class World:
-    """A sandbox, a folder with the shipped ops.yml, and the command line between them."""
+    """A sandbox, a folder with the reference application's ops.yml, and the command line between them."""
 
     sandbox: Sandbox
     folder: Path
@@ -182,7 +184,7 @@ class World:
         return self.folder / "ops.yml"
 
     def verify_three_rounds(self) -> None:
-        """As the shipped ops.yml does."""
+        """As the reference application's ops.yml does."""
         self.edit_config("successes: 1", "successes: 3")
 
     def edit_config(self, old: str, new: str) -> None:
@@ -242,7 +244,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def world(sandbox: Sandbox, tmp_path: Path) -> World:
     """One healthy round is enough: tests of the rounds write how many they want."""
-    config = (ROOT / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
+    config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
     (tmp_path / "ops.yml").write_text(config.replace("successes: 3", "successes: 1"))
     return World(sandbox, tmp_path)
 

@@ -250,7 +250,7 @@ class DrillCommand(click.Command):
     help="with a trigger: GitHub answers 503 to these, or, with after-permission, to all but the first",
 )
 @click.option("--json", "as_json", is_flag=True, help="one JSON result")
-@CONFIG
+@click.option("--config", type=click.Path(path_type=Path), help="default: ops.yml of the reference application")
 def drill(
     name: str,
     *,
@@ -261,16 +261,16 @@ def drill(
     trigger: "Literal['label', 'button', 'command'] | None",
     github_fails: str | None,
     as_json: bool,
-    config: Path,
+    config: Path | None,
 ) -> int:
     """Break something in a local Cloudflare and recover it with the public command.
 
-    It fails if the recovery takes longer than `recovery_targets` in ops.yml allows. A runbook without an entry there
-    has no target.
+    Without --config it drills the reference application, whatever ops.yml holds. It fails if the recovery takes longer
+    than `recovery_targets` in the configuration allows. A runbook without an entry there has no target.
     """
     from ops import drills
 
-    place = drills.Drill(edge, config, environment, service, switches, trigger, github_fails)
+    place = drills.Drill(edge, config or drills.REFERENCE, environment, service, switches, trigger, github_fails)
     say, on_event = (say_nothing, say_nothing) if as_json else (click.echo, _drill_event)
     result = drills.run(name, place, say, on_event)
     if as_json:

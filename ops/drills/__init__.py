@@ -1,8 +1,8 @@
 """Drills: a local Cloudflare, something broken on purpose, the public command, and a score.
 
-The command runs as a process of its own, with the shipped ops.yml and nothing lowered. It gets no variable of ours but
-the sandbox's, so that no real token and no real address is within its reach. With a trigger there is an incident too,
-and a label or a button goes through the real workflow files.
+The command runs as a process of its own, with the ops.yml of the reference application, or another one that a person
+names, and nothing lowered. It gets no variable of ours but the sandbox's, so that no real token and no real address is
+within its reach. With a trigger there is an incident too, and a label or a button goes through the real workflow files.
 """
 
 import os
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from sandbox.switches import Switches
 
 GOOD_AGO = timedelta(hours=2)
+REFERENCE = scenario_release.EXAMPLES / "ops.yml"
+"""The configuration of the application that drills deploy. It stays when a team replaces the repository's own."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def _run(name: str, drill: Drill, config: "Config", say: Say, on_event: OnEvent)
         Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox,
     ):
         own = Path(scratch)
-        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {drill.environment}")
+        account = f"{drill.environment} in {_shown(drill.config)}"
+        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {account}")
         with _back_in_time(sandbox, GOOD_AGO):
             kind.prepare(sandbox, environment, service)
         live = {}
@@ -162,6 +165,12 @@ def _run(name: str, drill: Drill, config: "Config", say: Say, on_event: OnEvent)
         return _score(
             name, drill, config, result if incident is None else _reported(place, drill, result, incident, say)
         )
+
+
+def _shown(path: Path) -> str:
+    """Return the path as a person types it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _kind(name: str, edge: Edge) -> scenario_release.Kind:

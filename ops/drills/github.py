@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code
 from ops.core.result import DURATIONS, step
 from ops.core.run_record import Block, read_block
+from ops.drills import repository
 from ops.drills.command import Params, Place, Say, as_text
 from ops.drills.support import Trigger, label_of
 from ops.github.comments import BOT
@@ -113,24 +114,23 @@ def failing(incident: Incident, trigger: Trigger | None, where: str | None) -> "
 
 
 def furnish(place: Place, power: str) -> None:
-    """The repository holds the checkout's files as they stand, and the environment `power` the token and the values.
+    """Give the repository its files (`repository.files`), and the environment `power` the token and the values.
 
     No other environment can act. Raises ConfigError.
     """
-    from sandbox.actions import MissingTool, NoCheckout, act, tracked
+    from sandbox.actions import MissingTool, act
 
-    sandbox, config_path = place.sandbox, place.config
-    hub, folder = sandbox.github, config_path.resolve().parent
+    sandbox = place.sandbox
+    hub = sandbox.github
     try:
         act()
-        files = tracked(folder)
-    except (MissingTool, NoCheckout) as error:
-        hint = "A drill by label or button runs the workflow files of the checkout that holds ops.yml."
-        raise ConfigError(str(error), hint=hint) from None
+    except MissingTool as error:
+        raise ConfigError(str(error)) from None
+    files = repository.files(place.config)
     needed = ["ops.yml", f".github/workflows/{place.runbook}.yml", ".github/workflows/incident.yml"]
-    if config_path.name != "ops.yml" or (missing := [name for name in needed if name not in files]):
-        what = f"git knows no {missing[0]} in {folder}" if config_path.name == "ops.yml" else "workflows read ops.yml"
-        raise ConfigError(what, hint="Drill with the ops.yml at the root of the operations repository.")
+    if missing := [name for name in needed if name not in files]:
+        hint = "Run `ops workflows sync`, and add the file to git."
+        raise ConfigError(f"git knows no {missing[0]} beside {place.config}", hint=hint)
     hub.add_commit("The operations repository", RESPONDER, files=files)
     reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read", "Pages Read"])
     for name, token in ((power, place.token or sandbox.token), (READING, reading)):

@@ -30,7 +30,7 @@ def _prepare(_sandbox: "Sandbox", _environment: "Environment", service: "Service
     if OBJECT not in service.durable_objects or service.durable_objects[OBJECT].token != VARIABLE:
         raise ConfigError(
             f"{service.name} has no Durable Object {OBJECT} with the token {VARIABLE}, which this drill locks up",
-            hint="Drill with the shipped ops.yml.",
+            hint="Leave --config out, to drill the reference application.",
         )
 
 

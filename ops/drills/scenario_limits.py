@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.core.names import LIMITS_FILE
 from ops.drills import command, github, scenario_release
 from ops.drills.command import UNREACHED, OnEvent, Place, Say
 from ops.drills.support import Trigger
@@ -29,7 +30,7 @@ NAME, RUNBOOK = "limits", "propose-limits"
 LIMIT = "calc"
 """The limit whose path users ask."""
 PATH = "/api/charts/calculate?date=1990-05-17&time=08:30"
-FILES = ("ops.yml", "limits.yml")
+FILES = ("ops.yml", LIMITS_FILE)
 PERMISSIONS = ("Workers KV Storage Write",)
 
 
@@ -119,6 +120,8 @@ def run(
     service = environment.service(runtime.service)
     if runtime.limits is None or LIMIT not in runtime.limits.raises:
         raise ConfigError(f"ops.yml raises no limit {LIMIT}", hint="Write it under runtime.limits.raises.")
+    if not _limits(config_path).is_file():
+        raise ConfigError(f"no {LIMITS_FILE} beside {config_path}", hint="Write it, or leave --config out.")
     sandbox.kv.add(runtime.namespace)
     token = sandbox.add_token("sandbox-limits", PERMISSIONS)
     _deploy(sandbox, service, runtime.namespace, edge)
@@ -133,6 +136,10 @@ def run(
     return {**result, "trigger": trigger or "command", "journal": journal, **incident.told()}
 
 
+def _limits(config: Path) -> Path:
+    return config.resolve().parent / LIMITS_FILE
+
+
 def _deploy(sandbox: "Sandbox", service: "Service", namespace: str, edge: str) -> None:
     if edge == "workerd":
         scenario_release.WORKER.release(sandbox, service, "good", edge, Path())
@@ -144,7 +151,7 @@ def _deploy(sandbox: "Sandbox", service: "Service", namespace: str, edge: str) -
 
 
 def _commit(drill: _Drill, config_path: Path) -> None:
-    """By label or button the repository is the checkout, workflows and all."""
+    """By label or button the repository has a program and workflows too."""
     hub = drill.sandbox.github
     hub.switches.actions_may_create_pull_requests = True
     if drill.in_jobs:
@@ -152,7 +159,7 @@ def _commit(drill: _Drill, config_path: Path) -> None:
         # A merge is a push, and the tests of this repository are no part of the way.
         hub.add_commit("Without CI", github.RESPONDER, files={".github/workflows/ci.yml": None})
     else:
-        files = {name: (config_path.resolve().parent / name).read_bytes() for name in FILES}
+        files = {"ops.yml": config_path.read_bytes(), LIMITS_FILE: _limits(config_path).read_bytes()}
         hub.add_commit("The operations repository", github.RESPONDER, files=files)
     drill.check_out()
 
@@ -197,8 +204,8 @@ def _applied_limit(drill: _Drill) -> int:
 
     runtime = drill.place.environment.needed_runtime()
     names: Sequence[str] = runtime.limits.names if runtime.limits else ()
-    text = (drill.folder / "limits.yml").read_text(encoding="utf-8")
-    return parse(text, path="limits.yml", names=names, now=drill.sandbox.clock.now())[0][LIMIT].limit
+    text = (drill.folder / LIMITS_FILE).read_text(encoding="utf-8")
+    return parse(text, path=LIMITS_FILE, names=names, now=drill.sandbox.clock.now())[0][LIMIT].limit
 
 
 def _proposed(drill: _Drill, config: "Config") -> int | None:

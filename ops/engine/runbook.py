@@ -130,7 +130,7 @@ class Runbook(ABC, Generic[P, D]):
     permissions: ClassVar[Permissions]
     params: type[P]
     example: P
-    """Valid parameters for the services of the shipped ops.yml; the generic tests run it with them."""
+    """Valid parameters for the services of the reference application; the generic tests run it with them."""
 
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most are told
         """The name of the service that it is about, or nothing."""

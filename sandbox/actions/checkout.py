@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ class NoCheckout(Exception):
     """The folder is no checkout of a git repository."""
 
 
-def tracked(folder: Path) -> dict[str, bytes]:
-    """Path → content of the files that git knows, as they stand now. Raises NoCheckout."""
+def tracked(folder: Path, *, but: Callable[[str], bool] = lambda _: False) -> dict[str, bytes]:
+    """Return path → content of the files that git knows, as they stand now. Files for which `but` is true are not read.
+
+    Raises NoCheckout.
+    """
     try:
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         raise NoCheckout(f"{folder} is no checkout of a git repository") from None
-    files = {name: folder / name for name in listed.stdout.split("\0") if name}
+    files = {name: folder / name for name in listed.stdout.split("\0") if name and not but(name)}
     return {name: path.read_bytes() for name, path in files.items() if path.is_file()}
 
 

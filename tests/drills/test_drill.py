@@ -1,4 +1,4 @@
-"""`ops drill`: the whole way, in real time, with the shipped ops.yml."""
+"""`ops drill`: the whole way, in real time, with the configuration of the reference application."""
 
 import json
 import os
@@ -16,12 +16,14 @@ import pytest
 
 from ops.app.run import read_config
 from ops.config import RecoveryTarget
-from ops.drills import DRILLS, lacks, names, scenario_leak, status_check
+from ops.drills import DRILLS, lacks, names, repository, scenario_leak, status_check
 from ops.drills.github import contradicted
 from ops.drills.score import scored
 from ops.drills.support import EDGES, TRIGGERS, Edge, exceptions
+from sandbox.actions.checkout import lay_out
 from sandbox.switches import Switches, parse
-from tests.conftest import ACCOUNT, ROOT, WORKER, World
+from tests.conftest import ACCOUNT, REFERENCE, ROOT, WORKER, World
+from tests.support import team_files
 from tests.support.drills import (
     CONFIG,
     OPS,
@@ -332,7 +334,7 @@ def test_a_drill_declares_its_reasons_by_edge_and_trigger(name: str) -> None:
 def test_a_drill_behind_a_bot_challenge_ends_recovered_if_its_probes_identify_themselves(
     tmp_path: Path, has_headers: bool
 ) -> None:
-    config, text = tmp_path / "ops.yml", (ROOT / "ops.yml").read_text()
+    config, text = tmp_path / "ops.yml", (REFERENCE / "ops.yml").read_text()
     header = "              request_headers: {X-Pass: PROBE_PASS}\n"
     lines = text.splitlines(keepends=True)
     passes = [line + header if line.startswith("              path: ") else line for line in lines]
@@ -409,6 +411,8 @@ def test_a_command_recovers_though_github_fails_and_its_record_is_posted_later(f
     ],
 )
 def test_a_drill_that_cannot_be_says_why_and_what_to_do(world: Any, arguments: list[str], said: str) -> None:
+    (world.folder / ".github" / "workflows").mkdir(parents=True)
+
     outcome = world.ops("drill", "rollback-worker", "--config", str(world.config), *arguments)
 
     assert outcome.code == 2
@@ -493,8 +497,8 @@ def test_the_reference_lists_what_every_drill_supports(update_golden: bool) -> N
 
 @pytest.mark.slow
 def test_a_drill_whose_runbook_has_no_target_says_so(tmp_path: Path) -> None:
-    (tmp_path / "ops.yml").write_text((ROOT / "ops.yml").read_text().partition("recovery_targets:")[0])
-    argv = [sys.executable, "-m", "ops", "drill", "rollback-worker"]
+    (tmp_path / "ops.yml").write_text((REFERENCE / "ops.yml").read_text().partition("recovery_targets:")[0])
+    argv = [sys.executable, "-m", "ops", "drill", "rollback-worker", "--config", "ops.yml"]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
 
     printed = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True).stdout
@@ -514,15 +518,50 @@ def shape(text: str) -> str:
 
 
 @pytest.mark.slow
+def test_without_a_configuration_a_drill_uses_the_reference_application(tmp_path: Path) -> None:
+    (tmp_path / "ops.yml").write_text("of a team\n")
+    argv = [sys.executable, "-m", "ops", "drill", "rollback-worker"]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+
+    done = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"its account is that of production in {REFERENCE / 'ops.yml'}\n" in done.stdout
+    assert "RECOVERED: " in done.stdout
+
+
+def test_a_drill_by_label_has_workflow_files_for_its_configuration(world: World) -> None:
+    world.edit_config("  staging:", "  rehearsal:")
+
+    with team_files.allowed():
+        found = repository.files(world.config)
+
+    assert found["ops.yml"] == world.config.read_bytes()
+    assert "limits.yml" not in found
+    assert b"- rehearsal" in found[".github/workflows/rollback-worker.yml"]
+    assert found["ops/drills/github.py"] == (ROOT / "ops/drills/github.py").read_bytes()
+
+
+def test_a_drill_by_label_in_a_teams_repository_has_its_files_as_they_stand(world: World, tmp_path: Path) -> None:
+    files = {"ops.yml": world.config.read_bytes(), ".github/workflows/rollback-worker.yml": b"of a team\n"}
+    lay_out(files, tmp_path / "operations")
+
+    assert repository.files(tmp_path / "operations" / "ops.yml") == files
+
+
+@pytest.mark.slow
 def test_the_readme_shows_what_the_drill_prints(update_golden: bool) -> None:
     command = [sys.executable, "-m", "ops", "drill", "rollback-worker"]
     environ = {**os.environ, "OPS_PROGRAM": "./run ops"}
     printed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
-    readme = ROOT / "README.md"
-    found = re.search(r"<!-- drill -->\n```\n(.*?)```", readme.read_text(), re.DOTALL)
+    readme, text = ROOT / "README.md", team_files.readme()
+    if not text:
+        return
+    found = re.search(r"<!-- drill -->\n```\n(.*?)```", text, re.DOTALL)
     assert found
     if update_golden:
-        readme.write_text(readme.read_text().replace(found[0], f"<!-- drill -->\n```\n{printed}```"))
+        with team_files.allowed():
+            readme.write_text(text.replace(found[0], f"<!-- drill -->\n```\n{printed}```"))
         return
     assert shape(printed) == shape(found[1])
 

@@ -1,4 +1,4 @@
-"""`ops drill` as a process, and the runs that each drill supports with the shipped ops.yml."""
+"""`ops drill` as a process, and the runs that each drill supports with the reference application's ops.yml."""
 
 import json
 import subprocess
@@ -10,9 +10,9 @@ from ops import drills
 from ops.app.run import read_config
 from ops.core.errors import ConfigError
 from ops.drills.support import EDGES, TRIGGERS, Edge, Trigger
-from tests.conftest import ROOT
+from tests.conftest import REFERENCE, ROOT
 
-CONFIG = ROOT / "ops.yml"
+CONFIG = REFERENCE / "ops.yml"
 OPS, _ = read_config(CONFIG)
 Run = tuple[str, Edge, Trigger | None]
 _tested: set[Run] = set()

@@ -1,0 +1,55 @@
+"""Files of the repository that a team replaces by its own. A test that opens one fails, so that it passes in every copy.
+
+Tests use the configuration in examples/fortunet, and workflows that `tests.support.workflows` generates from it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+REPLACED = frozenset({"ops.yml", "limits.yml", "README.md", "CHANGELOG.md"})
+GENERATED = (".github/workflows", ".github/ISSUE_TEMPLATE")
+"""Folders that `ops workflows sync` writes."""
+
+_files = frozenset(f"{ROOT}/{name}" for name in REPLACED)
+_folders = tuple(f"{ROOT}/{name}/" for name in GENERATED)
+_endings = (".yml", ".md")
+_allowed: ContextVar[bool] = ContextVar("allowed", default=False)
+
+
+def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook: fail where this process opens one of them, or gives the path of one to another process."""
+    if event == "open" and not _allowed.get():
+        _check(arguments[0], None)
+    elif event == "subprocess.Popen" and not isinstance(arguments[1], str | bytes):
+        for word in arguments[1]:
+            _check(word, arguments[2])
+
+
+def _check(path: Any, folder: Any) -> None:
+    if isinstance(path, str | os.PathLike) and (name := str(path)).endswith(_endings):
+        name = os.path.abspath(os.path.join(folder or "", name))  # noqa: PTH100, PTH118  both are called at each open()
+        if name in _files or name.startswith(_folders):
+            raise AssertionError(f"a test uses {name}, which is not the same in every copy of this repository")
+
+
+@contextmanager
+def allowed() -> Iterator[None]:
+    """Let this thread read them: only where it does not matter what they say."""
+    before = _allowed.set(True)
+    try:
+        yield
+    finally:
+        _allowed.reset(before)
+
+
+def readme() -> str:
+    """Return the text of the README with the title Backout. Return nothing if a team has replaced it."""
+    with allowed():
+        path = ROOT / "README.md"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return text if text.startswith("# Backout\n") else ""
