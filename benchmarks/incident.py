@@ -28,6 +28,7 @@ from sandbox import Sandbox
 from sandbox.switches import Switches
 
 ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "examples" / "fortunet"
 WORKER = "fortunet-api"
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 EVENTS, RUNS = 2000, 100
@@ -38,7 +39,7 @@ EVENTS, RUNS = 2000, 100
 def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copy(ROOT / "ops.yml", folder / "ops.yml")
+        shutil.copy(REFERENCE / "ops.yml", folder / "ops.yml")
         print("| what | median |\n| --- | ---: |")
         for delay in (0.0, 0.1):
             times = [from_label_to_write(folder, delay) for _ in range(rounds)]

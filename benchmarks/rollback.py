@@ -26,6 +26,7 @@ from sandbox import Sandbox
 from sandbox.switches import Switches
 
 ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "examples" / "fortunet"
 WORKER = "fortunet-api"
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 
@@ -61,7 +62,7 @@ def main(rounds: int) -> None:
 def _our_arguments(folder: Path) -> list[str]:
     """The shipped ops.yml, but one success is enough: wrangler makes none."""
     config = folder / "ops.yml"
-    config.write_text((ROOT / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
+    config.write_text((REFERENCE / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
     where = ["--service", "api", "--environment", "production", "--config", str(config)]
     return ["rollback-worker", *where, "--reason", "benchmark", "--yes", "--json"]
 

@@ -21,6 +21,7 @@ from ops import cli
 from ops.app import registry
 from sandbox import Sandbox
 from sandbox.github import GitHub
+from tests.support import team_files
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "examples" / "fortunet"
@@ -39,6 +40,7 @@ def _refuse_the_internet(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_refuse_the_internet)
+sys.addaudithook(team_files.refuse)
 
 
 sys.dont_write_bytecode = (

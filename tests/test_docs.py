@@ -10,10 +10,16 @@ from ops.app.registry import discover
 from ops.app.run import read_config
 from ops.config import Config
 from ops.core.errors import EXIT_CODES, WORST_FIRST, Reason
-from tests.conftest import ROOT
+from tests.conftest import REFERENCE, ROOT
+from tests.support import team_files
 from tests.support.scenarios import arguments, runbooks, shipped
 
 README = ROOT / "README.md"
+
+
+def text_of(page: Path) -> str:
+    """Return the text of a page of ours: nothing for a README that a team wrote."""
+    return team_files.readme() if page == README else page.read_text()
 
 
 def block(text: str, name: str) -> re.Match[str]:
@@ -37,7 +43,7 @@ def row(name: str, config: Config) -> str:
 
 
 def runbook_table() -> str:
-    config, _ = read_config(ROOT / "ops.yml")
+    config, _ = read_config(REFERENCE / "ops.yml")
     rows = ["| what breaks | what to press | what it does |", "| --- | --- | --- |"]
     return "\n".join([*rows, *(row(name, config) for name in shipped())]) + "\n"
 
@@ -53,10 +59,13 @@ def permissions_table() -> str:
 
 
 def assert_block(path: Path, name: str, wanted: str, *, update: bool) -> None:
-    text = path.read_text()
+    text = text_of(path)
+    if not text:
+        return
     found = block(text, name)
     if update:
-        path.write_text(text.replace(found[0], f"{found[1]}{wanted}{found[3]}"))
+        with team_files.allowed():
+            path.write_text(text.replace(found[0], f"{found[1]}{wanted}{found[3]}"))
         return
     assert found[2] == wanted
 
@@ -76,12 +85,12 @@ def test_a_runbook_says_what_it_is_for_in_one_line(name: str) -> None:
 
     assert runbook.name == name
     assert all("|" not in text and text.strip() for text in (help_line, runbook.when))
-    assert row(name, read_config(ROOT / "ops.yml")[0]).count("|") == 4
+    assert row(name, read_config(REFERENCE / "ops.yml")[0]).count("|") == 4
 
 
 @pytest.mark.parametrize("code", sorted({*WORST_FIRST, *EXIT_CODES.values(), 7}))
 def test_the_readme_explains_every_exit_code(code: int) -> None:
-    assert f"| {code} |" in README.read_text()
+    assert f"| {code} |" in text_of(README) or not text_of(README)
 
 
 @pytest.mark.parametrize(("decision", "code"), EXIT_CODES.items())
@@ -96,6 +105,6 @@ def test_the_reference_explains_every_reason(reason: Reason) -> None:
 
 @pytest.mark.parametrize("page", sorted([README, *(ROOT / "docs").rglob("*.md")]), ids=lambda page: page.name)
 def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#]+)\)", text_of(page)):
         if "://" not in target:
             assert (page.parent / target).exists(), target

@@ -21,7 +21,7 @@ from ops.engine.runbook import Runbook
 from ops.engine.runbook import World as Standing
 from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
-from tests.conftest import ROOT, SITE, WORKER, Releases, World
+from tests.conftest import REFERENCE, SITE, WORKER, Releases, World
 from tests.support.scenarios import arguments, runbooks
 from tests.support.switches import NAMESPACE, Switches
 
@@ -87,7 +87,7 @@ def around(world: World) -> None:
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
     sandbox.kv.add(NAMESPACE)
     Switches(world).put("ai", incident=42)
-    sandbox.github.add_commit("Limits", "acme", files={"limits.yml": (ROOT / "limits.yml").read_text()})
+    sandbox.github.add_commit("Limits", "acme", files={"limits.yml": (REFERENCE / "limits.yml").read_text()})
     sandbox.providers["groq"].add_key(KEYS["NEW_GROQ_API_KEY"])
 
 

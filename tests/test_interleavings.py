@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
-from tests.conftest import ACCOUNT, ROOT, WORKER, World
+from tests.conftest import ACCOUNT, REFERENCE, WORKER, World
 from tests.support import limits, switches
 from tests.support.claims import TOKEN, a_world
 from tests.support.interleavings import Asked, assert_consistent, meet
@@ -164,7 +164,7 @@ PAIRS = [
 
 @contextmanager
 def fresh(folder: Path) -> Iterator[World]:
-    config = (ROOT / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
+    config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
     (folder / "ops.yml").write_text(config.replace("successes: 3", "successes: 1"))
     with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
         yield World(sandbox, folder)

@@ -21,7 +21,7 @@ from ops.core.plan import Plan
 from ops.engine.context import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from sandbox.server import Response
-from tests.conftest import ROOT, WORKER, Incident, Outcome, Releases, World
+from tests.conftest import REFERENCE, WORKER, Incident, Outcome, Releases, World
 from tests.core.test_redaction import BASE64, SPELLINGS
 from tests.evidence.test_evidence import entry as logged
 from tests.support import marks, switches
@@ -427,7 +427,7 @@ def test_no_canary_shows_in_a_proposal_of_limits(incident: Incident, rules: list
     world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
     hub.switches.actions_may_create_pull_requests = True
     hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
-    hub.add_commit("Limits", "alice", files={"limits.yml": (ROOT / "limits.yml").read_text()})
+    hub.add_commit("Limits", "alice", files={"limits.yml": (REFERENCE / "limits.yml").read_text()})
     for rule in rules:
         hub.fault(**rule)
 

@@ -9,12 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.config import parse
-from ops.setup.workflows import synced
-from sandbox.actions import Runner, tracked
-from tests.conftest import ROOT
+from sandbox.actions import Runner
+from tests.conftest import REFERENCE
 from tests.support.actions import BUTTON, LABEL, Stage, conclusions, release, stage, when
 from tests.support.browser import needs_chromium
+from tests.support.workflows import operations_repository
 
 pytestmark = pytest.mark.slow
 
@@ -59,16 +58,13 @@ def test_the_button_rolls_back_with_the_secret_of_its_environment(staged: Callab
 
 
 @needs_chromium
-def test_a_required_browser_probe_runs_to_its_end_in_a_job(staged: Callable[..., Stage]) -> None:
+def test_a_required_browser_probe_runs_to_its_end_in_a_job(staged: Callable[..., Stage], tmp_path: Path) -> None:
     world = staged({"status": 200, "body": {"status": "ok"}})
-    files = dict(tracked(ROOT))
-    config = files["ops.yml"].decode()
+    text, config = (REFERENCE / "ops.yml").read_text(), tmp_path / "ops.yml"
     here = "          # A program can be a probe too"
     probe = "          - {name: visit, browser: {paths: [/health], required: true}}\n"
-    config = config.replace(here, probe + here, 1)
-    workflow = f".github/workflows/{BUTTON}"
-    parsed, _ = parse(config, path="ops.yml")
-    files |= {"ops.yml": config.encode(), workflow: synced(files[workflow].decode(), parsed, "worker").encode()}
+    config.write_text(text.replace(here, probe + here, 1))
+    files = operations_repository(config)
     world.github.add_commit("A browser probe", "alice", files=files)
 
     with world.runner() as runner:

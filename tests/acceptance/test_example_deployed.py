@@ -15,7 +15,7 @@ from ops.config.strict_yaml import read
 from ops.core.runtime_contract import parse_shown
 from ops.tools import node
 from sandbox import Sandbox, Switches
-from tests.conftest import ROOT
+from tests.conftest import REFERENCE
 from tests.examples.backend.conftest import BACKEND, DECLARED, client, of_limits, of_switch
 from tests.sandbox.conftest import WORKER
 from tests.support.wrangler import run_wrangler
@@ -60,7 +60,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def test_what_is_deployed_follows_kv_asks_providers_and_keeps_sessions(sandbox: Sandbox, folder: Path) -> None:
-    production = read((ROOT / "ops.yml").read_text()).data["environments"]["production"]
+    production = read((REFERENCE / "ops.yml").read_text()).data["environments"]["production"]
     namespace = sandbox.kv.add(production["runtime"]["namespace"])
     run_wrangler(sandbox, folder, "deploy", home=folder)
     for name in ("iflow", "groq", "cerebras"):

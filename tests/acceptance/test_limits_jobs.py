@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
-from sandbox.actions import Runner, tracked
+from sandbox.actions import Runner
 from sandbox.github import GitHub
 from tests.conftest import ACCOUNT, ROOT, WORKER
 from tests.support.actions import Stage, conclusions
-from tests.support.limits import DECLARED, NAMESPACE, SHIPPED, changed
+from tests.support.limits import DECLARED, NAMESPACE, changed
+from tests.support.workflows import operations_repository
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +31,7 @@ def opened(pip_cache: Path) -> Iterator[Stage]:
         sandbox.deploy(WORKER, version, at=at)
         for login, role in (("alice", "write"), ("zoe", "read")):
             hub.add_user(login, role)  # type: ignore[arg-type]
-        hub.add_commit("All of it", "alice", files={**tracked(ROOT), "limits.yml": SHIPPED.encode()})
+        hub.add_commit("All of it", "alice", files=operations_repository())
         hub.add_commit("No CI", "alice", files={".github/workflows/ci.yml": None})
         hub.add_environment("limits")
         token = sandbox.add_token("kv-writing", permissions=["Workers KV Storage Write"])
@@ -64,7 +65,7 @@ def test_a_pull_request_is_planned_merged_applied_and_reconciled(pip_cache: Path
             "alice",
             files={
                 "limits.yml": changed(40),
-                "ops/scheduled/plan_limits.py": tracked(ROOT)["ops/scheduled/plan_limits.py"],
+                "ops/scheduled/plan_limits.py": (ROOT / "ops/scheduled/plan_limits.py").read_bytes(),
             },
             branch="raise",
         )

@@ -22,8 +22,9 @@ from ops.tools import node
 from sandbox.actions.expressions import text
 from tests.conftest import ROOT, SITE, World
 from tests.support.site_repository import BUILD, Repository, repository
+from tests.support.workflows import generated
 
-WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/redeploy-pages.yml").read_text())
+WORKFLOW = yaml.safe_load((generated() / ".github/workflows/redeploy-pages.yml").read_text())
 UNSHARE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
 HIDDEN = 'for place in $HIDE; do mount -t tmpfs none "$place"; done; '
 

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.switches import Switches as SandboxSwitches
-from tests.conftest import ACCOUNT, ROOT, WORKER, World
+from tests.conftest import ACCOUNT, REFERENCE, WORKER, World
 from tests.examples.backend.conftest import BACKEND, client
 from tests.support.switches import NAMESPACE, PERMISSIONS, Switches
 from tests.support.wrangler import run_wrangler
@@ -24,7 +24,7 @@ def place(tmp_path: Path) -> Iterator[Switches]:
     with Sandbox(account_id=ACCOUNT, edge="workerd", virtual_clock=True, switches=own) as sandbox:
         sandbox.kv.add(NAMESPACE)
         sandbox.add_token("switching", PERMISSIONS)
-        config = (ROOT / "ops.yml").read_text()
+        config = (REFERENCE / "ops.yml").read_text()
         (tmp_path / "ops.yml").write_text(
             config.replace("        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api")
         )

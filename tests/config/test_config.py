@@ -1,7 +1,6 @@
 import json
 import time
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -14,9 +13,10 @@ from ops.config.strict_yaml import read
 from ops.core.duration import seconds, written
 from ops.core.errors import ConfigError, Reason
 from ops.core.suggestions import nearest, shown
+from tests.conftest import REFERENCE
 from tests.support.properties import holds_for
 
-SHIPPED = (Path(__file__).parents[2] / "ops.yml").read_text(encoding="utf-8")
+SHIPPED = (REFERENCE / "ops.yml").read_text(encoding="utf-8")
 
 SMALL = """\
 environments:

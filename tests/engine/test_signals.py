@@ -20,7 +20,7 @@ from ops import cli
 from ops.core.errors import Interrupted
 from ops.core.threads import start
 from ops.engine.signals import Signals
-from tests.conftest import ROOT, Outcome, Releases, World
+from tests.conftest import REFERENCE, ROOT, Outcome, Releases, World
 from tests.support.commands import ours
 
 STARTING = [(random.Random(n).uniform(0, 0.3), (signal.SIGINT, signal.SIGTERM)[n % 2]) for n in range(8)]
@@ -120,7 +120,7 @@ def test_a_signal_after_the_result_changes_nothing_of_it(world: World, releases:
 
 @pytest.mark.slow
 def test_a_signal_in_a_drill_says_that_nothing_outside_this_machine_was_changed(world: World) -> None:
-    with running(world, "drill", "rollback-worker", "--config", str(ROOT / "ops.yml")) as process:
+    with running(world, "drill", "rollback-worker", "--config", str(REFERENCE / "ops.yml")) as process:
         assert process.stdout is not None
         shown = ""
         while " written " not in shown:

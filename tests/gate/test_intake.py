@@ -18,11 +18,12 @@ from ops.gate.events import read
 from ops.gate.form import HEADINGS as FORM_HEADINGS
 from ops.gate.form import began, form
 from ops.gate.outcomes import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request
-from tests.conftest import ROOT
+from tests.conftest import REFERENCE, ROOT
 from tests.support.properties import holds_for
+from tests.support.workflows import generated
 
 NOW = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
-CONFIG, _ = read_config(ROOT / "ops.yml")
+CONFIG, _ = read_config(REFERENCE / "ops.yml")
 RUNBOOKS = {"rollback-worker": ["service", "to", "reason", "accept_changed_secrets"]}
 REPOSITORY = "acme/operations"
 LABEL = "recover:rollback-api"
@@ -417,7 +418,7 @@ def test_a_body_of_any_kind_has_no_start_and_still_asks(body: object) -> None:
 
 
 def test_the_issue_form_has_the_headings_that_are_read() -> None:
-    template = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/incident.yml").read_text())
+    template = yaml.safe_load((generated() / ".github/ISSUE_TEMPLATE/incident.yml").read_text())
 
     assert (
         tuple(field["attributes"]["label"] for field in template["body"] if field["type"] != "markdown")

@@ -15,7 +15,7 @@ from ops.core.run_record import Block, sealed
 from ops.github.answers import ROUTES, check, named
 from sandbox import Sandbox
 from sandbox.github import GitHub
-from tests.conftest import ROOT, Outcome, World
+from tests.conftest import REFERENCE, Outcome, World
 from tests.gate.test_gate import BUTTON
 from tests.support.limits import changed, place
 from tests.support.properties import holds_for
@@ -268,7 +268,9 @@ KINDS = tuple(FOREIGN)
 def struck(scenario: Callable[[Scene], Outcome], method: str, path: str, body: str, world: World) -> Outcome:
     """The scenario in a world of its own, where GitHub answers every request of that route with the body."""
     with Sandbox(account_id=world.sandbox.account_id, virtual_clock=True) as sandbox:
-        (world.folder / "ops.yml").write_text((ROOT / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s"))
+        (world.folder / "ops.yml").write_text(
+            (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
+        )
         github = sandbox.github
         github.add_user("alice")
         scene = Scene(World(sandbox, world.folder), github.open_issue("500", "x", ["incident"], "alice"))

@@ -10,11 +10,11 @@ import pytest
 from ops.core.errors import ConfigError
 from ops.limits.file import Limit, parse
 from ops.limits.value import NewerVersionError, parse_value, value_of, without_what_is_past
-from tests.conftest import ROOT
+from tests.conftest import REFERENCE, ROOT
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 NAMES = ("calc", "ai")
-SHIPPED = (ROOT / "limits.yml").read_text()
+SHIPPED = (REFERENCE / "limits.yml").read_text()
 SOON, PAST = '"2026-11-25T06:00:00Z"', '"2026-11-25T02:00:00Z"'
 
 

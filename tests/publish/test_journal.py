@@ -20,10 +20,10 @@ from ops.core.timeline import Event, Kind, from_json
 from ops.github.client import connect
 from ops.publish.comment import BUDGET, comments
 from ops.publish.issue import Journal
-from tests.conftest import ROOT, Incident, Releases, assert_golden
+from tests.conftest import REFERENCE, Incident, Releases, assert_golden
 from tests.support.commands import COMMENT, COMMENTS, LIST, WRITE, ended
 
-CONTACTS = read_config(ROOT / "ops.yml")[0].contacts
+CONTACTS = read_config(REFERENCE / "ops.yml")[0].contacts
 
 
 def heard_before_the_first_read(incident: Incident) -> None:

@@ -23,7 +23,7 @@ from ops.runbooks.reset_durable_object import Params, ResetDurableObject
 from sandbox import Sandbox
 from sandbox.edge.embedded import Embedded, Objects
 from sandbox.switches import Switches
-from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, World
+from tests.conftest import ACCOUNT, REFERENCE, WORKER, Outcome, World
 from tests.support.commands import WRITE, Command, ended, ours, texts
 from tests.support.marks import on_disk
 
@@ -670,7 +670,7 @@ def test_a_reset_that_is_ended_at_its_write_is_made_again_without_harm(
 @pytest.mark.slow
 def test_the_example_in_the_real_runtime_forgets_its_memory_and_keeps_its_quota(tmp_path: Path) -> None:
     """Deployed by the real wrangler, rebuilt from what Cloudflare has of it; then once more by its own endpoint."""
-    (tmp_path / "ops.yml").write_text((ROOT / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
+    (tmp_path / "ops.yml").write_text((REFERENCE / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
     at_once = Switches(propagation_seconds=0)
     with Sandbox(account_id=ACCOUNT, edge="workerd", switches=at_once) as sandbox:
         world = World(sandbox, tmp_path)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from sandbox import Sandbox
-from tests.conftest import ACCOUNT, ROOT, WORKER, Outcome, Releases, World
+from tests.conftest import ACCOUNT, REFERENCE, WORKER, Outcome, Releases, World
 from tests.support.named_histories import Case, named_histories
 from tests.support.properties import holds_for
 from tests.support.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
@@ -624,7 +624,7 @@ def test_random_histories_get_the_answer_of_the_judge(
     judge = Judge(past)
     with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
         world = World(sandbox, tmp_path_factory.mktemp("world"))
-        shutil.copy(ROOT / "ops.yml", world.config)
+        shutil.copy(REFERENCE / "ops.yml", world.config)
         names = replay(sandbox, past)
 
         outcome = press(world, f"--incident {incident}" if incident else "", {})

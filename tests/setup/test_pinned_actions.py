@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.support.workflows import generated
 
 PINNED = {
     "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1": ("v7.0.1", "node24"),
@@ -21,7 +22,8 @@ USES = re.compile(r"^\s*(?:- )?uses:\s*(?P<action>[^\s#]+)\s*(?:#\s*(?P<version>
 
 
 def files() -> list[Path]:
-    return [*(ROOT / ".github/workflows").glob("*.yml"), *(ROOT / ".github/actions").glob("*/action.yml")]
+    folder = generated() / ".github"
+    return [*(folder / "workflows").glob("*.yml"), *(folder / "actions").glob("*/action.yml")]
 
 
 def used(text: str) -> Iterator[tuple[str, str]]:

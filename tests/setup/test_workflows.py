@@ -1,4 +1,7 @@
-"""The workflow files: their inputs are the runbooks' parameters, their lists are ops.yml's, and they are hardened."""
+"""The workflow files: their inputs are the runbooks' parameters, their lists are ops.yml's, and they are hardened.
+
+The files are those that `ops workflows sync` writes for the reference application.
+"""
 
 import re
 import subprocess
@@ -15,12 +18,14 @@ from ops.app.run import read_config
 from ops.config import object_tokens
 from ops.engine.runbook import JobSecret
 from ops.setup.workflows import pressed, sync, synced
-from tests.conftest import ROOT, World
+from tests.conftest import REFERENCE, ROOT, World
 from tests.support.scenarios import shipped
+from tests.support.workflows import generated
 
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+GITHUB = generated() / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 RUNBOOKS = shipped()
-FORM = ROOT / ".github/ISSUE_TEMPLATE/incident.yml"
+FORM = GITHUB / "ISSUE_TEMPLATE/incident.yml"
 KINDS = kinds()
 NO_RUNBOOKS = {"ci", "evidence", "incident", "limits", "secret-leak"}
 """Workflows that are no runbook's button: what they do changes nothing that runs, or a runbook of another name does it."""
@@ -43,7 +48,7 @@ def parsed(text: str) -> dict[Any, Any]:
 
 def inputs(runbook: str) -> dict[str, Any]:
     # YAML 1.1 reads the key `on` as true.
-    found: dict[str, Any] = read(ROOT / ".github/workflows" / f"{runbook}.yml")[True]["workflow_dispatch"]["inputs"]
+    found: dict[str, Any] = read(GITHUB / "workflows" / f"{runbook}.yml")[True]["workflow_dispatch"]["inputs"]
     return found
 
 
@@ -56,13 +61,13 @@ def test_every_workflow_is_a_runbooks_button_or_a_listed_exception() -> None:
 
 
 def test_the_button_for_evidence_gives_its_command_all_inputs_and_every_token_of_cloudflare() -> None:
-    path = ROOT / ".github/workflows/evidence.yml"
+    path = GITHUB / "workflows/evidence.yml"
     (step,) = [step for step in steps(path) if "ops evidence" in step.get("run", "")]
 
     for key in inputs("evidence"):
         assert step["env"][key.upper()] == f"${{{{ inputs.{key} }}}}"
         assert f'"${key.upper()}"' in step["run"]
-    config, _ = read_config(ROOT / "ops.yml")
+    config, _ = read_config(REFERENCE / "ops.yml")
     tokens = {environment.token for environment in config.environments.values()}
     assert {name for name, value in step["env"].items() if "secrets." in value} == tokens
     assert read(path)["jobs"]["evidence"]["environment"] == "evidence"
@@ -103,7 +108,7 @@ def test_a_job_that_asks_probes_installs_a_browsers_parts_where_one_is_configure
 
 
 def test_what_is_sent_of_a_leak_reaches_its_command_through_the_events_file_alone() -> None:
-    path = ROOT / ".github/workflows/secret-leak.yml"
+    path = GITHUB / "workflows/secret-leak.yml"
     text = path.read_text()
 
     assert "inputs." not in text
@@ -126,7 +131,7 @@ def test_the_inputs_of_a_button_are_the_parameters_of_its_runbook(name: str) -> 
 @pytest.mark.parametrize("name", RUNBOOKS)
 def test_every_input_and_every_token_reaches_the_command_through_its_environment(name: str) -> None:
     """Where several jobs share the work, an input reaches the one that it is for, and the command what that one says."""
-    all_steps = steps(ROOT / ".github/workflows" / f"{name}.yml")
+    all_steps = steps(GITHUB / "workflows" / f"{name}.yml")
     (step,) = [s for s in all_steps if f"ops {name} --" in s.get("run", "")]
 
     for key in inputs(name):
@@ -150,7 +155,7 @@ def test_every_input_and_every_token_reaches_the_command_through_its_environment
 def test_the_job_of_a_button_has_the_permissions_of_its_runbook(name: str) -> None:
     (job,) = [
         job
-        for job in read(ROOT / ".github/workflows" / f"{name}.yml")["jobs"].values()
+        for job in read(GITHUB / "workflows" / f"{name}.yml")["jobs"].values()
         if any(f"ops {name} --" in step.get("run", "") for step in job["steps"])
     ]
     given = {f"{scope}: {right}" for scope, right in job["permissions"].items() if right == "write"}
@@ -166,7 +171,7 @@ def secrets_of(step: dict[str, Any]) -> dict[str, str]:
 def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = False, keys: bool = False) -> None:
     """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name; `admin`: the
     tokens of applications; `keys`: those of AI providers."""
-    config, _ = read_config(ROOT / "ops.yml")
+    config, _ = read_config(REFERENCE / "ops.yml")
     names = {environment.token for environment in config.environments.values()}
     names |= set(config.notify.webhooks.values()) | (object_tokens(config) if admin else set())
     if values:
@@ -185,8 +190,8 @@ def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = 
 
 def test_a_schedule_opens_what_is_due_with_the_secrets_of_maintenance_and_a_press_does_not() -> None:
     """Nobody asks for it, so it has no gate; it starts nothing else."""
-    config, _ = read_config(ROOT / "ops.yml")
-    workflow = read(ROOT / ".github/workflows/maintenance.yml")
+    config, _ = read_config(REFERENCE / "ops.yml")
+    workflow = read(GITHUB / "workflows/maintenance.yml")
     due, pressed_ = workflow["jobs"]["due"], workflow["jobs"]["maintenance"]
     (step,) = [step for step in due["steps"] if "run" in step]
 
@@ -202,9 +207,9 @@ def test_a_schedule_opens_what_is_due_with_the_secrets_of_maintenance_and_a_pres
 
 
 def test_a_pull_request_is_planned_by_the_base_without_an_environment_or_a_secret() -> None:
-    workflow = read(ROOT / ".github/workflows/limits.yml")
+    workflow = read(GITHUB / "workflows/limits.yml")
     plan, apply, reconcile = (workflow["jobs"][name] for name in ("plan", "apply", "reconcile"))
-    config, _ = read_config(ROOT / "ops.yml")
+    config, _ = read_config(REFERENCE / "ops.yml")
 
     assert workflow[True].keys() == {"pull_request", "push", "schedule"}
     assert (plan["if"], "environment" in plan) == ("github.event_name == 'pull_request'", False)
@@ -218,7 +223,7 @@ def test_a_pull_request_is_planned_by_the_base_without_an_environment_or_a_secre
 
 def test_a_schedule_takes_an_override_back_and_a_press_does_not() -> None:
     """Nobody asks for it, so it has no gate; it starts nothing else."""
-    workflow = read(ROOT / ".github/workflows/ai-failover.yml")
+    workflow = read(GITHUB / "workflows/ai-failover.yml")
     back, pressed_ = workflow["jobs"]["fail-back"], workflow["jobs"]["ai-failover"]
     (step,) = [step for step in back["steps"] if "run" in step]
 
@@ -233,8 +238,8 @@ def test_a_schedule_takes_an_override_back_and_a_press_does_not() -> None:
 
 
 def test_on_a_closed_incident_only_the_report_and_the_all_clear_start_a_job() -> None:
-    gate = read(ROOT / ".github/workflows/incident.yml")["jobs"]["gate"]["if"]
-    config, _ = read_config(ROOT / "ops.yml")
+    gate = read(GITHUB / "workflows/incident.yml")["jobs"]["gate"]["if"]
+    config, _ = read_config(REFERENCE / "ops.yml")
     named = re.findall(r"label\.name == '([^']+)'", gate)
 
     assert set(named) == {"report", "recover:all-clear"}
@@ -243,7 +248,7 @@ def test_on_a_closed_incident_only_the_report_and_the_all_clear_start_a_job() ->
 
 def acting() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """Of incident.yml: GitHub environment, or none → the job that stands in it and recovers, and the step that does so."""
-    jobs = read(ROOT / ".github/workflows/incident.yml")["jobs"].values()
+    jobs = read(GITHUB / "workflows/incident.yml")["jobs"].values()
     found = [(job, step) for job in jobs for step in job["steps"] if "ops recover" in step.get("run", "")]
     return {job.get("environment", "none"): (job, step) for job, step in found}
 
@@ -253,7 +258,7 @@ def test_of_the_jobs_that_a_label_starts_each_acts_for_the_runbooks_of_its_own_e
     labelled = {
         runbook.github_environment or "none" for runbook in map(discover().__getitem__, RUNBOOKS) if runbook.by_label
     }
-    report = read(ROOT / ".github/workflows/incident.yml")["jobs"]["report"]
+    report = read(GITHUB / "workflows/incident.yml")["jobs"]["report"]
 
     assert acting().keys() == labelled == {"recovery", "security", "none"}
     for environment, (job, step) in acting().items():
@@ -265,7 +270,7 @@ def test_of_the_jobs_that_a_label_starts_each_acts_for_the_runbooks_of_its_own_e
 
 @pytest.mark.parametrize("name", RUNBOOKS)
 def test_a_button_stands_in_the_same_environment_as_the_job_of_its_label(name: str) -> None:
-    jobs = read(ROOT / ".github/workflows" / f"{name}.yml")["jobs"].values()
+    jobs = read(GITHUB / "workflows" / f"{name}.yml")["jobs"].values()
     (job,) = [job for job in jobs if any(f"ops {name} --" in step.get("run", "") for step in job["steps"])]
 
     assert job.get("environment", "") == discover()[name].github_environment
@@ -304,8 +309,8 @@ def test_a_step_runs_nothing_that_an_input_could_write(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_the_generated_lists_are_as_ops_yml_has_them(path: Path) -> None:
-    config, _ = read_config(ROOT / "ops.yml")
+def test_a_second_sync_changes_nothing(path: Path) -> None:
+    config, _ = read_config(REFERENCE / "ops.yml")
 
     assert synced(path.read_text(), config, KINDS.get(path.stem)) == path.read_text()
 
@@ -313,7 +318,7 @@ def test_the_generated_lists_are_as_ops_yml_has_them(path: Path) -> None:
 def test_the_issue_form_says_what_starts_which_recovery() -> None:
     text = FORM.read_text()
 
-    assert pressed(text, read_config(ROOT / "ops.yml")[0], recoveries()) == text
+    assert pressed(text, read_config(REFERENCE / "ops.yml")[0], recoveries()) == text
     (shown,) = [field["attributes"]["value"] for field in yaml.safe_load(text)["body"] if field["type"] == "markdown"]
     assert (
         "until a person opens it: the label `recover:api-off` (state=on) or `recover:api-on` (state=off) on the issue, "
@@ -341,7 +346,7 @@ def test_sync_rewrites_what_the_issue_form_says_and_nothing_else_of_it(world: Wo
 def test_sync_rewrites_the_lists_and_nothing_else(world: World) -> None:
     folder = world.folder / ".github" / "workflows"
     folder.mkdir(parents=True)
-    button = ROOT / ".github/workflows/rollback-worker.yml"
+    button = GITHUB / "workflows/rollback-worker.yml"
     (folder / "rollback-worker.yml").write_text(button.read_text())
     world.edit_config("  staging:", "  rehearsal:")
 
@@ -355,7 +360,7 @@ def test_sync_rewrites_the_lists_and_nothing_else(world: World) -> None:
 def test_sync_writes_the_names_of_a_rotation(world: World) -> None:
     folder = world.folder / ".github" / "workflows"
     folder.mkdir(parents=True)
-    button = (ROOT / ".github/workflows/rotate-secrets.yml").read_text()
+    button = (GITHUB / "workflows/rotate-secrets.yml").read_text()
     (folder / "rotate-secrets.yml").write_text(button)
     world.edit_config("CEREBRAS_API_KEY", "MISTRAL_API_KEY")
 
@@ -377,14 +382,14 @@ def test_sync_writes_the_names_of_a_rotation(world: World) -> None:
 def test_the_linters_find_nothing(command: list[str]) -> None:
     program = Path(sys.executable).parent / command[0]
 
-    done = subprocess.run([program, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([program, *command[1:]], cwd=GITHUB.parent, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def kinds_of_secrets(text: str) -> set[str]:
     """As the page on permissions calls them; `text` is a cell of its table, or what a job of a workflow names."""
-    config, _ = read_config(ROOT / "ops.yml")
+    config, _ = read_config(REFERENCE / "ops.yml")
     tokens = {environment.token for environment in config.environments.values()}
     named = {
         "Cloudflare token": rf"Cloudflare token|secrets\.(?:{'|'.join(tokens)})\b",

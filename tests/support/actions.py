@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import Sandbox
-from sandbox.actions import Runner, tracked
+from sandbox.actions import Runner
 from sandbox.github import GitHub
 from sandbox.github.actions.state import Run
-from tests.conftest import ACCOUNT, ROOT, WORKER
+from tests.conftest import ACCOUNT, WORKER
+from tests.support.workflows import operations_repository
 
 LABEL = "recover:rollback-api"
 BUTTON = "rollback-worker.yml"
@@ -64,7 +65,7 @@ def stage(pip_cache: Path, good: Mapping[str, Any] | None = None) -> Iterator[St
         second = release(sandbox, "bad", now - timedelta(minutes=10), {"status": 500})
         hub.add_user("alice")
         hub.add_user("tina", "triage")
-        hub.add_commit("All of it", "alice", files=tracked(ROOT))
+        hub.add_commit("All of it", "alice", files=operations_repository())
         reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read"])
         for environment, token in (("recovery", sandbox.token), ("report", reading)):
             hub.add_environment(environment)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sandbox import Sandbox
 from sandbox.records import Record
-from tests.conftest import ACCOUNT, ROOT, Outcome, World
+from tests.conftest import ACCOUNT, REFERENCE, Outcome, World
 from tests.support.scenarios import SECRETS, Case, Given
 
 READ_BY_POST = ("/bulk/get", "/observability/telemetry/query", "/graphql")
@@ -26,7 +26,7 @@ WELL = {"recovered", "healthy_as_before", "nothing_to_do"}
 def a_world(case: Case | None, kind: type[Sandbox] = Sandbox) -> Iterator[World]:
     """Where the runbook of the case has something to do; without a case, an empty world."""
     with kind(account_id=ACCOUNT, virtual_clock=True) as sandbox, TemporaryDirectory() as folder:
-        config = (ROOT / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
+        config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
         (Path(folder) / "ops.yml").write_text(config)
         world = World(sandbox, Path(folder))
         if case is not None:

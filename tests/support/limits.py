@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 
 from sandbox.github import GitHub
-from tests.conftest import ROOT, Outcome, World
+from tests.conftest import REFERENCE, Outcome, World
 
 NAMESPACE = "c0ffee00c0ffee00c0ffee00c0ffee00"
-SHIPPED = (ROOT / "limits.yml").read_text()
+SHIPPED = (REFERENCE / "limits.yml").read_text()
 DECLARED = {
     "limits": {
         "calc": {"limit": 30, "period": 60, "key": "ip", "probe": True},

@@ -17,7 +17,7 @@ from ops.workers.history import History
 
 BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
 MIN_SERVED = 10
-"""Minutes, as in the shipped ops.yml."""
+"""Minutes, as in the reference application's ops.yml."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import yaml
 from sandbox.actions.checkout import for_act, with_ref
 from sandbox.actions.expressions import HIDDEN, Unsupported
 from sandbox.actions.plan import Claim, Plan, checked_out, make, read, secrets, variables
-from tests.conftest import ROOT
+from tests.support.workflows import generated
 
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+WORKFLOWS = sorted((generated() / ".github" / "workflows").glob("*.yml"))
 SHA = "5" * 40
-INCIDENT = (ROOT / ".github/workflows/incident.yml").read_text()
+INCIDENT = (generated() / ".github/workflows/incident.yml").read_text()
 
 
 def labelled(label: str, state: str = "open") -> dict[str, Any]:

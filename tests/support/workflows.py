@@ -1,0 +1,41 @@
+"""Workflows for any ops.yml, and an operations repository that holds them."""
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from ops.app.registry import recoveries
+from ops.app.run import read_config
+from ops.setup.workflows import FOLDER, sync
+from sandbox.actions import tracked
+from tests.conftest import REFERENCE, ROOT
+from tests.support import team_files
+
+
+@cache
+def generated(config: Path = REFERENCE / "ops.yml") -> Path:
+    """Return a folder with this ops.yml and the `.github` that `ops workflows sync` writes for it. Do not change it."""
+    folder = Path(tempfile.mkdtemp(prefix="generated-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with team_files.allowed():
+        shutil.copytree(ROOT / ".github", folder / ".github")
+    (folder / ".git").mkdir()  # actionlint looks for it
+    shutil.copy(config, folder / "ops.yml")
+    sync(folder / FOLDER, read_config(config, labels=None)[0], recoveries())
+    return folder
+
+
+def operations_repository(config: Path = REFERENCE / "ops.yml") -> Mapping[str, bytes]:
+    """Return path → content of an operations repository with this ops.yml, and the limits.yml beside it, if any."""
+    files = tracked(ROOT, but=_is_of_the_team)
+    written = generated(config)
+    files |= {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*") if path.is_file()}
+    limits = config.parent / "limits.yml"
+    return files | ({"limits.yml": limits.read_bytes()} if limits.exists() else {})
+
+
+def _is_of_the_team(name: str) -> bool:
+    return name in team_files.REPLACED or name.startswith(team_files.GENERATED)
