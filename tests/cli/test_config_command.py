@@ -1,10 +1,12 @@
 """`ops config check` and `ops config schema`."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import WORKER, Releases, World
+from tests.support.configurations import CONFIGURATIONS
 
 
 def test_the_shipped_file_is_valid_and_its_placeholders_are_warnings(world: World) -> None:
@@ -13,6 +15,13 @@ def test_the_shipped_file_is_valid_and_its_placeholders_are_warnings(world: Worl
     assert outcome.code == 0
     assert "is valid: 2 environments, 4 services" in outcome.out
     assert "contacts[0].contact: still a placeholder" in outcome.err
+
+
+@pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda path: path.parent.name)
+def test_the_configuration_of_another_application_is_valid_without_a_warning(config: Path, world: World) -> None:
+    outcome = world.ops("config", "check", "--config", str(config))
+
+    assert (outcome.code, outcome.err) == (0, "")
 
 
 def test_every_problem_is_reported_at_once_with_its_line(world: World) -> None:

@@ -1,0 +1,7 @@
+"""Configurations of applications that are not FortuneT, as teams write them. Each folder holds an ops.yml."""
+
+from pathlib import Path
+
+ONE_WORKER, PAGES_ONLY, TEN_SERVICES, ONE_URL = CONFIGURATIONS = tuple(
+    Path(__file__).parent / name / "ops.yml" for name in ("one_worker", "pages_only", "ten_services", "one_url")
+)
