@@ -72,9 +72,36 @@ def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str,
     if edge == "workerd":
         deploy_with_wrangler(sandbox, service, name, "src/index.js" if name == "good" else "src/index.bad.js")
         return
-    behaviour = None if name == "good" else {"status": 500}
+    behaviour = _passing(service) if name == "good" else {"status": 500}
     version = sandbox.upload(service.worker, code=name, behaviour=behaviour, tag=name, message=f"the {name} release")
     sandbox.deploy(service.worker, version)
+
+
+def _passing(service: "Service") -> dict[str, Any]:
+    """Return the behaviour of a release that passes the service's http probes, by status and JSON.
+
+    Where a probe reads the version, the sandbox's own answer stays: its /health echoes the version.
+    """
+    asked = [probe.http for probe in service.probes if probe.http and not probe.http.version]
+    answers: dict[str, dict[str, Any]] = {}
+    for http in asked:
+        answers[urlsplit(http.path).path] = {"status": http.status} | (
+            {"body": _nested(http.json_)} if http.json_ else {}
+        )
+    return {"paths": answers}
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON that has these values at these paths (keys joined by dots)."""
+    whole: dict[str, Any] = {}
+    for path, value in values.items():
+        *folders, last = path.split(".")
+        place = whole
+        for key in folders:
+            place[key] = place[key] if isinstance(place.get(key), dict) else {}
+            place = place[key]
+        place[last] = value
+    return whole
 
 
 def deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str, entry: str) -> None:

@@ -24,6 +24,7 @@ from sandbox.actions.checkout import lay_out
 from sandbox.switches import Switches, parse
 from tests.conftest import ACCOUNT, REFERENCE, ROOT, WORKER, World
 from tests.support import team_files
+from tests.support.configurations import ONE_WORKER
 from tests.support.drills import (
     CONFIG,
     OPS,
@@ -528,6 +529,13 @@ def test_without_a_configuration_a_drill_uses_the_reference_application(tmp_path
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"its account is that of production in {REFERENCE / 'ops.yml'}\n" in done.stdout
     assert "RECOVERED: " in done.stdout
+
+
+@pytest.mark.slow
+def test_the_good_release_of_a_drill_passes_the_http_probes_of_any_configuration() -> None:
+    result = drill("--config", str(ONE_WORKER), "--environment", "live")
+
+    assert (result["decision"], result["service"]) == ("recovered", "desk")
 
 
 def test_a_drill_by_label_has_workflow_files_for_its_configuration(world: World) -> None:
