@@ -1,0 +1,54 @@
+"""The tests of this repository pass in a copy whose ops.yml, limits.yml, README and changelog a team has replaced."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox.actions import tracked
+from sandbox.actions.checkout import lay_out
+from tests.conftest import ROOT
+from tests.support import team_files
+from tests.support.configurations import ONE_WORKER
+
+README = "# Shopdesk operations\n\nSee the [wiki](../../wiki), and `| 0 | all is well |`.\n"
+START_PROGRAMS = [
+    "tests/app",
+    "tests/cli",
+    "tests/drills",
+    "tests/setup",
+    "tests/test_docs.py",
+    "tests/sandbox/test_command.py",
+]
+"""Tests of programs that are started in the copy, and of the README."""
+
+
+@pytest.mark.parametrize("name", sorted(team_files.REPLACED | {".github/workflows/incident.yml"}))
+def test_what_a_team_replaces_cannot_be_read_by_a_test(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+    for path in (ROOT / name, Path(name)):
+        with pytest.raises(AssertionError, match="not the same in every copy"):
+            path.read_bytes()
+        with pytest.raises(AssertionError, match="not the same in every copy"):
+            subprocess.run(["true", str(path)], check=True)
+    with team_files.allowed():
+        subprocess.run(["true", name], check=True)
+
+
+@pytest.mark.slow
+def test_the_tests_pass_in_the_copy_of_a_team(tmp_path: Path) -> None:
+    """Programs that tests start are seen here alone: the hook above belongs to the process of the tests."""
+    with team_files.allowed():
+        files = tracked(ROOT, but=team_files.REPLACED.__contains__)
+    files |= {"ops.yml": ONE_WORKER.read_bytes(), "README.md": README.encode(), "CHANGELOG.md": b"# Ours\n"}
+    copy = tmp_path / "copy"
+    lay_out(files, copy)
+    argv = [sys.executable, "-m", "pytest", "-q", "-n2", "-pno:cacheprovider", "-m", "not slow", *START_PROGRAMS]
+    environ = {**os.environ, "PYTHONPATH": str(copy)}
+
+    done = subprocess.run(argv, cwd=copy, env=environ, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
