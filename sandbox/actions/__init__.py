@@ -1,17 +1,20 @@
 """A local GitHub Actions: what the sandbox's GitHub delivers starts the workflows of its commits, by `act`.
 
-What it does as GitHub does: event types, branch and path filters, inputs (the API refuses wrong ones), secrets and
-variables of the environment that a job names, a GITHUB_TOKEN per job with the permissions of that job, runs and jobs in
-the Actions API with their times, FIFO within a concurrency group, cancelling with SIGINT before SIGTERM. A pull request
-runs the workflow and the files of its merge; from a fork it has no secret, no variable and a token that reads.
+As on GitHub: event types, branch and path filters, inputs (the API refuses wrong ones); needs, `if` and outputs;
+concurrency groups of runs and of jobs, which a job joins once its `if` is true; secrets and variables of the
+environment that a job names; a GITHUB_TOKEN per job with the permissions of that job; time limits; cancelling with
+SIGINT before SIGTERM, after which jobs with `always()` run; runs and jobs in the Actions API with their times. A pull
+request runs the workflow and the files of its merge; from a fork it has no secret, no variable and a token that reads.
 
-What differs: act runs a workflow run as a whole, so a run holds each group that one of its jobs may claim from its
-start to its end. A group that depends on another job's output counts as every group that it could be. Job time limits,
-environments' protection rules, matrices and reusable workflows are not there; a cancelled run still does its steps with
-`failure()`, and goes on where its step ended well all the same; steps have a terminal. Times start nothing by
-themselves (`Runner.schedule`). A run checks out one commit, whichever its jobs name, and without history; the variable
-GITHUB_SHA is that of a commit made for act, while `github.sha` is the run's. Nobody approves the run of a first-time
-contributor. What a workflow uses and this does not know is `Unsupported`, and then nothing starts.
+The schedule decides for each job, and act runs the steps of one job. What differs from GitHub:
+
+- A job without `steps` succeeds at once, without a process. GitHub refuses such a file.
+- A cancelled job still does its steps with `failure()`, and goes on where its step ended well all the same.
+- Steps have a terminal, and jobs share this machine. Step time limits are real minutes.
+- A job checks out one commit, without history. GITHUB_SHA in a step is the sha of a commit made for act, while
+  `github.sha` is the run's. act reads a job's own `env` twice: values of the event there may become expressions.
+- Times start nothing by themselves (`Runner.schedule`). Nobody approves the run of a first-time contributor.
+- Matrices and reusable workflows are missing. An unknown feature is `Unsupported`, and then nothing starts.
 """
 
 from sandbox.actions.checkout import NoCheckout, tracked

@@ -1,4 +1,4 @@
-"""Expressions of workflows, as far as they are known before a job runs: what it depends on may still be unknown.
+"""Expressions of workflows: before a job starts, the values it depends on may still be unknown.
 
 docs.github.com/actions/reference/workflows-and-actions/expressions
 """
@@ -13,7 +13,8 @@ HIDDEN = "\0"
 """Stands in a text for a part that is not known yet."""
 STATUS = re.compile(r"\b(always|success|failure|cancelled)\s*\(")
 _TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|(-?\d+(?:\.\d+)?)|([A-Za-z_][\w-]*)|(&&|\|\||[!=]=|[!().,*\[\]]))")
-_INSERTED = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+INSERTED = re.compile(r"\$\{\{((?:'(?:[^']|'')*'|[^'])*?)\}\}", re.DOTALL)
+"""`${{ }}` in a text; a string literal inside may hold braces."""
 
 
 class Unsupported(Exception):
@@ -27,10 +28,25 @@ class _Unknown:
 UNKNOWN = _Unknown()
 
 
-def evaluate(text: str, contexts: Mapping[str, Any]) -> Any:
-    """Its value, or UNKNOWN. Missing properties are None, as GitHub has it. Raises Unsupported."""
-    whole = _INSERTED.fullmatch(text.strip())
-    parser = _Parser(_tokens(whole[1] if whole else text), contexts)
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Values of the status functions for one job.
+
+    docs.github.com/actions/reference/workflows-and-actions/expressions#status-check-functions
+    """
+
+    success: bool
+    failure: bool
+    cancelled: bool
+
+
+def evaluate(text: str, contexts: Mapping[str, Any], status: Status | None = None) -> Any:
+    """Return the value, or UNKNOWN. A missing property is None. Without `status`, status functions are UNKNOWN.
+
+    Raises Unsupported.
+    """
+    whole = INSERTED.fullmatch(text.strip())
+    parser = _Parser(_tokens(whole[1] if whole else text), contexts, status)
     value = parser.either()
     if parser.tokens:
         raise Unsupported(f"the expression `{text}` goes on with {parser.tokens[0][1]!r}")
@@ -39,7 +55,7 @@ def evaluate(text: str, contexts: Mapping[str, Any]) -> Any:
 
 def text(template: str, contexts: Mapping[str, Any]) -> str:
     """With every `${{ }}` filled in, HIDDEN where that is unknown."""
-    return _INSERTED.sub(lambda found: _text(evaluate(found[1], contexts)), template)
+    return INSERTED.sub(lambda found: _text(evaluate(found[1], contexts)), template)
 
 
 def may_be_same(one: str, other: str) -> bool:
@@ -69,6 +85,7 @@ def _tokens(expression: str) -> list[tuple[str, str]]:
 class _Parser:
     tokens: list[tuple[str, str]]
     contexts: Mapping[str, Any]
+    status: Status | None
 
     def either(self) -> Any:
         value = self._both()
@@ -144,6 +161,8 @@ class _Parser:
             if not self._is(","):
                 self._must(")")
                 break
+        if name in {"success", "failure", "cancelled"}:
+            return getattr(self.status, name) if self.status else UNKNOWN
         if name not in _FUNCTIONS:
             raise Unsupported(f"this runner does not know the function `{name}`")
         return UNKNOWN if UNKNOWN in arguments else _FUNCTIONS[name](*arguments)
@@ -206,6 +225,12 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "endsWith": lambda where, what: _text(where).lower().endswith(_text(what).lower()),
     "contains": _contains,
     "fromJSON": lambda text: json.loads(_text(text)),
+    "toJSON": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
+    "format": lambda template, *values: re.sub(
+        r"\{\{|\}\}|\{(\d+)\}", lambda found: _text(values[int(found[1])]) if found[1] else found[0][0], template
+    ),
+    "join": lambda values, separator=",": (
+        separator.join(map(_text, values)) if isinstance(values, list) else _text(values)
+    ),
     "always": lambda: True,
-    **dict.fromkeys(("success", "failure", "cancelled"), lambda: UNKNOWN),
 }

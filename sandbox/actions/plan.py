@@ -1,66 +1,84 @@
-"""A workflow file and an event → what a run of it may do: its jobs, groups and secrets. It starts nothing."""
+"""A workflow file and an event → the jobs of a run, with groups, environments and secrets. It starts nothing."""
 
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sandbox.actions.expressions import HIDDEN, STATUS, UNKNOWN, Unsupported, evaluate, text, truth
+from sandbox.actions.expressions import HIDDEN, INSERTED, STATUS, UNKNOWN, Status, Unsupported, evaluate, text, truth
 
 _NOT_HERE = ("strategy", "uses", "container", "services", "defaults", "snapshot")
 _CHECKOUT = {"ref", "fetch-depth", "persist-credentials"}
-"""Of a checkout. There is one commit to fetch and no credential to keep, whatever the last two say."""
+"""Options of a checkout. The last two change nothing: a checkout has one commit and no credential."""
 _LATER = ("needs", "steps", "job", "runner", "env", "matrix", "strategy")
 _SKIPPED = {"result": "skipped", "outputs": {}}
 _USUAL_PERMISSIONS = {"contents": "read"}
-"""Of a repository whose setting is the restricted one, where a workflow asks for nothing."""
+"""Permissions of a workflow that asks for none, in a repository with the restricted setting."""
+LONGEST_MINUTES = 360.0
+"""docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idtimeout-minutes"""
 TOKEN = "GITHUB_TOKEN"  # noqa: S105
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A concurrency group, with HIDDEN where that hangs on what a job will say."""
+    """A concurrency group; its name holds HIDDEN for a part that another job's output decides."""
 
     group: str
     cancels: bool
     queues_all: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
+    """One job. Before its needs have ended, its texts may hold HIDDEN and `may_run` means "perhaps"."""
+
     id: str
     name: str
     needs: tuple[str, ...]
     may_run: bool
-    runs_on: str
     environment: str | None
+    deploys: bool
+    """Whether the environment gets a deployment."""
     permissions: Mapping[str, str]
     claim: Claim | None
+    minutes: float
+    """Time limit."""
+    may_fail: bool
+    """`continue-on-error`: a failure counts as success for the jobs after it and for the run."""
     checkouts: tuple[str, ...]
-    """What each actions/checkout names as its `ref`, empty where it names none."""
+    """The `ref` of each actions/checkout, empty without one."""
     rules: Mapping[str, Any]
     """The job as the file has it."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Of one run. `jobs` in the order of the file, those that may not run among them."""
+    """The jobs of one run in the order of the file, those that may not run included."""
 
     jobs: tuple[Job, ...]
-    claims: tuple[Claim, ...]
+    claim: Claim | None
+    """The group of the run itself."""
 
     @property
     def running(self) -> tuple[Job, ...]:
         return tuple(job for job in self.jobs if job.may_run)
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Groups that the run or one of its jobs may join."""
+        return tuple(claim for claim in (self.claim, *(job.claim for job in self.running)) if claim)
 
+
+@lru_cache(maxsize=256)
 def read(file: str) -> dict[str, Any]:
-    """The workflow, with `on` under its own name: YAML 1.1 takes it for true. Raises Unsupported."""
+    """Return the workflow, shared between callers. YAML 1.1 reads the key `on` as true. Raises Unsupported."""
     import yaml
 
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        data = yaml.safe_load(file)
+        data = yaml.load(file, Loader=loader)  # noqa: S506  a safe loader, in C where there is one
     except yaml.YAMLError as error:
         raise Unsupported(f"the workflow is no YAML: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("jobs"), dict) or not data.keys() & {True, "on"}:
@@ -69,89 +87,104 @@ def read(file: str) -> dict[str, Any]:
 
 
 def make(workflow: Mapping[str, Any], contexts: Mapping[str, Any]) -> Plan:
-    """`contexts`: github, inputs and vars as the run will have them. Raises Unsupported."""
+    """Plan a run before its first job. `contexts` are github, inputs and vars. Raises Unsupported."""
     jobs: dict[str, Job] = {}
-    for name in _in_order(workflow["jobs"]):
-        jobs[name] = _job(name, workflow, contexts, jobs)
-    own = _claim(workflow.get("concurrency"), contexts)
-    found = [own, *(job.claim for job in jobs.values() if job.may_run)]
-    return Plan(tuple(jobs[name] for name in workflow["jobs"]), tuple(claim for claim in found if claim))
+    for name in in_order(workflow["jobs"]):
+        needs = {each: UNKNOWN if jobs[each].may_run else _SKIPPED for each in needs_of(workflow["jobs"][name])}
+        job = _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, None)
+        if not STATUS.search(str(job.rules.get("if", ""))) and not all(jobs[each].may_run for each in job.needs):
+            job = _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, _NEVER)
+        jobs[name] = job
+    return Plan(tuple(jobs[name] for name in workflow["jobs"]), _claim(workflow.get("concurrency"), contexts))
 
 
-def _in_order(jobs: Mapping[str, Any]) -> list[str]:
-    """Each after what it needs."""
+_NEVER = Status(success=False, failure=False, cancelled=False)
+
+
+def decide(
+    name: str, workflow: Mapping[str, Any], contexts: Mapping[str, Any], needs: Mapping[str, Any], status: Status
+) -> Job:
+    """Decide a job whose needs have ended. Raises Unsupported."""
+    return _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, status)
+
+
+def in_order(jobs: Mapping[str, Any]) -> list[str]:
+    """Names of the jobs, each after its needs. Raises Unsupported."""
     done: list[str] = []
     while len(done) < len(jobs):
-        ready = [name for name in jobs if name not in done and set(_needs(jobs[name])) <= set(done)]
+        ready = [name for name in jobs if name not in done and set(needs_of(jobs[name])) <= set(done)]
         if not ready:
             raise Unsupported("jobs need each other in a circle, or one that is not there")
         done += ready
     return done
 
 
-def _needs(job: Mapping[str, Any]) -> tuple[str, ...]:
+def needs_of(job: Mapping[str, Any]) -> tuple[str, ...]:
     needs = job.get("needs", ())
     return (needs,) if isinstance(needs, str) else tuple(needs)
 
 
-def _job(name: str, workflow: Mapping[str, Any], contexts: Mapping[str, Any], before: Mapping[str, Job]) -> Job:
+def holds(condition: str, contexts: Mapping[str, Any], status: Status | None) -> bool:
+    """Whether a job's `if` is true or not known yet; without a status function it also asks for success().
+
+    docs.github.com/actions/reference/workflows-and-actions/expressions#status-check-functions
+    """
+    if status and not status.success and not STATUS.search(condition):
+        return False
+    verdict = evaluate(condition, contexts, status) if condition else True
+    return verdict is UNKNOWN or truth(verdict)
+
+
+def _job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], status: Status | None) -> Job:
     rules = workflow["jobs"][name]
     if strange := [key for key in _NOT_HERE if key in rules]:
         raise Unsupported(f"this runner does not know `{strange[0]}` of the job {name}")
-    needs = _needs(rules)
-    waits: dict[str, Any] = {each: UNKNOWN if before[each].may_run else _SKIPPED for each in needs}
-    known = {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": waits}
-    condition = str(rules.get("if", ""))
-    verdict = evaluate(condition, known) if condition else True
-    may_run = verdict is UNKNOWN or truth(verdict)
-    if not STATUS.search(condition):
-        may_run = may_run and all(before[each].may_run for each in needs)
-    environment = rules.get("environment")
-    if isinstance(environment, Mapping):
-        environment = environment.get("name")
+    given = rules.get("environment")
+    environment = given if isinstance(given, Mapping) else {"name": given}
+    named = environment.get("name")
     return Job(
         id=name,
         name=text(str(rules.get("name", name)), known),
-        needs=needs,
-        may_run=may_run,
-        runs_on=str(rules.get("runs-on")),
-        environment=None if environment is None else _known(str(environment), known, f"environment of {name}"),
+        needs=needs_of(rules),
+        may_run=holds(str(rules.get("if", "")), known, status),
+        environment=None if named is None else text(str(named), known) or None,
+        deploys=environment.get("deployment", True) is not False,
         permissions=_permissions(rules.get("permissions", workflow.get("permissions"))),
         claim=_claim(rules.get("concurrency"), known),
+        minutes=_number(rules.get("timeout-minutes", LONGEST_MINUTES), known),
+        may_fail=rules.get("continue-on-error", False) is True,
         checkouts=tuple(text(str(given.get("ref", "")), known) for given in checkouts(rules)),
         rules=rules,
     )
 
 
+def _number(value: Any, known: Mapping[str, Any]) -> float:
+    found = evaluate(value, known) if isinstance(value, str) else value
+    return LONGEST_MINUTES if found is UNKNOWN else float(found)
+
+
 def checkouts(job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What each actions/checkout is given."""
+    """Return what each actions/checkout is given."""
     steps = [step for step in job.get("steps") or () if str(step.get("uses", "")).startswith("actions/checkout@")]
     return [step.get("with") or {} for step in steps]
 
 
-def checked_out(plan: Plan, resolve: Callable[[str], str | None], own: str) -> str:
-    """The sha of the one commit that the jobs check out; `own` is that of the run. Raises Unsupported."""
-    given = {name for job in plan.running for one in checkouts(job.rules) for name in one}
+def checked_out(job: Job, resolve: Callable[[str], str | None], own: str) -> str:
+    """Return the sha of the one commit that the job checks out; `own` is the run's. Raises Unsupported."""
+    given = {name for one in checkouts(job.rules) for name in one}
     if strange := given - _CHECKOUT:
         raise Unsupported(f"this runner does not know, of actions/checkout, {', '.join(sorted(strange))}")
     found = {}
-    for ref in sorted({ref for job in plan.running for ref in job.checkouts}):
-        sha = resolve(ref) if ref else own
+    for ref in sorted(set(job.checkouts)):
         if HIDDEN in ref:
-            raise Unsupported("the ref of a checkout hangs on what a job says, and its files cannot be laid out before")
+            raise Unsupported("the ref of a checkout hangs on a step, and its files cannot be laid out before")
+        sha = resolve(ref) if ref else own
         if sha is None:
             raise Unsupported(f"there is no {ref} that could be checked out")
         found[sha] = ref or "its own commit"
     if len(found) > 1:
-        raise Unsupported(f"the jobs of a run check out one commit here, and not {' and '.join(found.values())}")
+        raise Unsupported(f"a job checks out one commit here, and not {' and '.join(found.values())}")
     return next(iter(found), own)
-
-
-def _known(template: str, contexts: Mapping[str, Any], what: str) -> str:
-    value = text(template, contexts)
-    if HIDDEN in value:
-        raise Unsupported(f"the {what} hangs on what another job says, and its secrets cannot be chosen before")
-    return value
 
 
 def _permissions(given: Any) -> Mapping[str, str]:
@@ -168,41 +201,19 @@ def _claim(rules: Any, contexts: Mapping[str, Any]) -> Claim | None:
         return None
     rules = {"group": rules} if isinstance(rules, str) else rules
     cancels, queue = rules.get("cancel-in-progress", False), rules.get("queue", "single")
+    if isinstance(cancels, str):
+        cancels = truth(evaluate(cancels, contexts))
     if not isinstance(cancels, bool) or queue not in {"single", "max"} or (cancels and queue == "max"):
         raise Unsupported(f"this runner does not know the concurrency `{rules}`")
     return Claim(text(str(rules["group"]), contexts), cancels, queue == "max")
 
 
-def own(index: int, name: str) -> str:
-    """What act calls a secret of the job of that index: act gives all to every job, and GitHub to each its own."""
-    return f"J{index}_{name.upper()}"
-
-
-def secrets(plan: Plan, visible: Callable[[str | None], Mapping[str, str]]) -> dict[str, str]:
-    """Under the names of `own`: of each job what it names, from its own environment. GITHUB_TOKEN is not among it."""
-    return {
-        own(index, name): value
-        for index, job in enumerate(plan.jobs)
-        if job.may_run
-        for name in sorted(_named(job, "secrets") - {TOKEN})
-        if (value := visible(job.environment).get(name)) is not None
-    }
-
-
-def variables(plan: Plan, visible: Callable[[str | None], Mapping[str, str]]) -> dict[str, str]:
-    """What the jobs name. One that is another thing in another job's environment is Unsupported: act knows one."""
-    given: dict[str, str | None] = {}
-    for job in plan.running:
-        values = visible(job.environment)
-        for name in sorted(_named(job, "vars")):
-            if given.setdefault(name, values.get(name)) != values.get(name):
-                raise Unsupported(f"vars.{name} is one thing in {job.name} and another in a job before it")
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _named(job: Job, context: str) -> set[str]:
-    inside = " ".join(re.findall(r"\$\{\{(.*?)\}\}", json.dumps(job.rules), re.DOTALL))
+def given(workflow: Mapping[str, Any], job: Job, context: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the secrets or variables that the job names. Raises Unsupported."""
+    whole = json.dumps([workflow.get("env"), job.rules], default=str)
+    inside = " ".join(found[1] for found in INSERTED.finditer(whole))
     inside += " " + str(job.rules.get("if", ""))
     if re.search(rf"\b{context}\b(?!\.[A-Za-z_])", re.sub(r"'[^']*'", "''", inside)):
         raise Unsupported(f"{job.name} uses `{context}` other than by a name")
-    return {name.upper() for name in re.findall(rf"\b{context}\.([A-Za-z_]\w*)", inside)}
+    names = {name.upper() for name in re.findall(rf"\b{context}\.([A-Za-z_]\w*)", inside)}
+    return {name: values[name] for name in sorted(names - {TOKEN}) if name in values}

@@ -32,33 +32,35 @@ def act() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What one run is started with. The environment of its steps has these variables and few others."""
+    """What one job is started with. The environment of its steps has these variables and few others."""
 
     event: str
     workflow: Path
     payload: Mapping[str, Any]
     actor: str
-    runs_on: frozenset[str]
     environ: Mapping[str, str]
     secrets: Mapping[str, str]
     variables: Mapping[str, str]
 
-    def arguments(self, payload: Path) -> list[str]:
-        pairs = [("--env", self.environ), ("-s", self.secrets), ("--var", self.variables)]
+    def arguments(self, payload: Path, secrets: Path) -> list[str]:
+        """Without the secrets themselves: any process can read the arguments of another."""
+        pairs = [("--env", self.environ), ("--var", self.variables)]
         if self.event == "workflow_dispatch":
             pairs.append(("--input", self.payload["inputs"]))
         given = [word for flag, values in pairs for name, value in values.items() for word in (flag, f"{name}={value}")]
-        hosts = [word for label in sorted(self.runs_on) for word in ("-P", f"{label}=-self-hosted")]
-        fixed = ["--json", "--no-cache-server", "-W", str(self.workflow), "-e", str(payload), "-a", self.actor]
-        return [self.event, *fixed, *hosts, *given]
+        files = ["-W", str(self.workflow), "-e", str(payload), "--secret-file", str(secrets)]
+        fixed = ["--json", "--no-cache-server", "-P", "ubuntu-latest=-self-hosted", "-a", self.actor]
+        return [self.event, *files, *fixed, *given]
 
 
 class Act:
-    """One run, in `folder/repository`; its home is in `folder` too."""
+    """One job, started in `repository`; its home is in `folder`."""
 
-    def __init__(self, start: Start, folder: Path, pip_cache: Path) -> None:
-        payload = folder / "event.json"
+    def __init__(self, start: Start, folder: Path, repository: Path, pip_cache: Path) -> None:
+        payload, self._secrets = folder / "event.json", folder / "secrets.yml"
         payload.write_text(json.dumps(start.payload))
+        self._secrets.touch(mode=0o600)
+        self._secrets.write_text(json.dumps(dict(start.secrets), ensure_ascii=False))
         home = folder / "home"
         home.mkdir()
         path = f"{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
@@ -66,8 +68,8 @@ class Act:
         environ["UV_CACHE_DIR"] = str(pip_cache / "uv")
         environ["PIP_ROOT_USER_ACTION"] = "ignore"  # nobody is root on a runner of GitHub's
         self._process = subprocess.Popen(
-            [str(act()), *start.arguments(payload)],
-            cwd=folder / "repository",
+            [str(act()), *start.arguments(payload, self._secrets)],
+            cwd=repository,
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -84,9 +86,12 @@ class Act:
         with self._process.stdout:
             for line in self._process.stdout:
                 try:
-                    on_line(json.loads(line))
+                    read = json.loads(line)
                 except ValueError:
-                    on_line({"msg": line})
+                    read = {"msg": line}
+                if "jobID" in read:  # act has read them
+                    self._secrets.unlink(missing_ok=True)
+                on_line(read)
         code = self._process.wait()
         self._ended.set()
         return code

@@ -1,77 +1,59 @@
-"""What act says of a run → its jobs and steps in the Actions API, with the sandbox's times, and its log."""
+"""What act says of a job → its steps in the Actions API, with the sandbox's times, and the log of its run."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sandbox.actions.plan import Job, Plan
+from sandbox.actions.single_job import LAST_STEP
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Job as JobRecord
-from sandbox.github.actions.state import Run
+from sandbox.github.actions.state import Job
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """act gives its steps a terminal, and GitHub does not."""
 
 
 class Record:
-    """Of one run."""
+    """Of one job. `result` is empty while act has not told it."""
 
-    def __init__(self, github: GitHub, run: Run, plan: Plan, on_line: Callable[[str], object]) -> None:
-        self._github, self._run, self._on_line = github, run, on_line
-        self._planned = {job.id: job for job in plan.jobs}
-        self._jobs: dict[str, JobRecord] = {}
+    def __init__(
+        self, github: GitHub, job: Job, log: list[str], secrets: Iterable[str], on_line: Callable[[str], object]
+    ) -> None:
+        self._github, self._job, self._log, self._on_line = github, job, log, on_line
+        lines = {line for secret in secrets for line in (secret, *secret.splitlines()) if line.strip()}
+        self._secrets = sorted(lines, key=len, reverse=True)
         self._began: datetime | None = None
-        self.log: list[str] = []
-        """The lines, masked as on GitHub."""
-        for job in plan.running:
-            if not job.needs:
-                self._add(job, created_at=run.run_started_at)
+        self.result = ""
 
     def line(self, line: Mapping[str, Any]) -> None:
-        """One of act's. Only its `msg` is masked, and only that is kept."""
-        for text in _COLOURS.sub("", str(line.get("msg", ""))).splitlines():
-            self.log.append(text)
-            if line.get("raw_output"):
-                self._on_line(text)
-        planned = self._planned.get(str(line.get("jobID")))
-        if planned is None:
+        """Take one line of act's. Only its `msg` is masked by act, and only that is kept."""
+        step = line.get("stepID") or [""]
+        if step[0] == LAST_STEP:
             return
-        job = self._jobs.get(planned.id) or self._add(planned, created_at=self._github.clock.now())
-        if job.status == "queued":
-            self._github.set_job(job, "in_progress")
+        for text in _COLOURS.sub("", str(line.get("msg", ""))).splitlines():
+            masked = self.masked(text)
+            self._log.append(masked)
+            if line.get("raw_output"):
+                self._on_line(masked)
         if "jobResult" in line:
-            self._github.set_job(job, "completed", str(line["jobResult"]))
+            self.result = str(line["jobResult"])
         elif line.get("stage") == "Main" and len(line.get("stepID", ())) == 1:
-            self._step(job, line)
+            self._step(line)
 
-    def end(self, *, failed: bool, cancelled: bool) -> None:
-        """Every job and the run get a conclusion. A job that was on when the run was cancelled is cancelled."""
-        for planned in self._planned.values():
-            job = self._jobs.get(planned.id)
-            if job is None:
-                job = self._add(planned, created_at=self._github.clock.now())
-                self._github.set_job(job, "completed", "skipped")
-            elif job.status != "completed":
-                self._github.set_job(job, "completed", "cancelled" if cancelled else "failure")
-            elif cancelled and job.conclusion == "failure":
-                job.conclusion = "cancelled"
-        skipped = all(job.conclusion == "skipped" for job in self._jobs.values())
-        done = "failure" if failed else "skipped" if skipped else "success"
-        self._github.set_run(self._run.id, "completed", "cancelled" if cancelled else done)
+    def masked(self, text: str) -> str:
+        """Without secrets, line by line as on GitHub: act masks no secret of several lines."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
-    def _add(self, job: Job, created_at: datetime) -> JobRecord:
-        at = created_at.replace(microsecond=0)
-        added = self._github.add_job(self._run.id, job.name, status="queued", conclusion=None, created_at=at)
-        added.started_at = None
-        self._jobs[job.id] = added
-        return added
+    def holds_secret(self, text: str) -> bool:
+        return any(secret in text for secret in self._secrets)
 
-    def _step(self, job: JobRecord, line: Mapping[str, Any]) -> None:
+    def _step(self, line: Mapping[str, Any]) -> None:
         now = self._github.clock.now().replace(microsecond=0)
         if "stepResult" in line:
             name = str(line.get("step", "")).splitlines()[:1]
-            self._github.add_step(job, "".join(name)[:100], str(line["stepResult"]), self._began or now)
+            self._github.add_step(self._job, "".join(name)[:100], str(line["stepResult"]), self._began or now)
             self._began = None
         elif self._began is None:
             self._began = now

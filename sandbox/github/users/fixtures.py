@@ -1,5 +1,6 @@
 """Seed users and tokens."""
 
+import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -12,6 +13,11 @@ class Base:
     def __init__(self, repository: Repository, tokens: Tokens) -> None:
         self._repository = repository
         self._tokens = tokens
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held during each change of the repository, and during each call of a listener."""
+        return self._repository.lock
 
     def _user(self, login: str) -> User:
         user = self._repository.user(login)

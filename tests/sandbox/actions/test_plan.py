@@ -1,18 +1,13 @@
-"""What a run may do, read from the file: jobs, groups, secrets; and the copy that act gets."""
+"""The plan of a run: jobs, groups, environments, secrets and commits, before and after the needs of a job ended."""
 
-import re
 from typing import Any
 
 import pytest
-import yaml
 
-from sandbox.actions.checkout import for_act, with_ref
-from sandbox.actions.expressions import HIDDEN, Unsupported
-from sandbox.actions.plan import Claim, Plan, checked_out, make, read, secrets, variables
+from sandbox.actions.expressions import HIDDEN, Status, Unsupported
+from sandbox.actions.plan import Claim, Job, Plan, checked_out, decide, given, make, read
 from tests.support.workflows import generated
 
-WORKFLOWS = sorted((generated() / ".github" / "workflows").glob("*.yml"))
-SHA = "5" * 40
 INCIDENT = (generated() / ".github/workflows/incident.yml").read_text()
 
 
@@ -80,29 +75,23 @@ def test_a_stranger_who_closes_an_incident_of_his_own_starts_no_job(
     assert {job.may_run for job in make(read(INCIDENT), context).jobs} == {runs}
 
 
-def test_each_job_is_given_only_what_it_names_of_its_own_environment() -> None:
-    vaults = {"recovery": {"CF": "writes", "OTHER": "other"}, "report": {"CF": "reads"}, "security": {"CF": "routes"}}
-    uses = {"env": {"A": "${{ secrets.CF }}", "B": "${{ secrets.GITHUB_TOKEN }}", "C": "${{ secrets.none }}"}}
-    plan = planned(
-        {"gate": uses, "recover": {"environment": "recovery", **uses}, "report": {"environment": "report", **uses}}
-    )
+def test_a_job_is_given_only_what_it_names() -> None:
+    uses = {"A": "${{ secrets.CF }}", "B": "${{ secrets.GITHUB_TOKEN }}", "C": "${{ secrets.none }}"}
+    (job,) = planned({"gate": {"env": uses}}).jobs
+    top = {"env": {"D": "${{ secrets.TOP }}"}}
 
-    given = secrets(plan, lambda name: vaults.get(name or "", {}))
+    values = {"CF": "writes", "OTHER": "other", "GITHUB_TOKEN": "ghs", "TOP": "of all"}
 
-    assert given == {"J1_CF": "writes", "J2_CF": "reads"}
-
-
-def test_a_variable_that_differs_between_jobs_is_refused_aloud() -> None:
-    uses = {"env": {"A": "${{ vars.CF }}"}}
-
-    with pytest.raises(Unsupported, match=r"vars\.CF is one thing"):
-        variables(planned({"a": uses, "b": {"environment": "b", **uses}}), lambda name: {"CF": name or ""})
+    assert given(top, job, "secrets", values) == {"CF": "writes", "TOP": "of all"}
+    assert given(top, job, "vars", values) == {}
 
 
 @pytest.mark.parametrize("inside", ["toJSON(secrets)", "secrets['CF']"])
 def test_secrets_without_a_name_are_refused_aloud(inside: str) -> None:
+    (job,) = planned({"one": {"env": {"A": f"${{{{ {inside} }}}}"}}}).jobs
+
     with pytest.raises(Unsupported, match="other than by a name"):
-        secrets(planned({"one": {"env": {"A": f"${{{{ {inside} }}}}"}}}), lambda _: {})
+        given({}, job, "secrets", {})
 
 
 def test_a_job_whose_need_was_skipped_is_skipped_unless_it_runs_always() -> None:
@@ -122,7 +111,6 @@ def test_a_job_whose_need_was_skipped_is_skipped_unless_it_runs_always() -> None
         {"concurrency": {"group": "g", "queue": "max", "cancel-in-progress": True}},
         {"needs": "nobody"},
         {"permissions": "write-all"},
-        {"environment": "${{ needs.gate.outputs.environment }}", "needs": "gate"},
     ],
 )
 def test_what_is_not_known_is_refused_aloud(rules: dict[str, Any]) -> None:
@@ -130,73 +118,16 @@ def test_what_is_not_known_is_refused_aloud(rules: dict[str, Any]) -> None:
         planned({"gate": {}, "one": rules})
 
 
-def without_what_act_rejects(workflow: Any) -> Any:
-    for place in (workflow, *workflow["jobs"].values()):
-        for key, inner in (("concurrency", "queue"), ("environment", "deployment")):
-            if isinstance(place.get(key), dict):
-                place[key].pop(inner, None)
-    return workflow
-
-
-@pytest.mark.sampled(4)
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_act_is_given_our_workflows_but_for_two_keys_the_refs_of_checkouts_and_the_names_of_secrets(path: Any) -> None:
-    whole = path.read_text()
-
-    copy = for_act(whole, ref="refs/heads/main", sha=SHA)
-    same_names = re.sub(r"secrets\.J\d+_(\w+)", r"secrets.\1", copy).replace("secrets.GITHUB_TOKEN", "github.token")
-    same_names = same_names.replace(f"'{SHA}'", "github.sha")
-
-    expected = with_ref(without_what_act_rejects(yaml.safe_load(whole)), "refs/heads/main")
-    assert yaml.safe_load(same_names) == expected
-    kept = [line for line in whole.splitlines() if line.strip() not in {"queue: max", "deployment: false"}]
-    pairs = list(zip(same_names.splitlines(), kept, strict=True))
-    assert all(copied == line or "ref: 'refs/heads/main'" in copied for copied, line in pairs)
-
-
-STEPS = """\
-on: push
-jobs:
-  a:
-    steps:
-      - uses: actions/checkout@v5
-        with: {ref: "${{ github.event.pull_request.base.sha }}", persist-credentials: false}
-  b:
-    steps:
-      - uses: actions/checkout@v5
-        with:
-          ref: main # of the base
-          fetch-depth: 0
-      - uses: acme/release@v1
-        with: {ref: v1}
-      - run: echo ${{ github.sha }} github.sha
-"""
-
-
-def test_a_checkout_with_a_ref_has_the_run_s_own_in_act_s_copy_and_the_sha_is_the_run_s() -> None:
-    copy = for_act(STEPS, ref="refs/pull/7/merge", sha=SHA)
-
-    assert [line.strip() for line in copy.splitlines() if "ref" in line or "sha" in line] == [
-        "with: {ref: 'refs/pull/7/merge', persist-credentials: false}",
-        "ref: 'refs/pull/7/merge' # of the base",
-        "with: {ref: v1}",
-        f"- run: echo ${{{{ '{SHA}' }}}} github.sha",
-    ]
+def checking_out(*refs: str, **more: Any) -> Job:
+    """A job with a checkout of each ref, or without one where it is empty."""
+    gives = [{"with": {"ref": ref, **more}} if ref else {} for ref in refs]
+    steps = [{"uses": "actions/checkout@v5", **given} for given in gives]
+    return planned({"one": {"steps": steps}}).jobs[0]
 
 
 def test_a_checkout_with_what_is_not_known_is_refused_aloud() -> None:
-    plan = planned({"a": {"steps": [{"uses": "actions/checkout@v5", "with": {"repository": "a/b", "fetch-depth": 0}}]}})
-
     with pytest.raises(Unsupported, match="of actions/checkout, repository"):
-        checked_out(plan, str, "0")
-
-
-def checking_out(*refs: str) -> Plan:
-    """A job for each ref, none of them where it is empty."""
-    gives = [{"with": {"ref": ref}} if ref else {} for ref in refs]
-    steps = [[{"uses": "actions/checkout@v5", **given}] for given in gives]
-    jobs: dict[str, Any] = {f"j{index}": {"steps": one} for index, one in enumerate(steps)}
-    return planned({**jobs, "off": {"if": "false", "steps": [{"uses": "actions/checkout@v5", "with": {"ref": "x"}}]}})
+        checked_out(checking_out("main", repository="a/b"), str, "0")
 
 
 @pytest.mark.parametrize(
@@ -210,7 +141,7 @@ def checking_out(*refs: str) -> Plan:
         (["${{ github.head_ref }}"], "0"),
     ],
 )
-def test_the_jobs_check_out_the_commit_that_they_name(refs: list[str], sha: str) -> None:
+def test_a_job_checks_out_the_commit_that_it_names(refs: list[str], sha: str) -> None:
     assert checked_out(checking_out(*refs), {"base": "1", "1": "1", "main": "0"}.get, "0") == sha
 
 
@@ -218,9 +149,9 @@ def test_the_jobs_check_out_the_commit_that_they_name(refs: list[str], sha: str)
     ("refs", "reason"),
     [
         (["base", "main"], "base and main"),
-        (["", "base"], "check out one commit here"),
+        (["", "base"], "checks out one commit here"),
         (["nope"], "there is no nope"),
-        (["${{ steps.a.outputs.ref }}"], "hangs on what a job says"),
+        (["${{ steps.a.outputs.ref }}"], "hangs on a step"),
     ],
 )
 def test_checkouts_that_cannot_be_laid_out_are_refused_aloud(refs: list[str], reason: str) -> None:
@@ -228,16 +159,41 @@ def test_checkouts_that_cannot_be_laid_out_are_refused_aloud(refs: list[str], re
         checked_out(checking_out(*refs), {"base": "1", "main": "0"}.get, "0")
 
 
-def test_a_secret_has_another_name_in_each_job_and_the_token_is_one() -> None:
-    steps = "    steps:\n      - env: {A: '${{ secrets.CF }} secrets.CF', B: '${{ github.token }}'}\n"
-    copy = for_act(f"on: push\njobs:\n  a:\n{steps}  b:\n{steps}", ref="refs/heads/main", sha=SHA)
-
-    assert [line.strip() for line in copy.splitlines() if "env" in line] == [
-        f"- env: {{A: '${{{{ secrets.J{n}_CF }}}} secrets.CF', B: '${{{{ secrets.J{n}_GITHUB_TOKEN }}}}'}}"
-        for n in (0, 1)
-    ]
+NEEDS = {"gate": {"result": "failure", "outputs": {"environment": "eu", "minutes": "7", "queue": "false"}}}
 
 
-def test_a_key_that_cannot_be_left_out_by_its_line_is_refused_aloud() -> None:
-    with pytest.raises(Unsupported, match="line of its own"):
-        for_act("on: push\njobs:\n  a:\n    concurrency: {group: x, queue: max}\n", ref="refs/heads/main", sha=SHA)
+@pytest.mark.parametrize(
+    ("condition", "cancelled", "runs"),
+    [
+        ("", False, False),
+        ("needs.gate.result == 'failure'", False, False),
+        ("always()", False, True),
+        ("always()", True, True),
+        ("failure()", False, True),
+        ("success()", False, False),
+        ("cancelled()", False, False),
+        ("cancelled()", True, True),
+        ("!cancelled() && contains(needs.*.result, 'failure')", False, True),
+        ("always() && needs.gate.outputs.environment == 'prod'", False, False),
+    ],
+)
+def test_once_its_needs_have_ended_a_job_s_if_is_decided(condition: str, cancelled: bool, runs: bool) -> None:
+    status = Status(success=False, failure=True, cancelled=cancelled)
+    workflow = {"on": "push", "jobs": {"one": {"needs": "gate", "if": condition, "steps": []}}}
+
+    assert decide("one", workflow, {"github": {}}, NEEDS, status).may_run is runs
+
+
+def test_once_its_needs_have_ended_environment_group_and_limit_are_known() -> None:
+    rules = {
+        "needs": "gate",
+        "environment": {"name": "recovery-${{ needs.gate.outputs.environment }}", "deployment": False},
+        "concurrency": {"group": "recover-${{ needs.gate.outputs.environment }}", "queue": "max"},
+        "timeout-minutes": "${{ fromJSON(needs.gate.outputs.minutes) }}",
+    }
+    status = Status(success=True, failure=False, cancelled=False)
+
+    job = decide("one", {"on": "push", "jobs": {"one": rules}}, {"github": {}}, NEEDS, status)
+
+    assert (job.environment, job.deploys) == ("recovery-eu", False)
+    assert (job.claim, job.minutes) == (Claim("recover-eu", cancels=False, queues_all=True), 7)

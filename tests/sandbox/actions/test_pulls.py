@@ -159,14 +159,12 @@ def test_a_schedule_runs_the_default_branch_by_who_last_set_its_times(hub: GitHu
         runner.schedule("limits.yml")
 
 
-def test_checkouts_of_several_commits_are_a_failed_start(hub: GitHub, runner: Runner) -> None:
-    job = {"runs-on": "ubuntu-latest", "steps": [{"uses": "actions/checkout@v5"}]}
-    base = "${{ github.event.pull_request.base.sha }}"
-    other = {**job, "steps": [{"uses": "actions/checkout@v5", "with": {"ref": base}}]}
-    both = workflow({"pull_request": None}, {"own": job, "base": other})
+def test_checkouts_of_several_commits_in_one_job_are_a_failed_start(hub: GitHub, runner: Runner) -> None:
+    steps = [{"uses": "actions/checkout@v5"}, {"uses": "actions/checkout@v5", "with": BASE}]
+    both = workflow({"pull_request": None}, {"both": {"runs-on": "ubuntu-latest", "steps": steps}})
     hub.add_commit("Both", "alice", files={FILE: both})
     propose(hub)
-    with pytest.raises(Unsupported, match="check out one commit here"):
+    with pytest.raises(Unsupported, match="checks out one commit here"):
         runner.wait()
     assert hub.runs[-1].conclusion == "startup_failure"
 
@@ -246,6 +244,19 @@ def test_without_a_ref_a_pull_request_checks_out_its_merge(hub: GitHub, runner: 
     hub.add_commit("Lower b", "alice", files={"limits.txt": "a 1\n-\nb 0\n"})
     number = propose(hub)
     assert said(hub, runner) == {"files": "a 2 - b 0", "where": f"refs/pull/{number}/merge"}
+
+
+@pytest.mark.slow
+def test_each_job_checks_out_the_commit_that_it_names_also_by_another_job_s_output(hub: GitHub, runner: Runner) -> None:
+    steps = [{"uses": "actions/checkout@v5"}, {"id": "say", "run": "echo files $(cat limits.txt)"}]
+    named = {"uses": "actions/checkout@v5", "with": {"ref": "${{ needs.own.outputs.base }}"}}
+    own = {**PLAN, "steps": steps, "outputs": {"base": BASE["ref"]}}
+    base = {**PLAN, "needs": "own", "steps": [named, {"run": "echo where $(cat limits.txt)"}]}
+    hub.add_commit("Both", "alice", files={FILE: workflow(ON, {"own": own, "base": base})})
+
+    propose(hub)
+
+    assert said(hub, runner) == {"files": "a 2 - b 1", "where": "a 1 - b 1"}
 
 
 @pytest.mark.slow

@@ -103,8 +103,8 @@ def test_without_queue_max_the_run_that_waits_gives_way_to_the_newest(hub: GitHu
 
 
 CAREFUL = """exec python3 -c '
-import signal, sys, threading
-def stop(number, _): print("asked to stop by", number, flush=True); sys.exit(130)
+import os, signal, sys, threading
+def stop(number, _): os.write(1, b"asked to stop by %d\\n" % number); sys.exit(130)
 signal.signal(signal.SIGINT, stop)
 print("up", flush=True)
 threading.Event().wait(60)'

@@ -1,0 +1,164 @@
+"""One job on this machine: its commit as a folder, its secrets and token, and an `act` of its own."""
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sandbox.actions import plan as plans
+from sandbox.actions.checkout import lay_out
+from sandbox.actions.event import ref
+from sandbox.actions.process import Act, Start
+from sandbox.actions.record import Record
+from sandbox.actions.schedule import Result, Task
+from sandbox.actions.single_job import read_outputs, single_job
+from sandbox.github import GitHub
+from sandbox.github.actions.state import Job as JobRecord
+from sandbox.github.actions.state import Run
+
+
+class Execution:
+    """Called with a task, it runs the job and returns its result and its outputs."""
+
+    def __init__(
+        self,
+        github: GitHub,
+        environ: Mapping[str, str],
+        scratch: Path,
+        pip_cache: Path,
+        *,
+        minute: float,
+        delay: Callable[[], timedelta],
+        on_line: Callable[[int, str], object],
+    ) -> None:
+        self._github, self._environ, self._scratch, self._pip_cache = github, environ, scratch, pip_cache
+        self._minute, self._delay, self._on_line = minute, delay, on_line
+        self._lock = threading.Lock()
+        self._late: set[tuple[int, int]] = set()
+        self._folders: dict[str, Path] = {}
+        self._acts: set[Act] = set()
+
+    def __call__(self, task: Task) -> tuple[Result, Mapping[str, str]]:
+        assert task.record is not None
+        run = task.work.run
+        self._wait_for_runner(run)
+        folder = self._scratch / f"{run.id}.{run.run_attempt}.{task.job.id}"
+        token = self._token(task)
+        try:
+            return self._act(task, task.record, folder, token)
+        finally:
+            self._github.revoke(token)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End all that runs, at once."""
+        for act in list(self._acts):
+            act.kill()
+
+    def _wait_for_runner(self, run: Run) -> None:
+        """The first job of an attempt lets the time pass on the sandbox's clock."""
+        with self._lock:
+            is_first = (run.id, run.run_attempt) not in self._late
+            self._late.add((run.id, run.run_attempt))
+        if is_first:
+            self._github.clock.advance(self._delay().total_seconds())
+
+    def _act(self, task: Task, shown: JobRecord, folder: Path, token: str) -> tuple[Result, Mapping[str, str]]:
+        work, outputs = task.work, folder / "outputs"
+        sha = plans.checked_out(task.job, self._github.resolve, work.run.commit.sha)
+        repository = self._repository(sha)
+        folder.mkdir()
+        (folder / work.run.workflow.file).write_text(
+            single_job(work.workflow, task.job.id, {**work.contexts, "needs": task.needs}, outputs)
+        )
+        start = self._started_with(task, token, folder / work.run.workflow.file)
+        record = Record(
+            self._github, shown, work.log, start.secrets.values(), lambda line: self._on_line(work.run.id, line)
+        )
+        act = Act(start, folder, repository, self._pip_cache)
+        self._acts.add(act)
+        limit = threading.Timer(task.job.minutes * self._minute, self._end_late, (task, act))
+        limit.daemon = True
+        limit.start()
+        try:
+            with self._github.lock:
+                task.stop = act.cancel
+                was_cancelled = task.cancelled
+            if was_cancelled:
+                act.cancel()
+            code = act.follow(record.line)
+        finally:
+            limit.cancel()
+            self._acts.discard(act)
+        said = read_outputs(task.job.rules, outputs)
+        kept = {name: value for name, value in said.items() if not record.holds_secret(value)}
+        return "success" if code == 0 else "failure", kept
+
+    def _end_late(self, task: Task, act: Act) -> None:
+        """The time limit has passed. GitHub calls such a job cancelled, not failed.
+
+        github.com/tenstorrent/tt-metal/pull/36611, github.com/fujibee/agmsg/pull/878
+        """
+        with self._github.lock:
+            task.cancelled = True
+            task.work.log.append(f"The job has exceeded the maximum execution time of {task.job.minutes:g} minutes.")
+        act.cancel()
+
+    def _repository(self, sha: str) -> Path:
+        """The commit as a folder that no job changes: act copies it for each checkout."""
+        with self._lock:
+            if sha not in self._folders:
+                folder = self._scratch / "commits" / sha
+                lay_out(self._github.files(sha), folder)
+                self._folders[sha] = folder
+            return self._folders[sha]
+
+    def _token(self, task: Task) -> str:
+        """A GITHUB_TOKEN with what the job asks for; for a fork one that reads.
+
+        docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#how-permissions-are-calculated-for-a-workflow-job
+        """
+        run = task.work.run
+        index = list(task.work.tasks).index(task.job.id)
+        asked = {name: level for name, level in task.job.permissions.items() if level != "none"}
+        granted = dict.fromkeys(asked, "read") if run.fork else asked
+        return self._github.add_workflow_token(f"ghs_run{run.id}x{run.run_attempt}j{index}", granted)
+
+    def _started_with(self, task: Task, token: str, workflow: Path) -> Start:
+        run, hub, job = task.work.run, self._github, task.job
+        environ = {name: value for name, value in hub.environ().items() if name != plans.TOKEN}
+        environ |= {
+            "GITHUB_REF": ref(run),
+            "GITHUB_RUN_ID": str(run.id),
+            "GITHUB_RUN_NUMBER": str(run.run_number),
+            "GITHUB_RUN_ATTEMPT": str(run.run_attempt),
+            "GITHUB_TRIGGERING_ACTOR": run.triggering_actor.login,
+        }
+        secrets, variables = (_visible(run, values, job.environment) for values in (hub.secrets, hub.variables))
+        return Start(
+            event=run.event,
+            workflow=workflow,
+            payload=run.payload,
+            actor=run.actor.login,
+            environ={**self._environ, **environ},
+            secrets={**plans.given(task.work.workflow, job, "secrets", secrets), plans.TOKEN: token},
+            variables=plans.given(task.work.workflow, job, "vars", variables),
+        )
+
+
+def _visible(run: Run, values: Any, environment: str | None) -> Mapping[str, str]:
+    """Secrets or variables: to a fork neither the repository's nor an environment's.
+
+    docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do/use-secrets
+    """
+    return {} if run.fork else {**values(), **_of(values, environment)}
+
+
+def _of(values: Any, environment: str | None) -> Mapping[str, str]:
+    """A missing environment comes into being with its first run, empty."""
+    try:
+        return dict(values(environment)) if environment else {}
+    except KeyError:
+        return {}

@@ -1,0 +1,48 @@
+"""Concurrency groups: who holds one, who waits, and whom a newcomer displaces.
+
+docs.github.com/actions/how-tos/write-workflows/choose-when-workflows-run/control-workflow-concurrency
+"""
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from sandbox.actions.plan import Claim
+
+MOST_PENDING = 100
+"""Members that wait in a group with `queue: max`."""
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Groups(Generic[T]):
+    """Of one repository. A member is a run or a job; the first of a group holds it, the others wait in order."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[T]] = {}
+
+    def join(self, claim: Claim, member: T) -> list[T]:
+        """Line the member up and return those that must be cancelled; the member itself if the queue is full.
+
+        The names of groups ignore case.
+        """
+        line = self._lines.setdefault(claim.group.lower(), [])
+        if claim.queues_all and len(line) > MOST_PENDING:
+            return [member]
+        displaced = [] if claim.queues_all else line[1:]
+        if claim.cancels:
+            displaced += line[:1]
+        line.append(member)
+        return displaced
+
+    def holds(self, claim: Claim | None, member: T) -> bool:
+        """Whether it is the member's turn; without a claim, always."""
+        return claim is None or self._lines.get(claim.group.lower(), [member])[0] is member
+
+    def leave(self, claim: Claim | None, member: T) -> None:
+        if claim is None:
+            return
+        line = self._lines.get(claim.group.lower(), [])
+        if member in line:
+            line.remove(member)
+        if not line:
+            self._lines.pop(claim.group.lower(), None)

@@ -1,0 +1,275 @@
+"""Runs and their jobs: what each waits for, when it starts, and what cancels it.
+
+A job waits for its needs, then its `if` is decided. Only a job that may run joins its concurrency group. The first of
+the group waits for its environment: branches, then reviewers. It then waits for a runner, and runs.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sandbox.actions import plan as plans
+from sandbox.actions.expressions import Status, Unsupported
+from sandbox.actions.groups import Groups
+from sandbox.actions.plan import Claim, Job, Plan
+from sandbox.github import GitHub
+from sandbox.github.actions.state import Job as JobRecord
+from sandbox.github.actions.state import Run
+
+Result = Literal["", "success", "failure", "cancelled", "skipped"]
+State = Literal["blocked", "pending", "queued", "running", "completed"]
+"""Blocked by its needs, pending in its group, queued for a runner, running, completed."""
+
+
+@dataclass(eq=False)
+class Task:
+    """One job in one attempt of a run."""
+
+    job: Job
+    work: "Work"
+    state: State = "blocked"
+    result: Result = ""
+    """As `needs.JOB.result` has it."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    record: JobRecord | None = None
+    """The job in the API, once its `if` is decided."""
+    cancelled: bool = False
+    stop: Callable[[], None] | None = None
+    """Ends it while it runs."""
+
+    @property
+    def claim(self) -> Claim | None:
+        return self.job.claim
+
+    @property
+    def needs(self) -> dict[str, Any]:
+        """The context `needs`."""
+        needed = {name: self.work.tasks[name] for name in self.job.needs}
+        return {name: {"result": task.result, "outputs": dict(task.outputs)} for name, task in needed.items()}
+
+    @property
+    def status(self) -> Status:
+        """Over all jobs before it, also those that it needs through others.
+
+        github.com/actions/runner/issues/2205
+        """
+        before = self._before()
+        return Status(
+            success=not self.work.cancelled and all(task.result == "success" for task in before),
+            failure=any(task.result == "failure" for task in before),
+            cancelled=self.work.cancelled,
+        )
+
+    def _before(self) -> "set[Task]":
+        direct = {self.work.tasks[name] for name in self.job.needs}
+        return direct.union(*(task._before() for task in direct))  # noqa: SLF001
+
+
+@dataclass(eq=False)
+class Work:
+    """One attempt of a run, from its start to its end."""
+
+    run: Run
+    workflow: Mapping[str, Any]
+    contexts: Mapping[str, Any]
+    """github, inputs and vars."""
+    plan: Plan
+    tasks: dict[str, Task] = field(default_factory=dict)
+    """In the order of the file."""
+    log: list[str] = field(default_factory=list)
+    """Lines of all jobs, masked as on GitHub."""
+    cancelled: bool = False
+    ended: bool = False
+
+    @property
+    def claim(self) -> Claim | None:
+        return self.plan.claim
+
+
+class Schedule:
+    """`execute` runs a job in a thread of its own and returns its result; `report` gets what went wrong beside a run.
+
+    Whatever changes a run happens under the lock of the repository, and then `advance` goes on from there.
+    """
+
+    def __init__(
+        self,
+        github: GitHub,
+        execute: Callable[[Task], tuple[Result, Mapping[str, str]]],
+        report: Callable[[Exception], object],
+    ) -> None:
+        self._github, self._execute, self._report = github, execute, report
+        self.turn = threading.Condition(github.lock)
+        self.works: list[Work] = []
+        self.held: set[str] = set()
+        """Ids of jobs that get no runner."""
+        self._closed = False
+        self._groups: Groups[Work | Task] = Groups()
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, work: Work) -> None:
+        with self.turn:
+            work.tasks |= {job.id: Task(job, work) for job in work.plan.jobs if job.id not in work.tasks}
+            self.works.append(work)
+            if work.claim:
+                self._github.set_run(work.run.id, "pending")
+                self._join(work.claim, work)
+            self.advance()
+
+    def advance(self) -> None:
+        """Take every job as far as it can go now."""
+        with self.turn:
+            active = [work for work in self.works if not work.ended]
+            while any(self._step(task) for work in active for task in work.tasks.values()):
+                pass
+            for work in active:
+                self._show(work)
+            self.turn.notify_all()
+
+    def cancel(self, work: Work) -> None:
+        """Cancel the run: a job goes on if its `if` is true for a cancelled run.
+
+        docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation
+        """
+        with self.turn:
+            if work.ended or work.cancelled:
+                return
+            work.cancelled = True
+            started = self._groups.holds(work.claim, work)
+            for task in work.tasks.values():
+                if not started:
+                    self._complete(task, "cancelled")
+                elif task.state != "blocked" and not self._holds(task):
+                    self._cancel_task(task)
+            self.advance()
+
+    def close(self) -> None:
+        """Cancel all and start no further job."""
+        with self.turn:
+            self._closed = True
+            for work in self.works:
+                self.cancel(work)
+
+    def join(self, seconds: float) -> None:
+        for thread in self._threads:
+            thread.join(seconds)
+
+    def _step(self, task: Task) -> bool:
+        """Whether it changed."""
+        if task.state == "blocked":
+            ready = all(task.work.tasks[name].state == "completed" for name in task.job.needs)
+            if ready and self._groups.holds(task.work.claim, task.work):
+                return self._decide(task)
+        if task.state == "pending" and self._groups.holds(task.claim, task):
+            task.state = "queued"
+            self._set(task, "queued")
+            return True
+        if task.state == "queued" and task.job.id not in self.held:
+            return self._start(task)
+        return False
+
+    def _decide(self, task: Task) -> bool:
+        work = task.work
+        try:
+            task.job = plans.decide(task.job.id, work.workflow, work.contexts, task.needs, task.status)
+        except Unsupported as error:
+            self._report(error)
+            return self._complete(task, "failure")
+        if not task.job.may_run:
+            return self._complete(task, "skipped")
+        task.state = "pending"
+        self._set(task, "queued")
+        if task.claim:
+            self._set(task, "pending")
+            self._join(task.claim, task)
+        return True
+
+    def _holds(self, task: Task) -> bool:
+        """Whether its `if` is true now; one that cannot be read is not."""
+        condition = str(task.job.rules.get("if", ""))
+        try:
+            return plans.holds(condition, {**task.work.contexts, "needs": task.needs}, task.status)
+        except Unsupported:
+            return False
+
+    def _join(self, claim: Claim, member: Work | Task) -> None:
+        for other in self._groups.join(claim, member):
+            if isinstance(other, Work):
+                self.cancel(other)
+            else:
+                self._cancel_task(other)
+
+    def _cancel_task(self, task: Task) -> None:
+        if task.state == "completed":
+            return
+        task.cancelled = True
+        if task.state != "running":
+            self._complete(task, "cancelled")
+        elif task.stop:
+            threading.Thread(target=task.stop, daemon=True).start()
+
+    def _start(self, task: Task) -> bool:
+        if self._closed:
+            return self._complete(task, "cancelled")
+        task.state = "running"
+        self._set(task, "in_progress")
+        if not task.job.rules.get("steps"):
+            return self._complete(task, "success")
+        thread = threading.Thread(target=self._run, args=(task,), daemon=True, name=f"{task.work.run.id} {task.job.id}")
+        self._threads.append(thread)
+        thread.start()
+        return True
+
+    def _run(self, task: Task) -> None:
+        result: Result = "failure"
+        outputs: Mapping[str, str] = {}
+        try:
+            result, outputs = self._execute(task)
+        except Exception as error:  # noqa: BLE001  a thread has nobody to raise to; `wait` raises it
+            self._report(error)
+        with self.turn:
+            task.outputs = outputs
+            self._complete(task, "cancelled" if task.cancelled else result)
+            self.advance()
+
+    def _complete(self, task: Task, conclusion: Result) -> bool:
+        if task.state == "completed":
+            return False
+        task.result = "success" if conclusion == "failure" and task.job.may_fail else conclusion
+        task.state = "completed"
+        self._groups.leave(task.claim, task)
+        self._set(task, "completed", conclusion)
+        return True
+
+    def _set(self, task: Task, status: str, conclusion: str | None = None) -> None:
+        run, now = task.work.run, self._github.clock.now().replace(microsecond=0)
+        if task.record is None:
+            at = now if task.job.needs else run.run_started_at
+            task.record = self._github.add_job(run.id, task.job.name, status="queued", conclusion=None, created_at=at)
+            task.record.started_at = None
+        if status in {"in_progress", "completed"}:
+            self._github.set_job(task.record, status, conclusion)
+        else:
+            task.record.status = status
+
+    def _show(self, work: Work) -> None:
+        """The state of the run in the API."""
+        tasks = work.tasks.values()
+        if all(task.state == "completed" for task in tasks):
+            work.ended = True
+            self._groups.leave(work.claim, work)
+            self._github.set_run(work.run.id, "completed", _conclusion(work))
+            self.advance()
+        elif any(task.state in {"running", "completed"} for task in tasks) and work.run.status != "in_progress":
+            self._github.set_run(work.run.id, "in_progress")
+
+
+def _conclusion(work: Work) -> str:
+    """A time limit that ended a job cancels the run too: github.com/evoila/meho/issues/2800."""
+    results = [task.result for task in work.tasks.values()]
+    if work.cancelled:
+        return "cancelled"
+    if all(result == "skipped" for result in results):
+        return "skipped"
+    return next((one for one in ("failure", "cancelled") if one in results), "success")

@@ -1,0 +1,97 @@
+"""One job of a workflow as a workflow of its own, which act runs."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sandbox.actions.expressions import INSERTED, evaluate
+
+LAST_STEP = "hands-over-the-outputs"
+"""Id of the step that writes the job's outputs to a file. The log and the API do not show it."""
+_HERE = ("if", "needs", "name", "concurrency", "environment", "permissions", "timeout-minutes", "continue-on-error")
+"""Keys of a job that the runner itself obeys."""
+_PATH = re.compile(
+    r"'(?:[^']|'')*'|(?<![\w.-])(?:needs\b(?:\s*\.\s*[\w*-]+|\s*\[\s*'(?:[^']|'')*'\s*\])*"
+    r"|github\s*\.\s*(?:sha|triggering_actor)\b)"
+)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def single_job(workflow: Mapping[str, Any], name: str, contexts: Mapping[str, Any], outputs: Path) -> str:
+    """Return the workflow of that job alone, as JSON, which is YAML too.
+
+    `contexts` hold `needs` and `github`. act does not know them: each `needs` becomes its value, as do `github.sha`,
+    which act takes from the folder, and `github.triggering_actor`. A value is data: no text in it is read as an
+    expression. A checkout loses its `ref`, for which act would clone: the folder holds that commit already. A last step
+    writes the job's outputs to the file `outputs`, each followed by a NUL.
+    """
+    rules = workflow["jobs"][name]
+    job = {key: _filled(value, contexts) for key, value in rules.items() if key not in (*_HERE, "outputs", "env")}
+    env, late = _divided(rules.get("env") or {}, contexts)
+    steps = [_step(step, late, contexts) for step in rules.get("steps") or ()]
+    if rules.get("outputs"):
+        steps.append(_last(_filled(rules["outputs"], contexts), outputs))
+    job |= {"runs-on": "ubuntu-latest", "env": env, "steps": steps}
+    top = {key: _filled(workflow[key], contexts) for key in ("name", "on", "env", "defaults") if key in workflow}
+    return json.dumps({**top, "jobs": {name: job}}, ensure_ascii=False, default=str)
+
+
+def read_outputs(rules: Mapping[str, Any], file: Path) -> dict[str, str]:
+    """Return what the last step wrote; nothing where it did not run."""
+    written = file.read_text(errors="replace").split("\0") if file.exists() else []
+    return {name: value for name, value in zip(rules.get("outputs") or (), written, strict=False) if value}
+
+
+def _divided(env: Mapping[str, Any], contexts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The job's variables, and those that hold needs: these go to the steps, as act evaluates a job's own twice."""
+    late = {key: _filled(value, contexts) for key, value in env.items() if re.search(r"\bneeds\b", str(value))}
+    return {key: _filled(value, contexts) for key, value in env.items() if key not in late}, late
+
+
+def _step(step: Mapping[str, Any], late: Mapping[str, Any], contexts: Mapping[str, Any]) -> dict[str, Any]:
+    filled: dict[str, Any] = _filled(step, contexts)
+    if late:
+        filled["env"] = {**late, **filled.get("env", {})}
+    if str(step.get("uses", "")).startswith("actions/checkout@"):
+        filled["with"] = {key: value for key, value in (filled.get("with") or {}).items() if key != "ref"}
+    return filled
+
+
+def _last(outputs: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    names = [f"OUTPUT_{index}" for index in range(len(outputs))]
+    values = " ".join(f'"${name}"' for name in names)
+    env = dict(zip(names, outputs.values(), strict=True))
+    run = f"printf '%s\\0' {values} > '{file}'"
+    return {"id": LAST_STEP, "if": "always()", "shell": "sh -e {0}", "env": env, "run": run}
+
+
+def _filled(value: Any, contexts: Mapping[str, Any], key: str = "") -> Any:
+    """The value with literals for what act does not know, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: _filled(inner, contexts, str(name)) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, contexts) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if key == "if" and "${{" not in value:
+        return _literals(value, contexts)
+    return INSERTED.sub(lambda found: "${{" + _literals(found[1], contexts) + "}}", value)
+
+
+def _literals(expression: str, contexts: Mapping[str, Any]) -> str:
+    def literal(found: re.Match[str]) -> str:
+        return found[0] if found[0].startswith("'") else _literal(evaluate(found[0], contexts))
+
+    return _PATH.sub(literal, expression)
+
+
+def _literal(value: Any) -> str:
+    """As an expression that can stand inside `${{ }}`: no quote, dollar or double brace of the value remains."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    text = _STRING.sub(
+        lambda string: re.sub(r"['${}]", lambda sign: f"\\u{ord(sign[0]):04x}", string[0]), json.dumps(value)
+    )
+    return "fromJSON('" + text.replace("{", "{ ").replace("}", "} ") + "')"

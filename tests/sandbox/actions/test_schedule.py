@@ -1,0 +1,286 @@
+"""Jobs of runs and what they wait for. Jobs without steps need no act: most of these tests start no process."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from sandbox import Sandbox
+from sandbox.actions import Runner
+from sandbox.github import GitHub
+from sandbox.github.actions.state import Run
+from tests.support.actions import conclusions, when
+
+
+@pytest.fixture
+def hub(sandbox: Sandbox) -> GitHub:
+    sandbox.github.add_user("alice")
+    return sandbox.github
+
+
+@pytest.fixture
+def runner(hub: GitHub) -> Iterator[Runner]:
+    """A minute of a time limit lasts a second."""
+    with Runner(hub, {}, minute=1.0) as started:
+        yield started
+
+
+def commit(hub: GitHub, *, name: str = "a.yml", **jobs: Any) -> None:
+    """A workflow with a button. A job without steps ends at once."""
+    whole = {job: {"runs-on": "ubuntu-latest", "steps": [], **rules} for job, rules in jobs.items()}
+    text = yaml.safe_dump({"on": "workflow_dispatch", "jobs": whole}, sort_keys=False)
+    hub.add_commit(name, "alice", files={f".github/workflows/{name}": text})
+
+
+def start(hub: GitHub, name: str = "a.yml") -> Run:
+    return hub.dispatch(name, by="alice")
+
+
+def statuses(run: Run) -> dict[str, str]:
+    return {job.name: job.status for job in run.jobs}
+
+
+GROUP = {"concurrency": {"group": "recover", "queue": "max"}}
+
+
+def test_jobs_of_two_runs_wait_for_each_other_and_the_jobs_before_them_do_not(hub: GitHub, runner: Runner) -> None:
+    commit(hub, gate={}, recover={"needs": "gate", **GROUP})
+    runner.hold("recover")
+
+    first, second = start(hub), start(hub)
+
+    assert (statuses(first), statuses(second)) == (
+        {"gate": "completed", "recover": "queued"},
+        {"gate": "completed", "recover": "pending"},
+    )
+    runner.hold()
+    runner.wait()
+    assert [run.conclusion for run in (first, second)] == ["success", "success"]
+    ended, began = first.jobs[1].completed_at, second.jobs[1].started_at
+    assert ended is not None
+    assert began is not None
+    assert ended <= began
+
+
+def test_a_job_whose_if_is_false_joins_no_group(hub: GitHub, runner: Runner) -> None:
+    commit(hub, recover=GROUP)
+    commit(hub, name="b.yml", gate={}, recover={"needs": "gate", "if": "needs.gate.result == 'failure'", **GROUP})
+    runner.hold("recover")
+
+    holder, other = start(hub), start(hub, "b.yml")
+    runner.until(lambda: other.status == "completed")
+
+    assert (holder.status, conclusions(other)) == ("queued", {"gate": "success", "recover": "skipped"})
+
+
+def test_a_newcomer_cancels_the_job_that_waits_and_the_run_of_it_goes_on(hub: GitHub, runner: Runner) -> None:
+    commit(hub, recover={"concurrency": "one"}, tell={"needs": "recover", "if": "needs.recover.result == 'cancelled'"})
+    commit(hub, name="b.yml", recover={"concurrency": "one"}, tell={"needs": "recover", "if": "always()"})
+    runner.hold("recover")
+
+    first, second, third, fourth = start(hub), start(hub), start(hub, "b.yml"), start(hub)
+    runner.hold()
+    runner.wait()
+
+    assert conclusions(first) == {"recover": "success", "tell": "skipped"}
+    # An `if` without a status function asks for success, too.
+    assert conclusions(second) == {"recover": "cancelled", "tell": "skipped"}
+    assert conclusions(third) == {"recover": "cancelled", "tell": "success"}
+    assert [run.conclusion for run in (second, third, fourth)] == ["cancelled", "cancelled", "success"]
+
+
+def test_a_hundred_jobs_wait_and_further_ones_are_cancelled(hub: GitHub, runner: Runner) -> None:
+    commit(hub, recover=GROUP)
+    runner.hold("recover")
+
+    runs = [start(hub) for _ in range(103)]
+
+    assert [run.conclusion for run in runs[101:]] == ["cancelled"] * 2
+    assert {run.jobs[0].status for run in runs[1:101]} == {"pending"}
+
+
+@pytest.mark.parametrize("where", ["pending", "queued"])
+def test_a_job_of_a_cancelled_run_that_waits_does_no_step_and_jobs_with_always_run(
+    hub: GitHub, runner: Runner, where: str
+) -> None:
+    steps = [{"run": "echo never"}, {"if": "always()", "run": "echo never"}]
+    rest = {"needs": "recover", "if": "success() || failure()"}
+    commit(hub, recover={"steps": steps, **GROUP}, rest=rest, tell={"needs": ["recover", "rest"], "if": "always()"})
+    runner.hold("recover")
+    holder, run = start(hub), start(hub)
+    cancelled = run if where == "pending" else holder
+    assert statuses(cancelled) == {"recover": where}
+
+    runner.cancel(cancelled.id)
+    runner.until(lambda: cancelled.status == "completed")
+
+    assert conclusions(cancelled) == {"recover": "cancelled", "rest": "skipped", "tell": "success"}
+    assert (cancelled.conclusion, cancelled.jobs[0].steps, runner.log(cancelled.id)) == ("cancelled", [], [])
+
+
+def test_a_job_with_always_is_not_cancelled_with_its_run(hub: GitHub, runner: Runner) -> None:
+    commit(hub, recover={"if": "always()"}, other={})
+    runner.hold("recover", "other")
+    run = start(hub)
+
+    runner.cancel(run.id)
+    assert statuses(run) == {"recover": "queued", "other": "completed"}
+    runner.hold()
+    runner.wait()
+
+    assert conclusions(run) == {"recover": "success", "other": "cancelled"}
+
+
+def test_a_run_that_is_cancelled_in_its_own_group_starts_no_job(hub: GitHub, runner: Runner) -> None:
+    jobs = {"one": {"runs-on": "ubuntu-latest", "if": "always()", "steps": []}}
+    text = yaml.safe_dump({"on": "workflow_dispatch", "concurrency": "run", "jobs": jobs})
+    hub.add_commit("a", "alice", files={".github/workflows/a.yml": text})
+    runner.hold("one")
+
+    _, second, third = start(hub), start(hub), start(hub)
+
+    assert (second.conclusion, conclusions(second)) == ("cancelled", {"one": "cancelled"})
+    assert (third.status, third.jobs) == ("pending", [])
+
+
+def test_a_skipped_job_skips_also_the_jobs_that_need_it_through_another(hub: GitHub, runner: Runner) -> None:
+    commit(
+        hub,
+        first={"if": "false"},
+        second={"needs": "first", "if": "always()"},
+        third={"needs": "second"},
+        fourth={"needs": "second", "if": "!failure() && !cancelled()"},
+    )
+
+    run = start(hub)
+    runner.wait()
+
+    assert conclusions(run) == {"first": "skipped", "second": "success", "third": "skipped", "fourth": "success"}
+
+
+def test_a_failure_that_may_be_counts_as_success(hub: GitHub, runner: Runner) -> None:
+    broken = {"uses": "actions/checkout@v5", "with": {"ref": "${{ needs.gate.outputs.ref || 'nowhere' }}"}}
+    commit(hub, gate={}, may={"needs": "gate", "steps": [broken], "continue-on-error": True}, after={"needs": "may"})
+
+    run = start(hub)
+    runner.until(lambda: run.status == "completed")
+
+    assert (run.conclusion, conclusions(run)) == ("success", {"gate": "success", "may": "failure", "after": "success"})
+
+
+HOSTILE = "it's $(touch pwned) `x` }} ${{ github.actor }} \\ \" é"
+SAY = "import json, os; print('said', json.dumps([os.environ[n] for n in 'ABCD'] + [json.loads(os.environ['ALL'])]))"
+
+
+@pytest.mark.slow
+def test_outputs_reach_later_jobs_as_data_and_secrets_do_not(hub: GitHub, runner: Runner) -> None:
+    hub.put_secret("TOKEN", "t0p-secret\nsecond-line")
+    gate: dict[str, Any] = {
+        "outputs": {name: f"${{{{ steps.say.outputs.{name} }}}}" for name in ("text", "lines", "secret", "none")},
+        "steps": [
+            {
+                "id": "say",
+                "env": {"TEXT": "${{ github.event.inputs.text }}", "TOKEN": "${{ secrets.TOKEN }}"},
+                "run": 'printf "text=%s\\nlines<<EOF\\n1\\n2\\nEOF\\nsecret=x%s\\n" "$TEXT" second-line >> "$GITHUB_OUTPUT"',
+            }
+        ],
+    }
+    use: dict[str, Any] = {
+        "needs": ["gate"],
+        "concurrency": "group-${{ needs.gate.outputs.lines }}",
+        "env": {"A": "${{ needs.gate.outputs.text }}", "B": "${{ needs.gate.outputs.lines }}"},
+        "steps": [
+            {
+                "if": "needs.gate.outputs.secret == '' && needs.gate.result == 'success'",
+                "shell": "python3 -I {0}",
+                "env": {
+                    "C": "[${{ needs.gate.outputs.secret }}${{ needs.gate.outputs.none }}]",
+                    "D": "${{ contains(needs.*.result, 'success') }}",
+                    "ALL": "${{ toJSON(needs) }}",
+                },
+                "run": SAY,
+            }
+        ],
+    }
+    on = {"workflow_dispatch": {"inputs": {"text": {"type": "string"}}}}
+    jobs = {name: {"runs-on": "ubuntu-latest", **rules} for name, rules in {"gate": gate, "use": use}.items()}
+    text = yaml.safe_dump({"on": on, "jobs": jobs}, sort_keys=False)
+    hub.add_commit("a", "alice", files={".github/workflows/a.yml": text})
+
+    run = hub.dispatch("a.yml", {"text": HOSTILE}, by="alice")
+    runner.wait()
+
+    (said,) = [line.removeprefix("said ") for line in runner.log(run.id) if line.startswith("said ")]
+    outputs = {"text": HOSTILE, "lines": "1\n2"}
+    assert json.loads(said) == [HOSTILE, "1\n2", "[]", "true", {"gate": {"result": "success", "outputs": outputs}}]
+    assert run.conclusion == "success"
+    assert not any("second-line" in line for line in runner.log(run.id))
+    assert [step.name for step in run.jobs[1].steps] == [SAY[:100]]
+
+
+@pytest.mark.slow
+def test_a_job_beyond_its_time_limit_is_cancelled_and_later_jobs_run(hub: GitHub, runner: Runner) -> None:
+    steps = [{"run": "exec sleep 30"}, {"if": "always()", "run": "echo cleaned up"}, {"run": "echo never"}]
+    commit(
+        hub,
+        recover={"steps": steps, "timeout-minutes": 0.3},
+        tell={"needs": "recover", "if": "always() && contains(needs.*.result, 'cancelled')"},
+        quiet={"needs": "recover", "if": "failure() || cancelled()"},
+    )
+
+    run = start(hub)
+    runner.wait()
+
+    assert conclusions(run) == {"recover": "cancelled", "tell": "success", "quiet": "skipped"}
+    assert run.conclusion == "cancelled"
+    log = runner.log(run.id)
+    assert "The job has exceeded the maximum execution time of 0.3 minutes." in log
+    assert ("cleaned up" in log, "never" in log) == (True, False)
+
+
+@pytest.mark.slow
+def test_a_cancelled_run_stops_its_running_job_and_goes_on_with_the_jobs_that_always_run(
+    hub: GitHub, runner: Runner
+) -> None:
+    commit(
+        hub,
+        recover={"steps": [{"run": "echo up; exec sleep 30"}]},
+        tell={"needs": "recover", "if": "cancelled()", "steps": [{"run": "echo told ${{ needs.recover.result }}"}]},
+    )
+    runner.on_line = when("up", runner.cancel)
+
+    run = start(hub)
+    runner.wait()
+
+    assert (run.conclusion, conclusions(run)) == ("cancelled", {"recover": "cancelled", "tell": "success"})
+    assert "told cancelled" in runner.log(run.id)
+
+
+@pytest.mark.slow
+def test_jobs_of_a_run_that_do_not_need_each_other_run_side_by_side(hub: GitHub, runner: Runner, tmp_path: Any) -> None:
+    meets = "touch {0}/{1}; for i in $(seq 200); do test -e {0}/{2} && exit 0; sleep 0.05; done; exit 1"
+    commit(
+        hub,
+        a={"steps": [{"run": meets.format(tmp_path, "a", "b")}]},
+        b={"steps": [{"run": meets.format(tmp_path, "b", "a")}]},
+    )
+
+    run = start(hub)
+    runner.wait()
+
+    assert conclusions(run) == {"a": "success", "b": "success"}
+
+
+@pytest.mark.slow
+def test_no_secret_stands_in_the_arguments_or_variables_of_a_process(hub: GitHub, runner: Runner) -> None:
+    hub.put_secret("TOKEN", "t0p-secret-value")
+    look = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c t0p-[s]ecret-value"
+    unused = {"if": "always()", "env": {"T": "${{ secrets.TOKEN }}"}, "run": "true"}
+    commit(hub, one={"steps": [{"run": f"echo found $({look})"}, unused]})
+
+    run = start(hub)
+    runner.wait()
+
+    assert "found 0" in runner.log(run.id)

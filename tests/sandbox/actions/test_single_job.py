@@ -1,0 +1,91 @@
+"""The workflow of one job that act gets: values instead of `needs`, the run's own commit, the outputs at the end."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.actions.plan import needs_of, read
+from sandbox.actions.single_job import LAST_STEP, single_job
+from tests.support.workflows import generated
+
+WORKFLOWS = sorted((generated() / ".github" / "workflows").glob("*.yml"))
+OUTPUTS = Path("/tmp/outputs")
+HOSTILE = "it's }} ${{ github.token }} \\ \" \n é 😀"
+CONTEXTS: dict[str, Any] = {
+    "github": {"sha": "5" * 40, "triggering_actor": "tina"},
+    "needs": {"gate": {"result": "success", "outputs": {"text": HOSTILE}}},
+}
+
+
+def copied(job: dict[str, Any], **top: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        single_job({"on": "push", **top, "jobs": {"one": job}}, "one", CONTEXTS, OUTPUTS)
+    )
+    return found
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_of_our_workflows_act_gets_each_job_with_its_steps_and_without_what_the_runner_obeys(path: Path) -> None:
+    workflow = read(path.read_text())
+    for name, job in workflow["jobs"].items():
+        needs = {each: {"result": "success", "outputs": {}} for each in needs_of(job)}
+
+        copy = json.loads(single_job(workflow, name, {**CONTEXTS, "needs": needs}, OUTPUTS))
+
+        (kept,) = copy["jobs"].values()
+        steps = [step for step in kept["steps"] if step.get("id") != LAST_STEP]
+        assert kept.keys() == {"runs-on", "env", "steps"}
+        assert [step.get("uses") for step in steps] == [step.get("uses") for step in job["steps"]]
+        assert [step.get("run") for step in steps] == [step.get("run") for step in job["steps"]]
+        assert len(kept["steps"]) - len(steps) == ("outputs" in job)
+        assert not re.search(r"\bneeds\.", json.dumps(copy))
+
+
+def test_texts_of_other_jobs_and_the_run_s_own_commit_are_literals() -> None:
+    steps = [
+        {
+            "if": "needs.gate.result == 'success'",
+            "env": {"A": "${{ needs.gate.outputs.text }} needs.gate", "B": "${{ steps.x.outputs.needs }}"},
+            "run": "echo ${{ github.sha }} ${{ github.triggering_actor }} ${{ github.token }} '${{ 'needs.gate' }}'",
+        }
+    ]
+
+    (step,) = copied({"steps": steps})["jobs"]["one"]["steps"]
+
+    literal, _, rest = step["env"]["A"].partition("}}")
+    assert step["if"] == """fromJSON('"success"') == 'success'"""
+    assert rest == " needs.gate"
+    assert "${{" not in literal.removeprefix("${{")
+    assert json.loads(literal.removeprefix("${{ fromJSON('").removesuffix("') ")) == HOSTILE
+    assert step["env"]["B"] == steps[0]["env"]["B"]  # type: ignore[index]
+    assert step["run"] == (
+        f"""echo ${{{{ fromJSON('"{"5" * 40}"') }}}} ${{{{ fromJSON('"tina"') }}}} """
+        "${{ github.token }} '${{ 'needs.gate' }}'"
+    )
+
+
+def test_a_job_s_variable_from_another_job_goes_to_each_step_without_one_of_its_own() -> None:
+    env = {"A": "${{ needs.gate.result }}", "B": "${{ github.ref }}"}
+
+    job = copied({"env": env, "steps": [{"run": "a"}, {"run": "b", "env": {"A": "own"}}]})["jobs"]["one"]
+
+    assert job["env"] == {"B": "${{ github.ref }}"}
+    assert [step["env"]["A"] for step in job["steps"]] == ["${{ fromJSON('\"success\"') }}", "own"]
+
+
+def test_a_checkout_loses_its_ref_and_the_last_step_writes_the_outputs() -> None:
+    steps = [
+        {"uses": "actions/checkout@v5", "with": {"ref": "main", "persist-credentials": False}},
+        {"uses": "acme/release@v1", "with": {"ref": "v1"}},
+    ]
+
+    job = copied({"steps": steps, "outputs": {"a": "${{ steps.s.outputs.a }}", "b": "${{ needs.gate.result }}"}})
+
+    first, second, last = job["jobs"]["one"]["steps"]
+    assert (first["with"], second["with"]) == ({"persist-credentials": False}, {"ref": "v1"})
+    assert last["env"] == {"OUTPUT_0": "${{ steps.s.outputs.a }}", "OUTPUT_1": "${{ fromJSON('\"success\"') }}"}
+    assert last["run"].endswith(f"> '{OUTPUTS}'")
+    assert last["if"] == "always()"
