@@ -10,6 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 
+from ops.app.registry import scheduled
 from tests.conftest import World
 from tests.support.claims import WELL, a_world, assert_claims_hold, run
 from tests.support.properties import holds_for
@@ -112,7 +113,8 @@ def try_out(case: Case, random: Random) -> None:
 
 
 CASES = list(all_cases())
-QUICK = [case for case in CASES if not case.scenario.is_slow]
+SCHEDULED = [case for case in CASES if case.runbook.name in scheduled()]
+QUICK = [case for case in CASES if not case.scenario.is_slow and case not in SCHEDULED]
 SLOW = [case for case in CASES if case.scenario.is_slow]
 
 
@@ -125,6 +127,13 @@ def test_a_run_claims_what_happened_and_the_next_one_goes_on(case: Case, random:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("case", SLOW, ids=str)
 def test_a_run_that_builds_claims_what_happened_too(case: Case, seed: int) -> None:
+    try_out(case, Random(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("case", SCHEDULED, ids=str)
+def test_a_scheduled_run_claims_what_happened_too(case: Case, seed: int) -> None:
     try_out(case, Random(seed))
 
 

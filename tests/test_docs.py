@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.app.registry import discover
+from ops.app import registry
+from ops.app.registry import scheduled
 from ops.app.run import read_config
 from ops.config import Config
 from ops.core.errors import EXIT_CODES, WORST_FIRST, Reason
@@ -30,7 +31,7 @@ def block(text: str, name: str) -> re.Match[str]:
 
 def row(name: str, config: Config) -> str:
     """What to press is a shipped label, the button, and the command, ready to be pasted."""
-    runbook = discover()[name]
+    runbook = registry.runbook(name)
     put, label = next(((put, label) for put, label in config.labels.items() if label.runbook == name), ("", None))
     environment = label.environment if label else next(iter(config.environments))
     options = [
@@ -50,8 +51,8 @@ def runbook_table() -> str:
 
 def permissions_table() -> str:
     rows = ["| runbook | GitHub environment | Cloudflare | GitHub |", "| --- | --- | --- | --- |"]
-    for name in shipped():
-        runbook = discover()[name]
+    for name in (*shipped(), *scheduled()):
+        runbook = registry.runbook(name)
         needs = [", ".join(f"*{each}*" for each in some) or "none" for some in astuple(runbook.permissions)]
         place = f"`{runbook.github_environment}`" if runbook.github_environment else "none"
         rows.append(f"| {name} | {place} | {' | '.join(needs)} |")
@@ -80,7 +81,7 @@ def test_the_page_on_permissions_lists_those_of_every_runbook(update_golden: boo
 
 @pytest.mark.parametrize("name", runbooks())
 def test_a_runbook_says_what_it_is_for_in_one_line(name: str) -> None:
-    runbook = discover()[name]
+    runbook = registry.runbook(name)
     help_line, *_ = (runbook.__doc__ or "").splitlines()
 
     assert runbook.name == name

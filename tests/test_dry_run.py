@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ops.app import run
-from ops.app.registry import discover
+from ops.app import registry, run
+from ops.app.registry import scheduled
 from ops.cloudflare.deployment_mark import Mark
 from ops.core.errors import Decision, Reason
 from ops.core.plan import Change, Plan
@@ -22,7 +22,7 @@ from ops.engine.runbook import World as Standing
 from ops.engine.signals import Signals
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.conftest import REFERENCE, SITE, WORKER, Releases, World
-from tests.support.scenarios import arguments, runbooks
+from tests.support.scenarios import arguments, options_of, runbooks
 from tests.support.switches import NAMESPACE, Switches
 
 READ_BY_POST = ("/bulk/get", "/observability/telemetry/query")
@@ -87,7 +87,9 @@ def around(world: World) -> None:
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
     sandbox.kv.add(NAMESPACE)
     Switches(world).put("ai", incident=42)
-    sandbox.github.add_commit("Limits", "acme", files={"limits.yml": (REFERENCE / "limits.yml").read_text()})
+    text = (REFERENCE / "limits.yml").read_text()
+    sandbox.github.add_commit("Limits", "acme", files={"limits.yml": text})
+    (world.folder / "limits.yml").write_text(text)
     sandbox.providers["groq"].add_key(KEYS["NEW_GROQ_API_KEY"])
 
 
@@ -96,17 +98,30 @@ def variations(runbook: Runbook[Any, Any], targets: dict[str, str]) -> list[list
     own = runbook.example
     more = MORE | ({"to": targets[runbook.kind]} if runbook.kind in targets else {})
     left_out = [each.name for each in fields(own) if each.name in more and getattr(own, each.name) == each.default]
-    given = [arguments(own), *(arguments(replace(own, **{name: more[name]})) for name in left_out)]
-    incident = ["--incident", "42"] if runbook.needs_incident else []
-    return [[*each, *incident] for each in given] + [[*given[0], "--incident", "42"]]
+    known = options_of(runbook.name)
+    given = [arguments(own, known), *(arguments(replace(own, **{name: more[name]}), known) for name in left_out)]
+    incident = ["--incident", "42"] if "--incident" in known else []
+    always = incident if runbook.needs_incident else []
+    return [[*each, *always] for each in given] + [[*given[0], *incident]]
+
+
+def job(world: World) -> dict[str, str]:
+    """Return the variables of a job on the newest commit of the operations repository."""
+    hub = world.sandbox.github
+    return {**hub.environ(), "GITHUB_ACTIONS": "true", "OPS_COMMIT": hub.resolve("main") or ""}
+
+
+def seeds(name: str) -> int:
+    """Return how many histories a runbook is tried with: those of a schedule read none."""
+    return 4 if name in scheduled() else SEEDS
 
 
 @pytest.mark.parametrize(
     ("name", "seed"),
-    [pytest.param(name, n, marks=() if n < 2 else pytest.mark.slow) for name in runbooks() for n in range(SEEDS)],
+    [pytest.param(name, n, marks=() if n < 2 else pytest.mark.slow) for name in runbooks() for n in range(seeds(name))],
 )
 def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
-    runbook = discover()[name]
+    runbook = registry.runbook(name)
     versions, sites = history(world, seed), site_history(world, seed)
     around(world)
     before = world.sandbox.deployments(WORKER), world.served
@@ -114,8 +129,8 @@ def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str
     options = variations(runbook, {"worker": versions[0], "pages": sites[0]})
 
     where = ["--environment", "production", "--config", str(world.config), "--dry-run", "--yes", "--json"]
-    keys = {**KEYS, **(world.sandbox.github.environ() if runbook.permissions.github else {})}
-    outcome = world.ops(name, *options[seed % len(options)], *where, **keys, CLOUDFLARE_API_TOKEN="planning")
+    keys = {**KEYS, **(job(world) if runbook.permissions.github else {})}
+    outcome = world.ops(*name.split(), *options[seed % len(options)], *where, **keys, CLOUDFLARE_API_TOKEN="planning")
 
     is_incomplete = outcome.code == 2 and outcome.result["reason"] == "config_invalid"  # it needs another option
     assert outcome.code in {0, 3} or is_incomplete, outcome.err

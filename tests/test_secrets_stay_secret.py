@@ -27,7 +27,7 @@ from tests.evidence.test_evidence import entry as logged
 from tests.support import marks, switches
 from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
 from tests.support.marks import leaks, on_disk, sent
-from tests.support.scenarios import Case, Given, all_cases, cases, switched, writes_to
+from tests.support.scenarios import Case, Given, all_cases, cases, options_of, switched, writes_to
 from tests.support.webhooks import Receiver, receiving
 
 TOKEN = "cfut_marked/token+with=signs-0123456789"
@@ -254,7 +254,7 @@ def endings() -> "Iterator[Any]":
         few = case.scenario.is_slow or case.scenario.is_like_another
         quick = "failed" if case.scenario.proves_by_probes else "success"
         for ending in FEW if few else CANARY_ENDINGS:
-            if CANARY_ENDINGS[ending].arguments[:1] == ("--reason",) and not hasattr(case.params, "reason"):
+            if not options_of(case.runbook.name).issuperset(CANARY_ENDINGS[ending].arguments[:1]):
                 continue
             for as_json in [True] if few else [True, False]:
                 is_quick = case.runbook.kind == "worker" and not case.variant and ending == quick and as_json
@@ -279,8 +279,8 @@ def also_possible(case: Case, ending: Ending) -> set[str]:
     """Decisions of a run that builds, that no probe of the service decides, or whose copy GitHub does not take."""
     also = {"recovered", "failed", "unknown_outcome", "no_evidence", "interrupted"} if case.scenario.is_slow else set()
     also |= set() if case.scenario.proves_by_probes else {"recovered"}
-    writes_copy = bool(ending.github) and writes_to(case.runbook, "github")
-    return also | ({"failed", "unknown_outcome"} if writes_copy else set())
+    needs_github = bool(ending.github) and case.runbook.permissions.github
+    return also | ({"failed", "unknown_outcome"} if needs_github else set())
 
 
 COLLECTED = {
@@ -473,13 +473,15 @@ def prepared(incident: Incident, case: Case, ending: Ending, receiver: Receiver)
     tmp.mkdir()
     there = {"TMPDIR": str(tmp), **({"OPS_SOURCE": "app"} if scenario.is_slow else {"GITHUB_ACTIONS": "true"})}
     held = {scenario.refuses_together.get(name, name): value for name, value in CANARY.items()}
-    return {**hub.environ(), **held, **receiver.environ, **job, **there}
+    return {**hub.environ(), **held, **receiver.environ, **job, **there, **scenario.environ(world)}
 
 
 def start(incident: Incident, runbook: str, *arguments: str, as_json: bool, **environ: str) -> Outcome:
-    where = ["--environment", "production", "--config", str(incident.world.config), "--incident", str(incident.number)]
+    where = ["--environment", "production", "--config", str(incident.world.config)]
+    number = ["--incident", str(incident.number)]
+    where += number if "--incident" in options_of(runbook) else []
     shown = ["--json"] if as_json else []
-    return incident.world.ops(runbook, *where, *arguments, "--yes", *shown, **environ)
+    return incident.world.ops(*runbook.split(), *where, *arguments, "--yes", *shown, **environ)
 
 
 def decision(incident: Incident) -> str:

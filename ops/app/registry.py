@@ -1,12 +1,12 @@
 """Find runbooks by file name, and import one when it is asked for.
 
-`rollback-worker` is the class RollbackWorker of `ops/runbooks/rollback_worker.py`. Listing names and help lines imports
-no runbook, so that no command loads another product's package.
+`rollback-worker` is the class RollbackWorker of `ops/runbooks/rollback_worker.py`. `limits apply` is the class
+ApplyLimits of `ops/scheduled/apply_limits.py`, whose text says the name. Listing names and help lines imports no
+runbook, so that no command loads another product's package.
 """
 
 import functools
 import importlib
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 OPS = Path(__file__).parent.parent
+NAME = "    name = "
 FOLDER = OPS / "runbooks"
 _outside: dict[str, Path] = {}
 """Module of a runbook → its file, of those that `add` added."""
@@ -35,11 +36,21 @@ class RunbookFile:
     @property
     def help_line(self) -> str:
         """The first line of the class's docstring, read as text."""
+        return next(iter(self._body()), "").strip().strip('"')
+
+    @property
+    def name(self) -> str:
+        """What the class says as its name, read as text. Empty: the file holds no runbook."""
+        lines = (line.removeprefix(NAME) for line in self._body() if line.startswith(NAME))
+        return next(lines, "").strip().strip('"')
+
+    def _body(self) -> list[str]:
+        """The lines below the head of the class."""
         path = _outside.get(self.module) or OPS / self.package / f"{self.module}.py"
-        source = path.read_text(encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines()
         head = f"class {self.module.replace('_', '')}("
-        lines = itertools.pairwise(source.splitlines())
-        return next((line.strip().strip('"') for before, line in lines if before.lower().startswith(head)), "")
+        found = (number for number, line in enumerate(lines, start=1) if line.lower().startswith(head))
+        return lines[next(found, len(lines)) :]
 
     def load(self) -> Runbook[Any, Any]:
         """Import the file and make its runbook."""
@@ -77,7 +88,7 @@ class Lazy(Mapping[str, V]):
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """Names of the runbooks, in alphabetical order."""
+    """Names of the runbooks that have a button, in alphabetical order."""
     files = (path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
     return tuple(sorted({stem.replace("_", "-") for stem in (*files, *_outside)}))
 
@@ -95,18 +106,27 @@ def outside() -> tuple[str, ...]:
     return tuple(stem.replace("_", "-") for stem in _outside)
 
 
+@functools.cache
+def scheduled() -> Mapping[str, RunbookFile]:
+    """Name → file of the runbooks that a schedule, a merge or a quiet day starts: they have no button and no label."""
+    files = (RunbookFile("scheduled", path.stem) for path in (OPS / "scheduled").glob("*.py"))
+    return dict(sorted((name, file) for file in files if (name := file.name)))
+
+
 def file_of(name: str) -> RunbookFile:
-    return RunbookFile("runbooks", name.replace("-", "_"))
+    """Return the file of a runbook, or where that of a name with a button would be."""
+    return RunbookFile("runbooks", name.replace("-", "_")) if name not in scheduled() else scheduled()[name]
 
 
 @functools.cache
-def _runbook(name: str) -> Runbook[Any, Any]:
+def runbook(name: str) -> Runbook[Any, Any]:
+    """Import and return a runbook, also a scheduled one."""
     return file_of(name).load()
 
 
 def discover() -> Mapping[str, Runbook[Any, Any]]:
-    """Return name → runbook, in alphabetical order. Reading a value imports that runbook."""
-    return Lazy(names(), _runbook)
+    """Return name → runbook of those with a button. Reading a value imports that runbook."""
+    return Lazy(names(), runbook)
 
 
 def parameters() -> Mapping[str, Mapping[str, tuple[type, bool]]]:
@@ -117,38 +137,38 @@ def parameters() -> Mapping[str, Mapping[str, tuple[type, bool]]]:
 def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
     return {
         field.name: (str, True) if field.default is MISSING else (type(field.default), False)
-        for field in fields(_runbook(name).params)
+        for field in fields(runbook(name).params)
     }
 
 
-def flags(runbook: str) -> set[str]:
+def flags(name: str) -> set[str]:
     """The parameters that are yes or no."""
-    return {field.name for field in fields(discover()[runbook].params) if isinstance(field.default, bool)}
+    return {field.name for field in fields(discover()[name].params) if isinstance(field.default, bool)}
 
 
 def kinds() -> Mapping[str, str]:
     """Name of a runbook → what its services are: worker or pages."""
-    return Lazy(names(), lambda name: _runbook(name).kind)
+    return Lazy(names(), lambda name: runbook(name).kind)
 
 
-def github_environment(runbook: str) -> str:
+def github_environment(name: str) -> str:
     """The environment of GitHub whose secrets it needs."""
-    return discover()[runbook].github_environment
+    return discover()[name].github_environment
 
 
 def by_label() -> Mapping[str, bool]:
     """Name of a runbook → whether a label may start it."""
-    return Lazy(names(), lambda name: _runbook(name).by_label)
+    return Lazy(names(), lambda name: runbook(name).by_label)
 
 
-def on_closed(runbook: str) -> bool:
+def on_closed(name: str) -> bool:
     """Whether people may request it on an incident that is closed."""
-    return discover()[runbook].on_closed
+    return discover()[name].on_closed
 
 
 def recoveries() -> "list[Recovery]":
     """Return the runbooks that have a button."""
     from ops.config.labels import Recovery
 
-    found = [(name, runbook) for name, runbook in discover().items() if name not in outside()]
-    return [Recovery(name, runbook.kind, runbook.when, runbook.fits) for name, runbook in found]
+    found = [(name, made) for name, made in discover().items() if name not in outside()]
+    return [Recovery(name, made.kind, made.when, made.fits) for name, made in found]

@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops import __version__
-from ops.app.registry import RunbookFile, discover, file_of, names, recoveries
+from ops.app.registry import discover, file_of, names, recoveries, scheduled
 from ops.cli.evidence import evidence
 from ops.cli.incident import incident, labels
 from ops.cli.limits import limits
@@ -54,11 +54,10 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 """What a shell answers of a program that wrote into a pipe without a reader."""
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 CHANGE_NOTHING_ELSE = {
-    *("status", "config check", "config schema", "incident show", "recover"),
-    *("ai-failback", "limits apply", "limits plan", "limits propose", "limits reconcile", "maintenance due"),
-    *("maintenance prepare", "switches clear", "switches prepare"),
+    *("status", "config check", "config schema", "incident show", "recover", "limits plan", "limits propose"),
+    *scheduled(),
 }
-"""Commands that are no runbook of the registry, and change nothing outside of a run."""
+"""Commands that are no runbook with a button, and change nothing outside of a run."""
 ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
 """Variables. ops.yml names the others, but what was typed is redacted before anything reads it: a parser cuts."""
 
@@ -94,11 +93,8 @@ cli.add_command(site)
 cli.add_command(status)
 cli.add_command(ai_failback)
 cli.add_command(due)
-for _name in names():
+for _name in (*names(), *scheduled()):
     cli.add_runbook(_name, file_of(_name))
-cli.add_runbook("maintenance prepare", RunbookFile("scheduled", "prepare_maintenance"))
-cli.add_runbook("switches prepare", RunbookFile("scheduled", "prepare_switches"))
-cli.add_runbook("switches clear", RunbookFile("scheduled", "clear_switches"))
 
 
 @cli.command("new-runbook")

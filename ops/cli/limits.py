@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from ops.app.registry import RunbookFile, file_of
+from ops.app.registry import file_of
 from ops.cli.runbook_command import CONFIG, RunbookGroup, annotate, say
 from ops.core.redaction import Redactor
-from ops.core.result import Result
 
 
 @click.group(cls=RunbookGroup)
@@ -34,18 +33,4 @@ def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | Non
     )
 
 
-def _applied(result: Result, redactor: Redactor) -> None:
-    from ops.scheduled import limits_on_github as work
-
-    work.on_pull_request(result, os.environ, redactor, partial(say, err=True))
-
-
-def _reconciled(result: Result, redactor: Redactor) -> None:
-    from ops.scheduled import limits_on_github as work
-
-    work.on_drift(result, os.environ, redactor, partial(say, err=True))
-
-
 limits.add_runbook("propose", file_of("propose-limits"))
-limits.add_runbook("apply", RunbookFile("scheduled", "apply_limits"), _applied)
-limits.add_runbook("reconcile", RunbookFile("scheduled", "reconcile_limits"), _reconciled)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.cli.runbook_command import CONFIG, YES_HELP, annotate, say
-from ops.cli.schedule import Scheduled
+from ops.cli.runbook_command import CONFIG, annotate, say
+from ops.cli.schedule import AS_JSON, DRY_RUN, YES, Scheduled
 from ops.core.errors import worst
 from ops.core.redaction import Redactor
 
@@ -18,33 +18,36 @@ if TYPE_CHECKING:
 
 
 @click.command("maintenance due")
-@click.option("--dry-run", is_flag=True, help="read, show the plans, change nothing")
-@click.option("--yes", is_flag=True, help=YES_HELP)
+@click.option("--environment", default="", help="default: every one of ops.yml that has a token here")
+@DRY_RUN
+@YES
+@AS_JSON
 @CONFIG
 @click.pass_obj
-def due(redactor: Redactor, /, *, dry_run: bool, yes: bool, config: Path) -> int:
+def due(redactor: Redactor, /, *, environment: str, dry_run: bool, yes: bool, as_json: bool, config: Path) -> int:
     """Open what was taken offline with --reopen-at-end and whose end is over.
 
-    In every environment of ops.yml whose token is there. Each is a run of its own, told on its incident; where one
-    fails, the others follow all the same; where one is interrupted, none does.
+    Each is a run of its own, told on its incident; where one fails, the others follow all the same; where one is
+    interrupted, none does.
     """
     from ops.app import run
-    from ops.scheduled import reopen_maintenance
+    from ops.scheduled import reopen_maintenance as work
 
     configuration, _ = run.read_config(config)
     run.register_secrets(os.environ, configuration, redactor)
-    scheduled = Scheduled(redactor, dry_run=dry_run, yes=yes, config=config)
-    environments = [each for each in configuration.environments.values() if _is_held(each)]
+    scheduled = Scheduled(redactor, dry_run=dry_run, yes=yes, as_json=as_json, config=config)
+    if environment:
+        places = [configuration.environment(environment)]
+    else:
+        places = [each for each in configuration.environments.values() if _is_held(each)]
 
-    def opened(environment: "Environment") -> Iterator[int]:
-        for block in reopen_maintenance.due(environment, os.environ):
-            yield scheduled.run(
-                reopen_maintenance.AtItsEnd(), reopen_maintenance.opening(block), environment.name, block.incident
-            )
+    def opened(place: "Environment") -> Iterator[int]:
+        for block in work.due(place, os.environ):
+            yield scheduled.run(work.ReopenMaintenance(), work.opening(block), place.name, block.incident)
 
-    codes = scheduled.all(partial(opened, environment) for environment in environments)
+    codes = scheduled.all(partial(opened, place) for place in places)
     if not codes:
-        say("nothing is due to open")
+        scheduled.note("nothing is due to open")
     return worst(codes)
 
 

@@ -37,7 +37,6 @@ OF_CONFIG: dict[str, Any] = {
 }
 CONFIG = click.option("--config", **OF_CONFIG)
 YES_HELP = "Skip the confirmation (without a terminal and without --yes: a dry run that exits with 9)"
-Then = Callable[[Result, Redactor], object]
 
 
 def say_nothing(*_: object) -> None:
@@ -49,11 +48,19 @@ class RunbookGroup(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._runbooks: dict[str, tuple[RunbookFile, Then]] = {}
+        self._runbooks: dict[str, RunbookFile] = {}
 
-    def add_runbook(self, name: str, file: RunbookFile, then: "Then | None" = None) -> None:
-        """Add the command of the file's runbook. `then` gets the result."""
-        self._runbooks[name] = (file, then or say_nothing)
+    def add_runbook(self, name: str, file: RunbookFile) -> None:
+        """Add the command of the file's runbook, to the group that its first word names if there is one.
+
+        A command of that name that is there already stays: it finds out what is due, and starts the runbook itself.
+        """
+        first, _, second = name.partition(" ")
+        group = self.commands.get(first)
+        if isinstance(group, RunbookGroup):
+            group.add_runbook(second, file)
+        elif name not in self.commands:
+            self._runbooks[name] = file
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self._runbooks})
@@ -61,23 +68,22 @@ class RunbookGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._runbooks:
             return super().get_command(ctx, cmd_name)
-        file, then = self._runbooks[cmd_name]
-        return runbook_command(file.load(), then)
+        return runbook_command(self._runbooks[cmd_name].load())
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        listed = {name: click.Command(name, help=file.help_line) for name, (file, _) in self._runbooks.items()}
+        listed = {name: click.Command(name, help=file.help_line) for name, file in self._runbooks.items()}
         click.Group(commands={**self.commands, **listed}).format_commands(ctx, formatter)
 
 
-def runbook_command(runbook: Runbook[Any, Any], then: Then = say_nothing) -> click.Command:
-    """A runbook's Params become its options, beside those that every runbook has. `then` gets the result."""
+def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
+    """A runbook's Params become its options, beside those that every runbook has."""
     fields = dataclasses.fields(runbook.params)
     names = [field.name for field in fields]
 
     @click.pass_obj
     def command(redactor: Redactor, /, **given: Any) -> int:
         params = runbook.params(**{name: given.pop(name) for name in names})
-        return run(runbook, params, redactor, then=then, **given)
+        return run(runbook, params, redactor, **given)
 
     return click.Command(
         runbook.name,
@@ -181,7 +187,6 @@ def run(
     yes: bool,
     as_json: bool,
     config: Path,
-    then: "Then" = say_nothing,
 ) -> int:
     from ops.app import run as app
 
@@ -202,7 +207,8 @@ def run(
         except (OpsError, RuntimeError) as raised:
             raise _early_end(uncovered(raised), redactor, signals, as_json=as_json) from None
         actions.write_job_outputs(os.environ, _outputs(result))
-        then(result, redactor)
+        for line in runbook.after(result, os.environ, redactor):
+            say(line, err=True)
         record, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
         if wrong:
             say(f"warning: {wrong}", err=True)

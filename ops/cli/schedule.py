@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.cli.runbook_command import run, say
+import click
+
+from ops.cli.runbook_command import YES_HELP, run, say
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError
 from ops.core.redaction import Redactor
 from ops.engine.runbook import Runbook
 
+DRY_RUN = click.option("--dry-run", is_flag=True, help="read, show the plans, change nothing")
+YES = click.option("--yes", is_flag=True, help=YES_HELP)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="one JSON result on stdout for each run")
 INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
 
 
@@ -18,6 +23,7 @@ class Scheduled:
     redactor: Redactor
     dry_run: bool
     yes: bool
+    as_json: bool
     config: Path
 
     def run(self, runbook: Runbook[Any, Any], params: Any, environment: str, incident: int | None) -> int:
@@ -33,9 +39,13 @@ class Scheduled:
             permission="",
             dry_run=self.dry_run,
             yes=self.yes,
-            as_json=False,
+            as_json=self.as_json,
             config=self.config,
         )
+
+    def note(self, text: str) -> None:
+        """Print a line about what is due. With --json stdout holds results alone."""
+        say(self.redactor.text(text), err=self.as_json)
 
     def all(self, groups: Iterable[Callable[[], Iterator[int]]]) -> list[int]:
         """The exit codes of all their runs, each group until it fails; after an interruption nothing is begun.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from ops.cli.runbook_command import CONFIG, YES_HELP, say
-from ops.cli.schedule import Scheduled
+from ops.cli.runbook_command import CONFIG, say
+from ops.cli.schedule import AS_JSON, DRY_RUN, YES, Scheduled
 from ops.core.errors import worst
 from ops.core.redaction import Redactor
 
@@ -36,22 +36,25 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
 
 @click.command("ai-failback")
 @click.option("--environment", default="", help="default: every one of ops.yml that has AI providers and a token here")
-@click.option("--dry-run", is_flag=True, help="read, show the plan, change nothing")
-@click.option("--yes", is_flag=True, help=YES_HELP)
+@DRY_RUN
+@YES
+@AS_JSON
 @CONFIG
 @click.pass_obj
-def ai_failback(redactor: Redactor, /, *, environment: str, dry_run: bool, yes: bool, config: Path) -> int:
+def ai_failback(
+    redactor: Redactor, /, *, environment: str, dry_run: bool, yes: bool, as_json: bool, config: Path
+) -> int:
     """Take an override of the AI providers back, once the preferred one is healthy. For a schedule."""
     from ops.scheduled import ai_failback as work
 
-    scheduled = Scheduled(redactor, dry_run=dry_run, yes=yes, config=config)
+    scheduled = Scheduled(redactor, dry_run=dry_run, yes=yes, as_json=as_json, config=config)
 
     def failed_back(name: str) -> Iterator[int]:
         found, override = work.judged(name, config, os.environ, redactor)
         what = "to be taken back" if found.restore else "nothing to do"
-        say(redactor.text(f"{name}: {what}: {found.why}"))
+        scheduled.note(f"{name}: {what}: {found.why}")
         if override is not None and found.restore:
-            yield scheduled.run(work.FailBack(), work.asked(found, override), name, override.incident)
+            yield scheduled.run(work.AiFailback(), work.asked(found, override), name, override.incident)
 
     names = [environment] if environment else work.environments(config, os.environ)
     return worst(scheduled.all(partial(failed_back, name) for name in names))

@@ -1,11 +1,12 @@
 """The contract of a runbook: what it is asked, in which order, and all that it may use.
 
-A runbook is one class in one file of `ops/runbooks/`. The engine owns the order, the retries, the waiting, the dry run
-and the interruption; the runbook says what to change and how to tell that it is done.
+A runbook is one class in one file of `ops/runbooks/` or `ops/scheduled/`. The engine owns the order, the retries, the
+waiting, the dry run and the interruption; the runbook says what to change and how to tell that it is done.
 """
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
@@ -17,6 +18,8 @@ from ops.engine.context import Context, P
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
+    from ops.core.redaction import Redactor
+    from ops.core.result import Result
     from ops.probes.runner import ProbeSet
 
 
@@ -172,3 +175,10 @@ class Runbook(ABC, Generic[P, D]):
 
         Raises NotApplied and Unclear, which the engine settles by `check`; Refused and ProviderError end the run.
         """
+
+    def after(self, result: "Result", environ: Mapping[str, str], redactor: "Redactor") -> Iterator[str]:  # noqa: ARG002
+        """Report the result where this runbook has a place of its own, and yield a line about each report.
+
+        The run is over: nothing here changes its result, and a report that fails is a warning.
+        """
+        yield from ()

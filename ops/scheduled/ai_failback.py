@@ -39,12 +39,14 @@ class Params(Asked):
     """Of the override that was judged: another one is none of its business."""
 
 
-class FailBack(AiFailover):
+class AiFailback(AiFailover):
     """Take the override of the AI providers back."""
 
     name = "ai-failback"
     when = "Nothing: it is for a schedule"
+    by_label = False
     params = Params
+    example = Params(to=RESTORE)
 
     def preflight(self, ctx: Context[Any]) -> Plan[Settings]:
         plan = super().preflight(ctx)

@@ -4,18 +4,24 @@ It has a plan and a comparison like a runbook; but nothing is broken when somebo
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ops.core.errors import ConfigError, Decision, Reason, Refused
+from ops.core.errors import ConfigError, Decision, OpsError, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import Change, Ending, Plan, Section
+from ops.core.redaction import Redactor
+from ops.core.result import Result
 from ops.core.runtime_contract import ENDPOINT, LIMITS, revision_of
 from ops.core.threads import run_all
 from ops.core.verdict import LimitProof
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, State, World
+from ops.engine.runbook import Permissions, Runbook, State, World
+from ops.github import actions, comments
 from ops.github.committed_file import Commits
+from ops.github.pulls import Pulls
+from ops.limits import text
 from ops.limits.value import NewerVersionError, Value, limits_of, parse_value, value_of
 from ops.probes.runner import ProbeSet
 
@@ -55,8 +61,13 @@ class ApplyLimits(Runbook[Params, Details]):
     name = "limits apply"
     when = "Nothing: it is for what was merged"
     kind = "worker"
+    by_label = False
+    github_environment = "limits"
     everyday = True
     params = Params
+    example = Params()
+    writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
+    permissions = Permissions(cloudflare=("Workers KV Storage Write",), github=("pull-requests: write",))
 
     def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
         """That which reads them."""
@@ -110,6 +121,38 @@ class ApplyLimits(Runbook[Params, Details]):
         value = plan.details.value
         ctx.cloudflare.kv.put(ctx.environment.needed_runtime().namespace, LIMITS, value.text)
         return f"KV took revision {value.revision}"
+
+    def after(self, result: Result, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+        """Complete the comment that has the plan of the merged pull request."""
+        found = details_of(result)
+        if found is None or not actions.is_job(environ):
+            return
+        with closing(Pulls.of(environ, redactor)) as pulls:
+            try:
+                yield _report(result, found, pulls, environ, redactor)
+            except (OpsError, comments.Forbidden) as error:
+                yield f"warning: the pull request could not be told ({reason_of(error)})"
+
+
+def details_of(result: Result) -> Details | None:
+    """Return what the plan of a run was made of; None: it ended before its plan."""
+    found: Details | None = result.plan.details if result.plan else None
+    return found
+
+
+def reason_of(error: Exception) -> str:
+    return error.message if isinstance(error, OpsError) else "the token may not"
+
+
+def _report(result: Result, found: Details, pulls: Pulls, environ: Mapping[str, str], redactor: Redactor) -> str:
+    pull = pulls.merged_as(found.commits.own)
+    if pull is None:
+        return f"no pull request brought commit {found.commits.own[:12]}, so there is none to tell"
+    before = comments.comment(pulls.repository, pull.number, text.MARKER)
+    said = f"{result.decision.value.replace('_', ' ')}: {result.message}"
+    notes = result.after.notes if result.after else ()
+    body = text.applied(before, said, notes, log=actions.links(environ, None).get("run", ""))
+    return f"told at {comments.keep_comment(pulls.repository, pull.number, text.MARKER, redactor.text(body))}"
 
 
 def _superseded(commits: Commits, text: str | None) -> Plan[Details]:

@@ -7,3 +7,4 @@ class ClearSwitches(AllClear):
     """Set every switch that an incident set back to its normal state: the same as all-clear."""
 
     name = "switches clear"
+    by_label = False

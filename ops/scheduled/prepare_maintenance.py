@@ -12,9 +12,9 @@ from ops.core.plan import Change, Plan, Section
 from ops.core.threads import run_all
 from ops.core.verdict import Address
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, World, param
+from ops.engine.runbook import Permissions, Runbook, World, param
 from ops.maintenance import steps as maintaining
-from ops.maintenance.steps import PREPARE, Steps
+from ops.maintenance.steps import Steps
 from ops.maintenance.writes import Create, Deploy, Step, Store, Switch
 from ops.probes.runner import ProbeSet
 
@@ -34,11 +34,20 @@ class Details(Steps):
 class PrepareMaintenance(Runbook[Params, Details]):
     """Deploy ops-maintenance, which answers 503 for what `ops maintenance` takes offline."""
 
-    name = PREPARE
+    name = "maintenance prepare"
     when = "Nothing: it is for a quiet day"
     kind = "worker"
+    by_label = False
     everyday = True
     params = Params
+    example = Params()
+    writes = (
+        ("PUT", "/accounts/*/workers/scripts/*"),
+        ("POST", "/accounts/*/workers/scripts/*/subdomain"),
+        ("POST", "/accounts/*/workers/scripts/*/versions"),
+        ("POST", "/accounts/*/workers/scripts/*/deployments"),
+    )
+    permissions = Permissions(cloudflare=("Workers Scripts Write",))
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         """At its own address on workers.dev, known once there is a plan."""

@@ -14,8 +14,6 @@ from ops.engine.runbook import param
 from ops.switches import steps, values
 from ops.switches.steps import Settings, SwitchRunbook
 
-PREPARE = "switches prepare"
-
 
 @dataclass(frozen=True)
 class Params:
@@ -25,10 +23,12 @@ class Params:
 class PrepareSwitches(SwitchRunbook[Params]):
     """Make the key of every switch that has none, in its normal state; what is there is not touched."""
 
-    name = PREPARE
+    name = "switches prepare"
     when = "Nothing: it is for a calm day"
+    by_label = False
     everyday = True
     params = Params
+    example = Params()
 
     def preflight(self, ctx: Context[Params]) -> Plan[Settings]:
         now = ctx.clock.now()

@@ -4,18 +4,37 @@ A temporary limit that is over leaves KV. What else differs is somebody's: it is
 ops.yml says so, on a day without an incident, once it was on report for a day.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
 from ops.core.clock import span_text
-from ops.core.errors import Decision, Reason
+from ops.core.errors import Decision, OpsError, Reason
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import Ending, Plan
+from ops.core.redaction import Redactor
+from ops.core.result import Result
 from ops.engine.context import Context
+from ops.engine.runbook import Permissions
+from ops.github import comments
+from ops.github.pulls import Pulls
+from ops.limits import text
 from ops.limits.value import Value, without_what_is_past
-from ops.scheduled.apply_limits import ApplyLimits, Details, Params, difference, plan_of, stored_in, write
+from ops.scheduled.apply_limits import (
+    ApplyLimits,
+    Details,
+    Params,
+    details_of,
+    difference,
+    plan_of,
+    reason_of,
+    stored_in,
+    write,
+)
 
 LABEL = "limits-drift"
+TITLE = "What applies differs from limits.yml"
 INCIDENT = "incident"
 ON_REPORT = timedelta(hours=24)
 """How long a difference is reported before it is put right."""
@@ -26,6 +45,7 @@ class ReconcileLimits(ApplyLimits):
 
     name = "limits reconcile"
     when = "Nothing: it runs every hour"
+    permissions = Permissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
         stored, garbage = stored_in(found.before)
@@ -70,6 +90,25 @@ class ReconcileLimits(ApplyLimits):
             left = ON_REPORT if since is None else ON_REPORT - age
             return f"it is on report for another {span_text(left.total_seconds())} first"
         return "an incident is open" if ctx.github.pulls.is_any_open(INCIDENT) else ""
+
+    def after(self, result: Result, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+        """Keep one issue: opened, edited in place, and closed when there is no difference any more."""
+        found = details_of(result)
+        if found is None or found.drift is None or result.decision == Decision.PLANNED:
+            return
+        is_gone = result.exit_code == 0 and (not found.drift or result.wrote)
+        with closing(Pulls.of(environ, redactor)) as pulls:
+            if not pulls.is_on:
+                return
+            try:
+                if not is_gone:
+                    body = redactor.text(text.drift(found.drift, result.message))
+                    yield f"reported at {comments.keep_issue(pulls.repository, LABEL, TITLE, body).url}"
+                elif (issue := comments.open_issue(pulls.repository, LABEL)) is not None:
+                    comments.close_issue(pulls.repository, issue.number, redactor.text(text.settled(result.message)))
+                    yield f"closed {issue.url}"
+            except (OpsError, comments.Forbidden) as error:
+                yield f"warning: the issue could not be kept ({reason_of(error)})"
 
 
 def _ends(found: Details) -> Plan[Details]:

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from ops.config import Environment
 
 
-class AtItsEnd(Maintenance):
+class ReopenMaintenance(Maintenance):
     """Open what was to open at its end, and nothing else."""
+
+    name = "maintenance due"
+    when = "Nothing: it is for a schedule"
+    by_label = False
+    example = Params(state="off", service="api")
 
     def to_be_opened(self, ctx: Context[Params], seen: Seen) -> tuple[Block, ...]:
         """What else of the service is off stays off. Raises Refused."""

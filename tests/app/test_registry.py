@@ -1,5 +1,6 @@
 """A command imports the packages of its own product alone, and `ops --help` imports no runbook."""
 
+import ast
 import os
 import re
 import subprocess
@@ -8,8 +9,9 @@ import tomllib
 
 import pytest
 
-from ops.app.registry import RunbookFile, discover, file_of
+from ops.app.registry import discover, file_of, names, runbook, scheduled
 from tests.conftest import ROOT, WORKER, Releases, World
+from tests.support.scenarios import options_of
 
 LIST_MODULES = """
 import sys
@@ -63,11 +65,32 @@ def test_help_imports_no_runbook(world: World, arguments: tuple[str, ...]) -> No
     assert not packages(imported(world, *arguments)) & {"runbooks", "scheduled", "config", "cloudflare", *products()}
 
 
-def test_a_runbook_has_the_name_and_the_help_line_of_its_file() -> None:
-    scheduled = [RunbookFile("scheduled", name) for name in ("prepare_maintenance", "clear_switches", "apply_limits")]
-    files = {**{file_of(name): name for name in discover()}, **{file: file.load().name for file in scheduled}}
+@pytest.mark.parametrize("name", [*names(), *scheduled()])
+def test_a_runbook_has_the_name_and_the_help_line_that_its_file_shows(name: str) -> None:
+    file, made = file_of(name), runbook(name)
 
-    for file, name in files.items():
-        runbook = file.load()
-        assert runbook.name == name
-        assert file.help_line == str(runbook.__doc__).splitlines()[0]
+    assert made.name == file.name == name
+    assert file.help_line == str(made.__doc__).splitlines()[0]
+
+
+def test_every_runbook_class_of_the_scheduled_package_is_listed() -> None:
+    found = set()
+    for path in (ROOT / "ops/scheduled").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        for each in ast.walk(tree):
+            has_name = isinstance(each, ast.ClassDef) and any(
+                isinstance(line, ast.Assign) and [ast.unparse(to) for to in line.targets] == ["name"]
+                for line in each.body
+            )
+            found |= {path.stem} if has_name else set()
+
+    assert {file.module for file in scheduled().values()} == found
+
+
+def test_a_scheduled_runbook_has_a_command_and_no_button_and_no_label() -> None:
+    for name in scheduled():
+        assert name not in discover()
+        assert not runbook(name).by_label
+        assert {"--dry-run", "--yes", "--json", "--environment"} <= options_of(name)
+    with pytest.raises(KeyError):
+        discover()["limits apply"]

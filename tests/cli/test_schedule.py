@@ -9,7 +9,7 @@ from ops.cli.schedule import Scheduled
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, worst
 from ops.core.redaction import Redactor
 
-SCHEDULED = Scheduled(Redactor(), dry_run=False, yes=True, config=Path("ops.yml"))
+SCHEDULED = Scheduled(Redactor(), dry_run=False, yes=True, as_json=False, config=Path("ops.yml"))
 NO_TOKEN = ConfigError("SHOPDESK_TOKEN is not set", reason=Reason.TOKEN_MISSING)
 STOPPED = Interrupted("SIGINT ended the run before its first step", reason=Reason.SIGNAL)
 

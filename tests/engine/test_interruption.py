@@ -279,6 +279,7 @@ def test_any_runbook_that_is_killed_at_its_write_is_finished_by_the_same_command
         incident = ["--incident", str(Given().incident)] if case.runbook.needs_incident else []
         github = world.sandbox.github.environ() if case.runbook.permissions.github else {}
         environ = {**SECRETS, **github, "CLOUDFLARE_API_TOKEN": TOKEN, "OPS_SOURCE": str(world.folder / "app")}
+        environ |= case.scenario.environ(world)
         command = Command(world, case.runbook.name, "", environ=environ, more=(*case.arguments, *incident))
         command.program = program_of(case)
         faults = world.sandbox.github if part_of(path) == "github" else world.sandbox

@@ -143,7 +143,7 @@ class Command:
         service = ["--service", self.service] if self.service else []
         where = [*service, "--environment", "production", *self.more]
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.world.sandbox.environ()} | self.environ
-        argv = [sys.executable, *self.program, self.runbook, *where, *arguments]
+        argv = [sys.executable, *self.program, *self.runbook.split(), *where, *arguments]
         process = subprocess.Popen(argv, env=environ, cwd=self.world.folder, text=True, start_new_session=True, **pipes)
         self.pid = process.pid
         self._started.set()

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from ops.app import registry
 from ops.app import run as app
-from ops.app.registry import discover
 from ops.core.redaction import Redactor
 from ops.core.result import Result
 from ops.engine.engine import Options
@@ -36,7 +36,7 @@ class Asked:
 
     def run(self, world: World, *, dry_run: bool = False) -> Result:
         """In this thread, without signals and without output; each run has its own id, record and client."""
-        runbook = discover()[self.name]
+        runbook = registry.runbook(self.name)
         options = Options(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=30.0)
         request = app.Request(
             runbook, runbook.params(**self.params), "production", world.config, incident=self.incident

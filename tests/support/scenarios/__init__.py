@@ -13,7 +13,10 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
-from ops.app.registry import discover, outside
+import click
+
+from ops import cli
+from ops.app.registry import discover, file_of, outside, runbook, scheduled
 from ops.engine.runbook import Runbook
 from sandbox.records import Record
 from tests.conftest import SITE, WORKER, World
@@ -80,6 +83,8 @@ class Scenario:
     """Secret that the run refuses beside another → the variable that holds it instead."""
     counts: Callable[[Record], bool] = lambda _: True
     """Whether a write is a change of the plan, and not a part of one."""
+    environ: Callable[[World], Mapping[str, str]] = lambda _: {}
+    """Variables of its job."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,12 @@ class Case:
     @property
     def arguments(self) -> list[str]:
         """The parameters as options of the command."""
-        return arguments(self.params)
+        return arguments(self.params, options_of(self.runbook.name))
+
+    @property
+    def command(self) -> list[str]:
+        """The words of its command."""
+        return self.runbook.name.split()
 
     @property
     def writes(self) -> tuple[tuple[str, str], ...]:
@@ -109,11 +119,25 @@ class Case:
         return (self.scenario.write, *self.runbook.writes) if self.scenario.write else self.runbook.writes
 
 
-def arguments(params: Any) -> list[str]:
-    """Return the options of a command that mean these parameters."""
+def options_of(name: str) -> frozenset[str]:
+    """Return the options of a runbook's command. One that finds out what is due takes no parameters."""
+    command: click.Command = cli.cli
+    words = name.split()
+    while words:
+        assert isinstance(command, click.Group)
+        _, found, words = command.resolve_command(click.Context(command), words)
+        assert found is not None
+        command = found
+    return frozenset(option for each in command.params for option in each.opts)
+
+
+def arguments(params: Any, known: frozenset[str] | None = None) -> list[str]:
+    """Return the options of a command that mean these parameters. `known`: those that it has (default: all)."""
     found = []
     for each in fields(params):
         value, option = getattr(params, each.name), f"--{each.name.replace('_', '-')}"
+        if known is not None and option not in known:
+            continue
         if value is True:
             found.append(option)
         elif isinstance(value, tuple):
@@ -141,20 +165,20 @@ def writes_to(runbook: Runbook[Any, Any], part: str) -> bool:
 
 
 def runbooks() -> list[str]:
-    """Names of the runbooks that generic tests run: all, or those of `--runbook`."""
-    return list(outside() or discover())
+    """Names of the runbooks that generic tests run: all, scheduled ones too, or those of `--runbook`."""
+    return list(outside() or [*discover(), *scheduled()])
 
 
 def shipped() -> list[str]:
-    """Names of the runbooks of this repository."""
+    """Names of the runbooks of this repository that have a button."""
     return [name for name in discover() if name not in outside()]
 
 
 def cases(name: str) -> list[Case]:
     """A runbook in each of its scenarios; the first one has its example's parameters."""
-    runbook, module = discover()[name], f"{__name__}.{name.replace('-', '_')}"
+    made, module = runbook(name), f"{__name__}.{file_of(name).module}"
     known = importlib.import_module(module).SCENARIOS if importlib.util.find_spec(module) else {"": Scenario()}
-    return [Case(runbook, variant, scenario) for variant, scenario in known.items()]
+    return [Case(made, variant, scenario) for variant, scenario in known.items()]
 
 
 def all_cases() -> Iterator[Case]:

@@ -8,16 +8,18 @@ from tests.support.offline import OFFICE, PERMISSIONS
 from tests.support.scenarios import Given, Scenario, deploy_hotfix, routed
 
 
-def _closed(world: World, given: Given) -> None:
+def close(world: World, given: Given, *options: str) -> None:
+    """Take the API offline, as an earlier run."""
     routed(world, given)
     world.sandbox.add_token("closing", PERMISSIONS)
     where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
-    asked = ["maintenance", "--service", "api", "--state", "on", *where]
+    asked = ["maintenance", "--service", "api", "--state", "on", *options, *where]
     assert world.ops(*asked, CLOUDFLARE_API_TOKEN="closing", GITHUB_TOKEN="").code == 0
     shutil.rmtree(world.folder / ".ops")  # the record of that run
 
 
-def _scripts(world: World) -> set[str | None]:
+def scripts(world: World) -> set[str | None]:
+    """Return the Workers that the routes lead to."""
     (zone,) = world.sandbox.zones.all.values()
     return {route.script for route in zone.routes.values()}
 
@@ -35,7 +37,7 @@ def _reroute(world: World) -> None:
 
 STRANGERS = (deploy_hotfix, _reroute)
 SCENARIOS = {
-    "": Scenario(routed, lambda world: _scripts(world) == {OFFICE}, STRANGERS, proves_by_probes=False),
+    "": Scenario(routed, lambda world: scripts(world) == {OFFICE}, STRANGERS, proves_by_probes=False),
     "a path": Scenario(
         routed,
         _path_is_closed,
@@ -46,8 +48,8 @@ SCENARIOS = {
         proves_by_probes=False,
     ),
     "off": Scenario(
-        _closed,
-        lambda world: _scripts(world) == {WORKER},
+        close,
+        lambda world: scripts(world) == {WORKER},
         STRANGERS,
         {"state": "off"},
         is_like_another=True,

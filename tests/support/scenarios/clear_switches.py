@@ -1,0 +1,5 @@
+"""An API whose AI switch the incident has set."""
+
+from tests.support.scenarios.all_clear import SCENARIOS
+
+__all__ = ["SCENARIOS"]
