@@ -125,7 +125,7 @@ class ApplyLimits(Runbook[Params, Details]):
     def after(self, result: Result, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
         """Complete the comment that has the plan of the merged pull request."""
         found = details_of(result)
-        if found is None or not actions.is_job(environ):
+        if found is None or result.decision == Decision.PLANNED or not actions.is_job(environ):
             return
         with closing(Pulls.of(environ, redactor)) as pulls:
             try:

@@ -279,6 +279,16 @@ def test_the_pull_request_of_a_fork_is_told_once_it_is_merged(place: Place) -> N
     assert "**After the merge:** `recovered: revision" in comment
 
 
+def test_a_dry_run_in_a_job_leaves_the_merged_pull_request_alone(place: Place) -> None:
+    number = place.pull(changed(40))
+    place.merge(number)
+
+    done = place.apply("--dry-run")
+
+    assert ended(done) == (0, "planned", "dry_run")
+    assert place.comments(number) == []
+
+
 # Planning in the job of a pull request.
 
 
