@@ -138,13 +138,14 @@ def _button(payload: Any, config: "Config", runbooks: Mapping[str, Collection[st
         sender=fields.text(payload, "sender", "login"),
         sender_id=fields.number(payload, "sender", "id"),
         actor=job.actor,
-        # The payload has no time at all: the run's own is the moment of the press.
+        # The payload has no time at all: the run's own is the moment of the press, and stays it in a further attempt.
         requested_at=job.started_at or job.now,
         dry_run=fields.yes_or_no(given.get("dry_run", "false")),
     )
     refused = (
         refusals.refused_sender(payload)
         or refusals.refused_job(payload, job)
+        or refusals.refused_undated(job)
         or (refusals.unknown_environment(request, config) if request.environment not in config.environments else None)
         or refusals.refused_age(request.requested_at, job.now)
     )

@@ -5,7 +5,9 @@ requests to GitHub only the question for the permission can stop a recovery: a c
 line of warning.
 """
 
+import contextlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,13 +18,15 @@ from ops import __version__
 from ops.app import registry
 from ops.app.run import program, read_config
 from ops.core import system_clock
-from ops.core.errors import EXIT_CODES, Decision, ProviderError, Reason
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import Block, Row, sealed
 from ops.core.threads import start
-from ops.gate import events, form, outcomes, refusals
-from ops.gate.refusals import PRESS_AGAIN
+from ops.gate import approval, events, form, outcomes, refusals
+from ops.gate import payload as fields
+from ops.gate.approval import PRESS_AGAIN
 from ops.github import actions, client, permissions, triggers
+from ops.github.comments import request_mark
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -32,7 +36,7 @@ Say = Callable[[str], object]
 Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
 OUTPUTS = (
     *("go", "report", "runbook", "power", "params", "environment", "incident", "dry_run"),
-    *("requested_at", "permission", "began", "reason"),
+    *("requested_at", "permission", "began", "reason", "message", "hint", "attempt", "actor", "comment"),
 )
 ISSUE_WAIT = 3.0
 """Real seconds for a look at the incident that a button names: the recovery comes first."""
@@ -42,21 +46,29 @@ MALFORMED = 2
 def run(
     environ: Mapping[str, str], config_path: Path, redactor: Redactor, *, say: Say, warn: Say, annotate: Annotate
 ) -> int:
-    """The exit code. Raises ConfigError where the job, its variables or ops.yml cannot be used."""
-    event = actions.variable(environ, "GITHUB_EVENT_NAME")
-    payload = actions.payload(environ)
-    config, _ = read_config(config_path, labels=events.pressed_labels(payload))
-    repository = client.connect(environ, redactor)
-    gate = Gate(
-        environ,
-        config,
-        repository,
-        redactor,
-        say=lambda text: say(redactor.text(text)),
-        warn=lambda text: warn(redactor.text(text)),
-        annotate=annotate,
-    )
-    return gate.judge(event, payload)
+    """Return the exit code. Raises ConfigError if the job, its variables or ops.yml cannot be used.
+
+    The outputs then say why, so that the job `tell` can answer on the issue.
+    """
+    try:
+        event = actions.variable(environ, "GITHUB_EVENT_NAME")
+        payload = actions.payload(environ)
+        config, _ = read_config(config_path, labels=events.pressed_labels(payload))
+        repository = client.connect(environ, redactor)
+        gate = Gate(
+            environ,
+            config,
+            repository,
+            redactor,
+            say=lambda text: say(redactor.text(text)),
+            warn=lambda text: warn(redactor.text(text)),
+            annotate=annotate,
+        )
+        return gate.judge(event, payload)
+    except ConfigError as error:
+        known = {"go": "false", "report": "false", "attempt": environ.get("GITHUB_RUN_ATTEMPT", "")}
+        actions.write_job_outputs(environ, {**known, **redactor.value(actions.failure_outputs(error))})
+        raise
 
 
 @dataclass(frozen=True)
@@ -73,8 +85,7 @@ class Gate:
         outcome = events.read(event, payload, self.config, registry.parameters(), self._job(event))
         match outcome:
             case outcomes.NotForUs():
-                self.say(f"not for us: {outcome.why}")
-                return 0
+                return self._not_for_us(outcome, payload)
             case outcomes.Malformed():
                 return self._malformed(outcome)
             case outcomes.ReportDue():
@@ -89,12 +100,21 @@ class Gate:
             repository=actions.variable(self.environ, "GITHUB_REPOSITORY"),
             ref=actions.variable(self.environ, "GITHUB_REF"),
             run_attempt=actions.attempt(self.environ),
-            # act sets the second one only; on GitHub both are always there.
-            actor=actions.variable(self.environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
+            actor=self._actor,
             now=system_clock.now(self.environ),
             started_at=self._pressed_at() if event == "workflow_dispatch" else None,
             on_closed=registry.on_closed,
         )
+
+    @property
+    def _attempt(self) -> int:
+        return actions.attempt(self.environ)
+
+    @property
+    def _actor(self) -> str:
+        """Who started this attempt. act sets the second variable only, which names the person of the first attempt."""
+        others = () if self._attempt > 1 else ("GITHUB_ACTOR",)
+        return actions.variable(self.environ, "GITHUB_TRIGGERING_ACTOR", *others)
 
     def _pressed_at(self) -> datetime | None:
         """A job may have waited for long. Without an answer it counts from now: that question may stop nothing."""
@@ -111,8 +131,10 @@ class Gate:
         answer, who = self._ask(request.sender, request.sender_id, request.actor)
         if answer.reason is not None:
             return self._refuse(_refusal(answer, who, request, self.config.responders))
-        if request.label is not None and not self._take(request):
-            return self._refuse(_taken(request, request.label), comment=False)
+        if self._attempt > 1 and (refusal := self._refused_again(request)) is not None:
+            return self._refuse(refusal)
+        if request.label is not None and not self._take(request) and self._attempt == 1:
+            return self._refuse(_taken(request, request.label), takes_label=False)
         began, refusal = (request.began, None) if request.label else self._looked_at(request)
         if refusal is not None:
             return self._refuse(refusal)
@@ -128,9 +150,10 @@ class Gate:
             requested_at=request.requested_at.isoformat(),
             permission=answer.permission,
             began=began.isoformat() if began else "",
+            comment=str(self._comment or ""),
         )
         checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
-        who = refusals.plain("{who}", {"who": request.sender})
+        who = refusals.plain("{who}", {"who": request.actor})
         self.say(f"go: {request.runbook} in {request.environment}, asked for by {who}{checked}")
         return 0
 
@@ -145,12 +168,21 @@ class Gate:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: it is not known whether #{number} is an open incident ({why})")
             return None, None
-        if issue.state == "closed" and not registry.on_closed(request.runbook):
-            return None, refusals.closed_incident(request)
-        if issue.state not in {"open", "closed"}:
-            why = "is a pull request" if issue.state == "pull_request" else "is no issue of this repository"
-            return None, refusals.not_an_incident(request, why)
+        if (refusal := _refused_there(request, issue)) is not None:
+            return None, refusal
         return form.began(issue.body, now=system_clock.now(self.environ)), None
+
+    def _refused_again(self, request: outcomes.Request) -> outcomes.Refusal | None:
+        """Of a further attempt: GitHub must say that the incident is open, and that nothing changed since."""
+        number = request.incident
+        try:
+            if number is not None:
+                refusal = _refused_there(request, triggers.issue(self.repository, number))
+                if refusal is not None:
+                    return refusal
+            return approval.refused_again(self.repository, request, self._attempt)
+        except ProviderError as error:
+            return approval.unknown_since(request, self._attempt, error.message)
 
     def _take(self, request: outcomes.Request) -> bool:
         """False where the label was gone: the event was delivered twice, or somebody thought better of it."""
@@ -176,9 +208,13 @@ class Gate:
         return 0
 
     def _ask(self, sender: str, sender_id: int, actor: str) -> tuple[permissions.Answer, str]:
-        """The sender, and whoever pressed last where that is somebody else; and which of them the answer is about."""
-        askers = [permissions.Asker(sender, sender_id)]
-        if actor.lower() != sender.lower():
+        """Whether the sender may, and whoever started this attempt; and which of them the answer is about.
+
+        A further attempt is a request of its own: only who started it counts.
+        """
+        is_same = actor.lower() == sender.lower()
+        askers = [permissions.Asker(sender, sender_id)] if is_same or self._attempt == 1 else []
+        if not is_same:
             askers.append(permissions.Asker(actor))
         answers = []
         for asker in askers:
@@ -186,7 +222,7 @@ class Gate:
             if answer.reason is not None:
                 return answer, asker.login
             answers.append(answer)
-        return next((answer for answer in answers if not answer.checked), answers[0]), sender
+        return next((answer for answer in answers if not answer.checked), answers[0]), askers[0].login
 
     def _malformed(self, malformed: outcomes.Malformed) -> int:
         refusal = outcomes.Refusal(
@@ -199,10 +235,18 @@ class Gate:
         self._refuse(refusal)
         return MALFORMED
 
-    def _refuse(self, refusal: outcomes.Refusal, *, comment: bool = True) -> int:
+    def _not_for_us(self, outcome: outcomes.NotForUs, payload: Any) -> int:
+        self.say(f"not for us: {outcome.why}")
+        if self._comment:
+            with contextlib.suppress(fields.MalformedError):
+                self._withdraw(fields.number(payload, "issue", "number"))
+        return 0
+
+    def _refuse(self, refusal: outcomes.Refusal, *, takes_label: bool = True) -> int:
         """The outputs first: whatever GitHub does next, the job that acts does not start."""
-        self._write(go="false", report="false", reason=refusal.reason.value)
         message, hint = (refusals.plain(text, refusal.values) for text in (refusal.message, refusal.hint))
+        said = {"message": self.redactor.text(message), "hint": self.redactor.text(hint)}
+        self._write(go="false", report="false", reason=refusal.reason.value, **said)
         self.warn(f"refused: {message}\n hint: {hint}")
         commands = self._commands(refusal.request)
         for where, command in commands.items():
@@ -211,12 +255,29 @@ class Gate:
         self._show(message, body)
         if refusal.incident is None:
             return EXIT_CODES[Decision.REFUSED]
-        if comment:
-            self._answer(refusal, body, self._record(refusal, self.redactor.text(message)))
-        if refusal.label is not None and comment:
+        if self._answer(refusal, body, self._record(refusal, self.redactor.text(message))):
+            actions.write_outputs(self.environ, {"answered": "true"})
+            self._withdraw(refusal.incident)
+        if refusal.label is not None and takes_label:
             label = refusal.label
             self._try("label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident)
         return EXIT_CODES[Decision.REFUSED]
+
+    @property
+    def _comment(self) -> int | None:
+        """Id of the comment that says that the run starts; 0 if its step did not learn it, None without such a step."""
+        text = self.environ.get("OPS_COMMENT")
+        if text is None:
+            return None
+        return int(text) if re.fullmatch("[1-9][0-9]{0,19}", text) else 0
+
+    def _withdraw(self, incident: int) -> None:
+        """Nothing starts: the refusal has the answer, or nobody asked."""
+        comment, run = self._comment, actions.run_id(self.environ)
+        if comment is None or not run:
+            return
+        mark = request_mark(run, self._attempt)
+        self._try("request", lambda number: triggers.withdraw_request(self.repository, number, mark, comment), incident)
 
     def _body(self, refusal: outcomes.Refusal, commands: Mapping[str, str]) -> str:
         return self.redactor.text(
@@ -229,7 +290,7 @@ class Gate:
             )
         )
 
-    def _answer(self, refusal: outcomes.Refusal, body: str, record: Block) -> None:
+    def _answer(self, refusal: outcomes.Refusal, body: str, record: Block) -> bool:
         """One comment per issue, with the latest refusal: nobody can flood an incident by being refused."""
 
         def text(former: Block | None) -> str:
@@ -237,7 +298,9 @@ class Gate:
             return sealed(refusals.latest(body, rows[-1].at, len(rows)), replace(record, rows=rows))
 
         assert refusal.incident is not None
-        self._try("comment", lambda number: triggers.keep_refusal(self.repository, number, text), refusal.incident)
+        return self._try(
+            "comment", lambda number: triggers.keep_refusal(self.repository, number, text), refusal.incident
+        )
 
     def _commands(self, request: outcomes.Request | None) -> dict[str, str]:
         """The same without the label, for a laptop and for the button."""
@@ -268,17 +331,22 @@ class Gate:
         except OSError as error:
             self.warn(f"warning: the job's summary page cannot be written ({error.strerror})")
 
-    def _try(self, what: str, call: Callable[[int], object], number: int) -> None:
+    def _try(self, what: str, call: Callable[[int], object], number: int) -> bool:
+        """Whether it worked."""
         failed = {
             "comment": "the answer could not be written to the issue",
+            "request": "the comment that says that the run starts could not be deleted",
             "label": "the label could not be taken off",
         }
         try:
             call(number)
         except ProviderError as error:
             self.warn(f"warning: {failed[what]} ({error.message})")
+            return False
+        return True
 
     def _write(self, **values: str) -> None:
+        values |= {"attempt": str(self._attempt), "actor": self._actor}
         actions.write_outputs(self.environ, {name: values.get(name, "") for name in OUTPUTS})
 
 
@@ -293,6 +361,17 @@ def _refusal(answer: permissions.Answer, who: str, request: outcomes.Request, ma
         label=request.label,
         request=request,
     )
+
+
+def _refused_there(request: outcomes.Request, issue: triggers.Issue) -> outcomes.Refusal | None:
+    """Why nothing starts on what the number of the incident stands for, as it is now."""
+    if issue.state == "closed" and not registry.on_closed(request.runbook):
+        closed = refusals.closed_incident(None if request.label else request)
+        return refusals.placed(closed, incident=request.incident, label=request.label, request=request)
+    if issue.state in {"open", "closed"}:
+        return None
+    why = "is a pull request" if issue.state == "pull_request" else "is no issue of this repository"
+    return refusals.not_an_incident(request, why)
 
 
 def _taken(request: outcomes.Request, label: str) -> outcomes.Refusal:

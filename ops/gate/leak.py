@@ -6,7 +6,7 @@ rest, nothing that looks like a key and nothing that is long.
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,7 +46,7 @@ def read_leak(
         else:
             return NotForUs(why="this event reports no leak")
         said = fields.mapping({} if said is None else said, "what was sent")
-        refused = refusals.refused_job(payload, replace(job, run_attempt=1))
+        refused = refusals.refused_job(payload, job)
         return refused if refused is not None else _leak(said, declared)
     except fields.MalformedError as error:
         return Malformed(why=str(error))

@@ -10,7 +10,10 @@ from ops.core.errors import Reason
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What GitHub Actions says of the job beside the event. `actor` pressed last: on a re-run somebody else."""
+    """What GitHub Actions says of the job beside the event.
+
+    `actor` started this attempt: a further one perhaps somebody else than the event's sender.
+    """
 
     repository: str
     ref: str

@@ -13,6 +13,7 @@ from ops.core.clock import REQUEST_HOLDS, SKEW, span_text, utc_text
 from ops.core.errors import Reason
 from ops.core.suggestions import nearest, shown
 from ops.gate import payload as fields
+from ops.gate.approval import PRESS_AGAIN
 from ops.gate.outcomes import Job, Refusal, Request
 from ops.render.markdown import inert
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 AFTER_CLOSING = timedelta(days=7)
 """So long the label that sets an incident's switches back is taken on the closed issue."""
-PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
 _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only what was merged there may act."
 
 
@@ -48,13 +48,18 @@ def refused_job(payload: Any, job: Job) -> Refusal | None:
             hint=_ON_THE_DEFAULT_BRANCH,
             values={"ref": job.ref, "branch": branch},
         )
-    if job.run_attempt > 1:
-        return Refusal(
-            reason=Reason.RERUN,
-            message=f"this is attempt {job.run_attempt} of an old run, and the world has moved since",
-            hint=PRESS_AGAIN,
-        )
     return None
+
+
+def refused_undated(job: Job) -> Refusal | None:
+    """Of a button: in a further attempt the moment of its press must be known."""
+    if job.run_attempt == 1 or job.started_at is not None:
+        return None
+    return Refusal(
+        reason=Reason.RERUN,
+        message=f"this is attempt {job.run_attempt}, and it is not known when the button was pressed",
+        hint=PRESS_AGAIN,
+    )
 
 
 def refused_age(at: datetime, now: datetime) -> Refusal | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ops.core.errors import ConfigError
+from ops.core.errors import ConfigError, OpsError
 
 UNREADABLE = object()
 """Instead of a payload: the file is no JSON."""
@@ -82,6 +82,12 @@ def write_job_outputs(environ: Mapping[str, str], values: Mapping[str, str]) -> 
     if environ.get("GITHUB_OUTPUT"):
         with contextlib.suppress(ConfigError):
             write_outputs(environ, values)
+
+
+def failure_outputs(error: OpsError) -> dict[str, str]:
+    """Return the outputs of a step that failed before it decided anything, for the job that answers the requester."""
+    problems = error.problems if isinstance(error, ConfigError) else ()
+    return {"reason": error.reason.value, "message": "; ".join([error.message, *problems]), "hint": error.hint}
 
 
 def _delimiter(value: str, token: Callable[[], str]) -> str:

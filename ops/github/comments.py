@@ -19,6 +19,14 @@ BOT = "github-actions[bot]"
 """The author of what is written with GITHUB_TOKEN. No person can have a login with brackets."""
 
 
+def request_mark(run: int | str, attempt: int | str) -> str:
+    """Return the line by which the comment is found that answers a request before its run begins.
+
+    `templates/workflows/received.py` writes it. The run of that attempt goes on in that comment.
+    """
+    return f"<!-- backout:request run={run} attempt={attempt} -->"
+
+
 class NotKept(ProviderError):
     """GitHub answered an edit with success and kept the old text."""
 
@@ -46,6 +54,23 @@ def author(written: "Issue | IssueComment | PullRequest") -> str:
     """The login of who wrote it; "" where the account was deleted."""
     user: Any = written.user  # GitHub may answer null, which PyGithub's types leave out
     return user.login if user else ""
+
+
+def find_request(repository: "Repository", number: int, mark: str, comment: int | None) -> "IssueComment | None":
+    """Return our comment on the issue with that mark; without its id all comments are read.
+
+    None if it is somebody else's, another request's, or gone. Raises what PyGithub raises.
+    """
+    from github import UnknownObjectException
+
+    issue = repository.get_issue(number)
+    try:
+        found = [issue.get_comment(comment)] if comment else issue.get_comments()
+        marked = (one for one in found if mark in one.body.splitlines() and one.issue_url.endswith(f"/issues/{number}"))
+        request = next(marked, None)
+    except UnknownObjectException:
+        return None
+    return request if request and author(request) == login(repository) else None
 
 
 def blocks(issue: "Issue") -> "Iterator[tuple[IssueComment, Block]]":

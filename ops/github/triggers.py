@@ -15,7 +15,7 @@ from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Unclear
 from ops.core.run_record import Block
 from ops.github.client import failures, write_failures
-from ops.github.comments import author, blocks, login
+from ops.github.comments import author, blocks, find_request, login
 
 if TYPE_CHECKING:
     from github.IssueComment import IssueComment
@@ -70,6 +70,13 @@ def keep_refusal(repository: "Repository", number: int, text: Callable[[Block | 
             repository.get_issue(number).create_comment(text(None))
         else:
             there.edit(text(block))
+
+
+def withdraw_request(repository: "Repository", number: int, mark: str, comment: int | None) -> None:
+    """Delete our comment that says that the run starts, if there is one. Raises ProviderError."""
+    with failures():
+        if (found := find_request(repository, number, mark, comment)) is not None:
+            found.delete()
 
 
 def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment | None, Block | None]":

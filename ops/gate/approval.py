@@ -1,0 +1,100 @@
+"""An approval holds for one attempt of one workflow run: checked by the gate and by the job that acts.
+
+GitHub keeps the outputs of a gate when somebody starts a later job alone again. If all jobs are started again, the gate
+judges again, and nothing may have changed since the request: GitHub offers the button for 30 days.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ops.core.clock import SKEW, utc_text
+from ops.core.errors import Reason, Refused
+from ops.core.suggestions import shown
+from ops.gate.outcomes import Refusal, Request
+
+if TYPE_CHECKING:
+    from ops.github.client import Repository
+    from ops.github.issues import Recorded
+
+PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
+NO_ENVIRONMENT = "none"
+"""Instead of a GitHub environment: the job is in none."""
+_CHANGES = {"writing", "written"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """What the gate approved and what the job is for, as the workflow says; "" or None: it does not say."""
+
+    attempt: str | None = None
+    """Of the gate."""
+    environment: str | None = None
+    """Of `ops.yml`, from the gate."""
+    github_environment: str | None = None
+    """Of the job itself."""
+
+
+def refuse_unapproved(
+    approval: Approval, environ: Mapping[str, str], *, environment: str, github_environment: str, runbook: str
+) -> None:
+    """Raise Refused if this job is not the one that was approved. Reads nothing but its arguments.
+
+    `environment`: the job's own. `github_environment`: the runbook's.
+    """
+    attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
+    if approval.attempt is not None and approval.attempt != attempt:
+        raise _unapproved(f"the gate approved attempt {approval.attempt or 'none'}, and this is attempt {attempt}")
+    if approval.environment is not None and approval.environment != environment:
+        raise _unapproved(f'the gate approved "{shown(approval.environment)}", and this job is for "{environment}"')
+    needed = github_environment or NO_ENVIRONMENT
+    if approval.github_environment is not None and approval.github_environment != needed:
+        there = shown(approval.github_environment)
+        raise _unapproved(f'{runbook} needs the GitHub environment "{needed}", and this job is for "{there}"')
+
+
+def _unapproved(message: str) -> Refused:
+    return Refused(f"not approved: {message}", reason=Reason.RERUN, hint=PRESS_AGAIN)
+
+
+def refused_again(repository: "Repository", request: Request, attempt: int) -> Refusal | None:
+    """Return why a further attempt is refused: something changed since the request, or that is not known.
+
+    Raises ProviderError.
+    """
+    from ops.github.client import failures
+    from ops.github.issues import believed
+
+    if request.incident is None:
+        return _refused(request, attempt, "it names no incident, so it is not known what changed since the request")
+    with failures():
+        runs = believed(repository, request.incident)
+    for run in runs:
+        if run.block.environment == request.environment and _has_changed_since(run, request.requested_at):
+            at = utc_text(request.requested_at)
+            return _refused(request, attempt, f"{{run}} of {{runbook}} changed something after the request ({at})", run)
+    return None
+
+
+def _has_changed_since(run: "Recorded", at: datetime) -> bool:
+    """Whether a run on the incident changed something. Times of the runner and of GitHub may differ by SKEW."""
+    rows = run.block.rows
+    is_change = bool(run.block.versions) or any(row.kind in _CHANGES for row in rows)
+    return run.is_run and is_change and max((row.at for row in rows), default=at) > at - SKEW
+
+
+def unknown_since(request: Request, attempt: int, why: str) -> Refusal:
+    return _refused(request, attempt, f"it is not known what changed since the request ({why})")
+
+
+def _refused(request: Request, attempt: int, why: str, run: "Recorded | None" = None) -> Refusal:
+    return Refusal(
+        reason=Reason.RERUN,
+        message=f"this is attempt {attempt} of an old request, and {why}",
+        hint=PRESS_AGAIN,
+        values={"run": run.block.run, "runbook": run.block.runbook} if run else {},
+        incident=request.incident,
+        label=request.label,
+        request=request,
+    )

@@ -1,0 +1,19 @@
+"""A job with an incident before it."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.conftest import World
+from tests.gate.support import Job
+
+
+@pytest.fixture
+def job(world: World) -> Job:
+    """Alice writes, Tina triages, and Zoe is a stranger."""
+    github = world.sandbox.github
+    github.add_user("alice")
+    github.add_user("tina", "triage")
+    github.add_user("zoe", None)
+    opened = world.sandbox.clock.now() - timedelta(hours=1)
+    return Job(world, github.open_issue("API answers 500", "Since 10:00.", ["incident"], "alice", opened))

@@ -1,0 +1,94 @@
+"""The gate in a job of GitHub Actions: the public command, on the sandbox's GitHub over HTTP."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sandbox.github import GitHub
+from tests.conftest import Outcome, World
+
+LABEL = "recover:rollback-api"
+
+
+@dataclass
+class Job:
+    """A job of GitHub Actions with an incident before it."""
+
+    world: World
+    incident: int
+    environ: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def github(self) -> GitHub:
+        return self.world.sandbox.github
+
+    def label(self, by: str = "alice", name: str = LABEL) -> Mapping[str, Any]:
+        return self.github.label(self.incident, name, by)
+
+    def gate(self, payload: Any, event: str = "issues", **environ: str | None) -> Outcome:
+        path = self.world.folder / "event.json"
+        path.write_text(payload if isinstance(payload, str) else json.dumps(payload))
+        self.output.unlink(missing_ok=True)
+        sender = payload.get("sender") if isinstance(payload, Mapping) else None
+        usual = {
+            **self.github.environ(),
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_EVENT_NAME": event,
+            "GITHUB_EVENT_PATH": str(path),
+            "GITHUB_OUTPUT": str(self.output),
+            "GITHUB_REF": "refs/heads/main",
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_TRIGGERING_ACTOR": sender["login"] if sender else "alice",
+        }
+        return self.world.ops("gate", "--config", str(self.world.config), **{**usual, **self.environ, **environ})
+
+    @property
+    def output(self) -> Path:
+        return self.world.folder / "output"
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """As the runner reads them; {} where nothing was written."""
+        return parsed(self.output.read_text()) if self.output.exists() else {}
+
+    @property
+    def labels(self) -> list[str]:
+        return [label.name for label in self.github.issue(self.incident).labels]
+
+    @property
+    def comments(self) -> list[str]:
+        return [comment.body for comment in self.github.issue(self.incident).comments]
+
+    def asked(self) -> int:
+        return sum(request.path.endswith("/permission") for request in self.github.requests)
+
+    def assert_went(self, done: Outcome, permission: str = "checked") -> None:
+        assert (done.code, self.outputs["go"], self.outputs["permission"]) == (0, "true", permission), done.err
+
+    def assert_refused(self, done: Outcome, reason: str) -> None:
+        """With a comment that says why, and without the label."""
+        assert (done.code, self.outputs["go"], self.outputs["reason"]) == (3, "false", reason), done.err
+        about = {"go", "report", "reason", "message", "hint", "attempt", "actor", "answered"}
+        assert {value for name, value in self.outputs.items() if name not in about} == {""}
+        assert self.outputs["answered"] == "true"
+        (comment,) = self.comments
+        assert f"`{reason}`" in comment
+        assert "**What to do:**" in comment
+        assert LABEL not in self.labels
+
+
+def parsed(text: str) -> dict[str, str]:
+    """docs.github.com/actions: name<<DELIMITER, the value, DELIMITER."""
+    found, lines = {}, iter(text.split("\n"))
+    for line in lines:
+        if line:
+            name, delimiter = line.split("<<")
+            value = []
+            for inner in lines:
+                if inner == delimiter:
+                    break
+                value.append(inner)
+            found[name] = "\n".join(value)
+    return found

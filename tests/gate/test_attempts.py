@@ -1,0 +1,353 @@
+"""A run that somebody starts again, and the comment that says that the run starts."""
+
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from ops.core.run_record import Block, Row, sealed
+from tests.conftest import Outcome
+from tests.gate.support import LABEL, Job
+from tests.support.properties import holds_for
+
+BUTTON = "on:\n  workflow_dispatch:\n    inputs: {service: {}, environment: {}, incident: {}}\n"
+RUN = "7001"
+COMMENT = "/repos/*/*/issues/comments/*"
+COMMENTS = "/repos/*/*/issues/*/comments"
+
+
+def again(job: Job, payload: Any, actor: str, event: str = "issues", **environ: str | None) -> Outcome:
+    """Judge a second attempt, started by that person."""
+    usual = {"GITHUB_RUN_ATTEMPT": "2", "GITHUB_RUN_ID": RUN, "GITHUB_ACTOR": "alice"}
+    return job.gate(payload, event, **{**usual, "GITHUB_TRIGGERING_ACTOR": actor, **environ})
+
+
+def refused(job: Job, done: Outcome, why: str) -> None:
+    job.assert_refused(done, "rerun")
+    assert why in job.outputs["message"]
+    assert "Put the label on again" in job.outputs["hint"]
+
+
+def record(
+    job: Job, run: str, minutes: float, kind: str = "writing", by: str = "github-actions[bot]", **block: Any
+) -> None:
+    """A run on the incident, whose last row is so many minutes from now."""
+    at = job.world.sandbox.clock.now() + timedelta(minutes=minutes)
+    rows = (Row(at - timedelta(seconds=5), "requested", "x"), Row(at, kind, "x"))
+    about = {"runbook": "maintenance", "environment": "production", "rows": rows, **block}
+    job.github.comment(job.incident, sealed("### Run\n", Block(run=run, **about)), by)
+
+
+def test_all_jobs_started_again_go_without_the_label_in_the_name_of_who_did_it(job: Job) -> None:
+    job.github.add_user("bob")
+    payload = job.label()
+    job.assert_went(job.gate(payload))
+    job.world.sandbox.clock.advance(60)
+
+    done = again(job, payload, "bob")
+
+    job.assert_went(done)
+    assert (job.outputs["attempt"], job.outputs["actor"]) == ("2", "bob")
+    assert job.outputs["requested_at"] == payload["issue"]["updated_at"].replace("Z", "+00:00")
+    assert 'asked for by "bob"' in done.out
+    assert [
+        request.path.rpartition("collaborators/")[2] for request in job.github.requests if "coll" in request.path
+    ] == [
+        "alice/permission",
+        "bob/permission",
+    ]
+
+
+def test_a_further_attempt_takes_a_label_off_that_the_first_one_left(job: Job) -> None:
+    payload = job.label()
+
+    job.assert_went(again(job, payload, "alice"))
+
+    assert job.labels == ["incident"]
+
+
+def test_a_request_that_was_refused_may_be_started_again_by_somebody_who_may(job: Job) -> None:
+    payload = job.label("tina")
+    job.assert_refused(job.gate(payload), "no_write_access")
+
+    job.assert_went(again(job, payload, "alice"))
+
+
+def test_without_the_name_of_who_started_it_again_nothing_goes(job: Job) -> None:
+    done = again(job, job.label(), "", GITHUB_TRIGGERING_ACTOR=None)
+
+    assert (done.code, job.outputs["go"]) == (2, "false")
+    assert "GITHUB_TRIGGERING_ACTOR is not set" in done.err
+
+
+def test_a_request_that_is_too_old_is_not_started_again(job: Job) -> None:
+    payload = job.label()
+    job.world.sandbox.clock.advance(31 * 60)
+
+    job.assert_refused(again(job, payload, "alice"), "request_too_old")
+
+
+def test_a_label_on_an_incident_that_was_closed_since_is_not_started_again(job: Job) -> None:
+    payload = job.label()
+    job.github.close(job.incident, "alice")
+
+    job.assert_refused(again(job, payload, "alice"), "incident_closed")
+    assert "put the label on again" in job.outputs["hint"]
+
+
+def test_an_old_api_off_is_not_started_again_after_it_took_the_api_off_and_another_run_opened_it(job: Job) -> None:
+    payload = job.label(name="recover:api-off")
+    job.assert_went(job.gate(payload, GITHUB_RUN_ID=RUN))
+    record(job, f"{RUN}.1-00ab", 1)
+    record(job, "7002.1-00cd", 5)
+    job.world.sandbox.clock.advance(10 * 60)
+
+    done = again(job, payload, "alice")
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "rerun")
+    assert f'"{RUN}.1-00ab" of "maintenance" changed something after the request' in job.outputs["message"]
+    assert f"`{RUN}.1-00ab` of `maintenance` changed something" in job.comments[2]
+
+
+CHANGES: dict[str, tuple[dict[str, Any], bool]] = {
+    "this run wrote": ({"run": f"{RUN}.1-00ab", "minutes": 1}, True),
+    "another run wrote": ({"run": "7002.1-00ab", "minutes": 1}, True),
+    "a laptop wrote": ({"run": "20261124T030000-00ab", "minutes": 1, "source": "laptop", "by": "alice"}, True),
+    "within the clocks' difference": ({"run": "7002.1-00ab", "minutes": -0.5}, True),
+    "rows were cut": ({"run": "7002.1-00ab", "minutes": 1, "kind": "ended", "versions": (("w", "a", "b"),)}, True),
+    "all rows were cut": ({"run": "7002.1-00ab", "minutes": 1, "rows": (), "versions": (("w", "a", "b"),)}, True),
+    "before the request": ({"run": "7002.1-00ab", "minutes": -2}, False),
+    "nothing was written": ({"run": f"{RUN}.1-00ab", "minutes": 1, "kind": "failed"}, False),
+    "elsewhere": ({"run": "7002.1-00ab", "minutes": 1, "environment": "staging"}, False),
+    "told by a stranger": ({"run": "7002.1-00ab", "minutes": 1, "by": "tina"}, False),
+    "a note": ({"run": "7002.1-00ab", "minutes": 1, "source": "note"}, False),
+}
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(("change", "is_refused"), CHANGES.values(), ids=CHANGES)
+def test_a_further_attempt_goes_only_if_nothing_changed_since_the_request(
+    job: Job, change: dict[str, Any], is_refused: bool
+) -> None:
+    payload = job.label()
+    record(job, **change)
+    before = list(job.comments)
+
+    done = again(job, payload, "alice")
+
+    assert (done.code, job.outputs["go"]) == ((3, "false") if is_refused else (0, "true")), done.err
+    assert [each for each in job.comments if each in before] == before
+    assert job.outputs["reason"] == ("rerun" if is_refused else "")
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("path", ["/repos/*/*/issues/*", COMMENTS])
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 404}, {"body": "[7]"}, {"lost": "before"}], ids=str)
+def test_if_github_cannot_say_what_changed_nothing_is_started_again(job: Job, path: str, fault: dict[str, Any]) -> None:
+    payload = job.label()
+    job.github.fault(method="GET", path=path, times=None, **fault)
+
+    done = again(job, payload, "alice")
+
+    assert (done.code, job.outputs["go"]) == (3, "false")
+    assert job.outputs["reason"] in {"rerun", "unknown_incident"}
+
+
+def pressed(job: Job, incident: str) -> tuple[Mapping[str, Any], str]:
+    job.github.add_commit("Button", "alice", files={".github/workflows/rollback-worker.yml": BUTTON})
+    inputs = {"service": "api", "environment": "production", "incident": incident}
+    run = job.github.dispatch("rollback-worker.yml", inputs, by="alice")
+    return run.payload, str(run.id)
+
+
+def test_a_button_goes_again_with_the_moment_of_its_press(job: Job) -> None:
+    payload, run = pressed(job, str(job.incident))
+    at = job.github.runs[0].created_at
+    job.world.sandbox.clock.advance(600)
+    job.github.rerun(int(run), "alice")
+
+    done = again(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run)
+
+    job.assert_went(done)
+    assert job.outputs["requested_at"] == at.isoformat()
+
+
+def test_a_button_without_an_incident_is_not_started_again(job: Job) -> None:
+    payload, run = pressed(job, "")
+
+    done = again(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run)
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "rerun")
+    assert "it names no incident" in job.outputs["message"]
+
+
+def test_a_button_is_not_started_again_if_it_is_not_known_when_it_was_pressed(job: Job) -> None:
+    payload, run = pressed(job, str(job.incident))
+    job.github.fault(method="GET", path="/repos/*/*/actions/runs/*", status=403)
+
+    refused(job, again(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run), "when the button was pressed")
+
+
+ROLES = ["admin", "maintain", "write", "triage", "read", None]
+LISTED = [[], ["alice"], ["bob"], ["alice", "bob"]]
+NUMBERS = itertools.count(1)
+
+
+@holds_for(
+    20,
+    300,
+    roles=st.tuples(st.sampled_from(ROLES), st.sampled_from(ROLES)),
+    listed=st.sampled_from(LISTED),
+    actor=st.sampled_from(["alice", "bob", "BOB", "helper[bot]", "nobody-here", "bob "]),
+    attempt=st.sampled_from(["2", "3", "17"]),
+    by_label=st.booleans(),
+    is_first_let_through=st.booleans(),
+)
+def test_no_further_attempt_goes_by_somebody_without_the_right(
+    job: Job,
+    roles: tuple[Any, Any],
+    listed: list[str],
+    actor: str,
+    attempt: str,
+    by_label: bool,
+    is_first_let_through: bool,
+) -> None:
+    """Whatever the sender of the event may do, and whether the first attempt was let through."""
+    github = job.github
+    job.world.sandbox.clock.advance(3600)  # the token's requests of an hour are counted
+    for login, role in zip(("alice", "bob"), roles, strict=True):
+        github.add_user(login, role)
+    text = job.world.config.read_text()
+    job.world.config.write_text(re.sub(r"responders: \[.*\]", f"responders: [{', '.join(listed)}]", text))
+    job.incident = github.open_issue(f"Number {next(NUMBERS)}", "", ["incident"], "alice")
+    payload, run = (job.label(), RUN) if by_label else pressed(job, str(job.incident))
+    event = "issues" if by_label else "workflow_dispatch"
+    if is_first_let_through:
+        job.gate(payload, event, GITHUB_RUN_ID=run)
+
+    again(job, payload, actor, event, GITHUB_RUN_ID=run, GITHUB_RUN_ATTEMPT=attempt)
+
+    role = {"alice": roles[0], "bob": roles[1]}.get(actor.lower())
+    may = role in {"admin", "maintain", "write"} and (not listed or actor.lower() in listed)
+    assert job.outputs["go"] == ("true" if may else "false")
+    assert job.outputs["attempt"] == attempt
+
+
+# The comment that says that the run starts.
+
+
+def received(job: Job, run: str = RUN, attempt: str = "1", by: str = "github-actions[bot]") -> str:
+    """Post it, and return its id."""
+    text = f"**Received** `{LABEL}`, starting\n\n<!-- backout:request run={run} attempt={attempt} -->\n"
+    return str(job.github.comment(job.incident, text, by))
+
+
+def test_the_comment_of_a_request_that_goes_is_handed_on_unread(job: Job) -> None:
+    payload, comment = job.label(), received(job)
+
+    job.assert_went(job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment))
+
+    assert job.outputs["comment"] == comment
+    assert len(job.comments) == 1
+    assert not [request for request in job.github.requests if "comments" in request.path]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["id", "answer lost"])
+@pytest.mark.parametrize("attempt", ["1", "2"])
+def test_a_refusal_takes_the_place_of_the_comment(job: Job, known: bool, attempt: str) -> None:
+    payload, comment = job.label("tina"), received(job, attempt=attempt)
+    environ = {"GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": attempt, "OPS_COMMENT": comment if known else ""}
+
+    done = job.gate(payload, **environ)
+
+    job.assert_refused(done, "no_write_access")
+    assert job.outputs["comment"] == ""
+
+
+def test_a_second_refusal_is_the_same_comment_and_leaves_no_other(job: Job) -> None:
+    job.gate(job.label("tina"), GITHUB_RUN_ID=RUN, OPS_COMMENT=received(job))
+    payload = job.label("tina")
+
+    job.gate(payload, GITHUB_RUN_ID="7002", OPS_COMMENT=received(job, "7002"))
+
+    (comment,) = job.comments
+    assert "This is the latest of 2 refused requests" in comment
+
+
+OTHERS: dict[str, dict[str, str]] = {
+    "another person's": {"by": "tina"},
+    "another run's": {"run": "7002"},
+    "another attempt's": {"attempt": "2"},
+}
+
+
+@pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("known", [True, False], ids=["id", "answer lost"])
+def test_no_other_comment_is_deleted(job: Job, given: dict[str, str], known: bool) -> None:
+    payload, comment = job.label("tina"), received(job, **given)
+
+    done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment if known else "")
+
+    assert done.code == 3
+    assert [each[:8] for each in job.comments] == ["**Receiv", "**Refuse"]
+
+
+def test_a_comment_on_another_issue_is_not_deleted(job: Job) -> None:
+    payload, here = job.label("tina"), job.incident
+    job.incident = job.github.open_issue("Another", "", ["incident"], "alice")
+    comment = received(job)
+
+    job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment)
+
+    assert len(job.comments) == 1
+    job.incident = here
+    assert [each[:8] for each in job.comments] == ["**Refuse"]
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "x", "1\ngo=true", "9" * 30])
+@pytest.mark.sampled(2)
+def test_an_id_that_is_none_is_handed_on_to_nobody(job: Job, text: str) -> None:
+    job.assert_went(job.gate(job.label(), OPS_COMMENT=text))
+
+    assert job.outputs["comment"] == ""
+
+
+def test_what_is_not_for_us_leaves_no_comment(job: Job) -> None:
+    payload = {**job.label(), "repository": {"full_name": "acme/other", "default_branch": "main"}}
+
+    done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=received(job))
+
+    assert (done.code, job.outputs, job.comments) == (0, {}, [])
+
+
+def test_a_refusal_that_could_not_be_written_leaves_the_comment_for_the_last_job(job: Job) -> None:
+    payload, comment = job.label("tina"), received(job)
+    job.github.fault(method="POST", path=COMMENTS, times=None, status=500)
+
+    done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment)
+
+    assert (done.code, job.outputs["reason"], job.outputs.get("answered")) == (3, "no_write_access", None)
+    assert '"tina" may not write' in job.outputs["message"]
+    assert [each[:8] for each in job.comments] == ["**Receiv"]
+
+
+def test_a_comment_that_cannot_be_deleted_is_a_warning(job: Job) -> None:
+    payload, comment = job.label("tina"), received(job)
+    job.github.fault(method="DELETE", path=COMMENT, status=500)
+
+    done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment)
+
+    assert (done.code, job.outputs["answered"], len(job.comments)) == (3, "true", 2)
+    assert "the comment that says that the run starts could not be deleted" in done.err
+
+
+def test_no_output_of_a_refusal_ends_itself(job: Job) -> None:
+    done = job.gate(job.label(name="recover:x"), OPS_COMMENT=received(job))
+
+    assert done.code == 3
+    assert json.dumps(job.outputs["message"]).count("\\n") == 0
