@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ProviderError, Reason
-from ops.core.run_record import Block, read_block
+from ops.core.run_record import Block, read_block, workflow_run
 from ops.github.client import failures
 
 if TYPE_CHECKING:
@@ -84,14 +84,23 @@ class RunComments:
     """The comments of one run.
 
     `look`: they may be there already, from before this process. `completes`: so may a comment of the bot's that tells
-    of the same run and no end of it, since the job could not write on.
+    of the same run and no end of it, since the job could not write on. `request`: id of the comment that says that this
+    run starts; the run goes on in it.
     """
 
     def __init__(
-        self, repository: "Repository", number: int, run: str, *, look: bool = False, completes: bool = False
+        self,
+        repository: "Repository",
+        number: int,
+        run: str,
+        *,
+        look: bool = False,
+        completes: bool = False,
+        request: int | None = None,
     ) -> None:
         self._repository = repository
-        self._issue = repository.get_issue(number)
+        self._number, self._issue = number, repository.get_issue(number)
+        self._request = request
         self._run = run
         self._completes = completes
         self._doubtful = {1, 2} if look else set()
@@ -102,12 +111,23 @@ class RunComments:
 
     def put(self, part: int, body: str) -> None:
         """Raises what PyGithub raises, and NotKept; to be called again then with what is to be said by that time."""
+        if part == 1 and self._request:
+            self._go_on_in(self._request)
         if part in self._doubtful:
             self._find(part)
         if part not in self._ids:
             self._create(part, body)
         elif not self._edit(part, body):
             self._replace(part, body)
+
+    def _go_on_in(self, comment: int) -> None:
+        """Only in a comment of ours that names this run of GitHub's and this attempt."""
+        job = workflow_run(self._run)
+        mark = request_mark(*job) if job else ""
+        found = find_request(self._repository, self._number, mark, comment) if job else None
+        self._request = None
+        if found is not None:
+            self._know(1, found)
 
     def _find(self, part: int) -> None:
         me = login(self._repository)

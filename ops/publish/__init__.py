@@ -38,7 +38,9 @@ class Telling:
         *,
         run: str,
         incident: int | None,
+        comment: int | None = None,
     ) -> None:
+        """`comment`: id of the comment that says that the run starts; the run goes on in it."""
         rest = Budget(FLUSH).rest
         self._incident = incident
         self._links = actions.links(environ, incident)
@@ -50,6 +52,7 @@ class Telling:
             redactor,
             clock,
             run,
+            comment=comment,
             contacts=config.contacts,
             rest=rest,
             is_notified=lambda: notices.is_delivered,

@@ -48,6 +48,7 @@ class Journaling:
         clock: Clock,
         run: str,
         *,
+        comment: int | None = None,
         contacts: "tuple[Contact, ...]",
         rest: Callable[[], float],
         is_notified: Callable[[], bool],
@@ -55,6 +56,7 @@ class Journaling:
         self._is_notified = is_notified
         self._environ, self._redactor = environ, redactor
         self._clock, self._run = clock, run
+        self._comment = comment
         self._contacts, self._rest = contacts, rest
         self._journal: Journal | None = None
         self._login: str | None = None
@@ -67,7 +69,13 @@ class Journaling:
         if not self._is_on or incident is None:
             return ()
         self._journal = Journal(
-            self._connect, self._render, number=incident, run=self._run, clock=self._clock, rest=self._rest
+            self._connect,
+            self._render,
+            number=incident,
+            run=self._run,
+            clock=self._clock,
+            rest=self._rest,
+            request=self._comment,
         )
         return (self._journal,)
 
@@ -204,11 +212,12 @@ class Journal:
         run: str,
         clock: Clock,
         rest: Callable[[], float],
+        request: int | None = None,
     ) -> None:
-        """`rest`: real seconds that `close` may still wait."""
+        """`rest`: real seconds that `close` may still wait. `request`: the comment that says that the run starts."""
         self._connect = connect
         self._render = render
-        self._number, self._run = number, run
+        self._number, self._run, self._request = number, run, request
         self._clock, self._rest = clock, rest
         self._changed = threading.Condition()
         self._events: list[Event] = []
@@ -280,7 +289,7 @@ class Journal:
         from ops.github.comments import RunComments
 
         if self._comments is None:
-            self._comments = RunComments(self._connect(), self._number, self._run)
+            self._comments = RunComments(self._connect(), self._number, self._run, request=self._request)
         for part, body in enumerate(self._render(events), start=1):
             self._comments.put(part, body)
 
