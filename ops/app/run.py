@@ -67,6 +67,10 @@ class Request:
     requested_at: datetime | None = None
     permission: str = ""
     """What the gate says of the asker's: `checked`, `not checked`, or nothing where there was no gate."""
+    requested_by: str = ""
+    """Login of who is answerable, as the gate says; "": as the environment says."""
+    comment: int | None = None
+    """Id of the comment on the incident in which the run goes on."""
 
 
 def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Config, tuple[str, ...]]":
@@ -111,7 +115,9 @@ def run(
         client, clock = session.client, session.clock
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
         account = Account(session.base_url, environment.account_id, session.token)
-        telling = Telling(environ, config, redactor, clock, run=run_id, incident=request.incident)
+        telling = Telling(
+            environ, config, redactor, clock, run=run_id, incident=request.incident, comment=request.comment
+        )
         record = folder / RUNS / run_id
         sinks = (_appending(record), sink, *telling.sinks(is_everyday=request.runbook.everyday, is_dry=options.dry_run))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
@@ -123,7 +129,9 @@ def run(
             params=_without_secrets(request.params, redactor),
             config=config,
             environment=environment,
-            request=RunRequest(_actor(environ), request.incident, request.incident_began, request.requested_at),
+            request=RunRequest(
+                _actor(request, environ), request.incident, request.incident_began, request.requested_at
+            ),
             run_id=run_id,
             clock=clock,
             timeline=timeline,
@@ -266,7 +274,12 @@ def _lead(request: Request, clock: Clock) -> float:
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
     is_job = environ.get("GITHUB_EVENT_NAME") == "schedule" or environ.get("GITHUB_ACTOR")
-    who = _actor(environ) if is_job else f"laptop, {LOCAL_USER}{_actor(environ)}"
+    who = _actor(request, environ)
+    first = environ.get("GITHUB_ACTOR", "")  # GitHub keeps it in a further attempt
+    if not is_job:
+        who = f"laptop, {LOCAL_USER}{who}"
+    elif environ.get("GITHUB_RUN_ATTEMPT", "1") != "1" and first.lower() != who.lower():
+        who = f"{who}, who started the request of {first} again"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
     what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
@@ -277,10 +290,12 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
         timeline.record(Kind.WARNING, permissions.NOT_CHECKED)
 
 
-def _actor(environ: Mapping[str, str]) -> str:
+def _actor(request: Request, environ: Mapping[str, str]) -> str:
+    """Return who started this attempt, which in a further one may be somebody else."""
     if environ.get("GITHUB_EVENT_NAME") == "schedule":
         return "a schedule"  # GitHub names whoever wrote it into the file
-    return environ.get("GITHUB_ACTOR") or environ.get("USER") or _account()
+    known = request.requested_by or environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR")
+    return known or environ.get("USER") or _account()
 
 
 def _account() -> str:

@@ -187,10 +187,13 @@ def run(
     yes: bool,
     as_json: bool,
     config: Path,
+    requested_by: str = "",
+    comment: int | None = None,
 ) -> int:
     from ops.app import run as app
 
-    request = app.Request(runbook, params, environment, config, incident, began, requested_at, permission)
+    given = (config, incident, began, requested_at, permission, requested_by, comment)
+    request = app.Request(runbook, params, environment, *given)
     can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     heading = f"Plan[Any]: {runbook.name} in {environment}"
     options = Options(
@@ -224,11 +227,18 @@ def _early_end(error: BaseException, redactor: Redactor, signals: Signals, *, as
     """Return what ended a run before its first step, after printing it as JSON if that is wanted."""
     if isinstance(error, OpsError):
         signals.ignore()
+        _leave_outputs(error, redactor)
         if isinstance(error, Interrupted):  # the engine turns a later one into a result
             error.message += " before its first step; it changed nothing"
         if as_json:
             say_json(redactor.data(_error_json(error)))
     return error
+
+
+def _leave_outputs(error: OpsError, redactor: Redactor) -> None:
+    """What the job that answers the requester gets to know of a run that did not begin."""
+    outputs = {"decision": Decision.REFUSED.value, "run": "", **actions.failure_outputs(error)}
+    actions.write_job_outputs(os.environ, redactor.value(outputs))
 
 
 def _result_json(result: Result, configuration: Any) -> dict[str, Any]:
@@ -238,8 +248,8 @@ def _result_json(result: Result, configuration: Any) -> dict[str, Any]:
 
 def _outputs(result: Result) -> dict[str, str]:
     """What a later job of the same workflow gets to know."""
-    incident = str(result.incident or "")
-    return {"decision": result.decision.value, "reason": result.reason.value, "run": result.run, "incident": incident}
+    said = {"message": result.message, "hint": result.hint, "incident": str(result.incident or "")}
+    return {"decision": result.decision.value, "reason": result.reason.value, "run": result.run, **said}
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:
@@ -278,18 +288,45 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
     """A runbook by name and its parameters as JSON: how a job starts what another job let through."""
 
     @click.pass_obj
-    def command(redactor: Redactor, /, runbook: str, params: str, **given: Any) -> int:
-        if runbook not in runbooks:
-            raise ConfigError(
-                f'no runbook "{shown(runbook)}"{suggestion(runbook, runbooks)}', reason=Reason.UNKNOWN_NAME
-            )
-        return run(runbooks[runbook], _params(runbooks[runbook], params), redactor, **given)
+    def command(
+        redactor: Redactor,
+        /,
+        *,
+        runbook: str,
+        params: str,
+        attempt: str | None,
+        approved_environment: str | None,
+        approved_for: str | None,
+        comment: str,
+        **given: Any,
+    ) -> int:
+        from ops.gate.approval import Approval, refuse_unapproved
+
+        approval = Approval(attempt=attempt, environment=approved_environment, github_environment=approved_for)
+        try:
+            if runbook not in runbooks:
+                text = f'no runbook "{shown(runbook)}"{suggestion(runbook, runbooks)}'
+                raise ConfigError(text, reason=Reason.UNKNOWN_NAME)
+            found = runbooks[runbook]
+            where = {"environment": given["environment"], "github_environment": found.github_environment}
+            refuse_unapproved(approval, os.environ, **where, runbook=runbook)
+            chosen = _params(found, params)
+        except OpsError as error:
+            _leave_outputs(error, redactor)
+            raise
+        number = int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None  # it stops no recovery
+        return run(found, chosen, redactor, comment=number, **given)
 
     return click.Command(
         "recover",
         params=[
             click.Option(["--runbook"], required=True, help="the name of a runbook"),
             click.Option(["--params"], default="{}", metavar="JSON", help="its parameters, as the gate passes them"),
+            click.Option(["--attempt"], metavar="N", help="Attempt of the workflow run that the gate approved"),
+            click.Option(["--approved-environment"], metavar="NAME", help="Environment that the gate approved"),
+            click.Option(["--approved-for"], metavar="NAME", help="GitHub environment of this job, or none"),
+            click.Option(["--requested-by"], default="", metavar="LOGIN", help="Who is answerable, from the gate"),
+            click.Option(["--comment"], default="", metavar="ID", help="Comment in which the run goes on"),
             *_common_options(),
         ],
         callback=command,

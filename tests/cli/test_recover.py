@@ -1,15 +1,34 @@
 """`ops recover`: a runbook by name and its parameters as JSON, as a job gets them from the gate."""
 
 import json
+import threading
+from typing import Any
 
 import pytest
 
-from tests.conftest import Outcome, Releases, World
+from ops.core.run_record import read_block
+from tests.conftest import Incident, Outcome, Releases, World
+from tests.gate.support import parsed
+from tests.support.commands import COMMENT, LIST
+
+RUN = "7001"
+API = json.dumps({"service": "api"})
+APPROVED = ("--attempt", "2", "--approved-environment", "production", "--approved-for", "recovery")
 
 
-def recover(world: World, runbook: str, params: str) -> Outcome:
+def recover(world: World, runbook: str, params: str, *more: str, **environ: str | None) -> Outcome:
     where = ["--environment", "production", "--incident", "42", "--config", str(world.config), "--yes", "--json"]
-    return world.ops("recover", "--runbook", runbook, "--params", params, *where)
+    return world.ops("recover", "--runbook", runbook, "--params", params, *where, *more, **environ)
+
+
+def in_a_job(world: World, *more: str, runbook: str = "rollback-worker", **environ: str | None) -> Outcome:
+    """Attempt 2 of a workflow run, without a connection to its GitHub."""
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": "2", "GITHUB_ACTOR": "alice"}
+    return recover(world, runbook, API, *more, **{**job, "GITHUB_OUTPUT": str(world.folder / "output"), **environ})
+
+
+def outputs(world: World) -> dict[str, str]:
+    return parsed((world.folder / "output").read_text())
 
 
 def test_runs_what_the_gate_let_through(world: World, releases: Releases) -> None:
@@ -38,3 +57,199 @@ def test_refuses_what_no_gate_passes(world: World, releases: Releases, runbook: 
     assert outcome.code == 2
     assert said in outcome.err
     assert world.live == {releases.bad: 100}
+
+
+# The job that acts does what the gate approved, and nothing else.
+
+
+def test_a_job_that_the_gate_approved_acts(world: World, releases: Releases) -> None:
+    done = in_a_job(world, *APPROVED)
+
+    assert done.result["decision"] == "recovered", done.err
+    assert outputs(world)["decision"] == "recovered"
+
+
+NOT_APPROVED: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "an earlier attempt": (("--attempt", "1"), "rollback-worker", "the gate approved attempt 1, and this is attempt 2"),
+    "no attempt": (("--attempt", ""), "rollback-worker", "the gate approved attempt none, and this is attempt 2"),
+    "another environment": (
+        ("--approved-environment", "staging"),
+        "rollback-worker",
+        'the gate approved "staging", and this job is for "production"',
+    ),
+    "another GitHub environment": (
+        ("--approved-for", "security"),
+        "rollback-worker",
+        'rollback-worker needs the GitHub environment "recovery", and this job is for "security"',
+    ),
+    "a runbook of another power": (
+        ("--approved-for", "recovery"),
+        "maintenance",
+        'maintenance needs the GitHub environment "security", and this job is for "recovery"',
+    ),
+    "a runbook that needs no secret": (
+        ("--approved-for", "recovery"),
+        "propose-limits",
+        'propose-limits needs the GitHub environment "none", and this job is for "recovery"',
+    ),
+}
+
+
+@pytest.mark.parametrize(("option", "runbook", "said"), NOT_APPROVED.values(), ids=NOT_APPROVED)
+def test_anything_else_is_refused_before_anything_is_read(
+    world: World, releases: Releases, option: tuple[str, str], runbook: str, said: str
+) -> None:
+    done = in_a_job(world, *APPROVED, *option, runbook=runbook)
+
+    assert (done.code, said in done.err) == (3, True), done.err
+    assert "Put the label on again" in done.err
+    assert (world.sandbox.requests, world.sandbox.github.requests) == ([], [])
+    written = outputs(world)
+    assert (written["decision"], written["reason"], written["run"]) == ("refused", "rerun", "")
+    assert said in written["message"]
+
+
+def test_a_run_that_cannot_begin_leaves_its_reason_to_the_next_job(world: World, releases: Releases) -> None:
+    done = in_a_job(world, *APPROVED, CLOUDFLARE_API_TOKEN=None)
+
+    assert done.code == 2
+    written = outputs(world)
+    assert (written["decision"], written["reason"], written["run"]) == ("refused", "token_missing", "")
+    assert "the token for production is missing" in written["message"]
+    assert written["hint"]
+
+
+@pytest.mark.parametrize(
+    ("more", "environ", "said"),
+    [
+        ((), {}, "(alice)"),
+        ((), {"GITHUB_TRIGGERING_ACTOR": "bob"}, "(bob, who started the request of alice again)"),
+        (("--requested-by", "bob"), {}, "(bob, who started the request of alice again)"),
+        ((), {"GITHUB_TRIGGERING_ACTOR": "Alice"}, "(Alice)"),
+    ],
+)
+def test_the_timeline_names_who_started_this_attempt(
+    world: World, releases: Releases, more: tuple[str, ...], environ: dict[str, str], said: str
+) -> None:
+    done = in_a_job(world, *APPROVED, *more, **environ)
+
+    assert done.events[0]["text"].endswith(said)
+
+
+# The run goes on in the comment that says that it starts.
+
+MARK = f"<!-- backout:request run={RUN} attempt=1 -->"
+
+
+def received(incident: Incident, mark: str = MARK, by: str = "github-actions[bot]") -> int:
+    return incident.github.comment(incident.number, f"**Received**, starting\n\n{mark}\n", by)
+
+
+def goes_on(incident: Incident, comment: Any) -> Outcome:
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice"}
+    number = ("--incident", str(incident.number), "--comment", str(comment))
+    return recover(incident.world, "rollback-worker", API, *number, **{**incident.github.environ(), **job})
+
+
+def test_a_run_goes_on_in_the_comment_of_its_request(incident: Incident, releases: Releases) -> None:
+    comment = received(incident)
+
+    done = goes_on(incident, comment)
+
+    (body,) = incident.bodies
+    block = read_block(body)
+    assert block is not None
+    assert (block.run, block.decision) == (done.result["run"], "recovered")
+    assert "starting" not in body
+    assert MARK not in body
+    assert done.result["links"]["journal"].endswith(f"#issuecomment-{comment}")
+
+
+OTHERS: dict[str, dict[str, str]] = {
+    "another person's": {"by": "alice"},
+    "another run's": {"mark": MARK.replace(RUN, "7002")},
+    "another attempt's": {"mark": MARK.replace("attempt=1", "attempt=2")},
+    "a mark within a line": {"mark": f"`{MARK}`"},
+}
+
+
+@pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
+def test_a_run_never_edits_another_comment(incident: Incident, releases: Releases, given: dict[str, str]) -> None:
+    comment = received(incident, **given)
+    (before,) = incident.bodies
+
+    done = goes_on(incident, comment)
+
+    assert done.result["decision"] == "recovered"
+    kept, new = incident.bodies
+    assert (kept, new.startswith("### Recovered")) == (before, True)
+
+
+def test_a_comment_on_another_issue_is_left_alone(incident: Incident, releases: Releases) -> None:
+    other = Incident(incident.world, incident.github.open_issue("Another", "", ["incident"], "alice"))
+    comment = received(other)
+
+    goes_on(incident, comment)
+
+    assert (other.bodies[0].startswith("**Received**"), incident.bodies[0][:13]) == (True, "### Recovered")
+
+
+@pytest.mark.parametrize("comment", ["999", "x", "", "-1", "1" * 30])
+@pytest.mark.sampled(2)
+def test_without_that_comment_the_run_writes_one(incident: Incident, releases: Releases, comment: str) -> None:
+    done = goes_on(incident, comment)
+
+    assert done.result["decision"] == "recovered"
+    assert [body[:13] for body in incident.bodies] == ["### Recovered"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"method": "GET", "path": COMMENT, "status": 500},
+        {"method": "GET", "path": "/user", "lost": "before"},
+        {"method": "PATCH", "path": COMMENT, "status": 502},
+        {"method": "PATCH", "path": COMMENT, "lost": "after"},
+        {"method": "GET", "path": COMMENT, "body": "[]"},
+    ],
+    ids=str,
+)
+@pytest.mark.sampled(2)
+def test_an_api_that_fails_once_leaves_one_comment(
+    incident: Incident, releases: Releases, fault: dict[str, Any]
+) -> None:
+    comment = received(incident)
+    incident.github.fault(**fault)
+
+    done = goes_on(incident, comment)
+
+    assert done.result["decision"] == "recovered"
+    assert [body[:13] for body in incident.bodies] == ["### Recovered"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "*"])
+@pytest.mark.sampled(2)
+def test_an_api_that_stays_down_delays_no_recovery(incident: Incident, releases: Releases, method: str) -> None:
+    comment = received(incident)
+    incident.github.fault(path="/repos/**", method=method, times=None, status=500)
+
+    done = goes_on(incident, comment)
+
+    assert (done.code, done.result["decision"]) == (0, "recovered")
+    assert incident.bodies[0].startswith("**Received**")
+
+
+def test_a_comment_that_is_deleted_during_the_run_is_written_again(incident: Incident, releases: Releases) -> None:
+    comment, edited = received(incident), threading.Event()
+    incident.github.fault(method="PATCH", path=COMMENT, after=edited.set)
+    issue = incident.github.issue(incident.number)
+
+    def delete() -> None:
+        edited.wait(5)
+        issue.comments.clear()
+
+    incident.world.sandbox.fault(**LIST, before=delete)
+
+    goes_on(incident, comment)
+
+    assert [body[:13] for body in incident.bodies] == ["### Recovered"]
