@@ -237,8 +237,8 @@ def _early_end(error: BaseException, redactor: Redactor, signals: Signals, *, as
 
 def _leave_outputs(error: OpsError, redactor: Redactor) -> None:
     """What the job that answers the requester gets to know of a run that did not begin."""
-    outputs = {"decision": Decision.REFUSED.value, "run": "", **actions.failure_outputs(error)}
-    actions.write_job_outputs(os.environ, redactor.value(outputs))
+    known = {"decision": Decision.REFUSED.value, **actions.failure_outputs(error)}
+    actions.write_job_outputs(os.environ, redactor.value({name: known.get(name, "") for name in actions.RUN_OUTPUTS}))
 
 
 def _result_json(result: Result, configuration: Any) -> dict[str, Any]:
@@ -248,8 +248,7 @@ def _result_json(result: Result, configuration: Any) -> dict[str, Any]:
 
 def _outputs(result: Result) -> dict[str, str]:
     """What a later job of the same workflow gets to know."""
-    said = {"message": result.message, "hint": result.hint, "incident": str(result.incident or "")}
-    return {"decision": result.decision.value, "reason": result.reason.value, "run": result.run, **said}
+    return {name: str(getattr(result, name) or "") for name in actions.RUN_OUTPUTS}
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:

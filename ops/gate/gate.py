@@ -36,8 +36,9 @@ Say = Callable[[str], object]
 Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
 OUTPUTS = (
     *("go", "report", "runbook", "power", "params", "environment", "incident", "dry_run"),
-    *("requested_at", "permission", "began", "reason", "message", "hint", "attempt", "actor", "comment"),
+    *("requested_at", "permission", "began", "reason", "message", "hint", "attempt", "actor", "comment", "answered"),
 )
+"""Outputs of the gate's step. `answered` is written last: once a refusal is on the issue."""
 ISSUE_WAIT = 3.0
 """Real seconds for a look at the incident that a button names: the recovery comes first."""
 MALFORMED = 2

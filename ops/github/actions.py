@@ -17,6 +17,8 @@ from ops.core.errors import ConfigError, OpsError
 
 UNREADABLE = object()
 """Instead of a payload: the file is no JSON."""
+RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident")
+"""Outputs of a step that runs a runbook. Without `run` no run began."""
 LONGEST_SUMMARY = 200_000
 """In bytes; GitHub drops a step's summary that is larger than 1 MiB."""
 CUT = "\n```\n\nCut here: the whole of it is in the job's log.\n"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import read_block
+from ops.github.actions import RUN_OUTPUTS
 from tests.conftest import Incident, Outcome, Releases, World
 from tests.gate.support import parsed
 from tests.support.commands import COMMENT, LIST
@@ -66,7 +67,9 @@ def test_a_job_that_the_gate_approved_acts(world: World, releases: Releases) -> 
     done = in_a_job(world, *APPROVED)
 
     assert done.result["decision"] == "recovered", done.err
-    assert outputs(world)["decision"] == "recovered"
+    written = outputs(world)
+    assert tuple(written) == RUN_OUTPUTS
+    assert (written["decision"], written["run"], written["incident"]) == ("recovered", done.result["run"], "42")
 
 
 NOT_APPROVED: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -114,6 +117,7 @@ def test_a_run_that_cannot_begin_leaves_its_reason_to_the_next_job(world: World,
 
     assert done.code == 2
     written = outputs(world)
+    assert tuple(written) == RUN_OUTPUTS
     assert (written["decision"], written["reason"], written["run"]) == ("refused", "token_missing", "")
     assert "the token for production is missing" in written["message"]
     assert written["hint"]

@@ -331,7 +331,7 @@ def test_a_refusal_that_could_not_be_written_leaves_the_comment_for_the_last_job
 
     done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment)
 
-    assert (done.code, job.outputs["reason"], job.outputs.get("answered")) == (3, "no_write_access", None)
+    assert (done.code, job.outputs["reason"], job.outputs["answered"]) == (3, "no_write_access", "")
     assert '"tina" may not write' in job.outputs["message"]
     assert [each[:8] for each in job.comments] == ["**Receiv"]
 
