@@ -154,6 +154,14 @@ class GitHubSwitches:
     over_long_issue_body_is_refused: bool = False
     """Whether an update of an issue's body beyond the limit answers 422. False: 200, and the old body stays."""
 
+    plan_has_environments: bool = True
+    """Whether the plan has environments for this repository. False, as for private repositories on GitHub Free: a job
+    that names one gets neither its secrets and variables nor its rules. Most plans have them, hence True."""
+
+    plan_has_reviewers: bool = True
+    """Whether the plan has required reviewers. False, as for private repositories below Enterprise: the API refuses
+    them, and no job waits. Tests of approvals need them, hence True."""
+
     actions_may_create_pull_requests: bool = False
     """The setting "Allow GitHub Actions to create and approve pull requests", which is off in a new repository."""
 

@@ -3,8 +3,9 @@
 As on GitHub: event types, branch and path filters, inputs (the API refuses wrong ones); needs, `if` and outputs;
 concurrency groups of runs and of jobs, which a job joins once its `if` is true; secrets and variables of the
 environment that a job names; a GITHUB_TOKEN per job with the permissions of that job; time limits; cancelling with
-SIGINT before SIGTERM, after which jobs with `always()` run; runs and jobs in the Actions API with their times. A pull
-request runs the workflow and the files of its merge; from a fork it has no secret, no variable and a token that reads.
+SIGINT before SIGTERM, after which jobs with `always()` run; environments with reviewers, branches and deployments, or a
+plan without them; runs and jobs in the Actions API with their times. A pull request runs the workflow and the files of
+its merge; from a fork it has no secret, no variable and a token that reads.
 
 The schedule decides for each job, and act runs the steps of one job. What differs from GitHub:
 
@@ -14,6 +15,7 @@ The schedule decides for each job, and act runs the steps of one job. What diffe
 - A job checks out one commit, without history. GITHUB_SHA in a step is the sha of a commit made for act, while
   `github.sha` is the run's. act reads a job's own `env` twice: values of the event there may become expressions.
 - Times start nothing by themselves (`Runner.schedule`). Nobody approves the run of a first-time contributor.
+- Teams as reviewers and wait timers are missing; the default branch is the only protected one.
 - Matrices and reusable workflows are missing. An unknown feature is `Unsupported`, and then nothing starts.
 """
 

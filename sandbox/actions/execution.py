@@ -136,7 +136,8 @@ class Execution:
             "GITHUB_RUN_ATTEMPT": str(run.run_attempt),
             "GITHUB_TRIGGERING_ACTOR": run.triggering_actor.login,
         }
-        secrets, variables = (_visible(run, values, job.environment) for values in (hub.secrets, hub.variables))
+        environment = job.environment if hub.switches.plan_has_environments else None
+        secrets, variables = (_visible(run, values, environment) for values in (hub.secrets, hub.variables))
         return Start(
             event=run.event,
             workflow=workflow,

@@ -15,7 +15,7 @@ from sandbox.actions.expressions import Unsupported
 from sandbox.actions.process import act
 from sandbox.actions.schedule import Schedule, Work
 from sandbox.github import GitHub
-from sandbox.github.actions.state import FOLDER, Run
+from sandbox.github.actions.state import FOLDER, Run, RunChange
 from sandbox.github.repository import Delivery
 
 LONGEST = 300.0
@@ -58,11 +58,12 @@ class Runner:
         self._schedule = Schedule(github, self._execution, self._problems.append)
 
     def __enter__(self) -> Self:
-        self._stop_listening = self._github.listen_to(self.take)
+        self._stop_listening = (self._github.listen_to(self.take), self._github.listen_to_runs(self._changed))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop_listening()
+        for stop in self._stop_listening:
+            stop()
         self._schedule.close()
         self._execution.kill()
         self._schedule.join(30)
@@ -117,6 +118,12 @@ class Runner:
     def log(self, run_id: int) -> list[str]:
         """Its lines so far."""
         return list(self._work(run_id).log)
+
+    def _changed(self, change: RunChange) -> None:
+        known = any(work.run is change.run for work in self._schedule.works)
+        if known and change.kind == "cancelled":
+            self.cancel(change.run.id)
+        self._schedule.advance()
 
     def _said(self, run_id: int, line: str) -> None:
         self.on_line(run_id, line)

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sandbox.actions import plan as plans
+from sandbox.actions.event import matches
 from sandbox.actions.expressions import Status, Unsupported
 from sandbox.actions.groups import Groups
 from sandbox.actions.plan import Claim, Job, Plan
 from sandbox.github import GitHub
+from sandbox.github.actions.state import Gate, Run
 from sandbox.github.actions.state import Job as JobRecord
-from sandbox.github.actions.state import Run
+from sandbox.github.secrets.state import Protection
 
 Result = Literal["", "success", "failure", "cancelled", "skipped"]
-State = Literal["blocked", "pending", "queued", "running", "completed"]
-"""Blocked by its needs, pending in its group, queued for a runner, running, completed."""
+State = Literal["blocked", "pending", "waiting", "queued", "running", "completed"]
+"""Blocked by its needs, pending in its group, waiting for a reviewer, queued for a runner, running, completed."""
+_REJECTED = "The deployment was rejected or didn't satisfy other protection rules."
 
 
 @dataclass(eq=False)
@@ -34,6 +37,9 @@ class Task:
     outputs: Mapping[str, str] = field(default_factory=dict)
     record: JobRecord | None = None
     """The job in the API, once its `if` is decided."""
+    gate: Gate | None = None
+    """The question to a reviewer."""
+    deployment: int | None = None
     cancelled: bool = False
     stop: Callable[[], None] | None = None
     """Ends it while it runs."""
@@ -162,9 +168,9 @@ class Schedule:
             if ready and self._groups.holds(task.work.claim, task.work):
                 return self._decide(task)
         if task.state == "pending" and self._groups.holds(task.claim, task):
-            task.state = "queued"
-            self._set(task, "queued")
-            return True
+            return self._enter(task)
+        if task.state == "waiting" and task.gate and task.gate.state != "waiting":
+            return self._queue(task) if task.gate.state == "approved" else self._refuse(task)
         if task.state == "queued" and task.job.id not in self.held:
             return self._start(task)
         return False
@@ -184,6 +190,34 @@ class Schedule:
             self._set(task, "pending")
             self._join(task.claim, task)
         return True
+
+    def _enter(self, task: Task) -> bool:
+        """Into its environment, if its rules let the job."""
+        run, name = task.work.run, task.job.environment
+        if name is None:
+            return self._queue(task)
+        rules = self._github.protection(name)
+        if task.job.deploys:
+            task.deployment = self._github.add_deployment(name, run.triggering_actor.login, run_id=run.id)
+        if not _is_allowed(rules, branch_of(run)):
+            branch = (
+                f'Branch "{branch_of(run)}" is not allowed to deploy to {name} due to environment protection rules.'
+            )
+            return self._refuse(task, branch)
+        if not rules.reviewers or task.record is None:
+            return self._queue(task)
+        task.gate, task.state = self._github.ask_reviewers(run.id, name, task.record), "waiting"
+        self._set(task, "waiting")
+        return True
+
+    def _queue(self, task: Task) -> bool:
+        task.state = "queued"
+        self._set(task, "queued")
+        return True
+
+    def _refuse(self, task: Task, *why: str) -> bool:
+        task.work.log += [*why, _REJECTED]
+        return self._complete(task, "failure")
 
     def _holds(self, task: Task) -> bool:
         """Whether its `if` is true now; one that cannot be read is not."""
@@ -240,6 +274,8 @@ class Schedule:
         task.state = "completed"
         self._groups.leave(task.claim, task)
         self._set(task, "completed", conclusion)
+        if task.gate and task.gate.state == "waiting":
+            task.work.run.gates.remove(task.gate)
         return True
 
     def _set(self, task: Task, status: str, conclusion: str | None = None) -> None:
@@ -252,6 +288,9 @@ class Schedule:
             self._github.set_job(task.record, status, conclusion)
         else:
             task.record.status = status
+        if task.deployment:
+            state = {"success": "success", None: status}.get(conclusion, "failure")
+            self._github.set_deployment(task.deployment, state)
 
     def _show(self, work: Work) -> None:
         """The state of the run in the API."""
@@ -261,8 +300,24 @@ class Schedule:
             self._groups.leave(work.claim, work)
             self._github.set_run(work.run.id, "completed", _conclusion(work))
             self.advance()
-        elif any(task.state in {"running", "completed"} for task in tasks) and work.run.status != "in_progress":
-            self._github.set_run(work.run.id, "in_progress")
+            return
+        states = {task.state for task in tasks}
+        shown = "in_progress" if states & {"running", "completed"} else work.run.status
+        if "waiting" in states and "running" not in states:
+            shown = "waiting"
+        if shown != work.run.status:
+            self._github.set_run(work.run.id, shown)
+
+
+def branch_of(run: Run) -> str:
+    """As environments compare it: github.com/rocicorp/mono/pull/6163."""
+    return f"refs/pull/{run.pull.number}/merge" if run.pull else run.head_branch
+
+
+def _is_allowed(rules: Protection, branch: str) -> bool:
+    if rules.policy == "protected":
+        return branch == "main"
+    return rules.policy == "all" or any(matches(pattern, branch) for pattern in rules.branches)
 
 
 def _conclusion(work: Work) -> str:

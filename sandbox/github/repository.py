@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sandbox.clock import Clock
-from sandbox.github.actions.state import Deployment, Run, Workflow
+from sandbox.github.actions.state import Deployment, Run, RunChange, Workflow
 from sandbox.github.git.state import Git
 from sandbox.github.issues.state import Issue, Label
 from sandbox.github.secrets.state import Environment, Vault
@@ -52,6 +52,8 @@ class Repository:
         self.deliveries: list[Delivery] = []
         self.listeners: list[Callable[[Delivery], object]] = []
         """Told of each delivery, under the lock. They raise nothing."""
+        self.run_listeners: list[Callable[[RunChange], object]] = []
+        """Called with each change of a run by a person, under the lock."""
         self.rates = Rates(clock)
         self.created_at = self.now()
 
@@ -95,6 +97,10 @@ class Repository:
         """The user in whose name an app acts; it is made when it is first needed."""
         login = f"{app.slug}[bot]"
         return self.user(login) or self.add_user(login, "Bot", None)
+
+    def change_run(self, change: RunChange) -> None:
+        for listener in self.run_listeners:
+            listener(change)
 
     def deliver(self, event: str, by: By, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """What GITHUB_TOKEN caused is not delivered, except for what starts a workflow all the same.

@@ -87,7 +87,7 @@ def dispatch_to_repository(call: Call) -> Answer:
 
 
 _RUNS = REPO + "/actions/runs"
-_RUN = _RUNS + "/{run_id}"
+RUN = _RUNS + "/{run_id}"
 
 
 @ROUTES.add("GET", _RUNS, Access("actions:read", "actions/workflow-runs#list-workflow-runs-for-a-repository"))
@@ -120,33 +120,33 @@ def _listed(call: Call, runs: list[Run]) -> Answer:
     return call.page(found, lambda run: serializers.run(call.repository, run, call.urls), under="workflow_runs")
 
 
-def _find(call: Call) -> Run:
+def find_run(call: Call) -> Run:
     run = call.repository.runs.get(call.number("run_id"))
     if run is None:
         raise not_found()
     return run
 
 
-@ROUTES.add("GET", _RUN, Access("actions:read", "actions/workflow-runs#get-a-workflow-run"))
+@ROUTES.add("GET", RUN, Access("actions:read", "actions/workflow-runs#get-a-workflow-run"))
 def get_run(call: Call) -> Answer:
-    return Answer(body=serializers.run(call.repository, _find(call), call.urls))
+    return Answer(body=serializers.run(call.repository, find_run(call), call.urls))
 
 
-@ROUTES.add("GET", _RUN + "/jobs", Access("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run"))
+@ROUTES.add("GET", RUN + "/jobs", Access("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run"))
 def list_jobs(call: Call) -> Answer:
     """Of the latest attempt, or of all of them."""
-    run = _find(call)
+    run = find_run(call)
     latest = call.choice("filter", "latest", "all") == "latest"
     return _jobs(call, run, run.run_attempt if latest else None)
 
 
 @ROUTES.add(
     "GET",
-    _RUN + "/attempts/{attempt_number}/jobs",
+    RUN + "/attempts/{attempt_number}/jobs",
     Access("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run-attempt"),
 )
 def list_jobs_of_attempt(call: Call) -> Answer:
-    run, attempt = _find(call), call.number("attempt_number")
+    run, attempt = find_run(call), call.number("attempt_number")
     if not 1 <= attempt <= run.run_attempt:
         raise not_found()
     return _jobs(call, run, attempt)

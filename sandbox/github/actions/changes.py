@@ -1,9 +1,9 @@
 """Workflows are dispatched, runs started and finished; secrets and variables are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sandbox.github.actions.state import FOLDER, Run, Workflow, name_of, times
+from sandbox.github.actions.state import FOLDER, Review, Run, RunChange, Workflow, name_of, times
 from sandbox.github.git.state import Commit
 from sandbox.github.issues.state import Issue
 from sandbox.github.payloads import compose
@@ -112,6 +112,31 @@ def _last_to_schedule(repository: Repository, workflow: Workflow, head: Commit) 
         if all(at(commit) != at(repository.git.commits[sha]) for sha in commit.parents)
     ]
     return found[0].author if found else head.author
+
+
+class ReviewError(ValueError):
+    """A review that this person or this run does not allow."""
+
+
+def review(
+    repository: Repository, by: User, run: Run, environments: Collection[int], *, state: str, comment: str
+) -> None:
+    """Approve or reject the jobs that wait for these environments. Raises ReviewError."""
+    gates = [gate for gate in run.gates if gate.state == "waiting" and gate.environment.id in environments]
+    found = {gate.environment.id: gate.environment for gate in gates}
+    if not environments or found.keys() != set(environments):
+        raise ReviewError("No pending deployments to approve or reject")
+    if not all(may_review(by, run, environment) for environment in found.values()):
+        raise ReviewError("You are not a required reviewer of this environment")
+    for gate in gates:
+        gate.state = "approved" if state == "approved" else "rejected"
+    run.reviews.append(Review(environments=tuple(found.values()), user=by, state=state, comment=comment))
+    repository.change_run(RunChange("reviewed", run))
+
+
+def may_review(by: User, run: Run, environment: Environment) -> bool:
+    rules = environment.protection
+    return by in rules.reviewers and not (rules.prevents_self_review and by is run.triggering_actor)
 
 
 def put(repository: Repository, entries: dict[str, Entry], name: str, value: str) -> bool:

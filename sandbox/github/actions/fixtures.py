@@ -1,12 +1,13 @@
 """Runs of workflows, and environments with their secrets and variables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sandbox.github.actions import changes
-from sandbox.github.actions.state import Deployment, Job, Run, Step, dispatch_inputs
-from sandbox.github.secrets.state import Vault
+from sandbox.github.actions.state import Deployment, Gate, Job, Run, RunChange, Step, dispatch_inputs
+from sandbox.github.secrets.state import Protection, Vault
 from sandbox.github.users.fixtures import Base
 from sandbox.github.users.state import ACTIONS_BOT
 
@@ -79,6 +80,10 @@ class ActionsSeeds(Base):
             self._repository.deployments[made.id] = made
             return made.id
 
+    def set_deployment(self, deployment_id: int, state: str) -> None:
+        with self._repository.lock:
+            self._repository.deployments[deployment_id].state = state
+
     def set_run(self, run_id: int, status: str, conclusion: str | None = None) -> None:
         with self._repository.lock:
             run = self._repository.runs[run_id]
@@ -134,9 +139,52 @@ class ActionsSeeds(Base):
         """Oldest first; live, not copies."""
         return list(self._repository.runs.values())
 
-    def add_environment(self, name: str) -> str:
+    def add_environment(
+        self,
+        name: str,
+        *,
+        reviewers: Iterable[str] = (),
+        prevent_self_review: bool = False,
+        branches: Iterable[str] | None = None,
+    ) -> str:
+        """Or set the rules of the one there is. `branches` are patterns; None: every ref may use it."""
         with self._repository.lock:
-            return changes.make_environment(self._repository, name).name
+            made = changes.make_environment(self._repository, name)
+            made.protection = Protection(
+                reviewers=tuple(self._user(login) for login in reviewers),
+                prevents_self_review=prevent_self_review,
+                policy="all" if branches is None else "custom",
+                branches=tuple(branches or ()),
+            )
+            return made.name
+
+    def protection(self, environment: str) -> Protection:
+        """The rules for a job that names it; a missing environment comes into being without any."""
+        with self._repository.lock:
+            made, switches = changes.make_environment(self._repository, environment), self._repository.switches
+            if not switches.plan_has_environments:
+                return Protection()
+            rules = made.protection
+            return rules if switches.plan_has_reviewers else replace(rules, reviewers=())
+
+    def ask_reviewers(self, run_id: int, environment: str, job: Job) -> Gate:
+        with self._repository.lock:
+            run, found = self._repository.runs[run_id], self._repository.environments[environment.lower()]
+            gate = Gate(environment=found, job=job)
+            run.gates.append(gate)
+            return gate
+
+    def review(self, run_id: int, by: str, state: Literal["approved", "rejected"] = "approved") -> None:
+        """Answer for every environment that the run waits for. Raises ValueError where that person may not."""
+        with self._repository.lock:
+            run = self._repository.runs[run_id]
+            waiting = {gate.environment.id for gate in run.gates if gate.state == "waiting"}
+            changes.review(self._repository, self._user(by), run, waiting, state=state, comment="")
+
+    def listen_to_runs(self, listener: Callable[[RunChange], object]) -> Callable[[], None]:
+        """Call it with each change of a run by a person, under the lock; the answer ends that."""
+        self._repository.run_listeners.append(listener)
+        return lambda: self._repository.run_listeners.remove(listener)
 
     def secrets(self, environment: str | None = None) -> dict[str, str]:
         """Their values, which the API never tells."""

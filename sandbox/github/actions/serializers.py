@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.github.actions import state
-from sandbox.github.actions.state import Deployment, Job, Run, Step, Workflow
+from sandbox.github.actions.state import Deployment, Job, Review, Run, Step, Workflow
 from sandbox.github.git import serializers
 from sandbox.github.pulls import serializers as pulls
 from sandbox.github.repository import Repository
-from sandbox.github.secrets.state import Entry, Environment
+from sandbox.github.secrets.state import Entry, Environment, Protection
 from sandbox.github.urls import Urls, maybe, node_id, timestamp
 from sandbox.github.users import serializers as users
 
@@ -128,16 +128,72 @@ def variable(entry: Entry) -> dict[str, Any]:
 
 
 def environment(environment: Environment, urls: Urls) -> dict[str, Any]:
+    rules = environment.protection
+    shown = []
+    if rules.reviewers:
+        reviewers = {"prevent_self_review": rules.prevents_self_review, "reviewers": _reviewers(rules, urls)}
+        shown.append({"type": "required_reviewers", **_rule(environment, 1), **reviewers})
+    if rules.policy != "all":
+        shown.append({"type": "branch_policy", **_rule(environment, 2)})
+    policies = {"protected_branches": rules.policy == "protected", "custom_branch_policies": rules.policy == "custom"}
+    return {
+        **_named_environment(environment, urls),
+        "created_at": timestamp(environment.created_at),
+        "updated_at": timestamp(environment.updated_at),
+        "protection_rules": shown,
+        "deployment_branch_policy": None if rules.policy == "all" else policies,
+    }
+
+
+def _named_environment(environment: Environment, urls: Urls) -> dict[str, Any]:
     return {
         "id": environment.id,
         "node_id": node_id("EN", environment.id),
         "name": environment.name,
         "url": urls.repo(f"/environments/{quote(environment.name, safe='')}"),
         "html_url": urls.page(f"/deployments/activity_log?environments_filter={quote(environment.name)}"),
-        "created_at": timestamp(environment.created_at),
-        "updated_at": timestamp(environment.updated_at),
-        "protection_rules": [],
-        "deployment_branch_policy": None,
+    }
+
+
+def _rule(environment: Environment, number: int) -> dict[str, Any]:
+    return {"id": environment.id * 10 + number, "node_id": node_id("GA", environment.id * 10 + number)}
+
+
+def _reviewers(rules: Protection, urls: Urls) -> list[dict[str, Any]]:
+    return [{"type": "User", "reviewer": users.user(one, urls)} for one in rules.reviewers]
+
+
+def branch_policy(environment: Environment, number: int) -> dict[str, Any]:
+    own = environment.id * 100 + number
+    return {
+        "id": own,
+        "node_id": node_id("GBP", own),
+        "name": environment.protection.branches[number],
+        "type": "branch",
+    }
+
+
+def pending_deployment(environment: Environment, urls: Urls, *, may_approve: bool) -> dict[str, Any]:
+    return {
+        "environment": _named_environment(environment, urls),
+        "wait_timer": 0,
+        "wait_timer_started_at": None,
+        "current_user_can_approve": may_approve,
+        "reviewers": _reviewers(environment.protection, urls),
+    }
+
+
+def review(one: Review, urls: Urls) -> dict[str, Any]:
+    times = [
+        {"created_at": timestamp(each.created_at), "updated_at": timestamp(each.updated_at)}
+        for each in one.environments
+    ]
+    named = [_named_environment(each, urls) for each in one.environments]
+    return {
+        "environments": [{**name, **time} for name, time in zip(named, times, strict=True)],
+        "state": one.state,
+        "user": users.user(one.user, urls),
+        "comment": one.comment,
     }
 
 

@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from sandbox.github.git.state import Commit
 from sandbox.github.issues.state import Fork, Issue
+from sandbox.github.secrets.state import Environment
 from sandbox.github.users.state import User
 
 FOLDER = ".github/workflows/"
@@ -55,6 +56,25 @@ class Job:
 
 
 @dataclass(eq=False, kw_only=True)
+class Gate:
+    """A job that waits for a reviewer of its environment, and the answer."""
+
+    environment: Environment
+    job: Job
+    state: Literal["waiting", "approved", "rejected"] = "waiting"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """One entry of a run's approvals. GitHub keeps no time of it."""
+
+    environments: tuple[Environment, ...]
+    user: User
+    state: str
+    comment: str
+
+
+@dataclass(eq=False, kw_only=True)
 class Run:
     id: int
     run_number: int
@@ -75,6 +95,8 @@ class Run:
     status: str = "queued"
     conclusion: str | None = None
     jobs: list[Job] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
+    reviews: list[Review] = field(default_factory=list)
     pull: Issue | None = None
     """Of the event `pull_request`."""
     merge: Commit | None = None
@@ -89,6 +111,15 @@ class Run:
     def fork(self) -> Fork | None:
         """Where the head is, None for the repository itself."""
         return self.pull.pull.fork if self.pull and self.pull.pull else None
+
+
+class RunChange(NamedTuple):
+    """A person changed a run by the API: a runner must act on it."""
+
+    kind: Literal["reviewed", "cancelled", "rerun"]
+    run: Run
+    jobs: tuple[Job, ...] = ()
+    """Those to run again; none: all."""
 
 
 @dataclass(eq=False, kw_only=True)

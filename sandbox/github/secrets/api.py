@@ -1,8 +1,12 @@
 """Environments; secrets and variables of the repository and of its environments."""
 
+from dataclasses import replace
+from typing import Any
+
 from sandbox.github.actions import changes, serializers
 from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Fields, Routes, fields, not_found
-from sandbox.github.secrets.state import LONGEST_VALUE, Entry, Environment, SealError, Vault, is_allowed
+from sandbox.github.secrets.state import LONGEST_VALUE, Entry, Environment, Protection, SealError, Vault, is_allowed
+from sandbox.github.users.state import User
 
 ROUTES = Routes()
 ENVIRONMENT = REPO + "/environments/{environment}"
@@ -37,11 +41,62 @@ def get_environment(call: Call) -> Answer:
     Access("administration:write", "deployments/environments#create-or-update-an-environment", role="admin"),
 )
 def put_environment(call: Call) -> Answer:
-    """Its protection rules are accepted and not kept."""
+    """A rule that is left out is taken away. A wait timer is accepted and not kept."""
     rules: Fields = {"wait_timer": int, "prevent_self_review": bool, "reviewers": (list, type(None))}
-    fields(call, optional={**rules, "deployment_branch_policy": (dict, type(None))})
+    body = fields(call, optional={**rules, "deployment_branch_policy": (dict, type(None))})
+    reviewers = tuple(_reviewer(call, one) for one in body.get("reviewers") or ())
+    if reviewers and not call.repository.switches.plan_has_reviewers:
+        # github.com/backstage/backstage/issues/28977
+        raise ApiError(
+            422,
+            "Failed to create the environment protection rule. Please ensure the billing plan supports the required "
+            "reviewers protection rule.",
+        )
+    policy = body.get("deployment_branch_policy") or {}
     made = changes.make_environment(call.repository, call.parameters["environment"])
+    is_custom = policy.get("custom_branch_policies", False)
+    made.protection = Protection(
+        reviewers=reviewers,
+        prevents_self_review=body.get("prevent_self_review", False),
+        policy="custom" if is_custom else "protected" if policy.get("protected_branches") else "all",
+        branches=made.protection.branches if is_custom else (),
+    )
     return Answer(body=serializers.environment(made, call.urls))
+
+
+def _reviewer(call: Call, given: Any) -> User:
+    """The user of that id. Teams are missing here."""
+    named = given if isinstance(given, dict) else {}
+    found = [one for one in call.repository.users if one.id == named.get("id") and named.get("type") == "User"]
+    if not found:
+        raise ApiError(422, "Failed to create or update the environment protection rule. A reviewer is invalid.")
+    return found[0]
+
+
+_BRANCH_POLICIES = ENVIRONMENT + "/deployment-branch-policies"
+
+
+@ROUTES.add(
+    "GET", _BRANCH_POLICIES, Access("actions:read", "deployments/branch-policies#list-deployment-branch-policies")
+)
+def list_branch_policies(call: Call) -> Answer:
+    found = find_environment(call)
+    numbers = range(len(found.protection.branches))
+    return call.page(numbers, lambda number: serializers.branch_policy(found, number), under="branch_policies")
+
+
+@ROUTES.add(
+    "POST",
+    _BRANCH_POLICIES,
+    Access("administration:write", "deployments/branch-policies#create-a-deployment-branch-policy", role="admin"),
+)
+def add_branch_policy(call: Call) -> Answer:
+    """404 without the policy `custom`."""
+    found, body = find_environment(call), fields(call, required={"name": str}, optional={"type": str})
+    if found.protection.policy != "custom":
+        raise not_found()
+    found.protection = replace(found.protection, branches=(*found.protection.branches, body["name"]))
+    return Answer(body=serializers.branch_policy(found, len(found.protection.branches) - 1))
 
 
 _SECRETS = REPO + "/actions/secrets"

@@ -1,4 +1,4 @@
-"""Secrets and variables, of the repository or of one environment, and the key that secrets are sealed with."""
+"""Environments with their protection; secrets and variables, and the key that secrets are sealed with."""
 
 import base64
 import hashlib
@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from sandbox.github.users.state import User
 
 if TYPE_CHECKING:
     from nacl.public import PrivateKey
@@ -57,6 +59,23 @@ class Vault:
             raise SealError(str(error)) from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class Protection:
+    """Rules of an environment.
+
+    docs.github.com/actions/reference/workflows-and-actions/deployments-and-environments
+    """
+
+    reviewers: tuple[User, ...] = ()
+    """One of them must approve each job; without any, nobody is asked."""
+    prevents_self_review: bool = False
+    """Whether the person who started the run may not approve it."""
+    policy: Literal["all", "protected", "custom"] = "all"
+    """Which refs may use it. The default branch is the only protected one here."""
+    branches: tuple[str, ...] = ()
+    """Patterns of the policy `custom`."""
+
+
 @dataclass(eq=False, kw_only=True)
 class Environment:
     id: int
@@ -64,6 +83,7 @@ class Environment:
     created_at: datetime
     updated_at: datetime
     vault: Vault = field(default_factory=Vault)
+    protection: Protection = Protection()
 
 
 def is_allowed(name: str) -> bool:
