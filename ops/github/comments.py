@@ -217,12 +217,12 @@ class OpenIssue:
     since: datetime
 
 
-def open_issue(repository: "Repository", label: str) -> OpenIssue | None:
-    """Our newest open one with that label; one that somebody else opened is none. Raises ProviderError."""
+def open_issue(repository: "Repository", label: str, marker: str) -> OpenIssue | None:
+    """Our newest open one with that label and marker; one that somebody else opened is none. Raises ProviderError."""
     with failures():
         me = login(repository)
         for issue in repository.get_issues(state="open", labels=[label]):
-            if author(issue) == me and issue.pull_request is None:
+            if author(issue) == me and issue.pull_request is None and marker in (issue.body or ""):
                 return OpenIssue(issue.number, issue.html_url, issue.created_at.astimezone(UTC))
     return None
 
@@ -232,9 +232,9 @@ def is_any_open(repository: "Repository", label: str) -> bool:
         return any(True for _ in repository.get_issues(state="open", labels=[label]))
 
 
-def keep_issue(repository: "Repository", label: str, title: str, body: str) -> OpenIssue:
-    """Opened, or edited where its text is another. Raises ProviderError."""
-    there = open_issue(repository, label)
+def keep_issue(repository: "Repository", label: str, marker: str, title: str, body: str) -> OpenIssue:
+    """Opened, or edited where its text is another. `body` holds the marker. Raises ProviderError."""
+    there = open_issue(repository, label, marker)
     with failures():
         if there is None:
             made = repository.create_issue(title, body, labels=[label])

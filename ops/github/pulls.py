@@ -132,9 +132,9 @@ class Pulls(Door):
                     return PullRequest(one.number, one.html_url)
         return None
 
-    def issue_since(self, label: str) -> datetime | None:
-        """When our open issue with that label was opened."""
-        found = comments.open_issue(self.repository, label)
+    def issue_since(self, label: str, marker: str) -> datetime | None:
+        """When our open issue with that label and marker was opened."""
+        found = comments.open_issue(self.repository, label, marker)
         return None if found is None else found.since
 
     def is_any_open(self, label: str) -> bool:

@@ -7,8 +7,6 @@ from ops.limits.diff import COLUMNS, LimitsPlan, Row
 from ops.render.markdown import inert, squeezed, templates
 from ops.render.terminal import one_line
 
-MARKER = "<!-- backout limits -->"
-"""In our one comment on a pull request."""
 APPLIED = "<!-- backout limits applied -->"
 """Before what became of it once it was merged."""
 MOST_ROWS = 100
@@ -23,8 +21,14 @@ class Planned:
     base: str
     """Which file it is compared with, in words."""
     proposed: str
+    environment: str
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def marker(environment: str) -> str:
+    """Return what marks our one comment of that environment on a pull request, and our open issue of a difference."""
+    return f"<!-- backout limits {environment} -->"
 
 
 def lines(planned: Planned) -> Iterator[str]:
@@ -52,19 +56,20 @@ def comment(planned: Planned, *, log: str = "") -> str:
         rows = tuple(sorted(planned.plan.rows, key=lambda row: not row.is_changed))
     template = templates().get_template("limits.md.j2")
     shown = template.render(planned=planned, rows=rows[:MOST_ROWS], left=len(rows[MOST_ROWS:]), log=log)
-    return f"{MARKER}\n{squeezed(shown)}"
+    return f"{marker(planned.environment)}\n{squeezed(shown)}"
 
 
-def applied(before: str, said: str, notes: Sequence[str] = (), *, log: str = "") -> str:
+def applied(before: str, environment: str, said: str, notes: Sequence[str] = (), *, log: str = "") -> str:
     """The same comment with what became of it; `before` is what it said, or nothing."""
-    kept = before.partition(APPLIED)[0].strip() or MARKER
+    kept = before.partition(APPLIED)[0].strip() or marker(environment)
     text = templates().get_template("limits_applied.md.j2").render(said=said, notes=notes, log=log)
     return f"{kept}\n\n{APPLIED}\n{squeezed(text)}"
 
 
-def drift(differences: Sequence[str], said: str) -> str:
+def drift(differences: Sequence[str], environment: str, said: str) -> str:
     """The issue that says how KV differs from limits.yml."""
-    return squeezed(templates().get_template("limits_drift.md.j2").render(differences=differences, said=said))
+    shown = templates().get_template("limits_drift.md.j2").render(differences=differences, said=said)
+    return f"{marker(environment)}\n{squeezed(shown)}"
 
 
 def settled(said: str) -> str:

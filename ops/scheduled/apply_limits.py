@@ -148,11 +148,12 @@ def _report(result: Result, found: Details, pulls: Pulls, environ: Mapping[str, 
     pull = pulls.merged_as(found.commits.own)
     if pull is None:
         return f"no pull request brought commit {found.commits.own[:12]}, so there is none to tell"
-    before = comments.comment(pulls.repository, pull.number, text.MARKER)
+    mark = text.marker(result.environment)
+    before = comments.comment(pulls.repository, pull.number, mark)
     said = f"{result.decision.value.replace('_', ' ')}: {result.message}"
     notes = result.after.notes if result.after else ()
-    body = text.applied(before, said, notes, log=actions.links(environ, None).get("run", ""))
-    return f"told at {comments.keep_comment(pulls.repository, pull.number, text.MARKER, redactor.text(body))}"
+    body = text.applied(before, result.environment, said, notes, log=actions.links(environ, None).get("run", ""))
+    return f"told at {comments.keep_comment(pulls.repository, pull.number, mark, redactor.text(body))}"
 
 
 def _superseded(commits: Commits, text: str | None) -> Plan[Details]:

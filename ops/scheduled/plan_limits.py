@@ -24,7 +24,7 @@ from ops.github.committed_file import read
 from ops.github.pulls import Pulls
 from ops.limits.diff import LimitsPlan, compare
 from ops.limits.file import Limits, parse
-from ops.limits.text import MARKER, Planned, comment, lines
+from ops.limits.text import Planned, comment, lines, marker
 from ops.tools import git
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _planned(sources: Sources, environment: "Environment", clock: Clock, look: C
             base, _ = parse(sources.base, path=FILE, names=_every_name(sources.base, names), now=now)
         except ConfigError as error:
             warnings.append(f"the base is not valid ({error.message}), so nothing is compared with it")
-    planned = Planned(None, sources.base_is, sources.proposed_is)
+    planned = Planned(None, sources.base_is, sources.proposed_is, environment.name)
     if sources.proposed is None:
         return replace(planned, problems=(f"{FILE}: it is not there; keep it, with the limits that the code declares",))
     try:
@@ -192,7 +192,7 @@ def _tell(number: int, planned: Planned, environ: Mapping[str, str], redactor: R
     actions.write_summary(environ, body)
     try:
         with closing(Pulls.of(environ, redactor)) as pulls:
-            say(f"told at {comments.keep_comment(pulls.repository, number, MARKER, body)}")
+            say(f"told at {comments.keep_comment(pulls.repository, number, marker(planned.environment), body)}")
     except comments.Forbidden:
         say("the token of this job may not comment, as that of a fork: the plan is on the summary page of this job")
     except ProviderError as error:

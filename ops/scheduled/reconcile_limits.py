@@ -1,4 +1,4 @@
-"""`ops limits reconcile`: every hour, whether KV holds what limits.yml says.
+"""`ops limits reconcile`: by a schedule, whether KV holds what limits.yml says.
 
 A temporary limit that is over leaves KV. What else differs is somebody's: it is reported, and put right only where
 ops.yml says so, on a day without an incident, once it was on report for a day.
@@ -44,7 +44,7 @@ class ReconcileLimits(ApplyLimits):
     """Take what is over out of KV, and report what differs from limits.yml."""
 
     name = "limits reconcile"
-    when = "Nothing: it runs every hour"
+    when = "Nothing: a schedule starts it"
     permissions = Permissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
@@ -85,7 +85,7 @@ class ReconcileLimits(ApplyLimits):
             return "ops.yml has no runtime.limits.enforce"
         if not ctx.github.pulls.is_on:
             return "it is not known since when, without GitHub"
-        since = ctx.github.pulls.issue_since(LABEL)
+        since = ctx.github.pulls.issue_since(LABEL, text.marker(ctx.environment.name))
         if since is None or (age := ctx.clock.now() - since) < ON_REPORT:
             left = ON_REPORT if since is None else ON_REPORT - age
             return f"it is on report for another {span_text(left.total_seconds())} first"
@@ -97,14 +97,16 @@ class ReconcileLimits(ApplyLimits):
         if found is None or found.drift is None or result.decision == Decision.PLANNED:
             return
         is_gone = result.exit_code == 0 and (not found.drift or result.wrote)
+        mark = text.marker(result.environment)
         with closing(Pulls.of(environ, redactor)) as pulls:
             if not pulls.is_on:
                 return
             try:
                 if not is_gone:
-                    body = redactor.text(text.drift(found.drift, result.message))
-                    yield f"reported at {comments.keep_issue(pulls.repository, LABEL, TITLE, body).url}"
-                elif (issue := comments.open_issue(pulls.repository, LABEL)) is not None:
+                    body = redactor.text(text.drift(found.drift, result.environment, result.message))
+                    title = f"{TITLE} in {result.environment}"
+                    yield f"reported at {comments.keep_issue(pulls.repository, LABEL, mark, title, body).url}"
+                elif (issue := comments.open_issue(pulls.repository, LABEL, mark)) is not None:
                     comments.close_issue(pulls.repository, issue.number, redactor.text(text.settled(result.message)))
                     yield f"closed {issue.url}"
             except (OpsError, comments.Forbidden) as error:

@@ -377,11 +377,14 @@ def test_a_pull_request_without_the_file_is_not_valid(place: Place, tmp_path: Pa
 
 def test_another_bots_or_a_persons_comment_is_never_edited(place: Place, tmp_path: Path) -> None:
     number = place.pull(changed(60))
-    place.github.comment(number, "<!-- backout limits -->\nmine", "alice")
+    place.github.comment(number, "<!-- backout limits production -->\nmine", "alice")
 
     planned(place, number, tmp_path)
 
-    assert [comment.startswith("<!-- backout limits -->") for comment in place.comments(number)] == [True, True]
+    assert [comment.startswith("<!-- backout limits production -->") for comment in place.comments(number)] == [
+        True,
+        True,
+    ]
     assert place.comments(number)[0].endswith("mine")
 
 
