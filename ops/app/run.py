@@ -170,10 +170,10 @@ def site(
 ) -> Site:
     """`folder` is that of ops.yml. Without an account it can deploy nothing; `elsewhere`: another job builds."""
 
-    def exposed() -> str:
+    def exposed(application: str) -> str:
         from ops.github import environments
 
-        return environments.exposed(environ, redactor)
+        return environments.exposed(environ, redactor, application)
 
     return Site(
         environ,
@@ -181,7 +181,7 @@ def site(
         redactor,
         scratch=lambda: ending.enter_context(process.scratch()),
         may_build=elsewhere or not actions.is_job(environ),
-        exposed=lambda: exposed() if elsewhere and actions.is_job(environ) else "",
+        exposed=lambda of: exposed(of) if elsewhere and actions.is_job(environ) else "",
         account=account,
     )
 

@@ -69,12 +69,12 @@ def is_private(repository: "Repository") -> bool:
     return isinstance(found, dict) and found.get("private") is True and found.get("visibility") != "internal"
 
 
-def exposed(environ: Mapping[str, str], redactor: Redactor) -> str:
+def exposed(environ: Mapping[str, str], redactor: Redactor, application: str) -> str:
     """Why others could read an artifact with the application's source; "" where they cannot, or can read it anyway."""
     from ops.github.client import connect, is_configured
 
-    own, application = environ.get("GITHUB_REPOSITORY", ""), environ.get("APP_REPOSITORY", "")
-    if own and own.lower() == application.lower():
+    own = environ.get("GITHUB_REPOSITORY", "")
+    if own and own.lower() == (application or own).lower():
         return ""
     if is_configured(environ) and is_private(connect(environ, redactor)):
         return ""

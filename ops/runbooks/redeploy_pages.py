@@ -51,6 +51,7 @@ class RedeployPages(SiteRunbook[Params, Details]):
     """Build an earlier commit of a Pages site and deploy it to production."""
 
     name = "redeploy-pages"
+    workflow = "redeploy"
     when = "A release of the frontend is bad, and there is no earlier deployment to roll back to"
     by_label = False  # an old commit's build runs code that nobody may trust by now
     params = Params
@@ -141,7 +142,7 @@ def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen
             hint="Look at the project's settings in the dashboard, then start again.",
         )
     commit = ctx.site.find(asked, branch)
-    ctx.site.refuse_incomplete(commit)
+    ctx.site.refuse_incomplete(service, commit)
     return Details(service, commit, branch, live, seen, ctx.site.configuration(service, commit))
 
 

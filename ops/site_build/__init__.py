@@ -54,7 +54,7 @@ class Site:
         *,
         scratch: Callable[[], Path],
         may_build: bool = True,
-        exposed: Callable[[], str] = str,
+        exposed: Callable[[str], str] = lambda _: "",
         account: Account | None = None,
     ) -> None:
         self._of_the_process = environ
@@ -110,11 +110,11 @@ class Site:
         with self._reading() as repository:
             return configuration.committed(repository, commit.sha, service.needed_build().folder)
 
-    def refuse_incomplete(self, commit: Commit) -> None:
+    def refuse_incomplete(self, service: "Service", commit: Commit) -> None:
         """Raises Refused where others could read what is packed, or the commit is not all: submodules, Git LFS."""
         if self.is_given:
             return
-        files.refuse_exposed(self._exposed())
+        files.refuse_exposed(self._exposed(service.repository or ""))
         with self._reading() as repository:
             files.refuse_incomplete(repository, commit)
 

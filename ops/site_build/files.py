@@ -95,7 +95,7 @@ def refuse_exposed(why: str) -> None:
     """Raises Refused where there is a reason."""
     hint = (
         f"{NOTHING_SENT} Make the operations repository private, or run `ops redeploy-pages` on a laptop. If the site "
-        "is in the operations repository itself, remove the variable APP_REPOSITORY."
+        "is in the operations repository itself, remove `repository` of its service in ops.yml."
     )
     if why:
         raise Refused(f"the source of the site would be published: {why}", reason=Reason.BUILD_UNUSABLE, hint=hint)

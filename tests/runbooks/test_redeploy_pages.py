@@ -559,7 +559,7 @@ def fetch(site: Site, outputs: Path, *arguments: str, **environ: str) -> Outcome
         OPS_SOURCE="app",
         GITHUB_ACTIONS="true",
         GITHUB_OUTPUT=str(outputs),
-        **{"GITHUB_REPOSITORY": "acme/ops", "APP_REPOSITORY": environ.get("GITHUB_REPOSITORY", "acme/ops"), **environ},
+        **{"GITHUB_REPOSITORY": "fortunet/fortunet", **environ},
     )
 
 
