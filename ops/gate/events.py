@@ -1,7 +1,7 @@
 """The reading of an event: which ones are ours, and what each asks for."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ops.gate import payload as fields
@@ -21,6 +21,10 @@ _BEYOND = {"environment", "incident", "dry_run"}
 _ELSEWHERE = "it happened in another repository"
 
 
+Runbooks = Mapping[str, Mapping[str, tuple[type, bool]]]
+"""Name → its parameters: str, bool or tuple (of texts), and whether nothing runs without it."""
+
+
 def pressed_labels(payload: Any) -> tuple[str, ...]:
     """Return the name of the label that the event is about, if it is about one."""
     try:
@@ -29,8 +33,8 @@ def pressed_labels(payload: Any) -> tuple[str, ...]:
         return ()
 
 
-def read(event_name: str, payload: Any, config: "Config", runbooks: Mapping[str, Collection[str]], job: Job) -> Outcome:
-    """What the event asks for. `runbooks`: name → its parameters. Never raises, whatever the payload holds."""
+def read(event_name: str, payload: Any, config: "Config", runbooks: Runbooks, job: Job) -> Outcome:
+    """What the event asks for. Never raises, whatever the payload holds."""
     readers = {"issues": _issues, "workflow_dispatch": _button}
     if event_name not in readers:
         return NotForUs(why="events of this name start nothing here")
@@ -41,7 +45,7 @@ def read(event_name: str, payload: Any, config: "Config", runbooks: Mapping[str,
         return _malformed(payload, str(error), config)
 
 
-def _issues(payload: Any, config: "Config", _: Mapping[str, Collection[str]], job: Job) -> Outcome:
+def _issues(payload: Any, config: "Config", _: Runbooks, job: Job) -> Outcome:
     action = fields.text(payload, "action")
     if action == "labeled":
         return _labeled(payload, config, job)
@@ -121,7 +125,7 @@ def _report_due(payload: Any, job: Job, at: str, label: str | None = None) -> Re
     )
 
 
-def _button(payload: Any, config: "Config", runbooks: Mapping[str, Collection[str]], job: Job) -> Outcome:
+def _button(payload: Any, config: "Config", runbooks: Runbooks, job: Job) -> Outcome:
     """`workflow_dispatch`: the workflow's file names the runbook, and its inputs are the parameters."""
     path = re.fullmatch(r"\.github/workflows/([a-z0-9-]+)\.ya?ml", fields.text(payload, "workflow"))
     if path is None or path[1] not in runbooks:
@@ -132,9 +136,13 @@ def _button(payload: Any, config: "Config", runbooks: Mapping[str, Collection[st
     given = {name: fields.input_text(inputs, name) for name in inputs if name in {*runbooks[path[1]], *_BEYOND}}
     request = Request(
         runbook=path[1],
-        params={name: value for name, value in given.items() if name not in _BEYOND and value},
+        params={
+            name: _typed(value, runbooks[path[1]][name][0])
+            for name, value in given.items()
+            if name not in _BEYOND and value
+        },
         environment=given.get("environment", ""),
-        incident=fields.incident(given.get("incident", "")),
+        incident=fields.incident(given.get("incident", ""), job.repository),
         sender=fields.text(payload, "sender", "login"),
         sender_id=fields.number(payload, "sender", "id"),
         actor=job.actor,
@@ -150,6 +158,13 @@ def _button(payload: Any, config: "Config", runbooks: Mapping[str, Collection[st
         or refusals.refused_age(request.requested_at, job.now)
     )
     return request if refused is None else refusals.placed(refused, incident=request.incident, request=request)
+
+
+def _typed(value: str, kind: type) -> str | bool | tuple[str, ...]:
+    """A button has one field where a command line repeats an option: commas and spaces divide it."""
+    if kind is bool:
+        return fields.yes_or_no(value)
+    return tuple(each for each in re.split(r"[,\s]+", value) if each) if kind is tuple else value
 
 
 def _elsewhere(payload: Any, job: Job) -> bool:

@@ -308,8 +308,7 @@ class Gate:
         if request is None:
             return {}
         where = {"environment": request.environment, "incident": request.incident}
-        flags = {name: request.params.get(name) == "true" for name in registry.flags(request.runbook)}
-        return refusals.commands(program(self.environ), request.runbook, {**request.params, **flags, **where})
+        return refusals.commands(program(self.environ), request.runbook, {**request.params, **where})
 
     def _record(self, refusal: outcomes.Refusal, message: str) -> Block:
         """For the report: that it was asked for, and refused."""

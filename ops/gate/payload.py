@@ -57,15 +57,19 @@ def input_text(inputs: Mapping[str, Any], name: str) -> str:
     return str(value).strip()
 
 
-def incident(text: str) -> int | None:
+def incident(text: str, repository: str) -> int | None:
+    """The number in 42, #42 or the address of an issue of that repository."""
     if not text:
         return None
-    if not re.fullmatch("#?[1-9][0-9]{0,9}", text):
-        raise MalformedError("inputs.incident is no issue's number")
+    address = re.fullmatch(r"https?://[^/\s]+/([\w.-]+/[\w.-]+)/issues/([1-9][0-9]{0,9})(?:[/?#]\S*)?", text, re.ASCII)
+    if address and address[1].lower() == repository.lower():
+        return int(address[2])
+    if not re.fullmatch("#?[1-9][0-9]{0,9}", text, re.ASCII):
+        raise MalformedError("inputs.incident is no issue's number, and no address of an issue of this repository")
     return int(text.removeprefix("#"))
 
 
 def yes_or_no(text: str) -> bool:
     if text not in {"true", "false", ""}:
-        raise MalformedError("inputs.dry_run is neither true nor false")
+        raise MalformedError("an input is neither true nor false")
     return text == "true"

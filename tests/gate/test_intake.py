@@ -24,7 +24,10 @@ from tests.support.workflows import generated
 
 NOW = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
 CONFIG, _ = read_config(REFERENCE / "ops.yml")
-RUNBOOKS = {"rollback-worker": ["service", "to", "reason", "accept_changed_secrets"]}
+PARAMETERS = {"service": (str, True), "to": (str, False), "reason": (str, False)}
+RUNBOOKS = {
+    "rollback-worker": {**PARAMETERS, "accept_changed_secrets": (tuple, False), "current_secrets": (bool, False)}
+}
 REPOSITORY = "acme/operations"
 LABEL = "recover:rollback-api"
 
