@@ -18,7 +18,7 @@ CUT = {
 }
 """Patterns that are not linear, as they are written → the characters that the code in front of them leaves."""
 
-OURS = ("ops/setup/workflows.py",)
+OURS = ("ops/setup/issue_form.py", "ops/setup/workflows.py")
 """They read files of the checkout, and what this machine's own clients send: nobody else's text."""
 
 KNOWN_LATER = {

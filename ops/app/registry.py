@@ -141,11 +141,6 @@ def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
     }
 
 
-def flags(name: str) -> set[str]:
-    """The parameters that are yes or no."""
-    return {field.name for field in fields(discover()[name].params) if isinstance(field.default, bool)}
-
-
 def kinds() -> Mapping[str, str]:
     """Name of a runbook → what its services are: worker or pages."""
     return Lazy(names(), lambda name: runbook(name).kind)

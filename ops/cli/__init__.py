@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops import __version__
-from ops.app.registry import discover, file_of, names, recoveries, scheduled
+from ops.app.registry import discover, file_of, names, scheduled
 from ops.cli.evidence import evidence
 from ops.cli.incident import incident, labels
 from ops.cli.limits import limits
@@ -109,7 +109,7 @@ def new_runbook(name: str, into: Path) -> None:
 
     for path in scaffold(into, name, cli.list_commands(click.get_current_context())):
         click.echo(f"wrote {path}")
-    click.echo("next: ./run pytest tests/test_docs.py --update-golden, and add .github/workflows/" + f"{name}.yml")
+    click.echo("next: ./run ops workflows sync, then ./run pytest tests/test_docs.py --update-golden")
 
 
 def main() -> NoReturn:
@@ -375,19 +375,24 @@ def schema() -> None:
 
 @cli.group()
 def workflows() -> None:
-    """What in .github is made from ops.yml: parts of the buttons and of the issue form."""
+    """Write the files in .github from ops.yml and the runbooks."""
 
 
 @workflows.command()
+@click.option("--check", is_flag=True, help="Write nothing; show the differences and exit with 2 if there are any")
+@click.option("--force", is_flag=True, help="Overwrite files that a person changed, too")
 @click.option("--config", "path", **OF_CONFIG)
-def sync(path: Path) -> None:
-    """Rewrite what the buttons and the issue form have of ops.yml: lists, names of secrets, what to press."""
+def sync(path: Path, *, check: bool, force: bool) -> int:
+    """Write every workflow, and what the issue form says, from ops.yml and the runbooks.
+
+    A button that ops.yml has no use for is removed. A file that a person changed is shown and kept, without --force.
+    Versions of actions (`uses:`) are kept as they are, and not compared.
+    """
     from ops.app.run import read_config
-    from ops.setup.workflows import FOLDER, sync
+    from ops.setup import command
 
     configuration, _ = read_config(path, labels=None)
-    changed = sync(path.resolve().parent / FOLDER, configuration, recoveries())
-    click.echo("\n".join(f"rewritten: {each}" for each in changed) or "every part is as ops.yml has it")
+    return command.sync(path.resolve().parent, configuration, check=check, force=force, say=click.echo)
 
 
 cli.add_command(recover_command(discover()))

@@ -53,7 +53,7 @@ def fetch(
     configuration: Path | None,
     config: Path,
 ) -> int:
-    """Plan[Any], and pack the files of the commit; nothing of them is run.
+    """Plan, and pack the files of the commit; nothing of them is run.
 
     As a job's outputs: `commit`, `branch`, and the digest of the `configuration`.
     """
@@ -62,7 +62,7 @@ def fetch(
 
     runbook: Runbook[Any, Any] = discover()[RUNBOOK]
     request = run.Request(runbook, runbook.params(service, commit), environment, config, incident)
-    show_plan = plan_shower(f"Plan[Any]: {RUNBOOK} in {environment}", redactor)
+    show_plan = plan_shower(f"Plan: {RUNBOOK} in {environment}", redactor)
     options = Options(dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, hands_on=GOES_ON)
     with PROCESS.watched() as signals:
         result, loaded = run.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)

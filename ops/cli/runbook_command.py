@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -195,7 +195,7 @@ def run(
     given = (config, incident, began, requested_at, permission, requested_by, comment)
     request = app.Request(runbook, params, environment, *given)
     can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
-    heading = f"Plan[Any]: {runbook.name} in {environment}"
+    heading = f"Plan: {runbook.name} in {environment}"
     options = Options(
         dry_run=dry_run or not (yes or can_ask),
         is_implicit=not (dry_run or yes or can_ask),
@@ -293,6 +293,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         *,
         runbook: str,
         params: str,
+        param: tuple[str, ...],
         attempt: str | None,
         approved_environment: str | None,
         approved_for: str | None,
@@ -309,7 +310,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
             found = runbooks[runbook]
             where = {"environment": given["environment"], "github_environment": found.github_environment}
             refuse_unapproved(approval, os.environ, **where, runbook=runbook)
-            chosen = _params(found, params)
+            chosen = _params(found, params, param)
         except OpsError as error:
             _leave_outputs(error, redactor)
             raise
@@ -318,29 +319,35 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
 
     return click.Command(
         "recover",
-        params=[
-            click.Option(["--runbook"], required=True, help="the name of a runbook"),
-            click.Option(["--params"], default="{}", metavar="JSON", help="its parameters, as the gate passes them"),
-            click.Option(["--attempt"], metavar="N", help="Attempt of the workflow run that the gate approved"),
-            click.Option(["--approved-environment"], metavar="NAME", help="Environment that the gate approved"),
-            click.Option(["--approved-for"], metavar="NAME", help="GitHub environment of this job, or none"),
-            click.Option(["--requested-by"], default="", metavar="LOGIN", help="Who is answerable, from the gate"),
-            click.Option(["--comment"], default="", metavar="ID", help="Comment in which the run goes on"),
-            *_common_options(),
-        ],
+        params=[*_recover_options(), *_common_options()],
         callback=command,
         help="Run a runbook that the gate let through.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 
-def _params(runbook: Runbook[Any, Any], text: str) -> Any:
+def _recover_options() -> list[click.Parameter]:
+    return [
+        click.Option(["--runbook"], required=True, help="the name of a runbook"),
+        click.Option(["--params"], default="{}", metavar="JSON", help="its parameters, as the gate passes them"),
+        click.Option(["--param"], multiple=True, metavar="NAME=TEXT", help="Parameter that an earlier job settled"),
+        click.Option(["--attempt"], metavar="N", help="Attempt of the workflow run that the gate approved"),
+        click.Option(["--approved-environment"], metavar="NAME", help="Environment that the gate approved"),
+        click.Option(["--approved-for"], metavar="NAME", help="GitHub environment of this job, or none"),
+        click.Option(["--requested-by"], default="", metavar="LOGIN", help="Who is answerable, from the gate"),
+        click.Option(["--comment"], default="", metavar="ID", help="Comment in which the run goes on"),
+    ]
+
+
+def _params(runbook: Runbook[Any, Any], text: str, settled: Sequence[str] = ()) -> Any:
     """The runbook's Params from a JSON object. Raises ConfigError: a label of ops.yml is checked, a hand is not."""
     known = {field.name: field for field in dataclasses.fields(runbook.params)}
     try:
         given = json.loads(text)
     except ValueError:
         given = None
+    if isinstance(given, dict):
+        given |= dict(each.partition("=")[::2] for each in settled)
     if not isinstance(given, dict) or not all(_fits(known.get(name), value) for name, value in given.items()):
         hint = f"Give values of the right kind for some of: {', '.join(known)}."
         raise ConfigError(f"--params is no JSON object of {runbook.name}'s parameters", hint=hint)

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from ops.config import checks
 from ops.config.durable_objects import Objects
+from ops.config.github import GitHub
 from ops.config.messages import build, lines
 from ops.config.probes import Probe
 from ops.config.runtime import Runtime
@@ -193,6 +194,7 @@ class Config(Model):
     )
     contacts: tuple[Contact, ...] = Field(default=(), description="Shown when a recovery did not succeed.")
     notify: Notify = Field(default_factory=Notify, description="Where notices go. Names of secrets only.")
+    github: GitHub = Field(default_factory=GitHub, description="The operations repository on GitHub.")
     recovery_targets: Mapping[RunbookName, RecoveryTarget] = Field(
         default_factory=dict, description="Runbook → how fast it is meant to be."
     )

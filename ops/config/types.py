@@ -31,6 +31,7 @@ JSON_PATH = r"^[^.\s]+(\.[^.\s]+)*$"
 HEADER = r"^[A-Za-z0-9-]{1,100}$"
 LOGIN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 LABEL = r"^\S(.{0,48}\S)?$"
+BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
 
 PATTERNS = {
     NAME: "not a name for this; write lower-case letters, digits, - and _, beginning with a letter",
@@ -51,6 +52,7 @@ PATTERNS = {
     HEADER: "not a header's name; write letters, digits and hyphens, such as content-type",
     LOGIN: "not a GitHub login; write it without @",
     LABEL: "not a label; write 1 to 50 characters without spaces around them",
+    BRANCH: "not a branch; write its name without refs/heads/, such as main",
 }
 
 

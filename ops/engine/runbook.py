@@ -6,7 +6,7 @@ waiting, the dry run and the interruption; the runbook says what to change and h
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
@@ -128,6 +128,8 @@ class Runbook(ABC, Generic[P, D]):
     needs_incident: ClassVar[bool] = False
     """Whether its command needs --incident."""
     job_secrets: ClassVar[tuple[JobSecret, ...]] = ()
+    workflow: ClassVar[str] = "button"
+    """The template in `templates/workflows` of its button."""
     writes: ClassVar[tuple[tuple[str, str], ...]]
     """Method and path of every write, with `*` for one segment; the first one decides. /repos/… is GitHub's."""
     permissions: ClassVar[Permissions]
@@ -142,6 +144,10 @@ class Runbook(ABC, Generic[P, D]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002  most fit all
         """Return the parameters with which people press it for a service of its kind; none: it does not fit."""
         return [{}]
+
+    def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  most know none
+        """Return parameter → the values that its button offers; the others are free text."""
+        return {}
 
     @abstractmethod
     def probes(self, ctx: Context[P], plan: Plan[D] | None) -> "ProbeSet":

@@ -1,6 +1,6 @@
 """Scenario 5 of the rollback procedure: another AI provider first, or interpretations off, by the switch `ai`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,10 @@ class AiFailover(SwitchRunbook[Params]):
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{"to": "auto"}] if environment.runtime and environment.runtime.ai else []
+
+    def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
+        providers = environment.runtime.ai.order if environment.runtime and environment.runtime.ai else ()
+        return {"to": (AUTO, *providers, "off", RESTORE)}
 
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _asked(ctx)

@@ -1,6 +1,6 @@
 """Scenario 4 of the rollback procedure: a part of the application off by its switch, without a deployment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ OTHERS = {AI: "ai-failover", MAINTENANCE: "maintenance"}
 
 @dataclass(frozen=True)
 class Params:
-    name: str = param("the switch of ops.yml, such as session-do")
+    name: str = param("the switch of ops.yml")
     state: str = param("on or off, or another state that the switch has in ops.yml")
     until: str = param(
         "when it ends by itself, as 2h or 2026-11-24T05:00Z; without it, `longest` of ops.yml", default=""
@@ -43,6 +43,12 @@ class Feature(SwitchRunbook[Params]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         switches = environment.runtime.switches if environment.runtime else {}
         return [{"name": name, "state": each.states[1]} for name, each in switches.items() if name not in OTHERS]
+
+    def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
+        switches = environment.runtime.switches if environment.runtime else {}
+        offered = {name: each for name, each in switches.items() if name not in OTHERS}
+        states = dict.fromkeys(state for each in offered.values() for state in each.states)
+        return {"name": tuple(offered), "state": tuple(states)}
 
     def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _asked(ctx)

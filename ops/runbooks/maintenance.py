@@ -5,7 +5,7 @@ Where ops.yml says `maintenance: switch`, the application does it itself (`maint
 Which routes these are is decided in `maintenance/routes.py`. Every former value is stored before the first changes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,9 @@ class Maintenance(Runbook[Params, Details | by_switch.Details]):
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{"state": state} for state in ("on", "off")]
+
+    def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
+        return {"state": ("on", "off")}
 
     def probes(self, ctx: Context[Params], plan: Plan[Details | by_switch.Details] | None) -> ProbeSet:
         service, asked, details = service_of(ctx, self.kind), _asked(ctx), plan.details if plan else None

@@ -1,132 +1,191 @@
-"""What stands in .github and comes from ops.yml: lists and secrets' names in the buttons, what to press in the form."""
+"""The workflow files: each is written whole from `ops.yml`, the runbooks and a template in `templates/workflows/`.
 
+The second line of a file is a digest of the rest, by which a file that a person changed is known. Versions of actions
+belong to the team's dependency updates: they are kept as they are in the repository, and not compared.
+"""
+
+import difflib
+import functools
+import json
 import re
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ops.config.labels import Recovery, params_text, ways
-from ops.core.runtime_contract import AI, MAINTENANCE
+from ops.config.checks import KINDS
+from ops.core import next_step
+from ops.gate.gate import OUTPUTS
+from ops.render import workflow_text
+from ops.setup import jobs
 
 if TYPE_CHECKING:
     from ops.config import Config
-    from ops.config.probes import Probe
 
 FOLDER = Path(".github", "workflows")
-RUNTIME = "runtime"
-"""The kind of runbooks that set switches or limits."""
-FORM = Path("ISSUE_TEMPLATE", "incident.yml")
-"""Beside that folder."""
-LIST = re.compile(
-    r"^(?P<head> +(?P<name>\w+):\n(?: +(?!options:)\w+: .*\n)* +options: # generated .*\n)"
-    r"(?P<items>(?P<indent> +)- .*\n(?: +- .*\n)*)",
-    re.MULTILINE,
-)
-PRESSED = re.compile(
-    r"^(?P<head>(?P<indent> +)# generated from ops\.yml .*\n +value: \|\n)(?:(?P=indent) +.*\n|\n)+", re.MULTILINE
-)
+HEADER = "# Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.\n"
+DIGEST = re.compile(r"# digest: ([0-9a-f]{16})\n")
+USES = re.compile(r"(?P<head>uses: )(?P<action>[\w.-]+/[\w./-]+)@(?P<pin>\S+(?: +# \S+)?)")
+PINS = {
+    "checkout": "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
+    "upload": "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0",
+    "download": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
+}
+"""For a repository that uses the action nowhere yet."""
+FIXED = ("evidence", "incident", "limits", "scheduled", "secret-leak")
+LAPTOP = "./run ops"
 
 
-KEYS = re.compile(
-    r"^(?P<head>(?P<indent> +)# generated .*: keys of AI providers\n)(?: +(?:NEW|OLD)_\w+: .*\n)*", re.MULTILINE
-)
-VALUES = re.compile(r"^(?P<head>(?P<indent> +)# generated .*: values\n)(?: +(?:NEW|OLD)_\w+: .*\n)*", re.MULTILINE)
+class Step(Enum):
+    """What sync does with one file."""
+
+    WRITE = "write"
+    REMOVE = "remove"
+    KEEP = "keep"
+    """A person changed the file, and it differs from what would be written."""
 
 
-BROWSER = re.compile(r"^(?P<head> +browser: )\w+(?P<end> # generated from ops\.yml .*)$", re.MULTILINE)
+@dataclass(frozen=True)
+class Difference:
+    path: Path
+    step: Step
+    why: str
+    wanted: str = ""
+    diff: str = ""
 
 
-def sync(folder: Path, config: "Config", recoveries: Sequence[Recovery]) -> tuple[Path, ...]:
-    """Rewrite the generated parts of every workflow in `folder` and of the issue form. Return the changed files."""
-    kinds = {each.name: each.kind for each in recoveries}
-    changed = []
-    for path in [*sorted(folder.glob("*.yml")), *folder.parent.glob(str(FORM))]:
-        text = path.read_text(encoding="utf-8")
-        is_form = path.name == FORM.name and path.parent.name == FORM.parent.name
-        wanted = pressed(text, config, recoveries) if is_form else synced(text, config, kinds.get(path.stem))
-        if wanted != text:
-            path.write_text(wanted, encoding="utf-8")
-            changed.append(path)
-    return tuple(changed)
+def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[Difference]:
+    """Compare the workflows in `folder` with those of the configuration. Writes nothing."""
+    there = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.yml"))}
+    known = {**_pins(there.values())}
+    wanted = {name: _pinned(text, {**known, **_pins([there.get(name, "")])}) for name, text in render(config, runbooks)}
+    found = []
+    for name in sorted({*runbooks, *FIXED}):
+        path, text, old = folder / f"{name}.yml", wanted.get(name), there.get(name)
+        if old is None and text is not None:
+            found.append(Difference(path, Step.WRITE, "is missing", text, diff("", text, path)))
+        elif old is not None and text is None:
+            step = Step.REMOVE if _is_ours(old) else Step.KEEP
+            why = "has no use with this ops.yml" + ("" if step is Step.REMOVE else ", and is not as sync last wrote it")
+            found.append(Difference(path, step, why, diff=diff(old, "", path)))
+        elif old is not None and text is not None and _comparable(old) != _comparable(text):
+            step = Step.WRITE if _is_ours(old) else Step.KEEP
+            why = "is not as ops.yml has it" if step is Step.WRITE else "is not as sync last wrote it"
+            found.append(Difference(path, step, why, text, diff(old, text, path)))
+    return found
 
 
-def pressed(text: str, config: "Config", recoveries: Sequence[Recovery]) -> str:
-    """The issue form with what to press as ops.yml has it."""
-    lines = ["When the issue stands, this starts a recovery. What you write into the form starts nothing.", ""]
-    labels: dict[tuple[str, str], list[str]] = {}
-    for way in ways(config, recoveries):
-        besides = params_text({name: value for name, value in way.params.items() if name != "service"})
-        found = labels.setdefault((f"**{way.service} in {way.environment}.** {way.when}", way.runbook), [])
-        found += [f"`{label}`{f' ({besides})' if besides else ''}" for label in way.labels]
-    for (what, runbook), put in labels.items():
-        label = f"the label {' or '.join(put)} on the issue, or " if put else ""
-        lines.append(f"- {what}: {label}the button Actions → {runbook} → Run workflow")
-    return PRESSED.sub(
-        lambda found: found["head"] + "".join(f"{found['indent']}  {line}".rstrip() + "\n" for line in lines), text
-    )
+def apply(difference: Difference) -> None:
+    """Write or remove the file, also one that a person changed."""
+    if difference.wanted:
+        difference.path.parent.mkdir(parents=True, exist_ok=True)
+        difference.path.write_text(difference.wanted, encoding="utf-8")
+    else:
+        difference.path.unlink()
 
 
-def synced(text: str, config: "Config", kind: str | None) -> str:
-    """The text of a workflow with what is generated as ops.yml has it. Without a kind: services of every kind."""
-    lists = {
-        "service": dict.fromkeys(
-            name
-            for env in config.environments.values()
-            for name, service in env.services.items()
-            if kind in {None, service.kind}
+def render(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterator[tuple[str, str]]:
+    """Yield name → text of every workflow that the configuration can use."""
+    for name, runbook in runbooks.items():
+        if acting := jobs.of_button(config, runbook):
+            fields = jobs.inputs(config, runbook)
+            named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
+            sites = {
+                each.name: {service: each.services[service].repository for service in jobs.services(each, runbook)}
+                for each in jobs.environments(config, runbook)
+                if runbook.kind in KINDS
+            }
+            values = {"button": {"name": name, "inputs": fields, "named": named}, "acting": acting, "sites": sites}
+            yield name, _text(config, runbook.workflow, **values)
+    labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
+    answers = {label: _command(each) for label, each in labels.items()}
+    on_closed = [label for label, each in labels.items() if runbooks[each.runbook].on_closed]
+    acting = jobs.of_labels(config, runbooks)
+    yield (
+        "incident",
+        _text(
+            config,
+            "incident",
+            acting=acting,
+            answers=json.dumps(answers, indent=2, ensure_ascii=False),
+            on_closed=on_closed,
         ),
-        "environment": config.environments,
-        **_of_switches(config),
+    )
+    yield "evidence", _text(config, "evidence")
+    if secret := next((name for each in config.environments.values() for name in each.secrets), ""):
+        yield "secret-leak", _text(config, "secret-leak", example=secret)
+    if limited := jobs.of_limits(config):
+        yield "limits", _text(config, "limits", limited=limited)
+    if tasks := jobs.tasks(config, runbooks):
+        yield "scheduled", _text(config, "scheduled", tasks=tasks)
+
+
+def _command(label: Any) -> str:
+    """The same by hand on a laptop."""
+    return next_step.command(LAPTOP, label.runbook, {**label.params, "environment": label.environment})
+
+
+def _text(config: "Config", template: str, **values: Any) -> str:
+    github = {
+        "environments": config.github.environments,
+        "has_queue": not config.github.enterprise_server,
+        "has_deployment": not config.github.enterprise_server,
+        "branch": config.github.branch,
     }
-    browser = "true" if _needs_browser(config, kind) else "false"
-    text = BROWSER.sub(lambda found: found["head"] + browser + found["end"], text)
-    text = LIST.sub(lambda found: found["head"] + _items(found, lists.get(found["name"])), text)
-    rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
-    # Of what is generated a former value may be held, and a new one is made.
-    values = [f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"]
-    values += [f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never"]
-    runtimes = [env.runtime for env in config.environments.values() if env.runtime]
-    asked = dict.fromkeys(key for each in runtimes if each.ai for key in each.ai.keys.values())
-    keys = [prefix + name for name in asked for prefix in ("NEW_", "OLD_")]
-    return KEYS.sub(partial(_variables, keys), VALUES.sub(partial(_variables, values), text))
-
-
-def _needs_browser(config: "Config", kind: str | None) -> bool:
-    """Whether a run of a runbook for services of that kind may start a browser; without a kind: any run."""
-    of_kind = "worker" if kind == RUNTIME else kind
-    probes: list[Probe] = []
-    for environment in config.environments.values():
-        for service in environment.services.values():
-            probes += service.probes_with(service.durable_objects) if of_kind in {None, service.kind} else ()
-        if environment.runtime and kind in {None, RUNTIME}:
-            probes += [probe for switch in environment.runtime.switches.values() for probe in switch.probes]
-    return any(probe.browser for probe in probes)
-
-
-def _of_switches(config: "Config") -> dict[str, Iterable[str]]:
-    """What the buttons of switches list: `name` and `state` of a feature, `to` of the providers."""
-    runtimes = [env.runtime for env in config.environments.values() if env.runtime]
-    features = {name: each for one in runtimes for name, each in one.switches.items() if name not in {AI, MAINTENANCE}}
-    providers = [name for one in runtimes if one.ai for name in one.ai.order]
-    return {
-        "name": features,
-        "state": dict.fromkeys(state for each in features.values() for state in each.states),
-        "to": dict.fromkeys(["auto", *providers, "off", "restore"]),
+    common = {
+        "config": config,
+        "github": github,
+        "gate_outputs": OUTPUTS,
+        "read_tokens": jobs.read_tokens(config, "report"),
+        "responders": json.dumps(config.responders) if config.responders else "",
+        "answers": "{}",
+        "pins": PINS,
+        "secrets": functools.partial(jobs.expressions, config),
+        "scripts": workflow_text.scripts(),
     }
+    text = workflow_text.templates().get_template(f"workflows/{template}.yml.j2").render({**common, **values})
+    return _sealed(_spaced(text))
 
 
-def _variables(names: Iterable[str], found: re.Match[str]) -> str:
-    """One by one: never all secrets at once, which would hand over the others too."""
-    return found["head"] + "".join(f"{found['indent']}{name}: ${{{{ secrets.{name} }}}}\n" for name in names)
+def _spaced(text: str) -> str:
+    """One empty line before each job, and none where a part was left out."""
+    text = re.sub(r"\n{2,}", "\n\n", text).strip() + "\n"
+    head, jobs_, rest = text.partition("\njobs:\n")
+    return head + jobs_ + re.sub(r"\n+(?=  [a-z][a-z0-9_-]*:\n    name:)", "\n\n", "\n" + rest).lstrip("\n")
 
 
-def _items(found: re.Match[str], names: Iterable[str] | None) -> str:
-    if names is None:
-        return found["items"]
-    return "".join(f"{found['indent']}- {_quoted(name)}\n" for name in names)
+def _sealed(body: str) -> str:
+    return f"{HEADER}# digest: {_digest(body)}\n{body}"
 
 
-def _quoted(name: str) -> str:
-    """YAML may read these as yes and no."""
-    return f'"{name}"' if name in {"on", "off", "yes", "no"} else name
+def _digest(body: str) -> str:
+    return sha256(USES.sub(r"\g<head>\g<action>", body).encode()).hexdigest()[:16]
+
+
+def _is_ours(text: str) -> bool:
+    """Whether nobody changed the file since it was written, but for versions of actions."""
+    head, _, rest = text.partition(HEADER)
+    found = DIGEST.match(rest)
+    return not head and found is not None and found[1] == _digest(rest[found.end() :])
+
+
+def _comparable(text: str) -> str:
+    return USES.sub(r"\g<head>\g<action>", text)
+
+
+def _pins(texts: Sequence[str] | Any) -> dict[str, str]:
+    """Action → its version and the comment behind it, as the files have it."""
+    return {found["action"]: found["pin"] for text in texts for found in USES.finditer(text)}
+
+
+def _pinned(text: str, pins: Mapping[str, str]) -> str:
+    return USES.sub(lambda found: f"{found['head']}{found['action']}@{pins.get(found['action'], found['pin'])}", text)
+
+
+def diff(old: str, new: str, path: Path) -> str:
+    lines = difflib.unified_diff(
+        _comparable(old).splitlines(), _comparable(new).splitlines(), f"{path.name} now", f"{path.name} by ops.yml"
+    )
+    return "\n".join(line.rstrip("\n") for line in lines)

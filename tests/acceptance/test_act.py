@@ -47,12 +47,12 @@ def test_the_button_rolls_back_with_the_secret_of_its_environment(staged: Callab
     assert world.live == {world.good: 100}, log
     assert REASON in world.ours[0]
     assert f"run={run.id}." in world.ours[0]
-    assert (run.status, run.conclusion, conclusions(run)["rollback-worker"]) == ("completed", "success", "success")
-    job = next(job for job in run.jobs if job.name == "rollback-worker")
+    assert (run.status, run.conclusion, conclusions(run)["recovery-production"]) == ("completed", "success", "success")
+    job = next(job for job in run.jobs if job.name == "recovery-production")
     assert job.started_at is not None
     assert job.completed_at is not None
     assert run.created_at <= job.created_at <= job.started_at < job.completed_at
-    assert [step.conclusion for step in job.steps[:4]] == ["success"] * 4
+    assert [step.conclusion for step in job.steps[:3]] == ["success"] * 3
     assert world.sandbox.token not in log
     assert f"ghs_run{run.id}" not in log
     assert not list(tmp_path.rglob("pwned"))
@@ -124,7 +124,11 @@ def test_a_label_of_somebody_who_may_not_changes_nothing(staged: Callable[..., S
     (run,) = world.github.runs
     assert world.live == {world.bad: 100}
     ended = conclusions(run)
-    assert (run.conclusion, ended["recover"], ended["recover-security"]) == ("failure", "skipped", "skipped")
+    assert (run.conclusion, ended["recovery-production"], ended["security-production"]) == (
+        "failure",
+        "skipped",
+        "skipped",
+    )
     assert LABEL not in world.labels(number)
     assert "tina" in world.comments(number)
 
@@ -143,7 +147,7 @@ def test_a_job_that_starts_an_hour_late_leaves_the_teams_own_fix_alone_and_says_
     (run,) = world.github.runs
     assert world.live == {fix: 100}
     assert world.ours == []
-    assert conclusions(run)["recover"] == "skipped"
+    assert conclusions(run)["recovery-production"] == "skipped"
     assert "request_too_old" in world.comments(number)
     assert (run.updated_at - run.created_at) >= timedelta(hours=1)
 
@@ -164,7 +168,7 @@ def test_a_run_that_is_cancelled_while_it_verifies_leaves_its_whole_record_on_th
 
     assert world.live == {world.good: 100}, log
     assert run.conclusion == "cancelled"
-    assert conclusions(run)["rollback-worker"] == "cancelled"
+    assert conclusions(run)["recovery-production"] == "cancelled"
     assert "interrupted" in world.comments(number).lower(), log
     assert "SIGINT ended the run" in world.comments(number)
 

@@ -4,6 +4,7 @@ Each job has users, processes, a home and a workspace of its own; from one to th
 machine goes on while the deploy job works: what the dependency left running there goes on looking.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from tests.conftest import ROOT, SITE, World
 from tests.support.site_repository import BUILD, Repository, repository
 from tests.support.workflows import generated
 
+FETCH, BUILDS, DEPLOY = "fetch-production", "build-production", "recovery-production"
 WORKFLOW = yaml.safe_load((generated() / ".github/workflows/redeploy-pages.yml").read_text())
 UNSHARE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
 HIDDEN = 'for place in $HIDE; do mount -t tmpfs none "$place"; done; '
@@ -96,14 +98,14 @@ class Jobs:
     def command(self, job: str) -> tuple[list[str], dict[str, str]]:
         """The job's step that is ours, on a machine of its own, with the secrets that its environment has."""
         workspace, temp = self.place(job), self.folder / job / "temp"
-        (step,) = [s for s in WORKFLOW["jobs"][job]["steps"] if "run" in s and "ops gate" not in s["run"]]
+        (step,) = [s for s in WORKFLOW["jobs"][job]["steps"] if "run" in s]
         secrets = {"CLOUDFLARE_API_TOKEN": self.world.sandbox.token, "SLACK_WEBHOOK_URL": "http://127.0.0.1:9/slack"}
         contexts = {
             "inputs": {"service": "frontend", "environment": "production", "commit": "previous", "dry_run": False},
-            "needs": {"fetch": {"outputs": self.outputs}},
-            "steps": {"setup": {"outputs": {"path": ""}}, "gate": {"outputs": self.gate()}},
+            "needs": {FETCH: {"outputs": self.outputs}, "gate": {"outputs": self.gate()}},
+            "steps": {"setup": {"outputs": {"path": ""}}},
             "secrets": secrets if "environment" in WORKFLOW["jobs"][job] else {},
-            "github": {"token": "ghs_of_the_job", "repository": "acme/ops"},
+            "github": {"token": "ghs_of_the_job", "repository": "fortunet/fortunet"},
             "vars": {},
             "runner": {"temp": str(temp)},
         }
@@ -115,7 +117,7 @@ class Jobs:
             "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
             "TMPDIR": str(temp),
             "GITHUB_ACTIONS": "true",
-            "GITHUB_REPOSITORY": "acme/ops",
+            "GITHUB_REPOSITORY": "fortunet/fortunet",
             "GITHUB_OUTPUT": str(temp / "outputs"),
             "HIDE": " ".join(str(other) for other in self.folder.iterdir() if other.name != job),
             "STEP": step["run"],
@@ -125,7 +127,9 @@ class Jobs:
         return [*UNSHARE, "sh", "-c", f'{HIDDEN} cd {workspace}; sh -e -c "$STEP"; echo $? > {temp}/code'], environ
 
     def gate(self) -> Mapping[str, str]:
-        return {"requested_at": self.world.sandbox.clock.now().isoformat(), "permission": "checked"}
+        params = {"service": "frontend", "commit": "previous"}
+        at = self.world.sandbox.clock.now().isoformat()
+        return {"params": json.dumps(params), "requested_at": at, "permission": "checked"}
 
     def run(self, job: str) -> str:
         argv, environ = self.command(job)
@@ -162,7 +166,7 @@ class Jobs:
 
     def read_outputs(self) -> None:
         """Of the job fetch, as GitHub takes them."""
-        lines = (self.folder / "fetch" / "temp" / "outputs").read_text().splitlines()
+        lines = (self.folder / FETCH / "temp" / "outputs").read_text().splitlines()
         for at, line in enumerate(lines):
             name, between, _ = line.partition("<<")
             if between:
@@ -175,7 +179,7 @@ def jobs(world: World, tmp_path: Path) -> Jobs:
     world.sandbox.switches.propagation_seconds = 0
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
     app: Repository = repository(world)
-    loot = tmp_path / "jobs" / "build" / "loot"
+    loot = tmp_path / "jobs" / BUILDS / "loot"
     world.edit_config("          output: dist\n", f"          output: dist\n          env: {{LOOT: {loot}}}\n")
     for name, content in {"evil.py": EVIL, "install.sh": INSTALL}.items():
         path = app.folder / "node_modules" / "evil" / name
@@ -186,7 +190,7 @@ def jobs(world: World, tmp_path: Path) -> Jobs:
     world.site(timedelta(minutes=10), "bad", commit=bad)
     (tmp_path / "jobs").mkdir()
     found = Jobs(world, tmp_path / "jobs")
-    for job in ("fetch", "build", "deploy"):
+    for job in (FETCH, BUILDS, DEPLOY):
         found.place(job)
     return found
 
@@ -197,29 +201,29 @@ def hand_on(jobs: Jobs, name: str, source: str, target: str) -> None:
 
 
 def fetched(jobs: Jobs) -> None:
-    jobs.run("fetch")
+    jobs.run(FETCH)
     jobs.read_outputs()
-    (jobs.folder / "build" / "temp" / "tree").mkdir()
-    shutil.copy(jobs.folder / "fetch" / "temp" / "tree.tar", jobs.folder / "build" / "temp" / "tree" / "tree.tar")
+    (jobs.folder / BUILDS / "temp" / "tree").mkdir()
+    shutil.copy(jobs.folder / FETCH / "temp" / "tree.tar", jobs.folder / BUILDS / "temp" / "tree" / "tree.tar")
 
 
 def test_an_old_dependency_that_goes_on_looking_finds_no_token_and_replaces_nothing_that_deploys(jobs: Jobs) -> None:
     fetched(jobs)
 
-    with jobs.going_on("build"):
-        hand_on(jobs, "built", "build/temp/built", "deploy/temp")
-        (jobs.folder / "deploy" / "temp" / "configuration").mkdir()
-        shutil.copy(jobs.folder / "fetch/temp/configuration.json", jobs.folder / "deploy/temp/configuration")
-        said = jobs.run("deploy")
+    with jobs.going_on(BUILDS):
+        hand_on(jobs, "built", f"{BUILDS}/temp/built", f"{DEPLOY}/temp")
+        (jobs.folder / DEPLOY / "temp" / "configuration").mkdir()
+        shutil.copy(jobs.folder / FETCH / "temp/configuration.json", jobs.folder / DEPLOY / "temp/configuration")
+        said = jobs.run(DEPLOY)
 
     live = jobs.world.sandbox.pages.projects[SITE].live
     assert live is not None
     assert live.commit_hash == jobs.outputs["commit"], said
     assert live.files["/index.html"].content == b"<h1>good</h1>"
-    assert (jobs.folder / "build" / "loot.began").exists()
-    assert not (jobs.folder / "build" / "loot").exists()
-    assert (jobs.folder / "build" / "loot.files").read_text() == ""
-    held = (jobs.folder / "build" / "loot.build").read_text()
+    assert (jobs.folder / BUILDS / "loot.began").exists()
+    assert not (jobs.folder / BUILDS / "loot").exists()
+    assert (jobs.folder / BUILDS / "loot.files").read_text() == ""
+    held = (jobs.folder / BUILDS / "loot.build").read_text()
     assert "TOKEN" not in held
     assert "WEBHOOK" not in held
     published = b"".join(asset.content for asset in live.files.values())
@@ -232,12 +236,12 @@ def test_the_same_dependency_finds_a_token_where_the_same_machine_has_one(jobs: 
     fetched(jobs)
     holds = "CLOUDFLARE_API_TOKEN=found-it timeout 30 sh -c 'while [ ! -s \"$0\" ]; do :; done' "
 
-    with jobs.going_on("build", then=f"{holds} {jobs.folder / 'build' / 'loot'};"):
-        assert "found-it" in (jobs.folder / "build" / "loot").read_text()
+    with jobs.going_on(BUILDS, then=f"{holds} {jobs.folder / BUILDS / 'loot'};"):
+        assert "found-it" in (jobs.folder / BUILDS / "loot").read_text()
 
 
 def test_the_build_job_has_no_environment_and_no_secret(jobs: Jobs) -> None:
-    build = WORKFLOW["jobs"]["build"]
+    build = WORKFLOW["jobs"][BUILDS]
 
     assert "environment" not in build
     assert build["permissions"] == {"contents": "read"}

@@ -252,7 +252,7 @@ VALUES = [
      [f"5 {ENVIRONMENT}.services.Api: not a name for this; write lower-case letters, digits, - and _, beginning with a letter"]),
     ("an environment without services", "    services:", "    services: {}\nx:\n  z:",
      [f"4 {ENVIRONMENT}.services: empty; write at least one",
-      "5 x: unknown key; known: contacts, environments, labels, notify, recovery_targets, responders"]),
+      "5 x: unknown key; known: contacts, environments, github, labels, notify, recovery_targets, responders"]),
     ("a token in place of its name", "    services:", "    token: v1.0-abcdef0123456789\n    services:",
      [f"4 {ENVIRONMENT}.token: not a variable's name; write the NAME of the secret, such as CLOUDFLARE_API_TOKEN, never its value"]),
     ("a key of capitals in place of its name", "    services:", "    token: AKIAIOSFODNN7EXAMPLE\n    services:",

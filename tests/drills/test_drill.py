@@ -261,7 +261,7 @@ def test_the_drill_of_maintenance_takes_it_offline_and_opens_it_again(run: Run, 
     assert result["message"].endswith("; it was opened again, and the probes are healthy")
     if run[2] == "label":  # the job that may change routes
         ended = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
-        assert (ended["recover-security"], ended["recover"]) == ("success", "skipped")
+        assert (ended["security-production"], ended["recovery-production"]) == ("success", "skipped")
 
 
 STUCK = [

@@ -1,11 +1,10 @@
-"""The workflow files: their inputs are the runbooks' parameters, their lists are ops.yml's, and they are hardened.
+"""The workflow files that `ops workflows sync` writes: for any ops.yml valid, hardened, and as the runbooks need them."""
 
-The files are those that `ops workflows sync` writes for the reference application.
-"""
-
+import dataclasses
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,364 +12,463 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.app.registry import discover, kinds, recoveries
+from ops.app.registry import discover
 from ops.app.run import read_config
-from ops.config import object_tokens
+from ops.config import Config, object_tokens
+from ops.config.checks import DEFAULT_TOKEN
 from ops.engine.runbook import JobSecret
-from ops.setup.workflows import pressed, sync, synced
+from ops.setup import jobs
 from tests.conftest import REFERENCE, ROOT, World
+from tests.support.configurations import CONFIGURATIONS as OTHERS
 from tests.support.scenarios import shipped
 from tests.support.workflows import generated
 
-GITHUB = generated() / ".github"
-WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 RUNBOOKS = shipped()
-FORM = GITHUB / "ISSUE_TEMPLATE/incident.yml"
-KINDS = kinds()
-NO_RUNBOOKS = {"ci", "evidence", "incident", "limits", "secret-leak"}
-"""Workflows that are no runbook's button: what they do changes nothing that runs, or a runbook of another name does it."""
+CONFIGURATIONS = {"reference": REFERENCE / "ops.yml"} | {path.parent.name: path for path in OTHERS}
+NO_RUNBOOKS = {"evidence", "incident", "limits", "scheduled", "secret-leak"}
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
-OTHER_VARIABLES = {"path": "URL_PATH"}
-"""Input → the variable that hands it on, where that is not its own name: PATH is the shell's."""
+SECRET = re.compile(r"secrets\.(\w+)")
 
 
 @cache
-def read(path: Path) -> dict[Any, Any]:
-    return parsed(path.read_text())
+def config(path: Path = REFERENCE / "ops.yml") -> Config:
+    return read_config(path, labels=None)[0]
+
+
+def folder(path: Path = REFERENCE / "ops.yml") -> Path:
+    return generated(path) / ".github" / "workflows"
 
 
 @cache
-def parsed(text: str) -> dict[Any, Any]:
+def parsed(path: Path) -> dict[Any, Any]:
     """The workflow, which is the same for every test that asks: do not change it."""
-    data: dict[Any, Any] = yaml.safe_load(text)
+    data: dict[Any, Any] = yaml.safe_load(path.read_text())
     return data
 
 
-def inputs(runbook: str) -> dict[str, Any]:
+def workflow(name: str, path: Path = REFERENCE / "ops.yml") -> dict[Any, Any]:
+    return parsed(folder(path) / f"{name}.yml")
+
+
+def files(path: Path) -> list[Path]:
+    """The generated ones: a repository may have others."""
+    return [each for each in sorted(folder(path).glob("*.yml")) if each.stem in {*RUNBOOKS, *NO_RUNBOOKS}]
+
+
+def inputs(runbook: str, path: Path = REFERENCE / "ops.yml") -> dict[str, Any]:
     # YAML 1.1 reads the key `on` as true.
-    found: dict[str, Any] = read(GITHUB / "workflows" / f"{runbook}.yml")[True]["workflow_dispatch"]["inputs"]
+    found: dict[str, Any] = workflow(runbook, path)[True]["workflow_dispatch"]["inputs"]
     return found
 
 
-def steps(path: Path) -> list[dict[str, Any]]:
-    return [step for job in read(path)["jobs"].values() for step in job["steps"]]
+def acting(name: str, path: Path = REFERENCE / "ops.yml") -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Id of a job that runs a runbook, the job, and the step that does so."""
+    for key, job in workflow(name, path)["jobs"].items():
+        for step in job["steps"]:
+            if "ops recover " in step.get("run", ""):
+                yield key, job, step
 
 
-def test_every_workflow_is_a_runbooks_button_or_a_listed_exception() -> None:
-    assert {path.stem for path in WORKFLOWS} == {*RUNBOOKS, *NO_RUNBOOKS}
+def secrets_of(step: dict[str, Any]) -> set[str]:
+    return {name for value in step.get("env", {}).values() for name in SECRET.findall(str(value))}
 
 
-def test_the_button_for_evidence_gives_its_command_all_inputs_and_every_token_of_cloudflare() -> None:
-    path = GITHUB / "workflows/evidence.yml"
-    (step,) = [step for step in steps(path) if "ops evidence" in step.get("run", "")]
-
-    for key in inputs("evidence"):
-        assert step["env"][key.upper()] == f"${{{{ inputs.{key} }}}}"
-        assert f'"${key.upper()}"' in step["run"]
-    config, _ = read_config(REFERENCE / "ops.yml")
-    tokens = {environment.token for environment in config.environments.values()}
-    assert {name for name, value in step["env"].items() if "secrets." in value} == tokens
-    assert read(path)["jobs"]["evidence"]["environment"] == "evidence"
+def every_secret(path: Path) -> set[str]:
+    return {name for each in files(path) for name in SECRET.findall(each.read_text())}
 
 
-PROBES = re.compile(
-    r"python3 -m ops (recover|limits (?:apply|reconcile)|maintenance due|ai-failback|[a-z-]+ --yes)(?: |$)",
-    re.MULTILINE,
+def test_of_the_reference_application_every_runbook_has_a_button() -> None:
+    assert {path.stem for path in files(REFERENCE / "ops.yml")} == {*RUNBOOKS, *NO_RUNBOOKS} - {"scheduled"}
+
+
+@pytest.mark.parametrize(
+    ("name", "buttons"),
+    [
+        ("one_url", {"rollback-worker", "maintenance"}),
+        ("one_worker", {"rollback-worker", "maintenance"}),
+        ("pages_only", {"rollback-pages"}),
+    ],
 )
-"""The commands that ask probes. A run in no GitHub environment holds no token, and asks none."""
+def test_a_button_that_the_configuration_cannot_use_is_not_written(name: str, buttons: set[str]) -> None:
+    written = {path.stem for path in files(CONFIGURATIONS[name])}
+
+    assert written - NO_RUNBOOKS >= buttons
+    assert written & {*RUNBOOKS} <= {
+        runbook for runbook in RUNBOOKS if jobs.environments(config(CONFIGURATIONS[name]), discover()[runbook])
+    }
+    assert "limits" not in written
+    assert "scheduled" not in written
 
 
-def browsers(text: str) -> dict[str, bool]:
-    """Job → whether it installs what a browser probe needs, of the jobs that ask probes."""
-    jobs = parsed(text)["jobs"]
-    found = {}
-    for name, job in jobs.items():
-        (setup, *_) = [step for step in job["steps"] if step.get("uses") == "./.github/actions/setup"] or [{}]
-        if any(PROBES.search(step.get("run", "")) for step in job["steps"]) and "environment" in job:
-            found[name] = setup["with"]["browser"]
-    return found
+@pytest.mark.parametrize("name", [name for name in CONFIGURATIONS if name != "reference"])
+def test_the_files_have_no_name_of_the_reference_application(name: str) -> None:
+    """What ours has and theirs has not."""
+    theirs = CONFIGURATIONS[name].read_text()
+    ours = config()
+    names = {
+        *ours.labels,
+        *(name for each in ours.environments.values() for name in (each.token, each.account_id, *each.secrets)),
+        *(service.url for each in ours.environments.values() for service in each.services.values()),
+        *("fortunet", "FORTUNET", "session-do", "iflow", "groq", "cerebras"),
+        *object_tokens(ours),
+        *ours.notify.webhooks.values(),
+        "STAGING_",
+    } - {DEFAULT_TOKEN}
+
+    for path in files(CONFIGURATIONS[name]):
+        for each in sorted(name for name in names if name not in theirs):
+            assert each not in path.read_text(), f"{each} in {path.name}"
 
 
-@pytest.mark.parametrize("path", [path for path in WORKFLOWS if path.stem != "ci"], ids=lambda path: path.stem)
-def test_a_job_that_asks_probes_installs_a_browsers_parts_where_one_is_configured(path: Path, world: World) -> None:
-    assert set(browsers(path.read_text()).values()) <= {False}
-    site = "          - name: site # the page"
-    world.edit_config(site, "          - {name: visit, browser: {required: true}}\n" + site)
-    config, _ = read_config(world.config)
+@pytest.mark.parametrize("runbook", RUNBOOKS)
+def test_the_inputs_of_a_button_are_the_parameters_of_its_runbook(runbook: str) -> None:
+    params = {field.name: field for field in dataclasses.fields(discover()[runbook].params)}
 
-    changed = synced(path.read_text(), config, KINDS.get(path.stem))
+    assert set(inputs(runbook)) == {*params, *OF_EVERY_RUNBOOK}
+    assert {key: inputs(runbook)[key]["description"] for key in params} == {
+        key: field.metadata["help"] for key, field in params.items()
+    }
+    required = {key for key, field in params.items() if field.default is dataclasses.MISSING}
+    incident = {"incident"} if discover()[runbook].needs_incident else set()
+    assert {key for key, each in inputs(runbook).items() if each.get("required")} == required | {
+        "environment"
+    } | incident
 
-    asks_site = KINDS.get(path.stem) in {None, "pages"}
-    assert set(browsers(changed).values()) <= {asks_site}
-    assert browsers(changed).keys() == browsers(path.read_text()).keys()
-    expected = path.stem in {*(name for name in RUNBOOKS if discover()[name].github_environment), "incident", "limits"}
-    assert bool(browsers(changed)) is expected
+
+def test_a_button_offers_the_values_that_ops_yml_knows() -> None:
+    assert inputs("rollback-worker")["service"]["options"] == ["api"]
+    assert inputs("rollback-pages")["service"]["options"] == ["frontend"]
+    assert inputs("feature")["name"]["options"] == ["session-do"]
+    assert inputs("feature")["state"]["options"] == ["on", "off"]
+    assert inputs("maintenance")["state"]["options"] == ["on", "off"]
+    assert inputs("ai-failover")["to"]["options"] == ["auto", "iflow", "groq", "cerebras", "off", "restore"]
+    assert inputs("rollback-worker")["environment"]["options"] == ["production", "staging"]
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS)
+def test_each_environment_of_a_button_has_a_job_of_its_own_with_its_own_secrets(runbook: str) -> None:
+    found, written = discover()[runbook], list(acting(runbook))
+    power = found.github_environment
+
+    assert [step["id"] for _, _, step in written] == ["recover"] * len(written)
+    for key, job, step in written:
+        place = key.removeprefix(f"{power}-")
+        assert f"power == '{power or 'none'}'" in job["if"]
+        assert job.get("environment", "") == power
+        if not power:
+            assert secrets_of(step) == set()
+            continue
+        assert f"environment == '{place}'" in job["if"]
+        assert job["concurrency"]["group"] == f"recover-{place}"
+        assert f"--environment {place} " in step["run"]
+        assert secrets_of(step) == expected_secrets(config(), [runbook], place)
+
+
+def expected_secrets(of: Config, runbooks: list[str], place: str) -> set[str]:
+    """The token of the environment, the webhooks, and what the runbooks declare: no other."""
+    environment = of.environments[place]
+    names = {environment.token, *of.notify.webhooks.values()}
+    wanted = {secret for name in runbooks for secret in discover()[name].job_secrets}
+    rules = environment.secrets
+    if JobSecret.ROTATION in wanted:
+        names |= {"GH_SECRETS_TOKEN", "GH_SECRETS_APP_KEY"}
+        names |= {f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never"}
+        names |= {f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"}
+    if JobSecret.ADMIN_TOKENS in wanted:
+        services = environment.services.values()
+        names |= {each.token for service in services for each in service.durable_objects.values() if each.token}
+    if JobSecret.AI_KEYS in wanted and environment.runtime and environment.runtime.ai:
+        keys = environment.runtime.ai.keys.values()
+        names |= {prefix + key for key in keys for prefix in ("NEW_", "OLD_")}
+    return names
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_job_of_a_label_has_the_secrets_of_the_runbooks_that_labels_start_there(path: Path) -> None:
+    of = config(path)
+    asked = {(label.runbook, label.environment) for label in of.labels.values()}
+    powers = {(discover()[name].github_environment, place) for name, place in asked}
+
+    found = {key: step for key, _, step in acting("incident", path)}
+    assert found.keys() == {f"{power}-{place}" if power else "unprivileged" for power, place in powers}
+    for power, place in powers:
+        if power:
+            runbooks = [name for name, at in asked if at == place and discover()[name].github_environment == power]
+            probes = {name for probe in of.environments[place].probes for name in probe.variables}
+            got = secrets_of(found[f"{power}-{place}"])
+            assert got - probes == expected_secrets(of, runbooks, place) - probes
+
+
+def test_a_job_that_acts_has_the_permissions_of_its_runbook() -> None:
+    for runbook in RUNBOOKS:
+        wanted = {each for each in discover()[runbook].permissions.github if not each.startswith("environments:")}
+        for _, job, _ in acting(runbook):
+            given = {f"{scope}: {right}" for scope, right in job["permissions"].items() if right == "write"}
+            assert given == {*wanted, "issues: write"}
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_the_gate_has_no_secret_no_environment_and_is_not_in_the_group_of_the_recoveries(path: Path) -> None:
+    gates = [job for each in files(path) for key, job in parsed(each)["jobs"].items() if key == "gate"]
+
+    assert gates
+    for job in gates:
+        assert "environment" not in job
+        assert "secrets." not in str(job)
+        assert not job["concurrency"]["group"].startswith("recover-")
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_secret_stands_in_the_environment_of_the_step_that_needs_it_by_its_own_name(path: Path) -> None:
+    for each in files(path):
+        for job in parsed(each)["jobs"].values():
+            assert "secrets." not in str({key: value for key, value in job.items() if key != "steps"})
+            for step in job["steps"]:
+                places = [step.get("with", {}).get("token", ""), *step.get("env", {}).values()]
+                found = [str(value) for value in places if "secrets." in str(value)]
+                assert str(step).count("secrets.") == len(found)
+                for value in found:
+                    assert re.fullmatch(r"\$\{\{ secrets\.\w+(?: \|\| github\.token)? \}\}", value)
+        assert "secrets[" not in each.read_text()
+        assert "toJSON(secrets" not in each.read_text()
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_workflow_has_no_permissions_but_those_of_its_jobs_and_no_group(path: Path) -> None:
+    for each in files(path):
+        assert parsed(each)["permissions"] == {}
+        assert "concurrency" not in parsed(each)
+        for job in parsed(each)["jobs"].values():
+            assert job["timeout-minutes"] <= 30
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_step_runs_nothing_that_an_input_could_write(path: Path) -> None:
+    for each in files(path):
+        for step in (step for job in parsed(each)["jobs"].values() for step in job["steps"]):
+            assert "${{" not in step.get("run", "")
+            if "shell" not in step:
+                assert step.get("run", "exec ").lstrip().startswith("exec "), "a cancel must reach the program"
+            if "uses" in step and not step["uses"].startswith("./"):
+                assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", step["uses"])
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
 
 
 def test_what_is_sent_of_a_leak_reaches_its_command_through_the_events_file_alone() -> None:
-    path = GITHUB / "workflows/secret-leak.yml"
-    text = path.read_text()
+    text = (folder() / "secret-leak.yml").read_text()
 
     assert "inputs." not in text
     assert "client_payload" not in text
     assert "secrets." not in text
-    assert "environment" not in read(path)["jobs"]["open"]
+    assert "environment" not in workflow("secret-leak")["jobs"]["open"]
     assert set(inputs("secret-leak")) == {"secret", "seen", "url", "source"}
 
 
-@pytest.mark.parametrize("name", RUNBOOKS)
-def test_the_inputs_of_a_button_are_the_parameters_of_its_runbook(name: str) -> None:
-    params = discover()[name].params.__dataclass_fields__
+def test_the_evidence_of_an_environment_is_read_with_its_own_token_and_nothing_else_uses_that_one() -> None:
+    found = workflow("evidence")["jobs"]
 
-    assert set(inputs(name)) == {*params, *OF_EVERY_RUNBOOK}
-    assert {key: inputs(name)[key]["description"] for key in params} == {
-        key: field.metadata["help"] for key, field in params.items()
-    }
-
-
-@pytest.mark.parametrize("name", RUNBOOKS)
-def test_every_input_and_every_token_reaches_the_command_through_its_environment(name: str) -> None:
-    """Where several jobs share the work, an input reaches the one that it is for, and the command what that one says."""
-    all_steps = steps(GITHUB / "workflows" / f"{name}.yml")
-    (step,) = [s for s in all_steps if f"ops {name} --" in s.get("run", "")]
-
-    for key in inputs(name):
-        variable = OTHER_VARIABLES.get(key, key.upper())
-        given = [s for s in all_steps if f"inputs.{key}" in s.get("env", {}).get(variable, "")]
-        assert given
-        assert all(f'"${variable}"' in s["run"] for s in [step, *given])
-    if not discover()[name].github_environment:
-        assert not secrets_of(step)
-        return
-    secrets = discover()[name].job_secrets
-    assert_secrets(
-        step,
-        values=JobSecret.ROTATION in secrets,
-        admin=JobSecret.ADMIN_TOKENS in secrets,
-        keys=JobSecret.AI_KEYS in secrets,
-    )
-
-
-@pytest.mark.parametrize("name", RUNBOOKS)
-def test_the_job_of_a_button_has_the_permissions_of_its_runbook(name: str) -> None:
-    (job,) = [
-        job
-        for job in read(GITHUB / "workflows" / f"{name}.yml")["jobs"].values()
-        if any(f"ops {name} --" in step.get("run", "") for step in job["steps"])
-    ]
-    given = {f"{scope}: {right}" for scope, right in job["permissions"].items() if right == "write"}
-
-    wanted = {each for each in discover()[name].permissions.github if not each.startswith("environments:")}
-    assert given == {*wanted, "issues: write"}
-
-
-def secrets_of(step: dict[str, Any]) -> dict[str, str]:
-    return {name: value for name, value in step["env"].items() if "secrets." in str(value)}
-
-
-def assert_secrets(step: dict[str, Any], *, values: bool = False, admin: bool = False, keys: bool = False) -> None:
-    """Every secret that ops.yml names, and no other; `values`: those of a rotation too, each by its name; `admin`: the
-    tokens of applications; `keys`: those of AI providers."""
-    config, _ = read_config(REFERENCE / "ops.yml")
-    names = {environment.token for environment in config.environments.values()}
-    names |= set(config.notify.webhooks.values()) | (object_tokens(config) if admin else set())
-    if values:
-        rules = {name: rule for env in config.environments.values() for name, rule in env.secrets.items()}
-        names |= {
-            "GH_SECRETS_TOKEN",
-            "GH_SECRETS_APP_KEY",
-            *(f"OLD_{name}" for name, rule in rules.items() if rule.rotate != "never"),
-        }
-        names |= {f"NEW_{name}" for name, rule in rules.items() if rule.rotate == "provided"}
-    if keys:
-        providers = [env.runtime.ai for env in config.environments.values() if env.runtime and env.runtime.ai]
-        names |= {prefix + key for ai in providers for key in ai.keys.values() for prefix in ("NEW_", "OLD_")}
-    assert secrets_of(step) == {name: f"${{{{ secrets.{name} }}}}" for name in names}
-
-
-def test_a_schedule_opens_what_is_due_with_the_secrets_of_maintenance_and_a_press_does_not() -> None:
-    """Nobody asks for it, so it has no gate; it starts nothing else."""
-    config, _ = read_config(REFERENCE / "ops.yml")
-    workflow = read(GITHUB / "workflows/maintenance.yml")
-    due, pressed_ = workflow["jobs"]["due"], workflow["jobs"]["maintenance"]
-    (step,) = [step for step in due["steps"] if "run" in step]
-
-    assert workflow[True]["schedule"] == [{"cron": "7,22,37,52 * * * *"}]
-    assert (due["if"], pressed_["if"]) == (
-        "github.event_name == 'schedule'",
-        "github.event_name == 'workflow_dispatch'",
-    )
-    assert due["environment"] == {"name": "security", "deployment": False}
-    assert step["run"] == "exec python3 -m ops maintenance due --yes"
-    assert due["concurrency"]["group"] == f"recover-{next(iter(config.environments))}"
-    assert_secrets(step)
+    assert found.keys() == {"evidence-production", "evidence-staging"}
+    for place, environment in config().environments.items():
+        job = found[f"evidence-{place}"]
+        assert (job["environment"], job["if"]) == ("evidence", f"inputs.environment == '{place}'")
+        assert {name for step in job["steps"] for name in secrets_of(step)} == {environment.token}
+    users = [path.stem for path in files(REFERENCE / "ops.yml") if "environment: evidence" in path.read_text()]
+    assert users == ["evidence"]
 
 
 def test_a_pull_request_is_planned_by_the_base_without_an_environment_or_a_secret() -> None:
-    workflow = read(GITHUB / "workflows/limits.yml")
-    plan, apply, reconcile = (workflow["jobs"][name] for name in ("plan", "apply", "reconcile"))
-    config, _ = read_config(REFERENCE / "ops.yml")
+    found = workflow("limits")
 
-    assert workflow[True].keys() == {"pull_request", "push", "schedule"}
-    assert (plan["if"], "environment" in plan) == ("github.event_name == 'pull_request'", False)
-    assert plan["permissions"] == {"contents": "read", "pull-requests": "write"}
-    assert plan["steps"][0]["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
-    assert "secrets." not in str(plan)
-    for job in (apply, reconcile):
-        assert job["concurrency"]["group"] == "limits-production"
-        assert secrets_of(job["steps"][-1]).keys() == {each.token for each in config.environments.values()}
-
-
-def test_a_schedule_takes_an_override_back_and_a_press_does_not() -> None:
-    """Nobody asks for it, so it has no gate; it starts nothing else."""
-    workflow = read(GITHUB / "workflows/ai-failover.yml")
-    back, pressed_ = workflow["jobs"]["fail-back"], workflow["jobs"]["ai-failover"]
-    (step,) = [step for step in back["steps"] if "run" in step]
-
-    assert workflow[True]["schedule"] == [{"cron": "3,13,23,33,43,53 * * * *"}]
-    assert (back["if"], pressed_["if"]) == (
-        "github.event_name == 'schedule'",
-        "github.event_name == 'workflow_dispatch'",
-    )
-    assert back["environment"] == {"name": "recovery", "deployment": False}
-    assert step["run"] == "exec python3 -m ops ai-failback --yes"
-    assert_secrets(step, keys=True)
+    assert found[True].keys() == {"pull_request", "push"}
+    assert found[True]["push"]["branches"] == ["main"]
+    for place, environment in config().environments.items():
+        plan, apply = found["jobs"][f"plan-{place}"], found["jobs"][f"apply-{place}"]
+        assert (plan["if"], "environment" in plan) == ("github.event_name == 'pull_request'", False)
+        assert plan["permissions"] == {"contents": "read", "pull-requests": "write"}
+        assert plan["steps"][0]["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+        assert "secrets." not in str(plan)
+        assert (apply["environment"], apply["concurrency"]["group"]) == ("limits", f"limits-{place}")
+        assert secrets_of(apply["steps"][-1]) == {environment.token}
 
 
 def test_on_a_closed_incident_only_the_report_and_the_all_clear_start_a_job() -> None:
-    gate = read(GITHUB / "workflows/incident.yml")["jobs"]["gate"]["if"]
-    config, _ = read_config(REFERENCE / "ops.yml")
+    gate = workflow("incident")["jobs"]["gate"]["if"]
     named = re.findall(r"label\.name == '([^']+)'", gate)
 
     assert set(named) == {"report", "recover:all-clear"}
-    assert discover()[config.labels["recover:all-clear"].runbook].on_closed
+    assert discover()[config().labels["recover:all-clear"].runbook].on_closed
 
 
-def acting() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Of incident.yml: GitHub environment, or none → the job that stands in it and recovers, and the step that does so."""
-    jobs = read(GITHUB / "workflows/incident.yml")["jobs"].values()
-    found = [(job, step) for job in jobs for step in job["steps"] if "ops recover" in step.get("run", "")]
-    return {job.get("environment", "none"): (job, step) for job, step in found}
+class Folder:
+    """A repository of a team in which sync runs."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.workflows = world.folder / ".github" / "workflows"
+
+    def sync(self, *options: str) -> Any:
+        return self.world.ops("workflows", "sync", "--config", str(self.world.config), *options)
+
+    def github(self, text: str) -> None:
+        self.world.config.write_text(f"{self.world.config.read_text()}\ngithub:\n{text}")
+
+    def file(self, name: str) -> Path:
+        return self.workflows / f"{name}.yml"
+
+    def read(self, name: str) -> dict[Any, Any]:
+        found: dict[Any, Any] = yaml.safe_load(self.file(name).read_text())
+        return found
 
 
-def test_of_the_jobs_that_a_label_starts_each_acts_for_the_runbooks_of_its_own_environment_alone() -> None:
-    """Which job has which power is written there: no environment is chosen while it runs."""
-    labelled = {
-        runbook.github_environment or "none" for runbook in map(discover().__getitem__, RUNBOOKS) if runbook.by_label
+@pytest.fixture
+def team(world: World) -> Folder:
+    return Folder(world)
+
+
+def test_sync_writes_every_file_and_a_second_sync_nothing(team: Folder) -> None:
+    first, second = team.sync(), team.sync()
+
+    assert (first.code, second.code) == (0, 0)
+    assert "written: .github/workflows/rollback-worker.yml (is missing)" in first.out
+    assert "Every file is as ops.yml has it." in second.out
+    assert "Schedules: none, so they use 0 minutes a month." in second.out
+    assert team.sync("--check").code == 0
+
+
+def test_check_shows_the_difference_fails_and_writes_nothing(team: Folder) -> None:
+    team.sync()
+    before = team.file("rollback-worker").read_text()
+    team.world.edit_config("  staging:", "  rehearsal:")
+
+    done = team.sync("--check")
+
+    assert done.code == 2
+    assert "+          - rehearsal" in done.out
+    assert "would write: .github/workflows/rollback-worker.yml (is not as ops.yml has it)" in done.out
+    assert team.file("rollback-worker").read_text() == before
+
+
+def test_a_button_without_a_use_is_removed(team: Folder) -> None:
+    team.sync()
+    team.world.config.write_text(CONFIGURATIONS["one_url"].read_text())
+
+    done = team.sync()
+
+    assert done.code == 0
+    assert "removed: .github/workflows/propose-limits.yml (has no use with this ops.yml)" in done.out
+    assert not team.file("propose-limits").exists()
+
+
+def test_a_file_that_a_person_changed_is_shown_and_kept_without_force(team: Folder) -> None:
+    team.sync()
+    file = team.file("rollback-worker")
+    changed = file.read_text().replace("timeout-minutes: 15", "timeout-minutes: 20")
+    file.write_text(changed)
+
+    kept, checked = team.sync(), team.sync("--check")
+    assert (kept.code, checked.code, file.read_text()) == (2, 2, changed)
+    assert "-    timeout-minutes: 20" in kept.out
+    assert "kept: .github/workflows/rollback-worker.yml (is not as sync last wrote it)" in kept.out
+
+    forced = team.sync("--force")
+    assert forced.code == 0
+    assert "timeout-minutes: 20" not in file.read_text()
+
+
+def test_the_versions_of_actions_are_the_teams(team: Folder) -> None:
+    """Dependency updates change them; sync neither reports nor reverts that, and takes them over for new files."""
+    team.sync()
+    for file in team.workflows.glob("*.yml"):
+        file.write_text(
+            re.sub(r"actions/checkout@\w+ # v[\d.]+", f"actions/checkout@{'a' * 40} # v9.9.9", file.read_text())
+        )
+    team.file("rollback-pages").unlink()
+    team.world.edit_config("  staging:", "  rehearsal:")
+
+    assert team.sync().code == 0
+
+    for file in team.workflows.glob("*.yml"):
+        assert set(re.findall(r"actions/checkout@(\S+ # \S+)", file.read_text())) == {f"{'a' * 40} # v9.9.9"}
+    assert team.sync("--check").code == 0
+
+
+def test_where_the_plan_has_no_environments_the_secrets_are_the_repositorys(team: Folder) -> None:
+    team.github("  environments: false\n")
+
+    done = team.sync()
+
+    assert done.code == 0
+    assert "everyone who can push can read all of them" in done.out
+    for file in team.workflows.glob("*.yml"):
+        assert not [job for job in team.read(file.stem)["jobs"].values() if "environment" in job]
+    text = team.file("rollback-worker").read_text()
+    assert "CLOUDFLARE_API_TOKEN: ${{ secrets.RECOVERY_CLOUDFLARE_API_TOKEN }}" in text
+    assert "CLOUDFLARE_API_TOKEN: ${{ secrets.REPORT_CLOUDFLARE_API_TOKEN }}" in text
+    assert "secrets.SECURITY_NEW_GROQ_API_KEY" in team.file("rotate-secrets").read_text()
+
+
+def test_an_enterprise_server_gets_no_key_that_it_may_not_know(team: Folder) -> None:
+    team.github("  enterprise_server: true\n  schedules: {ai-failback: 12h}\n")
+
+    done = team.sync()
+
+    assert done.code == 0
+    assert "the server keeps only the newest" in " ".join(done.out.split())
+    for file in team.workflows.glob("*.yml"):
+        assert "queue:" not in file.read_text()
+        assert "deployment: false" not in file.read_text()
+
+
+def test_the_branch_and_the_responders_are_those_of_ops_yml(team: Folder) -> None:
+    team.github("  branch: trunk\n")
+    team.world.edit_config("responders: []", "responders: [alice, bob]")
+
+    team.sync()
+
+    assert team.read("limits")[True]["push"]["branches"] == ["trunk"]
+    assert (
+        """contains(fromJSON('["alice", "bob"]'), github.event.sender.login)"""
+        in team.read("incident")["jobs"]["gate"]["if"]
+    )
+
+
+def test_only_the_schedules_of_ops_yml_run_each_in_jobs_of_its_own(team: Folder) -> None:
+    team.github(
+        "  schedules: {ai-failback: 1h, reopen-maintenance: 6h, reconcile-limits: 24h}\n  accept_minutes: 1740\n"
+    )
+
+    done = team.sync()
+
+    found = team.read("scheduled")
+    assert [each["cron"] for each in found[True]["schedule"]] == ["3 * * * *", "7 */6 * * *", "41 4 * * *"]
+    assert found["jobs"].keys() == {
+        f"{task}-{place}"
+        for task in ("ai-failback", "reopen-maintenance", "reconcile-limits")
+        for place in ("production", "staging")
     }
-    report = read(GITHUB / "workflows/incident.yml")["jobs"]["report"]
-
-    assert acting().keys() == labelled == {"recovery", "security", "none"}
-    for environment, (job, step) in acting().items():
-        wanted = f"needs.gate.outputs.go == 'true' && needs.gate.outputs.power == '{environment}'"
-        assert (job["needs"], job["if"], job["name"] in report["needs"]) == ("gate", wanted, True)
-        assert job["concurrency"]["group"] == "recover-${{ needs.gate.outputs.environment }}"
-        assert step["run"] == acting()["recovery"][1]["run"]
+    for job in found["jobs"].values():
+        assert not job["concurrency"]["group"].startswith("recover-")
+        assert job["environment"]["deployment"] is False
+    # 720 + 120 + 30 runs, each with a job for each of two environments
+    assert (done.code, "1,740 minutes a month" in done.out) == (0, True)
 
 
-@pytest.mark.parametrize("name", RUNBOOKS)
-def test_a_button_stands_in_the_same_environment_as_the_job_of_its_label(name: str) -> None:
-    jobs = read(GITHUB / "workflows" / f"{name}.yml")["jobs"].values()
-    (job,) = [job for job in jobs if any(f"ops {name} --" in step.get("run", "") for step in job["steps"])]
+def test_schedules_that_use_more_than_half_of_the_plans_minutes_are_refused(team: Folder) -> None:
+    team.github("  schedules: {ai-failback: 1h}\n")
 
-    assert job.get("environment", "") == discover()[name].github_environment
+    done = team.sync()
 
-
-def test_a_label_and_a_button_get_the_same_secrets_and_the_gate_none() -> None:
-    for environment, (_, step) in acting().items():
-        if environment == "none":
-            assert not secrets_of(step)
-        else:
-            assert_secrets(step, values=environment == "security", admin=environment == "recovery")
-    gates = [step for path in WORKFLOWS for step in steps(path) if "ops gate" in step.get("run", "")]
-    assert len(gates) >= 2
-    for step in gates:
-        assert not [value for value in step["env"].values() if "secrets." in str(value)]
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_has_no_permissions_but_what_a_job_asks_for(path: Path) -> None:
-    assert read(path)["permissions"] == {}
-    assert "concurrency" not in read(path)
-    for job in read(path)["jobs"].values():
-        assert job["timeout-minutes"] <= 30
-        assert "concurrency" in job
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_step_runs_nothing_that_an_input_could_write(path: Path) -> None:
-    for step in steps(path):
-        assert "${{" not in step.get("run", "")
-        assert step.get("run", "exec ").lstrip().startswith("exec "), "a cancel must reach the program"
-        if "uses" in step and not step["uses"].startswith("./"):
-            assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", step["uses"])
-        if step.get("uses", "").startswith("actions/checkout@"):
-            assert step["with"]["persist-credentials"] is False
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_second_sync_changes_nothing(path: Path) -> None:
-    config, _ = read_config(REFERENCE / "ops.yml")
-
-    assert synced(path.read_text(), config, KINDS.get(path.stem)) == path.read_text()
-
-
-def test_the_issue_form_says_what_starts_which_recovery() -> None:
-    text = FORM.read_text()
-
-    assert pressed(text, read_config(REFERENCE / "ops.yml")[0], recoveries()) == text
-    (shown,) = [field["attributes"]["value"] for field in yaml.safe_load(text)["body"] if field["type"] == "markdown"]
-    assert (
-        "until a person opens it: the label `recover:api-off` (state=on) or `recover:api-on` (state=off) on the issue, "
-        "or the button Actions → maintenance → Run workflow\n"
-    ) in shown
-    assert (
-        "- **frontend in production.** A new release of the frontend breaks the UI, its assets or its build: the label "
-        "`recover:rollback-frontend` on the issue, or the button Actions → rollback-pages → Run workflow\n"
-    ) in shown
-    assert "no earlier deployment to roll back to: the button Actions → redeploy-pages" in shown
-
-
-def test_sync_rewrites_what_the_issue_form_says_and_nothing_else_of_it(world: World) -> None:
-    form = world.folder / ".github" / "ISSUE_TEMPLATE" / "incident.yml"
-    form.parent.mkdir(parents=True)
-    form.write_text(FORM.read_text())
-    world.edit_config("  recover:rollback-api:", "  recover:api:")
-
-    outcome = world.ops("workflows", "sync", "--config", str(world.config))
-
-    assert outcome.code == 0
-    assert form.read_text() == FORM.read_text().replace("recover:rollback-api", "recover:api")
-
-
-def test_sync_rewrites_the_lists_and_nothing_else(world: World) -> None:
-    folder = world.folder / ".github" / "workflows"
-    folder.mkdir(parents=True)
-    button = GITHUB / "workflows/rollback-worker.yml"
-    (folder / "rollback-worker.yml").write_text(button.read_text())
-    world.edit_config("  staging:", "  rehearsal:")
-
-    outcome = world.ops("workflows", "sync", "--config", str(world.config))
-
-    assert outcome.code == 0
-    assert (folder / "rollback-worker.yml").read_text() == button.read_text().replace("- staging", "- rehearsal")
-    assert sync(folder, read_config(world.config)[0], recoveries()) == ()
-
-
-def test_sync_writes_the_names_of_a_rotation(world: World) -> None:
-    folder = world.folder / ".github" / "workflows"
-    folder.mkdir(parents=True)
-    button = (GITHUB / "workflows/rotate-secrets.yml").read_text()
-    (folder / "rotate-secrets.yml").write_text(button)
-    world.edit_config("CEREBRAS_API_KEY", "MISTRAL_API_KEY")
-
-    assert world.ops("workflows", "sync", "--config", str(world.config)).code == 0
-
-    assert (folder / "rotate-secrets.yml").read_text() == button.replace("CEREBRAS_API_KEY", "MISTRAL_API_KEY")
-    assert "toJSON" not in button
+    assert (done.code, team.workflows.exists()) == (2, False)
+    assert "would use 1,440 minutes a month, more than half of the 2,000" in done.err
+    team.world.edit_config(
+        "  schedules: {ai-failback: 1h}\n", "  schedules: {ai-failback: 1h}\n  included_minutes: 0\n"
+    )
+    assert team.sync().code == 0
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 @pytest.mark.parametrize(
     "command",
     [
@@ -379,18 +477,17 @@ def test_sync_writes_the_names_of_a_rotation(world: World) -> None:
     ],
     ids=lambda command: command[0],
 )
-def test_the_linters_find_nothing(command: list[str]) -> None:
+def test_the_linters_find_nothing(command: list[str], path: Path) -> None:
     program = Path(sys.executable).parent / command[0]
 
-    done = subprocess.run([program, *command[1:]], cwd=GITHUB.parent, capture_output=True, text=True, check=False)
+    done = subprocess.run([program, *command[1:]], cwd=generated(path), capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def kinds_of_secrets(text: str) -> set[str]:
     """As the page on permissions calls them; `text` is a cell of its table, or what a job of a workflow names."""
-    config, _ = read_config(REFERENCE / "ops.yml")
-    tokens = {environment.token for environment in config.environments.values()}
+    tokens = {environment.token for environment in config().environments.values()}
     named = {
         "Cloudflare token": rf"Cloudflare token|secrets\.(?:{'|'.join(tokens)})\b",
         "webhooks": r"webhooks|secrets\.\w+_WEBHOOK_URL",
@@ -406,8 +503,8 @@ def kinds_of_secrets(text: str) -> set[str]:
 def test_the_table_of_permissions_has_each_environment_with_the_secrets_that_its_jobs_name() -> None:
     rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", (ROOT / "docs/permissions.md").read_text(), re.MULTILINE)
     used: dict[str, str] = {}
-    for path in WORKFLOWS:
-        for job in read(path)["jobs"].values():
+    for path in files(REFERENCE / "ops.yml"):
+        for job in parsed(path)["jobs"].values():
             environment = job.get("environment")
             if name := environment["name"] if isinstance(environment, dict) else environment:
                 used[name] = used.get(name, "") + str(job)
@@ -415,11 +512,3 @@ def test_the_table_of_permissions_has_each_environment_with_the_secrets_that_its
     assert {name: kinds_of_secrets(cell) for name, cell in rows} == {
         name: kinds_of_secrets(text) for name, text in used.items()
     }
-
-
-def test_the_token_that_reads_most_is_in_an_environment_that_nothing_else_uses() -> None:
-    users = [
-        path.stem for path in WORKFLOWS for job in read(path)["jobs"].values() if job.get("environment") == "evidence"
-    ]
-
-    assert users == ["evidence"]

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from ops.app.registry import recoveries
+from ops.app.registry import discover, names, outside, recoveries
 from ops.app.run import read_config
-from ops.setup.workflows import FOLDER, sync
+from ops.setup import issue_form, workflows
 from sandbox.actions import tracked
 from tests.conftest import REFERENCE, ROOT
 from tests.support import team_files
@@ -24,7 +24,11 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
         shutil.copytree(ROOT / ".github", folder / ".github")
     (folder / ".git").mkdir()  # actionlint looks for it
     shutil.copy(config, folder / "ops.yml")
-    sync(folder / FOLDER, read_config(config, labels=None)[0], recoveries())
+    read, _ = read_config(config, labels=None)
+    runbooks = {name: discover()[name] for name in names() if name not in outside()}
+    form = issue_form.difference(folder / issue_form.PATH, read, recoveries())
+    for each in (*workflows.differences(folder / workflows.FOLDER, read, runbooks), *filter(None, [form])):
+        workflows.apply(each)
     return folder
 
 

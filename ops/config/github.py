@@ -1,0 +1,47 @@
+"""What `ops.yml` says about the operations repository on GitHub: the generated workflows depend on it."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from ops.config.types import BRANCH, Model
+
+Task = Literal["ai-failback", "reconcile-limits", "reopen-maintenance"]
+"""What a schedule may start."""
+Interval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
+"""Those that a cron line can say, from GitHub's shortest on."""
+
+
+class GitHub(Model):
+    """The operations repository: its branch, what its plan has, and which schedules run."""
+
+    branch: str = Field(
+        default="main", pattern=BRANCH, max_length=200, description="The default branch: only what is there may act."
+    )
+    environments: bool = Field(
+        default=True,
+        description="false where the plan has no environments (private on GitHub Free): secrets are the repository's.",
+    )
+    enterprise_server: bool = Field(
+        default=False, description="true on GitHub Enterprise Server: keys that it may not know are left out."
+    )
+    schedules: Mapping[Task, Interval] = Field(
+        default_factory=dict, description="Task → how often a schedule starts it. Default: no schedule."
+    )
+    included_minutes: int = Field(
+        default=2000,
+        ge=0,
+        le=1_000_000,
+        description="Minutes of Actions a month that the plan includes. 0: public, where they cost nothing.",
+    )
+    accept_minutes: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Minutes a month that schedules may use, where that is more than half of the included ones.",
+    )
+
+    def secret(self, environment: str, name: str) -> str:
+        """Return the name of the GitHub secret that a job of that GitHub environment reads for a variable."""
+        return name if self.environments or not environment else f"{environment.upper()}_{name}"

@@ -1,0 +1,55 @@
+"""Workflow files of GitHub Actions as text: their templates, and scalars that YAML and GitHub read as they are."""
+
+import functools
+import json
+import re
+
+import jinja2
+
+from ops.render.markdown import FOLDERS
+
+
+@functools.cache
+def scripts() -> dict[str, str]:
+    """Return name → text of the programs that stand inside of a workflow."""
+    folder = next(each for each in FOLDERS if (each / "workflows").is_dir()) / "workflows"
+    return {path.stem: path.read_text(encoding="utf-8").rstrip() for path in folder.glob("*.py")}
+
+
+@functools.cache
+def templates() -> jinja2.Environment:
+    """`{{` and `{%` mean something else in a workflow, so the templates write `[[` and `[%`."""
+    environment = jinja2.Environment(  # noqa: S701 - YAML, and no HTML
+        loader=jinja2.FileSystemLoader([str(folder) for folder in FOLDERS]),
+        undefined=jinja2.StrictUndefined,
+        variable_start_string="[[",
+        variable_end_string="]]",
+        block_start_string="[%",
+        block_end_string="%]",
+        comment_start_string="[#",
+        comment_end_string="#]",
+    )
+    environment.filters |= {"quoted": quoted, "literal": literal}
+    return environment
+
+
+def quoted(value: str | bool, /) -> str:  # noqa: FBT001  a filter
+    """Return a YAML scalar. `${{` is written so that GitHub reads no expression in it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if re.fullmatch(r"[A-Za-z][\w./ -]*", value) and value.lower() not in {
+        "on",
+        "off",
+        "yes",
+        "no",
+        "true",
+        "false",
+        "null",
+    }:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def literal(value: str) -> str:
+    """Return a string of GitHub's expressions."""
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,81 @@
+"""`ops workflows sync`: write, remove or keep each file, and say why."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.app.registry import discover, names, outside, recoveries
+from ops.core.errors import ConfigError
+from ops.setup import issue_form, jobs, workflows
+from ops.setup.workflows import Difference, Step
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+Say = Callable[[str], object]
+DIFFERS = 2
+SAID = {Step.WRITE: "write", Step.REMOVE: "remove", Step.KEEP: "keep"}
+DONE = {Step.WRITE: "written", Step.REMOVE: "removed", Step.KEEP: "kept"}
+
+
+def sync(root: Path, config: "Config", *, check: bool, force: bool, say: Say) -> int:
+    """Return the exit code: 0, or DIFFERS if `check` found a difference or a file was kept. Raises ConfigError."""
+    runbooks = {name: discover()[name] for name in names() if name not in outside()}
+    _refuse_minutes(jobs.tasks(config, runbooks), config)
+    found = workflows.differences(root / workflows.FOLDER, config, runbooks)
+    form = issue_form.difference(root / issue_form.PATH, config, recoveries())
+    kept = 0
+    for each in [*found, *([form] if form else [])]:
+        is_kept = each.step is Step.KEEP and not force
+        kept += is_kept
+        if check or is_kept:
+            say(each.diff)
+        if not check and not is_kept:
+            workflows.apply(each)
+        say(_line(each, root, check=check, is_kept=is_kept))
+    if not found and not form:
+        say("Every file is as ops.yml has it.")
+    elif check:
+        say("Run `./run ops workflows sync`, then commit the files.")
+    elif kept:
+        say("Move your changes into ops.yml, or run `./run ops workflows sync --force` to overwrite them.")
+    _say_costs(config, runbooks, say)
+    return DIFFERS if kept or (check and (found or form)) else 0
+
+
+def _line(each: Difference, root: Path, *, check: bool, is_kept: bool) -> str:
+    step = Step.KEEP if is_kept else each.step if each.step is not Step.KEEP else Step.WRITE
+    if each.step is Step.KEEP and not is_kept and not each.wanted:
+        step = Step.REMOVE
+    verb = f"would {SAID[step]}" if check and not is_kept else DONE[step]
+    return f"{verb}: {each.path.relative_to(root)} ({each.why})"
+
+
+def _refuse_minutes(tasks: list[jobs.Task], config: "Config") -> None:
+    used, included = sum(task.minutes for task in tasks), config.github.included_minutes
+    if not included or used * 2 <= included or used <= config.github.accept_minutes:
+        return
+    raise ConfigError(
+        f"the schedules would use {used:,} minutes a month, more than half of the {included:,} that the plan includes; "
+        "when they are used up, GitHub starts no job, and no recovery either",
+        hint=f"Write longer intervals under github.schedules, or github.accept_minutes: {used}.",
+    )
+
+
+def _say_costs(config: "Config", runbooks: dict[str, jobs.AnyRunbook], say: Say) -> None:
+    tasks = jobs.tasks(config, runbooks)
+    if tasks:
+        used = sum(task.minutes for task in tasks)
+        say(f"Schedules: {', '.join(f'{task.name} every {task.every}' for task in tasks)}: {used:,} minutes a month.")
+    else:
+        say("Schedules: none, so they use 0 minutes a month.")
+    if not config.github.environments:
+        say(
+            "Without environments the secrets stand in the repository, and everyone who can push can read all of them. "
+            "Each name begins with its environment: RECOVERY_…, SECURITY_…, REPORT_…"
+        )
+    if config.github.enterprise_server:
+        say(
+            "GitHub Enterprise Server: the keys `queue` and `deployment` are left out. Of the requests that wait, the "
+            "server keeps only the newest, and each scheduled run counts as a deployment."
+        )

@@ -1,0 +1,42 @@
+"""The part of the issue form that says what starts which recovery. The rest of the form is the team's."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.config.labels import Recovery, params_text, ways
+from ops.setup.workflows import Difference, Step, diff
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+PATH = Path(".github", "ISSUE_TEMPLATE", "incident.yml")
+PRESSED = re.compile(
+    r"^(?P<head>(?P<indent> +)# generated from ops\.yml .*\n +value: \|\n)(?:(?P=indent) +.*\n|\n)+", re.MULTILINE
+)
+
+
+def difference(path: Path, config: "Config", recoveries: Sequence[Recovery]) -> Difference | None:
+    """Compare the form with the configuration; None where there is no form, or no difference. Writes nothing."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    wanted = rewritten(text, config, recoveries)
+    if wanted == text:
+        return None
+    return Difference(path, Step.WRITE, "says what starts which recovery", wanted, diff(text, wanted, path))
+
+
+def rewritten(text: str, config: "Config", recoveries: Sequence[Recovery]) -> str:
+    """Return the issue form with the recoveries that ops.yml has."""
+    lines = ["When the issue stands, this starts a recovery. What you write into the form starts nothing.", ""]
+    labels: dict[tuple[str, str], list[str]] = {}
+    for way in ways(config, recoveries):
+        besides = params_text({name: value for name, value in way.params.items() if name != "service"})
+        found = labels.setdefault((f"**{way.service} in {way.environment}.** {way.when}", way.runbook), [])
+        found += [f"`{label}`{f' ({besides})' if besides else ''}" for label in way.labels]
+    for (what, runbook), put in labels.items():
+        label = f"the label {' or '.join(put)} on the issue, or " if put else ""
+        lines.append(f"- {what}: {label}the button Actions → {runbook} → Run workflow")
+    return PRESSED.sub(
+        lambda found: found["head"] + "".join(f"{found['indent']}  {line}".rstrip() + "\n" for line in lines), text
+    )

@@ -1,0 +1,242 @@
+"""What the generated workflows hold: buttons, the jobs that act, and the secrets that each job names. Pure.
+
+A job acts in one environment of `ops.yml` with the secrets of one GitHub environment. Each secret is named by itself:
+`secrets[…]` makes GitHub send every secret to the runner, and `a || b` yields b's value where a is missing.
+docs.github.com/actions/reference/security/secure-use
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ops.core.names import NEW, OLD
+from ops.engine.runbook import JobSecret, Runbook
+
+if TYPE_CHECKING:
+    from ops.config import Config, Environment
+    from ops.config.probes import Probe
+
+AnyRunbook = Runbook[Any, Any]
+RUNTIME = "runtime"
+"""The kind of runbooks that set switches or limits."""
+APP_KEY, APP_ID, SECRETS_TOKEN = "GH_SECRETS_APP_KEY", "GH_SECRETS_APP_ID", "GH_SECRETS_TOKEN"
+
+
+@dataclass(frozen=True)
+class ActingJob:
+    """A job that runs runbooks. `environment` is of `ops.yml`; "" where the job has no secret, for all of them."""
+
+    github_environment: str
+    environment: str
+    secrets: Mapping[str, str]
+    """Variable → expression."""
+    permissions: tuple[str, ...]
+    """Beside `contents: read` and `issues: write`."""
+    contents: str = "read"
+    browser: bool = False
+    reads: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Those of `secrets` that a plan needs."""
+
+    @property
+    def id(self) -> str:
+        return f"{self.github_environment}-{self.environment}" if self.environment else "unprivileged"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One field of a button."""
+
+    name: str
+    description: str
+    type: str = "string"
+    options: tuple[str, ...] = ()
+    default: str | bool | None = None
+    required: bool = False
+
+
+def environments(config: "Config", runbook: AnyRunbook) -> "list[Environment]":
+    """Return the environments of `ops.yml` with a service that the runbook fits."""
+    return [each for each in config.environments.values() if services(each, runbook)]
+
+
+def services(environment: "Environment", runbook: AnyRunbook) -> tuple[str, ...]:
+    """Return the names of the services that the runbook fits, in the order of `ops.yml`."""
+    runtime = environment.runtime
+    if runbook.kind == RUNTIME:
+        return (runtime.service,) if runtime and runbook.fits(environment, runtime.service) else ()
+    of_kind = (name for name, service in environment.services.items() if service.kind == runbook.kind)
+    return tuple(name for name in of_kind if runbook.fits(environment, name))
+
+
+def of_button(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
+    return _acting(config, [(runbook, each) for each in environments(config, runbook)])
+
+
+def of_labels(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
+    """Return the jobs that the labels of `ops.yml` can start."""
+    asked = {(label.runbook, label.environment) for label in config.labels.values() if label.runbook in runbooks}
+    pairs = [
+        (runbook, environment)
+        for name, runbook in runbooks.items()
+        for environment in config.environments.values()
+        if (name, environment.name) in asked
+    ]
+    return _acting(config, pairs)
+
+
+def _acting(config: "Config", pairs: "Sequence[tuple[AnyRunbook, Environment]]") -> list[ActingJob]:
+    powers = sorted({runbook.github_environment for runbook, _ in pairs}, key=lambda power: (not power, power))
+    jobs = []
+    for power in powers:
+        given = [(runbook, each) for runbook, each in pairs if runbook.github_environment == power]
+        for environment in dict.fromkeys(each.name for _, each in given) if power else [""]:
+            runbooks = [runbook for runbook, each in given if environment in {"", each.name}]
+            jobs.append(_job(config, power, config.environments.get(environment), list(dict.fromkeys(runbooks))))
+    return jobs
+
+
+def _job(config: "Config", power: str, environment: "Environment | None", runbooks: Sequence[AnyRunbook]) -> ActingJob:
+    rights = sorted({right for runbook in runbooks for right in runbook.permissions.github})
+    given = [right for right in rights if not right.startswith(("contents:", "issues:", "environments:"))]
+    contents = "write" if "contents: write" in rights else "read"
+    if environment is None:
+        return ActingJob(power, "", {}, tuple(given), contents)
+    probes = [probe for runbook in runbooks for probe in _probes(environment, runbook.kind)]
+    reads = [environment.token, *(name for probe in probes for name in probe.variables)]
+    names = [
+        *reads,
+        *config.notify.webhooks.values(),
+        *(name for runbook in runbooks for each in runbook.job_secrets for name in _job_secrets(environment, each)),
+    ]
+    secrets = expressions(config, power, names)
+    if any(JobSecret.ROTATION in runbook.job_secrets for runbook in runbooks):
+        secrets[APP_ID] = f"vars.{APP_ID}"
+    browser = any(probe.browser for probe in probes)
+    return ActingJob(
+        power, environment.name, secrets, tuple(given), contents, browser, expressions(config, power, reads)
+    )
+
+
+def _job_secrets(environment: "Environment", kind: JobSecret) -> Iterator[str]:
+    if kind is JobSecret.ADMIN_TOKENS:
+        for service in environment.services.values():
+            yield from (each.token for each in service.durable_objects.values() if each.token)
+    elif kind is JobSecret.AI_KEYS:
+        ai = environment.runtime.ai if environment.runtime else None
+        yield from (prefix + key for key in (ai.keys.values() if ai else ()) for prefix in (NEW, OLD))
+    else:
+        yield from (SECRETS_TOKEN, APP_KEY)
+        # Of what is generated a former value may be held, and a new one is made.
+        yield from (NEW + name for name, rule in environment.secrets.items() if rule.rotate == "provided")
+        yield from (OLD + name for name, rule in environment.secrets.items() if rule.rotate != "never")
+
+
+def _probes(environment: "Environment", kind: str) -> "Iterator[Probe]":
+    """Those that a run of a runbook for services of that kind may send."""
+    of_kind = "worker" if kind == RUNTIME else kind
+    for service in environment.services.values():
+        yield from service.probes_with(service.durable_objects) if service.kind == of_kind else ()
+    if environment.runtime and kind == RUNTIME:
+        yield from (probe for switch in environment.runtime.switches.values() for probe in switch.probes)
+
+
+def expressions(config: "Config", github_environment: str, names: Iterable[str]) -> dict[str, str]:
+    """Return variable → the expression of its secret, each by its own name."""
+    return {name: f"secrets.{config.github.secret(github_environment, name)}" for name in names}
+
+
+def read_tokens(config: "Config", github_environment: str) -> dict[str, str]:
+    """Return the tokens of every environment of `ops.yml`, for a job that only reads."""
+    return expressions(config, github_environment, (each.token for each in config.environments.values()))
+
+
+def inputs(config: "Config", runbook: AnyRunbook) -> list[Input]:
+    """Return the fields of the runbook's button, in their order on the page."""
+    fitting = environments(config, runbook)
+    known = {"service": tuple(dict.fromkeys(name for each in fitting for name in services(each, runbook)))}
+    for environment in fitting:
+        for name, values in runbook.choices(environment).items():
+            known[name] = tuple(dict.fromkeys((*known.get(name, ()), *values)))
+    params = [_input(field, known.get(field.name, ())) for field in dataclasses.fields(runbook.params)]
+    places = tuple(each.name for each in fitting)
+    first = [each for each in params if each.required]
+    return [
+        *first,
+        Input("environment", "environment of ops.yml", "choice", places, required=True),
+        Input("incident", "incident: 42, #42 or the address of its issue", required=runbook.needs_incident),
+        *(each for each in params if each.name == "reason"),
+        *(each for each in params if not each.required and each.name != "reason"),
+        Input("dry_run", "show the plan, and change nothing", "boolean", default=False),
+    ]
+
+
+def _input(field: "dataclasses.Field[Any]", options: tuple[str, ...]) -> Input:
+    required = field.default is dataclasses.MISSING
+    text = str(field.metadata["help"])
+    if isinstance(field.default, bool):
+        return Input(field.name, text, "boolean", default=field.default)
+    if options and required:
+        return Input(field.name, text, "choice", options, required=True)
+    default = field.default if isinstance(field.default, str) and field.default else None
+    return Input(field.name, text, default=default, required=required)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a schedule starts: a command, once for each job."""
+
+    name: str
+    command: str
+    every: str
+    jobs: tuple[ActingJob, ...]
+
+    @property
+    def cron(self) -> str:
+        """Not at a full hour, when GitHub starts schedules late. Each task has minutes of its own."""
+        offset = {"ai-failback": 3, "reconcile-limits": 41, "reopen-maintenance": 7}[self.name]
+        number, unit = int(self.every[:-1]), self.every[-1]
+        if unit == "m":
+            return f"{offset % number}-59/{number} * * * *"
+        return f"{offset} {'*' if number == 1 else '*/' + str(number) if number < 24 else '4'} * * *"
+
+    @property
+    def minutes(self) -> int:
+        """Minutes that are billed in 30 days: each job counts as one from its start on."""
+        number, unit = int(self.every[:-1]), self.every[-1]
+        return 30 * 24 * 60 // (number * (60 if unit == "h" else 1)) * len(self.jobs)
+
+
+COMMANDS = {
+    "ai-failback": "ai-failback",
+    "reconcile-limits": "limits reconcile",
+    "reopen-maintenance": "maintenance due",
+}
+"""Task of `ops.yml` → its command."""
+
+
+def tasks(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[Task]:
+    """Return what the schedules of `ops.yml` start, without those that no environment has a use for."""
+    found = {
+        "ai-failback": of_button(config, runbooks["ai-failover"]),
+        "reconcile-limits": of_limits(config),
+        "reopen-maintenance": of_button(config, runbooks["maintenance"]),
+    }
+    all_tasks = [
+        Task(name, COMMANDS[name], every, tuple(found[name])) for name, every in config.github.schedules.items()
+    ]
+    return [task for task in all_tasks if task.jobs]
+
+
+def of_limits(config: "Config") -> list[ActingJob]:
+    """Return the jobs that write `ops/limits`, one for each environment with limits."""
+    found = []
+    for environment in config.environments.values():
+        if environment.runtime and environment.runtime.limits:
+            probes = list(_probes(environment, RUNTIME))
+            names = [environment.token, *(name for probe in probes for name in probe.variables)]
+            secrets = expressions(config, "limits", names)
+            found.append(
+                ActingJob("limits", environment.name, secrets, (), browser=any(each.browser for each in probes))
+            )
+    return found
