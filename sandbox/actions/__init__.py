@@ -1,11 +1,14 @@
 """A local GitHub Actions: what the sandbox's GitHub delivers starts the workflows of its commits, by `act`.
 
-As on GitHub: event types, branch and path filters, inputs (the API refuses wrong ones); needs, `if` and outputs;
-concurrency groups of runs and of jobs, which a job joins once its `if` is true; secrets and variables of the
-environment that a job names; a GITHUB_TOKEN per job with the permissions of that job; time limits; cancelling with
-SIGINT before SIGTERM, after which jobs with `always()` run; environments with reviewers, branches and deployments, or a
-plan without them; runs and jobs in the Actions API with their times. A pull request runs the workflow and the files of
-its merge; from a fork it has no secret, no variable and a token that reads.
+As on GitHub:
+
+- What starts a run: event types, branch and path filters, inputs, which the API checks.
+- What a job waits for: needs and `if`; then its concurrency group, as a run may have one too; then its environment with
+  branches and reviewers, unless the plan has none.
+- What a job is given: outputs of its needs, secrets and variables of its environment, a GITHUB_TOKEN of its own.
+- What ends it: time limits, and cancelling with SIGINT before SIGTERM, after which jobs with `always()` run.
+- Further attempts of all jobs, failed ones or one; runs, jobs and deployments in the API with their times.
+- A pull request runs the files of its merge. One of a fork has no secret, no variable and a token that reads.
 
 The schedule decides for each job, and act runs the steps of one job. What differs from GitHub:
 

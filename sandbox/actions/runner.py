@@ -123,6 +123,11 @@ class Runner:
         known = any(work.run is change.run for work in self._schedule.works)
         if known and change.kind == "cancelled":
             self.cancel(change.run.id)
+        elif known and change.kind == "rerun":
+            try:
+                self._schedule.begin_again(self._planned(change.run), change.jobs)
+            except Unsupported as error:
+                self._problems.append(error)
         self._schedule.advance()
 
     def _said(self, run_id: int, line: str) -> None:
@@ -163,15 +168,18 @@ class Runner:
         return self._begin(self._github.start_run(path, delivery.event, delivery.payload, by, where))
 
     def _begin(self, run: Run) -> Run:
-        try:
-            work = self._planned(run)
-        except Unsupported:
-            self._github.set_run(run.id, "completed", "startup_failure")
-            raise
-        self._schedule.begin(work)
+        self._schedule.begin(self._planned(run))
         return run
 
     def _planned(self, run: Run) -> Work:
+        """Raises Unsupported, and the run has failed to start."""
+        try:
+            return self._plan(run)
+        except Unsupported:
+            self._github.set_run(run.id, "completed", "startup_failure")
+            raise
+
+    def _plan(self, run: Run) -> Work:
         workflow = plans.read(run.commit.files[run.workflow.path].decode())
         known = contexts(run, workflow, self._github.repository, {} if run.fork else self._github.variables())
         plan = plans.make(workflow, known)

@@ -5,13 +5,13 @@ the group waits for its environment: branches, then reviewers. It then waits for
 """
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sandbox.actions import plan as plans
 from sandbox.actions.event import matches
-from sandbox.actions.expressions import Status, Unsupported
+from sandbox.actions.expressions import Status, Unsupported, text
 from sandbox.actions.groups import Groups
 from sandbox.actions.plan import Claim, Job, Plan
 from sandbox.github import GitHub
@@ -116,12 +116,30 @@ class Schedule:
 
     def begin(self, work: Work) -> None:
         with self.turn:
-            work.tasks |= {job.id: Task(job, work) for job in work.plan.jobs if job.id not in work.tasks}
-            self.works.append(work)
-            if work.claim:
-                self._github.set_run(work.run.id, "pending")
-                self._join(work.claim, work)
-            self.advance()
+            work.tasks = {job.id: Task(job, work) for job in work.plan.jobs}
+            self._start_work(work)
+
+    def begin_again(self, work: Work, records: Collection[JobRecord]) -> None:
+        """Begin a further attempt: of all jobs, or of these and those that need them. The others keep their outputs."""
+        with self.turn:
+            before = next(other for other in reversed(self.works) if other.run is work.run)
+            again = {name for name, task in before.tasks.items() if not records or task.record in records}
+            for name in plans.in_order(work.workflow["jobs"]):
+                again |= {name} if again & set(plans.needs_of(work.workflow["jobs"][name])) else set()
+            for job in work.plan.jobs:
+                work.tasks[job.id] = Task(job, work) if job.id in again else self._carry(before.tasks[job.id], work)
+            self._start_work(work)
+
+    def _carry(self, task: Task, work: Work) -> Task:
+        record = self._github.carry_job(work.run.id, task.record) if task.record else None
+        return replace(task, work=work, record=record, gate=None, deployment=None)
+
+    def _start_work(self, work: Work) -> None:
+        self.works.append(work)
+        if work.claim:
+            self._github.set_run(work.run.id, "pending")
+            self._join(work.claim, work)
+        self.advance()
 
     def advance(self) -> None:
         """Take every job as far as it can go now."""
@@ -249,6 +267,8 @@ class Schedule:
         task.state = "running"
         self._set(task, "in_progress")
         if not task.job.rules.get("steps"):
+            known = {**task.work.contexts, "needs": task.needs}
+            task.outputs = {name: text(str(value), known) for name, value in task.job.rules.get("outputs", {}).items()}
             return self._complete(task, "success")
         thread = threading.Thread(target=self._run, args=(task,), daemon=True, name=f"{task.work.run.id} {task.job.id}")
         self._threads.append(thread)

@@ -168,6 +168,7 @@ def pressed(job: Job, incident: str) -> tuple[Mapping[str, Any], str]:
 def test_a_button_goes_again_with_the_moment_of_its_press(job: Job) -> None:
     payload, run = pressed(job, str(job.incident))
     at = job.github.runs[0].created_at
+    job.github.set_run(int(run), "completed", "failure")
     job.world.sandbox.clock.advance(600)
     job.github.rerun(int(run), "alice")
 

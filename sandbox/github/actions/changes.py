@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sandbox.github.actions.state import FOLDER, Review, Run, RunChange, Workflow, name_of, times
+from sandbox.github.actions.state import FOLDER, Job, Review, Run, RunChange, Workflow, name_of, times
 from sandbox.github.git.state import Commit
 from sandbox.github.issues.state import Issue
 from sandbox.github.payloads import compose
@@ -112,6 +112,35 @@ def _last_to_schedule(repository: Repository, workflow: Workflow, head: Commit) 
         if all(at(commit) != at(repository.git.commits[sha]) for sha in commit.parents)
     ]
     return found[0].author if found else head.author
+
+
+class RerunError(ValueError):
+    """A run that GitHub does not run again now."""
+
+
+def rerun(repository: Repository, by: User, run: Run, jobs: Collection[Job] = ()) -> None:
+    """Start a further attempt of all jobs, or of these and the jobs that need them. Raises RerunError.
+
+    Payload and commit stay. docs.github.com/actions/how-tos/manage-workflow-runs/re-run-workflows-and-jobs
+    """
+    if run.status != "completed":
+        raise RerunError("This workflow is already running")
+    run.run_attempt += 1
+    run.triggering_actor = by
+    run.status, run.conclusion = "queued", None
+    run.run_started_at = run.updated_at = repository.now()
+    repository.change_run(RunChange("rerun", run, tuple(jobs)))
+
+
+def failed_jobs(run: Run) -> list[Job]:
+    """Those of the latest attempt. Raises RerunError where there is none."""
+    found = [job for job in run.jobs if job.run_attempt == run.run_attempt and job.conclusion in _FAILED]
+    if not found:
+        raise RerunError("This workflow run cannot be retried")
+    return found
+
+
+_FAILED = {"failure", "cancelled", "timed_out"}
 
 
 class ReviewError(ValueError):

@@ -52,15 +52,23 @@ class ActionsSeeds(Base):
                 raise ValueError(f'there is no workflow "{workflow}" with a schedule on the default branch')
             return runs
 
-    def rerun(self, run_id: int, by: str) -> Run:
-        """A further attempt, with the same payload and the same commit."""
+    def rerun(self, run_id: int, by: str, *, only: Literal["failed"] | Job | None = None) -> Run:
+        """A further attempt of all jobs; or of failed ones, or of that job, and of the jobs that need them.
+
+        Raises ValueError where GitHub refuses it.
+        """
         with self._repository.lock:
             run = self._repository.runs[run_id]
-            run.run_attempt += 1
-            run.triggering_actor = self._user(by)
-            run.status, run.conclusion = "queued", None
-            run.run_started_at = run.updated_at = self._repository.now()
+            jobs = changes.failed_jobs(run) if only == "failed" else [only] if only else []
+            changes.rerun(self._repository, self._user(by), run, jobs)
             return run
+
+    def carry_job(self, run_id: int, job: Job) -> Job:
+        """Show a job of an earlier attempt in the current one, as it ended there."""
+        with self._repository.lock:
+            run = self._repository.runs[run_id]
+            run.jobs.append(replace(job, id=self._repository.new_id(), run_attempt=run.run_attempt))
+            return run.jobs[-1]
 
     def add_deployment(self, environment: str, by: str, at: datetime | None = None, *, run_id: int = 1) -> int:
         """A job of that run used the environment; whether there is such a run is not looked at."""

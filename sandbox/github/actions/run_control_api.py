@@ -1,11 +1,11 @@
-"""A run in the hands of a person: cancelled, approved or rejected."""
+"""A run in the hands of a person: cancelled, run again, approved or rejected."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from sandbox.github.actions import changes, serializers
 from sandbox.github.actions.api import RUN, find_run
-from sandbox.github.actions.state import Gate, RunChange
-from sandbox.github.call import Access, Answer, ApiError, Call, Routes, fields, refused
+from sandbox.github.actions.state import Gate, Job, Run, RunChange
+from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, fields, not_found, refused
 
 ROUTES = Routes()
 
@@ -17,6 +17,54 @@ def cancel(call: Call) -> Answer:
         raise ApiError(409, "Cannot cancel a workflow run that is completed.")
     call.repository.change_run(RunChange("cancelled", run))
     return Answer(status=202, body={})
+
+
+@ROUTES.add("POST", RUN + "/rerun", Access("actions:write", "actions/workflow-runs#re-run-a-workflow"))
+def rerun(call: Call) -> Answer:
+    return _rerun(call, find_run(call), lambda _: ())
+
+
+@ROUTES.add(
+    "POST",
+    RUN + "/rerun-failed-jobs",
+    Access("actions:write", "actions/workflow-runs#re-run-failed-jobs-from-a-workflow-run"),
+)
+def rerun_failed_jobs(call: Call) -> Answer:
+    return _rerun(call, find_run(call), changes.failed_jobs)
+
+
+_JOB = REPO + "/actions/jobs/{job_id}"
+
+
+@ROUTES.add("POST", _JOB + "/rerun", Access("actions:write", "actions/workflow-runs#re-run-a-job-from-a-workflow-run"))
+def rerun_job(call: Call) -> Answer:
+    run, job = _find_job(call)
+    return _rerun(call, run, lambda _: [job])
+
+
+@ROUTES.add("GET", _JOB, Access("actions:read", "actions/workflow-jobs#get-a-job-for-a-workflow-run"))
+def get_job(call: Call) -> Answer:
+    run, job = _find_job(call)
+    return Answer(body=serializers.job(run, job, call.urls))
+
+
+def _find_job(call: Call) -> tuple[Run, Job]:
+    number = call.number("job_id")
+    for run in call.repository.runs.values():
+        for job in run.jobs:
+            if job.id == number:
+                return run, job
+    raise not_found()
+
+
+def _rerun(call: Call, run: Run, choose: Callable[[Run], Collection[Job]]) -> Answer:
+    """403 with GitHub's text: github.com/metabase/metabase/pull/70916."""
+    fields(call, optional={"enable_debug_logging": bool})
+    try:
+        changes.rerun(call.repository, call.user, run, choose(run))
+    except changes.RerunError as error:
+        raise ApiError(403, str(error)) from error
+    return Answer(status=201, body={})
 
 
 _PENDING = RUN + "/pending_deployments"

@@ -69,6 +69,21 @@ def test_a_run_that_has_ended_cannot_be_cancelled(api: Api, waiting: int) -> Non
     assert api.refusal("POST", f"actions/runs/{waiting}/cancel")[0] == 409
 
 
+def test_a_run_or_a_job_of_it_starts_again(api: Api, waiting: int, alice: str) -> None:
+    (job,) = api.get(f"actions/runs/{waiting}/jobs")["jobs"]
+    assert api.get(f"actions/jobs/{job['id']}") == job
+    assert api.refusal("POST", f"actions/jobs/{job['id']}/rerun") == (403, "This workflow is already running")
+    api.github.set_run(waiting, "completed", "failure")
+
+    assert api.ok("POST", f"actions/jobs/{job['id']}/rerun", token=alice) == {}
+    api.github.set_run(waiting, "completed", "failure")
+    assert api.ok("POST", f"actions/runs/{waiting}/rerun", json={"enable_debug_logging": True}) == {}
+
+    run = api.get(f"actions/runs/{waiting}")
+    assert (run["run_attempt"], run["triggering_actor"]["login"]) == (3, "github-actions[bot]")
+    assert api.refusal("POST", "actions/jobs/1/rerun")[0] == 404
+
+
 @pytest.fixture
 def root(api: Api) -> str:
     """The token of an administrator."""

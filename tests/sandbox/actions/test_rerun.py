@@ -1,0 +1,117 @@
+"""Further attempts of a run in the local runner: of all jobs, of failed ones, of one. No test starts a process."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from sandbox import Sandbox
+from sandbox.actions import Runner
+from sandbox.github import GitHub
+from sandbox.github.actions.state import Job, Run
+
+GATE = {"outputs": {"attempt": "${{ github.run_attempt }}", "by": "${{ github.triggering_actor }}"}}
+RECOVER = {"needs": "gate", "environment": "recovery"}
+TELL = {
+    "needs": ["gate", "recover"],
+    "if": "always()",
+    "name": "approved ${{ needs.gate.outputs.attempt }} by ${{ needs.gate.outputs.by }} now ${{ github.run_attempt }}",
+}
+
+
+@pytest.fixture
+def hub(sandbox: Sandbox) -> GitHub:
+    """alice starts runs, tina runs them again; nobody may use the environment `recovery`, so its job fails."""
+    hub = sandbox.github
+    for login in ("alice", "tina"):
+        hub.add_user(login)
+    hub.add_environment("recovery", branches=[])
+    jobs: dict[str, dict[str, Any]] = {"gate": GATE, "recover": RECOVER, "tell": TELL}
+    whole = {job: {"runs-on": "ubuntu-latest", "steps": [], **rules} for job, rules in jobs.items()}
+    text = yaml.safe_dump({"on": "workflow_dispatch", "jobs": whole}, sort_keys=False)
+    hub.add_commit("a", "alice", files={".github/workflows/a.yml": text})
+    return hub
+
+
+@pytest.fixture
+def runner(hub: GitHub) -> Iterator[Runner]:
+    with Runner(hub, {}) as started:
+        yield started
+
+
+def api(hub: GitHub, method: str, path: str) -> httpx.Response:
+    token = hub.add_token("ghp_tina", "tina")
+    url = f"{hub.api_url}/repos/{hub.repository}/actions/{path}"
+    return httpx.request(method, url, headers={"authorization": f"token {token}"})
+
+
+def names(run: Run, attempt: int) -> list[str]:
+    return [job.name for job in run.jobs if job.run_attempt == attempt]
+
+
+def named(run: Run, name: str) -> Job:
+    return next(job for job in reversed(run.jobs) if job.name == name)
+
+
+def test_all_jobs_run_again_with_the_same_payload_for_another_person(hub: GitHub, runner: Runner) -> None:
+    run = hub.dispatch("a.yml", by="alice")
+    hub.clock.advance(60)
+    assert (run.conclusion, names(run, 1)) == ("failure", ["gate", "recover", "approved 1 by alice now 1"])
+    hub.add_environment("recovery")
+
+    assert api(hub, "POST", f"runs/{run.id}/rerun").status_code == 201
+    runner.wait()
+
+    assert (run.run_attempt, run.actor.login, run.triggering_actor.login) == (2, "alice", "tina")
+    assert (run.conclusion, names(run, 2)) == ("success", ["gate", "recover", "approved 2 by tina now 2"])
+    assert named(run, "gate").created_at > run.created_at
+
+
+def test_failed_jobs_run_again_and_the_others_keep_their_outputs(hub: GitHub, runner: Runner) -> None:
+    run = hub.dispatch("a.yml", by="alice")
+    gate = named(run, "gate")
+    hub.clock.advance(60)
+    hub.add_environment("recovery")
+
+    assert api(hub, "POST", f"runs/{run.id}/rerun-failed-jobs").status_code == 201
+    runner.wait()
+
+    assert (run.conclusion, names(run, 2)) == ("success", ["gate", "recover", "approved 1 by alice now 2"])
+    carried = named(run, "gate")
+    assert (carried.id != gate.id, carried.completed_at) == (True, gate.completed_at)
+    listed = api(hub, "GET", f"runs/{run.id}/jobs").json()["jobs"]
+    assert [(job["name"], job["run_attempt"]) for job in listed] == [(name, 2) for name in names(run, 2)]
+
+
+def test_one_job_runs_again_with_those_that_need_it_and_asks_its_reviewer_again(hub: GitHub, runner: Runner) -> None:
+    hub.add_environment("recovery", reviewers=["tina"])
+    run = hub.dispatch("a.yml", by="alice")
+    hub.review(run.id, "tina")
+    runner.wait()
+    assert run.conclusion == "success"
+
+    assert api(hub, "POST", f"jobs/{named(run, 'recover').id}/rerun").status_code == 201
+
+    assert (run.status, named(run, "recover").status) == ("waiting", "waiting")
+    assert [review.state for review in run.reviews] == ["approved"]
+    hub.review(run.id, "tina", "rejected")
+    runner.wait()
+    assert names(run, 2) == ["gate", "recover", "approved 1 by alice now 2"]
+    assert (run.conclusion, named(run, "recover").conclusion) == ("failure", "failure")
+
+
+def test_a_run_that_is_on_or_has_no_failed_job_is_not_run_again(hub: GitHub, runner: Runner) -> None:
+    hub.add_environment("recovery")
+    runner.hold("recover")
+    run = hub.dispatch("a.yml", by="alice")
+
+    running = api(hub, "POST", f"runs/{run.id}/rerun")
+    runner.hold()
+    runner.wait()
+    well = api(hub, "POST", f"runs/{run.id}/rerun-failed-jobs")
+
+    assert (running.status_code, running.json()["message"]) == (403, "This workflow is already running")
+    assert (well.status_code, well.json()["message"]) == (403, "This workflow run cannot be retried")
+    assert (run.run_attempt, run.conclusion) == (1, "success")
