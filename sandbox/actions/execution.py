@@ -1,5 +1,6 @@
 """One job on this machine: its commit as a folder, its secrets and token, and an `act` of its own."""
 
+import re
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from sandbox.github import GitHub
 from sandbox.github.actions.state import Job as JobRecord
 from sandbox.github.actions.state import Run
 
+_USES = re.compile(r"\buses:\s*[\"']?([\w.-]+/[\w./-]+@[\w./-]+)")
+
 
 class Execution:
     """Called with a task, it runs the job and returns its result and its outputs."""
@@ -32,9 +35,13 @@ class Execution:
         minute: float,
         delay: Callable[[], timedelta],
         on_line: Callable[[int, str], object],
+        actions: Mapping[str, Path],
     ) -> None:
         self._github, self._environ, self._scratch, self._pip_cache = github, environ, scratch, pip_cache
         self._minute, self._delay, self._on_line = minute, delay, on_line
+        self._actions = {name.lower(): folder.resolve() for name, folder in actions.items()}
+        self.unavailable: set[str] = set()
+        """Actions, as `owner/name`, whose download fails."""
         self._lock = threading.Lock()
         self._late: set[tuple[int, int]] = set()
         self._folders: dict[str, Path] = {}
@@ -44,6 +51,9 @@ class Execution:
         assert task.record is not None
         run = task.work.run
         self._wait_for_runner(run)
+        if missing := self._missing(task):
+            task.work.log.append(f"Error: Unable to resolve action `{missing}`, repository not found")
+            return "failure", {}
         folder = self._scratch / f"{run.id}.{run.run_attempt}.{task.job.id}"
         token = self._token(task)
         try:
@@ -73,7 +83,7 @@ class Execution:
         (folder / work.run.workflow.file).write_text(
             single_job(work.workflow, task.job.id, {**work.contexts, "needs": task.needs}, outputs)
         )
-        start = self._started_with(task, token, folder / work.run.workflow.file)
+        start = self._started_with(task, token, folder / work.run.workflow.file, self._provided(task, sha))
         record = Record(
             self._github, shown, work.log, start.secrets.values(), lambda line: self._on_line(work.run.id, line)
         )
@@ -115,6 +125,24 @@ class Execution:
                 self._folders[sha] = folder
             return self._folders[sha]
 
+    def _missing(self, task: Task) -> str | None:
+        """An action that cannot be downloaded: GitHub does so before the first step, and then does no step."""
+        known = ({"actions/checkout"} | self._actions.keys()) - {name.lower() for name in self.unavailable}
+        used = [str(step.get("uses", "")) for step in task.job.rules["steps"]]
+        return next((uses for uses in used if uses and not uses.startswith("./") and _action(uses) not in known), None)
+
+    def _provided(self, task: Task, sha: str) -> dict[str, Path]:
+        """What act needs instead of a download: each reference to an action of ours, in the job or in the commit."""
+        files = self._github.files(sha)
+        texts = [files[path].decode() for path in files if path.startswith(".github/actions/")]
+        used = {str(step.get("uses", "")) for step in task.job.rules["steps"]}
+        used |= {found for text in texts for found in _USES.findall(text)}
+        return {
+            f"{'/'.join(uses.split('@')[0].split('/')[:2])}@{uses.partition('@')[2]}": self._actions[_action(uses)]
+            for uses in sorted(used)
+            if _action(uses) in self._actions
+        }
+
     def _token(self, task: Task) -> str:
         """A GITHUB_TOKEN with what the job asks for; for a fork one that reads.
 
@@ -126,7 +154,7 @@ class Execution:
         granted = dict.fromkeys(asked, "read") if run.fork else asked
         return self._github.add_workflow_token(f"ghs_run{run.id}x{run.run_attempt}j{index}", granted)
 
-    def _started_with(self, task: Task, token: str, workflow: Path) -> Start:
+    def _started_with(self, task: Task, token: str, workflow: Path, actions: Mapping[str, Path]) -> Start:
         run, hub, job = task.work.run, self._github, task.job
         environ = {name: value for name, value in hub.environ().items() if name != plans.TOKEN}
         environ |= {
@@ -141,12 +169,18 @@ class Execution:
         return Start(
             event=run.event,
             workflow=workflow,
+            actions=actions,
             payload=run.payload,
             actor=run.actor.login,
             environ={**self._environ, **environ},
             secrets={**plans.given(task.work.workflow, job, "secrets", secrets), plans.TOKEN: token},
             variables=plans.given(task.work.workflow, job, "vars", variables),
         )
+
+
+def _action(uses: str) -> str:
+    """`owner/name` of an action, which may be a folder of that repository."""
+    return "/".join(uses.partition("@")[0].lower().split("/")[:2])
 
 
 def _visible(run: Run, values: Any, environment: str | None) -> Mapping[str, str]:

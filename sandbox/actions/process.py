@@ -36,6 +36,8 @@ class Start:
 
     event: str
     workflow: Path
+    actions: Mapping[str, Path]
+    """`owner/name@ref` → the folder that stands for its download."""
     payload: Mapping[str, Any]
     actor: str
     environ: Mapping[str, str]
@@ -50,6 +52,7 @@ class Start:
         given = [word for flag, values in pairs for name, value in values.items() for word in (flag, f"{name}={value}")]
         files = ["-W", str(self.workflow), "-e", str(payload), "--secret-file", str(secrets)]
         fixed = ["--json", "--no-cache-server", "-P", "ubuntu-latest=-self-hosted", "-a", self.actor]
+        given += [word for uses, at in self.actions.items() for word in ("--local-repository", f"{uses}={at}")]
         return [self.event, *files, *fixed, *given]
 
 

@@ -27,7 +27,8 @@ class Runner:
 
     `environ` is for every step, `delay` passes on the sandbox's clock between a run's delivery and its first job,
     `pip_cache` is where wheels are kept from one run to the next, `on_line` gets what steps print, with the run's id.
-    `minute` is how many real seconds a minute of a job's time limit lasts. Raises MissingTool.
+    `minute` is how many real seconds a minute of a job's time limit lasts. `actions` are folders by `owner/name` that
+    stand for the downloads of these actions; beside actions/checkout, no other can be downloaded. Raises MissingTool.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Runner:
         pip_cache: Path | None = None,
         delay: timedelta = timedelta(),
         minute: float = 60.0,
+        actions: Mapping[str, Path] | None = None,
         on_line: Callable[[int, str], object] = lambda _run_id, _line: None,
     ) -> None:
         act()
@@ -54,6 +56,7 @@ class Runner:
             minute=minute,
             delay=lambda: self.delay,
             on_line=self._said,
+            actions=actions or {},
         )
         self._schedule = Schedule(github, self._execution, self._problems.append)
 
@@ -114,6 +117,10 @@ class Runner:
         with self._schedule.turn:
             self._schedule.held = set(jobs)
             self._schedule.advance()
+
+    def lose(self, *actions: str) -> None:
+        """Let downloads of these actions, as `owner/name`, fail from now on; without one, let all succeed again."""
+        self._execution.unavailable = set(actions)
 
     def log(self, run_id: int) -> list[str]:
         """Its lines so far."""

@@ -1,0 +1,72 @@
+"""Actions of a job: one that cannot be downloaded, and one that a folder stands for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sandbox import Sandbox
+from sandbox.actions import Runner
+from sandbox.github import GitHub
+from tests.support.actions import conclusions
+
+SET_UP = """\
+name: Set up
+description: "."
+inputs: {word: {default: none}}
+runs: {using: composite, steps: [{shell: sh, run: "echo said $WORD", env: {WORD: "${{ inputs.word }}"}}]}
+"""
+
+
+@pytest.fixture
+def hub(sandbox: Sandbox) -> GitHub:
+    sandbox.github.add_user("alice")
+    return sandbox.github
+
+
+def commit(hub: GitHub, *steps: Any, **files: str) -> None:
+    """A job with these steps, and one that always runs after it."""
+    tell = {"runs-on": "ubuntu-latest", "needs": "one", "if": "always()", "steps": []}
+    jobs = {"one": {"runs-on": "ubuntu-latest", "steps": steps}, "tell": tell}
+    text = yaml.safe_dump({"on": "workflow_dispatch", "jobs": jobs}, sort_keys=False)
+    hub.add_commit("a", "alice", files={".github/workflows/a.yml": text, **files})
+
+
+@pytest.mark.parametrize("uses", ["acme/unknown@v1", "acme/known/sub@v1", "actions/checkout@v5", "docker://alpine"])
+def test_a_job_with_an_action_that_cannot_be_downloaded_does_no_step(hub: GitHub, tmp_path: Path, uses: str) -> None:
+    commit(hub, {"run": "echo never"}, {"uses": uses}, {"if": "always()", "run": "echo never"})
+
+    with Runner(hub, {}, actions={"acme/known": tmp_path}) as runner:
+        runner.lose("actions/checkout", "acme/known")
+        run = hub.dispatch("a.yml", by="alice")
+        runner.wait()
+        log = runner.log(run.id)
+
+    assert (run.conclusion, conclusions(run)) == ("failure", {"one": "failure", "tell": "success"})
+    assert log == [f"Error: Unable to resolve action `{uses}`, repository not found"]
+    assert run.jobs[0].steps == []
+
+
+@pytest.mark.slow
+def test_a_folder_stands_for_the_download_of_an_action_also_inside_our_own(hub: GitHub, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "sub"):
+        folder.mkdir(exist_ok=True)
+        (folder / "action.yml").write_text(SET_UP)
+    own = (
+        "name: Own\ndescription: '.'\nruns: {using: composite, steps: [{uses: acme/known/sub@v2, with: {word: in}}]}\n"
+    )
+    steps = [
+        {"uses": "actions/checkout@v5"},
+        {"uses": "acme/known@v1", "with": {"word": "out"}},
+        {"uses": "./.github/actions/own"},
+    ]
+    commit(hub, *steps, **{".github/actions/own/action.yml": own})
+
+    with Runner(hub, {}, actions={"acme/known": tmp_path}) as runner:
+        run = hub.dispatch("a.yml", by="alice")
+        runner.wait()
+        log = runner.log(run.id)
+
+    assert run.conclusion == "success", log
+    assert [line for line in log if line.startswith("said ")] == ["said out", "said in"]
