@@ -36,6 +36,7 @@ from tests.support.drills import (
     recovered,
     run_id,
     runs,
+    taken,
     turned,
 )
 from tests.support.switches import prepared
@@ -140,24 +141,27 @@ def test_every_switch_that_can_matter_to_a_drill_is_turned_in_one_of_its_groups(
     assert all(parse([switch]) != usual for switch in tried)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "more", [[], switched("rotate-secrets", 0), ["--trigger", "command", *switched("rotate-secrets", 1)]], ids=str
-)
-def test_the_drill_of_leaked_keys_ends_recovered(more: list[str]) -> None:
-    result = drill(*more, name="rotate-secrets")
+LEAKS: list[tuple[Run, list[str]]] = [
+    *((run, []) for run in taken(("rotate-secrets", *PLAIN))),
+    (("rotate-secrets", *PLAIN), switched("rotate-secrets", 0)),
+    *((run, switched("rotate-secrets", 1)) for run in taken(("rotate-secrets", "embedded", "command"))),
+]
 
-    assert result["decision"] == "recovered", result
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("run", "switches"), LEAKS, ids=run_id)
+def test_the_drill_of_leaked_keys_ends_recovered(run: Run, switches: list[str]) -> None:
+    result = recovered(run, *switches)
+
     assert result["plan"]["changes"][0]["after"].endswith(f"with new values of {ALL_PROVIDED}")
     assert 0 < result["durations"]["trigger_to_verified"] < 10
 
 
 @pytest.mark.slow
-def test_the_drill_of_a_leak_after_a_rollback_ends_recovered_with_what_serves_uploaded_anew() -> None:
-    name = "rotate-secrets-after-rollback"
-    result = drill(*switched(name, 0), name=name)
+@pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", *PLAIN)), ids=run_id)
+def test_the_drill_of_a_leak_after_a_rollback_ends_recovered_with_what_serves_uploaded_anew(run: Run) -> None:
+    result = recovered(run, *switched(run[0], 0))
 
-    assert (result["decision"], result["drill"]) == ("recovered", name), result
     assert [change["after"][8:] for change in result["plan"]["changes"]] == [
         " rebuilt with new secrets, not deployed",
         " rebuilt with new secrets",
@@ -166,24 +170,28 @@ def test_the_drill_of_a_leak_after_a_rollback_ends_recovered_with_what_serves_up
 
 
 @pytest.mark.slow
-def test_the_button_of_rotate_secrets_takes_the_values_out_of_its_environment() -> None:
-    name = "rotate-secrets-after-rollback"
-    result = drill("--trigger", "button", *switched(name, 1), name=name)
+@pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", "embedded", "button")), ids=run_id)
+def test_the_button_of_rotate_secrets_takes_the_values_out_of_its_environment(run: Run) -> None:
+    result = recovered(run, *switched(run[0], 1))
 
-    assert (result["decision"], result["journal"], result["report"]["number"]) == ("recovered", True, 2), result
+    assert result["report"]["number"] == 2
     assert "the sandbox serves the good release, healthy" in result["message"]
     log = "\n".join(result["workflow_run"]["log"])
     assert not [value for value in (*scenario_leak.FRESH.values(), *scenario_leak.LEAKED.values()) if value in log]
 
 
+STATES: dict[str, str] = {"feature": "off", "ai-failover": "groq", "ai-off": "off"}
+"""Drill → the state that its switch is in at the end."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["kv_api_staleness_seconds=0"]], ids=["KV's API lags", "KV's API at once"])
-@pytest.mark.parametrize(("name", "state"), [("feature", "off"), ("ai-failover", "groq"), ("ai-off", "off")])
-def test_the_drill_of_a_switch_ends_recovered(name: str, state: str, more: list[str]) -> None:
-    result = drill(*turned("kv_staleness_seconds=0", *more), name=name)
+@pytest.mark.parametrize("run", taken(*((name, *PLAIN) for name in STATES)), ids=run_id)
+def test_the_drill_of_a_switch_ends_recovered(run: Run, more: list[str]) -> None:
+    result = recovered(run, *turned(*more))
 
-    assert (result["decision"], result["drill"], result["service"]) == ("recovered", name, "api"), result
-    assert f" is {state}, seen at one location" in result["message"]
+    assert result["service"] == "api"
+    assert f" is {STATES[run[0]]}, seen at one location" in result["message"]
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 10
 
 
@@ -237,12 +245,19 @@ def test_the_drill_of_a_site_ends_recovered_under_the_other_answer_of_every_swit
     assert drill(*switches, name="rollback-pages")["decision"] == "recovered"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("arguments", [[], ["--trigger", "command", *AT_ONCE], [*LAGS, *LATE]], ids=str)
-def test_the_drill_of_a_redeployment_builds_the_example_and_ends_recovered(arguments: list[str]) -> None:
-    result = drill(*arguments, name="redeploy-pages")
+REDEPLOYMENTS: list[tuple[Run, list[str]]] = [
+    *((run, []) for run in taken(("redeploy-pages", *PLAIN))),
+    *((run, AT_ONCE) for run in taken(("redeploy-pages", "embedded", "command"))),
+    (("redeploy-pages", *PLAIN), [*LAGS, *LATE]),
+]
 
-    assert (result["decision"], result["drill"], result["service"]) == ("recovered", "redeploy-pages", "frontend")
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("run", "switches"), REDEPLOYMENTS, ids=run_id)
+def test_the_drill_of_a_redeployment_builds_the_example_and_ends_recovered(run: Run, switches: list[str]) -> None:
+    result = recovered(run, *switches)
+
+    assert result["service"] == "frontend"
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 20
 
 

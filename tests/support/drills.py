@@ -40,14 +40,19 @@ def supported(name: str) -> list[Run]:
 
 
 def runs(name: str, *edges: Edge) -> list[Run]:
-    """The supported runs of a drill (default: on every edge) for a test about it; `others` leaves them out."""
-    found = [run for run in supported(name) if run[1] in (edges or EDGES)]
+    """The supported runs of a drill (default: on every edge) for a test about it."""
+    return taken(*(run for run in supported(name) if run[1] in (edges or EDGES)))
+
+
+def taken(*wanted: Run) -> list[Run]:
+    """Those of the runs that are supported, for a test about them; `others` leaves them out."""
+    found = [run for run in wanted if not reason(*run)]
     _tested.update(found)
     return found
 
 
 def others() -> list[Run]:
-    """Every supported run that no test before took by `runs`."""
+    """Every supported run that no test before took."""
     return [run for name in drills.names() for run in supported(name) if run not in _tested]
 
 
