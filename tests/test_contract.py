@@ -17,10 +17,13 @@ from typing import Any
 import click
 import pytest
 
+from ops.app.registry import runbook
+from ops.app.run import read_config
 from ops.cli import cli
 from ops.cloudflare.deployment_mark import parse as parse_mark
 from ops.core.errors import Decision, Reason
 from tests.conftest import ACCOUNT, Outcome, World
+from tests.support.scenarios import options_of, shipped
 
 EVERY_RUN = "result: every run"
 """Rows of each result, whatever its runbook and its decision."""
@@ -75,8 +78,8 @@ environments:
       switches:
         ordering: {{states: ["on", "off"], longest: 4h}}
         maintenance: {{states: ["off", "on"], longest: 24h}}
-        ai: {{states: [auto, mistral, "off"], longest: 4h}}
-      ai: {{order: [mistral]}}
+        ai: {{states: [auto, mistral, llama, "off"], longest: 4h}}
+      ai: {{order: [mistral, llama]}}
 labels:
   recover:shop: {{runbook: rollback-worker, environment: live, params: {{service: shop}}}}
 contacts:
@@ -90,17 +93,9 @@ DECLARED = {
         "maintenance": {"normal": "off", "on_unknown": "off"},
         "ai": {"normal": "auto", "on_unknown": "auto"},
     },
-    "ai": {"order": ["mistral"]},
+    "ai": {"order": ["mistral", "llama"]},
 }
 ALL = ["Workers Scripts Write", "Pages Write", "Workers Routes Write", "Zone Read", "Workers KV Storage Write"]
-PLANNED = {
-    "feature": ["--name", "ordering", "--state", "off"],
-    "ai-failover": ["--to", "mistral"],
-    "all-clear": ["--incident", "1"],
-    "rotate-secrets": ["--service", "shop", "--only", "OVEN_KEY"],
-    "reset-durable-object": ["--service", "shop"],
-}
-"""Runbooks and their parameters; this test reads their plans."""
 NAMES = {str: "text", int: "number", float: "number", bool: "yes/no", type(None): "null", list: "list", dict: "object"}
 OPEN = {"timeline", "plan.sections", "probes_before", "probes_after.probes[].assertions", "data.params"}
 """Their contents are texts for people, a runbook's own parameters, or depend on the load of this machine."""
@@ -302,7 +297,7 @@ def test_runs_end_and_write_as_others_rely_on(bakery: Bakery, contract: Contract
 
 
 def every_other_end(bakery: Bakery) -> None:
-    """Each decision, by rollback-worker; and the plan of the other runbooks."""
+    """Each decision, by rollback-worker; and the plan of every runbook."""
     switches = bakery.world.sandbox.switches
     bakery.fault("fails", code=10021)
     bakery.fault("refuses", code=10220, message="changed: A")
@@ -321,8 +316,20 @@ def every_other_end(bakery: Bakery) -> None:
     bakery.rows.add("exit codes", [f"usage: {bakery.ops('rollback-worker', '--no-such-option').code}"])
     bakery.run("rollback-worker", "--service", "is-ill", "--dry-run")
     bakery.run("rollback-worker", "--service", "is-ill")
-    for runbook, arguments in PLANNED.items():
-        bakery.run(runbook, *arguments, "--dry-run", CLOUDFLARE_API_TOKEN="all")
+    bakery.world.sandbox.outcomes("bakery-shop", {"mistral": {"ok": 0, "failed": 9}, "llama": {"ok": 9, "failed": 0}})
+    for name in shipped():
+        bakery.run(name, *pressed(bakery, name), "--dry-run", CLOUDFLARE_API_TOKEN="all")
+
+
+def pressed(bakery: Bakery, name: str) -> list[str]:
+    """Return the options with which people of the bakery press the button: for the shop, or else for the site."""
+    environment = read_config(bakery.world.config)[0].environment("live")
+    made = runbook(name)
+    service = "site" if made.kind == "pages" else "shop"
+    given = {"service": service, **next(iter(made.fits(environment, service)), {})}
+    known = options_of(name)
+    options = [each for key, value in given.items() if f"--{key}" in known for each in (f"--{key}", str(value))]
+    return [*options, *(["--incident", "1"] if made.needs_incident else [])]
 
 
 def gate(bakery: Bakery, number: int, job: Mapping[str, str]) -> None:
