@@ -2,14 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.conftest import Outcome, World
 from tests.support import limits, switches
+from tests.support.claims import a_world, run
 from tests.support.commands import ended, texts
+from tests.support.scenarios import Case, all_cases
 from tests.support.switches import NAMESPACE, PUT, Switches
 
 SETTLE = 90
@@ -38,37 +39,20 @@ def shop(place: Switches) -> Switches:
     return place
 
 
-def prepare(place: Switches) -> Outcome:
-    place.world.sandbox.kv.delete(NAMESPACE, "ops/switch/ai")
-    return place.ops("switches", "prepare")
+WRITE = ("PUT", "/accounts/*/storage/kv/namespaces/*/values/*")
+WRITERS = [case for case in all_cases() if case.writes[0] == WRITE]
+"""Every runbook, in its scenarios, whose deciding write is one to KV."""
 
 
-def clear(place: Switches) -> Outcome:
-    place.put("session-do", state="off", incident=42)
-    place.put("ai", state="groq", incident=42)
-    place.world.sandbox.clock.advance(60)
-    return place.ops("all-clear", "--incident", "42")
+@pytest.mark.parametrize("case", WRITERS, ids=str)
+def test_a_write_to_kv_is_proved_by_the_application_while_the_api_lags(case: Case) -> None:
+    with a_world(case) as world:
+        world.sandbox.switches.kv_api_staleness_seconds = 20
 
+        outcome = run(world, case).outcome
 
-WRITERS: dict[str, Callable[[Switches], Outcome]] = {
-    "feature": lambda place: place.feature("off", "--incident", "42"),
-    "ai-failover": lambda place: place.ops("ai-failover", "--to", "groq"),
-    "all-clear": clear,
-    "maintenance": lambda place: place.ops("maintenance", "--state", "on", "--service", "api"),
-    "switches prepare": prepare,
-}
-
-
-@pytest.mark.parametrize(("writer", "seconds"), [*((name, 20) for name in WRITERS), ("feature", 10 * SETTLE)])
-def test_a_switch_is_proved_by_the_application_while_the_api_lags(place: Switches, writer: str, seconds: int) -> None:
-    place.world.sandbox.switches.kv_api_staleness_seconds = seconds
-
-    outcome = WRITERS[writer](place)
-
-    assert outcome.code == 0, outcome.result["message"]
-    assert outcome.result["decision"] in {"recovered", "healthy_as_before"}
-    assert "the probe runtime shows it" in " ".join(texts(outcome, "read_back"))
-    assert "somebody else" not in outcome.out + outcome.err
+        assert case.scenario.reached(world)
+    assert_proved(outcome)
 
 
 def test_limits_are_proved_by_the_application_while_the_api_lags(world: World) -> None:
@@ -76,25 +60,57 @@ def test_limits_are_proved_by_the_application_while_the_api_lags(world: World) -
 
     outcome = place.apply()
 
-    assert ended(outcome)[:2] == (0, "recovered")
+    assert_proved(outcome)
+    assert outcome.result["decision"] == "recovered"
+
+
+def assert_proved(outcome: Outcome) -> None:
+    assert outcome.code == 0, outcome.err
+    assert outcome.result["decision"] in {"recovered", "healthy_as_before"}
     assert "the probe runtime shows it" in " ".join(texts(outcome, "read_back"))
+    assert "somebody else" not in outcome.out + outcome.err
 
 
-@pytest.mark.parametrize("writer", ["feature", "maintenance"])
-def test_a_switch_can_be_taken_back_while_the_api_shows_its_former_state(place: Switches, writer: str) -> None:
-    WRITERS[writer](place)
+def close(place: Switches, state: str = "on") -> Outcome:
+    """Set the switch `maintenance`: this service is not taken off at the edge."""
+    return place.ops("maintenance", "--state", state, "--service", "api")
+
+
+def test_maintenance_by_a_switch_is_proved_by_the_application_while_the_api_lags(place: Switches) -> None:
+    place.world.sandbox.switches.kv_api_staleness_seconds = 20
+
+    assert_proved(close(place))
+
+
+def test_a_switch_is_proved_by_the_application_while_the_api_lags_for_longer_than_it_settles(place: Switches) -> None:
+    place.world.sandbox.switches.kv_api_staleness_seconds = 10 * SETTLE
+
+    assert_proved(place.feature("off", "--incident", "42"))
+
+
+def test_a_switch_can_be_taken_back_while_the_api_shows_its_former_state(place: Switches) -> None:
+    place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
 
-    back = {
-        "feature": lambda: place.feature("on", "--incident", "42"),
-        "maintenance": lambda: place.ops("maintenance", "--state", "off", "--service", "api"),
-    }[writer]()
+    back = place.feature("on", "--incident", "42")
 
-    name = {"feature": "session-do"}.get(writer, writer)
-    assert ended(back)[0] == 0, back.result["message"]
+    assert_shown(place, back, "session-do", "on")
+
+
+def test_maintenance_by_a_switch_can_be_taken_back_while_the_api_shows_its_former_state(place: Switches) -> None:
+    close(place)
+    place.world.sandbox.clock.advance(2)
+
+    back = close(place, "off")
+
+    assert_shown(place, back, "maintenance", "off")
+
+
+def assert_shown(place: Switches, outcome: Outcome, name: str, state: str) -> None:
+    assert ended(outcome)[0] == 0, outcome.result["message"]
     value = place.value(name)
     assert value
-    assert value["state"] == ("on" if writer == "feature" else "off") == place.shown["switches"][name]["state"]
+    assert value["state"] == state == place.shown["switches"][name]["state"]
 
 
 def test_another_teams_switch_is_proved_and_taken_back_as_well(shop: Switches) -> None:

@@ -1,11 +1,20 @@
-"""An API whose AI switch the incident has set."""
+"""An API with two switches that the incident has set."""
 
 from functools import partial
 
-from tests.support.scenarios import Scenario, set_switch, state_of, switched
+from tests.conftest import World
+from tests.support import switches
+from tests.support.scenarios import Given, Scenario, set_switch, state_of, switched
 
-SCENARIOS = {
-    "": Scenario(
-        switched, lambda world: state_of(world, "ai") == "auto", (partial(set_switch, "ai"),), is_like_another=True
-    )
-}
+
+def _prepare(world: World, given: Given) -> None:
+    switched(world, given)
+    switches.Switches(world).put("session-do", state="off", incident=given.incident)
+    world.sandbox.clock.advance(60)  # a key takes one write a second
+
+
+def _reached(world: World) -> bool:
+    return (state_of(world, "ai"), state_of(world, "session-do")) == ("auto", "on")
+
+
+SCENARIOS = {"": Scenario(_prepare, _reached, (partial(set_switch, "ai"),), is_like_another=True)}

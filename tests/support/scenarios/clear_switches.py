@@ -1,4 +1,4 @@
-"""An API whose AI switch the incident has set."""
+"""An API with two switches that the incident has set."""
 
 from tests.support.scenarios.all_clear import SCENARIOS
 
