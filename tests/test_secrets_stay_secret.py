@@ -21,7 +21,7 @@ from ops.core.plan import Plan
 from ops.engine.context import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from sandbox.server import Response
-from tests.conftest import REFERENCE, WORKER, Incident, Outcome, Releases, World
+from tests.conftest import WORKER, Incident, Outcome, Releases, World
 from tests.core.test_redaction import BASE64, SPELLINGS
 from tests.evidence.test_evidence import entry as logged
 from tests.support import marks, switches
@@ -408,33 +408,36 @@ def test_no_canary_shows_that_was_typed_in_the_wrong_place(
     assert leaks({"stdout": outcome.out, "stderr": outcome.err, **on_disk(world.folder), **requests}) == []
 
 
-PROPOSED: dict[str, list[dict[str, Any]]] = {
+OF_GITHUB_ALONE = [case for case in all_cases() if not writes_to(case.runbook, "cloudflare")]
+ON_GITHUB: dict[str, list[dict[str, Any]]] = {
     "success": [],
-    "GitHub's reads fail": [{"path": "/repos/*/*/git/ref/**", "status": 500, "message": SHOUT, "times": None}],
+    "GitHub's reads fail": [{"method": "GET", "path": "/repos/**", "status": 500, "message": SHOUT, "times": None}],
     "GitHub's writes fail": [{"method": "POST", "path": "/repos/**", "status": 500, "message": SHOUT, "times": None}],
-    "GitHub refuses": [{"method": "POST", "path": "/repos/*/*/pulls", "status": 403, "message": SHOUT}],
+    "GitHub refuses": [
+        {"method": method, "path": path, "status": 403, "message": SHOUT}
+        for method, path in dict.fromkeys(case.writes[-1] for case in OF_GITHUB_ALONE)
+    ],
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "rules", [pytest.param(r, id=n, marks=() if not r else pytest.mark.slow) for n, r in PROPOSED.items()]
-)
-def test_no_canary_shows_in_a_proposal_of_limits(incident: Incident, rules: list[dict[str, Any]]) -> None:
-    """It reads and writes at GitHub alone; the reason goes into limits.yml and into the pull request."""
-    world, hub = incident.world, incident.github
-    end = OF_A_WORKER
-    world.edit_config(end, PROBES.replace("PROGRAM", '"true"') + end)
-    hub.switches.actions_may_create_pull_requests = True
-    hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
-    hub.add_commit("Limits", "alice", files={"limits.yml": (REFERENCE / "limits.yml").read_text()})
-    for rule in rules:
-        hub.fault(**rule)
+@pytest.mark.parametrize("rules", ON_GITHUB.values(), ids=ON_GITHUB)
+@pytest.mark.parametrize("case", OF_GITHUB_ALONE, ids=str)
+def test_no_canary_shows_of_a_run_that_writes_to_github_alone(
+    incident: Incident, case: Case, rules: list[dict[str, Any]]
+) -> None:
+    """Its reason goes into what it writes there."""
+    hub = incident.github
+    with receiving() as receiver:
+        environ = prepared(incident, case, Ending(GOOD), receiver)
+        for rule in rules:
+            hub.fault(**rule)
 
-    outcome = start(incident, "propose-limits", "--reason", SHOUT, **{**hub.environ(), **CANARY}, as_json=True)
+        reason = ("--reason", SHOUT) if "--reason" in options_of(case.runbook.name) else ()
+        outcome = start(incident, case.runbook.name, *case.arguments, *reason, **environ, as_json=True)
 
-    assert decision(incident) in ({"planned"} if not rules else {"failed", "unknown_outcome"}), outcome.err
-    assert leaks(everything(incident, Receiver(), outcome)) == []
+    assert decision(incident) in ({"failed", "unknown_outcome"} if rules else {"planned", *GOOD}), outcome.err
+    assert leaks(everything(incident, receiver, outcome)) == []
 
 
 @pytest.mark.slow
