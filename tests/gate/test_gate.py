@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from ops.app import registry
+from ops.app.run import read_config
 from ops.core.run_record import is_edited, read_block
 from ops.github import actions, client
 from sandbox.github.users.state import Role
+from tests.conftest import REFERENCE
 from tests.gate.support import LABEL, Job, parsed
 
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
@@ -59,31 +62,29 @@ def test_a_label_of_somebody_who_may_write_goes_and_is_consumed(job: Job) -> Non
     assert (job.labels, job.comments, job.github.unknown) == (["incident"], [], [])
 
 
-@pytest.mark.parametrize(
-    ("label", "runbook", "params"),
-    [
-        ("recover:api-off", "maintenance", {"service": "api", "state": "on"}),
-        ("recover:api-on", "maintenance", {"service": "api", "state": "off"}),
-        (
-            "recover:rotate-secrets",
-            "rotate-secrets",
-            {"service": "api", "only": ["IFLOW_API_KEY", "GROQ_API_KEY", "CEREBRAS_API_KEY"]},
-        ),
-    ],
-)
-def test_a_label_for_what_needs_more_than_a_rollback_names_the_environment_that_holds_it(
-    job: Job, label: str, runbook: str, params: dict[str, Any]
-) -> None:
+LABELS = read_config(REFERENCE / "ops.yml")[0].labels
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_label_names_the_environment_that_holds_what_its_runbook_needs(job: Job, label: str) -> None:
     done = job.gate(job.label(name=label))
 
     job.assert_went(done)
-    assert (job.outputs["runbook"], job.outputs["power"]) == (runbook, "security")
-    assert json.loads(job.outputs["params"]) == params
+    asked = LABELS[label]
+    assert job.outputs["runbook"] == asked.runbook
+    assert job.outputs["power"] == (registry.runbook(asked.runbook).github_environment or "none")
+    assert json.loads(job.outputs["params"]) == json.loads(json.dumps(asked.params))
     assert job.labels == ["incident"]
 
 
-@pytest.mark.parametrize("name", ["recover:api-off", "recover:api-on", "recover:rotate-secrets"])
-def test_such_a_label_of_somebody_who_may_not_has_no_power(job: Job, name: str) -> None:
+def test_labels_for_what_needs_more_than_a_rollback_have_an_environment_of_their_own() -> None:
+    security = {label for label, one in LABELS.items() if registry.github_environment(one.runbook) == "security"}
+
+    assert security == {"recover:api-off", "recover:api-on", "recover:rotate-secrets"}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_label_of_somebody_who_may_not_has_no_power(job: Job, name: str) -> None:
     done = job.gate(job.label("tina", name))
 
     assert (done.code, job.outputs["go"], job.outputs["power"]) == (3, "false", "")

@@ -72,6 +72,7 @@ def assert_run(incident: Incident, body: str) -> list[str]:
 def test_each_command_of_an_incident_fits_the_configuration(
     incident: Incident, config: str, service: str, runbooks: list[str], unfit: set[str]
 ) -> None:
+    """The names are literal: what fits a configuration is under test here, so that no class can tell it."""
     incident.world.config.write_text(config)
 
     commands = assert_run(incident, opened(incident, service))
