@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ops.config.checks import KINDS
 from ops.core import next_step
 from ops.gate.gate import OUTPUTS
+from ops.github.actions import RUN_OUTPUTS
 from ops.render import workflow_text
 from ops.setup import jobs
 
@@ -138,9 +139,9 @@ def _text(config: "Config", template: str, **values: Any) -> str:
         "config": config,
         "github": github,
         "gate_outputs": OUTPUTS,
+        "recover_outputs": RUN_OUTPUTS,
         "read_tokens": jobs.read_tokens(config, "report"),
         "responders": json.dumps(config.responders) if config.responders else "",
-        "answers": "{}",
         "pins": PINS,
         "secrets": functools.partial(jobs.expressions, config),
         "scripts": workflow_text.scripts(),

@@ -110,7 +110,7 @@ def test_two_labels_at_once_recover_in_turn_and_a_delivery_that_comes_twice_has_
 
 
 def recovery(run: Run) -> Job:
-    return next(job for job in run.jobs if job.name == "recover")
+    return next(job for job in run.jobs if job.name == "recovery-production")
 
 
 def test_a_label_of_somebody_who_may_not_changes_nothing(staged: Callable[..., Stage]) -> None:

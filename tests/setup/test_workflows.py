@@ -238,8 +238,9 @@ def test_a_workflow_has_no_permissions_but_those_of_its_jobs_and_no_group(path: 
     for each in files(path):
         assert parsed(each)["permissions"] == {}
         assert "concurrency" not in parsed(each)
-        for job in parsed(each)["jobs"].values():
+        for key, job in parsed(each)["jobs"].items():
             assert job["timeout-minutes"] <= 30
+            assert ("concurrency" in job) == (key != "tell")
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
@@ -247,8 +248,7 @@ def test_a_step_runs_nothing_that_an_input_could_write(path: Path) -> None:
     for each in files(path):
         for step in (step for job in parsed(each)["jobs"].values() for step in job["steps"]):
             assert "${{" not in step.get("run", "")
-            if "shell" not in step:
-                assert step.get("run", "exec ").lstrip().startswith("exec "), "a cancel must reach the program"
+            assert step.get("run", "exec ").lstrip().startswith("exec "), "a cancel must reach the program"
             if "uses" in step and not step["uses"].startswith("./"):
                 assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", step["uses"])
             if step.get("uses", "").startswith("actions/checkout@"):
