@@ -273,15 +273,8 @@ def _lead(request: Request, clock: Clock) -> float:
 
 def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
-    is_job = environ.get("GITHUB_EVENT_NAME") == "schedule" or environ.get("GITHUB_ACTOR")
-    who = _actor(request, environ)
-    first = environ.get("GITHUB_ACTOR", "")  # GitHub keeps it in a further attempt
-    if not is_job:
-        who = f"laptop, {LOCAL_USER}{who}"
-    elif environ.get("GITHUB_RUN_ATTEMPT", "1") != "1" and first.lower() != who.lower():
-        who = f"{who}, who started the request of {first} again"
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
-    text = f"{request.runbook.name} {asked} in {request.environment} ({who})"
+    text = f"{request.runbook.name} {asked} in {request.environment} ({_requester(request, environ)})"
     what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
     if log := actions.links(environ, None).get("run"):
         what["log"] = log
@@ -290,12 +283,26 @@ def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, 
         timeline.record(Kind.WARNING, permissions.NOT_CHECKED)
 
 
+def _requester(request: Request, environ: Mapping[str, str]) -> str:
+    """Return who requested the run, for people. A further attempt may be started by somebody else."""
+    actor, first = _actor(request, environ), _first_actor(environ)
+    if not first:
+        return f"laptop, {LOCAL_USER}{actor}"
+    return actor if actor.lower() == first.lower() else f"{actor}, who started a request of {first} again"
+
+
 def _actor(request: Request, environ: Mapping[str, str]) -> str:
-    """Return who started this attempt, which in a further one may be somebody else."""
+    """Return who is answerable for this attempt."""
+    is_again = environ.get("GITHUB_RUN_ATTEMPT", "1") != "1"
+    again = request.requested_by or environ.get("GITHUB_TRIGGERING_ACTOR") if is_again else ""
+    return again or _first_actor(environ) or environ.get("USER") or _account()
+
+
+def _first_actor(environ: Mapping[str, str]) -> str:
+    """Return who started the first attempt of a job's run; nothing on a laptop."""
     if environ.get("GITHUB_EVENT_NAME") == "schedule":
-        return "a schedule"  # GitHub names whoever wrote it into the file
-    known = request.requested_by or environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR")
-    return known or environ.get("USER") or _account()
+        return "a schedule"  # GitHub names the author of the schedule
+    return environ.get("GITHUB_ACTOR", "")
 
 
 def _account() -> str:

@@ -127,9 +127,20 @@ def test_a_run_that_cannot_begin_leaves_its_reason_to_the_next_job(world: World,
     ("more", "environ", "said"),
     [
         ((), {}, "(alice)"),
-        ((), {"GITHUB_TRIGGERING_ACTOR": "bob"}, "(bob, who started the request of alice again)"),
-        (("--requested-by", "bob"), {}, "(bob, who started the request of alice again)"),
+        ((), {"GITHUB_TRIGGERING_ACTOR": "bob"}, "(bob, who started a request of alice again)"),
+        (("--requested-by", "bob"), {}, "(bob, who started a request of alice again)"),
         ((), {"GITHUB_TRIGGERING_ACTOR": "Alice"}, "(Alice)"),
+        ((), {"GITHUB_EVENT_NAME": "schedule"}, "(a schedule)"),
+        (
+            ("--attempt", "1"),
+            {"GITHUB_EVENT_NAME": "schedule", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_TRIGGERING_ACTOR": "alice"},
+            "(a schedule)",
+        ),
+        (
+            (),
+            {"GITHUB_EVENT_NAME": "schedule", "GITHUB_TRIGGERING_ACTOR": "bob"},
+            "(bob, who started a request of a schedule again)",
+        ),
     ],
 )
 def test_the_timeline_names_who_started_this_attempt(
