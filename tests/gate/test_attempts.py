@@ -239,6 +239,16 @@ def test_no_further_attempt_goes_by_somebody_without_the_right(
     assert job.outputs["attempt"] == attempt
 
 
+def test_a_label_that_comes_while_the_gate_refuses_an_older_one_is_left_for_its_own_gate(job: Job) -> None:
+    payload = job.label()
+    job.github.unlabel(job.incident, LABEL, "alice")
+    job.github.fault(method="POST", path=COMMENTS, after=job.label)
+
+    done = job.gate(payload)
+
+    assert (done.code, job.outputs["reason"], job.labels) == (3, "label_taken", ["incident", LABEL])
+
+
 # The comment that says that the run starts.
 
 

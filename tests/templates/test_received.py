@@ -61,6 +61,14 @@ def test_a_further_attempt_is_answered_by_itself_and_names_who_started_it(workfl
     assert f"<!-- backout:request run={RUN} attempt=2 -->" in second
 
 
+def test_a_label_on_an_enterprise_server_is_answered(workflow: Workflow) -> None:
+    workflow.github.switches.enterprise_server = True
+
+    done = workflow.step("received", workflow.label())
+
+    assert (done.out, len(workflow.bodies)) == ("", 1)
+
+
 def test_two_requests_in_one_second_get_a_comment_each(workflow: Workflow) -> None:
     payloads = [workflow.label("recover:api"), workflow.label("recover:web")]
 
