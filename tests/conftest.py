@@ -76,11 +76,20 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         _cases[table] += 1
 
 
+gc.disable()  # what imports and collection make stays; `pytest_collection_finish` turns it on again
+
+
 def pytest_collection_finish() -> None:
-    """What is there by now stays: the garbage collector need not look at it again and again, nor every few objects."""
+    """Let the garbage collector pass over what is there by now; it reads the rest while the cores' caches hold it."""
+    gc.freeze()
+    gc.set_threshold(5_000)
+    gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """Collect once; pytest does so ten times at its end, and each of them would pass over everything again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000)
 
 
 def pytest_xdist_auto_num_workers() -> int:
