@@ -4,10 +4,11 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.support.patterns import attacks, used_in
+from tests.support.patterns import Used, attacks, used_in
 
 SMALL, SMALL_LIMIT, SMALL_LONGEST = 3_000, 0.005, 0.05
 LARGE, LARGE_LIMIT, LONGEST = 200_000, 0.25, 0.4
@@ -77,13 +78,16 @@ def slow(pattern: re.Pattern[Any], function: str, size: int = LARGE) -> str:
     return f"{took:.3f} s of CPU for {before[:40]!r} and then {pump[:40]!r}" if took > LARGE_LIMIT else ""
 
 
-USED = list(used_in(ROOT, ROOT / "ops", but=OURS))
+@cache
+def all_used() -> list[Used]:
+    """Not at import: each worker imports this module, and parsing the tree takes a quarter of a second."""
+    return list(used_in(ROOT, ROOT / "ops", but=OURS))
 
 
 def test_every_pattern_is_fast_on_its_worst_text() -> None:
     found = {
         f"{used.file}: {used.written}": slow(used.pattern, used.function, CUT.get(used.written, LARGE))
-        for used in USED
+        for used in all_used()
         if used.pattern is not None
     }
 
@@ -92,7 +96,7 @@ def test_every_pattern_is_fast_on_its_worst_text() -> None:
 
 
 def test_every_pattern_that_is_no_constant_is_accounted_for() -> None:
-    assert {f"{used.file}: {used.written}" for used in USED if used.pattern is None} == set(KNOWN_LATER)
+    assert {f"{used.file}: {used.written}" for used in all_used() if used.pattern is None} == set(KNOWN_LATER)
 
 
 def test_a_slow_pattern_is_found() -> None:
