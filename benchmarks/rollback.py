@@ -30,8 +30,8 @@ REFERENCE = ROOT / "examples" / "fortunet"
 WORKER = "fortunet-api"
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 
-WITHOUT_RICH = "import runpy, sys; sys.modules['rich'] = None; "
-"""httpx loads rich if it is installed. Only the developers' lock file has it, so a user's run starts without it."""
+WITHOUT_RICH = "import runpy, sys; sys.modules['pygments'] = sys.modules['rich'] = None; "
+"""httpx loads pygments and rich if they are installed. Only the developers' lock file has them: users start without."""
 OPS = ("-c", f"{WITHOUT_RICH} sys.argv[0] = 'ops'; runpy.run_module('ops', run_name='__main__', alter_sys=True)")
 LIBRARIES = ("-c", f"{WITHOUT_RICH} import click, httpx")
 
