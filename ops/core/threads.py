@@ -35,6 +35,8 @@ def in_background(work: Callable[[], None]) -> None:
 
 def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
     """All results in order, or the first error in order. The caller bounds how many."""
+    if len(calls) == 1:
+        return [calls[0]()]
     return [future.result() for future in [start(call) for call in calls]]
 
 
