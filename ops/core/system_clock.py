@@ -3,9 +3,8 @@
 import json
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPException
+from socket import create_connection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,7 +35,7 @@ class SandboxClock:
         try:
             answer = self._ask("GET")
             self._is_virtual, self._stands_at = bool(answer["virtual"]), parse_utc(answer["now"])
-        except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"the clock of the sandbox cannot be read at {url} ({type(error).__name__})",
                 hint="Start `ops sandbox` again and set the variables that it prints.",
@@ -55,13 +54,20 @@ class SandboxClock:
             time.sleep(seconds)
 
     def _ask(self, method: str, body: Any = None) -> Any:
-        """On a connection of its own: threads share a clock, and a run asks it once or twice."""
-        with closing(HTTPConnection(self._url.netloc, timeout=TIMEOUT)) as connection:
-            connection.request(method, self._url.path, json.dumps(body), {"content-type": "application/json"})
-            answer = connection.getresponse()
-            told = answer.read()
-        if answer.status != 200:
-            raise HTTPException(answer.status)
+        """On a connection of its own: threads share a clock, and a run asks it once or twice.
+
+        Raises OSError, and ValueError for another answer than 200 with JSON. An HTTP client would take ten times as
+        long, and a sandbox answers as plainly as it is asked.
+        """
+        data = json.dumps(body).encode()
+        head = f"{method} {self._url.path} HTTP/1.1\r\nhost: {self._url.netloc}\r\nconnection: close\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+        with create_connection((self._url.hostname, self._url.port or 80), timeout=TIMEOUT) as connection:
+            connection.sendall(head.encode() + data)
+            with connection.makefile("rb") as answer:
+                said, _, told = answer.read().partition(b"\r\n\r\n")
+        if not said.startswith(b"HTTP/1.1 200 "):
+            raise ValueError(said[:40])
         return json.loads(told)
 
 
