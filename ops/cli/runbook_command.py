@@ -49,6 +49,7 @@ class RunbookGroup(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._runbooks: dict[str, RunbookFile] = {}
+        self._made: dict[str, click.Command] = {}
 
     def add_runbook(self, name: str, file: RunbookFile) -> None:
         """Add the command of the file's runbook, to the group that its first word names if there is one.
@@ -61,6 +62,7 @@ class RunbookGroup(click.Group):
             group.add_runbook(second, file)
         elif name not in self.commands:
             self._runbooks[name] = file
+            self._made.pop(name, None)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self._runbooks})
@@ -68,7 +70,9 @@ class RunbookGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._runbooks:
             return super().get_command(ctx, cmd_name)
-        return runbook_command(self._runbooks[cmd_name].load())
+        if cmd_name not in self._made:
+            self._made[cmd_name] = runbook_command(self._runbooks[cmd_name].load())
+        return self._made[cmd_name]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         listed = {name: click.Command(name, help=file.help_line) for name, file in self._runbooks.items()}
