@@ -5,7 +5,9 @@ prefix of a real run, enforced at the transport. GraphQL here is analytics, whic
 """
 
 import re
+import ssl
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import httpx
@@ -31,6 +33,12 @@ MOST_PAGES = 100
 Decoder = Callable[[str, str, int, Mapping[str, str], bytes], Answer]
 
 
+@cache
+def no_certificates() -> ssl.SSLContext:
+    """Return what httpx needs for a client that sends plain HTTP. Each client would make one of its own."""
+    return httpx.create_ssl_context(verify=False)
+
+
 class Client(Door):
     """One account's token on one API base. Threads may share it. `token_name` is what error texts call the token."""
 
@@ -43,7 +51,7 @@ class Client(Door):
         clock: Clock,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.base_url = base_url
+        self.base_url = base_url.rstrip("/")
         self._token = token
         self._token_name = token_name
         self._clock = clock
@@ -58,13 +66,12 @@ class Client(Door):
         """Make the pool; called before threads share the client."""
         # A proxy of the environment is for the internet; a sandbox is never behind one.
         trust = not is_loopback(self.base_url)
-        verify: Any = httpx.create_ssl_context(trust_env=trust) if self.base_url.startswith("https:") else False
+        is_secure = self.base_url.startswith("https:")
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
         self._http = httpx.Client(
-            base_url=self.base_url,
             timeout=TIMEOUT,
             limits=limits,
-            verify=verify,
+            verify=httpx.create_ssl_context(trust_env=trust) if is_secure else no_certificates(),
             trust_env=trust,
             auth=self._sign,
             transport=self._transport,
@@ -157,7 +164,7 @@ class Client(Door):
             self.open()
         assert self._http is not None
         with self._under_way.call():
-            response = self._http.request(method, path, **content)
+            response = self._http.request(method, self.base_url + path, **content)
         try:
             return decoder(method, path, response.status_code, response.headers, response.content)
         except ApiError as error:
