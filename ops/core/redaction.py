@@ -14,19 +14,23 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import datetime
 from enum import Enum
 from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-ESCAPED = re.compile(
+_ESCAPE = (
     r"(?P<percent>%(?:25)*[0-9A-Fa-f]{2})"
     r"|\\{1,4}(?:u(?P<u>[0-9A-Fa-f]{4})|u\{(?P<braced>[0-9A-Fa-f]{1,6})\}|x(?P<x>[0-9A-Fa-f]{2}))"
     r"|&(?:amp;){0,2}\#(?:0{0,6}(?P<decimal>[1-9][0-9]{0,6})|[xX]0{0,6}(?P<hex>[1-9A-Fa-f][0-9A-Fa-f]{0,5}));?"
-    r"|(?P<nothing>\x1b\[[0-9;]{0,20}[A-Za-z]|[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|\r?\n[ \t]*)"
 )
+_UNSEEN = r"\x1b\[[0-9;]{0,20}[A-Za-z]|[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|\r?\n[ \t]*"
+ESCAPED = re.compile(f"{_ESCAPE}|(?P<nothing>{_UNSEEN})")
 """One escape, or a mark that nobody sees: a color, a character of no width, a line that was folded and indented."""
+ESCAPES, UNSEEN = re.compile(_ESCAPE), re.compile(_UNSEEN)
 _BEGINS = re.compile(r"[%\\&\x1b\u200b-\u200f\u2060-\u2064\ufeff\u00ad\r\n]")
+_BEGINS_ESCAPE = re.compile(r"[%\\&]")
 _BASES = {"u": 16, "braced": 16, "x": 16, "decimal": 10, "hex": 16}
 
 
@@ -34,6 +38,8 @@ def decoded(text: str) -> bytes | None:
     """The bytes that the text stands for. None where there is no escape."""
     if not _BEGINS.search(text) or not ESCAPED.search(text):  # the first is fast, and most texts have none
         return None
+    if not _BEGINS_ESCAPE.search(text) or not ESCAPES.search(text):  # as in most texts of several lines
+        return _encoded(UNSEEN.sub("", text))
     return b"".join(data for data, _, _ in _pieces(text))
 
 
@@ -76,8 +82,13 @@ def _meant(found: re.Match[str]) -> bytes:
     return _units(chr(number)) if number <= 0x10FFFF else b"?"
 
 
+_RARE = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]")
+
+
 def _encoded(text: str) -> bytes:
     """UTF-8; a character beyond 16 bits as JSON writes it, as two halves."""
+    if not _RARE.search(text):
+        return text.encode()
     return b"".join(_half(each) if ord(each) > 0xFFFF else _utf8(each) for each in text)
 
 
@@ -141,6 +152,9 @@ class Secret:
 
     def reveal(self) -> str:
         return self._value
+
+
+_WITHOUT_TEXT = {int, float, bool, type(None), datetime}
 
 
 class Redactor:
@@ -241,6 +255,8 @@ class Redactor:
 
     def value(self, value: Any) -> Any:
         """The same for a value of ours, before anything is made of it: a renderer's escapes would hide a secret."""
+        if type(value) in _WITHOUT_TEXT:
+            return value
         if isinstance(value, str) and not isinstance(value, Enum):
             return self.text(value)
         if isinstance(value, tuple):
