@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -25,12 +26,31 @@ def start(call: Callable[[], T]) -> Future[T]:
 
 
 def in_background(work: Callable[[], None]) -> None:
-    """Call `work` in a daemon thread.
+    """Call `work` in a daemon thread: in one that has ended its work, or in a new one, which takes longer.
 
-    Not by `threading.Thread`: a signal whose handler raises within its `start` leaves its books half written, and the
-    thread then ends with a KeyError (CPython 3.11, `Thread.start` and `Thread._bootstrap_inner`).
+    Not by `threading.Thread`, and without a lock: a signal may raise in between. Within `Thread.start` that leaves its
+    books half written, and the thread then ends with a KeyError (CPython 3.11, `Thread.start` and
+    `Thread._bootstrap_inner`). Here one thread less is used again.
     """
-    _thread.start_new_thread(work, ())
+    try:
+        _IDLE.get_nowait()
+    except Empty:
+        _thread.start_new_thread(_work, (work,))
+    else:
+        _WORK.put(work)
+
+
+_IDLE: SimpleQueue[None] = SimpleQueue()
+"""One entry for each thread that waits for work."""
+_WORK: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+
+def _work(work: Callable[[], None]) -> None:
+    while True:
+        work()
+        del work  # and all that it holds
+        _IDLE.put(None)
+        work = _WORK.get()
 
 
 def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
