@@ -195,12 +195,12 @@ def test_a_button_is_not_started_again_if_it_is_not_known_when_it_was_pressed(jo
 
 
 ROLES = ["admin", "maintain", "write", "triage", "read", None]
-LISTED = [[], ["alice"], ["bob"], ["alice", "bob"]]
+LISTED: list[list[str]] = [[], ["alice"], ["bob"]]
 NUMBERS = itertools.count(1)
 
 
 @holds_for(
-    20,
+    10,
     300,
     roles=st.tuples(st.sampled_from(ROLES), st.sampled_from(ROLES)),
     listed=st.sampled_from(LISTED),
