@@ -12,7 +12,7 @@ from sandbox.actions import plan as plans
 from sandbox.actions.checkout import lay_out
 from sandbox.actions.event import ref
 from sandbox.actions.process import Act, Start
-from sandbox.actions.record import Record
+from sandbox.actions.record import SET_UP, Record
 from sandbox.actions.schedule import Result, Task
 from sandbox.actions.single_job import read_outputs, single_job
 from sandbox.github import GitHub
@@ -20,6 +20,9 @@ from sandbox.github.actions.state import Job as JobRecord
 from sandbox.github.actions.state import Run
 
 _USES = re.compile(r"\buses:\s*[\"']?([\w.-]+/[\w./-]+@[\w./-]+)")
+
+
+REAL_MINUTE = 60.0
 
 
 class Execution:
@@ -53,6 +56,7 @@ class Execution:
         self._wait_for_runner(run)
         if missing := self._missing(task):
             task.work.log.append(f"Error: Unable to resolve action `{missing}`, repository not found")
+            self._github.add_step(task.record, SET_UP, "failure", self._github.clock.now().replace(microsecond=0))
             return "failure", {}
         folder = self._scratch / f"{run.id}.{run.run_attempt}.{task.job.id}"
         token = self._token(task)
@@ -85,7 +89,13 @@ class Execution:
         )
         start = self._started_with(task, token, folder / work.run.workflow.file, self._provided(task, sha))
         record = Record(
-            self._github, shown, work.log, start.secrets.values(), lambda line: self._on_line(work.run.id, line)
+            self._github,
+            shown,
+            task.job.rules["steps"],
+            work.log,
+            secrets=start.secrets.values(),
+            on_line=lambda line: self._on_line(work.run.id, line),
+            is_cancelled=lambda: task.cancelled,
         )
         act = Act(start, folder, repository, self._pip_cache)
         self._acts.add(act)
@@ -107,12 +117,14 @@ class Execution:
         return "success" if code == 0 else "failure", kept
 
     def _end_late(self, task: Task, act: Act) -> None:
-        """The time limit has passed. GitHub calls such a job cancelled, not failed.
+        """The time limit has passed, on the sandbox's clock in full. GitHub calls such a job cancelled, not failed.
 
         github.com/tenstorrent/tt-metal/pull/36611, github.com/fujibee/agmsg/pull/878
         """
+        left = task.job.minutes * (REAL_MINUTE - self._minute)
         with self._github.lock:
             task.cancelled = True
+            self._github.clock.advance(max(0.0, left))
             task.work.log.append(f"The job has exceeded the maximum execution time of {task.job.minutes:g} minutes.")
         act.cancel()
 

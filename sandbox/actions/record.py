@@ -1,7 +1,7 @@
 """What act says of a job → its steps in the Actions API, with the sandbox's times, and the log of its run."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,17 +13,32 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """act gives its steps a terminal, and GitHub does not."""
 
 
+SET_UP, COMPLETE = "Set up job", "Complete job"
+"""Steps that GitHub adds: the first downloads actions."""
+
+
 class Record:
-    """Of one job. `result` is empty while act has not told it."""
+    """Of one job, with these steps in the file."""
 
     def __init__(
-        self, github: GitHub, job: Job, log: list[str], secrets: Iterable[str], on_line: Callable[[str], object]
+        self,
+        github: GitHub,
+        job: Job,
+        steps: Sequence[Mapping[str, Any]],
+        log: list[str],
+        *,
+        secrets: Iterable[str],
+        on_line: Callable[[str], object],
+        is_cancelled: Callable[[], bool],
     ) -> None:
-        self._github, self._job, self._log, self._on_line = github, job, log, on_line
+        self._github, self._job, self._steps, self._log = github, job, steps, log
+        self._on_line, self._is_cancelled = on_line, is_cancelled
         lines = {line for secret in secrets for line in (secret, *secret.splitlines()) if line.strip()}
         self._secrets = sorted(lines, key=len, reverse=True)
+        self._index = {str(step.get("id", index)): index for index, step in enumerate(steps)}
+        self._next = 0
+        """Index of the next step of the file."""
         self._began: datetime | None = None
-        self.result = ""
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Take one line of act's. Only its `msg` is masked by act, and only that is kept."""
@@ -35,10 +50,11 @@ class Record:
             self._log.append(masked)
             if line.get("raw_output"):
                 self._on_line(masked)
-        if "jobResult" in line:
-            self.result = str(line["jobResult"])
-        elif line.get("stage") == "Main" and len(line.get("stepID", ())) == 1:
-            self._step(line)
+        if line.get("stage") == "Main" and len(step) == 1 and step[0] in self._index:
+            self._step(line, self._index[step[0]])
+        elif line.get("step") in {SET_UP, COMPLETE} and "stepResult" in line:
+            self._skip_to(len(self._steps) if line["step"] == COMPLETE else 0)
+            self._add(str(line["step"]), str(line["stepResult"]))
 
     def masked(self, text: str) -> str:
         """Without secrets, line by line as on GitHub: act masks no secret of several lines."""
@@ -49,11 +65,31 @@ class Record:
     def holds_secret(self, text: str) -> bool:
         return any(secret in text for secret in self._secrets)
 
-    def _step(self, line: Mapping[str, Any]) -> None:
-        now = self._github.clock.now().replace(microsecond=0)
-        if "stepResult" in line:
-            name = str(line.get("step", "")).splitlines()[:1]
-            self._github.add_step(self._job, "".join(name)[:100], str(line["stepResult"]), self._began or now)
-            self._began = None
-        elif self._began is None:
-            self._began = now
+    def _step(self, line: Mapping[str, Any], index: int) -> None:
+        self._began = self._began or self._now()
+        if "stepResult" not in line:
+            return
+        self._skip_to(index)
+        self._next = index + 1
+        name = str(line.get("step", "")) if "name" in self._steps[index] else _name(self._steps[index])
+        conclusion = str(line["stepResult"])
+        self._add(name, "cancelled" if conclusion == "failure" and self._is_cancelled() else conclusion)
+
+    def _skip_to(self, index: int) -> None:
+        """Steps that act passed over without a word."""
+        for step in self._steps[self._next : index]:
+            self._add(_name(step), "skipped", self._now())
+        self._next = max(self._next, index)
+
+    def _add(self, name: str, conclusion: str, at: datetime | None = None) -> None:
+        self._github.add_step(self._job, name[:100], conclusion, at or self._began or self._now())
+        self._began = self._began if at else None
+
+    def _now(self) -> datetime:
+        return self._github.clock.now().replace(microsecond=0)
+
+
+def _name(step: Mapping[str, Any]) -> str:
+    """As GitHub names it."""
+    first = "".join(str(step.get("run", "")).splitlines()[:1])
+    return str(step.get("name") or f"Run {step.get('uses') or first}")

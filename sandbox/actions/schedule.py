@@ -266,6 +266,8 @@ class Schedule:
             return self._complete(task, "cancelled")
         task.state = "running"
         self._set(task, "in_progress")
+        if task.record:
+            task.record.runner_name = "GitHub Actions 1"
         if not task.job.rules.get("steps"):
             known = {**task.work.contexts, "needs": task.needs}
             task.outputs = {name: text(str(value), known) for name, value in task.job.rules.get("outputs", {}).items()}
@@ -303,7 +305,7 @@ class Schedule:
         if task.record is None:
             at = now if task.job.needs else run.run_started_at
             task.record = self._github.add_job(run.id, task.job.name, status="queued", conclusion=None, created_at=at)
-            task.record.started_at = None
+            task.record.started_at = task.record.runner_name = None
         if status in {"in_progress", "completed"}:
             self._github.set_job(task.record, status, conclusion)
         else:

@@ -45,7 +45,7 @@ def test_a_job_with_an_action_that_cannot_be_downloaded_does_no_step(hub: GitHub
 
     assert (run.conclusion, conclusions(run)) == ("failure", {"one": "failure", "tell": "success"})
     assert log == [f"Error: Unable to resolve action `{uses}`, repository not found"]
-    assert run.jobs[0].steps == []
+    assert [(step.name, step.conclusion) for step in run.jobs[0].steps] == [("Set up job", "failure")]
 
 
 @pytest.mark.slow

@@ -217,7 +217,7 @@ def test_outputs_reach_later_jobs_as_data_and_secrets_do_not(hub: GitHub, runner
     assert json.loads(said) == [HOSTILE, "1\n2", "[]", "true", {"gate": {"result": "success", "outputs": outputs}}]
     assert run.conclusion == "success"
     assert not any("second-line" in line for line in runner.log(run.id))
-    assert [step.name for step in run.jobs[1].steps] == [SAY[:100]]
+    assert [step.name for step in run.jobs[1].steps] == ["Set up job", f"Run {SAY}"[:100], "Complete job"]
 
 
 @pytest.mark.slow
@@ -234,6 +234,16 @@ def test_a_job_beyond_its_time_limit_is_cancelled_and_later_jobs_run(hub: GitHub
     runner.wait()
 
     assert conclusions(run) == {"recover": "cancelled", "tell": "success", "quiet": "skipped"}
+    steps_ended = [(step.name, step.conclusion) for step in run.jobs[0].steps]
+    assert steps_ended[1:-1] == [
+        ("Run exec sleep 30", "cancelled"),
+        ("Run echo cleaned up", "success"),
+        ("Run echo never", "skipped"),
+    ]
+    began, ended = run.jobs[0].started_at, run.jobs[0].completed_at
+    assert began is not None
+    assert ended is not None
+    assert (ended - began).total_seconds() >= 18  # on the sandbox's clock
     assert run.conclusion == "cancelled"
     log = runner.log(run.id)
     assert "The job has exceeded the maximum execution time of 0.3 minutes." in log
