@@ -22,9 +22,6 @@ from sandbox.github.actions.state import Run
 _USES = re.compile(r"\buses:\s*[\"']?([\w.-]+/[\w./-]+@[\w./-]+)")
 
 
-REAL_MINUTE = 60.0
-
-
 class Execution:
     """Called with a task, it runs the job and returns its result and its outputs."""
 
@@ -121,10 +118,11 @@ class Execution:
 
         github.com/tenstorrent/tt-metal/pull/36611, github.com/fujibee/agmsg/pull/878
         """
-        left = task.job.minutes * (REAL_MINUTE - self._minute)
+        clock = self._github.clock
+        began = task.record.started_at if task.record and task.record.started_at else clock.now()
         with self._github.lock:
             task.cancelled = True
-            self._github.clock.advance(max(0.0, left))
+            clock.advance(max(0.0, task.job.minutes * 60 - (clock.now() - began).total_seconds()))
             task.work.log.append(f"The job has exceeded the maximum execution time of {task.job.minutes:g} minutes.")
         act.cancel()
 
@@ -139,20 +137,30 @@ class Execution:
 
     def _missing(self, task: Task) -> str | None:
         """An action that cannot be downloaded: GitHub does so before the first step, and then does no step."""
-        known = ({"actions/checkout"} | self._actions.keys()) - {name.lower() for name in self.unavailable}
-        used = [str(step.get("uses", "")) for step in task.job.rules["steps"]]
-        return next((uses for uses in used if uses and not uses.startswith("./") and _action(uses) not in known), None)
+        used = (str(step.get("uses", "")) for step in task.job.rules["steps"])
+        return next((uses for uses in used if uses and not uses.startswith("./") and not self._knows(uses)), None)
+
+    def _knows(self, uses: str) -> bool:
+        known = {"actions/checkout"} | self._actions.keys()
+        return _action(uses) in known - {name.lower() for name in self.unavailable}
 
     def _provided(self, task: Task, sha: str) -> dict[str, Path]:
-        """What act needs instead of a download: each reference to an action of ours, in the job or in the commit."""
+        """A folder for each action that the job or an action of the commit uses, an empty one where it is missing.
+
+        So act downloads none.
+        """
         files = self._github.files(sha)
         texts = [files[path].decode() for path in files if path.startswith(".github/actions/")]
         used = {str(step.get("uses", "")) for step in task.job.rules["steps"]}
         used |= {found for text in texts for found in _USES.findall(text)}
+        nothing = self._scratch / "nothing"
+        nothing.mkdir(exist_ok=True)
         return {
-            f"{'/'.join(uses.split('@')[0].split('/')[:2])}@{uses.partition('@')[2]}": self._actions[_action(uses)]
+            f"{'/'.join(uses.split('@')[0].split('/')[:2])}@{uses.partition('@')[2]}": (
+                self._actions.get(_action(uses), nothing) if self._knows(uses) else nothing
+            )
             for uses in sorted(used)
-            if _action(uses) in self._actions
+            if uses and not uses.startswith("./") and _action(uses) != "actions/checkout"
         }
 
     def _token(self, task: Task) -> str:

@@ -49,6 +49,21 @@ def test_a_job_with_an_action_that_cannot_be_downloaded_does_no_step(hub: GitHub
 
 
 @pytest.mark.slow
+def test_an_action_of_ours_that_uses_a_missing_one_fails_at_its_own_step(hub: GitHub) -> None:
+    own = "name: Own\ndescription: '.'\nruns: {using: composite, steps: [{uses: acme/unknown@v2}]}\n"
+    steps = [{"uses": "actions/checkout@v5"}, {"run": "echo before"}, {"uses": "./.github/actions/own"}]
+    commit(hub, *steps, {"if": "always()", "run": "echo after"}, **{".github/actions/own/action.yml": own})
+
+    with Runner(hub, {}) as runner:
+        run = hub.dispatch("a.yml", by="alice")
+        runner.wait()
+        log = runner.log(run.id)
+
+    assert (run.conclusion, conclusions(run)) == ("failure", {"one": "failure", "tell": "success"})
+    assert {"before", "after"} <= set(log)
+
+
+@pytest.mark.slow
 def test_a_folder_stands_for_the_download_of_an_action_also_inside_our_own(hub: GitHub, tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "sub"):
         folder.mkdir(exist_ok=True)
