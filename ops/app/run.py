@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ops.config import Checked, Config
     from ops.config.probes import Probe
     from ops.config.types import Contact
+    from ops.github.reviews import Review
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
@@ -71,6 +72,8 @@ class Request:
     """Login of who is answerable, as the gate says; "": as the environment says."""
     comment: int | None = None
     """Id of the comment on the incident in which the run goes on."""
+    review: "Review | None" = None
+    """The approval of a reviewer, where ops.yml demands one."""
 
 
 def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Config, tuple[str, ...]]":
@@ -130,7 +133,11 @@ def run(
             config=config,
             environment=environment,
             request=RunRequest(
-                _actor(request, environ), request.incident, request.incident_began, request.requested_at
+                _actor(request, environ),
+                request.incident,
+                request.incident_began,
+                request.requested_at,
+                request.review.began if request.review else None,
             ),
             run_id=run_id,
             clock=clock,
@@ -288,7 +295,8 @@ def _requester(request: Request, environ: Mapping[str, str]) -> str:
     actor, first = _actor(request, environ), _first_actor(environ)
     if not first:
         return f"laptop, {LOCAL_USER}{actor}"
-    return actor if actor.lower() == first.lower() else f"{actor}, who started a request of {first} again"
+    who = actor if actor.lower() == first.lower() else f"{actor}, who started a request of {first} again"
+    return f"{who}, approved by {request.review.reviewer}" if request.review else who
 
 
 def _actor(request: Request, environ: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -25,6 +25,9 @@ from ops.engine.runbook import Runbook
 from ops.engine.signals import PROCESS, Signals, uncovered
 from ops.github import actions
 from ops.render import terminal
+
+if TYPE_CHECKING:
+    from ops.github.reviews import Review
 
 PROBE_WAIT_WHEN_ASKING = 3.0
 """Seconds: a person who is asked has a right to see what the probes say."""
@@ -193,10 +196,11 @@ def run(
     config: Path,
     requested_by: str = "",
     comment: int | None = None,
+    review: "Review | None" = None,
 ) -> int:
     from ops.app import run as app
 
-    given = (config, incident, began, requested_at, permission, requested_by, comment)
+    given = (config, incident, began, requested_at, permission, requested_by, comment, review)
     request = app.Request(runbook, params, environment, *given)
     can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     heading = f"Plan: {runbook.name} in {environment}"
@@ -304,7 +308,8 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         comment: str,
         **given: Any,
     ) -> int:
-        from ops.gate.approval import Approval, refuse_unapproved
+        from ops.app.run import read_config
+        from ops.gate.approval import Approval, refuse_unapproved, reviewed
 
         approval = Approval(attempt=attempt, environment=approved_environment, github_environment=approved_for)
         try:
@@ -314,12 +319,14 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
             found = runbooks[runbook]
             where = {"environment": given["environment"], "github_environment": found.github_environment}
             refuse_unapproved(approval, os.environ, **where, runbook=runbook)
+            place = read_config(given["config"])[0].environment(given["environment"])
+            review = reviewed(place, found.github_environment, os.environ, redactor)
             chosen = _params(found, params, param)
         except OpsError as error:
             _leave_outputs(error, redactor)
             raise
         number = int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None  # it stops no recovery
-        return run(found, chosen, redactor, comment=number, **given)
+        return run(found, chosen, redactor, comment=number, review=review, **given)
 
     return click.Command(
         "recover",

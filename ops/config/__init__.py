@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from ops.config import checks
 from ops.config.durable_objects import Objects
-from ops.config.github import GitHub
+from ops.config.github import GitHub, Power
 from ops.config.messages import build, lines
 from ops.config.probes import Probe
 from ops.config.runtime import Runtime
@@ -133,12 +133,21 @@ class Environment(Named):
         description="NAME of the environment variable that holds the API token. Never the token.",
     )
     services: Mapping[Name, Service] = Field(min_length=1, description="The services, by the name that people type.")
+    approval: tuple[Power, ...] = Field(
+        default=(),
+        description="GitHub environments whose jobs act here only after a reviewer of `approve-NAME` approved.",
+    )
     secrets: Mapping[SecretName, RotatedSecret] = Field(
         default_factory=dict, description="NAME of a secret of Workers → how rotate-secrets replaces its value."
     )
     runtime: Runtime | None = Field(
         default=None, description="What the application reads of us while it runs: limits and switches."
     )
+
+    @property
+    def approval_environment(self) -> str:
+        """The GitHub environment whose reviewers approve what is done here."""
+        return f"approve-{self.name}"
 
     @property
     def probes(self) -> Iterator[Probe]:

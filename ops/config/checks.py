@@ -76,6 +76,7 @@ def errors(
     yield from _blanks(data, ())
     yield from name_errors(data)
     yield from _labels(data)
+    yield from _approvals(data)
     yield from _kinds_of_labels(data, started, kinds or {})
     yield from _labels_of_buttons(started, by_label or {})
     if runbooks is not None:
@@ -114,6 +115,15 @@ def _blanks(value: Any, path: Path) -> Iterator[Finding]:
         yield path, "empty; write a value, or leave the key out" if path else "an empty file; write environments"
     for key, child in _children(value):
         yield from _blanks(child, (*path, key))
+
+
+def _approvals(data: Any) -> Iterator[Finding]:
+    if at(data, "github", "environments") is not False:
+        return
+    for name, environment in mapping(at(data, "environments")).items():
+        if items(at(environment, "approval")):
+            text = "without environments GitHub asks no reviewer; leave it out, or use a plan that has environments"
+            yield ("environments", name, "approval"), text
 
 
 def _labels(data: Any) -> Iterator[Finding]:

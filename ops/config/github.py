@@ -7,6 +7,8 @@ from pydantic import Field
 
 from ops.config.types import BRANCH, Model
 
+Power = Literal["recovery", "security"]
+"""A GitHub environment with the secrets of jobs that act."""
 Task = Literal["ai-failback", "reconcile-limits", "reopen-maintenance"]
 """What a schedule may start."""
 Interval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]

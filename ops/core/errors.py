@@ -140,6 +140,7 @@ class Reason(StrEnum):
     LATEST_NOT_DEPLOYED = "latest_not_deployed"
     WORLD_MOVED = "world_moved"
     REQUEST_TOO_OLD = "request_too_old"
+    NOT_REVIEWED = "not_reviewed"
     READ_ONLY = "read_only"
     NOT_AUTHORISED = "not_authorised"
     PROVIDER_REFUSED = "provider_refused"

@@ -59,7 +59,8 @@ class World:
 
 def refuse_late(ctx: Context[Any]) -> None:
     """A job may start long after its label: what was asked for then may be wrong by now."""
-    if ctx.request.requested_at is None or ctx.clock.now() - ctx.request.requested_at <= REQUEST_HOLDS:
+    since = ctx.request.approved_at or ctx.request.requested_at
+    if since is None or ctx.request.requested_at is None or ctx.clock.now() - since <= REQUEST_HOLDS:
         return
     age = span_text((ctx.clock.now() - ctx.request.requested_at).total_seconds())
     raise Refused(

@@ -6,19 +6,26 @@ judges again, and nothing may have changed since the request: GitHub offers the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ops.core.clock import SKEW, utc_text
-from ops.core.errors import Reason, Refused
+from ops.core import system_clock
+from ops.core.clock import REQUEST_HOLDS, SKEW, span_text, utc_text
+from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.redaction import Redactor
 from ops.core.suggestions import shown
 from ops.gate.outcomes import Refusal, Request
+from ops.github import actions
 
 if TYPE_CHECKING:
+    from ops.config import Environment
     from ops.github.client import Repository
     from ops.github.issues import Recorded
+    from ops.github.reviews import Review
 
 PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
+APPROVAL_HOLDS = REQUEST_HOLDS
+"""From the start of the job that waited for a reviewer to the start of the job that acts."""
 NO_ENVIRONMENT = "none"
 """Instead of a GitHub environment: the job is in none."""
 _CHANGES = {"writing", "written"}
@@ -52,6 +59,39 @@ def refuse_unapproved(
     if approval.github_environment is not None and approval.github_environment != needed:
         there = shown(approval.github_environment)
         raise _unapproved(f'{runbook} needs the GitHub environment "{needed}", and this job is for "{there}"')
+
+
+def reviewed(
+    environment: "Environment", github_environment: str, environ: Mapping[str, str], redactor: Redactor
+) -> "Review | None":
+    """Return the approval for which a job of this attempt waited; None if `ops.yml` demands none here.
+
+    Raises Refused, also if GitHub does not answer: it is a question of who may.
+    """
+    from ops.github.client import connect
+    from ops.github.reviews import find_review
+
+    if github_environment not in environment.approval:
+        return None
+    name = environment.approval_environment
+    try:
+        repository, run_id = connect(environ, redactor), int(actions.run_id(environ))
+        found = find_review(repository, run_id, actions.attempt(environ), name)
+    except (ProviderError, ValueError) as error:
+        why = error.message if isinstance(error, ProviderError) else "this is no job of GitHub Actions"
+        raise _unreviewed(f"GitHub does not say whether it was approved ({why})") from None
+    if found is None:
+        raise _unreviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
+    age = system_clock.now(environ) - found.began
+    if not -SKEW <= age <= APPROVAL_HOLDS:
+        late = f"{APPROVAL_HOLDS // timedelta(minutes=1)} minutes"
+        ago = span_text(age.total_seconds())
+        raise _unreviewed(f"{found.reviewer} approved it {ago} ago, and an approval holds for {late}")
+    return found
+
+
+def _unreviewed(message: str) -> Refused:
+    return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=PRESS_AGAIN)
 
 
 def _unapproved(message: str) -> Refused:

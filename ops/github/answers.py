@@ -117,6 +117,7 @@ _COMMIT = {
     "commit": {"message": str, "author": ({"name": TEXT}, None)},
 }
 _JOB = {"name": str, "created_at": is_moment, "started_at": MOMENT, "runner_name": TEXT}
+_REVIEW = {"state": str, "environments": [{"name": str}], "user": USER}
 _RUN = {
     "created_at": is_moment,
     "html_url": str,
@@ -161,6 +162,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("PATCH", "/labels/[^/]+", "the labels of the repository", LABEL),
     ("GET", "/collaborators/[^/]+/permission", "the permission of a user", _PERMISSION),
     ("GET", r"/actions/runs/\d+", "the workflow run", _RUN),
+    ("GET", r"/actions/runs/\d+/approvals", "the reviews of the workflow run", [_REVIEW]),
     ("GET", r"/actions/runs/\d+/attempts/\d+/jobs", "the jobs of the workflow run", {"jobs": [_JOB]}),
     ("GET", "/deployments", "the deployments", [_DEPLOYMENT]),
     ("GET", r"/deployments/\d+/statuses", "the statuses of a deployment", [_STATUS]),

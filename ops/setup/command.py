@@ -69,6 +69,12 @@ def _say_costs(config: "Config", runbooks: dict[str, jobs.AnyRunbook], say: Say)
         say(f"Schedules: {', '.join(f'{task.name} every {task.every}' for task in tasks)}: {used:,} minutes a month.")
     else:
         say("Schedules: none, so they use 0 minutes a month.")
+    demanded = [each.approval_environment for each in config.environments.values() if each.approval]
+    if demanded:
+        say(
+            f"Approval: give required reviewers to the GitHub environment{'s' * (len(demanded) > 1)} "
+            f"{', '.join(demanded)}. Without an approval the jobs behind refuse."
+        )
     if not config.github.environments:
         say(
             "Without environments the secrets stand in the repository, and everyone who can push can read all of them. "

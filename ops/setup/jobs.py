@@ -38,6 +38,9 @@ class ActingJob:
     reads: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Those of `secrets` that a plan needs."""
 
+    approval: str = ""
+    """The GitHub environment whose reviewer approves first, and the id of the job that waits for it."""
+
     @property
     def id(self) -> str:
         return f"{self.github_environment}-{self.environment}" if self.environment else "unprivileged"
@@ -114,8 +117,24 @@ def _job(config: "Config", power: str, environment: "Environment | None", runboo
         secrets[APP_ID] = f"vars.{APP_ID}"
     browser = any(probe.browser for probe in probes)
     return ActingJob(
-        power, environment.name, secrets, tuple(given), contents, browser, expressions(config, power, reads)
+        power,
+        environment.name,
+        secrets,
+        tuple(given),
+        contents,
+        browser,
+        expressions(config, power, reads),
+        environment.approval_environment if power in environment.approval else "",
     )
+
+
+def approvals(acting: Iterable[ActingJob]) -> dict[str, list[ActingJob]]:
+    """Return id of a job that waits for a reviewer → the jobs that act behind it."""
+    found: dict[str, list[ActingJob]] = {}
+    for job in acting:
+        if job.approval:
+            found.setdefault(job.approval, []).append(job)
+    return found
 
 
 def _job_secrets(environment: "Environment", kind: JobSecret) -> Iterator[str]:

@@ -91,29 +91,8 @@ def render(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterato
     """Yield name → text of every workflow that the configuration can use."""
     for name, runbook in runbooks.items():
         if acting := jobs.of_button(config, runbook):
-            fields = jobs.inputs(config, runbook)
-            named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
-            sites = {
-                each.name: {service: each.services[service].repository for service in jobs.services(each, runbook)}
-                for each in jobs.environments(config, runbook)
-                if runbook.kind in KINDS
-            }
-            values = {"button": {"name": name, "inputs": fields, "named": named}, "acting": acting, "sites": sites}
-            yield name, _text(config, runbook.workflow, **values)
-    labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
-    answers = {label: _command(each) for label, each in labels.items()}
-    on_closed = [label for label, each in labels.items() if runbooks[each.runbook].on_closed]
-    acting = jobs.of_labels(config, runbooks)
-    yield (
-        "incident",
-        _text(
-            config,
-            "incident",
-            acting=acting,
-            answers=json.dumps(answers, indent=2, ensure_ascii=False),
-            on_closed=on_closed,
-        ),
-    )
+            yield name, _button(config, runbook, acting)
+    yield "incident", _incident(config, runbooks)
     yield "evidence", _text(config, "evidence")
     if secret := next((name for each in config.environments.values() for name in each.secrets), ""):
         yield "secret-leak", _text(config, "secret-leak", example=secret)
@@ -121,6 +100,28 @@ def render(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterato
         yield "limits", _text(config, "limits", limited=limited)
     if tasks := jobs.tasks(config, runbooks):
         yield "scheduled", _text(config, "scheduled", tasks=tasks)
+
+
+def _button(config: "Config", runbook: jobs.AnyRunbook, acting: list[jobs.ActingJob]) -> str:
+    fields = jobs.inputs(config, runbook)
+    named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
+    sites = {
+        each.name: {service: each.services[service].repository for service in jobs.services(each, runbook)}
+        for each in jobs.environments(config, runbook)
+        if runbook.kind in KINDS
+    }
+    button = {"name": runbook.name, "inputs": fields, "named": named}
+    waiting = jobs.approvals(acting)
+    return _text(config, runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites)
+
+
+def _incident(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> str:
+    labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
+    answers = json.dumps({label: _command(each) for label, each in labels.items()}, indent=2, ensure_ascii=False)
+    on_closed = [label for label, each in labels.items() if runbooks[each.runbook].on_closed]
+    acting = jobs.of_labels(config, runbooks)
+    waiting = jobs.approvals(acting)
+    return _text(config, "incident", acting=acting, waiting=waiting, answers=answers, on_closed=on_closed)
 
 
 def _command(label: Any) -> str:

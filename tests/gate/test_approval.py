@@ -1,0 +1,163 @@
+"""The approval that ops.yml demands: the job that acts asks GitHub for it, and refuses without one."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sandbox.github import GitHub
+from sandbox.github.actions.state import Review, Run
+from tests.conftest import Outcome, Releases, World
+
+APPROVE = "approve-production"
+DEMANDED = "    token: CLOUDFLARE_API_TOKEN\n    approval: [recovery]\n"
+
+
+@pytest.fixture
+def hub(world: World) -> GitHub:
+    """A repository whose ops.yml demands an approval in production."""
+    world.edit_config("    token: CLOUDFLARE_API_TOKEN\n", DEMANDED)
+    github = world.sandbox.github
+    for login in ("alice", "rita"):
+        github.add_user(login)
+    github.add_commit("Workflow", "alice", files={".github/workflows/rollback-worker.yml": "on: workflow_dispatch\n"})
+    return github
+
+
+@pytest.fixture
+def run(hub: GitHub) -> Run:
+    return hub.start_run(".github/workflows/rollback-worker.yml", "workflow_dispatch", {}, "alice")
+
+
+def approve(hub: GitHub, run: Run, name: str = APPROVE, state: str = "approved") -> None:
+    hub.add_environment(name, reviewers=["rita"])
+    repository = hub._repository
+    environment = repository.environments[name]
+    rita = next(user for user in repository.users if user.login == "rita")
+    run.reviews.append(Review(environments=(environment,), user=rita, state=state, comment=""))
+
+
+def act(world: World, run: Run, *more: str, **environ: str | None) -> Outcome:
+    """The step that recovers, in the job behind the one that waited."""
+    approved = ["--attempt", "1", "--approved-environment", "production", "--approved-for", "recovery"]
+    params = json.dumps({"service": "api"})
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_ACTOR": "alice", "GITHUB_RUN_ID": str(run.id), "GITHUB_RUN_ATTEMPT": "1"}
+    where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
+    hub = {name: value for name, value in world.sandbox.github.environ().items() if name.startswith("GITHUB_")}
+    return world.ops(
+        "recover",
+        "--runbook",
+        "rollback-worker",
+        "--params",
+        params,
+        *where,
+        *approved,
+        *more,
+        **{**hub, **job, **environ},
+    )
+
+
+def waited(hub: GitHub, run: Run, ago: timedelta = timedelta()) -> None:
+    hub.add_job(run.id, APPROVE, started_at=hub.clock.now() - ago)
+
+
+def test_what_a_reviewer_approved_is_done_and_the_timeline_names_the_reviewer(
+    world: World, releases: Releases, hub: GitHub, run: Run
+) -> None:
+    waited(hub, run)
+    approve(hub, run)
+
+    done = act(world, run)
+
+    assert done.result["decision"] == "recovered", done.err
+    assert world.live == {releases.good: 100}
+    assert "(alice, approved by rita)" in done.result["timeline"][0]["text"]
+
+
+def test_an_approval_makes_an_old_request_a_new_one(world: World, releases: Releases, hub: GitHub, run: Run) -> None:
+    """The reviewer looked at it now."""
+    asked = hub.clock.now().isoformat()
+    world.sandbox.clock.advance(3600)
+    waited(hub, run)
+    approve(hub, run)
+
+    world.edit_config(DEMANDED, "    token: CLOUDFLARE_API_TOKEN\n")
+    assert act(world, run, "--requested-at", asked).result["reason"] == "request_too_old"
+    world.edit_config("    token: CLOUDFLARE_API_TOKEN\n", DEMANDED)
+    done = act(world, run, "--requested-at", asked)
+
+    assert done.result["decision"] == "recovered", done.err
+    assert world.live == {releases.good: 100}
+
+
+def never(hub: GitHub, run: Run) -> None:
+    """GitHub made the missing environment, without a rule: the job ran and nobody was asked."""
+    waited(hub, run)
+
+
+def rejected(hub: GitHub, run: Run) -> None:
+    waited(hub, run)
+    approve(hub, run, state="rejected")
+
+
+def elsewhere(hub: GitHub, run: Run) -> None:
+    waited(hub, run)
+    approve(hub, run, "approve-staging")
+
+
+def without_a_job(hub: GitHub, run: Run) -> None:
+    """The workflow file has no such job any more, and an earlier attempt had."""
+    approve(hub, run)
+
+
+def long_ago(hub: GitHub, run: Run) -> None:
+    waited(hub, run, timedelta(minutes=31))
+    approve(hub, run)
+
+
+def unknown(hub: GitHub, run: Run) -> None:
+    waited(hub, run)
+    approve(hub, run)
+    hub.fault(method="GET", path="/repos/*/*/actions/runs/*/approvals", status=503, times=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (never, 'nobody approved it in the GitHub environment "approve-production", or that has no reviewers'),
+        (rejected, "nobody approved it"),
+        (elsewhere, "nobody approved it"),
+        (without_a_job, "nobody approved it"),
+        (long_ago, "rita approved it 31 min ago, and an approval holds for 30 minutes"),
+        (unknown, "GitHub does not say whether it was approved"),
+    ],
+)
+def test_without_an_approval_nothing_is_read_or_changed(
+    world: World, releases: Releases, hub: GitHub, run: Run, given: Callable[[GitHub, Run], Any], said: str
+) -> None:
+    given(hub, run)
+
+    done = act(world, run)
+
+    assert (done.code, said in done.err) == (3, True), done.err
+    assert "Put the label on again" in done.err
+    assert world.live == {releases.bad: 100}
+    assert world.sandbox.requests == []
+
+
+def test_an_environment_without_the_demand_needs_none(world: World, releases: Releases, hub: GitHub, run: Run) -> None:
+    world.edit_config(DEMANDED, "    token: CLOUDFLARE_API_TOKEN\n")
+
+    assert act(world, run).result["decision"] == "recovered"
+    assert world.live == {releases.good: 100}
+
+
+def test_an_approval_cannot_be_demanded_where_the_plan_has_no_environments(world: World, hub: GitHub) -> None:
+    world.config.write_text(world.config.read_text() + "\ngithub:\n  environments: false\n")
+
+    done = world.ops("config", "check", "--config", str(world.config))
+
+    assert done.code == 2
+    assert "without environments GitHub asks no reviewer" in done.err
