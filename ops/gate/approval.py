@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
 APPROVAL_HOLDS = REQUEST_HOLDS
 """From the start of the job that waited for a reviewer to the start of the job that acts."""
+SYNC = "Run `ops workflows sync` and merge the workflow files that it writes."
 NO_ENVIRONMENT = "none"
 """Instead of a GitHub environment: the job is in none."""
 _CHANGES = {"writing", "written"}
@@ -33,7 +34,7 @@ _CHANGES = {"writing", "written"}
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """What the gate approved and what the job is for, as the workflow says; "" or None: it does not say."""
+    """What the gate approved and what the job is for, as the workflow says. None: it does not say; in a job it must."""
 
     attempt: str | None = None
     """Of the gate."""
@@ -50,6 +51,8 @@ def refuse_unapproved(
 
     `environment`: the job's own. `github_environment`: the runbook's.
     """
+    if actions.is_job(environ) and None in vars(approval).values():
+        raise _unapproved("the workflow does not pass on what the gate approved", hint=SYNC)
     attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
     if approval.attempt is not None and approval.attempt != attempt:
         raise _unapproved(f"the gate approved attempt {approval.attempt or 'none'}, and this is attempt {attempt}")
@@ -94,8 +97,8 @@ def _unreviewed(message: str) -> Refused:
     return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=PRESS_AGAIN)
 
 
-def _unapproved(message: str) -> Refused:
-    return Refused(f"not approved: {message}", reason=Reason.RERUN, hint=PRESS_AGAIN)
+def _unapproved(message: str, *, hint: str = PRESS_AGAIN) -> Refused:
+    return Refused(f"not approved: {message}", reason=Reason.RERUN, hint=hint)
 
 
 def refused_again(repository: "Repository", request: Request, attempt: int) -> Refusal | None:

@@ -112,6 +112,15 @@ def test_anything_else_is_refused_before_anything_is_read(
     assert said in written["message"]
 
 
+@pytest.mark.parametrize("left_out", [0, 2, 4], ids=lambda number: APPROVED[number])
+def test_a_job_must_pass_on_what_the_gate_approved(world: World, releases: Releases, left_out: int) -> None:
+    done = in_a_job(world, *APPROVED[:left_out], *APPROVED[left_out + 2 :])
+
+    assert (done.code, "the workflow does not pass on what the gate approved" in done.err) == (3, True)
+    assert "ops workflows sync" in done.err
+    assert world.sandbox.requests == []
+
+
 def test_a_run_that_cannot_begin_leaves_its_reason_to_the_next_job(world: World, releases: Releases) -> None:
     done = in_a_job(world, *APPROVED, CLOUDFLARE_API_TOKEN=None)
 
@@ -162,7 +171,7 @@ def received(incident: Incident, mark: str = MARK, by: str = "github-actions[bot
 
 def goes_on(incident: Incident, comment: Any) -> Outcome:
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice"}
-    number = ("--incident", str(incident.number), "--comment", str(comment))
+    number = (*APPROVED, "--attempt", "1", "--incident", str(incident.number), "--comment", str(comment))
     return recover(incident.world, "rollback-worker", API, *number, **{**incident.github.environ(), **job})
 
 
