@@ -9,8 +9,8 @@ import pwd
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,20 +32,19 @@ from ops.engine.engine import Engine, Options
 from ops.engine.runbook import Runbook
 from ops.engine.signals import Signals
 from ops.github import actions, permissions
-from ops.github.committed_file import CommittedFile
-from ops.github.pulls import Pulls
 from ops.github.secrets import EnvironmentSecrets
 from ops.probes.runner import Prober
 from ops.publish import LOCAL_USER, Telling
-from ops.site_build import Account, Site
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.cloudflare.client import Client
     from ops.config import Checked, Config
     from ops.config.probes import Probe
     from ops.config.types import Contact
+    from ops.github.committed_file import CommittedFile
+    from ops.github.pulls import Pulls
     from ops.github.reviews import Review
+    from ops.site_build import Site
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
@@ -115,9 +114,9 @@ def run(
     with ExitStack() as ending:
         ending.callback(process.end_all)
         session = Session(environment, environ, ending, config, needs_token=bool(request.runbook.github_environment))
-        client, clock = session.client, session.clock
+        clock = session.clock
         run_id, folder = _run_id(environ, clock), request.config.resolve().parent
-        account = Account(session.base_url, environment.account_id, session.token)
+        session.client  # noqa: B018  a token that is missing ends the run here, before its first event
         telling = Telling(
             environ, config, redactor, clock, run=run_id, incident=request.incident, comment=request.comment
         )
@@ -127,7 +126,7 @@ def run(
         _record_request(timeline, request, environ, run_id, request.runbook.service(request.params, environment))
         telling.begin(timeline, ending)
         ending.push(_telling_of_a_bug(timeline, record))
-        web, repository = session.begin_web(), _Repository(folder, environ, redactor, clock, ending)
+        web, repository = session.begin_web(), _Repository(folder, environ, redactor, session, ending)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -145,14 +144,14 @@ def run(
             cloudflare=session,
             github=repository,
             web=session,
-            site=site(environ, folder, redactor, ending, account, elsewhere=bool(options.hands_on)),
+            make_site=lambda: site(environ, folder, redactor, ending, session, elsewhere=bool(options.hands_on)),
             secret_values=Held(environ, redactor, config),
             previous_runs=lambda: telling.earlier(timeline),
             kinds=registry.kinds,
             program=reached(environ, request.config),
         )
         prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = _execute(Engine(prober, _writing(client, context), signals), request, context, options)
+        result = _execute(Engine(prober, session.doors.writing, signals), request, context, options)
         links = telling.end(timeline, context.press, is_everyday=request.runbook.everyday)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
@@ -171,11 +170,12 @@ def site(
     folder: Path,
     redactor: Redactor,
     ending: ExitStack,
-    account: Account | None = None,
+    session: Session | None = None,
     *,
     elsewhere: bool = False,
-) -> Site:
-    """`folder` is that of ops.yml. Without an account it can deploy nothing; `elsewhere`: another job builds."""
+) -> "Site":
+    """`folder` is that of ops.yml. Without a session it can deploy nothing; `elsewhere`: another job builds."""
+    from ops.site_build import Account, Site
 
     def exposed(application: str) -> str:
         from ops.github import environments
@@ -189,34 +189,33 @@ def site(
         scratch=lambda: ending.enter_context(process.scratch()),
         may_build=elsewhere or not actions.is_job(environ),
         exposed=lambda of: exposed(of) if elsewhere and actions.is_job(environ) else "",
-        account=account,
+        account=Account(session.base_url, session.account_id, session.token) if session else None,
     )
 
 
 class _Repository:
-    """The operations repository, as a Context has it."""
+    """The operations repository, as a Context has it. Most ports are made and imported on first use."""
 
     def __init__(
-        self, folder: Path, environ: Mapping[str, str], redactor: Redactor, clock: Clock, ending: ExitStack
+        self, folder: Path, environ: Mapping[str, str], redactor: Redactor, session: Session, ending: ExitStack
     ) -> None:
-        self.secrets = EnvironmentSecrets.of(environ, redactor, clock)
-        self.pulls = Pulls.of(environ, redactor)
-        self.limits = CommittedFile(folder, LIMITS_FILE, environ, redactor, self.pulls)
-        ending.callback(self.pulls.close)
+        self._folder, self._environ, self._redactor = folder, environ, redactor
+        self._doors, self._ending = session.doors, ending
+        self.secrets = self._doors.add(EnvironmentSecrets.of(environ, redactor, session.clock))  # masks an App's key
 
+    @functools.cached_property
+    def pulls(self) -> "Pulls":
+        from ops.github.pulls import Pulls
 
-def _writing(client: "Client", context: Context[Any]) -> Callable[[], AbstractContextManager[None]]:
-    @contextmanager
-    def writing() -> Iterator[None]:
-        with (
-            client.writing(),
-            context.github.secrets.writing(),
-            context.web.admin.writing(),
-            context.github.pulls.writing(),
-        ):
-            yield
+        pulls = self._doors.add(Pulls.of(self._environ, self._redactor))
+        self._ending.callback(pulls.close)
+        return pulls
 
-    return writing
+    @functools.cached_property
+    def limits(self) -> "CommittedFile":
+        from ops.github.committed_file import CommittedFile
+
+        return CommittedFile(self._folder, LIMITS_FILE, self._environ, self._redactor, self.pulls)
 
 
 def program(environ: Mapping[str, str]) -> str:

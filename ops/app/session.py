@@ -16,6 +16,7 @@ from ops.core.observations import Page
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock, SystemClock
 from ops.core.threads import start
+from ops.core.write_guard import Doors
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -80,6 +81,8 @@ class Session:
         self.environment, self.account_id = environment, environment.account_id
         self.base_url, self.edge_url, self.clock = _addresses(environ)
         self.lock = threading.RLock()
+        self.doors = Doors()
+        """What can write."""
         self._environ, self._config = environ, config
         self._closers: list[Callable[[], object]] | None = []
         ending.callback(self._close)
@@ -106,10 +109,10 @@ class Session:
 
     @_Once
     def client(self) -> "Client":
-        """Open. Read-only outside `with client.writing():`. Raises ConfigError without a token."""
+        """Open. Read-only outside `with session.doors.writing():`. Raises ConfigError without a token."""
         from ops.cloudflare.client import Client
 
-        client = Client(self.base_url, self.token, token_name=self.environment.token, clock=self.clock)
+        client = self.doors.add(Client(self.base_url, self.token, token_name=self.environment.token, clock=self.clock))
         self._at_end(client.close)
         client.open()
         return client
@@ -183,7 +186,8 @@ class Session:
         from ops.config import object_tokens
         from ops.probes.durable_object import Admin
 
-        return Admin(self.web, self._environ, object_tokens(self._config) if self._config else frozenset())
+        tokens = object_tokens(self._config) if self._config else frozenset()
+        return self.doors.add(Admin(self.web, self._environ, tokens))
 
     def logged_errors(self, worker: str, since: datetime, until: datetime) -> "Callable[[], tuple[Logged, ...] | str]":
         """Begin to read the errors that a Worker logged. The answer waits LOGS_WAIT, or says why they are not known."""

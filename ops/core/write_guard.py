@@ -1,7 +1,10 @@
 """What may write only while somebody holds it open."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
+D = TypeVar("D", bound="Door")
 
 
 class Door:
@@ -17,3 +20,29 @@ class Door:
             yield
         finally:
             self._may_write = False
+
+
+class Doors:
+    """Those of one run, opened and closed together. One may be made on its first use, while the others are open."""
+
+    def __init__(self) -> None:
+        self._all: list[Door] = []
+        self._open: ExitStack | None = None
+
+    def add(self, door: D) -> D:
+        self._all.append(door)
+        if self._open is not None:
+            self._open.enter_context(door.writing())
+        return door
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Let writes through."""
+        with ExitStack() as opened:
+            for door in self._all:
+                opened.enter_context(door.writing())
+            self._open = opened
+            try:
+                yield
+            finally:
+                self._open = None

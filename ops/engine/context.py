@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ops.core.clock import Clock
@@ -139,8 +140,8 @@ class Context(Generic[P]):
     cloudflare: CloudflareApi
     github: GitHubApi
     web: WebPort
-    site: "Site"
-    """A site's repository, and what can be built and deployed of it."""
+    make_site: "Callable[[], Site]"
+    """Make `site`."""
     secret_values: SecretValues
     previous_runs: "Callable[[], Callable[[], Earlier]]"
     """Begin to read the records of earlier runs on the incident. The answer waits within bounds. At most it makes a
@@ -149,6 +150,11 @@ class Context(Generic[P]):
     """Runbook → the key that its services have in ops.yml."""
     program: tuple[str, ...] = ("ops",)
     """How the command line was reached, and the options that it needs to be reached again."""
+
+    @cached_property
+    def site(self) -> "Site":
+        """A site's repository, and what can be built and deployed of it."""
+        return self.make_site()
 
     def press(self, runbook: str, **params: str | bool | tuple[str, ...]) -> Press:
         """A command for people to paste, and the same button: in this environment and for this incident."""

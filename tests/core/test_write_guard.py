@@ -1,0 +1,24 @@
+"""What can write opens and closes together, whenever it was made."""
+
+from ops.core.write_guard import Door, Doors
+
+
+class Client(Door):
+    @property
+    def is_open(self) -> bool:
+        return self._may_write
+
+
+def test_a_client_made_during_a_write_is_open_until_its_end() -> None:
+    doors = Doors()
+    early = doors.add(Client())
+    assert not early.is_open
+
+    with doors.writing():
+        late = doors.add(Client())
+        assert early.is_open
+        assert late.is_open
+
+    assert not early.is_open
+    assert not late.is_open
+    assert not doors.add(Client()).is_open
