@@ -22,12 +22,10 @@ from ops.app.registry import discover, file_of, names, scheduled
 from ops.cli.evidence import evidence
 from ops.cli.incident import incident, labels
 from ops.cli.limits import limits
-from ops.cli.maintenance import due
 from ops.cli.pages_build import site
 from ops.cli.runbook_command import (
     CONFIG,
     OF_CONFIG,
-    RunbookGroup,
     annotate,
     discard_output,
     recover_command,
@@ -35,7 +33,8 @@ from ops.cli.runbook_command import (
     say_nothing,
     show_headline,
 )
-from ops.cli.switches import ai_failback, status
+from ops.cli.runbook_group import RunbookGroup
+from ops.cli.status import status
 from ops.core.clock import span_text
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
@@ -91,8 +90,6 @@ cli.add_command(labels)
 cli.add_command(limits)
 cli.add_command(site)
 cli.add_command(status)
-cli.add_command(ai_failback)
-cli.add_command(due)
 for _name in (*names(), *scheduled()):
     cli.add_runbook(_name, file_of(_name))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from ops.app.registry import file_of
-from ops.cli.runbook_command import CONFIG, RunbookGroup, annotate, say
+from ops.cli.runbook_command import CONFIG, annotate, say
+from ops.cli.runbook_group import RunbookGroup
 from ops.core.redaction import Redactor
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ops.app.registry import RunbookFile
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.core.plan import Plan
@@ -44,42 +43,6 @@ YES_HELP = "Skip the confirmation (without a terminal and without --yes: a dry r
 
 def say_nothing(*_: object) -> None:
     """With --json all of it is in the result."""
-
-
-class RunbookGroup(click.Group):
-    """Commands, and commands of runbooks: a runbook is imported when its command is used, not when it is listed."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._runbooks: dict[str, RunbookFile] = {}
-        self._made: dict[str, click.Command] = {}
-
-    def add_runbook(self, name: str, file: RunbookFile) -> None:
-        """Add the command of the file's runbook, to the group that its first word names if there is one.
-
-        A command of that name that is there already stays: it finds out what is due, and starts the runbook itself.
-        """
-        first, _, second = name.partition(" ")
-        group = self.commands.get(first)
-        if isinstance(group, RunbookGroup):
-            group.add_runbook(second, file)
-        elif name not in self.commands:
-            self._runbooks[name] = file
-            self._made.pop(name, None)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *self._runbooks})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self._runbooks:
-            return super().get_command(ctx, cmd_name)
-        if cmd_name not in self._made:
-            self._made[cmd_name] = runbook_command(self._runbooks[cmd_name].load())
-        return self._made[cmd_name]
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        listed = {name: click.Command(name, help=file.help_line) for name, file in self._runbooks.items()}
-        click.Group(commands={**self.commands, **listed}).format_commands(ctx, formatter)
 
 
 def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:

@@ -1,21 +1,68 @@
 """What a schedule starts: runs that nobody asked for, one after the other. One that fails holds up no other."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.cli.runbook_command import YES_HELP, run, say
-from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError
+from ops.cli.runbook_command import OF_CONFIG, YES_HELP, annotate, run, say
+from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, worst
 from ops.core.redaction import Redactor
 from ops.engine.runbook import Runbook
 
-DRY_RUN = click.option("--dry-run", is_flag=True, help="read, show the plans, change nothing")
-YES = click.option("--yes", is_flag=True, help=YES_HELP)
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="one JSON result on stdout for each run")
+if TYPE_CHECKING:
+    from ops.config import Config, Environment
+
 INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
+
+
+def due_command(runbook: Runbook[Any, Any]) -> click.Command:
+    """The command of a runbook that finds what is due: one call may be several runs, or none."""
+
+    @click.pass_obj
+    def command(redactor: Redactor, /, environment: str, config: Path, **given: bool) -> int:
+        from ops.app import run as app
+
+        configuration, _ = app.read_config(config)
+        app.register_secrets(os.environ, configuration, redactor)
+        scheduled = Scheduled(redactor, config=config, **given)
+        if environment:
+            places = [configuration.environment(environment)]
+        else:
+            watched = [each for each in configuration.environments.values() if runbook.may_be_due(each)]
+            places = [each for each in watched if _is_held(runbook.name, each)]
+        codes = scheduled.all(partial(scheduled.started, runbook, configuration, place) for place in places)
+        if not codes:
+            scheduled.note("nothing is due")
+        return worst(codes)
+
+    return click.Command(
+        runbook.name,
+        params=[
+            click.Option(["--environment"], default="", help="default: every one of ops.yml that has a token here"),
+            click.Option(["--dry-run"], is_flag=True, help="read, show the plans, change nothing"),
+            click.Option(["--yes"], is_flag=True, help=YES_HELP),
+            click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout for each run"),
+            click.Option(["--config"], **OF_CONFIG),
+        ],
+        callback=command,
+        help=runbook.__doc__,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def _is_held(command: str, environment: "Environment") -> bool:
+    """Whether its token is here; where it is not, that is said."""
+    if os.environ.get(environment.token):
+        return True
+    text = f"{environment.name} is passed over: {environment.token} is not set"
+    say(f"warning: {text}", err=True)
+    annotate("warning", command, text)
+    return False
 
 
 @dataclass(frozen=True)
@@ -42,6 +89,14 @@ class Scheduled:
             as_json=self.as_json,
             config=self.config,
         )
+
+    def started(self, runbook: Runbook[Any, Any], config: "Config", place: "Environment") -> Iterator[int]:
+        """The exit code of each run that is due there. Raises OpsError."""
+        for found in runbook.due(config, place, os.environ, self.redactor):
+            if isinstance(found, str):
+                self.note(found)
+            else:
+                yield self.run(runbook, found.params, place.name, found.incident)
 
     def note(self, text: str) -> None:
         """Print a line about what is due. With --json stdout holds results alone."""

@@ -17,7 +17,7 @@ from ops.core.plan import Change, D, Ending, Plan
 from ops.engine.context import Context, P
 
 if TYPE_CHECKING:
-    from ops.config import Environment, Service
+    from ops.config import Config, Environment, Service
     from ops.core.redaction import Redactor
     from ops.core.result import Result
     from ops.probes.runner import ProbeSet
@@ -97,6 +97,14 @@ class Permissions:
     """Such as "contents: write"; for GITHUB_TOKEN as a workflow writes it."""
 
 
+@dataclass(frozen=True)
+class Due:
+    """A run that is due: its parameters, and the incident on which it is published."""
+
+    params: Any
+    incident: int | None
+
+
 class JobSecret(Enum):
     """Secrets of ops.yml that only some runbooks get in their job, beside the Cloudflare token and the webhooks."""
 
@@ -128,6 +136,8 @@ class Runbook(ABC, Generic[P, D]):
     """Whether `check` reads once more after the last probe round, since no probe names the version that answers."""
     needs_incident: ClassVar[bool] = False
     """Whether its command needs --incident."""
+    finds_due: ClassVar[bool] = False
+    """Whether its command takes no parameters, and starts a run for each that `due` finds."""
     job_secrets: ClassVar[tuple[JobSecret, ...]] = ()
     workflow: ClassVar[str] = "button"
     """The template in `templates/workflows` of its button."""
@@ -141,6 +151,23 @@ class Runbook(ABC, Generic[P, D]):
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most are told
         """The name of the service that it is about, or nothing."""
         return str(getattr(params, "service", ""))
+
+    def may_be_due(self, environment: "Environment") -> bool:  # noqa: ARG002  most watch all of them
+        """Whether a run can become due in this environment."""
+        return True
+
+    def due(
+        self,
+        config: "Config",  # noqa: ARG002  most find nothing
+        environment: "Environment",  # noqa: ARG002
+        environ: Mapping[str, str],  # noqa: ARG002
+        redactor: "Redactor",  # noqa: ARG002
+    ) -> "Iterator[Due | str]":
+        """Find the runs that are due now, and yield each, with lines for people about what was found.
+
+        It reads only. Raises OpsError.
+        """
+        yield from ()
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002  most fit all
         """Return the parameters with which people press it for a service of its kind; none: it does not fit."""

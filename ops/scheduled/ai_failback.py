@@ -4,13 +4,11 @@ It holds no memory: the override's age is in KV, and the application itself show
 there is nothing to take back it leaves no trace; else it is a run of its own on the incident of the override.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app import run
 from ops.app.secret_values import Held
 from ops.app.session import Session
 from ops.core.clock import utc_text
@@ -19,6 +17,7 @@ from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import AI, SWITCHES, Switch
 from ops.engine.context import Context
+from ops.engine.runbook import Due
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.runbooks.ai_failover import Params as Asked
 from ops.switches import ai_providers, values
@@ -28,7 +27,7 @@ from ops.switches.steps import Settings, shown_switches
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ops.config import Environment
+    from ops.config import Config, Environment
     from ops.config.runtime import Ai
     from ops.engine.context import WebPort
 
@@ -40,13 +39,25 @@ class Params(Asked):
 
 
 class AiFailback(AiFailover):
-    """Take the override of the AI providers back."""
+    """Take an override of the AI providers back once the preferred one is healthy."""
 
     name = "ai-failback"
     when = "Nothing: it is for a schedule"
     by_label = False
+    finds_due = True
     params = Params
     example = Params(to=RESTORE)
+
+    def may_be_due(self, environment: "Environment") -> bool:
+        return environment.runtime is not None and environment.runtime.ai is not None
+
+    def due(
+        self, config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
+    ) -> Iterator[Due | str]:
+        found, override = _judged(config, environment, environ, redactor)
+        yield f"{environment.name}: {'to be taken back' if found.restore else 'nothing to do'}: {found.why}"
+        if override is not None and found.restore:
+            yield Due(Params(to=RESTORE, reason=found.why, revision=override.revision), override.incident)
 
     def preflight(self, ctx: Context[Any]) -> Plan[Settings]:
         plan = super().preflight(ctx)
@@ -72,20 +83,10 @@ class Outside:
     secret_values: Held
 
 
-def environments(config_path: Path, environ: Mapping[str, str]) -> list[str]:
-    """Those with AI providers and a token here. Raises ConfigError."""
-    config, _ = run.read_config(config_path)
-    found = config.environments.values()
-    return [each.name for each in found if each.runtime and each.runtime.ai and environ.get(each.token)]
-
-
-def judged(
-    name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
+def _judged(
+    config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[Judged, Switch | None]:
     """Whether to take it back, and the override; None where there is none. Raises ConfigError and ProviderError."""
-    config, _ = run.read_config(config_path)
-    run.register_secrets(environ, config, redactor)
-    environment = config.environment(name)
     runtime = environment.needed_runtime()
     if runtime.ai is None:
         raise ConfigError("ops.yml names no AI providers", hint="Write them under `runtime`, `ai`, `order`.")
@@ -110,8 +111,3 @@ def _judge(asks: Outside, ai: "Ai", override: Switch, now: "datetime") -> Judged
         return found
     answer = ai_providers.ask(asks, ai, preferred) if ai_providers.key_of(asks, ai, preferred) else None
     return ai_providers.by_probe(found, answer, override.until)
-
-
-def asked(found: Judged, override: Switch) -> Params:
-    """What the run that takes it back is asked."""
-    return Params(to=RESTORE, reason=found.why, revision=override.revision)

@@ -3,7 +3,7 @@
 Nobody asks for it but a schedule. What may be opened, and when, was stored by the run that took it off.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -11,21 +11,43 @@ from ops.app.session import Session
 from ops.core.clock import parse_utc, utc_text
 from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
+from ops.engine.runbook import Due
 from ops.maintenance import steps
 from ops.maintenance.state import Block
 from ops.runbooks.maintenance import Maintenance, Params, Seen
 
 if TYPE_CHECKING:
-    from ops.config import Environment
+    from ops.config import Config, Environment
+    from ops.core.redaction import Redactor
 
 
 class ReopenMaintenance(Maintenance):
-    """Open what was to open at its end, and nothing else."""
+    """Open what was taken offline with --reopen-at-end and whose end is over.
+
+    Each is a run of its own, on its incident. If one fails, the others follow; if one is interrupted, none does.
+    """
 
     name = "maintenance due"
     when = "Nothing: it is for a schedule"
     by_label = False
+    finds_due = True
     example = Params(state="off", service="api")
+
+    def due(
+        self,
+        config: "Config",  # noqa: ARG002
+        environment: "Environment",
+        environ: Mapping[str, str],
+        redactor: "Redactor",  # noqa: ARG002
+    ) -> Iterator[Due | str]:
+        with ExitStack() as ending:
+            session = Session(environment, environ, ending)
+            standing = steps.standing(session.workers)
+            now = session.clock.now()
+        for block in standing.stored.blocks if standing else ():
+            if block.is_due(now):
+                reason = f"its end, {utc_text(parse_utc(block.until))}, is over"
+                yield Due(Params(state="off", service=block.service, path=block.path, reason=reason), block.incident)
 
     def to_be_opened(self, ctx: Context[Params], seen: Seen) -> tuple[Block, ...]:
         """What else of the service is off stays off. Raises Refused."""
@@ -46,18 +68,3 @@ class ReopenMaintenance(Maintenance):
                 press=ctx.press("maintenance", service=seen.service.name, state="off", path=seen.asked.path),
             )
         return (block,)
-
-
-def due(environment: "Environment", environ: Mapping[str, str]) -> tuple[Block, ...]:
-    """What is to be opened now. It reads, and writes nothing. Raises OpsError."""
-    with ExitStack() as ending:
-        session = Session(environment, environ, ending)
-        standing = steps.standing(session.workers)
-        now = session.clock.now()
-        return tuple(block for block in standing.stored.blocks if block.is_due(now)) if standing else ()
-
-
-def opening(block: Block) -> Params:
-    """What the run that opens it is asked."""
-    reason = f"its end, {utc_text(parse_utc(block.until))}, is over"
-    return Params(state="off", service=block.service, path=block.path, reason=reason)

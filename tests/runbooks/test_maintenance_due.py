@@ -15,7 +15,7 @@ from tests.support.commands import ended
 from tests.support.offline import ALSO, HOST, OFFICE, PERMISSIONS, Place, account, prepared
 
 BY_ITSELF = ("--until", "2h", "--reopen-at-end")
-NOTHING = "nothing is due to open\n"
+NOTHING = "nothing is due\n"
 
 
 @pytest.fixture

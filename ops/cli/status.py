@@ -1,0 +1,30 @@
+"""`ops status`: what is live, and what is on at present."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from ops.cli.runbook_command import CONFIG, say
+from ops.core.redaction import Redactor
+
+ENVIRONMENT = click.option("--environment", required=True, help="the environment of ops.yml; there is no default")
+
+
+@click.command()
+@ENVIRONMENT
+@click.option("--json", "as_json", is_flag=True, help="one JSON result")
+@CONFIG
+@click.pass_obj
+def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Path) -> None:
+    """What is live, and what is on: switches, temporary limits, maintenance. It reads, and changes nothing."""
+    from ops.status import read as work
+    from ops.status import text
+
+    found = work.of_environment(environment, config, os.environ, redactor)
+    if as_json:
+        click.echo(json.dumps(redactor.data(found.to_json()), ensure_ascii=False))
+        return
+    for line in text.lines(found):
+        say(redactor.text(line))
