@@ -353,10 +353,12 @@ def config() -> None:
 @config.command()
 @click.option("--config", "path", **OF_CONFIG)
 def check(path: Path) -> None:
-    """Report every problem of ops.yml at once, with its line."""
+    """Report every problem of ops.yml at once, with its line, and labels of issue templates that start a recovery."""
     from ops.app.run import read_config
+    from ops.setup.issue_templates import refuse_labels
 
     configuration, warnings = read_config(path, labels=None)
+    refuse_labels(path.resolve().parent, configuration)
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     services = sum(len(environment.services) for environment in configuration.environments.values())

@@ -125,3 +125,26 @@ def test_the_schema_is_json_schema(world: World) -> None:
     outcome = world.ops("config", "schema")
 
     assert json.loads(outcome.out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("incident.yml", "name: Incident\nlabels: [incident, recover:rollback-api]\nbody: []\n"),
+        ("incident.yaml", "name: Incident\nlabels: incident, RECOVER:anything\nbody: []\n"),
+        ("incident.md", "---\nname: Incident\nlabels: 'approve:production'\n---\n\nText\n"),
+    ],
+)
+def test_a_template_that_starts_a_recovery_for_everybody_is_refused(world: World, name: str, text: str) -> None:
+    path = world.folder / ".github" / "ISSUE_TEMPLATE" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+    outcome = world.ops("config", "check", "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert f".github/ISSUE_TEMPLATE/{name}: the label " in outcome.err
+    path.write_text(
+        text.replace("recover:rollback-api", "sev1").replace("RECOVER:anything", "x").replace("approve:", "x")
+    )
+    assert world.ops("config", "check", "--config", str(world.config)).code == 0

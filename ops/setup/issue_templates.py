@@ -1,0 +1,32 @@
+"""Labels in issue templates. GitHub puts them on for everybody who opens an issue, so none may start anything.
+
+docs.github.com/communities/using-templates-to-encourage-useful-issues-and-pull-requests/syntax-for-issue-forms
+"""
+
+from pathlib import Path
+
+from ops.config import Config
+from ops.config.checks import RESERVED_LABELS, STARTS
+from ops.config.issue_template import template_labels
+from ops.core.errors import ConfigError
+from ops.core.suggestions import shown
+
+FOLDER = Path(".github", "ISSUE_TEMPLATE")
+OLD = Path(".github", "ISSUE_TEMPLATE.md")
+
+
+def refuse_labels(root: Path, config: Config) -> None:
+    """Raise ConfigError if a template puts on a label that starts a recovery or approves one."""
+    files = [path for pattern in ("*.yml", "*.yaml", "*.md") for path in sorted((root / FOLDER).glob(pattern))]
+    names = {name.casefold() for name in config.labels}
+    problems = [
+        f'{path.relative_to(root)}: the label "{shown(label)}" starts a recovery for everybody who opens this form; '
+        "take it out of the template"
+        for path in [*files, *([root / OLD] if (root / OLD).is_file() else [])]
+        for label in template_labels(path.read_text(encoding="utf-8", errors="replace"), path.suffix)
+        if label.casefold() in names or label.casefold().startswith((STARTS, *RESERVED_LABELS))
+    ]
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        hint = "GitHub puts the labels of a template on for everybody, without asking for a permission."
+        raise ConfigError(f"issue templates have {count}", hint=hint, problems=tuple(problems))
