@@ -145,10 +145,10 @@ class Schedule:
         """Take every job as far as it can go now."""
         with self.turn:
             active = [work for work in self.works if not work.ended]
-            while any(self._step(task) for work in active for task in work.tasks.values()):
+            while any(self._step(task) for work in active for task in work.tasks.values()) or any(
+                self._show(work) for work in active if not work.ended
+            ):
                 pass
-            for work in active:
-                self._show(work)
             self.turn.notify_all()
 
     def cancel(self, work: Work) -> None:
@@ -157,16 +157,19 @@ class Schedule:
         docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation
         """
         with self.turn:
-            if work.ended or work.cancelled:
-                return
-            work.cancelled = True
-            started = self._groups.holds(work.claim, work)
-            for task in work.tasks.values():
-                if not started:
-                    self._complete(task, "cancelled")
-                elif task.state != "blocked" and not self._holds(task):
-                    self._cancel_task(task)
+            self._cancel_work(work)
             self.advance()
+
+    def _cancel_work(self, work: Work) -> None:
+        if work.ended or work.cancelled:
+            return
+        work.cancelled = True
+        started = self._groups.holds(work.claim, work)
+        for task in work.tasks.values():
+            if not started:
+                self._complete(task, "cancelled")
+            elif task.state != "blocked" and not self._holds(task):
+                self._cancel_task(task)
 
     def close(self) -> None:
         """Cancel all and start no further job."""
@@ -248,7 +251,7 @@ class Schedule:
     def _join(self, claim: Claim, member: Work | Task) -> None:
         for other in self._groups.join(claim, member):
             if isinstance(other, Work):
-                self.cancel(other)
+                self._cancel_work(other)
             else:
                 self._cancel_task(other)
 
@@ -314,21 +317,21 @@ class Schedule:
             state = {"success": "success", None: status}.get(conclusion, "failure")
             self._github.set_deployment(task.deployment, state)
 
-    def _show(self, work: Work) -> None:
-        """The state of the run in the API."""
+    def _show(self, work: Work) -> bool:
+        """Show the state of the run in the API. Whether it ended, so that another may have its group."""
         tasks = work.tasks.values()
         if all(task.state == "completed" for task in tasks):
             work.ended = True
             self._groups.leave(work.claim, work)
             self._github.set_run(work.run.id, "completed", _conclusion(work))
-            self.advance()
-            return
+            return True
         states = {task.state for task in tasks}
         shown = "in_progress" if states & {"running", "completed"} else work.run.status
         if "waiting" in states and "running" not in states:
             shown = "waiting"
         if shown != work.run.status:
             self._github.set_run(work.run.id, shown)
+        return False
 
 
 def branch_of(run: Run) -> str:
