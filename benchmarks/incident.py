@@ -129,11 +129,12 @@ def _with_github(folder: Path, delay: float) -> float:
 
 def set_up(folder: Path) -> float:
     """The script of .github/actions/setup, the wheels at hand from a first run."""
-    action = yaml.safe_load((ROOT / ".github/actions/setup/action.yml").read_text())
-    script = action["runs"]["steps"][0]["run"]
+    action = ROOT / ".github/actions/setup"
+    script = yaml.safe_load((action / "action.yml").read_text())["runs"]["steps"][0]["run"]
     times = []
     for attempt in range(4):
         variables = {**os.environ, "RUNNER_TEMP": str(folder / f"set-up-{attempt}"), "GITHUB_OUTPUT": os.devnull}
+        variables |= {"GITHUB_ACTION_PATH": str(action), "LOCKS": "runtime", "OPS_WHEELS": str(folder / "wheels")}
         began = time.perf_counter()
         subprocess.run(["bash", "-euc", script], cwd=ROOT, env=variables, check=True)
         times.append(time.perf_counter() - began)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ops.config.types import BRANCH, Model
+from ops.config.types import ARCHIVE, BRANCH, Model
 
 Power = Literal["recovery", "security"]
 """A GitHub environment with the secrets of jobs that act."""
@@ -30,6 +30,12 @@ class GitHub(Model):
     )
     schedules: Mapping[Task, Interval] = Field(
         default_factory=dict, description="Task → how often a schedule starts it. Default: no schedule."
+    )
+    wheels_archive: str | None = Field(
+        default=None,
+        pattern=ARCHIVE,
+        max_length=500,
+        description="Archive of wheels that jobs install from while the package index is down. Default: none.",
     )
     included_minutes: int = Field(
         default=2000,

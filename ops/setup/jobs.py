@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 AnyRunbook = Runbook[Any, Any]
 RUNTIME = "runtime"
 """The kind of runbooks that set switches or limits."""
+RUNTIME_LOCK = "runtime"
 APP_KEY, APP_ID, SECRETS_TOKEN = "GH_SECRETS_APP_KEY", "GH_SECRETS_APP_ID", "GH_SECRETS_TOKEN"
 
 
@@ -34,7 +35,8 @@ class ActingJob:
     permissions: tuple[str, ...]
     """Beside `contents: read` and `issues: write`."""
     contents: str = "read"
-    browser: bool = False
+    locks: tuple[str, ...] = (RUNTIME_LOCK,)
+    """Names of the files in `locks/` that it installs."""
     reads: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Those of `secrets` that a plan needs."""
 
@@ -115,17 +117,23 @@ def _job(config: "Config", power: str, environment: "Environment | None", runboo
     secrets = expressions(config, power, names)
     if any(JobSecret.ROTATION in runbook.job_secrets for runbook in runbooks):
         secrets[APP_ID] = f"vars.{APP_ID}"
-    browser = any(probe.browser for probe in probes)
     return ActingJob(
         power,
         environment.name,
         secrets,
         tuple(given),
         contents,
-        browser,
+        _locks(probes, runbooks),
         expressions(config, power, reads),
         environment.approval_environment if power in environment.approval else "",
     )
+
+
+def _locks(probes: "Iterable[Probe]", runbooks: Iterable[AnyRunbook] = ()) -> tuple[str, ...]:
+    """PyGithub needs `cryptography`, the largest wheel, only to sign with the key of an App."""
+    signs = any(JobSecret.ROTATION in runbook.job_secrets for runbook in runbooks)
+    browses = any(probe.browser for probe in probes)
+    return (RUNTIME_LOCK, *(("crypto",) if signs else ()), *(("browser",) if browses else ()))
 
 
 def approvals(acting: Iterable[ActingJob]) -> dict[str, list[ActingJob]]:
@@ -255,7 +263,5 @@ def of_limits(config: "Config") -> list[ActingJob]:
             probes = list(_probes(environment, RUNTIME))
             names = [environment.token, *(name for probe in probes for name in probe.variables)]
             secrets = expressions(config, "limits", names)
-            found.append(
-                ActingJob("limits", environment.name, secrets, (), browser=any(each.browser for each in probes))
-            )
+            found.append(ActingJob("limits", environment.name, secrets, (), locks=_locks(probes)))
     return found

@@ -135,6 +135,7 @@ def _text(config: "Config", template: str, **values: Any) -> str:
         "has_queue": not config.github.enterprise_server,
         "has_deployment": not config.github.enterprise_server,
         "branch": config.github.branch,
+        "wheels_archive": config.github.wheels_archive,
     }
     common = {
         "config": config,

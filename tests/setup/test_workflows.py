@@ -512,3 +512,37 @@ def test_the_table_of_permissions_has_each_environment_with_the_secrets_that_its
     assert {name: kinds_of_secrets(cell) for name, cell in rows} == {
         name: kinds_of_secrets(text) for name, text in used.items()
     }
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_only_a_job_that_may_sign_as_an_app_installs_what_signs(path: Path) -> None:
+    found = {}
+    for name in {*RUNBOOKS, "incident", "scheduled"}:
+        if (folder(path) / f"{name}.yml").exists():
+            for key, job in workflow(name, path)["jobs"].items():
+                locks = [step["with"].get("locks", "") for step in job["steps"] if step.get("with")]
+                found[name, key] = any("crypto" in each.split() for each in locks)
+    signing = {
+        (name, key)
+        for name, key in found
+        for step in workflow(name, path)["jobs"][key]["steps"]
+        if jobs.APP_KEY in secrets_of(step)
+    }
+
+    assert {job for job, installs in found.items() if installs} == signing
+
+
+def test_the_archive_of_wheels_is_named_in_each_set_up(tmp_path: Path) -> None:
+    text = CONFIGURATIONS["one_url"].read_text()
+    address = "https://example.com/wheels-{python}-{machine}.zip"
+    (tmp_path / "ops.yml").write_text(f"{text}\ngithub: {{wheels_archive: '{address}'}}\n")
+    steps = [
+        step
+        for each in files(tmp_path / "ops.yml")
+        for job in parsed(each)["jobs"].values()
+        for step in job["steps"]
+        if step.get("uses") == "./.github/actions/setup"
+    ]
+
+    assert steps
+    assert {step["with"]["archive"] for step in steps} == {address}
