@@ -71,6 +71,8 @@ class Request:
     """Login of who is answerable, as the gate says; "": as the environment says."""
     comment: int | None = None
     """Id of the comment on the incident in which the run goes on."""
+    ends_by: datetime | None = None
+    """Until when a job of the same workflow run may end what this run begins."""
     review: "Review | None" = None
     """The approval of a reviewer, where ops.yml demands one."""
 
@@ -131,13 +133,7 @@ def run(
             params=_without_secrets(request.params, redactor),
             config=config,
             environment=environment,
-            request=RunRequest(
-                _actor(request, environ),
-                request.incident,
-                request.incident_began,
-                request.requested_at,
-                request.review.began if request.review else None,
-            ),
+            request=_run_request(request, environ),
             run_id=run_id,
             clock=clock,
             timeline=timeline,
@@ -296,6 +292,17 @@ def _requester(request: Request, environ: Mapping[str, str]) -> str:
         return f"laptop, {LOCAL_USER}{actor}"
     who = actor if actor.lower() == first.lower() else f"{actor}, who started a request of {first} again"
     return f"{who}, approved by {request.review.reviewer}" if request.review else who
+
+
+def _run_request(request: Request, environ: Mapping[str, str]) -> RunRequest:
+    return RunRequest(
+        _actor(request, environ),
+        request.incident,
+        request.incident_began,
+        request.requested_at,
+        ends_by=request.ends_by,
+        approved_at=request.review.began if request.review else None,
+    )
 
 
 def _actor(request: Request, environ: Mapping[str, str]) -> str:

@@ -159,11 +159,12 @@ def run(
     config: Path,
     requested_by: str = "",
     comment: int | None = None,
+    ends_by: datetime | None = None,
     review: "Review | None" = None,
 ) -> int:
     from ops.app import run as app
 
-    given = (config, incident, began, requested_at, permission, requested_by, comment, review)
+    given = (config, incident, began, requested_at, permission, requested_by, comment, ends_by, review)
     request = app.Request(runbook, params, environment, *given)
     can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     heading = f"Plan: {runbook.name} in {environment}"
@@ -180,7 +181,7 @@ def run(
             result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
         except (OpsError, RuntimeError) as raised:
             raise _early_end(uncovered(raised), redactor, signals, as_json=as_json) from None
-        actions.write_job_outputs(os.environ, _outputs(result))
+        actions.write_job_outputs(os.environ, _outputs(result, ends_by))
         for line in runbook.after(result, os.environ, redactor):
             say(line, err=True)
         record, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
@@ -217,9 +218,11 @@ def _result_json(result: Result, configuration: Any) -> dict[str, Any]:
     return {**result.to_json(), "contacts": contacts}
 
 
-def _outputs(result: Result) -> dict[str, str]:
+def _outputs(result: Result, ends_by: datetime | None) -> dict[str, str]:
     """What a later job of the same workflow gets to know."""
-    return {name: str(getattr(result, name) or "") for name in actions.RUN_OUTPUTS}
+    end = result.plan.ends_at if result.plan and result.wrote else None
+    values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
+    return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else ""}
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:
@@ -308,6 +311,7 @@ def _recover_options() -> list[click.Parameter]:
         click.Option(["--attempt"], metavar="N", help="Attempt of the workflow run that the gate approved"),
         click.Option(["--approved-environment"], metavar="NAME", help="Environment that the gate approved"),
         click.Option(["--approved-for"], metavar="NAME", help="GitHub environment of this job, or none"),
+        click.Option(["--ends-by"], type=Moment(), help="Until when a later job may end what this run begins"),
         click.Option(["--requested-by"], default="", metavar="LOGIN", help="Who is answerable, from the gate"),
         click.Option(["--comment"], default="", metavar="ID", help="Comment in which the run goes on"),
     ]

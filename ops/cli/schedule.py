@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.cli.runbook_command import OF_CONFIG, YES_HELP, annotate, run, say
+from ops.cli.runbook_command import OF_CONFIG, YES_HELP, Moment, annotate, run, say
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, worst
 from ops.core.redaction import Redactor
 from ops.engine.runbook import Runbook
@@ -24,11 +25,25 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
     """The command of a runbook that finds what is due: one call may be several runs, or none."""
 
     @click.pass_obj
-    def command(redactor: Redactor, /, environment: str, config: Path, **given: bool) -> int:
+    def command(
+        redactor: Redactor,
+        /,
+        environment: str,
+        requested_by: str,
+        latest: datetime | None,
+        config: Path,
+        **given: bool,
+    ) -> int:
         from ops.app import run as app
+        from ops.gate.timed_end import refuse_late_end, refuse_requester
 
         configuration, _ = app.read_config(config)
         app.register_secrets(os.environ, configuration, redactor)
+        where = f" --environment {environment}" if environment else ""
+        same = f"{app.program(os.environ)} {runbook.name}{where}"
+        refuse_late_end(os.environ, latest, same)
+        if requested_by:
+            refuse_requester(os.environ, redactor, requested_by, configuration.responders, same)
         scheduled = Scheduled(redactor, config=config, **given)
         if environment:
             places = [configuration.environment(environment)]
@@ -44,6 +59,8 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         runbook.name,
         params=[
             click.Option(["--environment"], default="", help="default: every one of ops.yml that has a token here"),
+            click.Option(["--requested-by"], default="", metavar="LOGIN", help="Refuse if this person may not recover"),
+            click.Option(["--latest"], type=Moment(), help="Refuse after this moment, in UTC"),
             click.Option(["--dry-run"], is_flag=True, help="read, show the plans, change nothing"),
             click.Option(["--yes"], is_flag=True, help=YES_HELP),
             click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout for each run"),

@@ -5,6 +5,7 @@ A plan is made by reading only. It says what each change replaces, what proves i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
@@ -70,6 +71,8 @@ class Plan(Generic[D_co]):
     """What this run does not change though it belongs to it: the last sentence of a run that changed something."""
     finishing: tuple[Change, ...] = ()
     """Made like the others, but only once the probes are healthy."""
+    ends_at: datetime | None = None
+    """When a later run ends what this one begins, in UTC; None: only a person does."""
     details: D_co = None  # type: ignore[assignment]
     """The runbook's own values, which it gets back in `check` and `apply`; never shown. A plan without changes may have
     none."""

@@ -122,6 +122,8 @@ class RunRequest:
     """The start of the incident as a person stated it: it may warn and never chooses."""
     requested_at: datetime | None = None
     """When it was requested, unless by this command: what happened since counts."""
+    ends_by: datetime | None = None
+    """Until when a later job of the same workflow run may end what this run begins; None: there is no such job."""
     approved_at: datetime | None = None
     """When a reviewer approved it, if one had to: it may be carried out for a while from then on."""
 

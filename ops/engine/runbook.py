@@ -8,6 +8,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
@@ -139,6 +140,8 @@ class Runbook(ABC, Generic[P, D]):
     finds_due: ClassVar[bool] = False
     """Whether its command takes no parameters, and starts a run for each that `due` finds."""
     job_secrets: ClassVar[tuple[JobSecret, ...]] = ()
+    ends_with: ClassVar[str] = ""
+    """Command that ends what is over, such as `maintenance due`, for a runbook whose states can have a timed end."""
     workflow: ClassVar[str] = "button"
     """The template in `templates/workflows` of its button."""
     writes: ClassVar[tuple[tuple[str, str], ...]]
@@ -172,6 +175,10 @@ class Runbook(ABC, Generic[P, D]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002  most fit all
         """Return the parameters with which people press it for a service of its kind; none: it does not fit."""
         return [{}]
+
+    def ends_at(self, params: P, environment: "Environment", now: datetime) -> datetime | None:  # noqa: ARG002
+        """Return when the command `ends_with` has to end what such a run begins; None: it does not."""
+        return None
 
     def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  most know none
         """Return parameter → the values that its button offers; the others are free text."""

@@ -25,6 +25,7 @@ from ops.core.threads import start
 from ops.gate import approval, events, form, outcomes, refusals
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
+from ops.gate.timed_end import latest_end
 from ops.github import actions, client, permissions, triggers
 from ops.github.comments import request_mark
 
@@ -36,7 +37,19 @@ Say = Callable[[str], object]
 Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
 OUTPUTS = (
     *("go", "report", "runbook", "power", "params", "environment", "incident", "dry_run"),
-    *("requested_at", "permission", "began", "reason", "message", "hint", "attempt", "actor", "comment", "answered"),
+    *(
+        "requested_at",
+        "permission",
+        "began",
+        "reason",
+        "message",
+        "hint",
+        "attempt",
+        "actor",
+        "comment",
+        "ends_by",
+        "answered",
+    ),
 )
 """Outputs of the gate's step. `answered` is written last: once a refusal is on the issue."""
 ISSUE_WAIT = 3.0
@@ -139,6 +152,7 @@ class Gate:
         began, refusal = (request.began, None) if request.label else self._looked_at(request)
         if refusal is not None:
             return self._refuse(refusal)
+        ends_by = latest_end(request, self.config, system_clock.now(self.environ))
         self._write(
             go="true",
             report="true" if request.incident else "false",
@@ -152,6 +166,7 @@ class Gate:
             permission=answer.permission,
             began=began.isoformat() if began else "",
             comment=str(self._comment or ""),
+            ends_by=ends_by.isoformat() if ends_by else "",
         )
         checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
         who = refusals.plain("{who}", {"who": request.actor})

@@ -17,7 +17,7 @@ from ops.core.errors import ConfigError, OpsError
 
 UNREADABLE = object()
 """Instead of a payload: the file is no JSON."""
-RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident")
+RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident", "ends_at")
 """Outputs of a step that runs a runbook. Without `run` no run began."""
 LONGEST_SUMMARY = 200_000
 """In bytes; GitHub drops a step's summary that is larger than 1 MiB."""

@@ -1,7 +1,10 @@
 """What a person must know of something that is off: the lists of its plan. Pure."""
 
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
 
 from ops.core.clock import parse_utc, utc_text
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -9,6 +12,9 @@ from ops.core.plan import Section
 from ops.maintenance.orphaned_routes import Recovered
 from ops.maintenance.routes import MOST_ZONES, Ways, closes, not_asked, stays_open
 from ops.maintenance.state import Block
+
+if TYPE_CHECKING:
+    from ops.engine.context import Context
 
 NAMED = 5
 """Zones that a warning names; the others are counted."""
@@ -36,9 +42,36 @@ def opening(ways: Ways, opened: tuple[Block, ...], still: Iterable[Block], now: 
     )
 
 
-def follows(block: Block, opens: str) -> Iterator[str]:
-    if block.reopen_at_end:
-        yield f"it {_opens(block)}; a person opens it earlier: {opens}"
+@dataclass(frozen=True)
+class End:
+    """How something opens at its end; `nobody` says that nothing does."""
+
+    how: str
+    nobody: str = ""
+
+    @classmethod
+    def of(cls, block: Block, ctx: "Context[Any]") -> Self:
+        """`block` has an end."""
+        end, command = parse_utc(block.until), f"{ctx.program[0]} maintenance due --environment {ctx.environment.name}"
+        every = ctx.config.github.schedules.get("reopen-maintenance")
+        schedule = f"the first scheduled run after {utc_text(end)} opens it: every {every}, and GitHub may drop some"
+        if ctx.request.ends_by is not None and end <= ctx.request.ends_by:
+            minutes = math.ceil((end - ctx.clock.now()).total_seconds() / 60)
+            how = (
+                f"a job of this workflow run opens it at {utc_text(end)}, at most 2 minutes late. It waits {minutes} "
+                f"minutes, which a private repository pays as minutes of Actions. If it is late: {command}"
+            )
+            return cls(f"{how}. Else {schedule}" if every else how)
+        if every:
+            return cls(schedule)
+        why = "no job of this run waits for it, and github.schedules in ops.yml has no reopen-maintenance"
+        nobody = f"nothing opens it at its end: {why}. Run `{command}` then"
+        return cls(f"run this at {utc_text(end)}: {command}", nobody)
+
+
+def follows(block: Block, opens: str, end: End | None) -> Iterator[str]:
+    if end is not None:
+        yield f"{end.how}. A person can open it earlier: {opens}"
         yield "to let it stay off after that end: the same command without --reopen-at-end"
     else:
         yield f"it stays off until a person opens it: {opens}"
@@ -101,17 +134,10 @@ def _until(block: Block, now: datetime) -> Iterator[str]:
     if block.until:
         moment = parse_utc(block.until)
         if block.reopen_at_end:
-            yield f"{utc_text(moment)}; it {_opens(block)}"
+            yield f"{utc_text(moment)}; it is to be opened then"
         else:
             late = ", which is over: who opens it?" if moment <= now else "; it reminds, and opens nothing"
             yield f"{utc_text(moment)}{late}"
-
-
-def _opens(block: Block) -> str:
-    return (
-        f"opens by itself at the first scheduled run after {utc_text(parse_utc(block.until))}, at the earliest: GitHub "
-        "may delay or drop schedules"
-    )
 
 
 def _off(block: Block, now: datetime) -> str:

@@ -7,11 +7,13 @@ Which routes these are is decided in `maintenance/routes.py`. Every former value
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import Route, Zone
 from ops.core.clock import parse_utc, utc_text
-from ops.core.errors import Reason, Refused
+from ops.core.duration import ending
+from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import Press
 from ops.core.plan import Change, Plan
@@ -50,7 +52,7 @@ class Params:
     until: str = param(
         "how long it is meant to last, as 2h or 2026-11-24T05:00Z: it reminds, and opens nothing", default=""
     )
-    reopen_at_end: bool = param("with until: at that end a scheduled run opens it again", default=False)
+    reopen_at_end: bool = param("with until: at that end a later job or a schedule opens it again", default=False)
     reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
 
 
@@ -86,6 +88,7 @@ class Maintenance(Runbook[Params, Details | by_switch.Details]):
     name = "maintenance"
     when = "An endpoint or the whole API has to be offline at once, as after a leak, until a person opens it"
     kind = "worker"
+    ends_with = "maintenance due"
     github_environment = "security"  # a token that may change routes
     params = Params
     example = Params(state="on", service="api")
@@ -102,6 +105,15 @@ class Maintenance(Runbook[Params, Details | by_switch.Details]):
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{"state": state} for state in ("on", "off")]
+
+    def ends_at(self, params: Params, environment: "Environment", now: datetime) -> datetime | None:
+        service = environment.services.get(params.service)
+        if service is None or service.maintenance == "switch" or not params.reopen_at_end:
+            return None  # a switch ends by the clock of the Worker
+        try:
+            return ending(params.until, now)
+        except ConfigError:
+            return None  # the run says what is wrong with it
 
     def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
         return {"state": ("on", "off")}
@@ -253,13 +265,15 @@ def _closing(ctx: Context[Params], seen: Seen) -> Plan[Details | by_switch.Detai
     addresses = [Address(url, way, run=run) for way, url in maintenance_plan.addresses(block)]
     addresses += [Address(f"https://{host}{path or '/'}", run=run) for host in wanted.out_of_reach]
     others = tuple(each for each in seen.stored.blocks if each != existing)
+    end = plan_text.End.of(block, ctx) if block.reopen_at_end else None
     return Plan(
         summary=_summary(block, changed=bool(changes)),
         changes=tuple(changes),
         sections=plan_text.closing(ways, block, others, wanted.notes, ctx.clock.now()),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
-        follows=tuple(plan_text.follows(block, opens.command)),
+        follows=tuple(plan_text.follows(block, opens.command, end)),
         warnings=(
+            *([end.nobody] if end and end.nobody else []),
             *plan_text.warnings(ways, block, existing, wanted.out_of_reach),
             *plan_text.orphaned(ways, seen.recovered),
             *plan_text.unread(ways),
@@ -267,6 +281,7 @@ def _closing(ctx: Context[Params], seen: Seen) -> Plan[Details | by_switch.Detai
         reason=None if changes else Reason.ALREADY_OFF,
         next_step=_press(ctx, "on", "") if path else None,
         done=f"Took {block.what} offline",
+        ends_at=parse_utc(block.until) if block.reopen_at_end else None,
         proves=f"{block.what} is off on purpose: every address that was asked answers 503 from {WORKER}",
         details=Details(of=changes, guard=Guard(live, blocks), run=run, addresses=tuple(addresses), probes=()),
     )

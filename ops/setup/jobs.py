@@ -8,13 +8,14 @@ docs.github.com/actions/reference/security/secure-use
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.names import NEW, OLD
 from ops.engine.runbook import JobSecret, Runbook
 
 if TYPE_CHECKING:
-    from ops.config import Config, Environment
+    from ops.config import Config, Environment, Label
     from ops.config.probes import Probe
 
 AnyRunbook = Runbook[Any, Any]
@@ -42,6 +43,9 @@ class ActingJob:
 
     approval: str = ""
     """The GitHub environment whose reviewer approves first, and the id of the job that waits for it."""
+
+    ends_with: str = ""
+    """Command of a later job that ends a state of the runbooks at its time."""
 
     @property
     def id(self) -> str:
@@ -87,7 +91,18 @@ def of_labels(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[Acti
         for environment in config.environments.values()
         if (name, environment.name) in asked
     ]
-    return _acting(config, pairs)
+    timed = {label.environment for label in config.labels.values() if _has_end(config, runbooks, label)}
+    return [
+        job if job.environment in timed else dataclasses.replace(job, ends_with="") for job in _acting(config, pairs)
+    ]
+
+
+def _has_end(config: "Config", runbooks: Mapping[str, AnyRunbook], label: "Label") -> bool:
+    runbook = runbooks.get(label.runbook)
+    if runbook is None or not runbook.ends_with:
+        return False
+    params = runbook.params(**label.params)
+    return runbook.ends_at(params, config.environments[label.environment], datetime.now(UTC)) is not None
 
 
 def _acting(config: "Config", pairs: "Sequence[tuple[AnyRunbook, Environment]]") -> list[ActingJob]:
@@ -126,6 +141,7 @@ def _job(config: "Config", power: str, environment: "Environment | None", runboo
         _locks(probes, runbooks),
         expressions(config, power, reads),
         environment.approval_environment if power in environment.approval else "",
+        next((runbook.ends_with for runbook in runbooks if runbook.ends_with), ""),
     )
 
 

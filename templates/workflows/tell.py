@@ -8,6 +8,7 @@ log and on the page of the run.
 NEEDS: the `needs` context as JSON. COMMANDS: JSON, label → the same on a laptop without `--incident`.
 The following may be left out. ACTING: ids of the jobs that act, with spaces between; default: all but gate and report.
 RUN_STEP: name of the step that starts a run; without it no answer says that nothing was changed by a job that acts.
+ENDING: ids of the jobs that end a state at its time, and END_COMMAND: the same on a laptop.
 LIMITS: JSON, name of a job → its `timeout-minutes`. DOCS: address of the documentation.
 """
 
@@ -118,6 +119,8 @@ class Failure(NamedTuple):
     is_answered: bool = False
     has_run: bool = False
     """Whether a run came to its end, which is on the pages of the workflow's run."""
+    is_late: bool = False
+    """Whether the run ended well and the end of its state did not come."""
 
 
 def read_request(event: Any) -> Request:
@@ -173,7 +176,17 @@ def read_failure(needs: Any, request: Request) -> Failure | None:
     failed = [name for name, need in needs.items() if need["result"] in BAD]
     if not failed:
         return None
+    if set(failed) <= set(os.environ.get("ENDING", "").split()):
+        return Failure(_late(request, failed), is_late=True)
     return Failure(_failed(request, failed, ended, is_idle=is_idle), has_run=bool(ended.get("run")))
+
+
+def _late(request: Request, failed: list[str]) -> str:
+    what, log, _ = _describe(failed)
+    return (
+        f"**Nothing ended it in time:** {request.title} · {what} · [log]({log})\n\n"
+        f"**What to do:** Look whether it is still on. Run on a laptop: {inert(os.environ.get('END_COMMAND', ''))}"
+    )
 
 
 def _rerun(request: Request) -> str:
@@ -322,6 +335,9 @@ def answer(request: Request, failure: Failure) -> bool:
     """Edit our comment or post one, and return whether that was needed. Raises OSError and ValueError."""
     found, comments = read_comments(request), repository() + "/issues/comments/"
     body = {"body": failure.text + "\n\n" + mark("answered") + "\n"}
+    if failure.is_late:
+        call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
+        return True
     if found.is_answered or failure.is_answered:
         if found.waiting:
             call("DELETE", comments + str(found.waiting), SECONDS)

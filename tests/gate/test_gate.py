@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def test_a_label_of_somebody_who_may_write_goes_and_is_consumed(job: Job) -> Non
         "attempt": "1",
         "actor": "alice",
         "comment": "",
+        "ends_by": "",
         "message": "",
         "hint": "",
         "answered": "",
@@ -554,6 +555,35 @@ def test_a_button_goes_with_its_inputs_and_the_moment_of_its_run(job: Job) -> No
     job.assert_went(done)
     assert json.loads(job.outputs["params"]) == {"service": "api", "reason": "it's slow"}
     assert (job.outputs["requested_at"], job.outputs["incident"]) == (at.isoformat(), str(job.incident))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "ends"),
+    [
+        ({"until": "2h", "reopen_at_end": "true"}, timedelta(hours=2, minutes=30)),
+        ({"until": "5h", "reopen_at_end": "true"}, timedelta(hours=5, minutes=30)),
+        ({"until": "6h", "reopen_at_end": "true"}, None),
+        ({"until": "2h"}, None),
+        ({"until": "soon", "reopen_at_end": "true"}, None),
+        ({"until": "2h", "reopen_at_end": "true", "dry_run": "true"}, None),
+    ],
+    ids=["soon enough", "the longest", "too long to wait", "only a reminder", "no moment", "a dry run"],
+)
+def test_the_gate_says_until_when_a_job_may_end_what_a_request_begins(
+    job: Job, inputs: dict[str, str], ends: timedelta | None
+) -> None:
+    names = ["service", "environment", "state", "until", "reopen_at_end", "incident", "dry_run"]
+    button = "on:\n  workflow_dispatch:\n    inputs: {" + ", ".join(f"{name}: {{}}" for name in names) + "}\n"
+    job.github.add_commit("Add the button", "alice", files={".github/workflows/maintenance.yml": button})
+    given = {"service": "api", "environment": "production", "state": "on", "incident": str(job.incident), **inputs}
+    run = job.github.dispatch("maintenance.yml", given, by="alice")
+
+    job.assert_went(job.gate(run.payload, "workflow_dispatch", GITHUB_RUN_ID=str(run.id)))
+
+    said = job.outputs["ends_by"]
+    assert bool(said) == (ends is not None)
+    if ends is not None:
+        assert timedelta() <= job.world.sandbox.clock.now() + ends - datetime.fromisoformat(said) < timedelta(minutes=1)
 
 
 def test_a_button_whose_job_waited_too_long_is_refused(job: Job) -> None:

@@ -1,5 +1,6 @@
 """What opens by itself at its end: what was to, once that end is over, and nothing else."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -89,15 +90,95 @@ def test_without_the_flag_nothing_opens_by_itself_ever(place: Place, options: tu
     assert [line for line in plan["sections"].get("Meant to last until", []) if "opens nothing" not in line] == []
 
 
-@pytest.mark.slow
-def test_the_plan_says_when_it_opens_and_that_this_may_be_late(place: Place) -> None:
-    plan = place.on(*BY_ITSELF).result["plan"]
-    end = stored(place)["until"]
+def recovered_in_a_job(place: Place, ends_by: str) -> Outcome:
+    """The job that acts, of a button for two hours: the gate said until when another job may end it."""
+    github = place.world.sandbox.github
+    token = place.world.sandbox.add_token("held-by-the-job", permissions=PERMISSIONS)
+    params = {"service": "api", "state": "on", "until": "2h", "reopen_at_end": True}
+    approved = ["--attempt", "1", "--approved-environment", "production", "--approved-for", "security"]
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "7001", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice"}
+    where = ["--environment", "production", "--config", str(place.world.config), "--yes", "--json"]
+    return place.world.ops(
+        "recover",
+        *("--runbook", "maintenance", "--params", json.dumps(params), "--ends-by", ends_by),
+        *where,
+        *approved,
+        CLOUDFLARE_API_TOKEN=token,
+        GITHUB_OUTPUT=str(place.world.folder / "outputs"),
+        **github.environ(),
+        **job,
+    )
 
-    moment = f"{end[:10]} {end[11:19]} UTC"
-    said = f"opens by itself at the first scheduled run after {moment}, at the earliest: GitHub may delay or drop schedules"
-    assert plan["sections"]["Meant to last until"] == [f"{moment}; it {said}"]
-    assert any(line.startswith(f"it {said}; a person opens it earlier: ") for line in plan["follows"])
+
+def moment_of(place: Place) -> str:
+    end = stored(place)["until"]
+    return f"{end[:10]} {end[11:19]} UTC"
+
+
+def test_the_plan_says_that_nothing_opens_it_where_no_job_and_no_schedule_does(place: Place) -> None:
+    plan = place.on(*BY_ITSELF).result["plan"]
+
+    assert plan["sections"]["Meant to last until"] == [f"{moment_of(place)}; it is to be opened then"]
+    (warning,) = [line for line in plan["warnings"] if line.startswith("nothing opens it at its end: ")]
+    assert "github.schedules in ops.yml has no reopen-maintenance" in warning
+    assert "maintenance due --environment production` then" in warning
+
+
+def test_the_plan_names_the_schedule_that_opens_it(place: Place) -> None:
+    config = place.world.config
+    config.write_text(f"{config.read_text()}\ngithub: {{schedules: {{reopen-maintenance: 1h}}}}\n")
+
+    plan = place.on(*BY_ITSELF).result["plan"]
+
+    said = f"the first scheduled run after {moment_of(place)} opens it: every 1h, and GitHub may drop some"
+    assert any(line.startswith(f"{said}. A person can open it earlier: ") for line in plan["follows"])
+    assert not [line for line in plan["warnings"] if "nothing opens it" in line]
+
+
+def test_the_plan_of_a_job_says_what_waiting_costs_and_hands_the_end_to_the_next_job(place: Place) -> None:
+    ends_by = (place.world.sandbox.clock.now() + timedelta(hours=2, minutes=30)).isoformat()
+
+    done = recovered_in_a_job(place, ends_by)
+
+    end = parse_utc(stored(place)["until"])
+    (line,) = [line for line in done.result["plan"]["follows"] if "a job of this workflow run" in line]
+    assert line.startswith(
+        f"a job of this workflow run opens it at {moment_of(place)}, at most 2 minutes late. It waits 120 minutes, "
+        "which a private repository pays as minutes of Actions. If it is late: "
+    )
+    assert f"\n{end.isoformat()}\n" in (place.world.folder / "outputs").read_text()
+
+
+def test_an_end_after_what_the_gate_approved_is_left_to_people(place: Place) -> None:
+    done = recovered_in_a_job(place, (place.world.sandbox.clock.now() + timedelta(hours=1)).isoformat())
+
+    assert [line for line in done.result["plan"]["warnings"] if line.startswith("nothing opens it at its end")]
+    assert "+00:00" not in (place.world.folder / "outputs").read_text()
+
+
+def test_the_job_that_ends_it_refuses_when_it_is_late_or_the_requester_may_no_more(place: Place) -> None:
+    github, clock = place.world.sandbox.github, place.world.sandbox.clock
+    place.on(*BY_ITSELF)
+    clock.advance(2 * 3600 + 1)
+    github.add_user("alice")
+    github.add_user("tina", "triage")
+    latest = ["--environment", "production", "--latest", (clock.now() + timedelta(minutes=30)).isoformat()]
+    due = ["maintenance", "due", "--yes", "--config", str(place.world.config)]
+    held = {"CLOUDFLARE_API_TOKEN": "security", **github.environ()}
+
+    refused = place.world.ops(*due, *latest, "--requested-by", "tina", **held)
+    assert (refused.code, place.serves(f"{HOST}/")) == (3, "off")
+    assert "tina requested this: " in refused.err
+
+    clock.advance(1801)
+    late = place.world.ops(*due, *latest, "--requested-by", "alice", **held)
+    assert (late.code, place.serves(f"{HOST}/")) == (3, "off")
+    assert "this job may start until" in late.err
+    assert "maintenance due --environment production" in late.err
+
+    clock.advance(-1801)
+    assert place.world.ops(*due, *latest, "--requested-by", "alice", **held).code == 0
+    assert place.serves(f"{HOST}/") == "home"
 
 
 @pytest.mark.slow

@@ -239,7 +239,8 @@ def test_a_workflow_has_no_permissions_but_those_of_its_jobs_and_no_group(path: 
         assert parsed(each)["permissions"] == {}
         assert "concurrency" not in parsed(each)
         for key, job in parsed(each)["jobs"].items():
-            assert job["timeout-minutes"] <= 30
+            assert job["timeout-minutes"] <= (310 if key.startswith("wait-") else 30)
+            assert not key.startswith("wait-") or ("environment" not in job and "secrets." not in str(job["steps"]))
             assert ("concurrency" in job) == (key != "tell")
 
 

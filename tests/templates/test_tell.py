@@ -474,3 +474,22 @@ def test_a_script_holds_no_expression_and_imports_the_standard_library_alone(scr
     found = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
     known = ("__future__", "calendar", "http", "json", "os", "pathlib", "re", "shlex", "threading", "time", "typing")
     assert found <= {*known, "urllib"}
+
+
+def test_an_end_that_did_not_come_is_told_in_a_comment_of_its_own(answered: Answered) -> None:
+    """The run went well, and its comment stays; the job that waited lost its runner."""
+    answered.job("security-production", "success", "success")
+    answered.job("wait-production", "failure", "success", "failure")
+    recovered = {"result": "success", "outputs": {"run": "r", "decision": "recovered"}}
+
+    done = answered.tell(
+        needs={"gate": GONE, "security-production": recovered, "wait-production": FAILED, "end-production": SKIPPED},
+        ACTING="security-production",
+        ENDING="wait-production end-production",
+        END_COMMAND="./run ops maintenance due",
+    )
+
+    first, last = answered.workflow.bodies
+    assert (done.code, first) == (0, answered.received)
+    assert last.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · `wait-production`")
+    assert "Look whether it is still on. Run on a laptop: `./run ops maintenance due`" in last

@@ -1,0 +1,65 @@
+"""The end of a state that a request begins for a while: a later job of the same workflow run ends it.
+
+The job belongs to the approved request, so the gate says until when it may start, and the requester's permission is
+read again when it starts.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ops.app import registry
+from ops.core import system_clock
+from ops.core.clock import utc_text
+from ops.core.errors import Reason, Refused
+from ops.core.redaction import Redactor
+from ops.gate.outcomes import Request
+from ops.github import permissions
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+LONGEST_WAIT = timedelta(hours=5)
+"""A job may take six hours at most: docs.github.com/actions/reference/limits"""
+LATEST = timedelta(minutes=30)
+"""After the end: until then the job that ends the state may start."""
+
+
+def latest_end(request: Request, config: "Config", now: datetime) -> datetime | None:
+    """Return until when the job that ends the state may start; None if no job is to wait for it."""
+    runbook, environment = registry.runbook(request.runbook), config.environments.get(request.environment)
+    known = {field.name for field in fields(runbook.params)}
+    if not runbook.ends_with or environment is None or request.dry_run or not known >= request.params.keys():
+        return None
+    try:
+        end = runbook.ends_at(runbook.params(**request.params), environment, now)
+    except TypeError:  # a parameter is missing: the run says which one
+        return None
+    return end + LATEST if end is not None and end - now <= LONGEST_WAIT else None
+
+
+def refuse_late_end(environ: Mapping[str, str], latest: datetime | None, command: str) -> None:
+    """Raise Refused if the job that ends a state starts too late: somebody may have decided otherwise since."""
+    if latest is not None and system_clock.now(environ) > latest:
+        raise Refused(
+            f"this job may start until {utc_text(latest)}, and that is over",
+            reason=Reason.REQUEST_TOO_OLD,
+            hint=f"Look at what is off now. To end what is over, run: {command}",
+        )
+
+
+def refuse_requester(
+    environ: Mapping[str, str], redactor: Redactor, login: str, responders: Collection[str], command: str
+) -> None:
+    """Raise Refused if the person may not start a recovery any more."""
+    from ops.github.client import connect
+
+    answer = permissions.ask(connect(environ, redactor), permissions.Asker(login), responders)
+    if answer.reason is not None:
+        named = {"asker": login, "responders": ", ".join(responders)}
+        raise Refused(
+            f"{login} requested this: {answer.message.format_map(named)}",
+            reason=answer.reason,
+            hint=f"Somebody who may has to end it: {command}",
+        )
