@@ -11,6 +11,7 @@ from ops.app.registry import scheduled
 from ops.app.run import read_config
 from ops.config import Config
 from ops.core.errors import EXIT_CODES, WORST_FIRST, Reason
+from ops.setup.environments import table
 from tests.conftest import REFERENCE, ROOT
 from tests.support import team_files
 from tests.support.scenarios import arguments, runbooks, shipped
@@ -73,6 +74,12 @@ def assert_block(path: Path, name: str, wanted: str, *, update: bool) -> None:
 
 def test_the_readme_lists_every_runbook(update_golden: bool) -> None:
     assert_block(README, "runbooks", runbook_table(), update=update_golden)
+
+
+def test_the_page_on_permissions_lists_the_environments_of_the_reference_application(update_golden: bool) -> None:
+    config, _ = read_config(REFERENCE / "ops.yml")
+    rows = "\n".join(table(config, registry.discover()))
+    assert_block(ROOT / "docs/permissions.md", "environments", rows, update=update_golden)
 
 
 def test_the_page_on_permissions_lists_those_of_every_runbook(update_golden: bool) -> None:

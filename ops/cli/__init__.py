@@ -395,4 +395,15 @@ def sync(path: Path, *, check: bool, force: bool) -> int:
     return command.sync(path.resolve().parent, configuration, check=check, force=force, say=click.echo)
 
 
+@workflows.command()
+@click.option("--config", "path", **OF_CONFIG)
+def environments(path: Path) -> None:
+    """Print the GitHub environments that the workflows need, as a Markdown table: secrets, permissions, reviewers."""
+    from ops.app.run import read_config
+    from ops.setup.environments import table
+
+    configuration, _ = read_config(path, labels=None)
+    click.echo("\n".join(table(configuration, {name: discover()[name] for name in names()})))
+
+
 cli.add_command(recover_command(discover()))

@@ -78,6 +78,12 @@ def services(environment: "Environment", runbook: AnyRunbook) -> tuple[str, ...]
     return tuple(name for name in of_kind if runbook.fits(environment, name))
 
 
+def has_other_repository(config: "Config", runbook: AnyRunbook) -> bool:
+    """Whether the runbook's jobs check out a repository that ops.yml names for a service."""
+    found = (each.services[name] for each in environments(config, runbook) for name in services(each, runbook))
+    return runbook.workflow == "redeploy" and any(service.repository for service in found)
+
+
 def of_button(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
     return _acting(config, [(runbook, each) for each in environments(config, runbook)])
 

@@ -17,8 +17,8 @@ from ops.app.run import read_config
 from ops.config import Config, object_tokens
 from ops.config.checks import DEFAULT_TOKEN
 from ops.engine.runbook import JobSecret
-from ops.setup import jobs
-from tests.conftest import REFERENCE, ROOT, World
+from ops.setup import environments, jobs
+from tests.conftest import REFERENCE, World
 from tests.support.configurations import CONFIGURATIONS as OTHERS
 from tests.support.scenarios import shipped
 from tests.support.workflows import generated
@@ -486,64 +486,29 @@ def test_the_linters_find_nothing(command: list[str], path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def kinds_of_secrets(text: str) -> set[str]:
-    """As the page on permissions calls them; `text` is a cell of its table, or what a job of a workflow names."""
-    tokens = {environment.token for environment in config().environments.values()}
-    named = {
-        "Cloudflare token": rf"Cloudflare token|secrets\.(?:{'|'.join(tokens)})\b",
-        "webhooks": r"webhooks|secrets\.\w+_WEBHOOK_URL",
-        "admin token": r"admin token|secrets\.\w*ADMIN_TOKEN",
-        "APP_REPO_TOKEN": "APP_REPO_TOKEN",
-        "GH_SECRETS_TOKEN": "GH_SECRETS_TOKEN",
-        "GH_SECRETS_APP_KEY": "GH_SECRETS_APP_KEY",
-        "values": r"NEW_\w+",
-    }
-    return {kind for kind, pattern in named.items() if re.search(pattern, text)}
-
-
-def test_the_table_of_permissions_has_each_environment_with_the_secrets_that_its_jobs_name() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", (ROOT / "docs/permissions.md").read_text(), re.MULTILINE)
-    used: dict[str, str] = {}
-    for path in files(REFERENCE / "ops.yml"):
-        for job in parsed(path)["jobs"].values():
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_the_table_of_environments_has_the_secrets_that_the_jobs_name(path: Path) -> None:
+    used: dict[str, set[str]] = {}
+    for file in files(path):
+        for job in parsed(file)["jobs"].values():
             environment = job.get("environment")
             if name := environment["name"] if isinstance(environment, dict) else environment:
-                used[name] = used.get(name, "") + str(job)
+                used.setdefault(name, set()).update(SECRET.findall(str(job["steps"])))
 
-    assert {name: kinds_of_secrets(cell) for name, cell in rows} == {
-        name: kinds_of_secrets(text) for name, text in used.items()
+    listed = environments.needed(config(path), {name: discover()[name] for name in RUNBOOKS})
+
+    assert {each.name: {name for name in each.secrets if not name.startswith("vars.")} for each in listed} == used
+    assert {each.name for each in listed if each.has_reviewers} == {
+        name for name in used if name.startswith("approve-")
     }
+    assert all(each.permissions for each in listed if not each.has_reviewers)
 
 
-@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_only_a_job_that_may_sign_as_an_app_installs_what_signs(path: Path) -> None:
-    found = {}
-    for name in {*RUNBOOKS, "incident", "scheduled"}:
-        if (folder(path) / f"{name}.yml").exists():
-            for key, job in workflow(name, path)["jobs"].items():
-                locks = [step["with"].get("locks", "") for step in job["steps"] if step.get("with")]
-                found[name, key] = any("crypto" in each.split() for each in locks)
-    signing = {
-        (name, key)
-        for name, key in found
-        for step in workflow(name, path)["jobs"][key]["steps"]
-        if jobs.APP_KEY in secrets_of(step)
-    }
+def test_the_command_prints_the_table_of_the_teams_own_names(team: Folder) -> None:
+    team.world.config.write_text(CONFIGURATIONS["ten_services"].read_text())
 
-    assert {job for job, installs in found.items() if installs} == signing
+    done = team.world.ops("workflows", "environments", "--config", str(team.world.config))
 
-
-def test_the_archive_of_wheels_is_named_in_each_set_up(tmp_path: Path) -> None:
-    text = CONFIGURATIONS["one_url"].read_text()
-    address = "https://example.com/wheels-{python}-{machine}.zip"
-    (tmp_path / "ops.yml").write_text(f"{text}\ngithub: {{wheels_archive: '{address}'}}\n")
-    steps = [
-        step
-        for each in files(tmp_path / "ops.yml")
-        for job in parsed(each)["jobs"].values()
-        for step in job["steps"]
-        if step.get("uses") == "./.github/actions/setup"
-    ]
-
-    assert steps
-    assert {step["with"]["archive"] for step in steps} == {address}
+    assert done.code == 0
+    assert "| `approve-prod` | what acts in prod, before it does | none | none | `main` only | required |" in done.out
+    assert "`NORDMART_PROD_TOKEN`" in done.out

@@ -1,0 +1,89 @@
+"""The GitHub environments that the workflows of an `ops.yml` need, with their secrets and the rights of their token."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ops.setup import jobs
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+APP_REPO_TOKEN = "APP_REPO_TOKEN"  # noqa: S105  a name
+EVIDENCE = "read only: the list in docs/evidence.md"
+COLUMNS = ("GitHub environment", "used by", "secrets", "its Cloudflare token", "branch", "reviewers", "GitHub plan")
+
+
+@dataclass
+class GitHubEnvironment:
+    """One environment in the settings of the operations repository."""
+
+    name: str
+    used_by: list[str] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+    permissions: list[str] = field(default_factory=list)
+    """Permission groups of its Cloudflare token; the dashboard writes Edit for Write."""
+    has_reviewers: bool = False
+
+    def add(self, used_by: str, secrets: Iterable[str], permissions: Iterable[str]) -> None:
+        for listed, more in ((self.used_by, [used_by]), (self.secrets, secrets), (self.permissions, permissions)):
+            listed += [each for each in more if each not in listed]
+
+
+def needed(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[GitHubEnvironment]:
+    """Return the environments in alphabetical order."""
+    found: dict[str, GitHubEnvironment] = {}
+
+    def add(name: str, used_by: str, secrets: Iterable[str], permissions: Iterable[str]) -> None:
+        found.setdefault(name, GitHubEnvironment(name)).add(used_by, secrets, permissions)
+
+    for runbook in runbooks.values():
+        for job in jobs.of_button(config, runbook):
+            if job.github_environment:
+                add(job.github_environment, runbook.name, _names(job.secrets), runbook.permissions.cloudflare)
+        if jobs.has_other_repository(config, runbook):
+            token = config.github.secret(runbook.github_environment, APP_REPO_TOKEN)
+            add(runbook.github_environment, runbook.name, [token], ())
+    for job in jobs.of_limits(config):
+        add("limits", "limits", _names(job.secrets), ["Workers KV Storage Write"])
+    written = {group for each in found.values() for group in each.permissions}
+    add(
+        "report",
+        "every workflow that acts",
+        _names(jobs.read_tokens(config, "report")),
+        sorted({_read(each) for each in written}),
+    )
+    add("evidence", "evidence", _names(jobs.read_tokens(config, "evidence")), [EVIDENCE])
+    for each in config.environments.values():
+        if each.approval:
+            add(each.approval_environment, f"what acts in {each.name}, before it does", (), ())
+            found[each.approval_environment].has_reviewers = True
+    return sorted(found.values(), key=lambda each: each.name)
+
+
+def _names(expressions: Mapping[str, str]) -> list[str]:
+    """Names of secrets, and of variables of GitHub as `vars.NAME`."""
+    return [each.removeprefix("secrets.") for each in expressions.values()]
+
+
+def _read(group: str) -> str:
+    return f"{group.removesuffix(' Write')} Read" if group.endswith(" Write") else group
+
+
+def table(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterator[str]:
+    """Yield the lines of a Markdown table."""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield f"|{' --- |' * len(COLUMNS)}"
+    for each in needed(config, runbooks):
+        plan = "private: Enterprise" if each.has_reviewers else "private: Pro, Team or Enterprise"
+        rights = [group for group in each.permissions if f"{group.removesuffix(' Read')} Write" not in each.permissions]
+        cells = (
+            f"`{each.name}`",
+            ", ".join(each.used_by),
+            ", ".join(f"`{name}`" for name in each.secrets) or "none",
+            ", ".join(rights) or "none",
+            f"`{config.github.branch}` only",
+            "required" if each.has_reviewers else "none",
+            plan,
+        )
+        yield f"| {' | '.join(cells)} |"
