@@ -156,8 +156,9 @@ def _commit(drill: _Drill, config_path: Path) -> None:
     hub.switches.actions_may_create_pull_requests = True
     if drill.in_jobs:
         github.furnish(drill.place, "limits")
-        # A merge is a push, and the tests of this repository are no part of the way.
-        hub.add_commit("Without CI", github.RESPONDER, files={".github/workflows/ci.yml": None})
+        # A merge is a push, and the checks of the repository are no part of the way.
+        checks = dict.fromkeys((".github/workflows/ci.yml", ".github/workflows/ops-check.yml"))
+        hub.add_commit("Without CI", github.RESPONDER, files=checks)
     else:
         files = {"ops.yml": config_path.read_bytes(), LIMITS_FILE: _limits(config_path).read_bytes()}
         hub.add_commit("The operations repository", github.RESPONDER, files=files)

@@ -35,7 +35,7 @@ PINS = {
     "download": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
 }
 """For a repository that uses the action nowhere yet."""
-FIXED = ("evidence", "incident", "limits", "scheduled", "secret-leak")
+FIXED = ("evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak")
 LAPTOP = "./run ops"
 
 
@@ -94,6 +94,7 @@ def render(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterato
             yield name, _button(config, runbook, acting)
     yield "incident", _incident(config, runbooks)
     yield "evidence", _text(config, "evidence")
+    yield "ops-check", _text(config, "ops-check")
     if secret := next((name for each in config.environments.values() for name in each.secrets), ""):
         yield "secret-leak", _text(config, "secret-leak", example=secret)
     if limited := jobs.of_limits(config):

@@ -32,7 +32,8 @@ def opened(pip_cache: Path) -> Iterator[Stage]:
         for login, role in (("alice", "write"), ("zoe", "read")):
             hub.add_user(login, role)  # type: ignore[arg-type]
         hub.add_commit("All of it", "alice", files=operations_repository())
-        hub.add_commit("No CI", "alice", files={".github/workflows/ci.yml": None})
+        checks = dict.fromkeys((".github/workflows/ci.yml", ".github/workflows/ops-check.yml"))
+        hub.add_commit("No CI", "alice", files=checks)
         hub.add_environment("limits")
         token = sandbox.add_token("kv-writing", permissions=["Workers KV Storage Write"])
         hub.put_secret("CLOUDFLARE_API_TOKEN", token, "limits")

@@ -1,0 +1,36 @@
+"""The workflow ops-check, by act: a push that is as sync wrote it, and a pull request that is not."""
+
+from pathlib import Path
+
+import pytest
+
+from sandbox.github.actions.state import Run
+from tests.support.actions import conclusions, stage
+
+pytestmark = pytest.mark.slow
+
+INCIDENT = ".github/workflows/incident.yml"
+
+
+def test_a_push_passes_and_a_pull_request_that_changes_a_generated_file_fails(pip_cache: Path) -> None:
+    with stage(pip_cache) as world, world.runner() as runner:
+        hub = world.github
+
+        def checked(known: int) -> tuple[Run, str]:
+            runner.wait()
+            (run,) = (run for run in hub.runs[known:] if run.workflow.path.endswith("/ops-check.yml"))
+            return run, "\n".join(runner.log(run.id))
+
+        hub.add_commit("No CI", "alice", files={".github/workflows/ci.yml": None})
+        run, log = checked(0)
+        assert conclusions(run) == {"check": "success"}, log
+        assert "Every file is as ops.yml has it." in log
+
+        known, text = len(hub.runs), hub.files()[INCIDENT].decode()
+        hub.add_commit(
+            "By hand", "alice", files={INCIDENT: text.replace("contents: read", "contents: write", 1)}, branch="by-hand"
+        )
+        hub.open_pull("By hand", "by-hand", "alice")
+        run, log = checked(known)
+        assert conclusions(run) == {"check": "failure"}, log
+        assert "incident.yml (is not as sync last wrote it)" in log
