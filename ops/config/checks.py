@@ -407,6 +407,8 @@ def _label_names(data: Any) -> Iterator[Finding]:
         if not name or len(name) > LONGEST_LABEL:
             continue
         folded, path = name.casefold(), ("labels", name)
+        if "${{" in name:
+            yield path, "GitHub reads ${{ as the beginning of an expression; leave it out"
         if not name.isascii():
             yield path, "has letters that are not ASCII, and some look like others; write ASCII letters only"
         elif reserved := next((each for each in RESERVED_LABELS if folded.startswith(each)), None):

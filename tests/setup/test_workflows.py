@@ -1,6 +1,7 @@
 """The workflow files that `ops workflows sync` writes: for any ops.yml valid, hardened, and as the runbooks need them."""
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -466,6 +467,34 @@ def test_schedules_that_use_more_than_half_of_the_plans_minutes_are_refused(team
         "  schedules: {ai-failback: 1h}\n", "  schedules: {ai-failback: 1h}\n  included_minutes: 0\n"
     )
     assert team.sync().code == 0
+
+
+def test_a_text_of_ops_yml_becomes_no_expression(team: Folder) -> None:
+    quote = "recover:it's"
+    team.world.edit_config("  recover:rollback-api:", f"  {quote}:")
+    service = "    params:\n      service: api\n"
+    team.world.edit_config(
+        f"  {quote}:\n    runbook: rollback-worker\n    environment: production\n{service}",
+        f"  {quote}:\n    runbook: rollback-worker\n    environment: production\n{service}"
+        "      reason: ${{ secrets.CLOUDFLARE_API_TOKEN }}\n",
+    )
+
+    assert team.sync().code == 0
+
+    gate = team.read("incident")["jobs"]["gate"]
+    assert "secrets." not in re.sub(r"\\u0024\{\{[^}]*\}\}", "", str(gate))
+    commands = gate["steps"][0]["env"]["COMMANDS"]
+    assert "${{" not in commands
+    assert "--reason '${{ secrets.CLOUDFLARE_API_TOKEN }}'" in json.loads(commands)[quote]
+
+
+def test_a_label_that_github_reads_as_an_expression_is_refused(team: Folder) -> None:
+    team.world.edit_config("  recover:rollback-api:", "  recover:${{x}}:")
+
+    done = team.sync()
+
+    assert (done.code, team.workflows.exists()) == (2, False)
+    assert "GitHub reads ${{ as the beginning of an expression" in done.err
 
 
 @pytest.mark.slow
