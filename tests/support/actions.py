@@ -42,9 +42,9 @@ class Stage:
         messages = [one.annotations.get("workers/message", "") for one in self.sandbox.deployments(WORKER)]
         return [message for message in messages if message.startswith("ops1 ")]
 
-    def runner(self, **options: Any) -> Runner:
-        environ = {name: value for name, value in self.sandbox.environ().items() if name != "CLOUDFLARE_API_TOKEN"}
-        return Runner(self.github, environ, pip_cache=self.pip_cache, **options)
+    def runner(self, environ: Mapping[str, str] | None = None, **options: Any) -> Runner:
+        known = {name: value for name, value in self.sandbox.environ().items() if name != "CLOUDFLARE_API_TOKEN"}
+        return Runner(self.github, {**known, **(environ or {})}, pip_cache=self.pip_cache, **options)
 
     def incident(self) -> int:
         return self.github.open_issue("The API answers 500", labels=["incident"], author="alice")
