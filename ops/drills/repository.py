@@ -14,6 +14,8 @@ from ops.tools import process
 PRODUCT = Path(__file__).parents[2]
 OF_THE_TEAM = frozenset({"ops.yml", LIMITS_FILE, "README.md", "CHANGELOG.md"})
 """Files of the product's repository that a team replaces. They say nothing about another configuration."""
+NOT_USED = ("benchmarks/", "docs/", "tests/")
+"""Folders that no job reads; each job copies the repository."""
 GITHUB, WORKFLOWS = ".github/", Path(".github", "workflows")
 
 
@@ -32,7 +34,7 @@ def files(config: Path) -> dict[str, bytes]:
     try:
         if config.name == "ops.yml" and (folder / WORKFLOWS).is_dir():
             return tracked(folder)
-        found = tracked(PRODUCT, but=OF_THE_TEAM.__contains__)
+        found = tracked(PRODUCT, but=_is_left_out)
     except NoCheckout as error:
         hint = "Start it in a git checkout of Backout or of the operations repository, or leave --trigger out."
         raise ConfigError(f"a drill by label or button needs workflow files; {error}", hint=hint) from None
@@ -40,6 +42,10 @@ def files(config: Path) -> dict[str, bytes]:
     limits = folder / LIMITS_FILE
     found |= {LIMITS_FILE: limits.read_bytes()} if limits.exists() else {}
     return {name: text for name, text in found.items() if not name.startswith(GITHUB)} | _github(found)
+
+
+def _is_left_out(name: str) -> bool:
+    return name in OF_THE_TEAM or name.startswith(NOT_USED)
 
 
 def _github(found: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ops.app.registry import discover, names, outside, recoveries
 from ops.app.run import read_config
+from ops.drills.repository import NOT_USED
 from ops.setup import issue_form, workflows
 from sandbox.actions import tracked
 from tests.conftest import REFERENCE, ROOT
@@ -34,12 +35,12 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
 
 def operations_repository(config: Path = REFERENCE / "ops.yml") -> Mapping[str, bytes]:
     """Return path → content of an operations repository with this ops.yml, and the limits.yml beside it, if any."""
-    files = tracked(ROOT, but=_is_of_the_team)
+    files = tracked(ROOT, but=_is_left_out)
     written = generated(config)
     files |= {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*") if path.is_file()}
     limits = config.parent / "limits.yml"
     return files | ({"limits.yml": limits.read_bytes()} if limits.exists() else {})
 
 
-def _is_of_the_team(name: str) -> bool:
-    return name in team_files.REPLACED or name.startswith(team_files.GENERATED)
+def _is_left_out(name: str) -> bool:
+    return name in team_files.REPLACED or name.startswith((*team_files.GENERATED, *NOT_USED))
