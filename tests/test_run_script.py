@@ -1,6 +1,7 @@
-"""`run` before it has an environment: messages where it may not write, and on Windows."""
+"""`run` before it has an environment: what it installs; messages where it may not write, and on Windows."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.workflows import generated
 
 WITHOUT_RIGHTS = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
 """root without the capabilities that let it read and write everywhere (capabilities(7))."""
@@ -19,14 +21,16 @@ WITHOUT_RIGHTS = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
 def checkout(tmp_path: Path) -> Iterator[Path]:
     shutil.copy(ROOT / "run", tmp_path)
     (tmp_path / "locks").mkdir()
-    (tmp_path / "locks" / "sandbox.txt").write_text("")
+    for name in ("crypto", "dev", "runtime", "sandbox"):
+        (tmp_path / "locks" / f"{name}.txt").write_text("")
     yield tmp_path
     for path in [tmp_path, *tmp_path.iterdir()]:
         path.chmod(0o755)
 
 
-def run(checkout: Path) -> "subprocess.CompletedProcess[str]":
-    argv = [*(WITHOUT_RIGHTS if os.getuid() == 0 else ()), sys.executable, str(checkout / "run"), "ops", "--help"]
+def run(checkout: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    words = arguments or ("ops", "--help")
+    argv = [*(WITHOUT_RIGHTS if os.getuid() == 0 else ()), sys.executable, str(checkout / "run"), *words]
     done = subprocess.run(argv, cwd=checkout, capture_output=True, text=True, timeout=60, check=False)
     assert "Traceback" not in done.stderr
     return done
@@ -63,3 +67,29 @@ def test_windows_is_refused_with_a_way_out(checkout: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr.startswith("run: Windows is not supported. Install WSL (`wsl --install`)")
+
+
+@pytest.mark.slow
+def test_a_recovery_needs_no_node_and_a_drill_does(checkout: Path) -> None:
+    def installed() -> set[str]:
+        return {path.name for path in (checkout / ".venv").glob(".*.sha256")}
+
+    (checkout / "ops.py").write_text("")
+    first = run(checkout, "ops", "rollback-worker", "--dry-run")
+    assert "setting up .venv from locks/runtime.txt and locks/crypto.txt (once)" in first.stderr
+    assert installed() == {".runtime.sha256", ".crypto.sha256"}
+    assert "setting up" not in run(checkout, "ops", "status").stderr
+
+    assert "setting up .venv from locks/sandbox.txt (once)" in run(checkout, "ops", "drill", "rollback-worker").stderr
+    (checkout / ".venv" / ".runtime.sha256").unlink()
+    assert "setting up" not in run(checkout, "ops", "status").stderr
+
+
+def test_node_comes_with_each_runbook_whose_job_has_it() -> None:
+    with_node = {
+        path.stem
+        for path in (generated() / ".github" / "workflows").glob("*.yml")
+        if "locks: sandbox" in path.read_text()
+    }
+
+    assert set(runpy.run_path(str(ROOT / "run"))["NODE"]) == with_node | {"drill", "sandbox"}

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -278,3 +279,11 @@ def test_runtime_and_crypto_locks_together_hold_what_the_command_depends_on() ->
     assert set(pins("runtime") | pins("crypto")) == wanted
     assert set(pins("crypto")) == {"cryptography"}
     assert not set(pins("runtime")) & set(pins("crypto"))
+
+
+def test_each_larger_lock_file_holds_everything_in_the_smaller_one() -> None:
+    larger: dict[str, tuple[str, ...]] = runpy.run_path(str(ROOT / "run"))["LARGER"]
+
+    assert [
+        (small, each) for small, of in larger.items() for each in of if not pins(small).keys() <= pins(each).keys()
+    ] == []
