@@ -45,7 +45,7 @@ class Execution:
         self._lock = threading.Lock()
         self._late: set[tuple[int, int]] = set()
         self._folders: dict[str, Path] = {}
-        self._acts: set[Act] = set()
+        self._acts: dict[Act, Task] = {}
 
     def __call__(self, task: Task) -> tuple[Result, Mapping[str, str]]:
         assert task.record is not None
@@ -62,6 +62,12 @@ class Execution:
         finally:
             self._github.revoke(token)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def expire(self, job: str) -> None:
+        """End the running jobs with this id as their time limit does."""
+        for act, task in list(self._acts.items()):
+            if task.job.id == job:
+                self._end_late(task, act)
 
     def kill(self) -> None:
         """End all that runs, at once."""
@@ -95,7 +101,7 @@ class Execution:
             is_cancelled=lambda: task.cancelled,
         )
         act = Act(start, folder, repository, self._pip_cache)
-        self._acts.add(act)
+        self._acts[act] = task
         limit = threading.Timer(task.job.minutes * self._minute, self._end_late, (task, act))
         limit.daemon = True
         limit.start()
@@ -108,7 +114,7 @@ class Execution:
             code = act.follow(record.line)
         finally:
             limit.cancel()
-            self._acts.discard(act)
+            self._acts.pop(act)
         said = read_outputs(task.job.rules, outputs)
         kept = {name: value for name, value in said.items() if not record.holds_secret(value)}
         return "success" if code == 0 else "failure", kept

@@ -205,6 +205,10 @@ class ActionsSeeds(Base):
         with self._repository.lock:
             changes.put(self._repository, self._vault(environment).secrets, name, value)
 
+    def remove_secret(self, name: str, environment: str | None = None) -> None:
+        with self._repository.lock:
+            del self._vault(environment).secrets[name.upper()]
+
     def put_variable(self, name: str, value: str, environment: str | None = None) -> None:
         with self._repository.lock:
             changes.put(self._repository, self._vault(environment).variables, name, value)
