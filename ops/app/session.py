@@ -267,7 +267,7 @@ def _token(environ: Mapping[str, str], environment: "Environment") -> Secret:
             hint=(
                 f"It is a Cloudflare API token with the permissions {needed} on this account. On a laptop: `export "
                 f"{name}=…`. In a job: a secret of that name in the job's GitHub environment, `recovery` or `security` "
-                "(Settings → Environments), handed on under `env:` in the workflow."
+                "(Settings → Environments)."
             ),
         )
     return printable(name, value)

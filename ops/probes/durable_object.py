@@ -94,7 +94,7 @@ class Admin(Door):
                 reason=Reason.TOKEN_MISSING,
                 hint=(
                     f"It is the value of the application's secret ADMIN_TOKEN. On a laptop: `export {name}=…`. In a "
-                    "job: a secret of that name in the GitHub environment `recovery`, handed on under `env:`."
+                    "job: a secret of that name in the GitHub environment `recovery`."
                 ),
             )
         return printable(name, self._tokens[name].reveal())

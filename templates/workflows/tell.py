@@ -33,7 +33,7 @@ SECONDS = 10.0
 PAUSES = (0.5, 2.0)
 """Seconds before a second and a third try."""
 LONGEST = 1000
-AGAIN = "Put the label on again, or press the button again: that is a new request."
+REJECTED = "was rejected by the reviewer "
 
 
 class Unredirected(urllib.request.HTTPRedirectHandler):
@@ -108,6 +108,8 @@ class Request(NamedTuple):
     number: int = 0
     since: str = ""
     """When the label was put on; "" for a button."""
+    again: str = ""
+    """How to make a new request. Nothing for an incident that was closed."""
     command: str = ""
     """How to do the same on a laptop, as Markdown."""
 
@@ -123,7 +125,7 @@ class Failure(NamedTuple):
     """Whether the run ended well and the end of its state did not come."""
 
 
-def read_request(event: Any) -> Request:
+def read_request(event: Any, needs: Any) -> Request:
     """Return the request of the event. Raises KeyError and TypeError if it is no event of ours."""
     if "inputs" in event and "workflow" in event:
         return _read_button(event)
@@ -137,10 +139,12 @@ def read_request(event: Any) -> Request:
         command = "Run on a laptop: " + inert("./run ops incident report " + str(number))
     else:
         command = laptop(label, number)
+    is_off = needs["gate"]["result"] == "success"  # its last deed before "go"
     return Request(
         inert(label) + " from " + sender,
         number if is_ours or label.casefold() == "report" else 0,
         since[0] if since else "",
+        "Put the label on again" if is_off else "Take the label off if it is still there, and put it on again",
         command,
     )
 
@@ -156,7 +160,8 @@ def _read_button(event: Any) -> Request:
     page = re.escape("/" + os.environ["GITHUB_REPOSITORY"] + "/issues/")
     number = re.fullmatch("(?:#|https?://[^/]+" + page + ")?([1-9][0-9]{0,9})", inputs.get("incident", "").strip())
     title = inert(name) + " from " + inert("@" + event["sender"]["login"])
-    return Request(title, int(number[1]) if number else 0, "", "Run on a laptop: " + inert(shlex.join(words)))
+    command = "Run on a laptop: " + inert(shlex.join(words))
+    return Request(title, int(number[1]) if number else 0, "", "Press the button again", command)
 
 
 def read_failure(needs: Any, request: Request) -> Failure | None:
@@ -193,44 +198,59 @@ def _rerun(request: Request) -> str:
     who = inert("@" + os.environ.get("GITHUB_TRIGGERING_ACTOR", ""))
     return (
         f"**Refused, and nothing was changed:** {who} started one job of the run for {request.title} again. "
-        f"An approval holds for one attempt.\n\n**What to do:** {AGAIN} {request.command}\n\nReason: `rerun`"
+        f"An approval holds for one attempt.\n\n{_advice(request)}\n\nReason: `rerun`"
     )
 
 
 def _refused(request: Request, gate: Any) -> str:
     why = inert(gate["message"]) if gate.get("message") else "see the [log](" + run_page() + ")"
-    hint = " " + inert(gate["hint"]) if gate.get("hint") else ""
     return (
         f"**Refused, and nothing was changed:** {request.title}: {why}\n\n"
-        f"**What to do:**{hint} {request.command}\n\nReason: {inert(gate['reason'])}"
+        f"{_advice(request, gate.get('hint'))}\n\nReason: {inert(gate['reason'])}"
     )
 
 
 def _failed(request: Request, failed: list[str], ended: Any, *, is_idle: bool) -> str:
     """`ended`: outputs of the job that acts, if its command came so far as to write them."""
     what, log, is_before = _describe(failed)
-    said = " · ".join(inert(ended[name]) for name in ("reason", "message", "hint") if ended.get(name))
     if ended.get("run"):
         heading = "**Ended as " + inert(ended.get("decision")) + ", and could not report here:**"
-        advice = "Read the log before you start it again."
     elif is_idle or is_before or ended.get("reason"):
-        heading, advice = "**Failed before the run began, and nothing was changed:**", AGAIN
+        heading = "**Failed before the run began, and nothing was changed:**"
     else:
         heading = "**Failed, and it is not known whether anything was changed:**"
-        advice = "Read the log, and look at what is live."
-    why = what + (": " + said if said else "")
-    return f"{heading} {request.title} · {why} · [log]({log})\n\n**What to do:** {advice} {request.command}"
+    why = ", ".join(inert(ended[name]) for name in ("message", "reason") if ended.get(name))
+    lines = [f"{heading} {request.title} · {what} · [log]({log})", "**Why:** " + why if why else ""]
+    check = "" if "nothing was changed" in heading else "Read the log, and look at what is live."
+    lines.append(_advice(request, ended.get("hint"), "Talk to the reviewer." if REJECTED in what else check))
+    return "\n\n".join(line for line in lines if line)
+
+
+def _advice(request: Request, hint: Any = "", check: str = "") -> str:
+    """`hint`: words of the command, for what went wrong. `check`: words of ours that come before all else."""
+    first = " ".join(filter(None, (check, inert(hint) if hint else "")))
+    again = request.again
+    if first and again:
+        again = "Then " + again[0].lower() + again[1:]
+    command = request.command
+    if again and command:
+        command = "If that fails too, " + command[0].lower() + command[1:]
+    said = " ".join(filter(None, (first, again + "." if again else "", command)))
+    return "**What to do:** " + said if said else ""
 
 
 def _describe(failed: list[str]) -> tuple[str, str, bool]:
-    """Return the failed job in words, the address of its log, and whether it failed before a run could begin."""
+    """Return what became of the failed job, the address of its log, and whether it failed before a run could begin."""
     try:
         job = next(job for job in _jobs() if job["conclusion"] in BAD)
         steps = [step for step in job["steps"] if step["conclusion"] in BAD]
-        named = inert(job["name"]) + (", step " + inert(steps[0]["name"]) if steps else "")
-        return named + ", " + _how(job), _safe(job["html_url"]), _is_before_run(job["steps"])
+        where = " in step " + inert(steps[0]["name"]) if steps else ""
+        if where and steps[0]["name"] == "Set up job":
+            where += ", which downloads its actions"
+        said = "job " + inert(job["name"]) + " " + _how(job) + where
+        return said, _safe(job["html_url"]), _is_before_run(job["steps"])
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
-        return ", ".join(map(inert, failed)), run_page(), False
+        return "failed: " + ", ".join(map(inert, failed)), run_page(), False
 
 
 def _is_before_run(steps: list[Any]) -> bool:
@@ -253,7 +273,7 @@ def _how(job: Any) -> str:
     if job["conclusion"] == "cancelled":
         return _cancelled(job)
     if job["conclusion"] == "timed_out":
-        return "time limit"
+        return "reached its time limit"
     if job["steps"]:
         return "failed"
     # docs.github.com/rest/actions/workflow-runs#get-the-review-history-for-a-workflow-run
@@ -261,23 +281,23 @@ def _how(job: Any) -> str:
     try:
         reviews = [review for review in call("GET", path, SECONDS) if review["state"] == "rejected"]
         if reviews:
-            return "rejected by a reviewer, " + inert("@" + reviews[-1]["user"]["login"])
+            return REJECTED + inert("@" + reviews[-1]["user"]["login"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    return "not started: no runner, or a rule of its GitHub environment"
+    return "did not start: no runner, or a rule of its GitHub environment"
 
 
 def _cancelled(job: Any) -> str:
     """GitHub cancels a job at its time limit as a person does."""
     if not job["steps"]:
-        return "cancelled before it started"
+        return "was cancelled before it started"
     began, ended = (
         calendar.timegm(time.strptime(job[key], "%Y-%m-%dT%H:%M:%SZ")) for key in ("started_at", "completed_at")
     )
     minutes = json.loads(os.environ.get("LIMITS") or "{}").get(job["name"])
     if minutes and ended - began >= int(minutes) * 60:
-        return "time limit of " + str(minutes) + " minutes"
-    return "cancelled after " + str(ended - began) + " s"
+        return "reached its time limit of " + str(minutes) + " minutes"
+    return "was cancelled after " + str(ended - began) + " s"
 
 
 class Comments(NamedTuple):
@@ -369,7 +389,8 @@ def answer_patiently(request: Request, failure: Failure) -> tuple[bool, str]:
 
 def show(failure: Failure) -> None:
     """On the pages of the run, in case nobody can be answered on an issue."""
-    plain = re.sub(r"[*`]|\[log\]\(.*?\)", "", failure.text.partition("\n")[0])
+    first = " ".join(failure.text.partition("**What to do:**")[0].split())
+    plain = re.sub(r"[*`]|· \[log\]\(.*?\)", "", first).strip()
     line = plain.replace("%", "%25").replace("##[", "## [")
     print("::error title=request::" + line, flush=True)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
@@ -378,8 +399,9 @@ def show(failure: Failure) -> None:
 
 
 def main() -> None:
-    request = read_request(json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes()))
-    failure = read_failure(json.loads(os.environ["NEEDS"]), request)
+    needs = json.loads(os.environ["NEEDS"])
+    request = read_request(json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes()), needs)
+    failure = read_failure(needs, request)
     if failure is None:
         return
     if request.number:

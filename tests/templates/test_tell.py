@@ -80,10 +80,10 @@ def test_a_gate_whose_set_up_failed_is_named_with_its_step_and_log(answered: Ans
 
     body = answered.assert_said(done)
     assert body == (
-        "**Failed before the run began, and nothing was changed:** `recover:api` from `@alice` · `gate`, step "
-        f"`Set up ops`, failed · [log]({answered.github.urls.html}/acme/operations/actions/runs/{answered.run}/job/"
-        f"{job.id})\n\n**What to do:** Put the label on again, or press the button again: that is a new request. Run "
-        "on a laptop: `./run ops rollback-worker --service api --environment production --incident "
+        "**Failed before the run began, and nothing was changed:** `recover:api` from `@alice` · job `gate` failed in "
+        f"step `Set up ops` · [log]({answered.github.urls.html}/acme/operations/actions/runs/{answered.run}/job/"
+        f"{job.id})\n\n**What to do:** Take the label off if it is still there, and put it on again. If that fails too, "
+        "run on a laptop: `./run ops rollback-worker --service api --environment production --incident "
         f"{answered.workflow.incident}`\n\n<!-- backout:answered run={answered.run} attempt=1 -->\n"
     )
 
@@ -96,12 +96,17 @@ def ago(job: Job, minutes: float) -> None:
 @pytest.mark.parametrize(
     ("conclusion", "steps", "minutes", "said"),
     [
-        ("cancelled", [], 0, "cancelled before it started"),
-        ("cancelled", ["success", "cancelled"], 1, "step `Run actions/checkout`, cancelled after 60 s"),
-        ("cancelled", ["success", "cancelled"], 15, "step `Run actions/checkout`, time limit of 15 minutes"),
-        ("timed_out", ["success", "timed_out"], 9, "step `Run actions/checkout`, time limit"),
-        ("failure", ["failure"], 0, "step `Set up job`, failed"),
-        ("failure", [], 0, "not started: no runner, or a rule of its GitHub environment"),
+        ("cancelled", [], 0, "was cancelled before it started"),
+        ("cancelled", ["success", "cancelled"], 1, "was cancelled after 60 s in step `Run actions/checkout`"),
+        (
+            "cancelled",
+            ["success", "cancelled"],
+            15,
+            "reached its time limit of 15 minutes in step `Run actions/checkout`",
+        ),
+        ("timed_out", ["success", "timed_out"], 9, "reached its time limit in step `Run actions/checkout`"),
+        ("failure", ["failure"], 0, "failed in step `Set up job`, which downloads its actions"),
+        ("failure", [], 0, "did not start: no runner, or a rule of its GitHub environment"),
     ],
     ids=["cancelled while it waits", "cancelled", "time limit", "timed out", "unknown action", "branch policy"],
 )
@@ -118,7 +123,7 @@ def test_a_job_that_acts_and_never_ran_is_named(
         LIMITS=json.dumps({"recovery-production": 15}),
     )
 
-    answered.assert_said(done, "nothing was changed", f"`recovery-production`, {said} · [log](")
+    answered.assert_said(done, "nothing was changed", f"job `recovery-production` {said} · [log](")
 
 
 def test_a_rejection_names_the_reviewer(answered: Answered) -> None:
@@ -128,7 +133,7 @@ def test_a_rejection_names_the_reviewer(answered: Answered) -> None:
 
     done = answered.tell(needs={"gate": GONE, "security-production": FAILED}, RUN_STEP="")
 
-    answered.assert_said(done, "`security-production`, rejected by a reviewer, `@rita`", "nothing was changed")
+    answered.assert_said(done, "job `security-production` was rejected by the reviewer `@rita`", "nothing was changed")
 
 
 def test_what_the_command_wrote_before_its_run_is_told(answered: Answered) -> None:
@@ -137,8 +142,8 @@ def test_what_the_command_wrote_before_its_run_is_told(answered: Answered) -> No
 
     done = answered.tell(needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}})
 
-    said = "step `Recover`, failed: `token_missing` · `no token` · `Set it.` · [log]("
-    answered.assert_said(done, "before the run began, and nothing was changed", said)
+    body = answered.assert_said(done, "before the run began, and nothing was changed", "failed in step `Recover`")
+    assert "**Why:** `no token`, `token_missing`\n\n**What to do:** `Set it.` Then put the label on again." in body
 
 
 @pytest.mark.parametrize("step", ["Recover", ""], ids=["named", "not named"])
@@ -192,7 +197,7 @@ def test_without_a_comment_one_is_posted_and_once(answered: Answered) -> None:
 
     done = answered.tell(needs=needs)
 
-    answered.assert_said(done, "`gate`, step `Set up job`, failed")
+    answered.assert_said(done, "job `gate` failed in step `Set up job`")
     assert answered.tell(needs=needs).out == ""
     assert len(answered.workflow.bodies) == 1
 
@@ -320,7 +325,9 @@ def test_a_report_that_failed_is_answered_where_it_was_requested(answered: Answe
     done = answered.tell(payload, needs={"gate": gate, "recovery-production": SKIPPED, "report": FAILED})
 
     number = answered.workflow.incident
-    answered.assert_said(done, "`report` from `@alice` · `report`, step", f"`./run ops incident report {number}`")
+    answered.assert_said(
+        done, "`report` from `@alice` · job `report` failed in step", f"`./run ops incident report {number}`"
+    )
 
 
 def test_a_report_after_closing_that_failed_is_told_in_the_log_alone(answered: Answered) -> None:
@@ -491,5 +498,5 @@ def test_an_end_that_did_not_come_is_told_in_a_comment_of_its_own(answered: Answ
 
     first, last = answered.workflow.bodies
     assert (done.code, first) == (0, answered.received)
-    assert last.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · `wait-production`")
+    assert last.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · job `wait-production`")
     assert "Look whether it is still on. Run on a laptop: `./run ops maintenance due`" in last
