@@ -1,0 +1,176 @@
+"""The last word on the issue for every request that comes to nothing, compared as text.
+
+A repository of the reference application, a label, and the local runner with the real workflow files.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sandbox.github.actions.state import Run
+from tests.conftest import ACCOUNT
+from tests.support.actions import LABEL, Stage, conclusions, stage, when
+
+pytestmark = pytest.mark.slow
+SETUP = ".github/actions/setup/action.yml"
+INCIDENT = ".github/workflows/incident.yml"
+LAPTOP = "`./run ops rollback-worker --service api --environment production --incident N`"
+OFF_AND_ON = (
+    f"Take the label off if it is still there, and put it on again. If that fails too, run on a laptop: {LAPTOP}"
+)
+AGAIN = f"ut the label on again. If that fails too, run on a laptop: {LAPTOP}"
+FAILED = "**Failed before the run began, and nothing was changed:** `recover:rollback-api` from `@alice` ·"
+ANSWERED = "<!-- backout:answered run=RUN attempt=1 -->\n"
+
+
+@pytest.fixture
+def world(pip_cache: Path) -> Iterator[Stage]:
+    with stage(pip_cache) as found:
+        yield found
+
+
+def change(world: Stage, path: str, old: str, new: str) -> None:
+    text = world.github.files()[path].decode()
+    assert old in text
+    world.github.add_commit(f"Change {path}", "alice", files={path: text.replace(old, new, 1)})
+
+
+def final(world: Stage, number: int) -> str:
+    """The one comment on the issue, without what differs from run to run."""
+    (comment,) = world.github.issue(number).comments
+    text = comment.body.replace(f"--incident {number}`", "--incident N`")
+    text = re.sub(r"http://127\.0\.0\.1:\d+/acme/operations/actions/runs/\d+(/job/\d+)?", "LOG", text)
+    text = re.sub(r"run=\d+", "run=RUN", re.sub(r"`\d+\.\d-[0-9a-f]{4}`", "`RUN`", text))
+    text = re.sub(r"cf-ray \S+\)", "cf-ray RAY)", text)
+    return re.sub(r"cancelled after \d+ s", "cancelled after S s", text)
+
+
+def test_a_gate_that_fails_before_its_command_is_answered(world: Stage) -> None:
+    """Broken ops.yml, a killed set-up, an action that cannot be downloaded, and a set-up that hangs."""
+    files = world.github.files()
+    here = "uses: ./.github/actions/setup"
+    scenes = {
+        "broken": ("ops.yml", "environments:", "environmints:"),
+        "killed": (SETUP, "run: |\n", "run: |\n        kill -KILL $$\n"),
+        "unknown": (INCIDENT, here, "uses: acme/unknown@v1"),
+        "hanging": (SETUP, "run: |\n", "run: |\n        echo it hangs; exec sleep 600\n"),
+    }
+    issues = {}
+    with world.runner() as runner:
+        runner.on_line = when("it hangs", lambda _: runner.expire("gate"))
+        for scene, (path, old, new) in scenes.items():
+            change(world, path, old, new)
+            issues[scene] = world.incident()
+            world.github.label(issues[scene], LABEL, "alice")
+            world.github.add_commit("As before", "alice", files={path: files[path]})
+        runner.wait()
+
+    assert final(world, issues["killed"]) == (
+        f"{FAILED} job `gate` failed in step `Set up ops` · [log](LOG)\n\n**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
+    )
+    assert final(world, issues["unknown"]) == (
+        f"{FAILED} job `gate` failed in step `Set up job`, which downloads its actions · [log](LOG)\n\n"
+        f"**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
+    )
+    assert final(world, issues["hanging"]) == (
+        f"{FAILED} job `gate` reached its time limit of 5 minutes in step `Set up ops` · [log](LOG)"
+        f"\n\n**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
+    )
+    assert final(world, issues["broken"]) == (
+        "**Refused, and nothing was changed:** `recover:rollback-api` from `@alice`: `ops.yml has 3 problems; "
+        'ops.yml:10 environments: missing; add it; ops.yml:10 environmints: unknown key; did you mean "environments"?; '
+        'ops.yml:364 labels.recover:rollback-api.environment: no environment "production"; there is none`\n\n'
+        "**What to do:** ``Correct every line named here, then run `ops config check`.`` Then take the label off if it "
+        f"is still there, and put it on again. If that fails too, run on a laptop: {LAPTOP}\n\n"
+        f"Reason: `config_invalid`\n\n{ANSWERED}"
+    )
+    assert world.live == {world.bad: 100}
+
+
+def test_without_the_package_index_the_set_up_is_named(world: Stage, tmp_path: Path) -> None:
+    """Nothing is kept of an earlier set-up, and the configuration names no archive."""
+    number = world.incident()
+
+    with replace(world, pip_cache=tmp_path).runner(environ={"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}) as runner:
+        world.github.label(number, LABEL, "alice")
+        runner.wait()
+
+    assert final(world, number) == (
+        f"{FAILED} job `gate` failed in step `Set up ops` · [log](LOG)\n\n**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
+    )
+
+
+def test_a_job_that_acts_and_cannot_is_answered(world: Stage) -> None:
+    """No secret, a wrong token, cancelled while it waits for a runner, rejected: each on an issue of its own."""
+    hub = world.github
+    hub.remove_secret("CLOUDFLARE_API_TOKEN", "recovery")
+    missing, wrong, cancelled, rejected = (world.incident() for _ in range(4))
+    hub.add_user("rita", "read")
+
+    with world.runner() as runner:
+        hub.label(missing, LABEL, "alice")
+        runner.wait()
+        hub.put_secret("CLOUDFLARE_API_TOKEN", "no-token-of-this-account", "recovery")
+        hub.label(wrong, LABEL, "alice")
+        runner.wait()
+        runner.hold("recovery-production")
+        hub.label(cancelled, LABEL, "alice")
+        runner.until(lambda: acting(hub.runs[-1]) == "queued")
+        runner.cancel(hub.runs[-1].id)
+        runner.wait()
+        runner.hold()
+        hub.add_environment("recovery", reviewers=["rita"])
+        hub.label(rejected, LABEL, "alice")
+        runner.until(lambda: hub.runs[-1].status == "waiting")
+        hub.review(hub.runs[-1].id, "rita", "rejected")
+        runner.wait()
+
+    assert final(world, missing) == (
+        f"{FAILED} job `recovery-production` failed in step `Recover` · [log](LOG)\n\n"
+        "**Why:** `the token for production is missing: CLOUDFLARE_API_TOKEN is not set`, `token_missing`\n\n"
+        '**What to do:** ``It is a Cloudflare API token with the permissions "Workers Scripts: Edit" and '
+        '"Cloudflare Pages: Edit" on this account. On a laptop: `export CLOUDFLARE_API_TOKEN=…`. '
+        "In a job: a secret of that name in the job's GitHub environment, `recovery` or `security` (Settings → Environments).`` "
+        f"Then p{AGAIN}\n\n{ANSWERED}"
+    )
+    assert final(world, cancelled) == (
+        f"{FAILED} job `recovery-production` was cancelled before it started · [log](LOG)\n\n"
+        f"**What to do:** P{AGAIN}\n\n{ANSWERED}"
+    )
+    assert final(world, rejected) == (
+        f"{FAILED} job `recovery-production` was rejected by the reviewer `@rita` · [log](LOG)\n\n"
+        f"**What to do:** Talk to the reviewer. Then p{AGAIN}\n\n{ANSWERED}"
+    )
+    assert final(world, wrong).partition("\n\n**Whom to call**")[0] == (
+        "### Failed\n\n`Cloudflare answered GET /workers/scripts/fortunet-api/deployments with HTTP 403, code 10000: "
+        "Authentication error (cf-ray RAY); nothing was changed`\n\n"
+        "`rollback-worker` on `api` in `production`, run `RUN` ([its log](LOG)).\n\n"
+        "**What to do:** `Check the token in CLOUDFLARE_API_TOKEN at dash.cloudflare.com → Manage account → API tokens: "
+        'it must be active, allowed from this address, and have the permission "Workers Scripts Read" on account '
+        f"{ACCOUNT}. Check also that account_id in ops.yml, {ACCOUNT}, is the right account.`"
+    )
+    assert world.live == {world.bad: 100}
+
+
+def acting(run: Run) -> str:
+    return next((job.status for job in run.jobs if job.name == "recovery-production"), "")
+
+
+def test_a_recovery_goes_on_if_no_comment_can_be_written(world: Stage) -> None:
+    number = world.incident()
+    world.github.fault(path="/repos/*/*/issues/**", method="POST", status=503, times=None)
+    world.github.fault(path="/repos/*/*/issues/comments/*", status=503, times=None)
+
+    with world.runner() as runner:
+        world.github.label(number, LABEL, "alice")
+        runner.wait()
+        log = "\n".join(runner.log(world.github.runs[-1].id))
+
+    (run,) = world.github.runs
+    assert world.live == {world.good: 100}, log
+    assert (world.comments(number), run.conclusion, conclusions(run)["tell"]) == ("", "success", "skipped"), log
+    assert "The request got no comment yet: GitHub answered 503" in log
+    assert "the journal on the incident issue failed (GitHub answered 503)" in log
