@@ -391,13 +391,21 @@ RESERVED_LABELS = ("approve:", "ops:")
 RESERVED_BEGINNINGS = ("GITHUB_", "ACTIONS_", "RUNNER_", "INPUT_", "OPS_")
 """The first four are GitHub's (docs.github.com/actions/reference/workflows-and-actions/variables), the last is ours."""
 RESERVED = {"GH_TOKEN", "GH_SECRETS_TOKEN", "GH_SECRETS_APP_ID", "GH_SECRETS_APP_KEY", "APP_REPO_TOKEN", "CI"}
+OF_STEPS = {
+    *("ACTOR", "ATTEMPT", "BEGAN", "BRANCH", "BUILT", "COMMENT", "COMMIT", "CONFIGURATION", "DRY_RUN", "ENDS_BY"),
+    *("ENVIRONMENT", "FILE", "INCIDENT", "ONLY_IF_RECORDED", "PARAMS", "PERMISSION", "REQUESTED_AT", "RUNBOOK"),
+    *("HOME", "LANG", "PATH", "PYTHONPATH", "SERVICE", "SINCE", "TREE"),
+}
+"""Variables of the steps in `templates/workflows`: GitHub refuses a file that sets one twice."""
 LONGEST_LABEL = 50
 
 
 def name_errors(data: Any) -> Iterator[Finding]:
     yield from _label_names(data)
     for path, name in _variables(data):
-        if isinstance(name, str) and (name in RESERVED or name.startswith(RESERVED_BEGINNINGS)):
+        if not isinstance(name, str) or (len(path) > 3 and name in SECRETS_OF_THE_RUN):
+            continue  # the checks of probes and of Durable Objects name those
+        if name in RESERVED | OF_STEPS or name.startswith(RESERVED_BEGINNINGS):
             yield path, f'"{shown(name)}" has another meaning in a job; name a secret of its own'
 
 
@@ -421,7 +429,28 @@ def _label_names(data: Any) -> Iterator[Finding]:
 
 
 def _variables(data: Any) -> Iterator[tuple[Path, Any]]:
+    """Of every variable that a job gets from a secret: its path and its name."""
     for name, environment in mapping(at(data, "environments")).items():
         yield ("environments", name, "token"), at(environment, "token")
     for name, target in mapping(at(data, "notify")).items():
         yield ("notify", name, "webhook"), at(target, "webhook")
+    for path, service in services(data):
+        yield from _variables_of_probes(path, service)
+        for name, each in mapping(service.get("durable_objects")).items():
+            yield (*path, "durable_objects", name, "token"), at(each, "token")
+            yield from _variables_of_probes((*path, "durable_objects", name), each)
+    for name, environment in mapping(at(data, "environments")).items():
+        for switch, each in mapping(at(environment, "runtime", "switches")).items():
+            yield from _variables_of_probes(("environments", name, "runtime", "switches", switch), each)
+
+
+def _variables_of_probes(path: Path, holder: Any) -> Iterator[tuple[Path, Any]]:
+    for index, probe in enumerate(items(at(holder, "probes"))):
+        where = (*path, "probes", index)
+        for position, name in enumerate(items(at(probe, "command", "environment"))):
+            yield (*where, "command", "environment", position), name
+        for kind in ("http", "page"):
+            for header, name in mapping(at(probe, kind, "request_headers")).items():
+                yield (*where, kind, "request_headers", header), name
+        for position, step in enumerate(items(at(probe, "browser", "steps"))):
+            yield (*where, "browser", "steps", position, "fill", "variable"), at(step, "fill", "variable")

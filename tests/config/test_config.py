@@ -416,13 +416,29 @@ def test_labels_that_are_one_to_github_are_an_error() -> None:
     assert "labels.recover:API: is recover:api to GitHub, which ignores case" in problem
 
 
-@pytest.mark.parametrize("name", ["GITHUB_TOKEN", "GITHUB_CLOUDFLARE", "GH_SECRETS_TOKEN", "ACTIONS_X", "OPS_BUILT"])
+@pytest.mark.parametrize(
+    "name", ["GITHUB_TOKEN", "GITHUB_CLOUDFLARE", "GH_SECRETS_TOKEN", "ACTIONS_X", "OPS_BUILT", "ACTOR", "ENVIRONMENT"]
+)
 def test_a_token_with_a_reserved_name_is_an_error(name: str) -> None:
     text = SMALL.replace("    services:", f"    token: {name}\n    services:")
 
     (problem,) = problems(text)
 
     assert f'token: "{name}" has another meaning in a job' in problem
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        "http: {path: /, request_headers: {x-key: ATTEMPT}}",
+        "page: {request_headers: {x-key: ATTEMPT}}",
+        "command: {run: [a], environment: [ATTEMPT]}",
+    ],
+)
+def test_a_probe_whose_variable_a_job_uses_otherwise_is_an_error(probe: str) -> None:
+    (problem,) = problems(edited("http: {path: /health}", probe))
+
+    assert '"ATTEMPT" has another meaning in a job' in problem
 
 
 def test_reports_every_problem_at_once_in_the_order_of_the_file() -> None:

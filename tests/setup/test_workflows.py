@@ -497,6 +497,27 @@ def test_a_label_that_github_reads_as_an_expression_is_refused(team: Folder) -> 
     assert "GitHub reads ${{ as the beginning of an expression" in done.err
 
 
+def test_no_secret_can_have_the_name_of_a_steps_own_variable(team: Folder) -> None:
+    """GitHub refuses a file in which a step sets one variable twice."""
+    team.github("  schedules: {ai-failback: 24h, reopen-maintenance: 24h, reconcile-limits: 24h}\n")
+    team.sync()
+    steps = [
+        step["env"]
+        for file in team.workflows.glob("*.yml")
+        for job in team.read(file.stem)["jobs"].values()
+        for step in job["steps"]
+        if any(SECRET.search(str(value)) for value in step.get("env", {}).values())
+    ]
+    own = {name for step in steps for name, value in step.items() if not SECRET.search(str(value))}
+    assert {"ENVIRONMENT", "SINCE", "ONLY_IF_RECORDED", "COMMIT", "PYTHONPATH"} <= own
+
+    for name in sorted(own):
+        team.world.edit_config("    token: CLOUDFLARE_API_TOKEN\n", f"    token: {name}\n")
+        done = team.world.ops("config", "check", "--config", str(team.world.config))
+        assert (done.code, "has another meaning in a job" in done.err) == (2, True), name + done.err
+        team.world.edit_config(f"    token: {name}\n", "    token: CLOUDFLARE_API_TOKEN\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 @pytest.mark.parametrize(
