@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 FOLDER = Path(".github", "workflows")
 HEADER = "# Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.\n"
 DIGEST = re.compile(r"# digest: ([0-9a-f]{16})\n")
-USES = re.compile(r"(?P<head>uses: )(?P<action>[\w.-]+/[\w./-]+)@(?P<pin>\S+(?: +# \S+)?)")
+USES = re.compile(r"(?P<head>uses: )(?P<action>[\w.-]+/[\w./-]+)@(?P<pin>[0-9a-f]{40}(?: +# \S+)?)")
+"""A branch or a tag is no version: somebody can move it, to code that would run beside a token."""
 PINS = {
     "checkout": "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
     "upload": "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0",
@@ -59,7 +60,8 @@ class Difference:
 
 def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[Difference]:
     """Compare the workflows in `folder` with those of the configuration. Writes nothing."""
-    there = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.yml"))}
+    files = [path for path in sorted(folder.glob("*.yml")) if path.is_file()]
+    there = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
     known = {**_pins(there.values())}
     wanted = {name: _pinned(text, {**known, **_pins([there.get(name, "")])}) for name, text in render(config, runbooks)}
     found = []
@@ -67,7 +69,7 @@ def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyR
         path, text, old = folder / f"{name}.yml", wanted.get(name), there.get(name)
         if old is None and text is not None:
             found.append(Difference(path, Step.WRITE, "is missing", text, diff("", text, path)))
-        elif old is not None and text is None:
+        elif old is not None and text is None and old.startswith(HEADER):  # without it, it is a file of the team's own
             step = Step.REMOVE if _is_ours(old) else Step.KEEP
             why = "has no use with this ops.yml" + ("" if step is Step.REMOVE else ", and is not as sync last wrote it")
             found.append(Difference(path, step, why, diff=diff(old, "", path)))

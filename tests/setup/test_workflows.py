@@ -395,6 +395,43 @@ def test_the_versions_of_actions_are_the_teams(team: Folder) -> None:
     assert team.sync("--check").code == 0
 
 
+@pytest.mark.parametrize("version", ["v4", "main", "refs/pull/7/head"])
+def test_a_version_that_somebody_can_move_is_not_taken_over(team: Folder, version: str) -> None:
+    team.workflows.mkdir(parents=True)
+    (team.workflows / "ci.yml").write_text(f"jobs:\n  a:\n    steps:\n      - uses: actions/checkout@{version}\n")
+
+    assert team.sync().code == 0
+
+    files = [file for file in team.workflows.glob("*.yml") if file.stem != "ci"]
+    pins = {pin for file in files for pin in re.findall(r"uses: actions/\S+@(\S+)", file.read_text())}
+    assert [pin for pin in pins if not re.fullmatch("[0-9a-f]{40}", pin)] == []
+
+
+def test_check_finds_a_version_that_somebody_can_move(team: Folder) -> None:
+    team.sync()
+    file = team.file("incident")
+    file.write_text(re.sub(r"actions/checkout@\w+ # v[\d.]+", "actions/checkout@main", file.read_text(), count=1))
+
+    done = team.sync("--check")
+
+    assert (done.code, "-      - uses: actions/checkout@main" in done.out) == (2, True)
+
+
+@pytest.mark.parametrize("options", [(), ("--check",), ("--force",)])
+def test_a_file_of_the_teams_own_is_left_alone(team: Folder, options: tuple[str, ...]) -> None:
+    """No schedule is configured, so sync has no use for the name of this file."""
+    team.sync()
+    own = team.file("scheduled")
+    own.write_text("name: nightly\non:\n  schedule: [{cron: '1 1 * * *'}]\n")
+    team.file("photo").write_bytes(b"\xff\xfe is no UTF-8")
+    team.file("folder").mkdir()
+
+    done = team.sync(*options)
+
+    assert (done.code, own.read_text()[:13]) == (0, "name: nightly")
+    assert "Every file is as ops.yml has it." in done.out
+
+
 def test_where_the_plan_has_no_environments_the_secrets_are_the_repositorys(team: Folder) -> None:
     team.github("  environments: false\n")
 
