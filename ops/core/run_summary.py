@@ -183,7 +183,7 @@ def _plan(event: Event) -> Plan:
         changes=tuple((_text(c.get("target")), _text(c.get("before")), _text(c.get("after"))) for c in changes),
         warnings=_texts(data.get("warnings")),
         not_undone=_texts(data.get("not_undone")),
-        undo=tuple(undo for change in reversed(changes) if (undo := _press(change, "undo"))),
+        undo=tuple(dict.fromkeys(undo for change in reversed(changes) if (undo := _press(change, "undo")))),
         next_step=_press(data, "next_step"),
         done=_text(data.get("done")),
         tasks=_texts(data.get("tasks")),

@@ -131,3 +131,13 @@ def test_the_log_is_linked_where_it_is_the_page_of_a_run(said: object, shown: bo
 
     assert (f"([its log]({said}))" in body) == shown
     assert ("its log" in body) == shown
+
+
+def test_a_command_that_undoes_several_changes_stands_there_once() -> None:
+    change = {"target": "a", "before": "b", "after": "c", "undo": "./run ops undo", "undo_button": "Actions → undo"}
+    plan = {"plan": {"changes": [change, {**change, "target": "d"}]}}
+    events = (Event(1, AT, 0.0, Kind.PLANNED, "two", plan), Event(2, AT, 1.0, Kind.WRITTEN, "done", {}))
+
+    (body,) = comments(Page("77.1-abcd", events), ())
+
+    assert body.count("./run ops undo\n") == 1

@@ -1,0 +1,67 @@
+"""The end of a state by the same workflow run: a job waits, and the job behind it ends what is over."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sandbox.actions import Runner
+from sandbox.clock import Clock
+from tests.conftest import World
+from tests.support.actions import conclusions
+from tests.support.offline import HOST, PERMISSIONS, prepared
+from tests.support.workflows import operations_repository
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def passing(clock: Clock) -> Iterator[None]:
+    """The world's clock stands still; the job that waits has that of this machine."""
+    ended = threading.Event()
+
+    def pass_seconds() -> None:
+        while not ended.wait(1.0):
+            clock.advance(1.0)
+
+    thread = threading.Thread(target=pass_seconds)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_what_was_taken_offline_for_a_while_is_opened_by_a_later_job(world: World, pip_cache: Path) -> None:
+    with prepared(world) as place, passing(world.sandbox.clock):
+        hub = world.sandbox.github
+        hub.add_user("alice")
+        hub.add_commit("All of it", "alice", files=operations_repository())
+        hub.add_environment("security")
+        hub.put_secret(
+            "CLOUDFLARE_API_TOKEN", world.sandbox.add_token("of-security", permissions=PERMISSIONS), "security"
+        )
+        number = hub.open_issue("A key has leaked", labels=["incident"], author="alice")
+        environ = {name: value for name, value in world.sandbox.environ().items() if name != "CLOUDFLARE_API_TOKEN"}
+        end = world.sandbox.clock.now() + timedelta(seconds=40)
+        inputs = {"service": "api", "environment": "production", "state": "on", "incident": str(number)}
+        timed = {"until": f"{end:%Y-%m-%dT%H:%M:%SZ}", "reopen_at_end": True, "dry_run": False}
+
+        with Runner(hub, environ, pip_cache=pip_cache) as runner:
+            run = hub.dispatch("maintenance.yml", {**inputs, **timed}, by="alice")
+            runner.wait()
+            log = "\n".join(runner.log(run.id))
+
+        assert run.conclusion == "success", log
+        jobs = conclusions(run)
+        ran = {name for name, conclusion in jobs.items() if conclusion == "success"}
+        assert ran == {"gate", "security-production", "wait-production", "end-production", "report"}
+        assert place.serves(f"{HOST}/") == "home"
+        closed, opened = (comment.body for comment in hub.issue(number).comments)
+        assert "is off on purpose" in closed
+        assert "`maintenance due` on `api` in `production`" in opened
+        assert next(job for job in run.jobs if job.name == "end-production").started_at is not None
