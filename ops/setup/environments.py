@@ -51,7 +51,7 @@ def needed(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[Gi
         "report",
         "every workflow that acts",
         _names(jobs.read_tokens(config, "report")),
-        sorted({_read(each) for each in written}),
+        sorted({read for group in written for read in _reads(group)}),
     )
     add("evidence", "evidence", _names(jobs.read_tokens(config, "evidence")), [EVIDENCE])
     for each in config.environments.values():
@@ -66,8 +66,11 @@ def _names(expressions: Mapping[str, str]) -> list[str]:
     return [each.removeprefix("secrets.") for each in expressions.values()]
 
 
-def _read(group: str) -> str:
-    return f"{group.removesuffix(' Write')} Read" if group.endswith(" Write") else group
+def _reads(group: str) -> Iterator[str]:
+    """Yield the group that only reads the same; none for a right such as Cache Purge."""
+    area, _, right = group.rpartition(" ")
+    if right in {"Read", "Write"}:
+        yield f"{area} Read"
 
 
 def table(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterator[str]:

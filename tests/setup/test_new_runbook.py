@@ -66,6 +66,22 @@ def test_the_runbook_that_it_writes_works(world: World) -> None:
     assert world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
 
 
+def test_a_right_without_a_read_is_not_one_of_the_report_token(world: World) -> None:
+    place(world.folder)
+    assert world.ops("new-runbook", NAME, "--into", str(world.folder)).code == 0
+    file = world.folder / FILE
+    file.write_text(file.read_text().replace('("Workers Scripts Write",)', '("Cache Purge", "Zone Read")'))
+
+    said = program(
+        ROOT, "tests.support.outside_runbook", str(file), "workflows", "environments", "--config", str(world.config)
+    )
+
+    rights = {name.strip("` "): rights for _, name, _, _, rights, *_ in (line.split("|") for line in said.splitlines())}
+    assert "Cache Purge" in rights["recovery"]
+    assert "Zone Read" in rights["report"]
+    assert [right for right in rights["report"].split(", ") if not right.strip().endswith(" Read")] == []
+
+
 @pytest.mark.slow
 def test_what_it_writes_passes_the_guards_of_the_repository(world: World) -> None:
     copy = world.folder / "copy"
