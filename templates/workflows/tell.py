@@ -23,6 +23,7 @@ import shlex
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,8 +122,8 @@ class Failure(NamedTuple):
     is_answered: bool = False
     has_run: bool = False
     """Whether a run came to its end, which is on the pages of the workflow's run."""
-    is_late: bool = False
-    """Whether the run ended well and the end of its state did not come."""
+    late_on: int | None = None
+    """Of a state that was not ended in time: the number of the run's incident, or 0."""
 
 
 def read_request(event: Any, needs: Any) -> Request:
@@ -164,8 +165,8 @@ def _read_button(event: Any) -> Request:
     return Request(title, int(number[1]) if number else 0, "", "Press the button again", command)
 
 
-def read_failure(needs: Any, request: Request) -> Failure | None:
-    """Return what went wrong; None if nothing did, or nothing that the requester waits for."""
+def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
+    """Yield what went wrong; nothing if nothing did, or nothing that the requester waits for."""
     gate = needs["gate"].get("outputs") or {}
     names = os.environ.get("ACTING", "").split() or [name for name in needs if name not in {"gate", "report"}]
     acting = [needs[name] for name in names if name in needs]
@@ -173,17 +174,22 @@ def read_failure(needs: Any, request: Request) -> Failure | None:
     is_idle = all(need["result"] == "skipped" for need in acting)
     if gate.get("attempt") not in {None, "", attempt()}:
         is_refused = (gate.get("go") == "true" and is_idle) or any(one.get("reason") == "rerun" for one in outputs)
-        return Failure(_rerun(request)) if is_refused else None
+        if is_refused:
+            yield Failure(_rerun(request))
+        return
     if gate.get("go") == "false" and gate.get("reason"):
         is_answered = gate.get("answered") == "true" or gate["reason"] == "unknown_incident"
-        return Failure(_refused(request, gate), is_answered)
+        yield Failure(_refused(request, gate), is_answered)
+        return
     ended = next((one for one in outputs if one.get("decision") or one.get("reason")), {})
+    ending = os.environ.get("ENDING", "").split()
     failed = [name for name, need in needs.items() if need["result"] in BAD]
-    if not failed:
-        return None
-    if set(failed) <= set(os.environ.get("ENDING", "").split()):
-        return Failure(_late(request, failed), is_late=True)
-    return Failure(_failed(request, failed, ended, is_idle=is_idle), has_run=bool(ended.get("run")))
+    if others := [name for name in failed if name not in ending]:
+        yield Failure(_failed(request, others, ended, is_idle=is_idle), has_run=bool(ended.get("run")))
+    if late := [name for name in failed if name in ending]:
+        incident = str(ended.get("incident"))
+        number = int(incident) if re.fullmatch("[1-9][0-9]{0,9}", incident) else request.number
+        yield Failure(_late(request, late), late_on=number)
 
 
 def _late(request: Request, failed: list[str]) -> str:
@@ -242,7 +248,7 @@ def _advice(request: Request, hint: Any = "", check: str = "") -> str:
 def _describe(failed: list[str]) -> tuple[str, str, bool]:
     """Return what became of the failed job, the address of its log, and whether it failed before a run could begin."""
     try:
-        job = next(job for job in _jobs() if job["conclusion"] in BAD)
+        job = next(job for job in _jobs() if job["conclusion"] in BAD and job["name"] in failed)
         steps = [step for step in job["steps"] if step["conclusion"] in BAD]
         where = " in step " + inert(steps[0]["name"]) if steps else ""
         if where and steps[0]["name"] == "Set up job":
@@ -311,8 +317,8 @@ def mark(kind: str) -> str:
     return "<!-- backout:" + kind + " run=" + os.environ["GITHUB_RUN_ID"] + " attempt=" + attempt() + " -->"
 
 
-def read_comments(request: Request) -> Comments:
-    """Read the issue's comments, of which only those by the token's own login count."""
+def read_comments(request: Request, kind: str) -> Comments:
+    """Read the issue's comments, of which only those by the token's own login count. `kind`: of the answer's mark."""
     me, path = own_login(), repository() + "/issues/" + str(request.number) + "/comments?per_page=100"
     waiting, is_answered, page = 0, False, 0
     while True:
@@ -325,7 +331,7 @@ def read_comments(request: Request) -> Comments:
                 continue
             if mark("request") in lines:
                 waiting = int(one["id"])
-            is_answered |= mark("answered") in lines or any(_is_of_run(line) for line in lines[-1:])
+            is_answered |= mark(kind) in lines or (kind == "answered" and any(map(_is_of_run, lines[-1:])))
         if len(found) < 100:
             return Comments(waiting, is_answered)
 
@@ -353,10 +359,12 @@ def own_login() -> str:
 
 def answer(request: Request, failure: Failure) -> bool:
     """Edit our comment or post one, and return whether that was needed. Raises OSError and ValueError."""
-    found, comments = read_comments(request), repository() + "/issues/comments/"
-    body = {"body": failure.text + "\n\n" + mark("answered") + "\n"}
-    if failure.is_late:
-        call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
+    kind = "answered" if failure.late_on is None else "late"
+    found, comments = read_comments(request, kind), repository() + "/issues/comments/"
+    body = {"body": failure.text + "\n\n" + mark(kind) + "\n"}
+    if kind == "late":
+        if not found.is_answered:
+            call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
         return True
     if found.is_answered or failure.is_answered:
         if found.waiting:
@@ -398,12 +406,7 @@ def show(failure: Failure) -> None:
             file.write(failure.text + "\n")
 
 
-def main() -> None:
-    needs = json.loads(os.environ["NEEDS"])
-    request = read_request(json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes()), needs)
-    failure = read_failure(needs, request)
-    if failure is None:
-        return
+def tell(request: Request, failure: Failure) -> None:
     if request.number:
         is_new, problem = answer_patiently(request, failure)
     else:
@@ -412,6 +415,13 @@ def main() -> None:
         show(failure)
     if problem:
         print("::warning title=request::The answer could not be written to the issue: " + problem, flush=True)
+
+
+def main() -> None:
+    needs = json.loads(os.environ["NEEDS"])
+    request = read_request(json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes()), needs)
+    for failure in read_failures(needs, request):
+        tell(request if failure.late_on is None else request._replace(number=failure.late_on), failure)
 
 
 main()

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -479,8 +480,7 @@ def test_a_script_holds_no_expression_and_imports_the_standard_library_alone(scr
 
     assert "${{" not in text
     found = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
-    known = ("__future__", "calendar", "http", "json", "os", "pathlib", "re", "shlex", "threading", "time", "typing")
-    assert found <= {*known, "urllib"}
+    assert found <= sys.stdlib_module_names
 
 
 def test_an_end_that_did_not_come_is_told_in_a_comment_of_its_own(answered: Answered) -> None:
@@ -500,3 +500,46 @@ def test_an_end_that_did_not_come_is_told_in_a_comment_of_its_own(answered: Answ
     assert (done.code, first) == (0, answered.received)
     assert last.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · job `wait-production`")
     assert "Look whether it is still on. Run on a laptop: `./run ops maintenance due`" in last
+
+
+def test_an_end_that_did_not_come_is_told_also_after_a_run_that_failed(answered: Answered) -> None:
+    """The run took the service offline, and could not prove it; then the job that ends it was refused."""
+    answered.job("security-production", "failure", "success", "success", "success", "failure")
+    answered.job("end-production", "failure", "success", "failure")
+    (comment,) = answered.github.issue(answered.workflow.incident).comments
+    comment.body = journal(f"{answered.run}.1-00ab")
+    outputs = {"run": "r", "decision": "still_unhealthy", "incident": str(answered.workflow.incident)}
+    needs = {
+        "gate": GONE,
+        "security-production": {"result": "failure", "outputs": outputs},
+        "wait-production": {"result": "success", "outputs": {}},
+        "end-production": FAILED,
+    }
+    ends = {"ACTING": "security-production", "ENDING": "wait-production end-production", "END_COMMAND": "./run ops x"}
+
+    answered.tell(needs=needs, **ends)
+    answered.tell(needs=needs, **ends)
+
+    run, late = answered.workflow.bodies
+    assert run == journal(f"{answered.run}.1-00ab")
+    assert late.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · job `end-production`")
+
+
+def test_an_end_that_did_not_come_is_told_on_the_incident_that_the_run_opened(answered: Answered) -> None:
+    """Nobody named an incident beside the button."""
+    answered.job("wait-production", "cancelled", "success", "cancelled")
+    outputs = {"run": "r", "decision": "recovered", "incident": str(answered.workflow.incident)}
+    payload = pressed(answered, "")
+
+    answered.tell(
+        payload,
+        needs={
+            "gate": GONE,
+            "security-production": {"result": "success", "outputs": outputs},
+            "wait-production": CANCELLED,
+        },
+        ACTING="security-production",
+        ENDING="wait-production end-production",
+    )
+
+    assert answered.workflow.bodies[-1].startswith("**Nothing ended it in time:** `rollback-worker` from `@alice`")
