@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], object]
 DIFFERS = 2
-SAID = {Step.WRITE: "write", Step.REMOVE: "remove", Step.KEEP: "keep"}
 DONE = {Step.WRITE: "written", Step.REMOVE: "removed", Step.KEEP: "kept"}
 
 
@@ -39,15 +38,15 @@ def sync(root: Path, config: "Config", *, check: bool, force: bool, say: Say) ->
         say("Run `./run ops workflows sync`, then commit the files.")
     elif kept:
         say("Move your changes into ops.yml, or run `./run ops workflows sync --force` to overwrite them.")
+    else:
+        say(f"Commit .github and push it to {config.github.branch}: only what is there may act.")
     _say_costs(config, runbooks, say)
     return DIFFERS if kept or (check and (found or form)) else 0
 
 
 def _line(each: Difference, root: Path, *, check: bool, is_kept: bool) -> str:
-    step = Step.KEEP if is_kept else each.step if each.step is not Step.KEEP else Step.WRITE
-    if each.step is Step.KEEP and not is_kept and not each.wanted:
-        step = Step.REMOVE
-    verb = f"would {SAID[step]}" if check and not is_kept else DONE[step]
+    step = Step.KEEP if is_kept else Step.WRITE if each.wanted else Step.REMOVE
+    verb = f"would {step.value}" if check and not is_kept else DONE[step]
     return f"{verb}: {each.path.relative_to(root)} ({each.why})"
 
 

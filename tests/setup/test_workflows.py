@@ -333,6 +333,7 @@ def test_sync_writes_every_file_and_a_second_sync_nothing(team: Folder) -> None:
 
     assert (first.code, second.code) == (0, 0)
     assert "written: .github/workflows/rollback-worker.yml (is missing)" in first.out
+    assert "Commit .github and push it to main" in first.out
     assert "Every file is as ops.yml has it." in second.out
     assert "Schedules: none, so they use 0 minutes a month." in second.out
     assert team.sync("--check").code == 0
