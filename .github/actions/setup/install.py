@@ -9,6 +9,7 @@ never unpacked. docs/decisions/0018-set-up.md says why this is not pip.
 """
 
 import argparse
+import functools
 import gzip
 import hashlib
 import html
@@ -18,6 +19,7 @@ import platform
 import re
 import stat
 import sys
+import threading
 import time
 import zipfile
 import zlib
@@ -25,7 +27,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urljoin
+
+if TYPE_CHECKING:
+    import ssl
 
 INDEX = "https://pypi.org/simple"
 TIMEOUT = 5.0
@@ -195,11 +201,10 @@ def from_index(url: str, pin: Pin, machine: Machine, deadline: float) -> Wheel:
     page_url = f"{url.rstrip('/')}/{pin.name}/"
     page, base = fetch(page_url, deadline)
     links: dict[str, tuple[str, str]] = {}
-    for found in re.finditer(r'<a\s[^>]*?href="([^"]+)"', page.decode()):
-        link, fragment = urldefrag(urljoin(base, html.unescape(found[1])))
-        filename = unquote(urlsplit(link).path.rpartition("/")[2])
-        if is_wheel(filename) and fragment.startswith("sha256="):
-            links[filename] = (fragment.removeprefix("sha256="), link)
+    for link, digest in re.findall(r'href="([^"#]+)#sha256=([0-9a-f]{64})"', page.decode()):
+        filename = unquote(html.unescape(link).rpartition("/")[2])
+        if digest in pin.hashes and is_wheel(filename):
+            links[filename] = (digest, urljoin(base, html.unescape(link)))
     chosen = choose(pin, {name: digest for name, (digest, _) in links.items()}, machine)
     if chosen is None:
         raise Failed(f"{page_url} has no wheel of {pin.name} {pin.version} with a hash of the lock file")
@@ -233,13 +238,34 @@ def fetch(url: str, deadline: float) -> tuple[bytes, str]:
             break
         try:
             request = Request(url, headers=headers)  # noqa: S310  an address of the team's own
-            with urlopen(request, timeout=min(TIMEOUT, left)) as answer:  # noqa: S310
+            with urlopen(request, timeout=min(TIMEOUT, left), context=_context()) as answer:  # noqa: S310
                 content = b"".join(_pieces(answer.read, deadline))
                 is_packed = answer.headers.get("Content-Encoding") == "gzip"
                 return gzip.decompress(content) if is_packed else content, answer.url
         except (OSError, ValueError, EOFError, zlib.error) as error:
             problem = str(error) or type(error).__name__
     raise Failed(f"{_without_password(url)}: {problem}")
+
+
+def look_up_once() -> None:
+    """Ask the name server for each host once in this process: it may drop a burst of lookups, which costs 5 seconds."""
+    import socket
+
+    lock, ask = threading.Lock(), functools.cache(socket.getaddrinfo)
+
+    def getaddrinfo(*given: Any, **named: Any) -> Any:
+        with lock:
+            return ask(*given, **named)
+
+    socket.getaddrinfo = getaddrinfo
+
+
+@functools.cache
+def _context() -> "ssl.SSLContext":
+    """Read the machine's certificates once: it takes longer than a small download."""
+    import ssl
+
+    return ssl.create_default_context()
 
 
 def _pieces(read: Callable[[int], bytes], deadline: float) -> Iterator[bytes]:
@@ -268,6 +294,7 @@ def collect(
         say(f"{len(found)} wheels from {folder}")
     if not missing:
         return
+    look_up_once()
     try:
         for wheel in _download(environ.get("PIP_INDEX_URL") or INDEX, missing, machine, say):
             yield wheel
