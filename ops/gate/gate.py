@@ -147,8 +147,8 @@ class Gate:
             return self._refuse(_refusal(answer, who, request, self.config.responders))
         if self._attempt > 1 and (refusal := self._refused_again(request)) is not None:
             return self._refuse(refusal)
-        if request.label is not None and not self._take(request) and self._attempt == 1:
-            return self._refuse(_taken(request, request.label), takes_label=False)
+        if request.label is not None and (refusal := self._take(request, request.label)) is not None:
+            return self._refuse(refusal, takes_label=False)
         began, refusal = (request.began, None) if request.label else self._looked_at(request)
         if refusal is not None:
             return self._refuse(refusal)
@@ -200,15 +200,25 @@ class Gate:
         except ProviderError as error:
             return approval.unknown_since(request, self._attempt, error.message)
 
-    def _take(self, request: outcomes.Request) -> bool:
-        """False where the label was gone: the event was delivered twice, or somebody thought better of it."""
+    def _take(self, request: outcomes.Request, label: str) -> outcomes.Refusal | None:
+        """Refuse if the label is gone (the event came twice, or somebody thought better of it), or the issue is."""
         assert request.incident is not None
-        assert request.label is not None
         try:
-            return triggers.remove_label(self.repository, request.incident, request.label)
+            is_ours = triggers.remove_label(self.repository, request.incident, label)
         except ProviderError as error:
+            if self._is_gone(request.incident):
+                return refusals.moved_issue(request)
             self.warn(f"warning: the label could not be taken off ({error.message}): take it off by hand")
-            return True
+            return None
+        return None if is_ours or self._attempt > 1 else _taken(request, label)
+
+    def _is_gone(self, number: int) -> bool:
+        """Whether GitHub says that it is no issue of this repository. If it says nothing, the recovery goes on."""
+        try:
+            issue = start(lambda: triggers.issue(self.repository, number)).result(timeout=ISSUE_WAIT)
+        except (ProviderError, TimeoutError):
+            return False
+        return issue.state == "missing"
 
     def _report_due(self, due: outcomes.ReportDue) -> int:
         """Whoever asks: where they may not write here, the report is made only of a run that is on record."""

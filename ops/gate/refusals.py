@@ -110,6 +110,16 @@ def not_an_incident(request: Request, why: str) -> Refusal:
     )
 
 
+def moved_issue(request: Request) -> Refusal:
+    """Of a label on an issue that is elsewhere by now: nobody can be answered there."""
+    return Refusal(
+        reason=Reason.UNKNOWN_INCIDENT,
+        message=f"#{request.incident} is no issue of this repository any more: it was transferred or deleted",
+        hint="Put the label on the incident's issue in this repository.",
+        request=replace(request, incident=None),
+    )
+
+
 def unknown_label(label: str, known: Collection[str]) -> Refusal:
     names = {f"known{number}": name for number, name in enumerate(sorted(known), 1)}
     listed = f"Put on one of: {', '.join(f'{{{name}}}' for name in names)}." if names else "Add it to ops.yml."

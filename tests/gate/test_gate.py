@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ops.app import registry
@@ -434,6 +435,42 @@ def test_the_same_delivery_twice_goes_once(job: Job) -> None:
     done = job.gate(payload)
 
     job.assert_refused(done, "label_taken")
+
+
+@pytest.mark.parametrize("status", [404, 410], ids=["transferred", "deleted"])
+def test_a_label_on_an_issue_that_is_gone_is_refused_on_the_pages_of_the_run(job: Job, status: int) -> None:
+    """docs.github.com/rest/issues/issues#get-an-issue: 404 if the token cannot read the issue's new repository."""
+    payload = job.label()
+    job.github.fault(path=f"/repos/*/*/issues/{job.incident}**", status=status, times=None)
+    page = job.world.folder / "summary.md"
+
+    done = job.gate(payload, GITHUB_STEP_SUMMARY=str(page))
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "unknown_incident")
+    said = f"#{job.incident} is no issue of this repository any more: it was transferred or deleted"
+    assert f"refused: {said}\n" in done.err
+    assert f"**Refused, and nothing was changed:** {said}." in page.read_text()
+
+
+def test_a_label_that_was_renamed_before_the_gate_looked_is_refused(job: Job) -> None:
+    payload = job.label()
+    label = f"{job.github.api_url}/repos/{job.github.repository}/labels/{LABEL}"
+    headers = {"authorization": f"Bearer {job.github.token}"}
+    httpx.patch(label, headers=headers, json={"new_name": "recover:renamed"}).raise_for_status()
+
+    job.assert_refused(job.gate(payload), "label_taken")
+
+    assert job.labels == ["incident", "recover:renamed"]
+
+
+def test_two_labels_in_one_second_are_two_requests(job: Job) -> None:
+    at = job.world.sandbox.clock.now()
+    first, second = (job.github.label(job.incident, label, "alice", at=at) for label in (LABEL, "recover:api-off"))
+
+    for payload, runbook in ((second, "maintenance"), (first, "rollback-worker")):
+        job.assert_went(job.gate(payload))
+        assert job.outputs["runbook"] == runbook
+    assert job.labels == ["incident"]
 
 
 # Events that are not ours, and broken ones.
