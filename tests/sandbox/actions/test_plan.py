@@ -41,6 +41,14 @@ def test_a_label_that_asks_claims_its_issue_and_every_environment_that_labels_na
     assert all(job.permissions["issues"] == "write" for job in plan.jobs)
 
 
+@pytest.mark.parametrize(("label", "runs"), [("recover:rollback-api", True), ("report", False), ("triage", False)])
+def test_of_the_labels_of_a_bot_a_request_alone_starts_the_gate_which_refuses_it(label: str, runs: bool) -> None:
+    context = labelled(label)
+    context["github"]["event"]["sender"]["type"] = "Bot"
+
+    assert {job.may_run for job in make(read(INCIDENT), context).jobs} == {runs}
+
+
 @pytest.mark.parametrize(
     ("label", "runs"), [("recover:all-clear", True), ("report", True), ("recover:rollback-api", False)]
 )

@@ -1,0 +1,33 @@
+"""Who starts a job where ops.yml lists responders: the generated `if` decides, before any runner is used."""
+
+import pytest
+
+from sandbox import Sandbox
+from sandbox.actions import Runner
+from tests.support.actions import conclusions
+from tests.support.configurations import ONE_WORKER
+from tests.support.workflows import operations_repository
+
+LABEL = "recover:desk"
+
+
+@pytest.mark.parametrize("by", ["mallory", "helper[bot]"])
+def test_150_labels_by_others_start_no_job_and_one_by_a_responder_does(sandbox: Sandbox, by: str) -> None:
+    hub = sandbox.github
+    hub.add_user("dana")
+    hub.add_user(by, "triage")
+    hub.add_commit("All of it", "dana", files=operations_repository(ONE_WORKER))
+    issues = [hub.open_issue("Down", labels=["incident"], author="dana") for _ in range(150)]
+
+    with Runner(hub, {}) as runner:
+        runner.hold("gate")
+        for number in issues:
+            hub.label(number, LABEL, by)
+        hub.label(hub.open_issue("Down", author="dana"), LABEL, "dana")
+        *others, run = hub.runs
+        gate = (run.jobs[0].name, run.jobs[0].status)
+
+    assert {other.conclusion for other in others} == {"skipped"}
+    assert {result for other in others for result in conclusions(other).values()} == {"skipped"}
+    assert len(others) == 150
+    assert gate == ("gate", "queued")
