@@ -68,7 +68,7 @@ class Act:
         home.mkdir()
         path = f"{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
         environ = {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "PIP_CACHE_DIR": str(pip_cache)}
-        environ["OPS_WHEELS"] = str(pip_cache / "wheels")  # where the set-up of our own workflows keeps them
+        environ["OPS_WHEELS"] = str(pip_cache / "ops-wheels")  # where the set-up of our own workflows keeps them
         environ["PIP_ROOT_USER_ACTION"] = "ignore"  # nobody is root on a runner of GitHub's
         self._process = subprocess.Popen(
             [str(act()), *start.arguments(payload, self._secrets)],

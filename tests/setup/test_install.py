@@ -5,8 +5,10 @@ import os
 import re
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -166,6 +168,20 @@ def test_without_the_index_the_archive_serves(setup: Setup, offered: Index, inde
     setup.environ["OPS_WHEELS_ARCHIVE"] = f"{offered.url}/wheels-{{python}}-{{machine}}.zip"
 
     assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
+    assert "spam/__init__.py" in setup.files
+
+
+@pytest.mark.slow
+def test_an_index_that_never_answers_is_given_up_for_the_archive(setup: Setup, offered: Index) -> None:
+    offered.other["/wheels.zip"] = archived(SPAM)
+    setup.environ["OPS_WHEELS_ARCHIVE"] = f"{offered.url}/wheels.zip"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        setup.environ["PIP_INDEX_URL"] = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        began = time.monotonic()
+
+        assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
+
+    assert time.monotonic() - began < 20
     assert "spam/__init__.py" in setup.files
 
 
