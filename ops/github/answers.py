@@ -116,7 +116,7 @@ _COMMIT = {
     "author": ({"login": TEXT}, None),
     "commit": {"message": str, "author": ({"name": TEXT}, None)},
 }
-_JOB = {"name": str, "created_at": is_moment, "started_at": MOMENT, "runner_name": TEXT}
+_JOB = {"name": str, "created_at": is_moment, "started_at": MOMENT, "runner_name": TEXT, "conclusion": TEXT}
 _REVIEW = {"state": str, "environments": [{"name": str}], "user": USER}
 _RUN = {
     "created_at": is_moment,

@@ -5,7 +5,7 @@ docs.github.com/rest/actions/workflow-runs#get-the-review-history-for-a-workflow
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import parse_utc
 from ops.github.client import failures
@@ -24,17 +24,29 @@ class Review:
 def find_review(repository: "Repository", run_id: int, attempt: int, environment: str) -> Review | None:
     """Return the newest approval of that environment, if the job of that name began in this attempt.
 
-    None also where nobody was asked: GitHub makes a missing environment, without a rule, when a job names it.
+    GitHub names no attempt with an approval, and each start of the job takes one: of an earlier attempt none is left.
+    None also where nobody was asked: GitHub makes a missing environment, without a rule, when a job names it. GitHub
+    ignores case in the names of environments; `environment` is in lower case.
     Raises ProviderError.
     """
-    run = f"{repository.url}/actions/runs/{run_id}"
     with failures():
-        _, reviews = repository.requester.requestJsonAndCheck("GET", f"{run}/approvals")
-        _, found = repository.requester.requestJsonAndCheck("GET", f"{run}/attempts/{attempt}/jobs?per_page=100")
+        _, reviews = repository.requester.requestJsonAndCheck(
+            "GET", f"{repository.url}/actions/runs/{run_id}/approvals"
+        )
+        began, *earlier = (_waiting_job(repository, run_id, each, environment) for each in range(attempt, 0, -1))
     approved = [
-        review["user"]["login"]
+        review["user"]["login"] if review["user"] else "a deleted account"
         for review in reviews
-        if review["state"] == "approved" and environment in [each["name"] for each in review["environments"]]
+        if review["state"] == "approved" and environment in [each["name"].lower() for each in review["environments"]]
     ]
-    began = next((job["started_at"] for job in found["jobs"] if job["name"] == environment), None)
-    return Review(approved[-1], parse_utc(began)) if approved and began else None
+    used = sum(job is not None and job["conclusion"] == "success" for job in earlier)
+    if began is None or began["started_at"] is None or len(approved) <= used:
+        return None
+    return Review(approved[-1], parse_utc(began["started_at"]))
+
+
+def _waiting_job(repository: "Repository", run_id: int, attempt: int, environment: str) -> Any:
+    """Return the job that waits for a reviewer of that environment, as GitHub has it, or None."""
+    jobs = f"{repository.url}/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100"
+    _, found = repository.requester.requestJsonAndCheck("GET", jobs)
+    return next((job for job in found["jobs"] if job["name"] == environment), None)

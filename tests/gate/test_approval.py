@@ -34,7 +34,7 @@ def run(hub: GitHub) -> Run:
 def approve(hub: GitHub, run: Run, name: str = APPROVE, state: str = "approved") -> None:
     hub.add_environment(name, reviewers=["rita"])
     repository = hub._repository
-    environment = repository.environments[name]
+    environment = next(each for each in repository.environments.values() if each.name == name)
     rita = next(user for user in repository.users if user.login == "rita")
     run.reviews.append(Review(environments=(environment,), user=rita, state=state, comment=""))
 
@@ -74,6 +74,14 @@ def test_what_a_reviewer_approved_is_done_and_the_timeline_names_the_reviewer(
     assert done.result["decision"] == "recovered", done.err
     assert world.live == {releases.good: 100}
     assert "(alice, approved by rita)" in done.result["timeline"][0]["text"]
+
+
+def test_the_environment_may_have_capitals(world: World, releases: Releases, hub: GitHub, run: Run) -> None:
+    """GitHub ignores case in its name, and shows it as it was created."""
+    waited(hub, run)
+    approve(hub, run, "Approve-Production")
+
+    assert act(world, run).result["decision"] == "recovered"
 
 
 def test_an_approval_makes_an_old_request_a_new_one(world: World, releases: Releases, hub: GitHub, run: Run) -> None:
@@ -145,6 +153,41 @@ def test_without_an_approval_nothing_is_read_or_changed(
     assert "Put the label on again" in done.err
     assert world.live == {releases.bad: 100}
     assert world.sandbox.requests == []
+
+
+def again(hub: GitHub, run: Run) -> dict[str, str]:
+    """All jobs of the run are started again, at once. Returns the variables of the new attempt."""
+    run.run_attempt += 1
+    waited(hub, run)
+    return {"GITHUB_RUN_ATTEMPT": str(run.run_attempt)}
+
+
+def test_an_approval_of_an_earlier_attempt_is_none_of_this_one(
+    world: World, releases: Releases, hub: GitHub, run: Run
+) -> None:
+    """Between the attempts somebody took the reviewers off the environment: GitHub asks nobody."""
+    waited(hub, run)
+    approve(hub, run)
+    second = again(hub, run)
+
+    done = act(world, run, "--attempt", "2", **second)
+
+    assert (done.code, "nobody approved it" in done.err) == (3, True), done.err
+    assert world.sandbox.requests == []
+
+    approve(hub, run)
+    done = act(world, run, "--attempt", "2", **second)
+
+    assert done.result["decision"] == "recovered", done.err
+
+
+def test_an_approval_after_a_rejection_counts(world: World, releases: Releases, hub: GitHub, run: Run) -> None:
+    hub.add_job(run.id, APPROVE, conclusion="failure")
+    approve(hub, run, state="rejected")
+    second = again(hub, run)
+    approve(hub, run)
+
+    assert act(world, run, "--attempt", "2", **second).result["decision"] == "recovered"
 
 
 def test_an_environment_without_the_demand_needs_none(world: World, releases: Releases, hub: GitHub, run: Run) -> None:
