@@ -29,7 +29,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         redactor: Redactor,
         /,
         environment: str,
-        requested_by: str,
+        requested_by: str | None,
         latest: datetime | None,
         config: Path,
         **given: bool,
@@ -42,7 +42,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         where = f" --environment {environment}" if environment else ""
         same = f"{app.program(os.environ)} {runbook.name}{where}"
         refuse_late_end(os.environ, latest, same)
-        if requested_by:
+        if requested_by is not None:
             refuse_requester(os.environ, redactor, requested_by, configuration.responders, same)
         scheduled = Scheduled(redactor, config=config, **given)
         if environment:
@@ -59,7 +59,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         runbook.name,
         params=[
             click.Option(["--environment"], default="", help="default: every one of ops.yml that has a token here"),
-            click.Option(["--requested-by"], default="", metavar="LOGIN", help="Refuse if this person may not recover"),
+            click.Option(["--requested-by"], metavar="LOGIN", help="Refuse if this person may not recover"),
             click.Option(["--latest"], type=Moment(), help="Refuse after this moment, in UTC"),
             click.Option(["--dry-run"], is_flag=True, help="read, show the plans, change nothing"),
             click.Option(["--yes"], is_flag=True, help=YES_HELP),

@@ -169,6 +169,7 @@ def test_the_job_that_ends_it_refuses_when_it_is_late_or_the_requester_may_no_mo
     refused = place.world.ops(*due, *latest, "--requested-by", "tina", **held)
     assert (refused.code, place.serves(f"{HOST}/")) == (3, "off")
     assert "tina requested this: " in refused.err
+    assert place.world.ops(*due, *latest, "--requested-by", "", **held).code == 3
 
     clock.advance(1801)
     late = place.world.ops(*due, *latest, "--requested-by", "alice", **held)
