@@ -269,6 +269,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         params: str,
         param: tuple[str, ...],
         attempt: str | None,
+        approved_runbook: str | None,
         approved_environment: str | None,
         approved_for: str | None,
         comment: str,
@@ -277,7 +278,12 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         from ops.app.run import read_config
         from ops.gate.approval import Approval, refuse_unapproved, reviewed
 
-        approval = Approval(attempt=attempt, environment=approved_environment, github_environment=approved_for)
+        approval = Approval(
+            attempt=attempt,
+            runbook=approved_runbook,
+            environment=approved_environment,
+            github_environment=approved_for,
+        )
         try:
             if runbook not in runbooks:
                 text = f'no runbook "{shown(runbook)}"{suggestion(runbook, runbooks)}'
@@ -309,6 +315,7 @@ def _recover_options() -> list[click.Parameter]:
         click.Option(["--params"], default="{}", metavar="JSON", help="its parameters, as the gate passes them"),
         click.Option(["--param"], multiple=True, metavar="NAME=TEXT", help="Parameter that an earlier job settled"),
         click.Option(["--attempt"], metavar="N", help="Attempt of the workflow run that the gate approved"),
+        click.Option(["--approved-runbook"], metavar="NAME", help="Runbook that the gate approved"),
         click.Option(["--approved-environment"], metavar="NAME", help="Environment that the gate approved"),
         click.Option(["--approved-for"], metavar="NAME", help="GitHub environment of this job, or none"),
         click.Option(["--ends-by"], type=Moment(), help="Until when a later job may end what this run begins"),

@@ -38,6 +38,8 @@ class Approval:
 
     attempt: str | None = None
     """Of the gate."""
+    runbook: str | None = None
+    """From the gate."""
     environment: str | None = None
     """Of `ops.yml`, from the gate."""
     github_environment: str | None = None
@@ -49,13 +51,15 @@ def refuse_unapproved(
 ) -> None:
     """Raise Refused if this job is not the one that was approved. Reads nothing but its arguments.
 
-    `environment`: the job's own. `github_environment`: the runbook's.
+    `environment` and `runbook`: the job's own. `github_environment`: the runbook's.
     """
     if actions.is_job(environ) and None in vars(approval).values():
         raise _unapproved("the workflow does not pass on what the gate approved", hint=SYNC)
     attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
     if approval.attempt is not None and approval.attempt != attempt:
         raise _unapproved(f"the gate approved attempt {approval.attempt or 'none'}, and this is attempt {attempt}")
+    if approval.runbook is not None and approval.runbook != runbook:
+        raise _unapproved(f'the gate approved "{shown(approval.runbook)}", and this job runs {runbook}')
     if approval.environment is not None and approval.environment != environment:
         raise _unapproved(f'the gate approved "{shown(approval.environment)}", and this job is for "{environment}"')
     needed = github_environment or NO_ENVIRONMENT

@@ -14,7 +14,10 @@ from tests.support.commands import COMMENT, LIST
 
 RUN = "7001"
 API = json.dumps({"service": "api"})
-APPROVED = ("--attempt", "2", "--approved-environment", "production", "--approved-for", "recovery")
+APPROVED = (
+    *("--attempt", "2", "--approved-runbook", "rollback-worker"),
+    *("--approved-environment", "production", "--approved-for", "recovery"),
+)
 
 
 def recover(world: World, runbook: str, params: str, *more: str, **environ: str | None) -> Outcome:
@@ -75,6 +78,11 @@ def test_a_job_that_the_gate_approved_acts(world: World, releases: Releases) -> 
 NOT_APPROVED: dict[str, tuple[tuple[str, ...], str, str]] = {
     "an earlier attempt": (("--attempt", "1"), "rollback-worker", "the gate approved attempt 1, and this is attempt 2"),
     "no attempt": (("--attempt", ""), "rollback-worker", "the gate approved attempt none, and this is attempt 2"),
+    "another runbook": (
+        ("--approved-runbook", "rollback-pages"),
+        "rollback-worker",
+        'the gate approved "rollback-pages", and this job runs rollback-worker',
+    ),
     "another environment": (
         ("--approved-environment", "staging"),
         "rollback-worker",
@@ -86,12 +94,12 @@ NOT_APPROVED: dict[str, tuple[tuple[str, ...], str, str]] = {
         'rollback-worker needs the GitHub environment "recovery", and this job is for "security"',
     ),
     "a runbook of another power": (
-        ("--approved-for", "recovery"),
+        ("--approved-runbook", "maintenance"),
         "maintenance",
         'maintenance needs the GitHub environment "security", and this job is for "recovery"',
     ),
     "a runbook that needs no secret": (
-        ("--approved-for", "recovery"),
+        ("--approved-runbook", "propose-limits"),
         "propose-limits",
         'propose-limits needs the GitHub environment "none", and this job is for "recovery"',
     ),
@@ -112,7 +120,7 @@ def test_anything_else_is_refused_before_anything_is_read(
     assert said in written["message"]
 
 
-@pytest.mark.parametrize("left_out", [0, 2, 4], ids=lambda number: APPROVED[number])
+@pytest.mark.parametrize("left_out", [0, 2, 4, 6], ids=lambda number: APPROVED[number])
 def test_a_job_must_pass_on_what_the_gate_approved(world: World, releases: Releases, left_out: int) -> None:
     done = in_a_job(world, *APPROVED[:left_out], *APPROVED[left_out + 2 :])
 

@@ -41,7 +41,16 @@ def approve(hub: GitHub, run: Run, name: str = APPROVE, state: str = "approved")
 
 def act(world: World, run: Run, *more: str, **environ: str | None) -> Outcome:
     """The step that recovers, in the job behind the one that waited."""
-    approved = ["--attempt", "1", "--approved-environment", "production", "--approved-for", "recovery"]
+    approved = [
+        "--attempt",
+        "1",
+        "--approved-runbook",
+        "rollback-worker",
+        "--approved-environment",
+        "production",
+        "--approved-for",
+        "recovery",
+    ]
     params = json.dumps({"service": "api"})
     job = {"GITHUB_ACTIONS": "true", "GITHUB_ACTOR": "alice", "GITHUB_RUN_ID": str(run.id), "GITHUB_RUN_ATTEMPT": "1"}
     where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]

@@ -95,7 +95,16 @@ def recovered_in_a_job(place: Place, ends_by: str) -> Outcome:
     github = place.world.sandbox.github
     token = place.world.sandbox.add_token("held-by-the-job", permissions=PERMISSIONS)
     params = {"service": "api", "state": "on", "until": "2h", "reopen_at_end": True}
-    approved = ["--attempt", "1", "--approved-environment", "production", "--approved-for", "security"]
+    approved = [
+        "--attempt",
+        "1",
+        "--approved-runbook",
+        "maintenance",
+        "--approved-environment",
+        "production",
+        "--approved-for",
+        "security",
+    ]
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "7001", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice"}
     where = ["--environment", "production", "--config", str(place.world.config), "--yes", "--json"]
     return place.world.ops(
