@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 INDEX = "https://pypi.org/simple"
 TIMEOUT = 5.0
 """Seconds for an answer, and for each further piece of it."""
-INDEX_BUDGET, ARCHIVE_BUDGET = 15.0, 20.0
+INDEX_BUDGET, ARCHIVE_BUDGET = 30.0, 20.0
 """Seconds for everything from that source."""
 TRIES = 2
 AT_ONCE = 8
