@@ -7,6 +7,9 @@ from typing import Any
 
 from ops.core.clock import parse_utc
 
+LONGEST_INPUT = 1000
+"""Characters. GitHub takes 65,535; the jobs get the inputs in variables, of which Linux takes 131,071 bytes each."""
+
 
 class MalformedError(Exception):
     """A field is missing or of the wrong type; the text names it."""
@@ -54,7 +57,10 @@ def input_text(inputs: Mapping[str, Any], name: str) -> str:
         return str(value).lower()
     if not isinstance(value, str | int):
         raise MalformedError(f"inputs.{name} is no text")
-    return str(value).strip()
+    text = str(value).strip()
+    if len(text) > LONGEST_INPUT:
+        raise MalformedError(f"inputs.{name} is longer than {LONGEST_INPUT:,} characters")
+    return text
 
 
 def incident(text: str, repository: str) -> int | None:

@@ -114,6 +114,13 @@ def test_a_button_for_an_unknown_environment_is_refused_with_the_names_there_are
     assert "production, staging" in outcome.hint
 
 
+def test_a_button_with_a_text_that_no_variable_holds_is_malformed() -> None:
+    """The jobs behind could not start their program, and none could answer."""
+    outcome = judged("workflow_dispatch", button(reason="\U0001f525" * 10_000))
+
+    assert outcome == Malformed(why="inputs.reason is longer than 1,000 characters")
+
+
 @pytest.mark.parametrize(
     "inputs",
     [{"incident": "seven"}, {"incident": "0"}, {"dry_run": "yes"}, {"service": ["api"]}, {"service": None}],
