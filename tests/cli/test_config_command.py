@@ -133,6 +133,9 @@ def test_the_schema_is_json_schema(world: World) -> None:
         ("incident.yml", "name: Incident\nlabels: [incident, recover:rollback-api]\nbody: []\n"),
         ("incident.yaml", "name: Incident\nlabels: incident, RECOVER:anything\nbody: []\n"),
         ("incident.md", "---\nname: Incident\nlabels: 'approve:production'\n---\n\nText\n"),
+        ("mark.md", "\ufeff---\nname: Incident\nlabels: approve:production\n---\n\nText\n"),
+        ("dashes.md", "---\nname: Incident --- all\nlabels: approve:production\n---\n\nText\n---\n"),
+        ("date.yml", "name: Incident\nsince: 2026-13-99\nlabels: !list [approve:production]\n"),
     ],
 )
 def test_a_template_that_starts_a_recovery_for_everybody_is_refused(world: World, name: str, text: str) -> None:
