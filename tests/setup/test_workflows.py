@@ -245,6 +245,15 @@ def test_a_workflow_has_no_permissions_but_those_of_its_jobs_and_no_group(path: 
             assert ("concurrency" in job) == (key != "tell")
 
 
+def test_who_cancels_a_run_ends_its_wait() -> None:
+    """GitHub decides the condition again: a job with always() goes on for hours, and costs its minutes."""
+    jobs_ = workflow("maintenance")["jobs"]
+
+    for name in ("wait-production", "end-production"):
+        assert jobs_[name]["if"].startswith("!cancelled() && ")
+        assert "always()" not in jobs_[name]["if"]
+
+
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_a_step_runs_nothing_that_an_input_could_write(path: Path) -> None:
     for each in files(path):
