@@ -83,6 +83,14 @@ def test_a_wheel_is_unpacked_where_pip_puts_its_files(setup: Setup, offered: Ind
     assert executable == {"spam/run.sh", "bin/spam"}
 
 
+def test_packed_answers_are_read(setup: Setup, offered: Index) -> None:
+    offer(offered, py3__none__any=SPAM)
+    offered.packs = True
+
+    assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
+    assert "spam/__init__.py" in setup.files
+
+
 @pytest.mark.parametrize(
     ("best", "others"),
     [

@@ -1,6 +1,7 @@
 """Wheels made for a test, and a package index on loopback that offers them."""
 
 import base64
+import gzip
 import hashlib
 import io
 import threading
@@ -60,6 +61,8 @@ class Index:
     other: dict[str, bytes] = field(default_factory=dict)
     """Path → content, such as an archive."""
     has_hashes: bool = True
+    packs: bool = False
+    """Whether it answers with gzip where a client takes it, as PyPI does."""
     asked: list[str] = field(default_factory=list)
 
     def answer(self, path: str) -> bytes | None:
@@ -86,7 +89,11 @@ def index() -> Iterator[Index]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = offered.answer(self.path)
+            is_packed = offered.packs and content is not None and "gzip" in self.headers.get("Accept-Encoding", "")
+            content = gzip.compress(content) if is_packed and content else content
             self.send_response(404 if content is None else 200)
+            if is_packed:
+                self.send_header("Content-Encoding", "gzip")
             self.send_header("Content-Type", "text/html" if "/simple/" in self.path else "application/octet-stream")
             self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()
