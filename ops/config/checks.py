@@ -96,7 +96,7 @@ def errors(
 
 
 def warnings(data: Any) -> Iterator[Finding]:
-    yield from _shared_accounts(data)
+    yield from _shared_access(data)
     for path, service in services(data):
         if not items(service.get("probes")):
             yield path, "no probes; without one no recovery of this service can be proved"
@@ -195,14 +195,18 @@ def _kinds(path: Path, service: Mapping[str, Any]) -> Iterator[Finding]:
             yield (*path, key), f"only a service with {kind} has it; leave it out"
 
 
-def _shared_accounts(data: Any) -> Iterator[Finding]:
+def _shared_access(data: Any) -> Iterator[Finding]:
     first: dict[str, str] = {}
     for name, environment in mapping(at(data, "environments")).items():
-        account = environment["account_id"]
+        account, token = environment["account_id"], environment.get("token", DEFAULT_TOKEN)
         if account in first:
             text = f"the same account as {first[account]}; a mistake here reaches both, so use a separate one"
             yield ("environments", name, "account_id"), text
+        elif token in first:
+            text = f"the token is that of {first[token]} too, so a job of one can reach both; name one for each"
+            yield ("environments", name, "token"), text
         first.setdefault(account, name)
+        first.setdefault(token, name)
 
 
 def _secrets(data: Any) -> set[str]:

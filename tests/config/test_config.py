@@ -494,6 +494,15 @@ def test_a_placeholder_without_quotes_stays_the_text_that_was_written() -> None:
     assert (config.contacts[0].contact, config.contacts[0].availability) == ("[TBD]", "[Provider docs]")
 
 
+@pytest.mark.parametrize("token", ["", "    token: CLOUDFLARE_API_TOKEN\n"])
+def test_warns_when_two_environments_share_a_token(token: str) -> None:
+    staging = SMALL.replace("environments:\n", "").replace("production", "staging").replace("0f", "1f")
+    _, warnings = parse(SMALL + staging.replace("    services:", f"{token}    services:"), path="ops.yml")
+
+    (warning,) = warnings
+    assert "environments.staging.token: the token is that of production too" in warning
+
+
 def test_warns_when_two_environments_share_an_account() -> None:
     staging = SMALL.replace("environments:\n", "").replace("production", "staging")
     _, warnings = parse(SMALL + staging, path="ops.yml")
