@@ -103,8 +103,9 @@ def new_runbook(name: str, into: Path) -> None:
     Both work as they are: change them into the runbook that you need.
     """
     from ops.setup.new_runbook import scaffold
+    from ops.setup.workflows import FIXED
 
-    for path in scaffold(into, name, cli.list_commands(click.get_current_context())):
+    for path in scaffold(into, name, {*cli.list_commands(click.get_current_context()), *FIXED}):
         click.echo(f"wrote {path}")
     click.echo("next: ./run ops workflows sync, then ./run pytest tests/test_docs.py --update-golden")
 

@@ -1,6 +1,7 @@
 """Write the file and the test of a new runbook, to be changed into what it is for."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from ops.core.errors import ConfigError
@@ -81,11 +82,11 @@ def test_MODULE_turns_the_address_off_once(world: World) -> None:
 '''
 
 
-def scaffold(folder: Path, name: str, taken: list[str]) -> tuple[Path, Path]:
+def scaffold(folder: Path, name: str, taken: Collection[str]) -> tuple[Path, Path]:
     """Write a runbook that works and its test below a copy of this repository; answer their paths.
 
     Raises:
-        ConfigError: the name is not words with hyphens, or a command or a file has it already.
+        ConfigError: the name is not words with hyphens, or a command, a workflow or a file has it already.
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f'"{name}" is no name of a runbook', hint="Write words with hyphens, such as purge-cache.")

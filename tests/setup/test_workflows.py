@@ -78,6 +78,11 @@ def every_secret(path: Path) -> set[str]:
     return {name for each in files(path) for name in SECRET.findall(each.read_text())}
 
 
+def test_no_runbook_has_the_name_of_another_workflow() -> None:
+    """Its button would replace that file, or would never be written."""
+    assert not discover().keys() & NO_RUNBOOKS
+
+
 def test_of_the_reference_application_every_runbook_has_a_button() -> None:
     assert {path.stem for path in files(REFERENCE / "ops.yml")} == {*RUNBOOKS, *NO_RUNBOOKS} - {"scheduled"}
 
