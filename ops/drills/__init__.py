@@ -150,8 +150,9 @@ def _run(name: str, drill: Drill, config: "Config", say: Say, on_event: OnEvent)
             return _score(name, drill, config, _not_broken(seen))
         token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
         given = {**passes, **kind.environ(own)}
+        person = next(iter(config.responders), command.Place.responder)
         place = command.Place(
-            sandbox, drill.config, runbook, service.name, environment, given, token, kind.names_service
+            sandbox, drill.config, runbook, service.name, environment, given, token, kind.names_service, person
         )
         incident = _incident(place, drill, say)
         pull = _Trigger(place, drill, config, kind, incident, say, on_event)
@@ -252,7 +253,7 @@ def _incident(place: command.Place, drill: Drill, say: Say) -> github.Incident |
     if drill.trigger is None:
         return None
     incident = github.open_incident(place)
-    say(f"{github.RESPONDER} opened the incident #{incident.number}")
+    say(f"{place.responder} opened the incident #{incident.number}")
     if drill.trigger != "command":
         github.furnish(place, registry.github_environment(place.runbook))
     return incident

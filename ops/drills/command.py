@@ -47,6 +47,8 @@ class Place:
     """Nothing: the sandbox's own."""
     names_service: bool = True
     """Whether the runbook is told the service."""
+    responder: str = "responder"
+    """Who opens the incident and starts the recovery."""
 
     @property
     def named(self) -> Params:

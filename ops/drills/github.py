@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sandbox.github import GitHub
     from sandbox.github.actions.state import Run
 
-RESPONDER = "responder"
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
 READING = "report"
 """The GitHub environment with a token that can only read; the other one is the runbook's own."""
@@ -39,7 +38,7 @@ _HEADLINE = re.compile("(" + "|".join(decision.upper().replace("_", " ") for dec
 
 @dataclass(frozen=True)
 class Incident:
-    """The issue of this drill, and who works on it: RESPONDER, who may write."""
+    """The issue of this drill, and who works on it: the responder, who may write."""
 
     place: Place
     number: int
@@ -59,7 +58,9 @@ class Incident:
         blocks = [
             block
             for comment in self.github.issue(self.number).comments
-            if comment.user.login in {BOT, RESPONDER} and (block := read_block(comment.body)) and block.part == 1
+            if comment.user.login in {BOT, self.place.responder}
+            and (block := read_block(comment.body))
+            and block.part == 1
         ]
         return blocks[-1] if blocks else None
 
@@ -83,9 +84,11 @@ class Incident:
 def open_incident(place: Place) -> Incident:
     """As somebody on call does it."""
     hub = place.sandbox.github
-    hub.add_user(RESPONDER)
-    hub.add_token(TOKEN, RESPONDER, ["issues:write", "actions:write"])
-    number = hub.open_issue(f"{place.service} is broken", "A drill.", labels=["incident", "drill"], author=RESPONDER)
+    hub.add_user(place.responder)
+    hub.add_token(TOKEN, place.responder, ["issues:write", "actions:write"])
+    number = hub.open_issue(
+        f"{place.service} is broken", "A drill.", labels=["incident", "drill"], author=place.responder
+    )
     return Incident(place, number, _named(hub, number)["url"])
 
 
@@ -131,7 +134,7 @@ def furnish(place: Place, power: str) -> None:
     if missing := [name for name in needed if name not in files]:
         hint = "Run `ops workflows sync`, and add the file to git."
         raise ConfigError(f"git knows no {missing[0]} beside {place.config}", hint=hint)
-    hub.add_commit("The operations repository", RESPONDER, files=files)
+    hub.add_commit("The operations repository", place.responder, files=files)
     reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read", "Pages Read"])
     for name, token in ((power, place.token or sandbox.token), (READING, reading)):
         hub.add_environment(name)
@@ -149,9 +152,9 @@ def press(
         button = f"{place.runbook}.yml"
         inputs = {"environment": environment, "incident": str(incident.number)}
         inputs |= {name: as_text(value) for name, value in {**place.named, **params}.items()}
-        return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, RESPONDER)
+        return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, place.responder)
     label = label_of(config, place.runbook, environment, {**place.named, **params})
-    return f'put the label "{label}" on it', lambda hub: hub.label(incident.number, label, RESPONDER)
+    return f'put the label "{label}" on it', lambda hub: hub.label(incident.number, label, place.responder)
 
 
 def by_workflow(
@@ -172,7 +175,7 @@ def by_workflow(
     cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
     asked_at, before = sandbox.clock.now(), incident.journal
     with Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: say(line)) as runner:
-        say(f"{RESPONDER} {text}")
+        say(f"{place.responder} {text}")
         pressed(hub)
         try:
             runner.wait()

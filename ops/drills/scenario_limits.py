@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +126,9 @@ def run(
     token = sandbox.add_token("sandbox-limits", PERMISSIONS)
     _deploy(sandbox, service, runtime.namespace, edge)
     place = Place(sandbox, config_path, RUNBOOK, service.name, environment, token=token, names_service=False)
+    place = replace(place, responder=next(iter(config.responders), place.responder))
     incident = github.open_incident(place)
-    say(f"{github.RESPONDER} opened the incident #{incident.number}")
+    say(f"{place.responder} opened the incident #{incident.number}")
     with tempfile.TemporaryDirectory() as folder:
         drill = _Drill(place, service, incident, Path(folder), say, on_event, trigger)
         _commit(drill, config_path)
@@ -158,10 +159,10 @@ def _commit(drill: _Drill, config_path: Path) -> None:
         github.furnish(drill.place, "limits")
         # A merge is a push, and the checks of the repository are no part of the way.
         checks = dict.fromkeys((".github/workflows/ci.yml", ".github/workflows/ops-check.yml"))
-        hub.add_commit("Without CI", github.RESPONDER, files=checks)
+        hub.add_commit("Without CI", drill.place.responder, files=checks)
     else:
         files = {"ops.yml": config_path.read_bytes(), LIMITS_FILE: _limits(config_path).read_bytes()}
-        hub.add_commit("The operations repository", github.RESPONDER, files=files)
+        hub.add_commit("The operations repository", drill.place.responder, files=files)
     drill.check_out()
 
 
@@ -214,7 +215,7 @@ def _proposed(drill: _Drill, config: "Config") -> int | None:
     hub, incident = drill.sandbox.github, drill.incident.number
     if drill.in_jobs:
         text, pressed = github.press(drill.incident, config, drill.trigger, {})
-        drill.say(f"{github.RESPONDER} {text}")
+        drill.say(f"{drill.place.responder} {text}")
         drill.runner(lambda: pressed(hub))
     else:
         drill.ops(RUNBOOK, "--incident", str(incident), "--reason", "drill")
@@ -224,12 +225,12 @@ def _proposed(drill: _Drill, config: "Config") -> int | None:
 def _merged(drill: _Drill, number: int) -> dict[str, Any]:
     """By a person; the result of applying it."""
     hub = drill.sandbox.github
-    drill.say(f"{github.RESPONDER} reviews pull request #{number} and merges it")
+    drill.say(f"{drill.place.responder} reviews pull request #{number} and merges it")
     if not drill.in_jobs:
-        hub.merge(number, github.RESPONDER)
+        hub.merge(number, drill.place.responder)
         drill.check_out()
         return drill.ops("limits", "apply")
-    drill.runner(lambda: hub.merge(number, github.RESPONDER))
+    drill.runner(lambda: hub.merge(number, drill.place.responder))
     told = "\n".join(comment.body for comment in hub.issue(number).comments)
     decision = Decision.RECOVERED if "After the merge:** `recovered" in told else Decision.FAILED
     code, said = EXIT_CODES[decision], f"pull request #{number} says {decision.value}"
