@@ -1,0 +1,52 @@
+"""The form of every button of every configuration, as a person leaves it: GitHub takes it, and so does the gate."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ops.app.registry import names
+from tests.conftest import REFERENCE
+from tests.gate.support import Job
+from tests.support.configurations import CONFIGURATIONS
+from tests.support.workflows import generated
+
+CONFIGS = (REFERENCE / "ops.yml", *CONFIGURATIONS)
+BUTTONS = [
+    (config, path)
+    for config in CONFIGS
+    for path in sorted((generated(config) / ".github/workflows").glob("*.yml"))
+    if path.stem in names()
+]
+
+
+def filled(form: Mapping[str, Any], incident: int) -> dict[str, Any]:
+    """The first option of a list, and a word of a person where the form asks for one. The rest stays as it is."""
+    typed = {"incident": str(incident), "reason": "it is slow"}
+    return {"dry_run": True} | {
+        name: (rules.get("options") or [typed.get(name, "a word")])[0]
+        for name, rules in form.items()
+        if rules.get("required") and "default" not in rules
+    }
+
+
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize(
+    ("config", "button"), BUTTONS, ids=[f"{config.parent.name} {button.stem}" for config, button in BUTTONS]
+)
+def test_a_form_as_it_is_offered_is_a_request_for_a_dry_run(job: Job, config: Path, button: Path) -> None:
+    job.world.config.write_text(config.read_text())
+    file = f".github/workflows/{button.name}"
+    job.github.add_commit("Add the button", "alice", files={file: button.read_text()})
+    form = yaml.safe_load(button.read_text())[True]["workflow_dispatch"]["inputs"]  # YAML 1.1 reads `on` as true
+    people = yaml.safe_load(config.read_text()).get("responders") or ["alice"]
+    job.github.add_user(people[0])
+
+    run = job.github.dispatch(button.name, filled(form, job.incident), by=people[0])
+    done = job.gate(run.payload, "workflow_dispatch", GITHUB_RUN_ID=str(run.id))
+
+    job.assert_went(done)
+    assert (job.outputs["runbook"], job.outputs["dry_run"]) == (button.stem, "true")
+    assert job.outputs["environment"] in yaml.safe_load(config.read_text())["environments"]
