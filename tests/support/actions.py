@@ -12,7 +12,7 @@ from sandbox import Sandbox
 from sandbox.actions import Runner
 from sandbox.github import GitHub
 from sandbox.github.actions.state import Run
-from tests.conftest import ACCOUNT, WORKER
+from tests.conftest import ACCOUNT, REFERENCE, WORKER
 from tests.support.workflows import operations_repository
 
 LABEL = "recover:rollback-api"
@@ -29,6 +29,7 @@ class Stage:
     pip_cache: Path
     good: str
     bad: str
+    worker: str = WORKER
 
     @property
     def github(self) -> GitHub:
@@ -36,12 +37,12 @@ class Stage:
 
     @property
     def live(self) -> Mapping[str, float]:
-        return self.sandbox.live(WORKER)
+        return self.sandbox.live(self.worker)
 
     @property
     def ours(self) -> list[str]:
         """The messages of what ops deployed, newest first."""
-        messages = [one.annotations.get("workers/message", "") for one in self.sandbox.deployments(WORKER)]
+        messages = [one.annotations.get("workers/message", "") for one in self.sandbox.deployments(self.worker)]
         return [message for message in messages if message.startswith("ops1 ")]
 
     def runner(self, environ: Mapping[str, str] | None = None, **options: Any) -> Runner:
@@ -59,26 +60,36 @@ class Stage:
 
 
 @contextmanager
-def stage(pip_cache: Path, good: Mapping[str, Any] | None = None) -> Iterator[Stage]:
-    """`good` is how the good release behaves."""
-    with Sandbox(account_id=ACCOUNT) as sandbox:
+def stage(
+    pip_cache: Path,
+    good: Mapping[str, Any] | None = None,
+    *,
+    config: Path = REFERENCE / "ops.yml",
+    account: str = ACCOUNT,
+    worker: str = WORKER,
+    token: str = "CLOUDFLARE_API_TOKEN",
+) -> Iterator[Stage]:
+    """`good` is how the good release behaves; the rest is of another configuration."""
+    with Sandbox(account_id=account) as sandbox:
         now, hub = sandbox.clock.now(), sandbox.github
-        first = release(sandbox, "good", now - timedelta(hours=2), good)
-        second = release(sandbox, "bad", now - timedelta(minutes=10), {"status": 500})
+        first = release(sandbox, "good", now - timedelta(hours=2), good, worker)
+        second = release(sandbox, "bad", now - timedelta(minutes=10), {"status": 500}, worker)
         hub.add_user("alice")
         hub.add_user("tina", "triage")
-        files = operations_repository()
+        files = operations_repository(config)
         hub.add_commit("All of it", "alice", files={path: text for path, text in files.items() if path != CI})
         reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read"])
-        for environment, token in (("recovery", sandbox.token), ("report", reading)):
+        for environment, value in (("recovery", sandbox.token), ("report", reading)):
             hub.add_environment(environment)
-            hub.put_secret("CLOUDFLARE_API_TOKEN", token, environment)
-        yield Stage(sandbox, pip_cache, first, second)
+            hub.put_secret(token, value, environment)
+        yield Stage(sandbox, pip_cache, first, second, worker)
 
 
-def release(sandbox: Sandbox, name: str, at: datetime, behaviour: Mapping[str, Any] | None = None) -> str:
-    version = sandbox.upload(WORKER, code=name, tag=name, behaviour=behaviour, at=at)
-    sandbox.deploy(WORKER, version, at=at)
+def release(
+    sandbox: Sandbox, name: str, at: datetime, behaviour: Mapping[str, Any] | None = None, worker: str = WORKER
+) -> str:
+    version = sandbox.upload(worker, code=name, tag=name, behaviour=behaviour, at=at)
+    sandbox.deploy(worker, version, at=at)
     return version
 
 

@@ -1,0 +1,64 @@
+"""Configurations of other applications, end to end: a label and a button recover in the local runner."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.actions import conclusions, stage
+from tests.support.configurations import ONE_URL, ONE_WORKER, PAGES_ONLY, TEN_SERVICES
+from tests.support.drills import drill
+
+pytestmark = pytest.mark.slow
+
+DRILLS = {
+    ONE_WORKER: ("rollback-worker", "live"),
+    PAGES_ONLY: ("rollback-pages", "production"),
+    TEN_SERVICES: ("rollback-worker", "eu"),
+    ONE_URL: ("rollback-worker", "production"),
+}
+LABEL_OF_ONE_URL = """
+labels:
+  recover:hello:
+    runbook: rollback-worker
+    environment: production
+    params: {service: hello}
+"""
+"""The smallest configuration has no label, and so no request by one."""
+
+
+@pytest.mark.parametrize("trigger", ["label", "button"])
+@pytest.mark.parametrize("config", DRILLS, ids=[config.parent.name for config in DRILLS])
+def test_the_drill_of_another_configuration_ends_recovered(config: Path, trigger: str, tmp_path: Path) -> None:
+    name, environment = DRILLS[config]
+    if (config, trigger) == (ONE_URL, "label"):
+        (tmp_path / "ops.yml").write_text(config.read_text() + LABEL_OF_ONE_URL)
+        config = tmp_path / "ops.yml"
+
+    result = drill("--config", str(config), "--environment", environment, "--trigger", trigger, name=name)
+
+    assert (result["decision"], result["trigger"], result["journal"]) == ("recovered", trigger, True)
+    assert result["message"] == "the incident's journal says recovered; the sandbox serves the good release, healthy"
+
+
+def test_an_environment_that_demands_approval_recovers_once_a_reviewer_approved(pip_cache: Path) -> None:
+    """Without a reviewer's word nothing holds the group of the recoveries, and nothing is changed."""
+    cart = {"account": "4c" * 16, "worker": "nordmart-cart", "token": "NORDMART_PROD_TOKEN"}
+    with stage(pip_cache, {"status": 200}, config=TEN_SERVICES, **cart) as world:
+        hub = world.github
+        hub.add_user("ines")
+        hub.add_user("rita", "read")
+        hub.add_environment("approve-prod", reviewers=["rita"])
+        number = world.incident()
+        with world.runner() as runner:
+            hub.label(number, "recover:prod-cart", "ines")
+            (run,) = [each for each in hub.runs if each.status != "completed"]
+            runner.until(lambda: run.status == "waiting")
+            waited = (world.live, "recovery-prod" in conclusions(run))
+            hub.review(run.id, "rita")
+            runner.wait()
+            log = "\n".join(runner.log(run.id))
+
+        assert waited == ({world.bad: 100}, False)
+        assert world.live == {world.good: 100}, log
+        assert run.conclusion == "success"
+        assert "rita" in world.comments(number)
