@@ -1,0 +1,147 @@
+"""From a label to the answered write and to the verified recovery: these workflows against those of an older commit.
+
+    ./run benchmarks.label [--rounds N] [--before COMMIT]
+
+Both run in the local runner of this checkout, in turn, on a local Cloudflare and GitHub: the older commit with its own
+files, tool and set-up. The wheels are at hand from a first run that does not count. What GitHub takes to start a job
+is left out.
+"""
+
+import io
+import re
+import statistics
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from sandbox import Sandbox
+from sandbox.actions import Runner, tracked
+from sandbox.github import GitHub
+from sandbox.github.actions.state import Job
+from sandbox.switches import Switches
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "examples" / "fortunet"
+WORKER = "fortunet-api"
+ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+LABEL = "recover:rollback-api"
+LEFT_OUT = ".github/workflows/ci.yml"
+"""A push would run all tests."""
+BEFORE = "7ce9a0256153d3957a176f8f271f887d3c5f56f7"
+TARGETS = {"answered write": 0.6, "verified": 0.7}
+STEP = re.compile(
+    r"Run (?P<job>Set up job)$|Success - Main (?P<name>[^\n]+?)(?:\n[^⭐]*?)? \[(?P<took>[\dhmsµn.]+)\]$", re.MULTILINE
+)
+UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+
+
+@dataclass
+class Times:
+    """Seconds of each step by job and name, and seconds from the label to a moment, of every counted round."""
+
+    steps: dict[str, list[float]] = field(default_factory=dict)
+    moments: dict[str, list[float]] = field(default_factory=dict)
+
+
+@click.command()
+@click.option("--rounds", default=5, help="of each, beside one that does not count")
+@click.option("--before", default=BEFORE, help="the older commit")
+def main(rounds: int, before: str) -> None:
+    sides = {before[:7]: archived(before), "now": tracked(ROOT)}
+    found = {side: Times() for side in sides}
+    with tempfile.TemporaryDirectory() as name:
+        for number in range(rounds + 1):
+            for side, files in sides.items():
+                steps, moments = measured(files, Path(name) / side)
+                if number:
+                    for into, took in ((found[side].steps, steps), (found[side].moments, moments)):
+                        for key, value in took.items():
+                            into.setdefault(key, []).append(value)
+    for side, times in found.items():
+        print(f"| step, {side} | median |\n| --- | ---: |")
+        for step, lasted in times.steps.items():
+            print(f"| {step} | {statistics.median(lasted):.2f} s |")
+        print()
+    old, new = found.values()
+    print(f"| label to | {before[:7]} | now | ratio | target |\n| --- | ---: | ---: | ---: | ---: |")
+    for moment, target in TARGETS.items():
+        was, by_now = (statistics.median(times.moments[moment]) for times in (old, new))
+        print(f"| {moment} | {was:.2f} s | {by_now:.2f} s | {by_now / was:.2f} | ≤ {target} |")
+
+
+def archived(commit: str) -> dict[str, bytes]:
+    """Return path → content of a commit of this repository."""
+    packed = subprocess.run(["git", "archive", "--format=tar", commit], cwd=ROOT, capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+        files = ((member.name, archive.extractfile(member)) for member in archive if member.isfile())
+        return {name: file.read() for name, file in files if file is not None}
+
+
+def measured(files: Mapping[str, bytes], cache: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the seconds of each step, and from the label to each moment."""
+    moments: dict[str, float] = {}
+    switches = Switches(propagation_seconds=0)
+    with Sandbox(account_id=ACCOUNT, switches=switches) as sandbox:
+        hub = prepared(sandbox, files)
+        environ = {name: value for name, value in sandbox.environ().items() if name != "CLOUDFLARE_API_TOKEN"}
+        number = hub.open_issue("The API answers 500", labels=["incident"], author="alice")
+
+        def note(moment: str) -> None:
+            moments.setdefault(moment, time.perf_counter())
+
+        sandbox.fault(method="POST", path="/client/**/deployments", times=None, after=lambda: note("answered write"))
+        with Runner(
+            hub, environ, pip_cache=cache, on_line=lambda _, text: note("verified") if "RECOVERED" in text else None
+        ) as runner:
+            began = time.perf_counter()
+            hub.label(number, LABEL, "alice")
+            runner.wait()
+            log = runner.log(hub.runs[-1].id)
+        if hub.runs[-1].conclusion != "success" or moments.keys() != TARGETS.keys():
+            raise SystemExit("\n".join(log))
+        ran = [job for job in hub.runs[-1].jobs if job.conclusion == "success"]
+    return dict(steps_of("\n".join(log), ran)), {moment: at - began for moment, at in moments.items()}
+
+
+def prepared(sandbox: Sandbox, files: Mapping[str, bytes]) -> GitHub:
+    """A bad release after a good one, and a repository with these files."""
+    now, hub = sandbox.clock.now(), sandbox.github
+    for code, ago in (("good", timedelta(hours=2)), ("bad", timedelta(minutes=10))):
+        behaviour = None if code == "good" else {"status": 500}
+        sandbox.deploy(WORKER, sandbox.upload(WORKER, code=code, behaviour=behaviour, at=now - ago), at=now - ago)
+    hub.add_user("alice")
+    own = {"ops.yml": (REFERENCE / "ops.yml").read_bytes()}
+    hub.add_commit("All of it", "alice", files={name: text for name, text in files.items() if name != LEFT_OUT} | own)
+    reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read"])
+    for environment, token in (("recovery", sandbox.token), ("report", reading)):
+        hub.add_environment(environment)
+        hub.put_secret("CLOUDFLARE_API_TOKEN", token, environment)
+    return hub
+
+
+def steps_of(log: str, jobs: list[Job]) -> Iterator[tuple[str, float]]:
+    """Yield "job: step" and its seconds. `jobs` ran one after the other. Steps of actions are part of their step."""
+    number = -1
+    for found in STEP.finditer(log):
+        if found["job"]:
+            number += 1
+        elif number < len(jobs) and {found["name"], f"Run {found['name']}"} & {
+            step.name for step in jobs[number].steps
+        }:
+            yield f"{jobs[number].name}: {found['name'].partition('@')[0][:60]}", seconds(found["took"])
+
+
+def seconds(text: str) -> float:
+    """Of Go, as `1m2.5s` or `57.4ms`."""
+    return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|µs|ns|h|m|s)", text))
+
+
+if __name__ == "__main__":
+    main()
