@@ -122,10 +122,9 @@ def _incident(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> str:
     labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
     answers = json.dumps({label: _command(each) for label, each in labels.items()}, indent=2, ensure_ascii=False)
     answers = answers.replace("${{", "\\u0024{{")  # the same text to JSON, and no expression to GitHub
-    on_closed = [label for label, each in labels.items() if runbooks[each.runbook].on_closed]
     acting = jobs.of_labels(config, runbooks)
     waiting = jobs.approvals(acting)
-    return _text(config, "incident", acting=acting, waiting=waiting, answers=answers, on_closed=on_closed)
+    return _text(config, "incident", acting=acting, waiting=waiting, answers=answers)
 
 
 def _command(label: Any) -> str:

@@ -308,14 +308,6 @@ def test_a_pull_request_is_planned_by_the_base_without_an_environment_or_a_secre
         assert secrets_of(apply["steps"][-1]) == {environment.token}
 
 
-def test_on_a_closed_incident_only_the_report_and_the_all_clear_start_a_job() -> None:
-    gate = workflow("incident")["jobs"]["gate"]["if"]
-    named = re.findall(r"label\.name == '([^']+)'", gate)
-
-    assert set(named) == {"report", "recover:all-clear"}
-    assert discover()[config().labels["recover:all-clear"].runbook].on_closed
-
-
 class Folder:
     """A repository of a team in which sync runs."""
 

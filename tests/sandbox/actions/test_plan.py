@@ -50,9 +50,10 @@ def test_of_the_labels_of_a_bot_a_request_alone_starts_the_gate_which_refuses_it
 
 
 @pytest.mark.parametrize(
-    ("label", "runs"), [("recover:all-clear", True), ("report", True), ("recover:rollback-api", False)]
+    ("label", "runs"),
+    [("recover:all-clear", True), ("report", True), ("recover:rollback-api", True), ("triage", False)],
 )
-def test_on_a_closed_issue_only_the_report_and_the_all_clear_may_run_a_job(label: str, runs: bool) -> None:
+def test_a_request_on_a_closed_issue_starts_the_gate_which_answers(label: str, runs: bool) -> None:
     plan = make(read(INCIDENT), labelled(label, "closed"))
 
     assert {job.may_run for job in plan.jobs} == {runs}
