@@ -15,10 +15,10 @@ import yaml
 
 from ops.app.registry import discover
 from ops.app.run import read_config
-from ops.config import Config, object_tokens
+from ops.config import Config, check, object_tokens
 from ops.config.checks import DEFAULT_TOKEN
 from ops.engine.runbook import JobSecret
-from ops.setup import environments, jobs
+from ops.setup import environments, jobs, workflows
 from tests.conftest import REFERENCE, World
 from tests.support.configurations import CONFIGURATIONS as OTHERS
 from tests.support.scenarios import shipped
@@ -254,9 +254,27 @@ def test_who_cancels_a_run_ends_its_wait() -> None:
     """GitHub decides the condition again: a job with always() goes on for hours, and costs its minutes."""
     jobs_ = workflow("maintenance")["jobs"]
 
-    for name in ("wait-production", "end-production"):
+    for name in ("wait-security-production", "end-security-production"):
         assert jobs_[name]["if"].startswith("!cancelled() && ")
         assert "always()" not in jobs_[name]["if"]
+
+
+def test_runbooks_of_two_github_environments_may_end_a_state_of_one_environment() -> None:
+    """Each has jobs of its own: GitHub refuses a file with two jobs of one id."""
+    maintenance = discover()["maintenance"]
+    other = type("Other", (type(maintenance),), {"name": "other", "github_environment": "recovery"})()
+    params = "params: {service: hello, state: 'on', until: 1h, reopen_at_end: true}"
+    labels = [
+        f"  recover:{name}: {{runbook: {name}, environment: production, {params}}}" for name in ("maintenance", "other")
+    ]
+    text = "\n".join([CONFIGURATIONS["one_url"].read_text(), "labels:", *labels, ""])
+    accepted, _ = check(text).accepted("ops.yml")
+
+    incident = dict(workflows.render(accepted, {**discover(), "other": other}))["incident"]
+
+    ids = re.findall(r"^  ([a-z][\w-]*):\n    name:", incident, re.MULTILINE)
+    assert {"wait-recovery-production", "end-security-production"} <= {*ids}
+    assert len(ids) == len({*ids})
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
