@@ -63,10 +63,10 @@ class Execution:
             self._github.revoke(token)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def expire(self, job: str) -> None:
-        """End the running jobs with this id as their time limit does."""
+    def expire(self, run_id: int, job: str) -> None:
+        """End the running jobs of a run with this id as their time limit does."""
         for act, task in list(self._acts.items()):
-            if task.job.id == job:
+            if (task.work.run.id, task.job.id) == (run_id, job):
                 self._end_late(task, act)
 
     def kill(self) -> None:

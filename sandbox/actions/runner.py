@@ -118,9 +118,9 @@ class Runner:
             self._schedule.held = set(jobs)
             self._schedule.advance()
 
-    def expire(self, job: str) -> None:
-        """Let the time limit of the running jobs with this id pass now."""
-        self._execution.expire(job)
+    def expire(self, run_id: int, job: str) -> None:
+        """Let the time limit of the running jobs of that run with this id pass now."""
+        self._execution.expire(run_id, job)
 
     def lose(self, *actions: str) -> None:
         """Let downloads of these actions, as `owner/name`, fail from now on; without one, let all succeed again."""

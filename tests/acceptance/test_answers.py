@@ -60,7 +60,7 @@ def test_a_gate_that_fails_before_its_command_is_answered(world: Stage) -> None:
     }
     issues = {}
     with world.runner() as runner:
-        runner.on_line = when("it hangs", lambda _: runner.expire("gate"))
+        runner.on_line = when("it hangs", lambda run_id: runner.expire(run_id, "gate"))
         for scene, (path, old, new) in scenes.items():
             change(world, path, old, new)
             issues[scene] = world.incident()
