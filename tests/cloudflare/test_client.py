@@ -8,6 +8,7 @@ import httpx
 import pytest
 from hypothesis import strategies as st
 
+import ops.cloudflare.workers  # noqa: F401  declares the reads that these tests send
 from ops.cloudflare import client as clients
 from ops.cloudflare.client import PAUSES, Client, by_cursor, by_total
 from ops.cloudflare.reads import is_read
