@@ -259,11 +259,12 @@ def test_who_cancels_a_run_ends_its_wait() -> None:
         assert "always()" not in jobs_[name]["if"]
 
 
-def test_runbooks_of_two_github_environments_may_end_a_state_of_one_environment() -> None:
-    """Each has jobs of its own: GitHub refuses a file with two jobs of one id."""
+@pytest.mark.parametrize("end", ["1h", "2020-01-01T00:00Z"])
+def test_runbooks_of_two_github_environments_may_end_a_state_of_one_environment(end: str) -> None:
+    """Each has jobs of its own: GitHub refuses a file with two jobs of one id. An end that is over changes no file."""
     maintenance = discover()["maintenance"]
     other = type("Other", (type(maintenance),), {"name": "other", "github_environment": "recovery"})()
-    params = "params: {service: hello, state: 'on', until: 1h, reopen_at_end: true}"
+    params = f"params: {{service: hello, state: 'on', until: '{end}', reopen_at_end: true}}"
     labels = [
         f"  recover:{name}: {{runbook: {name}, environment: production, {params}}}" for name in ("maintenance", "other")
     ]
