@@ -291,8 +291,8 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
             found = runbooks[runbook]
             where = {"environment": given["environment"], "github_environment": found.github_environment}
             refuse_unapproved(approval, os.environ, **where, runbook=runbook)
-            place = read_config(given["config"])[0].environment(given["environment"])
-            review = reviewed(place, found.github_environment, os.environ, redactor)
+            config, who = read_config(given["config"])[0], given["requested_by"]
+            review = reviewed(config, environ=os.environ, redactor=redactor, requester=who, **where)
             chosen = _params(found, params, param)
         except OpsError as error:
             _leave_outputs(error, redactor)

@@ -35,15 +35,16 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         **given: bool,
     ) -> int:
         from ops.app import run as app
-        from ops.gate.timed_end import refuse_late_end, refuse_requester
+        from ops.gate.approval import refuse_requester
+        from ops.gate.timed_end import refuse_late_end
 
         configuration, _ = app.read_config(config)
         app.register_secrets(os.environ, configuration, redactor)
-        where = f" --environment {environment}" if environment else ""
-        same = f"{app.program(os.environ)} {runbook.name}{where}"
+        same = f"{app.program(os.environ)} {runbook.name}{f' --environment {environment}' if environment else ''}"
         refuse_late_end(os.environ, latest, same)
         if requested_by is not None:
-            refuse_requester(os.environ, redactor, requested_by, configuration.responders, same)
+            hint = f"Somebody else has to run: {same}"
+            refuse_requester(os.environ, redactor, requested_by, configuration.responders, hint)
         scheduled = Scheduled(redactor, config=config, **given)
         if environment:
             places = [configuration.environment(environment)]

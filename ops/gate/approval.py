@@ -4,7 +4,7 @@ GitHub keeps the outputs of a gate when somebody starts a later job alone again.
 judges again, and nothing may have changed since the request: GitHub offers the button for 30 days.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,10 +15,10 @@ from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.suggestions import shown
 from ops.gate.outcomes import Refusal, Request
-from ops.github import actions
+from ops.github import actions, permissions
 
 if TYPE_CHECKING:
-    from ops.config import Environment
+    from ops.config import Config
     from ops.github.client import Repository
     from ops.github.issues import Recorded
     from ops.github.reviews import Review
@@ -69,18 +69,26 @@ def refuse_unapproved(
 
 
 def reviewed(
-    environment: "Environment", github_environment: str, environ: Mapping[str, str], redactor: Redactor
+    config: "Config",
+    github_environment: str,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    *,
+    environment: str,
+    requester: str,
 ) -> "Review | None":
     """Return the approval for which a job of this attempt waited; None if `ops.yml` demands none here.
 
-    Raises Refused, also if GitHub does not answer: it is a question of who may.
+    GitHub waits up to 30 days for a reviewer, so the requester's permission is read again.
+    Raises Refused, also if GitHub does not answer: it is a question of who may. Raises ConfigError.
     """
     from ops.github.client import connect
     from ops.github.reviews import find_review
 
-    if github_environment not in environment.approval:
+    place = config.environment(environment)
+    if github_environment not in place.approval:
         return None
-    name = environment.approval_environment
+    name = place.approval_environment
     try:
         repository, run_id = connect(environ, redactor), int(actions.run_id(environ))
         found = find_review(repository, run_id, actions.attempt(environ), name)
@@ -94,7 +102,22 @@ def reviewed(
         late = f"{APPROVAL_HOLDS // timedelta(minutes=1)} minutes"
         ago = span_text(age.total_seconds())
         raise _unreviewed(f"{found.reviewer} approved it {ago} ago, and an approval holds for {late}")
+    refuse_requester(environ, redactor, requester, config.responders, PRESS_AGAIN)
     return found
+
+
+def refuse_requester(
+    environ: Mapping[str, str], redactor: Redactor, login: str, responders: Collection[str], hint: str
+) -> None:
+    """Raise Refused if the person may not start a recovery any more: since the gate judged, hours or days passed."""
+    from ops.github.client import connect
+
+    answer = permissions.ask(connect(environ, redactor), permissions.Asker(login), responders)
+    if answer.reason is not None:
+        named = {"asker": login or "nobody", "responders": ", ".join(responders)}
+        raise Refused(
+            f"{login or 'nobody'} requested this: {answer.message.format_map(named)}", reason=answer.reason, hint=hint
+        )
 
 
 def _unreviewed(message: str) -> Refused:

@@ -1,10 +1,10 @@
 """The end of a state that a request begins for a while: a later job of the same workflow run ends it.
 
 The job belongs to the approved request, so the gate says until when it may start, and the requester's permission is
-read again when it starts.
+read again when it starts (`approval.refuse_requester`).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,9 +13,7 @@ from ops.app import registry
 from ops.core import system_clock
 from ops.core.clock import utc_text
 from ops.core.errors import Reason, Refused
-from ops.core.redaction import Redactor
 from ops.gate.outcomes import Request
-from ops.github import permissions
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -46,20 +44,4 @@ def refuse_late_end(environ: Mapping[str, str], latest: datetime | None, command
             f"this job may start until {utc_text(latest)}, and that is over",
             reason=Reason.REQUEST_TOO_OLD,
             hint=f"Look at what is off now. To end what is over, run: {command}",
-        )
-
-
-def refuse_requester(
-    environ: Mapping[str, str], redactor: Redactor, login: str, responders: Collection[str], command: str
-) -> None:
-    """Raise Refused if the person may not start a recovery any more."""
-    from ops.github.client import connect
-
-    answer = permissions.ask(connect(environ, redactor), permissions.Asker(login), responders)
-    if answer.reason is not None:
-        named = {"asker": login, "responders": ", ".join(responders)}
-        raise Refused(
-            f"{login} requested this: {answer.message.format_map(named)}",
-            reason=answer.reason,
-            hint=f"Somebody who may has to end it: {command}",
         )

@@ -51,6 +51,7 @@ def act(world: World, run: Run, *more: str, **environ: str | None) -> Outcome:
         "--approved-for",
         "recovery",
     ]
+    approved += ["--requested-by", "alice"]
     params = json.dumps({"service": "api"})
     job = {"GITHUB_ACTIONS": "true", "GITHUB_ACTOR": "alice", "GITHUB_RUN_ID": str(run.id), "GITHUB_RUN_ATTEMPT": "1"}
     where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
@@ -107,6 +108,21 @@ def test_an_approval_makes_an_old_request_a_new_one(world: World, releases: Rele
 
     assert done.result["decision"] == "recovered", done.err
     assert world.live == {releases.good: 100}
+
+
+def test_who_lost_the_right_while_a_reviewer_was_waited_for_recovers_nothing(
+    world: World, releases: Releases, hub: GitHub, run: Run
+) -> None:
+    """GitHub lets a job wait for a reviewer for 30 days."""
+    hub.add_user("alice", "triage")
+    waited(hub, run)
+    approve(hub, run)
+
+    done = act(world, run)
+
+    assert done.code == 3
+    assert "alice requested this: alice may not write to this repository" in done.err
+    assert world.sandbox.requests == []
 
 
 def never(hub: GitHub, run: Run) -> None:
