@@ -107,7 +107,9 @@ def new_runbook(name: str, into: Path) -> None:
 
     for path in scaffold(into, name, {*cli.list_commands(click.get_current_context()), *FIXED}):
         click.echo(f"wrote {path}")
-    click.echo("next: ./run ops workflows sync, then ./run pytest tests/test_docs.py --update-golden")
+    click.echo(
+        "next: ./run ops workflows sync, then ./run pytest tests/test_docs.py tests/test_contract.py --update-golden"
+    )
 
 
 def main() -> NoReturn:

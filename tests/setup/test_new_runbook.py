@@ -53,6 +53,7 @@ def test_it_writes_a_runbook_and_its_test_and_replaces_nothing(world: World) -> 
     outcomes = [world.ops("new-runbook", name, "--into", str(world.folder)) for name in (*NAMES, "../x")]
 
     assert [outcome.code for outcome in outcomes] == [0, 2, 2, 2, 2]
+    assert "./run pytest tests/test_docs.py tests/test_contract.py --update-golden" in outcomes[0].out
     assert "exists already" in outcomes[1].err
     assert (world.folder / FILE).read_text().count('name = "turn-off-address"') == 1
     assert sorted(path.name for path in world.folder.rglob("*.py")) == [TEST.name, FILE.name]
