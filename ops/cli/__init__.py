@@ -395,7 +395,7 @@ def sync(path: Path, *, check: bool, force: bool) -> int:
     from ops.setup import command
 
     configuration, _ = read_config(path, labels=None)
-    return command.sync(path.resolve().parent, configuration, check=check, force=force, say=click.echo)
+    return command.sync(path.resolve().parent, configuration, check=check, force=force, say=say)
 
 
 @workflows.command()

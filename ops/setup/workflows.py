@@ -19,7 +19,7 @@ from ops.config.checks import KINDS
 from ops.core import next_step
 from ops.gate.gate import OUTPUTS
 from ops.github.actions import RUN_OUTPUTS
-from ops.render import workflow_text
+from ops.render import terminal, workflow_text
 from ops.setup import jobs
 
 if TYPE_CHECKING:
@@ -194,4 +194,4 @@ def diff(old: str, new: str, path: Path) -> str:
     lines = difflib.unified_diff(
         _comparable(old).splitlines(), _comparable(new).splitlines(), f"{path.name} now", f"{path.name} by ops.yml"
     )
-    return "\n".join(line.rstrip("\n") for line in lines)
+    return "\n".join(terminal.one_line(line.rstrip("\n")) for line in lines)

@@ -433,6 +433,20 @@ def test_a_version_that_somebody_can_move_is_not_taken_over(team: Folder, versio
     assert [pin for pin in pins if not re.fullmatch("[0-9a-f]{40}", pin)] == []
 
 
+def test_a_difference_writes_no_command_into_a_log(team: Folder) -> None:
+    """A pull request of anybody may change the file, and ops-check shows it."""
+    team.sync()
+    file = team.file("incident")
+    file.write_text(file.read_text().replace("jobs:\n", "  ::error::no\n\x1b[2Jwiped\njobs:\n  ##[error]x: y\n"))
+
+    done = team.world.ops("workflows", "sync", "--check", "--config", str(team.world.config), GITHUB_ACTIONS="true")
+
+    assert "[2Jwiped" in done.out
+    assert "\x1b" not in done.out
+    assert "##[" not in done.out
+    assert not re.search(r"(?m)^\s*::error::no", done.out)
+
+
 def test_check_finds_a_version_that_somebody_can_move(team: Folder) -> None:
     team.sync()
     file = team.file("incident")
