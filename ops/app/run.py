@@ -66,7 +66,7 @@ class Request:
     incident_began: datetime | None = None
     requested_at: datetime | None = None
     permission: str = ""
-    """What the gate says of the asker's: `checked`, `not checked`, or nothing where there was no gate."""
+    """Whether the requester's permission was verified: `checked`, `not checked`, or nothing without a gate."""
     requested_by: str = ""
     """Login of who is answerable, as the gate says; "": as the environment says."""
     comment: int | None = None

@@ -135,7 +135,11 @@ def _common_options() -> list[click.Parameter]:
         click.Option(["--incident"], type=INCIDENT, help="the incident issue: 42, #42 or its address"),
         click.Option(["--began"], type=Moment(), help="when the incident began: it may warn, and never chooses"),
         click.Option(["--requested-at"], type=Moment(), help="when it was asked for, if that was not this command"),
-        click.Option(["--permission"], default="", help="what the gate says of the asker's: checked, or not checked"),
+        click.Option(
+            ["--permission"],
+            default="",
+            help="whether the requester's permission was verified: checked, or not checked",
+        ),
         click.Option(["--dry-run"], is_flag=True, help="read, show the plan, change nothing"),
         click.Option(["--yes"], is_flag=True, help=YES_HELP),
         click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout, events as JSON on stderr"),

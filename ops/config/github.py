@@ -1,4 +1,4 @@
-"""What `ops.yml` says about the operations repository on GitHub: the generated workflows depend on it."""
+"""The operations repository on GitHub, as `ops.yml` describes it for the generated workflows."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -10,7 +10,7 @@ from ops.config.types import ARCHIVE, BRANCH, Model
 Power = Literal["recovery", "security"]
 """A GitHub environment with the secrets of jobs that act."""
 Task = Literal["ai-failback", "reconcile-limits", "reopen-maintenance"]
-"""What a schedule may start."""
+"""A task that a schedule may start."""
 Interval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
 """Those that a cron line can say, from GitHub's shortest on."""
 

@@ -1,4 +1,4 @@
-"""The reading of an event: which ones are ours, and what each asks for."""
+"""Read an event of GitHub: whether it is ours, and which request it makes."""
 
 import re
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def pressed_labels(payload: Any) -> tuple[str, ...]:
 
 
 def read(event_name: str, payload: Any, config: "Config", runbooks: Runbooks, job: Job) -> Outcome:
-    """What the event asks for. Never raises, whatever the payload holds."""
+    """Return the meaning of the event. Raises nothing, for any payload."""
     readers = {"issues": _issues, "workflow_dispatch": _button}
     if event_name not in readers:
         return NotForUs(why="events of this name start nothing here")
@@ -104,7 +104,7 @@ def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
 
 
 def _closed(payload: Any, job: Job) -> Outcome:
-    """`issues.closed`. It recovers nothing, so whoever did it and however late: the report judges that."""
+    """`issues.closed`. It recovers nothing, so neither the person nor the time matters here: the report judges both."""
     if _elsewhere(payload, job):
         return NotForUs(why=_ELSEWHERE)
     issue = fields.mapping(fields.at(payload, "issue"), "issue")

@@ -1,4 +1,4 @@
-"""The gate before a recovery that GitHub asks for: reads the event, asks who may, takes the label off, answers.
+"""Check a request that comes by GitHub: read the event, check the permission, take the label off, answer.
 
 It holds no secret of Cloudflare's, and its outputs are all that the job that acts gets to know of the event. Of its
 requests to GitHub only the question for the permission can stop a recovery: a comment or a label that fails is one
@@ -221,7 +221,7 @@ class Gate:
         return issue.state == "missing"
 
     def _report_due(self, due: outcomes.ReportDue) -> int:
-        """Whoever asks: where they may not write here, the report is made only of a run that is on record."""
+        """Everybody gets a report; without write access only of a run that is on record."""
         answer, _ = self._ask(due.sender, due.sender_id, due.actor)
         at = due.at.isoformat()
         if label := due.label:
@@ -269,7 +269,7 @@ class Gate:
         return 0
 
     def _refuse(self, refusal: outcomes.Refusal, *, takes_label: bool = True) -> int:
-        """The outputs first: whatever GitHub does next, the job that acts does not start."""
+        """Write the outputs first: then the job that acts does not start, even if GitHub fails next."""
         message, hint = (refusals.plain(text, refusal.values) for text in (refusal.message, refusal.hint))
         said = {"message": self.redactor.text(message), "hint": self.redactor.text(hint)}
         self._write(go="false", report="false", reason=refusal.reason.value, **said)
@@ -349,7 +349,7 @@ class Gate:
         )
 
     def _show(self, message: str, body: str) -> None:
-        """On the pages of the workflow's run, for whoever looks there and not at the issue."""
+        """Show the refusal on the pages of the workflow run too."""
         self.annotate("error", "refused", self.redactor.text(message))
         try:
             actions.write_summary(self.environ, body)

@@ -1,4 +1,4 @@
-"""What an event of GitHub's can turn out to be."""
+"""Meanings that an event of GitHub can have."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

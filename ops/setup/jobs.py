@@ -1,4 +1,4 @@
-"""What the generated workflows hold: buttons, the jobs that act, and the secrets that each job names. Pure.
+"""Content of the generated workflows: buttons, acting jobs, and the secrets that each job names. Pure.
 
 A job acts in one environment of `ops.yml` with the secrets of one GitHub environment. Each secret is named by itself:
 `secrets[…]` makes GitHub send every secret to the runner, and `a || b` yields b's value where a is missing.
@@ -234,7 +234,7 @@ def _input(field: "dataclasses.Field[Any]", options: tuple[str, ...]) -> Input:
 
 @dataclass(frozen=True)
 class Task:
-    """What a schedule starts: a command, once for each job."""
+    """A command that a schedule starts, once for each job."""
 
     name: str
     command: str
@@ -266,7 +266,7 @@ COMMANDS = {
 
 
 def tasks(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[Task]:
-    """Return what the schedules of `ops.yml` start, without those that no environment has a use for."""
+    """Return the tasks of the schedules in `ops.yml`, without those that no environment has a use for."""
     found = {
         "ai-failback": of_button(config, runbooks["ai-failover"]),
         "reconcile-limits": of_limits(config),

@@ -41,7 +41,7 @@ LAPTOP = "./run ops"
 
 
 class Step(Enum):
-    """What sync does with one file."""
+    """The action of sync on one file."""
 
     WRITE = "write"
     REMOVE = "remove"
