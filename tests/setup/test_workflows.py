@@ -279,6 +279,14 @@ def test_runbooks_of_two_github_environments_may_end_a_state_of_one_environment(
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_variable_of_a_step_has_a_value(path: Path) -> None:
+    """Also ACTING, of an ops.yml without labels: an empty text, and no null."""
+    for each in files(path):
+        for job in parsed(each)["jobs"].values():
+            assert not [step["env"] for step in job["steps"] if None in step.get("env", {}).values()]
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_a_step_runs_nothing_that_an_input_could_write(path: Path) -> None:
     for each in files(path):
         for step in (step for job in parsed(each)["jobs"].values() for step in job["steps"]):
