@@ -176,6 +176,8 @@ def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
         is_refused = (gate.get("go") == "true" and is_idle) or any(one.get("reason") == "rerun" for one in outputs)
         if is_refused:
             yield Failure(_rerun(request))
+        elif skipped := _skipped_ends(needs, names):
+            yield _late(request, skipped, outputs)
         return
     if gate.get("go") == "false" and gate.get("reason"):
         is_answered = gate.get("answered") == "true" or gate["reason"] == "unknown_incident"
@@ -187,17 +189,25 @@ def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
     if others := [name for name in failed if name not in ending]:
         yield Failure(_failed(request, others, ended, is_idle=is_idle), has_run=bool(ended.get("run")))
     if late := [name for name in failed if name in ending]:
-        incident = str(ended.get("incident"))
-        number = int(incident) if re.fullmatch("[1-9][0-9]{0,9}", incident) else request.number
-        yield Failure(_late(request, late), late_on=number)
+        yield _late(request, late, outputs)
 
 
-def _late(request: Request, failed: list[str]) -> str:
-    what, log, _ = _describe(failed)
-    return (
+def _skipped_ends(needs: Any, acting: list[str]) -> list[str]:
+    """Return the jobs that end a state, and were started again: GitHub skips them, since the attempt is another one."""
+    timed = [name for name in acting if name in needs and (needs[name].get("outputs") or {}).get("ends_at")]
+    ends = [prefix + name for name in timed for prefix in ("wait-", "end-")]
+    return [name for name in ends if name in needs and needs[name]["result"] == "skipped"]
+
+
+def _late(request: Request, jobs: list[str], outputs: list[Any]) -> Failure:
+    """`outputs`: of the jobs that act. The run's incident is the place for it, also if nobody named one."""
+    what, log, _ = _describe(jobs)
+    text = (
         f"**Nothing ended it in time:** {request.title} · {what} · [log]({log})\n\n"
         f"**What to do:** Look whether it is still on. Run on a laptop: {inert(os.environ.get('END_COMMAND', ''))}"
     )
+    incidents = [str(one["incident"]) for one in outputs if re.fullmatch("[1-9][0-9]{0,9}", str(one.get("incident")))]
+    return Failure(text, late_on=int(incidents[0]) if incidents else request.number)
 
 
 def _rerun(request: Request) -> str:

@@ -543,3 +543,31 @@ def test_an_end_that_did_not_come_is_told_on_the_incident_that_the_run_opened(an
     )
 
     assert answered.workflow.bodies[-1].startswith("**Nothing ended it in time:** `rollback-worker` from `@alice`")
+
+
+@pytest.mark.parametrize("skipped", [("end-",), ("wait-", "end-")])
+def test_an_end_that_somebody_started_again_is_told(answered: Answered, skipped: tuple[str, ...]) -> None:
+    """GitHub skips it in the second attempt: the gate approved the first. The other environment has nothing to end."""
+    outputs = {"run": "r", "decision": "recovered", "ends_at": "2026-11-24T05:00:00+00:00"}
+    needs = {
+        "gate": GONE,
+        "security-production": {"result": "success", "outputs": outputs},
+        "security-staging": SKIPPED,
+        **{f"{kind}-security-{place}": SKIPPED for kind in ("wait", "end") for place in ("production", "staging")},
+        "report": {"result": "success", "outputs": {}},
+    }
+    ids = "security-production security-staging"
+    environ = {"ACTING": ids, "END_COMMAND": "./run ops maintenance due", "GITHUB_RUN_ATTEMPT": "2"}
+    ended = {"result": "success", "outputs": {}}
+    needs |= {f"{kind}-security-production": ended for kind in ("wait", "end") if f"{kind}-" not in skipped}
+
+    answered.tell(needs=needs, **environ)
+    again = needs | {f"{kind}-security-production": ended for kind in ("wait", "end")}
+    before = len(answered.workflow.bodies)
+    answered.tell(needs=again, **environ)
+
+    assert len(answered.workflow.bodies) == before == 2
+    last = answered.workflow.bodies[-1]
+    assert last.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · ")
+    assert "`end-security-production`" in last
+    assert "staging" not in last
