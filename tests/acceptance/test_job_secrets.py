@@ -1,0 +1,47 @@
+"""The processes of a job of staging never hold production's token, also while their own is missing."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.actions import BUTTON, conclusions, stage
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc"),
+]
+STAGING, PRODUCTION = "STAGING_CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_TOKEN"
+OF_PRODUCTION = "token-of-production-0123456789abcdef"
+STEP = "exec python3 -m ops recover"
+LOOK = (
+    'cat /proc/$$/environ > "$SEEN-$GITHUB_RUN_ID-own"; '
+    'cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline > "$SEEN-$GITHUB_RUN_ID-all" 2>/dev/null || true'
+)
+"""Variables of the step's shell; variables and arguments of every process of this machine, the runner's too."""
+
+
+def test_a_job_of_staging_has_no_token_of_production_in_any_process(pip_cache: Path, tmp_path: Path) -> None:
+    """Both environments use the GitHub environment `recovery`, where both tokens are."""
+    with stage(pip_cache, account="0fedcba00fedcba00fedcba00fedcba0", token=STAGING) as world:
+        hub, file = world.github, f".github/workflows/{BUTTON}"
+        hub.put_secret(PRODUCTION, OF_PRODUCTION, "recovery")
+        text = hub.files()[file].decode()
+        hub.add_commit("Look", "alice", files={file: text.replace(STEP, f"{LOOK}\n          {STEP}")})
+        number = world.incident()
+        inputs = {"service": "api", "environment": "staging", "incident": str(number), "dry_run": True}
+
+        with world.runner({"SEEN": str(tmp_path / "seen")}) as runner:
+            runs = [hub.dispatch(BUTTON, inputs, by="alice")]
+            runner.wait()
+            hub.remove_secret(STAGING, "recovery")
+            runs.append(hub.dispatch(BUTTON, inputs, by="alice"))
+            runner.wait()
+            log = "\n".join(line for run in runs for line in runner.log(run.id))
+
+    assert [conclusions(run)["recovery-staging"] for run in runs] == ["success", "failure"], log
+    assert f"the token for staging is missing: {STAGING} is not set" in world.comments(number)
+    own = [(tmp_path / f"seen-{run.id}-own").read_text().split("\0") for run in runs]
+    assert f"{STAGING}={world.sandbox.token}" in own[0]
+    assert [entry for entry in own[1] if world.sandbox.token in entry or entry.startswith(PRODUCTION)] == []
+    leaks = [run.id for run in runs if OF_PRODUCTION.encode() in (tmp_path / f"seen-{run.id}-all").read_bytes()]
+    assert leaks == []
