@@ -35,6 +35,7 @@ PAUSES = (0.5, 2.0)
 """Seconds before a second and a third try."""
 LONGEST = 1000
 REJECTED = "was rejected by the reviewer "
+NOT_STARTED = "did not start: no runner, or a rule of its GitHub environment"
 
 
 class Unredirected(urllib.request.HTTPRedirectHandler):
@@ -238,7 +239,11 @@ def _failed(request: Request, failed: list[str], ended: Any, *, is_idle: bool) -
     why = ", ".join(inert(ended[name]) for name in ("message", "reason") if ended.get(name))
     lines = [f"{heading} {request.title} · {what} · [log]({log})", "**Why:** " + why if why else ""]
     check = "" if "nothing was changed" in heading else "Read the log, and look at what is live."
-    lines.append(_advice(request, ended.get("hint"), "Talk to the reviewer." if REJECTED in what else check))
+    if REJECTED in what:
+        check = "Talk to the reviewer."
+    elif NOT_STARTED in what:
+        check = "Look at the rules of its GitHub environment, such as the branches."
+    lines.append(_advice(request, ended.get("hint"), check))
     return "\n\n".join(line for line in lines if line)
 
 
@@ -300,7 +305,7 @@ def _how(job: Any) -> str:
             return REJECTED + inert("@" + reviews[-1]["user"]["login"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    return "did not start: no runner, or a rule of its GitHub environment"
+    return NOT_STARTED
 
 
 def _cancelled(job: Any) -> str:
