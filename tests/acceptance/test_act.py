@@ -78,17 +78,18 @@ def test_a_required_browser_probe_runs_to_its_end_in_a_job(staged: Callable[...,
     assert (run.conclusion, "visit healthy: pages 1" in log) == ("success", True), log
 
 
-def test_two_labels_at_once_recover_in_turn_and_a_delivery_that_comes_twice_has_one_effect(
+def test_two_responders_at_once_recover_in_turn_and_a_delivery_that_comes_twice_has_one_effect(
     staged: Callable[..., Stage],
 ) -> None:
     world = staged()
+    world.github.add_user("bob")
     first, second = world.incident(), world.incident()
 
     with world.runner() as runner:
         world.github.label(first, "triage", "alice")
         world.github.label(first, LABEL, "alice")
         again = runner.take(world.github.deliveries[-1])
-        world.github.label(second, LABEL, "alice")
+        world.github.label(second, LABEL, "bob")
         runner.wait()
         unrelated, one, twice, other = world.github.runs
         log = said(runner, one.id) + said(runner, other.id)

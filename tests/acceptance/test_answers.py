@@ -12,7 +12,7 @@ import pytest
 
 from sandbox.github.actions.state import Run
 from tests.conftest import ACCOUNT
-from tests.support.actions import LABEL, Stage, conclusions, stage, when
+from tests.support.actions import BUTTON, LABEL, Stage, conclusions, stage, when
 
 pytestmark = pytest.mark.slow
 SETUP = ".github/actions/setup/action.yml"
@@ -39,10 +39,19 @@ def change(world: Stage, path: str, old: str, new: str) -> None:
 
 
 def final(world: Stage, number: int) -> str:
-    """The one comment on the issue, without what differs from run to run."""
-    (comment,) = world.github.issue(number).comments
-    text = comment.body.replace(f"--incident {number}`", "--incident N`")
-    text = re.sub(r"http://127\.0\.0\.1:\d+/acme/operations/actions/runs/\d+(/job/\d+)?", "LOG", text)
+    """The one comment on the issue."""
+    (text,) = finals(world, number)
+    return text
+
+
+def finals(world: Stage, number: int) -> list[str]:
+    return [shown(comment.body, number) for comment in world.github.issue(number).comments]
+
+
+def shown(body: str, number: int) -> str:
+    """Without what differs from run to run."""
+    text = body.replace(f"--incident {number}`", "--incident N`")
+    text = re.sub(r"http://127\.0\.0\.1:\d+/acme/operations/actions/runs/\d+(/(job|attempts)/\d+)?", "LOG", text)
     text = re.sub(r"run=\d+", "run=RUN", re.sub(r"`\d+\.\d-[0-9a-f]{4}`", "`RUN`", text))
     text = re.sub(r"cf-ray \S+\)", "cf-ray RAY)", text)
     return re.sub(r"cancelled after \d+ s", "cancelled after S s", text)
@@ -174,3 +183,59 @@ def test_a_recovery_goes_on_if_no_comment_can_be_written(world: Stage) -> None:
     assert (world.comments(number), run.conclusion, conclusions(run)["tell"]) == ("", "success", "skipped"), log
     assert "The request got no comment yet: GitHub answered 503" in log
     assert "the journal on the incident issue failed (GitHub answered 503)" in log
+
+
+def test_one_job_started_again_and_all_jobs_by_somebody_who_may_not_are_refused(world: Stage) -> None:
+    hub, number = world.github, world.incident()
+
+    with world.runner() as runner:
+        runner.hold("recovery-production")
+        hub.label(number, LABEL, "alice")
+        (run,) = hub.runs
+        runner.until(lambda: acting(run) == "queued")
+        runner.cancel(run.id)
+        runner.wait()
+        runner.hold()
+        job = next(job for job in run.jobs if job.name == "recovery-production")
+        hub.rerun(run.id, "alice", only=job)
+        runner.wait()
+        hub.rerun(run.id, "tina")
+        runner.wait()
+
+    assert world.live == {world.bad: 100}
+    first, one_job, all_jobs = finals(world, number)
+    assert "was cancelled before it started" in first
+    assert one_job == (
+        "**Refused, and nothing was changed:** `@alice` started one job of the run for `recover:rollback-api` from "
+        f"`@alice` again. An approval holds for one attempt.\n\n**What to do:** P{AGAIN}\n\nReason: `rerun`\n\n"
+        "<!-- backout:answered run=RUN attempt=2 -->\n"
+    )
+    assert all_jobs.partition("\n\n- on a laptop")[0] == (
+        "**Refused, and nothing was changed:** `tina` may not write to this repository, and a label alone allows "
+        "nothing.\n\n**What to do:** Ask somebody who may write here to do it, or to give you access."
+    )
+
+
+def test_a_button_of_a_branch_that_changes_ops_yml_is_rejected_by_the_environment(world: Stage) -> None:
+    """The branch's own gate lets its author pass; the environment's rules are not in the repository's files."""
+    hub, number = world.github, world.incident()
+    hub.add_environment("recovery", branches=["main"])
+    files = hub.files()
+    gate = files["ops/gate/refusals.py"].decode().replace('if job.ref != f"refs/heads/{branch}":', "if False:")
+    config = files["ops.yml"].decode().replace("api.fortunet.example", "evil.example")
+    hub.add_commit("Ours", "alice", branch="evil", files={"ops/gate/refusals.py": gate, "ops.yml": config})
+    inputs = {"service": "api", "environment": "production", "incident": str(number)}
+
+    with world.runner() as runner:
+        pressed = [hub.dispatch(BUTTON, inputs, by="alice", ref="evil")]
+        runner.wait()
+        log = "\n".join(runner.log(pressed[0].id))
+
+    assert conclusions(pressed[0])["recovery-production"] == "failure", log
+    assert world.live == {world.bad: 100}
+    assert final(world, number) == (
+        "**Failed before the run began, and nothing was changed:** `rollback-worker` from `@alice` · job "
+        "`recovery-production` did not start: no runner, or a rule of its GitHub environment · [log](LOG)\n\n"
+        "**What to do:** Look at the rules of its GitHub environment, such as the branches. Then press the button "
+        f"again. If that fails too, run on a laptop: {LAPTOP}\n\n{ANSWERED}"
+    )
