@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.actions.runner import LONGEST
 from sandbox.github.actions.state import Run
 from tests.conftest import ACCOUNT
 from tests.support.actions import BUTTON, LABEL, Stage, conclusions, stage, when
@@ -127,13 +128,13 @@ def test_a_job_that_acts_and_cannot_is_answered(world: Stage) -> None:
         runner.wait()
         runner.hold("recovery-production")
         hub.label(cancelled, LABEL, "alice")
-        runner.until(lambda: acting(hub.runs[-1]) == "queued")
+        runner.until(lambda: acting(hub.runs[-1]) == "queued", LONGEST)
         runner.cancel(hub.runs[-1].id)
         runner.wait()
         runner.hold()
         hub.add_environment("recovery", reviewers=["rita"])
         hub.label(rejected, LABEL, "alice")
-        runner.until(lambda: hub.runs[-1].status == "waiting")
+        runner.until(lambda: hub.runs[-1].status == "waiting", LONGEST)
         hub.review(hub.runs[-1].id, "rita", "rejected")
         runner.wait()
 
@@ -192,7 +193,7 @@ def test_one_job_started_again_and_all_jobs_by_somebody_who_may_not_are_refused(
         runner.hold("recovery-production")
         hub.label(number, LABEL, "alice")
         (run,) = hub.runs
-        runner.until(lambda: acting(run) == "queued")
+        runner.until(lambda: acting(run) == "queued", LONGEST)
         runner.cancel(run.id)
         runner.wait()
         runner.hold()

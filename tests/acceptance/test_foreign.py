@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.actions.runner import LONGEST
 from tests.support.actions import conclusions, stage
 from tests.support.configurations import ONE_URL, ONE_WORKER, PAGES_ONLY, TEN_SERVICES
 from tests.support.drills import drill
@@ -52,7 +53,7 @@ def test_an_environment_that_demands_approval_recovers_once_a_reviewer_approved(
         with world.runner() as runner:
             hub.label(number, "recover:prod-cart", "ines")
             (run,) = [each for each in hub.runs if each.status != "completed"]
-            runner.until(lambda: run.status == "waiting")
+            runner.until(lambda: run.status == "waiting", LONGEST)
             waited = (world.live, "recovery-prod" in conclusions(run))
             hub.review(run.id, "rita")
             runner.wait()
