@@ -27,8 +27,11 @@ labels:
 """The smallest configuration has no label, and so no request by one."""
 
 
-@pytest.mark.parametrize("trigger", ["label", "button"])
-@pytest.mark.parametrize("config", DRILLS, ids=[config.parent.name for config in DRILLS])
+WAYS = [*((config, "label") for config in DRILLS), (ONE_URL, "button"), (TEN_SERVICES, "button")]
+"""The forms of all buttons are in tests/gate/test_forms.py."""
+
+
+@pytest.mark.parametrize(("config", "trigger"), WAYS, ids=[f"{config.parent.name}-{way}" for config, way in WAYS])
 def test_the_drill_of_another_configuration_ends_recovered(config: Path, trigger: str, tmp_path: Path) -> None:
     name, environment = DRILLS[config]
     if (config, trigger) == (ONE_URL, "label"):

@@ -130,7 +130,7 @@ class Jobs:
     def gate(self) -> Mapping[str, str]:
         params = {"service": "frontend", "commit": "previous"}
         at = self.world.sandbox.clock.now().isoformat()
-        approved = {"environment": "production", "attempt": "1"}
+        approved = {"environment": "production", "attempt": "1", "runbook": "redeploy-pages"}
         return {"params": json.dumps(params), "requested_at": at, "permission": "checked", **approved}
 
     def run(self, job: str) -> str:

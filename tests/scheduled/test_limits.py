@@ -241,7 +241,7 @@ def test_on_a_laptop_without_github_the_fetched_default_branch_counts(place: Pla
 
 def git(folder: Path, *arguments: str) -> None:
     who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    subprocess.run(["git", *who, "-C", str(folder), *arguments], check=True, capture_output=True)
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def repository(folder: Path) -> None:

@@ -26,8 +26,10 @@ def refuse(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         _check(arguments[0], None)
     elif event == "subprocess.Popen" and not isinstance(arguments[1], str | bytes):
-        for word in arguments[1]:
-            _check(word, arguments[2])
+        words = list(arguments[1])
+        folder = words[words.index("-C") + 1] if "-C" in words else arguments[2]  # git -C FOLDER
+        for word in words:
+            _check(word, folder)
 
 
 def _check(path: Any, folder: Any) -> None:
