@@ -8,12 +8,16 @@ import jinja2
 
 from ops.render.markdown import FOLDERS
 
+SHARED = re.compile(r"^from _request import .*\n", re.MULTILINE)
+
 
 @functools.cache
 def scripts() -> dict[str, str]:
     """Return name → text of the programs that stand inside of a workflow."""
     folder = next(each for each in FOLDERS if (each / "workflows").is_dir()) / "workflows"
-    return {path.stem: path.read_text(encoding="utf-8").rstrip() for path in folder.glob("*.py")}
+    _, _, shared = (folder / "_request.py").read_text(encoding="utf-8").partition('"""\n\n')
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("[a-z]*.py")}
+    return {name: SHARED.sub(lambda _: shared, text).rstrip() for name, text in texts.items()}
 
 
 @functools.cache

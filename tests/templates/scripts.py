@@ -6,11 +6,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from ops.render.workflow_text import scripts
 from sandbox.github import GitHub
-from tests.conftest import ROOT, World
+from tests.conftest import World
 
 RUN = "7001"
 COMMENTS = "/repos/*/*/issues/*/comments"
@@ -66,7 +66,7 @@ class Workflow:
             **environ,
         }
         done = subprocess.run(
-            [sys.executable, "-I", path(script)],
+            [sys.executable, "-I", "-c", scripts()[script]],
             env=variables,
             cwd=folder,
             capture_output=True,
@@ -76,7 +76,3 @@ class Workflow:
         )
         outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
         return Step(done.returncode, done.stdout, done.stderr, outputs, summary.read_text())
-
-
-def path(script: str) -> Path:
-    return ROOT / "templates" / "workflows" / f"{script}.py"

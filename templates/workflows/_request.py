@@ -1,0 +1,78 @@
+"""What the steps that answer a request share: requests to GitHub, and somebody's words as inline code.
+
+`ops workflows sync` writes it into each of them in place of their import, since no step of theirs has another file.
+"""
+
+import http.client
+import json
+import os
+import re
+import urllib.request
+from typing import Any
+
+LONGEST = 1000
+"""Characters of somebody's words."""
+
+
+class Unredirected(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: the token is for the API's own address."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+OPENER = urllib.request.build_opener(Unredirected)
+
+
+def call(method: str, path: str, seconds: float, body: object = None) -> Any:
+    """Send one request, and return the answer's JSON. Raises OSError and ValueError."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(  # noqa: S310  the runner sets the address
+        os.environ["GITHUB_API_URL"].rstrip("/") + path,
+        data,
+        {
+            "Accept": "application/vnd.github+json",
+            "Authorization": "Bearer " + os.environ["GITHUB_TOKEN"],
+            "Content-Type": "application/json",
+            "User-Agent": "backout",
+            "X-GitHub-Api-Version": "2022-11-28",
+        },
+        method=method,
+    )
+    try:
+        with OPENER.open(request, timeout=max(0.1, seconds)) as answer:
+            return json.loads(answer.read() or "null")
+    except http.client.HTTPException as error:  # an answer that breaks off
+        raise OSError(type(error).__name__) from None
+
+
+def repository() -> str:
+    return "/repos/" + os.environ["GITHUB_REPOSITORY"]
+
+
+def inert(text: object) -> str:
+    """Return somebody's words as inline code: there GitHub finds no mention, reference, link or markup."""
+    line = "".join(c if c.isprintable() else " " for c in str(text)).strip()[:LONGEST] or " "
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    pad = " " if "`" in (line[0], line[-1]) else ""
+    return fence + pad + line + pad + fence
+
+
+def run_page() -> str:
+    """Return the address of this attempt of the workflow's run."""
+    page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format_map(os.environ)
+    return page if attempt() == "1" else page + "/attempts/" + attempt()
+
+
+def attempt() -> str:
+    return os.environ["GITHUB_RUN_ATTEMPT"]
+
+
+def laptop(label: str, number: int) -> str:
+    """Return how to do the same without GitHub."""
+    known = {name.casefold(): command for name, command in json.loads(os.environ.get("COMMANDS") or "{}").items()}
+    docs = os.environ.get("DOCS", "")
+    if label.casefold() in known:
+        return "Run on a laptop: " + inert(known[label.casefold()] + " --incident " + str(number))
+    more = " ([documentation](" + docs + "))" if re.fullmatch("https?://[A-Za-z0-9.:/_~#=&%-]+", docs) else ""
+    return "Run the command on a laptop: `./run ops --help` lists them" + more + "."
