@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -113,21 +113,24 @@ def new_runbook(name: str, into: Path) -> None:
 
 
 def main() -> NoReturn:
-    PROCESS.watch()
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # or it searches every installed package for plugins: 8 ms
     conceal()
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:], watch=PROCESS.watch)
     ignore_from_now_on()
     sys.exit(code)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line and answer its exit code (docs/reference.md has the table)."""
+def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None) -> int:
+    """Run one command line and answer its exit code (docs/reference.md has the table).
+
+    `watch` makes an exception of a signal, which is caught here and nowhere before.
+    """
     redactor = Redactor()
     for name in ALWAYS_SECRET:
         redactor.add(os.environ.get(name, ""))
     try:
         try:
+            watch()
             code = cli.main(
                 [redactor.text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
             )
