@@ -16,6 +16,9 @@ from typing import Any
 _GRACE = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 5.0))
 """docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation"""
 
+_SETTLES = 5.0
+"""Seconds in which act ends after a signal between two steps, with the steps that it does all the same."""
+
 
 class MissingTool(Exception):
     """act is not installed."""
@@ -107,7 +110,9 @@ class Act:
         struck = children(self._process.pid)
         if not struck:
             _kill(self._process.pid, signal.SIGINT)
-            return
+            if self._ended.wait(_SETTLES):
+                return
+            struck = children(self._process.pid)  # act was about to start the step, and started it all the same
         for number, seconds in _GRACE:
             for pid in struck if number != signal.SIGKILL else self._below():
                 _kill(pid, number)
