@@ -33,7 +33,6 @@ from urllib.parse import unquote, urljoin
 if TYPE_CHECKING:
     import ssl
 
-INDEX = "https://pypi.org/simple"
 TIMEOUT = 5.0
 """Seconds for an answer, and for each further piece of it."""
 INDEX_BUDGET, ARCHIVE_BUDGET = 30.0, 20.0
@@ -296,7 +295,7 @@ def collect(
         return
     look_up_once()
     try:
-        for wheel in _download(environ.get("PIP_INDEX_URL") or INDEX, missing, machine, say):
+        for wheel in _download(environ.get("PIP_INDEX_URL") or default_index(), missing, machine, say):
             yield wheel
             if folder:
                 keep(wheel, folder)
@@ -310,6 +309,15 @@ def collect(
             raise Failed(f"the archive of wheels lacks {', '.join(lacking)}") from None
         yield from found.values()
         say(f"{len(found)} wheels from {_without_password(url)}")
+
+
+def default_index() -> str:
+    """Return the index that pip uses without a setting. Raises Failed."""
+    try:
+        from pip._internal.models.index import PyPI  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        raise Failed("this Python has no pip to name a package index, and PIP_INDEX_URL is not set") from None
+    return str(PyPI.simple_url)
 
 
 def _download(index: str, pins: Sequence[Pin], machine: Machine, say: Callable[[str], object]) -> Iterator[Wheel]:
