@@ -265,7 +265,7 @@ def drill(
 ) -> int:
     """Break something in a local Cloudflare and recover it with the public command.
 
-    Without --config it drills the reference application, whatever ops.yml holds. It fails if the recovery takes longer
+    Without --config it drills the reference application, not your ops.yml. It fails if the recovery takes longer
     than `recovery_targets` in the configuration allows. A runbook without an entry there has no target.
     """
     from ops import drills

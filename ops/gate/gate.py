@@ -234,7 +234,7 @@ class Gate:
         return 0
 
     def _ask(self, sender: str, sender_id: int, actor: str) -> tuple[permissions.Answer, str]:
-        """Whether the sender may, and whoever started this attempt; and which of them the answer is about.
+        """Whether the sender and the person who started this attempt may; and which of them the answer is about.
 
         A further attempt is a request of its own: only who started it counts.
         """

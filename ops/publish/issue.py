@@ -200,7 +200,7 @@ REFUSALS = range(400, 500)
 class Journal:
     """A sink of the timeline that only queues, and a thread that writes. `begin` starts it, `close` ends it.
 
-    The thread loads PyGithub. Whatever fails there is told once, by its type, and changes nothing of the run.
+    The thread loads PyGithub. A failure there is recorded once, by its type, and does not change the run.
     """
 
     def __init__(

@@ -108,7 +108,7 @@ def _has_end(config: "Config", runbooks: Mapping[str, AnyRunbook], label: "Label
     if runbook is None or not runbook.ends_with:
         return False
     params = runbook.params(**label.params)
-    # Not as of now: the files must not differ once an end that ops.yml names is over.
+    # A fixed moment: the files must not differ once an end that ops.yml names is over.
     return runbook.ends_at(params, config.environments[label.environment], datetime.fromtimestamp(0, UTC)) is not None
 
 

@@ -96,7 +96,7 @@ class Work:
 class Schedule:
     """`execute` runs a job in a thread of its own and returns its result; `report` gets what went wrong beside a run.
 
-    Whatever changes a run happens under the lock of the repository, and then `advance` goes on from there.
+    All changes of a run happen under the lock of the repository, and then `advance` goes on from there.
     """
 
     def __init__(

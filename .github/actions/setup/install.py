@@ -167,7 +167,7 @@ def choose(pin: Pin, offered: Mapping[str, str], machine: Machine) -> str | None
 
 
 def from_files(files: Mapping[str, bytes], pins: Sequence[Pin], machine: Machine) -> dict[Pin, Wheel]:
-    """Return the wheels that fit. The others of `files` are ignored, whatever they hold."""
+    """Return the wheels that fit. The other files are ignored."""
     names = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if is_wheel(name)}
     chosen = {pin: choose(pin, names, machine) for pin in pins}
     return {pin: Wheel(name, files[name]) for pin, name in chosen.items() if name}

@@ -67,7 +67,7 @@ class Protection:
     """
 
     reviewers: tuple[User, ...] = ()
-    """One of them must approve each job; without any, nobody is asked."""
+    """One of them must approve each job; without any, no approval is needed."""
     prevents_self_review: bool = False
     """Whether the person who started the run may not approve it."""
     policy: Literal["all", "protected", "custom"] = "all"
