@@ -79,11 +79,11 @@ def test_the_readme_lists_every_runbook(update_golden: bool) -> None:
 def test_the_page_on_permissions_lists_the_environments_of_the_reference_application(update_golden: bool) -> None:
     config, _ = read_config(REFERENCE / "ops.yml")
     rows = "\n".join(table(config, {name: registry.runbook(name) for name in shipped()}))
-    assert_block(ROOT / "docs/permissions.md", "environments", rows, update=update_golden)
+    assert_block(ROOT / "docs/reference/permissions.md", "environments", rows, update=update_golden)
 
 
 def test_the_page_on_permissions_lists_those_of_every_runbook(update_golden: bool) -> None:
-    assert_block(ROOT / "docs/permissions.md", "permissions", permissions_table(), update=update_golden)
+    assert_block(ROOT / "docs/reference/permissions.md", "permissions", permissions_table(), update=update_golden)
 
 
 @pytest.mark.parametrize("name", runbooks())
@@ -103,12 +103,12 @@ def test_the_readme_explains_every_exit_code(code: int) -> None:
 
 @pytest.mark.parametrize(("decision", "code"), EXIT_CODES.items())
 def test_the_reference_names_the_exit_code_of_every_decision(decision: str, code: int) -> None:
-    assert re.search(rf"^\| `{decision}` \| {code}\b", (ROOT / "docs/reference.md").read_text(), re.MULTILINE)
+    assert re.search(rf"^\| `{decision}` \| {code}\b", (ROOT / "docs/reference/results.md").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_the_reference_explains_every_reason(reason: Reason) -> None:
-    assert f"| `{reason}` |" in (ROOT / "docs/reference.md").read_text()
+    assert f"| `{reason}` |" in (ROOT / "docs/reference/results.md").read_text()
 
 
 @pytest.mark.parametrize("page", sorted([README, *(ROOT / "docs").rglob("*.md")]), ids=lambda page: page.name)

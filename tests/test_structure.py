@@ -53,7 +53,7 @@ def test_a_circle_and_a_long_module_miss_their_limits(tmp_path: Path) -> None:
 def test_the_architecture_page_shows_each_package_at_its_level() -> None:
     levels = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
     expected = {name: level for level, names in enumerate(reversed(levels), 1) for name in names.split(" | ")}
-    text = (ROOT / "docs" / "architecture.md").read_text()
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
 
     rows = re.findall(r"^\| (\d+) \| ((?:`\w+` ?)+)\|", text, re.MULTILINE)
     shown = {name: int(level) for level, names in rows for name in re.findall(r"\w+", names)}

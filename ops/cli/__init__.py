@@ -121,7 +121,7 @@ def main() -> NoReturn:
 
 
 def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None) -> int:
-    """Run one command line and answer its exit code (docs/reference.md has the table).
+    """Run one command line and answer its exit code (docs/reference/results.md has the table).
 
     `watch` makes an exception of a signal, which is caught here and nowhere before.
     """

@@ -10,7 +10,7 @@ from ops.config.types import CLASS, JsonPath, Model, Name, SecretName
 
 
 class DurableObject(Model):
-    """One object, and the endpoints of the application that want a token: docs/reset-durable-object.md."""
+    """One object, and the endpoints of the application that want a token: docs/how-to/reset-durable-object.md."""
 
     class_: str = Field(alias="class", pattern=CLASS, description="Its class, as the Worker exports it.")
     reset: UrlPath | None = Field(

@@ -1,4 +1,7 @@
-"""What `ops.yml` says of an application that reads limits and switches while it runs (docs/runtime-contract.md)."""
+"""The part of `ops.yml` for an application that reads limits and switches at run time.
+
+See docs/reference/runtime-contract.md.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Self

@@ -86,7 +86,7 @@ def needs_people(decision: str) -> bool:
 
 
 class Reason(StrEnum):
-    """Why a run ended as it did; the word in `result.reason`. Closed, and documented in docs/reference.md."""
+    """Why a run ended as it did; the word in `result.reason`. Closed, and documented in docs/reference/results.md."""
 
     VERIFIED = "verified"
     NOT_SEEN_FAILING = "not_seen_failing"

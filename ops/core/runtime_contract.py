@@ -1,4 +1,6 @@
-"""What an application reads of us in KV, and what it shows of itself at /__ops/runtime (docs/runtime-contract.md).
+"""The KV values that an application reads, and its answer at /__ops/runtime.
+
+See docs/reference/runtime-contract.md.
 
 What the public endpoint answers is an application's: it is parsed in full, or counts as not understood.
 """

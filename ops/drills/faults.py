@@ -59,7 +59,7 @@ def parse(text: str, *, path: str) -> tuple[Rule, ...]:
     if model is None or problems:
         raise ConfigError(
             f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
-            hint="Correct every line named here: docs/reference.md lists the fields of a rule.",
+            hint="Correct every line named here: docs/reference/sandbox.md lists the fields of a rule.",
             problems=lines(path, problems),
         )
     return model.root
@@ -70,7 +70,7 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        hint = "Write the path of a file with rules: docs/reference.md has an example."
+        hint = "Write the path of a file with rules: docs/reference/sandbox.md has an example."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
     return parse(text, path=str(path))
 

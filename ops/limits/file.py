@@ -1,4 +1,4 @@
-"""What `limits.yml` may say (docs/limits.md)."""
+"""What `limits.yml` may say (docs/how-to/propose-limits.md)."""
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta

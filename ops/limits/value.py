@@ -1,4 +1,4 @@
-"""What of `limits.yml` an application reads in KV, under `ops/limits` (docs/runtime-contract.md)."""
+"""What of `limits.yml` an application reads in KV, under `ops/limits` (docs/reference/runtime-contract.md)."""
 
 import json
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ON, OFF = "on", "off"
 HEALTH, OPS = "/health", "/__ops/"
-"""These, and all below them, answer during maintenance too (docs/runtime-contract.md)."""
+"""These, and all below them, answer during maintenance too (docs/reference/runtime-contract.md)."""
 WHOLE = ""
 
 

@@ -10,7 +10,7 @@ from ops.core.verdict import Assertion, Verdict
 
 HINT = (
     "Let this machine through: add a WAF skip rule or an Access service token, and send it with `request_headers` of "
-    "the probe (docs/reference.md). Then start the same command again."
+    "the probe (docs/reference/ops-yml.md). Then start the same command again."
 )
 IN_BROWSER = "Let this machine through with a WAF skip rule. Then start the same command again."
 CHALLENGE_PAGE = b"_cf_chl_opt"

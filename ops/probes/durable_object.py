@@ -1,4 +1,6 @@
-"""Durable Objects by the application's own endpoints: read, and reset. The contract is in docs/reset-durable-object.md.
+"""Read and reset Durable Objects by endpoints of the application.
+
+The contract is in docs/how-to/reset-durable-object.md.
 
 Nothing that the application says is shown but a number that ops.yml takes for a proof.
 """

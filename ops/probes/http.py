@@ -2,7 +2,7 @@
 
 Each assertion about an answer has a verdict of its own. Every answer of ops-maintenance names the run that stored its
 text, in the header `ops-maintenance`; an application that closes itself by its switch says `switch` there
-(docs/runtime-contract.md).
+(docs/reference/runtime-contract.md).
 """
 
 import json

@@ -1,7 +1,7 @@
 """A limit proved for real: requests that count apart from those of users, until one is refused.
 
-docs/runtime-contract.md: with windows the first 429 comes at the earliest after `limit` requests, and at the latest
-after twice as many. An earlier one, or none, proves nothing.
+docs/reference/runtime-contract.md: with windows the first 429 comes at the earliest after `limit` requests, and at
+the latest after twice as many. An earlier one, or none, proves nothing.
 """
 
 from typing import TYPE_CHECKING

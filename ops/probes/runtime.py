@@ -1,4 +1,4 @@
-"""What an application shows of itself at /__ops/runtime: read once (docs/runtime-contract.md)."""
+"""What an application shows of itself at /__ops/runtime: read once (docs/reference/runtime-contract.md)."""
 
 import httpx
 

@@ -1,6 +1,7 @@
 """Users are refused by a rate limit that is too low for tonight: a pull request that raises it for a while.
 
-A person merges it, and merging applies it (docs/limits.md). What is proposed stands in ops.yml, never in an issue.
+A person merges it, and merging applies it (docs/how-to/propose-limits.md). The proposed numbers stand in ops.yml, never
+in an issue.
 """
 
 from collections.abc import Mapping
@@ -104,7 +105,7 @@ class ProposeLimits(Runbook[Params, Details]):
             raise Refused(
                 f"the default branch has no {FILE}",
                 reason=Reason.UNKNOWN_NAME,
-                hint="Commit one: docs/limits.md says what it holds.",
+                hint="Commit one: docs/how-to/propose-limits.md says what it holds.",
             )
         return _plan(ctx, wanted, base, file.text, file.sha)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 APP_REPO_TOKEN = "APP_REPO_TOKEN"  # noqa: S105  a name
-EVIDENCE = "read only: the list in docs/evidence.md"
+EVIDENCE = "read only: the list in docs/how-to/evidence.md"
 COLUMNS = ("GitHub environment", "used by", "secrets", "its Cloudflare token", "branch", "reviewers", "GitHub plan")
 
 

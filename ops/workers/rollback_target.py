@@ -1,6 +1,6 @@
 """Which version a rollback goes to: one pure function, and for each version passed over the reason.
 
-The rules, and the histories that explain them, are in docs/rollback-worker.md;
+The rules, and the histories that explain them, are in docs/how-to/rollback-worker.md;
 tests/runbooks/test_rollback_worker_target.py runs them row by row.
 """
 

@@ -1,4 +1,4 @@
-"""The runtime contract on the embedded edge (docs/runtime-contract.md): what a version declares, and KV has for it.
+"""The runtime contract (docs/reference/runtime-contract.md) on the embedded edge.
 
 It counts `/api/charts/calculate` against the limit `calc`, and what begins with `/api/ai` or
 `/api/charts/interpret` against `ai`, by windows. A signed-in user is who sends the same Authorization header; an

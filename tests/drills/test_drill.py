@@ -511,7 +511,7 @@ def test_the_reference_lists_what_every_drill_supports(update_golden: bool) -> N
     rows = ["| drill | edges and triggers |", "| --- | --- |"]
     rows += [f"| `{name}` | {'; '.join(exceptions(lacks(name))) or 'every edge and trigger'} |" for name in names()]
 
-    assert_block(ROOT / "docs/reference.md", "drills", "\n".join(rows) + "\n", update=update_golden)
+    assert_block(ROOT / "docs/reference/commands.md", "drills", "\n".join(rows) + "\n", update=update_golden)
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def test_the_value_in_kv_holds_what_is_in_effect_and_nothing_of_why() -> None:
 
     value = value_of(limits, "a" * 40, NOW)
 
-    schema = json.loads((ROOT / "docs/runtime-contract.schema.json").read_text())
+    schema = json.loads((ROOT / "docs/reference/runtime-contract.schema.json").read_text())
     jsonschema.validate(json.loads(value.text), schema)
     assert value.limits["calc"] == {
         "limit": 30,

@@ -1,4 +1,4 @@
-"""Which deployment `ops rollback-pages` goes to. The table of docs/rollback-pages.md is run row by row."""
+"""Which deployment `ops rollback-pages` goes to. The table of docs/how-to/rollback-pages.md is run row by row."""
 
 import random
 import re

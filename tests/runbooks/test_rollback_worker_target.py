@@ -1,4 +1,4 @@
-"""Which version `ops rollback-worker` goes to. The table of docs/rollback-worker.md is run row by row."""
+"""Which version `ops rollback-worker` goes to. The table of docs/how-to/rollback-worker.md is run row by row."""
 
 import json
 import re

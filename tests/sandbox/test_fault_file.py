@@ -28,7 +28,7 @@ def serving(file: Path) -> Iterator[dict[str, Any]]:
 
 def example() -> str:
     """The one of the documentation."""
-    text = (ROOT / "docs" / "reference.md").read_text()
+    text = (ROOT / "docs" / "reference" / "sandbox.md").read_text()
     return text.partition("### Faults")[2].partition("```yaml\n")[2].partition("```")[0]
 
 

@@ -1,4 +1,4 @@
-"""The tables of docs/ that say which release a rollback goes to, read as cases."""
+"""The tables of docs/how-to/ that say which release a rollback goes to, read as cases."""
 
 import re
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Case(NamedTuple):
 
 
 def named_histories(page: str) -> list[Case]:
-    """The rows of the last table of that page of docs/, without their backquotes."""
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    """The rows of the last table of that page of docs/how-to/, without their backquotes."""
+    text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
     rows = re.findall(r"^\| (.+?) *\|$", text.partition("| Answer |\n")[2], re.MULTILINE)
     return [Case(*(cell.strip(" `") for cell in row.split("|"))) for row in rows]

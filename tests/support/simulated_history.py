@@ -1,6 +1,6 @@
 """Random pasts of a Worker, made by simulated people, and a naive judge of them.
 
-The judge knows everything and shares no code with `ops.workers`: it is the sentences of docs/rollback-worker.md, one
+The judge knows everything and shares no code with `ops.workers`: it is the sentences of docs/how-to/rollback-worker.md, one
 function each. Times are minutes since the beginning; versions are named by their number.
 """
 

@@ -26,7 +26,7 @@ DECLARED = {
     "ai": {"limit": 10, "period": 60, "key": "user"},
 }
 
-CONTRACT = json.loads((ROOT / "docs/runtime-contract.schema.json").read_text())
+CONTRACT = json.loads((ROOT / "docs/reference/runtime-contract.schema.json").read_text())
 
 
 def fits(document: Any, what: str) -> bool:

@@ -1,4 +1,4 @@
-"""The drop-in reader, examples/fortunet/backend/src/ops-runtime.js, by each rule of docs/runtime-contract.md."""
+"""The drop-in reader, examples/fortunet/backend/src/ops-runtime.js, by each rule of docs/reference/runtime-contract.md."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The runtime contract as a version on the embedded edge follows it, held against its schema (docs/runtime-contract.md)."""
+"""The runtime contract as a version on the embedded edge follows it, held against its schema (docs/reference/runtime-contract.md)."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ from sandbox.edge.runtime_contract import is_limits, is_switch
 from tests.conftest import ROOT
 from tests.sandbox.conftest import WORKER
 
-SCHEMA = json.loads((ROOT / "docs" / "runtime-contract.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "docs" / "reference" / "runtime-contract.schema.json").read_text())
 NAMESPACE = "c0ffee00c0ffee00c0ffee00c0ffee00"
 CALC = "/api/charts/calculate"
 DECLARED: dict[str, Any] = {

@@ -1,5 +1,5 @@
 // Limits and switches that change without a deployment: the reader of the runtime contract, version 1
-// (docs/runtime-contract.md of Backout). Copy this file; it needs nothing else.
+// (docs/reference/runtime-contract.md of Backout). Copy this file; it needs nothing else.
 //
 //   export { OpsLimitBucket } from "./ops-runtime.js";
 //   const runtime = createRuntime({
