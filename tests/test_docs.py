@@ -17,6 +17,7 @@ from tests.support import team_files
 from tests.support.scenarios import arguments, runbooks, shipped
 
 README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def text_of(page: Path) -> str:
@@ -111,7 +112,7 @@ def test_the_reference_explains_every_reason(reason: Reason) -> None:
     assert f"| `{reason}` |" in (ROOT / "docs/reference/results.md").read_text()
 
 
-@pytest.mark.parametrize("page", sorted([README, *(ROOT / "docs").rglob("*.md")]), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text_of(page)):
         if "://" not in target:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, WORKER, World
+from tests.conftest import REFERENCE, ROOT, WORKER, World
+from tests.support import team_files
 from tests.support.commands import Command
+from tests.support.workflows import generated
+from tests.test_repository import tracked
 
 NAME = "turn-off-address"
 FILE, TEST = Path("ops/runbooks/turn_off_address.py"), Path("tests/runbooks/test_turn_off_address.py")
@@ -88,19 +91,31 @@ def test_a_right_without_a_read_is_not_one_of_the_report_token(world: World) -> 
 
 
 @pytest.mark.slow
-def test_what_it_writes_passes_the_guards_of_the_repository(world: World) -> None:
-    copy = world.folder / "copy"
-    for name in ("ops", "tests", "sandbox"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in (path for path in ROOT.iterdir() if not (copy / path.name).exists()):
-        (copy / path.name).symlink_to(path)
-    assert world.ops("new-runbook", NAME, "--into", str(copy)).code == 0
+def test_commands_of_contributing_add_a_runbook(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    with team_files.allowed():
+        for path in tracked():
+            target = copy / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    for path in generated().rglob("*.yml"):
+        shutil.copy(path, copy / path.relative_to(generated()))
+    shutil.copy(REFERENCE / "limits.yml", copy)
 
-    program(copy, "ruff", "check", "--no-cache", str(FILE), str(TEST))
-    program(copy, "ruff", "format", "--no-cache", "--check", str(FILE), str(TEST))
-    program(copy, "mypy", str(FILE), str(TEST))
-    assert "1 passed" in pytest_in(copy, str(TEST))
+    said = [program(copy, *command) for command in commands((ROOT / "CONTRIBUTING.md").read_text())]
+
+    assert "1 passed" in said[1]
+    assert "turn-off-address.yml" in said[2]
+    assert NAME in (copy / "tests/contract.json").read_text()
     pytest_in(copy, "tests/test_layers.py", "tests/test_dry_run.py", "-m", "not slow", "-k", f"layers or {NAME}")
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the commands of "Add a runbook", without `./run`: the copy uses the environment of this process."""
+    section = text.split("## Add a runbook")[1].split("\n## ", maxsplit=1)[0]
+    lines = section.split("```sh\n")[1].split("```")[0].splitlines()
+    assert all(line.startswith("./run ") for line in lines)
+    return [line.split()[1:] for line in lines]
 
 
 @pytest.mark.slow

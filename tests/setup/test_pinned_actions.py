@@ -9,8 +9,10 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.support.workflows import generated
+from tests.test_repository import tracked
 
 PINNED = {
+    "actions/attest@1e69f48acb82d1966a394da916b4c1698aa569d6": ("v4.2.2", "node24"),
     "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1": ("v7.0.1", "node24"),
     "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c": ("v8.0.1", "node24"),
     "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f": ("v7.0.0", "node24"),
@@ -58,9 +60,19 @@ def test_another_commit_or_version_is_found(line: str) -> None:
     assert wrong(f"      {line}\n")
 
 
-def test_dependabot_updates_the_actions_together_and_waits() -> None:
-    (update,) = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+def test_dependabot_groups_updates_and_waits_a_week() -> None:
+    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
 
-    assert update["package-ecosystem"] == "github-actions"
-    assert update["cooldown"]["default-days"] >= 7
-    assert update["groups"]["actions"]["patterns"] == ["*"]
+    assert {update["package-ecosystem"] for update in updates} == {"github-actions", "pip", "npm"}
+    for update in updates:
+        assert update["cooldown"]["default-days"] >= 7
+        assert [group["patterns"] for group in update["groups"].values()] == [["*"]]
+
+
+def test_dependabot_reads_every_folder_with_locked_versions() -> None:
+    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+    folders = {update["package-ecosystem"]: set(update["directories"]) for update in updates}
+    locks = [path for path in tracked() if path.name == "package-lock.json"]
+
+    assert folders["npm"] == {f"/{path.parent.relative_to(ROOT)}" for path in locks}
+    assert folders["pip"] == {"/", "/locks"}

@@ -1,0 +1,94 @@
+"""The habits of the repository: commit subjects, the release, and the hooks of contributors."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ops import __version__
+from tests.conftest import ROOT
+from tests.support.workflows import generated
+
+SUBJECTS = ROOT / ".github/scripts/commit_subjects.py"
+LONG = "pages: " + "x" * 66
+
+
+def check(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, str(SUBJECTS), *arguments]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        ("pages: refuse a rollback\n\n" + "x" * 200, ""),
+        ("# a comment of Git\n" + LONG[:72], ""),
+        (LONG, "73 characters"),
+        ("# only comments", "is empty"),
+        ("fixup! pages: refuse a rollback", "not squashed"),
+    ],
+)
+def test_commit_hook_checks_the_subject(tmp_path: Path, message: str, problem: str) -> None:
+    (tmp_path / "message").write_text(message)
+
+    done = check(tmp_path, "--message", "message")
+
+    assert (done.returncode, problem in done.stderr) == (1 if problem else 0, True), done.stderr
+
+
+def test_pull_request_check_names_each_bad_commit(tmp_path: Path) -> None:
+    git(tmp_path, "init")
+    git(tmp_path, "commit", "--allow-empty", "-m", LONG)  # before the pull request
+    for branch, subject in (("side", "pages: name it"), ("main", LONG + "!")):
+        git(tmp_path, "checkout", "-B", branch)
+        git(tmp_path, "commit", "--allow-empty", "-m", subject)
+    git(tmp_path, "checkout", "-b", "other", "main~1")
+    git(tmp_path, "commit", "--allow-empty", "-m", "docs: add a page")
+    git(tmp_path, "merge", "--no-ff", "main", "-m", "Merge branch main")
+
+    good, bad = check(tmp_path, "main~2..side"), check(tmp_path, "main~2..other")
+
+    assert (good.returncode, good.stderr) == (0, "")
+    assert bad.returncode == 1
+    assert [line.split('"')[1] for line in bad.stderr.splitlines()] == ["Merge branch main", LONG + "!"]
+
+
+@pytest.mark.parametrize(("tag", "code"), [(f"v{__version__}", 0), ("v9.9.9", 1), (__version__, 1)])
+def test_release_refuses_a_tag_that_is_not_the_version(tag: str, code: int) -> None:
+    steps = yaml.safe_load((generated() / ".github/workflows/release.yml").read_text())["jobs"]["build"]["steps"]
+    (script,) = [step["run"] for step in steps if step.get("name", "").startswith("Compare the tag")]
+
+    done = subprocess.run(["bash", "-e", "-c", script], cwd=ROOT, env={**os.environ, "TAG": tag}, check=False)
+
+    assert done.returncode == code
+
+
+@pytest.mark.slow
+def test_built_wheel_runs_alone(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)], cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+
+    program = [sys.executable, "-m", "ops", "--version"]
+    printed = subprocess.run(program, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True).stdout
+
+    assert __version__ in printed
+    assert (tmp_path / "site/ops/templates/journal.md.j2").is_file()
+    assert [path.name for path in tmp_path.glob("*.tar.gz")] == [f"backout-{__version__}.tar.gz"]
+
+
+def test_hooks_run_the_locked_tools_and_need_no_download() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+
+    assert [repo["repo"] for repo in config["repos"]] == ["local"]
+    assert {hook["language"] for repo in config["repos"] for hook in repo["hooks"]} == {"system"}
