@@ -23,7 +23,7 @@ import click
 import httpx
 import yaml
 
-from ops.core.run_record import Block, Row, sealed
+from ops.core.run_record import RecordRow, RunRecord, sealed
 from sandbox import Sandbox
 from sandbox.switches import Switches
 
@@ -156,8 +156,12 @@ def a_large_report(folder: Path) -> tuple[float, float, int]:
             run = hub.start_run("incident.yml", "issues", label, "alice")
             hub.add_job(run.id, "recover")
             at = now + timedelta(seconds=index)
-            rows = tuple(Row(at, kind, f"{kind} {index}") for kind in ("requested", "planned", "written", "ended"))
-            block = Block(f"{run.id}.1-abcd", environment="production", service="api", decision="recovered", rows=rows)
+            rows = tuple(
+                RecordRow(at, kind, f"{kind} {index}") for kind in ("requested", "planned", "written", "ended")
+            )
+            block = RunRecord(
+                f"{run.id}.1-abcd", environment="production", service="api", decision="recovered", rows=rows
+            )
             hub.comment(number, sealed("A run.", block), "github-actions[bot]")
         for index in range(EVENTS - RUNS):
             hub.comment(number, f"comment {index} " + "x" * 100, "alice")

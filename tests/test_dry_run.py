@@ -14,12 +14,12 @@ from ops.cloudflare.deployment_mark import Mark
 from ops.core.errors import Decision, Reason
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor
-from ops.core.result import Result
+from ops.core.result import RunResult
 from ops.engine.context import Context
-from ops.engine.engine import Options
+from ops.engine.engine import RunOptions
+from ops.engine.runbook import ObservedState as Standing
 from ops.engine.runbook import Runbook
-from ops.engine.runbook import World as Standing
-from ops.engine.signals import Signals
+from ops.engine.signals import SignalHandler
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.conftest import REFERENCE, SITE, WORKER, Releases, World
 from tests.support.scenarios import arguments, options_of, runbooks
@@ -189,11 +189,11 @@ def write(ctx: Context[Params]) -> None:
     ctx.cloudflare.workers.deploy(WORKER, ((version, 100.0),), mark=Mark(incident=None, run="x", blames=None))
 
 
-def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bool = False) -> Result:
-    options = Options(dry_run=dry_run, confirm=lambda _: compare, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.Request(runbook, Params("api"), "production", world.config)
+def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bool = False) -> RunResult:
+    options = RunOptions(dry_run=dry_run, confirm=lambda _: compare, show_plan=lambda _: None, probe_wait=0.0)
+    request = run.RunRequest(runbook, Params("api"), "production", world.config)
     environ = world.sandbox.environ()
-    signals, redactor = Signals(), Redactor()
+    signals, redactor = SignalHandler(), Redactor()
     return run.run(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]
 
 

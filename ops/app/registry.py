@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops.engine.runbook import Runbook
 
 if TYPE_CHECKING:
-    from ops.config.labels import Recovery
+    from ops.config.labels import RunbookFacts
 
 V = TypeVar("V")
 
@@ -65,7 +65,7 @@ class RunbookFile:
         return made()
 
 
-class Lazy(Mapping[str, V]):
+class LazyMapping(Mapping[str, V]):
     """A mapping with known names, whose values are made when they are read."""
 
     def __init__(self, names: tuple[str, ...], make: Callable[[str], V]) -> None:
@@ -126,12 +126,12 @@ def runbook(name: str) -> Runbook[Any, Any]:
 
 def discover() -> Mapping[str, Runbook[Any, Any]]:
     """Return name → runbook of those with a button. Reading a value imports that runbook."""
-    return Lazy(names(), runbook)
+    return LazyMapping(names(), runbook)
 
 
 def parameters() -> Mapping[str, Mapping[str, tuple[type, bool]]]:
     """Name of a runbook → name of a parameter → str, bool or tuple (of texts), and whether nothing runs without it."""
-    return Lazy(names(), _parameters)
+    return LazyMapping(names(), _parameters)
 
 
 def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
@@ -143,7 +143,7 @@ def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
 
 def kinds() -> Mapping[str, str]:
     """Name of a runbook → what its services are: worker or pages."""
-    return Lazy(names(), lambda name: runbook(name).kind)
+    return LazyMapping(names(), lambda name: runbook(name).kind)
 
 
 def github_environment(name: str) -> str:
@@ -153,7 +153,7 @@ def github_environment(name: str) -> str:
 
 def by_label() -> Mapping[str, bool]:
     """Name of a runbook → whether a label may start it."""
-    return Lazy(names(), lambda name: runbook(name).by_label)
+    return LazyMapping(names(), lambda name: runbook(name).by_label)
 
 
 def on_closed(name: str) -> bool:
@@ -161,9 +161,9 @@ def on_closed(name: str) -> bool:
     return discover()[name].on_closed
 
 
-def recoveries() -> "list[Recovery]":
+def recoveries() -> "list[RunbookFacts]":
     """Return the runbooks that have a button."""
-    from ops.config.labels import Recovery
+    from ops.config.labels import RunbookFacts
 
     found = [(name, made) for name, made in discover().items() if name not in outside()]
-    return [Recovery(name, made.kind, made.when, made.fits) for name, made in found]
+    return [RunbookFacts(name, made.kind, made.when, made.fits) for name, made in found]

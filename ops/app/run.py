@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from ops import STARTED
 from ops.app import registry, secret_values
-from ops.app.secret_values import Held
+from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, OpsError
 from ops.core.names import LIMITS_FILE
 from ops.core.redaction import Redactor
-from ops.core.result import Result, after_a_bug
+from ops.core.result import RunResult, after_a_bug
 from ops.core.run_record import workflow_run
-from ops.core.timeline import Event, Kind, Sink, Timeline
-from ops.engine.context import Context, RunRequest
-from ops.engine.engine import Engine, Options
+from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
+from ops.engine.context import Context, RequestInfo
+from ops.engine.engine import Engine, RunOptions
 from ops.engine.runbook import Runbook
-from ops.engine.signals import Signals
+from ops.engine.signals import SignalHandler
 from ops.github import actions, permissions
 from ops.github.secrets import EnvironmentSecrets
 from ops.probes.runner import Prober
@@ -38,7 +38,7 @@ from ops.publish import LOCAL_USER, Telling
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.config import Checked, Config
+    from ops.config import CheckedConfig, Config
     from ops.config.probes import Probe
     from ops.config.types import Contact
     from ops.github.committed_file import CommittedFile
@@ -55,7 +55,7 @@ AFTER_A_BUG = (
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What somebody asked for, however they asked. `requested_at` is None where the command itself is the trigger."""
 
     runbook: Runbook[Any, Any]
@@ -93,7 +93,7 @@ def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Co
 
 
 @functools.lru_cache(maxsize=4)
-def _checked(text: str, labels: frozenset[str] | None) -> "Checked":
+def _checked(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
     """Schedules, labels and drills read the same file for each of their runs. The configuration is frozen."""
     from ops import config
 
@@ -107,8 +107,14 @@ def _checked(text: str, labels: frozenset[str] | None) -> "Checked":
 
 
 def run(
-    request: Request, environ: Mapping[str, str], redactor: Redactor, *, sink: Sink, options: Options, signals: Signals
-) -> "tuple[Result, Config]":
+    request: RunRequest,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    *,
+    sink: EventSink,
+    options: RunOptions,
+    signals: SignalHandler,
+) -> "tuple[RunResult, Config]":
     """One run, from the request to the result. Raises ConfigError before anything was sent."""
     config, _ = read_config(request.config)
     seen = _probe_environ(environ, register_secrets(environ, config, redactor))
@@ -141,7 +147,7 @@ def run(
             github=repository,
             web=session,
             make_site=lambda: site(environ, folder, redactor, ending, session, elsewhere=bool(options.hands_on)),
-            secret_values=Held(environ, redactor, config),
+            secret_values=ProcessSecretValues(environ, redactor, config),
             previous_runs=lambda: telling.earlier(timeline),
             kinds=registry.kinds,
             program=reached(environ, request.config),
@@ -152,12 +158,12 @@ def run(
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
 
 
-def _execute(engine: Engine, request: Request, context: Context[Any], options: Options) -> Result:
+def _execute(engine: Engine, request: RunRequest, context: Context[Any], options: RunOptions) -> RunResult:
     """The run; tokens that were made for it are revoked, also after a failure or a bug."""
     try:
         result = engine.execute(request.runbook, context, options)
     finally:
-        context.github.secrets.end(functools.partial(context.timeline.record, Kind.WARNING))
+        context.github.secrets.end(functools.partial(context.timeline.record, EventKind.WARNING))
     return replace(result, timeline=tuple(context.timeline.events))
 
 
@@ -266,26 +272,28 @@ def _run_id(environ: Mapping[str, str], clock: Clock) -> str:
     return of_a_job if workflow_run(of_a_job) else f"{clock.now():%Y%m%dT%H%M%S}-{digits}"
 
 
-def _lead(request: Request, clock: Clock) -> float:
+def _lead(request: RunRequest, clock: Clock) -> float:
     """Seconds from the trigger to now: on this process's own clock, or on the wall where the trigger was elsewhere."""
     if request.requested_at is None:
         return time.monotonic() - STARTED
     return max(0.0, (clock.now() - request.requested_at).total_seconds())
 
 
-def _record_request(timeline: Timeline, request: Request, environ: Mapping[str, str], run: str, service: str) -> None:
+def _record_request(
+    timeline: Timeline, request: RunRequest, environ: Mapping[str, str], run: str, service: str
+) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({_requester(request, environ)})"
     what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
     if log := actions.links(environ, None).get("run"):
         what["log"] = log
-    timeline.record(Kind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
+    timeline.record(EventKind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
     if request.permission == permissions.UNCHECKED:
-        timeline.record(Kind.WARNING, permissions.NOT_CHECKED)
+        timeline.record(EventKind.WARNING, permissions.NOT_CHECKED)
 
 
-def _requester(request: Request, environ: Mapping[str, str]) -> str:
+def _requester(request: RunRequest, environ: Mapping[str, str]) -> str:
     """Return who requested the run, for people. A further attempt may be started by somebody else."""
     actor, first = _actor(request, environ), _first_actor(environ)
     if not first:
@@ -294,8 +302,8 @@ def _requester(request: Request, environ: Mapping[str, str]) -> str:
     return f"{who}, approved by {request.review.reviewer}" if request.review else who
 
 
-def _run_request(request: Request, environ: Mapping[str, str]) -> RunRequest:
-    return RunRequest(
+def _run_request(request: RunRequest, environ: Mapping[str, str]) -> RequestInfo:
+    return RequestInfo(
         _actor(request, environ),
         request.incident,
         request.incident_began,
@@ -305,7 +313,7 @@ def _run_request(request: Request, environ: Mapping[str, str]) -> RunRequest:
     )
 
 
-def _actor(request: Request, environ: Mapping[str, str]) -> str:
+def _actor(request: RunRequest, environ: Mapping[str, str]) -> str:
     """Return who is answerable for this attempt."""
     is_again = environ.get("GITHUB_RUN_ATTEMPT", "1") != "1"
     again = request.requested_by or environ.get("GITHUB_TRIGGERING_ACTOR") if is_again else ""
@@ -327,11 +335,11 @@ def _account() -> str:
         return f"number {os.getuid()}"
 
 
-def _appending(folder: Path) -> Sink:
+def _appending(folder: Path) -> EventSink:
     """One JSON line per event, on disk before the next step: a run that is killed leaves its record."""
     path = folder / "timeline.jsonl"
 
-    def append(event: Event) -> None:
+    def append(event: RunEvent) -> None:
         try:
             file = process.open_file(path, append=True)
         except FileNotFoundError:  # the first event, or somebody deleted the folder
@@ -350,14 +358,14 @@ def _telling_of_a_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
         if isinstance(error, Exception) and not isinstance(error, OpsError):
             known = after_a_bug(timeline.first)
             text = f"a mistake in this program ended the run ({type(error).__name__}); {known}"
-            timeline.record(Kind.FAILED, text, hint=AFTER_A_BUG)
+            timeline.record(EventKind.FAILED, text, hint=AFTER_A_BUG)
             error.add_note(f"{known}; the record of the run is kept: {record / 'timeline.jsonl'}")
 
     return tell
 
 
 def write_record(
-    result: Result, contacts: "Iterable[Contact]", config: Path, environ: Mapping[str, str], redactor: Redactor
+    result: RunResult, contacts: "Iterable[Contact]", config: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[Path | None, str]:
     """The whole run as Markdown: a file to be pasted into the incident issue, and the summary page of a job.
 

@@ -20,7 +20,7 @@ def variables(config: "Config") -> frozenset[str]:
     return frozenset({TOKEN, APP_KEY, *(prefix + name for prefix in (NEW, OLD) for name in names)})
 
 
-class Held:
+class ProcessSecretValues:
     """Only what `variables` names can be had of it, and that was given to the redactor before."""
 
     def __init__(self, environ: Mapping[str, str], redactor: Redactor, config: "Config") -> None:

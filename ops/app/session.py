@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.loopback import is_loopback, printable
 from ops.core.names import MAINTENANCE_WORKER as WORKER
-from ops.core.observations import Page
+from ops.core.observations import PageContent
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock, SystemClock
 from ops.core.threads import start
-from ops.core.write_guard import Doors
+from ops.core.write_guard import WriteGuards
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.records import Logged
     from ops.cloudflare.workers import Workers
     from ops.config import Config, Environment
-    from ops.config.secrets import Provider
+    from ops.config.secrets import KeyProvider
     from ops.core.observations import KeyAnswer
-    from ops.core.runtime_contract import Shown
+    from ops.core.runtime_contract import RuntimeState
     from ops.probes.durable_object import Admin
     from ops.probes.http import Web
 
@@ -81,7 +81,7 @@ class Session:
         self.environment, self.account_id = environment, environment.account_id
         self.base_url, self.edge_url, self.clock = _addresses(environ)
         self.lock = threading.RLock()
-        self.doors = Doors()
+        self.doors = WriteGuards()
         """What can write."""
         self._environ, self._config = environ, config
         self._closers: list[Callable[[], object]] | None = []
@@ -168,13 +168,13 @@ class Session:
         self._at_end(lambda: web.result().close())
         return web
 
-    def look(self, url: str) -> Page:
+    def look(self, url: str) -> PageContent:
         """Read a page of the web: what the address holds."""
         from ops.probes import page_content
 
         return page_content.look(self.web(), self.clock, url)
 
-    def shown(self, url: str) -> "Shown | str":
+    def shown(self, url: str) -> "RuntimeState | str":
         """Return what the application at that origin shows of its limits and switches; or why that is not known."""
         from ops.probes import runtime
 
@@ -206,7 +206,7 @@ class Session:
 
         return answer
 
-    def ask_provider(self, spec: "Provider", key: Secret | None) -> "KeyAnswer":
+    def ask_provider(self, spec: "KeyProvider", key: Secret | None) -> "KeyAnswer":
         """Return what an AI provider says of a key; without one, of a random key. Raises ConfigError."""
         from ops.probes import ai_provider
 

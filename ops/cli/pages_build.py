@@ -11,7 +11,7 @@ from ops.app.registry import discover
 from ops.cli.runbook_command import CONFIG, INCIDENT, plan_shower, say, show_result, text_event
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
-from ops.engine.engine import Options
+from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
 from ops.engine.signals import PROCESS
 from ops.github import actions
@@ -61,9 +61,9 @@ def fetch(
     from ops.site_build import jobs
 
     runbook: Runbook[Any, Any] = discover()[RUNBOOK]
-    request = run.Request(runbook, runbook.params(service, commit), environment, config, incident)
+    request = run.RunRequest(runbook, runbook.params(service, commit), environment, config, incident)
     show_plan = plan_shower(f"Plan: {RUNBOOK} in {environment}", redactor)
-    options = Options(dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, hands_on=GOES_ON)
+    options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, hands_on=GOES_ON)
     with PROCESS.watched() as signals:
         result, loaded = run.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
     show_result(result, loaded, redactor)
@@ -105,12 +105,12 @@ def build(
     """Build what was fetched. It needs no token and must be given none: it runs the commit's own code."""
     from ops.app import run
     from ops.site_build import jobs
-    from ops.tools.git import Commit
+    from ops.tools.git import GitCommit
 
     configuration, _ = run.read_config(config)
     jobs.refuse_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)
     found = configuration.environment(environment).service(service)
     with ExitStack() as ending:
         made = run.site(os.environ, config.resolve().parent, redactor, ending)
-        count = jobs.build(made, found, Commit(commit), branch, tree=tree, into=into)
+        count = jobs.build(made, found, GitCommit(commit), branch, tree=tree, into=into)
     say(f"built {count} files of {commit} in {into}")

@@ -16,12 +16,12 @@ from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
-from ops.core.result import Result
+from ops.core.result import RunResult
 from ops.core.suggestions import shown, suggestion
-from ops.core.timeline import Event, json_line
-from ops.engine.engine import Options
+from ops.core.timeline import RunEvent, json_line
+from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
-from ops.engine.signals import PROCESS, Signals, uncovered
+from ops.engine.signals import PROCESS, SignalHandler, uncovered
 from ops.github import actions
 from ops.render import terminal
 
@@ -169,10 +169,10 @@ def run(
     from ops.app import run as app
 
     given = (config, incident, began, requested_at, permission, requested_by, comment, ends_by, review)
-    request = app.Request(runbook, params, environment, *given)
+    request = app.RunRequest(runbook, params, environment, *given)
     can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     heading = f"Plan: {runbook.name} in {environment}"
-    options = Options(
+    options = RunOptions(
         dry_run=dry_run or not (yes or can_ask),
         is_implicit=not (dry_run or yes or can_ask),
         confirm=_yes if yes else _asker(getattr(params, "service", runbook.name)),
@@ -199,7 +199,7 @@ def run(
     return result.exit_code
 
 
-def _early_end(error: BaseException, redactor: Redactor, signals: Signals, *, as_json: bool) -> BaseException:
+def _early_end(error: BaseException, redactor: Redactor, signals: SignalHandler, *, as_json: bool) -> BaseException:
     """Return what ended a run before its first step, after printing it as JSON if that is wanted."""
     if isinstance(error, OpsError):
         signals.ignore()
@@ -217,12 +217,12 @@ def _leave_outputs(error: OpsError, redactor: Redactor) -> None:
     actions.write_job_outputs(os.environ, redactor.value({name: known.get(name, "") for name in actions.RUN_OUTPUTS}))
 
 
-def _result_json(result: Result, configuration: Any) -> dict[str, Any]:
+def _result_json(result: RunResult, configuration: Any) -> dict[str, Any]:
     contacts = [contact.model_dump() for contact in configuration.contacts] if result.needs_people else []
     return {**result.to_json(), "contacts": contacts}
 
 
-def _outputs(result: Result, ends_by: datetime | None) -> dict[str, str]:
+def _outputs(result: RunResult, ends_by: datetime | None) -> dict[str, str]:
     """What a later job of the same workflow gets to know."""
     end = result.plan.ends_at if result.plan and result.wrote else None
     values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
@@ -366,11 +366,11 @@ def _error_json(error: OpsError) -> dict[str, Any]:
     }
 
 
-def _json_event(event: Event) -> None:
+def _json_event(event: RunEvent) -> None:
     _print(event.to_line(), err=True)
 
 
-def text_event(event: Event) -> None:
+def text_event(event: RunEvent) -> None:
     """In a job's log the line opens to its JSON, which `ops incident import` reads where a run left nothing else."""
     line = actions.logged(os.environ, terminal.event_line(event))
     _print(actions.folded(line, event.to_line()) if actions.is_job(os.environ) else line)
@@ -398,7 +398,7 @@ def _asker(name: str) -> Callable[[Plan[Any]], bool]:
     return ask
 
 
-def show_result(result: Result, configuration: Any, redactor: Redactor) -> None:
+def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> None:
     good = result.exit_code == 0
     message = redactor.text(result.message)
     show_headline(result.decision, message, good=good)
@@ -411,7 +411,7 @@ def show_result(result: Result, configuration: Any, redactor: Redactor) -> None:
         annotate("error", title, message)
 
 
-def _show_what_follows(result: Result, record: Path | None) -> None:
+def _show_what_follows(result: RunResult, record: Path | None) -> None:
     """Where the record is, and what to type next."""
     from ops.app.run import program
 

@@ -16,11 +16,11 @@ from ops.cloudflare.codes import Kind
 from ops.cloudflare.reads import is_read
 from ops.cloudflare.response import Answer, ApiError, MalformedAnswer, decode, decode_graphql, misshapen, short
 from ops.core.clock import Clock
-from ops.core.errors import NotApplied, ProviderError, Reason, Refused, Unclear
+from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
-from ops.core.threads import UnderWay
-from ops.core.write_guard import Door
+from ops.core.threads import CallTracker
+from ops.core.write_guard import WriteGuard
 
 CONNECTIONS = 20
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
@@ -39,7 +39,7 @@ def no_certificates() -> ssl.SSLContext:
     return httpx.create_ssl_context(verify=False)
 
 
-class Client(Door):
+class Client(WriteGuard):
     """One account's token on one API base. Threads may share it. `token_name` is what error texts call the token."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Client(Door):
         self._clock = clock
         self._transport = transport
         self._http: httpx.Client | None = None
-        self._under_way = UnderWay(self._end)
+        self._under_way = CallTracker(self._end)
 
     def __repr__(self) -> str:
         return f"Client({self.base_url!r}, {self._token_name})"
@@ -149,13 +149,13 @@ class Client(Door):
                 retry = error.retry_after
                 raise NotApplied(error.message, reason=error.reason, hint=error.hint, retry_after=retry) from None
             if error.status >= 500 or error.kind == Kind.TRANSIENT:
-                raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
+                raise UnclearWrite(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
             error.message += "; this was not applied"
             raise
         except MalformedAnswer as error:
-            raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
+            raise UnclearWrite(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
         except httpx.RequestError as error:
-            raise Unclear(f"no answer to {call} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
+            raise UnclearWrite(f"no answer to {call} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
 
     def _send(self, method: str, path: str, *, permission: str, decoder: Decoder = decode, **content: Any) -> Answer:
         if not self._may_write and not is_read(method, path):

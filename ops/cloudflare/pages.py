@@ -15,7 +15,7 @@ from ops.cloudflare.response import Answer, ApiError, identifier, misshapen, sha
 from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
 from ops.cloudflare.types.site_config import shown_binding, within
 from ops.core.clock import parse_utc
-from ops.core.errors import Reason, Unclear
+from ops.core.errors import Reason, UnclearWrite
 
 READ = "Pages Read"
 WRITE = "Pages Write"
@@ -103,7 +103,7 @@ class Pages:
         answer = self._client.write("POST", path, permission=WRITE)
         if not isinstance(answer.result, dict) or not isinstance(answer.result.get("id"), str):
             message = f"the answer to POST rollback of {project} names no deployment (cf-ray {answer.ray or 'none'})"
-            raise Unclear(message, reason=Reason.UNCLEAR)
+            raise UnclearWrite(message, reason=Reason.UNCLEAR)
 
 
 def _deployment(row: Mapping[str, Any]) -> Deployment:

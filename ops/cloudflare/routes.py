@@ -8,7 +8,7 @@ from ops.cloudflare.client import Client, by_total
 from ops.cloudflare.reads import reads
 from ops.cloudflare.response import ApiError, identifier, shaped, text, word
 from ops.cloudflare.types.zones import Domain, Route, Zone
-from ops.core.errors import Reason, Unclear
+from ops.core.errors import Reason, UnclearWrite
 
 ZONE_READ = "Zone Read"
 READ = "Workers Routes Read"
@@ -78,7 +78,7 @@ class Routes:
         except ApiError as error:
             if error.status not in {404, 409} or error.code == NO_WORKER:
                 raise
-            raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
+            raise UnclearWrite(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
 
 
 def _zone(row: Mapping[str, Any]) -> Zone:

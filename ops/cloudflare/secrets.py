@@ -16,7 +16,7 @@ from ops.cloudflare.multipart import Form, metadata
 from ops.cloudflare.reads import reads
 from ops.cloudflare.response import ApiError, misshapen, shaped, text
 from ops.cloudflare.types.script import Code, Module
-from ops.core.errors import LatestNotDeployed, Reason, Unclear
+from ops.core.errors import LatestNotDeployed, Reason, UnclearWrite
 from ops.core.redaction import Secret
 
 READ = "Workers Scripts Read"
@@ -130,7 +130,7 @@ class Secrets:
         made = answer.result.get("id") if isinstance(answer.result, dict) else None
         if not isinstance(made, str) or not re.fullmatch("[0-9a-f-]{36}", made):
             message = f"the answer to POST versions of {worker} names no version (cf-ray {answer.ray or 'none'})"
-            raise Unclear(message, reason=Reason.UNCLEAR)
+            raise UnclearWrite(message, reason=Reason.UNCLEAR)
         return made
 
 

@@ -15,7 +15,7 @@ from ops.cloudflare.secrets import Secrets
 from ops.cloudflare.types.workers import Deployment, Split, Version
 from ops.cloudflare.types.zones import Subdomain
 from ops.core.clock import parse_utc
-from ops.core.errors import ProviderError, Reason, SecretsChanged, Unclear
+from ops.core.errors import ProviderError, Reason, SecretsChanged, UnclearWrite
 from ops.core.threads import start
 
 T = TypeVar("T")
@@ -144,7 +144,7 @@ class Workers:
             raise
         if not isinstance(answer.result, dict) or not isinstance(answer.result.get("id"), str):
             message = f"the answer to POST deployments of {worker} names no deployment (cf-ray {answer.ray or 'none'})"
-            raise Unclear(message, reason=Reason.UNCLEAR)
+            raise UnclearWrite(message, reason=Reason.UNCLEAR)
         return str(answer.result["id"])
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/subdomain")

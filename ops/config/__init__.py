@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from ops.config import checks
-from ops.config.durable_objects import Objects
-from ops.config.github import GitHub, Power
+from ops.config.durable_objects import DurableObjects
+from ops.config.github import ActingEnvironment, GitHubConfig
 from ops.config.messages import build, lines
 from ops.config.probes import Probe
-from ops.config.runtime import Runtime
+from ops.config.runtime import RuntimeConfig
 from ops.config.secrets import RotatedSecret
-from ops.config.strict_yaml import Document, Problem, read
+from ops.config.strict_yaml import ConfigProblem, YamlDocument, read
 from ops.config.types import (
     ACCOUNT,
     LABEL,
@@ -27,14 +27,14 @@ from ops.config.types import (
     REPOSITORY,
     URL_PATH,
     WORKER,
-    Build,
+    BuildConfig,
+    ConfigModel,
+    ConfigSchemaGenerator,
     Contact,
-    Model,
     Name,
-    Notify,
+    NotifyConfig,
     ParameterValue,
     RunbookName,
-    Schema,
     Seconds,
     SecretName,
     between,
@@ -47,7 +47,7 @@ from ops.core.suggestions import nearest, shown
 T = TypeVar("T")
 
 
-class Named(Model):
+class NamedModel(ConfigModel):
     """A model that stands under its name in the file."""
 
     _name: str = PrivateAttr(default="")
@@ -57,7 +57,7 @@ class Named(Model):
         return self._name
 
 
-class Verify(Model):
+class VerificationRule(ConfigModel):
     """When probes have proved a recovery."""
 
     successes: int = Field(default=3, ge=1, le=100, description="Healthy rounds of all probes in a row.")
@@ -72,7 +72,7 @@ class Verify(Model):
         return self
 
 
-class Service(Named):
+class Service(NamedModel):
     """A deployed part of the application. The key of its Cloudflare name says what kind it is."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in checks.KINDS]})
@@ -96,12 +96,16 @@ class Service(Named):
         max_length=4,
         description="Paths that every release has: by them it is seen which deployment of Pages serves.",
     )
-    build: Build | None = Field(default=None, description="How a commit of it becomes a site, for redeploy-pages.")
+    build: BuildConfig | None = Field(
+        default=None, description="How a commit of it becomes a site, for redeploy-pages."
+    )
     maintenance: Literal["edge", "switch"] = Field(
         default="edge", description="How it is taken offline: edge, by routes to ops-maintenance, or by its own switch."
     )
-    durable_objects: Objects = Field(default_factory=dict)
-    verify: Verify = Field(default_factory=Verify, description="How often and how long the probes are run.")
+    durable_objects: DurableObjects = Field(default_factory=dict)
+    verify: VerificationRule = Field(
+        default_factory=VerificationRule, description="How often and how long the probes are run."
+    )
     probes: tuple[Probe, ...] = Field(default=(), description="What tells healthy from unhealthy.")
 
     def probes_with(self, objects: Iterable[str]) -> tuple[Probe, ...]:
@@ -114,7 +118,7 @@ class Service(Named):
         """The key that names it on Cloudflare."""
         return next(kind for kind in checks.KINDS if getattr(self, kind))
 
-    def needed_build(self) -> Build:
+    def needed_build(self) -> BuildConfig:
         """Raises ConfigError where there is none."""
         if self.build is None:
             raise ConfigError(
@@ -124,7 +128,7 @@ class Service(Named):
         return self.build
 
 
-class Environment(Named):
+class Environment(NamedModel):
     """One Cloudflare account and what runs there."""
 
     account_id: str = Field(pattern=ACCOUNT, description="The Cloudflare account's id: 32 hexadecimal digits.")
@@ -133,14 +137,14 @@ class Environment(Named):
         description="NAME of the environment variable that holds the API token. Never the token.",
     )
     services: Mapping[Name, Service] = Field(min_length=1, description="The services, by the name that people type.")
-    approval: tuple[Power, ...] = Field(
+    approval: tuple[ActingEnvironment, ...] = Field(
         default=(),
         description="GitHub environments whose jobs act here only after a reviewer of `approve-NAME` approved.",
     )
     secrets: Mapping[SecretName, RotatedSecret] = Field(
         default_factory=dict, description="NAME of a secret of Workers → how rotate-secrets replaces its value."
     )
-    runtime: Runtime | None = Field(
+    runtime: RuntimeConfig | None = Field(
         default=None, description="What the application reads of us while it runs: limits and switches."
     )
 
@@ -160,7 +164,7 @@ class Environment(Named):
     def service(self, name: str) -> Service:
         return _named("service", name, self.services, where=self.name)
 
-    def needed_runtime(self) -> Runtime:
+    def needed_runtime(self) -> RuntimeConfig:
         """Raises ConfigError where there is none."""
         if self.runtime is None:
             raise ConfigError(
@@ -170,7 +174,7 @@ class Environment(Named):
         return self.runtime
 
 
-class Label(Model):
+class RecoveryLabel(ConfigModel):
     """The run that a label on an incident issue asks for."""
 
     runbook: RunbookName = Field(description="The runbook to run.")
@@ -180,7 +184,7 @@ class Label(Model):
     )
 
 
-class RecoveryTarget(Model):
+class RecoveryTarget(ConfigModel):
     """How fast a runbook is meant to be, counted from its trigger. A drill holds it to that."""
 
     write: Annotated[Seconds, between("1s", "24h")] | None = Field(
@@ -191,19 +195,19 @@ class RecoveryTarget(Model):
     )
 
 
-class Config(Model):
+class Config(ConfigModel):
     """The operations of one application: what runs where, who may recover it, and how it is known to be well."""
 
     environments: Mapping[Name, Environment] = Field(min_length=1, description="The environments, by name.")
-    labels: Mapping[Annotated[str, Field(pattern=LABEL)], Label] = Field(
+    labels: Mapping[Annotated[str, Field(pattern=LABEL)], RecoveryLabel] = Field(
         default_factory=dict, description="Label of an incident issue → the run that it asks for."
     )
     responders: tuple[Annotated[str, Field(pattern=LOGIN)], ...] = Field(
         default=(), description="GitHub logins that may start a recovery. Without any: whoever may write here."
     )
     contacts: tuple[Contact, ...] = Field(default=(), description="Shown when a recovery did not succeed.")
-    notify: Notify = Field(default_factory=Notify, description="Where notices go. Names of secrets only.")
-    github: GitHub = Field(default_factory=GitHub, description="The operations repository on GitHub.")
+    notify: NotifyConfig = Field(default_factory=NotifyConfig, description="Where notices go. Names of secrets only.")
+    github: GitHubConfig = Field(default_factory=GitHubConfig, description="The operations repository on GitHub.")
     recovery_targets: Mapping[RunbookName, RecoveryTarget] = Field(
         default_factory=dict, description="Runbook → how fast it is meant to be."
     )
@@ -229,12 +233,12 @@ class Config(Model):
         return _named("environment", name, self.environments, where="ops.yml")
 
 
-class Checked(NamedTuple):
+class CheckedConfig(NamedTuple):
     """A configuration, or None and its problems; and the warnings. The paths of files are not part of it."""
 
     config: Config | None
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
+    problems: tuple[ConfigProblem, ...]
+    warnings: tuple[ConfigProblem, ...]
 
     def accepted(self, path: str) -> tuple[Config, tuple[str, ...]]:
         """Return the configuration and its warnings. `path` is for the messages.
@@ -256,7 +260,7 @@ def check(
     kinds: Mapping[str, str] | None = None,
     by_label: Mapping[str, bool] | None = None,
     labels: Collection[str] | None = None,
-) -> Checked:
+) -> CheckedConfig:
     """Read the text of an `ops.yml` and check it.
 
     `runbooks`: of each runbook its parameters, each with its kind of value and whether it is needed; `kinds`: what its
@@ -273,17 +277,17 @@ def check(
         document = _without_labels(document, others)
         config, problems = build(Config, document, find(document.data))
     if config is None or problems:
-        return Checked(None, tuple(problems), ())
-    warnings = (Problem(document.line(where), where, text) for where, text in checks.warnings(document.data))
-    return Checked(config, (), tuple(warnings))
+        return CheckedConfig(None, tuple(problems), ())
+    warnings = (ConfigProblem(document.line(where), where, text) for where, text in checks.warnings(document.data))
+    return CheckedConfig(config, (), tuple(warnings))
 
 
-def _broken_labels(problems: Iterable[Problem]) -> set[str]:
+def _broken_labels(problems: Iterable[ConfigProblem]) -> set[str]:
     """Return the names of the labels that have a problem of their own."""
     return {str(path[1]) for _, path, _ in problems if path[:1] == ("labels",) and len(path) > 1}
 
 
-def _without_labels(document: Document, names: Collection[str]) -> Document:
+def _without_labels(document: YamlDocument, names: Collection[str]) -> YamlDocument:
     labels = {name: label for name, label in document.data["labels"].items() if name not in names}
     problems = tuple(each for each in document.problems if not _broken_labels([each]) & set(names))
     return document._replace(data=document.data | {"labels": labels}, problems=problems)
@@ -296,11 +300,11 @@ def parse(text: str, *, path: str, **rules: Any) -> tuple[Config, tuple[str, ...
 
 def schema() -> dict[str, Any]:
     """JSON Schema of `ops.yml`, for editors. What one key says about another only `parse` checks."""
-    draft = {"$schema": Schema.schema_dialect}
-    return draft | Config.model_json_schema(schema_generator=Schema) | {"title": "ops.yml"}
+    draft = {"$schema": ConfigSchemaGenerator.schema_dialect}
+    return draft | Config.model_json_schema(schema_generator=ConfigSchemaGenerator) | {"title": "ops.yml"}
 
 
-def _give_names(named: Mapping[str, Named]) -> None:
+def _give_names(named: Mapping[str, NamedModel]) -> None:
     for name, model in named.items():
         model._name = name  # noqa: SLF001 - the name stands outside of what it names, and only here is it known
 

@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ops.config import strict_yaml
-from ops.config.strict_yaml import Path
+from ops.config.strict_yaml import KeyPath
 from ops.core.names import NEW, OLD
 from ops.core.runtime_contract import AI, MAINTENANCE
 from ops.core.suggestions import shown, suggestion
 
 _ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
 
-Finding = tuple[Path, str]
+Finding = tuple[KeyPath, str]
 
 
 def at(value: Any, *keys: Any) -> Any:
@@ -32,7 +32,7 @@ def items(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else ()
 
 
-def services(data: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def services(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
     """Of all environments, each with its path."""
     for environment, holder in mapping(at(data, "environments")).items():
         for name, service in mapping(at(holder, "services")).items():
@@ -109,7 +109,7 @@ def warnings(data: Any) -> Iterator[Finding]:
             yield ("responders", index), "still a placeholder; write a GitHub login"
 
 
-def _blanks(value: Any, path: Path) -> Iterator[Finding]:
+def _blanks(value: Any, path: KeyPath) -> Iterator[Finding]:
     """A key with nothing after it is a forgotten value; only the expected JSON value of a probe may be null."""
     if value is None and path[-3:-1] != ("http", "json"):
         yield path, "empty; write a value, or leave the key out" if path else "an empty file; write environments"
@@ -184,7 +184,7 @@ def _runbooks(labels: Mapping[str, Any], runbooks: Mapping[str, Mapping[str, tup
                 yield ("labels", name, "params"), f"{parameter} is missing; {runbook} cannot run without it"
 
 
-def _kinds(path: Path, service: Mapping[str, Any]) -> Iterator[Finding]:
+def _kinds(path: KeyPath, service: Mapping[str, Any]) -> Iterator[Finding]:
     given = [kind for kind in KINDS if kind in service]
     if not given:
         yield (*path, "worker"), "missing; add it, or pages for a site of Pages"
@@ -235,7 +235,7 @@ def secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
     for name, environment in mapping(at(data, "environments")).items():
         services = mapping(at(environment, "services"))
         for secret, rule in mapping(at(environment, "secrets")).items():
-            path: Path = ("environments", name, "secrets", secret)
+            path: KeyPath = ("environments", name, "secrets", secret)
             if secret in secrets or any(before + secret in secrets for before in (NEW, OLD)):
                 yield path, "a secret of the run, which no Worker may have; give the Worker's secret another name"
             yield from _consumers(path, rule, services)
@@ -243,7 +243,7 @@ def secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
             yield from _useless(path, rule)
 
 
-def _consumers(path: Path, rule: Any, services: Mapping[str, Any]) -> Iterator[Finding]:
+def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, consumer in enumerate(items(at(rule, "consumers"))):
         if not isinstance(consumer, str):
@@ -258,7 +258,7 @@ def _consumers(path: Path, rule: Any, services: Mapping[str, Any]) -> Iterator[F
         seen.add(consumer)
 
 
-def _proofs(path: Path, rule: Any) -> Iterator[Finding]:
+def _proofs(path: KeyPath, rule: Any) -> Iterator[Finding]:
     consumers = [each for each in items(at(rule, "consumers")) if isinstance(each, str)]
     for consumer, requests in mapping(at(rule, "proofs")).items():
         where = (*path, "proofs", consumer)
@@ -269,7 +269,7 @@ def _proofs(path: Path, rule: Any) -> Iterator[Finding]:
                 yield (*where, index), "a proof without version; write where the answer echoes the Worker's version"
 
 
-def _useless(path: Path, rule: Any) -> Iterator[Finding]:
+def _useless(path: KeyPath, rule: Any) -> Iterator[Finding]:
     for kind, keys in _ONLY.items():
         for key in keys:
             if key in mapping(rule) and at(rule, "rotate") != kind:
@@ -278,7 +278,7 @@ def _useless(path: Path, rule: Any) -> Iterator[Finding]:
 
 def runtime_errors(data: Any) -> Iterator[Finding]:
     for name, environment in mapping(at(data, "environments")).items():
-        path: Path = ("environments", name, "runtime")
+        path: KeyPath = ("environments", name, "runtime")
         runtime = mapping(at(environment, "runtime"))
         yield from _by_switch(path, runtime, mapping(at(environment, "services")))
         if runtime:
@@ -287,7 +287,7 @@ def runtime_errors(data: Any) -> Iterator[Finding]:
             yield from _providers(path, runtime, mapping(at(environment, "secrets")))
 
 
-def _service(path: Path, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
+def _service(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
     called = at(runtime, "service")
     if isinstance(called, str) and called not in services:
         yield (*path, "service"), f'no service "{shown(called)}" in {path[1]}{suggestion(called, services)}'
@@ -295,7 +295,7 @@ def _service(path: Path, runtime: Mapping[str, Any], services: Mapping[str, Any]
         yield (*path, "service"), f"{shown(called)} has no worker, and only a Worker reads KV"
 
 
-def _by_switch(path: Path, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
+def _by_switch(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
     """Only the service that reads the switches can be taken offline by one."""
     for name, service in services.items():
         if at(service, "maintenance") == "switch" and (
@@ -307,7 +307,7 @@ def _by_switch(path: Path, runtime: Mapping[str, Any], services: Mapping[str, An
             yield (path[0], path[1], "services", name, "maintenance"), text
 
 
-def _names(path: Path, runtime: Mapping[str, Any]) -> Iterator[Finding]:
+def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[Finding]:
     names = [each for each in items(at(runtime, "limits", "names")) if isinstance(each, str)]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -317,7 +317,7 @@ def _names(path: Path, runtime: Mapping[str, Any]) -> Iterator[Finding]:
             yield (*path, "limits", "raises", name), f'no limit "{shown(name)}" among names{suggestion(name, names)}'
 
 
-def _providers(path: Path, runtime: Mapping[str, Any], secrets: Mapping[str, Any]) -> Iterator[Finding]:
+def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, Any]) -> Iterator[Finding]:
     """The states of the two switches that the contract fixes, and who is behind a provider's name."""
     order = [each for each in items(at(runtime, "ai", "order")) if isinstance(each, str)]
     wanted = {MAINTENANCE: ["off", "on"], **({AI: ["auto", *order, "off"]} if order else {})}
@@ -350,7 +350,7 @@ def probe_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
         yield from _of_switches(("environments", environment, "runtime", "switches"), holder, secrets=secrets)
 
 
-def _of_switches(path: Path, environment: Any, *, secrets: set[str]) -> Iterator[Finding]:
+def _of_switches(path: KeyPath, environment: Any, *, secrets: set[str]) -> Iterator[Finding]:
     """Only one switch is set at a time, so two of them may have probes of the same name."""
     service = at(environment, "services", at(environment, "runtime", "service"))
     beside = {name for probe in items(at(service, "probes")) if isinstance(name := at(probe, "name"), str)}
@@ -360,13 +360,13 @@ def _of_switches(path: Path, environment: Any, *, secrets: set[str]) -> Iterator
         yield from _probes((*path, name), switch, secrets=secrets, names=set(beside))
 
 
-def _browsers_alone(path: Path, service: Mapping[str, Any]) -> Iterator[Finding]:
+def _browsers_alone(path: KeyPath, service: Mapping[str, Any]) -> Iterator[Finding]:
     if (all_of_them := items(service.get("probes"))) and all("browser" in mapping(each) for each in all_of_them):
         text = "a browser is started when all other probes are healthy, and there is none; write an http or page probe"
         yield (*path, "probes"), text
 
 
-def _probes(path: Path, holder: Any, *, secrets: set[str], names: set[str]) -> Iterator[Finding]:
+def _probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[str]) -> Iterator[Finding]:
     """`names`: of the probes that are asked beside these, which are added."""
     for index, probe in enumerate(items(at(holder, "probes"))):
         name = at(probe, "name")
@@ -432,7 +432,7 @@ def _label_names(data: Any) -> Iterator[Finding]:
         first.setdefault(folded, name)
 
 
-def _variables(data: Any) -> Iterator[tuple[Path, Any]]:
+def _variables(data: Any) -> Iterator[tuple[KeyPath, Any]]:
     """Of every variable that a job gets from a secret: its path and its name."""
     for name, environment in mapping(at(data, "environments")).items():
         yield ("environments", name, "token"), at(environment, "token")
@@ -448,7 +448,7 @@ def _variables(data: Any) -> Iterator[tuple[Path, Any]]:
             yield from _variables_of_probes(("environments", name, "runtime", "switches", switch), each)
 
 
-def _variables_of_probes(path: Path, holder: Any) -> Iterator[tuple[Path, Any]]:
+def _variables_of_probes(path: KeyPath, holder: Any) -> Iterator[tuple[KeyPath, Any]]:
     for index, probe in enumerate(items(at(holder, "probes"))):
         where = (*path, "probes", index)
         for position, name in enumerate(items(at(probe, "command", "environment"))):

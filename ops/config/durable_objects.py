@@ -6,10 +6,10 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from ops.config.probes import Probe, UrlPath
-from ops.config.types import CLASS, JsonPath, Model, Name, SecretName
+from ops.config.types import CLASS, ConfigModel, JsonPath, Name, SecretName
 
 
-class DurableObject(Model):
+class DurableObject(ConfigModel):
     """One object, and the endpoints of the application that want a token: docs/how-to/reset-durable-object.md."""
 
     class_: str = Field(alias="class", pattern=CLASS, description="Its class, as the Worker exports it.")
@@ -46,7 +46,7 @@ class DurableObject(Model):
         return self
 
 
-Objects = Annotated[
+DurableObjects = Annotated[
     Mapping[Name, DurableObject],
     Field(description="Durable Objects that reset-durable-object can reset or look at by themselves, by name."),
 ]

@@ -5,17 +5,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from ops.config.types import ARCHIVE, BRANCH, Model
+from ops.config.types import ARCHIVE, BRANCH, ConfigModel
 
-Power = Literal["recovery", "security"]
+ActingEnvironment = Literal["recovery", "security"]
 """A GitHub environment with the secrets of jobs that act."""
-Task = Literal["ai-failback", "reconcile-limits", "reopen-maintenance"]
+ScheduledTask = Literal["ai-failback", "reconcile-limits", "reopen-maintenance"]
 """A task that a schedule may start."""
-Interval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
+ScheduleInterval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
 """Those that a cron line can say, from GitHub's shortest on."""
 
 
-class GitHub(Model):
+class GitHubConfig(ConfigModel):
     """The operations repository: its branch, what its plan has, and which schedules run."""
 
     branch: str = Field(
@@ -28,7 +28,7 @@ class GitHub(Model):
     enterprise_server: bool = Field(
         default=False, description="true on GitHub Enterprise Server: keys that it may not know are left out."
     )
-    schedules: Mapping[Task, Interval] = Field(
+    schedules: Mapping[ScheduledTask, ScheduleInterval] = Field(
         default_factory=dict, description="Task → how often a schedule starts it. Default: no schedule."
     )
     wheels_archive: str | None = Field(

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ops.config import Config, Environment, Label
+    from ops.config import Config, Environment, RecoveryLabel
 
 
 @dataclass(frozen=True)
-class Way:
+class RecoveryOption:
     """One recovery of one service, in one environment."""
 
     when: str
@@ -24,7 +24,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Recovery:
+class RunbookFacts:
     """A runbook, as far as people choose among them."""
 
     name: str
@@ -41,7 +41,7 @@ def params_text(params: Mapping[str, Any]) -> str:
     return " ".join(f"{k}={','.join(v) if isinstance(v, tuple | list) else v}" for k, v in params.items())
 
 
-def ways(config: "Config", runbooks: Iterable[Recovery]) -> Iterator[Way]:
+def ways(config: "Config", runbooks: Iterable[RunbookFacts]) -> Iterator[RecoveryOption]:
     """Of each service in the environments that its labels name, else in all that have it.
 
     Those with a label first, in the order of the labels.
@@ -55,14 +55,14 @@ def ways(config: "Config", runbooks: Iterable[Recovery]) -> Iterator[Way]:
                 what = runbook.when, runbook.name, name, environment
                 starts = {p: o for p, o in labels.items() if (o.runbook, o.environment) == (runbook.name, environment)}
                 fits = runbook.fits(config.environments[environment], name)
-                found += [Way(*what, put, params) for put, params in _alike(starts)] or [
-                    Way(*what, (), params) for params in fits
+                found += [RecoveryOption(*what, put, params) for put, params in _alike(starts)] or [
+                    RecoveryOption(*what, (), params) for params in fits
                 ]
             place = {put: number for number, put in enumerate(labels)}
             yield from sorted(found, key=lambda way: place[way.labels[0]] if way.labels else len(place))
 
 
-def _alike(labels: "Mapping[str, Label]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+def _alike(labels: "Mapping[str, RecoveryLabel]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     """Labels that ask for the same, together."""
     asked = [label.params for label in labels.values()]
     for number, params in enumerate(asked):
@@ -70,7 +70,7 @@ def _alike(labels: "Mapping[str, Label]") -> Iterator[tuple[tuple[str, ...], Map
             yield tuple(name for name, label in labels.items() if label.params == params), params
 
 
-def _service(config: "Config", label: "Label") -> Any:
+def _service(config: "Config", label: "RecoveryLabel") -> Any:
     """The one that the label names; a switch is that of the service that reads it."""
     runtime = config.environments[label.environment].runtime
     return label.params.get("service") or (runtime and runtime.service)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from ops.config.strict_yaml import MAX_PROBLEMS, Document, Path, Problem, kind
+from ops.config.strict_yaml import MAX_PROBLEMS, ConfigProblem, KeyPath, YamlDocument, kind
 from ops.config.types import PATTERNS
 from ops.core.suggestions import shown, suggestion
 
@@ -23,24 +23,26 @@ _WANTED = {
 }
 
 
-def build(root: type[M], document: Document, findings: Iterable[tuple[Path, str]]) -> tuple[M | None, list[Problem]]:
+def build(
+    root: type[M], document: YamlDocument, findings: Iterable[tuple[KeyPath, str]]
+) -> tuple[M | None, list[ConfigProblem]]:
     """The model, and every problem. At each place the first one found is kept: the reader's is nearest to the cause.
 
     `findings` are those that no single model can see.
     """
     model, errors = _validated(root, document)
-    problems: dict[tuple[int, Path], Problem] = {}
-    checked = (Problem(document.line(where), where, text) for where, text in findings)
+    problems: dict[tuple[int, KeyPath], ConfigProblem] = {}
+    checked = (ConfigProblem(document.line(where), where, text) for where, text in findings)
     modelled = (_problem(root, document, error) for error in errors)
     for problem in chain(document.problems, checked, modelled):
         if len(problems) == MAX_PROBLEMS:
             last = max(line for line, _ in problems)
-            return None, [*problems.values(), Problem(last, (), "too many problems; the rest is not listed")]
+            return None, [*problems.values(), ConfigProblem(last, (), "too many problems; the rest is not listed")]
         problems.setdefault((problem.line, problem.path), problem)
     return model, list(problems.values())
 
 
-def _validated(root: type[M], document: Document) -> tuple[M | None, list[ErrorDetails]]:
+def _validated(root: type[M], document: YamlDocument) -> tuple[M | None, list[ErrorDetails]]:
     if not document.complete:
         return None, []
     try:
@@ -51,20 +53,20 @@ def _validated(root: type[M], document: Document) -> tuple[M | None, list[ErrorD
     return None, [detail for detail in details if detail["type"] != "too_short" or not detail["input"]]
 
 
-def lines(path: str, problems: Iterable[Problem]) -> tuple[str, ...]:
+def lines(path: str, problems: Iterable[ConfigProblem]) -> tuple[str, ...]:
     """In the order of the file, each like `ops.yml:14 labels.x.runbook: missing; add it`."""
     ordered = sorted(problems, key=lambda problem: problem.line)
     return tuple(f"{path}:{line}{_place(where)}: {text}" for line, where, text in ordered)
 
 
-def _place(path: Path) -> str:
+def _place(path: KeyPath) -> str:
     steps = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in path)
     return f" {''.join(steps).removeprefix('.')}" if path else ""
 
 
-def _problem(root: type[BaseModel], document: Document, error: ErrorDetails) -> Problem:
+def _problem(root: type[BaseModel], document: YamlDocument, error: ErrorDetails) -> ConfigProblem:
     path = tuple(part for part in error["loc"] if part != "[key]")  # pydantic's mark for an error in a key itself
-    return Problem(document.line(path), path, _sentence(root, error))
+    return ConfigProblem(document.line(path), path, _sentence(root, error))
 
 
 def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
@@ -97,7 +99,7 @@ def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
             return f"{what}; {_WANTED.get(other, 'see `ops config schema`')}"
 
 
-def _keys_at(root: type[BaseModel], path: Path) -> list[str]:
+def _keys_at(root: type[BaseModel], path: KeyPath) -> list[str]:
     """The keys that the model at `path` knows."""
     model, containers = root, 0
     if issubclass(root, RootModel):

@@ -8,9 +8,9 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from ops.config.types import (
     HEADER,
     URL_PATH,
+    ConfigModel,
     JsonPath,
     JsonValue,
-    Model,
     Name,
     RegularExpression,
     Seconds,
@@ -21,7 +21,7 @@ from ops.config.types import (
 )
 
 UrlPath = Annotated[str, Field(pattern=URL_PATH)]
-Ignored = tuple[RegularExpression, ...]
+IgnorePatterns = tuple[RegularExpression, ...]
 RequestHeaders = Mapping[Annotated[str, Field(pattern=HEADER)], SecretName]
 SET_BY_US = frozenset({"connection", "content-length", "host", "te", "transfer-encoding", "upgrade"})
 
@@ -42,7 +42,7 @@ def request_headers_field() -> RequestHeaders:
     return field
 
 
-class HttpProbe(Model):
+class HttpProbe(ConfigModel):
     """An HTTP request and what its answer must be. Everything given must hold."""
 
     path: str = Field(pattern=URL_PATH, description="Path under the service's url, with its query.")
@@ -72,7 +72,7 @@ class HttpProbe(Model):
         return self
 
 
-class PageProbe(Model):
+class PageProbe(ConfigModel):
     """Pages of the service, and all that they name on its host: each must answer 200, with the right content type."""
 
     paths: tuple[UrlPath, ...] = Field(
@@ -82,25 +82,25 @@ class PageProbe(Model):
         "30s", "All requests together. What was not asked by then makes the verdict inconclusive."
     )
     request_headers: Annotated[RequestHeaders, AfterValidator(_checked_headers)] = request_headers_field()
-    ignore: Ignored = Field(
+    ignore: IgnorePatterns = Field(
         default=(), description="Regular expressions: an asset or a link is not asked if one is found in its URL."
     )
 
 
-class Fill(Model):
+class FormFill(ConfigModel):
     """A form's field and the variable whose value goes into it. The value is a secret, and is shown nowhere."""
 
     field: Text = Field(description="Playwright's selector of the field, such as input[name=email].")
     variable: SecretName = Field(description="NAME of the environment variable that holds the value. Never the value.")
 
 
-class Step(Model):
+class BrowserStep(ConfigModel):
     """One step in the browser: exactly one of goto, fill, click, expect and wait."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     goto: UrlPath | None = Field(default=None, description="Open this path of the service.")
-    fill: Fill | None = Field(default=None, description="Fill a field from an environment variable.")
+    fill: FormFill | None = Field(default=None, description="Fill a field from an environment variable.")
     click: Text | None = Field(default=None, description="Click what this selector of Playwright's names.")
     expect: Text | None = Field(default=None, description="Within 10 s this selector must show something visible.")
     wait: Annotated[Seconds, between("1ms", "30s")] | None = Field(default=None, description="Wait, such as 500ms.")
@@ -112,13 +112,15 @@ class Step(Model):
         return self
 
 
-class BrowserProbe(Model):
+class BrowserProbe(ConfigModel):
     """Pages in a real Chromium: they load, log no error and miss no request; then steps, such as those of a login."""
 
     paths: tuple[UrlPath, ...] = Field(
         default=("/",), min_length=1, max_length=50, description="Paths of the pages to open, each in turn."
     )
-    steps: tuple[Step, ...] = Field(default=(), max_length=50, description="Afterwards, in one page, one by one.")
+    steps: tuple[BrowserStep, ...] = Field(
+        default=(), max_length=50, description="Afterwards, in one page, one by one."
+    )
     required: bool = Field(
         default=False, description="Whether a recovery is proved only with it. Otherwise a failure is a warning."
     )
@@ -126,7 +128,7 @@ class BrowserProbe(Model):
         "30s", "All together. After this time the browser is ended, and the verdict is inconclusive."
     )
     path: Text | None = Field(default=None, description="The browser's program, where it is not found on PATH.")
-    ignore: Ignored = Field(
+    ignore: IgnorePatterns = Field(
         default=(),
         description="Regular expressions: an error or a failed request is passed over if one is found in its text.",
     )
@@ -137,7 +139,7 @@ class BrowserProbe(Model):
         return tuple(dict.fromkeys(step.fill.variable for step in self.steps if step.fill))
 
 
-class CommandProbe(Model):
+class CommandProbe(ConfigModel):
     """A program whose exit code is the verdict: 0 healthy, 1 unhealthy, anything else inconclusive."""
 
     run: tuple[Text, ...] = Field(
@@ -154,7 +156,7 @@ class CommandProbe(Model):
 CHECKS = ("http", "page", "browser", "command")
 
 
-class Probe(Model):
+class Probe(ConfigModel):
     """One check of a service: `name`, and exactly one of `http`, `page`, `browser` and `command`."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in CHECKS]})

@@ -9,19 +9,19 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from ops.config.probes import Probe
-from ops.config.types import ACCOUNT, SWITCH, Model, Name, Seconds, Text, between, duration_field
+from ops.config.types import ACCOUNT, SWITCH, ConfigModel, Name, Seconds, Text, between, duration_field
 
 SwitchName = Annotated[str, Field(pattern=SWITCH)]
 
 
-class Raise(Model):
+class LimitRaise(ConfigModel):
     """What a button or a label proposes for one limit: never what somebody writes into an issue."""
 
     limit: int = Field(ge=1, le=1_000_000, description="Requests within the period, for a while.")
     lasts: Annotated[Seconds, between("1m", "336h")] = duration_field("4h", "For how long, at most 14 days.")
 
 
-class Limits(Model):
+class LimitsConfig(ConfigModel):
     """The limits that `limits.yml` may hold. Their values stand there, and nowhere here."""
 
     names: tuple[SwitchName, ...] = Field(
@@ -30,12 +30,12 @@ class Limits(Model):
     enforce: bool = Field(
         default=False, description="reconcile puts right what differs from limits.yml, a day after it reported it."
     )
-    raises: Mapping[SwitchName, Raise] = Field(
+    raises: Mapping[SwitchName, LimitRaise] = Field(
         default_factory=dict, description="Limit → what propose-limits proposes for it."
     )
 
 
-class Switch(Model):
+class SwitchConfig(ConfigModel):
     """A switch that the application knows: on a calm day in its normal state, the first one."""
 
     states: tuple[SwitchName, ...] = Field(
@@ -67,7 +67,7 @@ class Switch(Model):
         return self
 
 
-class Ai(Model):
+class AiConfig(ConfigModel):
     """How the application's AI providers are watched and put in order. Its switch is `ai`."""
 
     order: tuple[SwitchName, ...] = Field(
@@ -84,7 +84,7 @@ class Ai(Model):
     )
 
 
-class Runtime(Model):
+class RuntimeConfig(ConfigModel):
     """One Worker that reads `ops/…` keys of a KV namespace, and shows what is in effect at /__ops/runtime."""
 
     service: Name = Field(description="The service that reads them.")
@@ -92,6 +92,6 @@ class Runtime(Model):
     settle: Annotated[Seconds, between("1s", "10m")] = duration_field(
         "90s", "How long a new value may take until it is seen at the public endpoint."
     )
-    limits: Limits | None = Field(default=None, description="Its limits, for limits.yml.")
-    switches: Mapping[SwitchName, Switch] = Field(default_factory=dict, description="Its switches, by name.")
-    ai: Ai | None = Field(default=None, description="Its AI providers, for ai-failover.")
+    limits: LimitsConfig | None = Field(default=None, description="Its limits, for limits.yml.")
+    switches: Mapping[SwitchName, SwitchConfig] = Field(default_factory=dict, description="Its switches, by name.")
+    ai: AiConfig | None = Field(default=None, description="Its AI providers, for ai-failover.")

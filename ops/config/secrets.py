@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from ops.config.probes import HttpProbe
-from ops.config.types import REPOSITORY, WEB_ADDRESS, Model, Name, Seconds, Text, between, duration_field
+from ops.config.types import REPOSITORY, WEB_ADDRESS, ConfigModel, Name, Seconds, Text, between, duration_field
 
 FEWEST_CHARACTERS = 16
 Address = Annotated[str, Field(pattern=WEB_ADDRESS, max_length=300)]
@@ -21,7 +21,7 @@ def _various(alphabet: str) -> str:
     return alphabet
 
 
-class Provider(Model):
+class KeyProvider(ConfigModel):
     """Who issued the key, and is asked whether it takes one: OpenAI's wire."""
 
     url: Address = Field(description="What stands before /models, such as https://api.groq.com/openai/v1.")
@@ -34,14 +34,14 @@ class Provider(Model):
     )
 
 
-class Copy(Model):
+class SecretCopyTarget(ConfigModel):
     """The environment of GitHub that holds the secret for the application's next deployment."""
 
     repository: str = Field(pattern=REPOSITORY, description="owner/name of the application's repository.")
     environment: Text = Field(description="The environment in its settings.")
 
 
-class RotatedSecret(Model):
+class RotatedSecret(ConfigModel):
     """One secret: where its new value comes from, who uses it, and what proves that the new value is in use."""
 
     rotate: Literal["provided", "generate", "never"] = Field(
@@ -57,12 +57,14 @@ class RotatedSecret(Model):
     )
     page: Address | None = Field(default=None, description="Where a person makes and revokes keys.")
     usage: Address | None = Field(default=None, description="Where a person sees what the key was used for.")
-    provider: Provider | None = Field(default=None, description="Asked before a value is set, and after its end.")
+    provider: KeyProvider | None = Field(default=None, description="Asked before a value is set, and after its end.")
     proofs: Mapping[Name, tuple[HttpProbe, ...]] = Field(
         default_factory=dict,
         description="Consumer → requests that it can answer only with the secret; each echoes the Worker's version.",
     )
-    github: Copy | None = Field(default=None, description="The copy that the next deployment would bring back.")
+    github: SecretCopyTarget | None = Field(
+        default=None, description="The copy that the next deployment would bring back."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_BYTES = 1_000_000
@@ -58,26 +58,26 @@ _SYNTAX = {
 _OPENED_EARLIER = ("',' or", "unexpected end of stream")
 
 
-class Problem(NamedTuple):
+class ConfigProblem(NamedTuple):
     line: int
-    path: Path
+    path: KeyPath
     text: str
 
 
-class Document(NamedTuple):
+class YamlDocument(NamedTuple):
     """`complete` is False when reading stopped early: then `data` says nothing."""
 
     data: Any
-    lines: dict[Path, int]
-    problems: tuple[Problem, ...]
+    lines: dict[KeyPath, int]
+    problems: tuple[ConfigProblem, ...]
     complete: bool
 
-    def line(self, path: Path) -> int:
+    def line(self, path: KeyPath) -> int:
         """The line of the key or list item at `path`; of the nearest one above where it is missing."""
         return _line_of(self.lines, path)
 
 
-def read(text: str, *, loader: type[Any] = LOADER) -> Document:
+def read(text: str, *, loader: type[Any] = LOADER) -> YamlDocument:
     """Read `text`. A file's bytes that are not UTF-8 must arrive as `errors="surrogateescape"` makes them."""
     reader = _Reader()
     data = None
@@ -89,8 +89,8 @@ def read(text: str, *, loader: type[Any] = LOADER) -> Document:
     except _StopReadingError:
         pass
     else:
-        return Document(data, reader.lines, tuple(reader.problems), complete=True)
-    return Document(None, reader.lines, tuple(reader.problems), complete=False)
+        return YamlDocument(data, reader.lines, tuple(reader.problems), complete=True)
+    return YamlDocument(None, reader.lines, tuple(reader.problems), complete=False)
 
 
 def kind(value: Any) -> str:
@@ -109,18 +109,18 @@ class _StopReadingError(Exception):
 
 class _Reader:
     def __init__(self) -> None:
-        self.lines: dict[Path, int] = {}
-        self.problems: list[Problem] = []
+        self.lines: dict[KeyPath, int] = {}
+        self.problems: list[ConfigProblem] = []
         self.events: Iterator[Any] = iter(())
         self.values = 0
 
-    def report(self, path: Path, text: str, *, line: int | None = None) -> None:
-        self.problems.append(Problem(line or _line_of(self.lines, path), path, text))
+    def report(self, path: KeyPath, text: str, *, line: int | None = None) -> None:
+        self.problems.append(ConfigProblem(line or _line_of(self.lines, path), path, text))
         if len(self.problems) > MAX_PROBLEMS:
             raise _StopReadingError
 
-    def stop(self, path: Path, text: str) -> None:
-        self.problems.append(Problem(_line_of(self.lines, path), path, text))
+    def stop(self, path: KeyPath, text: str) -> None:
+        self.problems.append(ConfigProblem(_line_of(self.lines, path), path, text))
         raise _StopReadingError
 
     def characters(self, text: str) -> None:
@@ -149,7 +149,7 @@ class _Reader:
             self.report((), "a second document; keep one per file", line=_line(after))
         return data
 
-    def value(self, event: Any, path: Path) -> Any:
+    def value(self, event: Any, path: KeyPath) -> Any:
         self.values += 1
         if self.values > MAX_VALUES:
             self.stop(path, f"more than {MAX_VALUES:,} values; keep only what the recovery needs")
@@ -162,7 +162,7 @@ class _Reader:
             return self.sequence(path)
         return self.scalar(event, path) if isinstance(event, yaml.ScalarEvent) else None
 
-    def plainness(self, event: Any, path: Path, line: int) -> None:
+    def plainness(self, event: Any, path: KeyPath, line: int) -> None:
         if isinstance(event, yaml.AliasEvent):
             self.report(path, "an alias (*); write the value out", line=line)
         elif event.anchor is not None:
@@ -173,7 +173,7 @@ class _Reader:
         elif getattr(event, "style", "") == '"' and (escaped := _FORBIDDEN.search(event.value)):
             self.report(path, f"an escape for a control character (U+{ord(escaped[0]):04X}); leave it out", line=line)
 
-    def sequence(self, path: Path) -> tuple[Any, ...]:
+    def sequence(self, path: KeyPath) -> tuple[Any, ...]:
         items: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             where = (*path, len(items))
@@ -181,7 +181,7 @@ class _Reader:
             items.append(self.value(event, where))
         return tuple(items)
 
-    def mapping(self, path: Path) -> dict[str, Any]:
+    def mapping(self, path: KeyPath) -> dict[str, Any]:
         """Of a key that stands there twice the first is kept; the second is read for its problems."""
         result: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
@@ -196,7 +196,7 @@ class _Reader:
             result.setdefault(key, value)
         return result
 
-    def key(self, event: Any, path: Path) -> str:
+    def key(self, event: Any, path: KeyPath) -> str:
         line = _line(event)
         if not isinstance(event, yaml.ScalarEvent):
             self.report(path, "a key that is not text; write a plain name", line=line)
@@ -212,7 +212,7 @@ class _Reader:
             self.report(where, "a key that is not text; quote it", line=line)
         return str(event.value)
 
-    def scalar(self, event: Any, path: Path) -> Any:
+    def scalar(self, event: Any, path: KeyPath) -> Any:
         if not event.implicit[0]:
             return event.value
         if doubt := _doubt(event.value):
@@ -256,14 +256,14 @@ def _character(character: str) -> str:
     return f"a control character (U+{ord(character):04X}); delete it"
 
 
-def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
+def _syntax_problem(error: yaml.MarkedYAMLError) -> ConfigProblem:
     technical = error.problem or ""
     mark = error.problem_mark or error.context_mark
     if error.context_mark and any(part in technical for part in _OPENED_EARLIER):
         mark = error.context_mark  # the line of the opening bracket or quote says more than the end of the file
     sentences = (sentence for part, sentence in _SYNTAX.items() if part in technical)
     text = next(sentences, "not YAML; check the quotes and the indentation here and on the line above")
-    return Problem(mark.line + 1 if mark else 1, (), text)
+    return ConfigProblem(mark.line + 1 if mark else 1, (), text)
 
 
 def _events(text: str, loader: type[Any]) -> Iterator[Any]:
@@ -273,7 +273,7 @@ def _events(text: str, loader: type[Any]) -> Iterator[Any]:
         raise yaml.MarkedYAMLError(problem="unknown escape") from None
 
 
-def _line_of(lines: dict[Path, int], path: Path) -> int:
+def _line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)

@@ -58,7 +58,7 @@ PATTERNS = {
 }
 
 
-class Model(BaseModel):
+class ConfigModel(BaseModel):
     # The input may hold a secret in the wrong place: no text of pydantic's may show it.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -141,7 +141,7 @@ def duration_field(default: str, description: str) -> Any:
     return Field(default=seconds(default), description=description, json_schema_extra={"default": default})
 
 
-class Build(Model):
+class BuildConfig(ConfigModel):
     """How a commit becomes a site. The tree is the commit's own; nothing is installed but by `command`."""
 
     folder: str = Field(default=".", pattern=BUILD_PATH, description="Where it is built: a folder of the repository.")
@@ -158,7 +158,7 @@ class Build(Model):
     timeout: Annotated[Seconds, between("1s", "20m")] = duration_field("10m", "After this time the build is ended.")
 
 
-class Schema(GenerateJsonSchema):
+class ConfigSchemaGenerator(GenerateJsonSchema):
     """A key may be left out, and may not be empty: no null. Names are strict. No titles, which repeat the keys."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
@@ -175,7 +175,7 @@ class Schema(GenerateJsonSchema):
         return False
 
 
-class Contact(Model):
+class Contact(ConfigModel):
     """Whom to call. A text in brackets, such as [TBD], is a placeholder."""
 
     role: ContactText = Field(description="What the contact is called for.")
@@ -183,11 +183,11 @@ class Contact(Model):
     availability: ContactText = Field(description="When the contact answers, such as 24/7.")
 
 
-class Webhook(Model):
+class Webhook(ConfigModel):
     webhook: SecretName = Field(description="NAME of the secret that holds the webhook's URL. Never the URL.")
 
 
-class Notify(Model):
+class NotifyConfig(ConfigModel):
     """Where notices go."""
 
     slack: Webhook | None = Field(default=None, description="A Slack channel.")

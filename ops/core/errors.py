@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import ClassVar
 
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 
 
 class Decision(StrEnum):
@@ -173,7 +173,7 @@ class OpsError(Exception):
     decision: ClassVar[Decision | None] = None
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, reason: Reason, hint: str = "", press: Press | None = None) -> None:
+    def __init__(self, message: str, *, reason: Reason, hint: str = "", press: SuggestedCommand | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
@@ -236,7 +236,7 @@ class NotApplied(ProviderError):
         self.retry_after = retry_after
 
 
-class Unclear(ProviderError):
+class UnclearWrite(ProviderError):
     """A write without a readable answer: it may have been applied. Never the end of a run; the engine re-reads."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Press:
+class SuggestedCommand:
     command: str
     button: str = ""
     """Where it is, and what to fill in there."""

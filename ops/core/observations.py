@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Page:
+class PageContent:
     """What one address held: equal digests, equal answers."""
 
     digest: str = ""
@@ -25,7 +25,7 @@ class Page:
         return self.assets if by_assets and self.assets else self.digest
 
 
-class Said(Enum):
+class KeyVerdict(Enum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     UNCLEAR = "unclear"
@@ -35,12 +35,12 @@ class Said(Enum):
 class KeyAnswer:
     """What a provider says of one key. `text` is ours: no word of the provider's, who may repeat the key."""
 
-    said: Said
+    said: KeyVerdict
     text: str
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObjectObservation:
     """What an object showed of itself."""
 
     proof: float | str

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 
 D = TypeVar("D")
 D_co = TypeVar("D_co", covariant=True)
@@ -23,23 +23,23 @@ class Change:
     before: str
     after: str
     done_when: str
-    undo: Press | None
+    undo: SuggestedCommand | None
     """What restores `before`; None where that is not known, or where the change alone has no effect."""
 
 
 @dataclass(frozen=True)
-class Ending:
+class RunOutcome:
     """How a run ends where no probe has anything to prove: nothing to do, or handed on to people."""
 
     decision: Decision
     reason: Reason
     message: str
-    press: Press | None = None
+    press: SuggestedCommand | None = None
     """What people press next."""
 
 
 @dataclass(frozen=True)
-class Section:
+class PlanSection:
     """A titled list for people; the renderers know no more of a runbook than this."""
 
     title: str
@@ -52,12 +52,12 @@ class Plan(Generic[D_co]):
 
     summary: str
     changes: tuple[Change, ...] = ()
-    sections: tuple[Section, ...] = ()
+    sections: tuple[PlanSection, ...] = ()
     not_undone: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     reason: Reason | None = None
-    next_step: Press | None = None
+    next_step: SuggestedCommand | None = None
     """What to press if this does not help."""
     done: str = ""
     """What the team is told once it is done, such as "Rolled back api to 1a2b3c4d"; without it, the summary."""
@@ -78,7 +78,7 @@ class Plan(Generic[D_co]):
     none."""
 
     @property
-    def undo(self) -> tuple[Press, ...]:
+    def undo(self) -> tuple[SuggestedCommand, ...]:
         """Latest change first; a command that undoes several stands there once."""
         return tuple(dict.fromkeys(change.undo for change in reversed(self.changes) if change.undo))
 

@@ -5,23 +5,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ops.core.errors import Decision, OpsError, Reason, needs_people
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan
-from ops.core.timeline import Event, Kind
-from ops.core.verdict import Observation, Verdict
+from ops.core.timeline import EventKind, RunEvent
+from ops.core.verdict import ProbeObservation, Verdict
 
 DURATIONS = {
-    "trigger_to_plan": Kind.PLANNED,
-    "trigger_to_write": Kind.WRITTEN,
-    "trigger_to_read_back": Kind.READ_BACK,
-    "trigger_to_verified": Kind.VERIFIED,
-    "total": Kind.ENDED,
+    "trigger_to_plan": EventKind.PLANNED,
+    "trigger_to_write": EventKind.WRITTEN,
+    "trigger_to_read_back": EventKind.READ_BACK,
+    "trigger_to_verified": EventKind.VERIFIED,
+    "total": EventKind.ENDED,
 }
 """The seconds that a run counts, each to the first event of a kind."""
 
 
 @dataclass(frozen=True)
-class Result:
+class RunResult:
     """`durations` are seconds, monotonic, None where that point was not reached."""
 
     decision: Decision
@@ -34,15 +34,15 @@ class Result:
     run: str
     incident: int | None
     plan: Plan[Any] | None
-    timeline: tuple[Event, ...]
-    before: Observation | None
-    after: Observation | None
+    timeline: tuple[RunEvent, ...]
+    before: ProbeObservation | None
+    after: ProbeObservation | None
     durations: dict[str, float | None]
     wrote: bool
     outcome: dict[str, list[str]] = field(default_factory=dict)
     """What became of each change, by its target."""
     hint: str = ""
-    press: Press | None = None
+    press: SuggestedCommand | None = None
     """What the hint speaks of, where that is something to press."""
     links: dict[str, str] = field(default_factory=dict)
 
@@ -77,9 +77,9 @@ class Result:
         }
 
 
-def durations(first: Callable[[Kind], float | None], *, is_proved: bool) -> dict[str, float | None]:
+def durations(first: Callable[[EventKind], float | None], *, is_proved: bool) -> dict[str, float | None]:
     """From the trigger to the first event of each kind; verified only where it was proved."""
-    return {name: first(kind) if is_proved or kind != Kind.VERIFIED else None for name, kind in DURATIONS.items()}
+    return {name: first(kind) if is_proved or kind != EventKind.VERIFIED else None for name, kind in DURATIONS.items()}
 
 
 def step(duration: str) -> str:
@@ -151,11 +151,11 @@ def failed(error: OpsError, *, unchanged: bool) -> str:
     return f"{message} Nothing was changed" if message.endswith("?") else f"{message}; nothing was changed"
 
 
-def after_a_bug(first: Callable[[Kind], float | None]) -> str:
+def after_a_bug(first: Callable[[EventKind], float | None]) -> str:
     """What is known of the world where a run ended as nobody foresaw."""
-    if first(Kind.WRITTEN) is not None:
+    if first(EventKind.WRITTEN) is not None:
         return "the change was made, and it is not proved that it helped"
-    if first(Kind.WRITING) is not None:
+    if first(EventKind.WRITING) is not None:
         return "the change was sent, and it is not known whether it was made"
     return "nothing was changed"
 
@@ -181,12 +181,12 @@ def plan_json(plan: Plan[Any] | None) -> dict[str, Any] | None:
     }
 
 
-def press_json(name: str, press: Press | None) -> dict[str, str]:
+def press_json(name: str, press: SuggestedCommand | None) -> dict[str, str]:
     """The command by that name, and beside it the button."""
     return {name: press.command if press else "", f"{name}_button": press.button if press else ""}
 
 
-def observation_json(observation: Observation | None) -> dict[str, Any] | None:
+def observation_json(observation: ProbeObservation | None) -> dict[str, Any] | None:
     if observation is None:
         return None
     return {

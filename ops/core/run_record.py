@@ -34,14 +34,14 @@ _ESCAPED = str.maketrans({character: f"\\u{ord(character):04x}" for character in
 
 
 @dataclass(frozen=True)
-class Row:
+class RecordRow:
     at: datetime
     kind: str
     text: str
 
 
 @dataclass(frozen=True)
-class Block:
+class RunRecord:
     """`part` 2 is the comment that took the older rows. `source`: run, laptop, note, gate, report, evidence or leak."""
 
     run: str
@@ -55,7 +55,7 @@ class Block:
     durations: Mapping[str, float | None] = field(default_factory=dict)
     versions: tuple[tuple[str, str, str], ...] = ()
     """What was changed: target, before, after."""
-    rows: tuple[Row, ...] = ()
+    rows: tuple[RecordRow, ...] = ()
     program: str = ""
     """The version of this program."""
     digest: str = ""
@@ -67,7 +67,7 @@ def workflow_run(run: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def sealed(text: str, block: Block) -> str:
+def sealed(text: str, block: RunRecord) -> str:
     """The text with its block, which tells later whether either was edited."""
     block = _shrunk(replace(block, digest=""))
     return f"{text.rstrip()}\n\n{_written(replace(block, digest=_digest(text, block)))}\n"
@@ -79,18 +79,18 @@ def resealed(body: str, change: Callable[[str], str]) -> str:
     return body if block is None else sealed(change(_BLOCK.sub("", body)), block)
 
 
-def read_block(body: str) -> Block | None:
+def read_block(body: str) -> RunRecord | None:
     """Return the block at the end of the text, in today's names; None if there is no whole one. Never raises."""
     block = _read(body)
     return None if block is None else _in_current_names(block)
 
 
-def _in_current_names(block: Block) -> Block:
+def _in_current_names(block: RunRecord) -> RunRecord:
     rows = tuple(replace(row, text=current_name(row.text)) if row.kind == ENDED else row for row in block.rows)
     return replace(block, decision=current_name(block.decision), rows=rows)
 
 
-def _read(body: str) -> Block | None:
+def _read(body: str) -> RunRecord | None:
     """Return the block as it was written; its digest covers that."""
     found = _BLOCK.search(body or "")
     if found is None or len(found[0]) > LONGEST + 100:
@@ -112,20 +112,20 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _written(block: Block) -> str:
+def _written(block: RunRecord) -> str:
     plain = json.dumps(_json(block), separators=(",", ":"), allow_nan=False)
     # Only inside strings: a minus sign of a number is JSON, and alone it ends nothing.
     return f"<!-- backout:v1 {_STRING.sub(lambda found: found[0].translate(_ESCAPED), plain)} -->"
 
 
-def _digest(text: str, block: Block) -> str:
+def _digest(text: str, block: RunRecord) -> str:
     """Over what is shown and what is hidden, whatever became of the ends of lines on the way."""
     shown = "\n".join(line.rstrip() for line in text.strip().splitlines())
     whole = json.dumps([shown, _json(block)], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
-def _shrunk(block: Block) -> Block:
+def _shrunk(block: RunRecord) -> RunRecord:
     """Texts are cut; then minor rows go, then those after the first, then what was changed."""
     rows = tuple(replace(row, text=row.text[:LONGEST_TEXT]) for row in block.rows)
     versions = tuple((a[:LONGEST_TEXT], b[:LONGEST_TEXT], c[:LONGEST_TEXT]) for a, b, c in block.versions)
@@ -140,34 +140,34 @@ def _shrunk(block: Block) -> Block:
     return block
 
 
-def _order(rows: tuple[Row, ...]) -> list[int]:
+def _order(rows: tuple[RecordRow, ...]) -> list[int]:
     """The numbers of the rows, those that can be missed first: the minor ones, then those after the first."""
     minor = [number for number, row in enumerate(rows) if row.kind in MINOR]
     major = [number for number, row in enumerate(rows) if row.kind not in MINOR]
     return [*minor, *major[1:], *major[:1]]
 
 
-def _without(block: Block, gone: list[int]) -> Block:
+def _without(block: RunRecord, gone: list[int]) -> RunRecord:
     numbers = set(gone)
     return replace(block, rows=tuple(row for number, row in enumerate(block.rows) if number not in numbers))
 
 
-def _fits(block: Block) -> bool:
+def _fits(block: RunRecord) -> bool:
     return len(_written(block)) <= LONGEST
 
 
-def _json(block: Block) -> dict[str, Any]:
+def _json(block: RunRecord) -> dict[str, Any]:
     rows = [[row.at.astimezone(UTC).isoformat(timespec="seconds"), row.kind, row.text] for row in block.rows]
     durations = {name: None if s is None else round(float(s), 3) for name, s in block.durations.items()}
     fixed = {"v": VERSION, "rows": rows, "durations": durations, "versions": [list(one) for one in block.versions]}
     return {**vars(block), **fixed}
 
 
-def _block(data: Mapping[str, Any]) -> Block:
+def _block(data: Mapping[str, Any]) -> RunRecord:
     if not re.fullmatch(RUN, data["run"]):
         raise ValueError("no run")
     names = ("run", "source", "runbook", "environment", "service", "decision", "reason", "program", "digest")
-    return Block(
+    return RunRecord(
         **{name: _text(data[name]) for name in names},
         part=2 if data["part"] == 2 else 1,
         durations={_text(name): _seconds(value) for name, value in data["durations"].items()},
@@ -176,10 +176,12 @@ def _block(data: Mapping[str, Any]) -> Block:
     )
 
 
-def _row(row: Sequence[Any]) -> Row:
+def _row(row: Sequence[Any]) -> RecordRow:
     at, kind, text = row
     moment = datetime.fromisoformat(at)
-    return Row((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC), _text(kind), _text(text))
+    return RecordRow(
+        (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC), _text(kind), _text(text)
+    )
 
 
 def _text(value: Any) -> str:
@@ -196,10 +198,10 @@ _UPLOADED = re.compile(r"version ([0-9a-f]{8}-[0-9a-f-]{27}), not deployed")
 
 
 @dataclass(frozen=True)
-class Earlier:
+class PreviousRuns:
     """Empty if there is no incident, or GitHub did not answer in time. At most it makes a run stricter."""
 
-    runs: tuple[Block, ...] = ()
+    runs: tuple[RunRecord, ...] = ()
     """Oldest first."""
     opened_at: datetime | None = None
 

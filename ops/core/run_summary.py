@@ -8,21 +8,21 @@ from typing import Any
 
 from ops import __version__
 from ops.core.errors import Reason
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.result import durations, step
-from ops.core.run_record import Block, Row
-from ops.core.timeline import Event, Kind
+from ops.core.run_record import RecordRow, RunRecord
+from ops.core.timeline import EventKind, RunEvent
 from ops.core.verdict import Verdict
 
 STATES = {
-    Kind.REQUESTED: "Received",
-    Kind.PLANNED: "Planned",
-    Kind.WRITING: "Writing",
-    Kind.WRITTEN: "Written, to be read back",
-    Kind.READ_BACK: "Live, to be verified",
-    Kind.VERIFIED: "Verified",
-    Kind.FAILED: "Failed",
-    Kind.ENDED: "Ended",
+    EventKind.REQUESTED: "Received",
+    EventKind.PLANNED: "Planned",
+    EventKind.WRITING: "Writing",
+    EventKind.WRITTEN: "Written, to be read back",
+    EventKind.READ_BACK: "Live, to be verified",
+    EventKind.VERIFIED: "Verified",
+    EventKind.FAILED: "Failed",
+    EventKind.ENDED: "Ended",
 }
 """The kinds of event that change how a run stands, each as a headline."""
 
@@ -30,25 +30,25 @@ LOG = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/acti
 
 
 @dataclass(frozen=True)
-class Plan:
+class RecordedPlan:
     """A plan as the event `planned` tells it."""
 
     summary: str
     changes: tuple[tuple[str, str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     not_undone: tuple[str, ...] = ()
-    undo: tuple[Press, ...] = ()
-    next_step: Press | None = None
+    undo: tuple[SuggestedCommand, ...] = ()
+    next_step: SuggestedCommand | None = None
     done: str = ""
     tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Page:
+class RunSummary:
     """`imported` says by whom and when, where the run's own comment was not written by the run."""
 
     run: str
-    events: tuple[Event, ...]
+    events: tuple[RunEvent, ...]
     imported: str = ""
     source: str = "run"
     """What its block says of where the run took place: run, or laptop."""
@@ -57,55 +57,55 @@ class Page:
 
     @property
     def state(self) -> str:
-        if self._data(Kind.ENDED, "reason") == Reason.HANDED_ON:
+        if self._data(EventKind.ENDED, "reason") == Reason.HANDED_ON:
             return "Planned, and going on"
         if self.decision:
             return self.decision.replace("_", " ").capitalize()
         kinds = [event.kind for event in self.events if event.kind in STATES]
-        return STATES[kinds[-1]] if kinds else STATES[Kind.REQUESTED]
+        return STATES[kinds[-1]] if kinds else STATES[EventKind.REQUESTED]
 
     @property
     def decision(self) -> str:
-        ended = self.last(Kind.ENDED)
+        ended = self.last(EventKind.ENDED)
         return ended.text if ended else ""
 
     @property
     def message(self) -> str:
-        return self._data(Kind.ENDED, "message")
+        return self._data(EventKind.ENDED, "message")
 
     @property
     def hint(self) -> str:
-        return self._data(Kind.FAILED, "hint")
+        return self._data(EventKind.FAILED, "hint")
 
     @property
-    def press(self) -> Press | None:
+    def press(self) -> SuggestedCommand | None:
         """What the hint speaks of, or what a run that went well leaves to be pressed."""
-        told = self.last(Kind.FAILED) or self.last(Kind.ENDED)
+        told = self.last(EventKind.FAILED) or self.last(EventKind.ENDED)
         return _press(told.data, "press") if told else None
 
     @property
     def runbook(self) -> str:
-        return self._data(Kind.REQUESTED, "runbook")
+        return self._data(EventKind.REQUESTED, "runbook")
 
     @property
     def environment(self) -> str:
-        return self._data(Kind.REQUESTED, "environment")
+        return self._data(EventKind.REQUESTED, "environment")
 
     @property
     def service(self) -> str:
-        return self._data(Kind.REQUESTED, "service") or _text(self.params.get("service"))
+        return self._data(EventKind.REQUESTED, "service") or _text(self.params.get("service"))
 
     @property
     def params(self) -> Mapping[str, Any]:
         """Of the runbook, as they were asked for."""
-        asked = self.last(Kind.REQUESTED)
+        asked = self.last(EventKind.REQUESTED)
         params = asked.data.get("params") if asked else None
         return params if isinstance(params, Mapping) else {}
 
     @property
     def because(self) -> str:
         """The reason that somebody typed, else the incident's number: never anything of the issue's own text."""
-        asked = self.last(Kind.REQUESTED)
+        asked = self.last(EventKind.REQUESTED)
         data = asked.data if asked else {}
         typed, incident = _text(self.params.get("reason")).strip().rstrip("."), data.get("incident")
         if typed:
@@ -122,21 +122,21 @@ class Page:
     @property
     def log(self) -> str:
         """The page of the workflow's run, where it was one; a record may have been edited, and gives no other link."""
-        said = self._data(Kind.REQUESTED, "log")
+        said = self._data(EventKind.REQUESTED, "log")
         return said if LOG.fullmatch(said) else ""
 
     @property
     def wrote(self) -> bool:
-        return self.last(Kind.WRITTEN) is not None
+        return self.last(EventKind.WRITTEN) is not None
 
     @property
     def is_verified(self) -> bool:
-        verified = self.last(Kind.VERIFIED)
+        verified = self.last(EventKind.VERIFIED)
         return verified is not None and verified.text == Verdict.HEALTHY
 
     @cached_property
-    def plan(self) -> Plan | None:
-        planned = self.last(Kind.PLANNED)
+    def plan(self) -> RecordedPlan | None:
+        planned = self.last(EventKind.PLANNED)
         return _plan(planned) if planned else None
 
     @property
@@ -144,13 +144,13 @@ class Page:
         """Seconds since the trigger, by what they lead to."""
         return {step(name): s for name, s in durations(self._first, is_proved=self.is_verified).items()}
 
-    def last(self, kind: Kind) -> Event | None:
+    def last(self, kind: EventKind) -> RunEvent | None:
         return next((event for event in reversed(self.events) if event.kind == kind), None)
 
-    def block(self, *, part: int) -> Block:
+    def block(self, *, part: int) -> RunRecord:
         """What the hidden block of this part says; the rows stand in the first."""
-        rows = tuple(Row(event.at, event.kind.value, event.text) for event in self.events) if part == 1 else ()
-        return Block(
+        rows = tuple(RecordRow(event.at, event.kind.value, event.text) for event in self.events) if part == 1 else ()
+        return RunRecord(
             run=self.run,
             part=part,
             source=self.source,
@@ -158,27 +158,27 @@ class Page:
             environment=self.environment,
             service=self.service,
             decision=self.decision,
-            reason=self._data(Kind.ENDED, "reason"),
+            reason=self._data(EventKind.ENDED, "reason"),
             durations=self.durations,
             versions=self.plan.changes if self.plan else (),
             rows=rows,
             program=__version__,
         )
 
-    def _first(self, kind: Kind) -> float | None:
+    def _first(self, kind: EventKind) -> float | None:
         return next((event.seconds for event in self.events if event.kind == kind), None)
 
-    def _data(self, kind: Kind, name: str) -> str:
+    def _data(self, kind: EventKind, name: str) -> str:
         event = self.last(kind)
         return _text(event.data.get(name)) if event else ""
 
 
-def _plan(event: Event) -> Plan:
+def _plan(event: RunEvent) -> RecordedPlan:
     """A file may have been edited: what is of another shape is left out."""
     data = event.data.get("plan")
     data = data if isinstance(data, Mapping) else {}
     changes = [change for change in _list(data.get("changes")) if isinstance(change, Mapping)]
-    return Plan(
+    return RecordedPlan(
         summary=event.text,
         changes=tuple((_text(c.get("target")), _text(c.get("before")), _text(c.get("after"))) for c in changes),
         warnings=_texts(data.get("warnings")),
@@ -190,9 +190,9 @@ def _plan(event: Event) -> Plan:
     )
 
 
-def _press(data: Mapping[str, Any], name: str) -> Press | None:
+def _press(data: Mapping[str, Any], name: str) -> SuggestedCommand | None:
     command = _text(data.get(name))
-    return Press(command, _text(data.get(f"{name}_button"))) if command else None
+    return SuggestedCommand(command, _text(data.get(f"{name}_button"))) if command else None
 
 
 def _list(value: Any) -> list[Any]:

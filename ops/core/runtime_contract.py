@@ -25,7 +25,7 @@ AI, MAINTENANCE = "ai", "maintenance"
 
 
 @dataclass(frozen=True)
-class Switch:
+class SwitchValue:
     """The value of one switch. `until` ends it by the Worker's own clock; `review_at` is for people alone."""
 
     state: str
@@ -51,14 +51,14 @@ def revision_of(run: str, key: str) -> str:
     return sha256(f"{run} {key}".encode()).hexdigest()[:12]
 
 
-def parse_switch(text: str) -> Switch:
+def parse_switch(text: str) -> SwitchValue:
     """Raises ValueError where it is none of ours, or of a version that this program does not know."""
     value = _object(text)
     try:
         if value["version"] != VERSION:
             raise ValueError(f"version {value['version']}")
         incident = value["incident"]
-        return Switch(
+        return SwitchValue(
             state=_text(value["state"]),
             owner=_text(value["owner"]),
             incident=None if incident is None else int(incident),
@@ -74,7 +74,7 @@ def parse_switch(text: str) -> Switch:
 
 
 @dataclass(frozen=True)
-class ShownLimit:
+class ReportedLimit:
     limit: int
     period: int
     """Seconds."""
@@ -84,14 +84,14 @@ class ShownLimit:
 
 
 @dataclass(frozen=True)
-class ShownSwitch:
+class ReportedSwitch:
     state: str
     revision: str | None
     until: datetime | None = None
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class ProviderOutcomes:
     """What the application saw of a provider, within `seconds` before it was asked."""
 
     ok: int
@@ -99,26 +99,26 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
-class ShownAi:
+class ReportedAi:
     seconds: int
     order: tuple[str, ...]
-    outcomes: Mapping[str, Outcomes]
+    outcomes: Mapping[str, ProviderOutcomes]
 
 
 @dataclass(frozen=True)
-class Shown:
+class RuntimeState:
     """What is in effect at the location that answered, and at no other."""
 
     worker: str
     """The version that answered."""
     revision: str | None
     """Of the limits; None: those that the code declares."""
-    limits: Mapping[str, ShownLimit] = field(default_factory=dict)
-    switches: Mapping[str, ShownSwitch] = field(default_factory=dict)
-    ai: ShownAi | None = None
+    limits: Mapping[str, ReportedLimit] = field(default_factory=dict)
+    switches: Mapping[str, ReportedSwitch] = field(default_factory=dict)
+    ai: ReportedAi | None = None
 
 
-def parse_shown(text: str) -> Shown:
+def parse_shown(text: str) -> RuntimeState:
     """Raises ValueError with what is wrong."""
     document = _object(text)
     try:
@@ -127,7 +127,7 @@ def parse_shown(text: str) -> Shown:
                 f"it follows version {document['contract']} of the contract, and this program knows {VERSION}"
             )
         limits, ai = document.get("limits") or {}, document.get("ai")
-        return Shown(
+        return RuntimeState(
             worker=_text(document.get("worker") or ""),
             revision=limits.get("revision"),
             limits={name: _limit(value) for name, value in (limits.get("values") or {}).items()},
@@ -138,17 +138,17 @@ def parse_shown(text: str) -> Shown:
         raise ValueError(f"it is no document of the runtime contract ({type(error).__name__})") from None
 
 
-def _limit(value: Mapping[str, Any]) -> ShownLimit:
-    return ShownLimit(int(value["limit"]), int(value["period"]), _text(value["key"]), _until(value))
+def _limit(value: Mapping[str, Any]) -> ReportedLimit:
+    return ReportedLimit(int(value["limit"]), int(value["period"]), _text(value["key"]), _until(value))
 
 
-def _switch(value: Mapping[str, Any]) -> ShownSwitch:
-    return ShownSwitch(_text(value["state"]), value.get("revision"), _until(value))
+def _switch(value: Mapping[str, Any]) -> ReportedSwitch:
+    return ReportedSwitch(_text(value["state"]), value.get("revision"), _until(value))
 
 
-def _ai(value: Mapping[str, Any]) -> ShownAi:
-    seen = {name: Outcomes(int(each["ok"]), int(each["failed"])) for name, each in value["outcomes"].items()}
-    return ShownAi(int(value["seconds"]), tuple(_text(name) for name in value["order"]), seen)
+def _ai(value: Mapping[str, Any]) -> ReportedAi:
+    seen = {name: ProviderOutcomes(int(each["ok"]), int(each["failed"])) for name, each in value["outcomes"].items()}
+    return ReportedAi(int(value["seconds"]), tuple(_text(name) for name in value["order"]), seen)
 
 
 def _until(value: Mapping[str, Any]) -> datetime | None:

@@ -65,7 +65,7 @@ def run_all(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     return in_parallel(calls)
 
 
-class UnderWay:
+class CallTracker:
     """Ends what several threads share: at once, or where a call of theirs still goes on, with the last of them.
 
     A pool that is closed while a thread connects would leave that connection open.
@@ -100,7 +100,7 @@ class UnderWay:
             self._end()
 
 
-class Budget:
+class TimeBudget:
     """Real seconds that several waits share, counted from the first of them."""
 
     def __init__(self, seconds: float) -> None:

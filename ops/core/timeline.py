@@ -14,7 +14,7 @@ from ops.core.errors import current_name
 from ops.core.redaction import Redactor
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     REQUESTED = "requested"
     PLANNED = "planned"
     PROBED = "probed"
@@ -31,13 +31,13 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Event:
+class RunEvent:
     """`seconds` is monotonic, since the trigger; `at` is UTC by this machine's clock."""
 
     number: int
     at: datetime
     seconds: float
-    kind: Kind
+    kind: EventKind
     text: str
     data: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,20 +61,20 @@ def json_line(data: Mapping[str, Any]) -> str:
     return json.dumps(data, ensure_ascii=False).replace("##[", "##\\u005b")
 
 
-def from_json(data: Mapping[str, Any]) -> Event:
+def from_json(data: Mapping[str, Any]) -> RunEvent:
     """The reverse of `to_json`, also of an older program. Raises KeyError and ValueError on anything else."""
-    kind, text = Kind(data["kind"]), str(data["text"])
-    return Event(
+    kind, text = EventKind(data["kind"]), str(data["text"])
+    return RunEvent(
         number=int(data["number"]),
         at=parse_utc(data["at"]),
         seconds=float(data["seconds"]),
         kind=kind,
-        text=current_name(text) if kind == Kind.ENDED else text,
+        text=current_name(text) if kind == EventKind.ENDED else text,
         data=dict(data["data"]),
     )
 
 
-Sink = Callable[[Event], None]
+EventSink = Callable[[RunEvent], None]
 
 
 class Timeline:
@@ -84,7 +84,7 @@ class Timeline:
         self,
         clock: Clock,
         redactor: Redactor,
-        sinks: tuple[Sink, ...] = (),
+        sinks: tuple[EventSink, ...] = (),
         *,
         lead: float = 0.0,
         unbroken: Callable[[], AbstractContextManager[None]] = nullcontext,
@@ -99,11 +99,11 @@ class Timeline:
         self._began = clock.monotonic() - lead
         self._unbroken = unbroken
         self._lock = threading.RLock()
-        self.events: list[Event] = []
+        self.events: list[RunEvent] = []
 
-    def record(self, kind: Kind, text: str, **data: Any) -> Event:
+    def record(self, kind: EventKind, text: str, **data: Any) -> RunEvent:
         with self._unbroken(), self._lock:
-            event = Event(
+            event = RunEvent(
                 number=len(self.events) + 1,
                 at=self._clock.now(),
                 seconds=self._clock.monotonic() - self._began,
@@ -116,13 +116,13 @@ class Timeline:
                 self._deliver(sink, event)
             return event
 
-    def _deliver(self, sink: Sink, event: Event) -> None:
+    def _deliver(self, sink: EventSink, event: RunEvent) -> None:
         try:
             sink(event)
         except Exception as error:  # noqa: BLE001  the record must not stop a recovery
             self._sinks.remove(sink)
-            self.record(Kind.WARNING, f"the record is kept elsewhere only: a sink failed ({type(error).__name__})")
+            self.record(EventKind.WARNING, f"the record is kept elsewhere only: a sink failed ({type(error).__name__})")
 
-    def first(self, kind: Kind) -> float | None:
+    def first(self, kind: EventKind) -> float | None:
         """Seconds from the beginning to the first event of this kind; None where there is none."""
         return next((event.seconds for event in self.events if event.kind == kind), None)

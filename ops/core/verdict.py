@@ -28,7 +28,7 @@ TOLD_WHEN_HEALTHY = frozenset({"status", "exit", "version", "pages", "assets", "
 
 
 @dataclass(frozen=True)
-class Address:
+class MaintenanceCheck:
     """Where ops-maintenance has to answer as `run` left it (nothing: as any run did), or must not answer at all."""
 
     url: str
@@ -39,7 +39,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class LimitProof:
+class RateLimitCheck:
     """A limit that is asked for until it refuses; `mark` is new with each run, and chooses where it counts."""
 
     name: str
@@ -78,7 +78,7 @@ class ProbeResult:
 
 
 @dataclass(frozen=True)
-class Observation:
+class ProbeObservation:
     """What a set of probes said at one time, or until N rounds in a row agreed."""
 
     verdict: Verdict
@@ -97,7 +97,7 @@ class Observation:
         return "; ".join(said or self.notes or ["no probe is configured"])
 
 
-NOT_OBSERVED = Observation(Verdict.INCONCLUSIVE, notes=("no probe answered in time",))
+NOT_OBSERVED = ProbeObservation(Verdict.INCONCLUSIVE, notes=("no probe answered in time",))
 
 
 def decide(before: Verdict, *, wrote: bool, after: Verdict) -> tuple[Decision, Reason]:

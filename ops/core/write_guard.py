@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
-D = TypeVar("D", bound="Door")
+D = TypeVar("D", bound="WriteGuard")
 
 
-class Door:
+class WriteGuard:
     """A client of something that can be written to. Only the engine opens it, around the one write of a change."""
 
     _may_write = False
@@ -22,11 +22,11 @@ class Door:
             self._may_write = False
 
 
-class Doors:
+class WriteGuards:
     """Those of one run, opened and closed together. One may be made on its first use, while the others are open."""
 
     def __init__(self) -> None:
-        self._all: list[Door] = []
+        self._all: list[WriteGuard] = []
         self._open: ExitStack | None = None
 
     def add(self, door: D) -> D:

@@ -22,7 +22,7 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.core.redaction import Redactor
 from ops.core.suggestions import shown, suggestion
 from ops.core.system_clock import SystemClock
-from ops.core.verdict import Observation, Verdict
+from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import (
     command,
     github,
@@ -230,7 +230,7 @@ def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
         sandbox.clock.advance(ago.total_seconds())
 
 
-def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[str, str]) -> Observation:
+def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[str, str]) -> ProbeObservation:
     """Asked once: the same ones as the runbook's. `passes` are the values of their secret headers."""
     web = Web(sandbox.edge_url)
     try:
@@ -307,7 +307,7 @@ def _reported(
     return {**result, "trigger": drill.trigger, **incident.told()}
 
 
-def _not_broken(seen: Observation) -> dict[str, Any]:
+def _not_broken(seen: ProbeObservation) -> dict[str, Any]:
     return {
         **UNREACHED,
         "schema": 1,

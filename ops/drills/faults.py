@@ -7,7 +7,7 @@ from pydantic import Field, RootModel, model_validator
 
 from ops.config.messages import build, lines
 from ops.config.strict_yaml import read
-from ops.config.types import Model
+from ops.config.types import ConfigModel
 from ops.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ EFFECTS = ("delay", "lost", "status", "code", "body", "headers", "truncate")
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 
 
-class Rule(Model):
+class Rule(ConfigModel):
     """Which requests it strikes, and what happens to them; the fields of the sandbox's own rules."""
 
     part: Literal["cloudflare", "github", "edge"] = "cloudflare"

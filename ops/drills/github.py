@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code
 from ops.core.result import DURATIONS, step
-from ops.core.run_record import Block, read_block
+from ops.core.run_record import RunRecord, read_block
 from ops.drills import repository
 from ops.drills.command import Params, Place, Say, as_text
 from ops.drills.support import Trigger, label_of
@@ -53,7 +53,7 @@ class Incident:
         return {**self.github.environ(), "GITHUB_TOKEN": TOKEN}
 
     @property
-    def journal(self) -> Block | None:
+    def journal(self) -> RunRecord | None:
         """What the last run's comment says; None where there is none by the bot or the responder."""
         blocks = [
             block
@@ -64,7 +64,7 @@ class Incident:
         ]
         return blocks[-1] if blocks else None
 
-    def has_whole_journal(self, before: Block | None) -> bool:
+    def has_whole_journal(self, before: RunRecord | None) -> bool:
         """Of a run since `before` was the last one's."""
         last = self.journal
         return last is not None and last != before and last.decision != ""
@@ -204,7 +204,7 @@ def by_workflow(
     }
 
 
-def _from_journal(block: Block) -> dict[str, Any]:
+def _from_journal(block: RunRecord) -> dict[str, Any]:
     decision = Decision(block.decision)
     return {
         "decision": decision.value,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError
-from ops.core.observations import Seen
+from ops.core.observations import ObjectObservation
 from ops.drills import example
 from ops.drills.example import INTERPRET
 from ops.drills.scenario_release import Kind
@@ -78,7 +78,7 @@ def _memory(sandbox: "Sandbox", service: "Service") -> Any:
         seen = Admin(lambda: web, {VARIABLE: ADMIN}, frozenset([VARIABLE])).look(service.url, counts)
     finally:
         web.close()
-    return seen.proof if isinstance(seen, Seen) else seen
+    return seen.proof if isinstance(seen, ObjectObservation) else seen
 
 
 EMBEDDED = Kind(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import EXIT_CODES, Decision, Reason
-from ops.core.verdict import Observation, Verdict
+from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import command, scenario_release
 from ops.drills.command import Params, Place, Say
 
@@ -23,7 +23,7 @@ OFF: Params = {"state": "off"}
 def run(
     place: Place,
     service: "Service",
-    look: Callable[[], Observation],
+    look: Callable[[], ProbeObservation],
     pull: Callable[[Params], dict[str, Any]],
     say: Say,
 ) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError
-from ops.core.runtime_contract import AI, SWITCHES, Switch, parse_switch
+from ops.core.runtime_contract import AI, SWITCHES, SwitchValue, parse_switch
 from ops.drills import example, scenario_release
 from ops.drills.scenario_leak import KEYS
 from ops.drills.scenario_release import Kind
@@ -37,7 +37,7 @@ def _prepare(sandbox: "Sandbox", environment: "Environment", service: "Service")
         raise ConfigError(f"{service.name} reads no switches in {environment.name}", hint=hint)
     sandbox.kv.add(runtime.namespace)
     for name, rules in runtime.switches.items():
-        calm = Switch(rules.normal, "drill", None, sandbox.clock.now(), "calm")
+        calm = SwitchValue(rules.normal, "drill", None, sandbox.clock.now(), "calm")
         sandbox.kv.put(runtime.namespace, f"{SWITCHES}{name}", calm.to_json())
 
 

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ops.core.clock import Clock
-from ops.core.next_step import Press, button, command
-from ops.core.observations import KeyAnswer, Page
+from ops.core.next_step import SuggestedCommand, button, command
+from ops.core.observations import KeyAnswer, PageContent
 
 if TYPE_CHECKING:
     from ops.cloudflare.kv import Kv
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.records import Logged
     from ops.cloudflare.workers import Workers
     from ops.config import Config, Environment
-    from ops.config.secrets import Provider
+    from ops.config.secrets import KeyProvider
     from ops.core.redaction import Secret
-    from ops.core.run_record import Earlier
-    from ops.core.runtime_contract import Shown
+    from ops.core.run_record import PreviousRuns
+    from ops.core.runtime_contract import RuntimeState
     from ops.core.timeline import Timeline
     from ops.github.committed_file import CommittedFile
     from ops.github.pulls import Pulls
@@ -62,15 +62,15 @@ class CloudflareApi(Protocol):
 class WebPort(Protocol):
     """The application and its AI providers, as anybody on the internet reaches them."""
 
-    def look(self, url: str) -> Page:
+    def look(self, url: str) -> PageContent:
         """Read a page of the web: what the address holds."""
         ...
 
-    def shown(self, url: str) -> "Shown | str":
+    def shown(self, url: str) -> "RuntimeState | str":
         """Return what the application at that origin shows of its limits and switches; or why that is not known."""
         ...
 
-    def ask_provider(self, spec: "Provider", key: "Secret | None") -> KeyAnswer:
+    def ask_provider(self, spec: "KeyProvider", key: "Secret | None") -> KeyAnswer:
         """Return what an AI provider says of a key; without one, of a random key."""
         ...
 
@@ -112,7 +112,7 @@ class SecretValues(Protocol):
 
 
 @dataclass(frozen=True)
-class RunRequest:
+class RequestInfo:
     """Who requested the run, when and for which incident."""
 
     actor: str
@@ -135,7 +135,7 @@ class Context(Generic[P]):
     params: P
     config: "Config"
     environment: "Environment"
-    request: RunRequest
+    request: RequestInfo
     run_id: str
     clock: Clock
     timeline: "Timeline"
@@ -145,7 +145,7 @@ class Context(Generic[P]):
     make_site: "Callable[[], Site]"
     """Make `site`."""
     secret_values: SecretValues
-    previous_runs: "Callable[[], Callable[[], Earlier]]"
+    previous_runs: "Callable[[], Callable[[], PreviousRuns]]"
     """Begin to read the records of earlier runs on the incident. The answer waits within bounds. At most it makes a
     run stricter."""
     kinds: "Callable[[], Mapping[str, str]]"
@@ -158,7 +158,7 @@ class Context(Generic[P]):
         """A site's repository, and what can be built and deployed of it."""
         return self.make_site()
 
-    def press(self, runbook: str, **params: str | bool | tuple[str, ...]) -> Press:
+    def press(self, runbook: str, **params: str | bool | tuple[str, ...]) -> SuggestedCommand:
         """A command for people to paste, and the same button: in this environment and for this incident."""
         where = {
             "service": params.pop("service", ""),
@@ -167,4 +167,4 @@ class Context(Generic[P]):
         }
         given = {**where, **params}
         program, *extra = self.program
-        return Press(command(program, runbook, given, *extra), button(runbook, given))
+        return SuggestedCommand(command(program, runbook, given, *extra), button(runbook, given))

@@ -21,19 +21,19 @@ from ops.core.errors import (
     ProviderError,
     Reason,
     Refused,
-    Unclear,
+    UnclearWrite,
     UnknownOutcome,
     exit_code,
 )
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, Progress, moved, overtaken
-from ops.core.result import Result, durations, failed, plan_json, planned, press_json, sentence
+from ops.core.result import RunResult, durations, failed, plan_json, planned, press_json, sentence
 from ops.core.threads import start
-from ops.core.timeline import Kind
-from ops.core.verdict import NOT_OBSERVED, Observation, Verdict, decide
+from ops.core.timeline import EventKind
+from ops.core.verdict import NOT_OBSERVED, ProbeObservation, Verdict, decide
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, State, World, refuse_late
-from ops.engine.signals import Signals, uncovered
+from ops.engine.runbook import ChangeState, ObservedState, Runbook, refuse_late
+from ops.engine.signals import SignalHandler, uncovered
 from ops.probes.runner import Prober, ProbeSet
 
 READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -49,7 +49,7 @@ CALM_PROBE_WAIT = 15.0
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     dry_run: bool
     """Whether to end with the plan: on request, or because nobody could confirm it (`is_implicit`)."""
     confirm: Callable[[Plan[Any]], bool]
@@ -64,29 +64,29 @@ class Options:
 
 
 @dataclass
-class Run:
+class RunState:
     """What is known so far; complete enough at any moment to say how the run ended."""
 
     plan: Plan[Any] | None = None
-    before: Observation = NOT_OBSERVED
-    after: Observation | None = None
+    before: ProbeObservation = NOT_OBSERVED
+    after: ProbeObservation | None = None
     wrote: bool = False
     progress: Progress = field(default_factory=Progress)
     unproved: str = ""
     """What reading back could not settle after an answered write."""
-    lagging: "list[Sent]" = field(default_factory=list)
+    lagging: "list[SentChange]" = field(default_factory=list)
     """Changes that the API does not show yet: the probes decide."""
-    press: Press | None = None
+    press: SuggestedCommand | None = None
     """What people press next, where the run ends with that."""
 
 
 @dataclass
-class Sent:
+class SentChange:
     """One change from its first write on: how it is read, and whether an answer to it was unclear."""
 
     ctx: Context[Any]
     change: Change
-    check: Callable[[], World]
+    check: Callable[[], ObservedState]
     progress: Progress
     unclear: str = ""
     """The first answer that left open whether the change was made."""
@@ -95,17 +95,17 @@ class Sent:
     def doubt(self) -> str:
         return f"it is not known whether the change was made: {self.unclear}; then"
 
-    def is_ours(self, world: World) -> bool:
+    def is_ours(self, world: ObservedState) -> bool:
         """Whether the change that is live was made by this run."""
         return bool(self.unclear) if world.made is None else world.made
 
-    def overtaken(self, world: World, *, answered: bool) -> ProviderError:
+    def overtaken(self, world: ObservedState, *, answered: bool) -> ProviderError:
         """Something else is live: the end of the run, and what became of the change."""
         made = answered or (None if self.unclear else False) if world.made is None else world.made or answered
         if made:
             self.progress.settle(self.change, self.progress.replaced)
             if not answered:
-                self.ctx.timeline.record(Kind.WRITTEN, f"applied, and then replaced: {world.text}")
+                self.ctx.timeline.record(EventKind.WRITTEN, f"applied, and then replaced: {world.text}")
         elif made is False:
             self.progress.not_made(seen=True)
         return overtaken(world.text, made=bool(made))
@@ -118,12 +118,12 @@ class Engine:
     prober: Prober
     writing: Callable[[], AbstractContextManager[None]]
     """Lets writes through; entered around the one write of a change."""
-    signals: Signals = field(default_factory=Signals)
+    signals: SignalHandler = field(default_factory=SignalHandler)
     """Watched by whoever starts the run, from before its first step until its result is shown."""
 
-    def execute(self, runbook: Runbook[Any, Any], ctx: Context[Any], options: Options) -> Result:
+    def execute(self, runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions) -> RunResult:
         """Run to a decision. Every OpsError becomes a result; anything else is a bug and passes through."""
-        run = Run()
+        run = RunState()
         hint, press = "", None
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
@@ -142,11 +142,11 @@ class Engine:
                 decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
             if so_far := run.progress.text(run.plan):
                 message = f"{message}; {so_far}"
-            ctx.timeline.record(Kind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
+            ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
         ended = {"reason": reason.value, "message": message, **press_json("press", run.press)}
-        ctx.timeline.record(Kind.ENDED, decision.value, **ended)
+        ctx.timeline.record(EventKind.ENDED, decision.value, **ended)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
-        return Result(
+        return RunResult(
             decision=decision,
             reason=reason,
             exit_code=code,
@@ -163,28 +163,28 @@ class Engine:
             before=run.before,
             after=run.after,
             durations=durations(ctx.timeline.first, is_proved=is_proved),
-            wrote=ctx.timeline.first(Kind.WRITTEN) is not None,
+            wrote=ctx.timeline.first(EventKind.WRITTEN) is not None,
             outcome=run.progress.outcome(run.plan),
         )
 
     def _phases(
-        self, runbook: Runbook[Any, Any], ctx: Context[Any], options: Options, run: Run
+        self, runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions, run: RunState
     ) -> tuple[Decision, Reason, str]:
         failing = runbook.probes(ctx, None)
         before = start(lambda: self.prober.once(failing))
         plan = run.plan = runbook.preflight(ctx)
-        ctx.timeline.record(Kind.PLANNED, plan.summary, plan=plan_json(plan))
+        ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan_json(plan))
         options.show_plan(plan)
         ends_here = options.dry_run or (options.hands_on and plan.changes)
         will_write = plan.changes and not ends_here
         run.before = _observed(before, wait=options.probe_wait if will_write else CALM_PROBE_WAIT)
-        ctx.timeline.record(Kind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
+        ctx.timeline.record(EventKind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
         if ends_here:
             return planned(options.hands_on, requested=not options.is_implicit)
         if plan.changes:
             compare = options.confirm(plan)
             refuse_late(ctx)
-            ctx.timeline.record(Kind.CONFIRMED, "by the service's name" if compare else "by --yes")
+            ctx.timeline.record(EventKind.CONFIRMED, "by the service's name" if compare else "by --yes")
             compare = runbook.prepare(ctx, plan) or compare
             for change in plan.changes:
                 self._make(runbook, ctx, run, plan, change, compare=compare)
@@ -212,53 +212,60 @@ class Engine:
         return decision, reason, f"{said}; {plan.left_open}" if plan.left_open and run.wrote else said
 
     def _make(
-        self, runbook: Runbook[Any, Any], ctx: Context[Any], run: Run, plan: Plan[Any], change: Change, *, compare: bool
+        self,
+        runbook: Runbook[Any, Any],
+        ctx: Context[Any],
+        run: RunState,
+        plan: Plan[Any],
+        change: Change,
+        *,
+        compare: bool,
     ) -> None:
         """Make one change, unless it is found done. `compare` False: the plan's last read was a moment ago."""
         progress, check = run.progress, partial(runbook.check, ctx, plan, change)
         if compare:
             world = check()
-            ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
-            if world.state == State.DONE:
+            ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
+            if world.state == ChangeState.DONE:
                 progress.settle(change, progress.by_others)
                 return
-            if world.state == State.MOVED:
+            if world.state == ChangeState.CHANGED_ELSEWHERE:
                 raise moved(world.text, progress)
-        sent = Sent(ctx, change, check, progress)
+        sent = SentChange(ctx, change, check, progress)
         progress.begin(change)
         if not self._write(sent, partial(runbook.apply, ctx, plan, change)):
             progress.settle(change, progress.by_others)
             return
         run.wrote = True
         world = self._read_back(sent)
-        if world.state == State.DONE or world.uncertain:
+        if world.state == ChangeState.DONE or world.uncertain:
             run.unproved = world.text if world.uncertain else run.unproved
             progress.settle(change, progress.made)
         else:
             run.lagging.append(sent)
             progress.settle(change, progress.unseen if sent.unclear else progress.made)
 
-    def _write(self, sent: "Sent", apply: Callable[[], str]) -> bool:
+    def _write(self, sent: "SentChange", apply: Callable[[], str]) -> bool:
         """Send the write; once more only where reading shows that the first one was not applied.
 
         False where another run or person turns out to have made the same change.
         """
         record = sent.ctx.timeline.record
         for last in (False, True):
-            record(Kind.WRITING, f"{sent.change.target}: {sent.change.before} → {sent.change.after}")
+            record(EventKind.WRITING, f"{sent.change.target}: {sent.change.before} → {sent.change.after}")
             try:
                 with self.signals.held(), self.writing():
                     answer = apply()
-                    record(Kind.WRITTEN, answer)
+                    record(EventKind.WRITTEN, answer)
             except Interrupted:
                 raise
             except OpsError as error:
-                if isinstance(error, Unclear):
+                if isinstance(error, UnclearWrite):
                     sent.unclear = sent.unclear or error.message
                 elif not isinstance(error, NotApplied) and not sent.unclear:
                     sent.progress.not_made(seen=isinstance(error, Refused))
                     raise
-                record(Kind.WARNING, error.message, reason=error.reason.value)
+                record(EventKind.WARNING, error.message, reason=error.reason.value)
                 self.signals.raise_pending()
                 world = self._settle(sent, error, last=last)
                 if world is not None:
@@ -267,7 +274,7 @@ class Engine:
                 return True
         raise AssertionError("the last try is settled")
 
-    def _settle(self, sent: "Sent", error: OpsError, *, last: bool) -> World | None:
+    def _settle(self, sent: "SentChange", error: OpsError, *, last: bool) -> ObservedState | None:
         """After an answer that settles nothing: the World with the change live, or one that is left to the probes.
 
         None where it may be sent once more.
@@ -275,7 +282,7 @@ class Engine:
         A refusal of a later try says nothing about an earlier try whose answer was unclear.
         """
         asked = error.retry_after if isinstance(error, NotApplied) else 0.0
-        ends = last or asked > LONGEST_RETRY_AFTER or not isinstance(error, (NotApplied, Unclear))
+        ends = last or asked > LONGEST_RETRY_AFTER or not isinstance(error, (NotApplied, UnclearWrite))
         sent.ctx.clock.sleep(max(SETTLE_PAUSE, asked) if asked <= LONGEST_RETRY_AFTER else SETTLE_PAUSE)
         try:
             world = self._look(sent, sent.doubt, patient=ends and bool(sent.unclear))
@@ -283,24 +290,24 @@ class Engine:
             if sent.unclear:
                 raise
             raise _not_applied(sent, error, None, last=last) from None
-        sent.ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+        sent.ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
         if world.uncertain and sent.unclear:
             raise UnknownOutcome(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
         if world.uncertain:
             raise _not_applied(sent, error, None, last=last)
-        if world.state == State.DONE:
+        if world.state == ChangeState.DONE:
             if sent.is_ours(world):
-                sent.ctx.timeline.record(Kind.WRITTEN, f"applied after all: {world.text}")
+                sent.ctx.timeline.record(EventKind.WRITTEN, f"applied after all: {world.text}")
             return world
-        if world.may_lag and sent.unclear and (ends or world.state == State.MOVED):
+        if world.may_lag and sent.unclear and (ends or world.state == ChangeState.CHANGED_ELSEWHERE):
             return world
-        if world.state == State.MOVED:
+        if world.state == ChangeState.CHANGED_ELSEWHERE:
             raise sent.overtaken(world, answered=False)
         if ends:
             raise _not_applied(sent, error, world, last=last)
         return None
 
-    def _look(self, sent: "Sent", doubt: str, *, patient: bool) -> World:
+    def _look(self, sent: "SentChange", doubt: str, *, patient: bool) -> ObservedState:
         """Read after a write, and again while that settles nothing; `patient`: also while our change does not show.
 
         So is an answer that cannot be read, and a history that lacks ours after an unclear answer: it may lag.
@@ -308,7 +315,7 @@ class Engine:
         """
         pauses = iter(READ_BACK_PAUSES)
         while True:
-            world: World | None = None
+            world: ObservedState | None = None
             try:
                 world = sent.check()
             except ProviderError as error:
@@ -316,29 +323,29 @@ class Engine:
                 if pause is None:
                     raise UnknownOutcome(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
             else:
-                waits = patient and world.state == State.PLANNED and not world.may_lag
-                lacks_ours = bool(sent.unclear) and world.state == State.MOVED and world.made is False
+                waits = patient and world.state == ChangeState.PLANNED and not world.may_lag
+                lacks_ours = bool(sent.unclear) and world.state == ChangeState.CHANGED_ELSEWHERE and world.made is False
                 settled = not (world.uncertain or waits or lacks_ours)
                 if settled or (pause := next(pauses, None)) is None:
                     return world
             sent.ctx.clock.sleep(pause)
 
-    def _read_back(self, sent: "Sent") -> World:
+    def _read_back(self, sent: "SentChange") -> ObservedState:
         """The World with the change live, or uncertain; or another one that the probes have to settle."""
         record = sent.ctx.timeline.record
         world = self._look(sent, "the write was answered, but reading it back failed:", patient=True)
         if world.uncertain:
-            record(Kind.WARNING, f"not proved: {world.text}")
+            record(EventKind.WARNING, f"not proved: {world.text}")
             return world
-        if world.may_lag and world.state != State.DONE:
-            record(Kind.COMPARED, f"the API may lag: {world.text}", state=world.state.value)
+        if world.may_lag and world.state != ChangeState.DONE:
+            record(EventKind.COMPARED, f"the API may lag: {world.text}", state=world.state.value)
             return world
-        if world.state == State.MOVED:
+        if world.state == ChangeState.CHANGED_ELSEWHERE:
             raise sent.overtaken(world, answered=True)
-        if world.state == State.DONE:
-            record(Kind.READ_BACK, world.text)
+        if world.state == ChangeState.DONE:
+            record(EventKind.READ_BACK, world.text)
             for text in (*world.notes, *(f"slipped in between the plan and the write: {it}" for it in world.slipped)):
-                record(Kind.WARNING, text)
+                record(EventKind.WARNING, text)
             return world
         raise UnknownOutcome(
             f"the write was answered, but {span_text(sum(READ_BACK_PAUSES))} later it does not show",
@@ -346,55 +353,55 @@ class Engine:
             hint="Start the same command again in a minute: it finds out, and does nothing twice.",
         )
 
-    def _compare_at_end(self, runbook: Runbook[Any, Any], ctx: Context[Any], run: Run, plan: Plan[Any]) -> None:
+    def _compare_at_end(self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any]) -> None:
         """Compare what serves after the last probe round. Raises ProviderError if somebody replaced our change."""
         for change in plan.changes:
-            sent = Sent(ctx, change, partial(runbook.check, ctx, plan, change), run.progress)
+            sent = SentChange(ctx, change, partial(runbook.check, ctx, plan, change), run.progress)
             try:
                 world = self._look(sent, "what serves could not be compared once more:", patient=True)
             except UnknownOutcome as error:
-                ctx.timeline.record(Kind.WARNING, error.message)
+                ctx.timeline.record(EventKind.WARNING, error.message)
                 continue
-            ctx.timeline.record(Kind.COMPARED, world.text, state=world.state.value)
+            ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
             if world.uncertain:
                 run.unproved = world.text
-            elif world.state != State.DONE:
+            elif world.state != ChangeState.DONE:
                 run.progress.settle(change, run.progress.replaced)
-                is_back = world.state == State.PLANNED
+                is_back = world.state == ChangeState.PLANNED
                 raise overtaken(f"{change.before} is live again" if is_back else world.text, made=True)
 
-    def _settle_lagging(self, sent: "Sent", *, seen_by: str) -> None:
+    def _settle_lagging(self, sent: "SentChange", *, seen_by: str) -> None:
         """A change that the API did not show: live where the deciding probe saw it; otherwise read once more."""
         doubt = sent.doubt if sent.unclear else "the write was answered, but neither the API nor a probe shows it:"
         if seen_by:
-            world = World(State.DONE, f"{sent.change.target}: the probe {seen_by} shows it")
+            world = ObservedState(ChangeState.DONE, f"{sent.change.target}: the probe {seen_by} shows it")
         else:
             world = self._look(sent, doubt, patient=False)
-        if world.state == State.MOVED:
+        if world.state == ChangeState.CHANGED_ELSEWHERE:
             raise sent.overtaken(world, answered=not sent.unclear)
-        if world.state != State.DONE:
+        if world.state != ChangeState.DONE:
             raise UnknownOutcome(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
         sent.progress.settle(sent.change, sent.progress.made)
         record = sent.ctx.timeline.record
         if sent.unclear:
-            record(Kind.WRITTEN, f"applied after all: {world.text}")
-        record(Kind.READ_BACK, world.text)
+            record(EventKind.WRITTEN, f"applied after all: {world.text}")
+        record(EventKind.READ_BACK, world.text)
 
-    def _verify(self, ctx: Context[Any], probes: ProbeSet) -> Observation:
+    def _verify(self, ctx: Context[Any], probes: ProbeSet) -> ProbeObservation:
         wanted = probes.verify.successes
 
-        def each_round(in_a_row: int, seen: Observation) -> None:
+        def each_round(in_a_row: int, seen: ProbeObservation) -> None:
             said = f"after, {in_a_row} of {wanted} in a row: {seen.detail}"
-            ctx.timeline.record(Kind.PROBED, said, verdict=seen.verdict.value)
+            ctx.timeline.record(EventKind.PROBED, said, verdict=seen.verdict.value)
 
         after = self.prober.until(probes, each_round=each_round)
-        ctx.timeline.record(Kind.VERIFIED, after.verdict.value, rounds=after.rounds)
+        ctx.timeline.record(EventKind.VERIFIED, after.verdict.value, rounds=after.rounds)
         for note in after.notes:
-            ctx.timeline.record(Kind.WARNING, f"not proved: {note}")
+            ctx.timeline.record(EventKind.WARNING, f"not proved: {note}")
         return after
 
 
-def _not_applied(sent: Sent, error: OpsError, world: World | None, *, last: bool) -> OpsError:
+def _not_applied(sent: SentChange, error: OpsError, world: ObservedState | None, *, last: bool) -> OpsError:
     """The end of a run whose change was not made; `world` is as it was read since, None where it could not be."""
     sent.progress.not_made(seen=world is not None)
     if isinstance(error, Refused):
@@ -410,13 +417,13 @@ def _not_applied(sent: Sent, error: OpsError, world: World | None, *, last: bool
     return ProviderError(f"the change was not applied{tries}: {error.message}", reason=Reason.NOT_APPLIED, hint=hint)
 
 
-def _seen_by(probes: ProbeSet, after: Observation) -> str:
+def _seen_by(probes: ProbeSet, after: ProbeObservation) -> str:
     """The name of the deciding probe, where it saw the change."""
     healthy = any(each.probe == probes.deciding and each.verdict == Verdict.HEALTHY for each in after.results)
     return probes.deciding if healthy else ""
 
 
-def _observed(before: "Future[Observation]", *, wait: float) -> Observation:
+def _observed(before: "Future[ProbeObservation]", *, wait: float) -> ProbeObservation:
     """The probes' answer where it is there; a probe without one counts as inconclusive."""
     try:
         return before.result(timeout=wait)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ops.core.clock import REQUEST_HOLDS, span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.plan import Change, D, Ending, Plan
+from ops.core.plan import Change, D, Plan, RunOutcome
 from ops.engine.context import Context, P
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
     from ops.core.redaction import Redactor
-    from ops.core.result import Result
+    from ops.core.result import RunResult
     from ops.probes.runner import ProbeSet
 
 
@@ -29,22 +29,22 @@ def param(text: str, *, default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"help": text})
 
 
-class State(Enum):
+class ChangeState(Enum):
     """How the world stands towards one change."""
 
     PLANNED = "planned"
     """As the plan found it: the change may be made."""
     DONE = "done"
     """Our change is live."""
-    MOVED = "moved"
+    CHANGED_ELSEWHERE = "moved"
     """Neither: somebody else changed it."""
 
 
 @dataclass(frozen=True)
-class World:
+class ObservedState:
     """`text` says what is there. `slipped` names what came in between the plan and our write; `notes` are warnings."""
 
-    state: State
+    state: ChangeState
     text: str
     slipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ def service_of(ctx: Context[Any], kind: str) -> "Service":
 
 
 @dataclass(frozen=True)
-class Permissions:
+class TokenPermissions:
     """What the tokens of a run must allow, beside the comments on the incident."""
 
     cloudflare: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ class Permissions:
 
 
 @dataclass(frozen=True)
-class Due:
+class DueRun:
     """A run that is due: its parameters, and the incident on which it is published."""
 
     params: Any
@@ -146,7 +146,7 @@ class Runbook(ABC, Generic[P, D]):
     """The template in `templates/workflows` of its button."""
     writes: ClassVar[tuple[tuple[str, str], ...]]
     """Method and path of every write, with `*` for one segment; the first one decides. /repos/… is GitHub's."""
-    permissions: ClassVar[Permissions]
+    permissions: ClassVar[TokenPermissions]
     params: type[P]
     example: P
     """Valid parameters for the services of the reference application; the generic tests run it with them."""
@@ -165,7 +165,7 @@ class Runbook(ABC, Generic[P, D]):
         environment: "Environment",  # noqa: ARG002
         environ: Mapping[str, str],  # noqa: ARG002
         redactor: "Redactor",  # noqa: ARG002
-    ) -> "Iterator[Due | str]":
+    ) -> "Iterator[DueRun | str]":
         """Find the runs that are due now, and yield each, with lines for people about what was found.
 
         It reads only. Raises OpsError.
@@ -202,12 +202,12 @@ class Runbook(ABC, Generic[P, D]):
         """
         return False
 
-    def ending(self, ctx: Context[P], plan: Plan[D]) -> Ending | None:  # noqa: ARG002  most end as their probes say
+    def ending(self, ctx: Context[P], plan: Plan[D]) -> RunOutcome | None:  # noqa: ARG002  most end as their probes say
         """How the run ends once its changes are made, without a probe. It may read."""
         return None
 
     @abstractmethod
-    def check(self, ctx: Context[P], plan: Plan[D], change: Change) -> World:
+    def check(self, ctx: Context[P], plan: Plan[D], change: Change) -> ObservedState:
         """Read how the world stands towards the change, before the write and after it."""
 
     @abstractmethod
@@ -217,7 +217,7 @@ class Runbook(ABC, Generic[P, D]):
         Raises NotApplied and Unclear, which the engine settles by `check`; Refused and ProviderError end the run.
         """
 
-    def after(self, result: "Result", environ: Mapping[str, str], redactor: "Redactor") -> Iterator[str]:  # noqa: ARG002
+    def after(self, result: "RunResult", environ: Mapping[str, str], redactor: "Redactor") -> Iterator[str]:  # noqa: ARG002
         """Report the result where this runbook has a place of its own, and yield a line about each report.
 
         The run is over: nothing here changes its result, and a report that fails is a warning.

@@ -28,7 +28,7 @@ class SignalReceived(KeyboardInterrupt):
     """
 
 
-class Signals:
+class SignalHandler:
     """Turns the first signal into an exception in the main thread: Interrupted in a run, else SignalReceived."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Signals:
             signal.signal(number, self._handle)
 
     @contextmanager
-    def watched(self) -> Iterator["Signals"]:
+    def watched(self) -> Iterator["SignalHandler"]:
         """A run. Outside the main thread Python delivers no signal, and nothing is installed."""
         if threading.current_thread() is not threading.main_thread():
             yield self
@@ -121,7 +121,7 @@ def uncovered(error: Exception) -> BaseException:
     return error.__context__ if isinstance(error.__context__, Interrupted | KeyboardInterrupt) else error
 
 
-PROCESS = Signals()
+PROCESS = SignalHandler()
 """The signals of this process, which has one handler for each."""
 
 

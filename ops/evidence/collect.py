@@ -31,7 +31,7 @@ from ops.core.anonymization import shortened as without_persons
 from ops.core.clock import utc_text
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.redaction import Redactor
-from ops.core.run_record import Block, Row, sealed
+from ops.core.run_record import RecordRow, RunRecord, sealed
 from ops.core.threads import in_parallel
 from ops.evidence import tables
 from ops.github import actions
@@ -216,7 +216,7 @@ def published(collection: Collection, number: int | None, environ: Mapping[str, 
 
     run = f"evidence-{collection.environment}"[:64]
     said = f"evidence of {collection.environment} collected, {utc_text(collection.period.since)} to then"
-    block = Block(run, source="evidence", rows=(Row(collection.collected_at, "note", said),))
+    block = RunRecord(run, source="evidence", rows=(RecordRow(collection.collected_at, "note", said),))
     body = sealed(tables.text(collection), block)
     try:
         if number is None:

@@ -20,7 +20,7 @@ from ops.app.run import program, read_config
 from ops.core import system_clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
-from ops.core.run_record import Block, Row, sealed
+from ops.core.run_record import RecordRow, RunRecord, sealed
 from ops.core.threads import start
 from ops.gate import approval, events, form, outcomes, refusals
 from ops.gate import payload as fields
@@ -316,10 +316,10 @@ class Gate:
             )
         )
 
-    def _answer(self, refusal: outcomes.Refusal, body: str, record: Block) -> bool:
+    def _answer(self, refusal: outcomes.Refusal, body: str, record: RunRecord) -> bool:
         """One comment per issue, with the latest refusal: nobody can flood an incident by being refused."""
 
-        def text(former: Block | None) -> str:
+        def text(former: RunRecord | None) -> str:
             rows = (*(former.rows if former else ()), *record.rows)
             return sealed(refusals.latest(body, rows[-1].at, len(rows)), replace(record, rows=rows))
 
@@ -335,16 +335,16 @@ class Gate:
         where = {"environment": request.environment, "incident": request.incident}
         return refusals.commands(program(self.environ), request.runbook, {**request.params, **where})
 
-    def _record(self, refusal: outcomes.Refusal, message: str) -> Block:
+    def _record(self, refusal: outcomes.Refusal, message: str) -> RunRecord:
         """For the report: that it was asked for, and refused."""
-        return Block(
+        return RunRecord(
             run=f"gate-{actions.run_id(self.environ) or 'unknown'}",
             source="gate",
             runbook=refusal.request.runbook if refusal.request else "",
             environment=refusal.request.environment if refusal.request else "",
             decision=Decision.REFUSED.value,
             reason=refusal.reason.value,
-            rows=(Row(system_clock.now(self.environ), "refused", message),),
+            rows=(RecordRow(system_clock.now(self.environ), "refused", message),),
             program=__version__,
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.core.clock import parse_utc
-from ops.core.errors import ProviderError, Reason, Unclear
+from ops.core.errors import ProviderError, Reason, UnclearWrite
 
 Shape = Any
 """A type, None, a predicate, a list of one shape, a mapping of fields to shapes, or a tuple of alternatives.
@@ -38,7 +38,7 @@ def unreadable(method: str, what: str, status: int, why: str) -> ProviderError:
         return MalformedAnswer(what, status, why)
     hint = "Look on GitHub whether the change is there, before you start the same command again."
     text = f"cannot read GitHub's answer to a change of {what}: {why}{_http(status)}; the change may have been made"
-    return Unclear(text, reason=Reason.UNCLEAR, hint=hint)
+    return UnclearWrite(text, reason=Reason.UNCLEAR, hint=hint)
 
 
 def is_moment(value: Any) -> bool:

@@ -12,9 +12,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ops.core.clock import Clock
-from ops.core.errors import ConfigError, ProviderError, Reason, Unclear
+from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Redactor, Secret
-from ops.core.threads import Budget, start
+from ops.core.threads import TimeBudget, start
 from ops.github import actions
 from ops.github.client import failures, requester
 
@@ -91,7 +91,7 @@ class AppTokens:
         """Revoke every token that was made; `warn` gets one sentence for each that may still be valid."""
         with self._lock:
             made, self._made = self._made, {}
-        budget = Budget(REVOKE_WAIT)
+        budget = TimeBudget(REVOKE_WAIT)
         revoking = [(repository, start(partial(self._revoke, making))) for repository, making in made.items()]
         for repository, future in revoking:
             try:
@@ -158,7 +158,7 @@ class AppTokens:
                     if why := _refusal(error, app, repository):
                         raise ProviderError(why[0], reason=Reason.PROVIDER_REFUSED, hint=why[1]) from None
                     raise
-        except Unclear as error:
+        except UnclearWrite as error:
             raise ProviderError(error.message, reason=error.reason, hint=error.hint) from None
 
 

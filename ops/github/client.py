@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ops.core.errors import ConfigError, ProviderError, Reason, Unclear
+from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Redactor
 from ops.github.actions import is_job
@@ -162,5 +162,5 @@ def write_failures(hint: str = "") -> Iterator[None]:
             yield
     except ProviderError as error:
         if error.reason == Reason.PROVIDER_UNAVAILABLE or error.message.startswith("GitHub answered 5"):
-            raise Unclear(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
+            raise UnclearWrite(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
         raise

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ProviderError, Reason
-from ops.core.run_record import Block, read_block, workflow_run
+from ops.core.run_record import RunRecord, read_block, workflow_run
 from ops.github.client import failures
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def find_request(repository: "Repository", number: int, mark: str, comment: int 
     return request if request and author(request) == login(repository) else None
 
 
-def blocks(issue: "Issue") -> "Iterator[tuple[IssueComment, Block]]":
+def blocks(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":
     """Oldest first, by anybody: whose it is has to be asked."""
     for comment in issue.get_comments():
         if (block := read_block(comment.body)) is not None:

@@ -34,7 +34,7 @@ class CommittedFile:
     def __init__(self, folder: Path, name: str, environ: Mapping[str, str], redactor: Redactor, pulls: Pulls) -> None:
         self._folder, self._name, self._environ = folder, name, environ
         self._pulls = pulls
-        self._git = git.Repository(folder, environ, redactor)
+        self._git = git.GitRepository(folder, environ, redactor)
 
     def text(self) -> str:
         """Raises ConfigError."""
@@ -44,7 +44,7 @@ class CommittedFile:
         """Raises Refused, also where the file here is not as it was committed; and ProviderError."""
         try:
             return self._by_github() if self._pulls.is_on else self._by_git()
-        except git.NoRepository as error:
+        except git.GitError as error:
             raise _unknown(str(error), "Run it in a checkout of the operations repository, with git.") from None
 
     def _by_github(self) -> Commits:
@@ -72,7 +72,7 @@ class CommittedFile:
         """Of this checkout, whose file is the committed one."""
         commit = self._git.commit("HEAD")
         if commit is None:
-            raise git.NoRepository(f"{self._folder} has no commit")
+            raise git.GitError(f"{self._folder} has no commit")
         if self._git.file(commit.sha, self._name) != self.text():
             raise _unknown(
                 f"{self._name} here is not as it was committed",

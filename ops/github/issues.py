@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError
-from ops.core.run_record import Block, is_edited, read_block, workflow_run
+from ops.core.run_record import RunRecord, is_edited, read_block, workflow_run
 from ops.github.comments import BOT, author, blocks
 from ops.github.permissions import may_write, permission_of
 
@@ -23,7 +23,7 @@ LONGEST_TITLE = 256
 class Recorded:
     """A block of ours on the issue, by somebody who may write here."""
 
-    block: Block
+    block: RunRecord
     author: str
     is_edited: bool
     url: str

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.loopback import is_one_world
 from ops.core.redaction import Redactor
-from ops.core.write_guard import Door
+from ops.core.write_guard import WriteGuard
 from ops.github import comments
 from ops.github.client import connect, failures, is_configured, write_failures
 from ops.github.comments import author, login
@@ -42,7 +42,7 @@ class PullRequest:
     url: str
 
 
-class Pulls(Door):
+class Pulls(WriteGuard):
     """It can only read but while somebody has entered `writing`. Every method raises ProviderError."""
 
     def __init__(self, open_repository: "Callable[[], Repository] | None") -> None:

@@ -11,7 +11,7 @@ from ops.core.clock import Clock
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.loopback import is_one_world
 from ops.core.redaction import Redactor, Secret
-from ops.core.write_guard import Door
+from ops.core.write_guard import WriteGuard
 from ops.github import app_tokens
 from ops.github.client import failures, repository, write_failures
 
@@ -23,7 +23,7 @@ TOKEN = "GH_SECRETS_TOKEN"  # noqa: S105  the name of a variable
 HINT = "Check GH_SECRETS_TOKEN: a fine-grained token with Environments: write on that repository, not expired."
 
 
-class EnvironmentSecrets(Door):
+class EnvironmentSecrets(WriteGuard):
     """Of any repository that the token reaches. It can only read but while somebody has entered `writing`."""
 
     def __init__(

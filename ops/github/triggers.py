@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ops.core.clock import parse_utc
-from ops.core.errors import ProviderError, Unclear
-from ops.core.run_record import Block
+from ops.core.errors import ProviderError, UnclearWrite
+from ops.core.run_record import RunRecord
 from ops.github.client import failures, write_failures
 from ops.github.comments import author, blocks, find_request, login
 
@@ -31,7 +31,7 @@ def remove_label(repository: "Repository", number: int, label: str) -> bool:
     """
     try:
         _delete_label(repository, number, label)
-    except Unclear:
+    except UnclearWrite:
         if _has_label(repository, number, label):
             _delete_label(repository, number, label)
     except ProviderError:
@@ -56,7 +56,7 @@ def _has_label(repository: "Repository", number: int, label: str) -> bool:
     return label.lower() in {each["name"].lower() for each in found}
 
 
-def keep_refusal(repository: "Repository", number: int, text: Callable[[Block | None], str]) -> None:
+def keep_refusal(repository: "Repository", number: int, text: Callable[[RunRecord | None], str]) -> None:
     """Write the one comment of refusals on an issue: the first creates it, later ones edit it.
 
     `text` gets the record of the refusals so far. Raises ProviderError.
@@ -79,7 +79,7 @@ def withdraw_request(repository: "Repository", number: int, mark: str, comment: 
             found.delete()
 
 
-def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment | None, Block | None]":
+def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment | None, RunRecord | None]":
     with failures():
         me = login(repository)
         found = blocks(repository.get_issue(number))

@@ -11,14 +11,14 @@ from typing import Any
 
 from ops.app.registry import parameters, recoveries
 from ops.app.run import RUNS, program, reached, read_config
-from ops.config.labels import Way, params_text, ways
+from ops.config.labels import RecoveryOption, params_text, ways
 from ops.core.clock import SKEW, parse_utc, utc_text
 from ops.core.errors import ConfigError, Reason
-from ops.core.next_step import Press, button, command
+from ops.core.next_step import SuggestedCommand, button, command
 from ops.core.redaction import Redactor
-from ops.core.run_record import RUN, Block, Row, workflow_run
-from ops.core.run_summary import Page
-from ops.core.timeline import Event, from_json
+from ops.core.run_record import RUN, RecordRow, RunRecord, workflow_run
+from ops.core.run_summary import RunSummary
+from ops.core.timeline import RunEvent, from_json
 from ops.github.client import CHECK, connect, failures
 from ops.render.terminal import one_line
 
@@ -47,7 +47,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
         by = f"{comments.login(repository)}, imported at {utc_text(datetime.now(UTC))}"
         imported = f"run {job[0]} of GitHub Actions, told by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, look=True, completes=True)
-        page = Page(run, events, imported, source="run" if job else "laptop")
+        page = RunSummary(run, events, imported, source="run" if job else "laptop")
         for part, body in enumerate(comment.comments(page, contacts), start=1):
             posted.put(part, body)
         return posted.url
@@ -61,7 +61,7 @@ def note(number: int, said: str, environ: Mapping[str, str], redactor: Redactor,
     at, text = moment(said, now)
     text = redactor.text(one_line(text))
     run = "note-" + hashlib.sha256(f"{at.isoformat()} {text}".encode()).hexdigest()[:16]
-    body = comment.note(at, text, Block(run, source="note", rows=(Row(at, "note", text),)))
+    body = comment.note(at, text, RunRecord(run, source="note", rows=(RecordRow(at, "note", text),)))
     with failures(CHECK):
         comments = RunComments(connect(environ, redactor), number, run, look=True)
         comments.put(1, body)
@@ -125,11 +125,11 @@ def opened(
         return open_incident(connect(environ, redactor), redactor.text(title), body, [severity])
 
 
-def _shown(way: Way, reached: tuple[str, ...], number: str) -> tuple[str, tuple[str, ...], Press]:
+def _shown(way: RecoveryOption, reached: tuple[str, ...], number: str) -> tuple[str, tuple[str, ...], SuggestedCommand]:
     service = {"service": way.service} if "service" in parameters()[way.runbook] else {}
     options = {**service, **way.params, "environment": way.environment, "incident": number}
     program, *extra = reached
-    shown = Press(command(program, way.runbook, options, *extra), button(way.runbook, options))
+    shown = SuggestedCommand(command(program, way.runbook, options, *extra), button(way.runbook, options))
     return f"{way.when} ({way.environment})", way.labels, shown
 
 
@@ -178,7 +178,7 @@ def _record(source: str, config: Path) -> Path:
     return path
 
 
-def _run(path: Path, events: tuple[Event, ...]) -> str:
+def _run(path: Path, events: tuple[RunEvent, ...]) -> str:
     """As its first event says; a record of a version that did not say so stands in a folder of that name."""
     for run in (events[0].data.get("run"), path.resolve().parent.name):
         if isinstance(run, str) and re.fullmatch(RUN, run):
@@ -187,7 +187,7 @@ def _run(path: Path, events: tuple[Event, ...]) -> str:
     raise ConfigError(f"{path.name} does not say of which run it is", reason=Reason.UNKNOWN_NAME, hint=hint)
 
 
-def _events(path: Path, redactor: Redactor) -> tuple[Event, ...]:
+def _events(path: Path, redactor: Redactor) -> tuple[RunEvent, ...]:
     if path.stat().st_size > LONGEST_RECORD:
         raise ConfigError(f"{path.name} is too large for a run's record", hint="Name a run's timeline.jsonl.")
     events, problems = [], []
@@ -211,7 +211,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in logged if line.startswith('{"schema"'))
 
 
-def _event(data: Any, redactor: Redactor) -> Event:
+def _event(data: Any, redactor: Redactor) -> RunEvent:
     event = from_json(redactor.data(data))
     if data["schema"] != 1 or not math.isfinite(event.seconds):
         raise ValueError

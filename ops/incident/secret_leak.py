@@ -15,7 +15,7 @@ from ops.app import run as app
 from ops.core import system_clock
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
-from ops.core.run_record import Block, Row, sealed
+from ops.core.run_record import RecordRow, RunRecord, sealed
 from ops.gate import outcomes
 from ops.gate.leak import Leak, read_leak
 from ops.gate.refusals import commands
@@ -99,7 +99,7 @@ def _told(repository: "Repository", config: "Config", leak: Leak, environ: Mappi
 
     def body(number: str) -> str:
         text = incident(leak, what, replacing, list(config.environments), at=now, number=number, page=run_page)
-        return sealed(text, Block(key, source="leak"))
+        return sealed(text, RunRecord(key, source="leak"))
 
     number, url = issues.open_incident(repository, f"Leaked secret: {what}", body, [SEVERITY])
     return Told(number, url, is_new=True)
@@ -112,7 +112,7 @@ def _again(repository: "Repository", number: int, leak: Leak, environ: Mapping[s
     text = f"{leak.secret or UNDECLARED} was reported as leaked once more"
     run = f"leak-{environ.get('GITHUB_RUN_ID') or f'{now:%Y%m%dT%H%M%S}'}"[:64]
     comments = RunComments(repository, number, run, look=True)
-    block = Block(run, source="note", rows=(Row(now, "note", text),))
+    block = RunRecord(run, source="note", rows=(RecordRow(now, "note", text),))
     comments.put(1, sealed(again(leak, text, at=now), block))
     return Told(number, comments.url, is_new=False)
 

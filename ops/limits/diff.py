@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ops.core.clock import rfc3339
-from ops.core.runtime_contract import Shown, ShownLimit
+from ops.core.runtime_contract import ReportedLimit, RuntimeState
 from ops.limits.file import Limit, Limits
 
 NO_CHANGE = "no change"
@@ -20,7 +20,7 @@ class Row:
     name: str
     base: Limit | None
     proposed: Limit | None
-    live: ShownLimit | None
+    live: ReportedLimit | None
     at: datetime
 
     @property
@@ -82,7 +82,7 @@ class Row:
 @dataclass(frozen=True)
 class LimitsPlan:
     rows: tuple[Row, ...]
-    live: Shown | str
+    live: RuntimeState | str
     """What the application shows at the location that was asked; or why that is not known."""
     at: datetime
 
@@ -117,7 +117,7 @@ class LimitsPlan:
         }
 
 
-def compare(base: Limits | None, proposed: Limits, live: Shown | str, now: datetime) -> LimitsPlan:
+def compare(base: Limits | None, proposed: Limits, live: RuntimeState | str, now: datetime) -> LimitsPlan:
     """Rows in the order of the proposed file; what it takes out comes last."""
     was: Mapping[str, Limit] = base or {}
     shown = {} if isinstance(live, str) else live.limits
@@ -143,7 +143,7 @@ def text(limit: Limit | None) -> str:
     return told
 
 
-def shown_text(limit: ShownLimit) -> str:
+def shown_text(limit: ReportedLimit) -> str:
     until = f" until {_minute(limit.until)}" if limit.until else ""
     return f"{limit.limit} in {limit.period} s{until}"
 

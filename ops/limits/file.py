@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, RootModel, ValidationError, WithJsonSchema
 
 from ops.config.messages import build, lines
-from ops.config.strict_yaml import Path, Problem, read
-from ops.config.types import Model, Text
+from ops.config.strict_yaml import ConfigProblem, KeyPath, read
+from ops.config.types import ConfigModel, Text
 from ops.core.clock import parse_utc, span_text, utc_text
 from ops.core.errors import ConfigError
 from ops.core.runtime_contract import AI
@@ -31,7 +31,7 @@ def _moment(value: Any) -> datetime:
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
-class Temporary(Model):
+class Temporary(ConfigModel):
     """Takes the place of the limit until a moment; nobody has to take it back."""
 
     limit: int = Field(ge=1, le=LARGEST)
@@ -43,7 +43,7 @@ class Temporary(Model):
         return self.until <= now
 
 
-class Limit(Model):
+class Limit(ConfigModel):
     """`limit` requests within `period` seconds, for each `key`."""
 
     limit: int = Field(ge=1, le=LARGEST)
@@ -98,13 +98,13 @@ def parse(
             hint="Correct every line named here, then run `ops limits plan`.",
             problems=lines(path, problems),
         )
-    warnings = [Problem(document.line(where), where, text) for where, text, is_wrong in found if not is_wrong]
+    warnings = [ConfigProblem(document.line(where), where, text) for where, text, is_wrong in found if not is_wrong]
     return dict(model.root), lines(path, warnings)
 
 
 def _findings(
     data: Any, names: Collection[str], now: datetime, base: Limits | None
-) -> Iterator[tuple[Path, str, bool]]:
+) -> Iterator[tuple[KeyPath, str, bool]]:
     """Place, text, and whether it is wrong or a warning: what no single model can see."""
     for name, value in data.items() if isinstance(data, dict) else ():
         if name not in names:
@@ -120,14 +120,14 @@ def _findings(
         yield from _until(name, limit, was, now, has_base=base is not None)
 
 
-def steps(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[Path, str, bool]]:
+def steps(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[KeyPath, str, bool]]:
     """Place, text, and whether it is wrong: a step up that is too large, or a warning about a large step down.
 
     An `override` that stood there before was for another change.
     """
     if was is None or (limit.override is not None and limit.override != was.override):
         return
-    wanted: dict[Path, int] = {(name, "limit"): limit.limit}
+    wanted: dict[KeyPath, int] = {(name, "limit"): limit.limit}
     if limit.temporary is not None:
         wanted[(name, "temporary", "limit")] = limit.temporary.limit
     before = {was.limit, was.temporary.limit if was.temporary else was.limit} if was.period == limit.period else set()
@@ -141,7 +141,7 @@ def steps(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[Path, st
 
 def _until(
     name: str, limit: Limit, was: Limit | None, now: datetime, *, has_base: bool
-) -> Iterator[tuple[Path, str, bool]]:
+) -> Iterator[tuple[KeyPath, str, bool]]:
     if limit.temporary is None:
         return
     until, where = limit.temporary.until, (name, "temporary", "until")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import parse_utc, utc_text
 from ops.core.errors import Reason, Refused
-from ops.core.plan import Plan, Section
+from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import MAINTENANCE
 from ops.engine.context import Context
 from ops.maintenance.state import Asked
@@ -81,9 +81,9 @@ def _closing(ctx: Context[Any], service: "Service", asked: Asked, standing: Stan
         summary=f"{what}: {'off' if made else 'off already'}, by the switch {MAINTENANCE} of {service.name}{lasts}",
         changes=tuple(of),
         sections=(
-            Section("What people are told", (wanted.message,)),
-            Section("Closed", tuple(_what(service, path) for path in closed)),
-            Section("Stays open", (f"{HEALTH}, {HEALTH}/… and {OPS}…, by which it is repaired", *_besides())),
+            PlanSection("What people are told", (wanted.message,)),
+            PlanSection("Closed", tuple(_what(service, path) for path in closed)),
+            PlanSection("Stays open", (f"{HEALTH}, {HEALTH}/… and {OPS}…, by which it is repaired", *_besides())),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
         follows=(
@@ -141,7 +141,7 @@ def _opening(ctx: Context[Any], service: "Service", asked: Asked, standing: Stan
     return Plan(
         summary=f"{what}: {'open again' if made else 'was not off'}",
         changes=tuple(of),
-        sections=(Section("Stays off", tuple(_what(service, path) for path in closed)),) if closed else (),
+        sections=(PlanSection("Stays off", tuple(_what(service, path) for path in closed)),) if closed else (),
         reason=None if made else Reason.NOT_OFF,
         done=f"Opened {what} again",
         proves=f"{what} is open, {steps.ELSEWHERE}; the probes are healthy"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ops.core.clock import parse_utc, utc_text
 from ops.core.names import MAINTENANCE_WORKER as WORKER
-from ops.core.plan import Section
+from ops.core.plan import PlanSection
 from ops.maintenance.orphaned_routes import Recovered
 from ops.maintenance.routes import MOST_ZONES, Ways, closes, not_asked, stays_open
 from ops.maintenance.state import Block
@@ -22,23 +22,23 @@ NAMED = 5
 
 def closing(
     ways: Ways, block: Block, others: Iterable[Block], notes: Iterable[str], now: datetime
-) -> tuple[Section, ...]:
+) -> tuple[PlanSection, ...]:
     return _filled(
-        Section("What people are told", (block.message,)),
-        Section("Meant to last until", tuple(_until(block, now))),
-        Section("Closed, and what each was", tuple(closes(ways, block))),
-        Section("Stays open", tuple(stays_open(ways, block.path))),
-        Section("Left as it is", (*notes, *_stray(ways, (block, *others)))),
-        Section("Off besides", tuple(_off(each, now) for each in others)),
+        PlanSection("What people are told", (block.message,)),
+        PlanSection("Meant to last until", tuple(_until(block, now))),
+        PlanSection("Closed, and what each was", tuple(closes(ways, block))),
+        PlanSection("Stays open", tuple(stays_open(ways, block.path))),
+        PlanSection("Left as it is", (*notes, *_stray(ways, (block, *others)))),
+        PlanSection("Off besides", tuple(_off(each, now) for each in others)),
     )
 
 
-def opening(ways: Ways, opened: tuple[Block, ...], still: Iterable[Block], now: datetime) -> tuple[Section, ...]:
+def opening(ways: Ways, opened: tuple[Block, ...], still: Iterable[Block], now: datetime) -> tuple[PlanSection, ...]:
     return _filled(
-        Section("Was off", tuple(_off(each, now) for each in opened)),
-        Section("What was stored of it", tuple(line for block in opened for line in closes(ways, block))),
-        Section("Stays off", tuple(_off(each, now) for each in still)),
-        Section("Left as it is", tuple(_stray(ways, (*opened, *still)))),
+        PlanSection("Was off", tuple(_off(each, now) for each in opened)),
+        PlanSection("What was stored of it", tuple(line for block in opened for line in closes(ways, block))),
+        PlanSection("Stays off", tuple(_off(each, now) for each in still)),
+        PlanSection("Left as it is", tuple(_stray(ways, (*opened, *still)))),
     )
 
 
@@ -153,5 +153,5 @@ def _stray(ways: Ways, blocks: Iterable[Block]) -> Iterator[str]:
             yield f"the route {route.pattern} leads to {WORKER} and is stored for something else, or nowhere"
 
 
-def _filled(*sections: Section) -> tuple[Section, ...]:
+def _filled(*sections: PlanSection) -> tuple[PlanSection, ...]:
     return tuple(section for section in sections if section.lines)

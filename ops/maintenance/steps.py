@@ -14,11 +14,11 @@ from ops.cloudflare.types.workers import Deployment, Version
 from ops.cloudflare.types.zones import Route, Zone
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
 from ops.core.threads import run_all
 from ops.engine.context import Context
-from ops.engine.runbook import State, World
+from ops.engine.runbook import ChangeState, ObservedState
 from ops.maintenance import state
 from ops.maintenance.state import Block, Stored
 from ops.maintenance.writes import Add, Create, Deploy, Remove, Step, Store, Switch, Turn, described
@@ -62,7 +62,7 @@ class Steps:
     """The run that stored what is in effect: this one, or another one that stored the same."""
 
 
-def changes(steps: Iterable[Step], undo: Press | None) -> dict[Change, Step]:
+def changes(steps: Iterable[Step], undo: SuggestedCommand | None) -> dict[Change, Step]:
     return {Change(*described(each), undo): each for each in steps}
 
 
@@ -142,7 +142,7 @@ def _stored(version: Version | None) -> Stored | None:
         ) from None
 
 
-def check(ctx: Context[Any], steps: Steps, change: Change) -> World:
+def check(ctx: Context[Any], steps: Steps, change: Change) -> ObservedState:
     match steps.of[change]:
         case Create():
             return _created(ctx)
@@ -154,7 +154,7 @@ def check(ctx: Context[Any], steps: Steps, change: Change) -> World:
             return _guarded(ctx, steps, way)
 
 
-def _guarded(ctx: Context[Any], steps: Steps, way: Turn | Add | Remove | Switch) -> World:
+def _guarded(ctx: Context[Any], steps: Steps, way: Turn | Add | Remove | Switch) -> ObservedState:
     """How one way in stands, and whether ops-maintenance is still what this run planned or stored.
 
     A way in that is open as wanted counts as done, also if another run opened it. A closed one counts only while it is
@@ -164,11 +164,11 @@ def _guarded(ctx: Context[Any], steps: Steps, way: Turn | Add | Remove | Switch)
     if guard is None:
         return _way(ctx, way)
     reads: list[Any] = run_all([lambda: _way(ctx, way), lambda: ctx.cloudflare.workers.find(WORKER)])
-    world: World = reads[0]
+    world: ObservedState = reads[0]
     deployments: tuple[Deployment, ...] = reads[1] or ()
-    if world.state == State.MOVED or (world.state == State.DONE and guard.closing is None):
+    if world.state == ChangeState.CHANGED_ELSEWHERE or (world.state == ChangeState.DONE and guard.closing is None):
         return world
-    is_closed = world.state == State.DONE
+    is_closed = world.state == ChangeState.DONE
     if guard.closing is None:
         holds = bool(deployments) and deployments[0].id == guard.live.id
     else:  # our deployment was read back: a list that begins with the one before it lags
@@ -179,14 +179,14 @@ def _guarded(ctx: Context[Any], steps: Steps, way: Turn | Add | Remove | Switch)
         )
     if holds:
         return world
-    if guard.closing is None and (again := _way(ctx, way)).state == State.DONE:
+    if guard.closing is None and (again := _way(ctx, way)).state == ChangeState.DONE:
         return again  # the other run opened it between the two reads
     lost = "it is closed, and nothing stores how to open it: start --state off or --state on" if is_closed else ""
     text = "; ".join(filter(None, [world.text, f"another run changed {WORKER}: {_other(deployments)}", lost]))
-    return World(State.MOVED, text)
+    return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
 
 
-def _way(ctx: Context[Any], way: Turn | Add | Remove | Switch) -> World:
+def _way(ctx: Context[Any], way: Turn | Add | Remove | Switch) -> ObservedState:
     match way:
         case Turn(route=route, to=to):
             return _turned(ctx, route, to)
@@ -245,17 +245,19 @@ def _own(ctx: Context[Any]) -> Version | None:
     return next((v for v in ctx.cloudflare.workers.deployable(WORKER) if _is_own(ctx, v.message)), None)
 
 
-def _created(ctx: Context[Any]) -> World:
+def _created(ctx: Context[Any]) -> ObservedState:
     deployments = ctx.cloudflare.workers.find(WORKER)
     if not deployments:
-        return World(State.PLANNED, f"there is no Worker {WORKER}, as planned")
+        return ObservedState(ChangeState.PLANNED, f"there is no Worker {WORKER}, as planned")
     own = _own(ctx)
     if own is not None and own.id in deployments[0].serving:
-        return World(State.DONE, f"{WORKER} is there")
-    return World(State.MOVED, f"{WORKER} was made by somebody else: {deployed(deployments[0])}")
+        return ObservedState(ChangeState.DONE, f"{WORKER} is there")
+    return ObservedState(
+        ChangeState.CHANGED_ELSEWHERE, f"{WORKER} was made by somebody else: {deployed(deployments[0])}"
+    )
 
 
-def _uploaded(ctx: Context[Any], steps: Steps, store: Store) -> World:
+def _uploaded(ctx: Context[Any], steps: Steps, store: Store) -> ObservedState:
     """An upload serves nobody: until ours is deployed, another one's changes only what we build on.
 
     What can be read back is what can be put back: nothing else counts as stored.
@@ -264,21 +266,21 @@ def _uploaded(ctx: Context[Any], steps: Steps, store: Store) -> World:
     if not deployments or deployments[0].id != store.live.id:
         return _stored_by_another(ctx, steps, deployments, store.blocks)
     if own is None:
-        return World(State.PLANNED, "nothing was stored since the plan")
+        return ObservedState(ChangeState.PLANNED, "nothing was stored since the plan")
     version = ctx.cloudflare.workers.version(WORKER, own.id)
     if version is None:
-        return World(State.PLANNED, f"version {own.id} is listed, and cannot be read yet", uncertain=True)
+        return ObservedState(ChangeState.PLANNED, f"version {own.id} is listed, and cannot be read yet", uncertain=True)
     stored = _stored(version)
     if stored is None or stored.blocks != store.blocks:
-        return World(State.MOVED, f"version {own.id} does not hold what was to be stored")
-    return World(State.DONE, f"version {own.id} holds it")
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"version {own.id} does not hold what was to be stored")
+    return ObservedState(ChangeState.DONE, f"version {own.id} holds it")
 
 
-def _deployed(ctx: Context[Any], steps: Steps, deploy: Deploy) -> World:
+def _deployed(ctx: Context[Any], steps: Steps, deploy: Deploy) -> ObservedState:
     """Another run's between ours and the planned one must store the same: else nothing more is changed."""
     deployments = ctx.cloudflare.workers.find(WORKER) or ()
     if deployments and deployments[0].id == deploy.live.id:
-        return World(State.PLANNED, f"{WORKER} is as planned")
+        return ObservedState(ChangeState.PLANNED, f"{WORKER} is as planned")
     ours = [d for d in deployments if _is_own(ctx, d.message)]
     if not ours or deployments[0] != ours[0]:
         return _stored_by_another(ctx, steps, deployments, deploy.blocks)
@@ -286,57 +288,65 @@ def _deployed(ctx: Context[Any], steps: Steps, deploy: Deploy) -> World:
     between = list(itertools.takewhile(lambda each: each.id != deploy.live.id, before))
     if all(_holds(ctx, steps, each, deploy.blocks) for each in between):
         steps.run = ctx.run_id
-        return World(State.DONE, f"version {ours[0].split[0][0]} serves, with all former values")
-    return World(State.MOVED, f"another run stored something at the same moment: {deployed(between[0])}")
+        return ObservedState(ChangeState.DONE, f"version {ours[0].split[0][0]} serves, with all former values")
+    return ObservedState(
+        ChangeState.CHANGED_ELSEWHERE, f"another run stored something at the same moment: {deployed(between[0])}"
+    )
 
 
 def _stored_by_another(
     ctx: Context[Any], steps: Steps, deployments: tuple[Deployment, ...], blocks: tuple[Block, ...]
-) -> World:
+) -> ObservedState:
     if deployments and _holds(ctx, steps, deployments[0], blocks):
-        return World(State.DONE, f"another run stored the same: {deployed(deployments[0])}")
-    return World(State.MOVED, f"another run changed {WORKER}: {_other(deployments)}")
+        return ObservedState(ChangeState.DONE, f"another run stored the same: {deployed(deployments[0])}")
+    return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"another run changed {WORKER}: {_other(deployments)}")
 
 
 def _other(deployments: tuple[Deployment, ...]) -> str:
     return deployed(deployments[0]) if deployments else "it was deleted"
 
 
-def _turned(ctx: Context[Any], route: Route, to: str) -> World:
+def _turned(ctx: Context[Any], route: Route, to: str) -> ObservedState:
     live = next((each for each in ctx.cloudflare.routes.of_zone(route.zone) if each.id == route.id), None)
     if live is None or live.pattern != route.pattern:
-        return World(State.MOVED, f"the route {route.pattern} is gone, or has another pattern")
+        return ObservedState(
+            ChangeState.CHANGED_ELSEWHERE, f"the route {route.pattern} is gone, or has another pattern"
+        )
     if live.script == to:
-        return World(State.DONE, f"{route.pattern} → {to}")
+        return ObservedState(ChangeState.DONE, f"{route.pattern} → {to}")
     if live.script == route.script:
-        return World(State.PLANNED, f"{route.pattern} → {live.script}, as planned")
-    return World(State.MOVED, f"{route.pattern} → {live.script or 'no Worker'}")
+        return ObservedState(ChangeState.PLANNED, f"{route.pattern} → {live.script}, as planned")
+    return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{route.pattern} → {live.script or 'no Worker'}")
 
 
 def _at(ctx: Context[Any], zone: str, pattern: str) -> Route | None:
     return next((route for route in ctx.cloudflare.routes.of_zone(zone) if route.pattern == pattern), None)
 
 
-def _added(ctx: Context[Any], zone: str, pattern: str) -> World:
+def _added(ctx: Context[Any], zone: str, pattern: str) -> ObservedState:
     live = _at(ctx, zone, pattern)
     if live is None:
-        return World(State.PLANNED, f"there is no route {pattern}, as planned")
+        return ObservedState(ChangeState.PLANNED, f"there is no route {pattern}, as planned")
     if live.script == WORKER:
-        return World(State.DONE, f"{pattern} → {WORKER}")
-    return World(State.MOVED, f"somebody else made the route {pattern} → {live.script or 'no Worker'}")
+        return ObservedState(ChangeState.DONE, f"{pattern} → {WORKER}")
+    return ObservedState(
+        ChangeState.CHANGED_ELSEWHERE, f"somebody else made the route {pattern} → {live.script or 'no Worker'}"
+    )
 
 
-def _removed(ctx: Context[Any], route: Route) -> World:
+def _removed(ctx: Context[Any], route: Route) -> ObservedState:
     live = _at(ctx, route.zone, route.pattern)
     if live is None:
-        return World(State.DONE, f"there is no route {route.pattern} any more")
+        return ObservedState(ChangeState.DONE, f"there is no route {route.pattern} any more")
     if live == route:
-        return World(State.PLANNED, f"{route.pattern} → {WORKER}, as planned")
-    return World(State.MOVED, f"{route.pattern} → {live.script or 'no Worker'}, route {live.id}")
+        return ObservedState(ChangeState.PLANNED, f"{route.pattern} → {WORKER}, as planned")
+    return ObservedState(
+        ChangeState.CHANGED_ELSEWHERE, f"{route.pattern} → {live.script or 'no Worker'}, route {live.id}"
+    )
 
 
-def _switched(ctx: Context[Any], switch: Switch) -> World:
+def _switched(ctx: Context[Any], switch: Switch) -> ObservedState:
     live = ctx.cloudflare.workers.subdomain(switch.worker)
     if live == switch.after:
-        return World(State.DONE, str(live))
-    return World(State.PLANNED if live == switch.before else State.MOVED, str(live))
+        return ObservedState(ChangeState.DONE, str(live))
+    return ObservedState(ChangeState.PLANNED if live == switch.before else ChangeState.CHANGED_ELSEWHERE, str(live))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.clock import utc_text
 from ops.core.errors import Reason, Refused
-from ops.core.run_record import Block
+from ops.core.run_record import RunRecord
 from ops.core.suggestions import shown, suggestion
 
 COMPARED = 8
@@ -126,7 +126,7 @@ def choose(deployments: Sequence[Deployment], serving: Deployment, *, blamed: Co
 
 
 def blamed(
-    runs: Iterable[Block], deployments: Sequence[Deployment], *, service: str, environment: str
+    runs: Iterable[RunRecord], deployments: Sequence[Deployment], *, service: str, environment: str
 ) -> frozenset[str]:
     """What earlier runs took out of service, by whatever runbook; the last word on each counts. Oldest run first.
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ops.cloudflare.types.pages import Deployment, Project
-from ops.core.observations import Page
+from ops.core.observations import PageContent
 from ops.pages.live_deployment import Sighting
 
-Look = tuple[Page, ...]
+Look = tuple[PageContent, ...]
 """One page for each compared path."""
 
 
@@ -42,7 +42,7 @@ def unread(*looks: Look) -> str:
     return next((page.why for look in looks for page in look if not page.digest), "")
 
 
-def likeness(own: Page, site: Page) -> str:
+def likeness(own: PageContent, site: PageContent) -> str:
     """Return how the site's page compares with that of a deployment's own address, for people."""
     if not (own.digest and site.digest):
         return f"not read: {site.why or own.why}"

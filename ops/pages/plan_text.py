@@ -10,14 +10,14 @@ from ops.cloudflare.types.site_config import SiteConfiguration, listed
 from ops.cloudflare.types.workers import is_commit
 from ops.core.clock import span_text, utc_text
 from ops.core.errors import Reason
-from ops.core.next_step import Press
-from ops.core.plan import Change, Plan, Section
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import Change, Plan, PlanSection
 from ops.pages.live_deployment import Choice, Live, choose
-from ops.tools.git import Commit
+from ops.tools.git import GitCommit
 from ops.workers.plan_text import NOT_THE_CAUSE
 
 if TYPE_CHECKING:
-    from ops.config.types import Build
+    from ops.config.types import BuildConfig
 
 
 PROBABLY_NOT_THE_DEPLOYMENT = timedelta(hours=24)
@@ -98,24 +98,26 @@ def already_back(past: Past, newer: Deployment) -> str:
     return f"somebody went back already: {short(past.serving)} is live, and not the newer {deployed(newer)}"
 
 
-def sections(past: Past, choice: Choice, target: Deployment, *, by_rule: bool) -> tuple[Section, ...]:
-    listed = [Section("Live", (_described(past.now, past.serving), past.live.why))]
+def sections(past: Past, choice: Choice, target: Deployment, *, by_rule: bool) -> tuple[PlanSection, ...]:
+    listed = [PlanSection("Live", (_described(past.now, past.serving), past.live.why))]
     if target.id != past.serving.id:
-        listed.append(Section("Target", (_described(past.now, target),)))
-        listed.append(Section("What changes", tuple(_differences(past, target)) or ("nothing that Cloudflare shows",)))
-    listed.append(Section("Compared", past.compared))
+        listed.append(PlanSection("Target", (_described(past.now, target),)))
+        listed.append(
+            PlanSection("What changes", tuple(_differences(past, target)) or ("nothing that Cloudflare shows",))
+        )
+    listed.append(PlanSection("Compared", past.compared))
     if by_rule:
         passed = tuple(f"{over.deployment[:8]}: {over.why}" for over in choice.passed_over)
-        listed.append(Section("Passed over", passed))
+        listed.append(PlanSection("Passed over", passed))
     oldest = past.deployments[-1]
     reach = f"the newest {len(past.deployments)} deployments of production, back to {utc_text(oldest.created_on)}"
-    listed.append(Section("History", (f"{reach}; Cloudflare does not say who made them, nor who rolled back",)))
+    listed.append(PlanSection("History", (f"{reach}; Cloudflare does not say who made them, nor who rolled back",)))
     return tuple(section for section in listed if section.lines)
 
 
-def sections_if_unknown(target: Deployment, now: datetime, why: str) -> tuple[Section, ...]:
+def sections_if_unknown(target: Deployment, now: datetime, why: str) -> tuple[PlanSection, ...]:
     """The plan's lists where a person named the target and the live deployment could not be identified."""
-    return Section("Live", (f"not known: {why}",)), Section("Target", (_described(now, target),))
+    return PlanSection("Live", (f"not known: {why}",)), PlanSection("Target", (_described(now, target),))
 
 
 def follows_if_unknown(project: Project) -> tuple[str, ...]:
@@ -198,8 +200,8 @@ NOT_THE_SAME = (
 
 
 def plan(
-    commit: Commit,
-    build: "Build",
+    commit: GitCommit,
+    build: "BuildConfig",
     project: Project,
     past: Past | None,
     *,
@@ -220,10 +222,10 @@ def plan(
         summary=f"Pages {project.name}: {before} → a new deployment of commit {commit.short}",
         changes=(change,),
         sections=(
-            Section("Live", (f"{past.serving.id}, {why}" if past else f"not known: {why}",)),
-            Section("Commit", (f'{commit.sha}, on {project.production_branch}, "{commit.subject}"',)),
-            Section("Build", _build(build)),
-            Section("Bindings", _bindings(configuration, project)),
+            PlanSection("Live", (f"{past.serving.id}, {why}" if past else f"not known: {why}",)),
+            PlanSection("Commit", (f'{commit.sha}, on {project.production_branch}, "{commit.subject}"',)),
+            PlanSection("Build", _build(build)),
+            PlanSection("Bindings", _bindings(configuration, project)),
         ),
         not_undone=NOT_UNDONE,
         follows=follows(past) if past else (),
@@ -233,7 +235,7 @@ def plan(
     )
 
 
-def _build(build: "Build") -> tuple[str, ...]:
+def _build(build: "BuildConfig") -> tuple[str, ...]:
     lines = [f"{' '.join(build.command)}, in {build.folder}, leaves {build.output}"]
     lines += [f"with {', '.join(sorted(build.env))}"] if build.env else []
     return tuple(lines)
@@ -247,7 +249,7 @@ def _bindings(configuration: SiteConfiguration, project: Project) -> tuple[str, 
     return (f"as {configuration.file} of the commit has them, compared with the project's settings", *compared)
 
 
-def _warnings(build: "Build", project: Project, past: Past | None, configuration: SiteConfiguration) -> list[str]:
+def _warnings(build: "BuildConfig", project: Project, past: Past | None, configuration: SiteConfiguration) -> list[str]:
     found = [NOT_THE_SAME]
     if missing := sorted(project.env_vars - build.env.keys()):
         found.append(f"variables of the project that the build does not get: {', '.join(missing)}; see `build.env`")
@@ -262,10 +264,10 @@ def with_ways_back(
     planned: Plan[Any],
     past: Past,
     choice: Choice,
-    commit: Commit,
+    commit: GitCommit,
     *,
     began: datetime | None,
-    rollback: Callable[[Deployment], Press],
+    rollback: Callable[[Deployment], SuggestedCommand],
 ) -> Plan[Any]:
     """With what is known where the live deployment is: how to undo it, and whether a rollback would do."""
     found = list(warnings(past, past.serving, began=began, provable=True, by_rule=True))

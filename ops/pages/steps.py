@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
 from ops.core.clock import utc_text
 from ops.core.errors import Reason, Refused
-from ops.core.next_step import Press
-from ops.core.observations import Page
+from ops.core.next_step import SuggestedCommand
+from ops.core.observations import PageContent
 from ops.core.plan import D, Plan
 from ops.core.threads import run_all
 from ops.engine.context import Context, P
@@ -92,11 +92,11 @@ def read(ctx: Context[Any], service: "Service", beside: list[Callable[[], Any]])
     return project, live_deployment.with_canonical(deployments, project.canonical), *others
 
 
-def looks(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Callable[[], Page]]:
+def looks(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Callable[[], PageContent]]:
     return [_looking(ctx, address.rstrip("/") + path) for path in paths]
 
 
-def _looking(ctx: Context[Any], url: str) -> Callable[[], Page]:
+def _looking(ctx: Context[Any], url: str) -> Callable[[], PageContent]:
     return lambda: ctx.web.look(url)
 
 
@@ -165,7 +165,7 @@ def why_unknown(service: "Service", found: Found) -> str:
     return "; ".join(filter(None, causes))
 
 
-def live_unknown(ctx: Context[Any], service: "Service", found: Found, press: Press | None = None) -> Refused:
+def live_unknown(ctx: Context[Any], service: "Service", found: Found, press: SuggestedCommand | None = None) -> Refused:
     """The way on is a target or a commit that a person names: for that, the live deployment need not be known."""
     canonical = found.seen.project.canonical
     target_ = live_deployment.choose(found.seen.deployments, canonical).target if canonical else None

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ops.core.observations import KeyAnswer, Said
+from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.redaction import Secret
 from ops.probes.challenge import stopped
 from ops.probes.http import Web
 
 if TYPE_CHECKING:
-    from ops.config.secrets import Provider
+    from ops.config.secrets import KeyProvider
 
 CLOSED = {401, 403}
 
@@ -25,7 +25,7 @@ def random_key() -> Secret:
     return Secret(f"sk-{secrets.token_hex(24)}")
 
 
-def ask(web: Web, spec: "Provider", key: Secret) -> KeyAnswer:
+def ask(web: Web, spec: "KeyProvider", key: Secret) -> KeyAnswer:
     """Ask once. What is neither yes nor no (an outage, a rate limit, a page of somebody else's) is unclear."""
     headers = {"authorization": f"Bearer {key.reveal()}", "content-type": "application/json"}
     method, path, content, wanted = "GET", "/models", None, "data"
@@ -35,22 +35,22 @@ def ask(web: Web, spec: "Provider", key: Secret) -> KeyAnswer:
     try:
         response, body = web.send(method, spec.url + path, headers=headers, within=spec.timeout, content=content)
     except httpx.TimeoutException:
-        return KeyAnswer(Said.UNCLEAR, f"none within {spec.timeout:g} s")
+        return KeyAnswer(KeyVerdict.UNCLEAR, f"none within {spec.timeout:g} s")
     except httpx.RequestError as error:
-        return KeyAnswer(Said.UNCLEAR, type(error).__name__)
+        return KeyAnswer(KeyVerdict.UNCLEAR, type(error).__name__)
     if challenged := stopped(response.status_code, response.headers, body):
-        return KeyAnswer(Said.UNCLEAR, challenged.detail)
+        return KeyAnswer(KeyVerdict.UNCLEAR, challenged.detail)
     if response.status_code in CLOSED:
-        return KeyAnswer(Said.REFUSED, f"status {response.status_code}")
+        return KeyAnswer(KeyVerdict.REFUSED, f"status {response.status_code}")
     if response.status_code != 200:
-        return KeyAnswer(Said.UNCLEAR, f"status {response.status_code}")
+        return KeyAnswer(KeyVerdict.UNCLEAR, f"status {response.status_code}")
     document = _json(body)
     if isinstance(document.get(wanted), list):
-        return KeyAnswer(Said.ACCEPTED, "status 200")
+        return KeyAnswer(KeyVerdict.ACCEPTED, "status 200")
     # iflow says no in the body of a 200; a page of any other kind has none of these.
     if any(isinstance(document.get(key), str | dict) for key in ("msg", "message", "error")):
-        return KeyAnswer(Said.REFUSED, "an error in a 200")
-    return KeyAnswer(Said.UNCLEAR, "a 200 of another shape")
+        return KeyAnswer(KeyVerdict.REFUSED, "an error in a 200")
+    return KeyAnswer(KeyVerdict.UNCLEAR, "a 200 of another shape")
 
 
 def _json(body: bytes) -> dict[str, Any]:

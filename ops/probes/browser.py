@@ -95,7 +95,7 @@ def _browser(spec: "BrowserProbe", environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def _read(finished: process.Finished, spec: "BrowserProbe") -> tuple[Assertion, ...]:
+def _read(finished: process.FinishedProcess, spec: "BrowserProbe") -> tuple[Assertion, ...]:
     """Its last line; anything else is a failure of the program itself."""
     if finished.code is None:
         return (Assertion("browser", Verdict.INCONCLUSIVE, f"no end within {spec.timeout:g} s"),)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ops.core.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, Unclear
+from ops.core.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.loopback import printable
-from ops.core.observations import Seen, as_proof
+from ops.core.observations import ObjectObservation, as_proof
 from ops.core.redaction import Secret
-from ops.core.write_guard import Door
+from ops.core.write_guard import WriteGuard
 from ops.probes.challenge import stopped
 from ops.probes.http import Web, at_path, off_on_purpose
 
@@ -26,7 +26,7 @@ LOOKS = 5.0
 """Seconds for a look: an object that is stuck may never answer, and a recovery must not wait for it."""
 
 
-class Admin(Door):
+class Admin(WriteGuard):
     """Of any service. It can only read but while somebody has entered `writing`."""
 
     def __init__(self, web: Callable[[], Web], environ: Mapping[str, str], tokens: frozenset[str]) -> None:
@@ -34,7 +34,7 @@ class Admin(Door):
         self._web = web
         self._tokens = {name: Secret(value) for name in tokens if (value := environ.get(name, ""))}
 
-    def look(self, url: str, spec: "DurableObject") -> Seen | str:
+    def look(self, url: str, spec: "DurableObject") -> ObjectObservation | str:
         """What the object shows now; or why that is not known. Raises ConfigError and Refused."""
         assert spec.state is not None
         assert spec.proof is not None
@@ -51,7 +51,7 @@ class Admin(Door):
         proof = as_proof(at_path(document, spec.proof))
         if proof is None:
             return f"GET {spec.state} shows neither a number nor a text at {spec.proof}"
-        return Seen(proof, at_path(document, spec.keeps) if spec.keeps else None)
+        return ObjectObservation(proof, at_path(document, spec.keeps) if spec.keeps else None)
 
     def reset(self, url: str, spec: "DurableObject") -> str:
         """Sent once; sent again it does no harm. Raises ConfigError, Refused, NotApplied, Unclear and ProviderError."""
@@ -65,7 +65,7 @@ class Admin(Door):
             text = f"{what} reached nobody ({type(error).__name__})"
             raise NotApplied(text, reason=Reason.PROVIDER_UNAVAILABLE) from None
         except httpx.RequestError as error:
-            raise Unclear(f"{what} got no answer ({type(error).__name__})", reason=Reason.UNCLEAR) from None
+            raise UnclearWrite(f"{what} got no answer ({type(error).__name__})", reason=Reason.UNCLEAR) from None
         status = response.status_code
         if challenged := stopped(status, response.headers, body):
             raise Refused(
@@ -75,7 +75,7 @@ class Admin(Door):
             )
         _refuse_closed(response, what, spec)
         if status >= 500 or status == 429:
-            raise Unclear(f"{what} was answered {status}", reason=Reason.UNCLEAR)
+            raise UnclearWrite(f"{what} was answered {status}", reason=Reason.UNCLEAR)
         if not 200 <= status < 300:
             raise ProviderError(
                 f"{what} was answered {status}",

@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from ops.cloudflare.client import no_certificates
-from ops.core.threads import UnderWay, in_parallel
+from ops.core.threads import CallTracker, in_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import pattern, secret_headers
 from ops.probes.challenge import stopped
 
 if TYPE_CHECKING:
     from ops.config.probes import HttpProbe
-    from ops.core.verdict import Address
+    from ops.core.verdict import MaintenanceCheck
 
 
 HEADER = "ops-maintenance"
@@ -41,7 +41,7 @@ def off_on_purpose(status: int, headers: Mapping[str, str]) -> Assertion | None:
     return Assertion("maintenance", Verdict.INCONCLUSIVE, text)
 
 
-def probe_maintenance(web: "Web", addresses: Sequence["Address"]) -> ProbeResult:
+def probe_maintenance(web: "Web", addresses: Sequence["MaintenanceCheck"]) -> ProbeResult:
     """Ask each once. An address that cannot be reached proves nothing."""
     said = in_parallel([partial(_ask, web, address) for address in addresses])
     verdict = worst(each.verdict for each in said)
@@ -54,7 +54,7 @@ def probe_maintenance(web: "Web", addresses: Sequence["Address"]) -> ProbeResult
     return ProbeResult("maintenance", verdict, (Assertion("status", verdict, shown, hint),))
 
 
-def _ask(web: "Web", address: "Address") -> Assertion:
+def _ask(web: "Web", address: "MaintenanceCheck") -> Assertion:
     name = f"{address.url} {address.way}".strip()
     try:
         response, body = web.look(address.url, {"accept": "application/json"})
@@ -99,7 +99,7 @@ class Web:
         trust = edge_url is None
         verify = httpx.create_ssl_context(trust_env=trust) if trust else no_certificates()
         self._http = httpx.Client(timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False)
-        self._under_way = UnderWay(self._http.close)
+        self._under_way = CallTracker(self._http.close)
 
     def close(self) -> None:
         self._under_way.close()

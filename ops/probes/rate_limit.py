@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ops.core.runtime_contract import PROBES
-from ops.core.verdict import Assertion, LimitProof, ProbeResult, Verdict
+from ops.core.verdict import Assertion, ProbeResult, RateLimitCheck, Verdict
 from ops.probes.challenge import stopped
 
 if TYPE_CHECKING:
     from ops.probes.http import Web
 
 
-def prove(web: "Web", url: str, proof: LimitProof) -> ProbeResult:
+def prove(web: "Web", url: str, proof: RateLimitCheck) -> ProbeResult:
     """Sends up to twice the limit, one after the other."""
     said = _ask(web, url, proof)
     verdict = Verdict.HEALTHY if said.verdict == Verdict.HEALTHY else Verdict.INCONCLUSIVE
     return ProbeResult(f"limit {proof.name}", verdict, (said,))
 
 
-def _ask(web: "Web", url: str, proof: LimitProof) -> Assertion:
+def _ask(web: "Web", url: str, proof: RateLimitCheck) -> Assertion:
     wanted = f"wanted between request {proof.limit + 1} and {2 * proof.limit}"
     for number in range(1, 2 * proof.limit + 1):
         try:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ops.core.clock import Clock
 from ops.core.redaction import Redactor
 from ops.core.threads import in_parallel
-from ops.core.verdict import Address, Assertion, LimitProof, Observation, ProbeResult, Verdict, worst
+from ops.core.verdict import Assertion, MaintenanceCheck, ProbeObservation, ProbeResult, RateLimitCheck, Verdict, worst
 
 if TYPE_CHECKING:
-    from ops.config import Verify
+    from ops.config import VerificationRule
     from ops.config.probes import Probe
     from ops.probes.http import Web
 
@@ -32,9 +32,9 @@ class ProbeSet:
 
     url: str
     probes: "tuple[Probe, ...]"
-    verify: "Verify"
+    verify: "VerificationRule"
     versions: frozenset[str] = frozenset()
-    addresses: tuple[Address, ...] = ()
+    addresses: tuple[MaintenanceCheck, ...] = ()
     """Asked besides, on whatever host: what is off on purpose there, or no longer."""
     name: str = ""
     """Of the service, where several are asked together."""
@@ -42,7 +42,7 @@ class ProbeSet:
     """Probes that prove nothing unless one of `versions` answers them, and says so."""
     more: "tuple[ProbeSet, ...]" = ()
     """Other services, asked beside this one and as often."""
-    limit: LimitProof | None = None
+    limit: RateLimitCheck | None = None
     """Proved for real, once, when all else is healthy. It has no vote: what it could not prove is a note."""
     unproved: str = ""
     """What no probe can prove, however healthy all of them are."""
@@ -77,18 +77,18 @@ class Prober:
         self._folder = folder
         self._pictures = pictures
 
-    def once(self, probes: ProbeSet) -> Observation:
+    def once(self, probes: ProbeSet) -> ProbeObservation:
         """One round without a browser, which leaves open what a required one would say. No probe is inconclusive."""
         seen = self._round(probes)
         left = tuple(_not_asked(probe.name) for _, probe in probes.asks if probe.browser and probe.browser.required)
         results = (*seen.results, *left)
-        return Observation(worst([seen.verdict, *(result.verdict for result in left)]), results, rounds=1)
+        return ProbeObservation(worst([seen.verdict, *(result.verdict for result in left)]), results, rounds=1)
 
-    def until(self, probes: ProbeSet, *, each_round: Callable[[int, Observation], None]) -> Observation:
+    def until(self, probes: ProbeSet, *, each_round: Callable[[int, ProbeObservation], None]) -> ProbeObservation:
         """Rounds until `successes` in a row are healthy, or the deadline; then the verdict of the last that was not."""
         settings = probes.verify
         deadline = self._clock.monotonic() + settings.deadline
-        in_a_row, rounds, last_bad = 0, 0, Observation(Verdict.INCONCLUSIVE)
+        in_a_row, rounds, last_bad = 0, 0, ProbeObservation(Verdict.INCONCLUSIVE)
         while True:
             began = self._clock.monotonic()
             seen = self._round(probes, is_last=in_a_row + 1 >= settings.successes)
@@ -98,15 +98,17 @@ class Prober:
             if seen.verdict != Verdict.HEALTHY:
                 last_bad = seen
             elif in_a_row >= settings.successes:
-                return Observation(Verdict.HEALTHY, seen.results, rounds=rounds, notes=_open_assertions(seen.results))
+                return ProbeObservation(
+                    Verdict.HEALTHY, seen.results, rounds=rounds, notes=_open_assertions(seen.results)
+                )
             # Intervals run from start to start, so that a slow answer does not stretch the proof.
             interval = settings.interval * (SLOWER if rounds >= QUICK_ROUNDS and not in_a_row else 1)
             pause = max(0.0, began + interval - self._clock.monotonic())
             if self._clock.monotonic() + pause > deadline:
-                return Observation(last_bad.verdict, last_bad.results or seen.results, rounds=rounds)
+                return ProbeObservation(last_bad.verdict, last_bad.results or seen.results, rounds=rounds)
             self._clock.sleep(pause)
 
-    def _round(self, probes: ProbeSet, *, is_last: bool = False) -> Observation:
+    def _round(self, probes: ProbeSet, *, is_last: bool = False) -> ProbeObservation:
         """Where it is the last if it is healthy, the browsers have their say too; one that is not required, no vote."""
         asks = probes.asks
         quick, browsers = ([a for a in asks if (a[1].browser is None) == is_quick] for is_quick in (True, False))
@@ -120,14 +122,14 @@ class Prober:
             verdict, results = worst([verdict, *votes]), [*results, *looked]
         if is_last and verdict == Verdict.HEALTHY and probes.limit is not None:
             results = [*results, self._limit(probes.url, probes.limit)]
-        return Observation(verdict, tuple(results), rounds=1)
+        return ProbeObservation(verdict, tuple(results), rounds=1)
 
     def _at(self, probes: ProbeSet) -> ProbeResult:
         from ops.probes import http
 
         return http.probe_maintenance(self._web(), probes.addresses)
 
-    def _limit(self, url: str, proof: LimitProof) -> ProbeResult:
+    def _limit(self, url: str, proof: RateLimitCheck) -> ProbeResult:
         from ops.probes import rate_limit as limit
 
         return limit.prove(self._web(), url, proof)

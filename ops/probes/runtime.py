@@ -2,12 +2,12 @@
 
 import httpx
 
-from ops.core.runtime_contract import ENDPOINT, Shown, parse_shown
+from ops.core.runtime_contract import ENDPOINT, RuntimeState, parse_shown
 from ops.probes.challenge import stopped
 from ops.probes.http import Web
 
 
-def look(web: Web, url: str) -> Shown | str:
+def look(web: Web, url: str) -> RuntimeState | str:
     """What the service at `url` shows at the location that answers; or why that is not known, for people."""
     where = f"{url}{ENDPOINT}"
     try:

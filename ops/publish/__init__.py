@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from ops.core.clock import Clock
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Redactor
-from ops.core.threads import Budget
-from ops.core.timeline import Kind, Sink, Timeline
+from ops.core.threads import TimeBudget
+from ops.core.timeline import EventKind, EventSink, Timeline
 from ops.github import actions
 from ops.publish.chat import Noticing
 from ops.publish.issue import LOCAL_USER, Journaling
 
 if TYPE_CHECKING:
     from ops.config import Config
-    from ops.core.next_step import Press
-    from ops.core.run_record import Earlier
+    from ops.core.next_step import SuggestedCommand
+    from ops.core.run_record import PreviousRuns
 
 __all__ = ["LOCAL_USER", "Telling"]
 FLUSH = 5.0
@@ -41,7 +41,7 @@ class Telling:
         comment: int | None = None,
     ) -> None:
         """`comment`: id of the comment that says that the run starts; the run goes on in it."""
-        rest = Budget(FLUSH).rest
+        rest = TimeBudget(FLUSH).rest
         self._incident = incident
         self._links = actions.links(environ, incident)
         links = tuple(self._links.values())
@@ -58,14 +58,14 @@ class Telling:
             is_notified=lambda: notices.is_delivered,
         )
 
-    def sinks(self, *, is_everyday: bool, is_dry: bool) -> tuple[Sink, ...]:
+    def sinks(self, *, is_everyday: bool, is_dry: bool) -> tuple[EventSink, ...]:
         """Return the sinks of the run's events: a dry run posts no comment, and an everyday run is not sent to chat."""
         comment = () if is_dry else self._journal.sinks(self._incident)
         return (*comment, *(() if is_everyday else self._notices.sinks()))
 
     def begin(self, timeline: Timeline, ending: ExitStack) -> None:
         def tell(text: str) -> None:
-            timeline.record(Kind.WARNING, text)
+            timeline.record(EventKind.WARNING, text)
 
         self._journal.begin(tell, ending)
         self._notices.begin(tell, ending)
@@ -75,11 +75,11 @@ class Telling:
         """The incident that was opened because the run wrote and had none."""
         return self._journal.opened
 
-    def earlier(self, timeline: Timeline) -> "Callable[[], Earlier]":
+    def earlier(self, timeline: Timeline) -> "Callable[[], PreviousRuns]":
         """Begin to read what earlier runs wrote on the incident; what this answers has it."""
-        return self._journal.earlier(self._incident, lambda text: timeline.record(Kind.WARNING, text))
+        return self._journal.earlier(self._incident, lambda text: timeline.record(EventKind.WARNING, text))
 
-    def end(self, timeline: Timeline, press: "Callable[..., Press]", *, is_everyday: bool) -> dict[str, str]:
+    def end(self, timeline: Timeline, press: "Callable[..., SuggestedCommand]", *, is_everyday: bool) -> dict[str, str]:
         """The links to what was written, and to the pages of this run. An everyday one opens an incident if need be."""
         written = self._journal.end(timeline, press, only_if_needed=is_everyday)
         self._notices.end()

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 from ops.core.errors import Decision
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
-from ops.core.run_summary import Page
+from ops.core.run_summary import RunSummary
 from ops.core.threads import in_background, start
-from ops.core.timeline import Event, Kind, Sink
+from ops.core.timeline import EventKind, EventSink, RunEvent
 from ops.publish.chat_sender import LIMIT, NotSentError, Service, is_address, send
 from ops.publish.discord import DISCORD
 from ops.publish.slack import SLACK
 from ops.render.terminal import one_line
 
 if TYPE_CHECKING:
-    from ops.config.types import Notify
+    from ops.config.types import NotifyConfig
 
 
 CHATS: dict[str, Service] = {"slack": SLACK, "discord": DISCORD}
@@ -29,14 +29,14 @@ CHATS: dict[str, Service] = {"slack": SLACK, "discord": DISCORD}
 SILENT = {Decision.PLANNED}
 
 
-def notice(page: Page) -> str:
+def notice(page: RunSummary) -> str:
     """What the latest event is worth: nothing, but when a run is about to write and when it ends."""
     match page.events[-1].kind:
-        case Kind.CONFIRMED:
+        case EventKind.CONFIRMED:
             return one_line(f"Started: {_asked(page)}. {_sentence(page.plan.summary if page.plan else '')}")
-        case Kind.ENDED if page.decision not in SILENT:
+        case EventKind.ENDED if page.decision not in SILENT:
             # A change that was read back is told as done; what became of another one is the message's to say.
-            done = page.done if page.last(Kind.READ_BACK) else _asked(page)
+            done = page.done if page.last(EventKind.READ_BACK) else _asked(page)
             told = [f"{page.state}: {done}.", _sentence(page.message), _sentence(page.hint)]
             told += [f"The button: {page.press.button}"] if page.press and page.press.button else []
             return one_line(" ".join(part for part in told if part))
@@ -44,7 +44,7 @@ def notice(page: Page) -> str:
             return ""
 
 
-def _asked(page: Page) -> str:
+def _asked(page: RunSummary) -> str:
     return f"{page.runbook} on {page.service} in {page.environment}{page.because}"
 
 
@@ -64,7 +64,7 @@ class Noticing:
     def __init__(
         self,
         environ: Mapping[str, str],
-        notify: "Notify",
+        notify: "NotifyConfig",
         run: str,
         *,
         is_drill: bool,
@@ -72,7 +72,7 @@ class Noticing:
         rest: Callable[[], float],
     ) -> None:
         self._is_drill, self._run, self._rest = is_drill, run, rest
-        self._events: list[Event] = []
+        self._events: list[RunEvent] = []
         self._strange: list[str] = []
         self._channels: list[_Channel] = []
         for chat, secret in notify.webhooks.items():
@@ -84,12 +84,12 @@ class Noticing:
             elif not self._is_drill:
                 self._strange.append(f"{secret} is no address of a webhook of {service.name}'s")
 
-    def sinks(self) -> tuple[Sink, ...]:
+    def sinks(self) -> tuple[EventSink, ...]:
         return (self,) if self._channels else ()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RunEvent) -> None:
         self._events.append(event)
-        if text := notice(Page(self._run, tuple(self._events))):
+        if text := notice(RunSummary(self._run, tuple(self._events))):
             for channel in self._channels:
                 channel.put(f"{DRILL if self._is_drill else ''}{text}")
 

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, needs_people
-from ops.core.next_step import Press
-from ops.core.run_record import Block, is_edited, resealed, sealed
-from ops.core.run_summary import Page
-from ops.core.timeline import Event, Kind
+from ops.core.next_step import SuggestedCommand
+from ops.core.run_record import RunRecord, is_edited, resealed, sealed
+from ops.core.run_summary import RunSummary
+from ops.core.timeline import EventKind, RunEvent
 from ops.render.markdown import squeezed, templates
 
 if TYPE_CHECKING:
@@ -32,27 +32,27 @@ class Item:
 
 
 POST_MORTEM = "Create post-mortem"
-Told = Callable[[Page], bool]
+Told = Callable[[RunSummary], bool]
 PEOPLE: Told | None = None
 
 
-def _is_notified(page: Page) -> bool:
+def _is_notified(page: RunSummary) -> bool:
     return page.is_notified
 
 
-def _is_reported(_page: Page) -> bool:
+def _is_reported(_page: RunSummary) -> bool:
     """The report comes after the run, and ticks it in the comment itself."""
     return False
 
 
 BEFORE: tuple[tuple[str, Told | None], ...] = (
-    ("Identify the issue clearly", lambda page: page.last(Kind.REQUESTED) is not None),
+    ("Identify the issue clearly", lambda page: page.last(EventKind.REQUESTED) is not None),
     ("Determine root cause (if possible)", PEOPLE),
     ("Choose appropriate rollback method", lambda page: page.plan is not None and bool(page.plan.changes)),
     ("Notify team", _is_notified),
     ("Execute rollback", lambda page: page.wrote),
     ("Verify recovery", lambda page: page.is_verified),
-    ("Document incident", lambda page: page.last(Kind.ENDED) is not None),
+    ("Document incident", lambda page: page.last(EventKind.ENDED) is not None),
     ("Plan proper fix", PEOPLE),
 )
 AFTER: tuple[tuple[str, Told | None], ...] = (
@@ -70,7 +70,7 @@ def for_people(items: tuple[tuple[str, Told | None], ...]) -> tuple[str, ...]:
     return tuple(title for title, told in items if told in (PEOPLE, _is_notified))
 
 
-def comments(page: Page, contacts: "tuple[Contact, ...]") -> tuple[str, ...]:
+def comments(page: RunSummary, contacts: "tuple[Contact, ...]") -> tuple[str, ...]:
     """The run's comment, and a second one where the older rows find no room in it."""
     shown = _fits(lambda count: _main(page, contacts, count), len(page.events))
     main = _main(page, contacts, shown)
@@ -81,7 +81,7 @@ def comments(page: Page, contacts: "tuple[Contact, ...]") -> tuple[str, ...]:
     return main, _older(page, older, kept)
 
 
-def _main(page: Page, contacts: "tuple[Contact, ...]", count: int) -> str:
+def _main(page: RunSummary, contacts: "tuple[Contact, ...]", count: int) -> str:
     """With the newest `count` rows."""
     events = page.events[len(page.events) - count :]
     text = (
@@ -100,7 +100,7 @@ def _main(page: Page, contacts: "tuple[Contact, ...]", count: int) -> str:
     return sealed(squeezed(text), page.block(part=1))
 
 
-def _older(page: Page, older: tuple[Event, ...], count: int) -> str:
+def _older(page: RunSummary, older: tuple[RunEvent, ...], count: int) -> str:
     """The oldest and the newest of them: what began it, and what leads to the other comment."""
     first = min(count, 1)
     events = older[:first] + older[len(older) - (count - first) :]
@@ -120,7 +120,7 @@ def _fits(render: Callable[[int], str], most: int) -> int:
     return low
 
 
-def _items(list_of: tuple[tuple[str, Told | None], ...], page: Page) -> list[Item]:
+def _items(list_of: tuple[tuple[str, Told | None], ...], page: RunSummary) -> list[Item]:
     done = {title: told is not None and told(page) for title, told in list_of}
     people = for_people(list_of)
     return [Item(title, is_done, not is_done and title in people) for title, is_done in done.items()]
@@ -134,7 +134,7 @@ def with_report(body: str) -> str | None:
     return resealed(body, lambda text: text.replace(line, line.replace("[ ]", "[x]"), 1))
 
 
-def note(at: datetime, text: str, block: Block) -> str:
+def note(at: datetime, text: str, block: RunRecord) -> str:
     """A person's row."""
     return sealed(templates().get_template("note.md.j2").render(at=at, text=text), block)
 
@@ -146,7 +146,7 @@ def incident(
     severity: str,
     seen: str,
     at: datetime,
-    ways: tuple[tuple[str, tuple[str, ...], Press], ...],
+    ways: tuple[tuple[str, tuple[str, ...], SuggestedCommand], ...],
     number: str,
     program: str,
 ) -> str:

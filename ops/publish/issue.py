@@ -15,17 +15,17 @@ from ops.core.clock import Clock
 from ops.core.errors import ProviderError, needs_people
 from ops.core.loopback import is_one_world
 from ops.core.redaction import Redactor
-from ops.core.run_record import Earlier
-from ops.core.run_summary import STATES, Page
+from ops.core.run_record import PreviousRuns
+from ops.core.run_summary import STATES, RunSummary
 from ops.core.threads import in_background, start
-from ops.core.timeline import Event, Kind, Sink, Timeline
+from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.github import client
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
     from ops.config.types import Contact
-    from ops.core.next_step import Press
+    from ops.core.next_step import SuggestedCommand
     from ops.github.comments import RunComments
 
 
@@ -65,7 +65,7 @@ class Journaling:
         """The incident that was opened after the run."""
         self._is_on = client.is_configured(environ) and is_one_world(environ)
 
-    def sinks(self, incident: int | None) -> tuple[Sink, ...]:
+    def sinks(self, incident: int | None) -> tuple[EventSink, ...]:
         if not self._is_on or incident is None:
             return ()
         self._journal = Journal(
@@ -85,54 +85,56 @@ class Journaling:
             ending.callback(self._journal.close)
             self._journal.begin(tell)
 
-    def earlier(self, incident: int | None, tell: Callable[[str], object]) -> Callable[[], Earlier]:
+    def earlier(self, incident: int | None, tell: Callable[[str], object]) -> Callable[[], PreviousRuns]:
         """Begin to read the runs on the incident. What this answers has them; nothing where GitHub is late or fails."""
         if not self._is_on or incident is None:
-            return Earlier
+            return PreviousRuns
         latest, reading = time.monotonic() + EARLIER, start(lambda: self._earlier(incident))
 
-        def known() -> Earlier:
+        def known() -> PreviousRuns:
             try:
                 return reading.result(timeout=max(0.0, latest - time.monotonic()))
             except Exception as error:  # noqa: BLE001  a recovery does without
                 tell(f"what earlier runs took out of service is not known ({client.cause(error)})")
-                return Earlier()
+                return PreviousRuns()
 
         return known
 
-    def _earlier(self, incident: int) -> Earlier:
+    def _earlier(self, incident: int) -> PreviousRuns:
         from ops.github.issues import believed
 
         repository = self._connect()
         runs = tuple(found.block for found in believed(repository, incident))
-        return Earlier(runs, repository.get_issue(incident).created_at.astimezone(UTC))
+        return PreviousRuns(runs, repository.get_issue(incident).created_at.astimezone(UTC))
 
-    def end(self, timeline: Timeline, press: "Callable[..., Press]", *, only_if_needed: bool = False) -> dict[str, str]:
+    def end(
+        self, timeline: Timeline, press: "Callable[..., SuggestedCommand]", *, only_if_needed: bool = False
+    ) -> dict[str, str]:
         """The links to what was written. `only_if_needed`: an incident is opened only where people are."""
         if self._journal:
             url = self._journal.close()
             return {"journal": url} if url else {}
-        if not self._is_on or timeline.first(Kind.WRITING) is None:
+        if not self._is_on or timeline.first(EventKind.WRITING) is None:
             return {}
         events = tuple(timeline.events)
-        if only_if_needed and not needs_people(Page(self._run, events).decision):
+        if only_if_needed and not needs_people(RunSummary(self._run, events).decision):
             return {}
         try:
             return {"incident": start(lambda: self._open(events, press)).result(timeout=self._rest())}
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
             timeline.record(
-                Kind.WARNING,
+                EventKind.WARNING,
                 f"the incident of this run may be missing ({client.cause(error)}): look for it, or open one",
             )
             return {}
 
-    def _open(self, events: tuple[Event, ...], press: "Callable[..., Press]") -> str:
+    def _open(self, events: tuple[RunEvent, ...], press: "Callable[..., SuggestedCommand]") -> str:
         """The issue, with the run on it."""
         from ops.github.comments import RunComments
         from ops.github.issues import open_incident
         from ops.publish import comment
 
-        page = Page(self._run, events)
+        page = RunSummary(self._run, events)
         repository = self._connect()
         asked = {name: value for name, value in page.params.items() if name != "reason"}
         program = press(page.runbook).command.partition(f" {page.runbook} ")[0]
@@ -159,13 +161,13 @@ class Journaling:
     def _connect(self) -> Any:
         return client.connect(self._environ, self._redactor)
 
-    def _render(self, events: tuple[Event, ...]) -> tuple[str, ...]:
+    def _render(self, events: tuple[RunEvent, ...]) -> tuple[str, ...]:
         from ops.publish import comment
 
-        page = Page(self._run, self._named(events), is_notified=self._is_notified())
+        page = RunSummary(self._run, self._named(events), is_notified=self._is_notified())
         return comment.comments(page, self._contacts)
 
-    def _named(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    def _named(self, events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
         """The events, of which the first names the owner of GITHUB_TOKEN beside the local user of a laptop."""
         if not events or LOCAL_USER not in events[0].text:
             return events
@@ -206,7 +208,7 @@ class Journal:
     def __init__(
         self,
         connect: "Callable[[], Repository]",
-        render: Callable[[tuple[Event, ...]], tuple[str, ...]],
+        render: Callable[[tuple[RunEvent, ...]], tuple[str, ...]],
         *,
         number: int,
         run: str,
@@ -220,14 +222,14 @@ class Journal:
         self._number, self._run, self._request = number, run, request
         self._clock, self._rest = clock, rest
         self._changed = threading.Condition()
-        self._events: list[Event] = []
+        self._events: list[RunEvent] = []
         self._is_due = self._closing = False
         self._began, self._next = clock.monotonic(), 0.0
         self._comments: RunComments | None = None
         self._done = threading.Event()
         self._tell: Callable[[str], object] | None = None
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RunEvent) -> None:
         with self._changed:
             self._events.append(event)
             self._is_due |= event.kind in STATES
@@ -259,7 +261,7 @@ class Journal:
             self._fail(error)
             self._done.set()
 
-    def _wait(self) -> tuple[tuple[Event, ...], bool]:
+    def _wait(self) -> tuple[tuple[RunEvent, ...], bool]:
         """What is to be written once it is time; and whether it is the last."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._is_due)
@@ -272,7 +274,7 @@ class Journal:
             self._is_due = any(event.kind in STATES for event in self._events[len(events) :])
             return events, self._closing
 
-    def _write(self, events: tuple[Event, ...], *, tries: int) -> None:
+    def _write(self, events: tuple[RunEvent, ...], *, tries: int) -> None:
         for _ in range(tries):
             try:
                 self._publish(events)
@@ -285,7 +287,7 @@ class Journal:
             else:
                 return
 
-    def _publish(self, events: tuple[Event, ...]) -> None:
+    def _publish(self, events: tuple[RunEvent, ...]) -> None:
         from ops.github.comments import RunComments
 
         if self._comments is None:

@@ -14,7 +14,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from ops.cloudflare.types.workers import split_prose
 from ops.core.clock import span_text
-from ops.core.result import Result
+from ops.core.result import RunResult
 from ops.render.terminal import one_line
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ FOLDERS = (HERE / "templates", HERE.parent / "templates")
 LONGEST = 1000
 
 
-def run_record(result: Result, contacts: "Iterable[Contact]") -> str:
+def run_record(result: RunResult, contacts: "Iterable[Contact]") -> str:
     links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
     text = templates().get_template("run.md.j2").render(result=result, contacts=list(contacts), links=links)
     return squeezed(text)

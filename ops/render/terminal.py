@@ -4,10 +4,10 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan
-from ops.core.result import Result, step
-from ops.core.timeline import Event
+from ops.core.result import RunResult, step
+from ops.core.timeline import RunEvent
 
 if TYPE_CHECKING:
     from ops.config.types import Contact
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 
 
-def event_line(event: Event) -> str:
+def event_line(event: RunEvent) -> str:
     return f"{event.at:%H:%M:%S}Z {event.seconds:7.2f} s  {event.kind.value:<9}  {one_line(event.text)}"
 
 
@@ -33,7 +33,7 @@ def plan_lines(plan: Plan[Any], *, heading: str) -> Iterator[str]:
     yield from _list("Then, by people", plan.tasks)
 
 
-def result_lines(result: Result, contacts: "Iterable[Contact]") -> Iterator[str]:
+def result_lines(result: RunResult, contacts: "Iterable[Contact]") -> Iterator[str]:
     """What happened, how long it took, what to press next; whom to call where it did not end well."""
     timed = [f"{step(name)} {s:.1f} s" for name, s in result.durations.items() if s]
     yield f"  after the trigger: {', '.join(timed)}" if timed else "  no step was reached"
@@ -56,7 +56,7 @@ def _list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[st
             yield from _wrapped(line, first=f"    {bullet} ", rest="      ")
 
 
-def _presses(title: str, presses: Iterable[Press | None]) -> Iterator[str]:
+def _presses(title: str, presses: Iterable[SuggestedCommand | None]) -> Iterator[str]:
     """Never wrapped: they are there to be copied."""
     given = [press for press in presses if press]
     if given:

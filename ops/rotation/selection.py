@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.types.workers import Deployment, Version, short, split_prose
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import NEW, OLD
-from ops.core.next_step import Press
-from ops.core.observations import KeyAnswer, Said
-from ops.core.plan import Section
+from ops.core.next_step import SuggestedCommand
+from ops.core.observations import KeyAnswer, KeyVerdict
+from ops.core.plan import PlanSection
 from ops.core.redaction import Secret
 from ops.core.suggestions import shown, suggestion
 from ops.workers.history import WHOLE
@@ -115,18 +115,18 @@ def _wrong(value: str, rule: "RotatedSecret", prefix: str) -> Iterator[str]:
 
 def before(name: str, new: KeyAnswer, control: KeyAnswer, *, prefix: str = NEW) -> tuple[Reason, str] | None:
     """Why the value is not set; None where the provider takes it and refuses a random key."""
-    if new.said == Said.REFUSED and control.said == Said.REFUSED:
+    if new.said == KeyVerdict.REFUSED and control.said == KeyVerdict.REFUSED:
         return Reason.KEY_REFUSED, f"its provider refuses {prefix}{name} ({new.text})"
     return _unproved(name, control, ((f"{prefix}{name}", new),))
 
 
 def after(name: str, current: KeyAnswer, control: KeyAnswer, old: KeyAnswer) -> tuple[Reason, str] | None:
     """Why the former key is not proved dead; None where it is."""
-    if old.said == Said.ACCEPTED and control.said == Said.REFUSED:
+    if old.said == KeyVerdict.ACCEPTED and control.said == KeyVerdict.REFUSED:
         return Reason.KEY_STILL_ACCEPTED, f"its provider still takes {OLD}{name}: it is not revoked"
     if problem := _unproved(name, control, ((f"{NEW}{name}", current), (f"{OLD}{name}", old))):
         return problem
-    if current.said != Said.ACCEPTED:
+    if current.said != KeyVerdict.ACCEPTED:
         return Reason.NO_EVIDENCE, f"its provider refuses {NEW}{name} too ({current.text}), so nothing is proved"
     if old.text != control.text:
         return Reason.NO_EVIDENCE, f"{OLD}{name} is refused otherwise than a random key ({old.text}; {control.text})"
@@ -134,10 +134,10 @@ def after(name: str, current: KeyAnswer, control: KeyAnswer, old: KeyAnswer) -> 
 
 
 def _unproved(name: str, control: KeyAnswer, asked: Iterable[tuple[str, KeyAnswer]]) -> tuple[Reason, str] | None:
-    if control.said == Said.ACCEPTED:
+    if control.said == KeyVerdict.ACCEPTED:
         return Reason.NO_EVIDENCE, f"the provider of {name} takes a random key too, so its answer proves nothing"
     for what, answer in (*asked, ("a random key", control)):
-        if answer.said == Said.UNCLEAR:
+        if answer.said == KeyVerdict.UNCLEAR:
             return Reason.NO_EVIDENCE, f"the provider of {name} gave no clear answer to {what} ({answer.text})"
     return None
 
@@ -176,12 +176,12 @@ FORCED = (
 )
 
 
-def sections(chosen: Chosen, workers: Mapping[str, tuple[str, ...]]) -> tuple[Section, ...]:
+def sections(chosen: Chosen, workers: Mapping[str, tuple[str, ...]]) -> tuple[PlanSection, ...]:
     """`workers`: Worker → the names that are set there."""
     listed = (
-        Section("Secrets", tuple(_described(name, rule) for name, rule in chosen.rules.items())),
-        Section("Passed over", chosen.passed_over),
-        Section("Workers", tuple(f"{worker}: {', '.join(names)}" for worker, names in workers.items())),
+        PlanSection("Secrets", tuple(_described(name, rule) for name, rule in chosen.rules.items())),
+        PlanSection("Passed over", chosen.passed_over),
+        PlanSection("Workers", tuple(f"{worker}: {', '.join(names)}" for worker, names in workers.items())),
     )
     return tuple(section for section in listed if section.lines)
 
@@ -239,12 +239,12 @@ def rebuilt(rebuild: Rebuild, why: str) -> Iterator[str]:
             yield f"{short(version)}, at {percent:g} % of {rebuild.worker}, ends; it is not promoted"
 
 
-def tasks(chosen: Chosen, *, by_hand: Mapping[str, str], confirm: Press) -> tuple[str, ...]:
+def tasks(chosen: Chosen, *, by_hand: Mapping[str, str], confirm: SuggestedCommand) -> tuple[str, ...]:
     """`by_hand`: name → why its copy on GitHub is not written; `confirm`: the command that ends the rotation."""
     return tuple(_tasks(chosen, by_hand, confirm))
 
 
-def _tasks(chosen: Chosen, by_hand: Mapping[str, str], confirm: Press) -> Iterator[str]:
+def _tasks(chosen: Chosen, by_hand: Mapping[str, str], confirm: SuggestedCommand) -> Iterator[str]:
     for name, why in by_hand.items():
         yield f"{copy_command(name, chosen.rules[name])} (the next deployment would bring the former value back; {why})"
     for name, rule in chosen.rules.items():

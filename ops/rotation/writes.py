@@ -11,13 +11,13 @@ from typing import Any
 
 from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.types.workers import Deployment, Version, short, split_prose
-from ops.core.errors import OpsError, ProviderError, Reason, Refused, Unclear
-from ops.core.next_step import Press
+from ops.core.errors import OpsError, ProviderError, Reason, Refused, UnclearWrite
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
 from ops.core.redaction import Secret
 from ops.core.threads import run_all
 from ops.engine.context import Context
-from ops.engine.runbook import State, World
+from ops.engine.runbook import ChangeState, ObservedState
 from ops.rotation.selection import Chosen, is_secret_edit_of, obstacle_to_edit
 from ops.workers import reupload
 from ops.workers.plan_text import deployed
@@ -43,7 +43,7 @@ class Sending:
         self.sent += 1
         try:
             write()
-        except Unclear:
+        except UnclearWrite:
             raise
         except OpsError:
             self.sent -= 1
@@ -155,7 +155,7 @@ def batched(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     return [result for batch in batches for result in run_all(list(batch))]
 
 
-def edit_change(what: Edit, kind: str, undo: Press) -> Change:
+def edit_change(what: Edit, kind: str, undo: SuggestedCommand) -> Change:
     """`kind`: new or former."""
     worker = what.standing.worker
     return Change(
@@ -173,30 +173,34 @@ def edit(ctx: Context[Any], what: Edit, values: dict[str, Secret]) -> str:
     return f"Cloudflare took {', '.join(what.names)} for {worker}"
 
 
-def edited(ctx: Context[Any], what: Edit) -> World:
+def edited(ctx: Context[Any], what: Edit) -> ObservedState:
     """What serves; not which values it holds."""
     planned, worker, sending = what.standing.live, what.standing.worker, what.sending
     deployments = ctx.cloudflare.workers.deployments(worker)
     at = next((index for index, each in enumerate(deployments) if each.id == planned.id), None)
     if at is None:
         first = deployed(deployments[0]) if deployments else "nothing"
-        return World(State.MOVED, f"what the plan found is not listed any more; {first} is")
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"what the plan found is not listed any more; {first} is")
     if at == 0:
-        return World(State.PLANNED, f"{short(what.standing.main.id)} is live, as planned")
+        return ObservedState(ChangeState.PLANNED, f"{short(what.standing.main.id)} is live, as planned")
     newer = deployments[:at]
     if len(newer) > sending.sent or any(len(each.split) > 1 for each in newer):
-        return World(State.MOVED, deployed(newer[0]))
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(newer[0]))
     found = [ctx.cloudflare.workers.version(worker, each.split[0][0]) for each in newer]
     if not all(found):
-        return World(State.PLANNED, f"{short(newer[0].split[0][0])} is live, and cannot be read yet", uncertain=True)
+        return ObservedState(
+            ChangeState.PLANNED, f"{short(newer[0].split[0][0])} is live, and cannot be read yet", uncertain=True
+        )
     if not all(version and is_secret_edit_of(what.standing.main, version) for version in found):
-        return World(State.MOVED, deployed(newer[0]))
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(newer[0]))
     version = newer[0].split[0][0]
     if sending.answered:
         what.serving[:] = [version]
-        return World(State.DONE, f"{short(version)} is live on {worker}, the same release with other secrets")
+        return ObservedState(
+            ChangeState.DONE, f"{short(version)} is live on {worker}, the same release with other secrets"
+        )
     doubt = f"{short(version)} of the same release is live on {worker}, and which values it holds cannot be read"
-    return World(State.PLANNED, doubt, uncertain=sending.sent > 0 and sending.tries > 1)
+    return ObservedState(ChangeState.PLANNED, doubt, uncertain=sending.sent > 0 and sending.tries > 1)
 
 
 def copy_change(copying: Copying) -> Change:
@@ -213,7 +217,7 @@ def copy(ctx: Context[Any], what: Copying, value: Secret, by_hand: str) -> str:
     """`by_hand` is the command for a person where GitHub refuses. Raises Unclear and ProviderError."""
     try:
         what.sending.send(lambda: ctx.github.secrets.put(what.repository, what.environment, what.name, value))
-    except Unclear:
+    except UnclearWrite:
         raise
     except ProviderError as error:
         hint = f"The new value serves, and the next deployment would bring the former one back: {by_hand}"
@@ -221,22 +225,24 @@ def copy(ctx: Context[Any], what: Copying, value: Secret, by_hand: str) -> str:
     return f"GitHub took {what.name}"
 
 
-def copied(ctx: Context[Any], what: Copying) -> World:
+def copied(ctx: Context[Any], what: Copying) -> ObservedState:
     if what.sending.answered:
-        return World(State.DONE, f"GitHub took {what.name}")
+        return ObservedState(ChangeState.DONE, f"GitHub took {what.name}")
     try:
         now = ctx.github.secrets.updated_at(what.repository, what.environment, what.name)
     except ProviderError as error:
-        return World(State.PLANNED, f"GitHub's copy of {what.name} cannot be read: {error.message}", uncertain=True)
+        return ObservedState(
+            ChangeState.PLANNED, f"GitHub's copy of {what.name} cannot be read: {error.message}", uncertain=True
+        )
     if what.unread and not what.sending.tries:
         what.updated_at, what.unread = now, ""
     if what.unread:
         text = f"whether GitHub's copy of {what.name} was written does not show, since it could not be read before"
-        return World(State.PLANNED, text, uncertain=what.sending.tries > 1)
+        return ObservedState(ChangeState.PLANNED, text, uncertain=what.sending.tries > 1)
     if now == what.updated_at:
-        return World(State.PLANNED, f"GitHub's copy of {what.name} is as planned")
+        return ObservedState(ChangeState.PLANNED, f"GitHub's copy of {what.name} is as planned")
     text = f"GitHub's copy of {what.name} was written since the plan"
-    return World(State.DONE if what.sending.sent else State.MOVED, text)
+    return ObservedState(ChangeState.DONE if what.sending.sent else ChangeState.CHANGED_ELSEWHERE, text)
 
 
 def plans(
@@ -261,7 +267,7 @@ def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Rebu
             press=ctx.press("rollback-worker", service=service, to="VERSION"),
         )
 
-    def accept(wanted: tuple[str, ...]) -> Press:
+    def accept(wanted: tuple[str, ...]) -> SuggestedCommand:
         accepted = tuple(dict.fromkeys((*params.inherit_latest, *wanted)))
         given = {"only": params.only, "restore": params.restore, "inherit_latest": accepted}
         return ctx.press("rotate-secrets", service=params.service, **given)

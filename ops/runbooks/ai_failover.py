@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.plan import Plan, Section
+from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import AI
 from ops.core.suggestions import shown, suggestion
 from ops.engine.context import Context
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.records import Logged
     from ops.config import Environment, Service
     from ops.config.probes import Probe
-    from ops.config.runtime import Ai, Runtime
+    from ops.config.runtime import AiConfig, RuntimeConfig
 
 AUTO, RESTORE = "auto", "restore"
 LOGS_REACH = timedelta(minutes=15)
@@ -81,7 +81,10 @@ class AiFailover(SwitchRunbook[Params]):
         return Plan(
             summary=_summary(made, state, normal),
             changes=tuple(details.of),
-            sections=(Section("The providers, as far as is known", seen.lines), Section(LOGS, logged(errors()))),
+            sections=(
+                PlanSection("The providers, as far as is known", seen.lines),
+                PlanSection(LOGS, logged(errors())),
+            ),
             follows=_follows(standing, made, state),
             warnings=(*steps.warnings([made] if made else []), *_doubts(seen, state, ai)),
             reason=None if made else Reason.ALREADY_SET,
@@ -98,7 +101,7 @@ def _errors(ctx: Context[Params]) -> "Callable[[], tuple[Logged, ...] | str]":
     return ctx.cloudflare.logged_errors(service.worker, now - LOGS_REACH, now)
 
 
-def _asked(ctx: Context[Params]) -> "tuple[Runtime, Ai]":
+def _asked(ctx: Context[Params]) -> "tuple[RuntimeConfig, AiConfig]":
     """Raises ConfigError."""
     runtime, to = ctx.environment.needed_runtime(), ctx.params.to
     if runtime.ai is None:
@@ -118,7 +121,7 @@ def _state(ctx: Context[Any], to: str) -> str:
     return ctx.environment.needed_runtime().switches[AI].normal if to == RESTORE else to
 
 
-def _chosen(ctx: Context[Params], ai: "Ai", seen: Seen) -> str:
+def _chosen(ctx: Context[Params], ai: "AiConfig", seen: Seen) -> str:
     """Raises Refused where nothing at all is known: then a person has to choose."""
     if seen.lacks and all(each == Health.UNKNOWN for each in seen.found.values()):
         raise Refused(
@@ -131,7 +134,7 @@ def _chosen(ctx: Context[Params], ai: "Ai", seen: Seen) -> str:
     return RESTORE if to == ai.order[0] else to
 
 
-def _wanted(ctx: Context[Params], runtime: "Runtime", ai: "Ai", state: str) -> Wanted:
+def _wanted(ctx: Context[Params], runtime: "RuntimeConfig", ai: "AiConfig", state: str) -> Wanted:
     rules = runtime.switches[AI]
     # Where auto finds that the preferred one may go on, there is nothing that could end.
     given = "" if state == rules.normal else ctx.params.until
@@ -159,14 +162,14 @@ def _follows(standing: Standing, made: Setting | None, state: str) -> tuple[str,
     )
 
 
-def _doubts(seen: Seen, state: str, ai: "Ai") -> tuple[str, ...]:
+def _doubts(seen: Seen, state: str, ai: "AiConfig") -> tuple[str, ...]:
     found = [f"what the application saw of its providers is not known: {seen.lacks}"] if seen.lacks else []
     if state in ai.order and seen.found[state] != Health.HEALTHY:
         found.append(f"{state} is {seen.found[state]}, as far as is known")
     return tuple(found)
 
 
-def _tasks(ai: "Ai") -> tuple[str, ...]:
+def _tasks(ai: "AiConfig") -> tuple[str, ...]:
     return (
         f'check that the application shows the banner "{ai.message}"',
         (

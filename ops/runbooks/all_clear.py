@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.plan import Plan, Section
+from ops.core.plan import Plan, PlanSection
 from ops.engine.context import Context
 from ops.engine.runbook import param
 from ops.switches import steps, values
@@ -81,5 +81,5 @@ def _doubts(ctx: Context[Params], found: Mapping[str, Standing], mine: list[Stan
             yield from filter(None, [standing.apart(seen, ctx.clock.now())])
 
 
-def _sections(lines: list[str]) -> tuple[Section, ...]:
-    return (Section("Left as it is", tuple(lines)),) if lines else ()
+def _sections(lines: list[str]) -> tuple[PlanSection, ...]:
+    return (PlanSection("Left as it is", tuple(lines)),) if lines else ()

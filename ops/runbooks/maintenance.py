@@ -15,12 +15,12 @@ from ops.core.clock import parse_utc, utc_text
 from ops.core.duration import ending
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.threads import run_all
-from ops.core.verdict import Address
+from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
-from ops.engine.runbook import Permissions, Runbook, World, param, service_of
+from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, service_of
 from ops.maintenance import by_switch, orphaned_routes, plan_text
 from ops.maintenance import routes as maintenance_plan
 from ops.maintenance import state as maintenance
@@ -58,10 +58,10 @@ class Params:
 
 @dataclass(kw_only=True)
 class Details(maintaining.Steps):
-    addresses: tuple[Address, ...]
+    addresses: tuple[MaintenanceCheck, ...]
     probes: "tuple[Probe, ...]"
 
-    def asked(self) -> tuple[Address, ...]:
+    def asked(self) -> tuple[MaintenanceCheck, ...]:
         """Where an answer must name a run, it is the one whose version serves."""
         return tuple(replace(each, run=self.run) if each.run else each for each in self.addresses)
 
@@ -101,7 +101,7 @@ class Maintenance(Runbook[Params, Details | by_switch.Details]):
         ("POST", "/accounts/*/workers/scripts/*/deployments"),
         ("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),  # with `maintenance: switch`
     )
-    permissions = Permissions(cloudflare=("Workers Scripts Write", "Workers Routes Write", "Zone Read"))
+    permissions = TokenPermissions(cloudflare=("Workers Scripts Write", "Workers Routes Write", "Zone Read"))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{"state": state} for state in ("on", "off")]
@@ -124,7 +124,7 @@ class Maintenance(Runbook[Params, Details | by_switch.Details]):
             return by_switch.probes(ctx, service, asked, None if isinstance(details, Details) else details)
         if isinstance(details, Details):
             return ProbeSet(service.url, details.probes, service.verify, addresses=details.asked())
-        address = Address(service.url + (asked.path or "/"), is_off=asked.is_on)
+        address = MaintenanceCheck(service.url + (asked.path or "/"), is_off=asked.is_on)
         return ProbeSet(service.url, () if asked.is_on else service.probes, service.verify, addresses=(address,))
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details | by_switch.Details]:
@@ -141,7 +141,7 @@ class Maintenance(Runbook[Params, Details | by_switch.Details]):
         path = seen.asked.path
         return tuple(each for each in seen.stored.of(seen.service.name) if not path or each.path == path)
 
-    def check(self, ctx: Context[Params], plan: Plan[Details | by_switch.Details], change: Change) -> World:
+    def check(self, ctx: Context[Params], plan: Plan[Details | by_switch.Details], change: Change) -> ObservedState:
         if isinstance(plan.details, by_switch.Details):
             return switching.check(ctx, plan.details.of[change])
         return maintaining.check(ctx, plan.details, change)
@@ -262,8 +262,8 @@ def _closing(ctx: Context[Params], seen: Seen) -> Plan[Details | by_switch.Detai
     run = ctx.run_id if steps else seen.stored.run
     opens = _press(ctx, "off", path)
     changes = maintaining.changes(steps, opens)
-    addresses = [Address(url, way, run=run) for way, url in maintenance_plan.addresses(block)]
-    addresses += [Address(f"https://{host}{path or '/'}", run=run) for host in wanted.out_of_reach]
+    addresses = [MaintenanceCheck(url, way, run=run) for way, url in maintenance_plan.addresses(block)]
+    addresses += [MaintenanceCheck(f"https://{host}{path or '/'}", run=run) for host in wanted.out_of_reach]
     others = tuple(each for each in seen.stored.blocks if each != existing)
     end = plan_text.End.of(block, ctx) if block.reopen_at_end else None
     return Plan(
@@ -384,20 +384,20 @@ def _addresses_of_opening(
     left: set[tuple[str, str]],
     *,
     is_off: bool,
-) -> Iterator[Address]:
+) -> Iterator[MaintenanceCheck]:
     """Where it was off, but what somebody else changed; with nothing to open, the service's own."""
     if not opened:
-        yield Address(seen.service.url + (seen.asked.path or "/"), is_off=is_off)
+        yield MaintenanceCheck(seen.service.url + (seen.asked.path or "/"), is_off=is_off)
     for block in opened:
         passed_over = left | Stored(remaining, "").closed.keys()
         here = replace(block, closed=tuple(each for each in block.closed if each.key not in passed_over))
         for way, url in maintenance_plan.addresses(here):
-            yield Address(url, way, is_off=is_off, run=ctx.run_id if is_off else "")
+            yield MaintenanceCheck(url, way, is_off=is_off, run=ctx.run_id if is_off else "")
 
 
 def _is_off(probe: "Probe", still: tuple[Block, ...]) -> bool:
     return probe.http is not None and any(probe.http.path.startswith(block.path) for block in still)
 
 
-def _press(ctx: Context[Params], state: str, path: str, *, message: str = "") -> Press:
+def _press(ctx: Context[Params], state: str, path: str, *, message: str = "") -> SuggestedCommand:
     return ctx.press("maintenance", service=ctx.params.service, state=state, path=path, message=message)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
-from ops.core.next_step import Press
-from ops.core.plan import Change, Ending, Plan, Section
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import Change, Plan, PlanSection, RunOutcome
 from ops.core.suggestions import suggestion
 from ops.engine.context import Context
-from ops.engine.runbook import Permissions, Runbook, State, World, param
+from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param
 from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.runtime import Raise
+    from ops.config.runtime import LimitRaise
     from ops.limits.file import Limits, Temporary
 
 PREFIX = "ops/raise-limits-"
@@ -51,11 +51,11 @@ class Details:
     """The blob of limits.yml there."""
     text: str = ""
     body: str = ""
-    ending: Ending | None = None
+    ending: RunOutcome | None = None
     patch: tuple[str, ...] = ()
     not_permitted: list[bool] = field(default_factory=list)
     """Filled in where GitHub lets this program open no pull request: the write was answered, and made none."""
-    opened: list[Ending] = field(default_factory=list)
+    opened: list[RunOutcome] = field(default_factory=list)
     """Filled in where the pull request was read back: it needs no further read."""
 
 
@@ -73,7 +73,7 @@ class ProposeLimits(Runbook[Params, Details]):
         ("PUT", "/repos/*/*/contents/*"),
         ("POST", "/repos/*/*/pulls"),
     )
-    permissions = Permissions(github=("contents: write", "pull-requests: write"))
+    permissions = TokenPermissions(github=("contents: write", "pull-requests: write"))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         limits = environment.runtime and environment.runtime.limits
@@ -97,7 +97,7 @@ class ProposeLimits(Runbook[Params, Details]):
             said = (
                 f"pull request {there.number} for incident {ctx.request.incident} is open already: review and merge it"
             )
-            ending = Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(there.url))
+            ending = RunOutcome(Decision.PLANNED, Reason.HANDED_ON, said, SuggestedCommand(there.url))
             return Plan(summary=said, details=Details(ending=ending))
         base = ctx.github.pulls.head(ctx.github.pulls.default_branch)
         file = ctx.github.pulls.file(FILE, base) if base else None
@@ -109,36 +109,47 @@ class ProposeLimits(Runbook[Params, Details]):
             )
         return _plan(ctx, wanted, base, file.text, file.sha)
 
-    def ending(self, ctx: Context[Params], plan: Plan[Details]) -> Ending | None:
+    def ending(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
         told = plan.details
         if told.ending is not None:
             return told.ending
         if told.not_permitted:
             said = f"{told.branch} is ready, and GitHub Actions may open no pull request here: open it, and merge it"
-            return Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(ctx.github.pulls.compare_url(told.branch)))
-        if not told.opened and self.check(ctx, plan, plan.changes[-1]).state != State.DONE:
+            return RunOutcome(
+                Decision.PLANNED, Reason.HANDED_ON, said, SuggestedCommand(ctx.github.pulls.compare_url(told.branch))
+            )
+        if not told.opened and self.check(ctx, plan, plan.changes[-1]).state != ChangeState.DONE:
             said = f"the pull request of {told.branch} is closed already"
-            return Ending(Decision.PLANNED, Reason.HANDED_ON, said)
+            return RunOutcome(Decision.PLANNED, Reason.HANDED_ON, said)
         return told.opened[-1]
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         told = plan.details
         if change.target == BRANCH:
             head = ctx.github.pulls.head(told.branch)
-            state = State.PLANNED if head is None else State.DONE if head == told.base else State.MOVED
-            return World(state, f"{told.branch} is {'not there' if head is None else f'at {head[:12]}'}")
+            state = (
+                ChangeState.PLANNED
+                if head is None
+                else ChangeState.DONE
+                if head == told.base
+                else ChangeState.CHANGED_ELSEWHERE
+            )
+            return ObservedState(state, f"{told.branch} is {'not there' if head is None else f'at {head[:12]}'}")
         if change.target == COMMIT:
             file = ctx.github.pulls.file(FILE, told.branch)
             if file is not None and file.text == told.text:
-                return World(State.DONE, f"{FILE} on {told.branch} is as planned")
+                return ObservedState(ChangeState.DONE, f"{FILE} on {told.branch} is as planned")
             is_former = file is not None and file.sha == told.replaces
-            return World(State.PLANNED if is_former else State.MOVED, f"{FILE} on {told.branch} is another")
+            return ObservedState(
+                ChangeState.PLANNED if is_former else ChangeState.CHANGED_ELSEWHERE,
+                f"{FILE} on {told.branch} is another",
+            )
         opened = ctx.github.pulls.open_of(told.branch)
         if opened is not None:
             said = f"pull request {opened.number} is open: a person reviews and merges it, and then it is applied"
-            told.opened.append(Ending(Decision.PLANNED, Reason.HANDED_ON, said, Press(opened.url)))
-            return World(State.DONE, f"pull request {opened.number} is open: {opened.url}")
-        return World(State.DONE if told.not_permitted else State.PLANNED, "no pull request is open")
+            told.opened.append(RunOutcome(Decision.PLANNED, Reason.HANDED_ON, said, SuggestedCommand(opened.url)))
+            return ObservedState(ChangeState.DONE, f"pull request {opened.number} is open: {opened.url}")
+        return ObservedState(ChangeState.DONE if told.not_permitted else ChangeState.PLANNED, "no pull request is open")
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
         told = plan.details
@@ -159,7 +170,7 @@ def _marker(incident: int) -> str:
     return f"<!-- backout limits incident={incident} -->"
 
 
-def _wanted(ctx: Context[Params]) -> "Mapping[str, Raise]":
+def _wanted(ctx: Context[Params]) -> "Mapping[str, LimitRaise]":
     """What ops.yml says for each limit that was asked for. Raises ConfigError."""
     limits = ctx.environment.needed_runtime().limits
     raises = limits.raises if limits else {}
@@ -176,7 +187,7 @@ def _wanted(ctx: Context[Params]) -> "Mapping[str, Raise]":
     return {name: raises[name] for name in ctx.params.only or raises}
 
 
-def _plan(ctx: Context[Params], wanted: "Mapping[str, Raise]", base: str, text: str, blob: str) -> Plan[Details]:
+def _plan(ctx: Context[Params], wanted: "Mapping[str, LimitRaise]", base: str, text: str, blob: str) -> Plan[Details]:
     from ops.limits.diff import compare, markdown
     from ops.limits.edit import patch, with_temporary
     from ops.limits.file import parse
@@ -199,8 +210,8 @@ def _plan(ctx: Context[Params], wanted: "Mapping[str, Raise]", base: str, text: 
             Change(PULL, "none", f"from {branch}", "it is open", None),
         ),
         sections=(
-            Section("Limits", tuple(f"{row.name}: {row.change}" for row in table.changed)),
-            Section("Patch", patch(text, edited)),
+            PlanSection("Limits", tuple(f"{row.name}: {row.change}" for row in table.changed)),
+            PlanSection("Patch", patch(text, edited)),
         ),
         follows=("nothing is raised before a person merges it",),
         warnings=warnings,
@@ -217,7 +228,7 @@ def _plan(ctx: Context[Params], wanted: "Mapping[str, Raise]", base: str, text: 
     )
 
 
-def _temporary(ctx: Context[Params], wanted: "Mapping[str, Raise]", before: "Limits") -> "dict[str, Temporary]":
+def _temporary(ctx: Context[Params], wanted: "Mapping[str, LimitRaise]", before: "Limits") -> "dict[str, Temporary]":
     from ops.limits.file import Temporary
 
     missing = [name for name in wanted if name not in before]

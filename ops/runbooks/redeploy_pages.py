@@ -7,22 +7,22 @@ from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
 from ops.cloudflare.types.site_config import SiteConfiguration
 from ops.cloudflare.types.workers import is_commit
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.suggestions import shown
-from ops.core.timeline import Kind
+from ops.core.timeline import EventKind
 from ops.engine.context import Context
-from ops.engine.runbook import Permissions, State, World, param, service_of
+from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, service_of
 from ops.pages import live_deployment, observed_content, plan_text, steps
 from ops.pages.live_deployment import Choice
 from ops.pages.observed_content import Look, Seen
 from ops.pages.plan_text import UNFINISHED, Past, deployed, short
 from ops.pages.steps import SiteRunbook
-from ops.tools.git import Commit, is_sha
+from ops.tools.git import GitCommit, is_sha
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
-    from ops.config.types import Build
+    from ops.config.types import BuildConfig
 
 PREVIOUS = "previous"
 
@@ -39,7 +39,7 @@ class Details:
     """What the later steps need of the plan."""
 
     service: "Service"
-    commit: Commit
+    commit: GitCommit
     branch: str
     live: Deployment | None
     """None where that could not be seen, and a person named the commit."""
@@ -60,7 +60,7 @@ class RedeployPages(SiteRunbook[Params, Details]):
         ("POST", "/accounts/*/pages/projects/*/deployments"),
         ("POST", "/pages/assets/*"),  # wrangler uploads the files of the site
     )
-    permissions = Permissions(cloudflare=("Pages Write",))
+    permissions = TokenPermissions(cloudflare=("Pages Write",))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{}] if environment.services[service].build else []
@@ -97,10 +97,10 @@ class RedeployPages(SiteRunbook[Params, Details]):
         count = ctx.site.prepare(details.service, details.commit, details.branch)
         how = "built by another job" if ctx.site.is_given else "built here, with a clean environment"
         files = f"{count} file{'' if count == 1 else 's'}"
-        ctx.timeline.record(Kind.PREPARED, f"commit {details.commit.short}: {files}, {how}")
+        ctx.timeline.record(EventKind.PREPARED, f"commit {details.commit.short}: {files}, {how}")
         return True
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:  # noqa: ARG002  one change
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
         details = plan.details
         project, deployments, site = steps.now(ctx, details.service)
         new = live_deployment.came(details.seen.deployments, deployments)
@@ -109,7 +109,7 @@ class RedeployPages(SiteRunbook[Params, Details]):
             return _not_there(details, project, deployments, site)
         others = [d for d in new if d.commit != ours.commit]
         if over := [d for d in others if d.created_on > ours.created_on or d.id == project.canonical_id]:
-            return World(State.MOVED, deployed(over[0]))
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(over[0]))
         own = steps.look(ctx, details.service, ours.url)
         slipped = tuple(deployed(d) for d in others)
         return _there(details, project, ours, slipped, look=(own, site))
@@ -146,7 +146,7 @@ def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen
     return Details(service, commit, branch, live, seen, ctx.site.configuration(service, commit))
 
 
-def _planned(details: Details, build: "Build", project: Project, past: Past | None, why: str) -> Plan[Details]:
+def _planned(details: Details, build: "BuildConfig", project: Project, past: Past | None, why: str) -> Plan[Details]:
     return plan_text.plan(
         details.commit, build, project, past, configuration=details.configuration, why=why, details=details
     )
@@ -199,47 +199,51 @@ def _nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, rea
     )
 
 
-def _redeploy(ctx: Context[Params], commit: str) -> Press:
+def _redeploy(ctx: Context[Params], commit: str) -> SuggestedCommand:
     return ctx.press("redeploy-pages", service=ctx.params.service, commit=commit)
 
 
-def _rollback(ctx: Context[Params], to: str) -> Press:
+def _rollback(ctx: Context[Params], to: str) -> SuggestedCommand:
     return ctx.press("rollback-pages", service=ctx.params.service, to=to)
 
 
-def _not_there(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> World:
+def _not_there(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> ObservedState:
     """No deployment of ours can serve."""
     canonical = project.canonical_id
     known, sha = {d.id for d in details.seen.deployments}, details.commit.sha
     if new := live_deployment.came(details.seen.deployments, deployments):
-        return World(State.MOVED, deployed(new[0]))
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(new[0]))
     if canonical != details.seen.project.canonical_id:
-        return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical")
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical")
     by_assets, looks = details.seen.by_assets, sorted(name[:8] for name in details.seen.like(site))
     whole = observed_content.of_site(site, by_assets=by_assets)
     former = details.seen.own[details.live.id] if details.live else None
     if former and observed_content.of_deployment(former, site, by_assets=by_assets) not in {None, whole}:
         text = f"the site looks like {' or '.join(looks) or 'no deployment that was read'}"
-        return World(State.MOVED, text, uncertain=not looks)  # what came after the list was read may be ours
+        return ObservedState(
+            ChangeState.CHANGED_ELSEWHERE, text, uncertain=not looks
+        )  # what came after the list was read may be ours
     fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]
     if under_way := [d for d in fresh if d.status in UNFINISHED]:
-        return World(State.PLANNED, f"{short(under_way[0])} of ours is being deployed", uncertain=True)
+        return ObservedState(ChangeState.PLANNED, f"{short(under_way[0])} of ours is being deployed", uncertain=True)
     live = short(details.live) if details.live else "what was live"
-    return World(State.PLANNED, f"{live} is live, as planned, and no newer deployment is of {details.commit.short}")
+    return ObservedState(
+        ChangeState.PLANNED, f"{live} is live, as planned, and no newer deployment is of {details.commit.short}"
+    )
 
 
 def _there(
     details: Details, project: Project, ours: Deployment, slipped: tuple[str, ...], *, look: tuple[Look, Look]
-) -> World:
+) -> ObservedState:
     """Ours was deployed with success: whether it serves."""
     canonical = project.canonical_id
     name, (own, site) = f"{short(ours)} of commit {details.commit.short}", look
     if canonical != ours.id:
         text = f"{name} is deployed, and Cloudflare's canonical deployment is {canonical[:8] or 'none'}"
-        return World(State.PLANNED, text, uncertain=True)
+        return ObservedState(ChangeState.PLANNED, text, uncertain=True)
     if not details.seen.shows(own, site):
         text = f"{name} is canonical, and the site does not look like it"
-        return World(State.PLANNED, text, slipped, uncertain=True)
+        return ObservedState(ChangeState.PLANNED, text, slipped, uncertain=True)
     notes = []
     if (
         details.live
@@ -249,4 +253,4 @@ def _there(
         notes.append(
             f"{short(ours)} has {'Functions' if ours.functions else 'no Functions'}, unlike {short(details.live)}"
         )
-    return World(State.DONE, f"{name} is live: {ours.url}", slipped, tuple(notes))
+    return ObservedState(ChangeState.DONE, f"{name} is live: {ours.url}", slipped, tuple(notes))

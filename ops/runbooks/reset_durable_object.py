@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.types.workers import Deployment, Version, split_prose, split_text
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
-from ops.core.next_step import Press
-from ops.core.plan import Change, Plan, Section
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import Change, Plan, PlanSection
 from ops.core.suggestions import shown, suggestion
 from ops.core.threads import run_all
 from ops.engine.context import Context
-from ops.engine.runbook import JobSecret, Permissions, Runbook, State, World, param, service_of
+from ops.engine.runbook import ChangeState, JobSecret, ObservedState, Runbook, TokenPermissions, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.workers import object_reset, plan_text, reupload
 from ops.workers.object_reset import Watched
@@ -65,7 +65,7 @@ class ResetDurableObject(Runbook[Params, Details]):
         ("POST", "/accounts/*/workers/scripts/*/versions"),
         ("POST", "/accounts/*/workers/scripts/*/deployments"),
     )
-    permissions = Permissions(cloudflare=("Workers Scripts Write",))
+    permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
     job_secrets = (JobSecret.ADMIN_TOKENS,)
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
@@ -84,12 +84,12 @@ class ResetDurableObject(Runbook[Params, Details]):
         service = service_of(ctx, self.kind)
         return _plan_of_one(ctx, service) if ctx.params.name else _plan_of_all(ctx, service)
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
         if details.rebuild is None:
             return object_reset.check(ctx, details.watched[0])
         world = reupload.check(ctx, details.rebuild, change)
-        if reupload.is_upload(details.rebuild, change) or world.state != State.DONE:
+        if reupload.is_upload(details.rebuild, change) or world.state != ChangeState.DONE:
             return world
         if not details.is_live:  # a lost answer is settled by this alone; what the objects show is the proof afterwards
             details.is_live = True
@@ -131,7 +131,9 @@ def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan[Details]:
                 undo=None,
             ),
         ),
-        sections=(Section("Stays", (*keeps, *object_reset.STAYS, "all other objects, and the version that serves")),),
+        sections=(
+            PlanSection("Stays", (*keeps, *object_reset.STAYS, "all other objects, and the version that serves")),
+        ),
         not_undone=object_reset.NOT_UNDONE,
         follows=(object_reset.DROPS,),
         warnings=(f"{it.described}: what it holds before the reset is not known",) if closed else (),
@@ -240,7 +242,7 @@ def _plan(
     ctx: Context[Params], service: "Service", rebuild: Rebuild, found: object_reset.Classes, details: Details
 ) -> Plan[Details]:
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
-    compared = [Section("Compared before and after", tuple(f"{w.name}: {w.described}" for w in details.watched))]
+    compared = [PlanSection("Compared before and after", tuple(f"{w.name}: {w.described}" for w in details.watched))]
     unknown = [f"{each.name}: {each.before}" for each in details.watched if isinstance(each.before, str)]
     undo = ctx.press("rollback-worker", service=ctx.params.service, to=split_text(rebuild.live.split))
     return Plan(
@@ -261,5 +263,5 @@ def _plan(
     )
 
 
-def _all(ctx: Context[Params]) -> Press:
+def _all(ctx: Context[Params]) -> SuggestedCommand:
     return ctx.press("reset-durable-object", service=ctx.params.service)

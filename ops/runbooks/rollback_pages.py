@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.errors import Reason, Refused
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
-from ops.engine.runbook import Permissions, State, World, param, service_of
+from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, service_of
 from ops.pages import live_deployment as target
 from ops.pages import observed_content, plan_text, steps
 from ops.pages.live_deployment import Choice
@@ -51,7 +51,7 @@ class RollbackPages(SiteRunbook[Params, Details]):
     params = Params
     example = Params(service="frontend")
     writes = (("POST", "/accounts/*/pages/projects/*/deployments/*/rollback"),)
-    permissions = Permissions(cloudflare=("Pages Write",))
+    permissions = TokenPermissions(cloudflare=("Pages Write",))
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = service_of(ctx, self.kind)
@@ -68,7 +68,7 @@ class RollbackPages(SiteRunbook[Params, Details]):
             raise _no_target(ctx, service, choice)
         return _plan(ctx, past, choice, Details(service, chosen, past.serving, found.seen))
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:  # noqa: ARG002  one change
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
         details = plan.details
         project, deployments, site = steps.now(ctx, details.service)
         if target.came(details.seen.deployments, deployments):  # it may have come after the site was read
@@ -81,60 +81,74 @@ class RollbackPages(SiteRunbook[Params, Details]):
         return f"Cloudflare took the rollback to {details.target.id}"
 
 
-def _standing(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> World:
+def _standing(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> ObservedState:
     """What the site looks like, and what Cloudflare calls canonical where the site alone does not tell."""
     former, wanted, canonical = details.live, details.target, project.canonical_id
     newer = tuple(deployed(d) for d in target.came(details.seen.deployments, deployments))
     if former is None:
         return _standing_without_live(details, canonical, newer, site)
     if observed_content.of_site(site) is None:
-        return World(State.MOVED, f"the site could not be read: {observed_content.unread(site)}", uncertain=True)
+        return ObservedState(
+            ChangeState.CHANGED_ELSEWHERE,
+            f"the site could not be read: {observed_content.unread(site)}",
+            uncertain=True,
+        )
     looks = details.seen.like(site)
     said = canonical == wanted.id != details.seen.project.canonical_id
     if wanted.id in looks and former.id not in looks:
         lags = f"Cloudflare's canonical deployment is still {canonical[:8] or 'none'}: it does not follow, or it lags"
-        return World(State.DONE, f"{short(wanted)} is live", newer, () if canonical == wanted.id else (lags,))
+        return ObservedState(
+            ChangeState.DONE, f"{short(wanted)} is live", newer, () if canonical == wanted.id else (lags,)
+        )
     if newer:  # while the site looks like the former one, theirs and ours are both on their way to it
-        return World(State.MOVED, newer[0], uncertain=former.id in looks)
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], uncertain=former.id in looks)
     if said and (former.id in looks) == (wanted.id in looks):
         note = f"no compared path shows that {short(wanted)} is live: it is Cloudflare's word"
-        return World(State.DONE, f"{short(wanted)} is canonical", notes=(note,))
+        return ObservedState(ChangeState.DONE, f"{short(wanted)} is canonical", notes=(note,))
     if former.id in looks:
         return _not_yet(details, former, canonical, same=wanted.id in looks, said=said)
     others = sorted(name[:8] for name in looks)
     text = f"the site looks like {' or '.join(others)}" if others else "the site looks like no deployment that was read"
-    return World(State.MOVED, text, uncertain=not others)
+    return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, uncertain=not others)
 
 
-def _standing_without_live(details: Details, canonical: str, newer: tuple[str, ...], site: Look) -> World:
+def _standing_without_live(details: Details, canonical: str, newer: tuple[str, ...], site: Look) -> ObservedState:
     """Whether the target serves, where it is not known what served when the plan was made."""
     wanted, before = details.target, details.seen.project.canonical_id
     if details.seen.turned_to(wanted.id, site):
-        return World(State.DONE, f"{short(wanted)} is live", newer)
+        return ObservedState(ChangeState.DONE, f"{short(wanted)} is live", newer)
     if newer:
-        return World(State.MOVED, newer[0], uncertain=True)
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], uncertain=True)
     if canonical == wanted.id != before:
         note = f"no compared path shows that {short(wanted)} is live: it is Cloudflare's word"
-        return World(State.DONE, f"{short(wanted)} is canonical", notes=(note,))
+        return ObservedState(ChangeState.DONE, f"{short(wanted)} is canonical", notes=(note,))
     if canonical != before:
-        return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True)
+        return ObservedState(
+            ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True
+        )
     why = observed_content.unread(site) or "the site does not look like it"
-    return World(State.PLANNED, f"no compared path shows that {short(wanted)} is live: {why}", uncertain=True)
+    return ObservedState(
+        ChangeState.PLANNED, f"no compared path shows that {short(wanted)} is live: {why}", uncertain=True
+    )
 
 
-def _not_yet(details: Details, live: Deployment, canonical: str, *, same: bool, said: bool) -> World:
+def _not_yet(details: Details, live: Deployment, canonical: str, *, same: bool, said: bool) -> ObservedState:
     """The site looks like the former one."""
     former, wanted = short(live), short(details.target)
     if said:
         text = f"{wanted} is canonical, and the site still looks like {former}"
-        return World(State.PLANNED, text, uncertain=True)
+        return ObservedState(ChangeState.PLANNED, text, uncertain=True)
     if canonical not in {details.seen.project.canonical_id, live.id}:
-        return World(State.MOVED, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True)
-    if same:
-        return World(
-            State.PLANNED, f"whether {former} or {wanted} is live does not show: they look the same", uncertain=True
+        return ObservedState(
+            ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True
         )
-    return World(State.PLANNED, f"{former} is live, as planned")
+    if same:
+        return ObservedState(
+            ChangeState.PLANNED,
+            f"whether {former} or {wanted} is live does not show: they look the same",
+            uncertain=True,
+        )
+    return ObservedState(ChangeState.PLANNED, f"{former} is live, as planned")
 
 
 def _plan_of_nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, reason: Reason) -> Plan[Details]:
@@ -221,5 +235,5 @@ def _no_target(ctx: Context[Params], service: "Service", choice: Choice) -> Refu
     )
 
 
-def _press(ctx: Context[Params], to: str) -> Press:
+def _press(ctx: Context[Params], to: str) -> SuggestedCommand:
     return ctx.press("rollback-pages", service=ctx.params.service, to=to)

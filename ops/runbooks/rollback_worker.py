@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.types.workers import Deployment, Split, Version, same_split, split_prose, split_text
 from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
-from ops.core.run_record import Earlier
+from ops.core.run_record import PreviousRuns
 from ops.core.threads import run_all
 from ops.engine.context import Context
-from ops.engine.runbook import Permissions, Runbook, World, param, service_of
+from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.workers import deploy, plan_text, reupload, rollback_target
 from ops.workers.history import History
@@ -72,7 +72,7 @@ class RollbackWorker(Runbook[Params, Details]):
         ("POST", "/accounts/*/workers/scripts/*/deployments"),
         ("POST", "/accounts/*/workers/scripts/*/versions"),  # with current_secrets
     )
-    permissions = Permissions(cloudflare=("Workers Scripts Write",))
+    permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         service = service_of(ctx, self.kind)
@@ -120,7 +120,7 @@ class RollbackWorker(Runbook[Params, Details]):
         plan = _plan(ctx, service, history, choice, split, by_rule=to is None)
         return _with_current_secrets(ctx, service, plan, latest) if latest else plan
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
         if details.rebuild is not None:
             return reupload.check(ctx, details.rebuild, change)
@@ -149,7 +149,7 @@ def _read(
     *,
     wanted: Split,
     has_assets: Callable[[], bool | None],
-    earlier: Callable[[], Earlier],
+    earlier: Callable[[], PreviousRuns],
 ) -> History:
     """Round 2: details in batches, then older deployments, as long as no version can be chosen.
 
@@ -332,14 +332,14 @@ def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[st
     return plan_text.secrets_changed(split, names, accepted, why=why, accept=accept, keep=keep)
 
 
-def _press(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> Press:
+def _press(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> SuggestedCommand:
     return ctx.press("rollback-worker", service=ctx.params.service, to=to, **more)
 
 
-def _keeping(ctx: Context[Params], version: str, **more: tuple[str, ...]) -> Press:
+def _keeping(ctx: Context[Params], version: str, **more: tuple[str, ...]) -> SuggestedCommand:
     """The way to a version's code with the secrets of now."""
     return _press(ctx, version, current_secrets=True, **more)
 
 
-def _next_step(ctx: Context[Params], version: str) -> Press:
+def _next_step(ctx: Context[Params], version: str) -> SuggestedCommand:
     return _keeping(ctx, version) if ctx.params.current_secrets else _press(ctx, version)

@@ -8,12 +8,12 @@ from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.types.workers import split_prose, split_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import NEW, OLD
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
 from ops.core.threads import run_all
 from ops.engine.context import Context
-from ops.engine.runbook import JobSecret, Permissions, Runbook, World, param, service_of
+from ops.engine.runbook import JobSecret, ObservedState, Runbook, TokenPermissions, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.rotation import selection
 from ops.rotation import writes as rebuilds
@@ -83,7 +83,7 @@ class RotateSecrets(Runbook[Params, Details]):
         ("POST", "/accounts/*/workers/scripts/*/deployments"),
         ("PUT", "/repos/*/*/environments/*/secrets/*"),
     )
-    permissions = Permissions(cloudflare=("Workers Scripts Write",), github=("environments: write",))
+    permissions = TokenPermissions(cloudflare=("Workers Scripts Write",), github=("environments: write",))
     job_secrets = (JobSecret.ROTATION,)
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
@@ -126,7 +126,7 @@ class RotateSecrets(Runbook[Params, Details]):
                 details.values[name] = ctx.secret_values.generate(rule.length, rule.alphabet)
         return bool(details.rebuilds)  # what they read took the time of a comparison of the others
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
         if change.target in details.edits:
             return edited(ctx, details.edits[change.target])
@@ -256,7 +256,9 @@ def _refuse_lost(details: Details, unwritten: Mapping[str, str]) -> None:
         )
 
 
-def _undo(ctx: Context[Params], worker: str, standing: Standing, names: tuple[str, ...], held: frozenset[str]) -> Press:
+def _undo(
+    ctx: Context[Params], worker: str, standing: Standing, names: tuple[str, ...], held: frozenset[str]
+) -> SuggestedCommand:
     if ctx.params.restore:
         return _press(ctx, only=ctx.params.restore)
     if held.issuperset(names):
@@ -306,5 +308,5 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan[Details]:
     )
 
 
-def _press(ctx: Context[Params], **names: tuple[str, ...]) -> Press:
+def _press(ctx: Context[Params], **names: tuple[str, ...]) -> SuggestedCommand:
     return ctx.press("rotate-secrets", service=ctx.params.service, **names)

@@ -9,15 +9,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.app.secret_values import Held
+from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
 from ops.core.clock import utc_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
-from ops.core.runtime_contract import AI, SWITCHES, Switch
+from ops.core.runtime_contract import AI, SWITCHES, SwitchValue
 from ops.engine.context import Context
-from ops.engine.runbook import Due
+from ops.engine.runbook import DueRun
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.runbooks.ai_failover import Params as Asked
 from ops.switches import ai_providers, values
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ops.config import Config, Environment
-    from ops.config.runtime import Ai
+    from ops.config.runtime import AiConfig
     from ops.engine.context import WebPort
 
 
@@ -53,11 +53,11 @@ class AiFailback(AiFailover):
 
     def due(
         self, config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
-    ) -> Iterator[Due | str]:
+    ) -> Iterator[DueRun | str]:
         found, override = _judged(config, environment, environ, redactor)
         yield f"{environment.name}: {'to be taken back' if found.restore else 'nothing to do'}: {found.why}"
         if override is not None and found.restore:
-            yield Due(Params(to=RESTORE, reason=found.why, revision=override.revision), override.incident)
+            yield DueRun(Params(to=RESTORE, reason=found.why, revision=override.revision), override.incident)
 
     def preflight(self, ctx: Context[Any]) -> Plan[Settings]:
         plan = super().preflight(ctx)
@@ -80,12 +80,12 @@ class Outside:
 
     environment: "Environment"
     web: "WebPort"
-    secret_values: Held
+    secret_values: ProcessSecretValues
 
 
 def _judged(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
-) -> tuple[Judged, Switch | None]:
+) -> tuple[Judged, SwitchValue | None]:
     """Whether to take it back, and the override; None where there is none. Raises ConfigError and ProviderError."""
     runtime = environment.needed_runtime()
     if runtime.ai is None:
@@ -99,11 +99,11 @@ def _judged(
         if override.incident is None:
             end = f", and ends by itself at {utc_text(override.until)}" if override.until else ""
             return Judged(restore=False, why=f"the override names no incident on which to tell of it{end}"), override
-        asks = Outside(environment, session, Held(environ, redactor, config))
+        asks = Outside(environment, session, ProcessSecretValues(environ, redactor, config))
         return _judge(asks, runtime.ai, override, session.clock.now()), override
 
 
-def _judge(asks: Outside, ai: "Ai", override: Switch, now: "datetime") -> Judged:
+def _judge(asks: Outside, ai: "AiConfig", override: SwitchValue, now: "datetime") -> Judged:
     preferred = ai.order[0]
     seen = ai_providers.look(asks, ai, probe=False)
     found = ai_providers.fail_back(preferred, override, seen.outcomes.get(preferred), least=ai.fail_back, now=now)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Decision, OpsError, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
-from ops.core.plan import Change, Ending, Plan, Section
+from ops.core.plan import Change, Plan, PlanSection, RunOutcome
 from ops.core.redaction import Redactor
-from ops.core.result import Result
+from ops.core.result import RunResult
 from ops.core.runtime_contract import ENDPOINT, LIMITS, revision_of
 from ops.core.threads import run_all
-from ops.core.verdict import LimitProof
+from ops.core.verdict import RateLimitCheck
 from ops.engine.context import Context
-from ops.engine.runbook import Permissions, Runbook, State, World
+from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
 from ops.github import actions, comments
 from ops.github.committed_file import Commits
 from ops.github.pulls import Pulls
@@ -27,7 +27,7 @@ from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.runtime import Runtime
+    from ops.config.runtime import RuntimeConfig
     from ops.limits.file import Limits
 
 MOST_PROVED = 200
@@ -47,8 +47,8 @@ class Details:
     """The text in KV as the plan found it."""
     revision: str = ""
     """What the application has to show."""
-    prove: LimitProof | None = None
-    ending: Ending | None = None
+    prove: RateLimitCheck | None = None
+    ending: RunOutcome | None = None
     limits: "Limits" = field(default_factory=dict)
     """As limits.yml has them."""
     drift: tuple[str, ...] | None = None
@@ -67,7 +67,7 @@ class ApplyLimits(Runbook[Params, Details]):
     params = Params
     example = Params()
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
-    permissions = Permissions(cloudflare=("Workers KV Storage Write",), github=("pull-requests: write",))
+    permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("pull-requests: write",))
 
     def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
         """That which reads them."""
@@ -105,24 +105,26 @@ class ApplyLimits(Runbook[Params, Details]):
             warnings = (*warnings, *_steps(found.limits, limits_of(stored)))
         return plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
 
-    def ending(self, ctx: Context[Params], plan: Plan[Details]) -> Ending | None:  # noqa: ARG002
+    def ending(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:  # noqa: ARG002
         return plan.details.ending
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:  # noqa: ARG002  there is one
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  there is one
         told = plan.details
         text = ctx.cloudflare.kv.value(ctx.environment.needed_runtime().namespace, LIMITS)
         stored, _ = stored_in(text)
         holds = f"KV holds {named(text)}"
         if stored is not None and (stored.revision, stored.limits) == (told.value.revision, told.value.limits):
-            return World(State.DONE, holds)
-        return World(State.PLANNED if text == told.before else State.MOVED, holds, may_lag=True)
+            return ObservedState(ChangeState.DONE, holds)
+        return ObservedState(
+            ChangeState.PLANNED if text == told.before else ChangeState.CHANGED_ELSEWHERE, holds, may_lag=True
+        )
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002
         value = plan.details.value
         ctx.cloudflare.kv.put(ctx.environment.needed_runtime().namespace, LIMITS, value.text)
         return f"KV took revision {value.revision}"
 
-    def after(self, result: Result, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+    def after(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
         """Complete the comment that has the plan of the merged pull request."""
         found = details_of(result)
         if found is None or result.decision == Decision.PLANNED or not actions.is_job(environ):
@@ -134,7 +136,7 @@ class ApplyLimits(Runbook[Params, Details]):
                 yield f"warning: the pull request could not be told ({reason_of(error)})"
 
 
-def details_of(result: Result) -> Details | None:
+def details_of(result: RunResult) -> Details | None:
     """Return what the plan of a run was made of; None: it ended before its plan."""
     found: Details | None = result.plan.details if result.plan else None
     return found
@@ -144,7 +146,7 @@ def reason_of(error: Exception) -> str:
     return error.message if isinstance(error, OpsError) else "the token may not"
 
 
-def _report(result: Result, found: Details, pulls: Pulls, environ: Mapping[str, str], redactor: Redactor) -> str:
+def _report(result: RunResult, found: Details, pulls: Pulls, environ: Mapping[str, str], redactor: Redactor) -> str:
     pull = pulls.merged_as(found.commits.own)
     if pull is None:
         return f"no pull request brought commit {found.commits.own[:12]}, so there is none to tell"
@@ -159,7 +161,7 @@ def _report(result: Result, found: Details, pulls: Pulls, environ: Mapping[str, 
 def _superseded(commits: Commits, text: str | None) -> Plan[Details]:
     newest, own = commits.newest[:12], commits.own[:12]
     said = f"{FILE} was changed again by commit {newest}, which applies itself; this is {own}"
-    ending = Ending(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, said)
+    ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, said)
     found = Details(commits, Value("", "", {}), text, ending=ending)
     return Plan(summary=said, reason=ending.reason, details=found)
 
@@ -191,7 +193,7 @@ def stored_in(text: str | None) -> tuple[Value | None, str]:
         return None, f"something that is {error}"
 
 
-def _wanted(ctx: Context[Any], runtime: "Runtime") -> "tuple[Limits, tuple[str, ...]]":
+def _wanted(ctx: Context[Any], runtime: "RuntimeConfig") -> "tuple[Limits, tuple[str, ...]]":
     """Raises ConfigError: with every problem of limits.yml."""
     from ops.limits.file import parse
 
@@ -235,7 +237,7 @@ def plan_of(
     return Plan(
         summary=f"revision {revision} of {FILE} is {'to be written to KV' if changes else 'in KV already'}",
         changes=changes,
-        sections=(Section("Limits", differences or ("none changes",)),),
+        sections=(PlanSection("Limits", differences or ("none changes",)),),
         follows=(f"to undo it, revert the pull request: what is merged into {FILE} is applied",) if changes else (),
         warnings=warnings,
         reason=reason,
@@ -262,7 +264,7 @@ def _shown(value: Any) -> str:
     return told + (", to be probed" if value.get("probe") else "")
 
 
-def _proof(ctx: Context[Any], value: Value, stored: Value | None) -> LimitProof | None:
+def _proof(ctx: Context[Any], value: Value, stored: Value | None) -> RateLimitCheck | None:
     """A limit that changed before one that did not, and the smallest: each costs up to twice as many requests."""
     before = stored.limits if stored else {}
     found = [
@@ -274,4 +276,4 @@ def _proof(ctx: Context[Any], value: Value, stored: Value | None) -> LimitProof 
     if not fitting:
         return None
     _, limit, name = fitting[0]
-    return LimitProof(name, limit, f"ops-{revision_of(ctx.run_id, name)}")
+    return RateLimitCheck(name, limit, f"ops-{revision_of(ctx.run_id, name)}")

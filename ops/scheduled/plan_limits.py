@@ -17,7 +17,7 @@ from ops.core.clock import Clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.redaction import Redactor
-from ops.core.runtime_contract import Shown
+from ops.core.runtime_contract import RuntimeState
 from ops.core.threads import start
 from ops.github import actions
 from ops.github.committed_file import read
@@ -98,7 +98,9 @@ def environment_of(config: "Config", name: str) -> "Environment":
     return environment
 
 
-def _planned(sources: Sources, environment: "Environment", clock: Clock, look: Callable[[], Shown | str]) -> Planned:
+def _planned(
+    sources: Sources, environment: "Environment", clock: Clock, look: Callable[[], RuntimeState | str]
+) -> Planned:
     names = environment.needed_runtime().limits.names  # type: ignore[union-attr]
     live, now, warnings = start(look), clock.now(), []
     base: Limits | None = None
@@ -135,11 +137,11 @@ def _of_checkout(
     """Base: that commit, else where this branch left origin's default branch, else HEAD."""
     path = file or folder / FILE
     proposed = read(path)
-    repository = git.Repository(folder, environ, redactor)
+    repository = git.GitRepository(folder, environ, redactor)
     try:
         sha = _base(repository, base)
         text = None if sha is None else repository.file(sha, FILE)
-    except git.NoRepository as error:
+    except git.GitError as error:
         if base:
             raise ConfigError(str(error), hint="Run it in a checkout, with git, or without --base.") from None
         return Sources(None, f"nothing ({error})", proposed, str(path.name))
@@ -149,7 +151,7 @@ def _of_checkout(
     return Sources(text, f"commit {sha[:12]}{without}", proposed, path.name)
 
 
-def _base(repository: git.Repository, name: str) -> str | None:
+def _base(repository: git.GitRepository, name: str) -> str | None:
     if name:
         commit = repository.commit(name)
         if commit is None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from ops.cloudflare.types.zones import Subdomain
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
-from ops.core.plan import Change, Plan, Section
+from ops.core.plan import Change, Plan, PlanSection
 from ops.core.threads import run_all
-from ops.core.verdict import Address
+from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
-from ops.engine.runbook import Permissions, Runbook, World, param
+from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
 from ops.maintenance import steps as maintaining
 from ops.maintenance.steps import Steps
 from ops.maintenance.writes import Create, Deploy, Step, Store, Switch
@@ -28,7 +28,7 @@ class Params:
 
 @dataclass
 class Details(Steps):
-    address: Address = field(kw_only=True)
+    address: MaintenanceCheck = field(kw_only=True)
 
 
 class PrepareMaintenance(Runbook[Params, Details]):
@@ -47,7 +47,7 @@ class PrepareMaintenance(Runbook[Params, Details]):
         ("POST", "/accounts/*/workers/scripts/*/versions"),
         ("POST", "/accounts/*/workers/scripts/*/deployments"),
     )
-    permissions = Permissions(cloudflare=("Workers Scripts Write",))
+    permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         """At its own address on workers.dev, known once there is a plan."""
@@ -87,7 +87,7 @@ class PrepareMaintenance(Runbook[Params, Details]):
         return Plan(
             summary=f"{WORKER} is {'to be deployed' if changes else 'prepared already'}",
             changes=tuple(changes),
-            sections=(Section("Off at present, and stays off", off),) if off else (),
+            sections=(PlanSection("Off at present, and stays off", off),) if off else (),
             follows=(
                 "nothing leads to it until `ops maintenance` lets routes do so",
                 f"to undo it, delete the Worker {WORKER} in the dashboard, once no route leads to it",
@@ -95,10 +95,10 @@ class PrepareMaintenance(Runbook[Params, Details]):
             reason=None if changes else Reason.ALREADY_PREPARED,
             done=f"Prepared {WORKER}",
             proves=f"{WORKER} is ready: it answers 503 at https://{host}",
-            details=Details(changes, run=run, address=Address(f"https://{host}/")),
+            details=Details(changes, run=run, address=MaintenanceCheck(f"https://{host}/")),
         )
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> World:
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         return maintaining.check(ctx, plan.details, change)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:

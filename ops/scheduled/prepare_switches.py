@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.core.errors import Reason
-from ops.core.plan import Plan, Section
+from ops.core.plan import Plan, PlanSection
 from ops.core.suggestions import shown
 from ops.engine.context import Context
 from ops.engine.runbook import param
@@ -51,7 +51,7 @@ class PrepareSwitches(SwitchRunbook[Params]):
             if made
             else "every switch has its key",
             changes=tuple(of),
-            sections=(Section("There already, and not touched", tuple(there)),) if there else (),
+            sections=(PlanSection("There already, and not touched", tuple(there)),) if there else (),
             follows=("nothing changes for users: what has no key is in that state too",),
             reason=None if made else Reason.ALREADY_PREPARED,
             done="Prepared the switches",

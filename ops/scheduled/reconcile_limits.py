@@ -12,11 +12,11 @@ from datetime import timedelta
 from ops.core.clock import span_text
 from ops.core.errors import Decision, OpsError, Reason
 from ops.core.names import LIMITS_FILE as FILE
-from ops.core.plan import Ending, Plan
+from ops.core.plan import Plan, RunOutcome
 from ops.core.redaction import Redactor
-from ops.core.result import Result
+from ops.core.result import RunResult
 from ops.engine.context import Context
-from ops.engine.runbook import Permissions
+from ops.engine.runbook import TokenPermissions
 from ops.github import comments
 from ops.github.pulls import Pulls
 from ops.limits import text
@@ -45,20 +45,20 @@ class ReconcileLimits(ApplyLimits):
 
     name = "limits reconcile"
     when = "Nothing: a schedule starts it"
-    permissions = Permissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
+    permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
         stored, garbage = stored_in(found.before)
         if not garbage and self._is_shown(ctx, found, stored):
             said = f"the application shows what {FILE} says, revision {found.value.revision}, and KV's API not yet"
-            return _ends(replace(found, ending=Ending(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, said)))
+            return _ends(replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, said)))
         if found.before is None:
             said = f"KV holds no limits yet: nothing of {FILE} was ever applied here, and those of the code hold"
-            return _ends(replace(found, ending=Ending(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, said)))
+            return _ends(replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, said)))
         live, wanted = (stored.limits if stored else {}), found.value.limits
         if stored is not None and live == wanted:
             said = f"KV holds what {FILE} says, revision {stored.revision}"
-            return _ends(replace(found, drift=(), ending=Ending(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, said)))
+            return _ends(replace(found, drift=(), ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, said)))
         if stored is not None and without_what_is_past(live, ctx.clock.now()) == wanted:
             plan = plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
             return replace(
@@ -68,7 +68,7 @@ class ReconcileLimits(ApplyLimits):
         if (why := self._why_not(ctx)) == "":
             return plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
         said = f"KV differs from {FILE} ({'; '.join(drift)}), and is left so: {why}"
-        return _ends(replace(found, drift=drift, ending=Ending(Decision.NOTHING_TO_DO, Reason.DRIFTED, said)))
+        return _ends(replace(found, drift=drift, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.DRIFTED, said)))
 
     def _is_shown(self, ctx: Context[Params], found: Details, stored: Value | None) -> bool:
         """Whether the application alone shows the revision of limits.yml: KV's API may be behind for a minute."""
@@ -91,7 +91,7 @@ class ReconcileLimits(ApplyLimits):
             return f"it is on report for another {span_text(left.total_seconds())} first"
         return "an incident is open" if ctx.github.pulls.is_any_open(INCIDENT) else ""
 
-    def after(self, result: Result, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+    def after(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
         """Keep one issue: opened, edited in place, and closed when there is no difference any more."""
         found = details_of(result)
         if found is None or found.drift is None or result.decision == Decision.PLANNED:

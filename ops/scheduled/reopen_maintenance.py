@@ -11,7 +11,7 @@ from ops.app.session import Session
 from ops.core.clock import parse_utc, utc_text
 from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
-from ops.engine.runbook import Due
+from ops.engine.runbook import DueRun
 from ops.maintenance import steps
 from ops.maintenance.state import Block
 from ops.runbooks.maintenance import Maintenance, Params, Seen
@@ -39,7 +39,7 @@ class ReopenMaintenance(Maintenance):
         environment: "Environment",
         environ: Mapping[str, str],
         redactor: "Redactor",  # noqa: ARG002
-    ) -> Iterator[Due | str]:
+    ) -> Iterator[DueRun | str]:
         with ExitStack() as ending:
             session = Session(environment, environ, ending)
             standing = steps.standing(session.workers)
@@ -47,7 +47,7 @@ class ReopenMaintenance(Maintenance):
         for block in standing.stored.blocks if standing else ():
             if block.is_due(now):
                 reason = f"its end, {utc_text(parse_utc(block.until))}, is over"
-                yield Due(Params(state="off", service=block.service, path=block.path, reason=reason), block.incident)
+                yield DueRun(Params(state="off", service=block.service, path=block.path, reason=reason), block.incident)
 
     def to_be_opened(self, ctx: Context[Params], seen: Seen) -> tuple[Block, ...]:
         """What else of the service is off stays off. Raises Refused."""

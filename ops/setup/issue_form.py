@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.config.labels import Recovery, params_text, ways
+from ops.config.labels import RunbookFacts, params_text, ways
 from ops.setup.workflows import Difference, Step, diff
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ PRESSED = re.compile(
 )
 
 
-def difference(path: Path, config: "Config", recoveries: Sequence[Recovery]) -> Difference | None:
+def difference(path: Path, config: "Config", recoveries: Sequence[RunbookFacts]) -> Difference | None:
     """Compare the form with the configuration; None where there is no form, or no difference. Writes nothing."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     wanted = rewritten(text, config, recoveries)
@@ -26,7 +26,7 @@ def difference(path: Path, config: "Config", recoveries: Sequence[Recovery]) -> 
     return Difference(path, Step.WRITE, "says what starts which recovery", wanted, diff(text, wanted, path))
 
 
-def rewritten(text: str, config: "Config", recoveries: Sequence[Recovery]) -> str:
+def rewritten(text: str, config: "Config", recoveries: Sequence[RunbookFacts]) -> str:
     """Return the issue form with the recoveries that ops.yml has."""
     lines = ["When the issue stands, this starts a recovery. What you write into the form starts nothing.", ""]
     labels: dict[tuple[str, str], list[str]] = {}

@@ -15,7 +15,7 @@ from ops.core.names import NEW, OLD
 from ops.engine.runbook import JobSecret, Runbook
 
 if TYPE_CHECKING:
-    from ops.config import Config, Environment, Label
+    from ops.config import Config, Environment, RecoveryLabel
     from ops.config.probes import Probe
 
 AnyRunbook = Runbook[Any, Any]
@@ -103,7 +103,7 @@ def of_labels(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[Acti
     ]
 
 
-def _has_end(config: "Config", runbooks: Mapping[str, AnyRunbook], label: "Label") -> bool:
+def _has_end(config: "Config", runbooks: Mapping[str, AnyRunbook], label: "RecoveryLabel") -> bool:
     runbook = runbooks.get(label.runbook)
     if runbook is None or not runbook.ends_with:
         return False

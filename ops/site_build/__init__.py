@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.site_config import SiteConfiguration
-from ops.core.errors import ConfigError, ProviderError, Reason, Refused, Unclear
+from ops.core.errors import ConfigError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.redaction import Redactor, Secret
 from ops.core.suggestions import shown
 from ops.site_build import configuration, files
 from ops.site_build.configuration import Committed
 from ops.site_build.files import NOTHING_SENT, OUTPUT
 from ops.tools import git, node, process
-from ops.tools.git import Commit, is_sha, is_whole
+from ops.tools.git import GitCommit, is_sha, is_whole
 
 if TYPE_CHECKING:
     from ops.config import Service
-    from ops.config.types import Build
+    from ops.config.types import BuildConfig
 
 INSTALL_TIMEOUT, COMPILE_TIMEOUT, DEPLOY_TIMEOUT = 300.0, 120.0, 600.0
 
@@ -77,14 +77,14 @@ class Site:
     def is_given(self) -> bool:  # whether another job has built it
         return self._given is not None
 
-    def find(self, text: str, branch: str) -> Commit:
+    def find(self, text: str, branch: str) -> GitCommit:
         """A commit of the production branch. Raises Refused. Given a built site, its SHA is taken as it is."""
         if self.is_given:
             if not is_whole(text):
                 raise ConfigError(
                     f'"{shown(text)}" is no whole SHA, which a built site needs', hint="Name all 40 digits."
                 )
-            return Commit(text)
+            return GitCommit(text)
         with self._reading() as repository:
             tip = repository.branch(branch)
             if tip is None:
@@ -100,17 +100,17 @@ class Site:
                 )
             return commit
 
-    def configuration(self, service: "Service", commit: Commit) -> SiteConfiguration:
+    def configuration(self, service: "Service", commit: GitCommit) -> SiteConfiguration:
         """The wrangler configuration that the deployment uses. Raises Refused and ConfigError."""
         return configuration.chosen(self._committed(service, commit))
 
-    def _committed(self, service: "Service", commit: Commit) -> Committed:
+    def _committed(self, service: "Service", commit: GitCommit) -> Committed:
         if self.is_given:
             return configuration.handed_over(*self._handed_over)
         with self._reading() as repository:
             return configuration.committed(repository, commit.sha, service.needed_build().folder)
 
-    def refuse_incomplete(self, service: "Service", commit: Commit) -> None:
+    def refuse_incomplete(self, service: "Service", commit: GitCommit) -> None:
         """Raises Refused where others could read what is packed, or the commit is not all: submodules, Git LFS."""
         if self.is_given:
             return
@@ -129,8 +129,8 @@ class Site:
             return one != other and repository.is_ancestor(one, other)
 
     @contextmanager
-    def _reading(self) -> Iterator[git.Repository]:
-        repository = git.Repository(self._source, self._environ, self._redactor)
+    def _reading(self) -> Iterator[git.GitRepository]:
+        repository = git.GitRepository(self._source, self._environ, self._redactor)
         try:
             if repository.is_shallow:
                 raise Refused(
@@ -139,11 +139,11 @@ class Site:
                     hint="Run `git fetch --unshallow` there, or set fetch-depth: 0.",
                 )
             yield repository
-        except git.NoRepository as error:
+        except git.GitError as error:
             hint = "Name the checkout of the site's repository in OPS_SOURCE, and start again."
             raise Refused(str(error), reason=Reason.TOOL_MISSING, hint=hint) from None
 
-    def check_tools(self, build: "Build") -> None:
+    def check_tools(self, build: "BuildConfig") -> None:
         """Raises Refused where no build may run here, or a program is missing that is needed later."""
         self._refuse_beside_a_token()
         program = build.command[0]
@@ -158,7 +158,7 @@ class Site:
     def _which(self, program: str) -> str | None:
         return shutil.which(program, path=self._environ.get("PATH"))
 
-    def prepare(self, service: "Service", commit: Commit, branch: str) -> int:
+    def prepare(self, service: "Service", commit: GitCommit, branch: str) -> int:
         """Build it, or take what was built; answers how many files go out. Raises Refused."""
         self._wrangler()  # its first call installs it, which is nothing to begin within a write
         folder = self._scratch()
@@ -185,18 +185,18 @@ class Site:
                 hint="Press the button: Actions → redeploy-pages → Run workflow. It builds in a job without a token.",
             )
 
-    def refuse_more_than(self, most: int, commit: Commit) -> None:
+    def refuse_more_than(self, most: int, commit: GitCommit) -> None:
         """Where more files were prepared than the upload token allows. Raises Refused."""
         if (count := files.count(self._made[commit.sha] / OUTPUT)) > most:
             raise files.unusable(f"the build left {count} files, and Cloudflare takes {most} for this project")
 
-    def pack(self, service: "Service", commit: Commit, archive: Path, configured: Path) -> str:
+    def pack(self, service: "Service", commit: GitCommit, archive: Path, configured: Path) -> str:
         """The commit's files, for `build` elsewhere, and its configuration: the digest of that. Raises Refused."""
         with self._reading() as repository:
             repository.pack(commit.sha, archive)
         return configuration.hand_over(self._committed(service, commit), configured)
 
-    def build(self, build: "Build", archive: Path, into: Path, commit: Commit, branch: str) -> None:
+    def build(self, build: "BuildConfig", archive: Path, into: Path, commit: GitCommit, branch: str) -> None:
         """Run the build in a tree of its own, with a home of its own and none of our variables. Raises Refused."""
         tree, home = self._scratch(), self._scratch()
         try:
@@ -218,7 +218,7 @@ class Site:
         files.copy_files(output, into / OUTPUT)
         self._compile(build, tree, folder, into, home)
 
-    def _compile(self, build: "Build", tree: Path, folder: Path, into: Path, home: Path) -> None:
+    def _compile(self, build: "BuildConfig", tree: Path, folder: Path, into: Path, home: Path) -> None:
         """Functions become a Worker here, where no token is: they may name any file of the machine."""
         functions = files.below(tree, folder / build.functions)
         if functions is None:
@@ -256,7 +256,7 @@ class Site:
                 hint=f"{NOTHING_SENT} Build that commit yourself to see why, or name another one.",
             )
 
-    def deploy(self, service: "Service", commit: Commit, branch: str, message: str) -> str:
+    def deploy(self, service: "Service", commit: GitCommit, branch: str, message: str) -> str:
         """`wrangler pages deploy` of what was prepared. Raises Unclear, and ProviderError where the deployment failed.
 
         wrangler tries an unknown error (8000000) again by itself, which may make two deployments; both are ours.
@@ -287,7 +287,9 @@ class Site:
                 reason=Reason.PROVIDER_REFUSED,
                 hint="What was live still is. Read the deployment's log in the dashboard.",
             )
-        raise Unclear(f"deploying {service.pages}: wrangler ended with {done.code}: {why[:300]}", reason=Reason.UNCLEAR)
+        raise UnclearWrite(
+            f"deploying {service.pages}: wrangler ended with {done.code}: {why[:300]}", reason=Reason.UNCLEAR
+        )
 
 
 def _missing(text: str) -> Refused:

@@ -17,7 +17,7 @@ Committed = Mapping[str, bytes]
 """File name → content, of the folder that is built; only files that exist."""
 
 
-def committed(repository: git.Repository, sha: str, folder: str) -> Committed:
+def committed(repository: git.GitRepository, sha: str, folder: str) -> Committed:
     """Those of a commit. Raises Refused where one is no plain file."""
     found = {}
     for name in WATCHED:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ops.core.errors import Reason, Refused
 from ops.core.suggestions import shown
 from ops.tools import git
-from ops.tools.git import Commit
+from ops.tools.git import GitCommit
 
 OUTPUT = "output"
 LARGEST = 25 * 1024 * 1024
@@ -34,7 +34,7 @@ def copy(given: Path, into: Path) -> None:
     copy_files(given / OUTPUT, into / OUTPUT)
 
 
-def refuse_incomplete(repository: git.Repository, commit: Commit) -> None:
+def refuse_incomplete(repository: git.GitRepository, commit: GitCommit) -> None:
     """Raises Refused where the commit has submodules or files in Git LFS: only its own files are packed."""
     submodules, pointers = repository.submodules(commit.sha), repository.pointers(commit.sha)
     for what, paths in (("submodules", submodules), ("files in Git LFS", pointers)):

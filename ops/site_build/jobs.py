@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import ConfigError
 from ops.core.plan import Plan
 from ops.site_build import Site, files
-from ops.tools.git import Commit
+from ops.tools.git import GitCommit
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
@@ -39,7 +39,7 @@ def refuse_secrets(environ: Mapping[str, str], named: Collection[str], config: "
         raise ConfigError(f"a build must not hold {', '.join(held)}", hint="Run it in a job without secrets.")
 
 
-def build(site: Site, service: "Service", commit: Commit, branch: str, *, tree: Path, into: Path) -> int:
+def build(site: Site, service: "Service", commit: GitCommit, branch: str, *, tree: Path, into: Path) -> int:
     """Of what was packed; answers how many files the site has. Raises ConfigError and Refused."""
     site.build(service.needed_build(), tree, into, commit, branch)
     return files.count(into / files.OUTPUT)

@@ -15,7 +15,7 @@ from ops.cloudflare.types.pages import Deployment
 from ops.core.errors import OpsError, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.redaction import Redactor
-from ops.core.runtime_contract import LIMITS, SWITCHES, ShownSwitch
+from ops.core.runtime_contract import LIMITS, SWITCHES, ReportedSwitch
 from ops.core.threads import in_parallel, start
 from ops.maintenance import orphaned_routes, steps
 from ops.maintenance import routes as maintenance_plan
@@ -27,7 +27,7 @@ from ops.switches.values import Standing
 
 if TYPE_CHECKING:
     from ops.config import Service
-    from ops.config.runtime import Runtime
+    from ops.config.runtime import RuntimeConfig
 
 T = TypeVar("T")
 
@@ -111,13 +111,13 @@ def _on(session: Session) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], 
     return tuple(each for each in found if each.is_on(session.clock.now())), limits, unread
 
 
-def _shown(session: Session, runtime: "Runtime") -> Mapping[str, ShownSwitch]:
+def _shown(session: Session, runtime: "RuntimeConfig") -> Mapping[str, ReportedSwitch]:
     """What the application shows of its switches: nothing where it does not answer, since it may be what is broken."""
     document = session.shown(session.environment.service(runtime.service).url)
     return {} if isinstance(document, str) else document.switches
 
 
-def _understood(runtime: "Runtime", values: Mapping[str, str | None]) -> tuple[list[Standing], list[str]]:
+def _understood(runtime: "RuntimeConfig", values: Mapping[str, str | None]) -> tuple[list[Standing], list[str]]:
     found, unread = list[Standing](), list[str]()
     for name, rules in runtime.switches.items():
         try:

@@ -11,13 +11,13 @@ from ops.cloudflare.types.records import Logged
 from ops.core.anonymization import shortened
 from ops.core.clock import span_text, utc_text
 from ops.core.names import NEW, OLD
-from ops.core.observations import KeyAnswer, Said
-from ops.core.runtime_contract import Outcomes, Switch
+from ops.core.observations import KeyAnswer, KeyVerdict
+from ops.core.runtime_contract import ProviderOutcomes, SwitchValue
 from ops.core.threads import in_parallel
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.runtime import Ai
+    from ops.config.runtime import AiConfig
     from ops.core.redaction import Secret
     from ops.engine.context import SecretValues, WebPort
 
@@ -34,10 +34,10 @@ class Health(StrEnum):
     DOWN = "down"
 
 
-def health(seen: Outcomes | None, answer: KeyAnswer | None = None) -> Health:
+def health(seen: ProviderOutcomes | None, answer: KeyAnswer | None = None) -> Health:
     """By a probe, where one was sent and is clear; else by the outcomes that the application itself saw."""
-    if answer is not None and answer.said != Said.REFUSED:
-        return Health.HEALTHY if answer.said == Said.ACCEPTED else Health.DOWN
+    if answer is not None and answer.said != KeyVerdict.REFUSED:
+        return Health.HEALTHY if answer.said == KeyVerdict.ACCEPTED else Health.DOWN
     # A key that is refused is ours, and may be an old one: of what the application gets, that says nothing.
     if seen is None or not (seen.ok or seen.failed):
         return Health.UNKNOWN
@@ -55,7 +55,7 @@ def choose(order: Iterable[str], found: Mapping[str, Health]) -> str:
 
 
 def lines(
-    found: Mapping[str, Health], outcomes: Mapping[str, Outcomes], answers: Mapping[str, KeyAnswer]
+    found: Mapping[str, Health], outcomes: Mapping[str, ProviderOutcomes], answers: Mapping[str, KeyAnswer]
 ) -> Iterator[str]:
     """For people, one for each provider."""
     for name, each in found.items():
@@ -92,7 +92,9 @@ class Judged:
     ask: bool = False
 
 
-def fail_back(name: str, override: Switch, seen: Outcomes | None, *, least: float, now: datetime) -> Judged:
+def fail_back(
+    name: str, override: SwitchValue, seen: ProviderOutcomes | None, *, least: float, now: datetime
+) -> Judged:
     """By what the application saw of the preferred provider; the override is `least` seconds old at least.
 
     What the application shows goes back a few minutes and no further: that it was healthy all the time before is not
@@ -117,7 +119,7 @@ def by_probe(judged: Judged, answer: KeyAnswer | None, until: datetime | None) -
     end = f"; it ends by itself at {utc_text(until)}" if until else ""
     if answer is None:
         return Judged(restore=False, why=f"{judged.why}, and no key of its is held here to ask it with{end}")
-    if answer.said == Said.ACCEPTED:
+    if answer.said == KeyVerdict.ACCEPTED:
         return Judged(restore=True, why=f"{judged.why}; it answers a key of ours now")
     return Judged(restore=False, why=f"{judged.why}; asked with a key of ours: {answer.said.value}, {answer.text}{end}")
 
@@ -140,7 +142,7 @@ class Seen:
     """`lacks`: why the application's own outcomes are not known; nothing where they are."""
 
     found: Mapping[str, Health]
-    outcomes: Mapping[str, Outcomes]
+    outcomes: Mapping[str, ProviderOutcomes]
     lacks: str = ""
     answers: Mapping[str, KeyAnswer] = field(default_factory=dict)
 
@@ -149,7 +151,7 @@ class Seen:
         return tuple(lines(self.found, self.outcomes, self.answers))
 
 
-def look(asks: Asks, ai: "Ai", *, probe: bool) -> Seen:
+def look(asks: Asks, ai: "AiConfig", *, probe: bool) -> Seen:
     """What the application saw in its last minutes; with `probe`, also what each provider says to a key, asked once."""
     runtime = asks.environment.needed_runtime()
     document = asks.web.shown(asks.environment.service(runtime.service).url)
@@ -162,13 +164,13 @@ def look(asks: Asks, ai: "Ai", *, probe: bool) -> Seen:
     return Seen(found, outcomes, lacks, answers)
 
 
-def key_of(asks: Asks, ai: "Ai", name: str) -> "Secret | None":
+def key_of(asks: Asks, ai: "AiConfig", name: str) -> "Secret | None":
     """As a rotation holds it: the new value, which is in use since then; else the former."""
     secret = ai.keys.get(name)
     return (asks.secret_values.value(NEW + secret) or asks.secret_values.value(OLD + secret)) if secret else None
 
 
-def ask(asks: Asks, ai: "Ai", name: str) -> KeyAnswer:
+def ask(asks: Asks, ai: "AiConfig", name: str) -> KeyAnswer:
     """One question, which may cost a token. Only where a key is held."""
     spec = asks.environment.secrets[ai.keys[name]].provider
     assert spec is not None

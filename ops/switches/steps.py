@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import Refused
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
-from ops.core.runtime_contract import ENDPOINT, ShownSwitch, Switch, revision_of
+from ops.core.runtime_contract import ENDPOINT, ReportedSwitch, SwitchValue, revision_of
 from ops.core.suggestions import shown
 from ops.core.threads import start
 from ops.engine.context import Context, P
-from ops.engine.runbook import Permissions, Runbook, State, World
+from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
 from ops.probes.runner import ProbeSet
 from ops.switches import values as switches
 from ops.switches.values import Left, Standing, Wanted
@@ -23,7 +23,7 @@ from ops.switches.values import Left, Standing, Wanted
 if TYPE_CHECKING:
     from ops.config import Environment, Service
     from ops.config.probes import Probe
-    from ops.config.runtime import Runtime
+    from ops.config.runtime import RuntimeConfig
 
 KIND = "runtime"
 NOTHING: Mapping[str, Any] = {}
@@ -45,7 +45,7 @@ class Setting:
     """One write: what was there, and what is to be there."""
 
     standing: Standing
-    value: Switch
+    value: SwitchValue
     replaces: bool = False
     """The application shows this state by a value that KV does not show: what else that says is not known."""
 
@@ -63,7 +63,7 @@ class SwitchRunbook(Runbook[P, Settings]):
 
     kind = KIND
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
-    permissions = Permissions(cloudflare=("Workers KV Storage Write", "Workers Scripts Read"))
+    permissions = TokenPermissions(cloudflare=("Workers KV Storage Write", "Workers Scripts Read"))
 
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  whatever is set
         """The one that reads the switches."""
@@ -82,14 +82,14 @@ class SwitchRunbook(Runbook[P, Settings]):
     def own_probes(self, ctx: Context[P], service: "Service", plan: Plan[Settings] | None) -> "tuple[Probe, ...]":  # noqa: ARG002
         return service.probes
 
-    def check(self, ctx: Context[P], plan: Plan[Settings], change: Change) -> World:
+    def check(self, ctx: Context[P], plan: Plan[Settings], change: Change) -> ObservedState:
         return check(ctx, plan.details.of[change])
 
     def apply(self, ctx: Context[P], plan: Plan[Settings], change: Change) -> str:
         return apply(ctx, plan.details.of[change])
 
 
-def reader(ctx: Context[Any]) -> "tuple[Runtime, Service]":
+def reader(ctx: Context[Any]) -> "tuple[RuntimeConfig, Service]":
     """Who reads switches here, as ops.yml has it. Raises ConfigError."""
     runtime = ctx.environment.needed_runtime()
     return runtime, ctx.environment.service(runtime.service)
@@ -133,14 +133,14 @@ def setting(ctx: Context[Any], standing: Standing, wanted: Wanted) -> Setting | 
     return Setting(standing, value, replaces=holds_more and standing.differs_from(seen))
 
 
-def _seen(ctx: Context[Any], name: str, *, wait: float | None) -> ShownSwitch | None:
+def _seen(ctx: Context[Any], name: str, *, wait: float | None) -> ReportedSwitch | None:
     try:
         return start(lambda: shown_switches(ctx)).result(timeout=wait).get(name)
     except TimeoutError:
         return None
 
 
-def shown_switches(ctx: Context[Any]) -> Mapping[str, ShownSwitch]:
+def shown_switches(ctx: Context[Any]) -> Mapping[str, ReportedSwitch]:
     """Switch → what the application shows of it; nothing where its answer is not understood."""
     _, service = reader(ctx)
     document = ctx.web.shown(service.url)
@@ -149,7 +149,7 @@ def shown_switches(ctx: Context[Any]) -> Mapping[str, ShownSwitch]:
 
 def first_setting(ctx: Context[Any], standing: Standing) -> Setting:
     """The key of a switch that nobody ever set, in its normal state."""
-    value = Switch(
+    value = SwitchValue(
         standing.rules.normal,
         ctx.request.actor,
         ctx.request.incident,
@@ -159,7 +159,7 @@ def first_setting(ctx: Context[Any], standing: Standing) -> Setting:
     return Setting(standing, value)
 
 
-def changes(ctx: Context[Any], made: Iterable[tuple[Setting, Press | None]]) -> dict[Change, Setting]:
+def changes(ctx: Context[Any], made: Iterable[tuple[Setting, SuggestedCommand | None]]) -> dict[Change, Setting]:
     now = ctx.clock.now()
     return {
         Change(
@@ -174,7 +174,11 @@ def changes(ctx: Context[Any], made: Iterable[tuple[Setting, Press | None]]) -> 
 
 
 def planned(
-    ctx: Context[Any], standing: Standing, made: Setting | None, undo: Press | None, shows: Mapping[str, Any] = NOTHING
+    ctx: Context[Any],
+    standing: Standing,
+    made: Setting | None,
+    undo: SuggestedCommand | None,
+    shows: Mapping[str, Any] = NOTHING,
 ) -> Settings:
     """Of one switch: its change, where there is one, and what then shows, beside `shows`."""
     value = made.value if made else standing.value
@@ -197,21 +201,23 @@ def probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ..
     return ProbeSet(service.url, (probe, *own), own_verify, deciding=probe.name)
 
 
-def check(ctx: Context[Any], setting: Setting) -> World:
+def check(ctx: Context[Any], setting: Setting) -> ObservedState:
     """By the revision: a value of the same state may be another's. KV's API may answer a former value for a while."""
     runtime, _ = reader(ctx)
     standing = setting.standing
     text = ctx.cloudflare.kv.value(runtime.namespace, standing.key)
     if text == standing.text:
         held = f"KV holds {standing.name} as it was: {standing.told(ctx.clock.now())}"
-        return World(State.PLANNED, held, may_lag=True)
+        return ObservedState(ChangeState.PLANNED, held, may_lag=True)
     try:
         found = switches.standing(standing.name, standing.rules, text)
     except Refused as error:
-        return World(State.MOVED, error.message, may_lag=True)
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, error.message, may_lag=True)
     if found.value is not None and found.value.revision == setting.value.revision:
-        return World(State.DONE, f"KV holds {standing.name} = {shown(found.value.state)}, by this run")
-    return World(State.MOVED, f"{standing.name} is {found.told(ctx.clock.now())}", may_lag=True)
+        return ObservedState(ChangeState.DONE, f"KV holds {standing.name} = {shown(found.value.state)}, by this run")
+    return ObservedState(
+        ChangeState.CHANGED_ELSEWHERE, f"{standing.name} is {found.told(ctx.clock.now())}", may_lag=True
+    )
 
 
 def apply(ctx: Context[Any], setting: Setting) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from ops.core.clock import span_text, utc_text
 from ops.core.duration import ending
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.runtime_contract import SWITCHES, ShownSwitch, Switch, parse_switch
+from ops.core.runtime_contract import SWITCHES, ReportedSwitch, SwitchValue, parse_switch
 from ops.core.suggestions import shown, suggestion
 
 if TYPE_CHECKING:
-    from ops.config.runtime import Runtime
-    from ops.config.runtime import Switch as Rules
+    from ops.config.runtime import RuntimeConfig
+    from ops.config.runtime import SwitchConfig as Rules
 
 SAME = timedelta(minutes=1)
 """Two ends that lie no farther apart are one: a command that is started again after a moment changes nothing."""
@@ -27,7 +27,7 @@ class Standing:
     rules: "Rules"
     text: str | None
     """None: there is no such key."""
-    value: Switch | None
+    value: SwitchValue | None
 
     @property
     def key(self) -> str:
@@ -48,12 +48,12 @@ class Standing:
             return f"{self.state(now)}: nobody ever set it"
         return told(self.value, now)
 
-    def differs_from(self, seen: ShownSwitch | None) -> bool:
+    def differs_from(self, seen: ReportedSwitch | None) -> bool:
         """Whether the application shows what another run wrote: it or KV's API is up to a minute behind."""
         held = self.value.revision if self.value else None
         return seen is not None and seen.revision is not None and seen.revision != held
 
-    def apart(self, seen: ShownSwitch | None, now: datetime) -> str:
+    def apart(self, seen: ReportedSwitch | None, now: datetime) -> str:
         """Both states, for people, where KV and the application show different ones of different runs."""
         if seen is None or not self.differs_from(seen) or seen.state == self.state(now):
             return ""
@@ -63,7 +63,7 @@ class Standing:
         )
 
 
-def told(value: Switch, now: datetime) -> str:
+def told(value: SwitchValue, now: datetime) -> str:
     """A switch's value in one line: its state, whose it is, since when and until when."""
     since = span_text(max(0.0, (now - value.since).total_seconds()))
     parts = [value.state, f"by {shown(value.owner)} {since} ago", *_purpose(value, map(shown, value.paths))]
@@ -74,19 +74,19 @@ def told(value: Switch, now: datetime) -> str:
     return ", ".join(parts)
 
 
-def coming(value: Switch) -> str:
+def coming(value: SwitchValue) -> str:
     """What it will be, where it is plain whose it is."""
     until = [f"until {utc_text(value.until)}"] if value.until else []
     return ", ".join([value.state, *_purpose(value, value.paths), *until])
 
 
-def _purpose(value: Switch, paths: Iterable[str]) -> list[str]:
+def _purpose(value: SwitchValue, paths: Iterable[str]) -> list[str]:
     """Return the incident and the paths that it is for, as far as it has them; `paths` as they are to be shown."""
     incident = [f"for incident #{value.incident}"] if value.incident else []
     return incident + ([f"for {', '.join(paths)}"] if value.paths else [])
 
 
-def rules_of(runtime: "Runtime", name: str) -> "Rules":
+def rules_of(runtime: "RuntimeConfig", name: str) -> "Rules":
     """Raises ConfigError where ops.yml has no such switch."""
     if name in runtime.switches:
         return runtime.switches[name]
@@ -151,7 +151,7 @@ def until_of(name: str, rules: "Rules", state: str, text: str, now: datetime) ->
 
 def value_of(
     standing: Standing, wanted: Wanted, *, revision: str, now: datetime, repeat: bool = False
-) -> Switch | None:
+) -> SwitchValue | None:
     """What is to be written; None where it is so already. A state that goes on keeps its beginning and its incident.
 
     `repeat`: also where KV holds it already.
@@ -159,12 +159,12 @@ def value_of(
     rules, former = standing.rules, standing.value
     is_same = standing.state(now) == wanted.state
     if wanted.state == rules.normal:
-        made = Switch(wanted.state, wanted.owner, wanted.incident, now, revision)
+        made = SwitchValue(wanted.state, wanted.owner, wanted.incident, now, revision)
         return None if is_same and not repeat else made
     goes_on = former if is_same else None
     latest = now + timedelta(seconds=rules.longest)
     end = None if wanted.stays else (goes_on and goes_on.until) or latest
-    made = Switch(
+    made = SwitchValue(
         state=wanted.state,
         owner=wanted.owner,
         incident=wanted.incident or (goes_on.incident if goes_on else None),
@@ -178,7 +178,7 @@ def value_of(
     return None if goes_on and _alike(goes_on, made) and not repeat else made
 
 
-def _alike(one: Switch, other: Switch) -> bool:
+def _alike(one: SwitchValue, other: SwitchValue) -> bool:
     kept = replace(other, owner=one.owner, revision=one.revision, until=one.until, review_at=one.review_at)
     return one == kept and _near(one.until, other.until) and _near(one.review_at, other.review_at)
 

@@ -14,7 +14,7 @@ WHOLE = r"[0-9a-f]{40}"
 
 
 @dataclass(frozen=True)
-class Commit:
+class GitCommit:
     """`subject` is "" where the repository is not at hand."""
 
     sha: str
@@ -43,12 +43,12 @@ LFS_LARGEST = 1024
 OWN = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false"]
 
 
-class NoRepository(Exception):
+class GitError(Exception):
     """There is no git, the folder holds no repository, or git fails; the text says which."""
 
 
-class Repository:
-    """That of `folder`. Every method raises NoRepository."""
+class GitRepository:
+    """That of `folder`. Every method raises GitError."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
         self._folder = folder
@@ -64,10 +64,10 @@ class Repository:
         found = (self._whole(f"refs/{place}/{name}") for place in ("remotes/origin", "heads"))
         return next(filter(None, found), None)
 
-    def commit(self, text: str) -> Commit | None:
+    def commit(self, text: str) -> GitCommit | None:
         """By its SHA or the beginning of it. None: no such commit, or more than one."""
         sha = self._whole(text)
-        return None if sha is None else Commit(sha, self._line("show", "--no-patch", "--format=%s", sha) or "")
+        return None if sha is None else GitCommit(sha, self._line("show", "--no-patch", "--format=%s", sha) or "")
 
     def first_parent(self, sha: str) -> str | None:
         return self._whole(f"{sha}^1")
@@ -141,19 +141,19 @@ class Repository:
         """The exit code, which is one of the answers."""
         done = self._git(*arguments, more=more)
         if done.code is None or done.code not in answers:
-            raise NoRepository(f"git {arguments[0]} failed: {last_line(done.output)}")
+            raise GitError(f"git {arguments[0]} failed: {last_line(done.output)}")
         return done.code
 
-    def _git(self, *arguments: str, more: Mapping[str, str] | None = None) -> process.Finished:
+    def _git(self, *arguments: str, more: Mapping[str, str] | None = None) -> process.FinishedProcess:
         if shutil.which("git", path=self._environ.get("PATH")) is None:
-            raise NoRepository("git is not on PATH")
+            raise GitError("git is not on PATH")
         argv = ["git", *OWN, "-C", str(self._folder), *arguments]
         environ = {**self._environ, **(more or {})}
         done = process.run(argv, environ=environ, timeout=TIMEOUT, redactor=self._redactor, folder=Path.cwd())
         if done.code is None:
-            raise NoRepository(f"git {arguments[0]} did not end within {TIMEOUT:g} s")
+            raise GitError(f"git {arguments[0]} did not end within {TIMEOUT:g} s")
         if done.code == 128 and "not a git repository" in done.output:
-            raise NoRepository(f"{self._folder} is no checkout of a git repository")
+            raise GitError(f"{self._folder} is no checkout of a git repository")
         return done
 
 

@@ -25,7 +25,7 @@ PASSED_ON |= {"http_proxy", "https_proxy", "no_proxy"}
 QUIET = {"CI": "true", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false"}
 """Of wrangler: no questions, no colours, no telemetry."""
 
-Run = Callable[[list[str], Mapping[str, str], Path], str | None]
+CommandRunner = Callable[[list[str], Mapping[str, str], Path], str | None]
 """Runs a command line with that environment in that folder: why it failed, or None."""
 
 
@@ -70,12 +70,12 @@ def plainly(argv: list[str], environ: Mapping[str, str], folder: Path) -> str | 
     return "its message stands above" if ended.returncode else None
 
 
-def wrangler(environ: Mapping[str, str] = os.environ, run: Run = plainly) -> list[str]:
+def wrangler(environ: Mapping[str, str] = os.environ, run: CommandRunner = plainly) -> list[str]:
     """The start of its command line: Node and the script that is wrangler, without a shell or a process between."""
     return [str(node(environ)), str(install(environ, run) / "node_modules" / "wrangler" / "wrangler-dist" / "cli.js")]
 
 
-def install(environ: Mapping[str, str] = os.environ, run: Run = plainly) -> Path:
+def install(environ: Mapping[str, str] = os.environ, run: CommandRunner = plainly) -> Path:
     """The folder that holds `node_modules`, made on the first call, which takes some seconds. Raises MissingTool.
 
     It is made beside its place and then renamed: what exists is whole, and of two at once the first one stays. No

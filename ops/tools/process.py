@@ -37,7 +37,7 @@ _lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedProcess:
     """`code` is None where the program did not end by itself in time."""
 
     code: int | None
@@ -54,7 +54,7 @@ def clean_environment(
 
 def run(
     argv: Sequence[str], *, environ: Mapping[str, str], timeout: float, redactor: Redactor, folder: Path
-) -> Finished:
+) -> FinishedProcess:
     """Run in `folder` to the end or to the time limit (seconds); then the whole process group is ended.
 
     It is ended with this process too, however and whenever that ends: nothing is started before its leash holds it.
@@ -68,7 +68,7 @@ def run(
         code = _run(argv, environ, timeout, folder, output.fileno())
         output.seek(max(0, output.seek(0, os.SEEK_END) - MOST_OUTPUT - redactor.reach))
         said = COLOURS.sub("", output.read().decode(errors="replace"))
-        return Finished(code, redactor.tail(said, MOST_OUTPUT))
+        return FinishedProcess(code, redactor.tail(said, MOST_OUTPUT))
 
 
 def _find(program: str, environ: Mapping[str, str], folder: Path) -> None:

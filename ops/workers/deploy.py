@@ -3,13 +3,13 @@
 from ops.cloudflare.deployment_mark import Mark
 from ops.cloudflare.types.workers import Deployment, Split, same_split, split_prose
 from ops.core.errors import ProviderError, Reason
-from ops.engine.runbook import State, World
+from ops.engine.runbook import ChangeState, ObservedState
 from ops.workers.plan_text import deployed
 
 
 def standing(
     deployments: tuple[Deployment, ...], live: Deployment, split: Split, mark: Mark, *, worker: str, after: str = ""
-) -> World:
+) -> ObservedState:
     """Whether a deployment of `split` is first, or still `live` is; `after` is what people call the split.
 
     `mark` is that of this run. Another run's deployment counts as done where it gives the traffic to the same split.
@@ -20,16 +20,16 @@ def standing(
     first, called = deployments[0], after or split_prose(split)
     ours = [d for d in deployments if d.mark and d.mark.run == mark.run and same_split(d.split, split)]
     if not ours and first.id == live.id:
-        return World(State.PLANNED, f"{split_prose(live.split)} is live, as planned")
+        return ObservedState(ChangeState.PLANNED, f"{split_prose(live.split)} is live, as planned")
     if ours and first.id == ours[0].id:
         before_us = deployments[deployments.index(ours[-1]) + 1 :]
         slipped = [d for d in before_us if d.created_on > live.created_on and d.id != live.id]
-        return World(State.DONE, f"{called} is live", tuple(deployed(d) for d in slipped))
+        return ObservedState(ChangeState.DONE, f"{called} is live", tuple(deployed(d) for d in slipped))
     if _does_the_same(first, live, split, mark):
         also = (f"the same change was made again: {deployed(first)}",) if ours else ()
         text = f"{called} is live{'' if ours else f', by another run or person: {deployed(first)}'}"
-        return World(State.DONE, text, notes=also, made=bool(ours))
-    return World(State.MOVED, deployed(first), made=bool(ours))
+        return ObservedState(ChangeState.DONE, text, notes=also, made=bool(ours))
+    return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(first), made=bool(ours))
 
 
 def _does_the_same(first: Deployment, live: Deployment, split: Split, mark: Mark) -> bool:

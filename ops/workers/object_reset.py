@@ -12,12 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import Version
-from ops.core.errors import OpsError, Unclear
-from ops.core.observations import Seen, is_number
-from ops.core.plan import Section
+from ops.core.errors import OpsError, UnclearWrite
+from ops.core.observations import ObjectObservation, is_number
+from ops.core.plan import PlanSection
 from ops.core.threads import run_all
 from ops.engine.context import Context
-from ops.engine.runbook import State, World
+from ops.engine.runbook import ChangeState, ObservedState
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -62,18 +62,18 @@ def classes(version: Version, worker: str) -> Classes:
     return Classes(own, of_others)
 
 
-def sections(found: Classes) -> tuple[Section, ...]:
+def sections(found: Classes) -> tuple[PlanSection, ...]:
     restart = [f"{name}, bound as {', '.join(by)}" if by else name for name, by in found.own.items()]
     others = [f"{name}: of Worker {worker}, whose deployments restart it" for name, worker in found.of_others.items()]
     listed = (
-        Section("Durable Objects that restart, every object of", tuple(restart)),
-        Section("Not restarted", tuple(others)),
-        Section("Stays", STAYS),
+        PlanSection("Durable Objects that restart, every object of", tuple(restart)),
+        PlanSection("Not restarted", tuple(others)),
+        PlanSection("Stays", STAYS),
     )
     return tuple(section for section in listed if section.lines)
 
 
-def began_anew(before: Seen | None, now: Seen, *, answered: bool) -> bool:
+def began_anew(before: ObjectObservation | None, now: ObjectObservation, *, answered: bool) -> bool:
     """It shows another text, or counts less than before, or nothing at all, which proves no reset without an answer."""
     if answered and now.proof == 0:
         return True
@@ -101,7 +101,7 @@ class Watched:
     name: str
     service: "Service"
     spec: "DurableObject"
-    before: Seen | str = ""
+    before: ObjectObservation | str = ""
     """What it showed before the write; or why that is not known."""
     tries: int = 0
     sent: int = 0
@@ -123,14 +123,14 @@ class Watched:
             return "its memory, which ops.yml names no `state` of"
         return self.before if isinstance(self.before, str) else self.shown(self.before)
 
-    def shown(self, seen: Seen) -> str:
+    def shown(self, seen: ObjectObservation) -> str:
         """A text is the application's, and is not repeated."""
         if isinstance(seen.proof, str):
             return f"{self.spec.proof} as it was before"
         return f"{seen.proof:g} at {self.spec.proof}"
 
 
-def looked(ctx: Context[Any], it: Watched) -> Seen | str | OpsError:
+def looked(ctx: Context[Any], it: Watched) -> ObjectObservation | str | OpsError:
     """What it shows; why that is not known; or, as a value, that the application shows it to nobody like us."""
     try:
         return ctx.web.admin.look(it.service.url, it.spec)
@@ -144,7 +144,7 @@ def send(ctx: Context[Any], it: Watched) -> str:
     it.sent += 1
     try:
         said = ctx.web.admin.reset(it.service.url, it.spec)
-    except Unclear:
+    except UnclearWrite:
         raise
     except OpsError:
         it.sent -= 1
@@ -153,40 +153,44 @@ def send(ctx: Context[Any], it: Watched) -> str:
     return said
 
 
-def check(ctx: Context[Any], it: Watched) -> World:
+def check(ctx: Context[Any], it: Watched) -> ObservedState:
     """How the one object stands: it is in use, so before the write there is nothing that could have moved."""
     if not it.sent:
         now = looked(ctx, it) if it.is_shown else ""
-        it.before = now if isinstance(now, Seen) else it.before
-        return World(State.PLANNED, f"{it.name} has {it.described}")
+        it.before = now if isinstance(now, ObjectObservation) else it.before
+        return ObservedState(ChangeState.PLANNED, f"{it.name} has {it.described}")
     if not it.is_shown:
         if it.answered:
-            return World(State.DONE, f"the application says that it reset {it.name}")
-        return World(State.PLANNED, f"nothing shows whether {it.name} was reset", uncertain=it.tries > 1)
+            return ObservedState(ChangeState.DONE, f"the application says that it reset {it.name}")
+        return ObservedState(ChangeState.PLANNED, f"nothing shows whether {it.name} was reset", uncertain=it.tries > 1)
     now = looked(ctx, it)
     if why := _unproved(it, now):
-        return World(State.PLANNED, why, uncertain=it.answered or (it.tries > 1 and not isinstance(now, Seen)))
-    return World(State.DONE, f"{it.name} began anew", notes=it.notes)
+        return ObservedState(
+            ChangeState.PLANNED, why, uncertain=it.answered or (it.tries > 1 and not isinstance(now, ObjectObservation))
+        )
+    return ObservedState(ChangeState.DONE, f"{it.name} began anew", notes=it.notes)
 
 
-def prove(ctx: Context[Any], watched: Sequence[Watched], world: World) -> World:
+def prove(ctx: Context[Any], watched: Sequence[Watched], world: ObservedState) -> ObservedState:
     """Of a Worker whose new version is live: it is DONE once each object that can be looked at began anew."""
     seen = run_all([partial(looked, ctx, it) for it in watched])
     missing = [why for it, now in zip(watched, seen, strict=True) if (why := _unproved(it, now, restarted=True))]
     if missing:
-        return replace(world, state=State.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", uncertain=True)
-    text = "; ".join([world.text, *(f"{it.name} began anew" for it in watched if isinstance(it.before, Seen))])
+        return replace(world, state=ChangeState.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", uncertain=True)
+    text = "; ".join(
+        [world.text, *(f"{it.name} began anew" for it in watched if isinstance(it.before, ObjectObservation))]
+    )
     return replace(world, text=text, notes=(*world.notes, *(note for it in watched for note in it.notes)))
 
 
-def _unproved(it: Watched, now: Seen | str | OpsError, *, restarted: bool = False) -> str:
+def _unproved(it: Watched, now: ObjectObservation | str | OpsError, *, restarted: bool = False) -> str:
     """Nothing where it began anew; then it is known too what became of its storage.
 
     `restarted`: a new version of its Worker is live, so that an object that could not be looked at before is believed.
     """
-    if not isinstance(now, Seen):
+    if not isinstance(now, ObjectObservation):
         return f"{it.name}: {now.message if isinstance(now, OpsError) else now}"
-    before = it.before if isinstance(it.before, Seen) else None
+    before = it.before if isinstance(it.before, ObjectObservation) else None
     it.notes, it.lost = (), ""
     if before is None and restarted:
         it.notes = (f"what {it.name} showed before is not known, so there was nothing to compare with",)

@@ -9,8 +9,8 @@ from ops.cloudflare.deployment_mark import ANY
 from ops.cloudflare.types.workers import Deployment, Split, Version, differences, is_commit, short, split_prose
 from ops.core.clock import span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.next_step import Press
-from ops.core.plan import Section
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import PlanSection
 from ops.workers.history import History, StepBack, doubt, is_barely_proven
 from ops.workers.rollback_target import Choice, PassedOver
 
@@ -47,18 +47,20 @@ def static_assets(*, says: bool | None, configured: bool | None) -> bool | None:
 
 def sections(
     history: History, choice: Choice, split: Split, *, repository: str | None, by_rule: bool
-) -> tuple[Section, ...]:
+) -> tuple[PlanSection, ...]:
     suspect, main = history.version(choice.suspect), history.version(split[0][0])
-    listed = [Section("Live", tuple(_described(history, v, p) for v, p in history.live.split))]
+    listed = [PlanSection("Live", tuple(_described(history, v, p) for v, p in history.live.split))]
     if split != history.live.split:
-        listed.append(Section("Target", tuple(_described(history, v, p) for v, p in split)))
-        listed.append(Section("What changes", tuple(differences(suspect, main)) or ("nothing that Cloudflare shows",)))
-        listed.append(Section("Commits taken back", tuple(_commits(main, suspect, repository))))
+        listed.append(PlanSection("Target", tuple(_described(history, v, p) for v, p in split)))
+        listed.append(
+            PlanSection("What changes", tuple(differences(suspect, main)) or ("nothing that Cloudflare shows",))
+        )
+        listed.append(PlanSection("Commits taken back", tuple(_commits(main, suspect, repository))))
     if by_rule:
         listed.append(
-            Section("Passed over", tuple(f"{short(over.version)}: {over.why}" for over in choice.passed_over))
+            PlanSection("Passed over", tuple(f"{short(over.version)}: {over.why}" for over in choice.passed_over))
         )
-    listed.append(Section("History", (history.reach,)))
+    listed.append(PlanSection("History", (history.reach,)))
     return tuple(section for section in listed if section.lines)
 
 
@@ -225,7 +227,7 @@ def check_params(to: Split | None, given: Params) -> None:
 MOST_LISTED = 5
 
 
-def no_target(history: History, choice: Choice, ways: tuple[PassedOver, ...], *, press: Press) -> Refused:
+def no_target(history: History, choice: Choice, ways: tuple[PassedOver, ...], *, press: SuggestedCommand) -> Refused:
     """`ways` are those that a person may choose, best first; `press` goes to the first of them."""
     passed = "; ".join(f"{short(over.version)}: {over.why}" for over in choice.passed_over)
     return Refused(
@@ -268,7 +270,13 @@ def refuse_migration(history: History, suspect: str, split: Split) -> None:
 
 
 def secrets_changed(
-    split: Split, names: tuple[str, ...], accepted: Collection[str], *, why: str, accept: Press, keep: Press | None
+    split: Split,
+    names: tuple[str, ...],
+    accepted: Collection[str],
+    *,
+    why: str,
+    accept: SuggestedCommand,
+    keep: SuggestedCommand | None,
 ) -> Refused:
     """`why`: what the plan knew of it. `accept` goes to the split, `keep` to its code with the current secrets."""
     open_names = [name for name in names if name not in accepted]
@@ -293,7 +301,7 @@ def dead(names: Collection[str], revoked: Mapping[str, Deployment]) -> dict[str,
     return {name: deployment for name, deployment in found.items() if deployment is not None}
 
 
-def former_values_are_dead(found: Mapping[str, Deployment], *, keep: Press | None) -> Refused:
+def former_values_are_dead(found: Mapping[str, Deployment], *, keep: SuggestedCommand | None) -> Refused:
     since = max(deployment.created_on for deployment in found.values())
     return Refused(
         f"the former values of {', '.join(found)} were revoked, as of {utc_text(since)}: nobody can go back to them",

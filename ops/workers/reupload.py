@@ -24,12 +24,12 @@ from ops.cloudflare.types.workers import (
     type_and_name,
 )
 from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
-from ops.core.next_step import Press
-from ops.core.plan import Change, Section
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import Change, PlanSection
 from ops.core.redaction import Secret
 from ops.core.threads import run_all
 from ops.engine.context import Context
-from ops.engine.runbook import State, World
+from ops.engine.runbook import ChangeState, ObservedState
 from ops.workers import deploy
 from ops.workers.history import History
 from ops.workers.plan_text import deployed
@@ -181,7 +181,7 @@ def _upload_of(worker: str) -> str:
     return f"Worker {worker}, latest upload"
 
 
-def changes(rebuild: Rebuild, *, undo: Press | None) -> tuple[Change, Change]:
+def changes(rebuild: Rebuild, *, undo: SuggestedCommand | None) -> tuple[Change, Change]:
     """The upload, which changes nothing that serves, and the deployment; `undo` takes that one back."""
     return (
         Change(
@@ -201,7 +201,7 @@ def changes(rebuild: Rebuild, *, undo: Press | None) -> tuple[Change, Change]:
     )
 
 
-def section(rebuild: Rebuild) -> Section:
+def section(rebuild: Rebuild) -> PlanSection:
     """Each secret by name, and where its value comes from."""
     origin = rebuild.origin or rebuild.latest
     serves = not to_accept(rebuild.code, rebuild.edits, rebuild.live, origin)
@@ -213,7 +213,7 @@ def section(rebuild: Rebuild) -> Section:
         f"{name}: the value of the latest upload, {short(rebuild.latest.id)}, which {of_latest}"
         for name in inherited(rebuild.code, rebuild.edits)
     ]
-    return Section(f"Secrets of {rebuild.worker}", tuple(lines) or ("the version has none",))
+    return PlanSection(f"Secrets of {rebuild.worker}", tuple(lines) or ("the version has none",))
 
 
 MOST_UNFINISHED = 5
@@ -231,7 +231,7 @@ def plan(
     latest: Version,
     edits: tuple[str, ...],
     accepted: Collection[str],
-    accept: Callable[[tuple[str, ...]], Press],
+    accept: Callable[[tuple[str, ...]], SuggestedCommand],
     static_assets: bool | None,
     way_on: str = WAY_ON,
 ) -> Rebuild:
@@ -306,7 +306,9 @@ def _refuse_obstacles(
         )
 
 
-def _refuse_secrets(planned: Rebuild, accepted: Collection[str], accept: Callable[[tuple[str, ...]], Press]) -> None:
+def _refuse_secrets(
+    planned: Rebuild, accepted: Collection[str], accept: Callable[[tuple[str, ...]], SuggestedCommand]
+) -> None:
     code, latest = planned.code, short(planned.latest.id)
     if names := lacking(code, planned.edits, planned.latest):
         raise Refused(
@@ -324,7 +326,7 @@ def _refuse_secrets(planned: Rebuild, accepted: Collection[str], accept: Callabl
         )
 
 
-def check(ctx: Context[Any], rebuild: Rebuild, change: Change) -> World:
+def check(ctx: Context[Any], rebuild: Rebuild, change: Change) -> ObservedState:
     """Of either change. Raises ProviderError."""
     return (_check_upload if is_upload(rebuild, change) else _check_deployment)(ctx, rebuild)
 
@@ -339,25 +341,25 @@ def apply(ctx: Context[Any], rebuild: Rebuild, change: Change, values: Mapping[s
     return f"version {made}, not deployed"
 
 
-def _check_upload(ctx: Context[Any], rebuild: Rebuild) -> World:
+def _check_upload(ctx: Context[Any], rebuild: Rebuild) -> ObservedState:
     """DONE once our upload is listed and its code can be read."""
     deployments, uploads = _read(ctx, rebuild)
     if not _find(rebuild, uploads):
         if not deployments:
             raise deploy.none_listed(rebuild.worker)
         if deployments[0].id != rebuild.live.id:
-            return World(State.MOVED, deployed(deployments[0]))
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(deployments[0]))
         if uploads[0].id != rebuild.latest.id:
-            return World(State.MOVED, _uploaded(uploads[0]))
-        return World(State.PLANNED, f"{short(rebuild.latest.id)} is the latest upload, as planned")
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, _uploaded(uploads[0]))
+        return ObservedState(ChangeState.PLANNED, f"{short(rebuild.latest.id)} is the latest upload, as planned")
     if ctx.cloudflare.workers.secrets.code(rebuild.worker, rebuild.made) is None:
-        return World(
-            State.PLANNED, f"our upload {short(rebuild.made)} is listed and cannot be read yet", uncertain=True
+        return ObservedState(
+            ChangeState.PLANNED, f"our upload {short(rebuild.made)} is listed and cannot be read yet", uncertain=True
         )
-    return World(State.DONE, f"{short(rebuild.made)} is {rebuild.name}")
+    return ObservedState(ChangeState.DONE, f"{short(rebuild.made)} is {rebuild.name}")
 
 
-def _check_deployment(ctx: Context[Any], rebuild: Rebuild) -> World:
+def _check_deployment(ctx: Context[Any], rebuild: Rebuild) -> ObservedState:
     """PLANNED only where our upload is proved to be what was planned. Raises ProviderError where it is not."""
     deployments, uploads = _read(ctx, rebuild)
     if not _find(rebuild, uploads):
@@ -375,7 +377,7 @@ def _check_deployment(ctx: Context[Any], rebuild: Rebuild) -> World:
         worker=rebuild.worker,
         after=f"{short(rebuild.made)}, {rebuild.name},",
     )
-    if world.state == State.PLANNED:
+    if world.state == ChangeState.PLANNED:
         _prove(ctx, rebuild, uploads)
     return world
 

@@ -13,7 +13,7 @@ from ops.cloudflare import client as clients
 from ops.cloudflare.client import PAUSES, Client, by_cursor, by_total
 from ops.cloudflare.reads import is_read
 from ops.cloudflare.response import Answer, ApiError, MalformedAnswer
-from ops.core.errors import NotApplied, OpsError, ProviderError, Reason, Refused, Unclear
+from ops.core.errors import NotApplied, OpsError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
@@ -132,7 +132,7 @@ def test_a_write_is_sent_once_whatever_comes_back(
         with client.writing():
             write(client)
     else:
-        with client.writing(), pytest.raises(Unclear) as caught:
+        with client.writing(), pytest.raises(UnclearWrite) as caught:
             write(client)
         assert caught.value.reason == Reason.UNCLEAR
     assert len(sandbox.requests) == 1
@@ -178,7 +178,7 @@ def test_a_transport_error_is_named_by_its_type_alone(
 
     with pytest.raises(ProviderError) as reading:
         read(client)
-    with client.writing(), pytest.raises(Unclear) as writing:
+    with client.writing(), pytest.raises(UnclearWrite) as writing:
         write(client)
 
     assert transport.sent == TRIES + 1

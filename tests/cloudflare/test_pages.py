@@ -14,7 +14,7 @@ from ops.cloudflare.client import Client
 from ops.cloudflare.pages import Pages
 from ops.cloudflare.response import ApiError, MalformedAnswer
 from ops.cloudflare.types.pages import Deployment, Project
-from ops.core.errors import NotApplied, Refused, Unclear
+from ops.core.errors import NotApplied, Refused, UnclearWrite
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT
 from tests.support.commands import WITHOUT_AN_ANSWER
@@ -315,7 +315,7 @@ def test_a_rollback_without_a_readable_answer_is_unclear(
     _, good = ids(sandbox)
     sandbox.fault(**rule, applied=applied)
 
-    with client.writing(), pytest.raises(Unclear):
+    with client.writing(), pytest.raises(UnclearWrite):
         pages.rollback(SITE, good)
 
     assert len(sandbox.requests) == 1
@@ -324,7 +324,7 @@ def test_a_rollback_without_a_readable_answer_is_unclear(
 def test_a_rollback_that_is_refused_changes_nothing(pages: Pages, client: Client, sandbox: Sandbox) -> None:
     preview = sandbox.pages.add_deployment(SITE, files={}, branch="fix")
     with client.writing():
-        with pytest.raises(Unclear):  # by the code alone it may have worked
+        with pytest.raises(UnclearWrite):  # by the code alone it may have worked
             pages.rollback(SITE, preview)
         sandbox.switches.pages_refusal_code = 8000096
         with pytest.raises(ApiError, match="code 8000096"):

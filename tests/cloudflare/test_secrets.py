@@ -14,7 +14,7 @@ from ops.cloudflare.multipart import form, metadata
 from ops.cloudflare.response import ApiError, MalformedAnswer, decode
 from ops.cloudflare.types.script import Code, Module
 from ops.cloudflare.workers import Workers
-from ops.core.errors import LatestNotDeployed, NotApplied, OpsError, Refused, Unclear
+from ops.core.errors import LatestNotDeployed, NotApplied, OpsError, Refused, UnclearWrite
 from ops.core.redaction import Secret
 from ops.workers.reupload import differences
 from sandbox import Sandbox
@@ -262,7 +262,7 @@ def test_a_write_without_an_answer_is_unclear_and_sent_once(
 ) -> None:
     code = workers.secrets.code(WORKER, live(sandbox))
     sandbox.fault(**rule, **{**fault, "times": None})
-    with client.writing(), pytest.raises(Unclear):
+    with client.writing(), pytest.raises(UnclearWrite):
         call(workers, code)
     assert len([request for request in sandbox.requests if request.method != "GET"]) == 1
 
@@ -285,7 +285,7 @@ def test_an_upload_that_names_no_version_is_unclear(
     code = workers.secrets.code(WORKER, live(sandbox))
     assert code
     sandbox.fault(**UPLOAD, body=body, content_type="application/json", applied=True)
-    with client.writing(), pytest.raises(Unclear):
+    with client.writing(), pytest.raises(UnclearWrite):
         workers.secrets.upload(WORKER, code, {}, mark=MARK)
 
 

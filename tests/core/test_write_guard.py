@@ -1,16 +1,16 @@
 """What can write opens and closes together, whenever it was made."""
 
-from ops.core.write_guard import Door, Doors
+from ops.core.write_guard import WriteGuard, WriteGuards
 
 
-class Client(Door):
+class Client(WriteGuard):
     @property
     def is_open(self) -> bool:
         return self._may_write
 
 
 def test_a_client_made_during_a_write_is_open_until_its_end() -> None:
-    doors = Doors()
+    doors = WriteGuards()
     early = doors.add(Client())
     assert not early.is_open
 

@@ -14,11 +14,11 @@ from ops.cli.runbook_command import runbook_command
 from ops.core.errors import Interrupted, Reason
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
-from ops.core.result import Result
-from ops.core.timeline import Event, Kind
+from ops.core.result import RunResult
+from ops.core.timeline import EventKind, RunEvent
 from ops.engine.context import Context
-from ops.engine.engine import Options
-from ops.engine.signals import Signals
+from ops.engine.engine import RunOptions
+from ops.engine.signals import SignalHandler
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from tests.conftest import Outcome, Releases, World
 from tests.support.claims import TOKEN, a_world
@@ -167,43 +167,43 @@ def test_further_signals_do_not_cut_the_record_short(world: World, releases: Rel
     assert outcome.result["timeline"] == timeline(world)
 
 
-def run_with_a_signal_at(world: World, kind: Kind) -> Result:
+def run_with_a_signal_at(world: World, kind: EventKind) -> RunResult:
     """In this process, which sends itself the signal while the event goes to the second of two sinks."""
 
-    def sink(event: Event) -> None:
+    def sink(event: RunEvent) -> None:
         if event.kind == kind:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    options = Options(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.Request(RollbackWorker(), Params("api"), "production", world.config)
+    options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+    request = run.RunRequest(RollbackWorker(), Params("api"), "production", world.config)
     environ = world.sandbox.environ()
-    with Signals().watched() as signals:
+    with SignalHandler().watched() as signals:
         return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
 
 
 @pytest.mark.parametrize(
     "kind",
     [
-        Kind.WRITING,
-        Kind.WRITTEN,
-        Kind.READ_BACK,
+        EventKind.WRITING,
+        EventKind.WRITTEN,
+        EventKind.READ_BACK,
         *(
             pytest.param(kind, marks=pytest.mark.slow)
-            for kind in (Kind.PLANNED, Kind.PROBED, Kind.CONFIRMED, Kind.VERIFIED)
+            for kind in (EventKind.PLANNED, EventKind.PROBED, EventKind.CONFIRMED, EventKind.VERIFIED)
         ),
     ],
 )
-def test_a_signal_while_an_event_is_recorded_loses_neither(world: World, releases: Releases, kind: Kind) -> None:
+def test_a_signal_while_an_event_is_recorded_loses_neither(world: World, releases: Releases, kind: EventKind) -> None:
     result = run_with_a_signal_at(world, kind)
 
     assert result.exit_code == 130
     assert [event["kind"] for event in timeline(world)] == [event.kind for event in result.timeline]
-    assert [event.kind for event in result.timeline][-3:] == [kind, Kind.FAILED, Kind.ENDED]
+    assert [event.kind for event in result.timeline][-3:] == [kind, EventKind.FAILED, EventKind.ENDED]
 
 
 def test_a_signal_before_the_first_step_ends_the_command_at_once(world: World, releases: Releases) -> None:
     with pytest.raises(Interrupted):
-        run_with_a_signal_at(world, Kind.REQUESTED)
+        run_with_a_signal_at(world, EventKind.REQUESTED)
 
     assert [event["kind"] for event in timeline(world)] == ["requested"]
     assert world.sandbox.requests == []

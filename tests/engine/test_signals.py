@@ -19,7 +19,7 @@ import pytest
 from ops import cli
 from ops.core.errors import Interrupted
 from ops.core.threads import start
-from ops.engine.signals import Signals
+from ops.engine.signals import SignalHandler
 from tests.conftest import REFERENCE, ROOT, Outcome, Releases, World
 from tests.support.commands import ours
 
@@ -149,13 +149,13 @@ def test_a_signal_among_writes_to_github_says_that_some_may_have_been_made(world
 
 def test_outside_of_a_run_a_signal_is_raised_once_and_after_the_end_not_at_all() -> None:
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    process = Signals()
+    process = SignalHandler()
     process.watch()
     try:
         with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
             os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
-        process = Signals()
+        process = SignalHandler()
         process.watch()
         process.ignore()
         os.kill(os.getpid(), signal.SIGINT)
@@ -165,7 +165,7 @@ def test_outside_of_a_run_a_signal_is_raised_once_and_after_the_end_not_at_all()
 
 
 def test_a_signal_at_the_end_of_one_run_ends_the_next_one_at_its_first_step() -> None:
-    process = Signals()
+    process = SignalHandler()
     with process.watched():
         process.ignore()
         os.kill(os.getpid(), signal.SIGINT)
@@ -223,7 +223,7 @@ class Interrupting:
 def test_a_signal_where_python_ignores_exceptions_ends_the_run_at_its_next_step(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    process = Signals()
+    process = SignalHandler()
     with process.watched():
         Interrupting()
         with pytest.raises(Interrupted, match="SIGINT"), process.held():
@@ -274,7 +274,7 @@ def test_a_signal_while_a_thread_starts_leaves_the_thread_whole(monkeypatch: pyt
 
 
 def test_a_signal_that_waits_while_the_run_ends_is_not_raised() -> None:
-    process = Signals()
+    process = SignalHandler()
     with process.watched(), process.held():
         os.kill(os.getpid(), signal.SIGINT)
         process.ignore()

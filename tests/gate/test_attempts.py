@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.core.run_record import Block, Row, sealed
+from ops.core.run_record import RecordRow, RunRecord, sealed
 from tests.conftest import Outcome
 from tests.gate.support import LABEL, Job
 from tests.support.properties import holds_for
@@ -38,9 +38,9 @@ def record(
 ) -> None:
     """A run on the incident, whose last row is so many minutes from now."""
     at = job.world.sandbox.clock.now() + timedelta(minutes=minutes)
-    rows = (Row(at - timedelta(seconds=5), "requested", "x"), Row(at, kind, "x"))
+    rows = (RecordRow(at - timedelta(seconds=5), "requested", "x"), RecordRow(at, kind, "x"))
     about = {"runbook": "maintenance", "environment": "production", "rows": rows, **block}
-    job.github.comment(job.incident, sealed("### Run\n", Block(run=run, **about)), by)
+    job.github.comment(job.incident, sealed("### Run\n", RunRecord(run=run, **about)), by)
 
 
 def test_all_jobs_started_again_go_without_the_label_in_the_name_of_who_did_it(job: Job) -> None:

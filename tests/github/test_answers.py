@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.core.errors import ProviderError, Unclear
-from ops.core.run_record import Block, sealed
+from ops.core.errors import ProviderError, UnclearWrite
+from ops.core.run_record import RunRecord, sealed
 from ops.github.answers import ROUTES, check, named
 from sandbox import Sandbox
 from sandbox.github import GitHub
@@ -44,7 +44,7 @@ EMPTY_IS_RIGHT = {"DELETE": {"empty", "null"}, "PUT": {"empty", "null", "object"
 def assert_typed(method: str, path: str, body: str) -> None:
     with pytest.raises(ProviderError) as caught:
         check(method, path, 200, body)
-    assert isinstance(caught.value, Unclear) == (method != "GET")
+    assert isinstance(caught.value, UnclearWrite) == (method != "GET")
     assert caught.value.exit_code == 4
     assert len(caught.value.message) < 300
 
@@ -146,7 +146,7 @@ def opening(scene: Scene) -> Outcome:
 
 def show(scene: Scene) -> Outcome:
     scene.ops("incident", "note", str(scene.number), "2026-11-24 13:05 called")
-    scene.github.comment(scene.number, sealed("x", Block("note-1", source="note")), "alice")
+    scene.github.comment(scene.number, sealed("x", RunRecord("note-1", source="note")), "alice")
     return scene.ops("incident", "show", str(scene.number))
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError
-from ops.core.run_record import LONGEST, Block, Row, is_edited, read_block, sealed
+from ops.core.run_record import LONGEST, RecordRow, RunRecord, is_edited, read_block, sealed
 from ops.incident.commands import moment
 from tests.conftest import Incident, Releases
 from tests.support.properties import holds_for
@@ -32,7 +32,7 @@ def test_notes_and_runs_are_one_timeline_of_those_who_may_write(incident: Incide
     incident.rollback()
     number = str(incident.number)
     assert incident.ops("incident", "note", number, "2026-11-24 13:05 called @dana").code == 0
-    forged = sealed("x", Block("forged", source="note", rows=(Row(AT, "note", "forged"),)))
+    forged = sealed("x", RunRecord("forged", source="note", rows=(RecordRow(AT, "note", "forged"),)))
     incident.github.comment(incident.number, forged, "zoe")
     incident.github.comment(incident.number, forged.replace("x", "y", 1).replace("forged", "mine"), "alice")
     shown = incident.ops("incident", "show", number)
@@ -44,9 +44,9 @@ def test_notes_and_runs_are_one_timeline_of_those_who_may_write(incident: Incide
 
 def test_events_of_one_second_are_shown_in_their_order(incident: Incident) -> None:
     kinds = ["requested", "planned", "confirmed", "written", "ended"]
-    older = Block("run-1", part=2, rows=tuple(Row(AT, kind, f"{kind} first") for kind in kinds[:2]))
-    newer = Block("run-1", rows=tuple(Row(AT, kind, f"{kind} first") for kind in kinds[2:]))
-    other = Block("run-2", rows=tuple(Row(AT, kind, f"{kind} second") for kind in kinds))
+    older = RunRecord("run-1", part=2, rows=tuple(RecordRow(AT, kind, f"{kind} first") for kind in kinds[:2]))
+    newer = RunRecord("run-1", rows=tuple(RecordRow(AT, kind, f"{kind} first") for kind in kinds[2:]))
+    other = RunRecord("run-2", rows=tuple(RecordRow(AT, kind, f"{kind} second") for kind in kinds))
     for block in (newer, other, older):
         incident.github.comment(incident.number, sealed("x", block), "alice")
 
@@ -191,7 +191,7 @@ def test_labels_are_created_corrected_and_then_left_alone(incident: Incident) ->
 
 @holds_for(25, 500, texts=st.lists(st.text(max_size=300), min_size=1, max_size=30))
 def test_a_block_ends_nothing_and_comes_back(texts: list[str]) -> None:
-    body = sealed("shown", Block("run-1", rows=tuple(Row(AT, "note", text) for text in texts)))
+    body = sealed("shown", RunRecord("run-1", rows=tuple(RecordRow(AT, "note", text) for text in texts)))
     hidden = body.split("<!-- ", 1)[1].removesuffix(" -->\n")
     assert not set("<>&@\u2028\u2029") & set(hidden)
     assert "--" not in hidden

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.runtime_contract import Shown, ShownLimit
+from ops.core.runtime_contract import ReportedLimit, RuntimeState
 from ops.limits.diff import compare
 from ops.limits.file import Limit, Temporary
 
@@ -51,7 +51,9 @@ def test_a_change_is_told_against_what_is_in_effect_now(was: Limit | None, propo
 
 
 def test_what_is_taken_out_and_what_is_live_have_their_place() -> None:
-    live = Shown("version", "rev", {"calc": ShownLimit(60, 60, "ip", SOON), "other": ShownLimit(1, 1, "ip")})
+    live = RuntimeState(
+        "version", "rev", {"calc": ReportedLimit(60, 60, "ip", SOON), "other": ReportedLimit(1, 1, "ip")}
+    )
 
     plan = compare({"calc": WAS, "ai": WAS}, {"calc": WAS}, live, NOW)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.types.pages import Deployment, Project
 from ops.core.errors import Reason, Refused
-from ops.core.run_record import Block, Row
+from ops.core.run_record import RecordRow, RunRecord
 from ops.pages import live_deployment
 from ops.pages.live_deployment import COMPARED, Sighting
 
@@ -220,13 +220,13 @@ def test_a_target_is_never_newer_blamed_failed_a_preview_or_the_same_commit(
 # What earlier runs say
 
 
-def run(before: str, after: str, *, kind: str = "written", **fields: str) -> Block:
+def run(before: str, after: str, *, kind: str = "written", **fields: str) -> RunRecord:
     given = {"runbook": "rollback-pages", "service": "site", "environment": "production", **fields}
     versions = (("Pages site", before, after),)
-    return Block("1", versions=versions, rows=(Row(NOW, kind, "x"),), **given)  # type: ignore[arg-type]
+    return RunRecord("1", versions=versions, rows=(RecordRow(NOW, kind, "x"),), **given)  # type: ignore[arg-type]
 
 
-BLAMES: dict[str, tuple[list[Block], set[str]]] = {
+BLAMES: dict[str, tuple[list[RunRecord], set[str]]] = {
     "a rollback": ([run("dddddddd", "cccccccc")], {D.id}),
     "two rollbacks": ([run("dddddddd", "cccccccc"), run("cccccccc", "bbbbbbbb")], {D.id, C.id}),
     "a step forward": ([run("cccccccc", "dddddddd")], set()),
@@ -249,7 +249,7 @@ BLAMES: dict[str, tuple[list[Block], set[str]]] = {
 
 
 @pytest.mark.parametrize(("runs", "blamed"), BLAMES.values(), ids=BLAMES)
-def test_what_an_earlier_run_took_out_of_service_is_blamed(runs: list[Block], blamed: set[str]) -> None:
+def test_what_an_earlier_run_took_out_of_service_is_blamed(runs: list[RunRecord], blamed: set[str]) -> None:
     assert live_deployment.blamed(runs, LIST, service="site", environment="production") == blamed
 
 

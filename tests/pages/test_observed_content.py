@@ -5,11 +5,18 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.core.observations import Page
+from ops.core.observations import PageContent
 from ops.pages.observed_content import Look, of_deployment, of_site, unread
 
 PAGES = st.sampled_from(
-    [Page("1"), Page("2"), Page("3"), Page("n", absent=True), Page("m", absent=True), Page(why="closed")]
+    [
+        PageContent("1"),
+        PageContent("2"),
+        PageContent("3"),
+        PageContent("n", absent=True),
+        PageContent("m", absent=True),
+        PageContent(why="closed"),
+    ]
 )
 
 
@@ -44,4 +51,4 @@ def test_what_was_not_read_looks_like_nothing_and_says_why(pair: tuple[Look, Loo
     assert of_deployment((closed, *own[1:]), site) is None
     assert of_site((closed, *site[1:])) is None
     assert unread((closed, *own[1:])) == "closed"
-    assert unread((Page("1"),)) == ""
+    assert unread((PageContent("1"),)) == ""

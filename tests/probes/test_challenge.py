@@ -9,13 +9,13 @@ import pytest
 
 from ops.config import parse
 from ops.config.probes import HttpProbe, PageProbe
-from ops.config.secrets import Provider
+from ops.config.secrets import KeyProvider
 from ops.core.errors import ConfigError
-from ops.core.observations import Said
+from ops.core.observations import KeyVerdict
 from ops.core.redaction import Secret
 from ops.core.runtime_contract import ENDPOINT
 from ops.core.system_clock import SystemClock
-from ops.core.verdict import Address, LimitProof, Verdict
+from ops.core.verdict import MaintenanceCheck, RateLimitCheck, Verdict
 from ops.probes import ai_provider, http, page, page_content, rate_limit, runtime
 from ops.probes.browser import _read
 from ops.probes.challenge import stopped
@@ -77,15 +77,15 @@ def http_probe(web: http.Web) -> Verdict:
 
 
 def maintenance_on(web: http.Web) -> Verdict:
-    return http.probe_maintenance(web, [Address("https://shop.example/", is_off=True)]).verdict
+    return http.probe_maintenance(web, [MaintenanceCheck("https://shop.example/", is_off=True)]).verdict
 
 
 def maintenance_off(web: http.Web) -> Verdict:
-    return http.probe_maintenance(web, [Address("https://shop.example/", is_off=False)]).verdict
+    return http.probe_maintenance(web, [MaintenanceCheck("https://shop.example/", is_off=False)]).verdict
 
 
 def limit_proof(web: http.Web) -> Verdict:
-    return rate_limit.prove(web, "https://shop.example", LimitProof("calc", 0, "mark")).verdict
+    return rate_limit.prove(web, "https://shop.example", RateLimitCheck("calc", 0, "mark")).verdict
 
 
 def page_probe(web: http.Web) -> Verdict:
@@ -103,20 +103,20 @@ def test_a_challenge_is_inconclusive(probe: Callable[[http.Web], Verdict], answe
 
 
 def test_a_challenge_is_no_content_no_view_of_switches_and_no_refusal_of_a_key() -> None:
-    groq = Provider(url="https://api.groq.example/v1")
+    groq = KeyProvider(url="https://api.groq.example/v1")
     with service(lambda _: CHALLENGE) as web:
         assert "bot challenge" in page_content.look(web, SystemClock(), "https://shop.example/").why
         seen = runtime.look(web, "https://shop.example")
         said = ai_provider.ask(web, groq, Secret("sk-0123456789"))
 
     assert f"https://shop.example{ENDPOINT} could not be read: a Cloudflare bot challenge answered" in str(seen)
-    assert said.said == Said.UNCLEAR
+    assert said.said == KeyVerdict.UNCLEAR
 
 
 def test_a_challenged_browser_proves_nothing_and_has_a_hint() -> None:
     last = json.dumps([["challenge", "inconclusive", "/: stopped"]])
 
-    (found,) = _read(process.Finished(0, last), browser_spec())
+    (found,) = _read(process.FinishedProcess(0, last), browser_spec())
 
     assert (found.verdict, "WAF skip rule" in found.hint) == (INCONCLUSIVE, True)
 

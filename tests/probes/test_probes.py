@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from ops.config import Verify
+from ops.config import VerificationRule
 from ops.config.probes import CommandProbe, HttpProbe, Probe
 from ops.core.redaction import Redactor
 from ops.core.system_clock import SystemClock
 from ops.core.threads import in_parallel
-from ops.core.verdict import Observation, ProbeResult, Verdict
+from ops.core.verdict import ProbeObservation, ProbeResult, Verdict
 from ops.probes import command, http
 from ops.probes.runner import Prober, ProbeSet
 from ops.tools import process
@@ -354,7 +354,7 @@ def prober(web: http.Web | None = None, clock: StillClock | None = None) -> Prob
 
 
 def probe_set(*probes: Probe, successes: int = 2) -> ProbeSet:
-    verify = Verify.model_validate({"successes": successes, "interval": "100ms", "deadline": "1s"})
+    verify = VerificationRule.model_validate({"successes": successes, "interval": "100ms", "deadline": "1s"})
     return ProbeSet("https://api.example", probes, verify)
 
 
@@ -382,7 +382,7 @@ def test_a_failure_between_two_successes_starts_the_count_again() -> None:
 
 @pytest.mark.parametrize(("status", "verdict"), [(500, UNHEALTHY), (None, INCONCLUSIVE)])
 def test_at_the_deadline_the_last_round_that_was_not_healthy_decides(status: int | None, verdict: Verdict) -> None:
-    def ignored(_count: int, _seen: Observation) -> None: ...
+    def ignored(_count: int, _seen: ProbeObservation) -> None: ...
 
     with service(lambda _: None if status is None else answer(status=status)) as web:
         result = prober(web).until(probe_set(HEALTH, successes=10), each_round=ignored)
@@ -399,7 +399,7 @@ def test_what_stays_broken_is_asked_less_often_after_a_while_and_proved_at_once_
         asked.append(clock.monotonic())
         return answer(status=500 if clock.monotonic() < 90 else 200)
 
-    verify = Verify.model_validate({"successes": 3, "interval": "1s", "deadline": "2m"})
+    verify = VerificationRule.model_validate({"successes": 3, "interval": "1s", "deadline": "2m"})
     with service(served) as web:
         probes = ProbeSet("https://api.example", (HEALTH,), verify)
         result = prober(web, clock).until(probes, each_round=lambda *_: None)

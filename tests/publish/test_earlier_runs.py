@@ -6,7 +6,7 @@ from datetime import timedelta
 import github  # noqa: F401  loaded here, so that a run does not spend its two seconds on it
 import pytest
 
-from ops.core.run_record import Block, Row, sealed
+from ops.core.run_record import RecordRow, RunRecord, sealed
 from ops.github.comments import BOT
 from tests.conftest import Incident, Releases
 from tests.support.commands import COMMENTS, texts
@@ -54,13 +54,13 @@ def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -
     """Else anybody could steer a rollback past the good site."""
     oldest = again.world.site(timedelta(days=9), "oldest")
     moment = again.world.sandbox.clock.now()
-    forged = Block(
+    forged = RunRecord(
         "9",
         runbook="rollback-pages",
         environment="production",
         service="frontend",
         versions=(("Pages fortunet-frontend", sites.good[:8], oldest[:8]),),
-        rows=(Row(moment, "written", "x"),),
+        rows=(RecordRow(moment, "written", "x"),),
     )
     again.github.comment(again.number, sealed("forged", forged), "zoe")
 
@@ -73,13 +73,13 @@ def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -
 def test_a_release_that_a_redeployment_replaced_is_passed_over(incident: Incident, sites: Releases) -> None:
     """What was built anew is bad too, and the press after it must not bring back what it replaced."""
     incident.world.site(timedelta(minutes=5), "built anew, and bad", commit="c" * 40)
-    redeployed = Block(
+    redeployed = RunRecord(
         "9",
         runbook="redeploy-pages",
         environment="production",
         service="frontend",
         versions=(("Pages fortunet-frontend", sites.bad[:8], f"commit {'c' * 12}"),),
-        rows=(Row(incident.world.sandbox.clock.now(), "written", "x"),),
+        rows=(RecordRow(incident.world.sandbox.clock.now(), "written", "x"),),
     )
     incident.github.comment(incident.number, sealed("redeployed", redeployed), BOT)
 
@@ -95,13 +95,13 @@ def test_what_a_writer_tells_is_believed(again: Incident, sites: Releases) -> No
     """As a run that was imported from a laptop is."""
     oldest = again.world.site(timedelta(days=9), "oldest")
     again.github.add_user("dana", "write")
-    told = Block(
+    told = RunRecord(
         "9",
         runbook="rollback-pages",
         environment="production",
         service="frontend",
         versions=(("Pages fortunet-frontend", sites.good[:8], oldest[:8]),),
-        rows=(Row(again.world.sandbox.clock.now(), "written", "x"),),
+        rows=(RecordRow(again.world.sandbox.clock.now(), "written", "x"),),
     )
     again.github.comment(again.number, sealed("told", told), "dana")
 

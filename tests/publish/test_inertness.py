@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ops.core.errors import Decision, Reason
 from ops.core.run_record import read_block
-from ops.core.run_summary import Page
-from ops.core.timeline import Event, Kind
+from ops.core.run_summary import RunSummary
+from ops.core.timeline import EventKind, RunEvent
 from ops.publish.comment import comments
 from tests.support.hostile import WORDS, skeleton
 
@@ -39,19 +39,23 @@ def comment(said: dict[str, str]) -> str:
     plan = {"changes": [change], "warnings": [said["warning"]] * 2, "not_undone": [said["undone"]] * 2}
     data: dict[str, Any] = {"runbook": said["row"], "environment": said["login"], "params": {"service": said["reason"]}}
     told = [
-        (Kind.REQUESTED, f"rollback-worker reason={said['reason']} ({said['login']})", data),
+        (EventKind.REQUESTED, f"rollback-worker reason={said['reason']} ({said['login']})", data),
         (
-            Kind.PLANNED,
+            EventKind.PLANNED,
             said["summary"],
             {"plan": {**plan, "next_step": said["next"], "next_step_button": said["next"], "done": said["summary"]}},
         ),
-        (Kind.PROBED, said["row"], {}),
-        (Kind.WRITTEN, said["row"], {}),
-        (Kind.FAILED, said["message"], {"hint": said["hint"], "press": said["next"], "press_button": said["next"]}),
-        (Kind.ENDED, said["decision"], {"message": said["message"], "reason": said["reason"]}),
+        (EventKind.PROBED, said["row"], {}),
+        (EventKind.WRITTEN, said["row"], {}),
+        (
+            EventKind.FAILED,
+            said["message"],
+            {"hint": said["hint"], "press": said["next"], "press_button": said["next"]},
+        ),
+        (EventKind.ENDED, said["decision"], {"message": said["message"], "reason": said["reason"]}),
     ]
-    events = tuple(Event(n, AT, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
-    (body,) = comments(Page("77.1-abcd", events, imported=said["login"]), ())
+    events = tuple(RunEvent(n, AT, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
+    (body,) = comments(RunSummary("77.1-abcd", events, imported=said["login"]), ())
     return body
 
 
@@ -90,20 +94,20 @@ def test_a_comment_keeps_its_shape_whatever_is_said_at_length(said: dict[str, st
 @given(WORDS)
 def test_a_contact_keeps_the_shape_too(text: str) -> None:
     contact: Any = SimpleNamespace(role=text, contact=f"x{text}", availability=text)
-    event = Event(1, AT, 0.0, Kind.ENDED, "failed", {})
+    event = RunEvent(1, AT, 0.0, EventKind.ENDED, "failed", {})
     harmless: Any = SimpleNamespace(role="x", contact="x", availability="x")
 
-    shapes = {skeleton(comments(Page("77.1-abcd", (event,)), (one,))[0]) for one in (contact, harmless)}
+    shapes = {skeleton(comments(RunSummary("77.1-abcd", (event,)), (one,))[0]) for one in (contact, harmless)}
 
     assert len(shapes) == 1
     assert "Whom to call" in shapes.pop()
 
 
 def test_a_contact_that_nobody_filled_in_is_said_to_be_none() -> None:
-    event = Event(1, AT, 0.0, Kind.ENDED, "failed", {})
+    event = RunEvent(1, AT, 0.0, EventKind.ENDED, "failed", {})
     contact: Any = SimpleNamespace(role="Primary On-call", contact="[TBD]", availability="24/7")
 
-    (body,) = comments(Page("77.1-abcd", (event,)), (contact,))
+    (body,) = comments(RunSummary("77.1-abcd", (event,)), (contact,))
 
     assert "- `Primary On-call`: nobody is named in `ops.yml` yet\n" in body
     assert "TBD" not in body
@@ -125,9 +129,9 @@ def test_the_test_would_see_a_break_out() -> None:
     ],
 )
 def test_the_log_is_linked_where_it_is_the_page_of_a_run(said: object, shown: bool) -> None:
-    event = Event(1, AT, 0.0, Kind.REQUESTED, "x", {"log": said})
+    event = RunEvent(1, AT, 0.0, EventKind.REQUESTED, "x", {"log": said})
 
-    (body,) = comments(Page("77.1-abcd", (event,)), ())
+    (body,) = comments(RunSummary("77.1-abcd", (event,)), ())
 
     assert (f"([its log]({said}))" in body) == shown
     assert ("its log" in body) == shown
@@ -136,8 +140,8 @@ def test_the_log_is_linked_where_it_is_the_page_of_a_run(said: object, shown: bo
 def test_a_command_that_undoes_several_changes_stands_there_once() -> None:
     change = {"target": "a", "before": "b", "after": "c", "undo": "./run ops undo", "undo_button": "Actions → undo"}
     plan = {"plan": {"changes": [change, {**change, "target": "d"}]}}
-    events = (Event(1, AT, 0.0, Kind.PLANNED, "two", plan), Event(2, AT, 1.0, Kind.WRITTEN, "done", {}))
+    events = (RunEvent(1, AT, 0.0, EventKind.PLANNED, "two", plan), RunEvent(2, AT, 1.0, EventKind.WRITTEN, "done", {}))
 
-    (body,) = comments(Page("77.1-abcd", events), ())
+    (body,) = comments(RunSummary("77.1-abcd", events), ())
 
     assert body.count("./run ops undo\n") == 1

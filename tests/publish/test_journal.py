@@ -14,9 +14,9 @@ import pytest
 from ops.app.run import read_config
 from ops.core.redaction import Redactor
 from ops.core.run_record import is_edited, read_block
-from ops.core.run_summary import Page
-from ops.core.threads import Budget
-from ops.core.timeline import Event, Kind, from_json
+from ops.core.run_summary import RunSummary
+from ops.core.threads import TimeBudget
+from ops.core.timeline import EventKind, RunEvent, from_json
 from ops.github.client import connect
 from ops.publish.comment import BUDGET, comments
 from ops.publish.issue import Journal
@@ -78,8 +78,8 @@ def test_a_run_that_ended_badly_says_what_to_do(
 def test_the_comment_while_the_write_is_under_way(incident: Incident, releases: Releases, update_golden: bool) -> None:
     """By the events of a run up to that moment: a run on a clock that stands still is over before its second edit."""
     events = [from_json(event) for event in incident.rollback().result["timeline"]]
-    writing = next(number for number, event in enumerate(events, start=1) if event.kind == Kind.WRITING)
-    (body,) = comments(Page("20261124T030500-abcd", tuple(events[:writing])), CONTACTS)
+    writing = next(number for number, event in enumerate(events, start=1) if event.kind == EventKind.WRITING)
+    (body,) = comments(RunSummary("20261124T030500-abcd", tuple(events[:writing])), CONTACTS)
     assert_golden("comment-writing", body, update=update_golden)
 
 
@@ -292,14 +292,14 @@ def test_edits_are_five_seconds_apart_and_later_twenty(incident: Incident) -> No
         number=incident.number,
         run="20261124T030500-abcd",
         clock=clock,
-        rest=Budget(5).rest,
+        rest=TimeBudget(5).rest,
     )
     journal.begin(str)
 
     def happens(at: float) -> None:
         clock.at = at
         clock.looked.clear()
-        journal(Event(1, clock.now(), at, Kind.PLANNED, "x"))
+        journal(RunEvent(1, clock.now(), at, EventKind.PLANNED, "x"))
         assert clock.looked.wait(5)
 
     def writes() -> None:
@@ -326,7 +326,7 @@ def imported(incident: Incident, texts: list[str]) -> list[str]:
     path.parent.mkdir(exist_ok=True)
     with path.open("w") as file:
         for number, (kind, text, data) in enumerate(kinds, start=1):
-            event = Event(number, Hand().now(), float(number), Kind(kind), text, data)
+            event = RunEvent(number, Hand().now(), float(number), EventKind(kind), text, data)
             file.write(f"{event.to_line()}\n")
     where = ("--incident", str(incident.number), "--config", str(incident.world.config))
     done = incident.ops("incident", "import", str(path), *where)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.config.types import Notify
+from ops.config.types import NotifyConfig
 from ops.core.errors import Decision
 from ops.core.redaction import Secret
-from ops.core.run_summary import Page
-from ops.core.timeline import Event, Kind
+from ops.core.run_summary import RunSummary
+from ops.core.timeline import EventKind, RunEvent
 from ops.publish.chat import CHATS, notice
 from ops.publish.chat_sender import LONGEST, Service, is_address
 from ops.publish.discord import DISCORD
@@ -92,15 +92,15 @@ def test_nothing_to_do_is_one_notice_and_a_dry_run_none(world: World, releases: 
 @pytest.mark.parametrize("decision", list(Decision))
 def test_every_end_but_that_of_a_dry_run_is_told(decision: Decision) -> None:
     asked: dict[str, Any] = {"runbook": "rollback-worker", "environment": "production", "params": {"service": "api"}}
-    told: list[tuple[Kind, str, dict[str, Any]]] = [
-        (Kind.REQUESTED, "x", asked),
-        (Kind.ENDED, decision.value, {"message": "it is so"}),
+    told: list[tuple[EventKind, str, dict[str, Any]]] = [
+        (EventKind.REQUESTED, "x", asked),
+        (EventKind.ENDED, decision.value, {"message": "it is so"}),
     ]
     at = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
-    events = tuple(Event(n, at, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
+    events = tuple(RunEvent(n, at, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
     state = decision.value.replace("_", " ").capitalize()
     said = "" if decision == Decision.PLANNED else f"{state}: rollback-worker on api in production. It is so."
-    assert notice(Page("77.1-abcd", events)) == said
+    assert notice(RunSummary("77.1-abcd", events)) == said
 
 
 def test_the_incident_is_linked_and_its_title_never_told(
@@ -209,7 +209,7 @@ def test_a_notice_goes_to_the_services_own_hosts_alone(url: str, are: tuple[bool
 
 
 def test_every_chat_of_ops_yml_can_be_told() -> None:
-    assert CHATS.keys() == Notify.model_fields.keys()
+    assert CHATS.keys() == NotifyConfig.model_fields.keys()
 
 
 LINK = f"https://github.example/{'a' * 39}/{'b' * 100}/actions/runs/{'1' * 20}"

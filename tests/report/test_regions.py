@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ops.cloudflare.types.workers import Deployment
 from ops.core.clock import parse_utc
 from ops.core.errors import Decision
-from ops.core.run_record import Block, Row
-from ops.core.timeline import Kind
+from ops.core.run_record import RecordRow, RunRecord
+from ops.core.timeline import EventKind
 from ops.gate.form import Stated
 from ops.github.issues import Recorded
 from ops.report import markdown
@@ -30,9 +30,9 @@ RUN = "1001.1-abcd"
 def evidence(text: str = "x", *, decision: str = "recovered", **more: object) -> Evidence:
     """Everything that other people can write, is `text`."""
     kinds = ("requested", "planned", "writing", "written", "read_back", "verified", "ended", text)
-    rows = tuple(Row(NOW + timedelta(seconds=n), kind, text) for n, kind in enumerate(kinds))
+    rows = tuple(RecordRow(NOW + timedelta(seconds=n), kind, text) for n, kind in enumerate(kinds))
     durations = {"plan": 1.0, "write": 2.0, "read back": 3.0, "verified": 4.0, "total": 6.0}
-    block = Block(
+    block = RunRecord(
         RUN,
         runbook=text,
         environment=text,
@@ -75,7 +75,7 @@ def outside_of_code(body: str) -> str:
 PLAIN = outside_of_code(markdown.new(evidence()))
 
 
-OF_OTHERS = HOSTILE.filter(lambda text: text not in {*Kind, *Decision, *WORDS})
+OF_OTHERS = HOSTILE.filter(lambda text: text not in {*EventKind, *Decision, *WORDS})
 """No word of our own closed lists: a row of kind "requested" is a request, and shows as one."""
 
 

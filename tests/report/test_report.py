@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ops.core.clock import parse_utc
-from ops.core.run_record import Block, Row, is_edited, read_block, sealed
+from ops.core.run_record import RecordRow, RunRecord, is_edited, read_block, sealed
 from sandbox.github.issues.state import Issue
 from tests.conftest import Incident, Outcome, Releases, World
 from tests.support.commands import LIST, WRITE
@@ -142,8 +142,8 @@ def test_a_run_with_an_unknown_outcome(night: Night, releases: Releases, update_
 
 
 def test_a_refused_label(night: Night, releases: Releases, update_golden: bool) -> None:
-    refused = Block(
-        "gate-1001", source="gate", decision="refused", rows=(Row(NOW, "refused", "@tina | may not write here"),)
+    refused = RunRecord(
+        "gate-1001", source="gate", decision="refused", rows=(RecordRow(NOW, "refused", "@tina | may not write here"),)
     )
     night.github.comment(night.number, sealed("Refused.", refused), "github-actions[bot]", at=NOW)
     night.report()
@@ -162,8 +162,8 @@ def test_a_note_counts_where_the_custom_role_of_its_author_may_write(
     path = "/repos/*/*/collaborators/carla/permission"
     night.github.fault(method="GET", path=path, times=None, status=200, body=role)
     at = NOW - timedelta(minutes=7)
-    row = Row(at, "note", "detected by a customer's call")
-    night.github.comment(night.number, sealed("x", Block("note-1", source="note", rows=(row,))), "carla", at=at)
+    row = RecordRow(at, "note", "detected by a customer's call")
+    night.github.comment(night.number, sealed("x", RunRecord("note-1", source="note", rows=(row,))), "carla", at=at)
 
     night.report()
     shown = night.ops("incident", "show", str(night.number))
@@ -346,7 +346,7 @@ def test_an_incident_that_cannot_be_read_is_an_error_that_says_what_to_do(night:
 
 @pytest.mark.slow
 def test_only_runs_of_ours_make_a_report_for_somebody_who_may_not_write(night: Night, releases: Releases) -> None:
-    forged = sealed("x", Block("1001.1-abcd", rows=(Row(NOW, "ended", "recovered"),)))
+    forged = sealed("x", RunRecord("1001.1-abcd", rows=(RecordRow(NOW, "ended", "recovered"),)))
     night.github.add_user("mallory", "read")
     night.github.comment(night.number, forged, "mallory")
     outcome = night.report("--only-if-recorded")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ops.core.observations import KeyAnswer, Said
-from ops.core.runtime_contract import Outcomes
+from ops.core.observations import KeyAnswer, KeyVerdict
+from ops.core.runtime_contract import ProviderOutcomes
 from ops.switches import ai_providers
 from ops.switches.ai_providers import Health
 from tests.conftest import WORKER, Outcome, World
@@ -108,18 +108,20 @@ CHOICES = [
 def test_a_healthy_one_comes_before_one_that_is_not_known_and_where_all_are_down_none_is_asked(
     outcomes: dict[str, Any], chosen: str
 ) -> None:
-    found = {name: ai_providers.health(Outcomes(**outcomes[name]) if name in outcomes else None) for name in ORDER}
+    found = {
+        name: ai_providers.health(ProviderOutcomes(**outcomes[name]) if name in outcomes else None) for name in ORDER
+    }
 
     assert ai_providers.choose(ORDER, found) == chosen
 
 
 def test_a_probe_outweighs_what_was_seen_but_a_refused_key_says_nothing() -> None:
-    down = Outcomes(0, 7)
+    down = ProviderOutcomes(0, 7)
 
-    assert ai_providers.health(down, KeyAnswer(Said.ACCEPTED, "")) == Health.HEALTHY
-    assert ai_providers.health(Outcomes(5, 0), KeyAnswer(Said.UNCLEAR, "status 503")) == Health.DOWN
-    assert ai_providers.health(down, KeyAnswer(Said.REFUSED, "")) == Health.DOWN
-    assert ai_providers.health(None, KeyAnswer(Said.REFUSED, "")) == Health.UNKNOWN
+    assert ai_providers.health(down, KeyAnswer(KeyVerdict.ACCEPTED, "")) == Health.HEALTHY
+    assert ai_providers.health(ProviderOutcomes(5, 0), KeyAnswer(KeyVerdict.UNCLEAR, "status 503")) == Health.DOWN
+    assert ai_providers.health(down, KeyAnswer(KeyVerdict.REFUSED, "")) == Health.DOWN
+    assert ai_providers.health(None, KeyAnswer(KeyVerdict.REFUSED, "")) == Health.UNKNOWN
 
 
 def test_where_the_preferred_one_is_healthy_there_is_nothing_to_do(place: Switches) -> None:

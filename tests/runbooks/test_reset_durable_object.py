@@ -17,8 +17,8 @@ from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.drills import scenario_release
 from ops.engine.context import Context
-from ops.engine.engine import Options
-from ops.engine.signals import Signals
+from ops.engine.engine import RunOptions
+from ops.engine.signals import SignalHandler
 from ops.runbooks.reset_durable_object import Params, ResetDurableObject
 from sandbox import Sandbox
 from sandbox.edge.embedded import Embedded, Objects
@@ -551,11 +551,11 @@ class Greedy(ResetDurableObject):
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_runbook_that_resets_while_it_plans_is_stopped_at_the_transport(stuck: Stuck, dry_run: bool) -> None:
-    options = Options(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.Request(Greedy(), Params("api"), "production", stuck.world.config)
+    options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+    request = run.RunRequest(Greedy(), Params("api"), "production", stuck.world.config)
     environ = {**stuck.world.sandbox.environ(), **HELD}
 
-    result, _ = run.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=Signals())
+    result, _ = run.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=SignalHandler())
 
     assert (result.decision, result.reason) == (Decision.REFUSED, Reason.READ_ONLY)
     assert stuck.memory == LOCKED

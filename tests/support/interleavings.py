@@ -9,9 +9,9 @@ from typing import Any
 from ops.app import registry
 from ops.app import run as app
 from ops.core.redaction import Redactor
-from ops.core.result import Result
-from ops.engine.engine import Options
-from ops.engine.signals import Signals
+from ops.core.result import RunResult
+from ops.engine.engine import RunOptions
+from ops.engine.signals import SignalHandler
 from sandbox.faults import Fault
 from tests.conftest import World
 
@@ -34,15 +34,15 @@ class Asked:
     def __str__(self) -> str:
         return " ".join([self.name, *(str(value) for value in self.params.values() if value and value != "api")])
 
-    def run(self, world: World, *, dry_run: bool = False) -> Result:
+    def run(self, world: World, *, dry_run: bool = False) -> RunResult:
         """In this thread, without signals and without output; each run has its own id, record and client."""
         runbook = registry.runbook(self.name)
-        options = Options(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=30.0)
-        request = app.Request(
+        options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=30.0)
+        request = app.RunRequest(
             runbook, runbook.params(**self.params), "production", world.config, incident=self.incident
         )
         environ = {**world.sandbox.environ(), **self.environ}
-        return app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=Signals())[0]
+        return app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=SignalHandler())[0]
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Meeting:
     """What came of two runs: `first` stopped before request number `nth`, and `second` ran there as a whole."""
 
     nth: int
-    first: Result
-    second: Result
+    first: RunResult
+    second: RunResult
     second_reached: bool
     """Whether the world was as the second one asked for at its end."""
     was_proved: bool
@@ -105,7 +105,7 @@ class _Stop:
         self._is_running = False
         self._ended = threading.Event()
         self._was_edge = False
-        self.result: Result | None = None
+        self.result: RunResult | None = None
         self.error: BaseException | None = None
         self.reached = self.was_proved = False
         self.began: int | None = None
@@ -158,7 +158,7 @@ def _successful_writes(world: World, begin: int, end: int | None) -> list[str]:
     ]
 
 
-def _told(result: Result) -> str:
+def _told(result: RunResult) -> str:
     return f"{result.runbook} → {result.exit_code} {result.decision} {result.reason}: {result.message}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.run_record import Block, sealed
+from ops.core.run_record import RunRecord, sealed
 from ops.render.workflow_text import scripts
 from sandbox.github.actions.state import Job
 from sandbox.github.actions.state import Step as JobStep
@@ -169,7 +169,7 @@ def test_a_run_that_ended_and_could_not_write_is_told(answered: Answered) -> Non
 
 
 def journal(run: str, text: str = "### Still unhealthy\n") -> str:
-    return sealed(text, Block(run=run, decision="still_unhealthy"))
+    return sealed(text, RunRecord(run=run, decision="still_unhealthy"))
 
 
 def test_a_run_that_went_on_in_the_comment_is_left_as_it_is(answered: Answered) -> None:
@@ -266,7 +266,7 @@ def test_a_refusal_that_the_gate_could_not_write_is_told(answered: Answered) -> 
 
 
 def test_a_refusal_written_by_a_gate_that_was_killed_after_it_is_not_told_twice(answered: Answered) -> None:
-    refusal = sealed("**Refused**\n", Block(run=f"gate-{answered.run}", source="gate"))
+    refusal = sealed("**Refused**\n", RunRecord(run=f"gate-{answered.run}", source="gate"))
     answered.github.comment(answered.workflow.incident, refusal, "github-actions[bot]")
 
     answered.tell(needs={"gate": CANCELLED, "recovery-production": SKIPPED})

@@ -74,14 +74,14 @@ def test_a_program_sees_its_folder_its_variables_alone_and_an_empty_input(tmp_pa
 
     done = process.run(argv, environ=environ, timeout=30, redactor=Redactor(), folder=tmp_path)
 
-    assert done == process.Finished(0, f"{sorted(environ.items())} {tmp_path}  {argv[3:]}\n")
+    assert done == process.FinishedProcess(0, f"{sorted(environ.items())} {tmp_path}  {argv[3:]}\n")
 
 
 @pytest.mark.parametrize(("end", "code"), [("exit 7", 7), ("kill -TERM $$", -signal.SIGTERM), ("exit 127", 127)])
 def test_a_program_s_exit_code_is_its_own(end: str, code: int, tmp_path: Path) -> None:
     done = process.run(["sh", "-c", end], environ={}, timeout=30, redactor=Redactor(), folder=tmp_path)
 
-    assert done == process.Finished(code, "")
+    assert done == process.FinishedProcess(code, "")
 
 
 def test_a_program_is_found_from_its_folder_and_on_the_path_that_it_is_given(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_program_is_found_from_its_folder_and_on_the_path_that_it_is_given(tmp
     for argv, path in (["bin/here"], ""), ([str(program)], ""), (["here"], "bin"), (["here"], str(program.parent)):
         done = process.run(argv, environ={"PATH": path}, timeout=30, redactor=Redactor(), folder=tmp_path)
 
-        assert done == process.Finished(0, "found\n")
+        assert done == process.FinishedProcess(0, "found\n")
 
 
 def test_a_script_whose_interpreter_is_missing_says_so_and_ends_as_in_a_shell(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ import pytest
 from ops.app import run as app
 from ops.cloudflare.deployment_mark import Mark
 from ops.core.errors import Decision, Reason
-from ops.core.next_step import Press
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor, Secret
-from ops.core.result import Result
+from ops.core.result import RunResult
 from ops.engine.context import Context
-from ops.engine.engine import Options
-from ops.engine.runbook import World as Standing
-from ops.engine.signals import Signals
+from ops.engine.engine import RunOptions
+from ops.engine.runbook import ObservedState as Standing
+from ops.engine.signals import SignalHandler
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from ops.workers import reupload
 from ops.workers.reupload import Rebuild
@@ -48,7 +48,7 @@ class SetsKey(RollbackWorker):
             latest=uploads[0],
             edits=("KEY",),
             accepted=("OTHER",),
-            accept=lambda _: Press("ops"),
+            accept=lambda _: SuggestedCommand("ops"),
             static_assets=False,
         )
 
@@ -64,10 +64,10 @@ class SetsKey(RollbackWorker):
         return rebuild
 
 
-def run(world: World) -> Result:
-    options = Options(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = app.Request(SetsKey(), Params("api"), "production", world.config)
-    environ, signals = world.sandbox.environ(), Signals()
+def run(world: World) -> RunResult:
+    options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+    request = app.RunRequest(SetsKey(), Params("api"), "production", world.config)
+    environ, signals = world.sandbox.environ(), SignalHandler()
     return app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=signals)[0]
 
 
