@@ -153,6 +153,7 @@ class Reason(StrEnum):
     EVENT_MALFORMED = "event_malformed"
     UNKNOWN_LABEL = "unknown_label"
     LABEL_TAKEN = "label_taken"
+    LABELS_AT_ONCE = "labels_at_once"
     INCIDENT_CLOSED = "incident_closed"
     UNKNOWN_INCIDENT = "unknown_incident"
     RERUN = "rerun"

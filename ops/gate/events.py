@@ -73,20 +73,21 @@ def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
     # The payload has no time of its own. Putting a label on sets the issue's `updated_at`, and this is how it was then.
     at = fields.moment(issue, "updated_at", of="issue.")
     state = fields.text(issue, "state", of="issue.")
-    found = next((run for name, run in config.labels.items() if name.lower() == label.lower()), None)
+    name = next((name for name in config.labels if name.lower() == label.lower()), "")
     request = (
         None
-        if found is None
+        if not name
         else Request(
-            runbook=found.runbook,
-            params=dict(found.params),
-            environment=found.environment,
+            runbook=config.labels[name].runbook,
+            params=dict(config.labels[name].params),
+            environment=config.labels[name].environment,
             incident=incident,
             sender=fields.text(payload, "sender", "login"),
             sender_id=fields.number(payload, "sender", "id"),
             actor=job.actor,
             requested_at=at,
             label=label,
+            other_labels=_other_labels(issue, label, config),
             began=began(issue.get("body"), now=job.now),
         )
     )
@@ -94,6 +95,7 @@ def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
         refusals.refused_sender(payload)
         or refusals.refused_job(payload, job)
         or (refusals.unknown_label(label, config.labels) if request is None else None)
+        or (refusals.misspelled_label(label, name) if name != label else None)
         or (None if state == "open" else refusals.refused_on_closed(request, issue, job))
         or refusals.refused_age(at, job.now)
     )
@@ -101,6 +103,14 @@ def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
         return refusals.placed(refused, incident=incident, label=label, request=request)
     assert request is not None
     return request
+
+
+def _other_labels(issue: Mapping[str, Any], label: str, config: "Config") -> tuple[str, ...]:
+    """Return the other labels on the issue that `ops.yml` has, in its spelling."""
+    listed = issue.get("labels")
+    labels = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    there = {str(each.get("name")).lower() for each in labels}
+    return tuple(name for name in config.labels if name.lower() in there - {label.lower()})
 
 
 def _closed(payload: Any, job: Job) -> Outcome:

@@ -147,6 +147,8 @@ class Gate:
             return self._refuse(_refusal(answer, who, request, self.config.responders))
         if self._attempt > 1 and (refusal := self._refused_again(request)) is not None:
             return self._refuse(refusal)
+        if request.other_labels and (refusal := self._refused_at_once(request)) is not None:
+            return self._refuse(refusal)
         if request.label is not None and (refusal := self._take(request, request.label)) is not None:
             return self._refuse(refusal, takes_label=False)
         began, refusal = (request.began, None) if request.label else self._looked_at(request)
@@ -199,6 +201,19 @@ class Gate:
             return approval.refused_again(self.repository, request, self._attempt)
         except ProviderError as error:
             return approval.unknown_since(request, self._attempt, error.message)
+
+    def _refused_at_once(self, request: outcomes.Request) -> outcomes.Refusal | None:
+        """Refuse if the person put on another label within the same second. If GitHub says nothing, it goes on."""
+        number, at, by = request.incident, request.requested_at, request.sender
+        assert number is not None
+        try:
+            found = start(lambda: triggers.labels_put_on(self.repository, number, at, by)).result(timeout=ISSUE_WAIT)
+        except (ProviderError, TimeoutError) as error:
+            why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
+            self.warn(f"warning: whether two labels were put on at once is not known ({why})")
+            return None
+        others = [label for label in request.other_labels if label.lower() in found]
+        return refusals.labels_at_once(request, [request.label or "", *others]) if others else None
 
     def _take(self, request: outcomes.Request, label: str) -> outcomes.Refusal | None:
         """Refuse if the label is gone (the event came twice, or somebody thought better of it), or the issue is."""

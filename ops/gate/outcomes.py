@@ -40,6 +40,8 @@ class Request:
     requested_at: datetime
     """The event's own time, by GitHub's clock."""
     label: str | None = None
+    other_labels: tuple[str, ...] = ()
+    """Further labels on the issue that start a recovery."""
     dry_run: bool = False
     began: datetime | None = None
     """When the incident began, as its form says: it may warn somebody, and chooses nothing."""

@@ -134,6 +134,30 @@ def unknown_label(label: str, known: Collection[str]) -> Refusal:
     )
 
 
+def misspelled_label(label: str, known: str) -> Refusal:
+    """GitHub has one label for every spelling of a name, so somebody made or renamed it by hand."""
+    return Refusal(
+        reason=Reason.UNKNOWN_LABEL,
+        message="the label {label} is spelled {near} in ops.yml",
+        hint="Run `ops labels sync`, which corrects it, or rename it to {near}. Then put it on again.",
+        values={"label": label, "near": known},
+    )
+
+
+def labels_at_once(request: Request, labels: Collection[str]) -> Refusal:
+    """Nobody knows which of them GitHub starts first: their runs could contradict each other."""
+    names = {f"label{number}": name for number, name in enumerate(sorted(labels), 1)}
+    return Refusal(
+        reason=Reason.LABELS_AT_ONCE,
+        message=f"{' and '.join(f'{{{name}}}' for name in names)} were put on within one second",
+        hint="Put one label on, wait for its answer, and then put on the next.",
+        values=names,
+        incident=request.incident,
+        label=request.label,
+        request=request,
+    )
+
+
 def unknown_environment(request: Request, config: "Config") -> Refusal:
     return Refusal(
         reason=Reason.UNKNOWN_NAME,

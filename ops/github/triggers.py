@@ -7,8 +7,8 @@ docs.github.com/rest/issues/labels#remove-a-label-from-an-issue, docs.github.com
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.clock import parse_utc
@@ -20,6 +20,9 @@ from ops.github.comments import author, blocks, find_request, login
 if TYPE_CHECKING:
     from github.IssueComment import IssueComment
     from github.Repository import Repository
+
+SECOND = timedelta(seconds=1)
+"""GitHub's times have no fraction."""
 
 
 def remove_label(repository: "Repository", number: int, label: str) -> bool:
@@ -54,6 +57,23 @@ def _has_label(repository: "Repository", number: int, label: str) -> bool:
         url = f"{repository.url}/issues/{number}/labels?per_page=100"
         _, found = repository.requester.requestJsonAndCheck("GET", url)
     return label.lower() in {each["name"].lower() for each in found}
+
+
+def labels_put_on(repository: "Repository", number: int, at: datetime, login: str) -> set[str]:
+    """Return the labels, in lower case, that the person put on within a second of that moment. Raises ProviderError.
+
+    docs.github.com/rest/issues/events#list-issue-events
+    """
+    found = set()
+    with failures():
+        for event in repository.get_issue(number).get_events().reversed:
+            if event.created_at < at - SECOND:
+                break
+            actor: Any = event.actor  # null where the account was deleted, which PyGithub's types leave out
+            is_theirs = bool(actor) and actor.login.lower() == login.lower()
+            if event.event == "labeled" and is_theirs and event.created_at <= at + SECOND:
+                found.add(event.label.name.lower())
+    return found
 
 
 def keep_refusal(repository: "Repository", number: int, text: Callable[[RunRecord | None], str]) -> None:
@@ -119,4 +139,6 @@ def issue(repository: "Repository", number: int) -> Issue:
             if error.status in {404, 410}:  # 410: it was deleted
                 return Issue("missing")
             raise
+    if not found["repository_url"].lower().endswith(repository.url.lower()):
+        return Issue("missing")  # GitHub redirected to the repository to which it was transferred
     return Issue("pull_request" if found.get("pull_request") is not None else found["state"], found.get("body") or "")

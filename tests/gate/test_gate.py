@@ -5,6 +5,7 @@ import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -452,6 +453,29 @@ def test_a_label_on_an_issue_that_is_gone_is_refused_on_the_pages_of_the_run(job
     assert f"**Refused, and nothing was changed:** {said}." in page.read_text()
 
 
+def test_a_label_on_an_issue_that_was_transferred_to_a_repository_that_the_token_reads_is_refused(job: Job) -> None:
+    """GitHub redirects each request to the issue's new place. GITHUB_TOKEN may write to its own repository only.
+
+    docs.github.com/rest/issues/issues#get-an-issue, docs.github.com/actions/concepts/security/github_token
+    """
+    payload, repository = job.label(), f"/repos/{job.github.repository}"
+    new = {**payload["issue"], "repository_url": f"{job.github.api_url}/repos/acme/shop"}
+    place = "/repositories/7/issues/9"
+    job.github.fault(path=f"{place}/labels**", method="GET", body=json.dumps(payload["issue"]["labels"]), times=None)
+    job.github.fault(path=f"{place}/labels**", method="DELETE", status=403, times=None)
+    job.github.fault(path=place, body=json.dumps(new), times=None)
+    for path in ("", "/labels", f"/labels/{quote(LABEL, safe='')}"):
+        headers = {"Location": f"{job.github.api_url}{place}{path}"}
+        job.github.fault(path=f"{repository}/issues/{job.incident}{path}", status=301, headers=headers, times=None)
+    page = job.world.folder / "summary.md"
+
+    done = job.gate(payload, GITHUB_STEP_SUMMARY=str(page))
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "unknown_incident"), done.err
+    assert "was transferred or deleted" in page.read_text()
+    assert "`./run ops rollback-worker --service api --environment production`" in page.read_text()
+
+
 def test_a_label_that_was_renamed_before_the_gate_looked_is_refused(job: Job) -> None:
     payload = job.label()
     label = f"{job.github.api_url}/repos/{job.github.repository}/labels/{LABEL}"
@@ -463,14 +487,67 @@ def test_a_label_that_was_renamed_before_the_gate_looked_is_refused(job: Job) ->
     assert job.labels == ["incident", "recover:renamed"]
 
 
-def test_two_labels_in_one_second_are_two_requests(job: Job) -> None:
+def test_a_label_put_on_and_off_within_a_second_is_refused(job: Job) -> None:
     at = job.world.sandbox.clock.now()
-    first, second = (job.github.label(job.incident, label, "alice", at=at) for label in (LABEL, "recover:api-off"))
+    payload = job.github.label(job.incident, LABEL, "alice", at=at)
+    job.github.unlabel(job.incident, LABEL, "alice", at=at)
 
-    for payload, runbook in ((second, "maintenance"), (first, "rollback-worker")):
-        job.assert_went(job.gate(payload))
-        assert job.outputs["runbook"] == runbook
+    job.assert_refused(job.gate(payload), "label_taken")
+
+
+def test_a_label_equal_but_for_case_is_refused_with_the_name_to_use(job: Job) -> None:
+    job.assert_refused(job.gate(job.label(name="Recover:Rollback-API")), "unknown_label")
+
+    (comment,) = job.comments
+    assert f"the label `Recover:Rollback-API` is spelled `{LABEL}` in ops.yml" in comment
+    assert "Run `ops labels sync`, which corrects it" in comment
+    assert f"`./run ops rollback-worker --service api --environment production --incident {job.incident}`" in comment
     assert job.labels == ["incident"]
+
+
+def at_once(job: Job, seconds: float = 0, by: str = "alice", among: int = 0) -> tuple[Any, Any]:
+    """Two labels that contradict each other, put on that far apart; `among` so many others, before."""
+    for number in range(among):
+        job.label(name=f"other-{number}")
+    at = job.world.sandbox.clock.now()
+    first = job.github.label(job.incident, "recover:api-on", "alice", at=at)
+    second = job.github.label(job.incident, "recover:api-off", by, at=at + timedelta(seconds=seconds))
+    return first, second
+
+
+@pytest.mark.parametrize(("seconds", "among"), [(0, 0), (1, 0), (0, 110)], ids=["at once", "1 s", "many events"])
+def test_two_labels_in_one_second_are_refused(job: Job, seconds: float, among: int) -> None:
+    """The picker of labels on GitHub puts on all that somebody ticked; the order of their runs is chance."""
+    first, second = at_once(job, seconds, among=among)
+    both = {**first, "issue": {**first["issue"], "labels": second["issue"]["labels"]}}
+
+    for payload in (both, second):
+        done = job.gate(payload)
+        assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "labels_at_once"), done.err
+
+    (comment,) = job.comments
+    assert "`recover:api-off` and `recover:api-on` were put on within one second" in comment
+    assert "Put one label on, wait for its answer, and then put on the next." in comment
+    assert not {"recover:api-on", "recover:api-off"} & set(job.labels)
+
+
+@pytest.mark.parametrize(("seconds", "by"), [(2, "alice"), (0, "bob")], ids=["2 s", "another person"])
+def test_another_label_that_was_not_put_on_with_this_one_stops_nothing(job: Job, seconds: float, by: str) -> None:
+    """It may be there since a gate could not take it off, or from somebody who may start nothing."""
+    job.github.add_user("bob")
+    _, second = at_once(job, seconds, by)
+
+    job.assert_went(job.gate(second))
+
+
+def test_a_label_goes_where_github_cannot_say_whether_two_were_put_on_at_once(job: Job) -> None:
+    _, second = at_once(job)
+    job.github.fault(method="GET", path="/repos/*/*/issues/*/events", status=403)
+
+    done = job.gate(second)
+
+    job.assert_went(done)
+    assert "warning: whether two labels were put on at once is not known (GitHub answered 403)" in done.err
 
 
 # Events that are not ours, and broken ones.

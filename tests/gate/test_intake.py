@@ -223,11 +223,25 @@ def test_an_unknown_recover_label_is_refused_with_the_known_ones(label: str, nea
     assert outcome.values.get("near") == near
 
 
-def test_a_label_is_the_same_in_either_case_as_on_github() -> None:
+def test_a_label_equal_but_for_case_is_refused_with_the_right_one_and_the_same_command() -> None:
+    """GitHub has one label for both spellings, so somebody made or renamed it by hand."""
     outcome = judged("issues", _with(payload(), "label.name", "Recover:Rollback-API"))
 
+    assert isinstance(outcome, Refusal)
+    assert (outcome.reason, outcome.label) == (Reason.UNKNOWN_LABEL, "Recover:Rollback-API")
+    assert outcome.message == "the label {label} is spelled {near} in ops.yml"
+    assert outcome.values == {"label": "Recover:Rollback-API", "near": LABEL}
+    assert outcome.request is not None
+    assert (outcome.request.runbook, outcome.request.params) == ("rollback-worker", {"service": "api"})
+
+
+def test_the_other_labels_of_a_recovery_are_named_and_no_others() -> None:
+    labels = [{"name": name} for name in (LABEL, "incident", "recover:unknown", "recover:api-off")]
+
+    outcome = judged("issues", payload(labels=labels))
+
     assert isinstance(outcome, Request)
-    assert outcome.label == "Recover:Rollback-API"
+    assert outcome.other_labels == ("recover:api-off",)
 
 
 AGES = (-61, -60, 0, 1800, 1801)
