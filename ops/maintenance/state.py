@@ -15,24 +15,24 @@ from ops.core.clock import parse_utc
 from ops.core.duration import ending
 from ops.core.errors import ConfigError
 
-RUN, BASE, BLOCK, OPENED = "RUN", "BASE", "BLOCK_", "OPENED_"
+RUN_VARIABLE, BASE_VARIABLE, WINDOW_PREFIX, REOPENED_PREFIX = "RUN", "BASE", "BLOCK_", "OPENED_"
 """Variables: the run that stored it, the version it was built on, one for each thing that is off, and one for each
 thing that was opened while it was not closed completely: another run may still have been closing it."""
-LARGEST = 5000
+MAX_VARIABLE_BYTES = 5000
 """Bytes of a variable."""
-MOST = 60
+MAX_WINDOWS = 60
 """Variables for what is off; two more are needed, and a few are left."""
-LONGEST_MESSAGE = 300
+MAX_MESSAGE_LENGTH = 300
 
 
 @dataclass(frozen=True)
-class Closed:
+class ClosedRoute:
     """One route that leads to ops-maintenance. Without an id it was added; else it led to the Worker `was`."""
 
     zone: str
     pattern: str
     id: str = ""
-    was: str = ""
+    previous_worker: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -41,7 +41,7 @@ class Closed:
 
 
 @dataclass(frozen=True)
-class Block:
+class MaintenanceWindow:
     """A service, or what begins with a path of it, that is off; with all that has to be put back."""
 
     service: str
@@ -54,7 +54,7 @@ class Block:
     since: str
     run: str
     incident: int | None
-    closed: tuple[Closed, ...]
+    closed: tuple[ClosedRoute, ...]
     subdomain: Subdomain | None = None
     """As it was, where it was switched off."""
     reopen_at_end: bool = False
@@ -65,54 +65,56 @@ class Block:
         return self.reopen_at_end and bool(self.until) and parse_utc(self.until) < now
 
     @property
-    def what(self) -> str:
+    def scope(self) -> str:
         return f"{self.service} {self.path}" if self.path else f"the whole of {self.service}"
 
     def to_json(self) -> dict[str, Any]:
-        routes = [[each.zone, each.pattern, each.id, each.was] for each in self.closed]
+        routes = [[each.zone, each.pattern, each.id, each.previous_worker] for each in self.closed]
         subdomain = self.subdomain and [self.subdomain.enabled, self.subdomain.previews]
         return {**vars(self), "closed": routes, "subdomain": subdomain}
 
 
 @dataclass(frozen=True)
-class Stored:
+class MaintenanceState:
     """What the live version of ops-maintenance says is off."""
 
-    blocks: tuple[Block, ...]
+    windows: tuple[MaintenanceWindow, ...]
     run: str
-    opened: tuple[Block, ...] = ()
+    reopened: tuple[MaintenanceWindow, ...] = ()
     """Opened again before all of it was closed."""
 
-    def of(self, service: str) -> tuple[Block, ...]:
-        return tuple(block for block in self.blocks if block.service == service)
+    def windows_of(self, service: str) -> tuple[MaintenanceWindow, ...]:
+        return tuple(window for window in self.windows if window.service == service)
 
-    def block(self, service: str, path: str) -> Block | None:
-        return next((block for block in self.of(service) if block.path == path), None)
+    def find_window(self, service: str, path: str) -> MaintenanceWindow | None:
+        return next((window for window in self.windows_of(service) if window.path == path), None)
 
     @property
-    def closed(self) -> Mapping[tuple[str, str], Closed]:
-        return {each.key: each for block in self.blocks for each in block.closed}
+    def closed_routes(self) -> Mapping[tuple[str, str], ClosedRoute]:
+        return {each.key: each for window in self.windows for each in window.closed}
 
 
-def parse(variables: Mapping[str, Any]) -> Stored | None:
+def parse_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
     """Of a version's variables. None where they are no such thing; ValueError where they cannot be understood."""
-    if RUN not in variables:
+    if RUN_VARIABLE not in variables:
         return None
     try:
-        blocks, opened = (
-            tuple(_block(value) for name, value in sorted(variables.items()) if name.startswith(prefix))
-            for prefix in (BLOCK, OPENED)
+        windows, opened = (
+            tuple(_parse_window(value) for name, value in sorted(variables.items()) if name.startswith(prefix))
+            for prefix in (WINDOW_PREFIX, REOPENED_PREFIX)
         )
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError("no block of ours") from error
-    return Stored(blocks, str(variables[RUN]), opened)
+        raise ValueError("no window of ours") from error
+    return MaintenanceState(windows, str(variables[RUN_VARIABLE]), opened)
 
 
-def _block(value: Mapping[str, Any]) -> Block:
+def _parse_window(value: Mapping[str, Any]) -> MaintenanceWindow:
     # A version that does not know of it stored none of the last.
-    known = {name: value[name] for name in Block.__dataclass_fields__ if name in value or name != "reopen_at_end"}
+    known = {
+        name: value[name] for name in MaintenanceWindow.__dataclass_fields__ if name in value or name != "reopen_at_end"
+    }
     texts = [known[name] for name in ("service", "worker", "path", "message", "until", "since", "run")]
-    routes = [Closed(*each) for each in known["closed"]]
+    routes = [ClosedRoute(*each) for each in known["closed"]]
     if not all(isinstance(text, str) for text in [*texts, *(part for each in routes for part in vars(each).values())]):
         raise TypeError(value)
     incident, reopens = known["incident"], known.get("reopen_at_end", False)
@@ -121,66 +123,76 @@ def _block(value: Mapping[str, Any]) -> Block:
     for moment in (known["since"], *filter(None, [known["until"]])):
         parse_utc(moment)
     subdomain = Subdomain(*map(bool, known["subdomain"])) if known["subdomain"] else None
-    return Block(**{**known, "closed": tuple(routes), "subdomain": subdomain})
+    return MaintenanceWindow(**{**known, "closed": tuple(routes), "subdomain": subdomain})
 
 
-def variables(blocks: Sequence[Block], *, run: str, base: str, opened: Sequence[Block] = ()) -> dict[str, Any]:
+def build_variables(
+    windows: Sequence[MaintenanceWindow], *, run: str, base: str, reopened: Sequence[MaintenanceWindow] = ()
+) -> dict[str, Any]:
     """Texts are plain-text variables, all else JSON ones."""
-    kept = {f"{OPENED}{n:02}": block.to_json() for n, block in enumerate(opened[: MOST - len(blocks)])}
-    return {RUN: run, BASE: base, **{f"{BLOCK}{n:02}": block.to_json() for n, block in enumerate(blocks)}, **kept}
+    kept = {
+        f"{REOPENED_PREFIX}{n:02}": window.to_json() for n, window in enumerate(reopened[: MAX_WINDOWS - len(windows)])
+    }
+    return {
+        RUN_VARIABLE: run,
+        BASE_VARIABLE: base,
+        **{f"{WINDOW_PREFIX}{n:02}": window.to_json() for n, window in enumerate(windows)},
+        **kept,
+    }
 
 
-def is_same(blocks: Iterable[Block], others: Iterable[Block]) -> bool:
+def have_same_effect(windows: Iterable[MaintenanceWindow], others: Iterable[MaintenanceWindow]) -> bool:
     """Whether both close and say the same; the run, the time and the incident may differ."""
-    one, other = (frozenset(replace(b, run="", since="", incident=None) for b in each) for each in (blocks, others))
+    one, other = (frozenset(replace(b, run="", since="", incident=None) for b in each) for each in (windows, others))
     return one == other
 
 
-def too_large(blocks: tuple[Block, ...]) -> str:
+def describe_excess(windows: tuple[MaintenanceWindow, ...]) -> str:
     """Why it cannot be stored, in words; nothing where it can."""
-    if len(blocks) > MOST:
-        return f"{len(blocks)} things would be off, and {MOST} can be stored"
-    for block in blocks:
-        size = len(json.dumps(block.to_json()).encode())
-        if size > LARGEST:
-            return f"{len(block.closed)} routes of {block.what} take {size} bytes, and {LARGEST} can be stored"
+    if len(windows) > MAX_WINDOWS:
+        return f"{len(windows)} things would be off, and {MAX_WINDOWS} can be stored"
+    for window in windows:
+        size = len(json.dumps(window.to_json()).encode())
+        if size > MAX_VARIABLE_BYTES:
+            routes = f"{len(window.closed)} routes of {window.scope}"
+            return f"{routes} take {size} bytes, and {MAX_VARIABLE_BYTES} can be stored"
     return ""
 
 
-def with_block(blocks: Iterable[Block], block: Block) -> tuple[Block, ...]:
+def replace_window(windows: Iterable[MaintenanceWindow], window: MaintenanceWindow) -> tuple[MaintenanceWindow, ...]:
     """In place of the one that is of the same service and path."""
-    return (*(b for b in blocks if (b.service, b.path) != (block.service, block.path)), block)
+    return (*(b for b in windows if (b.service, b.path) != (window.service, window.path)), window)
 
 
-def merged(newest: Stored, others: Iterable[Stored]) -> Stored:
+def merge_states(newest: MaintenanceState, others: Iterable[MaintenanceState]) -> MaintenanceState:
     """What two runs stored side by side, neither knowing of the other: all of it can be undone.
 
     It opens by itself only where both say so, and of the same end.
     """
-    blocks = newest.blocks
+    windows = newest.windows
     for other in others:
-        for block in other.blocks:
-            same = next((b for b in blocks if (b.service, b.path) == (block.service, block.path)), None)
+        for window in other.windows:
+            same = next((b for b in windows if (b.service, b.path) == (window.service, window.path)), None)
             if same is None:
-                blocks = (*blocks, block)
+                windows = (*windows, window)
             else:
-                closed = {each.key: each for each in (*same.closed, *block.closed)}
+                closed = {each.key: each for each in (*same.closed, *window.closed)}
                 both = replace(
                     same,
                     closed=tuple(closed.values()),
-                    subdomain=block.subdomain or same.subdomain,
-                    reopen_at_end=same.reopen_at_end and block.reopen_at_end and same.until == block.until,
+                    subdomain=window.subdomain or same.subdomain,
+                    reopen_at_end=same.reopen_at_end and window.reopen_at_end and same.until == window.until,
                 )
-                blocks = with_block(blocks, both)
-    return replace(newest, blocks=blocks)
+                windows = replace_window(windows, both)
+    return replace(newest, windows=windows)
 
 
-PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")
-MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+PATH_PATTERN = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
-class Asked:
+class MaintenanceRequest:
     is_on: bool
     path: str
     """Without a slash at its end; nothing for the whole service."""
@@ -190,7 +202,7 @@ class Asked:
     reopen_at_end: bool
 
     @classmethod
-    def of(cls, *, state: str, path: str, message: str, until: str, reopen_at_end: bool, now: datetime) -> Self:
+    def parse(cls, *, state: str, path: str, message: str, until: str, reopen_at_end: bool, now: datetime) -> Self:
         """Raises ConfigError."""
         if state not in {"on", "off"}:
             raise ConfigError(f'no state "{state[:40]}"', hint="Write --state on, or --state off.")
@@ -202,14 +214,14 @@ class Asked:
             raise ConfigError(
                 "--reopen-at-end is given, and no end is", hint="Add --until 2h, or --until 2026-11-24T05:00Z, in UTC."
             )
-        if path and not PATH.fullmatch(path.rstrip("/")):
+        if path and not PATH_PATTERN.fullmatch(path.rstrip("/")):
             hint = "Write it plainly, such as /api/ai: no host, query, * or %. Leave it out for the whole service."
             raise ConfigError(f'"{path[:80]}" is no path that a route can have', hint=hint)
-        if len(message) > LONGEST_MESSAGE:
-            raise ConfigError(f"the message has {len(message)} characters, and at most {LONGEST_MESSAGE} fit")
-        return cls(state == "on", path.rstrip("/"), message, _until(until, now), reopen_at_end)
+        if len(message) > MAX_MESSAGE_LENGTH:
+            raise ConfigError(f"the message has {len(message)} characters, and at most {MAX_MESSAGE_LENGTH} fit")
+        return cls(state == "on", path.rstrip("/"), message, _parse_end(until, now), reopen_at_end)
 
 
-def _until(text: str, now: datetime) -> str:
+def _parse_end(text: str, now: datetime) -> str:
     moment = ending(text, now)
-    return f"{moment:{MOMENT}}" if moment else ""
+    return f"{moment:{TIME_FORMAT}}" if moment else ""

@@ -6,128 +6,137 @@ from dataclasses import dataclass
 from ops.cloudflare.types.workers import Deployment, short
 from ops.cloudflare.types.zones import Route, Subdomain
 from ops.core.names import MAINTENANCE_WORKER as WORKER
-from ops.maintenance.routes import Ways
-from ops.maintenance.state import Block, Closed, Stored
+from ops.maintenance.routes import IngressPaths
+from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
 
-OFF = Subdomain(enabled=False, previews=False)
+SUBDOMAIN_OFF = Subdomain(enabled=False, previews=False)
 
 
 @dataclass(frozen=True)
-class Create:
+class CreateWorker:
     """ops-maintenance itself, where there is none."""
 
 
 @dataclass(frozen=True)
-class Store:
+class UploadState:
     """Upload a version that says what is off."""
 
-    blocks: tuple[Block, ...]
-    live: Deployment
-    opened: tuple[Block, ...] = ()
-    """What is opened although it was not closed completely."""
+    windows: tuple[MaintenanceWindow, ...]
+    live_deployment: Deployment
+    reopened: tuple[MaintenanceWindow, ...] = ()
+    """What is reopened although it was not closed completely."""
 
 
 @dataclass(frozen=True)
-class Deploy:
-    """Let the version that this run uploaded serve; it stores `blocks`."""
+class DeployState:
+    """Let the version that this run uploaded serve; it stores `windows`."""
 
-    live: Deployment
-    blocks: tuple[Block, ...]
+    live_deployment: Deployment
+    windows: tuple[MaintenanceWindow, ...]
 
 
 @dataclass(frozen=True)
-class Turn:
+class RepointRoute:
     """Let a route lead to another Worker."""
 
     route: Route
-    to: str
+    worker: str
 
 
 @dataclass(frozen=True)
-class Add:
+class AddRoute:
     zone: str
     pattern: str
 
 
 @dataclass(frozen=True)
-class Remove:
+class RemoveRoute:
     route: Route
 
 
 @dataclass(frozen=True)
-class Switch:
+class SetSubdomain:
     worker: str
     before: Subdomain
     after: Subdomain
 
 
-Step = Create | Store | Deploy | Turn | Add | Remove | Switch
+MaintenanceWrite = CreateWorker | UploadState | DeployState | RepointRoute | AddRoute | RemoveRoute | SetSubdomain
 
 
 @dataclass(frozen=True)
-class Left:
+class SkippedRoute:
     """What is not put back, since somebody else changed it meanwhile."""
 
     key: tuple[str, str]
-    text: str
+    reason: str
 
 
-def described(step: Step) -> tuple[str, str, str, str]:
+def describe_write(step: MaintenanceWrite) -> tuple[str, str, str, str]:
     """Target, before, after, and how it is told that it is done."""
     match step:
-        case Create():
+        case CreateWorker():
             return f"Worker {WORKER}", "there is none", "answers 503", f"{WORKER} is there, deployed by this run"
-        case Store(blocks=blocks, live=live):
-            kept = (
-                f"says what is off ({', '.join(block.what for block in blocks) or 'nothing'}), with all former values"
-            )
+        case UploadState(windows=windows, live_deployment=live):
+            scopes = ", ".join(window.scope for window in windows) or "nothing"
+            kept = f"says what is off ({scopes}), with all former values"
             before = f"{short(live.split[0][0])} is the live one"
             return f"New version of {WORKER}", before, kept, "a version with this run's mark is listed"
-        case Deploy(live=live):
+        case DeployState(live_deployment=live):
             return f"Worker {WORKER}", short(live.split[0][0]), "the new version", "its deployment is listed first"
-        case Turn(route=route, to=to):
+        case RepointRoute(route=route, worker=to):
             return f"Route {route.pattern}", route.script or "no Worker", to, f"the route leads to {to}"
-        case Add(pattern=pattern):
+        case AddRoute(pattern=pattern):
             return f"Route {pattern}", "there is none", WORKER, f"the route is there and leads to {WORKER}"
-        case Remove(route=route):
+        case RemoveRoute(route=route):
             return f"Route {route.pattern}", WORKER, "there is none", "the route is gone"
-        case Switch(worker=worker, before=before_, after=after):
+        case SetSubdomain(worker=worker, before=before_, after=after):
             return f"workers.dev of {worker}", str(before_), str(after), "Cloudflare answers both switches so"
 
 
-def to_close(ways: Ways, block: Block, wanted: Iterable[Closed]) -> Iterator[Step]:
+def plan_closing(
+    ingress: IngressPaths, window: MaintenanceWindow, wanted: Iterable[ClosedRoute]
+) -> Iterator[MaintenanceWrite]:
     """Those that do not lead to ops-maintenance yet; what is stored of old and no longer wanted is let be."""
     keys = {each.key for each in wanted}
-    for each in block.closed:
-        live = ways.live(*each.key)
+    for each in window.closed:
+        live = ingress.find_route(*each.key)
         if each.key in keys and (live is None or live.script != WORKER):
-            yield Add(each.zone, each.pattern) if live is None else Turn(live, WORKER)
-    if not block.path and ways.subdomain != OFF:
-        yield Switch(ways.worker, ways.subdomain, OFF)
+            yield AddRoute(each.zone, each.pattern) if live is None else RepointRoute(live, WORKER)
+    if not window.path and ingress.subdomain != SUBDOMAIN_OFF:
+        yield SetSubdomain(ingress.worker, ingress.subdomain, SUBDOMAIN_OFF)
 
 
-def to_open(ways: Ways, opened: tuple[Block, ...], remaining: tuple[Block, ...]) -> tuple[list[Step], list[Left]]:
-    """What is stored of `opened` and nothing that remains off needs, as far as it still leads to ops-maintenance."""
-    steps: list[Step] = []
-    left: list[Left] = []
-    held = Stored(remaining, "").closed
-    for key, each in Stored(opened, "").closed.items():
-        live = ways.live(*key)
-        if key in held or (live is None and not each.id) or (live is not None and each.id and live.script == each.was):
+def plan_reopening(
+    ingress: IngressPaths, reopened: tuple[MaintenanceWindow, ...], remaining: tuple[MaintenanceWindow, ...]
+) -> tuple[list[MaintenanceWrite], list[SkippedRoute]]:
+    """What is stored of `reopened` and nothing that remains off needs, as far as it still leads to ops-maintenance."""
+    steps: list[MaintenanceWrite] = []
+    left: list[SkippedRoute] = []
+    held = MaintenanceState(remaining, "").closed_routes
+    for key, each in MaintenanceState(reopened, "").closed_routes.items():
+        live = ingress.find_route(*key)
+        if (
+            key in held
+            or (live is None and not each.id)
+            or (live is not None and each.id and live.script == each.previous_worker)
+        ):
             continue
         if live is not None and live.script == WORKER:
-            steps.append(Turn(live, each.was) if each.id else Remove(live))
+            steps.append(RepointRoute(live, each.previous_worker) if each.id else RemoveRoute(live))
         else:
             now = "it is gone" if live is None else f"it leads to {live.script or 'no Worker'}"
-            left.append(Left(key, f"the route {each.pattern}: {now}, and was → {each.was or 'none before'}"))
-    former = next((block.subdomain for block in opened if block.subdomain), None)
+            left.append(
+                SkippedRoute(key, f"the route {each.pattern}: {now}, and was → {each.previous_worker or 'none before'}")
+            )
+    former = next((window.subdomain for window in reopened if window.subdomain), None)
     if (
         former is not None
-        and ways.subdomain != former
-        and not any(b.subdomain for b in remaining if b.worker == ways.worker)
+        and ingress.subdomain != former
+        and not any(b.subdomain for b in remaining if b.worker == ingress.worker)
     ):
-        if ways.subdomain == OFF:
-            steps.append(Switch(ways.worker, OFF, former))
+        if ingress.subdomain == SUBDOMAIN_OFF:
+            steps.append(SetSubdomain(ingress.worker, SUBDOMAIN_OFF, former))
         else:
-            left.append(Left(("", "workers.dev"), f"workers.dev: it is {ways.subdomain}, and was {former}"))
+            left.append(SkippedRoute(("", "workers.dev"), f"workers.dev: it is {ingress.subdomain}, and was {former}"))
     return steps, left

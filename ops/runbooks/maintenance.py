@@ -22,25 +22,32 @@ from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, service_of
 from ops.maintenance import by_switch, orphaned_routes, plan_text
-from ops.maintenance import routes as maintenance_plan
+from ops.maintenance import routes as maintenance_routes
 from ops.maintenance import state as maintenance
-from ops.maintenance import steps as maintaining
-from ops.maintenance.orphaned_routes import Recovered
-from ops.maintenance.routes import Ways
-from ops.maintenance.state import MOMENT, Asked, Block, Closed, Stored
-from ops.maintenance.steps import Guard, Standing
-from ops.maintenance.writes import OFF, Deploy, Step, Store, to_close, to_open
+from ops.maintenance import steps as maintenance_steps
+from ops.maintenance.orphaned_routes import RecoveredState
+from ops.maintenance.routes import IngressPaths
+from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
+from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker
+from ops.maintenance.writes import (
+    SUBDOMAIN_OFF,
+    DeployState,
+    MaintenanceWrite,
+    UploadState,
+    plan_closing,
+    plan_reopening,
+)
 from ops.probes.runner import ProbeSet
-from ops.switches import steps as switching
+from ops.switches import steps as switch_steps
 from ops.workers.plan_text import deployed
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
     from ops.config.probes import Probe
 
-READINGS = 3
+MAX_ROUTE_READS = 3
 """Times that the routes are read while other runs change ops-maintenance."""
-MESSAGE = "This service is off for maintenance. Please try again later."
+DEFAULT_MESSAGE = "This service is off for maintenance. Please try again later."
 
 
 @dataclass(frozen=True)
@@ -57,32 +64,32 @@ class Params:
 
 
 @dataclass(kw_only=True)
-class Details(maintaining.Steps):
+class Details(maintenance_steps.MaintenanceWrites):
     addresses: tuple[MaintenanceCheck, ...]
     probes: "tuple[Probe, ...]"
 
-    def asked(self) -> tuple[MaintenanceCheck, ...]:
+    def probe_addresses(self) -> tuple[MaintenanceCheck, ...]:
         """Where an answer must name a run, it is the one whose version serves."""
-        return tuple(replace(each, run=self.run) if each.run else each for each in self.addresses)
+        return tuple(replace(each, run=self.state_run) if each.run else each for each in self.addresses)
 
 
 @dataclass(frozen=True)
-class Seen:
+class MaintenanceSnapshot:
     """What a plan is made of."""
 
     service: "Service"
-    asked: Asked
-    standing: Standing
-    ways: Ways
-    recovered: Recovered
+    request: MaintenanceRequest
+    worker: MaintenanceWorker
+    ingress: IngressPaths
+    recovered: RecoveredState
 
     @property
-    def stored(self) -> Stored:
+    def state(self) -> MaintenanceState:
         """What is off: as the live version stores it, and what was recovered of orphaned routes."""
-        return self.recovered.stored
+        return self.recovered.state
 
 
-class Maintenance(Runbook[Params, Details | by_switch.Details]):
+class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails]):
     """Take a service, or a path of it, offline at the edge, and open it again."""
 
     name = "maintenance"
@@ -118,44 +125,52 @@ class Maintenance(Runbook[Params, Details | by_switch.Details]):
     def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
         return {"state": ("on", "off")}
 
-    def probes(self, ctx: Context[Params], plan: Plan[Details | by_switch.Details] | None) -> ProbeSet:
-        service, asked, details = service_of(ctx, self.kind), _asked(ctx), plan.details if plan else None
+    def probes(self, ctx: Context[Params], plan: Plan[Details | by_switch.SwitchMaintenanceDetails] | None) -> ProbeSet:
+        service, request, details = service_of(ctx, self.kind), _parse_request(ctx), plan.details if plan else None
         if service.maintenance == "switch":
-            return by_switch.probes(ctx, service, asked, None if isinstance(details, Details) else details)
+            return by_switch.choose_probes(ctx, service, request, None if isinstance(details, Details) else details)
         if isinstance(details, Details):
-            return ProbeSet(service.url, details.probes, service.verify, addresses=details.asked())
-        address = MaintenanceCheck(service.url + (asked.path or "/"), is_off=asked.is_on)
-        return ProbeSet(service.url, () if asked.is_on else service.probes, service.verify, addresses=(address,))
+            return ProbeSet(service.url, details.probes, service.verify, addresses=details.probe_addresses())
+        address = MaintenanceCheck(service.url + (request.path or "/"), is_off=request.is_on)
+        return ProbeSet(service.url, () if request.is_on else service.probes, service.verify, addresses=(address,))
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Details | by_switch.Details]:
-        service, asked = service_of(ctx, self.kind), _asked(ctx)
+    def preflight(self, ctx: Context[Params]) -> Plan[Details | by_switch.SwitchMaintenanceDetails]:
+        service, request = service_of(ctx, self.kind), _parse_request(ctx)
         if service.maintenance == "switch":
-            return by_switch.preflight(ctx, service, asked, MESSAGE)
-        standing, ways = _read(ctx, service)
-        recovered = _recover(ctx, service, standing, ways)
-        seen = Seen(service, asked, standing, ways, recovered)
-        return _closing(ctx, seen) if asked.is_on else _opening(ctx, seen, self.to_be_opened(ctx, seen))
+            return by_switch.plan_maintenance(ctx, service, request, DEFAULT_MESSAGE)
+        maintenance_worker, ingress = _read_worker_and_ingress(ctx, service)
+        recovered = _recover_state(ctx, service, maintenance_worker, ingress)
+        snapshot = MaintenanceSnapshot(service, request, maintenance_worker, ingress, recovered)
+        return (
+            _plan_closing(ctx, snapshot)
+            if request.is_on
+            else _plan_reopening(ctx, snapshot, self.windows_to_reopen(ctx, snapshot))
+        )
 
-    def to_be_opened(self, ctx: Context[Params], seen: Seen) -> tuple[Block, ...]:  # noqa: ARG002  for the schedule's
+    def windows_to_reopen(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:  # noqa: ARG002  for the schedule's
         """Without a path: all that is off of the service."""
-        path = seen.asked.path
-        return tuple(each for each in seen.stored.of(seen.service.name) if not path or each.path == path)
+        path = snapshot.request.path
+        return tuple(each for each in snapshot.state.windows_of(snapshot.service.name) if not path or each.path == path)
 
-    def check(self, ctx: Context[Params], plan: Plan[Details | by_switch.Details], change: Change) -> ObservedState:
-        if isinstance(plan.details, by_switch.Details):
-            return switching.check(ctx, plan.details.of[change])
-        return maintaining.check(ctx, plan.details, change)
+    def check(
+        self, ctx: Context[Params], plan: Plan[Details | by_switch.SwitchMaintenanceDetails], change: Change
+    ) -> ObservedState:
+        if isinstance(plan.details, by_switch.SwitchMaintenanceDetails):
+            return switch_steps.check(ctx, plan.details.of[change])
+        return maintenance_steps.check_change(ctx, plan.details, change)
 
-    def apply(self, ctx: Context[Params], plan: Plan[Details | by_switch.Details], change: Change) -> str:
-        if isinstance(plan.details, by_switch.Details):
-            return switching.apply(ctx, plan.details.of[change])
-        return maintaining.apply(ctx, plan.details, change)
+    def apply(
+        self, ctx: Context[Params], plan: Plan[Details | by_switch.SwitchMaintenanceDetails], change: Change
+    ) -> str:
+        if isinstance(plan.details, by_switch.SwitchMaintenanceDetails):
+            return switch_steps.apply(ctx, plan.details.of[change])
+        return maintenance_steps.apply_change(ctx, plan.details, change)
 
 
-def _asked(ctx: Context[Params]) -> Asked:
+def _parse_request(ctx: Context[Params]) -> MaintenanceRequest:
     """Raises ConfigError."""
     params = ctx.params
-    return Asked.of(
+    return MaintenanceRequest.parse(
         state=params.state,
         path=params.path,
         message=params.message,
@@ -165,48 +180,50 @@ def _asked(ctx: Context[Params]) -> Asked:
     )
 
 
-def _read(ctx: Context[Params], service: "Service") -> tuple[Standing, Ways]:
+def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[MaintenanceWorker, IngressPaths]:
     """Two rounds; the routes last, so that they are as fresh as can be when the first one changes. Raises Refused."""
     worker, workers = service.worker, ctx.cloudflare.workers
     others = [s for s in ctx.environment.services.values() if s.worker and s.worker != worker]
-    standing, zones, domains, subdomain, address, crons, handlers, *binds = run_all(
+    maintenance_worker, zones, domains, subdomain, address, crons, handlers, *binds = run_all(
         [
-            lambda: maintaining.standing(workers),
+            lambda: maintenance_steps.read_worker(workers),
             ctx.cloudflare.routes.zones,
             ctx.cloudflare.routes.domains,
             lambda: workers.subdomain(worker),
             lambda: workers.address(worker),
             lambda: workers.crons(worker),
-            lambda: _live(ctx, worker)[0],
-            *(lambda w=other.worker: worker in _live(ctx, w)[1] for other in others),
+            lambda: _read_handlers_and_calls(ctx, worker)[0],
+            *(lambda w=other.worker: worker in _read_handlers_and_calls(ctx, w)[1] for other in others),
         ]
     )
-    if standing is None:
+    if maintenance_worker is None:
         raise Refused(
             f"there is no Worker {WORKER} yet, which answers for what is off",
             reason=Reason.NOT_PREPARED,
             hint="Prepare it, once for each account.",
-            press=ctx.press(maintaining.PREPARE),
+            press=ctx.press(maintenance_steps.PREPARE_COMMAND),
         )
     own = tuple(domain for domain in domains if domain.worker == worker)
-    read = maintenance_plan.zones_to_read(zones, [_host(service)], standing.stored, own)
-    standing, routes = _read_routes(ctx, standing, read)
+    read = maintenance_routes.select_zones(zones, [_service_host(service)], maintenance_worker.state, own)
+    maintenance_worker, routes = _read_routes(ctx, maintenance_worker, read)
     bound_by = tuple(other.name for other, binds_it in zip(others, binds, strict=True) if binds_it)
     unread = tuple(zone for zone in zones if zone not in read)
-    return standing, Ways(worker, read, routes, domains, subdomain, address, crons, handlers, bound_by, unread)
+    return maintenance_worker, IngressPaths(
+        worker, read, routes, domains, subdomain, address, crons, handlers, bound_by, unread
+    )
 
 
 def _read_routes(
-    ctx: Context[Params], standing: Standing, zones: tuple[Zone, ...]
-) -> tuple[Standing, tuple[Route, ...]]:
+    ctx: Context[Params], maintenance_worker: MaintenanceWorker, zones: tuple[Zone, ...]
+) -> tuple[MaintenanceWorker, tuple[Route, ...]]:
     """The routes, and ops-maintenance as it was while they were read: once more if a run changed it. Raises Refused."""
-    now: Standing | None = standing
-    for _ in range(READINGS):
+    now: MaintenanceWorker | None = maintenance_worker
+    for _ in range(MAX_ROUTE_READS):
         planned = now
         routes, now = run_all(
             [
-                lambda: maintaining.read_routes(ctx.cloudflare.routes, zones),
-                lambda: maintaining.standing(ctx.cloudflare.workers),
+                lambda: maintenance_steps.read_routes(ctx.cloudflare.routes, zones),
+                lambda: maintenance_steps.read_worker(ctx.cloudflare.workers),
             ]
         )
         if planned and now and now.deployment.id == planned.deployment.id:
@@ -218,22 +235,28 @@ def _read_routes(
     )
 
 
-def _recover(ctx: Context[Params], service: "Service", standing: Standing, ways: Ways) -> Recovered:
+def _recover_state(
+    ctx: Context[Params], service: "Service", maintenance_worker: MaintenanceWorker, ingress: IngressPaths
+) -> RecoveredState:
     """Orphaned routes, with their former values from older versions, which are read only if there is such a route."""
-    left = orphaned_routes.orphans(ways.stray, standing.stored)
+    left = orphaned_routes.find_orphans(ingress.maintenance_routes, maintenance_worker.state)
 
-    def enough(found: list[Stored]) -> bool:
-        return not orphaned_routes.recover(ways, standing.stored, found, service.name).unknown
+    def enough(found: list[MaintenanceState]) -> bool:
+        return not orphaned_routes.recover_state(ingress, maintenance_worker.state, found, service.name).unknown_routes
 
-    older = maintaining.older(ctx.cloudflare.workers, standing.deployment, enough) if left else []
-    return orphaned_routes.recover(ways, standing.stored, older, service.name)
+    older = (
+        maintenance_steps.read_older_states(ctx.cloudflare.workers, maintenance_worker.deployment, enough)
+        if left
+        else []
+    )
+    return orphaned_routes.recover_state(ingress, maintenance_worker.state, older, service.name)
 
 
-def _host(service: "Service") -> str:
+def _service_host(service: "Service") -> str:
     return service.url.removeprefix("https://").partition(":")[0]
 
 
-def _live(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[str]]:
+def _read_handlers_and_calls(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[str]]:
     """Of what serves: its handlers, and the Workers that it calls by a service binding."""
     deployments = ctx.cloudflare.workers.find(worker)
     version = ctx.cloudflare.workers.version(worker, deployments[0].split[0][0]) if deployments else None
@@ -242,73 +265,94 @@ def _live(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[
     return version.handlers, version.calls
 
 
-def _closing(ctx: Context[Params], seen: Seen) -> Plan[Details | by_switch.Details]:
-    ways, path, live, stored = seen.ways, seen.asked.path, seen.standing.deployment, seen.standing.stored
-    existing = seen.stored.block(seen.service.name, path)
-    wanted = maintenance_plan.closing(ways, seen.stored, path)
-    block = _block(ctx, seen, existing, tuple(wanted.closed))
-    _refuse_unreachable(seen, block)
-    blocks = maintenance.with_block(seen.stored.blocks, block)
-    closing = tuple(to_close(ways, block, wanted.closed))
-    # Also where it is stored already: another run that opens it at the same time sees a new version, and stops.
-    is_stored = block == stored.block(seen.service.name, path) and not closing
-    steps: list[Step] = [] if is_stored else [Store(blocks, live, _opened(seen, ())), Deploy(live, blocks), *closing]
-    if steps and (why := maintenance.too_large(blocks)):
-        raise Refused(
-            f"how to undo it cannot be stored: {why}",
-            reason=Reason.TOO_MANY_ROUTES,
-            hint="Take the most urgent path off by itself, or let fewer routes lead to the Worker.",
-        )
-    run = ctx.run_id if steps else seen.stored.run
-    opens = _press(ctx, "off", path)
-    changes = maintaining.changes(steps, opens)
-    addresses = [MaintenanceCheck(url, way, run=run) for way, url in maintenance_plan.addresses(block)]
-    addresses += [MaintenanceCheck(f"https://{host}{path or '/'}", run=run) for host in wanted.out_of_reach]
-    others = tuple(each for each in seen.stored.blocks if each != existing)
-    end = plan_text.End.of(block, ctx) if block.reopen_at_end else None
+def _plan_closing(
+    ctx: Context[Params], snapshot: MaintenanceSnapshot
+) -> Plan[Details | by_switch.SwitchMaintenanceDetails]:
+    ingress, path, live = snapshot.ingress, snapshot.request.path, snapshot.worker.deployment
+    existing = snapshot.state.find_window(snapshot.service.name, path)
+    wanted = maintenance_routes.choose_routes(ingress, snapshot.state, path)
+    window = _build_window(ctx, snapshot, existing, tuple(wanted.routes))
+    _refuse_unreachable(snapshot, window)
+    windows = maintenance.replace_window(snapshot.state.windows, window)
+    writes = _closing_writes(snapshot, window, windows, wanted.routes)
+    run = ctx.run_id if writes else snapshot.state.run
+    opens = _suggest_state(ctx, "off", path)
+    changes = maintenance_steps.build_changes(writes, opens)
+    addresses = [MaintenanceCheck(url, way, run=run) for way, url in maintenance_routes.list_probe_addresses(window)]
+    addresses += [MaintenanceCheck(f"https://{host}{path or '/'}", run=run) for host in wanted.unreachable_hosts]
+    others = tuple(each for each in snapshot.state.windows if each != existing)
+    end = plan_text.ReopeningMethod.choose(window, ctx) if window.reopen_at_end else None
     return Plan(
-        summary=_summary(block, changed=bool(changes)),
+        summary=_summarize(window, changed=bool(changes)),
         changes=tuple(changes),
-        sections=plan_text.closing(ways, block, others, wanted.notes, ctx.clock.now()),
+        sections=plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
-        follows=tuple(plan_text.follows(block, opens.command, end)),
+        follows=tuple(plan_text.describe_consequences(window, opens.command, end)),
         warnings=(
-            *([end.nobody] if end and end.nobody else []),
-            *plan_text.warnings(ways, block, existing, wanted.out_of_reach),
-            *plan_text.orphaned(ways, seen.recovered),
-            *plan_text.unread(ways),
+            *([end.warning] if end and end.warning else []),
+            *plan_text.window_warnings(ingress, window, existing, wanted.unreachable_hosts),
+            *plan_text.orphaned_route_warnings(ingress, snapshot.recovered),
+            *plan_text.unread_zone_warnings(ingress),
         ),
         reason=None if changes else Reason.ALREADY_OFF,
-        next_step=_press(ctx, "on", "") if path else None,
-        done=f"Took {block.what} offline",
-        ends_at=parse_utc(block.until) if block.reopen_at_end else None,
-        proves=f"{block.what} is off on purpose: every address that was asked answers 503 from {WORKER}",
-        details=Details(of=changes, guard=Guard(live, blocks), run=run, addresses=tuple(addresses), probes=()),
+        next_step=_suggest_state(ctx, "on", "") if path else None,
+        done=f"Took {window.scope} offline",
+        ends_at=parse_utc(window.until) if window.reopen_at_end else None,
+        proves=f"{window.scope} is off on purpose: every address that was asked answers 503 from {WORKER}",
+        details=Details(
+            writes=changes, guard=ConcurrencyGuard(live, windows), state_run=run, addresses=tuple(addresses), probes=()
+        ),
     )
 
 
-def _block(ctx: Context[Params], seen: Seen, existing: Block | None, closed: tuple[Closed, ...]) -> Block:
+def _closing_writes(
+    snapshot: MaintenanceSnapshot,
+    window: MaintenanceWindow,
+    windows: tuple[MaintenanceWindow, ...],
+    routes: list[ClosedRoute],
+) -> list[MaintenanceWrite]:
+    """Return the writes that close `window`. Raises Refused if the state does not fit into the Worker's variables."""
+    live, stored = snapshot.worker.deployment, snapshot.worker.state
+    closing = tuple(plan_closing(snapshot.ingress, window, routes))
+    if window == stored.find_window(window.service, window.path) and not closing:
+        return []
+    if problem := maintenance.describe_excess(windows):
+        raise Refused(
+            f"how to undo it cannot be stored: {problem}",
+            reason=Reason.TOO_MANY_ROUTES,
+            hint="Take the most urgent path off by itself, or let fewer routes lead to the Worker.",
+        )
+    # Store it also if only a route must be closed: a run that opens it at the same time sees a new version, and stops.
+    return [UploadState(windows, live, _record_reopened(snapshot, ())), DeployState(live, windows), *closing]
+
+
+def _build_window(
+    ctx: Context[Params],
+    snapshot: MaintenanceSnapshot,
+    existing: MaintenanceWindow | None,
+    closed: tuple[ClosedRoute, ...],
+) -> MaintenanceWindow:
     """What was stored before stays as it was stored; but whether it opens by itself, the newest press says."""
-    asked = seen.asked
-    subdomain = None if asked.path or seen.ways.subdomain == OFF else seen.ways.subdomain
+    request = snapshot.request
+    subdomain = None if request.path or snapshot.ingress.subdomain == SUBDOMAIN_OFF else snapshot.ingress.subdomain
     if existing is not None:
         former = {each.key: each for each in (*existing.closed, *closed)}
         return replace(
             existing,
-            message=asked.message or existing.message,
-            until=asked.until or existing.until,
-            reopen_at_end=asked.reopen_at_end,
+            message=request.message or existing.message,
+            until=request.until or existing.until,
+            reopen_at_end=request.reopen_at_end,
             closed=tuple(former.values()),
             subdomain=existing.subdomain or subdomain,
         )
-    return Block(
-        service=seen.service.name,
-        worker=seen.ways.worker,
-        path=asked.path,
-        message=asked.message or MESSAGE,
-        until=asked.until,
-        reopen_at_end=asked.reopen_at_end,
-        since=f"{ctx.clock.now():{MOMENT}}",
+    return MaintenanceWindow(
+        service=snapshot.service.name,
+        worker=snapshot.ingress.worker,
+        path=request.path,
+        message=request.message or DEFAULT_MESSAGE,
+        until=request.until,
+        reopen_at_end=request.reopen_at_end,
+        since=f"{ctx.clock.now():{TIME_FORMAT}}",
         run=ctx.run_id,
         incident=ctx.request.incident,
         closed=closed,
@@ -316,44 +360,46 @@ def _block(ctx: Context[Params], seen: Seen, existing: Block | None, closed: tup
     )
 
 
-def _summary(block: Block, *, changed: bool) -> str:
-    counted = "one route" if len(block.closed) == 1 else f"{len(block.closed)} routes"
-    until = f", meant to last until {utc_text(parse_utc(block.until))}" if block.until else ""
-    return f"{block.what}: {'off' if changed else 'off already'}, by {counted} to {WORKER}{until}"
+def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
+    counted = "one route" if len(window.closed) == 1 else f"{len(window.closed)} routes"
+    until = f", meant to last until {utc_text(parse_utc(window.until))}" if window.until else ""
+    return f"{window.scope}: {'off' if changed else 'off already'}, by {counted} to {WORKER}{until}"
 
 
-def _refuse_unreachable(seen: Seen, block: Block) -> None:
-    host = _host(seen.service)
-    if block.closed and any(zone.holds(host) for zone in seen.ways.zones):
+def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow) -> None:
+    host = _service_host(snapshot.service)
+    if window.closed and any(zone.holds(host) for zone in snapshot.ingress.zones):
         return
-    zones = ", ".join(zone.name for zone in seen.ways.zones) or "none"
+    zones = ", ".join(zone.name for zone in snapshot.ingress.zones) or "none"
     raise Refused(
-        f"no route and no custom domain leads from {host}{block.path} to {block.worker}, so no route can close it; "
+        f"no route and no custom domain leads from {host}{window.path} to {window.worker}, so no route can close it; "
         f"the zones that the token sees: {zones}",
         reason=Reason.NO_WAY_IN,
         hint=f"Check the url in ops.yml, and that the token may read and edit the routes of the zone of {host}.",
     )
 
 
-def _opening(ctx: Context[Params], seen: Seen, opened: tuple[Block, ...]) -> Plan[Details | by_switch.Details]:
-    service, path, live = seen.service, seen.asked.path, seen.standing.deployment
-    remaining = tuple(block for block in seen.stored.blocks if block not in opened)
-    still = tuple(block for block in remaining if block.service == service.name)
-    steps, left = to_open(seen.ways, opened, remaining)
+def _plan_reopening(
+    ctx: Context[Params], snapshot: MaintenanceSnapshot, opened: tuple[MaintenanceWindow, ...]
+) -> Plan[Details | by_switch.SwitchMaintenanceDetails]:
+    service, path, live = snapshot.service, snapshot.request.path, snapshot.worker.deployment
+    remaining = tuple(window for window in snapshot.state.windows if window not in opened)
+    still = tuple(window for window in remaining if window.service == service.name)
+    steps, left = plan_reopening(snapshot.ingress, opened, remaining)
     if opened:
-        steps += [Store(remaining, live, _opened(seen, opened)), Deploy(live, remaining)]
+        steps += [UploadState(remaining, live, _record_reopened(snapshot, opened)), DeployState(live, remaining)]
     message = opened[0].message if len(opened) == 1 else ""
-    changes = maintaining.changes(steps, _press(ctx, "on", path, message=message))
+    changes = maintenance_steps.build_changes(steps, _suggest_state(ctx, "on", path, message=message))
     what = f"{service.name} {path}" if path else f"the whole of {service.name}"
-    stays = next((each.what for each in still if path.startswith(each.path)), "")
+    stays = next((each.scope for each in still if path.startswith(each.path)), "")
     return Plan(
         summary=f"{what}: {'open again' if opened else 'was not off'}",
         changes=tuple(changes),
-        sections=plan_text.opening(seen.ways, opened, still, ctx.clock.now()),
+        sections=plan_text.reopening_sections(snapshot.ingress, opened, still, ctx.clock.now()),
         warnings=(
-            *(f"left as it is: {each.text}" for each in left),
-            *plan_text.orphaned(seen.ways, seen.recovered),
-            *plan_text.unread(seen.ways),
+            *(f"left as it is: {each.reason}" for each in left),
+            *plan_text.orphaned_route_warnings(snapshot.ingress, snapshot.recovered),
+            *plan_text.unread_zone_warnings(snapshot.ingress),
         ),
         reason=None if opened else Reason.NOT_OFF,
         done=f"Opened {what} again",
@@ -361,43 +407,45 @@ def _opening(ctx: Context[Params], seen: Seen, opened: tuple[Block, ...]) -> Pla
         if stays
         else f"{what} is not answered by {WORKER}, and the probes are healthy",
         details=Details(
-            of=changes,
-            guard=Guard(live),
-            run=ctx.run_id,
+            writes=changes,
+            guard=ConcurrencyGuard(live),
+            state_run=ctx.run_id,
             addresses=tuple(
-                _addresses_of_opening(ctx, seen, opened, remaining, {each.key for each in left}, is_off=bool(stays))
+                _reopened_addresses(ctx, snapshot, opened, remaining, {each.key for each in left}, is_off=bool(stays))
             ),
-            probes=() if stays else tuple(probe for probe in service.probes if not _is_off(probe, still)),
+            probes=() if stays else tuple(probe for probe in service.probes if not _is_probe_closed(probe, still)),
         ),
     )
 
 
-def _opened(seen: Seen, opened: tuple[Block, ...]) -> tuple[Block, ...]:
-    return orphaned_routes.record_opened(seen.ways, seen.standing.stored, opened)
+def _record_reopened(
+    snapshot: MaintenanceSnapshot, opened: tuple[MaintenanceWindow, ...]
+) -> tuple[MaintenanceWindow, ...]:
+    return orphaned_routes.record_opened(snapshot.ingress, snapshot.worker.state, opened)
 
 
-def _addresses_of_opening(
+def _reopened_addresses(
     ctx: Context[Params],
-    seen: Seen,
-    opened: tuple[Block, ...],
-    remaining: tuple[Block, ...],
+    snapshot: MaintenanceSnapshot,
+    opened: tuple[MaintenanceWindow, ...],
+    remaining: tuple[MaintenanceWindow, ...],
     left: set[tuple[str, str]],
     *,
     is_off: bool,
 ) -> Iterator[MaintenanceCheck]:
     """Where it was off, but what somebody else changed; with nothing to open, the service's own."""
     if not opened:
-        yield MaintenanceCheck(seen.service.url + (seen.asked.path or "/"), is_off=is_off)
-    for block in opened:
-        passed_over = left | Stored(remaining, "").closed.keys()
-        here = replace(block, closed=tuple(each for each in block.closed if each.key not in passed_over))
-        for way, url in maintenance_plan.addresses(here):
+        yield MaintenanceCheck(snapshot.service.url + (snapshot.request.path or "/"), is_off=is_off)
+    for window in opened:
+        passed_over = left | MaintenanceState(remaining, "").closed_routes.keys()
+        here = replace(window, closed=tuple(each for each in window.closed if each.key not in passed_over))
+        for way, url in maintenance_routes.list_probe_addresses(here):
             yield MaintenanceCheck(url, way, is_off=is_off, run=ctx.run_id if is_off else "")
 
 
-def _is_off(probe: "Probe", still: tuple[Block, ...]) -> bool:
-    return probe.http is not None and any(probe.http.path.startswith(block.path) for block in still)
+def _is_probe_closed(probe: "Probe", still: tuple[MaintenanceWindow, ...]) -> bool:
+    return probe.http is not None and any(probe.http.path.startswith(window.path) for window in still)
 
 
-def _press(ctx: Context[Params], state: str, path: str, *, message: str = "") -> SuggestedCommand:
+def _suggest_state(ctx: Context[Params], state: str, path: str, *, message: str = "") -> SuggestedCommand:
     return ctx.press("maintenance", service=ctx.params.service, state=state, path=path, message=message)

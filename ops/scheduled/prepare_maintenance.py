@@ -13,9 +13,9 @@ from ops.core.threads import run_all
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
-from ops.maintenance import steps as maintaining
-from ops.maintenance.steps import Steps
-from ops.maintenance.writes import Create, Deploy, Step, Store, Switch
+from ops.maintenance import steps as maintenance_steps
+from ops.maintenance.steps import MaintenanceWrites
+from ops.maintenance.writes import CreateWorker, DeployState, MaintenanceWrite, SetSubdomain, UploadState
 from ops.probes.runner import ProbeSet
 
 ITS_OWN = Subdomain(enabled=True, previews=False)
@@ -27,7 +27,7 @@ class Params:
 
 
 @dataclass
-class Details(Steps):
+class Details(MaintenanceWrites):
     address: MaintenanceCheck = field(kw_only=True)
 
 
@@ -52,13 +52,13 @@ class PrepareMaintenance(Runbook[Params, Details]):
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         """At its own address on workers.dev, known once there is a plan."""
         service = next(iter(ctx.environment.services.values()))
-        addresses = () if plan is None else (replace(plan.details.address, run=plan.details.run),)
+        addresses = () if plan is None else (replace(plan.details.address, run=plan.details.state_run),)
         return ProbeSet(service.url, (), service.verify, addresses=addresses)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        standing, host = run_all(
+        worker, host = run_all(
             [
-                lambda: maintaining.standing(ctx.cloudflare.workers),
+                lambda: maintenance_steps.read_worker(ctx.cloudflare.workers),
                 lambda: ctx.cloudflare.workers.address(WORKER),
             ]
         )
@@ -68,22 +68,22 @@ class PrepareMaintenance(Runbook[Params, Details]):
                 reason=Reason.NO_WAY_IN,
                 hint="Choose one on the Workers & Pages page of the dashboard; no other Worker is switched on by that.",
             )
-        steps: list[Step] = []
-        if standing is None:
-            steps += [Create(), Switch(WORKER, Subdomain(enabled=False, previews=False), ITS_OWN)]
+        steps: list[MaintenanceWrite] = []
+        if worker is None:
+            steps += [CreateWorker(), SetSubdomain(WORKER, Subdomain(enabled=False, previews=False), ITS_OWN)]
         else:
-            if standing.version.tag != ctx.cloudflare.maintenance.release:
-                kept = standing.stored
+            if worker.version.tag != ctx.cloudflare.maintenance.release:
+                kept = worker.state
                 steps += [
-                    Store(kept.blocks, standing.deployment, kept.opened),
-                    Deploy(standing.deployment, kept.blocks),
+                    UploadState(kept.windows, worker.deployment, kept.opened),
+                    DeployState(worker.deployment, kept.windows),
                 ]
             if (live := ctx.cloudflare.workers.subdomain(WORKER)) != ITS_OWN:
-                steps.append(Switch(WORKER, live, ITS_OWN))
-        changes = maintaining.changes(steps, None)
-        stored = standing is None or any(isinstance(step, Store) for step in steps)
-        run = ctx.run_id if stored or standing is None else standing.stored.run
-        off = () if standing is None else tuple(block.what for block in standing.stored.blocks)
+                steps.append(SetSubdomain(WORKER, live, ITS_OWN))
+        changes = maintenance_steps.build_changes(steps, None)
+        stored = worker is None or any(isinstance(step, UploadState) for step in steps)
+        run = ctx.run_id if stored or worker is None else worker.state.run
+        off = () if worker is None else tuple(window.scope for window in worker.state.windows)
         return Plan(
             summary=f"{WORKER} is {'to be deployed' if changes else 'prepared already'}",
             changes=tuple(changes),
@@ -95,11 +95,11 @@ class PrepareMaintenance(Runbook[Params, Details]):
             reason=None if changes else Reason.ALREADY_PREPARED,
             done=f"Prepared {WORKER}",
             proves=f"{WORKER} is ready: it answers 503 at https://{host}",
-            details=Details(changes, run=run, address=MaintenanceCheck(f"https://{host}/")),
+            details=Details(changes, state_run=run, address=MaintenanceCheck(f"https://{host}/")),
         )
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
-        return maintaining.check(ctx, plan.details, change)
+        return maintenance_steps.check_change(ctx, plan.details, change)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
-        return maintaining.apply(ctx, plan.details, change)
+        return maintenance_steps.apply_change(ctx, plan.details, change)

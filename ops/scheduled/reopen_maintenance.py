@@ -13,8 +13,8 @@ from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
 from ops.engine.runbook import DueRun
 from ops.maintenance import steps
-from ops.maintenance.state import Block
-from ops.runbooks.maintenance import Maintenance, Params, Seen
+from ops.maintenance.state import MaintenanceWindow
+from ops.runbooks.maintenance import Maintenance, MaintenanceSnapshot, Params
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
@@ -42,29 +42,33 @@ class ReopenMaintenance(Maintenance):
     ) -> Iterator[DueRun | str]:
         with ExitStack() as ending:
             session = Session(environment, environ, ending)
-            standing = steps.standing(session.workers)
+            worker = steps.read_worker(session.workers)
             now = session.clock.now()
-        for block in standing.stored.blocks if standing else ():
-            if block.is_due(now):
-                reason = f"its end, {utc_text(parse_utc(block.until))}, is over"
-                yield DueRun(Params(state="off", service=block.service, path=block.path, reason=reason), block.incident)
+        for window in worker.state.windows if worker else ():
+            if window.is_due(now):
+                reason = f"its end, {utc_text(parse_utc(window.until))}, is over"
+                yield DueRun(
+                    Params(state="off", service=window.service, path=window.path, reason=reason), window.incident
+                )
 
-    def to_be_opened(self, ctx: Context[Params], seen: Seen) -> tuple[Block, ...]:
+    def to_be_opened(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:
         """What else of the service is off stays off. Raises Refused."""
-        block = seen.stored.block(seen.service.name, seen.asked.path)
-        if block is None or not block.is_due(ctx.clock.now()):
-            what = f"{seen.service.name} {seen.asked.path}".strip()
+        window = snapshot.state.find_window(snapshot.service.name, snapshot.request.path)
+        if window is None or not window.is_due(ctx.clock.now()):
+            what = f"{snapshot.service.name} {snapshot.request.path}".strip()
             raise Refused(
                 f"{what} is not to be opened by itself any more",
                 reason=Reason.NOT_DUE,
                 hint="Do nothing: somebody opened it, or gave it another end.",
             )
-        if foreign := {block.worker, *(each.was for each in block.closed if each.id)} - {seen.ways.worker}:
+        if foreign := {window.worker, *(each.previous_worker for each in window.closed if each.id)} - {
+            snapshot.ingress.worker
+        }:
             other = ", ".join(sorted(foreign))
             raise Refused(
-                f"{block.what} would be opened to {other}, and ops.yml says {seen.ways.worker}",
+                f"{window.scope} would be opened to {other}, and ops.yml says {snapshot.ingress.worker}",
                 reason=Reason.NOT_DUE,
                 hint="Let a person look: ops.yml was changed since, or the variables of ops-maintenance were.",
-                press=ctx.press("maintenance", service=seen.service.name, state="off", path=seen.asked.path),
+                press=ctx.press("maintenance", service=snapshot.service.name, state="off", path=snapshot.request.path),
             )
-        return (block,)
+        return (window,)

@@ -18,8 +18,8 @@ from ops.core.redaction import Redactor
 from ops.core.runtime_contract import LIMITS, SWITCHES, ReportedSwitch
 from ops.core.threads import in_parallel, start
 from ops.maintenance import orphaned_routes, steps
-from ops.maintenance import routes as maintenance_plan
-from ops.maintenance.state import Block, Stored
+from ops.maintenance import routes as maintenance_routes
+from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.pages.observed_content import likeness
 from ops.status.status import Live, Orphan, Status, Temporary, temporary
 from ops.switches import values as switches
@@ -127,21 +127,21 @@ def _understood(runtime: "RuntimeConfig", values: Mapping[str, str | None]) -> t
     return found, unread
 
 
-def _off(session: Session) -> tuple[tuple[Block, ...], tuple[Orphan, ...], list[str]]:
+def _off(session: Session) -> tuple[tuple[MaintenanceWindow, ...], tuple[Orphan, ...], list[str]]:
     """What ops-maintenance stores, and the routes that lead to it although it does not store them."""
-    standing, why = _asked(lambda: steps.standing(session.workers))
+    standing, why = _asked(lambda: steps.read_worker(session.workers))
     if standing is None:
         return (), (), [f"what is off at the edge: {why}"] if why else []
-    orphans, why = _asked(lambda: _orphans(session, standing.stored))
-    return standing.stored.blocks, orphans or (), [f"routes that lead to {WORKER}: {why}"] if why else []
+    orphans, why = _asked(lambda: _orphans(session, standing.state))
+    return standing.state.windows, orphans or (), [f"routes that lead to {WORKER}: {why}"] if why else []
 
 
-def _orphans(session: Session, stored: Stored) -> tuple[Orphan, ...]:
+def _orphans(session: Session, stored: MaintenanceState) -> tuple[Orphan, ...]:
     services = [service for service in session.environment.services.values() if service.worker]
     hosts = {service.name: service.url.removeprefix("https://").partition(":")[0] for service in services}
-    zones = maintenance_plan.zones_to_read(session.routes.zones(), hosts.values(), stored)
+    zones = maintenance_routes.select_zones(session.routes.zones(), hosts.values(), stored)
     routes = steps.read_routes(session.routes, zones)
-    found = orphaned_routes.orphans([route for route in routes if route.script == WORKER], stored)
+    found = orphaned_routes.find_orphans([route for route in routes if route.script == WORKER], stored)
     return tuple(
         Orphan(route.pattern, next((name for name, host in hosts.items() if route.is_at(host)), "")) for route in found
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.core.clock import parse_utc, rfc3339
 from ops.core.runtime_contract import VERSION
-from ops.maintenance.state import Block
+from ops.maintenance.state import MaintenanceWindow
 from ops.switches.values import Standing
 
 
@@ -56,7 +56,7 @@ class Status:
     live: tuple[Live, ...] = ()
     switches: tuple[Standing, ...] = ()
     limits: tuple[Temporary, ...] = ()
-    off: tuple[Block, ...] = ()
+    off: tuple[MaintenanceWindow, ...] = ()
     orphans: tuple[Orphan, ...] = ()
     """Of no incident that is known, and so of every one."""
     unread: tuple[str, ...] = ()

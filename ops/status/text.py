@@ -50,7 +50,7 @@ def off(status: Status) -> Iterator[str]:
     for block in status.off:
         where = f" for incident #{block.incident}" if block.incident else ""
         until = f", meant to last until {utc_text(parse_utc(block.until))}" if block.until else ""
-        yield f"{block.what}, since {utc_text(parse_utc(block.since))}{where}{until}"
+        yield f"{block.scope}, since {utc_text(parse_utc(block.since))}{where}{until}"
 
 
 def orphans(status: Status) -> Iterator[str]:

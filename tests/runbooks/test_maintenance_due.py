@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ops.core.clock import parse_utc
-from ops.maintenance.state import Block, Stored, merged
+from ops.maintenance.state import MaintenanceState, MaintenanceWindow, merge_states
 from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.support.commands import ended
 from tests.support.offline import ALSO, HOST, OFFICE, PERMISSIONS, Place, account, prepared
@@ -372,10 +372,10 @@ def test_what_two_runs_stored_side_by_side_opens_by_itself_only_where_both_say_s
     one: tuple[bool, str], other: tuple[bool, str], opens: bool
 ) -> None:
     both = [
-        Block("api", WORKER, "", "m", until, "2026-11-24T05:00:00Z", "r", None, (), reopen_at_end=reopens)
+        MaintenanceWindow("api", WORKER, "", "m", until, "2026-11-24T05:00:00Z", "r", None, (), reopen_at_end=reopens)
         for reopens, until in (one, other)
     ]
 
-    (block,) = merged(Stored((both[0],), "1"), [Stored((both[1],), "2")]).blocks
+    (block,) = merge_states(MaintenanceState((both[0],), "1"), [MaintenanceState((both[1],), "2")]).windows
 
     assert block.reopen_at_end is opens
