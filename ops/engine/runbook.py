@@ -106,6 +106,16 @@ class DueRun:
     incident: int | None
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """How the workflow *scheduled* starts a runbook, once `ops.yml` says how often."""
+
+    task: str
+    """Its key under `github.schedules`."""
+    minute: int
+    """Of the hour: one of its own, and not 0, when GitHub starts schedules late."""
+
+
 class JobSecret(Enum):
     """Secrets of ops.yml that only some runbooks get in their job, beside the Cloudflare token and the webhooks."""
 
@@ -139,6 +149,7 @@ class Runbook(ABC, Generic[P, D]):
     """Whether its command needs --incident."""
     finds_due: ClassVar[bool] = False
     """Whether its command takes no parameters, and starts a run for each that `due` finds."""
+    schedule: ClassVar[Schedule | None] = None
     job_secrets: ClassVar[tuple[JobSecret, ...]] = ()
     ends_with: ClassVar[str] = ""
     """Command that ends what is over, such as `maintenance due`, for a runbook whose states can have a timed end."""

@@ -17,7 +17,7 @@ from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import AI, SWITCHES, SwitchValue
 from ops.engine.context import Context
-from ops.engine.runbook import DueRun
+from ops.engine.runbook import DueRun, Schedule
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.runbooks.ai_failover import Params as Asked
 from ops.switches import ai_providers, values
@@ -42,6 +42,7 @@ class AiFailback(AiFailover):
     """Take an override of the AI providers back once the preferred one is healthy."""
 
     name = "ai-failback"
+    schedule = Schedule("ai-failback", minute=3)
     when = "Nothing: it is for a schedule"
     by_label = False
     finds_due = True

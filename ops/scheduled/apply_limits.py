@@ -60,7 +60,7 @@ class ApplyLimits(Runbook[Params, Details]):
 
     name = "limits apply"
     when = "Nothing: it is for what was merged"
-    kind = "worker"
+    kind = "runtime"
     by_label = False
     github_environment = "limits"
     everyday = True
@@ -68,6 +68,9 @@ class ApplyLimits(Runbook[Params, Details]):
     example = Params()
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("pull-requests: write",))
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
+        return [{}] if environment.runtime and environment.runtime.limits else []
 
     def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
         """That which reads them."""

@@ -16,7 +16,7 @@ from ops.core.plan import Plan, RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.engine.context import Context
-from ops.engine.runbook import TokenPermissions
+from ops.engine.runbook import Schedule, TokenPermissions
 from ops.github import comments
 from ops.github.pulls import Pulls
 from ops.limits import text
@@ -44,6 +44,7 @@ class ReconcileLimits(ApplyLimits):
     """Take what is over out of KV, and report what differs from limits.yml."""
 
     name = "limits reconcile"
+    schedule = Schedule("reconcile-limits", minute=41)
     when = "Nothing: a schedule starts it"
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
 

@@ -11,7 +11,7 @@ from ops.app.session import Session
 from ops.core.clock import parse_utc, utc_text
 from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
-from ops.engine.runbook import DueRun
+from ops.engine.runbook import DueRun, Schedule
 from ops.maintenance import steps
 from ops.maintenance.state import MaintenanceWindow
 from ops.runbooks.maintenance import Maintenance, MaintenanceSnapshot, Params
@@ -28,6 +28,7 @@ class ReopenMaintenance(Maintenance):
     """
 
     name = "maintenance due"
+    schedule = Schedule("reopen-maintenance", minute=7)
     when = "Nothing: it is for a schedule"
     by_label = False
     finds_due = True

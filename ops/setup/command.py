@@ -20,7 +20,7 @@ DONE = {Step.WRITE: "written", Step.REMOVE: "removed", Step.KEEP: "kept"}
 def sync(root: Path, config: "Config", *, check: bool, force: bool, say: Say) -> int:
     """Return the exit code: 0, or DIFFERS if `check` found a difference or a file was kept. Raises ConfigError."""
     runbooks = {name: discover()[name] for name in names() if name not in outside()}
-    _refuse_minutes(jobs.tasks(config, runbooks), config)
+    _refuse_minutes(jobs.tasks(config), config)
     found = workflows.differences(root / workflows.FOLDER, config, runbooks)
     form = issue_form.difference(root / issue_form.PATH, config, recoveries())
     kept = 0
@@ -40,7 +40,7 @@ def sync(root: Path, config: "Config", *, check: bool, force: bool, say: Say) ->
         say("Move your changes into ops.yml, or run `./run ops workflows sync --force` to overwrite them.")
     else:
         say(f"Commit .github and push it to {config.github.branch}: only what is there may act.")
-    _say_costs(config, runbooks, say)
+    _say_costs(config, say)
     return DIFFERS if kept or (check and (found or form)) else 0
 
 
@@ -61,8 +61,8 @@ def _refuse_minutes(tasks: list[jobs.Task], config: "Config") -> None:
     )
 
 
-def _say_costs(config: "Config", runbooks: dict[str, jobs.AnyRunbook], say: Say) -> None:
-    tasks = jobs.tasks(config, runbooks)
+def _say_costs(config: "Config", say: Say) -> None:
+    tasks = jobs.tasks(config)
     if tasks:
         used = sum(task.minutes for task in tasks)
         say(f"Schedules: {', '.join(f'{task.name} every {task.every}' for task in tasks)}: {used:,} minutes a month.")

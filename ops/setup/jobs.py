@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ops.app import registry
 from ops.core.names import NEW, OLD
-from ops.engine.runbook import JobSecret, Runbook
+from ops.engine.runbook import JobSecret, Runbook, Schedule
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, RecoveryLabel
@@ -133,7 +134,7 @@ def _job(config: "Config", power: str, environment: "Environment | None", runboo
     reads = [environment.token, *(name for probe in probes for name in probe.variables)]
     names = [
         *reads,
-        *config.notify.webhooks.values(),
+        *(config.notify.webhooks.values() if any(not runbook.everyday for runbook in runbooks) else ()),
         *(name for runbook in runbooks for each in runbook.job_secrets for name in _job_secrets(environment, each)),
     ]
     secrets = expressions(config, power, names)
@@ -236,16 +237,26 @@ def _input(field: "dataclasses.Field[Any]", options: tuple[str, ...]) -> Input:
 class Task:
     """A command that a schedule starts, once for each job."""
 
-    name: str
-    command: str
+    runbook: AnyRunbook
     every: str
-    jobs: tuple[ActingJob, ...]
+    jobs: Sequence[ActingJob]
+
+    @property
+    def name(self) -> str:
+        return self._schedule.task
+
+    @property
+    def command(self) -> str:
+        return self.runbook.name
+
+    @property
+    def _schedule(self) -> Schedule:
+        assert self.runbook.schedule is not None
+        return self.runbook.schedule
 
     @property
     def cron(self) -> str:
-        """Not at a full hour, when GitHub starts schedules late. Each task has minutes of its own."""
-        offset = {"ai-failback": 3, "reconcile-limits": 41, "reopen-maintenance": 7}[self.name]
-        number, unit = int(self.every[:-1]), self.every[-1]
+        offset, number, unit = self._schedule.minute, int(self.every[:-1]), self.every[-1]
         if unit == "m":
             return f"{offset % number}-59/{number} * * * *"
         return f"{offset} {'*' if number == 1 else '*/' + str(number) if number < 24 else '4'} * * *"
@@ -257,34 +268,16 @@ class Task:
         return 30 * 24 * 60 // (number * (60 if unit == "h" else 1)) * len(self.jobs)
 
 
-COMMANDS = {
-    "ai-failback": "ai-failback",
-    "reconcile-limits": "limits reconcile",
-    "reopen-maintenance": "maintenance due",
-}
-"""Task of `ops.yml` → its command."""
-
-
-def tasks(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[Task]:
+def tasks(config: "Config") -> list[Task]:
     """Return the tasks of the schedules in `ops.yml`, without those that no environment has a use for."""
-    found = {
-        "ai-failback": of_button(config, runbooks["ai-failover"]),
-        "reconcile-limits": of_limits(config),
-        "reopen-maintenance": of_button(config, runbooks["maintenance"]),
-    }
-    all_tasks = [
-        Task(name, COMMANDS[name], every, tuple(found[name])) for name, every in config.github.schedules.items()
+    runbooks = (registry.runbook(name) for name in registry.scheduled())
+    by_task = {runbook.schedule.task: runbook for runbook in runbooks if runbook.schedule}
+    found = [
+        Task(by_task[name], every, of_button(config, by_task[name])) for name, every in config.github.schedules.items()
     ]
-    return [task for task in all_tasks if task.jobs]
+    return [task for task in found if task.jobs]
 
 
 def of_limits(config: "Config") -> list[ActingJob]:
-    """Return the jobs that write `ops/limits`, one for each environment with limits."""
-    found = []
-    for environment in config.environments.values():
-        if environment.runtime and environment.runtime.limits:
-            probes = list(_probes(environment, RUNTIME))
-            names = [environment.token, *(name for probe in probes for name in probe.variables)]
-            secrets = expressions(config, "limits", names)
-            found.append(ActingJob("limits", environment.name, secrets, (), locks=_locks(probes)))
-    return found
+    """Return the jobs that write what was merged into `limits.yml`, one for each environment with limits."""
+    return of_button(config, registry.runbook("limits apply"))

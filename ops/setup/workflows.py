@@ -101,7 +101,7 @@ def render(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterato
         yield "secret-leak", _text(config, "secret-leak", example=secret)
     if limited := jobs.of_limits(config):
         yield "limits", _text(config, "limits", limited=limited)
-    if tasks := jobs.tasks(config, runbooks):
+    if tasks := jobs.tasks(config):
         yield "scheduled", _text(config, "scheduled", tasks=tasks)
 
 

@@ -8,15 +8,17 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from ops.app import registry
 from ops.app.registry import discover
 from ops.app.run import read_config
 from ops.config import Config, check, object_tokens
 from ops.config.checks import DEFAULT_TOKEN
+from ops.config.github import ScheduledTask
 from ops.engine.runbook import JobSecret
 from ops.setup import environments, jobs, workflows
 from tests.conftest import REFERENCE, World
@@ -539,6 +541,14 @@ def test_only_the_schedules_of_ops_yml_run_each_in_jobs_of_its_own(team: Folder)
         assert job["environment"]["deployment"] is False
     # 720 + 120 + 30 runs, each with a job for each of two environments
     assert (done.code, "1,740 minutes a month" in done.out) == (0, True)
+
+
+def test_each_schedule_of_ops_yml_is_that_of_one_scheduled_runbook() -> None:
+    made = [registry.runbook(name) for name in registry.scheduled()]
+    found = [each.schedule for each in made if each.schedule]
+
+    assert sorted(each.task for each in found) == sorted(get_args(ScheduledTask))
+    assert len({each.minute for each in found}) == len(found)
 
 
 def test_schedules_that_use_more_than_half_of_the_plans_minutes_are_refused(team: Folder) -> None:
