@@ -35,6 +35,7 @@ def site() -> None:
 @click.option("--commit", default="previous", help="a commit of the production branch, or previous")
 @click.option("--incident", type=INCIDENT, help="what earlier runs on it took out of service is passed over")
 @click.option("--into", type=click.Path(path_type=Path), required=True, help="the tar with the commit's files")
+@click.option("--requested-by", default="", metavar="LOGIN", help="Who is answerable, from the gate")
 @click.option(
     "--configuration",
     type=click.Path(path_type=Path),
@@ -50,17 +51,23 @@ def fetch(
     commit: str,
     incident: int | None,
     into: Path,
+    requested_by: str,
     configuration: Path | None,
     config: Path,
 ) -> int:
     """Plan, and pack the files of the commit; nothing of them is run.
 
-    As a job's outputs: `commit`, `branch`, and the digest of the `configuration`.
+    As a job's outputs: `commit`, `branch`, and the digest of the `configuration`. In a job it holds a token, so it
+    refuses without the approval that ops.yml demands.
     """
     from ops.app import run
+    from ops.gate.approval import reviewed
     from ops.site_build import jobs
 
     runbook: Runbook[Any, Any] = discover()[RUNBOOK]
+    if actions.is_job(os.environ):
+        where = {"environment": environment, "github_environment": runbook.github_environment}
+        reviewed(run.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where)
     request = run.RunRequest(runbook, runbook.params(service, commit), environment, config, incident)
     show_plan = plan_shower(f"Plan: {RUNBOOK} in {environment}", redactor)
     options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, hands_on=GOES_ON)

@@ -180,6 +180,21 @@ def test_without_an_approval_nothing_is_read_or_changed(
     assert world.sandbox.requests == []
 
 
+def test_the_job_that_fetches_a_site_holds_the_token_too_and_refuses_without_an_approval(
+    world: World, releases: Releases, hub: GitHub, run: Run
+) -> None:
+    never(hub, run)
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": str(run.id), "GITHUB_RUN_ATTEMPT": "1"}
+    github = {name: value for name, value in hub.environ().items() if name.startswith("GITHUB_")}
+    where = ["--service", "frontend", "--environment", "production", "--config", str(world.config)]
+    into = str(world.folder / "tree.tar")
+
+    done = world.ops("site", "fetch", *where, "--into", into, "--requested-by", "alice", **{**github, **job})
+
+    assert (done.code, "nobody approved it in the GitHub environment" in done.err) == (3, True), done.err
+    assert world.sandbox.requests == []
+
+
 def again(hub: GitHub, run: Run) -> dict[str, str]:
     """All jobs of the run are started again, at once. Returns the variables of the new attempt."""
     run.run_attempt += 1

@@ -543,6 +543,24 @@ def test_only_the_schedules_of_ops_yml_run_each_in_jobs_of_its_own(team: Folder)
     assert (done.code, "1,740 minutes a month" in done.out) == (0, True)
 
 
+def test_every_job_with_a_secret_behind_an_approval_asks_github_for_it() -> None:
+    """GitHub makes a missing environment without reviewers, and lets the job pass that waits for them."""
+    path = CONFIGURATIONS["ten_services"]
+    behind = [
+        job
+        for each in files(path)
+        for job in parsed(each)["jobs"].values()
+        if any(name.startswith("approve-") for name in job.get("needs", ()))
+        and any(SECRET.search(str(step.get("env"))) for step in job["steps"])
+    ]
+
+    assert "fetch-prod" in {job["name"] for job in behind}
+    for job in behind:
+        steps = [step for step in job["steps"] if SECRET.search(str(step.get("env")))]
+        assert job["permissions"]["actions"] == "read", job["name"]
+        assert all('--requested-by "$ACTOR"' in step["run"] for step in steps), job["name"]
+
+
 def test_each_schedule_of_ops_yml_is_that_of_one_scheduled_runbook() -> None:
     made = [registry.runbook(name) for name in registry.scheduled()]
     found = [each.schedule for each in made if each.schedule]
