@@ -20,7 +20,7 @@ import pytest
 from ops.app.registry import runbook
 from ops.app.run import read_config
 from ops.cli import cli
-from ops.cloudflare.deployment_mark import parse as parse_mark
+from ops.cloudflare.deployment_mark import parse_mark
 from ops.core.errors import Decision, Reason
 from tests.conftest import ACCOUNT, Outcome, World
 from tests.support.scenarios import options_of, shipped

@@ -10,7 +10,7 @@ import pytest
 
 from ops.app import registry, run
 from ops.app.registry import scheduled
-from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.core.errors import Decision, Reason
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor
@@ -185,8 +185,8 @@ class WritesWhileComparing(RollbackWorker):
 
 
 def write(ctx: Context[Params]) -> None:
-    version = ctx.cloudflare.workers.deployable(WORKER)[-1].id
-    ctx.cloudflare.workers.deploy(WORKER, ((version, 100.0),), mark=Mark(incident=None, run="x", blames=None))
+    version = ctx.cloudflare.workers.list_deployable_versions(WORKER)[-1].id
+    ctx.cloudflare.workers.deploy(WORKER, ((version, 100.0),), mark=DeploymentMark(incident=None, run="x", blames=None))
 
 
 def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bool = False) -> RunResult:

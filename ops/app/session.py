@@ -21,13 +21,13 @@ from ops.core.write_guard import WriteGuards
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from ops.cloudflare.client import Client
-    from ops.cloudflare.kv import Kv
-    from ops.cloudflare.maintenance_worker import Maintenance
-    from ops.cloudflare.pages import Pages
-    from ops.cloudflare.routes import Routes
-    from ops.cloudflare.types.records import Logged
-    from ops.cloudflare.workers import Workers
+    from ops.cloudflare.client import CloudflareClient
+    from ops.cloudflare.kv import KvApi
+    from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
+    from ops.cloudflare.pages import PagesApi
+    from ops.cloudflare.routes import RoutesApi
+    from ops.cloudflare.types.records import LoggedError
+    from ops.cloudflare.workers import WorkersApi
     from ops.config import Config, Environment
     from ops.config.secrets import KeyProvider
     from ops.core.observations import KeyAnswer
@@ -108,44 +108,46 @@ class Session:
         return _token(self._environ, self.environment) if self._needs_token else Secret("none")
 
     @_Once
-    def client(self) -> "Client":
+    def client(self) -> "CloudflareClient":
         """Open. Read-only outside `with session.doors.writing():`. Raises ConfigError without a token."""
-        from ops.cloudflare.client import Client
+        from ops.cloudflare.client import CloudflareClient
 
-        client = self.doors.add(Client(self.base_url, self.token, token_name=self.environment.token, clock=self.clock))
+        client = self.doors.add(
+            CloudflareClient(self.base_url, self.token, token_name=self.environment.token, clock=self.clock)
+        )
         self._at_end(client.close)
         client.open()
         return client
 
     @_Once
-    def workers(self) -> "Workers":
-        from ops.cloudflare.workers import Workers
+    def workers(self) -> "WorkersApi":
+        from ops.cloudflare.workers import WorkersApi
 
-        return Workers(self.client, self.account_id)
-
-    @_Once
-    def pages(self) -> "Pages":
-        from ops.cloudflare.pages import Pages
-
-        return Pages(self.client, self.account_id)
+        return WorkersApi(self.client, self.account_id)
 
     @_Once
-    def routes(self) -> "Routes":
-        from ops.cloudflare.routes import Routes
+    def pages(self) -> "PagesApi":
+        from ops.cloudflare.pages import PagesApi
 
-        return Routes(self.client, self.account_id)
-
-    @_Once
-    def kv(self) -> "Kv":
-        from ops.cloudflare.kv import Kv
-
-        return Kv(self.client, self.account_id)
+        return PagesApi(self.client, self.account_id)
 
     @_Once
-    def maintenance(self) -> "Maintenance":
-        from ops.cloudflare.maintenance_worker import Maintenance
+    def routes(self) -> "RoutesApi":
+        from ops.cloudflare.routes import RoutesApi
 
-        return Maintenance(self.client, self.account_id, WORKER)
+        return RoutesApi(self.client, self.account_id)
+
+    @_Once
+    def kv(self) -> "KvApi":
+        from ops.cloudflare.kv import KvApi
+
+        return KvApi(self.client, self.account_id)
+
+    @_Once
+    def maintenance(self) -> "MaintenanceWorkerApi":
+        from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
+
+        return MaintenanceWorkerApi(self.client, self.account_id, WORKER)
 
     def web(self) -> "Web":
         """Return the client of the probes. `begin_web` makes it beside other work: its certificates take a while."""
@@ -189,20 +191,22 @@ class Session:
         tokens = object_tokens(self._config) if self._config else frozenset()
         return self.doors.add(Admin(self.web, self._environ, tokens))
 
-    def logged_errors(self, worker: str, since: datetime, until: datetime) -> "Callable[[], tuple[Logged, ...] | str]":
+    def logged_errors(
+        self, worker: str, since: datetime, until: datetime
+    ) -> "Callable[[], tuple[LoggedError, ...] | str]":
         """Begin to read the errors that a Worker logged. The answer waits LOGS_WAIT, or says why they are not known."""
         from ops.cloudflare import telemetry
         from ops.cloudflare.types.records import Period
 
-        asked = start(lambda: telemetry.errors(self.client, self.account_id, worker, Period(since, until)))
+        asked = start(lambda: telemetry.count_errors(self.client, self.account_id, worker, Period(since, until)))
 
-        def answer() -> "tuple[Logged, ...] | str":
+        def answer() -> "tuple[LoggedError, ...] | str":
             try:
                 return asked.result(timeout=LOGS_WAIT)
             except TimeoutError:
                 return f"Workers Observability did not answer within {LOGS_WAIT:.0f} s"
             except ProviderError as error:
-                return f'{error.message}; the token needs "{telemetry.READ}" for it'
+                return f'{error.message}; the token needs "{telemetry.READ_PERMISSION}" for it'
 
         return answer
 

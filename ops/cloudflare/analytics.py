@@ -8,16 +8,16 @@ Every count may be an estimate from a sample. How far back a data set reaches de
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ops.cloudflare.client import Client, by_total
+from ops.cloudflare.client import CloudflareClient, paginate_by_total
 from ops.cloudflare.reads import reads
-from ops.cloudflare.response import Answer, shaped, text
-from ops.cloudflare.types.records import DatabaseUse, Limits, Period, Requests
+from ops.cloudflare.response import CloudflareResponse, parse_result, text_or_empty
+from ops.cloudflare.types.records import DatabaseUsage, DatasetLimits, HostRequests, Period
 from ops.core.clock import parse_utc, rfc3339
 
 ZONE_READ = "Zone Read"
 ANALYTICS_READ = "Analytics Read"
 ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 """Asked for at once; a data set may allow fewer."""
 
 _LIMITS = "{ enabled maxDuration maxPageSize notOlderThan }"
@@ -40,14 +40,16 @@ _BY_DATABASE = f"""query ($a: string!, $from: Time!, $to: Time!) {{
 
 
 @reads("GET /zones")
-def zone_of(client: Client, account_id: str, host: str) -> str | None:
+def find_zone(client: CloudflareClient, account_id: str, host: str) -> str | None:
     """The id of the zone that the host is in; None where this token sees none, as for workers.dev and pages.dev."""
 
-    def read(page: Mapping[str, str]) -> Answer:
+    def read(page: Mapping[str, str]) -> CloudflareResponse:
         answer = client.read("/zones", permission=ZONE_READ, params={"account.id": account_id, **page})
-        return Answer(shaped(answer, "the zones", lambda: [_named(row) for row in answer.result]), answer.info)
+        return CloudflareResponse(
+            parse_result(answer, "the zones", lambda: [_named(row) for row in answer.result]), answer.result_info
+        )
 
-    holding = [(name, zone) for name, zone in by_total(read) if host == name or host.endswith(f".{name}")]
+    holding = [(name, zone) for name, zone in paginate_by_total(read) if host == name or host.endswith(f".{name}")]
     return max(holding, key=lambda found: len(found[0]))[1] if holding else None
 
 
@@ -56,60 +58,66 @@ def _named(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 @reads("POST /graphql")
-def zone_limits(client: Client, zone: str) -> Limits:
-    return _limits(client.query(_ZONE_LIMITS, permission=ANALYTICS_READ, variables={"z": zone}))
+def read_zone_limits(client: CloudflareClient, zone: str) -> DatasetLimits:
+    return _limits(client.query_graphql(_ZONE_LIMITS, permission=ANALYTICS_READ, variables={"z": zone}))
 
 
 @reads("POST /graphql")
-def account_limits(client: Client, account_id: str) -> Limits:
-    return _limits(client.query(_ACCOUNT_LIMITS, permission=ACCOUNT_ANALYTICS_READ, variables={"a": account_id}))
+def read_account_limits(client: CloudflareClient, account_id: str) -> DatasetLimits:
+    return _limits(
+        client.query_graphql(_ACCOUNT_LIMITS, permission=ACCOUNT_ANALYTICS_READ, variables={"a": account_id})
+    )
 
 
-def _limits(answer: Answer) -> Limits:
-    def build() -> Limits:
+def _limits(answer: CloudflareResponse) -> DatasetLimits:
+    def build() -> DatasetLimits:
         found = answer.result["viewer"]["scope"][0]["settings"]["set"]
         old, wide, rows = (int(found[name]) for name in ("notOlderThan", "maxDuration", "maxPageSize"))
         if min(old, wide, rows) < 1:
             raise ValueError(found)
-        return Limits(found.get("enabled") is True, old, wide, min(rows, MOST_ROWS))
+        return DatasetLimits(found.get("enabled") is True, old, wide, min(rows, MAX_ROWS))
 
-    return shaped(answer, "the limits of a data set", build)
+    return parse_result(answer, "the limits of a data set", build)
 
 
 @reads("POST /graphql")
-def requests(client: Client, zone: str, host: str, period: Period, *, most: int) -> tuple[Requests, ...]:
+def count_host_requests(
+    client: CloudflareClient, zone: str, host: str, period: Period, *, max_rows: int
+) -> tuple[HostRequests, ...]:
     """Of clients, not of Workers: the most frequent first. `most` rows: there may be more."""
     variables = {"z": zone, "h": host, **_between(period)}
-    answer = client.query(_BY_PATH % most, permission=ANALYTICS_READ, variables=variables)
-    return shaped(answer, "the requests by path", lambda: tuple(_requests(host, answer.result)))
+    answer = client.query_graphql(_BY_PATH % max_rows, permission=ANALYTICS_READ, variables=variables)
+    return parse_result(answer, "the requests by path", lambda: tuple(_requests(host, answer.result)))
 
 
-def _requests(host: str, data: Mapping[str, Any]) -> Iterator[Requests]:
+def _requests(host: str, data: Mapping[str, Any]) -> Iterator[HostRequests]:
     for row in data["viewer"]["scope"][0]["rows"]:
         by = row["dimensions"]
-        yield Requests(
+        yield HostRequests(
             hour=parse_utc(by["datetimeHour"]),
             host=host,
-            path=text(by["clientRequestPath"]),
-            address=text(by["clientIP"]),
-            country=text(by["clientCountryName"]),
+            path=text_or_empty(by["clientRequestPath"]),
+            address=text_or_empty(by["clientIP"]),
+            country=text_or_empty(by["clientCountryName"]),
             status=str(by["edgeResponseStatus"]),
             count=int(row["count"]),
         )
 
 
 @reads("POST /graphql")
-def database_use(client: Client, account_id: str, period: Period, *, most: int) -> tuple[DatabaseUse, ...]:
+def read_database_usage(
+    client: CloudflareClient, account_id: str, period: Period, *, max_rows: int
+) -> tuple[DatabaseUsage, ...]:
     """By database and hour, the newest first; the period begins with an hour. `most`: as above."""
     variables = {"a": account_id, **_between(period)}
-    answer = client.query(_BY_DATABASE % most, permission=ACCOUNT_ANALYTICS_READ, variables=variables)
-    return shaped(answer, "the use of D1", lambda: tuple(_database_use(answer.result)))
+    answer = client.query_graphql(_BY_DATABASE % max_rows, permission=ACCOUNT_ANALYTICS_READ, variables=variables)
+    return parse_result(answer, "the use of D1", lambda: tuple(_database_use(answer.result)))
 
 
-def _database_use(data: Mapping[str, Any]) -> Iterator[DatabaseUse]:
+def _database_use(data: Mapping[str, Any]) -> Iterator[DatabaseUsage]:
     for row in data["viewer"]["scope"][0]["rows"]:
         total = (int(row["sum"][name]) for name in ("readQueries", "writeQueries", "rowsRead", "rowsWritten"))
-        yield DatabaseUse(parse_utc(row["dimensions"]["datetimeHour"]), str(row["dimensions"]["databaseId"]), *total)
+        yield DatabaseUsage(parse_utc(row["dimensions"]["datetimeHour"]), str(row["dimensions"]["databaseId"]), *total)
 
 
 def _between(period: Period) -> dict[str, str]:

@@ -12,9 +12,17 @@ from typing import Any
 
 import httpx
 
-from ops.cloudflare.codes import Kind
-from ops.cloudflare.reads import is_read
-from ops.cloudflare.response import Answer, ApiError, MalformedAnswer, decode, decode_graphql, misshapen, short
+from ops.cloudflare.codes import ErrorKind
+from ops.cloudflare.reads import is_declared_read
+from ops.cloudflare.response import (
+    CloudflareApiError,
+    CloudflareResponse,
+    MalformedCloudflareResponse,
+    decode_graphql_response,
+    decode_response,
+    unexpected_shape,
+    without_account,
+)
 from ops.core.clock import Clock
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.loopback import is_loopback
@@ -22,24 +30,24 @@ from ops.core.redaction import Secret
 from ops.core.threads import CallTracker
 from ops.core.write_guard import WriteGuard
 
-CONNECTIONS = 20
+MAX_CONNECTIONS = 20
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
-PAUSES = (0.2, 0.5, 1.0)
+RETRY_DELAYS = (0.2, 0.5, 1.0)
 """Seconds before the first, second and third retry of a read, unless the answer names a time."""
 RETRY_BUDGET = 20.0
 """Seconds that one read may take with all its retries; a Retry-After beyond it ends the read."""
-MOST_PAGES = 100
+MAX_PAGES = 100
 
-Decoder = Callable[[str, str, int, Mapping[str, str], bytes], Answer]
+Decoder = Callable[[str, str, int, Mapping[str, str], bytes], CloudflareResponse]
 
 
 @cache
-def no_certificates() -> ssl.SSLContext:
+def plain_http_ssl_context() -> ssl.SSLContext:
     """Return what httpx needs for a client that sends plain HTTP. Each client would make one of its own."""
     return httpx.create_ssl_context(verify=False)
 
 
-class Client(WriteGuard):
+class CloudflareClient(WriteGuard):
     """One account's token on one API base. Threads may share it. `token_name` is what error texts call the token."""
 
     def __init__(
@@ -67,11 +75,11 @@ class Client(WriteGuard):
         # A proxy of the environment is for the internet; a sandbox is never behind one.
         trust = not is_loopback(self.base_url)
         is_secure = self.base_url.startswith("https:")
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
         self._http = httpx.Client(
             timeout=TIMEOUT,
             limits=limits,
-            verify=httpx.create_ssl_context(trust_env=trust) if is_secure else no_certificates(),
+            verify=httpx.create_ssl_context(trust_env=trust) if is_secure else plain_http_ssl_context(),
             trust_env=trust,
             auth=self._sign,
             transport=self._transport,
@@ -88,36 +96,36 @@ class Client(WriteGuard):
         request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
         return request
 
-    def read(self, path: str, *, permission: str, params: Mapping[str, str] | None = None) -> Answer:
+    def read(self, path: str, *, permission: str, params: Mapping[str, str] | None = None) -> CloudflareResponse:
         """GET, retried on 429, 5xx, unreadable answers and transport errors. Raises ProviderError."""
         return self._retried(
-            f"GET {short(path)}", lambda: self._send("GET", path, permission=permission, params=params)
+            f"GET {without_account(path)}", lambda: self._send("GET", path, permission=permission, params=params)
         )
 
-    def query(self, query: str, *, permission: str, variables: Mapping[str, Any]) -> Answer:
+    def query_graphql(self, query: str, *, permission: str, variables: Mapping[str, Any]) -> CloudflareResponse:
         """A query of GraphQL, retried like a read; its result is the answer's `data`. Raises ProviderError.
 
         developers.cloudflare.com/analytics/graphql-api
         """
         body = {"query": query, "variables": dict(variables)}
 
-        def send() -> Answer:
-            return self._send("POST", "/graphql", permission=permission, decoder=decode_graphql, json=body)
+        def send() -> CloudflareResponse:
+            return self._send("POST", "/graphql", permission=permission, decoder=decode_graphql_response, json=body)
 
         return self._retried("POST /graphql", send)
 
-    def ask(self, path: str, question: Mapping[str, Any], *, permission: str) -> Answer:
+    def read_by_post(self, path: str, body: Mapping[str, Any], *, permission: str) -> CloudflareResponse:
         """A question that is sent by POST, and retried like a read. Raises ProviderError."""
         return self._retried(
-            f"POST {short(path)}", lambda: self._send("POST", path, permission=permission, json=dict(question))
+            f"POST {without_account(path)}", lambda: self._send("POST", path, permission=permission, json=dict(body))
         )
 
-    def _retried(self, call: str, send: Callable[[], Answer]) -> Answer:
+    def _retried(self, call: str, send: Callable[[], CloudflareResponse]) -> CloudflareResponse:
         deadline = self._clock.monotonic() + RETRY_BUDGET
-        for pause in (*PAUSES, None):
+        for pause in (*RETRY_DELAYS, None):
             try:
                 return send()
-            except (ApiError, MalformedAnswer, httpx.RequestError) as error:
+            except (CloudflareApiError, MalformedCloudflareResponse, httpx.RequestError) as error:
                 wait = _retry_pause(error, pause)
                 if wait is None or self._clock.monotonic() + wait > deadline:
                     raise _final(error, call) from None
@@ -135,31 +143,35 @@ class Client(WriteGuard):
         json: Any = None,
         files: Any = None,
         content: bytes | None = None,
-    ) -> Answer:
+    ) -> CloudflareResponse:
         """Send once: JSON, a form, or bytes as they are.
 
         Raises NotApplied, Unclear, or ApiError where Cloudflare refused and nothing changed.
         """
-        call = f"{method} {short(path)}"
+        call = f"{method} {without_account(path)}"
         try:
             body = {"json": json, "files": files, "content": content}
             return self._send(method, path, permission=permission, params=params, headers=headers, **body)
-        except ApiError as error:
-            if error.kind == Kind.NOT_APPLIED:
+        except CloudflareApiError as error:
+            if error.kind == ErrorKind.NOT_APPLIED:
                 retry = error.retry_after
                 raise NotApplied(error.message, reason=error.reason, hint=error.hint, retry_after=retry) from None
-            if error.status >= 500 or error.kind == Kind.TRANSIENT:
+            if error.status >= 500 or error.kind == ErrorKind.TRANSIENT:
                 raise UnclearWrite(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
             error.message += "; this was not applied"
             raise
-        except MalformedAnswer as error:
+        except MalformedCloudflareResponse as error:
             raise UnclearWrite(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
         except httpx.RequestError as error:
             raise UnclearWrite(f"no answer to {call} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
 
-    def _send(self, method: str, path: str, *, permission: str, decoder: Decoder = decode, **content: Any) -> Answer:
-        if not self._may_write and not is_read(method, path):
-            raise Refused(f"{method} {short(path)} is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
+    def _send(
+        self, method: str, path: str, *, permission: str, decoder: Decoder = decode_response, **content: Any
+    ) -> CloudflareResponse:
+        if not self._may_write and not is_declared_read(method, path):
+            raise Refused(
+                f"{method} {without_account(path)} is no read, and nothing may be written yet", reason=Reason.READ_ONLY
+            )
         if self._http is None:
             self.open()
         assert self._http is not None
@@ -167,8 +179,8 @@ class Client(WriteGuard):
             response = self._http.request(method, self.base_url + path, **content)
         try:
             return decoder(method, path, response.status_code, response.headers, response.content)
-        except ApiError as error:
-            if error.kind == Kind.AUTH:
+        except CloudflareApiError as error:
+            if error.kind == ErrorKind.AUTH:
                 error.hint = self._permission_hint(path, permission)
             raise
 
@@ -183,20 +195,22 @@ class Client(WriteGuard):
         )
 
 
-def _retry_pause(error: ApiError | MalformedAnswer | httpx.RequestError, pause: float | None) -> float | None:
+def _retry_pause(
+    error: CloudflareApiError | MalformedCloudflareResponse | httpx.RequestError, pause: float | None
+) -> float | None:
     """Seconds until the next try; None where there is none.
 
     A 200 that cannot be read is tried again like a 5xx: something in between may have spoiled it.
     """
     if pause is None:
         return None
-    if isinstance(error, httpx.RequestError) or (isinstance(error, MalformedAnswer) and error.status < 300):
+    if isinstance(error, httpx.RequestError) or (isinstance(error, MalformedCloudflareResponse) and error.status < 300):
         return pause
-    retryable = error.status == 429 or error.status >= 500 or getattr(error, "kind", None) == Kind.TRANSIENT
+    retryable = error.status == 429 or error.status >= 500 or getattr(error, "kind", None) == ErrorKind.TRANSIENT
     return max(pause, error.retry_after) if retryable else None
 
 
-def _final(error: ApiError | MalformedAnswer | httpx.RequestError, call: str) -> ProviderError:
+def _final(error: CloudflareApiError | MalformedCloudflareResponse | httpx.RequestError, call: str) -> ProviderError:
     """A transport error's own text may hold an address or a header: its type says enough."""
     if isinstance(error, httpx.RequestError):
         return ProviderError(
@@ -207,44 +221,44 @@ def _final(error: ApiError | MalformedAnswer | httpx.RequestError, call: str) ->
     return error
 
 
-Read = Callable[[Mapping[str, str]], Answer]
+PageReader = Callable[[Mapping[str, str]], CloudflareResponse]
 
 
-def by_total(read: Read, *, per_page: int = 50) -> Iterator[Any]:
+def paginate_by_total(read: PageReader, *, per_page: int = 50) -> Iterator[Any]:
     """Rows of a list whose `result_info.total_count` can be trusted: zones, Pages deployments, KV namespaces."""
-    for page in range(1, MOST_PAGES + 1):
+    for page in range(1, MAX_PAGES + 1):
         answer = read({"page": str(page), "per_page": str(per_page)})
         yield from _rows(answer)
-        total = answer.info.get("total_count") or 0
+        total = answer.result_info.get("total_count") or 0
         if not isinstance(total, int):
-            raise misshapen(answer, "a list")
+            raise unexpected_shape(answer, "a list")
         if page * per_page >= total:
             return
 
 
-def by_cursor(read: Read, *, per_page: int = 100, size: str = "per_page") -> Iterator[Any]:
+def paginate_by_cursor(read: PageReader, *, per_page: int = 100, size_parameter: str = "per_page") -> Iterator[Any]:
     """Rows of a list with a cursor: KV keys, Durable Objects; and the audit log, whose `size` is named `limit`."""
     cursor = ""
-    for _ in range(MOST_PAGES):
-        answer = read({size: str(per_page), **({"cursor": cursor} if cursor else {})})
+    for _ in range(MAX_PAGES):
+        answer = read({size_parameter: str(per_page), **({"cursor": cursor} if cursor else {})})
         yield from _rows(answer)
         cursor = next_cursor(answer)
         if not cursor:
             return
 
 
-def next_cursor(answer: Answer) -> str:
+def next_cursor(answer: CloudflareResponse) -> str:
     """The cursor of the next page; nothing on the last one.
 
     Most lists have it in `result_info.cursor`, and Cloudflare's SDKs read `result_info.cursors.after` of the audit log.
     """
-    cursors = answer.info.get("cursors")
+    cursors = answer.result_info.get("cursors")
     after = cursors.get("after") if isinstance(cursors, Mapping) else None
-    return str(answer.info.get("cursor") or after or "")
+    return str(answer.result_info.get("cursor") or after or "")
 
 
-def _rows(answer: Answer) -> list[Any]:
+def _rows(answer: CloudflareResponse) -> list[Any]:
     """Of one page. Raises MalformedAnswer."""
     if not isinstance(answer.result, list):
-        raise misshapen(answer, "a list")
+        raise unexpected_shape(answer, "a list")
     return answer.result

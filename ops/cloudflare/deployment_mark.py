@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-LIMIT_BYTES = 1000
+MAX_MESSAGE_BYTES = 1000
 """Cloudflare cuts `workers/message` here (developers.cloudflare.com/api: workers.scripts.deployments.create)."""
 
 PATTERN = re.compile(
@@ -19,12 +19,12 @@ PATTERN = re.compile(
 )
 
 
-ANY = "*"
+ANY_NAME = "*"
 """Stands for the names for which there was no room: it may be any."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class DeploymentMark:
     incident: int | None
     run: str
     blames: str | None
@@ -37,27 +37,27 @@ class Mark:
     """Classes of Durable Objects whose memory it emptied; alone."""
 
     @property
-    def judges_nothing(self) -> bool:
+    def keeps_release(self) -> bool:
         """The deployment changes no release, and says nothing of one."""
         return bool(self.rotated or self.revoked or self.reset)
 
     def __str__(self) -> str:
         head = f"ops1 incident={self.incident or '-'} run={self.run} blames={self.blames or '-'}"
-        if self.judges_nothing:
+        if self.keeps_release:
             head += " revoked=" if self.revoked else " rotated=" if self.rotated else " reset="
-            head += ",".join(_within(self.revoked or self.rotated or self.reset, LIMIT_BYTES - len(head)))
-        text = " ".join(self.text.split()) if len(head) < LIMIT_BYTES - len("; ") else ""
-        return f"{head}; {text}".encode()[:LIMIT_BYTES].decode(errors="ignore") if text else head
+            head += ",".join(_within(self.revoked or self.rotated or self.reset, MAX_MESSAGE_BYTES - len(head)))
+        text = " ".join(self.text.split()) if len(head) < MAX_MESSAGE_BYTES - len("; ") else ""
+        return f"{head}; {text}".encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore") if text else head
 
 
-def parse(message: str) -> Mark | None:
+def parse_mark(message: str) -> DeploymentMark | None:
     """None where the message is somebody else's."""
     found = PATTERN.match(message)
     if found is None:
         return None
     incident, blames = found["incident"], found["blames"]
     names = tuple(urllib.parse.unquote(name) for name in (found["names"] or "").split(",") if name)
-    return Mark(
+    return DeploymentMark(
         incident=None if incident == "-" else int(incident),
         run=found["run"],
         blames=None if blames == "-" else blames,
@@ -70,11 +70,11 @@ def parse(message: str) -> Mark | None:
 
 def _within(names: tuple[str, ...], size: int) -> Iterator[str]:
     """Whole names, escaped: one that is cut is another secret's."""
-    left = size - len(f",{ANY}")
+    left = size - len(f",{ANY_NAME}")
     for name in names:
-        escaped = name if name == ANY else urllib.parse.quote(name, safe="")
+        escaped = name if name == ANY_NAME else urllib.parse.quote(name, safe="")
         left -= len(f",{escaped}")
         if left < 0:
-            yield ANY
+            yield ANY_NAME
             return
         yield escaped

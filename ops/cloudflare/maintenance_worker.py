@@ -10,39 +10,41 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ops.cloudflare.client import Client
-from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.client import CloudflareClient
+from ops.cloudflare.deployment_mark import DeploymentMark
 
-WRITE = "Workers Scripts Write"
-MAIN = "ops_maintenance.js"
+WRITE_PERMISSION = "Workers Scripts Write"
+MAIN_MODULE = "ops_maintenance.js"
 COMPATIBILITY_DATE = "2026-09-01"
 
 
-class Maintenance:
+class MaintenanceWorkerApi:
     """Sent once each; they raise NotApplied, Unclear, ApiError."""
 
-    def __init__(self, client: Client, account_id: str, worker: str) -> None:
+    def __init__(self, client: CloudflareClient, account_id: str, worker: str) -> None:
         self._client = client
         self._script = f"/accounts/{account_id}/workers/scripts/{worker}"
 
     @cached_property
     def _source(self) -> bytes:
-        return Path(__file__).with_name(MAIN).read_bytes()
+        return Path(__file__).with_name(MAIN_MODULE).read_bytes()
 
     @property
-    def release(self) -> str:
+    def source_tag(self) -> str:
         """The source that this machine has, as its versions are tagged."""
         return sha256(self._source).hexdigest()[:16]
 
-    def create(self, variables: Mapping[str, Any], *, mark: Mark) -> None:
+    def create_worker(self, variables: Mapping[str, Any], *, mark: DeploymentMark) -> None:
         """The Worker, deployed."""
-        self._client.write("PUT", self._script, permission=WRITE, files=self._form(variables, mark))
+        self._client.write("PUT", self._script, permission=WRITE_PERMISSION, files=self._form(variables, mark))
 
-    def upload(self, variables: Mapping[str, Any], *, mark: Mark) -> None:
+    def upload_version(self, variables: Mapping[str, Any], *, mark: DeploymentMark) -> None:
         """A version with these variables, not deployed."""
-        self._client.write("POST", f"{self._script}/versions", permission=WRITE, files=self._form(variables, mark))
+        self._client.write(
+            "POST", f"{self._script}/versions", permission=WRITE_PERMISSION, files=self._form(variables, mark)
+        )
 
-    def _form(self, variables: Mapping[str, Any], mark: Mark) -> list[Any]:
+    def _form(self, variables: Mapping[str, Any], mark: DeploymentMark) -> list[Any]:
         bindings = [
             {"type": "plain_text", "name": name, "text": value}
             if isinstance(value, str)
@@ -50,12 +52,12 @@ class Maintenance:
             for name, value in variables.items()
         ]
         metadata = {
-            "main_module": MAIN,
+            "main_module": MAIN_MODULE,
             "bindings": bindings,
             "compatibility_date": COMPATIBILITY_DATE,
-            "annotations": {"workers/message": str(mark), "workers/tag": self.release},
+            "annotations": {"workers/message": str(mark), "workers/tag": self.source_tag},
         }
         return [
             ("metadata", (None, json.dumps(metadata).encode(), "application/json")),
-            (MAIN, (MAIN, self._source, "application/javascript+module")),
+            (MAIN_MODULE, (MAIN_MODULE, self._source, "application/javascript+module")),
         ]

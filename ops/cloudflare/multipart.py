@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.cloudflare.types.script import Code, Module
-from ops.cloudflare.types.workers import SECRET_BINDINGS
+from ops.cloudflare.types.script import WorkerCode, WorkerModule
+from ops.cloudflare.types.workers import SECRET_BINDING_TYPES
 from ops.core.redaction import Secret
 
 
 @dataclass(frozen=True)
-class Form:
+class ScriptContent:
     """A script's content. The header `cf-entrypoint` names its main module."""
 
     main_module: str
-    modules: tuple[Module, ...]
+    modules: tuple[WorkerModule, ...]
 
 
-def form(headers: Mapping[str, str], body: bytes) -> Form:
+def parse_form(headers: Mapping[str, str], body: bytes) -> ScriptContent:
     """ValueError where it is none. `headers` in lower case."""
     import email.parser
     import email.policy
@@ -37,18 +37,20 @@ def form(headers: Mapping[str, str], body: bytes) -> Form:
         name, content = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
         if part.defects or not isinstance(name, str) or not name or not isinstance(content, bytes):
             raise ValueError("a part without a name, or that cannot be read")
-        modules.append(Module(name, part.get_content_type(), content))
+        modules.append(WorkerModule(name, part.get_content_type(), content))
     if len({module.name for module in modules}) < len(modules):
         raise ValueError("two parts of one name")
-    return Form(headers.get("cf-entrypoint", ""), tuple(modules))
+    return ScriptContent(headers.get("cf-entrypoint", ""), tuple(modules))
 
 
-def metadata(code: Code, edits: Mapping[str, Secret], *, message: str, tag: str = "") -> dict[str, Any]:
+def build_upload_metadata(
+    code: WorkerCode, edits: Mapping[str, Secret], *, message: str, tag: str = ""
+) -> dict[str, Any]:
     """What makes a new version of `code`: every binding its own, the edited secrets new, the others inherited.
 
     To inherit is from the latest upload alone, whatever serves: a version's id is refused (10057).
     """
-    own = [dict(binding) for binding in code.bindings if binding["type"] not in SECRET_BINDINGS]
+    own = [dict(binding) for binding in code.bindings if binding["type"] not in SECRET_BINDING_TYPES]
     new = [{"type": "secret_text", "name": name, "text": value.reveal()} for name, value in edits.items()]
     others = sorted(code.secret_names - edits.keys())
     inherited = [{"type": "inherit", "name": name, "version_id": "latest"} for name in others]

@@ -9,24 +9,32 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.cloudflare.client import Client, by_total
+from ops.cloudflare.client import CloudflareClient, paginate_by_total
 from ops.cloudflare.reads import reads
-from ops.cloudflare.response import Answer, ApiError, identifier, misshapen, shaped, text, word
-from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
-from ops.cloudflare.types.site_config import shown_binding, within
+from ops.cloudflare.response import (
+    CloudflareApiError,
+    CloudflareResponse,
+    parse_result,
+    require_id,
+    require_text,
+    text_or_empty,
+    unexpected_shape,
+)
+from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
+from ops.cloudflare.types.site_config import describe_binding, nested_table
 from ops.core.clock import parse_utc
 from ops.core.errors import Reason, UnclearWrite
 
-READ = "Pages Read"
-WRITE = "Pages Write"
+READ_PERMISSION = "Pages Read"
+WRITE_PERMISSION = "Pages Write"
 
-IDENTIFIER = re.compile(r"[0-9a-f-]{36}")
+ID_PATTERN = re.compile(r"[0-9a-f-]{36}")
 NO_SUCH_DEPLOYMENT = 8000009
-FEWEST_FILES = 20_000
+DEFAULT_FILE_LIMIT = 20_000
 """That every project may have (developers.cloudflare.com/pages/platform/limits)."""
-PER_PAGE = 25
+PAGE_SIZE = 25
 """Cloudflare takes no more (8000024)."""
-BINDINGS = {
+BINDING_KINDS = {
     "env_vars": ("variable", ""),
     "kv_namespaces": ("KV", "namespace_id"),
     "d1_databases": ("D1", "id"),
@@ -44,124 +52,128 @@ BINDINGS = {
 """Key of `deployment_configs` → how people call it, and what names its target (…/api/resources/pages)."""
 
 
-class Pages:
+class PagesApi:
     """The Pages of one account."""
 
-    def __init__(self, client: Client, account_id: str) -> None:
+    def __init__(self, client: CloudflareClient, account_id: str) -> None:
         self._client = client
         self._projects = f"/accounts/{account_id}/pages/projects"
 
     @reads("GET /accounts/{account}/pages/projects/{project}")
-    def project(self, project: str) -> Project:
-        answer = self._client.read(f"{self._projects}/{project}", permission=READ)
-        return shaped(answer, f"the Pages project {project}", lambda: _project(answer.result))
+    def read_project(self, project: str) -> PagesProject:
+        answer = self._client.read(f"{self._projects}/{project}", permission=READ_PERMISSION)
+        return parse_result(answer, f"the Pages project {project}", lambda: _project(answer.result))
 
     @reads("GET /accounts/{account}/pages/projects/{project}/deployments")
-    def deployments(self, project: str, *, most: int = 100) -> tuple[Deployment, ...]:
+    def list_deployments(self, project: str, *, limit: int = 100) -> tuple[PagesDeployment, ...]:
         """Those of production, of every status, newest first, and no more than `most` of them."""
 
-        def read(page: Mapping[str, str]) -> Answer:
+        def read(page: Mapping[str, str]) -> CloudflareResponse:
             params = {"env": PRODUCTION, **page}
-            answer = self._client.read(f"{self._projects}/{project}/deployments", permission=READ, params=params)
+            answer = self._client.read(
+                f"{self._projects}/{project}/deployments", permission=READ_PERMISSION, params=params
+            )
             what = f"the deployments of {project}"
-            if not isinstance(answer.result, list) or not isinstance(answer.info.get("total_count"), int):
-                raise misshapen(answer, what)
-            return replace(answer, result=shaped(answer, what, lambda: [_deployment(row) for row in answer.result]))
+            if not isinstance(answer.result, list) or not isinstance(answer.result_info.get("total_count"), int):
+                raise unexpected_shape(answer, what)
+            return replace(
+                answer, result=parse_result(answer, what, lambda: [_deployment(row) for row in answer.result])
+            )
 
-        rows = islice(by_total(read, per_page=PER_PAGE), most)
+        rows = islice(paginate_by_total(read, per_page=PAGE_SIZE), limit)
         # By id: what is deployed between two pages moves a row from the one to the next.
         found = {row.id: row for row in rows if row.environment == PRODUCTION}
         return tuple(sorted(found.values(), key=lambda deployment: deployment.created_on, reverse=True))
 
     @reads("GET /accounts/{account}/pages/projects/{project}/deployments/{deployment}")
-    def deployment(self, project: str, deployment: str) -> Deployment | None:
+    def read_deployment(self, project: str, deployment: str) -> PagesDeployment | None:
         """None where Cloudflare no longer has it."""
         try:
             path = f"{self._projects}/{project}/deployments/{deployment}"
-            answer = self._client.read(path, permission=READ)
-        except ApiError as error:
+            answer = self._client.read(path, permission=READ_PERMISSION)
+        except CloudflareApiError as error:
             if error.code == NO_SUCH_DEPLOYMENT:
                 return None
             raise
-        return shaped(answer, f"deployment {deployment} of {project}", lambda: _deployment(answer.result))
+        return parse_result(answer, f"deployment {deployment} of {project}", lambda: _deployment(answer.result))
 
-    def most_files(self, project: str) -> int:
+    def read_file_limit(self, project: str) -> int:
         """How many files a Direct Upload to it may have: a claim of the upload token, which is kept nowhere.
 
         The token could be written with, so this is no read for a plan (…/pages/platform/limits).
         """
-        answer = self._client.read(f"{self._projects}/{project}/upload-token", permission=WRITE)
-        return shaped(answer, f"the upload token of {project}", lambda: _most_files(answer.result["jwt"]))
+        answer = self._client.read(f"{self._projects}/{project}/upload-token", permission=WRITE_PERMISSION)
+        return parse_result(answer, f"the upload token of {project}", lambda: _most_files(answer.result["jwt"]))
 
-    def rollback(self, project: str, deployment: str) -> None:
+    def roll_back(self, project: str, deployment: str) -> None:
         """Let that deployment serve production; sent once. Raises NotApplied, Unclear, ApiError.
 
         It takes no message, so nothing of ours stands in the project's history afterwards. What is refused has no
         documented code: 8000000, "an unknown error", is taken for unclear.
         """
         path = f"{self._projects}/{project}/deployments/{deployment}/rollback"
-        answer = self._client.write("POST", path, permission=WRITE)
+        answer = self._client.write("POST", path, permission=WRITE_PERMISSION)
         if not isinstance(answer.result, dict) or not isinstance(answer.result.get("id"), str):
-            message = f"the answer to POST rollback of {project} names no deployment (cf-ray {answer.ray or 'none'})"
+            message = f"the answer to POST rollback of {project} names no deployment (cf-ray {answer.ray_id or 'none'})"
             raise UnclearWrite(message, reason=Reason.UNCLEAR)
 
 
-def _deployment(row: Mapping[str, Any]) -> Deployment:
-    stage, metadata = row.get("latest_stage") or {}, within(row, "deployment_trigger", "metadata")
+def _deployment(row: Mapping[str, Any]) -> PagesDeployment:
+    stage, metadata = row.get("latest_stage") or {}, nested_table(row, "deployment_trigger", "metadata")
     aliases = row.get("aliases")
-    return Deployment(
-        id=identifier(row["id"], IDENTIFIER),
+    return PagesDeployment(
+        id=require_id(row["id"], ID_PATTERN),
         url=_address(row["url"]),
         created_on=parse_utc(row["created_on"]),
-        environment=word(row["environment"]),
-        stage=text(stage.get("name")),
-        status=text(stage.get("status")),
-        skipped=row.get("is_skipped") is True,
-        trigger=text(within(row, "deployment_trigger").get("type")),
-        branch=text(metadata.get("branch")),
-        commit=text(metadata.get("commit_hash")),
-        message=text(metadata.get("commit_message")),
-        dirty=metadata.get("commit_dirty") is True,
-        aliases=tuple(filter(None, map(text, aliases if isinstance(aliases, list) else []))),
-        functions=_yes_or_no(row.get("uses_functions")),
+        environment=require_text(row["environment"]),
+        stage=text_or_empty(stage.get("name")),
+        status=text_or_empty(stage.get("status")),
+        is_skipped=row.get("is_skipped") is True,
+        trigger=text_or_empty(nested_table(row, "deployment_trigger").get("type")),
+        branch=text_or_empty(metadata.get("branch")),
+        commit=text_or_empty(metadata.get("commit_hash")),
+        message=text_or_empty(metadata.get("commit_message")),
+        has_uncommitted_changes=metadata.get("commit_dirty") is True,
+        aliases=tuple(filter(None, map(text_or_empty, aliases if isinstance(aliases, list) else []))),
+        has_functions=_yes_or_no(row.get("uses_functions")),
         env_vars=frozenset(row["env_vars"]) if isinstance(row.get("env_vars"), dict) else None,
     )
 
 
-def _project(row: Mapping[str, Any]) -> Project:
-    canonical, config = row.get("canonical_deployment"), within(row, "source", "config")
+def _project(row: Mapping[str, Any]) -> PagesProject:
+    canonical, config = row.get("canonical_deployment"), nested_table(row, "source", "config")
     enabled = (config.get(name) is not False for name in ("deployments_enabled", "production_deployments_enabled"))
-    return Project(
-        name=word(row["name"]),
-        production_branch=text(row.get("production_branch")),
+    return PagesProject(
+        name=require_text(row["name"]),
+        production_branch=text_or_empty(row.get("production_branch")),
         canonical=None if canonical is None else _deployment(canonical),
-        env_vars=frozenset(within(row, "deployment_configs", "production", "env_vars")),
+        env_vars=frozenset(nested_table(row, "deployment_configs", "production", "env_vars")),
         domains=_domains(row),
         deploys_on_push=row.get("source") is not None and all(enabled),
-        bindings=tuple(sorted(_bindings(within(row, "deployment_configs", "production")))),
+        bindings=tuple(sorted(_bindings(nested_table(row, "deployment_configs", "production")))),
     )
 
 
 def _domains(row: Mapping[str, Any]) -> tuple[str, ...]:
     named = row.get("domains")
     listed = [row.get("subdomain"), *(named if isinstance(named, list) else [])]
-    return tuple(dict.fromkeys(host.lower() for host in map(text, listed) if host))
+    return tuple(dict.fromkeys(host.lower() for host in map(text_or_empty, listed) if host))
 
 
 def _bindings(settings: Mapping[str, Any]) -> Iterator[str]:
-    for key, (kind, target) in BINDINGS.items():
-        for name, binding in within(settings, key).items():
-            yield shown_binding(kind, name, within({"of": binding}, "of").get(target))
+    for key, (kind, target) in BINDING_KINDS.items():
+        for name, binding in nested_table(settings, key).items():
+            yield describe_binding(kind, name, nested_table({"of": binding}, "of").get(target))
 
 
 def _most_files(jwt: str) -> int:
     payload = jwt.partition(".")[2].partition(".")[0]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return int(claims.get("max_file_count_allowed", FEWEST_FILES))
+    return int(claims.get("max_file_count_allowed", DEFAULT_FILE_LIMIT))
 
 
 def _address(value: Any) -> str:
-    parts = urlsplit(word(value))
+    parts = urlsplit(require_text(value))
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         raise ValueError(value)
     return str(value)

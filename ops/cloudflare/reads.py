@@ -7,7 +7,7 @@ from typing import TypeVar
 F = TypeVar("F", bound=Callable[..., object])
 
 _ID, _UUID = "[0-9a-f]{32}", "[0-9a-f-]{36}"
-PARTS = {
+PATH_PARTS = {
     "account": _ID,
     "zone": _ID,
     "namespace": _ID,
@@ -18,7 +18,7 @@ PARTS = {
 }
 """Name in a template → the pattern of one segment of a path."""
 
-DECLARED: dict[tuple[str, str], re.Pattern[str]] = {}
+DECLARED_READS: dict[tuple[str, str], re.Pattern[str]] = {}
 """Method and template → pattern, of every module of ops.cloudflare that this process has imported."""
 
 
@@ -31,12 +31,12 @@ def reads(*requests: str) -> Callable[[F], F]:
     def declare(method: F) -> F:
         for request in requests:
             verb, _, template = request.partition(" ")
-            pattern = re.sub(r"\\\{(\w+)\\\}", lambda part: PARTS[part[1]], re.escape(template))
-            DECLARED[verb, template] = re.compile(pattern)
+            pattern = re.sub(r"\\\{(\w+)\\\}", lambda part: PATH_PARTS[part[1]], re.escape(template))
+            DECLARED_READS[verb, template] = re.compile(pattern)
         return method
 
     return declare
 
 
-def is_read(method: str, path: str) -> bool:
-    return any(verb == method and pattern.fullmatch(path) for (verb, _), pattern in DECLARED.items())
+def is_declared_read(method: str, path: str) -> bool:
+    return any(verb == method and pattern.fullmatch(path) for (verb, _), pattern in DECLARED_READS.items())

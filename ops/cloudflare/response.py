@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ops.cloudflare.codes import Kind, meaning_of
-from ops.cloudflare.multipart import form
+from ops.cloudflare.codes import ErrorKind, find_error_code
+from ops.cloudflare.multipart import parse_form
 from ops.core.errors import ProviderError, Reason
 
 T = TypeVar("T")
 
 
-WHAT_TO_DO: Mapping[Kind, str] = {
-    Kind.AUTH: "Check the token and its permissions.",
-    Kind.NOT_FOUND: "Check the names and account_id in ops.yml against the dashboard.",
-    Kind.NOT_APPLIED: "Start the same command again in a minute.",
-    Kind.TRANSIENT: "Look at https://www.cloudflarestatus.com/, then start the same command again.",
-    Kind.REFUSED: (
+HINTS: Mapping[ErrorKind, str] = {
+    ErrorKind.AUTH: "Check the token and its permissions.",
+    ErrorKind.NOT_FOUND: "Check the names and account_id in ops.yml against the dashboard.",
+    ErrorKind.NOT_APPLIED: "Start the same command again in a minute.",
+    ErrorKind.TRANSIENT: "Look at https://www.cloudflarestatus.com/, then start the same command again.",
+    ErrorKind.REFUSED: (
         "The same request will be refused again: look at the Worker or the site in the dashboard, or give Cloudflare's "
         "support the cf-ray."
     ),
@@ -30,34 +30,34 @@ WHAT_TO_DO: Mapping[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class CloudflareResponse:
     result: Any
-    info: Mapping[str, Any] = field(default_factory=dict)
+    result_info: Mapping[str, Any] = field(default_factory=dict)
     """`result_info`: the paging part of the envelope."""
     status: int = 200
-    ray: str = ""
+    ray_id: str = ""
 
 
-class ApiError(ProviderError):
+class CloudflareApiError(ProviderError):
     """Cloudflare answered, and the answer is no."""
 
     def __init__(
         self, method: str, path: str, *, status: int, code: int | None, text: str, ray: str, retry_after: float
     ) -> None:
-        call = f"{method} {short(path)}"
+        call = f"{method} {without_account(path)}"
         self.status, self.code, self.text = status, code, text
-        self.ray, self.retry_after = ray, retry_after
-        known = meaning_of(path, code)
+        self.ray_id, self.retry_after = ray, retry_after
+        known = find_error_code(path, code)
         self.kind = _kind(status, known.kind if known else None)
         said = f"code {code}: {text}" if code is not None else text
         super().__init__(
             f"Cloudflare answered {call} with HTTP {status}, {said} (cf-ray {ray or 'none'})",
             reason=Reason.RATE_LIMITED if status == 429 else _reason(self.kind),
-            hint=" ".join(filter(None, [f"This means: {known.meaning}." if known else "", WHAT_TO_DO[self.kind]])),
+            hint=" ".join(filter(None, [f"This means: {known.meaning}." if known else "", HINTS[self.kind]])),
         )
 
 
-class MalformedAnswer(ProviderError):
+class MalformedCloudflareResponse(ProviderError):
     """Cloudflare, or something in between, answered with something that cannot be read."""
 
     def __init__(self, call: str, *, status: int, ray: str, what: str) -> None:
@@ -69,76 +69,80 @@ class MalformedAnswer(ProviderError):
         )
 
 
-def _kind(status: int, told: Kind | None) -> Kind:
+def _kind(status: int, told: ErrorKind | None) -> ErrorKind:
     """`told` by the code, where it is known. An answer of 500 and up says nothing of what is there."""
-    if status == 429 or told == Kind.NOT_APPLIED:
-        return Kind.NOT_APPLIED
+    if status == 429 or told == ErrorKind.NOT_APPLIED:
+        return ErrorKind.NOT_APPLIED
     if told is not None and status < 500:
         return told
     if status >= 500:
-        return Kind.TRANSIENT
-    return {401: Kind.AUTH, 403: Kind.AUTH, 404: Kind.NOT_FOUND}.get(status, Kind.REFUSED)
+        return ErrorKind.TRANSIENT
+    return {401: ErrorKind.AUTH, 403: ErrorKind.AUTH, 404: ErrorKind.NOT_FOUND}.get(status, ErrorKind.REFUSED)
 
 
-def _reason(kind: Kind) -> Reason:
-    if kind == Kind.AUTH:
+def _reason(kind: ErrorKind) -> Reason:
+    if kind == ErrorKind.AUTH:
         return Reason.NOT_AUTHORISED
-    return Reason.PROVIDER_UNAVAILABLE if kind == Kind.TRANSIENT else Reason.PROVIDER_REFUSED
+    return Reason.PROVIDER_UNAVAILABLE if kind == ErrorKind.TRANSIENT else Reason.PROVIDER_REFUSED
 
 
-def decode(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def decode_response(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> CloudflareResponse:
     """Raises ApiError where Cloudflare says no, MalformedAnswer where it cannot be read. `headers` in lower case.
 
     The result is JSON, or a Form where code is downloaded.
     """
-    call = f"{method} {short(path)}"
+    call = f"{method} {without_account(path)}"
     ray = headers.get("cf-ray", "")
     if not body and status in {204, 205}:
-        return Answer(None, status=status, ray=ray)
+        return CloudflareResponse(None, status=status, ray_id=ray)
     if headers.get("cf-mitigated") == "challenge":
         what = "Cloudflare's firewall put a challenge before its own API, as it does with some addresses"
-        raise MalformedAnswer(call, status=status, ray=ray, what=what)
+        raise MalformedCloudflareResponse(call, status=status, ray=ray, what=what)
     if status == 200 and headers.get("content-type", "").startswith("multipart/form-data"):
         try:
-            return Answer(form(headers, body), status=status, ray=ray)
+            return CloudflareResponse(parse_form(headers, body), status=status, ray_id=ray)
         except ValueError as error:
-            raise MalformedAnswer(call, status=status, ray=ray, what=str(error)) from None
+            raise MalformedCloudflareResponse(call, status=status, ray=ray, what=str(error)) from None
     envelope = _json_object(call, status, ray, headers, body)
     if envelope.get("success") is True and status < 400:
         info = envelope.get("result_info")
-        return Answer(envelope.get("result"), info if isinstance(info, dict) else {}, status, ray)
+        return CloudflareResponse(envelope.get("result"), info if isinstance(info, dict) else {}, status, ray)
     if not isinstance(envelope.get("success"), bool) and status < 400:
-        raise MalformedAnswer(call, status=status, ray=ray, what="JSON without Cloudflare's envelope")
+        raise MalformedCloudflareResponse(call, status=status, ray=ray, what="JSON without Cloudflare's envelope")
     code, text = _first_error(envelope)
-    raise ApiError(method, path, status=status, code=code, text=text, ray=ray, retry_after=retry_after(headers))
+    raise CloudflareApiError(
+        method, path, status=status, code=code, text=text, ray=ray, retry_after=parse_retry_after(headers)
+    )
 
 
-def decode_graphql(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def decode_graphql_response(
+    method: str, path: str, status: int, headers: Mapping[str, str], body: bytes
+) -> CloudflareResponse:
     """The `data` of a GraphQL answer, which has no envelope but where the request as such is refused.
 
     Errors come with HTTP 200 (developers.cloudflare.com/analytics/graphql-api/errors). A spent budget counts as HTTP
     429. Raises ApiError and MalformedAnswer.
     """
-    call, ray = f"{method} {short(path)}", headers.get("cf-ray", "")
+    call, ray = f"{method} {without_account(path)}", headers.get("cf-ray", "")
     value = _json_object(call, status, ray, headers, body)
     if status >= 400 or "success" in value:
-        return decode(method, path, status, headers, body)
+        return decode_response(method, path, status, headers, body)
     errors = value.get("errors")
     if isinstance(errors, list) and errors:
-        said = "; ".join(text(error.get("message")) for error in errors if isinstance(error, dict))
+        said = "; ".join(text_or_empty(error.get("message")) for error in errors if isinstance(error, dict))
         spent = "budget depleted" in said
-        raise ApiError(
+        raise CloudflareApiError(
             method,
             path,
             status=429 if spent else status,
             code=None,
             text=said or "no reason given",
             ray=ray,
-            retry_after=retry_after(headers),
+            retry_after=parse_retry_after(headers),
         )
     if not isinstance(value.get("data"), dict):
-        raise MalformedAnswer(call, status=status, ray=ray, what="JSON without data")
-    return Answer(value["data"], status=status, ray=ray)
+        raise MalformedCloudflareResponse(call, status=status, ray=ray, what="JSON without data")
+    return CloudflareResponse(value["data"], status=status, ray_id=ray)
 
 
 def _json_object(call: str, status: int, ray: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
@@ -151,9 +155,9 @@ def _json_object(call: str, status: int, ray: str, headers: Mapping[str, str], b
             what = "an HTML page"
         else:
             what = f"{len(body)} bytes that are no JSON, or cut off"
-        raise MalformedAnswer(call, status=status, ray=ray, what=what) from None
+        raise MalformedCloudflareResponse(call, status=status, ray=ray, what=what) from None
     if not isinstance(value, dict):
-        raise MalformedAnswer(call, status=status, ray=ray, what="JSON, but no object")
+        raise MalformedCloudflareResponse(call, status=status, ray=ray, what="JSON, but no object")
     return value
 
 
@@ -171,7 +175,7 @@ def _first_error(envelope: Mapping[str, Any]) -> tuple[int | None, str]:
     return (code if isinstance(code, int) else None), text or "no reason given"
 
 
-def retry_after(headers: Mapping[str, str]) -> float:
+def parse_retry_after(headers: Mapping[str, str]) -> float:
     """Seconds; the header holds seconds or an HTTP date (RFC 9110, 10.2.3), which is set against the answer's own.
 
     0 where it is absent or unreadable.
@@ -186,24 +190,26 @@ def retry_after(headers: Mapping[str, str]) -> float:
         return 0.0
 
 
-def short(path: str) -> str:
+def without_account(path: str) -> str:
     """The path without the account, which every call shares: /workers/scripts/NAME/deployments."""
     return re.sub(r"^/accounts/[^/]+", "", path)
 
 
-def shaped(answer: Answer, what: str, build: Callable[[], T]) -> T:
+def parse_result(answer: CloudflareResponse, subject: str, build: Callable[[], T]) -> T:
     """`build()`, with every kind of missing or wrong field turned into one error that names the answer."""
     try:
         return build()
     except (LookupError, TypeError, ValueError, AttributeError):
-        raise misshapen(answer, what) from None
+        raise unexpected_shape(answer, subject) from None
 
 
-def misshapen(answer: Answer, what: str) -> MalformedAnswer:
-    return MalformedAnswer(f"GET {what}", status=answer.status, ray=answer.ray, what="JSON of another shape")
+def unexpected_shape(answer: CloudflareResponse, subject: str) -> MalformedCloudflareResponse:
+    return MalformedCloudflareResponse(
+        f"GET {subject}", status=answer.status, ray=answer.ray_id, what="JSON of another shape"
+    )
 
 
-def word(value: Any) -> str:
+def require_text(value: Any) -> str:
     """Return a text that is not empty.
 
     Raises:
@@ -214,13 +220,13 @@ def word(value: Any) -> str:
     return value
 
 
-def identifier(value: Any, form: re.Pattern[str]) -> str:
+def require_id(value: Any, pattern: re.Pattern[str]) -> str:
     """Return a text of exactly that form. Raises ValueError as `word` does."""
-    if not form.fullmatch(word(value)):
+    if not pattern.fullmatch(require_text(value)):
         raise ValueError(value)
     return str(value)
 
 
-def text(value: Any) -> str:
+def text_or_empty(value: Any) -> str:
     """Nothing for whatever is no text."""
     return value if isinstance(value, str) else ""

@@ -4,30 +4,30 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ops.cloudflare.client import Client, by_total
+from ops.cloudflare.client import CloudflareClient, paginate_by_total
 from ops.cloudflare.reads import reads
-from ops.cloudflare.response import ApiError, identifier, shaped, text, word
-from ops.cloudflare.types.zones import Domain, Route, Zone
+from ops.cloudflare.response import CloudflareApiError, parse_result, require_id, require_text, text_or_empty
+from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, Zone
 from ops.core.errors import Reason, UnclearWrite
 
 ZONE_READ = "Zone Read"
-READ = "Workers Routes Read"
-WRITE = "Workers Routes Write"
+READ_PERMISSION = "Workers Routes Read"
+WRITE_PERMISSION = "Workers Routes Write"
 SCRIPTS_READ = "Workers Scripts Read"
-IDENTIFIER = re.compile("[0-9a-f]{32}")
-NO_WORKER = 10007
+ID_PATTERN = re.compile("[0-9a-f]{32}")
+WORKER_NOT_FOUND = 10007
 """The route names a Worker that does not exist: reading again cannot help."""
 
 
-class Routes:
+class RoutesApi:
     """The routes of an account, as far as the token sees its zones. No list of them is paged but that of the zones."""
 
-    def __init__(self, client: Client, account_id: str) -> None:
+    def __init__(self, client: CloudflareClient, account_id: str) -> None:
         self._client = client
         self._account = account_id
 
     @reads("GET /zones")
-    def zones(self) -> tuple[Zone, ...]:
+    def list_zones(self) -> tuple[Zone, ...]:
         """Those that the token may read."""
         last: list[Any] = []
 
@@ -36,20 +36,22 @@ class Routes:
             last[:] = [self._client.read("/zones", permission=ZONE_READ, params=asked)]
             return last[0]
 
-        rows = list(by_total(page))
-        return shaped(last[0], "the zones", lambda: tuple(map(_zone, rows)))
+        rows = list(paginate_by_total(page))
+        return parse_result(last[0], "the zones", lambda: tuple(map(_zone, rows)))
 
     @reads("GET /zones/{zone}/workers/routes")
-    def of_zone(self, zone: str) -> tuple[Route, ...]:
-        answer = self._client.read(f"/zones/{zone}/workers/routes", permission=READ)
-        return shaped(answer, f"the routes of zone {zone}", lambda: tuple(_route(zone, row) for row in answer.result))
+    def list_routes(self, zone: str) -> tuple[WorkerRoute, ...]:
+        answer = self._client.read(f"/zones/{zone}/workers/routes", permission=READ_PERMISSION)
+        return parse_result(
+            answer, f"the routes of zone {zone}", lambda: tuple(_route(zone, row) for row in answer.result)
+        )
 
     @reads("GET /accounts/{account}/workers/domains")
-    def domains(self) -> tuple[Domain, ...]:
+    def list_domains(self) -> tuple[CustomDomain, ...]:
         answer = self._client.read(f"/accounts/{self._account}/workers/domains", permission=SCRIPTS_READ)
-        return shaped(answer, "the custom domains", lambda: tuple(_domain(row) for row in answer.result))
+        return parse_result(answer, "the custom domains", lambda: tuple(_domain(row) for row in answer.result))
 
-    def add(self, zone: str, pattern: str, script: str) -> None:
+    def add_route(self, zone: str, pattern: str, script: str) -> None:
         """Sent once, as are the two below. Raises NotApplied, Unclear, ApiError.
 
         A pattern that is taken (HTTP 409) is Unclear: another run may have added the same route.
@@ -57,16 +59,16 @@ class Routes:
         body = {"pattern": pattern, "script": script}
         self._write("POST", f"/zones/{zone}/workers/routes", json=body)
 
-    def turn(self, zone: str, route: str, pattern: str, script: str) -> None:
+    def update_route(self, zone: str, route: str, pattern: str, script: str) -> None:
         """Let it lead to another Worker. A route that is gone (HTTP 404) is Unclear: reading says what is there."""
         body = {"pattern": pattern, "script": script}
         self._write("PUT", f"/zones/{zone}/workers/routes/{route}", json=body)
 
-    def delete(self, zone: str, route: str) -> bool:
+    def delete_route(self, zone: str, route: str) -> bool:
         """False where the route was gone already. Cloudflare documents no code for that; people report 10009."""
         try:
-            self._client.write("DELETE", f"/zones/{zone}/workers/routes/{route}", permission=WRITE)
-        except ApiError as error:
+            self._client.write("DELETE", f"/zones/{zone}/workers/routes/{route}", permission=WRITE_PERMISSION)
+        except CloudflareApiError as error:
             if error.status == 404:
                 return False
             raise
@@ -74,20 +76,24 @@ class Routes:
 
     def _write(self, method: str, path: str, **body: Any) -> None:
         try:
-            self._client.write(method, path, permission=WRITE, **body)
-        except ApiError as error:
-            if error.status not in {404, 409} or error.code == NO_WORKER:
+            self._client.write(method, path, permission=WRITE_PERMISSION, **body)
+        except CloudflareApiError as error:
+            if error.status not in {404, 409} or error.code == WORKER_NOT_FOUND:
                 raise
             raise UnclearWrite(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
 
 
 def _zone(row: Mapping[str, Any]) -> Zone:
-    return Zone(identifier(row["id"], IDENTIFIER), word(row["name"]))
+    return Zone(require_id(row["id"], ID_PATTERN), require_text(row["name"]))
 
 
-def _route(zone: str, row: Mapping[str, Any]) -> Route:
-    return Route(zone, identifier(row["id"], IDENTIFIER), word(row["pattern"]), text(row.get("script")) or None)
+def _route(zone: str, row: Mapping[str, Any]) -> WorkerRoute:
+    return WorkerRoute(
+        zone, require_id(row["id"], ID_PATTERN), require_text(row["pattern"]), text_or_empty(row.get("script")) or None
+    )
 
 
-def _domain(row: Mapping[str, Any]) -> Domain:
-    return Domain(identifier(row["zone_id"], IDENTIFIER), word(row["hostname"]), word(row["service"]))
+def _domain(row: Mapping[str, Any]) -> CustomDomain:
+    return CustomDomain(
+        require_id(row["zone_id"], ID_PATTERN), require_text(row["hostname"]), require_text(row["service"])
+    )

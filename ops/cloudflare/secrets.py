@@ -9,45 +9,52 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ops.cloudflare.client import Client
-from ops.cloudflare.codes import Kind
-from ops.cloudflare.deployment_mark import Mark
-from ops.cloudflare.multipart import Form, metadata
+from ops.cloudflare.client import CloudflareClient
+from ops.cloudflare.codes import ErrorKind
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.multipart import ScriptContent, build_upload_metadata
 from ops.cloudflare.reads import reads
-from ops.cloudflare.response import ApiError, misshapen, shaped, text
-from ops.cloudflare.types.script import Code, Module
+from ops.cloudflare.response import CloudflareApiError, parse_result, text_or_empty, unexpected_shape
+from ops.cloudflare.types.script import WorkerCode, WorkerModule
 from ops.core.errors import LatestNotDeployed, Reason, UnclearWrite
 from ops.core.redaction import Secret
 
-READ = "Workers Scripts Read"
-WRITE = "Workers Scripts Write"
+READ_PERMISSION = "Workers Scripts Read"
+WRITE_PERMISSION = "Workers Scripts Write"
 
 LATEST_NOT_DEPLOYED = frozenset({10214, 10215})
 MERGE_PATCH = "application/merge-patch+json"
-MOST_IN_BULK = 100
+MAX_SECRETS_PER_CALL = 100
 """Cloudflare takes no more in one call (100160)."""
-UPLOADED = ("cache_options", "compatibility_date", "compatibility_flags", "limits", "placement", "usage_model")
+UPLOADABLE_SETTINGS = (
+    "cache_options",
+    "compatibility_date",
+    "compatibility_flags",
+    "limits",
+    "placement",
+    "usage_model",
+)
 """Settings of a version that an upload takes as they are answered."""
-NOT_UPLOADED = ("assets", "containers", "exports")
+UNSUPPORTED_PARTS = ("assets", "containers", "exports")
 """Parts of a version that are answered, and that no upload of a version takes back as they are."""
-MEASURED = frozenset({"last_analyzed_at", "status"})
+REPORTED_PLACEMENT_KEYS = frozenset({"last_analyzed_at", "status"})
 """What Cloudflare itself says of a placement beside what was asked for."""
-OF_NO_VERSION = ("logpush", "observability", "tags", "tail_consumers")
+SCRIPT_SETTINGS = ("logpush", "observability", "tags", "tail_consumers")
 """Settings of the script alone: no deployment changes them."""
 
 
-class Secrets:
+class WorkerSecretsApi:
     """The secrets of the Workers of one account. Names can be read; values only written."""
 
-    def __init__(self, client: Client, account_id: str) -> None:
+    def __init__(self, client: CloudflareClient, account_id: str) -> None:
         self._client = client
         self._workers = f"/accounts/{account_id}/workers"
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/secrets")
-    def names(self, worker: str) -> frozenset[str]:
+    def list_names(self, worker: str) -> frozenset[str]:
         """Cloudflare says neither of which version nor how old they are."""
-        answer = self._client.read(f"{self._workers}/scripts/{worker}/secrets", permission=READ)
-        return shaped(answer, f"the secrets of {worker}", lambda: frozenset(_name(row) for row in answer.result))
+        answer = self._client.read(f"{self._workers}/scripts/{worker}/secrets", permission=READ_PERMISSION)
+        return parse_result(answer, f"the secrets of {worker}", lambda: frozenset(_name(row) for row in answer.result))
 
     def edit(self, worker: str, edits: Mapping[str, Secret | None]) -> None:
         """Set these, delete where the value is None, leave the rest; sent once, as one version that serves all at once.
@@ -55,8 +62,8 @@ class Secrets:
         It is built on the latest upload, so Cloudflare refuses it while another one serves. Raises LatestNotDeployed,
         NotApplied, Unclear, ApiError.
         """
-        if not 1 <= len(edits) <= MOST_IN_BULK:
-            raise ValueError(f"from 1 to {MOST_IN_BULK} secrets can be changed at once, not {len(edits)}")
+        if not 1 <= len(edits) <= MAX_SECRETS_PER_CALL:
+            raise ValueError(f"from 1 to {MAX_SECRETS_PER_CALL} secrets can be changed at once, not {len(edits)}")
         secrets = {
             name: value and {"name": name, "text": value.reveal(), "type": "secret_text"}
             for name, value in edits.items()
@@ -65,52 +72,54 @@ class Secrets:
             self._client.write(
                 "PATCH",
                 f"{self._workers}/scripts/{worker}/secrets-bulk",
-                permission=WRITE,
+                permission=WRITE_PERMISSION,
                 json={"secrets": secrets},
                 headers={"content-type": MERGE_PATCH},
             )
-        except ApiError as error:
+        except CloudflareApiError as error:
             if error.code in LATEST_NOT_DEPLOYED:
                 raise LatestNotDeployed(worker) from None
             raise
 
     @reads("GET /accounts/{account}/workers/workers/{script}/versions/{version}")
-    def code(self, worker: str, version: str) -> Code | None:
+    def read_code(self, worker: str, version: str) -> WorkerCode | None:
         """Of any version; None where Cloudflare no longer has it.
 
         developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/subresources/versions
         """
         path = f"{self._workers}/workers/{worker}/versions/{version}"
         try:
-            answer = self._client.read(path, permission=READ, params={"include": "modules"})
-        except ApiError as error:
-            if error.kind == Kind.NOT_FOUND:
+            answer = self._client.read(path, permission=READ_PERMISSION, params={"include": "modules"})
+        except CloudflareApiError as error:
+            if error.kind == ErrorKind.NOT_FOUND:
                 return None
             raise
         what = f"the code of version {version} of {worker}"
-        code = shaped(answer, what, lambda: _code(answer.result))
+        code = parse_result(answer, what, lambda: _code(answer.result))
         if code.version != version:
-            raise misshapen(answer, what)
+            raise unexpected_shape(answer, what)
         return code
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/content/v2")
-    def content(self, worker: str) -> Form:
+    def download_content(self, worker: str) -> ScriptContent:
         """The script's modules, as it is downloaded. Of which version is not documented: compare before using it."""
-        answer = self._client.read(f"{self._workers}/scripts/{worker}/content/v2", permission=READ)
-        if not isinstance(answer.result, Form):
-            raise misshapen(answer, f"the content of {worker}")
+        answer = self._client.read(f"{self._workers}/scripts/{worker}/content/v2", permission=READ_PERMISSION)
+        if not isinstance(answer.result, ScriptContent):
+            raise unexpected_shape(answer, f"the content of {worker}")
         return answer.result
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/settings")
-    def settings(self, worker: str) -> dict[str, Any]:
+    def read_script_settings(self, worker: str) -> dict[str, Any]:
         """Those of no version (logpush, observability, tags, tail_consumers), where they are set."""
-        answer = self._client.read(f"{self._workers}/scripts/{worker}/settings", permission=READ)
+        answer = self._client.read(f"{self._workers}/scripts/{worker}/settings", permission=READ_PERMISSION)
         what = f"the settings of {worker}"
-        return shaped(
-            answer, what, lambda: {name: answer.result[name] for name in OF_NO_VERSION if name in answer.result}
+        return parse_result(
+            answer, what, lambda: {name: answer.result[name] for name in SCRIPT_SETTINGS if name in answer.result}
         )
 
-    def upload(self, worker: str, code: Code, edits: Mapping[str, Secret], *, mark: Mark, tag: str = "") -> str:
+    def upload_version(
+        self, worker: str, code: WorkerCode, edits: Mapping[str, Secret], *, mark: DeploymentMark, tag: str = ""
+    ) -> str:
         """A new version of `code` with these secrets changed, not deployed; its id. Sent once.
 
         `tag` is that of the version, mostly its commit, which later runs compare. Its alias is not kept: that names
@@ -120,16 +129,16 @@ class Secrets:
         lacks one, Cloudflare refuses (10057). Whoever calls has looked at `code.obstacles`. Raises NotApplied, Unclear,
         ApiError.
         """
-        head = json.dumps(metadata(code, edits, message=str(mark), tag=tag))
+        head = json.dumps(build_upload_metadata(code, edits, message=str(mark), tag=tag))
         parts = [("metadata", (None, head.encode(), "application/json"))]
         files = [(module.name, (module.name, module.content, module.content_type)) for module in code.modules]
         path = f"{self._workers}/scripts/{worker}/versions"
         answer = self._client.write(
-            "POST", path, permission=WRITE, params={"bindings_inherit": "strict"}, files=[*parts, *files]
+            "POST", path, permission=WRITE_PERMISSION, params={"bindings_inherit": "strict"}, files=[*parts, *files]
         )
         made = answer.result.get("id") if isinstance(answer.result, dict) else None
         if not isinstance(made, str) or not re.fullmatch("[0-9a-f-]{36}", made):
-            message = f"the answer to POST versions of {worker} names no version (cf-ray {answer.ray or 'none'})"
+            message = f"the answer to POST versions of {worker} names no version (cf-ray {answer.ray_id or 'none'})"
             raise UnclearWrite(message, reason=Reason.UNCLEAR)
         return made
 
@@ -140,26 +149,28 @@ def _name(row: Mapping[str, Any]) -> str:
     return row["name"]
 
 
-def _code(row: Mapping[str, Any]) -> Code:
+def _code(row: Mapping[str, Any]) -> WorkerCode:
     bindings = tuple(dict(binding) for binding in row.get("bindings") or ())
     if not all(isinstance(b.get("name"), str) and isinstance(b.get("type"), str) for b in bindings):
         raise ValueError(row)
-    settings = {name: row[name] for name in UPLOADED if row.get(name)}
+    settings = {name: row[name] for name in UPLOADABLE_SETTINGS if row.get(name)}
     if isinstance(settings.get("placement"), dict):
-        settings["placement"] = {key: value for key, value in settings["placement"].items() if key not in MEASURED}
-    return Code(
+        settings["placement"] = {
+            key: value for key, value in settings["placement"].items() if key not in REPORTED_PLACEMENT_KEYS
+        }
+    return WorkerCode(
         version=row["id"],
-        main_module=text(row.get("main_module")),
+        main_module=text_or_empty(row.get("main_module")),
         modules=tuple(_module(module) for module in row["modules"]),
         bindings=bindings,
         settings=settings,
-        not_uploaded=tuple(name for name in NOT_UPLOADED if row.get(name)),
-        migration_tag=text(row.get("migration_tag")) or None,
+        unsupported_parts=tuple(name for name in UNSUPPORTED_PARTS if row.get(name)),
+        migration_tag=text_or_empty(row.get("migration_tag")) or None,
     )
 
 
-def _module(row: Mapping[str, Any]) -> Module:
-    name, content_type = text(row["name"]), text(row["content_type"])
+def _module(row: Mapping[str, Any]) -> WorkerModule:
+    name, content_type = text_or_empty(row["name"]), text_or_empty(row["content_type"])
     if not name or not content_type:
         raise ValueError(row)
-    return Module(name, content_type, base64.b64decode(row["content_base64"], validate=True))
+    return WorkerModule(name, content_type, base64.b64decode(row["content_base64"], validate=True))

@@ -6,57 +6,64 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ops.cloudflare.client import Client
-from ops.cloudflare.codes import Kind
-from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.client import CloudflareClient
+from ops.cloudflare.codes import ErrorKind
+from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.reads import reads
-from ops.cloudflare.response import Answer, ApiError, identifier, misshapen, shaped, text
-from ops.cloudflare.secrets import Secrets
-from ops.cloudflare.types.workers import Deployment, Split, Version
-from ops.cloudflare.types.zones import Subdomain
+from ops.cloudflare.response import (
+    CloudflareApiError,
+    CloudflareResponse,
+    parse_result,
+    require_id,
+    text_or_empty,
+    unexpected_shape,
+)
+from ops.cloudflare.secrets import WorkerSecretsApi
+from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
+from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, SecretsChanged, UnclearWrite
 from ops.core.threads import start
 
 T = TypeVar("T")
 
-READ = "Workers Scripts Read"
-WRITE = "Workers Scripts Write"
+READ_PERMISSION = "Workers Scripts Read"
+WRITE_PERMISSION = "Workers Scripts Write"
 
-IDENTIFIER = re.compile(r"[0-9a-f-]{32,36}")
+ID_PATTERN = re.compile(r"[0-9a-f-]{32,36}")
 ASSETS_WAIT = 1.0
 """Real seconds that a run waits for the list of scripts, once all else is read."""
 
 SECRETS_CHANGED = 10220
-SECRETS_PHRASE = "The following secrets have changed:"
+CHANGED_SECRETS_PREFIX = "The following secrets have changed:"
 """The names follow it, joined by ", ": the answer has them nowhere else (wrangler reads them in the same way)."""
 
 
-class Workers:
+class WorkersApi:
     """The Workers of one account."""
 
-    def __init__(self, client: Client, account_id: str) -> None:
+    def __init__(self, client: CloudflareClient, account_id: str) -> None:
         self._client = client
-        self.secrets = Secrets(client, account_id)
+        self.secrets = WorkerSecretsApi(client, account_id)
         self._account = f"/accounts/{account_id}"
         self._scripts = f"{self._account}/workers/scripts"
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/deployments")
-    def deployments(self, worker: str, *, page: int = 1) -> tuple[Deployment, ...]:
+    def list_deployments(self, worker: str, *, page: int = 1) -> tuple[WorkerDeployment, ...]:
         """One page of the deployments, newest first; the first deployment of page 1 serves.
 
         The size of a page is Cloudflare's choice: none is documented, and a wrong `per_page` would fail the read. The
         deployment that serves is read strictly. An older row of another shape has no split and a `problem`.
         """
         path = f"{self._scripts}/{worker}/deployments"
-        answer = self._client.read(path, permission=READ, params={"page": str(page)} if page > 1 else None)
+        answer = self._client.read(path, permission=READ_PERMISSION, params={"page": str(page)} if page > 1 else None)
         rows = _rows(answer, "deployments", f"the deployments of {worker}")
         deployments = sorted(_leniently(rows), key=lambda deployment: deployment.created_on, reverse=True)
         if page == 1 and rows and (not deployments or deployments[0].problem):
-            raise misshapen(answer, f"the deployments of {worker}")
+            raise unexpected_shape(answer, f"the deployments of {worker}")
         return tuple(deployments)
 
-    def begin_has_assets(self, worker: str) -> Callable[[], bool | None]:
+    def begin_assets_check(self, worker: str) -> Callable[[], bool | None]:
         """Start to ask whether the Worker has static assets. The answer waits at most ASSETS_WAIT; None: unknown."""
         asked = start(lambda: self._has_assets(worker))
 
@@ -74,54 +81,54 @@ class Workers:
 
         developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
         """
-        rows = self._client.read(self._scripts, permission=READ).result
+        rows = self._client.read(self._scripts, permission=READ_PERMISSION).result
         listed = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         found = next((row.get("has_assets") for row in listed if row.get("id") == worker), None)
         return found if isinstance(found, bool) else None
 
-    def find(self, worker: str) -> tuple[Deployment, ...] | None:
+    def find_deployments(self, worker: str) -> tuple[WorkerDeployment, ...] | None:
         """Its deployments; None where there is no such Worker."""
         try:
-            return self.deployments(worker)
-        except ApiError as error:
-            if error.kind == Kind.NOT_FOUND:
+            return self.list_deployments(worker)
+        except CloudflareApiError as error:
+            if error.kind == ErrorKind.NOT_FOUND:
                 return None
             raise
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/versions")
-    def deployable(self, worker: str) -> tuple[Version, ...]:
+    def list_deployable_versions(self, worker: str) -> tuple[WorkerVersion, ...]:
         """The versions that may be deployed, the 100 most recent at most; Cloudflare does not page this list."""
         path = f"{self._scripts}/{worker}/versions"
-        answer = self._client.read(path, permission=READ, params={"deployable": "true"})
+        answer = self._client.read(path, permission=READ_PERMISSION, params={"deployable": "true"})
         rows = _rows(answer, "items", f"the versions of {worker}")
-        return shaped(answer, f"the versions of {worker}", lambda: tuple(_version(row) for row in rows))
+        return parse_result(answer, f"the versions of {worker}", lambda: tuple(_version(row) for row in rows))
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/versions")
-    def uploads(self, worker: str) -> tuple[Version, ...]:
+    def list_uploads(self, worker: str) -> tuple[WorkerVersion, ...]:
         """The newest 25 versions, newest first, whether they may be deployed or not: the first one is the latest.
 
         There is one, since a Worker begins with an upload.
         """
         path = f"{self._scripts}/{worker}/versions"
-        answer = self._client.read(path, permission=READ, params={"page": "1", "per_page": "25"})
+        answer = self._client.read(path, permission=READ_PERMISSION, params={"page": "1", "per_page": "25"})
         rows = _rows(answer, "items", f"the uploads of {worker}")
         if not rows:
-            raise misshapen(answer, f"the uploads of {worker}")
-        found = shaped(answer, f"the uploads of {worker}", lambda: [_version(row) for row in rows])
+            raise unexpected_shape(answer, f"the uploads of {worker}")
+        found = parse_result(answer, f"the uploads of {worker}", lambda: [_version(row) for row in rows])
         return tuple(sorted(found, key=lambda version: version.number or 0, reverse=True))
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/versions/{version}")
-    def version(self, worker: str, version: str) -> Version | None:
+    def read_version(self, worker: str, version: str) -> WorkerVersion | None:
         """With code, bindings and runtime; None where Cloudflare no longer has it."""
         try:
-            answer = self._client.read(f"{self._scripts}/{worker}/versions/{version}", permission=READ)
-        except ApiError as error:
-            if error.kind == Kind.NOT_FOUND:
+            answer = self._client.read(f"{self._scripts}/{worker}/versions/{version}", permission=READ_PERMISSION)
+        except CloudflareApiError as error:
+            if error.kind == ErrorKind.NOT_FOUND:
                 return None
             raise
-        return shaped(answer, f"version {version} of {worker}", lambda: _detailed(answer.result or {}))
+        return parse_result(answer, f"version {version} of {worker}", lambda: _detailed(answer.result or {}))
 
-    def deploy(self, worker: str, split: Split, *, mark: Mark, force: bool = False) -> str:
+    def deploy(self, worker: str, split: Split, *, mark: DeploymentMark, force: bool = False) -> str:
         """Put `split` into service at once and answer the deployment's id; sent once.
 
         `code_update_strategy: immediate` because the default leaves busy Durable Objects on the old code for five
@@ -137,48 +144,54 @@ class Workers:
         path = f"{self._scripts}/{worker}/deployments"
         params = {"force": "true"} if force else None
         try:
-            answer = self._client.write("POST", path, permission=WRITE, params=params, json=body)
-        except ApiError as error:
+            answer = self._client.write("POST", path, permission=WRITE_PERMISSION, params=params, json=body)
+        except CloudflareApiError as error:
             if error.code == SECRETS_CHANGED:
                 raise SecretsChanged(_changed_secrets(error.text)) from None
             raise
         if not isinstance(answer.result, dict) or not isinstance(answer.result.get("id"), str):
-            message = f"the answer to POST deployments of {worker} names no deployment (cf-ray {answer.ray or 'none'})"
+            message = (
+                f"the answer to POST deployments of {worker} names no deployment (cf-ray {answer.ray_id or 'none'})"
+            )
             raise UnclearWrite(message, reason=Reason.UNCLEAR)
         return str(answer.result["id"])
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/subdomain")
-    def subdomain(self, worker: str) -> Subdomain:
+    def read_subdomain(self, worker: str) -> WorkersDevSubdomain:
         """Its switches of workers.dev (…/scripts/subresources/subdomain)."""
-        answer = self._client.read(f"{self._scripts}/{worker}/subdomain", permission=READ)
+        answer = self._client.read(f"{self._scripts}/{worker}/subdomain", permission=READ_PERMISSION)
         on = "enabled", "previews_enabled"
-        return shaped(
-            answer, f"workers.dev of {worker}", lambda: Subdomain(*(_switch(answer.result[key]) for key in on))
+        return parse_result(
+            answer,
+            f"workers.dev of {worker}",
+            lambda: WorkersDevSubdomain(*(_switch(answer.result[key]) for key in on)),
         )
 
-    def switch_subdomain(self, worker: str, wanted: Subdomain) -> None:
+    def set_subdomain(self, worker: str, desired: WorkersDevSubdomain) -> None:
         """Sent once. Raises NotApplied, Unclear, ApiError."""
-        body = {"enabled": wanted.enabled, "previews_enabled": wanted.previews}
-        self._client.write("POST", f"{self._scripts}/{worker}/subdomain", permission=WRITE, json=body)
+        body = {"enabled": desired.enabled, "previews_enabled": desired.previews_enabled}
+        self._client.write("POST", f"{self._scripts}/{worker}/subdomain", permission=WRITE_PERMISSION, json=body)
 
     @reads("GET /accounts/{account}/workers/subdomain")
-    def address(self, worker: str) -> str:
+    def read_workers_dev_host(self, worker: str) -> str:
         """Its host on workers.dev, switched on or not; nothing where the account has no subdomain there."""
         try:
-            answer = self._client.read(f"{self._account}/workers/subdomain", permission=READ)
-        except ApiError as error:
-            if error.kind == Kind.NOT_FOUND:
+            answer = self._client.read(f"{self._account}/workers/subdomain", permission=READ_PERMISSION)
+        except CloudflareApiError as error:
+            if error.kind == ErrorKind.NOT_FOUND:
                 return ""
             raise
-        return shaped(
+        return parse_result(
             answer, "the subdomain of the account", lambda: f"{worker}.{answer.result['subdomain']}.workers.dev"
         )
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/schedules")
-    def crons(self, worker: str) -> tuple[str, ...]:
-        answer = self._client.read(f"{self._scripts}/{worker}/schedules", permission=READ)
-        return shaped(
-            answer, f"the cron triggers of {worker}", lambda: tuple(text(r["cron"]) for r in answer.result["schedules"])
+    def list_cron_triggers(self, worker: str) -> tuple[str, ...]:
+        answer = self._client.read(f"{self._scripts}/{worker}/schedules", permission=READ_PERMISSION)
+        return parse_result(
+            answer,
+            f"the cron triggers of {worker}",
+            lambda: tuple(text_or_empty(r["cron"]) for r in answer.result["schedules"]),
         )
 
 
@@ -190,35 +203,35 @@ def _switch(value: Any) -> bool:
 
 def _changed_secrets(text: str) -> tuple[str, ...]:
     """Each name as it was answered: what cannot be taken apart for certain is nothing that anybody accepted."""
-    listed = text.partition(SECRETS_PHRASE)[2].strip(" .")
+    listed = text.partition(CHANGED_SECRETS_PREFIX)[2].strip(" .")
     return tuple(filter(None, re.split(r",\s*", listed)))
 
 
-def _rows(answer: Answer, key: str, what: str) -> list[Any]:
+def _rows(answer: CloudflareResponse, key: str, what: str) -> list[Any]:
     rows = answer.result.get(key) if isinstance(answer.result, dict) else None
     if not isinstance(rows, list):
-        raise misshapen(answer, what)
+        raise unexpected_shape(answer, what)
     return rows
 
 
-def _deployment(row: Mapping[str, Any]) -> Deployment:
+def _deployment(row: Mapping[str, Any]) -> WorkerDeployment:
     if row.get("strategy", "percentage") != "percentage":
         raise ValueError(row)
-    split = [(identifier(share["version_id"], IDENTIFIER), float(share["percentage"])) for share in row["versions"]]
+    split = [(require_id(share["version_id"], ID_PATTERN), float(share["percentage"])) for share in row["versions"]]
     if not abs(sum(percent for _, percent in split) - 100) < 0.01:  # so that not a number is caught as well
         raise ValueError(row)
     annotations = row.get("annotations") or {}
-    return Deployment(
-        id=identifier(row["id"], IDENTIFIER),
+    return WorkerDeployment(
+        id=require_id(row["id"], ID_PATTERN),
         created_on=parse_utc(row["created_on"]),
         split=tuple(sorted(split, key=lambda share: -share[1])),
-        author=text(row.get("author_email")),
-        source=text(row.get("source")),
-        message=text(annotations.get("workers/message")),
+        author=text_or_empty(row.get("author_email")),
+        source=text_or_empty(row.get("source")),
+        message=text_or_empty(annotations.get("workers/message")),
     )
 
 
-def _leniently(rows: list[Any]) -> Iterator[Deployment]:
+def _leniently(rows: list[Any]) -> Iterator[WorkerDeployment]:
     """All rows, if one of them can be read; one of another shape keeps its place in the order."""
     read = [_or_none(_deployment, row) for row in rows]
     newer = next((deployment.created_on for deployment in read if deployment), None)
@@ -230,13 +243,13 @@ def _leniently(rows: list[Any]) -> Iterator[Deployment]:
         yield known
 
 
-def _unreadable(row: Any, newer: datetime) -> Deployment:
+def _unreadable(row: Any, newer: datetime) -> WorkerDeployment:
     """`newer` is the moment of the next newer row."""
     row = row if isinstance(row, dict) else {}
     created_on = _or_none(parse_utc, row.get("created_on")) or newer
-    strategy = text(row.get("strategy")) or "percentage"
+    strategy = text_or_empty(row.get("strategy")) or "percentage"
     problem = "an unknown strategy" if strategy != "percentage" else "versions that cannot be read"
-    return Deployment(id=text(row.get("id"))[:36], created_on=created_on, split=(), problem=problem)
+    return WorkerDeployment(id=text_or_empty(row.get("id"))[:36], created_on=created_on, split=(), problem=problem)
 
 
 def _or_none(build: Callable[[Any], T], value: Any) -> T | None:
@@ -246,17 +259,17 @@ def _or_none(build: Callable[[Any], T], value: Any) -> T | None:
         return None
 
 
-def _version(row: Mapping[str, Any], **details: Any) -> Version:
+def _version(row: Mapping[str, Any], **details: Any) -> WorkerVersion:
     metadata, annotations = row.get("metadata") or {}, row.get("annotations") or {}
     created: str | None = metadata.get("created_on")
-    return Version(
-        id=identifier(row["id"], IDENTIFIER),
+    return WorkerVersion(
+        id=require_id(row["id"], ID_PATTERN),
         number=row.get("number") if isinstance(row.get("number"), int) else None,
         created_on=_moment(created),
-        author=text(metadata.get("author_email")),
-        message=text(annotations.get("workers/message")),
-        tag=text(annotations.get("workers/tag")),
-        triggered_by=text(annotations.get("workers/triggered_by")),
+        author=text_or_empty(metadata.get("author_email")),
+        message=text_or_empty(annotations.get("workers/message")),
+        tag=text_or_empty(annotations.get("workers/tag")),
+        triggered_by=text_or_empty(annotations.get("workers/triggered_by")),
         **details,
     )
 
@@ -265,7 +278,7 @@ def _moment(text: str | None) -> datetime | None:
     return parse_utc(text) if text else None
 
 
-def _detailed(row: Mapping[str, Any]) -> Version:
+def _detailed(row: Mapping[str, Any]) -> WorkerVersion:
     resources = row["resources"]
     script, runtime = resources.get("script") or {}, dict(resources.get("script_runtime") or {})
     migration_tag = runtime.pop("migration_tag", None)  # shown only once a version was deployed: no part of a release
@@ -274,13 +287,15 @@ def _detailed(row: Mapping[str, Any]) -> Version:
     named = [item for item in script.get("named_handlers") or [] if isinstance(item, dict)]
     return _version(
         row,
-        detailed=True,
-        etag=text(script.get("etag")) or None,
+        is_detailed=True,
+        etag=text_or_empty(script.get("etag")) or None,
         bindings={(b["type"], b["name"]): _canonical(b) for b in resources.get("bindings") or []},
         runtime={key: _canonical(value) for key, value in runtime.items() if value not in (None, {}, [])},
-        handlers=frozenset(text(handler) for handler in script.get("handlers") or []),
-        durable_objects=frozenset(text(n.get("name")) for n in named if "class" in (n.get("handlers") or [])),
-        migration_tag=text(migration_tag) or None,
+        handlers=frozenset(text_or_empty(handler) for handler in script.get("handlers") or []),
+        durable_object_classes=frozenset(
+            text_or_empty(n.get("name")) for n in named if "class" in (n.get("handlers") or [])
+        ),
+        migration_tag=text_or_empty(migration_tag) or None,
     )
 
 

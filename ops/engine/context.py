@@ -11,12 +11,12 @@ from ops.core.next_step import SuggestedCommand, button, command
 from ops.core.observations import KeyAnswer, PageContent
 
 if TYPE_CHECKING:
-    from ops.cloudflare.kv import Kv
-    from ops.cloudflare.maintenance_worker import Maintenance
-    from ops.cloudflare.pages import Pages
-    from ops.cloudflare.routes import Routes
-    from ops.cloudflare.types.records import Logged
-    from ops.cloudflare.workers import Workers
+    from ops.cloudflare.kv import KvApi
+    from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
+    from ops.cloudflare.pages import PagesApi
+    from ops.cloudflare.routes import RoutesApi
+    from ops.cloudflare.types.records import LoggedError
+    from ops.cloudflare.workers import WorkersApi
     from ops.config import Config, Environment
     from ops.config.secrets import KeyProvider
     from ops.core.redaction import Secret
@@ -36,25 +36,27 @@ class CloudflareApi(Protocol):
     """One account of Cloudflare, product by product. Reads only, until the engine makes a change."""
 
     @property
-    def workers(self) -> "Workers": ...
+    def workers(self) -> "WorkersApi": ...
 
     @property
-    def pages(self) -> "Pages": ...
+    def pages(self) -> "PagesApi": ...
 
     @property
-    def routes(self) -> "Routes": ...
+    def routes(self) -> "RoutesApi": ...
 
     @property
-    def kv(self) -> "Kv":
+    def kv(self) -> "KvApi":
         """Values in KV, where an application reads limits and switches."""
         ...
 
     @property
-    def maintenance(self) -> "Maintenance":
+    def maintenance(self) -> "MaintenanceWorkerApi":
         """Uploads of the Worker that answers for a service in maintenance."""
         ...
 
-    def logged_errors(self, worker: str, since: datetime, until: datetime) -> "Callable[[], tuple[Logged, ...] | str]":
+    def logged_errors(
+        self, worker: str, since: datetime, until: datetime
+    ) -> "Callable[[], tuple[LoggedError, ...] | str]":
         """Begin to read the errors that a Worker logged. The answer waits a moment, or says why they are not known."""
         ...
 

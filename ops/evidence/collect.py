@@ -17,15 +17,15 @@ from urllib.parse import urlsplit
 from ops.app import run as app
 from ops.app.session import Session
 from ops.cloudflare.types.records import (
-    Collection,
-    DatabaseUse,
-    Exhibit,
-    Limits,
+    DatabaseUsage,
+    DatasetLimits,
+    EvidenceCollection,
+    EvidenceTable,
     Period,
-    period,
-    pieces,
-    shortened,
-    whole_hours,
+    anonymize_table,
+    clip_to_whole_hours,
+    parse_period,
+    split_period,
 )
 from ops.core.anonymization import shortened as without_persons
 from ops.core.clock import utc_text
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MOST_PIECES = 31
 """Questions to one data set: as many days, where it answers for a day at once."""
-Asking = tuple[tuple[Exhibit, ...], Callable[[], Sequence[Exhibit]]]
+Asking = tuple[tuple[EvidenceTable, ...], Callable[[], Sequence[EvidenceTable]]]
 """What stands in the collection where the question fails, and the question."""
 
 
 def collected(
     environment: str, span: tuple[str, str], config_path: Path, environ: Mapping[str, str], redactor: Redactor
-) -> Collection:
+) -> EvidenceCollection:
     """`span`: since and until, as typed. Redacted; shortened too unless GitHub says that the repository is private.
 
     Raises ConfigError before anything was asked.
@@ -60,20 +60,20 @@ def collected(
     with ExitStack() as ending:
         session = Session(place, environ, ending)
         now = session.clock.now()
-        asked_for = period(*span, now)
+        asked_for = parse_period(*span, now)
         asking = [*_Cloudflare(place, session, asked_for, now).asking(), _of_github(asked_for, environ, redactor)]
         found = [each for several in in_parallel([partial(_asked, *one) for one in asking]) for each in several]
-    whole = Collection(environment, asked_for, now, is_shortened=True, exhibits=redactor.value(tuple(found)))
+    whole = EvidenceCollection(environment, asked_for, now, is_anonymized=True, tables=redactor.value(tuple(found)))
     if _is_private(environ, redactor):
-        return replace(whole, is_shortened=False)
-    return replace(whole, exhibits=tuple(shortened(each, without_persons) for each in whole.exhibits))
+        return replace(whole, is_anonymized=False)
+    return replace(whole, tables=tuple(anonymize_table(each, without_persons) for each in whole.tables))
 
 
-def _asked(blank: tuple[Exhibit, ...], ask: Callable[[], Sequence[Exhibit]]) -> Sequence[Exhibit]:
+def _asked(blank: tuple[EvidenceTable, ...], ask: Callable[[], Sequence[EvidenceTable]]) -> Sequence[EvidenceTable]:
     try:
         return ask()
     except OpsError as error:
-        return [replace(exhibit, why=error.message) for exhibit in blank]
+        return [replace(exhibit, unavailable_reason=error.message) for exhibit in blank]
 
 
 @dataclass(frozen=True)
@@ -104,84 +104,88 @@ class _Cloudflare:
             yield (tables.requests(host, (), notes=()),), partial(self.requests, host)
         yield (tables.D1,), self.databases
 
-    def audit(self) -> Sequence[Exhibit]:
+    def audit(self) -> Sequence[EvidenceTable]:
         from ops.cloudflare import audit
 
-        log = audit.entries(self.session.client, self.account, self.period)
-        told = tables.audit(log.entries, self.period, self.now, audit.MOST, may_be_cut=log.may_be_cut)
+        log = audit.read_audit_log(self.session.client, self.account, self.period)
+        told = tables.audit(log.entries, self.period, self.now, audit.MAX_ENTRIES, may_be_cut=log.may_be_incomplete)
         used = tables.token_use(log.entries)
-        return told, replace(used, reaches_to=told.reaches_to, is_out_of_reach=told.is_out_of_reach)
+        return told, replace(used, retained_since=told.retained_since, is_not_retained=told.is_not_retained)
 
-    def verified(self) -> Sequence[Exhibit]:
+    def verified(self) -> Sequence[EvidenceTable]:
         from ops.cloudflare import audit
 
-        return (tables.verified(audit.verified(self.session.client, self.account)),)
+        return (tables.verified(audit.verify_token(self.session.client, self.account)),)
 
-    def worker(self, name: str) -> Sequence[Exhibit]:
+    def worker(self, name: str) -> Sequence[EvidenceTable]:
         workers = self.session.workers
-        return (tables.deployments(name, workers.deployments(name), workers.deployable(name), self.period),)
+        return (
+            tables.deployments(
+                name, workers.list_deployments(name), workers.list_deployable_versions(name), self.period
+            ),
+        )
 
-    def handled(self, name: str) -> Sequence[Exhibit]:
+    def handled(self, name: str) -> Sequence[EvidenceTable]:
         from ops.cloudflare import telemetry
 
-        found = telemetry.handled(self.session.client, self.account, name, self.period)
-        return (tables.handled(name, found, telemetry.MOST),)
+        found = telemetry.count_requests(self.session.client, self.account, name, self.period)
+        return (tables.handled(name, found, telemetry.MAX_ROWS),)
 
-    def site(self, name: str) -> Sequence[Exhibit]:
-        return (tables.site(name, self.session.pages.deployments(name), self.period),)
+    def site(self, name: str) -> Sequence[EvidenceTable]:
+        return (tables.site(name, self.session.pages.list_deployments(name), self.period),)
 
-    def requests(self, host: str) -> Sequence[Exhibit]:
+    def requests(self, host: str) -> Sequence[EvidenceTable]:
         from ops.cloudflare import analytics
 
         client = self.session.client
-        zone = analytics.zone_of(client, self.account, host)
+        zone = analytics.find_zone(client, self.account, host)
         if zone is None:
             message = f"the token sees no zone of this account that holds {host}"
             raise ProviderError(message, reason=Reason.NOT_AUTHORISED)
-        limits = analytics.zone_limits(client, zone)
+        limits = analytics.read_zone_limits(client, zone)
         return (
             self._measured(
                 limits,
-                lambda part: analytics.requests(client, zone, host, part, most=limits.most_rows),
+                lambda part: analytics.count_host_requests(client, zone, host, part, max_rows=limits.max_rows),
                 lambda rows, notes: tables.requests(host, rows, notes=notes),
             ),
         )
 
-    def databases(self) -> Sequence[Exhibit]:
+    def databases(self) -> Sequence[EvidenceTable]:
         from ops.cloudflare import analytics
 
         client = self.session.client
-        limits = analytics.account_limits(client, self.account)
+        limits = analytics.read_account_limits(client, self.account)
 
-        def ask(part: Period) -> tuple[DatabaseUse, ...]:
-            return analytics.database_use(client, self.account, part, most=limits.most_rows)
+        def ask(part: Period) -> tuple[DatabaseUsage, ...]:
+            return analytics.read_database_usage(client, self.account, part, max_rows=limits.max_rows)
 
         return (self._measured(limits, ask, lambda rows, notes: tables.databases(rows, notes=notes)),)
 
     def _measured(
         self,
-        limits: Limits,
+        limits: DatasetLimits,
         ask: Callable[[Period], tuple[T, ...]],
-        build: Callable[[list[T], list[str]], Exhibit],
-    ) -> Exhibit:
+        build: Callable[[list[T], list[str]], EvidenceTable],
+    ) -> EvidenceTable:
         """From a data set of the analytics, in as many questions as its limits need."""
         if not limits.is_enabled:
             raise ProviderError("this data set is not a part of the plan", reason=Reason.PROVIDER_REFUSED)
-        reached = whole_hours(self.period, self.now - timedelta(seconds=limits.not_older_than))
+        reached = clip_to_whole_hours(self.period, self.now - timedelta(seconds=limits.retention_seconds))
         if reached is None:
-            kept_since = self.now - timedelta(seconds=limits.not_older_than)
-            return replace(build([], []), reaches_to=kept_since, is_out_of_reach=True)
-        parts = list(pieces(reached, timedelta(seconds=limits.longest)))[:MOST_PIECES]
+            kept_since = self.now - timedelta(seconds=limits.retention_seconds)
+            return replace(build([], []), retained_since=kept_since, is_not_retained=True)
+        parts = list(split_period(reached, timedelta(seconds=limits.max_period_seconds)))[:MOST_PIECES]
         answers = [ask(part) for part in parts]
         notes = []
-        if any(len(answer) >= limits.most_rows for answer in answers):
-            notes.append(f"An answer had {limits.most_rows} rows, which is the most: there may be others.")
+        if any(len(answer) >= limits.max_rows for answer in answers):
+            notes.append(f"An answer had {limits.max_rows} rows, which is the most: there may be others.")
         built = build([row for answer in answers for row in answer], notes)
-        return replace(built, reaches_to=parts[-1].since if parts[-1].since > self.period.since else None)
+        return replace(built, retained_since=parts[-1].since if parts[-1].since > self.period.since else None)
 
 
 def _of_github(asked_for: Period, environ: Mapping[str, str], redactor: Redactor) -> Asking:
-    def ask() -> Sequence[Exhibit]:
+    def ask() -> Sequence[EvidenceTable]:
         from ops.github import environments
 
         repository = connect(environ, redactor)
@@ -197,7 +201,7 @@ def _is_private(environ: Mapping[str, str], redactor: Redactor) -> bool:
     return is_configured(environ) and environments.is_private(connect(environ, redactor))
 
 
-def write_json(collection: Collection, path: Path) -> None:
+def write_json(collection: EvidenceCollection, path: Path) -> None:
     """Raises ConfigError where the file cannot be written."""
     try:
         path.write_text(json.dumps(collection.as_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -206,7 +210,9 @@ def write_json(collection: Collection, path: Path) -> None:
         raise ConfigError(f"the JSON cannot be written ({error.strerror})", hint=hint) from None
 
 
-def published(collection: Collection, number: int | None, environ: Mapping[str, str], redactor: Redactor) -> str:
+def published(
+    collection: EvidenceCollection, number: int | None, environ: Mapping[str, str], redactor: Redactor
+) -> str:
     """Onto the summary page of a job, and the same onto the incident: the address of that comment, where there is one.
 
     It is edited in place when it is collected again. Raises ProviderError and ConfigError.
@@ -229,9 +235,9 @@ def published(collection: Collection, number: int | None, environ: Mapping[str, 
         _write_summary(environ, body)
 
 
-def require_an_answer(collection: Collection) -> None:
+def require_an_answer(collection: EvidenceCollection) -> None:
     """Raises ProviderError where not one source could be asked."""
-    if len(collection.not_asked) == len(collection.exhibits):
+    if len(collection.unavailable_tables) == len(collection.tables):
         hint = "Each source is named above with the permission that it needs."
         raise ProviderError("no source could be asked", reason=Reason.NOT_AUTHORISED, hint=hint)
 

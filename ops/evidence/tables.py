@@ -11,19 +11,19 @@ from ops.cloudflare.types import pages
 from ops.cloudflare.types.records import (
     FOUND,
     NONE_FOUND,
-    NOT_ASKED,
-    Cell,
-    Collection,
-    DatabaseUse,
-    Entry,
+    UNAVAILABLE,
+    AuditLogEntry,
+    DatabaseUsage,
     EnvironmentUse,
-    Exhibit,
-    Handled,
+    EvidenceCollection,
+    EvidenceTable,
+    HostRequests,
     Period,
-    Requests,
-    Verified,
+    TableCell,
+    VerifiedToken,
+    WorkerRequests,
 )
-from ops.cloudflare.types.workers import Deployment, Version, split_prose
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split
 from ops.publish.comment import BUDGET
 from ops.render.markdown import cell, squeezed, templates
 from ops.render.terminal import one_line
@@ -33,46 +33,46 @@ AUDIT_KEPT = timedelta(days=548)
 AUDIT_LAG = timedelta(minutes=5)
 SECRET_EDIT = "secret"  # noqa: S105  (what Cloudflare writes as `workers/triggered_by`)
 
-AUDIT = Exhibit(
+AUDIT = EvidenceTable(
     "Audit log of the account",
     "Cloudflare's audit log, version 2, by its clock",
     "Account Settings Read",
     ("at", "action", "result", "by", "with", "from", "request", "status", "program", "cf-ray"),
 )
-TOKEN_USE = Exhibit(
+TOKEN_USE = EvidenceTable(
     "Use of each token, as the audit log has it",
     "Cloudflare's audit log, version 2, by its clock",
     "Account Settings Read",
     ("token", "by", "first", "last", "requests", "failed", "from"),
     notes=("The audit log has what was to change something. Reads with a stolen token are not in it.",),
 )
-VERIFIED = Exhibit(
+VERIFIED = EvidenceTable(
     "The token that asked",
     "Cloudflare's verification of the token, now",
     "any active token",
     ("token", "kind", "status", "expires"),
 )
-DEPLOYMENTS = Exhibit(
+DEPLOYMENTS = EvidenceTable(
     "Deployments and secret changes of {}",
     "Cloudflare's deployments and versions, by its clock",
     "Workers Scripts Read",
     ("at", "what", "id", "by", "through", "message"),
 )
-PAGES = Exhibit(
+PAGES = EvidenceTable(
     "Production deployments of {}",
     "Cloudflare Pages, by its clock",
     "Pages Read",
     ("at", "id", "status", "trigger", "branch", "commit", "message"),
     notes=("Pages has no history of its environment variables; a change of one is in the audit log.",),
 )
-REQUESTS = Exhibit(
+REQUESTS = EvidenceTable(
     "Requests to {} by path and network",
     "Cloudflare's analytics (httpRequestsAdaptiveGroups), by the hour",
     "Zone Read and, of the zone, Analytics Read",
     ("hour", "path", "from", "country", "status", "requests"),
     notes=("Each count is an estimate from a sample. The last minutes are incomplete.",),
 )
-HANDLED = Exhibit(
+HANDLED = EvidenceTable(
     "What {} handled, by path and status",
     "Cloudflare's Workers Observability, over the whole period",
     "Workers Observability Read",
@@ -82,14 +82,14 @@ HANDLED = Exhibit(
         "Each count is an estimate where it is sampled. A row without a status is of lines that were logged meanwhile.",
     ),
 )
-D1 = Exhibit(
+D1 = EvidenceTable(
     "Queries of D1 by database",
     "Cloudflare's analytics (d1AnalyticsAdaptiveGroups), by the hour",
     "Account Analytics Read",
     ("hour", "database", "reads", "writes", "rows read", "rows written"),
     notes=("Each number is an estimate from a sample. Which statements were run is not asked for.",),
 )
-ENVIRONMENTS = Exhibit(
+ENVIRONMENTS = EvidenceTable(
     "Workflow runs that used an environment",
     "GitHub's deployments of this repository, by its clock",
     "deployments: read",
@@ -98,9 +98,11 @@ ENVIRONMENTS = Exhibit(
 )
 
 
-def audit(entries: Sequence[Entry], period: Period, now: datetime, most: int, *, may_be_cut: bool) -> Exhibit:
+def audit(
+    entries: Sequence[AuditLogEntry], period: Period, now: datetime, most: int, *, may_be_cut: bool
+) -> EvidenceTable:
     rows = tuple(
-        (e.at, e.action, e.result, e.by, e.token, e.address, f"{e.method} {e.uri}", e.status, e.agent, e.ray)
+        (e.at, e.action, e.result, e.actor, e.token, e.address, f"{e.method} {e.uri}", e.status, e.user_agent, e.ray_id)
         for e in entries
     )
     kept_since = now - AUDIT_KEPT
@@ -118,47 +120,49 @@ def audit(entries: Sequence[Entry], period: Period, now: datetime, most: int, *,
         AUDIT,
         rows=rows,
         notes=tuple(notes),
-        reaches_to=kept_since if period.since < kept_since else None,
-        is_out_of_reach=period.until <= kept_since,
+        retained_since=kept_since if period.since < kept_since else None,
+        is_not_retained=period.until <= kept_since,
     )
 
 
-def token_use(entries: Sequence[Entry]) -> Exhibit:
+def token_use(entries: Sequence[AuditLogEntry]) -> EvidenceTable:
     """One row for each token and each other way of asking, the busiest first."""
-    by_token: dict[tuple[str, str], list[Entry]] = {}
+    by_token: dict[tuple[str, str], list[AuditLogEntry]] = {}
     for entry in entries:
-        by_token.setdefault((entry.token, entry.by), []).append(entry)
-    rows: list[tuple[Cell, ...]] = [
+        by_token.setdefault((entry.token, entry.actor), []).append(entry)
+    rows: list[tuple[TableCell, ...]] = [
         (token, by, *_span(used), len(used), sum(entry.result != "success" for entry in used), _from(used))
         for (token, by), used in sorted(by_token.items(), key=lambda found: -len(found[1]))
     ]
     return replace(TOKEN_USE, rows=tuple(rows))
 
 
-def _span(used: Iterable[Entry]) -> tuple[datetime, datetime]:
+def _span(used: Iterable[AuditLogEntry]) -> tuple[datetime, datetime]:
     moments = [entry.at for entry in used]
     return min(moments), max(moments)
 
 
-def _from(used: Iterable[Entry]) -> str:
+def _from(used: Iterable[AuditLogEntry]) -> str:
     return ", ".join(sorted({entry.address for entry in used if entry.address}))
 
 
-def verified(token: Verified) -> Exhibit:
+def verified(token: VerifiedToken) -> EvidenceTable:
     return replace(VERIFIED, rows=((token.id, token.kind, token.status, token.expires_on or None),))
 
 
-def deployments(worker: str, listed: Sequence[Deployment], versions: Sequence[Version], period: Period) -> Exhibit:
+def deployments(
+    worker: str, listed: Sequence[WorkerDeployment], versions: Sequence[WorkerVersion], period: Period
+) -> EvidenceTable:
     """What served, and each version that an edit of a secret made, deployed or not. Newest first."""
     served = [
-        (d.created_on, f"deployed {split_prose(d.split)}", d.id, d.author, d.source, d.message)
+        (d.created_on, f"deployed {describe_split(d.split)}", d.id, d.author, d.source, d.message)
         for d in listed
-        if period.holds(d.created_on)
+        if period.contains(d.created_on)
     ]
     edited = [
         (v.created_on, "a secret was changed", v.id, v.author, v.triggered_by, v.message)
         for v in versions
-        if v.triggered_by == SECRET_EDIT and v.created_on is not None and period.holds(v.created_on)
+        if v.triggered_by == SECRET_EDIT and v.created_on is not None and period.contains(v.created_on)
     ]
     return replace(
         DEPLOYMENTS,
@@ -168,11 +172,11 @@ def deployments(worker: str, listed: Sequence[Deployment], versions: Sequence[Ve
     )
 
 
-def site(project: str, listed: Sequence[pages.Deployment], period: Period) -> Exhibit:
+def site(project: str, listed: Sequence[pages.PagesDeployment], period: Period) -> EvidenceTable:
     rows = tuple(
         (d.created_on, d.id, f"{d.stage} {d.status}", d.trigger, d.branch, d.commit, d.message)
         for d in listed
-        if period.holds(d.created_on)
+        if period.contains(d.created_on)
     )
     notes = (*PAGES.notes, *_listed([d.created_on for d in listed], period))
     return replace(PAGES, title=PAGES.title.format(f"the site {project}"), rows=rows, notes=notes)
@@ -187,25 +191,25 @@ def _listed(moments: Sequence[datetime], period: Period) -> tuple[str, ...]:
     return (f"{what} is of {oldest:%Y-%m-%d %H:%M:%S} UTC. Whether there were earlier ones it does not say.",)
 
 
-def requests(host: str, found: Iterable[Requests], *, notes: Iterable[str]) -> Exhibit:
+def requests(host: str, found: Iterable[HostRequests], *, notes: Iterable[str]) -> EvidenceTable:
     rows = tuple((r.hour, r.path, r.address, r.country, r.status, r.count) for r in found)
     return replace(REQUESTS, title=REQUESTS.title.format(host), rows=rows, notes=(*REQUESTS.notes, *notes))
 
 
-def handled(worker: str, found: Sequence[Handled], most: int) -> Exhibit:
+def handled(worker: str, found: Sequence[WorkerRequests], most: int) -> EvidenceTable:
     rows = tuple((each.trigger, each.status, each.count) for each in found)
     more = (f"The answer had {most} rows, which is the most: there may be others.",) if len(found) >= most else ()
     title = HANDLED.title.format(f"the Worker {worker}")
     return replace(HANDLED, title=title, rows=rows, notes=(*HANDLED.notes, *more))
 
 
-def databases(found: Iterable[DatabaseUse], *, notes: Iterable[str]) -> Exhibit:
+def databases(found: Iterable[DatabaseUsage], *, notes: Iterable[str]) -> EvidenceTable:
     rows = tuple((u.hour, u.database, u.read_queries, u.write_queries, u.rows_read, u.rows_written) for u in found)
     return replace(D1, rows=rows, notes=(*D1.notes, *notes))
 
 
-def environments(found: Sequence[EnvironmentUse], most: int) -> Exhibit:
-    rows = tuple((u.at, u.environment, u.who, u.ref, u.sha[:12], u.state, u.url) for u in found)
+def environments(found: Sequence[EnvironmentUse], most: int) -> EvidenceTable:
+    rows = tuple((u.at, u.environment, u.actor, u.ref, u.sha[:12], u.state, u.url) for u in found)
     more = (f"Only the newest {most} were read. Ask for a shorter period to see the others.",)
     return replace(ENVIRONMENTS, rows=rows, notes=(*ENVIRONMENTS.notes, *(more if len(found) >= most else ())))
 
@@ -213,43 +217,45 @@ def environments(found: Sequence[EnvironmentUse], most: int) -> Exhibit:
 LONGEST_CELL = 160
 
 
-def text(collection: Collection) -> str:
+def text(collection: EvidenceCollection) -> str:
     """With as many rows of each table as there is room for."""
-    most = max([len(exhibit.rows) for exhibit in collection.exhibits], default=0)
+    most = max([len(exhibit.rows) for exhibit in collection.tables], default=0)
     while len(shown := _text(collection, most)) > BUDGET and most > 0:
         most = most * 3 // 4
     return shown
 
 
-def _text(collection: Collection, most: int) -> str:
+def _text(collection: EvidenceCollection, most: int) -> str:
     template = templates().get_template("evidence.md.j2")
     return squeezed(template.render(collection=collection, most=most, outcome=outcome, shown=_shown))
 
 
-def outcome(exhibit: Exhibit) -> str:
+def outcome(exhibit: EvidenceTable) -> str:
     """What became of the question, in words of ours."""
     if exhibit.outcome == FOUND:
         return f"{len(exhibit.rows)} found"
-    if exhibit.outcome in {NONE_FOUND, NOT_ASKED}:
+    if exhibit.outcome in {NONE_FOUND, UNAVAILABLE}:
         return exhibit.outcome
     return "not kept for so long"
 
 
-def lines(collection: Collection) -> list[str]:
+def lines(collection: EvidenceCollection) -> list[str]:
     """The same for a terminal: one line for each source, and below it why it could not be asked."""
     told = []
-    for exhibit in collection.exhibits:
+    for exhibit in collection.tables:
         told.append(f"{exhibit.title}: {outcome(exhibit)}{_reach(exhibit)}")
-        if exhibit.why:
-            told.append(f"  {one_line(exhibit.why)}; it needs the permission {exhibit.permission}")
+        if exhibit.unavailable_reason:
+            told.append(f"  {one_line(exhibit.unavailable_reason)}; it needs the permission {exhibit.permission}")
     return told
 
 
-def _reach(exhibit: Exhibit) -> str:
-    return f" (nothing is known of before {exhibit.reaches_to:%Y-%m-%d %H:%M} UTC)" if exhibit.reaches_to else ""
+def _reach(exhibit: EvidenceTable) -> str:
+    return (
+        f" (nothing is known of before {exhibit.retained_since:%Y-%m-%d %H:%M} UTC)" if exhibit.retained_since else ""
+    )
 
 
-def _shown(value: Cell) -> str:
+def _shown(value: TableCell) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if value is None or value == "":

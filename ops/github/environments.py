@@ -48,7 +48,7 @@ def _use(repository: "Repository", row: Mapping[str, Any]) -> EnvironmentUse:
     return EnvironmentUse(
         at=parse_utc(row["created_at"]),
         environment=row["environment"],
-        who=(row.get("creator") or {}).get("login", "ghost"),
+        actor=(row.get("creator") or {}).get("login", "ghost"),
         ref=row["ref"],
         sha=row["sha"],
         state=last.get("state") or "",

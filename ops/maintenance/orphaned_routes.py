@@ -7,7 +7,7 @@ says where the route led before. Pure.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ops.cloudflare.types.zones import Route
+from ops.cloudflare.types.zones import WorkerRoute
 from ops.maintenance.routes import IngressPaths
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow, merge_states, replace_window
 from ops.maintenance.writes import SUBDOMAIN_OFF
@@ -18,20 +18,20 @@ class RecoveredState:
     """What the live version stores, completed by what was recovered for one Worker."""
 
     state: MaintenanceState
-    recovered_routes: tuple[Route, ...] = ()
+    recovered_routes: tuple[WorkerRoute, ...] = ()
     """Orphaned routes whose former value is known."""
-    unknown_routes: tuple[Route, ...] = ()
+    unknown_routes: tuple[WorkerRoute, ...] = ()
     """Orphaned routes of which no version says anything for this Worker."""
     has_recovered_subdomain: bool = False
     """Whether workers.dev was recovered too."""
 
 
-def find_orphans(routes: Iterable[Route], state: MaintenanceState) -> tuple[Route, ...]:
+def find_orphans(routes: Iterable[WorkerRoute], state: MaintenanceState) -> tuple[WorkerRoute, ...]:
     """`routes`: those that lead to ops-maintenance."""
     return tuple(route for route in routes if (route.zone, route.pattern) not in state.closed_routes)
 
 
-def find_closed_route(window: MaintenanceWindow, route: Route, worker: str) -> ClosedRoute | None:
+def find_closed_route(window: MaintenanceWindow, route: WorkerRoute, worker: str) -> ClosedRoute | None:
     """What `window` stores of the route: it led to `worker`, or it was added. Another id is another route."""
     if window.worker != worker:
         return None
@@ -75,7 +75,7 @@ def _is_subdomain_lost(ingress: IngressPaths, state: MaintenanceState) -> bool:
 
 
 def _find_previous(
-    known: Iterable[MaintenanceWindow], route: Route, worker: str
+    known: Iterable[MaintenanceWindow], route: WorkerRoute, worker: str
 ) -> tuple[MaintenanceWindow, ClosedRoute] | None:
     """An id says more than none: a route with that id was there before."""
     found = [(window, closed) for window in known if (closed := find_closed_route(window, route, worker)) is not None]

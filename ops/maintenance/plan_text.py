@@ -112,7 +112,7 @@ def window_warnings(
         yield f"{host} is a custom domain of {ingress.worker} in a zone that the token does not see: it stays open"
     if window.path:
         yield f"all that begins with {window.path} is off, {window.path}x as well: a route cannot tell them apart"
-        if ingress.subdomain.enabled or ingress.subdomain.previews:
+        if ingress.subdomain.enabled or ingress.subdomain.previews_enabled:
             yield f"{window.path} stays open on workers.dev ({ingress.subdomain}): only the whole service closes it"
     if unasked := wildcard_patterns(window):
         yield f"not asked afterwards, since it is not known which hosts there are: {', '.join(unasked)}"

@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ops.cloudflare.types.zones import UNRESERVED, Domain, Route, Subdomain, Zone, answering
+from ops.cloudflare.types.zones import (
+    UNRESERVED_CHARACTERS,
+    CustomDomain,
+    WorkerRoute,
+    WorkersDevSubdomain,
+    Zone,
+    most_specific_route,
+)
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
 
@@ -13,14 +20,14 @@ for Cloudflare's rate limit (1,200 requests in 5 minutes) and leaves routes unse
 
 
 def select_zones(
-    zones: tuple[Zone, ...], hosts: Iterable[str], state: MaintenanceState, domains: Iterable[Domain] = ()
+    zones: tuple[Zone, ...], hosts: Iterable[str], state: MaintenanceState, domains: Iterable[CustomDomain] = ()
 ) -> tuple[Zone, ...]:
     """All of them; of more than MOST_ZONES those with one of the hosts, a custom domain, or a route that is stored."""
     if len(zones) <= MAX_ZONES:
         return zones
     known = {domain.zone for domain in domains} | {zone for zone, _ in state.closed_routes}
     named = tuple(hosts)
-    return tuple(zone for zone in zones if zone.id in known or any(zone.holds(host) for host in named))
+    return tuple(zone for zone in zones if zone.id in known or any(zone.contains_host(host) for host in named))
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,10 @@ class IngressPaths:
     worker: str
     zones: tuple[Zone, ...]
     """Those whose routes were read."""
-    routes: tuple[Route, ...]
+    routes: tuple[WorkerRoute, ...]
     """All routes of these zones."""
-    domains: tuple[Domain, ...]
-    subdomain: Subdomain
+    domains: tuple[CustomDomain, ...]
+    subdomain: WorkersDevSubdomain
     workers_dev_host: str
     """On workers.dev."""
     crons: tuple[str, ...]
@@ -45,13 +52,13 @@ class IngressPaths:
     """Zones that the token sees and whose routes were not read."""
 
     @property
-    def maintenance_routes(self) -> tuple[Route, ...]:
+    def maintenance_routes(self) -> tuple[WorkerRoute, ...]:
         return tuple(route for route in self.routes if route.script == WORKER)
 
-    def find_route(self, zone: str, pattern: str) -> Route | None:
+    def find_route(self, zone: str, pattern: str) -> WorkerRoute | None:
         return next((route for route in self.routes if (route.zone, route.pattern) == (zone, pattern)), None)
 
-    def routes_without_maintenance(self, state: MaintenanceState) -> tuple[Route, ...]:
+    def routes_without_maintenance(self, state: MaintenanceState) -> tuple[WorkerRoute, ...]:
         """The routes as they would be, were nothing off."""
         found = []
         for route in self.routes:
@@ -59,7 +66,7 @@ class IngressPaths:
             if closed is None:
                 found.append(route)
             elif closed.id:
-                found.append(Route(route.zone, route.id, route.pattern, closed.previous_worker))
+                found.append(WorkerRoute(route.zone, route.id, route.pattern, closed.previous_worker))
         return tuple(found)
 
 
@@ -82,7 +89,7 @@ def choose_routes(ingress: IngressPaths, state: MaintenanceState, path: str) -> 
     return _choose_for_path(ingress, routes, path) if path else _choose_for_service(ingress, routes)
 
 
-def _reachable_domains(ingress: IngressPaths, found: RoutesToClose) -> Iterator[Domain]:
+def _reachable_domains(ingress: IngressPaths, found: RoutesToClose) -> Iterator[CustomDomain]:
     """The custom domains of the Worker; those out of reach are put down."""
     seen = {zone.id for zone in ingress.zones}
     for domain in ingress.domains:
@@ -92,7 +99,7 @@ def _reachable_domains(ingress: IngressPaths, found: RoutesToClose) -> Iterator[
             found.unreachable_hosts.append(domain.hostname)
 
 
-def _choose_for_service(ingress: IngressPaths, routes: tuple[Route, ...]) -> RoutesToClose:
+def _choose_for_service(ingress: IngressPaths, routes: tuple[WorkerRoute, ...]) -> RoutesToClose:
     found = RoutesToClose([_closed_route(route) for route in routes if route.script == ingress.worker])
     for domain in _reachable_domains(ingress, found):
         zone, host = domain.zone, domain.hostname
@@ -107,7 +114,7 @@ def _choose_for_service(ingress: IngressPaths, routes: tuple[Route, ...]) -> Rou
     return found
 
 
-def _choose_for_path(ingress: IngressPaths, routes: tuple[Route, ...], path: str) -> RoutesToClose:
+def _choose_for_path(ingress: IngressPaths, routes: tuple[WorkerRoute, ...], path: str) -> RoutesToClose:
     own = [route for route in routes if route.script == ingress.worker]
     found = RoutesToClose([_closed_route(route) for route in own if route.prefix.startswith(path)])
     wider = [(r.zone, r.host) for r in own if r.is_open_ended and path.startswith(r.prefix) and r.prefix != path]
@@ -115,7 +122,7 @@ def _choose_for_path(ingress: IngressPaths, routes: tuple[Route, ...], path: str
     for zone, host in dict.fromkeys([*wider, *domains]):
         of_zone = [route for route in routes if route.zone == zone]
         same = next((r for r in of_zone if r.host == host and r.path == f"{path}*"), None)
-        answers = answering(of_zone, host, path)
+        answers = most_specific_route(of_zone, host, path)
         if same is not None:
             if same.script != ingress.worker:
                 found.notes.append(f"{_describe_route(same)}, and not to this service: left as it is")
@@ -128,14 +135,14 @@ def _choose_for_path(ingress: IngressPaths, routes: tuple[Route, ...], path: str
             found.notes += _describe_overridden(ingress, routes, zone, host, path)
     for route in routes:
         is_within = route.prefix.startswith(path) and route.prefix != path
-        is_here = any(route.is_at(host) for _, host in [*wider, *domains])
+        is_here = any(route.matches_host(host) for _, host in [*wider, *domains])
         if is_within and is_here and route.script not in {ingress.worker, WORKER}:
             found.notes.append(f"{_describe_route(route)}, and not to this service: left as it is")
     return found
 
 
 def _describe_overridden(
-    ingress: IngressPaths, routes: tuple[Route, ...], zone: str, host: str, path: str
+    ingress: IngressPaths, routes: tuple[WorkerRoute, ...], zone: str, host: str, path: str
 ) -> Iterator[str]:
     """A route for exactly this host wins over one for many hosts, which until now won over the custom domain."""
     for route in routes:
@@ -143,7 +150,7 @@ def _describe_overridden(
         if (
             route.zone == zone
             and route.host != host
-            and route.is_at(host)
+            and route.matches_host(host)
             and route.script != ingress.worker
             and overlaps
         ):
@@ -151,18 +158,18 @@ def _describe_overridden(
             yield f"requests to {host} that met {text} so far will meet ops-maintenance too, below {path}"
 
 
-def _describe_route(route: Route) -> str:
+def _describe_route(route: WorkerRoute) -> str:
     return f"the route {route.pattern} → {route.script or 'no Worker'}"
 
 
-def _closed_route(route: Route) -> ClosedRoute:
+def _closed_route(route: WorkerRoute) -> ClosedRoute:
     return ClosedRoute(route.zone, route.pattern, route.id, route.script or "")
 
 
 def list_probe_addresses(window: MaintenanceWindow) -> Iterator[tuple[str, str]]:
     """(Way of asking, URL) for each host that is off: with a query, a trailing slash, and an encoded letter."""
     for each in window.closed:
-        route = Route(each.zone, each.id, each.pattern, None)
+        route = WorkerRoute(each.zone, each.id, each.pattern, None)
         if "*" in route.host:
             continue
         origin, path = f"https://{route.host}", route.prefix
@@ -179,13 +186,13 @@ def list_probe_addresses(window: MaintenanceWindow) -> Iterator[tuple[str, str]]
 
 def _percent_encode(path: str) -> str | None:
     """Its last letter that Cloudflare decodes: the ones before may belong to the route that is covered."""
-    last = max((i for i, letter in enumerate(path) if letter in UNRESERVED), default=None)
+    last = max((i for i, letter in enumerate(path) if letter in UNRESERVED_CHARACTERS), default=None)
     return None if last is None else f"{path[:last]}%{ord(path[last]):02X}{path[last + 1 :]}"
 
 
 def wildcard_patterns(window: MaintenanceWindow) -> tuple[str, ...]:
     """Patterns for many hosts: which of these exist, no route tells."""
-    return tuple(each.pattern for each in window.closed if "*" in Route("", "", each.pattern, None).host)
+    return tuple(each.pattern for each in window.closed if "*" in WorkerRoute("", "", each.pattern, None).host)
 
 
 def describe_open_paths(ingress: IngressPaths, path: str) -> Iterator[str]:
@@ -194,7 +201,7 @@ def describe_open_paths(ingress: IngressPaths, path: str) -> Iterator[str]:
         if ingress.subdomain.enabled:
             address = f"https://{ingress.workers_dev_host}{path}"
             yield f"{address}: no route stands there. Take the whole service off to close it"
-        if ingress.subdomain.previews:
+        if ingress.subdomain.previews_enabled:
             yield f"each version's own address, https://VERSION-{ingress.workers_dev_host}{path}: as above"
         yield (
             "other spellings, in capitals or with %2F for a slash: to Cloudflare these are other paths. Where "

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
-from ops.cloudflare.types.zones import Subdomain
+from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_utc
 from ops.core.duration import ending
 from ops.core.errors import ConfigError
@@ -55,7 +55,7 @@ class MaintenanceWindow:
     run: str
     incident: int | None
     closed: tuple[ClosedRoute, ...]
-    subdomain: Subdomain | None = None
+    subdomain: WorkersDevSubdomain | None = None
     """As it was, where it was switched off."""
     reopen_at_end: bool = False
     """Whether the schedule may open it once that moment is over."""
@@ -70,7 +70,7 @@ class MaintenanceWindow:
 
     def to_json(self) -> dict[str, Any]:
         routes = [[each.zone, each.pattern, each.id, each.previous_worker] for each in self.closed]
-        subdomain = self.subdomain and [self.subdomain.enabled, self.subdomain.previews]
+        subdomain = self.subdomain and [self.subdomain.enabled, self.subdomain.previews_enabled]
         return {**vars(self), "closed": routes, "subdomain": subdomain}
 
 
@@ -122,7 +122,7 @@ def _parse_window(value: Mapping[str, Any]) -> MaintenanceWindow:
         raise TypeError(value)
     for moment in (known["since"], *filter(None, [known["until"]])):
         parse_utc(moment)
-    subdomain = Subdomain(*map(bool, known["subdomain"])) if known["subdomain"] else None
+    subdomain = WorkersDevSubdomain(*map(bool, known["subdomain"])) if known["subdomain"] else None
     return MaintenanceWindow(**{**known, "closed": tuple(routes), "subdomain": subdomain})
 
 

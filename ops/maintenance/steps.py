@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare import deployment_mark
-from ops.cloudflare.types.workers import Deployment, Version
-from ops.cloudflare.types.zones import Route, Zone
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
+from ops.cloudflare.types.zones import WorkerRoute, Zone
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
@@ -35,8 +35,8 @@ from ops.maintenance.writes import (
 from ops.workers.plan_text import deployed
 
 if TYPE_CHECKING:
-    from ops.cloudflare.routes import Routes
-    from ops.cloudflare.workers import Workers
+    from ops.cloudflare.routes import RoutesApi
+    from ops.cloudflare.workers import WorkersApi
 
 PREPARE_COMMAND = "maintenance prepare"
 MAX_PARALLEL_READS = 8
@@ -47,8 +47,8 @@ MAX_PARALLEL_READS = 8
 class MaintenanceWorker:
     """What ops-maintenance is, as it was read for a plan."""
 
-    deployment: Deployment
-    version: Version
+    deployment: WorkerDeployment
+    version: WorkerVersion
     state: MaintenanceState
 
 
@@ -56,7 +56,7 @@ class MaintenanceWorker:
 class ConcurrencyGuard:
     """What ops-maintenance must be while routes change, so that two runs at once cannot undo each other unseen."""
 
-    live_deployment: Deployment
+    live_deployment: WorkerDeployment
     """As it was planned: a run that opens goes on only while it serves."""
     closing_windows: tuple[MaintenanceWindow, ...] | None = None
     """A run that closes goes on only while this is stored: without it, nobody could open the route again."""
@@ -76,12 +76,12 @@ def build_changes(steps: Iterable[MaintenanceWrite], undo: SuggestedCommand | No
     return {Change(*describe_write(each), undo): each for each in steps}
 
 
-def read_worker(workers: "Workers") -> MaintenanceWorker | None:
+def read_worker(workers: "WorkersApi") -> MaintenanceWorker | None:
     """None where ops-maintenance was never prepared. Raises Refused where what stands there is not understood."""
-    deployments = workers.find(WORKER)
+    deployments = workers.find_deployments(WORKER)
     if not deployments:
         return None
-    version = workers.version(WORKER, deployments[0].split[0][0])
+    version = workers.read_version(WORKER, deployments[0].split[0][0])
     if version is None:
         raise ProviderError(
             f"the live version {deployments[0].split[0][0]} of {WORKER} cannot be read, so what is off is not known",
@@ -100,18 +100,18 @@ def read_worker(workers: "Workers") -> MaintenanceWorker | None:
     )
 
 
-def read_routes(routes: "Routes", zones: tuple[Zone, ...]) -> tuple[Route, ...]:
+def read_routes(routes: "RoutesApi", zones: tuple[Zone, ...]) -> tuple[WorkerRoute, ...]:
     """The routes of these zones, a few zones at a time."""
-    found: list[Route] = []
+    found: list[WorkerRoute] = []
     for start in range(0, len(zones), MAX_PARALLEL_READS):
         batch = zones[start : start + MAX_PARALLEL_READS]
-        for of_zone in run_all([partial(routes.of_zone, zone.id) for zone in batch]):
+        for of_zone in run_all([partial(routes.list_routes, zone.id) for zone in batch]):
             found += of_zone
     return tuple(found)
 
 
 def _read_concurrent_states(
-    workers: "Workers", deployments: tuple[Deployment, ...], newest: Version
+    workers: "WorkersApi", deployments: tuple[WorkerDeployment, ...], newest: WorkerVersion
 ) -> list[MaintenanceState]:
     """What other runs deployed between the version that the newest one was built on, and the newest one."""
     base = newest.variables.get(state.BASE_VARIABLE, "")
@@ -123,11 +123,11 @@ def _read_concurrent_states(
 
 
 def read_older_states(
-    workers: "Workers", live: Deployment, enough: Callable[[list[MaintenanceState]], bool]
+    workers: "WorkersApi", live: WorkerDeployment, enough: Callable[[list[MaintenanceState]], bool]
 ) -> list[MaintenanceState]:
     """What earlier versions stored, newest first, read in batches until `enough`. One that is not ours is skipped."""
-    versions = sorted(workers.deployable(WORKER), key=lambda version: version.number or 0, reverse=True)
-    left = [version.id for version in versions if version.id not in live.serving]
+    versions = sorted(workers.list_deployable_versions(WORKER), key=lambda version: version.number or 0, reverse=True)
+    left = [version.id for version in versions if version.id not in live.serving_versions]
     found: list[MaintenanceState] = []
     while left and not enough(found):
         batch, left = left[:MAX_PARALLEL_READS], left[MAX_PARALLEL_READS:]
@@ -135,18 +135,18 @@ def read_older_states(
     return found
 
 
-def _read_state(workers: "Workers", version: str) -> MaintenanceState | None:
-    return _parse_version(workers.version(WORKER, version))
+def _read_state(workers: "WorkersApi", version: str) -> MaintenanceState | None:
+    return _parse_version(workers.read_version(WORKER, version))
 
 
-def _read_state_if_valid(workers: "Workers", version: str) -> MaintenanceState | None:
+def _read_state_if_valid(workers: "WorkersApi", version: str) -> MaintenanceState | None:
     try:
         return _read_state(workers, version)
     except Refused:
         return None
 
 
-def _parse_version(version: Version | None) -> MaintenanceState | None:
+def _parse_version(version: WorkerVersion | None) -> MaintenanceState | None:
     """None where it holds nothing of ours. Raises Refused."""
     try:
         return None if version is None else state.parse_state(version.variables)
@@ -181,9 +181,11 @@ def _check_guarded_write(
     guard = steps.guard
     if guard is None:
         return _check_ingress_write(ctx, way)
-    reads: list[Any] = run_all([lambda: _check_ingress_write(ctx, way), lambda: ctx.cloudflare.workers.find(WORKER)])
+    reads: list[Any] = run_all(
+        [lambda: _check_ingress_write(ctx, way), lambda: ctx.cloudflare.workers.find_deployments(WORKER)]
+    )
     world: ObservedState = reads[0]
-    deployments: tuple[Deployment, ...] = reads[1] or ()
+    deployments: tuple[WorkerDeployment, ...] = reads[1] or ()
     if world.state == ChangeState.CHANGED_ELSEWHERE or (
         world.state == ChangeState.DONE and guard.closing_windows is None
     ):
@@ -219,7 +221,7 @@ def _check_ingress_write(ctx: Context[Any], way: RepointRoute | AddRoute | Remov
 
 
 def _has_same_windows(
-    ctx: Context[Any], steps: MaintenanceWrites, deployment: Deployment, windows: tuple[MaintenanceWindow, ...]
+    ctx: Context[Any], steps: MaintenanceWrites, deployment: WorkerDeployment, windows: tuple[MaintenanceWindow, ...]
 ) -> bool:
     """Whether another run's deployment stores the same; its run is remembered, since its answers name it."""
     stored = _read_state(ctx.cloudflare.workers, deployment.split[0][0])
@@ -232,39 +234,41 @@ def _has_same_windows(
 def apply_change(ctx: Context[Any], steps: MaintenanceWrites, change: Change) -> str:
     match steps.writes[change]:
         case CreateWorker():
-            ctx.cloudflare.maintenance.create(state.build_variables((), run=ctx.run_id, base=""), mark=_mark(ctx))
+            ctx.cloudflare.maintenance.create_worker(
+                state.build_variables((), run=ctx.run_id, base=""), mark=_mark(ctx)
+            )
         case UploadState(windows=windows, live_deployment=live, reopened=reopened):
             variables = state.build_variables(windows, run=ctx.run_id, base=live.split[0][0], reopened=reopened)
-            ctx.cloudflare.maintenance.upload(variables, mark=_mark(ctx))
+            ctx.cloudflare.maintenance.upload_version(variables, mark=_mark(ctx))
         case DeployState():
             own = _own_version(ctx)
             assert own is not None
             ctx.cloudflare.workers.deploy(WORKER, ((own.id, 100.0),), mark=_mark(ctx))
         case RepointRoute(route=route, worker=to):
-            ctx.cloudflare.routes.turn(route.zone, route.id, route.pattern, to)
+            ctx.cloudflare.routes.update_route(route.zone, route.id, route.pattern, to)
         case AddRoute(zone=zone, pattern=pattern):
-            ctx.cloudflare.routes.add(zone, pattern, WORKER)
+            ctx.cloudflare.routes.add_route(zone, pattern, WORKER)
         case RemoveRoute(route=route):
-            if not ctx.cloudflare.routes.delete(route.zone, route.id):
+            if not ctx.cloudflare.routes.delete_route(route.zone, route.id):
                 return f"the route {route.pattern} was gone already"
         case SetSubdomain(worker=worker, after=after):
-            ctx.cloudflare.workers.switch_subdomain(worker, after)
+            ctx.cloudflare.workers.set_subdomain(worker, after)
     return f"Cloudflare took it: {change.target}"
 
 
-def _mark(ctx: Context[Any]) -> deployment_mark.Mark:
-    return deployment_mark.Mark(
+def _mark(ctx: Context[Any]) -> deployment_mark.DeploymentMark:
+    return deployment_mark.DeploymentMark(
         incident=ctx.request.incident, run=ctx.run_id, blames=None, text=getattr(ctx.params, "reason", "")
     )
 
 
 def _is_own(ctx: Context[Any], message: str) -> bool:
-    found = deployment_mark.parse(message)
+    found = deployment_mark.parse_mark(message)
     return found is not None and found.run == ctx.run_id
 
 
-def _own_version(ctx: Context[Any]) -> Version | None:
-    return next((v for v in ctx.cloudflare.workers.deployable(WORKER) if _is_own(ctx, v.message)), None)
+def _own_version(ctx: Context[Any]) -> WorkerVersion | None:
+    return next((v for v in ctx.cloudflare.workers.list_deployable_versions(WORKER) if _is_own(ctx, v.message)), None)
 
 
 def _changed_elsewhere(text: str) -> ObservedState:
@@ -272,11 +276,11 @@ def _changed_elsewhere(text: str) -> ObservedState:
 
 
 def _check_created(ctx: Context[Any]) -> ObservedState:
-    deployments = ctx.cloudflare.workers.find(WORKER)
+    deployments = ctx.cloudflare.workers.find_deployments(WORKER)
     if not deployments:
         return ObservedState(ChangeState.PLANNED, f"there is no Worker {WORKER}, as planned")
     own = _own_version(ctx)
-    if own is not None and own.id in deployments[0].serving:
+    if own is not None and own.id in deployments[0].serving_versions:
         return ObservedState(ChangeState.DONE, f"{WORKER} is there")
     return _changed_elsewhere(f"{WORKER} was made by somebody else: {deployed(deployments[0])}")
 
@@ -286,12 +290,12 @@ def _check_uploaded(ctx: Context[Any], steps: MaintenanceWrites, store: UploadSt
 
     What can be read back is what can be put back: nothing else counts as stored.
     """
-    own, deployments = _own_version(ctx), ctx.cloudflare.workers.find(WORKER) or ()
+    own, deployments = _own_version(ctx), ctx.cloudflare.workers.find_deployments(WORKER) or ()
     if not deployments or deployments[0].id != store.live_deployment.id:
         return _check_concurrent_state(ctx, steps, deployments, store.windows)
     if own is None:
         return ObservedState(ChangeState.PLANNED, "nothing was stored since the plan")
-    version = ctx.cloudflare.workers.version(WORKER, own.id)
+    version = ctx.cloudflare.workers.read_version(WORKER, own.id)
     if version is None:
         return ObservedState(ChangeState.PLANNED, f"version {own.id} is listed, and cannot be read yet", uncertain=True)
     stored = _parse_version(version)
@@ -302,7 +306,7 @@ def _check_uploaded(ctx: Context[Any], steps: MaintenanceWrites, store: UploadSt
 
 def _check_deployed(ctx: Context[Any], steps: MaintenanceWrites, deploy: DeployState) -> ObservedState:
     """Another run's between ours and the planned one must store the same: else nothing more is changed."""
-    deployments = ctx.cloudflare.workers.find(WORKER) or ()
+    deployments = ctx.cloudflare.workers.find_deployments(WORKER) or ()
     if deployments and deployments[0].id == deploy.live_deployment.id:
         return ObservedState(ChangeState.PLANNED, f"{WORKER} is as planned")
     ours = [d for d in deployments if _is_own(ctx, d.message)]
@@ -319,7 +323,7 @@ def _check_deployed(ctx: Context[Any], steps: MaintenanceWrites, deploy: DeployS
 def _check_concurrent_state(
     ctx: Context[Any],
     steps: MaintenanceWrites,
-    deployments: tuple[Deployment, ...],
+    deployments: tuple[WorkerDeployment, ...],
     windows: tuple[MaintenanceWindow, ...],
 ) -> ObservedState:
     if deployments and _has_same_windows(ctx, steps, deployments[0], windows):
@@ -327,12 +331,12 @@ def _check_concurrent_state(
     return _changed_elsewhere(f"another run changed {WORKER}: {_describe_live(deployments)}")
 
 
-def _describe_live(deployments: tuple[Deployment, ...]) -> str:
+def _describe_live(deployments: tuple[WorkerDeployment, ...]) -> str:
     return deployed(deployments[0]) if deployments else "it was deleted"
 
 
-def _check_repointed(ctx: Context[Any], route: Route, to: str) -> ObservedState:
-    live = next((each for each in ctx.cloudflare.routes.of_zone(route.zone) if each.id == route.id), None)
+def _check_repointed(ctx: Context[Any], route: WorkerRoute, to: str) -> ObservedState:
+    live = next((each for each in ctx.cloudflare.routes.list_routes(route.zone) if each.id == route.id), None)
     if live is None or live.pattern != route.pattern:
         return _changed_elsewhere(f"the route {route.pattern} is gone, or has another pattern")
     if live.script == to:
@@ -342,8 +346,8 @@ def _check_repointed(ctx: Context[Any], route: Route, to: str) -> ObservedState:
     return _changed_elsewhere(f"{route.pattern} → {live.script or 'no Worker'}")
 
 
-def _find_route(ctx: Context[Any], zone: str, pattern: str) -> Route | None:
-    return next((route for route in ctx.cloudflare.routes.of_zone(zone) if route.pattern == pattern), None)
+def _find_route(ctx: Context[Any], zone: str, pattern: str) -> WorkerRoute | None:
+    return next((route for route in ctx.cloudflare.routes.list_routes(zone) if route.pattern == pattern), None)
 
 
 def _check_added(ctx: Context[Any], zone: str, pattern: str) -> ObservedState:
@@ -355,7 +359,7 @@ def _check_added(ctx: Context[Any], zone: str, pattern: str) -> ObservedState:
     return _changed_elsewhere(f"somebody else made the route {pattern} → {live.script or 'no Worker'}")
 
 
-def _check_removed(ctx: Context[Any], route: Route) -> ObservedState:
+def _check_removed(ctx: Context[Any], route: WorkerRoute) -> ObservedState:
     live = _find_route(ctx, route.zone, route.pattern)
     if live is None:
         return ObservedState(ChangeState.DONE, f"there is no route {route.pattern} any more")
@@ -365,7 +369,7 @@ def _check_removed(ctx: Context[Any], route: Route) -> ObservedState:
 
 
 def _check_subdomain(ctx: Context[Any], switch: SetSubdomain) -> ObservedState:
-    live = ctx.cloudflare.workers.subdomain(switch.worker)
+    live = ctx.cloudflare.workers.read_subdomain(switch.worker)
     if live == switch.after:
         return ObservedState(ChangeState.DONE, str(live))
     return ObservedState(ChangeState.PLANNED if live == switch.before else ChangeState.CHANGED_ELSEWHERE, str(live))

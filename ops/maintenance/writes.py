@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ops.cloudflare.types.workers import Deployment, short
-from ops.cloudflare.types.zones import Route, Subdomain
+from ops.cloudflare.types.workers import WorkerDeployment, short_id
+from ops.cloudflare.types.zones import WorkerRoute, WorkersDevSubdomain
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.maintenance.routes import IngressPaths
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
 
-SUBDOMAIN_OFF = Subdomain(enabled=False, previews=False)
+SUBDOMAIN_OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class UploadState:
     """Upload a version that says what is off."""
 
     windows: tuple[MaintenanceWindow, ...]
-    live_deployment: Deployment
+    live_deployment: WorkerDeployment
     reopened: tuple[MaintenanceWindow, ...] = ()
     """What is reopened although it was not closed completely."""
 
@@ -31,7 +31,7 @@ class UploadState:
 class DeployState:
     """Let the version that this run uploaded serve; it stores `windows`."""
 
-    live_deployment: Deployment
+    live_deployment: WorkerDeployment
     windows: tuple[MaintenanceWindow, ...]
 
 
@@ -39,7 +39,7 @@ class DeployState:
 class RepointRoute:
     """Let a route lead to another Worker."""
 
-    route: Route
+    route: WorkerRoute
     worker: str
 
 
@@ -51,14 +51,14 @@ class AddRoute:
 
 @dataclass(frozen=True)
 class RemoveRoute:
-    route: Route
+    route: WorkerRoute
 
 
 @dataclass(frozen=True)
 class SetSubdomain:
     worker: str
-    before: Subdomain
-    after: Subdomain
+    before: WorkersDevSubdomain
+    after: WorkersDevSubdomain
 
 
 MaintenanceWrite = CreateWorker | UploadState | DeployState | RepointRoute | AddRoute | RemoveRoute | SetSubdomain
@@ -80,10 +80,10 @@ def describe_write(step: MaintenanceWrite) -> tuple[str, str, str, str]:
         case UploadState(windows=windows, live_deployment=live):
             scopes = ", ".join(window.scope for window in windows) or "nothing"
             kept = f"says what is off ({scopes}), with all former values"
-            before = f"{short(live.split[0][0])} is the live one"
+            before = f"{short_id(live.split[0][0])} is the live one"
             return f"New version of {WORKER}", before, kept, "a version with this run's mark is listed"
         case DeployState(live_deployment=live):
-            return f"Worker {WORKER}", short(live.split[0][0]), "the new version", "its deployment is listed first"
+            return f"Worker {WORKER}", short_id(live.split[0][0]), "the new version", "its deployment is listed first"
         case RepointRoute(route=route, worker=to):
             return f"Route {route.pattern}", route.script or "no Worker", to, f"the route leads to {to}"
         case AddRoute(pattern=pattern):

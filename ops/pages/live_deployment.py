@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.cloudflare.types.pages import Deployment, Project
+from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.clock import utc_text
 from ops.core.errors import Reason, Refused
 from ops.core.run_record import RunRecord
@@ -31,7 +31,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Live:
-    deployment: Deployment | None
+    deployment: PagesDeployment | None
     """None where it is not proven: refuse before a change, and after one it is inconclusive."""
     why: str
     """For people."""
@@ -41,12 +41,12 @@ class Live:
     """Other compared deployments that held the same: the path could not tell them apart."""
 
 
-def to_compare(deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:
+def to_compare(deployments: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
     """Those whose own address is to be read beside canonical's. `deployments` are newest first, here and below."""
-    return tuple(d for d in deployments if d.may_serve_production)[:COMPARED]
+    return tuple(d for d in deployments if d.can_serve_production)[:COMPARED]
 
 
-def live(project: Project, deployments: Sequence[Deployment], sighting: Sighting) -> Live:
+def live(project: PagesProject, deployments: Sequence[PagesDeployment], sighting: Sighting) -> Live:
     canonical = project.canonical
     if canonical is None:
         return Live(None, f"Cloudflare names no canonical deployment of {project.name}")
@@ -69,12 +69,14 @@ def live(project: Project, deployments: Sequence[Deployment], sighting: Sighting
     return Live(equal[0], f"the site {how} {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
 
 
-def with_canonical(deployments: Sequence[Deployment], canonical: Deployment | None) -> tuple[Deployment, ...]:
+def with_canonical(
+    deployments: Sequence[PagesDeployment], canonical: PagesDeployment | None
+) -> tuple[PagesDeployment, ...]:
     """The list, and the canonical one where that came, or was built to the end, after the list was read.
 
     The project and the list are two reads: a deployment that comes between them stands in one of the two alone.
     """
-    if canonical is None or any(d.id == canonical.id and d.may_serve_production for d in deployments):
+    if canonical is None or any(d.id == canonical.id and d.can_serve_production for d in deployments):
         return tuple(deployments)
     if deployments and canonical.created_on < deployments[-1].created_on:  # it is older than all that is listed
         return tuple(deployments)
@@ -82,14 +84,14 @@ def with_canonical(deployments: Sequence[Deployment], canonical: Deployment | No
     return tuple(sorted((canonical, *others), key=lambda deployment: deployment.created_on, reverse=True))
 
 
-def came(before: Sequence[Deployment], now: Sequence[Deployment]) -> tuple[Deployment, ...]:
+def came(before: Sequence[PagesDeployment], now: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
     """Those that can serve now and could not before: made since, or built to the end since.
 
     What only moved up into the list, since another one was deleted, is older than all that it held.
     """
-    could = {d.id for d in before if d.may_serve_production}
+    could = {d.id for d in before if d.can_serve_production}
     oldest = before[-1].created_on
-    return tuple(d for d in now if d.may_serve_production and d.id not in could and d.created_on >= oldest)
+    return tuple(d for d in now if d.can_serve_production and d.id not in could and d.created_on >= oldest)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Choice:
-    target: Deployment | None
+    target: PagesDeployment | None
     """None: there is nothing to go back to by the rules."""
     passed_over: tuple[PassedOver, ...]
     """Those between the live one and the target; all of them where there is none."""
@@ -108,9 +110,9 @@ class Choice:
     """Somebody rolled back already: without an explicit `to` nothing is to be done."""
 
 
-def choose(deployments: Sequence[Deployment], serving: Deployment, *, blamed: Collection[str] = ()) -> Choice:
+def choose(deployments: Sequence[PagesDeployment], serving: PagesDeployment, *, blamed: Collection[str] = ()) -> Choice:
     """The newest that may serve, was made before the live one, and is neither blamed nor of the live one's commit."""
-    candidates = [d for d in deployments if d.may_serve_production]
+    candidates = [d for d in deployments if d.can_serve_production]
     passed_over = []
     target = None
     for deployment in candidates:
@@ -126,7 +128,7 @@ def choose(deployments: Sequence[Deployment], serving: Deployment, *, blamed: Co
 
 
 def blamed(
-    runs: Iterable[RunRecord], deployments: Sequence[Deployment], *, service: str, environment: str
+    runs: Iterable[RunRecord], deployments: Sequence[PagesDeployment], *, service: str, environment: str
 ) -> frozenset[str]:
     """What earlier runs took out of service, by whatever runbook; the last word on each counts. Oldest run first.
 
@@ -152,13 +154,13 @@ def _is_redeployment(after: str) -> bool:
     return re.fullmatch("commit [0-9a-f]{7,40}", after) is not None
 
 
-def _beginning(name: str, deployments: Sequence[Deployment]) -> Deployment | None:
+def _beginning(name: str, deployments: Sequence[PagesDeployment]) -> PagesDeployment | None:
     if not re.fullmatch("[0-9a-f]{8}", name):
         return None
     return next((deployment for deployment in deployments if deployment.id.startswith(name)), None)
 
 
-def why_not(deployment: Deployment, serving: Deployment, blamed: Collection[str]) -> str | None:
+def why_not(deployment: PagesDeployment, serving: PagesDeployment, blamed: Collection[str]) -> str | None:
     """Why it is no target; None where it is one. A commit that is not known equals nothing."""
     if deployment.id in blamed:
         return "it was taken out of service before"
@@ -167,7 +169,7 @@ def why_not(deployment: Deployment, serving: Deployment, blamed: Collection[str]
     return None
 
 
-def parse_to(text: str, deployments: Sequence[Deployment], *, project: str) -> Deployment:
+def parse_to(text: str, deployments: Sequence[PagesDeployment], *, project: str) -> PagesDeployment:
     """A deployment's id, its first eight characters where they are unique, or its own address. Raises Refused."""
     name = text.strip().lower().rstrip("/")
     found = [d for d in deployments if name in {d.id, d.url.lower().rstrip("/")}]
@@ -185,7 +187,7 @@ def parse_to(text: str, deployments: Sequence[Deployment], *, project: str) -> D
             reason=Reason.UNKNOWN_NAME,
             hint=f"Name: {listed}.",
         )
-    if not found[0].may_serve_production:
+    if not found[0].can_serve_production:
         stage = " ".join(filter(None, (found[0].stage, found[0].status))) or "unknown"
         raise Refused(
             f"deployment {found[0].id[:8]} of {project}, created {utc_text(found[0].created_on)}, cannot serve: "

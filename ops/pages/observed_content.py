@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ops.cloudflare.types.pages import Deployment, Project
+from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.observations import PageContent
 from ops.pages.live_deployment import Sighting
 
@@ -57,8 +57,8 @@ def likeness(own: PageContent, site: PageContent) -> str:
 class Seen:
     """All that a plan is made of, read at once, so that it is the comparison too."""
 
-    project: Project
-    deployments: tuple[Deployment, ...]
+    project: PagesProject
+    deployments: tuple[PagesDeployment, ...]
     site: Look
     own: Mapping[str, Look]
     """Deployment → what its own address held."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.pages import Deployment, Project
-from ops.cloudflare.types.site_config import SiteConfiguration, listed
-from ops.cloudflare.types.workers import is_commit
+from ops.cloudflare.types.pages import PagesDeployment, PagesProject
+from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
+from ops.cloudflare.types.workers import is_commit_sha
 from ops.core.clock import span_text, utc_text
 from ops.core.errors import Reason
 from ops.core.next_step import SuggestedCommand
@@ -40,11 +40,11 @@ PAUSE = (
 class Past:
     """What was read of a project, and what it is judged by."""
 
-    project: Project
-    deployments: tuple[Deployment, ...]
+    project: PagesProject
+    deployments: tuple[PagesDeployment, ...]
     """Of production, newest first."""
     live: Live
-    serving: Deployment
+    serving: PagesDeployment
     now: datetime
     repository: str | None
     blamed: frozenset[str] = frozenset()
@@ -57,28 +57,28 @@ class Past:
         return choose(self.deployments, self.serving, blamed=self.blamed)
 
     @property
-    def newer(self) -> Iterator[Deployment]:
+    def newer(self) -> Iterator[PagesDeployment]:
         return (d for d in self.deployments if d.created_on > self.serving.created_on)
 
     @property
     def build_failed(self) -> bool:
         """The newest one failed, and the newest that did not is live."""
-        good = next((d for d in self.deployments if d.may_serve_production), None)
+        good = next((d for d in self.deployments if d.can_serve_production), None)
         return good == self.serving and self.deployments[0].status == "failure"
 
 
-def short(deployment: Deployment) -> str:
+def short(deployment: PagesDeployment) -> str:
     return deployment.id[:8]
 
 
-def deployed(deployment: Deployment) -> str:
+def deployed(deployment: PagesDeployment) -> str:
     """One deployment in a sentence. Cloudflare's API does not say who made it."""
     parts = [f"{short(deployment)}, created {utc_text(deployment.created_on)}"]
     parts += [f"of commit {deployment.commit[:12]}"] if deployment.commit else []
     return " ".join(parts)
 
 
-def nothing_to_do(past: Past, choice: Choice, named: Deployment | None) -> tuple[str, Reason] | None:
+def nothing_to_do(past: Past, choice: Choice, named: PagesDeployment | None) -> tuple[str, Reason] | None:
     """`named`: the one that a person chose."""
     live = short(past.serving)
     if named is not None:
@@ -88,17 +88,17 @@ def nothing_to_do(past: Past, choice: Choice, named: Deployment | None) -> tuple
         text = f"the latest build failed, the site is still on {live}, nothing to roll back"
         return f"{text}: {deployed(past.deployments[0])}", Reason.LATEST_BUILD_FAILED
     if choice.stepped_back:
-        newest = next(d for d in past.deployments if d.may_serve_production)
+        newest = next(d for d in past.deployments if d.can_serve_production)
         return already_back(past, newest), Reason.ALREADY_STEPPED_BACK
     return None
 
 
-def already_back(past: Past, newer: Deployment) -> str:
+def already_back(past: Past, newer: PagesDeployment) -> str:
     """`newer`: what would serve if nobody had gone back."""
     return f"somebody went back already: {short(past.serving)} is live, and not the newer {deployed(newer)}"
 
 
-def sections(past: Past, choice: Choice, target: Deployment, *, by_rule: bool) -> tuple[PlanSection, ...]:
+def sections(past: Past, choice: Choice, target: PagesDeployment, *, by_rule: bool) -> tuple[PlanSection, ...]:
     listed = [PlanSection("Live", (_described(past.now, past.serving), past.live.why))]
     if target.id != past.serving.id:
         listed.append(PlanSection("Target", (_described(past.now, target),)))
@@ -115,36 +115,36 @@ def sections(past: Past, choice: Choice, target: Deployment, *, by_rule: bool) -
     return tuple(section for section in listed if section.lines)
 
 
-def sections_if_unknown(target: Deployment, now: datetime, why: str) -> tuple[PlanSection, ...]:
+def sections_if_unknown(target: PagesDeployment, now: datetime, why: str) -> tuple[PlanSection, ...]:
     """The plan's lists where a person named the target and the live deployment could not be identified."""
     return PlanSection("Live", (f"not known: {why}",)), PlanSection("Target", (_described(now, target),))
 
 
-def follows_if_unknown(project: Project) -> tuple[str, ...]:
+def follows_if_unknown(project: PagesProject) -> tuple[str, ...]:
     branch = project.production_branch or "the production branch"
     return (f"the next deployment to {branch} goes over this: revert the bad commit first",)
 
 
-def _described(now: datetime, deployment: Deployment) -> str:
+def _described(now: datetime, deployment: PagesDeployment) -> str:
     age = span_text((now - deployment.created_on).total_seconds())
     parts = [deployment.id, f"created {age} ago"]
     parts += [f"commit {deployment.commit[:12]}"] if deployment.commit else ["of a commit that is not known"]
-    parts += ["with changes that are in no commit"] if deployment.dirty else []
+    parts += ["with changes that are in no commit"] if deployment.has_uncommitted_changes else []
     parts += [f"branch {deployment.branch}"] if deployment.branch else []
     parts += [f'"{deployment.message}"'] if deployment.message else []
     parts += [deployment.url, *(f"alias {alias}" for alias in deployment.aliases)]
     return ", ".join(parts)
 
 
-def _differences(past: Past, target: Deployment) -> Iterator[str]:
+def _differences(past: Past, target: PagesDeployment) -> Iterator[str]:
     live = past.serving
-    if is_commit(live.commit) and is_commit(target.commit) and live.commit != target.commit:
+    if is_commit_sha(live.commit) and is_commit_sha(target.commit) and live.commit != target.commit:
         older, newer = sorted((live, target), key=lambda deployment: deployment.created_on)
         yield f"commits {older.commit[:12]}..{newer.commit[:12]}"
         if past.repository:
             yield f"https://github.com/{past.repository}/compare/{older.commit}...{newer.commit}"
-    if None not in {live.functions, target.functions} and live.functions != target.functions:
-        yield f"Functions: {'only the live one' if live.functions else 'only the target'} has them"
+    if None not in {live.has_functions, target.has_functions} and live.has_functions != target.has_functions:
+        yield f"Functions: {'only the live one' if live.has_functions else 'only the target'} has them"
     if live.env_vars is not None and target.env_vars is not None:
         for text, names in (("+", target.env_vars - live.env_vars), ("-", live.env_vars - target.env_vars)):
             yield from (f"environment variable {text}{name}" for name in sorted(names))
@@ -160,7 +160,7 @@ def follows(past: Past) -> tuple[str, ...]:
 
 
 def warnings(
-    past: Past, target: Deployment, *, began: datetime | None, provable: bool, by_rule: bool
+    past: Past, target: PagesDeployment, *, began: datetime | None, provable: bool, by_rule: bool
 ) -> tuple[str, ...]:
     found = list(_incident_warnings(past.serving, began)) if began else []
     if past.live.alike:
@@ -185,7 +185,7 @@ def warnings(
     return tuple(found)
 
 
-def _incident_warnings(serving: Deployment, began: datetime) -> Iterator[str]:
+def _incident_warnings(serving: PagesDeployment, began: datetime) -> Iterator[str]:
     """A stated start never selects: people state it wrongly, at night more than ever."""
     if serving.created_on > began:
         yield f"{deployed(serving)}, came after the stated start: {NOT_THE_CAUSE}"
@@ -202,7 +202,7 @@ NOT_THE_SAME = (
 def plan(
     commit: GitCommit,
     build: "BuildConfig",
-    project: Project,
+    project: PagesProject,
     past: Past | None,
     *,
     configuration: SiteConfiguration,
@@ -241,20 +241,22 @@ def _build(build: "BuildConfig") -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _bindings(configuration: SiteConfiguration, project: Project) -> tuple[str, ...]:
+def _bindings(configuration: SiteConfiguration, project: PagesProject) -> tuple[str, ...]:
     """Those of the new deployment beside those of the live one: `+` is new, `-` goes, `=` stays."""
     if not configuration.file:
-        return ("as the project's settings on Cloudflare have them", *listed(None, project.bindings))
-    compared = listed(configuration.bindings, project.bindings)
+        return ("as the project's settings on Cloudflare have them", *compare_bindings(None, project.bindings))
+    compared = compare_bindings(configuration.bindings, project.bindings)
     return (f"as {configuration.file} of the commit has them, compared with the project's settings", *compared)
 
 
-def _warnings(build: "BuildConfig", project: Project, past: Past | None, configuration: SiteConfiguration) -> list[str]:
+def _warnings(
+    build: "BuildConfig", project: PagesProject, past: Past | None, configuration: SiteConfiguration
+) -> list[str]:
     found = [NOT_THE_SAME]
     if missing := sorted(project.env_vars - build.env.keys()):
         found.append(f"variables of the project that the build does not get: {', '.join(missing)}; see `build.env`")
-    if configuration.dropped:
-        found.append(f"left out of {configuration.file}: {', '.join(configuration.dropped)}")
+    if configuration.dropped_settings:
+        found.append(f"left out of {configuration.file}: {', '.join(configuration.dropped_settings)}")
     if past is None:
         found.append("what is live could not be seen, so it is not known what this replaces")
     return found
@@ -267,11 +269,15 @@ def with_ways_back(
     commit: GitCommit,
     *,
     began: datetime | None,
-    rollback: Callable[[Deployment], SuggestedCommand],
+    rollback: Callable[[PagesDeployment], SuggestedCommand],
 ) -> Plan[Any]:
     """With what is known where the live deployment is: how to undo it, and whether a rollback would do."""
     found = list(warnings(past, past.serving, began=began, provable=True, by_rule=True))
-    same = [d for d in past.deployments if d.may_serve_production and d.commit == commit.sha and not d.dirty]
+    same = [
+        d
+        for d in past.deployments
+        if d.can_serve_production and d.commit == commit.sha and not d.has_uncommitted_changes
+    ]
     if same and same[0].id != past.serving.id:
         found.append(f"{short(same[0])} is of this commit: a rollback needs no build: {rollback(same[0]).command}")
     (change,) = planned.changes

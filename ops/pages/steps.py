@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
+from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.core.clock import utc_text
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
@@ -44,7 +44,7 @@ class SiteRunbook(Runbook[P, D]):
 class Found:
     """What there was before the change."""
 
-    named: Deployment | None
+    named: PagesDeployment | None
     """The one that `to` names; it may be older than all that the list holds."""
     seen: Seen
     live: Live
@@ -69,7 +69,7 @@ def find(ctx: Context[Any], service: "Service", to: str = "") -> Found:
     return Found(listed.named, seen, live, past)
 
 
-def now(ctx: Context[Any], service: "Service") -> tuple[Project, tuple[Deployment, ...], Look]:
+def now(ctx: Context[Any], service: "Service") -> tuple[PagesProject, tuple[PagesDeployment, ...], Look]:
     """The project, its deployments, and what the site holds."""
     project, deployments, *site = read(ctx, service, looks(ctx, service.url, service.compare))
     return project, deployments, tuple(site)
@@ -84,8 +84,8 @@ def read(ctx: Context[Any], service: "Service", beside: list[Callable[[], Any]])
     """The project, its newest deployments, newest first, and what the calls beside these two answer."""
     project, deployments, *others = run_all(
         [
-            lambda: ctx.cloudflare.pages.project(service.pages),
-            lambda: ctx.cloudflare.pages.deployments(service.pages, most=LISTED),
+            lambda: ctx.cloudflare.pages.read_project(service.pages),
+            lambda: ctx.cloudflare.pages.list_deployments(service.pages, limit=LISTED),
             *beside,
         ]
     )
@@ -104,15 +104,15 @@ def _looking(ctx: Context[Any], url: str) -> Callable[[], PageContent]:
 class _Listed:
     """What the first round read."""
 
-    project: Project
-    deployments: tuple[Deployment, ...]
-    named: Deployment | None
+    project: PagesProject
+    deployments: tuple[PagesDeployment, ...]
+    named: PagesDeployment | None
 
 
 def _round_1(ctx: Context[Any], service: "Service", to: str) -> _Listed:
     to = to.strip().lower()
     whole = re.fullmatch(WHOLE_ID, to)
-    named: list[Callable[[], Any]] = [lambda: ctx.cloudflare.pages.deployment(service.pages, to)] if whole else []
+    named: list[Callable[[], Any]] = [lambda: ctx.cloudflare.pages.read_deployment(service.pages, to)] if whole else []
     project, deployments, *further = read(ctx, service, named)
     if not deployments:
         raise Refused(
@@ -187,9 +187,9 @@ def live_unknown(ctx: Context[Any], service: "Service", found: Found, press: Sug
     )
 
 
-def refuse_overtaken(ctx: Context[Any], deployments: tuple[Deployment, ...]) -> None:
+def refuse_overtaken(ctx: Context[Any], deployments: tuple[PagesDeployment, ...]) -> None:
     """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
-    newest, requested_at = next((d for d in deployments if d.may_serve_production), None), ctx.request.requested_at
+    newest, requested_at = next((d for d in deployments if d.can_serve_production), None), ctx.request.requested_at
     if newest is not None and requested_at is not None and newest.created_on > requested_at:
         raise Refused(
             f"something was deployed after this was asked for ({utc_text(requested_at)}): {deployed(newest)}",

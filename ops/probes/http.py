@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ops.cloudflare.client import no_certificates
+from ops.cloudflare.client import plain_http_ssl_context
 from ops.core.threads import CallTracker, in_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import pattern, secret_headers
@@ -97,7 +97,7 @@ class Web:
         self.edge_url = edge_url
         self._passes = passes
         trust = edge_url is None
-        verify = httpx.create_ssl_context(trust_env=trust) if trust else no_certificates()
+        verify = httpx.create_ssl_context(trust_env=trust) if trust else plain_http_ssl_context()
         self._http = httpx.Client(timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False)
         self._under_way = CallTracker(self._http.close)
 

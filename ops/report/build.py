@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.app import run as app
 from ops.app.session import Session
-from ops.cloudflare.types.workers import Deployment, Version, is_commit
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha
 from ops.core import system_clock
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.next_step import command
@@ -149,19 +149,21 @@ def _served(environment: "Environment", name: str, environ: Mapping[str, str]) -
         session = Session(environment, environ, ending)
         if service.kind == "pages":
             page = f"{dashboard}/pages/view/{service.pages}"
-            deployments, versions = _of_site(session.pages.deployments(service.pages))
+            deployments, versions = _of_site(session.pages.list_deployments(service.pages))
         else:
             page = f"{dashboard}/workers/services/view/{service.worker}/production/deployments"
-            deployments = session.workers.deployments(service.worker)
-            versions = session.workers.deployable(service.worker)
+            deployments = session.workers.list_deployments(service.worker)
+            versions = session.workers.list_deployable_versions(service.worker)
     return Served(environment.name, name, page, deployments, versions)
 
 
-def _of_site(listed: "Iterable[pages.Deployment]") -> tuple[tuple[Deployment, ...], tuple[Version, ...]]:
+def _of_site(
+    listed: "Iterable[pages.PagesDeployment]",
+) -> tuple[tuple[WorkerDeployment, ...], tuple[WorkerVersion, ...]]:
     """In the words of a Worker: a site's deployment is a version that got all of the traffic when it was made."""
-    good = [each for each in listed if each.may_serve_production]
-    deployments = [Deployment(d.id, d.created_on, ((d.id, 100.0),), message=d.message) for d in good]
-    return tuple(deployments), tuple(Version(d.id, tag=d.commit) for d in good)
+    good = [each for each in listed if each.can_serve_production]
+    deployments = [WorkerDeployment(d.id, d.created_on, ((d.id, 100.0),), message=d.message) for d in good]
+    return tuple(deployments), tuple(WorkerVersion(d.id, tag=d.commit) for d in good)
 
 
 def _with_commits(evidence: Evidence, config: "Config", repository: "Repository") -> Evidence:
@@ -174,7 +176,7 @@ def _with_commits(evidence: Evidence, config: "Config", repository: "Repository"
         return evidence
     newer, older = evidence.exchanged(main)
     name = config.environments[served.environment].services[served.service].repository
-    if not (newer and older and name and is_commit(newer.tag) and is_commit(older.tag)):
+    if not (newer and older and name and is_commit_sha(newer.tag) and is_commit_sha(older.tag)):
         return evidence
     url = f"https://github.com/{name}/compare/{older.tag}...{newer.tag}"
     commits, why = _asked(lambda: _told(lambda: commits_between(repository, name, older.tag, newer.tag)))

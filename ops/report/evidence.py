@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from ops.cloudflare.types.workers import Deployment, Version
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.gate.form import Stated
 from ops.github.issues import Recorded
 
@@ -58,18 +58,18 @@ class Served:
     service: str
     url: str
     """Its page in the dashboard."""
-    deployments: tuple[Deployment, ...]
-    versions: tuple[Version, ...]
+    deployments: tuple[WorkerDeployment, ...]
+    versions: tuple[WorkerVersion, ...]
 
-    def version(self, prefix: str) -> Version | None:
+    def version(self, prefix: str) -> WorkerVersion | None:
         """By the first characters of its id, where they are enough."""
         known = {v.id: v for v in self.versions}
         every = {version for d in self.deployments for version, _ in d.split} | known.keys()
         found = [version for version in sorted(every) if prefix and version.startswith(prefix)]
-        return known.get(found[0], Version(found[0])) if len(found) == 1 else None
+        return known.get(found[0], WorkerVersion(found[0])) if len(found) == 1 else None
 
-    def first_served(self, version: str) -> Deployment | None:
-        return next((d for d in reversed(self.deployments) if version in d.serving), None)
+    def first_served(self, version: str) -> WorkerDeployment | None:
+        return next((d for d in reversed(self.deployments) if version in d.serving_versions), None)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Evidence:
         where = (recorded.block.environment, recorded.block.service)
         return next((one for one in self.served if (one.environment, one.service) == where), None)
 
-    def exchanged(self, recorded: Recorded) -> tuple[Version | None, Version | None]:
+    def exchanged(self, recorded: Recorded) -> tuple[WorkerVersion | None, WorkerVersion | None]:
         """What the run was to take out of service, and what to put there; None where Cloudflare does not list it."""
         served = self.serving(recorded)
         _, before, after = recorded.block.versions[0] if recorded.block.versions else ("", "", "")

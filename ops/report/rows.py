@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ops.cloudflare.types.workers import split_prose
+from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import span_text
 from ops.github.issues import Recorded
 from ops.report.evidence import Evidence, Served
@@ -75,7 +75,7 @@ def _of_service(served: Served, others: Iterable[Line]) -> Iterator[Line]:
     for number, deployment in enumerate(served.deployments):
         newer = served.deployments[number - 1].created_on if number else None
         if deployment.mark is None and deployment.created_on <= last:
-            text = f"{served.service} in {served.environment}: {split_prose(deployment.split)}"
+            text = f"{served.service} in {served.environment}: {describe_split(deployment.split)}"
             yield Line(deployment.created_on, "deployed", text, deployment.author, served.url)
         if deployment.created_on < first and (newer is None or newer >= first):
             return

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.types.workers import Deployment, Version, short, split_prose
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, short_id
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import NEW, OLD
 from ops.core.next_step import SuggestedCommand
@@ -142,19 +142,19 @@ def _unproved(name: str, control: KeyAnswer, asked: Iterable[tuple[str, KeyAnswe
     return None
 
 
-def obstacle_to_edit(live: Deployment, newest: str, version: Version) -> str:
+def obstacle_to_edit(live: WorkerDeployment, newest: str, version: WorkerVersion) -> str:
     """Why Cloudflare's secret edit cannot be used: it builds on the newest upload and puts that before everybody."""
     if len(live.split) > 1 or live.split[0][1] < WHOLE:
-        return f"{split_prose(live.split)} share the traffic, and an edit would promote the newest of them"
+        return f"{describe_split(live.split)} share the traffic, and an edit would promote the newest of them"
     if version.id != newest:
-        return f"{short(version.id)} serves, and an edit would build on {short(newest)}, which was uploaded later"
-    if version.durable_objects:
-        classes = ", ".join(sorted(version.durable_objects))
+        return f"{short_id(version.id)} serves, and an edit would build on {short_id(newest)}, which was uploaded later"
+    if version.durable_object_classes:
+        classes = ", ".join(sorted(version.durable_object_classes))
         return f"it exports Durable Objects ({classes}), which would keep the former values for minutes while busy"
     return ""
 
 
-def is_secret_edit_of(planned: Version, newer: Version) -> bool:
+def is_secret_edit_of(planned: WorkerVersion, newer: WorkerVersion) -> bool:
     """The same release; static assets are in no digest, so there the number and the cause must tell too."""
     if planned.code_and_settings is None or planned.code_and_settings != newer.code_and_settings:
         return False
@@ -233,10 +233,10 @@ def _warnings(chosen: Chosen, held: frozenset[str], absent: tuple[str, ...]) -> 
 def rebuilt(rebuild: Rebuild, why: str) -> Iterator[str]:
     """`why`: what stands in the way of the secret edit, which is the other means."""
     serving = rebuild.code.version
-    yield f"{rebuild.worker}: {why}; so {short(serving)} is uploaded anew with the values, and gets all of the traffic"
+    yield f"{rebuild.worker}: {why}; so {short_id(serving)} is uploaded again with the values and gets all traffic"
     for version, percent in rebuild.live.split:
         if version != serving:
-            yield f"{short(version)}, at {percent:g} % of {rebuild.worker}, ends; it is not promoted"
+            yield f"{short_id(version)}, at {percent:g} % of {rebuild.worker}, ends; it is not promoted"
 
 
 def tasks(chosen: Chosen, *, by_hand: Mapping[str, str], confirm: SuggestedCommand) -> tuple[str, ...]:

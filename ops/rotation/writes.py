@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ops.cloudflare.deployment_mark import Mark
-from ops.cloudflare.types.workers import Deployment, Version, short, split_prose
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, short_id
 from ops.core.errors import OpsError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
@@ -56,9 +56,9 @@ class Standing:
     """A Worker as the plan found it."""
 
     worker: str
-    live: Deployment
-    versions: dict[str, Version]
-    newest: Version
+    live: WorkerDeployment
+    versions: dict[str, WorkerVersion]
+    newest: WorkerVersion
     """The latest upload."""
     secrets: frozenset[str]
 
@@ -68,7 +68,7 @@ class Standing:
         return obstacle_to_edit(self.live, self.newest.id, self.main)
 
     @property
-    def main(self) -> Version:
+    def main(self) -> WorkerVersion:
         return self.versions[self.live.split[0][0]]
 
 
@@ -123,9 +123,9 @@ def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
     deployments, listed, names = (
         batched([(lambda w=worker, r=read: r(w)) for worker in workers])  # type: ignore[misc]
         for read in (
-            ctx.cloudflare.workers.deployments,
-            ctx.cloudflare.workers.uploads,
-            ctx.cloudflare.workers.secrets.names,
+            ctx.cloudflare.workers.list_deployments,
+            ctx.cloudflare.workers.list_uploads,
+            ctx.cloudflare.workers.secrets.list_names,
         )
     )
     for worker, found in zip(workers, deployments, strict=True):
@@ -133,9 +133,9 @@ def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
             hint = "Deploy it first, or correct `consumers` in ops.yml."
             raise Refused(f"{worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
     serving = [(w, version) for w, found in zip(workers, deployments, strict=True) for version, _ in found[0].split]
-    versions = batched([(lambda w=w, v=v: ctx.cloudflare.workers.version(w, v)) for w, v in serving])  # type: ignore[misc]
-    again = batched([(lambda w=worker: ctx.cloudflare.workers.deployments(w)) for worker in workers])  # type: ignore[misc]
-    known = {key: found or Version(id=key[1]) for key, found in zip(serving, versions, strict=True)}
+    versions = batched([(lambda w=w, v=v: ctx.cloudflare.workers.read_version(w, v)) for w, v in serving])  # type: ignore[misc]
+    again = batched([(lambda w=worker: ctx.cloudflare.workers.list_deployments(w)) for worker in workers])  # type: ignore[misc]
+    known = {key: found or WorkerVersion(id=key[1]) for key, found in zip(serving, versions, strict=True)}
     result = {}
     for worker, was, now, uploads, secrets in zip(workers, deployments, again, listed, names, strict=True):
         if not now or now[0] != was[0]:
@@ -160,7 +160,7 @@ def edit_change(what: Edit, kind: str, undo: SuggestedCommand) -> Change:
     worker = what.standing.worker
     return Change(
         target=f"Worker {worker}",
-        before=short(what.standing.main.id),
+        before=short_id(what.standing.main.id),
         after=f"the same release with {kind} values of {', '.join(what.names)}",
         done_when=f"Cloudflare took them, and one newer version of the release serves {worker}",
         undo=undo,
@@ -176,20 +176,20 @@ def edit(ctx: Context[Any], what: Edit, values: dict[str, Secret]) -> str:
 def edited(ctx: Context[Any], what: Edit) -> ObservedState:
     """What serves; not which values it holds."""
     planned, worker, sending = what.standing.live, what.standing.worker, what.sending
-    deployments = ctx.cloudflare.workers.deployments(worker)
+    deployments = ctx.cloudflare.workers.list_deployments(worker)
     at = next((index for index, each in enumerate(deployments) if each.id == planned.id), None)
     if at is None:
         first = deployed(deployments[0]) if deployments else "nothing"
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"what the plan found is not listed any more; {first} is")
     if at == 0:
-        return ObservedState(ChangeState.PLANNED, f"{short(what.standing.main.id)} is live, as planned")
+        return ObservedState(ChangeState.PLANNED, f"{short_id(what.standing.main.id)} is live, as planned")
     newer = deployments[:at]
     if len(newer) > sending.sent or any(len(each.split) > 1 for each in newer):
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(newer[0]))
-    found = [ctx.cloudflare.workers.version(worker, each.split[0][0]) for each in newer]
+    found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
     if not all(found):
         return ObservedState(
-            ChangeState.PLANNED, f"{short(newer[0].split[0][0])} is live, and cannot be read yet", uncertain=True
+            ChangeState.PLANNED, f"{short_id(newer[0].split[0][0])} is live, and cannot be read yet", uncertain=True
         )
     if not all(version and is_secret_edit_of(what.standing.main, version) for version in found):
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(newer[0]))
@@ -197,9 +197,9 @@ def edited(ctx: Context[Any], what: Edit) -> ObservedState:
     if sending.answered:
         what.serving[:] = [version]
         return ObservedState(
-            ChangeState.DONE, f"{short(version)} is live on {worker}, the same release with other secrets"
+            ChangeState.DONE, f"{short_id(version)} is live on {worker}, the same release with other secrets"
         )
-    doubt = f"{short(version)} of the same release is live on {worker}, and which values it holds cannot be read"
+    doubt = f"{short_id(version)} of the same release is live on {worker}, and which values it holds cannot be read"
     return ObservedState(ChangeState.PLANNED, doubt, uncertain=sending.sent > 0 and sending.tries > 1)
 
 
@@ -261,7 +261,7 @@ def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Rebu
     version = reupload.majority(live.split)
     if version is None:
         raise Refused(
-            f"{split_prose(live.split)} share the traffic of {worker}, and the new values go to one version alone",
+            f"{describe_split(live.split)} share the traffic of {worker}, and the new values go to one version alone",
             reason=Reason.LATEST_NOT_DEPLOYED,
             hint="Choose which of them shall serve, put its id in the place of VERSION, and rotate after it.",
             press=ctx.press("rollback-worker", service=service, to="VERSION"),
@@ -276,7 +276,7 @@ def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Rebu
         ctx,
         worker,
         version,
-        Mark(ctx.request.incident, ctx.run_id, None, params.reason, rotated=names),
+        DeploymentMark(ctx.request.incident, ctx.run_id, None, params.reason, rotated=names),
         live=live,
         latest=standing.newest,
         edits=names,

@@ -18,7 +18,7 @@ from ops.switches.steps import Setting, SwitchRunbook
 from ops.switches.values import Standing, Wanted
 
 if TYPE_CHECKING:
-    from ops.cloudflare.types.records import Logged
+    from ops.cloudflare.types.records import LoggedError
     from ops.config import Environment, Service
     from ops.config.probes import Probe
     from ops.config.runtime import AiConfig, RuntimeConfig
@@ -95,7 +95,7 @@ class AiFailover(SwitchRunbook[Params]):
         )
 
 
-def _errors(ctx: Context[Params]) -> "Callable[[], tuple[Logged, ...] | str]":
+def _errors(ctx: Context[Params]) -> "Callable[[], tuple[LoggedError, ...] | str]":
     _, service = steps.reader(ctx)
     now = ctx.clock.now()
     return ctx.cloudflare.logged_errors(service.worker, now - LOGS_REACH, now)

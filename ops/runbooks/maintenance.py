@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.zones import Route, Zone
+from ops.cloudflare.types.zones import WorkerRoute, Zone
 from ops.core.clock import parse_utc, utc_text
 from ops.core.duration import ending
 from ops.core.errors import ConfigError, Reason, Refused
@@ -187,11 +187,11 @@ def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[
     maintenance_worker, zones, domains, subdomain, address, crons, handlers, *binds = run_all(
         [
             lambda: maintenance_steps.read_worker(workers),
-            ctx.cloudflare.routes.zones,
-            ctx.cloudflare.routes.domains,
-            lambda: workers.subdomain(worker),
-            lambda: workers.address(worker),
-            lambda: workers.crons(worker),
+            ctx.cloudflare.routes.list_zones,
+            ctx.cloudflare.routes.list_domains,
+            lambda: workers.read_subdomain(worker),
+            lambda: workers.read_workers_dev_host(worker),
+            lambda: workers.list_cron_triggers(worker),
             lambda: _read_handlers_and_calls(ctx, worker)[0],
             *(lambda w=other.worker: worker in _read_handlers_and_calls(ctx, w)[1] for other in others),
         ]
@@ -215,7 +215,7 @@ def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[
 
 def _read_routes(
     ctx: Context[Params], maintenance_worker: MaintenanceWorker, zones: tuple[Zone, ...]
-) -> tuple[MaintenanceWorker, tuple[Route, ...]]:
+) -> tuple[MaintenanceWorker, tuple[WorkerRoute, ...]]:
     """The routes, and ops-maintenance as it was while they were read: once more if a run changed it. Raises Refused."""
     now: MaintenanceWorker | None = maintenance_worker
     for _ in range(MAX_ROUTE_READS):
@@ -258,11 +258,11 @@ def _service_host(service: "Service") -> str:
 
 def _read_handlers_and_calls(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[str]]:
     """Of what serves: its handlers, and the Workers that it calls by a service binding."""
-    deployments = ctx.cloudflare.workers.find(worker)
-    version = ctx.cloudflare.workers.version(worker, deployments[0].split[0][0]) if deployments else None
+    deployments = ctx.cloudflare.workers.find_deployments(worker)
+    version = ctx.cloudflare.workers.read_version(worker, deployments[0].split[0][0]) if deployments else None
     if version is None:
         return frozenset(), frozenset()
-    return version.handlers, version.calls
+    return version.handlers, version.called_workers
 
 
 def _plan_closing(
@@ -368,7 +368,7 @@ def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
 
 def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow) -> None:
     host = _service_host(snapshot.service)
-    if window.closed and any(zone.holds(host) for zone in snapshot.ingress.zones):
+    if window.closed and any(zone.contains_host(host) for zone in snapshot.ingress.zones):
         return
     zones = ", ".join(zone.name for zone in snapshot.ingress.zones) or "none"
     raise Refused(

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.pages import PRODUCTION, Deployment, Project
+from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration
-from ops.cloudflare.types.workers import is_commit
+from ops.cloudflare.types.workers import is_commit_sha
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
@@ -41,7 +41,7 @@ class Details:
     service: "Service"
     commit: GitCommit
     branch: str
-    live: Deployment | None
+    live: PagesDeployment | None
     """None where that could not be seen, and a person named the commit."""
     seen: Seen
     configuration: SiteConfiguration
@@ -83,7 +83,7 @@ class RedeployPages(SiteRunbook[Params, Details]):
                 return _nothing(ctx, past, choice, plan_text.already_back(past, replaced), Reason.ALREADY_STEPPED_BACK)
             asked = _previous(ctx, live, choice)
         details = _details_of(ctx, service, asked, found.seen, live)
-        if live.commit == details.commit.sha and not live.dirty:
+        if live.commit == details.commit.sha and not live.has_uncommitted_changes:
             text = f"{short(live)} is live already, and is of commit {details.commit.short}"
             return _nothing(ctx, past, choice, text, Reason.ALREADY_LIVE)
         steps.refuse_overtaken(ctx, past.deployments)
@@ -116,7 +116,7 @@ class RedeployPages(SiteRunbook[Params, Details]):
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
         details = plan.details
-        ctx.site.refuse_more_than(ctx.cloudflare.pages.most_files(details.service.pages), details.commit)
+        ctx.site.refuse_more_than(ctx.cloudflare.pages.read_file_limit(details.service.pages), details.commit)
         message = f"{details.commit.subject or details.commit.sha} (redeployed by ops {ctx.run_id})"
         return ctx.site.deploy(details.service, details.commit, details.branch, message)
 
@@ -133,7 +133,9 @@ def _asked(text: str) -> str:
     return asked
 
 
-def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen, live: Deployment | None) -> Details:
+def _details_of(
+    ctx: Context[Params], service: "Service", asked: str, seen: Seen, live: PagesDeployment | None
+) -> Details:
     branch = seen.project.production_branch
     if not branch:
         raise Refused(
@@ -146,29 +148,31 @@ def _details_of(ctx: Context[Params], service: "Service", asked: str, seen: Seen
     return Details(service, commit, branch, live, seen, ctx.site.configuration(service, commit))
 
 
-def _planned(details: Details, build: "BuildConfig", project: Project, past: Past | None, why: str) -> Plan[Details]:
+def _planned(
+    details: Details, build: "BuildConfig", project: PagesProject, past: Past | None, why: str
+) -> Plan[Details]:
     return plan_text.plan(
         details.commit, build, project, past, configuration=details.configuration, why=why, details=details
     )
 
 
-def _stepped_back(ctx: Context[Params], past: Past) -> Deployment | None:
+def _stepped_back(ctx: Context[Params], past: Past) -> PagesDeployment | None:
     """One that the live one went back behind: newer by its commit, or deployed later and not live.
 
     Without it a second press would go forward to the release that the first one replaced.
     """
     live = past.serving
-    could = [d for d in past.deployments if d.may_serve_production and d.id != live.id]
+    could = [d for d in past.deployments if d.can_serve_production and d.id != live.id]
     if later := [d for d in could if d.created_on > live.created_on]:
         return later[0]
-    if ctx.site.is_given or not is_commit(live.commit):
+    if ctx.site.is_given or not is_commit_sha(live.commit):
         return None
-    return next((d for d in could if is_commit(d.commit) and ctx.site.is_older(live.commit, d.commit)), None)
+    return next((d for d in could if is_commit_sha(d.commit) and ctx.site.is_older(live.commit, d.commit)), None)
 
 
-def _previous(ctx: Context[Params], live: Deployment, choice: Choice) -> str:
+def _previous(ctx: Context[Params], live: PagesDeployment, choice: Choice) -> str:
     """The commit that rollback-pages would go to, else the one before the live one's. Raises Refused."""
-    if choice.target and is_commit(choice.target.commit):
+    if choice.target and is_commit_sha(choice.target.commit):
         return choice.target.commit
     parent = _parent(ctx, live)
     if parent is None:
@@ -181,8 +185,8 @@ def _previous(ctx: Context[Params], live: Deployment, choice: Choice) -> str:
     return parent
 
 
-def _parent(ctx: Context[Params], live: Deployment) -> str | None:
-    return ctx.site.parent(live.commit) if is_commit(live.commit) and not ctx.site.is_given else None
+def _parent(ctx: Context[Params], live: PagesDeployment) -> str | None:
+    return ctx.site.parent(live.commit) if is_commit_sha(live.commit) and not ctx.site.is_given else None
 
 
 def _nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, reason: Reason) -> Plan[Details]:
@@ -207,7 +211,9 @@ def _rollback(ctx: Context[Params], to: str) -> SuggestedCommand:
     return ctx.press("rollback-pages", service=ctx.params.service, to=to)
 
 
-def _not_there(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> ObservedState:
+def _not_there(
+    details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: Look
+) -> ObservedState:
     """No deployment of ours can serve."""
     canonical = project.canonical_id
     known, sha = {d.id for d in details.seen.deployments}, details.commit.sha
@@ -233,7 +239,7 @@ def _not_there(details: Details, project: Project, deployments: tuple[Deployment
 
 
 def _there(
-    details: Details, project: Project, ours: Deployment, slipped: tuple[str, ...], *, look: tuple[Look, Look]
+    details: Details, project: PagesProject, ours: PagesDeployment, slipped: tuple[str, ...], *, look: tuple[Look, Look]
 ) -> ObservedState:
     """Ours was deployed with success: whether it serves."""
     canonical = project.canonical_id
@@ -247,10 +253,10 @@ def _there(
     notes = []
     if (
         details.live
-        and None not in {details.live.functions, ours.functions}
-        and details.live.functions != ours.functions
+        and None not in {details.live.has_functions, ours.has_functions}
+        and details.live.has_functions != ours.has_functions
     ):
         notes.append(
-            f"{short(ours)} has {'Functions' if ours.functions else 'no Functions'}, unlike {short(details.live)}"
+            f"{short(ours)} has {'Functions' if ours.has_functions else 'no Functions'}, unlike {short(details.live)}"
         )
     return ObservedState(ChangeState.DONE, f"{name} is live: {ours.url}", slipped, tuple(notes))

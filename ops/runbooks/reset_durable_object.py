@@ -7,8 +7,8 @@ code restarts all of a Worker's.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.deployment_mark import Mark
-from ops.cloudflare.types.workers import Deployment, Version, split_prose, split_text
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, format_split
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, PlanSection
@@ -180,8 +180,8 @@ def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
     shown_ones = [Watched(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
     deployments, uploads, *seen = run_all(
         [
-            lambda: ctx.cloudflare.workers.deployments(service.worker),
-            lambda: ctx.cloudflare.workers.uploads(service.worker),
+            lambda: ctx.cloudflare.workers.list_deployments(service.worker),
+            lambda: ctx.cloudflare.workers.list_uploads(service.worker),
             *((lambda it=it: object_reset.looked(ctx, it)) for it in shown_ones),
         ]
     )
@@ -202,11 +202,11 @@ def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
             reason=Reason.NO_TARGET,
             hint="Name the service whose Worker exports the class.",
         )
-    rebuild.mark = Mark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own))
+    rebuild.mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own))
     return _plan(ctx, service, rebuild, found, Details(tuple(watched), rebuild, tuple(closed)))
 
 
-def _live(ctx: Context[Params], service: "Service", deployments: tuple[Deployment, ...]) -> Deployment:
+def _live(ctx: Context[Params], service: "Service", deployments: tuple[WorkerDeployment, ...]) -> WorkerDeployment:
     if not deployments:
         hint = "Deploy it first; nothing is live."
         raise Refused(f"{service.worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
@@ -214,7 +214,7 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[Deploymen
     plan_text.refuse_overtaken(live, ctx.request.requested_at)
     if len(live.split) > 1:
         raise Refused(
-            f"{split_prose(live.split)} share the traffic of {service.worker}, and a reset would give all of it to one",
+            f"{describe_split(live.split)} share the traffic of {service.worker}; a reset would give it to one",
             reason=Reason.NOT_REBUILDABLE,
             hint="Choose which of them shall serve, put its id in the place of VERSION, and reset after it.",
             press=ctx.press("rollback-worker", service=ctx.params.service, to="VERSION"),
@@ -222,12 +222,12 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[Deploymen
     return live
 
 
-def _rebuild(ctx: Context[Params], service: "Service", live: Deployment, latest: Version) -> Rebuild:
+def _rebuild(ctx: Context[Params], service: "Service", live: WorkerDeployment, latest: WorkerVersion) -> Rebuild:
     return reupload.plan(
         ctx,
         service.worker,
         live.split[0][0],
-        Mark(ctx.request.incident, ctx.run_id, None, ctx.params.reason),
+        DeploymentMark(ctx.request.incident, ctx.run_id, None, ctx.params.reason),
         live=live,
         latest=latest,
         edits=(),
@@ -244,7 +244,7 @@ def _plan(
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
     compared = [PlanSection("Compared before and after", tuple(f"{w.name}: {w.described}" for w in details.watched))]
     unknown = [f"{each.name}: {each.before}" for each in details.watched if isinstance(each.before, str)]
-    undo = ctx.press("rollback-worker", service=ctx.params.service, to=split_text(rebuild.live.split))
+    undo = ctx.press("rollback-worker", service=ctx.params.service, to=format_split(rebuild.live.split))
     return Plan(
         summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {rebuild.name}",
         changes=reupload.changes(rebuild, undo=undo),

@@ -6,7 +6,7 @@ Nothing of ours stands in a project's history afterwards, so what is live is see
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.types.pages import Deployment, Project
+from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
@@ -37,8 +37,8 @@ class Details:
     """What `check` and `apply` need of the plan."""
 
     service: "Service"
-    target: Deployment
-    live: Deployment | None
+    target: PagesDeployment
+    live: PagesDeployment | None
     """None if it could not be identified, and a person named the target."""
     seen: Seen
 
@@ -77,11 +77,13 @@ class RollbackPages(SiteRunbook[Params, Details]):
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
         details = plan.details
-        ctx.cloudflare.pages.rollback(details.service.pages, details.target.id)
+        ctx.cloudflare.pages.roll_back(details.service.pages, details.target.id)
         return f"Cloudflare took the rollback to {details.target.id}"
 
 
-def _standing(details: Details, project: Project, deployments: tuple[Deployment, ...], site: Look) -> ObservedState:
+def _standing(
+    details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: Look
+) -> ObservedState:
     """What the site looks like, and what Cloudflare calls canonical where the site alone does not tell."""
     former, wanted, canonical = details.live, details.target, project.canonical_id
     newer = tuple(deployed(d) for d in target.came(details.seen.deployments, deployments))
@@ -132,7 +134,7 @@ def _standing_without_live(details: Details, canonical: str, newer: tuple[str, .
     )
 
 
-def _not_yet(details: Details, live: Deployment, canonical: str, *, same: bool, said: bool) -> ObservedState:
+def _not_yet(details: Details, live: PagesDeployment, canonical: str, *, same: bool, said: bool) -> ObservedState:
     """The site looks like the former one."""
     former, wanted = short(live), short(details.target)
     if said:

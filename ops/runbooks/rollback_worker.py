@@ -4,8 +4,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.deployment_mark import Mark
-from ops.cloudflare.types.workers import Deployment, Split, Version, same_split, split_prose, split_text
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.workers import (
+    Split,
+    WorkerDeployment,
+    WorkerVersion,
+    describe_split,
+    format_split,
+    is_same_split,
+)
 from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
@@ -52,10 +59,10 @@ class Details:
     """What `check` and `apply` need of the plan."""
 
     worker: str
-    live: Deployment
+    live: WorkerDeployment
     split: Split
-    mark: Mark
-    revoked: Mapping[str, Deployment] = field(default_factory=dict)
+    mark: DeploymentMark
+    revoked: Mapping[str, WorkerDeployment] = field(default_factory=dict)
     """Secrets whose values in `split` are dead."""
     rebuild: Rebuild | None = None
 
@@ -86,12 +93,12 @@ class RollbackWorker(Runbook[Params, Details]):
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = service_of(ctx, self.kind)
         rebuilt = ctx.params.current_secrets
-        has_assets, earlier = ctx.cloudflare.workers.begin_has_assets(service.worker), ctx.previous_runs()
+        has_assets, earlier = ctx.cloudflare.workers.begin_assets_check(service.worker), ctx.previous_runs()
         deployments, listed, *uploads = run_all(
             [
-                lambda: ctx.cloudflare.workers.deployments(service.worker),
-                lambda: ctx.cloudflare.workers.deployable(service.worker),
-                *([lambda: ctx.cloudflare.workers.uploads(service.worker)] if rebuilt else []),
+                lambda: ctx.cloudflare.workers.list_deployments(service.worker),
+                lambda: ctx.cloudflare.workers.list_deployable_versions(service.worker),
+                *([lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []),
             ]
         )
         if not deployments:
@@ -108,8 +115,8 @@ class RollbackWorker(Runbook[Params, Details]):
             summary = f"somebody stepped back already: {plan_text.stepped_back(choice.standing)}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
         latest = uploads[0][0] if rebuilt else None
-        if to and (reupload.is_done(history, to, latest) if rebuilt else same_split(to, history.live.split)):
-            summary = f"{split_prose(to)} is live already{', with the current secrets' if rebuilt else ''}"
+        if to and (reupload.is_done(history, to, latest) if rebuilt else is_same_split(to, history.live.split)):
+            summary = f"{describe_split(to)} is live already{', with the current secrets' if rebuilt else ''}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
         plan_text.refuse_overtaken(history.live, ctx.request.requested_at)
         if to is None and not choice.candidates:
@@ -124,7 +131,7 @@ class RollbackWorker(Runbook[Params, Details]):
         details = plan.details
         if details.rebuild is not None:
             return reupload.check(ctx, details.rebuild, change)
-        deployments = ctx.cloudflare.workers.deployments(details.worker)
+        deployments = ctx.cloudflare.workers.list_deployments(details.worker)
         return deploy.standing(deployments, details.live, details.split, details.mark, worker=details.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
@@ -144,8 +151,8 @@ class RollbackWorker(Runbook[Params, Details]):
 def _read(
     ctx: Context[Params],
     service: "Service",
-    deployments: tuple[Deployment, ...],
-    listed: Iterable[Version],
+    deployments: tuple[WorkerDeployment, ...],
+    listed: Iterable[WorkerVersion],
     *,
     wanted: Split,
     has_assets: Callable[[], bool | None],
@@ -163,7 +170,7 @@ def _read(
         pages = [] if batch else [2] if page == 1 else list(range(page + 1, MOST_PAGES + 1))
         again, *read = run_all(
             [
-                lambda: ctx.cloudflare.workers.deployments(service.worker),
+                lambda: ctx.cloudflare.workers.list_deployments(service.worker),
                 *(_reading(ctx, service.worker, version) for version in batch),
                 *(_reading_page(ctx, service.worker, page) for page in pages),
             ]
@@ -171,7 +178,7 @@ def _read(
         _refuse_moved(again, deployments[0], service.worker)
         if batch:
             # A version that is gone is known to be gone: there is nothing more to be read of it.
-            found = {v: known or Version(id=v, detailed=True) for v, known in zip(batch, read, strict=True)}
+            found = {v: known or WorkerVersion(id=v, is_detailed=True) for v, known in zip(batch, read, strict=True)}
             assets, known = plan_text.static_assets(says=has_assets(), configured=service.static_assets), earlier()
             history = replace(
                 history,
@@ -192,7 +199,7 @@ def _read(
 def _unread(history: History, wanted: Split) -> list[str]:
     """The versions whose details are missing: those that are live or wanted first, then by time of service."""
     named = [v for v, _ in (*history.live.split, *wanted, *(s for d in history.deployments for s in d.split))]
-    return [v for v in dict.fromkeys(named) if not history.version(v).detailed]
+    return [v for v in dict.fromkeys(named) if not history.version(v).is_detailed]
 
 
 def _is_settled(ctx: Context[Params], history: History) -> bool:
@@ -200,13 +207,13 @@ def _is_settled(ctx: Context[Params], history: History) -> bool:
 
     In a split the suspect hangs on the ages of both releases: there all the listed versions are read.
     """
-    if len(history.live.serving) > 1 and _unread(history, ()):
+    if len(history.live.serving_versions) > 1 and _unread(history, ()):
         return False
     choice = rollback_target.choose(history, incident=ctx.request.incident)
     return bool(choice.candidates) and all(over.why != rollback_target.NOT_READ for over in choice.passed_over)
 
 
-def _refuse_moved(again: tuple[Deployment, ...], planned: Deployment, worker: str) -> None:
+def _refuse_moved(again: tuple[WorkerDeployment, ...], planned: WorkerDeployment, worker: str) -> None:
     if not again:
         raise deploy.none_listed(worker)
     if again[0] != planned:
@@ -217,12 +224,12 @@ def _refuse_moved(again: tuple[Deployment, ...], planned: Deployment, worker: st
         )
 
 
-def _reading_page(ctx: Context[Params], worker: str, page: int) -> Callable[[], tuple[Deployment, ...] | None]:
+def _reading_page(ctx: Context[Params], worker: str, page: int) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
     """An older page; None if it cannot be read: it only makes the choice better."""
 
-    def read() -> tuple[Deployment, ...] | None:
+    def read() -> tuple[WorkerDeployment, ...] | None:
         try:
-            return ctx.cloudflare.workers.deployments(worker, page=page)
+            return ctx.cloudflare.workers.list_deployments(worker, page=page)
         except ProviderError:
             return None
 
@@ -230,13 +237,13 @@ def _reading_page(ctx: Context[Params], worker: str, page: int) -> Callable[[], 
 
 
 def _reading(ctx: Context[Params], worker: str, version: str) -> Callable[[], Any]:
-    return lambda: ctx.cloudflare.workers.version(worker, version)
+    return lambda: ctx.cloudflare.workers.read_version(worker, version)
 
 
 def _details_of(
     ctx: Context[Params], service: "Service", history: History, split: Split, *, blames: str | None
 ) -> Details:
-    mark = Mark(incident=ctx.request.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
+    mark = DeploymentMark(incident=ctx.request.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
     revoked = {name: by for version, _ in split for name, by in history.revoked(version).items()}
     return Details(service.worker, history.live, split, mark, revoked)
 
@@ -252,27 +259,27 @@ def _plan(
         warnings = (*warnings, plan_text.revoked_line(details.revoked))
     change = Change(
         target=f"Worker {service.worker}",
-        before=split_prose(live),
-        after=split_prose(split),
-        done_when=f"Cloudflare lists our deployment of {split_prose(split)} first",
-        undo=_press(ctx, split_text(live)),
+        before=describe_split(live),
+        after=describe_split(split),
+        done_when=f"Cloudflare lists our deployment of {describe_split(split)} first",
+        undo=_press(ctx, format_split(live)),
     )
     following = [c for c in choice.candidates if c not in dict(split) and (by_rule or history.is_older(c, split[0][0]))]
     return Plan(
-        summary=f"Worker {service.worker}: {split_prose(live)} → {split_prose(split)}",
+        summary=f"Worker {service.worker}: {describe_split(live)} → {describe_split(split)}",
         changes=(change,),
         sections=plan_text.sections(history, choice, split, repository=service.repository, by_rule=by_rule),
         not_undone=plan_text.NOT_UNDONE,
         follows=plan_text.follows(history, split, rebuilt=rebuilt),
         warnings=warnings,
         next_step=_next_step(ctx, following[0]) if following else None,
-        done=f"Rolled back {ctx.params.service} to {split_prose(split)}",
+        done=f"Rolled back {ctx.params.service} to {describe_split(split)}",
         details=details,
     )
 
 
 def _with_current_secrets(
-    ctx: Context[Params], service: "Service", plan: Plan[Details], latest: Version
+    ctx: Context[Params], service: "Service", plan: Plan[Details], latest: WorkerVersion
 ) -> Plan[Details]:
     """The same, but by an upload anew: its reads are the last before the write, and so the comparison."""
     details = plan.details
@@ -291,7 +298,7 @@ def _with_current_secrets(
     )
     return replace(
         plan,
-        summary=f"Worker {service.worker}: {split_prose(details.live.split)} → {rebuild.name}",
+        summary=f"Worker {service.worker}: {describe_split(details.live.split)} → {rebuild.name}",
         changes=reupload.changes(rebuild, undo=plan.changes[0].undo),
         sections=(*plan.sections, reupload.section(rebuild)),
         done=f"Rolled back {ctx.params.service} to {rebuild.name}",
@@ -318,7 +325,7 @@ def _best(history: History, choice: Choice) -> str:
     return next(iter(found), "VERSION")
 
 
-def _dead(plan: Plan[Details], names: tuple[str, ...]) -> dict[str, Deployment]:
+def _dead(plan: Plan[Details], names: tuple[str, ...]) -> dict[str, WorkerDeployment]:
     return plan_text.dead(names, plan.details.revoked)
 
 
@@ -328,7 +335,7 @@ def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[st
     if found := _dead(plan, names):
         return plan_text.former_values_are_dead(found, keep=keep)
     why = next((w for w in plan.warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")
-    accept = _press(ctx, split_text(split), accept_changed_secrets=names)
+    accept = _press(ctx, format_split(split), accept_changed_secrets=names)
     return plan_text.secrets_changed(split, names, accepted, why=why, accept=accept, keep=keep)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.deployment_mark import Mark
-from ops.cloudflare.types.workers import split_prose, split_text
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.workers import describe_split, format_split
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import NEW, OLD
 from ops.core.next_step import SuggestedCommand
@@ -62,7 +62,7 @@ class Details:
     edits: dict[str, Edit] = field(default_factory=dict)
     rebuilds: dict[str, Rebuild] = field(default_factory=dict)
     """Each stands by both of its targets."""
-    marks: dict[str, tuple[Standing, Mark]] = field(default_factory=dict)
+    marks: dict[str, tuple[Standing, DeploymentMark]] = field(default_factory=dict)
     copies: dict[str, Copying] = field(default_factory=dict)
     values: dict[str, Secret] = field(default_factory=dict)
     """Name → what is set; what is generated comes in once it is confirmed."""
@@ -135,7 +135,7 @@ class RotateSecrets(Runbook[Params, Details]):
         if change.target in details.copies:
             return copied(ctx, details.copies[change.target])
         standing, mark = details.marks[change.target]
-        deployments, live = ctx.cloudflare.workers.deployments(standing.worker), standing.live
+        deployments, live = ctx.cloudflare.workers.list_deployments(standing.worker), standing.live
         return deploy.standing(deployments, live, live.split, mark, worker=standing.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
@@ -186,7 +186,7 @@ def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan[Detai
         lives = [standing for standing, _ in details.marks.values() if standing.worker == service.worker]
         made = [each.made for each in details.rebuilds.values() if each.worker == service.worker]
         versions = frozenset(
-            [*(v for each in edits for v in each.serving), *(v for s in lives for v in s.live.serving), *made]
+            [*(v for each in edits for v in each.serving), *(v for s in lives for v in s.live.serving_versions), *made]
         )
     return ProbeSet(
         service.url,
@@ -264,7 +264,7 @@ def _undo(
     if held.issuperset(names):
         return _press(ctx, restore=names)
     service = next(name for name, each in ctx.environment.services.items() if each.worker == worker)
-    to = split_text(standing.live.split)
+    to = format_split(standing.live.split)
     return ctx.press("rollback-worker", service=service, to=to, accept_changed_secrets=names)
 
 
@@ -288,8 +288,8 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan[Details]:
     refuse_keys(questions, [each for each in refusals if each])
     details, changes = Details(chosen), []
     for worker, names in workers.items():
-        mark = Mark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, revoked=names)
-        live = split_prose(found[worker].live.split)
+        mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, revoked=names)
+        live = describe_split(found[worker].live.split)
         done = "Cloudflare lists our deployment of the same first"
         change = Change(f"Worker {worker}", live, f"{live}, marked revoked={','.join(names)}", done, undo=None)
         details.marks[change.target] = (found[worker], mark)

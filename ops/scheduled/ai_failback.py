@@ -93,7 +93,9 @@ def _judged(
         raise ConfigError("ops.yml names no AI providers", hint="Write them under `runtime`, `ai`, `order`.")
     with ExitStack() as ending:
         session = Session(environment, environ, ending)
-        standing = values.standing(AI, runtime.switches[AI], session.kv.value(runtime.namespace, f"{SWITCHES}{AI}"))
+        standing = values.standing(
+            AI, runtime.switches[AI], session.kv.read_value(runtime.namespace, f"{SWITCHES}{AI}")
+        )
         override = standing.value
         if override is None or not standing.is_on(session.clock.now()):
             return Judged(restore=False, why=f"no override is on: {standing.told(session.clock.now())}"), None

@@ -92,7 +92,9 @@ class ApplyLimits(Runbook[Params, Details]):
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         runtime = ctx.environment.needed_runtime()
-        commits, text = run_all([ctx.github.limits.commits, lambda: ctx.cloudflare.kv.value(runtime.namespace, LIMITS)])
+        commits, text = run_all(
+            [ctx.github.limits.commits, lambda: ctx.cloudflare.kv.read_value(runtime.namespace, LIMITS)]
+        )
         if not commits.is_newest:
             return _superseded(commits, text)
         limits, warnings = _wanted(ctx, runtime)
@@ -113,7 +115,7 @@ class ApplyLimits(Runbook[Params, Details]):
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  there is one
         told = plan.details
-        text = ctx.cloudflare.kv.value(ctx.environment.needed_runtime().namespace, LIMITS)
+        text = ctx.cloudflare.kv.read_value(ctx.environment.needed_runtime().namespace, LIMITS)
         stored, _ = stored_in(text)
         holds = f"KV holds {named(text)}"
         if stored is not None and (stored.revision, stored.limits) == (told.value.revision, told.value.limits):
@@ -124,7 +126,7 @@ class ApplyLimits(Runbook[Params, Details]):
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002
         value = plan.details.value
-        ctx.cloudflare.kv.put(ctx.environment.needed_runtime().namespace, LIMITS, value.text)
+        ctx.cloudflare.kv.write_value(ctx.environment.needed_runtime().namespace, LIMITS, value.text)
         return f"KV took revision {value.revision}"
 
     def after(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:

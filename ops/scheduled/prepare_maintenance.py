@@ -5,7 +5,7 @@ It has a plan and a comparison like a runbook; but nothing is broken when somebo
 
 from dataclasses import dataclass, field, replace
 
-from ops.cloudflare.types.zones import Subdomain
+from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.plan import Change, Plan, PlanSection
@@ -18,7 +18,7 @@ from ops.maintenance.steps import MaintenanceWrites
 from ops.maintenance.writes import CreateWorker, DeployState, MaintenanceWrite, SetSubdomain, UploadState
 from ops.probes.runner import ProbeSet
 
-ITS_OWN = Subdomain(enabled=True, previews=False)
+ITS_OWN = WorkersDevSubdomain(enabled=True, previews_enabled=False)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class PrepareMaintenance(Runbook[Params, Details]):
         worker, host = run_all(
             [
                 lambda: maintenance_steps.read_worker(ctx.cloudflare.workers),
-                lambda: ctx.cloudflare.workers.address(WORKER),
+                lambda: ctx.cloudflare.workers.read_workers_dev_host(WORKER),
             ]
         )
         if not host:
@@ -70,15 +70,18 @@ class PrepareMaintenance(Runbook[Params, Details]):
             )
         steps: list[MaintenanceWrite] = []
         if worker is None:
-            steps += [CreateWorker(), SetSubdomain(WORKER, Subdomain(enabled=False, previews=False), ITS_OWN)]
+            steps += [
+                CreateWorker(),
+                SetSubdomain(WORKER, WorkersDevSubdomain(enabled=False, previews_enabled=False), ITS_OWN),
+            ]
         else:
-            if worker.version.tag != ctx.cloudflare.maintenance.release:
+            if worker.version.tag != ctx.cloudflare.maintenance.source_tag:
                 kept = worker.state
                 steps += [
                     UploadState(kept.windows, worker.deployment, kept.opened),
                     DeployState(worker.deployment, kept.windows),
                 ]
-            if (live := ctx.cloudflare.workers.subdomain(WORKER)) != ITS_OWN:
+            if (live := ctx.cloudflare.workers.read_subdomain(WORKER)) != ITS_OWN:
                 steps.append(SetSubdomain(WORKER, live, ITS_OWN))
         changes = maintenance_steps.build_changes(steps, None)
         stored = worker is None or any(isinstance(step, UploadState) for step in steps)

@@ -7,12 +7,19 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from ops.cloudflare.types.site_config import LARGEST, NAMES, NONE, REDIRECT, SiteConfiguration, parse
+from ops.cloudflare.types.site_config import (
+    CONFIGURATION_FILES,
+    MAX_BYTES,
+    NO_CONFIGURATION,
+    REDIRECT_FILE,
+    SiteConfiguration,
+    parse_configuration,
+)
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.site_build.files import NOTHING_SENT
 from ops.tools import git
 
-WATCHED = (*NAMES, REDIRECT)
+WATCHED = (*CONFIGURATION_FILES, REDIRECT_FILE)
 Committed = Mapping[str, bytes]
 """File name → content, of the folder that is built; only files that exist."""
 
@@ -36,10 +43,12 @@ def committed(repository: git.GitRepository, sha: str, folder: str) -> Committed
 
 def chosen(files: Committed) -> SiteConfiguration:
     """The one that wrangler takes. Raises Refused."""
-    if REDIRECT in files:
-        raise _refused(f"the commit has {REDIRECT}, which names another configuration", "Remove it from the repository")
-    name = next((name for name in NAMES if name in files), None)
-    return NONE if name is None else parse(name, files[name])
+    if REDIRECT_FILE in files:
+        raise _refused(
+            f"the commit has {REDIRECT_FILE}, which names another configuration", "Remove it from the repository"
+        )
+    name = next((name for name in CONFIGURATION_FILES if name in files), None)
+    return NO_CONFIGURATION if name is None else parse_configuration(name, files[name])
 
 
 def in_folder(folder: Path) -> Committed:
@@ -50,7 +59,7 @@ def in_folder(folder: Path) -> Committed:
             about = (folder / name).lstat()
         except OSError:
             continue
-        plain = stat.S_ISREG(about.st_mode) and about.st_size <= LARGEST
+        plain = stat.S_ISREG(about.st_mode) and about.st_size <= MAX_BYTES
         found[name] = (folder / name).read_bytes() if plain else b"\0no plain file, or too large"
     return found
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.app import run
 from ops.app.session import Session
-from ops.cloudflare.types.pages import Deployment
+from ops.cloudflare.types.pages import PagesDeployment
 from ops.core.errors import OpsError, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.redaction import Redactor
@@ -65,7 +65,7 @@ def _live(session: Session, service: "Service") -> tuple[Live | None, str]:
 
 
 def _of_worker(session: Session, service: "Service") -> Live:
-    newest = session.workers.deployments(service.worker)[:1]
+    newest = session.workers.list_deployments(service.worker)[:1]
     if not newest:
         return Live(service.name, service.kind, (), None, "")
     one = newest[0]
@@ -74,14 +74,14 @@ def _of_worker(session: Session, service: "Service") -> Live:
 
 def _of_site(session: Session, service: "Service") -> Live:
     """What Cloudflare calls canonical."""
-    one: Deployment | None = session.pages.project(service.pages).canonical
+    one: PagesDeployment | None = session.pages.read_project(service.pages).canonical
     if one is None:
         return Live(service.name, service.kind, (), None, "")
     compared = _compared(session, service, one)
     return Live(service.name, service.kind, ((one.id, 100.0),), one.created_on, one.trigger, one.message, compared)
 
 
-def _compared(session: Session, service: "Service", one: Deployment) -> tuple[str, ...]:
+def _compared(session: Session, service: "Service", one: PagesDeployment) -> tuple[str, ...]:
     """What a rollback would find out by each path of `compare`, so that a calm day shows which of them work."""
     places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
     pages = in_parallel([partial(session.look, url) for _, url in places])
@@ -96,7 +96,7 @@ def _on(session: Session) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], 
         return (), (), []
     keys = [f"{SWITCHES}{name}" for name in runtime.switches]
     shown = start(lambda: _shown(session, runtime))
-    values, why = _asked(lambda: session.kv.values(runtime.namespace, [*keys, LIMITS]))
+    values, why = _asked(lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS]))
     if values is None:
         return (), (), [f"the switches and the limits in KV: {why}"]
     found, unread = _understood(runtime, values)
@@ -139,11 +139,12 @@ def _off(session: Session) -> tuple[tuple[MaintenanceWindow, ...], tuple[Orphan,
 def _orphans(session: Session, stored: MaintenanceState) -> tuple[Orphan, ...]:
     services = [service for service in session.environment.services.values() if service.worker]
     hosts = {service.name: service.url.removeprefix("https://").partition(":")[0] for service in services}
-    zones = maintenance_routes.select_zones(session.routes.zones(), hosts.values(), stored)
+    zones = maintenance_routes.select_zones(session.routes.list_zones(), hosts.values(), stored)
     routes = steps.read_routes(session.routes, zones)
     found = orphaned_routes.find_orphans([route for route in routes if route.script == WORKER], stored)
     return tuple(
-        Orphan(route.pattern, next((name for name, host in hosts.items() if route.is_at(host)), "")) for route in found
+        Orphan(route.pattern, next((name for name, host in hosts.items() if route.matches_host(host)), ""))
+        for route in found
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ops.cloudflare.types.workers import split_prose
+from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import parse_utc, span_text, utc_text
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.suggestions import shown
@@ -80,7 +80,7 @@ def still_on(status: Status) -> Iterator[str]:
 def _live(each: Live, status: Status) -> str:
     if not each.split or each.since is None:
         return "nothing was ever deployed"
-    what = split_prose(each.split) if each.kind == "worker" else f"deployment {each.split[0][0][:8]}"
+    what = describe_split(each.split) if each.kind == "worker" else f"deployment {each.split[0][0][:8]}"
     age = span_text(max(0.0, (status.read_at - each.since).total_seconds()))
     by = f", by {shown(each.by)}" if each.by else ""
     said = f" ({each.message[:100]})" if each.message else ""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ops.cloudflare.types.records import Logged
+from ops.cloudflare.types.records import LoggedError
 from ops.core.anonymization import shortened
 from ops.core.clock import span_text, utc_text
 from ops.core.names import NEW, OLD
@@ -67,7 +67,7 @@ def lines(
         yield f"{name}: {each} ({counted}{probe})"
 
 
-def logged(found: tuple[Logged, ...] | str) -> tuple[str, ...]:
+def logged(found: tuple[LoggedError, ...] | str) -> tuple[str, ...]:
     """What the application logged as errors, for people: the most frequent ones, without addresses of people."""
     if isinstance(found, str):
         return (f"not known: {found}",)

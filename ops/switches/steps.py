@@ -100,14 +100,14 @@ def read(ctx: Context[Any], name: str) -> Standing:
     runtime, _ = reader(ctx)
     rules = switches.rules_of(runtime, name)
     key = Standing(name, rules, None, None).key
-    return switches.standing(name, rules, ctx.cloudflare.kv.value(runtime.namespace, key))
+    return switches.standing(name, rules, ctx.cloudflare.kv.read_value(runtime.namespace, key))
 
 
 def read_all(ctx: Context[Any]) -> tuple[dict[str, Standing], list[Left]]:
     """Every switch of ops.yml, 100 in one request; and those that are not understood. Raises ProviderError."""
     runtime, _ = reader(ctx)
     keys = {name: Standing(name, rules, None, None).key for name, rules in runtime.switches.items()}
-    values = ctx.cloudflare.kv.values(runtime.namespace, list(keys.values()))
+    values = ctx.cloudflare.kv.read_values(runtime.namespace, list(keys.values()))
     found, left = dict[str, Standing](), list[Left]()
     for name, rules in runtime.switches.items():
         try:
@@ -205,7 +205,7 @@ def check(ctx: Context[Any], setting: Setting) -> ObservedState:
     """By the revision: a value of the same state may be another's. KV's API may answer a former value for a while."""
     runtime, _ = reader(ctx)
     standing = setting.standing
-    text = ctx.cloudflare.kv.value(runtime.namespace, standing.key)
+    text = ctx.cloudflare.kv.read_value(runtime.namespace, standing.key)
     if text == standing.text:
         held = f"KV holds {standing.name} as it was: {standing.told(ctx.clock.now())}"
         return ObservedState(ChangeState.PLANNED, held, may_lag=True)
@@ -222,7 +222,7 @@ def check(ctx: Context[Any], setting: Setting) -> ObservedState:
 
 def apply(ctx: Context[Any], setting: Setting) -> str:
     runtime, _ = reader(ctx)
-    ctx.cloudflare.kv.put(runtime.namespace, setting.standing.key, setting.value.to_json())
+    ctx.cloudflare.kv.write_value(runtime.namespace, setting.standing.key, setting.value.to_json())
     return f"Cloudflare took it: {setting.standing.name} = {setting.value.state}"
 
 

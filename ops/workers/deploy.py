@@ -1,14 +1,20 @@
 """How the world stands towards one deployment of a Worker, for every runbook that makes one."""
 
-from ops.cloudflare.deployment_mark import Mark
-from ops.cloudflare.types.workers import Deployment, Split, same_split, split_prose
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.workers import Split, WorkerDeployment, describe_split, is_same_split
 from ops.core.errors import ProviderError, Reason
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.workers.plan_text import deployed
 
 
 def standing(
-    deployments: tuple[Deployment, ...], live: Deployment, split: Split, mark: Mark, *, worker: str, after: str = ""
+    deployments: tuple[WorkerDeployment, ...],
+    live: WorkerDeployment,
+    split: Split,
+    mark: DeploymentMark,
+    *,
+    worker: str,
+    after: str = "",
 ) -> ObservedState:
     """Whether a deployment of `split` is first, or still `live` is; `after` is what people call the split.
 
@@ -17,10 +23,10 @@ def standing(
     """
     if not deployments:
         raise none_listed(worker)
-    first, called = deployments[0], after or split_prose(split)
-    ours = [d for d in deployments if d.mark and d.mark.run == mark.run and same_split(d.split, split)]
+    first, called = deployments[0], after or describe_split(split)
+    ours = [d for d in deployments if d.mark and d.mark.run == mark.run and is_same_split(d.split, split)]
     if not ours and first.id == live.id:
-        return ObservedState(ChangeState.PLANNED, f"{split_prose(live.split)} is live, as planned")
+        return ObservedState(ChangeState.PLANNED, f"{describe_split(live.split)} is live, as planned")
     if ours and first.id == ours[0].id:
         before_us = deployments[deployments.index(ours[-1]) + 1 :]
         slipped = [d for d in before_us if d.created_on > live.created_on and d.id != live.id]
@@ -32,14 +38,14 @@ def standing(
     return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(first), made=bool(ours))
 
 
-def _does_the_same(first: Deployment, live: Deployment, split: Split, mark: Mark) -> bool:
+def _does_the_same(first: WorkerDeployment, live: WorkerDeployment, split: Split, mark: DeploymentMark) -> bool:
     """Where the split stays as it was, only an equal mark shows that it is the same change."""
-    if not same_split(first.split, split):
+    if not is_same_split(first.split, split):
         return False
     theirs = first.mark
     facts = ("blames", "rotated", "revoked", "reset")
     is_equal = theirs is not None and all(getattr(theirs, name) == getattr(mark, name) for name in facts)
-    return is_equal or not same_split(split, live.split)
+    return is_equal or not is_same_split(split, live.split)
 
 
 def none_listed(worker: str) -> ProviderError:

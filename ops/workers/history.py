@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from ops.cloudflare.deployment_mark import Mark
-from ops.cloudflare.types.workers import Deployment, Version, is_commit, short
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha, short_id
 from ops.core.clock import span_text, utc_text
 
 WHOLE = 99.99
@@ -23,7 +23,7 @@ WHOLE = 99.99
 class StepBack:
     """`deployment` took `taken_away` out of service in favour of something older."""
 
-    deployment: Deployment
+    deployment: WorkerDeployment
     taken_away: str
     within_release: bool
     """True: both are of one release (a secret edit taken back), so only the version is blamed, not the release."""
@@ -33,9 +33,9 @@ class StepBack:
 
 @dataclass(frozen=True)
 class History:
-    deployments: tuple[Deployment, ...]
+    deployments: tuple[WorkerDeployment, ...]
     """Newest first, at least one."""
-    versions: Mapping[str, Version]
+    versions: Mapping[str, WorkerVersion]
     deployable: frozenset[str]
     now: datetime
     min_served: float
@@ -50,7 +50,7 @@ class History:
     """Versions that runs uploaded whose records are believed."""
     incident_opened: datetime | None = None
 
-    def with_older(self, pages: Iterable[tuple[Deployment, ...] | None], *, most: int) -> "History":
+    def with_older(self, pages: Iterable[tuple[WorkerDeployment, ...] | None], *, most: int) -> "History":
         """The history with more of its deployments, at most `most`. A page is None if it could not be read."""
         pages = tuple(pages)
         known = {deployment.id: deployment for deployment in self.deployments}
@@ -67,7 +67,7 @@ class History:
         )
 
     @property
-    def live(self) -> Deployment:
+    def live(self) -> WorkerDeployment:
         return self.deployments[0]
 
     @property
@@ -78,8 +78,8 @@ class History:
         listed = f"Cloudflare listed {count} deployment{'s' if count > 1 else ''}, back to {utc_text(oldest)}"
         return f"{listed}; {self.reading}" if self.reading else listed
 
-    def version(self, version: str) -> Version:
-        return self.versions.get(version) or Version(id=version)
+    def version(self, version: str) -> WorkerVersion:
+        return self.versions.get(version) or WorkerVersion(id=version)
 
     @cached_property
     def releases(self) -> Mapping[str, str]:
@@ -103,7 +103,7 @@ class History:
                 releases[name] = releases[before] if before and self._is_secret_edit_of(version, before) else name
         return releases
 
-    def _is_secret_edit_of(self, version: Version, before: str) -> bool:
+    def _is_secret_edit_of(self, version: WorkerVersion, before: str) -> bool:
         """A secret edit builds on the version with the next lower number; a gap in the numbers hides which."""
         number, lower = version.number, self.version(before).number
         return version.triggered_by == "secret" and (number is None or lower is None or number == lower + 1)
@@ -140,17 +140,17 @@ class History:
     def served(self, version: str) -> float:
         """Seconds that the version's release carried half of the traffic or more, over all times."""
         members = self.members(self.releases[version])
-        return sum(self.seconds(i) for i, d in enumerate(self.deployments) if d.share(members) >= 50)
+        return sum(self.seconds(i) for i, d in enumerate(self.deployments) if d.combined_share(members) >= 50)
 
     def first_served(self, version: str) -> datetime:
         """The release's first visible deployment with traffic."""
         members = self.members(self.releases[version])
-        return min(d.created_on for d in self.deployments if members & set(d.serving))
+        return min(d.created_on for d in self.deployments if members & set(d.serving_versions))
 
     @cached_property
     def served_whole(self) -> tuple[str, ...]:
         """The versions that had all of the traffic at some time, latest service first."""
-        return tuple(dict.fromkeys(d.serving[0] for d in self.deployments if len(d.serving) == 1))
+        return tuple(dict.fromkeys(d.serving_versions[0] for d in self.deployments if len(d.serving_versions) == 1))
 
     @cached_property
     def step_backs(self) -> tuple[StepBack, ...]:
@@ -161,23 +161,23 @@ class History:
         newer, older = self.deployments[index], self.deployments[index + 1]
         if newer.problem or older.problem:
             return []
-        gone = [v for v in older.serving if v not in newer.serving]
+        gone = [v for v in older.serving_versions if v not in newer.serving_versions]
         mark = self._believed_mark(index)
         if mark is not None:
             taken_away = [mark.blames] if mark.blames else []
         else:  # anyone else's, or a mark that the history does not bear out
-            taken_away = [v for v in gone if all(self.is_older(serving, v) for serving in newer.serving)]
+            taken_away = [v for v in gone if all(self.is_older(serving, v) for serving in newer.serving_versions)]
         return [
             StepBack(
                 newer,
                 away,
-                within_release=all(self.same_release(away, v) for v in newer.serving),
+                within_release=all(self.same_release(away, v) for v in newer.serving_versions),
                 by_us=mark is not None,
             )
             for away in taken_away
         ]
 
-    def revoked(self, version: str) -> Mapping[str, Deployment]:
+    def revoked(self, version: str) -> Mapping[str, WorkerDeployment]:
         """Secret → the deployment whose mark says that the value which `version` may have of it is dead.
 
         The mark speaks of what was uploaded before the version that it deployed; a later upload has later values.
@@ -186,29 +186,31 @@ class History:
         return {
             name: deployment
             for deployment in reversed(marked)
-            if any(self._age(version) < self._age(serving) for serving in deployment.serving)
+            if any(self._age(version) < self._age(serving) for serving in deployment.serving_versions)
             for name in (deployment.mark.revoked if deployment.mark else ())
         }
 
-    def _believed_mark(self, index: int) -> Mark | None:
+    def _believed_mark(self, index: int) -> DeploymentMark | None:
         """The mark of a deployment, if it may be ours: anyone who deploys can write one.
 
         The history bears it out, and each version that it deployed had served before or was uploaded by a known run.
         """
         deployment = self.deployments[index]
-        known = (v in self.our_uploads or self._first_index.get(v, -1) > index for v in deployment.serving)
+        known = (v in self.our_uploads or self._first_index.get(v, -1) > index for v in deployment.serving_versions)
         return deployment.mark if self._is_borne_out(index) and all(known) else None
 
     @cached_property
     def _first_index(self) -> Mapping[str, int]:
         """Version → the place of its oldest listed deployment with traffic."""
-        return {version: index for index, d in enumerate(self.deployments) for version in d.serving}
+        return {version: index for index, d in enumerate(self.deployments) for version in d.serving_versions}
 
     def _is_borne_out(self, index: int) -> bool:
         """Whether the version that the mark blames served right before and is gone; true as well if it blames none."""
         newer, older = self.deployments[index], self.deployments[index + 1 : index + 2]
         blames = newer.mark.blames if newer.mark else None
-        return blames is None or (bool(older) and blames in older[0].serving and blames not in newer.serving)
+        return blames is None or (
+            bool(older) and blames in older[0].serving_versions and blames not in newer.serving_versions
+        )
 
     @cached_property
     def blamed(self) -> Mapping[str, StepBack]:
@@ -232,9 +234,13 @@ class History:
         static assets a release hangs on the numbers between, so there nothing is proven before all was read.
         """
         if self.static_assets is not False or any(version.has_assets for version in self.versions.values()):
-            read = all(self.version(v).detailed for d in self.deployments for v in d.serving)
+            read = all(self.version(v).is_detailed for d in self.deployments for v in d.serving_versions)
             return read and (self.is_whole or self.served_well(frozenset({version}), before=len(self.deployments)))
-        unread = (i for i, d in enumerate(self.deployments) if any(not self.version(v).detailed for v in d.serving))
+        unread = (
+            i
+            for i, d in enumerate(self.deployments)
+            if any(not self.version(v).is_detailed for v in d.serving_versions)
+        )
         return self.served_well(frozenset({version}), before=next(unread, len(self.deployments)))
 
     def served_well(self, versions: frozenset[str], *, before: int) -> bool:
@@ -245,11 +251,11 @@ class History:
         """
         total = 0.0
         for index in range(before - 1, -1, -1):
-            if self.deployments[index].share(versions) < WHOLE:
+            if self.deployments[index].combined_share(versions) < WHOLE:
                 total = 0.0
                 continue
             total += self.seconds(index)
-            goes_on = index > 0 and self.deployments[index - 1].share(versions) >= WHOLE
+            goes_on = index > 0 and self.deployments[index - 1].combined_share(versions) >= WHOLE
             if total >= self.min_served and not goes_on and not self._is_left(index, versions):
                 return True
         return False
@@ -265,13 +271,13 @@ class History:
         A later deployment of ours that is no step back was somebody's decision, and ends them; not where it was about
         secrets or memory alone.
         """
-        live = {self.releases[v] for v in self.live.serving}
+        live = {self.releases[v] for v in self.live.serving_versions}
         for index, deployment in enumerate(self.deployments):
-            if {self.releases[v] for v in deployment.serving} != live:
+            if {self.releases[v] for v in deployment.serving_versions} != live:
                 return
             yield from (step for step in self.step_backs if step.deployment is deployment)
             mark = self._believed_mark(index)
-            if mark is not None and mark.blames is None and not mark.judges_nothing:
+            if mark is not None and mark.blames is None and not mark.keeps_release:
                 return
 
 
@@ -311,12 +317,12 @@ def _same_commit(history: History, suspect: str, version: str) -> Iterator[str]:
     for blamed, step in history.blamed.items():
         if blamed != version and _is_same_build(own, history.version(blamed)):
             when = utc_text(step.deployment.created_on)
-            yield f"it was built from the same commit as {short(blamed)}, which was taken out of service at {when}"
+            yield f"it was built from the same commit as {short_id(blamed)}, which was taken out of service at {when}"
 
 
-def _is_same_build(one: Version, other: Version) -> bool:
+def _is_same_build(one: WorkerVersion, other: WorkerVersion) -> bool:
     settings = [version.code_and_settings and version.code_and_settings[1:] for version in (one, other)]
-    commits = is_commit(one.tag) and is_commit(other.tag)
+    commits = is_commit_sha(one.tag) and is_commit_sha(other.tag)
     same = one.tag.startswith(other.tag) or other.tag.startswith(one.tag)
     return commits and same and None not in settings and settings[0] == settings[1]
 
@@ -326,12 +332,12 @@ def _reverted(history: History, version: str) -> Iterator[str]:
     own, members = history.version(version), history.members(history.releases[version])
     subject = own.message[:LONGEST_MESSAGE].partition("\n")[0].strip()
     for index, deployment in enumerate(history.deployments):
-        for serving in deployment.serving:
+        for serving in deployment.serving_versions:
             if serving in members or not history.is_older(version, serving):
                 continue
             if _says_revert(history.version(serving).message[:LONGEST_MESSAGE], subject, own.tag):
                 if not history.served_well(members, before=index):
-                    yield f"{short(serving)} says that it reverts it"
+                    yield f"{short_id(serving)} says that it reverts it"
                 return
 
 
@@ -339,7 +345,7 @@ def _says_revert(message: str, subject: str, tag: str) -> bool:
     quoted, commit = _QUOTED.match(message.partition("\n")[0].strip()), _COMMIT.search(message)
     if quoted and subject and quoted[1] == subject:
         return True
-    return bool(commit) and is_commit(tag) and (commit[1].startswith(tag) or tag.startswith(commit[1]))  # type: ignore[index]
+    return bool(commit) and is_commit_sha(tag) and (commit[1].startswith(tag) or tag.startswith(commit[1]))  # type: ignore[index]
 
 
 def _in_incident(history: History, version: str) -> Iterator[str]:
@@ -348,26 +354,26 @@ def _in_incident(history: History, version: str) -> Iterator[str]:
     if opened is None:
         return
     index = next((i for i, d in enumerate(history.deployments) if d.created_on <= opened), None)
-    if index is None or version not in history.deployments[index].serving:
+    if index is None or version not in history.deployments[index].serving_versions:
         return
     members = history.members(history.releases[version])
     is_new = opened - history.first_served(version) < PROBABLY_NOT_THE_CAUSE
-    if is_new and not members & set(history.live.serving) and not history.served_well(members, before=index):
+    if is_new and not members & set(history.live.serving_versions) and not history.served_well(members, before=index):
         yield f"it was live when the incident was opened at {utc_text(opened)}, and was replaced during it"
 
 
 def _briefly_followed(history: History, suspect: str, version: str) -> Iterator[str]:
     """It is barely proven, and the release that replaced it was itself replaced before `min_served`: maybe a revert."""
     members = history.members(history.releases[version])
-    last = next((i for i, d in enumerate(history.deployments) if members & set(d.serving)), 0)
+    last = next((i for i, d in enumerate(history.deployments) if members & set(d.serving_versions)), 0)
     if last == 0 or not is_barely_proven(history, version):
         return
     after = history.deployments[last - 1]
-    follower = after.serving[0] if after.serving else None
-    if follower is None or after.share({follower}) < WHOLE or history.same_release(follower, suspect):
+    follower = after.serving_versions[0] if after.serving_versions else None
+    if follower is None or after.combined_share({follower}) < WHOLE or history.same_release(follower, suspect):
         return
     if history.served(follower) < history.min_served and follower not in history.blamed:
         yield (
-            f"it served for only {span_text(history.served(version))}, and {short(follower)} replaced it for only "
+            f"it served for only {span_text(history.served(version))}, and {short_id(follower)} replaced it for only "
             f"{span_text(history.served(follower))}: that may have been its revert"
         )

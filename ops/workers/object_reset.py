@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.workers import Version
+from ops.cloudflare.types.workers import WorkerVersion
 from ops.core.errors import OpsError, UnclearWrite
 from ops.core.observations import ObjectObservation, is_number
 from ops.core.plan import PlanSection
@@ -46,9 +46,9 @@ class Classes:
     """Binding → the Worker whose class it is: its objects go by that one's deployments."""
 
 
-def classes(version: Version, worker: str) -> Classes:
+def classes(version: WorkerVersion, worker: str) -> Classes:
     """By what the version exports and what it is bound to: either may show more than the other."""
-    own: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(version.durable_objects), ())
+    own: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(version.durable_object_classes), ())
     of_others = {}
     for (kind, name), rest in sorted(version.bindings.items()):
         if kind != BINDING:

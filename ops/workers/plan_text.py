@@ -5,8 +5,16 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from ops.cloudflare.deployment_mark import ANY
-from ops.cloudflare.types.workers import Deployment, Split, Version, differences, is_commit, short, split_prose
+from ops.cloudflare.deployment_mark import ANY_NAME
+from ops.cloudflare.types.workers import (
+    Split,
+    WorkerDeployment,
+    WorkerVersion,
+    describe_split,
+    describe_version_changes,
+    is_commit_sha,
+    short_id,
+)
 from ops.core.clock import span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
@@ -29,15 +37,15 @@ NOT_UNDONE = (
 """developers.cloudflare.com/workers/versions-and-deployments (what a version holds) and …/rollbacks."""
 
 
-def deployed(deployment: Deployment) -> str:
+def deployed(deployment: WorkerDeployment) -> str:
     """One deployment in a sentence: what, when, by whom."""
     by = deployment.author or "an unknown author"
     via = f" ({deployment.source})" if deployment.source else ""
-    return f"{split_prose(deployment.split)}, deployed {utc_text(deployment.created_on)} by {by}{via}"
+    return f"{describe_split(deployment.split)}, deployed {utc_text(deployment.created_on)} by {by}{via}"
 
 
 def stepped_back(step: StepBack) -> str:
-    return f"{deployed(step.deployment)}, away from {short(step.taken_away)}"
+    return f"{deployed(step.deployment)}, away from {short_id(step.taken_away)}"
 
 
 def static_assets(*, says: bool | None, configured: bool | None) -> bool | None:
@@ -53,12 +61,14 @@ def sections(
     if split != history.live.split:
         listed.append(PlanSection("Target", tuple(_described(history, v, p) for v, p in split)))
         listed.append(
-            PlanSection("What changes", tuple(differences(suspect, main)) or ("nothing that Cloudflare shows",))
+            PlanSection(
+                "What changes", tuple(describe_version_changes(suspect, main)) or ("nothing that Cloudflare shows",)
+            )
         )
         listed.append(PlanSection("Commits taken back", tuple(_commits(main, suspect, repository))))
     if by_rule:
         listed.append(
-            PlanSection("Passed over", tuple(f"{short(over.version)}: {over.why}" for over in choice.passed_over))
+            PlanSection("Passed over", tuple(f"{short_id(over.version)}: {over.why}" for over in choice.passed_over))
         )
     listed.append(PlanSection("History", (history.reach,)))
     return tuple(section for section in listed if section.lines)
@@ -75,9 +85,9 @@ def _described(history: History, version: str, percent: float) -> str:
     return ", ".join(parts)
 
 
-def _commits(older: Version, newer: Version, repository: str | None) -> Iterator[str]:
+def _commits(older: WorkerVersion, newer: WorkerVersion, repository: str | None) -> Iterator[str]:
     """Where both tags are commits: the only built-in link between a version and the code."""
-    if is_commit(older.tag) and is_commit(newer.tag) and older.tag != newer.tag:
+    if is_commit_sha(older.tag) and is_commit_sha(newer.tag) and older.tag != newer.tag:
         yield f"{older.tag}..{newer.tag}"
         if repository:
             yield f"https://github.com/{repository}/compare/{older.tag}...{newer.tag}"
@@ -87,7 +97,7 @@ def follows(history: History, split: Split, *, rebuilt: bool) -> tuple[str, ...]
     """`rebuilt`: the split's version is uploaded anew, and so is the latest one."""
     live = [history.version(version) for version, _ in history.live.split]
     target = [history.version(version) for version, _ in split]
-    classes = sorted({name for version in (*live, *target) for name in version.durable_objects})
+    classes = sorted({name for version in (*live, *target) for name in version.durable_object_classes})
     newest = max(history.versions.values(), key=lambda v: (v.number or 0, v.id))
     lines = []
     if classes:
@@ -96,11 +106,11 @@ def follows(history: History, split: Split, *, rebuilt: bool) -> tuple[str, ...]
         lines.append("the upload anew is the latest version and the deployed one: secrets can be edited after it")
     elif newest.id not in dict(split):
         lines.append(
-            f"the latest version, {short(newest.id)}, is not the deployed one: secret edits are refused (10214, "
+            f"the latest version, {short_id(newest.id)}, is not the deployed one: secret edits are refused (10214, "
             "10215), and `wrangler versions secret put` builds on the code that was taken away"
         )
     if newest.id not in dict(split):
-        bad = f" (commit {newest.tag})" if is_commit(newest.tag) else ""
+        bad = f" (commit {newest.tag})" if is_commit_sha(newest.tag) else ""
         lines.append(f"the next merge ships it again: revert it first{bad}")
     return tuple(lines)
 
@@ -134,11 +144,11 @@ def _incident_warnings(history: History, suspect: str, split: Split, began: date
     live_then = next((d for d in history.deployments if d.created_on <= began), None)
     if first > began:
         then = f"; {deployed(live_then)} was live then" if live_then else ""
-        yield f"{short(suspect)} first served {utc_text(first)}, after the stated start: {NOT_THE_CAUSE}{then}"
+        yield f"{short_id(suspect)} first served {utc_text(first)}, after the stated start: {NOT_THE_CAUSE}{then}"
     elif began - first > PROBABLY_NOT_THE_DEPLOYMENT:
         served = span_text((began - first).total_seconds())
-        yield f"{short(suspect)} had served for {served} before the stated start: it is probably not the deployment"
-    if live_then and set(live_then.serving) & {version for version, _ in split}:
+        yield f"{short_id(suspect)} had served for {served} before the stated start: it is probably not the deployment"
+    if live_then and set(live_then.serving_versions) & {version for version, _ in split}:
         yield f"the target was live at the stated start, {utc_text(began)}"
 
 
@@ -148,20 +158,20 @@ def _doubts(history: History, choice: Choice, split: Split) -> Iterator[str]:
     for over in choice.doubted:
         if over.version != target:
             yield (
-                f"{short(over.version)} was passed over without proof: {over.why}. To use it all the same: "
+                f"{short_id(over.version)} was passed over without proof: {over.why}. To use it all the same: "
                 f"`--to {over.version}`. This plan: `--to {target}`"
             )
     if found := doubt(history, choice.suspect, target):
-        yield f"{short(target)} may be bad: {found.why}"
-    elif is_barely_proven(history, target) and any(target in d.serving for d in history.deployments):
-        yield f"{short(target)} was live for only {span_text(history.served(target))}"
+        yield f"{short_id(target)} may be bad: {found.why}"
+    elif is_barely_proven(history, target) and any(target in d.serving_versions for d in history.deployments):
+        yield f"{short_id(target)} was live for only {span_text(history.served(target))}"
 
 
 def _canary(history: History, suspect: str) -> Iterator[str]:
-    if len(history.live.serving) > 1:
+    if len(history.live.serving_versions) > 1:
         yield (
-            f"traffic is split, and this plan ends {short(suspect)} at {dict(history.live.split)[suspect]:g} %. If "
-            f"{short(suspect)} is the fix that is being rolled out, do not roll back: give it all of the traffic"
+            f"traffic is split, and this plan ends {short_id(suspect)} at {dict(history.live.split)[suspect]:g} %. If "
+            f"{short_id(suspect)} is the fix that is being rolled out, do not roll back: give it all of the traffic"
         )
 
 
@@ -173,7 +183,7 @@ def _unreadable(history: History) -> Iterator[str]:
         )
     for deployment in history.deployments:
         if deployment.problem:
-            name = f" {short(deployment.id)}" if deployment.id else ""
+            name = f" {short_id(deployment.id)}" if deployment.id else ""
             yield (
                 f"deployment{name} of {utc_text(deployment.created_on)} was ignored: it has {deployment.problem}. "
                 "Nothing is known about its versions"
@@ -188,7 +198,7 @@ def _secret_edit(history: History, suspect: str) -> Iterator[str]:
     live = history.version(suspect)
     if live.triggered_by == "secret" or live.secret_names != history.version(before).secret_names:
         yield (
-            f"{ONLY_SECRETS_DIFFER}, {short(before)}. Two ways: set the secret right (`wrangler secret put NAME`), "
+            f"{ONLY_SECRETS_DIFFER}, {short_id(before)}. Two ways: set the secret right (`wrangler secret put NAME`), "
             f"or go back to that version (--to {before})."
         )
 
@@ -196,9 +206,9 @@ def _secret_edit(history: History, suspect: str) -> Iterator[str]:
 def _named_by_hand(history: History, split: Split) -> Iterator[str]:
     for version, _ in split:
         if step := history.blamed.get(version):
-            yield f"{short(version)} was taken out of service: {deployed(step.deployment)}"
-        elif not any(version in d.serving for d in history.deployments):
-            yield f"{short(version)} served no traffic in the listed history: nobody has seen it work there"
+            yield f"{short_id(version)} was taken out of service: {deployed(step.deployment)}"
+        elif not any(version in d.serving_versions for d in history.deployments):
+            yield f"{short_id(version)} served no traffic in the listed history: nobody has seen it work there"
 
 
 class Params(Protocol):
@@ -229,7 +239,7 @@ MOST_LISTED = 5
 
 def no_target(history: History, choice: Choice, ways: tuple[PassedOver, ...], *, press: SuggestedCommand) -> Refused:
     """`ways` are those that a person may choose, best first; `press` goes to the first of them."""
-    passed = "; ".join(f"{short(over.version)}: {over.why}" for over in choice.passed_over)
+    passed = "; ".join(f"{short_id(over.version)}: {over.why}" for over in choice.passed_over)
     return Refused(
         f"no version to go back to: {passed or 'nothing else ever had all of the traffic'}; {history.reach}",
         reason=Reason.NO_TARGET,
@@ -246,7 +256,7 @@ def _listed(ways: tuple[PassedOver, ...]) -> str:
     return " ".join(f"`--to {way.version}`: {way.why}." for way in ways[:MOST_LISTED]) + more
 
 
-def refuse_overtaken(live: Deployment, requested_at: datetime | None) -> None:
+def refuse_overtaken(live: WorkerDeployment, requested_at: datetime | None) -> None:
     """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
     if requested_at is not None and live.created_on > requested_at:
         raise Refused(
@@ -263,7 +273,8 @@ def refuse_migration(history: History, suspect: str, split: Split) -> None:
         tag = history.version(version).migration_tag
         if live_tag and tag and tag != live_tag:
             raise Refused(
-                f"a Durable Object migration lies between {short(suspect)} ({live_tag}) and {short(version)} ({tag})",
+                f"a Durable Object migration separates {short_id(suspect)} ({live_tag}) "
+                f"from {short_id(version)} ({tag})",
                 reason=Reason.MIGRATION_BETWEEN,
                 hint="Cloudflare cannot go back across it: deploy the reverted code with the migration kept.",
             )
@@ -280,7 +291,7 @@ def secrets_changed(
 ) -> Refused:
     """`why`: what the plan knew of it. `accept` goes to the split, `keep` to its code with the current secrets."""
     open_names = [name for name in names if name not in accepted]
-    message = f"secrets have changed since {split_prose(split)}: {', '.join(open_names) or 'Cloudflare names none'}"
+    message = f"secrets have changed since {describe_split(split)}: {', '.join(open_names) or 'Cloudflare names none'}"
     if not names:
         hint = "Look at the Worker's secrets in the dashboard; this tool does not force what it cannot name."
         keeping = " With --current-secrets the current values stay, whichever they are." if keep else ""
@@ -295,13 +306,13 @@ def secrets_changed(
     return Refused(message, reason=Reason.SECRETS_CHANGED, hint=hint, press=keep or accept)
 
 
-def dead(names: Collection[str], revoked: Mapping[str, Deployment]) -> dict[str, Deployment]:
+def dead(names: Collection[str], revoked: Mapping[str, WorkerDeployment]) -> dict[str, WorkerDeployment]:
     """Those of `names` whose former value was revoked."""
-    found = {name: revoked.get(name) or revoked.get(ANY) for name in names}
+    found = {name: revoked.get(name) or revoked.get(ANY_NAME) for name in names}
     return {name: deployment for name, deployment in found.items() if deployment is not None}
 
 
-def former_values_are_dead(found: Mapping[str, Deployment], *, keep: SuggestedCommand | None) -> Refused:
+def former_values_are_dead(found: Mapping[str, WorkerDeployment], *, keep: SuggestedCommand | None) -> Refused:
     since = max(deployment.created_on for deployment in found.values())
     return Refused(
         f"the former values of {', '.join(found)} were revoked, as of {utc_text(since)}: nobody can go back to them",
@@ -313,9 +324,9 @@ def former_values_are_dead(found: Mapping[str, Deployment], *, keep: SuggestedCo
     )
 
 
-def revoked_line(revoked: Mapping[str, Deployment]) -> str:
+def revoked_line(revoked: Mapping[str, WorkerDeployment]) -> str:
     """For the plan."""
-    names = ", ".join("any secret" if name == ANY else name for name in revoked)
+    names = ", ".join("any secret" if name == ANY_NAME else name for name in revoked)
     latest = max(revoked.values(), key=lambda deployment: deployment.created_on)
     return (
         f"former values were revoked since the target was uploaded, of {names} ({deployed(latest)}): if Cloudflare "

@@ -11,17 +11,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.cloudflare.deployment_mark import Mark, parse
-from ops.cloudflare.types.script import Code
+from ops.cloudflare.deployment_mark import DeploymentMark, parse_mark
+from ops.cloudflare.types.script import WorkerCode
 from ops.cloudflare.types.workers import (
-    SECRET_BINDINGS,
-    Deployment,
+    SECRET_BINDING_TYPES,
+    BindingKey,
     Split,
-    Version,
-    is_commit,
-    short,
-    split_prose,
-    type_and_name,
+    WorkerDeployment,
+    WorkerVersion,
+    describe_split,
+    is_commit_sha,
+    short_id,
 )
 from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import SuggestedCommand
@@ -44,30 +44,30 @@ class Rebuild:
     """One Worker's: `code` is the version that is uploaded anew."""
 
     worker: str
-    code: Code
-    live: Deployment
+    code: WorkerCode
+    live: WorkerDeployment
     """What served when this was planned."""
-    latest: Version
+    latest: WorkerVersion
     """The upload from which the other secrets are inherited."""
-    mark: Mark
+    mark: DeploymentMark
     """Of the upload and of its deployment: how ours is found after a lost answer."""
     edits: tuple[str, ...] = ()
     """Secrets that get new values."""
-    source: Version | None = None
+    source: WorkerVersion | None = None
     """`code` as the older API shows it, which alone names the Durable Objects."""
     way_on: str = WAY_ON
     """What to do where this cannot be done."""
     made: str = ""
     """The new version, once it was seen."""
-    unfinished: tuple[Version, ...] = ()
+    unfinished: tuple[WorkerVersion, ...] = ()
     """The latest uploads, newest first, where an earlier run for this incident made them and did not deploy them."""
-    origin: Version | None = None
+    origin: WorkerVersion | None = None
     """The upload before these: its secrets are those that `latest` has."""
 
     @property
     def name(self) -> str:
         what = "with new secrets" if self.edits else "with the current secrets"
-        return f"{short(self.code.version)} rebuilt {what}"
+        return f"{short_id(self.code.version)} rebuilt {what}"
 
 
 def majority(split: Split) -> str | None:
@@ -80,7 +80,7 @@ def majority(split: Split) -> str | None:
     return version if percent > 50 else None
 
 
-def is_done(history: History, to: Split, latest: Version | None) -> bool:
+def is_done(history: History, to: Split, latest: WorkerVersion | None) -> bool:
     """Whether that code serves already, by the latest upload: so with its secrets."""
     live = history.live.split
     return latest is not None and live == ((latest.id, 100.0),) and history.same_release(to[0][0], latest.id)
@@ -97,9 +97,9 @@ def assets_text(*, says: bool | None, configured: bool | None) -> str:
     return ""
 
 
-def assets_way(worker: str, version: Version, edits: Collection[str]) -> str:
+def assets_way(worker: str, version: WorkerVersion, edits: Collection[str]) -> str:
     """Commands for a person whose Worker has static assets: Cloudflare gives out no files of them."""
-    commit = version.tag if is_commit(version.tag) else "COMMIT"
+    commit = version.tag if is_commit_sha(version.tag) else "COMMIT"
     way = (
         f"By hand, in a checkout of the application: `git checkout {commit}`, build it as CI does, then "
         f"`npx wrangler deploy --name {worker}`. This uploads the files again, keeps the current secrets, and restarts "
@@ -113,27 +113,29 @@ def assets_way(worker: str, version: Version, edits: Collection[str]) -> str:
     return way
 
 
-def obstacles(code: Code, version: Version, edits: Collection[str], *, assets: str) -> Iterator[str]:
+def obstacles(code: WorkerCode, version: WorkerVersion, edits: Collection[str], *, assets: str) -> Iterator[str]:
     """`version` is the same one in the older API, which alone shows exports; `assets` is `assets_text`."""
-    yield from code.obstacles
+    yield from code.upload_obstacles
     if assets and not version.has_assets:
         yield assets
-    if "exports" in version.runtime and "exports" not in code.not_uploaded:
+    if "exports" in version.runtime and "exports" not in code.unsupported_parts:
         yield "its exports cannot be uploaded with a version"
     yield from (f"it has no secret {name}" for name in sorted(set(edits) - code.secret_names))
 
 
-def inherited(code: Code, edits: Collection[str]) -> tuple[str, ...]:
+def inherited(code: WorkerCode, edits: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(code.secret_names - set(edits)))
 
 
-def lacking(code: Code, edits: Collection[str], latest: Version) -> tuple[str, ...]:
+def lacking(code: WorkerCode, edits: Collection[str], latest: WorkerVersion) -> tuple[str, ...]:
     """What the latest upload does not have as the same kind of secret: a variable of that name would come instead."""
-    secrets = [each for each in code.bindings if each["type"] in SECRET_BINDINGS and each["name"] not in edits]
+    secrets = [each for each in code.bindings if each["type"] in SECRET_BINDING_TYPES and each["name"] not in edits]
     return tuple(sorted(each["name"] for each in secrets if (each["type"], each["name"]) not in latest.bindings))
 
 
-def to_accept(code: Code, edits: Collection[str], live: Deployment, origin: Version) -> tuple[str, ...]:
+def to_accept(
+    code: WorkerCode, edits: Collection[str], live: WorkerDeployment, origin: WorkerVersion
+) -> tuple[str, ...]:
     """What is inherited from an upload that does not serve: nobody may have seen these values work.
 
     `origin` is the latest upload, or the one from which an unfinished rebuild inherited.
@@ -141,19 +143,21 @@ def to_accept(code: Code, edits: Collection[str], live: Deployment, origin: Vers
     return () if live.split == ((origin.id, 100.0),) else inherited(code, edits)
 
 
-def is_unfinished_of(upload: Version, code: Code | None, source: Code, mark: Mark, edits: Collection[str]) -> bool:
+def is_unfinished_of(
+    upload: WorkerVersion, code: WorkerCode | None, source: WorkerCode, mark: DeploymentMark, edits: Collection[str]
+) -> bool:
     """Whether `upload` is what an earlier run for the same incident uploaded of `source`, by its mark and its content.
 
     A mark alone proves nothing, since anybody who may upload can write one. Secrets that it changed must be among
     those that this run changes too, since the others are inherited.
     """
-    own = parse(upload.message)
+    own = parse_mark(upload.message)
     if own is None or own.incident != mark.incident or code is None or code.version != upload.id:
         return False
     return set(own.rotated) <= set(edits) and not any(differences(source, code))
 
 
-def differences(source: Code, made: Code) -> Iterator[str]:
+def differences(source: WorkerCode, made: WorkerCode) -> Iterator[str]:
     """By name: what the new version has otherwise than the one that it was made of. No value is shown."""
     if source.main_module != made.main_module:
         yield "the main module"
@@ -161,10 +165,10 @@ def differences(source: Code, made: Code) -> Iterator[str]:
     yield from (f"module {name}" for name in _differing(*modules))
     yield from (f"setting {name}" for name in _differing(source.settings, made.settings))
     yield from (f"binding {name} ({kind})" for kind, name in _differing(_bindings(source), _bindings(made)))
-    yield from sorted(set(source.not_uploaded) ^ set(made.not_uploaded))
+    yield from sorted(set(source.unsupported_parts) ^ set(made.unsupported_parts))
 
 
-def _bindings(code: Code) -> dict[type_and_name, Mapping[str, Any]]:
+def _bindings(code: WorkerCode) -> dict[BindingKey, Mapping[str, Any]]:
     return {(each["type"], each["name"]): each for each in code.bindings}
 
 
@@ -186,14 +190,14 @@ def changes(rebuild: Rebuild, *, undo: SuggestedCommand | None) -> tuple[Change,
     return (
         Change(
             target=_upload_of(rebuild.worker),
-            before=short(rebuild.latest.id),
+            before=short_id(rebuild.latest.id),
             after=f"{rebuild.name}, not deployed",
             done_when="Cloudflare lists an upload with our mark",
             undo=None,
         ),
         Change(
             target=f"Worker {rebuild.worker}",
-            before=split_prose(rebuild.live.split),
+            before=describe_split(rebuild.live.split),
             after=rebuild.name,
             done_when="Cloudflare lists our deployment of that upload first",
             undo=undo,
@@ -207,10 +211,10 @@ def section(rebuild: Rebuild) -> PlanSection:
     serves = not to_accept(rebuild.code, rebuild.edits, rebuild.live, origin)
     of_latest = "serves" if serves else "does not serve: accepted by --inherit-latest"
     if serves and rebuild.unfinished:
-        of_latest = f"an earlier run for this incident uploaded with the secrets of {short(origin.id)}, which serves"
+        of_latest = f"an earlier run for this incident uploaded with the secrets of {short_id(origin.id)}, which serves"
     lines = [f"{name}: a new value" for name in sorted(rebuild.edits)]
     lines += [
-        f"{name}: the value of the latest upload, {short(rebuild.latest.id)}, which {of_latest}"
+        f"{name}: the value of the latest upload, {short_id(rebuild.latest.id)}, which {of_latest}"
         for name in inherited(rebuild.code, rebuild.edits)
     ]
     return PlanSection(f"Secrets of {rebuild.worker}", tuple(lines) or ("the version has none",))
@@ -225,10 +229,10 @@ def plan(
     ctx: Context[Any],
     worker: str,
     version: str,
-    mark: Mark,
+    mark: DeploymentMark,
     *,
-    live: Deployment,
-    latest: Version,
+    live: WorkerDeployment,
+    latest: WorkerVersion,
     edits: tuple[str, ...],
     accepted: Collection[str],
     accept: Callable[[tuple[str, ...]], SuggestedCommand],
@@ -241,14 +245,14 @@ def plan(
     that does not serve. Raises Refused, with `way_on`.
     """
     reads = ctx.cloudflare.workers
-    has_assets = reads.begin_has_assets(worker)
+    has_assets = reads.begin_assets_check(worker)
     deployments, uploads, code, known, newest = run_all(
         [
-            lambda: reads.deployments(worker),
-            lambda: reads.uploads(worker),
-            lambda: reads.secrets.code(worker, version),
-            lambda: reads.version(worker, version),
-            lambda: reads.version(worker, latest.id),
+            lambda: reads.list_deployments(worker),
+            lambda: reads.list_uploads(worker),
+            lambda: reads.secrets.read_code(worker, version),
+            lambda: reads.read_version(worker, version),
+            lambda: reads.read_version(worker, latest.id),
         ]
     )
     if not deployments:
@@ -271,20 +275,20 @@ def plan(
 
 
 def _unfinished(
-    ctx: Context[Any], planned: Rebuild, uploads: tuple[Version, ...]
-) -> tuple[tuple[Version, ...], Version | None]:
+    ctx: Context[Any], planned: Rebuild, uploads: tuple[WorkerVersion, ...]
+) -> tuple[tuple[WorkerVersion, ...], WorkerVersion | None]:
     """The newest uploads that earlier runs made like this one and did not deploy, and the upload before them.
 
     A run that is killed between its upload and its deployment leaves one. Its code is read only if it has our mark.
     """
-    found: list[Version] = []
+    found: list[WorkerVersion] = []
     for upload, before in itertools.pairwise(uploads[: MOST_UNFINISHED + 1]):
-        own = parse(upload.message)
+        own = parse_mark(upload.message)
         if own is None or own.incident != planned.mark.incident or upload.id in dict(planned.live.split):
             break
         if upload.number is None or before.number != upload.number - 1:
             break  # a version between them was deleted, and its secrets are in `upload`
-        code = ctx.cloudflare.workers.secrets.code(planned.worker, upload.id)
+        code = ctx.cloudflare.workers.secrets.read_code(planned.worker, upload.id)
         if not is_unfinished_of(upload, code, planned.code, planned.mark, planned.edits):
             break
         found.append(upload)
@@ -292,15 +296,21 @@ def _unfinished(
 
 
 def _refuse_obstacles(
-    version: str, code: Code | None, known: Version | None, edits: Collection[str], *, assets: str, way_on: str
+    version: str,
+    code: WorkerCode | None,
+    known: WorkerVersion | None,
+    edits: Collection[str],
+    *,
+    assets: str,
+    way_on: str,
 ) -> None:
     if code is None or known is None:
         raise Refused(
-            f"Cloudflare no longer has the code of {short(version)}", reason=Reason.NOT_REBUILDABLE, hint=way_on
+            f"Cloudflare no longer has the code of {short_id(version)}", reason=Reason.NOT_REBUILDABLE, hint=way_on
         )
     if found := tuple(obstacles(code, known, edits, assets=assets)):
         raise Refused(
-            f"{short(version)} cannot be uploaded anew as it is: {'; '.join(found)}",
+            f"{short_id(version)} cannot be uploaded anew as it is: {'; '.join(found)}",
             reason=Reason.NOT_REBUILDABLE,
             hint=way_on,
         )
@@ -309,10 +319,10 @@ def _refuse_obstacles(
 def _refuse_secrets(
     planned: Rebuild, accepted: Collection[str], accept: Callable[[tuple[str, ...]], SuggestedCommand]
 ) -> None:
-    code, latest = planned.code, short(planned.latest.id)
+    code, latest = planned.code, short_id(planned.latest.id)
     if names := lacking(code, planned.edits, planned.latest):
         raise Refused(
-            f"{short(code.version)} needs secrets that the latest upload, {latest}, does not have: {', '.join(names)}",
+            f"{short_id(code.version)} needs secrets that the latest upload {latest} lacks: {', '.join(names)}",
             reason=Reason.SECRET_MISSING,
             hint=f"Cloudflare can inherit from the latest upload only. {planned.way_on}",
         )
@@ -337,7 +347,9 @@ def apply(ctx: Context[Any], rebuild: Rebuild, change: Change, values: Mapping[s
         return _deploy(ctx, rebuild)
     edits = {name: values[name] for name in rebuild.edits}
     tag = rebuild.source.tag if rebuild.source else ""
-    made = ctx.cloudflare.workers.secrets.upload(rebuild.worker, rebuild.code, edits, mark=rebuild.mark, tag=tag)
+    made = ctx.cloudflare.workers.secrets.upload_version(
+        rebuild.worker, rebuild.code, edits, mark=rebuild.mark, tag=tag
+    )
     return f"version {made}, not deployed"
 
 
@@ -351,12 +363,12 @@ def _check_upload(ctx: Context[Any], rebuild: Rebuild) -> ObservedState:
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(deployments[0]))
         if uploads[0].id != rebuild.latest.id:
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, _uploaded(uploads[0]))
-        return ObservedState(ChangeState.PLANNED, f"{short(rebuild.latest.id)} is the latest upload, as planned")
-    if ctx.cloudflare.workers.secrets.code(rebuild.worker, rebuild.made) is None:
+        return ObservedState(ChangeState.PLANNED, f"{short_id(rebuild.latest.id)} is the latest upload, as planned")
+    if ctx.cloudflare.workers.secrets.read_code(rebuild.worker, rebuild.made) is None:
         return ObservedState(
-            ChangeState.PLANNED, f"our upload {short(rebuild.made)} is listed and cannot be read yet", uncertain=True
+            ChangeState.PLANNED, f"our upload {short_id(rebuild.made)} is listed and cannot be read yet", uncertain=True
         )
-    return ObservedState(ChangeState.DONE, f"{short(rebuild.made)} is {rebuild.name}")
+    return ObservedState(ChangeState.DONE, f"{short_id(rebuild.made)} is {rebuild.name}")
 
 
 def _check_deployment(ctx: Context[Any], rebuild: Rebuild) -> ObservedState:
@@ -375,7 +387,7 @@ def _check_deployment(ctx: Context[Any], rebuild: Rebuild) -> ObservedState:
         split,
         rebuild.mark,
         worker=rebuild.worker,
-        after=f"{short(rebuild.made)}, {rebuild.name},",
+        after=f"{short_id(rebuild.made)}, {rebuild.name},",
     )
     if world.state == ChangeState.PLANNED:
         _prove(ctx, rebuild, uploads)
@@ -388,7 +400,7 @@ def _deploy(ctx: Context[Any], rebuild: Rebuild) -> str:
     except SecretsChanged as changed:
         # Whether a forced deployment brings this version's values is not known, so there is nothing to insist on.
         raise ProviderError(
-            f"Cloudflare does not deploy {short(rebuild.made)} since secrets have changed: "
+            f"Cloudflare does not deploy {short_id(rebuild.made)} since secrets have changed: "
             f"{', '.join(changed.names) or 'it names none'}",
             reason=Reason.SECRETS_CHANGED,
             hint=f"{NOT_DEPLOYED} {rebuild.way_on}",
@@ -396,28 +408,28 @@ def _deploy(ctx: Context[Any], rebuild: Rebuild) -> str:
     return f"deployment {made} of version {rebuild.made}"
 
 
-def _read(ctx: Context[Any], rebuild: Rebuild) -> tuple[tuple[Deployment, ...], tuple[Version, ...]]:
+def _read(ctx: Context[Any], rebuild: Rebuild) -> tuple[tuple[WorkerDeployment, ...], tuple[WorkerVersion, ...]]:
     deployments, uploads = run_all(
         [
-            lambda: ctx.cloudflare.workers.deployments(rebuild.worker),
-            lambda: ctx.cloudflare.workers.uploads(rebuild.worker),
+            lambda: ctx.cloudflare.workers.list_deployments(rebuild.worker),
+            lambda: ctx.cloudflare.workers.list_uploads(rebuild.worker),
         ]
     )
     return deployments, uploads
 
 
-def _is_ours(rebuild: Rebuild, version: Version) -> bool:
-    mark = parse(version.message)
+def _is_ours(rebuild: Rebuild, version: WorkerVersion) -> bool:
+    mark = parse_mark(version.message)
     return mark is not None and mark.run == rebuild.mark.run
 
 
-def _find(rebuild: Rebuild, uploads: tuple[Version, ...]) -> bool:
+def _find(rebuild: Rebuild, uploads: tuple[WorkerVersion, ...]) -> bool:
     """Our upload, remembered; of two, after a list that lagged behind a lost answer, the later one."""
     rebuild.made = next((upload.id for upload in uploads if _is_ours(rebuild, upload)), rebuild.made)
     return any(upload.id == rebuild.made for upload in uploads)
 
 
-def _prove(ctx: Context[Any], rebuild: Rebuild, uploads: tuple[Version, ...]) -> None:
+def _prove(ctx: Context[Any], rebuild: Rebuild, uploads: tuple[WorkerVersion, ...]) -> None:
     """That it inherited from the upload that was planned, and is in all else the version that it was made of."""
     order = [upload.id for upload in uploads]
     until = order.index(rebuild.latest.id) if rebuild.latest.id in order else len(order)
@@ -428,15 +440,15 @@ def _prove(ctx: Context[Any], rebuild: Rebuild, uploads: tuple[Version, ...]) ->
             reason=Reason.WORLD_MOVED,
             hint=f"{NOT_DEPLOYED} Look at what came in, then start again for a new plan.",
         )
-    made = ctx.cloudflare.workers.secrets.code(rebuild.worker, rebuild.made)
+    made = ctx.cloudflare.workers.secrets.read_code(rebuild.worker, rebuild.made)
     differing = ["all, for it cannot be read"] if made is None else list(differences(rebuild.code, made))
     if differing:
         raise ProviderError(
-            f"our upload {short(rebuild.made)} is not what {short(rebuild.code.version)} is: {', '.join(differing)}",
+            f"upload {short_id(rebuild.made)} differs from {short_id(rebuild.code.version)}: {', '.join(differing)}",
             reason=Reason.REBUILD_DIFFERS,
             hint=f"{NOT_DEPLOYED} {rebuild.way_on}",
         )
 
 
-def _uploaded(version: Version) -> str:
-    return f"{short(version.id)}, uploaded by {version.author or 'an unknown author'}"
+def _uploaded(version: WorkerVersion) -> str:
+    return f"{short_id(version.id)}, uploaded by {version.author or 'an unknown author'}"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ops.cloudflare.types.workers import Split, Version
+from ops.cloudflare.types.workers import Split, WorkerVersion
 from ops.core.clock import span_text, utc_text
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.suggestions import shown, suggestion
@@ -45,12 +45,12 @@ class Choice:
 
 def choose(history: History, *, incident: int | None) -> Choice:
     """Walk the versions that had all of the traffic, latest service first (in a split, the other member before)."""
-    suspect = history.newest(history.live.serving)
+    suspect = history.newest(history.live.serving_versions)
     candidates: list[str] = []
     weak: list[str] = []
     passed_over: list[PassedOver] = []
     doubted: list[PassedOver] = []
-    for version in dict.fromkeys([*history.live.serving, *history.served_whole]):
+    for version in dict.fromkeys([*history.live.serving_versions, *history.served_whole]):
         if version == suspect:
             continue
         why = why_not(history, suspect, version)
@@ -112,7 +112,9 @@ def why_not(history: History, suspect: str, version: str) -> str | None:
 
 def has_unread(history: History) -> bool:
     """Whether a version, or an older deployment, may still say something."""
-    return not history.is_whole or any(not history.version(v).detailed for d in history.deployments for v, _ in d.split)
+    return not history.is_whole or any(
+        not history.version(v).is_detailed for d in history.deployments for v, _ in d.split
+    )
 
 
 def standing_step_back(history: History, *, incident: int | None) -> StepBack | None:
@@ -142,7 +144,7 @@ def _who(step: StepBack) -> str:
     return f"{author} ({step.deployment.source})" if step.deployment.source else author
 
 
-def parse_to(text: str, known: Iterable[Version]) -> Split:
+def parse_to(text: str, known: Iterable[WorkerVersion]) -> Split:
     """`VERSION` or `A@90,B@10`; a version may be cut to its first eight characters where that is unique.
 
     Raises ConfigError for a form that cannot be read and Refused for a version that Cloudflare does not list.
@@ -172,7 +174,7 @@ def _malformed(text: str, why: str) -> ConfigError:
     return ConfigError(f'--to "{shown(text)}": {why}', reason=Reason.UNKNOWN_NAME, hint=hint)
 
 
-def _resolve(name: str, versions: list[Version]) -> str:
+def _resolve(name: str, versions: list[WorkerVersion]) -> str:
     name = name.strip().lower()
     if any(version.id == name for version in versions):
         return name

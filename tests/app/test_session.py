@@ -15,7 +15,7 @@ def test_a_client_that_a_thread_makes_after_the_end_is_closed(world: World) -> N
         session = Session(environment, world.sandbox.environ(), ending)
 
     with pytest.raises(RuntimeError, match="has ended"):
-        session.workers.deployments("any")
+        session.workers.list_deployments("any")
     assert world.sandbox.requests == []
 
 

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.cloudflare.client import Client
+from ops.cloudflare.client import CloudflareClient
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[Client]:
+def client(sandbox: Sandbox) -> Iterator[CloudflareClient]:
     clock = SandboxClock(sandbox.clock_url)
-    client = Client(sandbox.api_url, Secret(sandbox.token), token_name="CLOUDFLARE_API_TOKEN", clock=clock)
+    client = CloudflareClient(sandbox.api_url, Secret(sandbox.token), token_name="CLOUDFLARE_API_TOKEN", clock=clock)
     yield client
     client.close()

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import ops.cloudflare.workers  # noqa: F401  declares the reads that these tests send
 from ops.cloudflare import client as clients
-from ops.cloudflare.client import PAUSES, Client, by_cursor, by_total
-from ops.cloudflare.reads import is_read
-from ops.cloudflare.response import Answer, ApiError, MalformedAnswer
+from ops.cloudflare.client import RETRY_DELAYS, CloudflareClient, paginate_by_cursor, paginate_by_total
+from ops.cloudflare.reads import is_declared_read
+from ops.cloudflare.response import CloudflareApiError, CloudflareResponse, MalformedCloudflareResponse
 from ops.core.errors import NotApplied, OpsError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
@@ -23,21 +23,21 @@ from tests.support.properties import holds_for
 
 SCRIPT = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}"
 DEPLOYMENTS = f"{SCRIPT}/deployments"
-TRIES = len(PAUSES) + 1
+TRIES = len(RETRY_DELAYS) + 1
 
 
 @pytest.fixture
-def client(client: Client, sandbox: Sandbox) -> Client:
+def client(client: CloudflareClient, sandbox: Sandbox) -> CloudflareClient:
     """With a Worker to ask for."""
     sandbox.deploy(WORKER, sandbox.upload(WORKER))
     return client
 
 
-def read(client: Client, path: str = DEPLOYMENTS) -> Answer:
+def read(client: CloudflareClient, path: str = DEPLOYMENTS) -> CloudflareResponse:
     return client.read(path, permission="Workers Scripts Read")
 
 
-def write(client: Client, method: str = "POST", path: str = DEPLOYMENTS) -> Answer:
+def write(client: CloudflareClient, method: str = "POST", path: str = DEPLOYMENTS) -> CloudflareResponse:
     return client.write(method, path, permission="Workers Scripts Write", json={})
 
 
@@ -56,7 +56,9 @@ RETRIED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("rule", RETRIED.values(), ids=RETRIED)
-def test_a_read_is_tried_four_times_and_then_fails(client: Client, sandbox: Sandbox, rule: dict[str, Any]) -> None:
+def test_a_read_is_tried_four_times_and_then_fails(
+    client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any]
+) -> None:
     sandbox.fault(**rule, times=None)
 
     with pytest.raises(ProviderError) as caught:
@@ -69,26 +71,32 @@ def test_a_read_is_tried_four_times_and_then_fails(client: Client, sandbox: Sand
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RETRIED.values(), ids=RETRIED)
-def test_a_read_is_answered_by_its_last_try(client: Client, sandbox: Sandbox, rule: dict[str, Any]) -> None:
+def test_a_read_is_answered_by_its_last_try(client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any]) -> None:
     began = sandbox.clock.now()
     sandbox.fault(**rule, times=TRIES - 1)
 
     assert len(read(client).result["deployments"]) == 1
     assert len(sandbox.requests) == TRIES
-    assert (sandbox.clock.now() - began).total_seconds() == pytest.approx(sum(PAUSES))
+    assert (sandbox.clock.now() - began).total_seconds() == pytest.approx(sum(RETRY_DELAYS))
 
 
 NOT_RETRIED: dict[str, tuple[dict[str, Any], type[OpsError]]] = {
-    "10000": ({"code": 10000, "status": 403}, ApiError),
-    "10007": ({"code": 10007, "status": 404}, ApiError),
-    "a redirect": ({"status": 302, "body": "", "headers": {"location": "https://example.com/"}}, MalformedAnswer),
-    "a challenge": ({"status": 403, "body": "<html>", "headers": {"cf-mitigated": "challenge"}}, MalformedAnswer),
+    "10000": ({"code": 10000, "status": 403}, CloudflareApiError),
+    "10007": ({"code": 10007, "status": 404}, CloudflareApiError),
+    "a redirect": (
+        {"status": 302, "body": "", "headers": {"location": "https://example.com/"}},
+        MalformedCloudflareResponse,
+    ),
+    "a challenge": (
+        {"status": 403, "body": "<html>", "headers": {"cf-mitigated": "challenge"}},
+        MalformedCloudflareResponse,
+    ),
 }
 
 
 @pytest.mark.parametrize(("rule", "error"), NOT_RETRIED.values(), ids=NOT_RETRIED)
 def test_a_clear_answer_is_not_asked_for_again(
-    client: Client, sandbox: Sandbox, rule: dict[str, Any], error: type[OpsError]
+    client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], error: type[OpsError]
 ) -> None:
     sandbox.fault(**rule, times=None)
 
@@ -100,11 +108,11 @@ def test_a_clear_answer_is_not_asked_for_again(
 
 @pytest.mark.parametrize(
     ("seconds", "times", "requests", "waited"),
-    [("3", 1, 2, 3.0), ("9", 2, 3, 18.0), ("9", 3, 3, 18.0), ("21", 1, 1, 0.0), ("0.01", 1, 2, PAUSES[0])],
+    [("3", 1, 2, 3.0), ("9", 2, 3, 18.0), ("9", 3, 3, 18.0), ("21", 1, 1, 0.0), ("0.01", 1, 2, RETRY_DELAYS[0])],
     ids=["once", "twice within the budget", "a third time beyond it", "at once beyond it", "less than our own pause"],
 )
 def test_a_retry_after_is_honoured_inside_the_budget(
-    client: Client, sandbox: Sandbox, seconds: str, times: int, requests: int, waited: float
+    client: CloudflareClient, sandbox: Sandbox, seconds: str, times: int, requests: int, waited: float
 ) -> None:
     began = sandbox.clock.now()
     sandbox.fault(status=429, headers={"retry-after": seconds}, times=times)
@@ -112,7 +120,7 @@ def test_a_retry_after_is_honoured_inside_the_budget(
     if requests > times:
         read(client)
     else:
-        with pytest.raises(ApiError, match="HTTP 429"):
+        with pytest.raises(CloudflareApiError, match="HTTP 429"):
             read(client)
 
     assert len(sandbox.requests) == requests
@@ -123,7 +131,7 @@ def test_a_retry_after_is_honoured_inside_the_budget(
 @pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
 @pytest.mark.parametrize("rule", WITHOUT_AN_ANSWER.values(), ids=WITHOUT_AN_ANSWER)
 def test_a_write_is_sent_once_whatever_comes_back(
-    client: Client, sandbox: Sandbox, rule: dict[str, Any], applied: bool
+    client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], applied: bool
 ) -> None:
     """An answer of another shape is a success to the client, and unclear to whoever needs the id in it."""
     sandbox.fault(**rule, applied=applied)
@@ -143,7 +151,7 @@ def test_a_write_is_sent_once_whatever_comes_back(
     [({"status": 429, "headers": {"retry-after": "7"}}, 7.0), ({"status": 429}, 0.0), ({"code": 10035}, 0.0)],
 )
 def test_a_rate_limit_and_a_concurrent_change_are_not_applied(
-    client: Client, sandbox: Sandbox, rule: dict[str, Any], seconds: float
+    client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], seconds: float
 ) -> None:
     sandbox.fault(**rule)
 
@@ -174,7 +182,9 @@ def test_a_transport_error_is_named_by_its_type_alone(
 ) -> None:
     transport = _Failing(kind("connection to 203.0.113.7 with Bearer s3cret-s3cret failed"))
     clock = SandboxClock(sandbox.clock_url)
-    client = Client("https://api.example", Secret("s3cret-s3cret"), token_name="T", clock=clock, transport=transport)
+    client = CloudflareClient(
+        "https://api.example", Secret("s3cret-s3cret"), token_name="T", clock=clock, transport=transport
+    )
 
     with pytest.raises(ProviderError) as reading:
         read(client)
@@ -213,10 +223,12 @@ READ_PATHS = st.sampled_from(
 
 
 @holds_for(40, 1000, method=METHODS, path=PATHS | READ_PATHS)
-def test_a_planning_client_sends_nothing_but_reads(client: Client, sandbox: Sandbox, method: str, path: str) -> None:
+def test_a_planning_client_sends_nothing_but_reads(
+    client: CloudflareClient, sandbox: Sandbox, method: str, path: str
+) -> None:
     before = len(sandbox.requests)
 
-    if is_read(method, path):
+    if is_declared_read(method, path):
         assert method == "GET" or (method, path) in {("POST", "/graphql"), ("POST", TELEMETRY)}
     else:
         with pytest.raises(Refused) as caught:
@@ -241,11 +253,11 @@ def test_a_planning_client_sends_nothing_but_reads(client: Client, sandbox: Sand
     ],
 )
 def test_what_only_looks_like_a_read_is_none(path: str) -> None:
-    assert not is_read("GET", path)
+    assert not is_declared_read("GET", path)
 
 
-def test_writes_are_let_through_inside_the_block_alone(client: Client, sandbox: Sandbox) -> None:
-    with pytest.raises(ApiError), client.writing():
+def test_writes_are_let_through_inside_the_block_alone(client: CloudflareClient, sandbox: Sandbox) -> None:
+    with pytest.raises(CloudflareApiError), client.writing():
         write(client)
 
     with pytest.raises(Refused):
@@ -253,37 +265,37 @@ def test_writes_are_let_through_inside_the_block_alone(client: Client, sandbox: 
     assert len(sandbox.requests) == 1
 
 
-def test_the_right_that_is_missing_is_named(client: Client, sandbox: Sandbox) -> None:
+def test_the_right_that_is_missing_is_named(client: CloudflareClient, sandbox: Sandbox) -> None:
     sandbox.fault(code=10000, status=403)
 
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(CloudflareApiError) as caught:
         read(client)
 
     assert "CLOUDFLARE_API_TOKEN" in caught.value.hint
     assert '"Workers Scripts Read"' in caught.value.hint
 
 
-def test_neither_the_client_nor_its_token_shows_the_token(client: Client, sandbox: Sandbox) -> None:
+def test_neither_the_client_nor_its_token_shows_the_token(client: CloudflareClient, sandbox: Sandbox) -> None:
     assert sandbox.token not in repr(client) + str(vars(client)) + repr(Secret(sandbox.token)) + f"{Secret('abcdef')}"
 
 
 # Paging
 
 
-def pages(rows: list[int]) -> tuple[Callable[[Mapping[str, str]], Answer], list[Mapping[str, str]]]:
+def pages(rows: list[int]) -> tuple[Callable[[Mapping[str, str]], CloudflareResponse], list[Mapping[str, str]]]:
     asked: list[Mapping[str, str]] = []
 
-    def answer(params: Mapping[str, str]) -> Answer:
+    def answer(params: Mapping[str, str]) -> CloudflareResponse:
         asked.append(params)
         size = int(params["per_page"])
         first = int(params.get("cursor") or (int(params.get("page", "1")) - 1) * size)
         cursor = str(first + size) if first + size < len(rows) else ""
-        return Answer(rows[first : first + size], {"total_count": len(rows), "cursor": cursor})
+        return CloudflareResponse(rows[first : first + size], {"total_count": len(rows), "cursor": cursor})
 
     return answer, asked
 
 
-FORMS = pytest.mark.parametrize("form", [clients.by_total, clients.by_cursor])
+FORMS = pytest.mark.parametrize("form", [clients.paginate_by_total, clients.paginate_by_cursor])
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 25])
@@ -300,26 +312,26 @@ def test_every_form_of_paging_answers_every_row_once(form: Callable[..., Iterato
 def test_paging_that_never_ends_is_ended(form: Callable[..., Iterator[int]]) -> None:
     asked: list[Mapping[str, str]] = []
 
-    def endless(params: Mapping[str, str]) -> Answer:
+    def endless(params: Mapping[str, str]) -> CloudflareResponse:
         asked.append(params)
-        return Answer([1] * int(params["per_page"]), {"total_count": 10**9, "cursor": "again"})
+        return CloudflareResponse([1] * int(params["per_page"]), {"total_count": 10**9, "cursor": "again"})
 
-    assert len(list(form(endless, per_page=2))) == 2 * clients.MOST_PAGES
-    assert len(asked) == clients.MOST_PAGES
+    assert len(list(form(endless, per_page=2))) == 2 * clients.MAX_PAGES
+    assert len(asked) == clients.MAX_PAGES
 
 
 NO_PAGES = [
-    (by_total, '"result": null'),
-    (by_cursor, '"result": {}'),
-    (by_total, '"result": [], "result_info": {"total_count": "x"}'),
+    (paginate_by_total, '"result": null'),
+    (paginate_by_cursor, '"result": {}'),
+    (paginate_by_total, '"result": [], "result_info": {"total_count": "x"}'),
 ]
 
 
 @pytest.mark.parametrize(("pages", "answer"), NO_PAGES)
 def test_a_page_of_another_shape_is_malformed(
-    client: Client, sandbox: Sandbox, pages: Callable[..., Iterator[Any]], answer: str
+    client: CloudflareClient, sandbox: Sandbox, pages: Callable[..., Iterator[Any]], answer: str
 ) -> None:
     sandbox.fault(body=f'{{"success": true, "errors": [], {answer}}}', content_type="application/json", times=None)
 
-    with pytest.raises(MalformedAnswer, match="JSON of another shape"):
+    with pytest.raises(MalformedCloudflareResponse, match="JSON of another shape"):
         list(pages(lambda params: client.read(DEPLOYMENTS, permission="Zone Read", params=params)))

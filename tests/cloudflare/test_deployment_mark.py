@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import strategies as st
 
-from ops.cloudflare.deployment_mark import ANY, LIMIT_BYTES, Mark, parse
-from ops.cloudflare.types.workers import Deployment, Version
+from ops.cloudflare.deployment_mark import ANY_NAME, MAX_MESSAGE_BYTES, DeploymentMark, parse_mark
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.workers.history import History
 from tests.support.properties import holds_for
 
@@ -25,34 +25,34 @@ BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
 )
 def test_what_was_written_is_read(names: tuple[str, ...], what: int, text: str, incident: int | None) -> None:
     rotated, revoked, reset = (names if each == what else () for each in range(3))
-    mark = Mark(incident, "77.1-abcd", OLD, " ".join(text.split()), rotated, revoked, reset)
+    mark = DeploymentMark(incident, "77.1-abcd", OLD, " ".join(text.split()), rotated, revoked, reset)
 
-    assert parse(str(mark)) == mark
+    assert parse_mark(str(mark)) == mark
 
 
 @holds_for(50, 1000, count=st.integers(0, 60), length=st.integers(1, 60), text=st.text(max_size=300))
 def test_names_are_never_cut_and_those_without_room_are_any(count: int, length: int, text: str) -> None:
     names = tuple(f"{'N' * length}_{number}" for number in range(count))
 
-    message = str(Mark(42, "77.1-abcd", None, text, revoked=names))
+    message = str(DeploymentMark(42, "77.1-abcd", None, text, revoked=names))
 
-    read = parse(message)
-    assert len(message.encode()) <= LIMIT_BYTES
+    read = parse_mark(message)
+    assert len(message.encode()) <= MAX_MESSAGE_BYTES
     assert read
     if read.revoked != names:
         *kept, last = read.revoked
-        assert (last, tuple(kept)) == (ANY, names[: len(kept)])
-        assert len(",".join(names)) > LIMIT_BYTES - 70
+        assert (last, tuple(kept)) == (ANY_NAME, names[: len(kept)])
+        assert len(",".join(names)) > MAX_MESSAGE_BYTES - 70
 
 
 def history(*deployed: tuple[str, str]) -> History:
     """Version and message, oldest first, an hour each; the versions were uploaded in the order of their names."""
     rows = [
-        Deployment(f"d{hour}", BEGINNING + timedelta(days=1, hours=hour), ((version, 100.0),), message=message)
+        WorkerDeployment(f"d{hour}", BEGINNING + timedelta(days=1, hours=hour), ((version, 100.0),), message=message)
         for hour, (version, message) in enumerate(deployed)
     ]
     uploaded = enumerate((OLD, ROTATED, LATER), start=1)
-    versions = {v: Version(v, number, BEGINNING + timedelta(hours=number)) for number, v in uploaded}
+    versions = {v: WorkerVersion(v, number, BEGINNING + timedelta(hours=number)) for number, v in uploaded}
     now = BEGINNING + timedelta(days=3)
     return History(tuple(reversed(rows)), versions, frozenset(versions), now, min_served=600)
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.cloudflare.client import Client
-from ops.cloudflare.pages import Pages
-from ops.cloudflare.response import ApiError, MalformedAnswer
-from ops.cloudflare.types.pages import Deployment, Project
+from ops.cloudflare.client import CloudflareClient
+from ops.cloudflare.pages import PagesApi
+from ops.cloudflare.response import CloudflareApiError, MalformedCloudflareResponse
+from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.errors import NotApplied, Refused, UnclearWrite
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT
@@ -24,13 +24,13 @@ COMMIT = "a" * 40
 
 
 @pytest.fixture
-def pages(client: Client, sandbox: Sandbox) -> Pages:
+def pages(client: CloudflareClient, sandbox: Sandbox) -> PagesApi:
     """A project with a good deployment and a bad one, which is live."""
     sandbox.pages.add_project(SITE, domains=["app.fortunet.example"], env_vars={"API": "x"}, secrets=["KEY"])
     sandbox.pages.add_deployment(SITE, files={"index.html": b"good"}, commit=COMMIT, message="good", dirty=True)
     sandbox.clock.advance(60)
     sandbox.pages.add_deployment(SITE, files={"index.html": b"bad"})
-    return Pages(client, ACCOUNT)
+    return PagesApi(client, ACCOUNT)
 
 
 def ids(sandbox: Sandbox) -> list[str]:
@@ -40,13 +40,13 @@ def ids(sandbox: Sandbox) -> list[str]:
 # Reads
 
 
-def test_a_project_is_read(pages: Pages, sandbox: Sandbox) -> None:
+def test_a_project_is_read(pages: PagesApi, sandbox: Sandbox) -> None:
     bad, _ = ids(sandbox)
 
-    assert pages.project(SITE) == Project(
+    assert pages.read_project(SITE) == PagesProject(
         name=SITE,
         production_branch="main",
-        canonical=pages.deployment(SITE, bad),
+        canonical=pages.read_deployment(SITE, bad),
         env_vars=frozenset({"API", "KEY"}),
         domains=(sandbox.pages.projects[SITE].subdomain, *sandbox.pages.projects[SITE].domains),
         deploys_on_push=False,
@@ -54,19 +54,19 @@ def test_a_project_is_read(pages: Pages, sandbox: Sandbox) -> None:
     )
 
 
-def test_a_project_that_never_deployed_has_no_canonical(client: Client, sandbox: Sandbox) -> None:
+def test_a_project_that_never_deployed_has_no_canonical(client: CloudflareClient, sandbox: Sandbox) -> None:
     sandbox.pages.add_project(SITE)
-    pages = Pages(client, ACCOUNT)
-    assert pages.project(SITE).canonical is None
-    assert pages.deployments(SITE) == ()
+    pages = PagesApi(client, ACCOUNT)
+    assert pages.read_project(SITE).canonical is None
+    assert pages.list_deployments(SITE) == ()
 
 
-def test_a_deployment_is_read_with_all_that_is_known_of_it(pages: Pages, sandbox: Sandbox) -> None:
+def test_a_deployment_is_read_with_all_that_is_known_of_it(pages: PagesApi, sandbox: Sandbox) -> None:
     _, good = ids(sandbox)
 
-    deployment = pages.deployment(SITE, good)
+    deployment = pages.read_deployment(SITE, good)
 
-    assert deployment == Deployment(
+    assert deployment == PagesDeployment(
         id=good,
         url=f"https://{good[:8]}.{sandbox.pages.projects[SITE].subdomain}",
         created_on=sandbox.clock.now() - timedelta(seconds=60),
@@ -77,49 +77,51 @@ def test_a_deployment_is_read_with_all_that_is_known_of_it(pages: Pages, sandbox
         branch="main",
         commit=COMMIT,
         message="good",
-        dirty=True,
-        functions=False,
+        has_uncommitted_changes=True,
+        has_functions=False,
         env_vars=frozenset(sandbox.pages.projects[SITE].configs["production"]["env_vars"]),
     )
-    assert deployment.may_serve_production
+    assert deployment.can_serve_production
 
 
 @pytest.mark.parametrize("config", [{}, {"production_deployments_enabled": False}, {"deployments_enabled": False}])
-def test_a_push_deploys_unless_it_is_switched_off(client: Client, sandbox: Sandbox, config: dict[str, bool]) -> None:
+def test_a_push_deploys_unless_it_is_switched_off(
+    client: CloudflareClient, sandbox: Sandbox, config: dict[str, bool]
+) -> None:
     project = sandbox.pages.add_project(SITE, repository="fortunet/fortunet")
     assert project.source is not None
     project.source["config"].update(config)
-    assert Pages(client, ACCOUNT).project(SITE).deploys_on_push is (not config)
+    assert PagesApi(client, ACCOUNT).read_project(SITE).deploys_on_push is (not config)
 
 
-def test_the_deployments_of_production_come_newest_first_over_all_pages(pages: Pages, sandbox: Sandbox) -> None:
+def test_the_deployments_of_production_come_newest_first_over_all_pages(pages: PagesApi, sandbox: Sandbox) -> None:
     for number in range(30):
         sandbox.pages.add_deployment(SITE, files={}, branch="fix" if number % 3 else "main")
 
-    found = pages.deployments(SITE)
+    found = pages.list_deployments(SITE)
 
     assert [d.id for d in found] == [d.id for d in sandbox.pages.deployments(SITE) if d.environment == "production"]
     assert {d.environment for d in found} == {"production"}
     assert len(sandbox.requests) == 1
 
 
-def test_the_list_is_bounded(pages: Pages, sandbox: Sandbox) -> None:
+def test_the_list_is_bounded(pages: PagesApi, sandbox: Sandbox) -> None:
     for _ in range(60):
         sandbox.pages.add_deployment(SITE, files={})
 
-    assert [d.id for d in pages.deployments(SITE, most=30)] == ids(sandbox)[:30]
+    assert [d.id for d in pages.list_deployments(SITE, limit=30)] == ids(sandbox)[:30]
     assert [request.query["page"] for request in sandbox.requests] == ["1", "2"]
-    assert len(pages.deployments(SITE)) == 62
+    assert len(pages.list_deployments(SITE)) == 62
 
 
-def test_a_deployment_made_between_two_pages_doubles_no_row(pages: Pages, sandbox: Sandbox) -> None:
+def test_a_deployment_made_between_two_pages_doubles_no_row(pages: PagesApi, sandbox: Sandbox) -> None:
     for _ in range(30):
         sandbox.pages.add_deployment(SITE, files={})
     before = ids(sandbox)
     sandbox.fault(
         method="GET", path="**/deployments", skip=1, before=lambda: sandbox.pages.add_deployment(SITE, files={})
     )
-    assert [d.id for d in pages.deployments(SITE)] == before
+    assert [d.id for d in pages.list_deployments(SITE)] == before
 
 
 @pytest.mark.parametrize(
@@ -133,31 +135,31 @@ def test_a_deployment_made_between_two_pages_doubles_no_row(pages: Pages, sandbo
     ],
 )
 def test_what_is_no_successful_deployment_of_production_cannot_serve_it(
-    pages: Pages, sandbox: Sandbox, kind: dict[str, Any], stage: str, status: str
+    pages: PagesApi, sandbox: Sandbox, kind: dict[str, Any], stage: str, status: str
 ) -> None:
-    other = pages.deployment(SITE, sandbox.pages.add_deployment(SITE, files={}, **kind))
+    other = pages.read_deployment(SITE, sandbox.pages.add_deployment(SITE, files={}, **kind))
     assert other is not None
     assert (other.stage, other.status) == (stage, status)
-    assert not other.may_serve_production
+    assert not other.can_serve_production
 
 
-def test_an_alias_of_a_preview_is_read(pages: Pages, sandbox: Sandbox) -> None:
-    preview = pages.deployment(SITE, sandbox.pages.add_deployment(SITE, files={}, branch="fix"))
+def test_an_alias_of_a_preview_is_read(pages: PagesApi, sandbox: Sandbox) -> None:
+    preview = pages.read_deployment(SITE, sandbox.pages.add_deployment(SITE, files={}, branch="fix"))
     assert preview is not None
     assert preview.aliases == (f"https://fix.{sandbox.pages.projects[SITE].subdomain}",)
 
 
-def test_a_deployment_that_is_gone_is_none_and_a_project_that_is_gone_an_error(pages: Pages) -> None:
-    assert pages.deployment(SITE, "0" * 8 + "-0000-4000-8000-" + "0" * 12) is None
-    for read in (pages.project, pages.deployments):
-        with pytest.raises(ApiError, match="8000007"):
+def test_a_deployment_that_is_gone_is_none_and_a_project_that_is_gone_an_error(pages: PagesApi) -> None:
+    assert pages.read_deployment(SITE, "0" * 8 + "-0000-4000-8000-" + "0" * 12) is None
+    for read in (pages.read_project, pages.list_deployments):
+        with pytest.raises(CloudflareApiError, match="8000007"):
             read("none")
 
 
-def test_the_right_that_is_missing_is_named(pages: Pages, sandbox: Sandbox) -> None:
+def test_the_right_that_is_missing_is_named(pages: PagesApi, sandbox: Sandbox) -> None:
     sandbox.fault(code=10000, status=403)
-    with pytest.raises(ApiError) as caught:
-        pages.project(SITE)
+    with pytest.raises(CloudflareApiError) as caught:
+        pages.read_project(SITE)
     assert '"Pages Read"' in caught.value.hint
 
 
@@ -178,31 +180,31 @@ def answers(sandbox: Sandbox, result: Any, **envelope: Any) -> None:
     sandbox.fault(body=json.dumps({"success": True, "result": result, **envelope}), times=None)
 
 
-def test_what_may_be_absent_may_be_absent(pages: Pages, sandbox: Sandbox) -> None:
+def test_what_may_be_absent_may_be_absent(pages: PagesApi, sandbox: Sandbox) -> None:
     answers(sandbox, ROW)
     created = datetime(2026, 11, 20, 10, 11, 12, 345678, tzinfo=UTC)
-    bare = Deployment(ROW["id"], ROW["url"], created, "production")
-    assert pages.deployment(SITE, ROW["id"]) == bare
+    bare = PagesDeployment(ROW["id"], ROW["url"], created, "production")
+    assert pages.read_deployment(SITE, ROW["id"]) == bare
     nothing = dict.fromkeys(["latest_stage", "deployment_trigger", "aliases", "is_skipped", "uses_functions"])
     answers(sandbox, {**ROW, **nothing, "surprise": 1})
-    assert pages.deployment(SITE, ROW["id"]) == bare
+    assert pages.read_deployment(SITE, ROW["id"]) == bare
     answers(sandbox, PROJECT)
-    assert pages.project(SITE) == Project(SITE, "main", None)
+    assert pages.read_project(SITE) == PagesProject(SITE, "main", None)
     absent = dict.fromkeys(["production_branch", "domains", "source", "deployment_configs", "canonical_deployment"])
     answers(sandbox, {**PROJECT, **absent})
-    assert pages.project(SITE) == Project(SITE, "", None)
+    assert pages.read_project(SITE) == PagesProject(SITE, "", None)
 
 
-def test_what_is_only_shown_may_be_of_any_shape(pages: Pages, sandbox: Sandbox) -> None:
+def test_what_is_only_shown_may_be_of_any_shape(pages: PagesApi, sandbox: Sandbox) -> None:
     """A press at 3 a.m. does not fail over a text."""
     for odd in (1, "x", [], ["x"], {"metadata": 1, "config": 1, "production": 1}, {"production": {"env_vars": ["x"]}}):
         answers(sandbox, {**ROW, **dict.fromkeys(["deployment_trigger", "aliases", "env_vars", "uses_functions"], odd)})
-        deployment = pages.deployment(SITE, ROW["id"])
+        deployment = pages.read_deployment(SITE, ROW["id"])
         assert deployment is not None
         assert deployment.commit == ""
         fields = ["production_branch", "source", "deployment_configs", "subdomain", "domains"]
         answers(sandbox, {**PROJECT, **dict.fromkeys(fields, odd)})
-        assert pages.project(SITE).env_vars == frozenset()
+        assert pages.read_project(SITE).env_vars == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -221,16 +223,16 @@ def test_what_is_only_shown_may_be_of_any_shape(pages: Pages, sandbox: Sandbox) 
         {"latest_stage": "success"},
     ],
 )
-def test_a_deployment_of_another_shape_is_malformed(pages: Pages, sandbox: Sandbox, change: dict[str, Any]) -> None:
+def test_a_deployment_of_another_shape_is_malformed(pages: PagesApi, sandbox: Sandbox, change: dict[str, Any]) -> None:
     row = {**ROW, **change}
     calls: list[tuple[Any, dict[str, Any], Callable[[], object]]] = [
-        (row, {}, lambda: pages.deployment(SITE, ROW["id"])),
-        ([ROW, row], {"result_info": {"total_count": 2}}, lambda: pages.deployments(SITE)),
-        ({**PROJECT, "canonical_deployment": row}, {}, lambda: pages.project(SITE)),
+        (row, {}, lambda: pages.read_deployment(SITE, ROW["id"])),
+        ([ROW, row], {"result_info": {"total_count": 2}}, lambda: pages.list_deployments(SITE)),
+        ({**PROJECT, "canonical_deployment": row}, {}, lambda: pages.read_project(SITE)),
     ]
     for result, envelope, call in calls:
         answers(sandbox, result, **envelope)
-        with pytest.raises(MalformedAnswer, match="JSON of another shape"):
+        with pytest.raises(MalformedCloudflareResponse, match="JSON of another shape"):
             call()
 
 
@@ -239,11 +241,11 @@ def test_a_deployment_of_another_shape_is_malformed(pages: Pages, sandbox: Sandb
     [(None, {"total_count": 0}), ({}, {"total_count": 0}), ([ROW], {}), ([ROW], {"total_count": "1"}), ([], None)],
 )
 def test_a_list_without_its_rows_or_its_total_is_malformed(
-    pages: Pages, sandbox: Sandbox, result: Any, info: dict[str, Any] | None
+    pages: PagesApi, sandbox: Sandbox, result: Any, info: dict[str, Any] | None
 ) -> None:
     answers(sandbox, result, result_info=info)
-    with pytest.raises(MalformedAnswer, match="the deployments of fortunet-web"):
-        pages.deployments(SITE)
+    with pytest.raises(MalformedCloudflareResponse, match="the deployments of fortunet-web"):
+        pages.list_deployments(SITE)
 
 
 json_values = st.recursive(
@@ -266,25 +268,29 @@ FIELDS = [
 @pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(change=st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=3), whole=json_values)
-def test_any_answer_is_a_value_or_malformed(pages: Pages, sandbox: Sandbox, change: dict[str, Any], whole: Any) -> None:
+def test_any_answer_is_a_value_or_malformed(
+    pages: PagesApi, sandbox: Sandbox, change: dict[str, Any], whole: Any
+) -> None:
     for result in ({**ROW, **PROJECT, **change}, whole):
         answers(sandbox, result, result_info={"total_count": 1})
-        for call in (lambda: pages.project(SITE), lambda: pages.deployment(SITE, ROW["id"])):
-            with contextlib.suppress(MalformedAnswer):
-                assert isinstance(call(), Project | Deployment)
+        for call in (lambda: pages.read_project(SITE), lambda: pages.read_deployment(SITE, ROW["id"])):
+            with contextlib.suppress(MalformedCloudflareResponse):
+                assert isinstance(call(), PagesProject | PagesDeployment)
         answers(sandbox, [result], result_info={"total_count": 1})
-        with contextlib.suppress(MalformedAnswer):
-            assert isinstance(pages.deployments(SITE), tuple)
+        with contextlib.suppress(MalformedCloudflareResponse):
+            assert isinstance(pages.list_deployments(SITE), tuple)
 
 
 # The rollback
 
 
-def test_a_rollback_is_sent_once_and_without_a_body(pages: Pages, client: Client, sandbox: Sandbox) -> None:
+def test_a_rollback_is_sent_once_and_without_a_body(
+    pages: PagesApi, client: CloudflareClient, sandbox: Sandbox
+) -> None:
     _, good = ids(sandbox)
 
     with client.writing():
-        pages.rollback(SITE, good)
+        pages.roll_back(SITE, good)
 
     assert sandbox.pages.live(SITE) == good
     (request,) = sandbox.requests
@@ -295,10 +301,10 @@ def test_a_rollback_is_sent_once_and_without_a_body(pages: Pages, client: Client
     assert request.body is None
 
 
-def test_while_planning_nothing_is_rolled_back(pages: Pages, sandbox: Sandbox) -> None:
+def test_while_planning_nothing_is_rolled_back(pages: PagesApi, sandbox: Sandbox) -> None:
     _, good = ids(sandbox)
     with pytest.raises(Refused):
-        pages.rollback(SITE, good)
+        pages.roll_back(SITE, good)
     assert sandbox.requests == []
 
 
@@ -310,31 +316,33 @@ UNCLEAR = [{"status": 502, "code": 10013} if rule == {"code": 10013} else rule f
 @pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
 @pytest.mark.parametrize("rule", [*UNCLEAR, {"status": 500, "code": 8000000}, {"code": 8000000}])
 def test_a_rollback_without_a_readable_answer_is_unclear(
-    pages: Pages, client: Client, sandbox: Sandbox, rule: dict[str, Any], applied: bool
+    pages: PagesApi, client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], applied: bool
 ) -> None:
     _, good = ids(sandbox)
     sandbox.fault(**rule, applied=applied)
 
     with client.writing(), pytest.raises(UnclearWrite):
-        pages.rollback(SITE, good)
+        pages.roll_back(SITE, good)
 
     assert len(sandbox.requests) == 1
 
 
-def test_a_rollback_that_is_refused_changes_nothing(pages: Pages, client: Client, sandbox: Sandbox) -> None:
+def test_a_rollback_that_is_refused_changes_nothing(
+    pages: PagesApi, client: CloudflareClient, sandbox: Sandbox
+) -> None:
     preview = sandbox.pages.add_deployment(SITE, files={}, branch="fix")
     with client.writing():
         with pytest.raises(UnclearWrite):  # by the code alone it may have worked
-            pages.rollback(SITE, preview)
+            pages.roll_back(SITE, preview)
         sandbox.switches.pages_refusal_code = 8000096
-        with pytest.raises(ApiError, match="code 8000096"):
-            pages.rollback(SITE, preview)
-        with pytest.raises(ApiError, match="code 8000009"):
-            pages.rollback(SITE, "none")
+        with pytest.raises(CloudflareApiError, match="code 8000096"):
+            pages.roll_back(SITE, preview)
+        with pytest.raises(CloudflareApiError, match="code 8000009"):
+            pages.roll_back(SITE, "none")
 
 
-def test_a_rate_limit_is_not_applied(pages: Pages, client: Client, sandbox: Sandbox) -> None:
+def test_a_rate_limit_is_not_applied(pages: PagesApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     sandbox.fault(status=429, headers={"retry-after": "7"})
     with client.writing(), pytest.raises(NotApplied) as caught:
-        pages.rollback(SITE, ids(sandbox)[1])
+        pages.roll_back(SITE, ids(sandbox)[1])
     assert caught.value.retry_after == 7

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.cloudflare.client import Client
-from ops.cloudflare.deployment_mark import Mark
-from ops.cloudflare.multipart import form, metadata
-from ops.cloudflare.response import ApiError, MalformedAnswer, decode
-from ops.cloudflare.types.script import Code, Module
-from ops.cloudflare.workers import Workers
+from ops.cloudflare.client import CloudflareClient
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.multipart import build_upload_metadata, parse_form
+from ops.cloudflare.response import CloudflareApiError, MalformedCloudflareResponse, decode_response
+from ops.cloudflare.types.script import WorkerCode, WorkerModule
+from ops.cloudflare.workers import WorkersApi
 from ops.core.errors import LatestNotDeployed, NotApplied, OpsError, Refused, UnclearWrite
 from ops.core.redaction import Secret
 from ops.workers.reupload import differences
@@ -27,15 +27,15 @@ UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 CODE = {"path": "/accounts/*/workers/workers/*/versions/*"}
 CONTENT = {"path": "/accounts/*/workers/scripts/*/content/v2"}
 VALUE = "k4n4ry-0123456789"
-MARK = Mark(incident=42, run="77.1-abcd", blames=None, text="rotate KEY")
+MARK = DeploymentMark(incident=42, run="77.1-abcd", blames=None, text="rotate KEY")
 
 
 @pytest.fixture
-def workers(client: Client, sandbox: Sandbox) -> Workers:
+def workers(client: CloudflareClient, sandbox: Sandbox) -> WorkersApi:
     """One that serves, with two secrets."""
     vars_ = {"MODE": "prod"}
     sandbox.deploy(WORKER, sandbox.upload(WORKER, code="good", vars=vars_, secrets={"KEY": "leaked", "OTHER": "kept"}))
-    return Workers(client, ACCOUNT)
+    return WorkersApi(client, ACCOUNT)
 
 
 def live(sandbox: Sandbox) -> str:
@@ -51,36 +51,36 @@ def values(sandbox: Sandbox) -> Mapping[str, str]:
 # Reads
 
 
-def test_the_names_of_secrets_are_read(workers: Workers) -> None:
-    assert workers.secrets.names(WORKER) == {"KEY", "OTHER"}
+def test_the_names_of_secrets_are_read(workers: WorkersApi) -> None:
+    assert workers.secrets.list_names(WORKER) == {"KEY", "OTHER"}
 
 
-def test_the_code_of_a_version_is_read_with_all_that_an_upload_takes(workers: Workers, sandbox: Sandbox) -> None:
-    code = workers.secrets.code(WORKER, live(sandbox))
+def test_the_code_of_a_version_is_read_with_all_that_an_upload_takes(workers: WorkersApi, sandbox: Sandbox) -> None:
+    code = workers.secrets.read_code(WORKER, live(sandbox))
     assert code
-    assert code.modules == (Module("index.js", "application/javascript+module", b"good"),)
+    assert code.modules == (WorkerModule("index.js", "application/javascript+module", b"good"),)
     assert code.main_module == "index.js"
     assert code.secret_names == {"KEY", "OTHER"}
     assert code.settings == {"compatibility_date": "2026-09-01", "usage_model": "standard"}
     assert {"type": "plain_text", "name": "MODE", "text": "prod"} in code.bindings
-    assert code.obstacles == ()
-    assert workers.secrets.code(WORKER, "00000000-0000-4000-8000-000000000000") is None
+    assert code.upload_obstacles == ()
+    assert workers.secrets.read_code(WORKER, "00000000-0000-4000-8000-000000000000") is None
 
 
 @pytest.mark.parametrize("of_deployed", [True, False])
 def test_the_script_s_content_is_of_the_version_that_serves_or_of_the_latest(
-    workers: Workers, sandbox: Sandbox, of_deployed: bool
+    workers: WorkersApi, sandbox: Sandbox, of_deployed: bool
 ) -> None:
     sandbox.switches.content_of_deployed = of_deployed
     sandbox.upload(WORKER, code="bad")
-    content = workers.secrets.content(WORKER)
+    content = workers.secrets.download_content(WORKER)
     assert content.main_module == "index.js"
     assert [module.content for module in content.modules] == [b"good" if of_deployed else b"bad"]
 
 
-def test_settings_that_no_version_has_are_read(workers: Workers) -> None:
+def test_settings_that_no_version_has_are_read(workers: WorkersApi) -> None:
     none = {"logpush": False, "observability": {"enabled": False}, "tags": [], "tail_consumers": []}
-    assert workers.secrets.settings(WORKER) == none
+    assert workers.secrets.read_script_settings(WORKER) == none
 
 
 MISSHAPEN: list[Any] = [
@@ -97,11 +97,11 @@ MISSHAPEN: list[Any] = [
 
 
 @pytest.mark.parametrize("result", MISSHAPEN)
-def test_code_of_another_shape_is_malformed(workers: Workers, sandbox: Sandbox, result: Any) -> None:
+def test_code_of_another_shape_is_malformed(workers: WorkersApi, sandbox: Sandbox, result: Any) -> None:
     body = json.dumps({"success": True, "result": result})
     sandbox.fault(**CODE, body=body, content_type="application/json")
-    with pytest.raises(MalformedAnswer):
-        workers.secrets.code(WORKER, live(sandbox))
+    with pytest.raises(MalformedCloudflareResponse):
+        workers.secrets.read_code(WORKER, live(sandbox))
 
 
 FORMS: dict[str, tuple[str, bytes]] = {
@@ -116,11 +116,11 @@ FORMS: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize(("content_type", "body"), FORMS.values(), ids=FORMS)
 def test_content_that_is_no_form_is_malformed(
-    workers: Workers, sandbox: Sandbox, content_type: str, body: bytes
+    workers: WorkersApi, sandbox: Sandbox, content_type: str, body: bytes
 ) -> None:
     sandbox.fault(**CONTENT, body=body, content_type=content_type, times=None)
-    with pytest.raises(MalformedAnswer):
-        workers.secrets.content(WORKER)
+    with pytest.raises(MalformedCloudflareResponse):
+        workers.secrets.download_content(WORKER)
 
 
 NAMES = st.text(string.ascii_letters + string.digits + "-_./ ", min_size=1, max_size=20).filter(str.strip)
@@ -133,7 +133,7 @@ def test_every_byte_of_a_form_is_read(modules: dict[str, bytes]) -> None:
     parts = [b"--a-boundary\r\n" + head.format(name).encode() + data + b"\r\n" for name, data in modules.items()]
     headers = {"content-type": "multipart/form-data; boundary=a-boundary", "cf-entrypoint": "index.js"}
 
-    read = form(headers, b"".join(parts) + b"--a-boundary--\r\n")
+    read = parse_form(headers, b"".join(parts) + b"--a-boundary--\r\n")
 
     assert {module.name: module.content for module in read.modules} == modules
     assert {module.content_type for module in read.modules} == {"application/wasm"}
@@ -143,15 +143,15 @@ def test_every_byte_of_a_form_is_read(modules: dict[str, bytes]) -> None:
 def test_any_bytes_are_a_form_or_malformed(body: bytes, boundary: str) -> None:
     headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
     try:
-        decode("GET", "/x", 200, headers, f"--{boundary}\r\n".encode() + body)
-    except MalformedAnswer:
+        decode_response("GET", "/x", 200, headers, f"--{boundary}\r\n".encode() + body)
+    except MalformedCloudflareResponse:
         return
 
 
 # Writes
 
 
-def test_secrets_are_edited_at_once_and_serve(workers: Workers, client: Client, sandbox: Sandbox) -> None:
+def test_secrets_are_edited_at_once_and_serve(workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     with client.writing():
         workers.secrets.edit(WORKER, {"KEY": Secret(VALUE), "NEW": Secret("1"), "OTHER": None})
     assert values(sandbox) == {"KEY": VALUE, "NEW": "1"}
@@ -159,7 +159,7 @@ def test_secrets_are_edited_at_once_and_serve(workers: Workers, client: Client, 
 
 
 def test_secrets_cannot_be_edited_while_the_latest_version_does_not_serve(
-    workers: Workers, client: Client, sandbox: Sandbox
+    workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox
 ) -> None:
     sandbox.upload(WORKER)
     with client.writing(), pytest.raises(LatestNotDeployed) as caught:
@@ -169,19 +169,19 @@ def test_secrets_cannot_be_edited_while_the_latest_version_does_not_serve(
 
 
 def test_the_live_version_is_rebuilt_with_a_new_secret_while_another_is_the_latest(
-    workers: Workers, client: Client, sandbox: Sandbox
+    workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox
 ) -> None:
     """After a rollback: the good code serves, and the latest upload is the bad one."""
     good = live(sandbox)
     sandbox.upload(WORKER, code="bad", vars={"MODE": "bad"})
-    code = workers.secrets.code(WORKER, good)
+    code = workers.secrets.read_code(WORKER, good)
     assert code
     with client.writing():
-        made = workers.secrets.upload(WORKER, code, {"KEY": Secret(VALUE)}, mark=MARK)
+        made = workers.secrets.upload_version(WORKER, code, {"KEY": Secret(VALUE)}, mark=MARK)
     again, former, now = (
-        workers.secrets.code(WORKER, made),
-        workers.version(WORKER, good),
-        workers.version(WORKER, made),
+        workers.secrets.read_code(WORKER, made),
+        workers.read_version(WORKER, good),
+        workers.read_version(WORKER, made),
     )
     assert again
     assert former
@@ -195,13 +195,13 @@ def test_the_live_version_is_rebuilt_with_a_new_secret_while_another_is_the_late
     assert values(sandbox) == {"KEY": VALUE, "OTHER": "kept"}
 
 
-def test_modules_arrive_as_they_were(workers: Workers, client: Client, sandbox: Sandbox) -> None:
-    code = Code(
+def test_modules_arrive_as_they_were(workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox) -> None:
+    code = WorkerCode(
         version=live(sandbox),
         main_module="index.js",
         modules=(
-            Module("index.js", "application/javascript+module", b"export default {}"),
-            Module("lib/x.wasm", "application/wasm", bytes(range(256)) + b"\r\n--\r\n"),
+            WorkerModule("index.js", "application/javascript+module", b"export default {}"),
+            WorkerModule("lib/x.wasm", "application/wasm", bytes(range(256)) + b"\r\n--\r\n"),
         ),
         settings={
             "cache_options": {"enabled": True},
@@ -212,34 +212,34 @@ def test_modules_arrive_as_they_were(workers: Workers, client: Client, sandbox: 
         },
     )
     with client.writing():
-        made = workers.secrets.upload(WORKER, code, {}, mark=MARK)
-    again = workers.secrets.code(WORKER, made)
+        made = workers.secrets.upload_version(WORKER, code, {}, mark=MARK)
+    again = workers.secrets.read_code(WORKER, made)
     assert again
     assert list(differences(code, again)) == []
     assert again.settings == code.settings
 
 
 def test_a_secret_that_the_latest_version_lacks_cannot_be_inherited(
-    workers: Workers, client: Client, sandbox: Sandbox
+    workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox
 ) -> None:
-    code = workers.secrets.code(WORKER, live(sandbox))
+    code = workers.secrets.read_code(WORKER, live(sandbox))
     assert code
     sandbox.upload(WORKER, secrets={"KEY": "1"})
-    with client.writing(), pytest.raises(ApiError) as caught:
-        workers.secrets.upload(WORKER, code, {"KEY": Secret(VALUE)}, mark=MARK)
+    with client.writing(), pytest.raises(CloudflareApiError) as caught:
+        workers.secrets.upload_version(WORKER, code, {"KEY": Secret(VALUE)}, mark=MARK)
     assert caught.value.code == 10057
     assert "OTHER" in caught.value.message
 
 
 CALLS = {
     "edit": (BULK, lambda w, c: w.secrets.edit(WORKER, {"KEY": Secret(VALUE)})),
-    "upload": (UPLOAD, lambda w, c: w.secrets.upload(WORKER, c, {"KEY": Secret(VALUE)}, mark=MARK)),
+    "upload": (UPLOAD, lambda w, c: w.secrets.upload_version(WORKER, c, {"KEY": Secret(VALUE)}, mark=MARK)),
 }
 
 
 @pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
-def test_nothing_is_written_while_a_run_plans(workers: Workers, sandbox: Sandbox, rule: Any, call: Any) -> None:
-    code = workers.secrets.code(WORKER, live(sandbox))
+def test_nothing_is_written_while_a_run_plans(workers: WorkersApi, sandbox: Sandbox, rule: Any, call: Any) -> None:
+    code = workers.secrets.read_code(WORKER, live(sandbox))
     with pytest.raises(Refused):
         call(workers, code)
     assert [request for request in sandbox.requests if request.method != "GET"] == []
@@ -258,9 +258,9 @@ UNCLEAR = [
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(("rule", "call", "fault"), UNCLEAR)
 def test_a_write_without_an_answer_is_unclear_and_sent_once(
-    workers: Workers, client: Client, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]
+    workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]
 ) -> None:
-    code = workers.secrets.code(WORKER, live(sandbox))
+    code = workers.secrets.read_code(WORKER, live(sandbox))
     sandbox.fault(**rule, **{**fault, "times": None})
     with client.writing(), pytest.raises(UnclearWrite):
         call(workers, code)
@@ -270,9 +270,9 @@ def test_a_write_without_an_answer_is_unclear_and_sent_once(
 @pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("fault", [{"status": 429}, {"code": 10035}])
 def test_a_write_that_was_not_applied_says_so(
-    workers: Workers, client: Client, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]
+    workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]
 ) -> None:
-    code = workers.secrets.code(WORKER, live(sandbox))
+    code = workers.secrets.read_code(WORKER, live(sandbox))
     sandbox.fault(**rule, **fault)
     with client.writing(), pytest.raises(NotApplied):
         call(workers, code)
@@ -280,20 +280,20 @@ def test_a_write_that_was_not_applied_says_so(
 
 @pytest.mark.parametrize("body", ['{"success": true, "result": null}', '{"success": true, "result": {"id": "x"}}'])
 def test_an_upload_that_names_no_version_is_unclear(
-    workers: Workers, client: Client, sandbox: Sandbox, body: str
+    workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, body: str
 ) -> None:
-    code = workers.secrets.code(WORKER, live(sandbox))
+    code = workers.secrets.read_code(WORKER, live(sandbox))
     assert code
     sandbox.fault(**UPLOAD, body=body, content_type="application/json", applied=True)
     with client.writing(), pytest.raises(UnclearWrite):
-        workers.secrets.upload(WORKER, code, {}, mark=MARK)
+        workers.secrets.upload_version(WORKER, code, {}, mark=MARK)
 
 
 @pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
 def test_no_value_shows_in_an_error_or_in_a_repr(
-    workers: Workers, client: Client, sandbox: Sandbox, rule: Any, call: Any
+    workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, rule: Any, call: Any
 ) -> None:
-    code = workers.secrets.code(WORKER, live(sandbox))
+    code = workers.secrets.read_code(WORKER, live(sandbox))
     sandbox.fault(**rule, code=10021)
     with client.writing(), pytest.raises(OpsError) as caught:
         call(workers, code)
@@ -302,7 +302,7 @@ def test_no_value_shows_in_an_error_or_in_a_repr(
 
 
 @pytest.mark.parametrize("count", [0, 101])
-def test_an_edit_has_a_size(workers: Workers, client: Client, count: int) -> None:
+def test_an_edit_has_a_size(workers: WorkersApi, client: CloudflareClient, count: int) -> None:
     with client.writing(), pytest.raises(ValueError, match="from 1 to 100"):
         workers.secrets.edit(WORKER, dict.fromkeys(map(str, range(count)), Secret("1")))
 
@@ -320,19 +320,23 @@ def test_an_edit_has_a_size(workers: Workers, client: Client, count: int) -> Non
             {"bindings": ({"type": "wasm_module", "name": "W"},)},
             "its binding W is of a kind that is not known here (wasm_module)",
         ),
-        ({"not_uploaded": ("containers",)}, "its containers cannot be uploaded with a version"),
+        ({"unsupported_parts": ("containers",)}, "its containers cannot be uploaded with a version"),
     ],
 )
 def test_what_cannot_be_uploaded_again_is_named(changes: dict[str, Any], said: str) -> None:
-    parts: dict[str, Any] = {"version": "x", "main_module": "index.js", "modules": (Module("index.js", "a", b""),)}
-    assert Code(**{**parts, **changes}).obstacles == (said,)
+    parts: dict[str, Any] = {
+        "version": "x",
+        "main_module": "index.js",
+        "modules": (WorkerModule("index.js", "a", b""),),
+    }
+    assert WorkerCode(**{**parts, **changes}).upload_obstacles == (said,)
 
 
 def test_every_binding_but_the_edited_secrets_is_as_it_was_or_inherited() -> None:
     kv = {"type": "kv_namespace", "name": "KV", "namespace_id": "1"}
     secrets = tuple({"type": kind, "name": name} for kind, name in (("secret_text", "A"), ("secret_key", "B")))
-    code = Code(version="x", main_module="index.js", modules=(), bindings=(kv, *secrets))
-    assert metadata(code, {"A": Secret("new")}, message="m") == {
+    code = WorkerCode(version="x", main_module="index.js", modules=(), bindings=(kv, *secrets))
+    assert build_upload_metadata(code, {"A": Secret("new")}, message="m") == {
         "main_module": "index.js",
         "bindings": [
             kv,

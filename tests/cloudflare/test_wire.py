@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.cloudflare.codes import COMMON, PRODUCTS, Kind, product_of
-from ops.cloudflare.reads import DECLARED, PARTS
-from ops.cloudflare.response import ApiError, MalformedAnswer, decode, retry_after
+from ops.cloudflare.codes import COMMON, PRODUCTS, ErrorKind, find_product
+from ops.cloudflare.reads import DECLARED_READS, PATH_PARTS
+from ops.cloudflare.response import CloudflareApiError, MalformedCloudflareResponse, decode_response, parse_retry_after
 from ops.core.errors import Reason
 from tests.support.properties import holds_for
 from tests.support.sdk import import_all_reads
@@ -23,7 +23,7 @@ CALL = "GET /workers/scripts/fortunet-api/deployments"
 def decoded(body: Any, *, status: int = 200, path: str = PATH, **headers: str) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {"cf-ray": "8f1-LHR", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return decode("GET", path, status, sent, raw)
+    return decode_response("GET", path, status, sent, raw)
 
 
 def refused(code: int | None = None, message: str = "no", **fields: Any) -> dict[str, Any]:
@@ -33,7 +33,12 @@ def refused(code: int | None = None, message: str = "no", **fields: Any) -> dict
 def test_a_success_is_its_result_and_its_paging() -> None:
     answer = decoded({"success": True, "result": {"id": "1"}, "result_info": {"cursor": "c"}})
 
-    assert (answer.result, answer.info, answer.status, answer.ray) == ({"id": "1"}, {"cursor": "c"}, 200, "8f1-LHR")
+    assert (answer.result, answer.result_info, answer.status, answer.ray_id) == (
+        {"id": "1"},
+        {"cursor": "c"},
+        200,
+        "8f1-LHR",
+    )
 
 
 @pytest.mark.parametrize("status", [204, 205])
@@ -63,7 +68,7 @@ MALFORMED: dict[str, tuple[bytes, int, dict[str, str], str]] = {
 def test_what_cannot_be_read_is_named_with_status_and_ray(
     body: bytes, status: int, headers: dict[str, str], what: str
 ) -> None:
-    with pytest.raises(MalformedAnswer) as caught:
+    with pytest.raises(MalformedCloudflareResponse) as caught:
         decoded(body, status=status, **headers)
 
     assert what in caught.value.message
@@ -73,27 +78,39 @@ def test_what_cannot_be_read_is_named_with_status_and_ray(
     assert "cloudflarestatus.com" in caught.value.hint
 
 
-REFUSED: dict[str, tuple[Any, int, Kind, Reason, str]] = {
-    "10000": (refused(10000, "auth"), 403, Kind.AUTH, Reason.NOT_AUTHORISED, "HTTP 403, code 10000: auth (cf-ray"),
-    "401 alone": (refused(None), 401, Kind.AUTH, Reason.NOT_AUTHORISED, "HTTP 401, no (cf-ray"),
-    "10007": (refused(10007), 404, Kind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 10007: no"),
-    "404 alone": (refused(99), 404, Kind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 99: no"),
-    "10035": (refused(10035), 409, Kind.NOT_APPLIED, Reason.PROVIDER_REFUSED, "code 10035: no"),
-    "429": (refused(10000), 429, Kind.NOT_APPLIED, Reason.RATE_LIMITED, "HTTP 429"),
-    "10013": (refused(10013), 400, Kind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "code 10013"),
-    "10007 with 503": (refused(10007), 503, Kind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 503, code 10007"),
-    "500": (refused(), 500, Kind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 500"),
-    "an unknown code": (refused(123456), 400, Kind.REFUSED, Reason.PROVIDER_REFUSED, "code 123456: no"),
-    "no with 200": (refused(10021), 200, Kind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 200, code 10021"),
-    "yes with 500": ({"success": True, "result": 1}, 500, Kind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 500"),
-    "the old form": ({"error": "no", "code": 10007}, 404, Kind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 10007: no"),
-    "no errors": ({"success": False}, 400, Kind.REFUSED, Reason.PROVIDER_REFUSED, "no reason given"),
-    "errors of texts": ({"success": False, "errors": ["x"]}, 400, Kind.REFUSED, Reason.PROVIDER_REFUSED, "no reason"),
-    "a code that is a text": (refused("10007"), 400, Kind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 400, no"),  # type: ignore[arg-type]
+REFUSED: dict[str, tuple[Any, int, ErrorKind, Reason, str]] = {
+    "10000": (refused(10000, "auth"), 403, ErrorKind.AUTH, Reason.NOT_AUTHORISED, "HTTP 403, code 10000: auth (cf-ray"),
+    "401 alone": (refused(None), 401, ErrorKind.AUTH, Reason.NOT_AUTHORISED, "HTTP 401, no (cf-ray"),
+    "10007": (refused(10007), 404, ErrorKind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 10007: no"),
+    "404 alone": (refused(99), 404, ErrorKind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 99: no"),
+    "10035": (refused(10035), 409, ErrorKind.NOT_APPLIED, Reason.PROVIDER_REFUSED, "code 10035: no"),
+    "429": (refused(10000), 429, ErrorKind.NOT_APPLIED, Reason.RATE_LIMITED, "HTTP 429"),
+    "10013": (refused(10013), 400, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "code 10013"),
+    "10007 with 503": (refused(10007), 503, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 503, code 10007"),
+    "500": (refused(), 500, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 500"),
+    "an unknown code": (refused(123456), 400, ErrorKind.REFUSED, Reason.PROVIDER_REFUSED, "code 123456: no"),
+    "no with 200": (refused(10021), 200, ErrorKind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 200, code 10021"),
+    "yes with 500": ({"success": True, "result": 1}, 500, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 500"),
+    "the old form": (
+        {"error": "no", "code": 10007},
+        404,
+        ErrorKind.NOT_FOUND,
+        Reason.PROVIDER_REFUSED,
+        "code 10007: no",
+    ),
+    "no errors": ({"success": False}, 400, ErrorKind.REFUSED, Reason.PROVIDER_REFUSED, "no reason given"),
+    "errors of texts": (
+        {"success": False, "errors": ["x"]},
+        400,
+        ErrorKind.REFUSED,
+        Reason.PROVIDER_REFUSED,
+        "no reason",
+    ),
+    "a code that is a text": (refused("10007"), 400, ErrorKind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 400, no"),  # type: ignore[arg-type]
     "a chain": (
         refused(1, error_chain=[{"message": "why"}, 7, {"message": "deeper"}]),
         400,
-        Kind.REFUSED,
+        ErrorKind.REFUSED,
         Reason.PROVIDER_REFUSED,
         "code 1: no: why: deeper",
     ),
@@ -101,14 +118,14 @@ REFUSED: dict[str, tuple[Any, int, Kind, Reason, str]] = {
 
 
 @pytest.mark.parametrize(("body", "status", "kind", "reason", "said"), REFUSED.values(), ids=REFUSED)
-def test_a_no_is_one_typed_error(body: Any, status: int, kind: Kind, reason: Reason, said: str) -> None:
-    with pytest.raises(ApiError) as caught:
+def test_a_no_is_one_typed_error(body: Any, status: int, kind: ErrorKind, reason: Reason, said: str) -> None:
+    with pytest.raises(CloudflareApiError) as caught:
         decoded(body, status=status)
 
     assert (caught.value.kind, caught.value.reason) == (kind, reason)
     assert said in caught.value.message
     assert caught.value.message.startswith(f"Cloudflare answered {CALL} with HTTP {status}")
-    assert caught.value.ray == "8f1-LHR"
+    assert caught.value.ray_id == "8f1-LHR"
 
 
 PATHS = {
@@ -129,7 +146,7 @@ PATHS = {
 def test_a_known_code_says_what_it_means_in_that_product(product: str) -> None:
     (codes,) = (codes for name, _, codes in PRODUCTS if name == product)
     for code, known in {**COMMON, **codes}.items():
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(CloudflareApiError) as caught:
             decoded(refused(code), status=400, path=PATHS[product])
 
         assert caught.value.kind == known.kind
@@ -140,19 +157,19 @@ def test_a_known_code_says_what_it_means_in_that_product(product: str) -> None:
 @pytest.mark.parametrize(
     ("product", "code", "kind", "meaning"),
     [
-        ("KV", 10013, Kind.NOT_FOUND, "there is no such KV namespace"),
-        ("KV", 10014, Kind.REFUSED, "there is a KV namespace of that title already"),
-        ("KV", 10021, Kind.REFUSED, ""),
-        ("Workers", 10013, Kind.TRANSIENT, "an unknown error of Workers"),
-        ("Workers", 10006, Kind.REFUSED, "the Worker's code could not be parsed"),
-        ("Workers", 10054, Kind.REFUSED, "a variable or secret exceeds the size limit"),
-        ("Workers", 10056, Kind.NOT_FOUND, "there is no such binding or secret"),
-        ("Pages", 10013, Kind.REFUSED, ""),
-        ("D1", 10007, Kind.REFUSED, ""),
+        ("KV", 10013, ErrorKind.NOT_FOUND, "there is no such KV namespace"),
+        ("KV", 10014, ErrorKind.REFUSED, "there is a KV namespace of that title already"),
+        ("KV", 10021, ErrorKind.REFUSED, ""),
+        ("Workers", 10013, ErrorKind.TRANSIENT, "an unknown error of Workers"),
+        ("Workers", 10006, ErrorKind.REFUSED, "the Worker's code could not be parsed"),
+        ("Workers", 10054, ErrorKind.REFUSED, "a variable or secret exceeds the size limit"),
+        ("Workers", 10056, ErrorKind.NOT_FOUND, "there is no such binding or secret"),
+        ("Pages", 10013, ErrorKind.REFUSED, ""),
+        ("D1", 10007, ErrorKind.REFUSED, ""),
     ],
 )
-def test_a_code_is_read_as_the_product_means_it(product: str, code: int, kind: Kind, meaning: str) -> None:
-    with pytest.raises(ApiError) as caught:
+def test_a_code_is_read_as_the_product_means_it(product: str, code: int, kind: ErrorKind, meaning: str) -> None:
+    with pytest.raises(CloudflareApiError) as caught:
         decoded(refused(code), status=400, path=PATHS[product])
 
     assert caught.value.kind == kind
@@ -163,10 +180,10 @@ def test_a_code_is_read_as_the_product_means_it(product: str, code: int, kind: K
 def test_each_read_belongs_to_a_product() -> None:
     import_all_reads()
 
-    for _, template in DECLARED:
-        path = re.sub(r"\{(\w+)\}", lambda part: "0" * (32 if "{32}" in PARTS[part[1]] else 36), template)
-        assert product_of(path), template
-    assert len(DECLARED) > 15
+    for _, template in DECLARED_READS:
+        path = re.sub(r"\{(\w+)\}", lambda part: "0" * (32 if "{32}" in PATH_PARTS[part[1]] else 36), template)
+        assert find_product(path), template
+    assert len(DECLARED_READS) > 15
 
 
 @pytest.mark.parametrize(
@@ -184,7 +201,7 @@ def test_each_read_belongs_to_a_product() -> None:
     ],
 )
 def test_a_retry_after_is_seconds_or_a_date_against_the_answers_own(value: str, date: str, seconds: float) -> None:
-    assert retry_after({"retry-after": value, "date": date}) == seconds
+    assert parse_retry_after({"retry-after": value, "date": date}) == seconds
 
 
 json_values = st.recursive(
@@ -203,9 +220,9 @@ bodies = st.binary() | json_values.map(lambda value: json.dumps(value).encode())
 @holds_for(30, 1000, body=bodies, status=st.integers(100, 599), sent=headers)
 def test_any_answer_is_a_value_or_one_of_the_two_errors(body: bytes, status: int, sent: dict[str, str]) -> None:
     answer = None
-    with contextlib.suppress(ApiError, MalformedAnswer):
-        answer = decode("POST", PATH, status, sent, body)
+    with contextlib.suppress(CloudflareApiError, MalformedCloudflareResponse):
+        answer = decode_response("POST", PATH, status, sent, body)
 
     if answer is not None:
         assert status in {204, 205} or json.loads(body)["success"] is True
-        assert isinstance(answer.info, dict)
+        assert isinstance(answer.result_info, dict)

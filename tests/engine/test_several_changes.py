@@ -146,7 +146,7 @@ class WritesBetween(RotateSecrets):
     def check(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> Standing:
         """While it compares the second change, after the first one was written."""
         if STOCK in change.target:
-            ctx.cloudflare.workers.switch_subdomain(STOCK, ctx.cloudflare.workers.subdomain(STOCK))
+            ctx.cloudflare.workers.set_subdomain(STOCK, ctx.cloudflare.workers.read_subdomain(STOCK))
         return super().check(ctx, plan, change)
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from ops.cloudflare.types.records import Cell, Collection, Exhibit, Period
+from ops.cloudflare.types.records import EvidenceCollection, EvidenceTable, Period, TableCell
 from ops.evidence.tables import AUDIT, lines, text
 from tests.support.hostile import WORDS, skeleton
 from tests.support.properties import holds_for
@@ -12,12 +12,12 @@ from tests.support.properties import holds_for
 AT = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
 
 
-def collection(said: str, *, rows: int = 2) -> Collection:
-    row: tuple[Cell, ...] = (AT, *[f"x{said}"] * (len(AUDIT.columns) - 1))
-    found = Exhibit(AUDIT.title, AUDIT.source, AUDIT.permission, AUDIT.columns, (row,) * rows, notes=("A note.",))
-    missing = Exhibit(AUDIT.title, AUDIT.source, AUDIT.permission, AUDIT.columns, why=f"x{said}")
+def collection(said: str, *, rows: int = 2) -> EvidenceCollection:
+    row: tuple[TableCell, ...] = (AT, *[f"x{said}"] * (len(AUDIT.columns) - 1))
+    found = EvidenceTable(AUDIT.title, AUDIT.source, AUDIT.permission, AUDIT.columns, (row,) * rows, notes=("A note.",))
+    missing = EvidenceTable(AUDIT.title, AUDIT.source, AUDIT.permission, AUDIT.columns, unavailable_reason=f"x{said}")
     period = Period(AT - timedelta(hours=1), AT)
-    return Collection("production", period, AT, is_shortened=True, exhibits=(found, missing))
+    return EvidenceCollection("production", period, AT, is_anonymized=True, tables=(found, missing))
 
 
 HARMLESS = skeleton(text(collection("x")) + "<!-- backout")

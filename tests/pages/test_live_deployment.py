@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.cloudflare.types.pages import Deployment, Project
+from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.errors import Reason, Refused
 from ops.core.run_record import RecordRow, RunRecord
 from ops.pages import live_deployment
@@ -17,10 +17,12 @@ from ops.pages.live_deployment import COMPARED, Sighting
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def made(name: str, age: int, commit: str = "", status: str = "success", environment: str = "production") -> Deployment:
+def made(
+    name: str, age: int, commit: str = "", status: str = "success", environment: str = "production"
+) -> PagesDeployment:
     """`name` is one hex digit, which the whole id is made of; `age` is in minutes."""
     id_ = "-".join(name * size for size in (8, 4, 4, 4, 12))
-    return Deployment(
+    return PagesDeployment(
         id=id_,
         url=f"https://{id_[:8]}.site-1ab.pages.dev",
         created_on=NOW - timedelta(minutes=age),
@@ -36,8 +38,8 @@ A, B, C, D = made("a", 40, "1"), made("b", 30, "2"), made("c", 20, "3"), made("d
 LIST = (D, C, B, A)
 
 
-def project(canonical: Deployment | None) -> Project:
-    return Project("site", "main", canonical)
+def project(canonical: PagesDeployment | None) -> PagesProject:
+    return PagesProject("site", "main", canonical)
 
 
 def names(ids: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -51,7 +53,7 @@ def seen(site: str | None, **own: str | None) -> Sighting:
 # Which one serves
 
 
-LIVE: dict[str, tuple[Deployment | None, Sighting, Deployment | None, str]] = {
+LIVE: dict[str, tuple[PagesDeployment | None, Sighting, PagesDeployment | None, str]] = {
     "canonical": (D, seen("4", a="1", b="2", c="3", d="4"), D, "looks like the canonical deployment"),
     "canonical, others not read": (D, seen("4", d="4"), D, "looks like the canonical deployment"),
     "an older one": (D, seen("3", a="1", b="2", c="3", d="4"), C, "cccccccc alone: canonical does not follow"),
@@ -73,7 +75,7 @@ LIVE: dict[str, tuple[Deployment | None, Sighting, Deployment | None, str]] = {
 
 @pytest.mark.parametrize(("canonical", "sighting", "serves", "why"), LIVE.values(), ids=LIVE)
 def test_the_one_that_serves_is_the_one_the_site_looks_like(
-    canonical: Deployment | None, sighting: Sighting, serves: Deployment | None, why: str
+    canonical: PagesDeployment | None, sighting: Sighting, serves: PagesDeployment | None, why: str
 ) -> None:
     found = live_deployment.live(project(canonical), LIST, sighting)
 
@@ -106,7 +108,7 @@ def test_only_the_newest_successful_ones_are_compared() -> None:
     ids=["came since", "built to the end since", "in the list", "beyond the list", "none", "the first of all"],
 )
 def test_the_canonical_one_completes_a_list_that_was_read_before_it_came(
-    listed: tuple[Deployment, ...], canonical: Deployment | None, whole: tuple[Deployment, ...]
+    listed: tuple[PagesDeployment, ...], canonical: PagesDeployment | None, whole: tuple[PagesDeployment, ...]
 ) -> None:
     assert live_deployment.with_canonical(listed, canonical) == whole
 
@@ -116,7 +118,7 @@ digests = st.sampled_from(["1", "2", "3", None])
 
 @given(st.none() | st.sampled_from(LIST), digests, st.dictionaries(st.sampled_from("abcd"), digests))
 def test_nothing_is_live_that_was_not_seen_to_be(
-    canonical: Deployment | None, site: str | None, own: dict[str, str | None]
+    canonical: PagesDeployment | None, site: str | None, own: dict[str, str | None]
 ) -> None:
     sighting = Sighting(site, names(own))
 
@@ -137,7 +139,9 @@ def test_nothing_is_live_that_was_not_seen_to_be(
 # Where a rollback goes
 
 
-CHOICES: dict[str, tuple[tuple[Deployment, ...], Deployment, set[str], Deployment | None, list[str], bool]] = {
+CHOICES: dict[
+    str, tuple[tuple[PagesDeployment, ...], PagesDeployment, set[str], PagesDeployment | None, list[str], bool]
+] = {
     "the one before": (LIST, D, set(), C, [], False),
     "not a blamed one": (LIST, D, {C.id}, B, [C.id], False),
     "not the same commit": ((D, replace(C, commit="4"), B), D, set(), B, [C.id], False),
@@ -150,7 +154,7 @@ CHOICES: dict[str, tuple[tuple[Deployment, ...], Deployment, set[str], Deploymen
         False,
     ),
     "not a failed one": ((D, replace(C, status="failure"), B), D, set(), B, [], False),
-    "not a skipped one": ((D, replace(C, skipped=True), B), D, set(), B, [], False),
+    "not a skipped one": ((D, replace(C, is_skipped=True), B), D, set(), B, [], False),
     "not a preview": ((D, replace(C, environment="preview"), B), D, set(), B, [], False),
     "a failed newest one is no step back": ((replace(D, status="failure"), C, B), C, set(), B, [], False),
     "somebody rolled back": (LIST, B, set(), A, [], True),
@@ -166,10 +170,10 @@ CHOICES: dict[str, tuple[tuple[Deployment, ...], Deployment, set[str], Deploymen
     ("deployments", "serving", "blamed", "goes_to", "passed_over", "stepped_back"), CHOICES.values(), ids=CHOICES
 )
 def test_a_rollback_goes_to(
-    deployments: tuple[Deployment, ...],
-    serving: Deployment,
+    deployments: tuple[PagesDeployment, ...],
+    serving: PagesDeployment,
     blamed: set[str],
-    goes_to: Deployment | None,
+    goes_to: PagesDeployment | None,
     passed_over: list[str],
     stepped_back: bool,
 ) -> None:
@@ -181,7 +185,7 @@ def test_a_rollback_goes_to(
 
 
 @st.composite
-def pasts(draw: st.DrawFn) -> tuple[list[Deployment], Deployment, set[str]]:
+def pasts(draw: st.DrawFn) -> tuple[list[PagesDeployment], PagesDeployment, set[str]]:
     kinds = st.tuples(
         st.integers(0, 9),
         st.sampled_from(["", "1", "2"]),
@@ -198,7 +202,7 @@ def pasts(draw: st.DrawFn) -> tuple[list[Deployment], Deployment, set[str]]:
 @settings(max_examples=50, deadline=None)
 @given(pasts())
 def test_a_target_is_never_newer_blamed_failed_a_preview_or_the_same_commit(
-    past: tuple[list[Deployment], Deployment, set[str]],
+    past: tuple[list[PagesDeployment], PagesDeployment, set[str]],
 ) -> None:
     deployments, serving, blamed = past
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import strategies as st
 
-from ops.cloudflare.types.workers import Deployment
+from ops.cloudflare.types.workers import WorkerDeployment
 from ops.core.clock import parse_utc
 from ops.core.errors import Decision
 from ops.core.run_record import RecordRow, RunRecord
@@ -42,7 +42,7 @@ def evidence(text: str = "x", *, decision: str = "recovered", **more: object) ->
         versions=((text, "aaaaaaaa", "bbbbbbbb"),),
         rows=rows,
     )
-    deployment = Deployment(text, NOW - timedelta(hours=1), (("a" * 32, 100.0),), text, text, text)
+    deployment = WorkerDeployment(text, NOW - timedelta(hours=1), (("a" * 32, 100.0),), text, text, text)
     whole = Evidence(
         number=1,
         title=text,

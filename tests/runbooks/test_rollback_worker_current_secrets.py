@@ -217,7 +217,7 @@ def test_a_secret_that_the_latest_upload_lacks_is_refused_by_name(world: World, 
     outcome = world.rollback("--current-secrets", "--to", rotated.good)
 
     assert ended(outcome) == (3, "refused", "secret_missing")
-    assert outcome.result["message"].endswith("does not have: DB_URL; nothing was changed")
+    assert outcome.result["message"].endswith("lacks: DB_URL; nothing was changed")
     assert world.writes() == []
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import ops.cloudflare
-from ops.cloudflare.reads import is_read
+from ops.cloudflare.reads import is_declared_read
 from sandbox import Sandbox
 from sandbox.cloudflare.api import ROUTER, match
 from sandbox.server import Request, Response
@@ -133,7 +133,9 @@ def import_all_reads() -> None:
 def readable() -> set[str]:
     """The routes of the sandbox that a client may read while it plans."""
     import_all_reads()
-    return {f"{each.method} {each.template}" for each in ROUTER.routes if is_read(each.method, fill(each.template))}
+    return {
+        f"{each.method} {each.template}" for each in ROUTER.routes if is_declared_read(each.method, fill(each.template))
+    }
 
 
 def problems(exchange: Exchange) -> Iterator[str]:

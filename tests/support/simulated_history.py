@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from ops.cloudflare.deployment_mark import Mark
-from ops.cloudflare.types.workers import Deployment, Version
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.workers import rollback_target as target
 from ops.workers.history import History
 
@@ -73,7 +73,7 @@ class Past:
         """The runbook with `--to`."""
         history = as_history(self)
         split = tuple((name_of(number), percent) for number, percent in shares)
-        blames = target.blames(history, history.newest(history.live.serving), split, by_rule=False)
+        blames = target.blames(history, history.newest(history.live.serving_versions), split, by_rule=False)
         self.deploy(*shares, ours=(incident, number_of(blames) if blames else None))
 
 
@@ -104,11 +104,11 @@ def message_of(row: Row, names: dict[int, str] | None = None) -> str:
         return "release"
     incident, blames = row.ours
     name = names.__getitem__ if names else name_of
-    return str(Mark(incident=incident, run="r1", blames=None if blames is None else name(blames)))
+    return str(DeploymentMark(incident=incident, run="r1", blames=None if blames is None else name(blames)))
 
 
-def _deployment(index: int, row: Row) -> Deployment:
-    return Deployment(
+def _deployment(index: int, row: Row) -> WorkerDeployment:
+    return WorkerDeployment(
         id=f"deployment-{index}",
         created_on=BEGINNING + timedelta(minutes=row.at),
         split=tuple((name_of(number), percent) for number, percent in row.shares),
@@ -116,15 +116,15 @@ def _deployment(index: int, row: Row) -> Deployment:
     )
 
 
-def _version(upload: Upload, past: Past, *, detailed: bool) -> Version:
-    seen = Version(
+def _version(upload: Upload, past: Past, *, detailed: bool) -> WorkerVersion:
+    seen = WorkerVersion(
         id=name_of(upload.number),
         number=upload.number + 1,
         created_on=BEGINNING + timedelta(minutes=upload.at),
         triggered_by="secret" if upload.secret_edit else "upload",
     )
     bindings = {("assets", "ASSETS"): "{}"} if past.assets else {}
-    return replace(seen, detailed=True, etag=upload.code, bindings=bindings) if detailed else seen
+    return replace(seen, is_detailed=True, etag=upload.code, bindings=bindings) if detailed else seen
 
 
 class Judge:

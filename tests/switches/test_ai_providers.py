@@ -2,12 +2,12 @@
 
 import time
 
-from ops.cloudflare.types.records import Logged
+from ops.cloudflare.types.records import LoggedError
 from ops.switches.ai_providers import LONGEST_LOGGED, logged
 
 
 def test_a_huge_text_is_cut_before_addresses_are_looked_for_in_it() -> None:
-    huge = Logged(text="1.2.3.4@" * 2_000_000, count=7)
+    huge = LoggedError(text="1.2.3.4@" * 2_000_000, count=7)
 
     began = time.process_time()
     (line,) = logged((huge,))

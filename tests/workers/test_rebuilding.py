@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ops.app import run as app
-from ops.cloudflare.deployment_mark import Mark
+from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.core.errors import Decision, Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
@@ -35,7 +35,10 @@ class SetsKey(RollbackWorker):
         return Plan("KEY gets a new value", changes, tuple(map(reupload.section, rebuilds)), details=rebuilds)
 
     def _rebuild(self, ctx: Context[Params], worker: str) -> Rebuild:
-        deployments, uploads = ctx.cloudflare.workers.deployments(worker), ctx.cloudflare.workers.uploads(worker)
+        deployments, uploads = (
+            ctx.cloudflare.workers.list_deployments(worker),
+            ctx.cloudflare.workers.list_uploads(worker),
+        )
         live = deployments[0]
         version = reupload.majority(live.split)
         assert version
@@ -43,7 +46,7 @@ class SetsKey(RollbackWorker):
             ctx,
             worker,
             version,
-            Mark(ctx.request.incident, ctx.run_id, None, rotated=("KEY",)),
+            DeploymentMark(ctx.request.incident, ctx.run_id, None, rotated=("KEY",)),
             live=live,
             latest=uploads[0],
             edits=("KEY",),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ops.cloudflare.types.script import Code
-from ops.cloudflare.types.workers import Deployment, Split, Version
+from ops.cloudflare.types.script import WorkerCode
+from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
 from ops.workers.reupload import lacking, majority, obstacles, to_accept
 from tests.cloudflare.test_deployment_mark import BEGINNING
 
@@ -28,18 +28,18 @@ def test_of_a_split_the_version_with_more_than_half_of_the_traffic_is_rebuilt(
 
 KV = {"type": "kv_namespace", "name": "KV", "namespace_id": "1"}
 SECRETS = tuple({"type": kind, "name": name} for kind, name in (("secret_text", "X"), ("secret_key", "Y")))
-CODE = Code(A, "index.js", (), (KV, *SECRETS))
+CODE = WorkerCode(A, "index.js", (), (KV, *SECRETS))
 
 
 def test_an_edited_secret_is_neither_asked_for_nor_missing() -> None:
-    latest = Version(B, bindings={("secret_key", "Y"): "{}", ("plain_text", "X"): "{}"})
-    live = Deployment("d", BEGINNING, ((A, 100.0),))
+    latest = WorkerVersion(B, bindings={("secret_key", "Y"): "{}", ("plain_text", "X"): "{}"})
+    live = WorkerDeployment("d", BEGINNING, ((A, 100.0),))
 
     assert lacking(CODE, {"X"}, latest) == ()
     assert lacking(CODE, set(), latest) == ("X",)
     assert to_accept(CODE, {"X"}, live, latest) == ("Y",)
-    assert to_accept(CODE, {"X"}, Deployment("d", BEGINNING, ((B, 100.0),)), latest) == ()
+    assert to_accept(CODE, {"X"}, WorkerDeployment("d", BEGINNING, ((B, 100.0),)), latest) == ()
 
 
 def test_a_new_value_for_a_secret_that_the_version_has_not_is_an_obstacle() -> None:
-    assert "it has no secret Z" in obstacles(CODE, Version(A), {"X", "Z"}, assets="")
+    assert "it has no secret Z" in obstacles(CODE, WorkerVersion(A), {"X", "Z"}, assets="")

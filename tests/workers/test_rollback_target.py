@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from ops.cloudflare.deployment_mark import Mark
-from ops.cloudflare.types.workers import Deployment, Version
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.workers import rollback_target
 from ops.workers.history import History
 from tests.support.properties import holds_for
@@ -117,7 +117,7 @@ def test_a_version_blamed_alone_in_the_unread_part_is_not_chosen_because_its_rel
 
 @pytest.mark.parametrize("page", [None, ()], ids=["unreadable", "empty"])
 def test_a_page_of_deployments_that_is_unreadable_or_empty_ends_the_history(
-    page: tuple[Deployment, ...] | None,
+    page: tuple[WorkerDeployment, ...] | None,
 ) -> None:
     past = Past()
     past.deploy((past.upload("a"), 100))
@@ -183,9 +183,15 @@ def test_a_deployment_about_secrets_alone_changes_no_answer(
     """What serves is deployed once more, at any time: no blame, no time served, no suspect and no press hangs on it."""
     history = as_history(past)
     index = where % len(history.deployments)
-    mark = Mark(incident=incident, run="r2", blames=None)
+    mark = DeploymentMark(incident=incident, run="r2", blames=None)
     mark = data.draw(
-        st.sampled_from([replace(mark, rotated=("K",)), replace(mark, revoked=("K",)), replace(mark, reset=("K",))])
+        st.sampled_from(
+            [
+                replace(mark, rotated=("K",)),
+                replace(mark, revoked=("K",)),
+                replace(mark, reset=("K",)),
+            ]
+        )
     )
     before = history.deployments[index]
     at = before.created_on + share * (history.ended(index) - before.created_on)
@@ -252,14 +258,14 @@ junk_splits = st.one_of(
         lambda ids: st.floats(0, 100).map(lambda share: ((ids[0], 100 - share), (ids[1], share)))
     ),
 )
-junk_deployments = st.builds(Deployment, st.just(""), junk_moments, junk_splits, message=junk_messages)
+junk_deployments = st.builds(WorkerDeployment, st.just(""), junk_moments, junk_splits, message=junk_messages)
 junk_versions = st.builds(
-    Version,
+    WorkerVersion,
     junk_ids,
     number=st.none() | st.integers(-1, 4),
     created_on=st.none() | junk_moments,
     triggered_by=st.sampled_from(["", "secret", "upload", "\x00"]),
-    detailed=st.booleans(),
+    is_detailed=st.booleans(),
     etag=st.none() | st.sampled_from(["", "e1", "e2"]),
     bindings=st.sampled_from([{}, {("assets", "A"): "{}"}, {("secret_text", "K"): "{}"}]),
 )

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import strategies as st
 
-from ops.cloudflare.types.workers import Split, Version, split_text
+from ops.cloudflare.types.workers import Split, WorkerVersion, format_split
 from ops.core.errors import ConfigError, Refused
 from ops.workers.rollback_target import parse_to
 from tests.support.properties import holds_for
@@ -11,7 +11,7 @@ from tests.support.properties import holds_for
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
 C1, C2 = "cccccccc-0000-4000-8000-000000000003", "cccccccc-1111-4000-8000-000000000004"
-KNOWN = [Version(id=name) for name in (A, B, C1, C2)]
+KNOWN = [WorkerVersion(id=name) for name in (A, B, C1, C2)]
 
 
 @pytest.mark.parametrize(
@@ -139,5 +139,5 @@ def test_what_the_undo_command_prints_is_read_back_as_it_was(names: list[str], h
     shares = ((names[0], 100 - hundredths / 100), (names[1], hundredths / 100))
     split: Split = tuple(sorted(shares, key=lambda share: -share[1]))
 
-    assert [name for name, _ in parse_to(split_text(split), KNOWN)] == [name for name, _ in split]
-    assert parse_to(split_text(split[:1]), KNOWN) == ((split[0][0], 100),)
+    assert [name for name, _ in parse_to(format_split(split), KNOWN)] == [name for name, _ in split]
+    assert parse_to(format_split(split[:1]), KNOWN) == ((split[0][0], 100),)

@@ -7,7 +7,7 @@ PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
-class Deployment:
+class PagesDeployment:
     """One row of a project's deployments. Nothing in it tells whether it serves now.
 
     `commit` is what the deployer wrote, free text and no proof of what was built; "" where it is not known.
@@ -22,32 +22,32 @@ class Deployment:
     """Of the latest stage: queued, initialize, clone_repo, build or deploy."""
     status: str = ""
     """Of that stage: success, idle, active, failure, canceled or skipped."""
-    skipped: bool = False
+    is_skipped: bool = False
     trigger: str = ""
     """What made it: ad_hoc (an upload) or github:push, and others."""
     branch: str = ""
     commit: str = ""
     message: str = ""
-    dirty: bool = False
+    has_uncommitted_changes: bool = False
     """Whether it was built with changes that are in no commit."""
     aliases: tuple[str, ...] = ()
-    functions: bool | None = None
+    has_functions: bool | None = None
     env_vars: frozenset[str] | None = None
     """Names alone, of those that it was built with; None where Cloudflare does not say."""
 
     @property
-    def may_serve_production(self) -> bool:
+    def can_serve_production(self) -> bool:
         """Whether it can be rolled back to (developers.cloudflare.com/pages/configuration/rollbacks)."""
         deployed = (self.stage, self.status) == ("deploy", "success")
-        return self.environment == PRODUCTION and deployed and not self.skipped
+        return self.environment == PRODUCTION and deployed and not self.is_skipped
 
 
 @dataclass(frozen=True)
-class Project:
+class PagesProject:
     name: str
     production_branch: str
     """Empty where Cloudflare does not say."""
-    canonical: Deployment | None
+    canonical: PagesDeployment | None
     """What Cloudflare calls canonical; None before the first deployment of production.
 
     Its reference words it as the most recent one: that it follows a rollback is not known for sure.

@@ -14,13 +14,13 @@ from ops.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditLogEntry:
     """One call that changed, or was to change, something; reads are not logged. `at` is Cloudflare's clock."""
 
     at: datetime
     action: str
     result: str
-    by: str
+    actor: str
     """An e-mail address, or the kind of actor where there is none."""
     context: str
     """How it was asked for: api_token, api_key, dash, oauth."""
@@ -30,8 +30,8 @@ class Entry:
     method: str
     uri: str
     status: str
-    agent: str
-    ray: str
+    user_agent: str
+    ray_id: str
 
     @property
     def token(self) -> str:
@@ -40,7 +40,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedToken:
     """A token as Cloudflare verified it."""
 
     id: str
@@ -51,7 +51,7 @@ class Verified:
 
 
 @dataclass(frozen=True)
-class Requests:
+class HostRequests:
     """Requests to one host within an hour, alike in all that is here. A count is an estimate where it was sampled."""
 
     hour: datetime
@@ -64,7 +64,7 @@ class Requests:
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedError:
     """An error that a Worker logged: its text is the application's, and may hold anything."""
 
     text: str
@@ -73,7 +73,7 @@ class Logged:
 
 
 @dataclass(frozen=True)
-class Handled:
+class WorkerRequests:
     """Requests that a Worker handled, alike in method, path and status, as an estimate. Nothing: it is not recorded."""
 
     trigger: str
@@ -83,7 +83,7 @@ class Handled:
 
 
 @dataclass(frozen=True)
-class DatabaseUse:
+class DatabaseUsage:
     """What was asked of one D1 database within an hour."""
 
     hour: datetime
@@ -95,13 +95,13 @@ class DatabaseUse:
 
 
 @dataclass(frozen=True)
-class Limits:
+class DatasetLimits:
     """Of a data set: how far back it reaches and how wide a question may be, in seconds; and rows of an answer."""
 
     is_enabled: bool
-    not_older_than: float
-    longest: float
-    most_rows: int
+    retention_seconds: float
+    max_period_seconds: float
+    max_rows: int
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class EnvironmentUse:
 
     at: datetime
     environment: str
-    who: str
+    actor: str
     ref: str
     sha: str
     state: str
@@ -118,10 +118,10 @@ class EnvironmentUse:
     """Of the job's log."""
 
 
-Cell = str | int | datetime | None
+TableCell = str | int | datetime | None
 """None is what the source does not say."""
 
-FOUND, NONE_FOUND, OUT_OF_REACH, NOT_ASKED = "found", "none found", "out of reach", "could not ask"
+FOUND, NONE_FOUND, NOT_RETAINED, UNAVAILABLE = "found", "none found", "out of reach", "could not ask"
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,12 @@ class Period:
     since: datetime
     until: datetime
 
-    def holds(self, at: datetime) -> bool:
+    def contains(self, at: datetime) -> bool:
         return self.since <= at < self.until
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class EvidenceTable:
     """`title`, `source`, `permission`, `columns` and `notes` are our words; what is in the rows and `why` is not."""
 
     title: str
@@ -143,22 +143,22 @@ class Exhibit:
     permission: str
     """What a token needs to ask for it, as Cloudflare's dashboard or GitHub's workflow syntax names it."""
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...] = ()
-    why: str = ""
+    rows: tuple[tuple[TableCell, ...], ...] = ()
+    unavailable_reason: str = ""
     """Why it could not be asked."""
-    reaches_to: datetime | None = None
+    retained_since: datetime | None = None
     """The source knows nothing of before; None where it reaches over the whole period."""
-    is_out_of_reach: bool = False
+    is_not_retained: bool = False
     """The whole of the period is before `reaches_to`, so that nothing was asked for."""
     notes: tuple[str, ...] = ()
     """What limits what can be concluded."""
 
     @property
     def outcome(self) -> str:
-        if self.why:
-            return NOT_ASKED
-        if self.is_out_of_reach:
-            return OUT_OF_REACH
+        if self.unavailable_reason:
+            return UNAVAILABLE
+        if self.is_not_retained:
+            return NOT_RETAINED
         return FOUND if self.rows else NONE_FOUND
 
     def as_json(self) -> dict[str, Any]:
@@ -167,26 +167,26 @@ class Exhibit:
             "outcome": self.outcome,
             "source": self.source,
             "permission": self.permission,
-            "why": self.why,
-            "reaches_to": _plain(self.reaches_to),
+            "why": self.unavailable_reason,
+            "reaches_to": _plain(self.retained_since),
             "notes": list(self.notes),
             "rows": [dict(zip(self.columns, map(_plain, row), strict=True)) for row in self.rows],
         }
 
 
 @dataclass(frozen=True)
-class Collection:
+class EvidenceCollection:
     """All exhibits of one environment. `is_shortened`: personal data was, since others may read it."""
 
     environment: str
     period: Period
     collected_at: datetime
-    is_shortened: bool
-    exhibits: tuple[Exhibit, ...]
+    is_anonymized: bool
+    tables: tuple[EvidenceTable, ...]
 
     @property
-    def not_asked(self) -> tuple[Exhibit, ...]:
-        return tuple(each for each in self.exhibits if each.outcome == NOT_ASKED)
+    def unavailable_tables(self) -> tuple[EvidenceTable, ...]:
+        return tuple(each for each in self.tables if each.outcome == UNAVAILABLE)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -195,24 +195,26 @@ class Collection:
             "since": _plain(self.period.since),
             "until": _plain(self.period.until),
             "collected_at": _plain(self.collected_at),
-            "shortened": self.is_shortened,
-            "exhibits": [exhibit.as_json() for exhibit in self.exhibits],
+            "shortened": self.is_anonymized,
+            "exhibits": [exhibit.as_json() for exhibit in self.tables],
         }
 
 
-def shortened(exhibit: Exhibit, shorten: Callable[[str], str]) -> Exhibit:
+def anonymize_table(table: EvidenceTable, anonymize: Callable[[str], str]) -> EvidenceTable:
     """Every text that is somebody else's; rows that differ in nothing any more are counted together."""
-    rows = [tuple(shorten(cell) if isinstance(cell, str) else cell for cell in row) for row in exhibit.rows]
-    return replace(exhibit, rows=tuple(_summed(exhibit.columns, rows)), why=shorten(exhibit.why))
+    rows = [tuple(anonymize(cell) if isinstance(cell, str) else cell for cell in row) for row in table.rows]
+    return replace(
+        table, rows=tuple(_summed(table.columns, rows)), unavailable_reason=anonymize(table.unavailable_reason)
+    )
 
 
-def _summed(columns: tuple[str, ...], rows: list[tuple[Cell, ...]]) -> Iterator[tuple[Cell, ...]]:
+def _summed(columns: tuple[str, ...], rows: list[tuple[TableCell, ...]]) -> Iterator[tuple[TableCell, ...]]:
     """By the column `requests`, where there is one and it holds numbers."""
     if "requests" not in columns:
         yield from rows
         return
     at = columns.index("requests")
-    counts: dict[tuple[Cell, ...], int] = {}
+    counts: dict[tuple[TableCell, ...], int] = {}
     for row in rows:
         key = (*row[:at], *row[at + 1 :])
         number = row[at]
@@ -220,7 +222,7 @@ def _summed(columns: tuple[str, ...], rows: list[tuple[Cell, ...]]) -> Iterator[
     yield from ((*key[:at], number, *key[at:]) for key, number in counts.items())
 
 
-def period(since: str, until: str, now: datetime) -> Period:
+def parse_period(since: str, until: str, now: datetime) -> Period:
     """`24h` is so long ago; anything else is a moment in UTC. Raises ConfigError."""
     found = Period(_moment("--since", since, now), _moment("--until", until, now) if until else now)
     if not found.since < found.until <= now:
@@ -241,23 +243,23 @@ def _moment(option: str, text: str, now: datetime) -> datetime:
         raise ConfigError(f"{option} is no moment", hint=hint) from None
 
 
-def _plain(value: Cell) -> str | int | None:
+def _plain(value: TableCell) -> str | int | None:
     return rfc3339(value) if isinstance(value, datetime) else value
 
 
-def pieces(whole: Period, longest: timedelta) -> Iterator[Period]:
+def split_period(period: Period, max_length: timedelta) -> Iterator[Period]:
     """The period in parts that a source answers for at once, newest first."""
-    until = whole.until
-    while until > whole.since:
-        since = max(whole.since, until - longest)
+    until = period.until
+    while until > period.since:
+        since = max(period.since, until - max_length)
         yield Period(since, until)
         until = since
 
 
-def whole_hours(asked_for: Period, kept_since: datetime) -> Period | None:
+def clip_to_whole_hours(period: Period, retained_since: datetime) -> Period | None:
     """From the beginning of an hour on, and not of one that began before; None where all of it is older."""
-    since = max(_hour(asked_for.since), _hour(kept_since) + timedelta(hours=1))
-    return Period(since, asked_for.until) if since < asked_for.until else None
+    since = max(_hour(period.since), _hour(retained_since) + timedelta(hours=1))
+    return Period(since, period.until) if since < period.until else None
 
 
 def _hour(at: datetime) -> datetime:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.cloudflare.types.workers import ASSETS_BINDING, SECRET_BINDINGS
+from ops.cloudflare.types.workers import ASSETS_BINDING_TYPE, SECRET_BINDING_TYPES
 
-COPIED = SECRET_BINDINGS | {
+UPLOADABLE_BINDING_TYPES = SECRET_BINDING_TYPES | {
     *("ai", "analytics_engine", "browser", "d1", "dispatch_namespace", "durable_object_namespace", "hyperdrive"),
     *("images", "json", "kv_namespace", "mtls_certificate", "pipelines", "plain_text", "queue", "r2_bucket"),
     *("ratelimit", "secrets_store_secret", "send_email", "service", "vectorize", "version_metadata", "workflow"),
@@ -19,32 +19,32 @@ for more than its answer holds, such as the file of a `wasm_module`.
 
 
 @dataclass(frozen=True)
-class Module:
+class WorkerModule:
     name: str
     content_type: str
     content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
-class Code:
+class WorkerCode:
     version: str
     main_module: str
     """Empty for a Worker in the service-worker format, which has none."""
-    modules: tuple[Module, ...]
+    modules: tuple[WorkerModule, ...]
     bindings: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     """As Cloudflare answers them, variables in clear: never print them."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Those of a version that an upload takes: compatibility date and flags, limits, placement, usage model."""
-    not_uploaded: tuple[str, ...] = ()
+    unsupported_parts: tuple[str, ...] = ()
     """Other parts that it has, by their name at Cloudflare, such as `containers`."""
     migration_tag: str | None = None
 
     @property
     def secret_names(self) -> frozenset[str]:
-        return frozenset(each["name"] for each in self.bindings if each["type"] in SECRET_BINDINGS)
+        return frozenset(each["name"] for each in self.bindings if each["type"] in SECRET_BINDING_TYPES)
 
     @property
-    def obstacles(self) -> tuple[str, ...]:
+    def upload_obstacles(self) -> tuple[str, ...]:
         """Why it cannot be uploaded again as it is; empty where it can."""
         return tuple(self._obstacles())
 
@@ -53,10 +53,10 @@ class Code:
             yield "it is in the service-worker format"
         elif self.main_module not in {module.name for module in self.modules}:
             yield f"its main module {self.main_module} cannot be read"
-        for part in self.not_uploaded:
+        for part in self.unsupported_parts:
             yield f"its {part} cannot be uploaded with a version"
         for binding in self.bindings:
-            if binding["type"] == ASSETS_BINDING:
+            if binding["type"] == ASSETS_BINDING_TYPE:
                 yield f"its static assets (binding {binding['name']}) cannot be read"
-            elif binding["type"] not in COPIED:
+            elif binding["type"] not in UPLOADABLE_BINDING_TYPES:
                 yield f"its binding {binding['name']} is of a kind that is not known here ({binding['type']})"

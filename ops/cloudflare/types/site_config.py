@@ -14,13 +14,13 @@ from typing import Any
 
 from ops.core.errors import Reason, Refused
 
-NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
+CONFIGURATION_FILES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
 """In the order in which wrangler looks for them."""
-REDIRECT = ".wrangler/deploy/config.json"
+REDIRECT_FILE = ".wrangler/deploy/config.json"
 """Names another configuration (…/workers/wrangler/configuration/#generated-wrangler-configuration)."""
-LARGEST = 200_000
+MAX_BYTES = 200_000
 """Of a configuration, in bytes."""
-MOST_SHOWN, LONGEST_SHOWN = 60, 120
+MAX_LINES, MAX_NAME_LENGTH = 60, 120
 
 _PLAIN = {"name", "pages_build_output_dir", "compatibility_date", "compatibility_flags", "limits", "placement"}
 _LISTS = {
@@ -48,24 +48,24 @@ class SiteConfiguration:
     file: str = ""
     """The path that it was read from, empty where the commit has none for Pages."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    dropped: tuple[str, ...] = ()
+    dropped_settings: tuple[str, ...] = ()
     """Settings of the file that no deployment by this tool has."""
 
     @property
     def bindings(self) -> tuple[str, ...]:
         """Of production, for people, with the names of variables and without their values."""
-        production = within(self.settings, "env", "production")
+        production = nested_table(self.settings, "env", "production")
         return tuple(sorted(_bindings(production or self.settings)))
 
 
-NONE = SiteConfiguration()
+NO_CONFIGURATION = SiteConfiguration()
 
 
-def parse(name: str, raw: bytes) -> SiteConfiguration:
+def parse_configuration(name: str, raw: bytes) -> SiteConfiguration:
     """Raises Refused where it cannot be read, or has a setting that no Pages deployment may have."""
     settings = _read(name, raw)
     if "pages_build_output_dir" not in settings:  # wrangler takes no notice of it for Pages either
-        return NONE
+        return NO_CONFIGURATION
     environments = settings.pop("env", {})
     kept, dropped = _filtered(name, settings)
     if not isinstance(environments, dict) or not all(isinstance(each, dict) for each in environments.values()):
@@ -89,8 +89,8 @@ def _filtered(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], s
 
 
 def _read(name: str, raw: bytes) -> dict[str, Any]:
-    if len(raw) > LARGEST:
-        raise _unusable(f"{name} of the commit has {len(raw)} bytes, and {LARGEST} are the most")
+    if len(raw) > MAX_BYTES:
+        raise _unusable(f"{name} of the commit has {len(raw)} bytes, and {MAX_BYTES} are the most")
     try:
         text = raw.decode()
         settings = tomllib.loads(text) if name.endswith(".toml") else json.loads(_without_comments(text))
@@ -117,28 +117,28 @@ def _bindings(settings: Mapping[str, Any]) -> Iterator[str]:
     for key, (kind, target) in _LISTS.items():
         yield from _rows(settings.get(key), kind, target)
     for key, (inner, kind, target) in _NESTED.items():
-        yield from _rows(within(settings, key).get(inner), kind, target)
+        yield from _rows(nested_table(settings, key).get(inner), kind, target)
     for key, kind in _SINGLE.items():
-        if binding := within(settings, key).get("binding"):
-            yield shown_binding(kind, binding)
-    for name in within(settings, "vars"):
-        yield shown_binding("variable", name)
+        if binding := nested_table(settings, key).get("binding"):
+            yield describe_binding(kind, binding)
+    for name in nested_table(settings, "vars"):
+        yield describe_binding("variable", name)
 
 
 def _rows(rows: Any, kind: str, target: str) -> Iterator[str]:
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict):
-            yield shown_binding(kind, row.get("binding") or row.get("name"), row.get(target))
+            yield describe_binding(kind, row.get("binding") or row.get("name"), row.get(target))
 
 
-def shown_binding(kind: str, name: Any, target: Any = None) -> str:
+def describe_binding(kind: str, name: Any, target: Any = None) -> str:
     """One binding for people; a target that is no text is left out."""
-    parts = [f"{kind} {str(name)[:LONGEST_SHOWN]}"]
-    parts += [f"→ {target[:LONGEST_SHOWN]}"] if isinstance(target, str) and target else []
+    parts = [f"{kind} {str(name)[:MAX_NAME_LENGTH]}"]
+    parts += [f"→ {target[:MAX_NAME_LENGTH]}"] if isinstance(target, str) and target else []
     return " ".join(parts)
 
 
-def listed(new: tuple[str, ...] | None, live: tuple[str, ...]) -> tuple[str, ...]:
+def compare_bindings(new: tuple[str, ...] | None, live: tuple[str, ...]) -> tuple[str, ...]:
     """The bindings of the new deployment beside the live ones. None: the project's settings count, as they do now."""
     if new is None:
         return _cut([f"= {each}" for each in live]) or ("none",)
@@ -148,11 +148,11 @@ def listed(new: tuple[str, ...] | None, live: tuple[str, ...]) -> tuple[str, ...
 
 
 def _cut(rows: list[str]) -> tuple[str, ...]:
-    more = [f"and {len(rows) - MOST_SHOWN} more"] if len(rows) > MOST_SHOWN else []
-    return (*rows[:MOST_SHOWN], *more)
+    more = [f"and {len(rows) - MAX_LINES} more"] if len(rows) > MAX_LINES else []
+    return (*rows[:MAX_LINES], *more)
 
 
-def within(settings: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+def nested_table(settings: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     """Return the table below these keys, empty where something else is there: that must not stop a recovery."""
     found: Any = settings
     for key in keys:

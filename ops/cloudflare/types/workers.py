@@ -10,14 +10,14 @@ from typing import Any
 
 from ops.cloudflare import deployment_mark as mark
 
-SECRET_BINDINGS = frozenset({"secret_text", "secret_key"})
-ASSETS_BINDING = "assets"
+SECRET_BINDING_TYPES = frozenset({"secret_text", "secret_key"})
+ASSETS_BINDING_TYPE = "assets"
 
-type_and_name = tuple[str, str]
+BindingKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Deployment:
+class WorkerDeployment:
     """One row of the deployment history. `split` holds (version, percent), largest share first."""
 
     id: str
@@ -30,21 +30,21 @@ class Deployment:
     """Why the row could not be read. It then has no split, and nothing is concluded from it."""
 
     @property
-    def serving(self) -> tuple[str, ...]:
+    def serving_versions(self) -> tuple[str, ...]:
         """The versions with traffic: a member at 0 % is deployed and serves nobody."""
         return tuple(version for version, percent in self.split if percent > 0)
 
     @cached_property
-    def mark(self) -> mark.Mark | None:
-        return mark.parse(self.message)
+    def mark(self) -> mark.DeploymentMark | None:
+        return mark.parse_mark(self.message)
 
-    def share(self, versions: Iterable[str]) -> float:
+    def combined_share(self, versions: Iterable[str]) -> float:
         wanted = set(versions)
         return sum(percent for version, percent in self.split if version in wanted)
 
 
 @dataclass(frozen=True)
-class Version:
+class WorkerVersion:
     """A version as the list shows it; `detailed` once its own page was read (code, bindings, runtime)."""
 
     id: str
@@ -54,27 +54,27 @@ class Version:
     message: str = ""
     tag: str = ""
     triggered_by: str = ""
-    detailed: bool = False
+    is_detailed: bool = False
     etag: str | None = None
-    bindings: Mapping[type_and_name, str] = field(default_factory=dict)
+    bindings: Mapping[BindingKey, str] = field(default_factory=dict)
     """(type, name) → the rest of the binding as canonical JSON. Plain-text values are in it: never print it."""
     runtime: Mapping[str, str] = field(default_factory=dict)
     """Setting → canonical JSON: compatibility date and flags, limits, placement, usage model."""
     handlers: frozenset[str] = frozenset()
-    durable_objects: frozenset[str] = frozenset()
+    durable_object_classes: frozenset[str] = frozenset()
     """The classes that this version exports: their objects restart when another version takes over."""
     migration_tag: str | None = None
 
     @property
     def has_assets(self) -> bool:
-        return any(kind == ASSETS_BINDING for kind, _ in self.bindings)
+        return any(kind == ASSETS_BINDING_TYPE for kind, _ in self.bindings)
 
     @property
     def secret_names(self) -> frozenset[str]:
-        return frozenset(name for kind, name in self.bindings if kind in SECRET_BINDINGS)
+        return frozenset(name for kind, name in self.bindings if kind in SECRET_BINDING_TYPES)
 
     @property
-    def calls(self) -> frozenset[str]:
+    def called_workers(self) -> frozenset[str]:
         """The Workers that it reaches by a service binding."""
         return frozenset(
             json.loads(rest).get("service", "") for (kind, _), rest in self.bindings.items() if kind == "service"
@@ -95,36 +95,36 @@ class Version:
         """
         if self.etag is None:
             return None
-        bindings = sorted((key, value) for key, value in self.bindings.items() if key[0] not in SECRET_BINDINGS)
+        bindings = sorted((key, value) for key, value in self.bindings.items() if key[0] not in SECRET_BINDING_TYPES)
         return self.etag, tuple(bindings), tuple(sorted(self.runtime.items()))
 
 
 Split = tuple[tuple[str, float], ...]
 
 
-def split_text(split: Split) -> str:
+def format_split(split: Split) -> str:
     """The form that `--to` takes: a version, or A@90,B@10. Whole identifiers, so that it can be pasted."""
     if len(split) == 1:
         return split[0][0]
     return ",".join(f"{version}@{percent:g}" for version, percent in split)
 
 
-def short(version: str) -> str:
+def short_id(version: str) -> str:
     """The first eight characters, for prose; `--to` takes them too where they are unique."""
     return version[:8]
 
 
-def split_prose(split: Split) -> str:
+def describe_split(split: Split) -> str:
     if len(split) == 1:
-        return short(split[0][0])
-    return " and ".join(f"{short(version)} at {percent:g} %" for version, percent in split)
+        return short_id(split[0][0])
+    return " and ".join(f"{short_id(version)} at {percent:g} %" for version, percent in split)
 
 
-def same_split(one: Split, other: Split) -> bool:
+def is_same_split(one: Split, other: Split) -> bool:
     return sorted(one) == sorted(other)
 
 
-def differences(live: Version, target: Version) -> list[str]:
+def describe_version_changes(live: WorkerVersion, target: WorkerVersion) -> list[str]:
     """What changes when `target` takes over from `live`, by name; values are never shown."""
     lines = []
     if live.etag != target.etag:
@@ -146,5 +146,5 @@ def differences(live: Version, target: Version) -> list[str]:
     return lines
 
 
-def is_commit(tag: str) -> bool:
+def is_commit_sha(tag: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{7,40}", tag) is not None

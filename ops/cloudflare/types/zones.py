@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-UNRESERVED = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
+UNRESERVED_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 """Characters that Cloudflare decodes in an incoming URL, where its zone has not switched that off: no others
 (…/rules/normalization/how-it-works)."""
 
@@ -18,12 +18,12 @@ class Zone:
     id: str
     name: str
 
-    def holds(self, host: str) -> bool:
+    def contains_host(self, host: str) -> bool:
         return host == self.name or host.endswith(f".{self.name}")
 
 
 @dataclass(frozen=True)
-class Route:
+class WorkerRoute:
     zone: str
     """Its id."""
     id: str
@@ -53,13 +53,13 @@ class Route:
     def is_open_ended(self) -> bool:
         return self.path.endswith("*")
 
-    def is_at(self, host: str) -> bool:
+    def matches_host(self, host: str) -> bool:
         """Whether requests to `host` can meet it; a host that is itself a pattern is met by its equal alone."""
         return self.host == host or ("*" not in host and _glob(self.host).fullmatch(host) is not None)
 
     def matches(self, host: str, path: str) -> bool:
         """`path` with its query: a pattern ends where it ends, unless a `*` ends it."""
-        return self.is_at(host) and _glob(self.path).fullmatch(path) is not None
+        return self.matches_host(host) and _glob(self.path).fullmatch(path) is not None
 
     @property
     def specificity(self) -> tuple[bool, int, int, bool]:
@@ -68,7 +68,7 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Domain:
+class CustomDomain:
     """A custom domain: all of a host belongs to one Worker, but where a route is."""
 
     zone: str
@@ -77,17 +77,17 @@ class Domain:
 
 
 @dataclass(frozen=True)
-class Subdomain:
+class WorkersDevSubdomain:
     """A Worker's addresses on workers.dev: its own, and those of its versions."""
 
     enabled: bool
-    previews: bool
+    previews_enabled: bool
 
     def __str__(self) -> str:
-        return f"workers.dev {'on' if self.enabled else 'off'}, previews {'on' if self.previews else 'off'}"
+        return f"workers.dev {'on' if self.enabled else 'off'}, previews {'on' if self.previews_enabled else 'off'}"
 
 
-def answering(routes: Iterable[Route], host: str, path: str) -> Route | None:
+def most_specific_route(routes: Iterable[WorkerRoute], host: str, path: str) -> WorkerRoute | None:
     """The most specific one that the request meets."""
     matching = (route for route in routes if route.matches(host, path))
     return max(matching, key=lambda route: route.specificity, default=None)

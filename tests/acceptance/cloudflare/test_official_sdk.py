@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from ops.cloudflare.reads import DECLARED
+from ops.cloudflare.reads import DECLARED_READS
 from sandbox.cloudflare.pages.state import git_source
 from tests.conftest import ACCOUNT, SITE, WORKER, Incident, World
 from tests.evidence.test_evidence import ALL, collect, recorded
@@ -115,7 +115,7 @@ def test_every_answer_that_a_command_reads_fits_the_official_sdk(recorded: Incid
 def test_each_pattern_of_the_client_s_reads_is_a_route_here() -> None:
     """Or a read would be missed above."""
     paths = [(name.partition(" ")[0], fill(name.partition(" ")[2])) for name in readable()]
-    for (method, template), pattern in DECLARED.items():
+    for (method, template), pattern in DECLARED_READS.items():
         assert any(verb == method and pattern.fullmatch(path) for verb, path in paths), template
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cloudflare.codes import meaning_of
+from ops.cloudflare.codes import find_error_code
 from sandbox.cloudflare.codes import ANYWHERE, BY_PRODUCT, product_of
 from tests.conftest import ACCOUNT, ROOT
 
@@ -39,4 +39,4 @@ def test_the_tool_reads_a_code_as_the_sandbox_means_it(product: str) -> None:
     unread = {7502, 10022, 10041, 10079, 10085, 11000}
 
     assert product_of(PATHS[product]) == product
-    assert {code for code in sourced if meaning_of(PATHS[product], code) is None} <= unread
+    assert {code for code in sourced if find_error_code(PATHS[product], code) is None} <= unread
