@@ -52,7 +52,7 @@ class ReopenMaintenance(Maintenance):
                     Params(state="off", service=window.service, path=window.path, reason=reason), window.incident
                 )
 
-    def to_be_opened(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:
+    def windows_to_reopen(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:
         """What else of the service is off stays off. Raises Refused."""
         window = snapshot.state.find_window(snapshot.service.name, snapshot.request.path)
         if window is None or not window.is_due(ctx.clock.now()):
