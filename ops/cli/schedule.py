@@ -44,7 +44,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         refuse_late_end(os.environ, latest, same)
         if requested_by is not None:
             hint = f"Somebody else has to run: {same}"
-            refuse_requester(os.environ, redactor, requested_by, configuration.responders, hint)
+            refuse_requester(os.environ, redactor, requested_by, hint)
         scheduled = Scheduled(redactor, config=config, **given)
         if environment:
             places = [configuration.environment(environment)]

@@ -4,7 +4,7 @@ GitHub keeps the outputs of a gate when somebody starts a later job alone again.
 judges again, and nothing may have changed since the request: GitHub offers the button for 30 days.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -102,17 +102,23 @@ def reviewed(
         late = f"{APPROVAL_HOLDS // timedelta(minutes=1)} minutes"
         ago = span_text(age.total_seconds())
         raise _unreviewed(f"{found.reviewer} approved it {ago} ago, and an approval holds for {late}")
-    refuse_requester(environ, redactor, requester, config.responders, PRESS_AGAIN)
+    refuse_requester(environ, redactor, requester, PRESS_AGAIN)
     return found
 
 
-def refuse_requester(
-    environ: Mapping[str, str], redactor: Redactor, login: str, responders: Collection[str], hint: str
-) -> None:
-    """Raise Refused if the person may not start a recovery any more: since the gate judged, hours or days passed."""
+def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str, hint: str) -> None:
+    """Raise Refused if the person may not start a recovery any more: since the gate judged, hours or days passed.
+
+    This job has the `ops.yml` of the request's commit, so the responders are read from the default branch.
+    """
     from ops.github.client import connect
 
-    answer = permissions.ask(connect(environ, redactor), permissions.Asker(login), responders)
+    repository = connect(environ, redactor)
+    try:
+        responders = permissions.current_responders(repository)
+    except ProviderError as error:
+        raise Refused(error.message, reason=Reason.PERMISSION_UNKNOWN, hint=hint) from None
+    answer = permissions.ask(repository, permissions.Asker(login), responders)
     if answer.reason is not None:
         named = {"asker": login or "nobody", "responders": ", ".join(responders)}
         raise Refused(

@@ -8,7 +8,7 @@ line of warning.
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -142,9 +142,15 @@ class Gate:
             return None
 
     def _request(self, request: outcomes.Request) -> int:
-        answer, who = self._ask(request.sender, request.sender_id, request.actor)
+        try:
+            # A further attempt has the files of the request's commit.
+            is_first = self._attempt == 1
+            responders = self.config.responders if is_first else permissions.current_responders(self.repository)
+        except ProviderError as error:
+            return self._refuse(approval.unknown_since(request, self._attempt, error.message))
+        answer, who = self._ask(request.sender, request.sender_id, request.actor, responders)
         if answer.reason is not None:
-            return self._refuse(_refusal(answer, who, request, self.config.responders))
+            return self._refuse(_refusal(answer, who, request, responders))
         if self._attempt > 1 and (refusal := self._refused_again(request)) is not None:
             return self._refuse(refusal)
         if request.other_labels and (refusal := self._refused_at_once(request)) is not None:
@@ -237,7 +243,7 @@ class Gate:
 
     def _report_due(self, due: outcomes.ReportDue) -> int:
         """Everybody gets a report; without write access only of a run that is on record."""
-        answer, _ = self._ask(due.sender, due.sender_id, due.actor)
+        answer, _ = self._ask(due.sender, due.sender_id, due.actor, self.config.responders)
         at = due.at.isoformat()
         if label := due.label:
             self._try("label", lambda number: triggers.remove_label(self.repository, number, label), due.incident)
@@ -248,7 +254,9 @@ class Gate:
         self.say(f"the report of incident {due.incident} is due: {why}")
         return 0
 
-    def _ask(self, sender: str, sender_id: int, actor: str) -> tuple[permissions.Answer, str]:
+    def _ask(
+        self, sender: str, sender_id: int, actor: str, responders: Collection[str]
+    ) -> tuple[permissions.Answer, str]:
         """Whether the sender and the person who started this attempt may; and which of them the answer is about.
 
         A further attempt is a request of its own: only who started it counts.
@@ -259,7 +267,7 @@ class Gate:
             askers.append(permissions.Asker(actor))
         answers = []
         for asker in askers:
-            answer = permissions.ask(self.repository, asker, self.config.responders)
+            answer = permissions.ask(self.repository, asker, responders)
             if answer.reason is not None:
                 return answer, asker.login
             answers.append(answer)

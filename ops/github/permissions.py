@@ -16,6 +16,7 @@ from ops.core.errors import ProviderError, Reason
 if TYPE_CHECKING:
     from github.Repository import Repository
 
+CONFIG_FILE = "ops.yml"
 WRITERS = {"write", "maintain", "admin"}
 BUILT_IN = {*WRITERS, "triage", "read", "none"}
 """Any other `role_name` is a custom role, and the older field `permission` says what it comes to."""
@@ -74,6 +75,28 @@ def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> 
     except ProviderError as error:
         return _unknown(error.message)
     return _judged(found, asker)
+
+
+def current_responders(repository: "Repository") -> tuple[str, ...]:
+    """Return the `responders` of `ops.yml` on the default branch as it is now; sends one request. Raises ProviderError.
+
+    docs.github.com/rest/repos/contents#get-repository-content
+    """
+    from ops.config import strict_yaml
+    from ops.github.client import failures
+
+    problem = "the responders of ops.yml on the default branch are not known"
+    try:
+        with failures():
+            found = repository.get_contents(CONFIG_FILE)
+    except ProviderError as error:
+        raise ProviderError(f"{problem}: {error.message}", reason=error.reason) from None
+    text = "" if isinstance(found, list) else found.decoded_content.decode("utf-8", errors="surrogateescape")
+    data = strict_yaml.read(text).data
+    listed = data.get("responders", ()) if isinstance(data, dict) else None
+    if not isinstance(listed, tuple) or not all(isinstance(login, str) for login in listed):
+        raise ProviderError(problem, reason=Reason.MALFORMED_ANSWER)
+    return listed
 
 
 def may_write(role: str, permission: str) -> bool:

@@ -22,7 +22,8 @@ def hub(world: World) -> GitHub:
     github = world.sandbox.github
     for login in ("alice", "rita"):
         github.add_user(login)
-    github.add_commit("Workflow", "alice", files={".github/workflows/rollback-worker.yml": "on: workflow_dispatch\n"})
+    files = {".github/workflows/rollback-worker.yml": "on: workflow_dispatch\n", "ops.yml": world.config.read_text()}
+    github.add_commit("Workflow", "alice", files=files)
     return github
 
 
@@ -122,6 +123,21 @@ def test_who_lost_the_right_while_a_reviewer_was_waited_for_recovers_nothing(
 
     assert done.code == 3
     assert "alice requested this: alice may not write to this repository" in done.err
+    assert world.sandbox.requests == []
+
+
+def test_who_was_taken_off_the_responders_meanwhile_recovers_nothing(
+    world: World, releases: Releases, hub: GitHub, run: Run
+) -> None:
+    """The job has the files of the request's commit."""
+    text = world.config.read_text().replace("responders: []", "responders: [rita]")
+    hub.add_commit("Take alice off", "rita", files={"ops.yml": text})
+    waited(hub, run)
+    approve(hub, run)
+
+    done = act(world, run)
+
+    assert (done.code, "alice is not among the responders of ops.yml" in done.err) == (3, True), done.err
     assert world.sandbox.requests == []
 
 

@@ -21,8 +21,15 @@ COMMENT = "/repos/*/*/issues/comments/*"
 COMMENTS = "/repos/*/*/issues/*/comments"
 
 
+def merge_config(job: Job) -> None:
+    """Put ops.yml, as the job has it, on the default branch."""
+    job.github.add_commit("Change ops.yml", "alice", files={"ops.yml": job.world.config.read_text()})
+
+
 def again(job: Job, payload: Any, actor: str, event: str = "issues", **environ: str | None) -> Outcome:
     """Judge a second attempt, started by that person."""
+    if "ops.yml" not in job.github.files():
+        merge_config(job)
     usual = {"GITHUB_RUN_ATTEMPT": "2", "GITHUB_RUN_ID": RUN, "GITHUB_ACTOR": "alice"}
     return job.gate(payload, event, **{**usual, "GITHUB_TRIGGERING_ACTOR": actor, **environ})
 
@@ -83,6 +90,32 @@ def test_without_the_name_of_who_started_it_again_nothing_goes(job: Job) -> None
 
     assert (done.code, job.outputs["go"]) == (2, "false")
     assert "GITHUB_TRIGGERING_ACTOR is not set" in done.err
+
+
+def test_who_is_no_responder_any_more_starts_nothing_again(job: Job) -> None:
+    """A further attempt has the files of the request's commit."""
+    config = job.world.config
+    job.github.add_user("bob")
+    config.write_text(config.read_text().replace("responders: []", "responders: [alice]"))
+    merge_config(job)
+    config.write_text(config.read_text().replace("responders: [alice]", "responders: [alice, bob]"))
+    payload = job.label()
+
+    job.assert_refused(again(job, payload, "bob"), "not_a_responder")
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "responders: alice", "responders: [1]", "a: [", "- x"], ids=["missing", *"12345"]
+)
+def test_if_nobody_can_say_who_the_responders_are_nothing_is_started_again(job: Job, text: str | None) -> None:
+    job.github.add_commit("Something", "alice", files={"ops.yml": text} if text is not None else {"a": ""})
+    payload = job.label()
+    if text is None:
+        job.github.fault(method="GET", path="/repos/*/*/contents/ops.yml", status=404, times=None)
+
+    job.assert_refused(again(job, payload, "alice"), "rerun")
+
+    assert "the responders of ops.yml on the default branch" in job.outputs["message"]
 
 
 def test_a_request_that_is_too_old_is_not_started_again(job: Job) -> None:
@@ -225,6 +258,7 @@ def test_no_further_attempt_goes_by_somebody_without_the_right(
         github.add_user(login, role)
     text = job.world.config.read_text()
     job.world.config.write_text(re.sub(r"responders: \[.*\]", f"responders: [{', '.join(listed)}]", text))
+    merge_config(job)
     job.incident = github.open_issue(f"Number {next(NUMBERS)}", "", ["incident"], "alice")
     payload, run = (job.label(), RUN) if by_label else pressed(job, str(job.incident))
     event = "issues" if by_label else "workflow_dispatch"
@@ -271,6 +305,7 @@ def test_the_comment_of_a_request_that_goes_is_handed_on_unread(job: Job) -> Non
 @pytest.mark.parametrize("known", [True, False], ids=["id", "answer lost"])
 @pytest.mark.parametrize("attempt", ["1", "2"])
 def test_a_refusal_takes_the_place_of_the_comment(job: Job, known: bool, attempt: str) -> None:
+    merge_config(job)
     payload, comment = job.label("tina"), received(job, attempt=attempt)
     environ = {"GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": attempt, "OPS_COMMENT": comment if known else ""}
 

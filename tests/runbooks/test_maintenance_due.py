@@ -171,6 +171,7 @@ def test_the_job_that_ends_it_refuses_when_it_is_late_or_the_requester_may_no_mo
     clock.advance(2 * 3600 + 1)
     github.add_user("alice")
     github.add_user("tina", "triage")
+    github.add_commit("Configuration", "alice", files={"ops.yml": place.world.config.read_text()})
     latest = ["--environment", "production", "--latest", (clock.now() + timedelta(minutes=30)).isoformat()]
     due = ["maintenance", "due", "--yes", "--config", str(place.world.config)]
     held = {"CLOUDFLARE_API_TOKEN": "security", **github.environ()}
