@@ -10,7 +10,7 @@ from ops.app import registry
 from ops.app.registry import scheduled
 from ops.app.run import read_config
 from ops.config import Config
-from ops.core.errors import EXIT_CODES, WORST_FIRST, Reason
+from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, Reason
 from ops.setup.environments import table
 from tests.conftest import REFERENCE, ROOT
 from tests.support import team_files
@@ -97,7 +97,7 @@ def test_a_runbook_says_what_it_is_for_in_one_line(name: str) -> None:
     assert row(name, read_config(REFERENCE / "ops.yml")[0]).count("|") == 4
 
 
-@pytest.mark.parametrize("code", sorted({*WORST_FIRST, *EXIT_CODES.values(), 7}))
+@pytest.mark.parametrize("code", sorted({*EXIT_CODES_BY_URGENCY, *EXIT_CODES.values(), 7}))
 def test_the_readme_explains_every_exit_code(code: int) -> None:
     assert f"| {code} |" in text_of(README) or not text_of(README)
 

@@ -212,7 +212,7 @@ def changes(asked: Asked, world: World) -> int:
     """Return the number of changes in its plan."""
     plan = asked.run(world, dry_run=True).plan
     assert plan is not None, asked
-    return len((*plan.changes, *plan.finishing))
+    return len((*plan.changes, *plan.final_changes))
 
 
 @contextmanager

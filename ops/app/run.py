@@ -24,7 +24,7 @@ from ops.core.clock import Clock
 from ops.core.errors import ConfigError, OpsError
 from ops.core.names import LIMITS_FILE
 from ops.core.redaction import Redactor
-from ops.core.result import RunResult, after_a_bug
+from ops.core.result import RunResult, describe_state_after_bug
 from ops.core.run_record import workflow_run
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.engine.context import Context, RequestInfo
@@ -356,7 +356,7 @@ def _telling_of_a_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
 
     def tell(_kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, OpsError):
-            known = after_a_bug(timeline.first)
+            known = describe_state_after_bug(timeline.first)
             text = f"a mistake in this program ended the run ({type(error).__name__}); {known}"
             timeline.record(EventKind.FAILED, text, hint=AFTER_A_BUG)
             error.add_note(f"{known}; the record of the run is kept: {record / 'timeline.jsonl'}")

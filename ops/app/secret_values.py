@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ops.core.names import NEW, OLD
+from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.redaction import Redactor, Secret
 from ops.github import actions
 from ops.github.app_tokens import APP_KEY
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def variables(config: "Config") -> frozenset[str]:
     """Those that may hold a value of a secret, in any environment, and what writes GitHub's copies."""
     names = {name for environment in config.environments.values() for name in environment.secrets}
-    return frozenset({TOKEN, APP_KEY, *(prefix + name for prefix in (NEW, OLD) for name in names)})
+    return frozenset({TOKEN, APP_KEY, *(prefix + name for prefix in (NEW_PREFIX, OLD_PREFIX) for name in names)})
 
 
 class ProcessSecretValues:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ops.core.errors import ConfigError, ProviderError, Reason
-from ops.core.loopback import is_loopback, printable
+from ops.core.loopback import is_loopback, parse_token
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.observations import PageContent
 from ops.core.redaction import Secret
@@ -274,4 +274,4 @@ def _token(environ: Mapping[str, str], environment: "Environment") -> Secret:
                 "(Settings → Environments)."
             ),
         )
-    return printable(name, value)
+    return parse_token(name, value)

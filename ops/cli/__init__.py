@@ -35,7 +35,7 @@ from ops.cli.runbook_command import (
 )
 from ops.cli.runbook_group import RunbookGroup
 from ops.cli.status import status
-from ops.core.clock import span_text
+from ops.core.clock import format_duration
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
 from ops.core.suggestions import shown, suggestion
@@ -289,7 +289,9 @@ def _show_score(result: dict[str, Any]) -> None:
     for name in ("trigger_to_write", "trigger_to_verified"):
         seconds, target = result["durations"][name], result["targets"].get(name)
         took = "unknown" if seconds is None else f"{seconds:.2f} s"
-        reached = target and f" (target {span_text(target['seconds'])}, {'' if target['within'] else 'NOT '}reached)"
+        reached = (
+            target and f" (target {format_duration(target['seconds'])}, {'' if target['within'] else 'NOT '}reached)"
+        )
         click.echo(f"  {name.replace('_', ' ')}: {took}{reached or ''}")
     if not result["targets"]:
         click.echo("  target: none, since recovery_targets in ops.yml has no entry for this runbook")

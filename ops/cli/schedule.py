@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.runbook_command import OF_CONFIG, YES_HELP, Moment, annotate, run, say
-from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, worst
+from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
 from ops.engine.runbook import Runbook
 
@@ -54,7 +54,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         codes = scheduled.all(partial(scheduled.started, runbook, configuration, place) for place in places)
         if not codes:
             scheduled.note("nothing is due")
-        return worst(codes)
+        return most_urgent_exit_code(codes)
 
     return click.Command(
         runbook.name,

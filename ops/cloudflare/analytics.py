@@ -12,7 +12,7 @@ from ops.cloudflare.client import CloudflareClient, paginate_by_total
 from ops.cloudflare.reads import reads
 from ops.cloudflare.response import CloudflareResponse, parse_result, text_or_empty
 from ops.cloudflare.types.records import DatabaseUsage, DatasetLimits, HostRequests, Period
-from ops.core.clock import parse_utc, rfc3339
+from ops.core.clock import format_rfc3339, parse_utc
 
 ZONE_READ = "Zone Read"
 ANALYTICS_READ = "Analytics Read"
@@ -121,4 +121,4 @@ def _database_use(data: Mapping[str, Any]) -> Iterator[DatabaseUsage]:
 
 
 def _between(period: Period) -> dict[str, str]:
-    return {"from": rfc3339(period.since), "to": rfc3339(period.until)}
+    return {"from": format_rfc3339(period.since), "to": format_rfc3339(period.until)}

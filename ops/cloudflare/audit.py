@@ -14,7 +14,7 @@ from ops.cloudflare.response import (
     unexpected_shape,
 )
 from ops.cloudflare.types.records import AuditLogEntry, Period, VerifiedToken
-from ops.core.clock import parse_utc, rfc3339
+from ops.core.clock import format_rfc3339, parse_utc
 
 READ_PERMISSION = "Account Settings Read"
 MAX_ENTRIES = 5000
@@ -36,7 +36,7 @@ class AuditLog(NamedTuple):
 def read_audit_log(client: CloudflareClient, account_id: str, period: Period) -> AuditLog:
     """The entries of a period, MOST of them at most. Cloudflare lists an entry a minute or more after the event."""
     cut = False
-    between = {"since": rfc3339(period.since), "before": rfc3339(period.until)}
+    between = {"since": format_rfc3339(period.since), "before": format_rfc3339(period.until)}
 
     def read(page: Mapping[str, str]) -> CloudflareResponse:
         answer = client.read(

@@ -40,7 +40,7 @@ from ops.config.types import (
     between,
     duration_field,
 )
-from ops.core.duration import written
+from ops.core.duration import unparse_duration
 from ops.core.errors import ConfigError, Reason
 from ops.core.suggestions import nearest, shown
 
@@ -67,8 +67,11 @@ class VerificationRule(ConfigModel):
     @model_validator(mode="after")
     def _rounds_fit(self) -> Self:
         if self.deadline < (least := self.successes * self.interval):
-            text = f"{self.successes} successes {written(self.interval)} apart do not fit in {written(self.deadline)}"
-            raise ValueError(f"{text}; write a deadline of at least {written(least)}")
+            every, deadline = unparse_duration(self.interval), unparse_duration(self.deadline)
+            raise ValueError(
+                f"{self.successes} successes {every} apart do not fit in {deadline}; "
+                f"write a deadline of at least {unparse_duration(least)}"
+            )
         return self
 
 

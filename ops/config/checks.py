@@ -9,7 +9,7 @@ from typing import Any
 
 from ops.config import strict_yaml
 from ops.config.strict_yaml import KeyPath
-from ops.core.names import NEW, OLD
+from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.runtime_contract import AI, MAINTENANCE
 from ops.core.suggestions import shown, suggestion
 
@@ -236,7 +236,7 @@ def secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
         services = mapping(at(environment, "services"))
         for secret, rule in mapping(at(environment, "secrets")).items():
             path: KeyPath = ("environments", name, "secrets", secret)
-            if secret in secrets or any(before + secret in secrets for before in (NEW, OLD)):
+            if secret in secrets or any(before + secret in secrets for before in (NEW_PREFIX, OLD_PREFIX)):
                 yield path, "a secret of the run, which no Worker may have; give the Worker's secret another name"
             yield from _consumers(path, rule, services)
             yield from _proofs(path, rule)

@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from ops.config.strict_yaml import kind
-from ops.core.duration import WRITTEN, seconds, written
+from ops.core.duration import DURATION_PATTERN, parse_duration, unparse_duration
 from ops.core.suggestions import shown
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
@@ -115,11 +115,11 @@ ParameterValue = Annotated[str | int | bool | tuple[str, ...], BeforeValidator(_
 
 def between(least: str, most: str) -> AfterValidator:
     """Bounds, both included, for a field of type `Seconds`."""
-    bounds = seconds(least), seconds(most)
+    bounds = parse_duration(least), parse_duration(most)
 
     def check(duration: float) -> float:
         if not bounds[0] <= duration <= bounds[1]:
-            raise ValueError(f"{written(duration)} is out of range; write {least} to {most}")
+            raise ValueError(f"{unparse_duration(duration)} is out of range; write {least} to {most}")
         return duration
 
     return AfterValidator(check)
@@ -128,17 +128,17 @@ def between(least: str, most: str) -> AfterValidator:
 def _read(value: Any) -> Any:
     if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
         raise ValueError("a number without a unit; write 10s or 10m")  # noqa: TRY004 - pydantic collects ValueErrors
-    return seconds(value if isinstance(value, str) else "")
+    return parse_duration(value if isinstance(value, str) else "")
 
 
 Seconds = Annotated[
-    float, BeforeValidator(_read), WithJsonSchema({"type": "string", "pattern": f"^{WRITTEN.pattern}$"})
+    float, BeforeValidator(_read), WithJsonSchema({"type": "string", "pattern": f"^{DURATION_PATTERN.pattern}$"})
 ]
 
 
 def duration_field(default: str, description: str) -> Any:
     """A pydantic field with a default as people write it; the JSON Schema shows it so as well."""
-    return Field(default=seconds(default), description=description, json_schema_extra={"default": default})
+    return Field(default=parse_duration(default), description=description, json_schema_extra={"default": default})
 
 
 class BuildConfig(ConfigModel):

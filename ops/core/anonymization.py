@@ -17,7 +17,7 @@ _MAIL = re.compile(
 """It begins where a name can: from each of its letters on, a long name would be read again."""
 
 
-def shortened(text: str) -> str:
+def anonymize_text(text: str) -> str:
     return _V4.sub(_network, _V6.sub(_prefix, _MAIL.sub(_initial, text)))
 
 

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-REQUEST_HOLDS = timedelta(minutes=30)
+REQUEST_LIFETIME = timedelta(minutes=30)
 """From the request to the write: later it may be another emergency."""
-SKEW = timedelta(minutes=1)
+MAX_CLOCK_SKEW = timedelta(minutes=1)
 """How far GitHub's clock may be ahead of the runner's."""
 
 
@@ -29,16 +29,16 @@ def parse_utc(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def utc_text(moment: datetime) -> str:
+def format_utc(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def rfc3339(moment: datetime) -> str:
+def format_rfc3339(moment: datetime) -> str:
     """For programs: UTC, whole seconds, Z."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def span_text(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Two units at most, the way a person says it: 45 s, 12 min, 2 h 5 min, 3 d 4 h."""
     total = int(seconds)
     if total < 60:

@@ -3,22 +3,22 @@
 import re
 from datetime import datetime, timedelta
 
-from ops.core.clock import parse_utc, utc_text
+from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import ConfigError
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-WRITTEN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
+DURATION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
 
 
-def seconds(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Seconds of `10m`. ValueError with a sentence for people."""
-    match = WRITTEN.fullmatch(text)
+    match = DURATION_PATTERN.fullmatch(text)
     if match is None:
         raise ValueError("not a duration; write a whole number and ms, s, m or h, such as 500ms or 10m")
     return int(match[1]) * _UNITS[match[2]]
 
 
-def written(duration: float) -> str:
+def unparse_duration(duration: float) -> str:
     """`10m` of 600.0: in the largest unit that divides it."""
     milliseconds = round(duration * 1000)
     for unit, size in _UNITS.items():
@@ -28,15 +28,15 @@ def written(duration: float) -> str:
     return "0s"
 
 
-def ending(text: str, now: datetime) -> datetime | None:
+def parse_deadline(text: str, now: datetime) -> datetime | None:
     """`2h` from now, or a moment; None where nothing was written. Raises ConfigError."""
     if not text:
         return None
     try:
         ahead = re.fullmatch("[0-9]+[a-z]+", text)
-        moment = now + timedelta(seconds=seconds(text)) if ahead else parse_utc(text)
+        moment = now + timedelta(seconds=parse_duration(text)) if ahead else parse_utc(text)
     except (ValueError, OverflowError):
         raise ConfigError(f'"{text[:40]}" is no end', hint="Write 2h or 2026-11-24T05:00Z, in UTC.") from None
     if moment <= now:
-        raise ConfigError(f"{utc_text(moment)} is over", hint="Name a moment to come, in UTC.")
+        raise ConfigError(f"{format_utc(moment)} is over", hint="Name a moment to come, in UTC.")
     return moment

@@ -43,7 +43,7 @@ _FORMER_NAMES = {
 }
 
 
-def current_name(decision: str) -> str:
+def current_decision_name(decision: str) -> str:
     """Return the name of a decision in a record that may be older than the names of today."""
     return _FORMER_NAMES.get(decision, decision)
 
@@ -66,18 +66,18 @@ EXIT_CODES: dict[Decision, int] = {
 """
 IMPLICIT_DRY_RUN = 9
 """Exit code of a dry run that nobody requested: no `--yes`, and no terminal to confirm on."""
-WORST_FIRST = (130, 1, 5, 6, 8, 4, 2, 3, 9, 0)
+EXIT_CODES_BY_URGENCY = (130, 1, 5, 6, 8, 4, 2, 3, 9, 0)
 """Every exit code of a run, by what is most urgent for people."""
 
 
-def exit_code(decision: "Decision", reason: str) -> int:
+def exit_code_for(decision: "Decision", reason: str) -> int:
     """Return the exit code of a run that ended with this decision for this reason."""
     return IMPLICIT_DRY_RUN if reason == Reason.IMPLICIT_DRY_RUN else EXIT_CODES[decision]
 
 
-def worst(codes: Iterable[int]) -> int:
+def most_urgent_exit_code(codes: Iterable[int]) -> int:
     """Return the exit code of a command that made several runs: the most urgent of theirs; 0 if it made none."""
-    return min(codes, key=WORST_FIRST.index, default=0)
+    return min(codes, key=EXIT_CODES_BY_URGENCY.index, default=0)
 
 
 def needs_people(decision: str) -> bool:
@@ -174,12 +174,14 @@ class OpsError(Exception):
     decision: ClassVar[Decision | None] = None
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, reason: Reason, hint: str = "", press: SuggestedCommand | None = None) -> None:
+    def __init__(
+        self, message: str, *, reason: Reason, hint: str = "", suggested_command: SuggestedCommand | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
         self.hint = hint
-        self.press = press
+        self.suggested_command = suggested_command
 
 
 class ConfigError(OpsError):

@@ -21,14 +21,14 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def is_one_world(environ: Mapping[str, str]) -> bool:
+def uses_one_sandbox(environ: Mapping[str, str]) -> bool:
     """A sandbox's run does not reach the real GitHub, nor a real one a sandbox's."""
     return is_loopback(environ.get("CLOUDFLARE_API_BASE_URL") or "https://-") == is_loopback(
         environ.get("GITHUB_API_URL") or "https://-"
     )
 
 
-def printable(name: str, value: str) -> Secret:
+def parse_token(name: str, value: str) -> Secret:
     """The value of the variable `name`. Raises ConfigError.
 
     Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot.

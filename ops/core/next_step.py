@@ -13,7 +13,7 @@ class SuggestedCommand:
     """Where it is, and what to fill in there."""
 
 
-def command(program: str, runbook: str, options: Mapping[str, Any], *more: str) -> str:
+def build_command(program: str, runbook: str, options: Mapping[str, Any], *more: str) -> str:
     """Options without a value are left out, True is a flag, one with many is repeated; `more` comes last, as it is."""
     given = [
         f"--{name.replace('_', '-')}" + ("" if options[name] is True else f" {shlex.quote(each)}")
@@ -23,13 +23,13 @@ def command(program: str, runbook: str, options: Mapping[str, Any], *more: str) 
     return " ".join([program, runbook, *given, *more])
 
 
-def button(runbook: str, options: Mapping[str, Any]) -> str:
+def describe_button(runbook: str, options: Mapping[str, Any]) -> str:
     """A button has one field where a command line repeats an option: commas divide it."""
     given = "; ".join(f"{name} = {','.join(values)}" for name, values in _given(options))
     return f"Actions → {runbook} → Run workflow: {given}"
 
 
-def gh(runbook: str, options: Mapping[str, Any]) -> str:
+def build_gh_command(runbook: str, options: Mapping[str, Any]) -> str:
     """The same button by the command line of GitHub."""
     fields = [f"{name}={','.join(values)}" for name, values in _given(options)]
     return " ".join([f"gh workflow run {runbook}.yml", *(f"-f {shlex.quote(field)}" for field in fields)])

@@ -11,18 +11,18 @@ class PageContent:
 
     digest: str = ""
     """Empty where it could not be read."""
-    absent: bool = False
+    is_absent: bool = False
     """Whether it answers 404."""
-    why: str = ""
+    error: str = ""
     """Why it could not be read, for people."""
-    assets: str = ""
+    assets_digest: str = ""
     """Digest of the hashed assets that the page names; empty if it names none."""
-    failure: int = 0
+    failure_status: int = 0
     """The status if that is a failure of the server, else 0."""
 
-    def token(self, *, by_assets: bool) -> str:
+    def comparison_digest(self, *, by_assets: bool) -> str:
         """What is compared: the assets where that is wanted and there are some, else the content."""
-        return self.assets if by_assets and self.assets else self.digest
+        return self.assets_digest if by_assets and self.assets_digest else self.digest
 
 
 class KeyVerdict(Enum):
@@ -35,7 +35,7 @@ class KeyVerdict(Enum):
 class KeyAnswer:
     """What a provider says of one key. `text` is ours: no word of the provider's, who may repeat the key."""
 
-    said: KeyVerdict
+    verdict: KeyVerdict
     text: str
 
 
@@ -45,11 +45,11 @@ class ObjectObservation:
 
     proof: float | str
     """A number in memory, which begins at 0 and only grows; or a text that each start makes anew."""
-    kept: Any
+    stored_value: Any
     """None where ops.yml names nothing in storage."""
 
 
-def as_proof(value: Any) -> float | str | None:
+def parse_proof(value: Any) -> float | str | None:
     """None where it can be none."""
     return value if is_number(value) or (isinstance(value, str) and value) else None
 

@@ -34,7 +34,7 @@ class RunOutcome:
     decision: Decision
     reason: Reason
     message: str
-    press: SuggestedCommand | None = None
+    suggested_command: SuggestedCommand | None = None
     """What people press next."""
 
 
@@ -54,22 +54,22 @@ class Plan(Generic[D_co]):
     changes: tuple[Change, ...] = ()
     sections: tuple[PlanSection, ...] = ()
     not_undone: tuple[str, ...] = ()
-    follows: tuple[str, ...] = ()
+    consequences: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     reason: Reason | None = None
     next_step: SuggestedCommand | None = None
     """What to press if this does not help."""
-    done: str = ""
+    done_message: str = ""
     """What the team is told once it is done, such as "Rolled back api to 1a2b3c4d"; without it, the summary."""
-    healthy_before: str = ""
+    healthy_before_message: str = ""
     """What it means if no probe failed before either; without it, that this may be the wrong service."""
-    proves: str = ""
+    proved_claim: str = ""
     """What the probes prove where that is not a service's health: the end of a run says it so."""
     tasks: tuple[str, ...] = ()
     """What is left for people once it is done, in this order."""
-    left_open: str = ""
+    remaining_message: str = ""
     """What this run does not change though it belongs to it: the last sentence of a run that changed something."""
-    finishing: tuple[Change, ...] = ()
+    final_changes: tuple[Change, ...] = ()
     """Made like the others, but only once the probes are healthy."""
     ends_at: datetime | None = None
     """When a later run ends what this one begins, in UTC; None: only a person does."""
@@ -83,8 +83,8 @@ class Plan(Generic[D_co]):
         return tuple(dict.fromkeys(change.undo for change in reversed(self.changes) if change.undo))
 
 
-START_AGAIN = "Look at what came in, then start again for a new plan."
-WORDS: Mapping[str, str] = {
+NEW_PLAN_HINT = "Look at what came in, then start again for a new plan."
+OUTCOME_WORDS: Mapping[str, str] = {
     "changed": "changed",
     "done_by_others": "done already by another run or person",
     "replaced": "changed, and then replaced by somebody else",
@@ -98,63 +98,65 @@ WORDS: Mapping[str, str] = {
 class Progress:
     """Collected by the engine while it makes the changes of a plan; `outcome` is complete at any moment."""
 
-    made: list[str] = field(default_factory=list)
-    by_others: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    done_by_others: list[str] = field(default_factory=list)
     """Found as wanted, and not made by this run."""
     replaced: list[str] = field(default_factory=list)
     """Made by this run, and not live any more."""
-    unseen: list[str] = field(default_factory=list)
+    unconfirmed: list[str] = field(default_factory=list)
     """Sent without a clear answer, to an API that may lag: the probes decide."""
-    open: str = ""
+    pending_target: str = ""
     """Sent, and it is not known whether it was made."""
-    sent: bool = False
+    may_have_written: bool = False
     """A write of this run changed something, or nothing was read since that shows the opposite."""
 
-    def begin(self, change: Change) -> None:
+    def begin_change(self, change: Change) -> None:
         """Right before the write is sent."""
-        self.open, self.sent = change.target, True
+        self.pending_target, self.may_have_written = change.target, True
 
-    def settle(self, change: Change, fate: list[str]) -> None:
+    def settle_change(self, change: Change, group: list[str]) -> None:
         """`fate` is one of the lists above."""
-        self.open = ""
-        for former in (self.made, self.unseen):
+        self.pending_target = ""
+        for former in (self.changed, self.unconfirmed):
             if change.target in former:
                 former.remove(change.target)
-        fate.append(change.target)
-        self.sent = bool(self.made or self.replaced or self.unseen)
+        group.append(change.target)
+        self.may_have_written = bool(self.changed or self.replaced or self.unconfirmed)
 
-    def not_made(self, *, seen: bool) -> None:
+    def drop_change(self, *, verified: bool) -> None:
         """`seen`: the state was read afterwards, or the provider named what it refused."""
-        self.open = ""
-        self.sent = bool(self.made or self.replaced or self.unseen) or not seen
+        self.pending_target = ""
+        self.may_have_written = bool(self.changed or self.replaced or self.unconfirmed) or not verified
 
     def outcome(self, plan: Plan[Any] | None) -> dict[str, list[str]]:
         """Target of each change, by what became of it."""
         known = {
-            "changed": self.made,
-            "done_by_others": self.by_others,
+            "changed": self.changed,
+            "done_by_others": self.done_by_others,
             "replaced": self.replaced,
-            "unknown": [*self.unseen, *([self.open] if self.open else [])],
+            "unknown": [*self.unconfirmed, *([self.pending_target] if self.pending_target else [])],
         }
         told = {target for targets in known.values() for target in targets}
-        planned = [change.target for change in (*plan.changes, *plan.finishing)] if plan else []
+        planned = [change.target for change in (*plan.changes, *plan.final_changes)] if plan else []
         return {**known, "not_changed": [target for target in planned if target not in told]}
 
-    def text(self, plan: Plan[Any] | None) -> str:
+    def describe(self, plan: Plan[Any] | None) -> str:
         """Nothing where there was one change only, or none was begun."""
         outcome = self.outcome(plan)
-        if sum(map(len, outcome.values())) < 2 or not any(outcome[name] for name in WORDS if name != "not_changed"):
+        if sum(map(len, outcome.values())) < 2 or not any(
+            outcome[name] for name in OUTCOME_WORDS if name != "not_changed"
+        ):
             return ""
-        return "; ".join(f"{WORDS[name]}: {', '.join(targets)}" for name, targets in outcome.items() if targets)
+        return "; ".join(f"{OUTCOME_WORDS[name]}: {', '.join(targets)}" for name, targets in outcome.items() if targets)
 
 
-def moved(text: str, progress: Progress) -> OpsError:
+def changed_elsewhere_error(text: str, progress: Progress) -> OpsError:
     """Before the write, the world is no longer the planned one."""
-    kind = ProviderError if progress.sent else Refused
-    return kind(f"the world moved since the plan: {text}", reason=Reason.WORLD_MOVED, hint=START_AGAIN)
+    kind = ProviderError if progress.may_have_written else Refused
+    return kind(f"the world moved since the plan: {text}", reason=Reason.WORLD_MOVED, hint=NEW_PLAN_HINT)
 
 
-def overtaken(text: str, *, made: bool) -> ProviderError:
+def replaced_error(text: str, *, made: bool) -> ProviderError:
     """After the write, something else is live; `made`: ours was, for a while."""
     first = "our change was made and then replaced; " if made else ""
     return ProviderError(

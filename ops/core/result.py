@@ -42,7 +42,7 @@ class RunResult:
     outcome: dict[str, list[str]] = field(default_factory=dict)
     """What became of each change, by its target."""
     hint: str = ""
-    press: SuggestedCommand | None = None
+    suggested_command: SuggestedCommand | None = None
     """What the hint speaks of, where that is something to press."""
     links: dict[str, str] = field(default_factory=dict)
 
@@ -59,7 +59,7 @@ class RunResult:
             "exit_code": self.exit_code,
             "message": self.message,
             "hint": self.hint,
-            **press_json("press", self.press),
+            **command_to_json("press", self.suggested_command),
             "runbook": self.runbook,
             "environment": self.environment,
             "service": self.service,
@@ -67,41 +67,41 @@ class RunResult:
             "incident": self.incident,
             "wrote": self.wrote,
             "outcome": self.outcome,
-            "plan": plan_json(self.plan),
+            "plan": plan_to_json(self.plan),
             "timeline": [event.to_json() for event in self.timeline],
-            "probes_before": observation_json(self.before),
-            "probes_after": observation_json(self.after),
+            "probes_before": observation_to_json(self.before),
+            "probes_after": observation_to_json(self.after),
             "durations": {name: None if s is None else round(s, 3) for name, s in self.durations.items()},
             "undo": [each.command for each in self.plan.undo] if self.plan and self.wrote else [],
             "links": self.links,
         }
 
 
-def durations(first: Callable[[EventKind], float | None], *, is_proved: bool) -> dict[str, float | None]:
+def measure_durations(first: Callable[[EventKind], float | None], *, is_proved: bool) -> dict[str, float | None]:
     """From the trigger to the first event of each kind; verified only where it was proved."""
     return {name: first(kind) if is_proved or kind != EventKind.VERIFIED else None for name, kind in DURATIONS.items()}
 
 
-def step(duration: str) -> str:
+def duration_label(duration: str) -> str:
     """What a duration leads to, in words."""
     return duration.removeprefix("trigger_to_").replace("_", " ")
 
 
-def sentence(decision: Decision, before: Verdict, plan: Plan[Any], *, wrote: bool) -> str:
+def describe_decision(decision: Decision, before: Verdict, plan: Plan[Any], *, wrote: bool) -> str:
     """One sentence for the first line of every report. `before` is what the probes said before the run."""
     match decision:
-        case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if plan.proves:
-            return plan.proves
-        case Decision.NOTHING_TO_DO if plan.proves:
-            return f"{plan.summary}; {plan.proves}"
-        case Decision.STILL_UNHEALTHY if plan.proves:
-            return f"{'changed' if wrote else 'nothing was changed'}, and this does not hold: {plan.proves}"
+        case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if plan.proved_claim:
+            return plan.proved_claim
+        case Decision.NOTHING_TO_DO if plan.proved_claim:
+            return f"{plan.summary}; {plan.proved_claim}"
+        case Decision.STILL_UNHEALTHY if plan.proved_claim:
+            return f"{'changed' if wrote else 'nothing was changed'}, and this does not hold: {plan.proved_claim}"
         case Decision.RECOVERED if before == Verdict.INCONCLUSIVE:
             return "the probes are healthy now; whether they failed before is not known"
         case Decision.RECOVERED:
             return "the probes failed before and are healthy now"
         case Decision.HEALTHY_AS_BEFORE:
-            return plan.healthy_before or (
+            return plan.healthy_before_message or (
                 "changed, and healthy as before: no probe failed before either, so this may be the wrong service"
             )
         case Decision.NOTHING_TO_DO:
@@ -131,7 +131,7 @@ def _unhealthy(before: Verdict, plan: Plan[Any]) -> str:
             return "unhealthy; whether it was healthy before is not known"
 
 
-def planned(hands_on: str, *, requested: bool) -> tuple[Decision, Reason, str]:
+def planned_outcome(hands_on: str, *, requested: bool) -> tuple[Decision, Reason, str]:
     """The end of a run that only plans: a dry run, unless another job goes on from there."""
     if hands_on:
         return Decision.PLANNED, Reason.HANDED_ON, f"planned, and {hands_on}"
@@ -140,7 +140,7 @@ def planned(hands_on: str, *, requested: bool) -> tuple[Decision, Reason, str]:
     return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
 
 
-def failed(error: OpsError, *, unchanged: bool) -> str:
+def failure_message(error: OpsError, *, unchanged: bool) -> str:
     """Return the message of an error that ended a run, with "nothing was changed" where that is known.
 
     No other text of a run says so: neither a hint nor a message of a runbook.
@@ -151,7 +151,7 @@ def failed(error: OpsError, *, unchanged: bool) -> str:
     return f"{message} Nothing was changed" if message.endswith("?") else f"{message}; nothing was changed"
 
 
-def after_a_bug(first: Callable[[EventKind], float | None]) -> str:
+def describe_state_after_bug(first: Callable[[EventKind], float | None]) -> str:
     """What is known of the world where a run ended as nobody foresaw."""
     if first(EventKind.WRITTEN) is not None:
         return "the change was made, and it is not proved that it helped"
@@ -160,33 +160,33 @@ def after_a_bug(first: Callable[[EventKind], float | None]) -> str:
     return "nothing was changed"
 
 
-def plan_json(plan: Plan[Any] | None) -> dict[str, Any] | None:
+def plan_to_json(plan: Plan[Any] | None) -> dict[str, Any] | None:
     if plan is None:
         return None
     return {
         "summary": plan.summary,
         "changes": [
             {"target": c.target, "before": c.before, "after": c.after, "done_when": c.done_when}
-            | press_json("undo", c.undo)
-            for c in (*plan.changes, *plan.finishing)
+            | command_to_json("undo", c.undo)
+            for c in (*plan.changes, *plan.final_changes)
         ],
         "sections": {section.title: list(section.lines) for section in plan.sections},
         "not_undone": list(plan.not_undone),
-        "follows": list(plan.follows),
+        "follows": list(plan.consequences),
         "warnings": list(plan.warnings),
         "reason": plan.reason.value if plan.reason else None,
-        **press_json("next_step", plan.next_step),
-        "done": plan.done,
+        **command_to_json("next_step", plan.next_step),
+        "done": plan.done_message,
         "tasks": list(plan.tasks),
     }
 
 
-def press_json(name: str, press: SuggestedCommand | None) -> dict[str, str]:
+def command_to_json(name: str, press: SuggestedCommand | None) -> dict[str, str]:
     """The command by that name, and beside it the button."""
     return {name: press.command if press else "", f"{name}_button": press.button if press else ""}
 
 
-def observation_json(observation: ProbeObservation | None) -> dict[str, Any] | None:
+def observation_to_json(observation: ProbeObservation | None) -> dict[str, Any] | None:
     if observation is None:
         return None
     return {

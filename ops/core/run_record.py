@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.core.errors import current_name
+from ops.core.errors import current_decision_name
 
 VERSION = 1
 LONGEST = 4000
@@ -86,8 +86,8 @@ def read_block(body: str) -> RunRecord | None:
 
 
 def _in_current_names(block: RunRecord) -> RunRecord:
-    rows = tuple(replace(row, text=current_name(row.text)) if row.kind == ENDED else row for row in block.rows)
-    return replace(block, decision=current_name(block.decision), rows=rows)
+    rows = tuple(replace(row, text=current_decision_name(row.text)) if row.kind == ENDED else row for row in block.rows)
+    return replace(block, decision=current_decision_name(block.decision), rows=rows)
 
 
 def _read(body: str) -> RunRecord | None:

@@ -9,7 +9,7 @@ from typing import Any
 from ops import __version__
 from ops.core.errors import Reason
 from ops.core.next_step import SuggestedCommand
-from ops.core.result import durations, step
+from ops.core.result import duration_label, measure_durations
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent
 from ops.core.verdict import Verdict
@@ -142,7 +142,9 @@ class RunSummary:
     @property
     def durations(self) -> dict[str, float | None]:
         """Seconds since the trigger, by what they lead to."""
-        return {step(name): s for name, s in durations(self._first, is_proved=self.is_verified).items()}
+        return {
+            duration_label(name): s for name, s in measure_durations(self._first, is_proved=self.is_verified).items()
+        }
 
     def last(self, kind: EventKind) -> RunEvent | None:
         return next((event for event in reversed(self.events) if event.kind == kind), None)

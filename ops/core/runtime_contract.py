@@ -12,7 +12,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from ops.core.clock import parse_utc, rfc3339
+from ops.core.clock import format_rfc3339, parse_utc
 
 VERSION = 1
 """Of the values in KV and of the public endpoint."""
@@ -156,7 +156,7 @@ def _until(value: Mapping[str, Any]) -> datetime | None:
 
 
 def _moment(value: datetime | None) -> str | None:
-    return None if value is None else rfc3339(value)
+    return None if value is None else format_rfc3339(value)
 
 
 def _text(value: Any) -> str:

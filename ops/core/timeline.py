@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from ops.core.clock import Clock, parse_utc
-from ops.core.errors import current_name
+from ops.core.errors import current_decision_name
 from ops.core.redaction import Redactor
 
 
@@ -69,7 +69,7 @@ def from_json(data: Mapping[str, Any]) -> RunEvent:
         at=parse_utc(data["at"]),
         seconds=float(data["seconds"]),
         kind=kind,
-        text=current_name(text) if kind == EventKind.ENDED else text,
+        text=current_decision_name(text) if kind == EventKind.ENDED else text,
         data=dict(data["data"]),
     )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.app.run import read_config
-from ops.core.clock import span_text
+from ops.core.clock import format_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.core.redaction import Redactor
 from ops.core.suggestions import shown, suggestion
@@ -140,7 +140,7 @@ def _run(name: str, drill: Drill, config: "Config", say: Say, on_event: OnEvent)
             with _back_in_time(sandbox, ago):
                 could = kind.release(sandbox, service, which, drill.edge, own)
             live[which] = could or kind.live(sandbox, service)
-            say(f"{step} {f'{span_text(ago.total_seconds())} ago' if ago else 'just now'}")
+            say(f"{step} {f'{format_duration(ago.total_seconds())} ago' if ago else 'just now'}")
         probes = ProbeSet(service.url, kind.probes(environment, service), service.verify)
         passes = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
         look = partial(_probe, sandbox, probes, drill.config.resolve().parent, passes)

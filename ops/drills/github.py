@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code
-from ops.core.result import DURATIONS, step
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
+from ops.core.result import DURATIONS, duration_label
 from ops.core.run_record import RunRecord, read_block
 from ops.drills import repository
 from ops.drills.command import Params, Place, Say, as_text
@@ -209,11 +209,11 @@ def _from_journal(block: RunRecord) -> dict[str, Any]:
     return {
         "decision": decision.value,
         "reason": block.reason,
-        "exit_code": exit_code(decision, block.reason),
+        "exit_code": exit_code_for(decision, block.reason),
         "message": f"the incident's journal says {block.decision}",
         "run": block.run,
         "timeline": [{"at": row.at.isoformat(), "kind": row.kind, "text": row.text} for row in block.rows],
-        "durations": {name: block.durations.get(step(name)) for name in DURATIONS},
+        "durations": {name: block.durations.get(duration_label(name)) for name in DURATIONS},
     }
 
 

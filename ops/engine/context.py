@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ops.core.clock import Clock
-from ops.core.next_step import SuggestedCommand, button, command
+from ops.core.next_step import SuggestedCommand, build_command, describe_button
 from ops.core.observations import KeyAnswer, PageContent
 
 if TYPE_CHECKING:
@@ -169,4 +169,4 @@ class Context(Generic[P]):
         }
         given = {**where, **params}
         program, *extra = self.program
-        return SuggestedCommand(command(program, runbook, given, *extra), button(runbook, given))
+        return SuggestedCommand(build_command(program, runbook, given, *extra), describe_button(runbook, given))

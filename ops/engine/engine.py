@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ops.core.clock import span_text, utc_text
+from ops.core.clock import format_duration, format_utc
 from ops.core.errors import (
     EXIT_CODES,
     Decision,
@@ -23,11 +23,19 @@ from ops.core.errors import (
     Refused,
     UnclearWrite,
     UnknownOutcome,
-    exit_code,
+    exit_code_for,
 )
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan, Progress, moved, overtaken
-from ops.core.result import RunResult, durations, failed, plan_json, planned, press_json, sentence
+from ops.core.plan import Change, Plan, Progress, changed_elsewhere_error, replaced_error
+from ops.core.result import (
+    RunResult,
+    command_to_json,
+    describe_decision,
+    failure_message,
+    measure_durations,
+    plan_to_json,
+    planned_outcome,
+)
 from ops.core.threads import start
 from ops.core.timeline import EventKind
 from ops.core.verdict import NOT_OBSERVED, ProbeObservation, Verdict, decide
@@ -103,12 +111,12 @@ class SentChange:
         """Something else is live: the end of the run, and what became of the change."""
         made = answered or (None if self.unclear else False) if world.made is None else world.made or answered
         if made:
-            self.progress.settle(self.change, self.progress.replaced)
+            self.progress.settle_change(self.change, self.progress.replaced)
             if not answered:
                 self.ctx.timeline.record(EventKind.WRITTEN, f"applied, and then replaced: {world.text}")
         elif made is False:
-            self.progress.not_made(seen=True)
-        return overtaken(world.text, made=bool(made))
+            self.progress.drop_change(verified=True)
+        return replaced_error(world.text, made=bool(made))
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ class Engine:
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             self.signals.ignore()  # the record of the end is not to be cut short
-            code, press = exit_code(decision, reason), run.press
+            code, press = exit_code_for(decision, reason), run.press
             hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
             hint = ADD_YES if reason == Reason.IMPLICIT_DRY_RUN else hint
         except (OpsError, RuntimeError) as raised:
@@ -137,13 +145,19 @@ class Engine:
                 raise
             self.signals.ignore()
             decision, reason, code = error.decision or Decision.FAILED, error.reason, error.exit_code
-            message, hint, press = failed(error, unchanged=not run.progress.sent), error.hint, error.press
-            if decision == Decision.REFUSED and run.progress.sent:  # one of several changes was refused
+            message, hint, press = (
+                failure_message(error, unchanged=not run.progress.may_have_written),
+                error.hint,
+                error.suggested_command,
+            )
+            if decision == Decision.REFUSED and run.progress.may_have_written:  # one of several changes was refused
                 decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
-            if so_far := run.progress.text(run.plan):
+            if so_far := run.progress.describe(run.plan):
                 message = f"{message}; {so_far}"
-            ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **press_json("press", press))
-        ended = {"reason": reason.value, "message": message, **press_json("press", run.press)}
+            ctx.timeline.record(
+                EventKind.FAILED, message, reason=reason.value, hint=hint, **command_to_json("press", press)
+            )
+        ended = {"reason": reason.value, "message": message, **command_to_json("press", run.press)}
         ctx.timeline.record(EventKind.ENDED, decision.value, **ended)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
         return RunResult(
@@ -152,7 +166,7 @@ class Engine:
             exit_code=code,
             message=message,
             hint=hint,
-            press=press,
+            suggested_command=press,
             runbook=runbook.name,
             environment=ctx.environment.name,
             service=runbook.service(ctx.params, ctx.environment),
@@ -162,7 +176,7 @@ class Engine:
             timeline=tuple(ctx.timeline.events),
             before=run.before,
             after=run.after,
-            durations=durations(ctx.timeline.first, is_proved=is_proved),
+            durations=measure_durations(ctx.timeline.first, is_proved=is_proved),
             wrote=ctx.timeline.first(EventKind.WRITTEN) is not None,
             outcome=run.progress.outcome(run.plan),
         )
@@ -173,14 +187,14 @@ class Engine:
         failing = runbook.probes(ctx, None)
         before = start(lambda: self.prober.once(failing))
         plan = run.plan = runbook.preflight(ctx)
-        ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan_json(plan))
+        ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan_to_json(plan))
         options.show_plan(plan)
         ends_here = options.dry_run or (options.hands_on and plan.changes)
         will_write = plan.changes and not ends_here
         run.before = _observed(before, wait=options.probe_wait if will_write else CALM_PROBE_WAIT)
         ctx.timeline.record(EventKind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
         if ends_here:
-            return planned(options.hands_on, requested=not options.is_implicit)
+            return planned_outcome(options.hands_on, requested=not options.is_implicit)
         if plan.changes:
             compare = options.confirm(plan)
             refuse_late(ctx)
@@ -190,7 +204,7 @@ class Engine:
                 self._make(runbook, ctx, run, plan, change, compare=compare)
                 compare = True
         if (ending := runbook.ending(ctx, plan)) is not None:
-            run.press = ending.press
+            run.press = ending.suggested_command
             return ending.decision, ending.reason, ending.message
         probes = runbook.probes(ctx, plan)
         run.after = self._verify(ctx, probes)
@@ -199,7 +213,7 @@ class Engine:
         if run.wrote and runbook.compares_at_end and not run.unproved:
             self._compare_at_end(runbook, ctx, run, plan)
         run.unproved = run.unproved or probes.unproved
-        for change in plan.finishing if run.after.verdict == Verdict.HEALTHY else ():
+        for change in plan.final_changes if run.after.verdict == Verdict.HEALTHY else ():
             self._make(runbook, ctx, run, plan, change, compare=True)
         decision, reason = decide(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
         if run.unproved:
@@ -208,8 +222,8 @@ class Engine:
             return (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
         if decision == Decision.NOTHING_TO_DO:
             reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
-        said = sentence(decision, run.before.verdict, plan, wrote=run.wrote)
-        return decision, reason, f"{said}; {plan.left_open}" if plan.left_open and run.wrote else said
+        said = describe_decision(decision, run.before.verdict, plan, wrote=run.wrote)
+        return decision, reason, f"{said}; {plan.remaining_message}" if plan.remaining_message and run.wrote else said
 
     def _make(
         self,
@@ -227,23 +241,23 @@ class Engine:
             world = check()
             ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
             if world.state == ChangeState.DONE:
-                progress.settle(change, progress.by_others)
+                progress.settle_change(change, progress.done_by_others)
                 return
             if world.state == ChangeState.CHANGED_ELSEWHERE:
-                raise moved(world.text, progress)
+                raise changed_elsewhere_error(world.text, progress)
         sent = SentChange(ctx, change, check, progress)
-        progress.begin(change)
+        progress.begin_change(change)
         if not self._write(sent, partial(runbook.apply, ctx, plan, change)):
-            progress.settle(change, progress.by_others)
+            progress.settle_change(change, progress.done_by_others)
             return
         run.wrote = True
         world = self._read_back(sent)
         if world.state == ChangeState.DONE or world.uncertain:
             run.unproved = world.text if world.uncertain else run.unproved
-            progress.settle(change, progress.made)
+            progress.settle_change(change, progress.changed)
         else:
             run.lagging.append(sent)
-            progress.settle(change, progress.unseen if sent.unclear else progress.made)
+            progress.settle_change(change, progress.unconfirmed if sent.unclear else progress.changed)
 
     def _write(self, sent: "SentChange", apply: Callable[[], str]) -> bool:
         """Send the write; once more only where reading shows that the first one was not applied.
@@ -263,7 +277,7 @@ class Engine:
                 if isinstance(error, UnclearWrite):
                     sent.unclear = sent.unclear or error.message
                 elif not isinstance(error, NotApplied) and not sent.unclear:
-                    sent.progress.not_made(seen=isinstance(error, Refused))
+                    sent.progress.drop_change(verified=isinstance(error, Refused))
                     raise
                 record(EventKind.WARNING, error.message, reason=error.reason.value)
                 self.signals.raise_pending()
@@ -348,7 +362,7 @@ class Engine:
                 record(EventKind.WARNING, text)
             return world
         raise UnknownOutcome(
-            f"the write was answered, but {span_text(sum(READ_BACK_PAUSES))} later it does not show",
+            f"the write was answered, but {format_duration(sum(READ_BACK_PAUSES))} later it does not show",
             reason=Reason.UNCLEAR,
             hint="Start the same command again in a minute: it finds out, and does nothing twice.",
         )
@@ -366,9 +380,9 @@ class Engine:
             if world.uncertain:
                 run.unproved = world.text
             elif world.state != ChangeState.DONE:
-                run.progress.settle(change, run.progress.replaced)
+                run.progress.settle_change(change, run.progress.replaced)
                 is_back = world.state == ChangeState.PLANNED
-                raise overtaken(f"{change.before} is live again" if is_back else world.text, made=True)
+                raise replaced_error(f"{change.before} is live again" if is_back else world.text, made=True)
 
     def _settle_lagging(self, sent: "SentChange", *, seen_by: str) -> None:
         """A change that the API did not show: live where the deciding probe saw it; otherwise read once more."""
@@ -381,7 +395,7 @@ class Engine:
             raise sent.overtaken(world, answered=not sent.unclear)
         if world.state != ChangeState.DONE:
             raise UnknownOutcome(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
-        sent.progress.settle(sent.change, sent.progress.made)
+        sent.progress.settle_change(sent.change, sent.progress.changed)
         record = sent.ctx.timeline.record
         if sent.unclear:
             record(EventKind.WRITTEN, f"applied after all: {world.text}")
@@ -403,13 +417,13 @@ class Engine:
 
 def _not_applied(sent: SentChange, error: OpsError, world: ObservedState | None, *, last: bool) -> OpsError:
     """The end of a run whose change was not made; `world` is as it was read since, None where it could not be."""
-    sent.progress.not_made(seen=world is not None)
+    sent.progress.drop_change(verified=world is not None)
     if isinstance(error, Refused):
         return error
-    read = f"As read at {utc_text(sent.ctx.clock.now())}, {world.text}. " if world else ""
+    read = f"As read at {format_utc(sent.ctx.clock.now())}, {world.text}. " if world else ""
     asked = error.retry_after if isinstance(error, NotApplied) else 0.0
     if asked > LONGEST_RETRY_AFTER:
-        wait = span_text(asked)
+        wait = format_duration(asked)
         hint = f"{read}The limit holds for the whole account: start again in {wait}."
         return ProviderError(f"{error.message}; it asks for {wait} of patience", reason=Reason.RATE_LIMITED, hint=hint)
     tries = ", at two tries" if last else ""

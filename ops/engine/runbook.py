@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
-from ops.core.clock import REQUEST_HOLDS, span_text, utc_text
+from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Change, D, Plan, RunOutcome
 from ops.engine.context import Context, P
@@ -61,11 +61,11 @@ class ObservedState:
 def refuse_late(ctx: Context[Any]) -> None:
     """A job may start long after its label: what was asked for then may be wrong by now."""
     since = ctx.request.approved_at or ctx.request.requested_at
-    if since is None or ctx.request.requested_at is None or ctx.clock.now() - since <= REQUEST_HOLDS:
+    if since is None or ctx.request.requested_at is None or ctx.clock.now() - since <= REQUEST_LIFETIME:
         return
-    age = span_text((ctx.clock.now() - ctx.request.requested_at).total_seconds())
+    age = format_duration((ctx.clock.now() - ctx.request.requested_at).total_seconds())
     raise Refused(
-        f"this was asked for {age} ago, at {utc_text(ctx.request.requested_at)}",
+        f"this was asked for {age} ago, at {format_utc(ctx.request.requested_at)}",
         reason=Reason.REQUEST_TOO_OLD,
         hint="Look at what is live now, and ask again if it is still wanted.",
     )

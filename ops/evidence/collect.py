@@ -27,8 +27,8 @@ from ops.cloudflare.types.records import (
     parse_period,
     split_period,
 )
-from ops.core.anonymization import shortened as without_persons
-from ops.core.clock import utc_text
+from ops.core.anonymization import anonymize_text as without_persons
+from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, sealed
@@ -221,7 +221,7 @@ def published(
     from ops.github.comments import RunComments
 
     run = f"evidence-{collection.environment}"[:64]
-    said = f"evidence of {collection.environment} collected, {utc_text(collection.period.since)} to then"
+    said = f"evidence of {collection.environment} collected, {format_utc(collection.period.since)} to then"
     block = RunRecord(run, source="evidence", rows=(RecordRow(collection.collected_at, "note", said),))
     body = sealed(tables.text(collection), block)
     try:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.core import system_clock
-from ops.core.clock import REQUEST_HOLDS, SKEW, span_text, utc_text
+from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.suggestions import shown
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ops.github.reviews import Review
 
 PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
-APPROVAL_HOLDS = REQUEST_HOLDS
+APPROVAL_HOLDS = REQUEST_LIFETIME
 """From the start of the job that waited for a reviewer to the start of the job that acts."""
 SYNC = "Run `ops workflows sync` and merge the workflow files that it writes."
 NO_ENVIRONMENT = "none"
@@ -98,9 +98,9 @@ def reviewed(
     if found is None:
         raise _unreviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
     age = system_clock.now(environ) - found.began
-    if not -SKEW <= age <= APPROVAL_HOLDS:
+    if not -MAX_CLOCK_SKEW <= age <= APPROVAL_HOLDS:
         late = f"{APPROVAL_HOLDS // timedelta(minutes=1)} minutes"
-        ago = span_text(age.total_seconds())
+        ago = format_duration(age.total_seconds())
         raise _unreviewed(f"{found.reviewer} approved it {ago} ago, and an approval holds for {late}")
     refuse_requester(environ, redactor, requester, PRESS_AGAIN)
     return found
@@ -148,7 +148,7 @@ def refused_again(repository: "Repository", request: Request, attempt: int) -> R
         runs = believed(repository, request.incident)
     for run in runs:
         if run.block.environment == request.environment and _has_changed_since(run, request.requested_at):
-            at = utc_text(request.requested_at)
+            at = format_utc(request.requested_at)
             return _refused(request, attempt, f"{{run}} of {{runbook}} changed something after the request ({at})", run)
     return None
 
@@ -157,7 +157,7 @@ def _has_changed_since(run: "Recorded", at: datetime) -> bool:
     """Whether a run on the incident changed something. Times of the runner and of GitHub may differ by SKEW."""
     rows = run.block.rows
     is_change = bool(run.block.versions) or any(row.kind in _CHANGES for row in rows)
-    return run.is_run and is_change and max((row.at for row in rows), default=at) > at - SKEW
+    return run.is_run and is_change and max((row.at for row in rows), default=at) > at - MAX_CLOCK_SKEW
 
 
 def unknown_since(request: Request, attempt: int, why: str) -> Refusal:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ops.core import next_step
-from ops.core.clock import REQUEST_HOLDS, SKEW, span_text, utc_text
+from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason
 from ops.core.suggestions import nearest, shown
 from ops.gate import payload as fields
@@ -63,14 +63,14 @@ def refused_undated(job: Job) -> Refusal | None:
 
 
 def refused_age(at: datetime, now: datetime) -> Refusal | None:
-    if -SKEW <= now - at <= REQUEST_HOLDS:
+    if -MAX_CLOCK_SKEW <= now - at <= REQUEST_LIFETIME:
         return None
     ago = (now - at).total_seconds()
-    late = f"{REQUEST_HOLDS // timedelta(minutes=1)} minutes"
-    when = f"{span_text(ago)} ago" if ago > 0 else "which is still to come"
+    late = f"{REQUEST_LIFETIME // timedelta(minutes=1)} minutes"
+    when = f"{format_duration(ago)} ago" if ago > 0 else "which is still to come"
     return Refusal(
         reason=Reason.REQUEST_TOO_OLD,
-        message=f"it was asked for at {utc_text(at)}, {when}; after {late} somebody may have acted otherwise",
+        message=f"it was asked for at {format_utc(at)}, {when}; after {late} somebody may have acted otherwise",
         hint=PRESS_AGAIN,
     )
 
@@ -95,7 +95,7 @@ def refused_on_closed(request: Request | None, issue: Mapping[str, Any], job: Jo
         return None
     return Refusal(
         reason=Reason.INCIDENT_CLOSED,
-        message=f"the incident was closed at {utc_text(closed_at)}, more than {AFTER_CLOSING.days} days ago",
+        message=f"the incident was closed at {format_utc(closed_at)}, more than {AFTER_CLOSING.days} days ago",
         hint="Reopen it and put the label on again, or press the button: it names the incident.",
     )
 
@@ -200,9 +200,9 @@ def latest(body: str, at: datetime, count: int) -> str:
 def commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
     """The same by other ways: on a laptop, by the button, and by the button from a command line."""
     return {
-        "on a laptop": next_step.command(program, runbook, options),
-        "by the button": next_step.button(runbook, options),
-        "with gh": next_step.gh(runbook, options),
+        "on a laptop": next_step.build_command(program, runbook, options),
+        "by the button": next_step.describe_button(runbook, options),
+        "with gh": next_step.build_gh_command(runbook, options),
     }
 
 

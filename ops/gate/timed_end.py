@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ops.app import registry
 from ops.core import system_clock
-from ops.core.clock import utc_text
+from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.gate.outcomes import Request
 
@@ -41,7 +41,7 @@ def refuse_late_end(environ: Mapping[str, str], latest: datetime | None, command
     """Raise Refused if the job that ends a state starts too late: somebody may have decided otherwise since."""
     if latest is not None and system_clock.now(environ) > latest:
         raise Refused(
-            f"this job may start until {utc_text(latest)}, and that is over",
+            f"this job may start until {format_utc(latest)}, and that is over",
             reason=Reason.REQUEST_TOO_OLD,
             hint=f"Look at what is off now. To end what is over, run: {command}",
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.loopback import is_one_world
+from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.core.write_guard import WriteGuard
 from ops.github import comments
@@ -52,7 +52,9 @@ class Pulls(WriteGuard):
 
     @classmethod
     def of(cls, environ: Mapping[str, str], redactor: Redactor) -> "Pulls":
-        return cls((lambda: connect(environ, redactor)) if is_configured(environ) and is_one_world(environ) else None)
+        return cls(
+            (lambda: connect(environ, redactor)) if is_configured(environ) and uses_one_sandbox(environ) else None
+        )
 
     def close(self) -> None:
         if self._opened is not None:

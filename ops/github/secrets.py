@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.loopback import is_one_world
+from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor, Secret
 from ops.core.write_guard import WriteGuard
 from ops.github import app_tokens
@@ -41,7 +41,7 @@ class EnvironmentSecrets(WriteGuard):
     @classmethod
     def of(cls, environ: Mapping[str, str], redactor: Redactor, clock: Clock) -> "EnvironmentSecrets":
         """By a token in the environment, or by tokens of an App; never from a sandbox's run to the real GitHub."""
-        if not is_one_world(environ):
+        if not uses_one_sandbox(environ):
             return cls(None)
         try:
             app_tokens.refuse_ambiguous(environ, TOKEN)

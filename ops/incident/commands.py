@@ -12,9 +12,9 @@ from typing import Any
 from ops.app.registry import parameters, recoveries
 from ops.app.run import RUNS, program, reached, read_config
 from ops.config.labels import RecoveryOption, params_text, ways
-from ops.core.clock import SKEW, parse_utc, utc_text
+from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
-from ops.core.next_step import SuggestedCommand, button, command
+from ops.core.next_step import SuggestedCommand, build_command, describe_button
 from ops.core.redaction import Redactor
 from ops.core.run_record import RUN, RecordRow, RunRecord, workflow_run
 from ops.core.run_summary import RunSummary
@@ -44,7 +44,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     job = workflow_run(run)
     with failures(CHECK):
         repository = connect(environ, redactor)
-        by = f"{comments.login(repository)}, imported at {utc_text(datetime.now(UTC))}"
+        by = f"{comments.login(repository)}, imported at {format_utc(datetime.now(UTC))}"
         imported = f"run {job[0]} of GitHub Actions, told by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, look=True, completes=True)
         page = RunSummary(run, events, imported, source="run" if job else "laptop")
@@ -65,7 +65,7 @@ def note(number: int, said: str, environ: Mapping[str, str], redactor: Redactor,
     with failures(CHECK):
         comments = RunComments(connect(environ, redactor), number, run, look=True)
         comments.put(1, body)
-        return f"{utc_text(at)}  {text}", comments.url
+        return f"{format_utc(at)}  {text}", comments.url
 
 
 def moment(said: str, now: datetime) -> tuple[datetime, str]:
@@ -83,7 +83,7 @@ def moment(said: str, now: datetime) -> tuple[datetime, str]:
         raise ConfigError(
             "the note does not begin with a time", hint='Write it in UTC: "13:05 text" or "2026-11-24 13:05 text".'
         )
-    if at <= now + SKEW:
+    if at <= now + MAX_CLOCK_SKEW:
         return at, found[3].strip()
     yesterday = at - timedelta(days=1)
     if not found[1] and now - yesterday <= OVER_MIDNIGHT:
@@ -129,7 +129,9 @@ def _shown(way: RecoveryOption, reached: tuple[str, ...], number: str) -> tuple[
     service = {"service": way.service} if "service" in parameters()[way.runbook] else {}
     options = {**service, **way.params, "environment": way.environment, "incident": number}
     program, *extra = reached
-    shown = SuggestedCommand(command(program, way.runbook, options, *extra), button(way.runbook, options))
+    shown = SuggestedCommand(
+        build_command(program, way.runbook, options, *extra), describe_button(way.runbook, options)
+    )
     return f"{way.when} ({way.environment})", way.labels, shown
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ops.core.clock import rfc3339
+from ops.core.clock import format_rfc3339
 from ops.core.runtime_contract import ReportedLimit, RuntimeState
 from ops.limits.file import Limit, Limits
 
@@ -108,7 +108,7 @@ class LimitsPlan:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "at": rfc3339(self.at),
+            "at": format_rfc3339(self.at),
             "summary": self.summary,
             "changed": [row.name for row in self.changed],
             "limits": [row.to_json() for row in self.rows],

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ops.config.strict_yaml import read
-from ops.core.clock import rfc3339
+from ops.core.clock import format_rfc3339
 from ops.core.errors import Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.limits.file import Limit, Temporary
@@ -67,7 +67,7 @@ def _fields(temporary: Temporary) -> dict[str, str]:
     """Each value as YAML; JSON is such."""
     values = {
         "limit": temporary.limit,
-        "until": rfc3339(temporary.until),
+        "until": format_rfc3339(temporary.until),
         "reason": temporary.reason,
         "incident": temporary.incident,
     }

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, RootModel, ValidationError, WithJso
 from ops.config.messages import build, lines
 from ops.config.strict_yaml import ConfigProblem, KeyPath, read
 from ops.config.types import ConfigModel, Text
-from ops.core.clock import parse_utc, span_text, utc_text
+from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.errors import ConfigError
 from ops.core.runtime_contract import AI
 from ops.core.suggestions import suggestion
@@ -146,8 +146,12 @@ def _until(
         return
     until, where = limit.temporary.until, (name, "temporary", "until")
     if until > now + MOST_AHEAD:
-        latest = utc_text(now + MOST_AHEAD)
-        yield where, f"more than {span_text(MOST_AHEAD.total_seconds())} ahead; write {latest} at the latest", True
+        latest = format_utc(now + MOST_AHEAD)
+        yield (
+            where,
+            f"more than {format_duration(MOST_AHEAD.total_seconds())} ahead; write {latest} at the latest",
+            True,
+        )
     elif until <= now:
         is_old = was is not None and was.temporary is not None and was.temporary.until == until
         is_wrong = has_base and not is_old

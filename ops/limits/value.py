@@ -6,7 +6,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ops.core.clock import parse_utc, rfc3339
+from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.runtime_contract import VERSION
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _as_read(limit: "Limit", now: datetime) -> dict[str, Any]:
     if limit.probe:
         shown["probe"] = True
     if limit.temporary is not None and not limit.temporary.is_over(now):
-        shown["temporary"] = {"limit": limit.temporary.limit, "until": rfc3339(limit.temporary.until)}
+        shown["temporary"] = {"limit": limit.temporary.limit, "until": format_rfc3339(limit.temporary.until)}
     return shown
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ops.core.clock import parse_utc, utc_text
+from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import MAINTENANCE, SwitchValue
@@ -75,8 +75,8 @@ def _plan_closing(
     undo = ctx.press("maintenance", service=service.name, state=OFF, path=request.path)
     of = steps.changes(ctx, [(made, undo)] if made else [])
     what = _describe_scope(service, request.path)
-    lasts = f", meant to last until {utc_text(wanted.review_at)}" if wanted.review_at else ""
-    lasts = f", until {utc_text(end)}" if end else lasts
+    lasts = f", meant to last until {format_utc(wanted.review_at)}" if wanted.review_at else ""
+    lasts = f", until {format_utc(end)}" if end else lasts
     return Plan(
         summary=f"{what}: {'off' if made else 'off already'}, by the switch {MAINTENANCE} of {service.name}{lasts}",
         changes=tuple(of),
@@ -89,16 +89,16 @@ def _plan_closing(
             ),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
-        follows=(
-            f"it opens by itself at {utc_text(end)}, by the application's own clock"
+        consequences=(
+            f"it opens by itself at {format_utc(end)}, by the application's own clock"
             if end
             else f"it stays off until a person opens it: {undo.command}",
             "probes of what is off find 503: of the service they prove nothing",
         ),
         warnings=(*steps.warnings([made] if made else []), *_shared_path_warnings(closed)),
         reason=None if made else Reason.ALREADY_OFF,
-        done=f"Took {what} offline",
-        proves=f"{what} is off on purpose: it answers 503, {steps.ELSEWHERE}",
+        done_message=f"Took {what} offline",
+        proved_claim=f"{what} is off on purpose: it answers 503, {steps.ELSEWHERE}",
         details=_build_details(ctx, standing, made, of, closed),
     )
 
@@ -172,8 +172,8 @@ def _plan_reopening(
         if closed
         else (),
         reason=None if made else Reason.NOT_OFF,
-        done=f"Opened {what} again",
-        proves=f"{what} is open, {steps.ELSEWHERE}; the probes are healthy"
+        done_message=f"Opened {what} again",
+        proved_claim=f"{what} is open, {steps.ELSEWHERE}; the probes are healthy"
         if stays is None
         else f"{what} stays off, since {_describe_scope(service, stays)} is off",
         details=_build_details(ctx, standing, made, of, closed),

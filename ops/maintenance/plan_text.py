@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from ops.core.clock import parse_utc, utc_text
+from ops.core.clock import format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.plan import PlanSection
 from ops.maintenance.orphaned_routes import RecoveredState
@@ -69,11 +69,11 @@ class ReopeningMethod:
         """`window` has an end."""
         end, command = parse_utc(window.until), f"{ctx.program[0]} maintenance due --environment {ctx.environment.name}"
         every = ctx.config.github.schedules.get("reopen-maintenance")
-        schedule = f"the first scheduled run after {utc_text(end)} opens it: every {every}, and GitHub may drop some"
+        schedule = f"the first scheduled run after {format_utc(end)} opens it: every {every}, and GitHub may drop some"
         if ctx.request.ends_by is not None and end <= ctx.request.ends_by:
             minutes = math.ceil((end - ctx.clock.now()).total_seconds() / 60)
             how = (
-                f"a job of this workflow run opens it at {utc_text(end)}, at most 2 minutes late. It waits {minutes} "
+                f"a job of this workflow run opens it at {format_utc(end)}, at most 2 minutes late. It waits {minutes} "
                 f"minutes, which a private repository pays as minutes of Actions. If it is late: {command}"
             )
             return cls(f"{how}. Else {schedule}" if every else how)
@@ -81,7 +81,7 @@ class ReopeningMethod:
             return cls(schedule)
         why = "no job of this run waits for it, and github.schedules in ops.yml has no reopen-maintenance"
         nobody = f"nothing opens it at its end: {why}. Run `{command}` then"
-        return cls(f"run this at {utc_text(end)}: {command}", nobody)
+        return cls(f"run this at {format_utc(end)}: {command}", nobody)
 
 
 def describe_consequences(window: MaintenanceWindow, opens: str, end: ReopeningMethod | None) -> Iterator[str]:
@@ -91,7 +91,7 @@ def describe_consequences(window: MaintenanceWindow, opens: str, end: ReopeningM
     else:
         yield f"it stays off until a person opens it: {opens}"
         yield (
-            f"at {utc_text(parse_utc(window.until))} it sends a reminder, and opens nothing: put it into a calendar"
+            f"at {format_utc(parse_utc(window.until))} it sends a reminder, and opens nothing: put it into a calendar"
             if window.until
             else "no end was given: agree who opens it, and when"
         )
@@ -107,7 +107,7 @@ def window_warnings(
 ) -> Iterator[str]:
     """`former`: what was stored of the same before."""
     if former is not None and former.reopen_at_end and not window.reopen_at_end:
-        yield f"it was to open by itself after {utc_text(parse_utc(former.until))}, and does so no more"
+        yield f"it was to open by itself after {format_utc(parse_utc(former.until))}, and does so no more"
     for host in out_of_reach:
         yield f"{host} is a custom domain of {ingress.worker} in a zone that the token does not see: it stays open"
     if window.path:
@@ -154,16 +154,16 @@ def _describe_end(window: MaintenanceWindow, now: datetime) -> Iterator[str]:
     if window.until:
         moment = parse_utc(window.until)
         if window.reopen_at_end:
-            yield f"{utc_text(moment)}; it is to be opened then"
+            yield f"{format_utc(moment)}; it is to be opened then"
         else:
             late = ", which is over: who opens it?" if moment <= now else "; it reminds, and opens nothing"
-            yield f"{utc_text(moment)}{late}"
+            yield f"{format_utc(moment)}{late}"
 
 
 def _describe_window(window: MaintenanceWindow, now: datetime) -> str:
     where = f" for incident #{window.incident}" if window.incident else ""
     until = "".join(f", until {each}" for each in _describe_end(window, now))
-    return f"{window.scope}, since {utc_text(parse_utc(window.since))}{where}{until}"
+    return f"{window.scope}, since {format_utc(parse_utc(window.since))}{where}{until}"
 
 
 def _describe_unrelated_routes(ingress: IngressPaths, windows: Iterable[MaintenanceWindow]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_utc
-from ops.core.duration import ending
+from ops.core.duration import parse_deadline
 from ops.core.errors import ConfigError
 
 RUN_VARIABLE, BASE_VARIABLE, WINDOW_PREFIX, REOPENED_PREFIX = "RUN", "BASE", "BLOCK_", "OPENED_"
@@ -223,5 +223,5 @@ class MaintenanceRequest:
 
 
 def _parse_end(text: str, now: datetime) -> str:
-    moment = ending(text, now)
+    moment = parse_deadline(text, now)
     return f"{moment:{TIME_FORMAT}}" if moment else ""

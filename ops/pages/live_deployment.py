@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
-from ops.core.clock import utc_text
+from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.run_record import RunRecord
 from ops.core.suggestions import shown, suggestion
@@ -190,7 +190,7 @@ def parse_to(text: str, deployments: Sequence[PagesDeployment], *, project: str)
     if not found[0].can_serve_production:
         stage = " ".join(filter(None, (found[0].stage, found[0].status))) or "unknown"
         raise Refused(
-            f"deployment {found[0].id[:8]} of {project}, created {utc_text(found[0].created_on)}, cannot serve: "
+            f"deployment {found[0].id[:8]} of {project}, created {format_utc(found[0].created_on)}, cannot serve: "
             f"its last stage is {stage}",
             reason=Reason.NOT_DEPLOYABLE,
             hint="Name one that was deployed with success.",

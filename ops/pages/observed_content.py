@@ -18,7 +18,11 @@ Look = tuple[PageContent, ...]
 
 def of_site(site: Look, *, by_assets: bool = False) -> str | None:
     """All of the site as one digest; None where a path could not be read."""
-    return "|".join(page.token(by_assets=by_assets) for page in site) if all(page.digest for page in site) else None
+    return (
+        "|".join(page.comparison_digest(by_assets=by_assets) for page in site)
+        if all(page.digest for page in site)
+        else None
+    )
 
 
 def of_deployment(own: Look, site: Look, *, by_assets: bool = False) -> str | None:
@@ -29,28 +33,28 @@ def of_deployment(own: Look, site: Look, *, by_assets: bool = False) -> str | No
     """
     if of_site(own) is None or of_site(site) is None:
         return None
-    remembered = [mine.absent and not theirs.absent for mine, theirs in zip(own, site, strict=True)]
+    remembered = [mine.is_absent and not theirs.is_absent for mine, theirs in zip(own, site, strict=True)]
     if all(remembered):
         return None
     parts = zip(own, site, remembered, strict=True)
     taken = (theirs if is_remembered else mine for mine, theirs, is_remembered in parts)
-    return "|".join(page.token(by_assets=by_assets) for page in taken)
+    return "|".join(page.comparison_digest(by_assets=by_assets) for page in taken)
 
 
 def unread(*looks: Look) -> str:
     """Why a path could not be read, the first of them; nothing where all were."""
-    return next((page.why for look in looks for page in look if not page.digest), "")
+    return next((page.error for look in looks for page in look if not page.digest), "")
 
 
 def likeness(own: PageContent, site: PageContent) -> str:
     """Return how the site's page compares with that of a deployment's own address, for people."""
     if not (own.digest and site.digest):
-        return f"not read: {site.why or own.why}"
+        return f"not read: {site.error or own.error}"
     if own.digest == site.digest:
         return "equal content"
-    if own.assets and own.assets == site.assets:
+    if own.assets_digest and own.assets_digest == site.assets_digest:
         return "other content, the same hashed assets"
-    return "proves nothing: the deployment does not have it" if own.absent else "other content"
+    return "proves nothing: the deployment does not have it" if own.is_absent else "other content"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Seen:
         """Whether only hashed assets tell which deployment serves: no content equals, and one set of assets does."""
         if self._equal(self.site, by_assets=False):
             return False
-        return any(page.assets for page in self.site) and len(self._equal(self.site, by_assets=True)) == 1
+        return any(page.assets_digest for page in self.site) and len(self._equal(self.site, by_assets=True)) == 1
 
     @property
     def sighting(self) -> Sighting:

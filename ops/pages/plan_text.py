@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
 from ops.cloudflare.types.workers import is_commit_sha
-from ops.core.clock import span_text, utc_text
+from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, PlanSection
@@ -73,7 +73,7 @@ def short(deployment: PagesDeployment) -> str:
 
 def deployed(deployment: PagesDeployment) -> str:
     """One deployment in a sentence. Cloudflare's API does not say who made it."""
-    parts = [f"{short(deployment)}, created {utc_text(deployment.created_on)}"]
+    parts = [f"{short(deployment)}, created {format_utc(deployment.created_on)}"]
     parts += [f"of commit {deployment.commit[:12]}"] if deployment.commit else []
     return " ".join(parts)
 
@@ -110,7 +110,7 @@ def sections(past: Past, choice: Choice, target: PagesDeployment, *, by_rule: bo
         passed = tuple(f"{over.deployment[:8]}: {over.why}" for over in choice.passed_over)
         listed.append(PlanSection("Passed over", passed))
     oldest = past.deployments[-1]
-    reach = f"the newest {len(past.deployments)} deployments of production, back to {utc_text(oldest.created_on)}"
+    reach = f"the newest {len(past.deployments)} deployments of production, back to {format_utc(oldest.created_on)}"
     listed.append(PlanSection("History", (f"{reach}; Cloudflare does not say who made them, nor who rolled back",)))
     return tuple(section for section in listed if section.lines)
 
@@ -126,7 +126,7 @@ def follows_if_unknown(project: PagesProject) -> tuple[str, ...]:
 
 
 def _described(now: datetime, deployment: PagesDeployment) -> str:
-    age = span_text((now - deployment.created_on).total_seconds())
+    age = format_duration((now - deployment.created_on).total_seconds())
     parts = [deployment.id, f"created {age} ago"]
     parts += [f"commit {deployment.commit[:12]}"] if deployment.commit else ["of a commit that is not known"]
     parts += ["with changes that are in no commit"] if deployment.has_uncommitted_changes else []
@@ -190,7 +190,7 @@ def _incident_warnings(serving: PagesDeployment, began: datetime) -> Iterator[st
     if serving.created_on > began:
         yield f"{deployed(serving)}, came after the stated start: {NOT_THE_CAUSE}"
     elif began - serving.created_on > PROBABLY_NOT_THE_DEPLOYMENT:
-        age = span_text((began - serving.created_on).total_seconds())
+        age = format_duration((began - serving.created_on).total_seconds())
         yield f"{short(serving)} was made {age} before the stated start: it is probably not the deployment"
 
 
@@ -228,9 +228,9 @@ def plan(
             PlanSection("Bindings", _bindings(configuration, project)),
         ),
         not_undone=NOT_UNDONE,
-        follows=follows(past) if past else (),
+        consequences=follows(past) if past else (),
         warnings=tuple(_warnings(build, project, past, configuration)),
-        done=f"Deployed {project.name} anew from commit {commit.short}",
+        done_message=f"Deployed {project.name} anew from commit {commit.short}",
         details=details,
     )
 

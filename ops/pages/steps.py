@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
-from ops.core.clock import utc_text
+from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.observations import PageContent
@@ -123,7 +123,8 @@ def _round_1(ctx: Context[Any], service: "Service", to: str) -> _Listed:
     found = [d for d in further if d is not None and d not in deployments]
     if found and found[0].environment != PRODUCTION:
         raise Refused(
-            f"deployment {short(found[0])} of {utc_text(found[0].created_on)} is a preview: it cannot serve production",
+            f"deployment {short(found[0])} of {format_utc(found[0].created_on)} is a preview: "
+            "it cannot serve production",
             reason=Reason.NOT_DEPLOYABLE,
             hint="Name one of production.",
         )
@@ -155,7 +156,11 @@ def why_unknown(service: "Service", found: Found) -> str:
     host, known = urlsplit(service.url).hostname, seen.project.domains
     is_other = known and host not in known
     own = seen.own.get(seen.project.canonical_id, ())
-    failing = [page.failure for page, theirs in zip(seen.site, own, strict=False) if page.failure and theirs.digest]
+    failing = [
+        page.failure_status
+        for page, theirs in zip(seen.site, own, strict=False)
+        if page.failure_status and theirs.digest
+    ]
     causes = (
         f"`url` in ops.yml names {host}, and the project serves {', '.join(known)}" if is_other else "",
         f"{service.url} fails with status {failing[0]}, and the deployment's own address differs" if failing else "",
@@ -183,7 +188,8 @@ def live_unknown(ctx: Context[Any], service: "Service", found: Found, press: Sug
             f"{by_name}{build}To prevent this, give {service.name} a path in `compare` that comes from a file, such as "
             "/version.txt, and let this machine read the deployments' own addresses."
         ),
-        press=press or ctx.press("rollback-pages", service=service.name, to=target_.id if target_ else "DEPLOYMENT"),
+        suggested_command=press
+        or ctx.press("rollback-pages", service=service.name, to=target_.id if target_ else "DEPLOYMENT"),
     )
 
 
@@ -192,7 +198,7 @@ def refuse_overtaken(ctx: Context[Any], deployments: tuple[PagesDeployment, ...]
     newest, requested_at = next((d for d in deployments if d.can_serve_production), None), ctx.request.requested_at
     if newest is not None and requested_at is not None and newest.created_on > requested_at:
         raise Refused(
-            f"something was deployed after this was asked for ({utc_text(requested_at)}): {deployed(newest)}",
+            f"something was deployed after this was asked for ({format_utc(requested_at)}): {deployed(newest)}",
             reason=Reason.WORLD_MOVED,
             hint="Look whether that helped, and ask again if it did not.",
         )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ops.core.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, UnclearWrite
-from ops.core.loopback import printable
-from ops.core.observations import ObjectObservation, as_proof
+from ops.core.loopback import parse_token
+from ops.core.observations import ObjectObservation, parse_proof
 from ops.core.redaction import Secret
 from ops.core.write_guard import WriteGuard
 from ops.probes.challenge import stopped
@@ -48,7 +48,7 @@ class Admin(WriteGuard):
         if response.status_code != 200:
             return f"GET {spec.state} is answered {response.status_code}"
         document = _json(body)
-        proof = as_proof(at_path(document, spec.proof))
+        proof = parse_proof(at_path(document, spec.proof))
         if proof is None:
             return f"GET {spec.state} shows neither a number nor a text at {spec.proof}"
         return ObjectObservation(proof, at_path(document, spec.keeps) if spec.keeps else None)
@@ -99,7 +99,7 @@ class Admin(WriteGuard):
                     "job: a secret of that name in the GitHub environment `recovery`."
                 ),
             )
-        return printable(name, self._tokens[name].reveal())
+        return parse_token(name, self._tokens[name].reveal())
 
 
 def _refuse_closed(response: httpx.Response, what: str, spec: "DurableObject") -> None:

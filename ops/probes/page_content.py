@@ -130,24 +130,24 @@ def _look(web: Web, url: str) -> tuple[PageContent, bool]:
     try:
         response, body = web.look(url)
     except httpx.RequestError as error:
-        return PageContent(why=f"{url} could not be reached ({type(error).__name__})"), False
+        return PageContent(error=f"{url} could not be reached ({type(error).__name__})"), False
     status = response.status_code
     if challenged := stopped(status, response.headers, body):
-        return PageContent(why=f"{url} could not be read: {challenged.detail}"), status == 403
+        return PageContent(error=f"{url} could not be read: {challenged.detail}"), status == 403
     if status in CLOSED:
-        return PageContent(why=f"{url} is closed to this machine (status {status})"), status != 429
+        return PageContent(error=f"{url} is closed to this machine (status {status})"), status != 429
     if status >= 500:
-        return PageContent(_digest(status, b""), failure=status), False
+        return PageContent(_digest(status, b""), failure_status=status), False
     if 300 <= status < 400:
         elsewhere = urlsplit(urljoin(url, response.headers.get("location", "")))
         if elsewhere.netloc != urlsplit(url).netloc:
-            return PageContent(why=f"{url} leads to another host, {elsewhere.netloc[:80]}"), True
+            return PageContent(error=f"{url} leads to another host, {elsewhere.netloc[:80]}"), True
         body = f"{elsewhere.path}?{elsewhere.query}".encode()
     is_html = "html" in response.headers.get("content-type", "")
     assets = hashed_assets(body) if is_html and status == 200 else ()
     digest = _digest(status, normalized(body) if is_html else body)
     return PageContent(
-        digest, absent=status == 404, assets=_digest(200, "\n".join(assets).encode()) if assets else ""
+        digest, is_absent=status == 404, assets_digest=_digest(200, "\n".join(assets).encode()) if assets else ""
     ), True
 
 

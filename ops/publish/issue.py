@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import Clock
 from ops.core.errors import ProviderError, needs_people
-from ops.core.loopback import is_one_world
+from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns
 from ops.core.run_summary import STATES, RunSummary
@@ -63,7 +63,7 @@ class Journaling:
         """Of the token's owner; None until it was asked for."""
         self.opened: int | None = None
         """The incident that was opened after the run."""
-        self._is_on = client.is_configured(environ) and is_one_world(environ)
+        self._is_on = client.is_configured(environ) and uses_one_sandbox(environ)
 
     def sinks(self, incident: int | None) -> tuple[EventSink, ...]:
         if not self._is_on or incident is None:

@@ -13,7 +13,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from ops.cloudflare.types.workers import describe_split
-from ops.core.clock import span_text
+from ops.core.clock import format_duration
 from ops.core.result import RunResult
 from ops.render.terminal import one_line
 
@@ -44,7 +44,7 @@ def templates() -> jinja2.Environment:
     # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters |= {"inert": inert, "cell": cell, "fenced": fenced, "linked": linked}
-    environment.filters |= {"span": span_text, "split_prose": describe_split}
+    environment.filters |= {"span": format_duration, "split_prose": describe_split}
     return environment
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan
-from ops.core.result import RunResult, step
+from ops.core.result import RunResult, duration_label
 from ops.core.timeline import RunEvent
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def plan_lines(plan: Plan[Any], *, heading: str) -> Iterator[str]:
     for section in plan.sections:
         yield from _list(section.title, section.lines)
     yield from _list("This does NOT undo", plan.not_undone)
-    yield from _list("What follows", plan.follows)
+    yield from _list("What follows", plan.consequences)
     yield from _list("Warnings", plan.warnings, bullet="!")
     yield from _presses("Undo", plan.undo)
     yield from _presses("If it does not help", [plan.next_step])
@@ -35,11 +35,11 @@ def plan_lines(plan: Plan[Any], *, heading: str) -> Iterator[str]:
 
 def result_lines(result: RunResult, contacts: "Iterable[Contact]") -> Iterator[str]:
     """What happened, how long it took, what to press next; whom to call where it did not end well."""
-    timed = [f"{step(name)} {s:.1f} s" for name, s in result.durations.items() if s]
+    timed = [f"{duration_label(name)} {s:.1f} s" for name, s in result.durations.items() if s]
     yield f"  after the trigger: {', '.join(timed)}" if timed else "  no step was reached"
     if result.hint:
         yield from _wrapped(result.hint, first="  what to do: ", rest="    ")
-    yield from _presses("What to press", [result.press])
+    yield from _presses("What to press", [result.suggested_command])
     if result.plan is not None and result.decision.value != "planned":
         yield from _presses("Undo", result.plan.undo if result.wrote else ())
         yield from _presses("If it does not help", [result.plan.next_step])

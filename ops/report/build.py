@@ -14,7 +14,7 @@ from ops.app.session import Session
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha
 from ops.core import system_clock
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
-from ops.core.next_step import command
+from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, sealed
 from ops.gate.form import stated
@@ -136,10 +136,10 @@ def _presses(found: Status, config: "Config", environ: Mapping[str, str], number
             put for put, label in config.labels.items() if (label.runbook, label.environment) == (ALL_CLEAR, name)
         ]
         put = f"the label {labels[0]} on the incident, within 7 days of its closing; or " if labels else ""
-        yield f"{put}{command(program, ALL_CLEAR, where)}"
+        yield f"{put}{build_command(program, ALL_CLEAR, where)}"
     for block in found.off:
         options = {"state": "off", "service": block.service, "path": block.path, **where}
-        yield command(program, "maintenance", options)
+        yield build_command(program, "maintenance", options)
 
 
 def _served(environment: "Environment", name: str, environ: Mapping[str, str]) -> Served:

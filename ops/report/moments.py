@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from ops.core.clock import REQUEST_HOLDS, SKEW
+from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME
 from ops.core.errors import Decision
 from ops.github.issues import Recorded
 from ops.report.evidence import Evidence
 
-RECENT = REQUEST_HOLDS + SKEW
+RECENT = REQUEST_LIFETIME + MAX_CLOCK_SKEW
 """A label that is older than this started no run: the gate refuses it."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ops.cloudflare.types.workers import describe_split
-from ops.core.clock import span_text
+from ops.core.clock import format_duration
 from ops.github.issues import Recorded
 from ops.report.evidence import Evidence, Served
 
@@ -89,7 +89,7 @@ def _with_gaps(ordered: list[Line]) -> Iterator[Line]:
     before = None
     for line in ordered:
         if before is not None and line.at - before.at > GAP:
-            silent = span_text((line.at - before.at).total_seconds())
+            silent = format_duration((line.at - before.at).total_seconds())
             yield Line(before.at, f"no record for {silent}", f"until {line.at:%H:%M:%S}", is_key=False)
         yield line
         before = line

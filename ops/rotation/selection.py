@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, short_id
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.names import NEW, OLD
+from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.next_step import SuggestedCommand
 from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.plan import PlanSection
@@ -82,18 +82,18 @@ def _why_never(rule: "RotatedSecret") -> str:
 Find = Callable[[str], Secret | None]
 
 
-def value_problems(chosen: Chosen, find: Find, *, prefix: str = NEW) -> tuple[str, ...]:
+def value_problems(chosen: Chosen, find: Find, *, prefix: str = NEW_PREFIX) -> tuple[str, ...]:
     """All that is wrong with the values that people gave; no value is in it. `find` knows variables by name."""
     seen: dict[str, str] = {}
     problems: list[str] = []
     for name, rule in chosen.rules.items():
-        if rule.rotate == "generate" and prefix == NEW:
+        if rule.rotate == "generate" and prefix == NEW_PREFIX:
             continue
         variable, secret = prefix + name, find(prefix + name)
         value = secret.reveal() if secret else ""
         problems += [f"{variable} {text}" for text in _wrong(value, rule, prefix)]
-        if value and prefix == NEW and (old := find(OLD + name)) and old.reveal() == value:
-            problems.append(f"{variable} equals {OLD}{name}")
+        if value and prefix == NEW_PREFIX and (old := find(OLD_PREFIX + name)) and old.reveal() == value:
+            problems.append(f"{variable} equals {OLD_PREFIX}{name}")
         if value and (twin := seen.setdefault(value, variable)) != variable:
             problems.append(f"{variable} equals {twin}")
     return tuple(problems)
@@ -109,35 +109,41 @@ def _wrong(value: str, rule: "RotatedSecret", prefix: str) -> Iterator[str]:
         yield "has a line break or a control character in it"
     elif rule.provider is not None and not all("!" <= character <= "~" for character in value):
         yield "has a character that no key of a provider has"
-    if len(value) < rule.min_length and prefix == NEW:
+    if len(value) < rule.min_length and prefix == NEW_PREFIX:
         yield f"has {len(value)} characters, and ops.yml wants at least {rule.min_length}"
 
 
-def before(name: str, new: KeyAnswer, control: KeyAnswer, *, prefix: str = NEW) -> tuple[Reason, str] | None:
+def before(name: str, new: KeyAnswer, control: KeyAnswer, *, prefix: str = NEW_PREFIX) -> tuple[Reason, str] | None:
     """Why the value is not set; None where the provider takes it and refuses a random key."""
-    if new.said == KeyVerdict.REFUSED and control.said == KeyVerdict.REFUSED:
+    if new.verdict == KeyVerdict.REFUSED and control.verdict == KeyVerdict.REFUSED:
         return Reason.KEY_REFUSED, f"its provider refuses {prefix}{name} ({new.text})"
     return _unproved(name, control, ((f"{prefix}{name}", new),))
 
 
 def after(name: str, current: KeyAnswer, control: KeyAnswer, old: KeyAnswer) -> tuple[Reason, str] | None:
     """Why the former key is not proved dead; None where it is."""
-    if old.said == KeyVerdict.ACCEPTED and control.said == KeyVerdict.REFUSED:
-        return Reason.KEY_STILL_ACCEPTED, f"its provider still takes {OLD}{name}: it is not revoked"
-    if problem := _unproved(name, control, ((f"{NEW}{name}", current), (f"{OLD}{name}", old))):
+    if old.verdict == KeyVerdict.ACCEPTED and control.verdict == KeyVerdict.REFUSED:
+        return Reason.KEY_STILL_ACCEPTED, f"its provider still takes {OLD_PREFIX}{name}: it is not revoked"
+    if problem := _unproved(name, control, ((f"{NEW_PREFIX}{name}", current), (f"{OLD_PREFIX}{name}", old))):
         return problem
-    if current.said != KeyVerdict.ACCEPTED:
-        return Reason.NO_EVIDENCE, f"its provider refuses {NEW}{name} too ({current.text}), so nothing is proved"
+    if current.verdict != KeyVerdict.ACCEPTED:
+        return (
+            Reason.NO_EVIDENCE,
+            f"its provider refuses {NEW_PREFIX}{name} too ({current.text}), so nothing is proved",
+        )
     if old.text != control.text:
-        return Reason.NO_EVIDENCE, f"{OLD}{name} is refused otherwise than a random key ({old.text}; {control.text})"
+        return (
+            Reason.NO_EVIDENCE,
+            f"{OLD_PREFIX}{name} is refused otherwise than a random key ({old.text}; {control.text})",
+        )
     return None
 
 
 def _unproved(name: str, control: KeyAnswer, asked: Iterable[tuple[str, KeyAnswer]]) -> tuple[Reason, str] | None:
-    if control.said == KeyVerdict.ACCEPTED:
+    if control.verdict == KeyVerdict.ACCEPTED:
         return Reason.NO_EVIDENCE, f"the provider of {name} takes a random key too, so its answer proves nothing"
     for what, answer in (*asked, ("a random key", control)):
-        if answer.said == KeyVerdict.UNCLEAR:
+        if answer.verdict == KeyVerdict.UNCLEAR:
             return Reason.NO_EVIDENCE, f"the provider of {name} gave no clear answer to {what} ({answer.text})"
     return None
 
@@ -227,7 +233,7 @@ def _warnings(chosen: Chosen, held: frozenset[str], absent: tuple[str, ...]) -> 
             "every Worker gets another new value"
         )
     if missing := [name for name in chosen.rules if name not in held]:
-        yield f"{', '.join(OLD + name for name in missing)} not held: {FORCED}"
+        yield f"{', '.join(OLD_PREFIX + name for name in missing)} not held: {FORCED}"
 
 
 def rebuilt(rebuild: Rebuild, why: str) -> Iterator[str]:

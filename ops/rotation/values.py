@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from ops.core.errors import ProviderError, Reason, Refused
-from ops.core.names import NEW, OLD
+from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.observations import KeyAnswer
 from ops.core.redaction import Secret
 from ops.engine.context import Context
@@ -24,7 +24,7 @@ def refuse_values(ctx: Context[Any], chosen: Chosen, prefix: str) -> None:
         ctx.github.secrets.refuse_misconfigured()
     problems = list(selection.value_problems(chosen, ctx.secret_values.value, prefix=prefix))
     for name, rule in chosen.rules.items():
-        if rule.github and rule.rotate == "generate" and prefix == NEW and not ctx.github.secrets.has_token:
+        if rule.github and rule.rotate == "generate" and prefix == NEW_PREFIX and not ctx.github.secrets.has_token:
             missing = "GH_SECRETS_TOKEN is missing (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY of a GitHub App)"
             problems.append(f"{missing}, and only this run could write the new {name} to GitHub")
     if problems:
@@ -37,7 +37,7 @@ def refuse_values(ctx: Context[Any], chosen: Chosen, prefix: str) -> None:
 
 def provided(ctx: Context[Any], chosen: Chosen, prefix: str) -> dict[str, Secret]:
     """Variable → value, of those that people give."""
-    named = [name for name, rule in chosen.rules.items() if prefix == OLD or rule.rotate == "provided"]
+    named = [name for name, rule in chosen.rules.items() if prefix == OLD_PREFIX or rule.rotate == "provided"]
     found = {prefix + name: ctx.secret_values.value(prefix + name) for name in named}
     return {variable: value for variable, value in found.items() if value}
 

@@ -264,7 +264,7 @@ def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Rebu
             f"{describe_split(live.split)} share the traffic of {worker}, and the new values go to one version alone",
             reason=Reason.LATEST_NOT_DEPLOYED,
             hint="Choose which of them shall serve, put its id in the place of VERSION, and rotate after it.",
-            press=ctx.press("rollback-worker", service=service, to="VERSION"),
+            suggested_command=ctx.press("rollback-worker", service=service, to="VERSION"),
         )
 
     def accept(wanted: tuple[str, ...]) -> SuggestedCommand:

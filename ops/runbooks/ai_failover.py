@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ops.core.clock import span_text, utc_text
+from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import AI
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AUTO, RESTORE = "auto", "restore"
 LOGS_REACH = timedelta(minutes=15)
-LOGS = f"What {span_text(LOGS_REACH.total_seconds())} of logs say, its Durable Objects' too"
+LOGS = f"What {format_duration(LOGS_REACH.total_seconds())} of logs say, its Durable Objects' too"
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ class AiFailover(SwitchRunbook[Params]):
                 PlanSection("The providers, as far as is known", seen.lines),
                 PlanSection(LOGS, logged(errors())),
             ),
-            follows=_follows(standing, made, state),
+            consequences=_follows(standing, made, state),
             warnings=(*steps.warnings([made] if made else []), *_doubts(seen, state, ai)),
             reason=None if made else Reason.ALREADY_SET,
-            done="AI interpretations are off" if state == OFF else f"Set {AI} to {state}",
-            proves=f"{AI} is {state}, {steps.ELSEWHERE}; the probes are healthy",
+            done_message="AI interpretations are off" if state == OFF else f"Set {AI} to {state}",
+            proved_claim=f"{AI} is {state}, {steps.ELSEWHERE}; the probes are healthy",
             tasks=_tasks(ai) if state == OFF else (),
             details=details,
         )
@@ -128,7 +128,7 @@ def _chosen(ctx: Context[Params], ai: "AiConfig", seen: Seen) -> str:
             f"which provider is healthy is not known: {seen.lacks}",
             reason=Reason.NO_EVIDENCE,
             hint=f"Name one of {', '.join(ai.order)}, or switch all off.",
-            press=ctx.press(AiFailover.name, to=OFF),
+            suggested_command=ctx.press(AiFailover.name, to=OFF),
         )
     to = ai_providers.choose(ai.order, seen.found)
     return RESTORE if to == ai.order[0] else to
@@ -146,7 +146,7 @@ def _summary(made: Setting | None, state: str, normal: str) -> str:
     what = {OFF: "no provider is asked", normal: "the application's own order"}.get(state, f"{state} is asked first")
     if made is None:
         return f"{AI} is {state} already: {what}"
-    return f"{AI}: {state}, {what}{f' until {utc_text(made.value.until)}' if made.value.until else ''}"
+    return f"{AI}: {state}, {what}{f' until {format_utc(made.value.until)}' if made.value.until else ''}"
 
 
 def _follows(standing: Standing, made: Setting | None, state: str) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ def _follows(standing: Standing, made: Setting | None, state: str) -> tuple[str,
     return (
         *([f"while it is {state}: {effect}"] if effect else []),
         *(
-            [f"at {utc_text(until)} it is {standing.rules.normal} again by itself, or earlier by `ops ai-failback`"]
+            [f"at {format_utc(until)} it is {standing.rules.normal} again by itself, or earlier by `ops ai-failback`"]
             if until
             else []
         ),

@@ -57,11 +57,13 @@ class AllClear(SwitchRunbook[Params]):
             changes=tuple(of),
             sections=_sections([f"{each.name}: {each.why}" for each in (*left, *unknown)]),
             warnings=tuple(f"{each}. Run the same command again in a minute" for each in doubts),
-            left_open="; ".join(doubts),
-            follows=("limits and what is off at the edge stay as they are: `ops status` says what is still on",),
+            remaining_message="; ".join(doubts),
+            consequences=("limits and what is off at the edge stay as they are: `ops status` says what is still on",),
             reason=None if made else Reason.NOTHING_LEFT,
-            done=f"Set back to normal: {names}",
-            proves=f"what incident #{incident} had set is normal again, {steps.ELSEWHERE}; the probes are healthy",
+            done_message=f"Set back to normal: {names}",
+            proved_claim=(
+                f"what incident #{incident} had set is normal again, {steps.ELSEWHERE}; the probes are healthy"
+            ),
             details=Settings(of, shows),
         )
 

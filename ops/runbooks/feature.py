@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.core.clock import utc_text
+from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.plan import Plan
 from ops.core.runtime_contract import AI, MAINTENANCE
@@ -72,11 +72,11 @@ class Feature(SwitchRunbook[Params]):
         return Plan(
             summary=_summary(standing, made, wanted),
             changes=tuple(details.of),
-            follows=_follows(standing, made, wanted),
+            consequences=_follows(standing, made, wanted),
             warnings=steps.warnings([made] if made else []),
             reason=None if made else Reason.ALREADY_SET,
-            done=f"Set {params.name} to {wanted.state}",
-            proves=f"{params.name} is {wanted.state}, {steps.ELSEWHERE}; the probes are healthy",
+            done_message=f"Set {params.name} to {wanted.state}",
+            proved_claim=f"{params.name} is {wanted.state}, {steps.ELSEWHERE}; the probes are healthy",
             details=details,
         )
 
@@ -96,7 +96,7 @@ def _asked(ctx: Context[Params]) -> Wanted:
 def _summary(standing: Standing, made: Setting | None, wanted: Wanted) -> str:
     if made is None:
         return f"{standing.name} is {wanted.state} already"
-    until = f" until {utc_text(made.value.until)}" if made.value.until else ""
+    until = f" until {format_utc(made.value.until)}" if made.value.until else ""
     return f"{standing.name}: {wanted.state}{until}"
 
 
@@ -105,5 +105,5 @@ def _follows(standing: Standing, made: Setting | None, wanted: Wanted) -> tuple[
     until = made.value.until if made else None
     return (
         *([f"while it is {wanted.state}: {effect}"] if effect else []),
-        *([f"at {utc_text(until)} it is {standing.rules.normal} again by itself"] if until else []),
+        *([f"at {format_utc(until)} it is {standing.rules.normal} again by itself"] if until else []),
     )

@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import WorkerRoute, Zone
-from ops.core.clock import parse_utc, utc_text
-from ops.core.duration import ending
+from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
@@ -118,7 +117,7 @@ class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails])
         if service is None or service.maintenance == "switch" or not params.reopen_at_end:
             return None  # a switch ends by the clock of the Worker
         try:
-            return ending(params.until, now)
+            return parse_deadline(params.until, now)
         except ConfigError:
             return None  # the run says what is wrong with it
 
@@ -201,7 +200,7 @@ def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[
             f"there is no Worker {WORKER} yet, which answers for what is off",
             reason=Reason.NOT_PREPARED,
             hint="Prepare it, once for each account.",
-            press=ctx.press(maintenance_steps.PREPARE_COMMAND),
+            suggested_command=ctx.press(maintenance_steps.PREPARE_COMMAND),
         )
     own = tuple(domain for domain in domains if domain.worker == worker)
     read = maintenance_routes.select_zones(zones, [_service_host(service)], maintenance_worker.state, own)
@@ -287,7 +286,7 @@ def _plan_closing(
         changes=tuple(changes),
         sections=plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
-        follows=tuple(plan_text.describe_consequences(window, opens.command, end)),
+        consequences=tuple(plan_text.describe_consequences(window, opens.command, end)),
         warnings=(
             *([end.warning] if end and end.warning else []),
             *plan_text.window_warnings(ingress, window, existing, wanted.unreachable_hosts),
@@ -296,9 +295,9 @@ def _plan_closing(
         ),
         reason=None if changes else Reason.ALREADY_OFF,
         next_step=_suggest_state(ctx, "on", "") if path else None,
-        done=f"Took {window.scope} offline",
+        done_message=f"Took {window.scope} offline",
         ends_at=parse_utc(window.until) if window.reopen_at_end else None,
-        proves=f"{window.scope} is off on purpose: every address that was asked answers 503 from {WORKER}",
+        proved_claim=f"{window.scope} is off on purpose: every address that was asked answers 503 from {WORKER}",
         details=Details(
             writes=changes, guard=ConcurrencyGuard(live, windows), state_run=run, addresses=tuple(addresses), probes=()
         ),
@@ -362,7 +361,7 @@ def _build_window(
 
 def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
     counted = "one route" if len(window.closed) == 1 else f"{len(window.closed)} routes"
-    until = f", meant to last until {utc_text(parse_utc(window.until))}" if window.until else ""
+    until = f", meant to last until {format_utc(parse_utc(window.until))}" if window.until else ""
     return f"{window.scope}: {'off' if changed else 'off already'}, by {counted} to {WORKER}{until}"
 
 
@@ -402,8 +401,8 @@ def _plan_reopening(
             *plan_text.unread_zone_warnings(snapshot.ingress),
         ),
         reason=None if opened else Reason.NOT_OFF,
-        done=f"Opened {what} again",
-        proves=f"{path} stays off, since {stays} is off"
+        done_message=f"Opened {what} again",
+        proved_claim=f"{path} stays off, since {stays} is off"
         if stays
         else f"{what} is not answered by {WORKER}, and the probes are healthy",
         details=Details(

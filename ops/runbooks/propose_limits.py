@@ -213,9 +213,9 @@ def _plan(ctx: Context[Params], wanted: "Mapping[str, LimitRaise]", base: str, t
             PlanSection("Limits", tuple(f"{row.name}: {row.change}" for row in table.changed)),
             PlanSection("Patch", patch(text, edited)),
         ),
-        follows=("nothing is raised before a person merges it",),
+        consequences=("nothing is raised before a person merges it",),
         warnings=warnings,
-        done=f"Proposed to raise {raised}",
+        done_message=f"Proposed to raise {raised}",
         tasks=("Review the pull request and merge it; then look whether users are let through",),
         details=Details(
             branch=branch,

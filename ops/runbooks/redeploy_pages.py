@@ -180,7 +180,7 @@ def _previous(ctx: Context[Params], live: PagesDeployment, choice: Choice) -> st
             f"the commit before {live.commit[:12] or 'that of ' + short(live)} is not known",
             reason=Reason.NO_TARGET,
             hint="Look with `git log`, and put the SHA of a good commit in the place of SHA.",
-            press=_redeploy(ctx, "SHA"),
+            suggested_command=_redeploy(ctx, "SHA"),
         )
     return parent
 

@@ -135,11 +135,13 @@ def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan[Details]:
             PlanSection("Stays", (*keeps, *object_reset.STAYS, "all other objects, and the version that serves")),
         ),
         not_undone=object_reset.NOT_UNDONE,
-        follows=(object_reset.DROPS,),
+        consequences=(object_reset.DROPS,),
         warnings=(f"{it.described}: what it holds before the reset is not known",) if closed else (),
         next_step=_all(ctx),
-        healthy_before="the object's memory is empty; no probe failed before either, so look whether it works again",
-        done=f"Reset {it.name} of {ctx.params.service}",
+        healthy_before_message=(
+            "the object's memory is empty; no probe failed before either, so look whether it works again"
+        ),
+        done_message=f"Reset {it.name} of {ctx.params.service}",
         details=Details(
             (it,), left_open=() if it.is_shown else (f"ops.yml names no `state` of {it.name} that would show it",)
         ),
@@ -157,14 +159,14 @@ def _named(ctx: Context[Params], service: "Service") -> Watched:
             f'ops.yml names no Durable Object "{shown(name)}" of {service.name}{suggestion(name, known)}',
             reason=Reason.UNKNOWN_NAME,
             hint=f"Name one of: {', '.join(known) or 'none'}. Or reset every object of the Worker.",
-            press=_all(ctx),
+            suggested_command=_all(ctx),
         )
     if known[name].reset is None:
         raise Refused(
             f"ops.yml has no endpoint that resets {name} alone",
             reason=Reason.NO_ENDPOINT,
             hint="Reset every object of the Worker, or write `reset` there.",
-            press=_all(ctx),
+            suggested_command=_all(ctx),
         )
     return Watched(name, service, known[name])
 
@@ -172,7 +174,7 @@ def _named(ctx: Context[Params], service: "Service") -> Watched:
 def _instead(ctx: Context[Params], error: OpsError) -> Refused:
     """Where the application does not let us: a new version restarts them all the same."""
     hint = f"{error.hint} Or reset every object of the Worker."
-    return Refused(error.message, reason=error.reason, hint=hint, press=_all(ctx))
+    return Refused(error.message, reason=error.reason, hint=hint, suggested_command=_all(ctx))
 
 
 def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
@@ -217,7 +219,7 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[WorkerDep
             f"{describe_split(live.split)} share the traffic of {service.worker}; a reset would give it to one",
             reason=Reason.NOT_REBUILDABLE,
             hint="Choose which of them shall serve, put its id in the place of VERSION, and reset after it.",
-            press=ctx.press("rollback-worker", service=ctx.params.service, to="VERSION"),
+            suggested_command=ctx.press("rollback-worker", service=ctx.params.service, to="VERSION"),
         )
     return live
 
@@ -250,15 +252,17 @@ def _plan(
         changes=reupload.changes(rebuild, undo=undo),
         sections=(*object_reset.sections(found), *(compared if details.watched else ()), reupload.section(rebuild)),
         not_undone=object_reset.NOT_UNDONE,
-        follows=(object_reset.DROPS, object_reset.NOTHING_TO_UNDO),
+        consequences=(object_reset.DROPS, object_reset.NOTHING_TO_UNDO),
         warnings=(
             *object_reset.stray(named, found),
             *(f"what it shows cannot be compared; {each}" for each in unknown),
             *(f"nothing will prove it of this object; {each}" for each in details.left_open),
         ),
         next_step=ctx.press("rollback-worker", service=ctx.params.service),
-        healthy_before="every object began anew; no probe failed before either, so look whether what was stuck goes on",
-        done=f"Reset the Durable Objects of {ctx.params.service}",
+        healthy_before_message=(
+            "every object began anew; no probe failed before either, so look whether what was stuck goes on"
+        ),
+        done_message=f"Reset the Durable Objects of {ctx.params.service}",
         details=details,
     )
 

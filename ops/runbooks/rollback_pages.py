@@ -183,9 +183,9 @@ def _plan_without_live(ctx: Context[Params], service: "Service", found: Found) -
         changes=(change,),
         sections=plan_text.sections_if_unknown(chosen, ctx.clock.now(), why),
         not_undone=plan_text.NOT_UNDONE,
-        follows=plan_text.follows_if_unknown(project),
+        consequences=plan_text.follows_if_unknown(project),
         warnings=(named,),
-        done=f"Rolled back {ctx.params.service} to {short(chosen)}",
+        done_message=f"Rolled back {ctx.params.service} to {short(chosen)}",
         details=Details(service, chosen, None, found.seen),
     )
 
@@ -206,7 +206,7 @@ def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details) ->
         changes=(change,),
         sections=plan_text.sections(past, choice, chosen, by_rule=by_rule),
         not_undone=plan_text.NOT_UNDONE,
-        follows=plan_text.follows(past),
+        consequences=plan_text.follows(past),
         warnings=plan_text.warnings(
             past,
             chosen,
@@ -215,7 +215,7 @@ def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details) ->
             by_rule=by_rule,
         ),
         next_step=_press(ctx, older.id) if older else None,
-        done=f"Rolled back {ctx.params.service} to {short(chosen)}",
+        done_message=f"Rolled back {ctx.params.service} to {short(chosen)}",
         details=details,
     )
 
@@ -233,7 +233,9 @@ def _no_target(ctx: Context[Params], service: "Service", choice: Choice) -> Refu
             else "Choose one yourself, and put its id in the place of DEPLOYMENT. To build an earlier commit instead, "
             f"{service.name} needs a `build` in ops.yml."
         ),
-        press=ctx.press("redeploy-pages", service=service.name) if service.build else _press(ctx, "DEPLOYMENT"),
+        suggested_command=ctx.press("redeploy-pages", service=service.name)
+        if service.build
+        else _press(ctx, "DEPLOYMENT"),
     )
 
 

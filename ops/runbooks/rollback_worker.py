@@ -270,10 +270,10 @@ def _plan(
         changes=(change,),
         sections=plan_text.sections(history, choice, split, repository=service.repository, by_rule=by_rule),
         not_undone=plan_text.NOT_UNDONE,
-        follows=plan_text.follows(history, split, rebuilt=rebuilt),
+        consequences=plan_text.follows(history, split, rebuilt=rebuilt),
         warnings=warnings,
         next_step=_next_step(ctx, following[0]) if following else None,
-        done=f"Rolled back {ctx.params.service} to {describe_split(split)}",
+        done_message=f"Rolled back {ctx.params.service} to {describe_split(split)}",
         details=details,
     )
 
@@ -301,7 +301,7 @@ def _with_current_secrets(
         summary=f"Worker {service.worker}: {describe_split(details.live.split)} → {rebuild.name}",
         changes=reupload.changes(rebuild, undo=plan.changes[0].undo),
         sections=(*plan.sections, reupload.section(rebuild)),
-        done=f"Rolled back {ctx.params.service} to {rebuild.name}",
+        done_message=f"Rolled back {ctx.params.service} to {rebuild.name}",
         details=replace(details, rebuild=rebuild),
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import describe_split, format_split
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.names import NEW, OLD
+from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
@@ -105,7 +105,7 @@ class RotateSecrets(Runbook[Params, Details]):
         chosen = _chosen(ctx)
         if ctx.params.confirm_revoked:
             return _end(ctx, chosen)
-        prefix = OLD if ctx.params.restore else NEW
+        prefix = OLD_PREFIX if ctx.params.restore else NEW_PREFIX
         refuse_values(ctx, chosen, prefix)
         found, asked, on_github = run_all(
             [
@@ -208,8 +208,8 @@ def _plan(
 ) -> Plan[Details]:
     workers = workers_of(ctx, chosen)
     details = Details(chosen, values={v.removeprefix(prefix): s for v, s in provided(ctx, chosen, prefix).items()})
-    held = frozenset(name for name in chosen.rules if ctx.secret_values.value(OLD + name))
-    kind = "former" if prefix == OLD else "new"
+    held = frozenset(name for name in chosen.rules if ctx.secret_values.value(OLD_PREFIX + name))
+    kind = "former" if prefix == OLD_PREFIX else "new"
     changes: list[Change] = []
     for worker, names in workers.items():
         standing = found[worker]
@@ -233,15 +233,15 @@ def _plan(
     return Plan(
         summary=f"{', '.join(chosen.rules)}: {kind} values for {', '.join(workers)}",
         changes=tuple(changes),
-        finishing=finishing,
+        final_changes=finishing,
         sections=(*selection.sections(chosen, workers), *map(rules.section, anew.values())),
         not_undone=selection.NOT_UNDONE,
-        follows=("each Worker gets a new version; whatever it keeps in memory is gone",),
+        consequences=("each Worker gets a new version; whatever it keeps in memory is gone",),
         warnings=(*warned, *selection.warnings(chosen, held=held, absent=absent, unread=unread)),
-        left_open=selection.left_open(by_hand),
-        healthy_before=selection.HEALTHY_BEFORE,
+        remaining_message=selection.left_open(by_hand),
+        healthy_before_message=selection.HEALTHY_BEFORE,
         tasks=selection.tasks(chosen, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(chosen.rules))),
-        done=f"Set {kind} values of {', '.join(chosen.rules)} for {', '.join(workers)}",
+        done_message=f"Set {kind} values of {', '.join(chosen.rules)} for {', '.join(workers)}",
         details=details,
     )
 
@@ -274,7 +274,7 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan[Details]:
     questions = Chosen(asked)
     problems = [
         *selection.value_problems(questions, ctx.secret_values.value),
-        *selection.value_problems(questions, ctx.secret_values.value, prefix=OLD),
+        *selection.value_problems(questions, ctx.secret_values.value, prefix=OLD_PREFIX),
     ]
     if problems:
         raise Refused(
@@ -283,7 +283,7 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan[Details]:
             hint=HINT,
         )
     workers = workers_of(ctx, chosen)
-    found, answers = run_all([lambda: standings(ctx, workers), lambda: ask(ctx, questions, (NEW, OLD))])
+    found, answers = run_all([lambda: standings(ctx, workers), lambda: ask(ctx, questions, (NEW_PREFIX, OLD_PREFIX))])
     refusals = [selection.after(name, *said) for name, said in answers.items()]
     refuse_keys(questions, [each for each in refusals if each])
     details, changes = Details(chosen), []
@@ -301,9 +301,11 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan[Details]:
         changes=tuple(changes),
         sections=selection.sections(chosen, workers),
         warnings=warnings if word else (),
-        follows=("Durable Objects of these Workers restart at once: memory goes, storage stays",),
-        healthy_before=f"proved dead: {', '.join(asked) or 'none'}; marked as revoked: {', '.join(chosen.rules)}",
-        done=f"Ended the rotation of {', '.join(chosen.rules)}",
+        consequences=("Durable Objects of these Workers restart at once: memory goes, storage stays",),
+        healthy_before_message=(
+            f"proved dead: {', '.join(asked) or 'none'}; marked as revoked: {', '.join(chosen.rules)}"
+        ),
+        done_message=f"Ended the rotation of {', '.join(chosen.rules)}",
         details=details,
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
-from ops.core.clock import utc_text
+from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
@@ -100,7 +100,7 @@ def _judged(
         if override is None or not standing.is_on(session.clock.now()):
             return Judged(restore=False, why=f"no override is on: {standing.told(session.clock.now())}"), None
         if override.incident is None:
-            end = f", and ends by itself at {utc_text(override.until)}" if override.until else ""
+            end = f", and ends by itself at {format_utc(override.until)}" if override.until else ""
             return Judged(restore=False, why=f"the override names no incident on which to tell of it{end}"), override
         asks = Outside(environment, session, ProcessSecretValues(environ, redactor, config))
         return _judge(asks, runtime.ai, override, session.clock.now()), override

@@ -243,11 +243,15 @@ def plan_of(
         summary=f"revision {revision} of {FILE} is {'to be written to KV' if changes else 'in KV already'}",
         changes=changes,
         sections=(PlanSection("Limits", differences or ("none changes",)),),
-        follows=(f"to undo it, revert the pull request: what is merged into {FILE} is applied",) if changes else (),
+        consequences=(f"to undo it, revert the pull request: what is merged into {FILE} is applied",)
+        if changes
+        else (),
         warnings=warnings,
         reason=reason,
-        done=f"Applied revision {revision} of {FILE}",
-        proves=f"revision {revision} of {FILE} is in effect at the one location that was asked, and others follow",
+        done_message=f"Applied revision {revision} of {FILE}",
+        proved_claim=(
+            f"revision {revision} of {FILE} is in effect at the one location that was asked, and others follow"
+        ),
         details=told,
     )
 

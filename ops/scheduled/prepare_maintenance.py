@@ -91,13 +91,13 @@ class PrepareMaintenance(Runbook[Params, Details]):
             summary=f"{WORKER} is {'to be deployed' if changes else 'prepared already'}",
             changes=tuple(changes),
             sections=(PlanSection("Off at present, and stays off", off),) if off else (),
-            follows=(
+            consequences=(
                 "nothing leads to it until `ops maintenance` lets routes do so",
                 f"to undo it, delete the Worker {WORKER} in the dashboard, once no route leads to it",
             ),
             reason=None if changes else Reason.ALREADY_PREPARED,
-            done=f"Prepared {WORKER}",
-            proves=f"{WORKER} is ready: it answers 503 at https://{host}",
+            done_message=f"Prepared {WORKER}",
+            proved_claim=f"{WORKER} is ready: it answers 503 at https://{host}",
             details=Details(changes, state_run=run, address=MaintenanceCheck(f"https://{host}/")),
         )
 

@@ -52,9 +52,9 @@ class PrepareSwitches(SwitchRunbook[Params]):
             else "every switch has its key",
             changes=tuple(of),
             sections=(PlanSection("There already, and not touched", tuple(there)),) if there else (),
-            follows=("nothing changes for users: what has no key is in that state too",),
+            consequences=("nothing changes for users: what has no key is in that state too",),
             reason=None if made else Reason.ALREADY_PREPARED,
-            done="Prepared the switches",
-            proves=f"the keys are there, and {service} reads them, {steps.ELSEWHERE}",
+            done_message="Prepared the switches",
+            proved_claim=f"the keys are there, and {service} reads them, {steps.ELSEWHERE}",
             details=Settings(of, shows),
         )

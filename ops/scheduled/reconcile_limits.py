@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
-from ops.core.clock import span_text
+from ops.core.clock import format_duration
 from ops.core.errors import Decision, OpsError, Reason
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import Plan, RunOutcome
@@ -89,7 +89,7 @@ class ReconcileLimits(ApplyLimits):
         since = ctx.github.pulls.issue_since(LABEL, text.marker(ctx.environment.name))
         if since is None or (age := ctx.clock.now() - since) < ON_REPORT:
             left = ON_REPORT if since is None else ON_REPORT - age
-            return f"it is on report for another {span_text(left.total_seconds())} first"
+            return f"it is on report for another {format_duration(left.total_seconds())} first"
         return "an incident is open" if ctx.github.pulls.is_any_open(INCIDENT) else ""
 
     def after(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:

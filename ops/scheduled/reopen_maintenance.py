@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ops.app.session import Session
-from ops.core.clock import parse_utc, utc_text
+from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
 from ops.engine.runbook import DueRun, Schedule
@@ -47,7 +47,7 @@ class ReopenMaintenance(Maintenance):
             now = session.clock.now()
         for window in worker.state.windows if worker else ():
             if window.is_due(now):
-                reason = f"its end, {utc_text(parse_utc(window.until))}, is over"
+                reason = f"its end, {format_utc(parse_utc(window.until))}, is over"
                 yield DueRun(
                     Params(state="off", service=window.service, path=window.path, reason=reason), window.incident
                 )
@@ -70,6 +70,8 @@ class ReopenMaintenance(Maintenance):
                 f"{window.scope} would be opened to {other}, and ops.yml says {snapshot.ingress.worker}",
                 reason=Reason.NOT_DUE,
                 hint="Let a person look: ops.yml was changed since, or the variables of ops-maintenance were.",
-                press=ctx.press("maintenance", service=snapshot.service.name, state="off", path=snapshot.request.path),
+                suggested_command=ctx.press(
+                    "maintenance", service=snapshot.service.name, state="off", path=snapshot.request.path
+                ),
             )
         return (window,)

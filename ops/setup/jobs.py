@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
-from ops.core.names import NEW, OLD
+from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.engine.runbook import JobSecret, Runbook, Schedule
 
 if TYPE_CHECKING:
@@ -175,12 +175,12 @@ def _job_secrets(environment: "Environment", kind: JobSecret) -> Iterator[str]:
             yield from (each.token for each in service.durable_objects.values() if each.token)
     elif kind is JobSecret.AI_KEYS:
         ai = environment.runtime.ai if environment.runtime else None
-        yield from (prefix + key for key in (ai.keys.values() if ai else ()) for prefix in (NEW, OLD))
+        yield from (prefix + key for key in (ai.keys.values() if ai else ()) for prefix in (NEW_PREFIX, OLD_PREFIX))
     else:
         yield from (SECRETS_TOKEN, APP_KEY)
         # Of what is generated a former value may be held, and a new one is made.
-        yield from (NEW + name for name, rule in environment.secrets.items() if rule.rotate == "provided")
-        yield from (OLD + name for name, rule in environment.secrets.items() if rule.rotate != "never")
+        yield from (NEW_PREFIX + name for name, rule in environment.secrets.items() if rule.rotate == "provided")
+        yield from (OLD_PREFIX + name for name, rule in environment.secrets.items() if rule.rotate != "never")
 
 
 def _probes(environment: "Environment", kind: str) -> "Iterator[Probe]":

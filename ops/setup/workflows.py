@@ -129,7 +129,7 @@ def _incident(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> str:
 
 def _command(label: Any) -> str:
     """The same by hand on a laptop."""
-    return next_step.command(LAPTOP, label.runbook, {**label.params, "environment": label.environment})
+    return next_step.build_command(LAPTOP, label.runbook, {**label.params, "environment": label.environment})
 
 
 def _text(config: "Config", template: str, **values: Any) -> str:

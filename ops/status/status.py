@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ops.core.clock import parse_utc, rfc3339
+from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.runtime_contract import VERSION
 from ops.maintenance.state import MaintenanceWindow
 from ops.switches.values import Standing
@@ -77,10 +77,10 @@ class Status:
         return {
             "schema": 1,
             "environment": self.environment,
-            "read_at": rfc3339(self.read_at),
+            "read_at": format_rfc3339(self.read_at),
             "services": [_live(each) for each in self.live],
             "switches": [_switch(each) for each in self.switches],
-            "limits": [vars(each) | {"until": rfc3339(each.until)} for each in self.limits],
+            "limits": [vars(each) | {"until": format_rfc3339(each.until)} for each in self.limits],
             "maintenance": [
                 {name: getattr(block, name) for name in ("service", "path", "message", "since", "until", "incident")}
                 for block in self.off
@@ -92,14 +92,14 @@ class Status:
 
 def _live(each: Live) -> dict[str, Any]:
     split = [{"id": name, "percent": percent} for name, percent in each.split]
-    return {**vars(each), "split": split, "since": each.since and rfc3339(each.since)}
+    return {**vars(each), "split": split, "since": each.since and format_rfc3339(each.since)}
 
 
 def _switch(each: Standing) -> dict[str, Any]:
     value = each.value
     assert value is not None
     moments = {name: getattr(value, name) for name in ("since", "until", "review_at")}
-    shown = {name: moment and rfc3339(moment) for name, moment in moments.items()}
+    shown = {name: moment and format_rfc3339(moment) for name, moment in moments.items()}
     told = {name: getattr(value, name) for name in ("state", "owner", "incident", "message", "revision")}
     return {"name": each.name, **told, **shown, "paths": list(value.paths)}
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ops.cloudflare.types.workers import describe_split
-from ops.core.clock import parse_utc, span_text, utc_text
+from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.suggestions import shown
 from ops.render.terminal import one_line
@@ -14,7 +14,7 @@ NOTHING = "nothing"
 
 
 def lines(status: Status) -> Iterator[str]:
-    yield f"{status.environment}, as read at {utc_text(status.read_at)}"
+    yield f"{status.environment}, as read at {format_utc(status.read_at)}"
     yield "  live"
     for each in status.live:
         yield f"    {each.service}: {one_line(_live(each, status))}"
@@ -43,14 +43,14 @@ def switches(status: Status) -> Iterator[str]:
 
 def limits(status: Status) -> Iterator[str]:
     for each in status.limits:
-        yield f"{shown(each.name)}: {each.limit} in {each.period} s, until {utc_text(each.until)}"
+        yield f"{shown(each.name)}: {each.limit} in {each.period} s, until {format_utc(each.until)}"
 
 
 def off(status: Status) -> Iterator[str]:
     for block in status.off:
         where = f" for incident #{block.incident}" if block.incident else ""
-        until = f", meant to last until {utc_text(parse_utc(block.until))}" if block.until else ""
-        yield f"{block.scope}, since {utc_text(parse_utc(block.since))}{where}{until}"
+        until = f", meant to last until {format_utc(parse_utc(block.until))}" if block.until else ""
+        yield f"{block.scope}, since {format_utc(parse_utc(block.since))}{where}{until}"
 
 
 def orphans(status: Status) -> Iterator[str]:
@@ -81,8 +81,8 @@ def _live(each: Live, status: Status) -> str:
     if not each.split or each.since is None:
         return "nothing was ever deployed"
     what = describe_split(each.split) if each.kind == "worker" else f"deployment {each.split[0][0][:8]}"
-    age = span_text(max(0.0, (status.read_at - each.since).total_seconds()))
+    age = format_duration(max(0.0, (status.read_at - each.since).total_seconds()))
     by = f", by {shown(each.by)}" if each.by else ""
     said = f" ({each.message[:100]})" if each.message else ""
     canonical = ", which Cloudflare calls canonical" if each.kind == "pages" else ""
-    return f"{what}{canonical}, since {utc_text(each.since)} ({age} ago){by}{said}"
+    return f"{what}{canonical}, since {format_utc(each.since)} ({age} ago){by}{said}"

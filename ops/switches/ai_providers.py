@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ops.cloudflare.types.records import LoggedError
-from ops.core.anonymization import shortened
-from ops.core.clock import span_text, utc_text
-from ops.core.names import NEW, OLD
+from ops.core.anonymization import anonymize_text
+from ops.core.clock import format_duration, format_utc
+from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.runtime_contract import ProviderOutcomes, SwitchValue
 from ops.core.threads import in_parallel
@@ -36,8 +36,8 @@ class Health(StrEnum):
 
 def health(seen: ProviderOutcomes | None, answer: KeyAnswer | None = None) -> Health:
     """By a probe, where one was sent and is clear; else by the outcomes that the application itself saw."""
-    if answer is not None and answer.said != KeyVerdict.REFUSED:
-        return Health.HEALTHY if answer.said == KeyVerdict.ACCEPTED else Health.DOWN
+    if answer is not None and answer.verdict != KeyVerdict.REFUSED:
+        return Health.HEALTHY if answer.verdict == KeyVerdict.ACCEPTED else Health.DOWN
     # A key that is refused is ours, and may be an old one: of what the application gets, that says nothing.
     if seen is None or not (seen.ok or seen.failed):
         return Health.UNKNOWN
@@ -62,7 +62,9 @@ def lines(
         seen = outcomes.get(name)
         counted = f"{seen.ok} answered, {seen.failed} failed" if seen else "not asked"
         probe = (
-            f"; a probe with a key of ours: {answers[name].said.value}, {answers[name].text}" if name in answers else ""
+            f"; a probe with a key of ours: {answers[name].verdict.value}, {answers[name].text}"
+            if name in answers
+            else ""
         )
         yield f"{name}: {each} ({counted}{probe})"
 
@@ -72,7 +74,8 @@ def logged(found: tuple[LoggedError, ...] | str) -> tuple[str, ...]:
     if isinstance(found, str):
         return (f"not known: {found}",)
     rows = tuple(
-        f"in {each.count} requests: {_one_line(shortened(each.text[:LONGEST_READ]))}" for each in found[:MOST_LOGGED]
+        f"in {each.count} requests: {_one_line(anonymize_text(each.text[:LONGEST_READ]))}"
+        for each in found[:MOST_LOGGED]
     )
     more = (f"and {len(found) - MOST_LOGGED} other texts",) if len(found) > MOST_LOGGED else ()
     return (*rows, *more) or ("no error; nothing is there either of a Worker whose observability is off",)
@@ -103,7 +106,8 @@ def fail_back(
     age = (now - override.since).total_seconds()
     if age < least:
         return Judged(
-            restore=False, why=f"the override is {span_text(age)} old, and stays for {span_text(least)} at least"
+            restore=False,
+            why=f"the override is {format_duration(age)} old, and stays for {format_duration(least)} at least",
         )
     if seen is None or not (seen.ok or seen.failed):
         return Judged(restore=False, why=f"the application did not ask {name} in its last minutes", ask=True)
@@ -116,12 +120,14 @@ def fail_back(
 
 def by_probe(judged: Judged, answer: KeyAnswer | None, until: datetime | None) -> Judged:
     """What one probe adds, where the application does not know; None: there is no key to ask with."""
-    end = f"; it ends by itself at {utc_text(until)}" if until else ""
+    end = f"; it ends by itself at {format_utc(until)}" if until else ""
     if answer is None:
         return Judged(restore=False, why=f"{judged.why}, and no key of its is held here to ask it with{end}")
-    if answer.said == KeyVerdict.ACCEPTED:
+    if answer.verdict == KeyVerdict.ACCEPTED:
         return Judged(restore=True, why=f"{judged.why}; it answers a key of ours now")
-    return Judged(restore=False, why=f"{judged.why}; asked with a key of ours: {answer.said.value}, {answer.text}{end}")
+    return Judged(
+        restore=False, why=f"{judged.why}; asked with a key of ours: {answer.verdict.value}, {answer.text}{end}"
+    )
 
 
 class Asks(Protocol):
@@ -167,7 +173,11 @@ def look(asks: Asks, ai: "AiConfig", *, probe: bool) -> Seen:
 def key_of(asks: Asks, ai: "AiConfig", name: str) -> "Secret | None":
     """As a rotation holds it: the new value, which is in use since then; else the former."""
     secret = ai.keys.get(name)
-    return (asks.secret_values.value(NEW + secret) or asks.secret_values.value(OLD + secret)) if secret else None
+    return (
+        (asks.secret_values.value(NEW_PREFIX + secret) or asks.secret_values.value(OLD_PREFIX + secret))
+        if secret
+        else None
+    )
 
 
 def ask(asks: Asks, ai: "AiConfig", name: str) -> KeyAnswer:

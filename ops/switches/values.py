@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ops.core.clock import span_text, utc_text
-from ops.core.duration import ending
+from ops.core.clock import format_duration, format_utc
+from ops.core.duration import parse_deadline
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.runtime_contract import SWITCHES, ReportedSwitch, SwitchValue, parse_switch
 from ops.core.suggestions import shown, suggestion
@@ -65,18 +65,18 @@ class Standing:
 
 def told(value: SwitchValue, now: datetime) -> str:
     """A switch's value in one line: its state, whose it is, since when and until when."""
-    since = span_text(max(0.0, (now - value.since).total_seconds()))
+    since = format_duration(max(0.0, (now - value.since).total_seconds()))
     parts = [value.state, f"by {shown(value.owner)} {since} ago", *_purpose(value, map(shown, value.paths))]
     if value.until:
-        parts.append(f"{'ended' if value.is_over(now) else 'until'} {utc_text(value.until)}")
+        parts.append(f"{'ended' if value.is_over(now) else 'until'} {format_utc(value.until)}")
     elif value.review_at:
-        parts.append(f"meant to last until {utc_text(value.review_at)}")
+        parts.append(f"meant to last until {format_utc(value.review_at)}")
     return ", ".join(parts)
 
 
 def coming(value: SwitchValue) -> str:
     """What it will be, where it is plain whose it is."""
-    until = [f"until {utc_text(value.until)}"] if value.until else []
+    until = [f"until {format_utc(value.until)}"] if value.until else []
     return ", ".join([value.state, *_purpose(value, value.paths), *until])
 
 
@@ -134,7 +134,7 @@ class Wanted:
 
 def until_of(name: str, rules: "Rules", state: str, text: str, now: datetime) -> datetime | None:
     """The end that somebody wrote; None where they wrote none. Raises ConfigError."""
-    moment = ending(text, now)
+    moment = parse_deadline(text, now)
     if moment is None:
         return None
     if state == rules.normal:
@@ -143,8 +143,8 @@ def until_of(name: str, rules: "Rules", state: str, text: str, now: datetime) ->
     latest = now + timedelta(seconds=rules.longest)
     if moment > latest + SAME:
         raise ConfigError(
-            f"{name} may be {state} for {span_text(rules.longest)} at most, and {utc_text(moment)} is later",
-            hint=f"Name an end before {utc_text(latest)}, or write a longer `longest` for {name} into ops.yml.",
+            f"{name} may be {state} for {format_duration(rules.longest)} at most, and {format_utc(moment)} is later",
+            hint=f"Name an end before {format_utc(latest)}, or write a longer `longest` for {name} into ops.yml.",
         )
     return moment
 

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha, short_id
-from ops.core.clock import span_text, utc_text
+from ops.core.clock import format_duration, format_utc
 
 WHOLE = 99.99
 """Percentages may be fractional; wrangler itself tolerates a thousandth."""
@@ -75,7 +75,7 @@ class History:
         """How far back the history goes, for people: rules can only judge what is listed."""
         count = len(self.deployments)
         oldest = self.deployments[-1].created_on
-        listed = f"Cloudflare listed {count} deployment{'s' if count > 1 else ''}, back to {utc_text(oldest)}"
+        listed = f"Cloudflare listed {count} deployment{'s' if count > 1 else ''}, back to {format_utc(oldest)}"
         return f"{listed}; {self.reading}" if self.reading else listed
 
     def version(self, version: str) -> WorkerVersion:
@@ -316,7 +316,7 @@ def _same_commit(history: History, suspect: str, version: str) -> Iterator[str]:
         yield f"it was built from the same commit as the live one, {own.tag}"
     for blamed, step in history.blamed.items():
         if blamed != version and _is_same_build(own, history.version(blamed)):
-            when = utc_text(step.deployment.created_on)
+            when = format_utc(step.deployment.created_on)
             yield f"it was built from the same commit as {short_id(blamed)}, which was taken out of service at {when}"
 
 
@@ -359,7 +359,7 @@ def _in_incident(history: History, version: str) -> Iterator[str]:
     members = history.members(history.releases[version])
     is_new = opened - history.first_served(version) < PROBABLY_NOT_THE_CAUSE
     if is_new and not members & set(history.live.serving_versions) and not history.served_well(members, before=index):
-        yield f"it was live when the incident was opened at {utc_text(opened)}, and was replaced during it"
+        yield f"it was live when the incident was opened at {format_utc(opened)}, and was replaced during it"
 
 
 def _briefly_followed(history: History, suspect: str, version: str) -> Iterator[str]:
@@ -374,6 +374,7 @@ def _briefly_followed(history: History, suspect: str, version: str) -> Iterator[
         return
     if history.served(follower) < history.min_served and follower not in history.blamed:
         yield (
-            f"it served for only {span_text(history.served(version))}, and {short_id(follower)} replaced it for only "
-            f"{span_text(history.served(follower))}: that may have been its revert"
+            f"it served for only {format_duration(history.served(version))}, "
+            f"and {short_id(follower)} replaced it for only "
+            f"{format_duration(history.served(follower))}: that may have been its revert"
         )

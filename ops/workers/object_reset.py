@@ -197,8 +197,8 @@ def _unproved(it: Watched, now: ObjectObservation | str | OpsError, *, restarted
     elif not began_anew(before, now, answered=it.answered):
         return f"{it.name} still has {it.shown(now)}" if before else f"{it.name} shows nothing to compare with"
     path = it.spec.keeps
-    if path and not it.notes and (before is None or before.kept is None):
+    if path and not it.notes and (before is None or before.stored_value is None):
         it.notes = (f"what {it.name} had at {path} before is not known, so that it was kept is not proved",)
-    elif path and before and not is_kept(before.kept, now.kept):
+    elif path and before and not is_kept(before.stored_value, now.stored_value):
         it.lost = f"{path} of {it.name} is not what it was before, though a reset keeps what is in storage"
     return ""

@@ -15,7 +15,7 @@ from ops.cloudflare.types.workers import (
     is_commit_sha,
     short_id,
 )
-from ops.core.clock import span_text, utc_text
+from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
@@ -41,7 +41,7 @@ def deployed(deployment: WorkerDeployment) -> str:
     """One deployment in a sentence: what, when, by whom."""
     by = deployment.author or "an unknown author"
     via = f" ({deployment.source})" if deployment.source else ""
-    return f"{describe_split(deployment.split)}, deployed {utc_text(deployment.created_on)} by {by}{via}"
+    return f"{describe_split(deployment.split)}, deployed {format_utc(deployment.created_on)} by {by}{via}"
 
 
 def stepped_back(step: StepBack) -> str:
@@ -78,7 +78,7 @@ def _described(history: History, version: str, percent: float) -> str:
     known = history.version(version)
     parts = [f"{version} at {percent:g} %"]
     if known.created_on is not None:
-        parts.append(f"uploaded {span_text((history.now - known.created_on).total_seconds())} ago")
+        parts.append(f"uploaded {format_duration((history.now - known.created_on).total_seconds())} ago")
     parts += [f"by {known.author}"] if known.author else []
     parts += [f"tag {known.tag}"] if known.tag else []
     parts += [f'"{known.message}"'] if known.message else []
@@ -144,12 +144,12 @@ def _incident_warnings(history: History, suspect: str, split: Split, began: date
     live_then = next((d for d in history.deployments if d.created_on <= began), None)
     if first > began:
         then = f"; {deployed(live_then)} was live then" if live_then else ""
-        yield f"{short_id(suspect)} first served {utc_text(first)}, after the stated start: {NOT_THE_CAUSE}{then}"
+        yield f"{short_id(suspect)} first served {format_utc(first)}, after the stated start: {NOT_THE_CAUSE}{then}"
     elif began - first > PROBABLY_NOT_THE_DEPLOYMENT:
-        served = span_text((began - first).total_seconds())
+        served = format_duration((began - first).total_seconds())
         yield f"{short_id(suspect)} had served for {served} before the stated start: it is probably not the deployment"
     if live_then and set(live_then.serving_versions) & {version for version, _ in split}:
-        yield f"the target was live at the stated start, {utc_text(began)}"
+        yield f"the target was live at the stated start, {format_utc(began)}"
 
 
 def _doubts(history: History, choice: Choice, split: Split) -> Iterator[str]:
@@ -164,7 +164,7 @@ def _doubts(history: History, choice: Choice, split: Split) -> Iterator[str]:
     if found := doubt(history, choice.suspect, target):
         yield f"{short_id(target)} may be bad: {found.why}"
     elif is_barely_proven(history, target) and any(target in d.serving_versions for d in history.deployments):
-        yield f"{short_id(target)} was live for only {span_text(history.served(target))}"
+        yield f"{short_id(target)} was live for only {format_duration(history.served(target))}"
 
 
 def _canary(history: History, suspect: str) -> Iterator[str]:
@@ -185,7 +185,7 @@ def _unreadable(history: History) -> Iterator[str]:
         if deployment.problem:
             name = f" {short_id(deployment.id)}" if deployment.id else ""
             yield (
-                f"deployment{name} of {utc_text(deployment.created_on)} was ignored: it has {deployment.problem}. "
+                f"deployment{name} of {format_utc(deployment.created_on)} was ignored: it has {deployment.problem}. "
                 "Nothing is known about its versions"
             )
 
@@ -247,7 +247,7 @@ def no_target(history: History, choice: Choice, ways: tuple[PassedOver, ...], *,
         if ways
         else "No listed version is left to roll back to. Deploy the reverted commit. If you know a good version, put "
         "its id in the place of VERSION.",
-        press=press,
+        suggested_command=press,
     )
 
 
@@ -260,7 +260,7 @@ def refuse_overtaken(live: WorkerDeployment, requested_at: datetime | None) -> N
     """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
     if requested_at is not None and live.created_on > requested_at:
         raise Refused(
-            f"something was deployed after this was asked for ({utc_text(requested_at)}): {deployed(live)}",
+            f"something was deployed after this was asked for ({format_utc(requested_at)}): {deployed(live)}",
             reason=Reason.WORLD_MOVED,
             hint="Look whether that helped, and ask again if it did not.",
         )
@@ -295,7 +295,7 @@ def secrets_changed(
     if not names:
         hint = "Look at the Worker's secrets in the dashboard; this tool does not force what it cannot name."
         keeping = " With --current-secrets the current values stay, whichever they are." if keep else ""
-        return Refused(message, reason=Reason.SECRETS_CHANGED, hint=f"{hint}{keeping}", press=keep)
+        return Refused(message, reason=Reason.SECRETS_CHANGED, hint=f"{hint}{keeping}", suggested_command=keep)
     instead = (
         "With --current-secrets those of now stay. Where every former value is known to be good, put "
         f"--accept-changed-secrets {shlex.quote(','.join(names))} in its place."
@@ -303,7 +303,7 @@ def secrets_changed(
         else "Where every former value is known to be good, accept them by name."
     )
     hint = f"{why} Going back may bring their former values back. {instead}".strip()
-    return Refused(message, reason=Reason.SECRETS_CHANGED, hint=hint, press=keep or accept)
+    return Refused(message, reason=Reason.SECRETS_CHANGED, hint=hint, suggested_command=keep or accept)
 
 
 def dead(names: Collection[str], revoked: Mapping[str, WorkerDeployment]) -> dict[str, WorkerDeployment]:
@@ -315,12 +315,12 @@ def dead(names: Collection[str], revoked: Mapping[str, WorkerDeployment]) -> dic
 def former_values_are_dead(found: Mapping[str, WorkerDeployment], *, keep: SuggestedCommand | None) -> Refused:
     since = max(deployment.created_on for deployment in found.values())
     return Refused(
-        f"the former values of {', '.join(found)} were revoked, as of {utc_text(since)}: nobody can go back to them",
+        f"the former values of {', '.join(found)} were revoked, as of {format_utc(since)}: nobody can go back to them",
         reason=Reason.SECRET_REVOKED,
         hint="This cannot be accepted away. With --current-secrets that code gets the current values."
         if keep
         else "This cannot be accepted away, and a split cannot be uploaded anew: name one version.",
-        press=keep,
+        suggested_command=keep,
     )
 
 

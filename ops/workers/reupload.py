@@ -332,7 +332,7 @@ def _refuse_secrets(
             f"the values of {', '.join(left)} would be those of the latest upload, {latest}, which does not serve",
             reason=Reason.INHERIT_NOT_ACCEPTED,
             hint=f"If these values are good ({_uploaded(planned.latest)}), accept them by name.",
-            press=accept(wanted),
+            suggested_command=accept(wanted),
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ops.cloudflare.types.workers import Split, WorkerVersion
-from ops.core.clock import span_text, utc_text
+from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.suggestions import shown, suggestion
 from ops.workers.history import History, StepBack, doubt
@@ -100,9 +100,9 @@ def why_not(history: History, suspect: str, version: str) -> str | None:
     if history.same_release(suspect, version):
         return "it is the same release as the live one"
     if step := history.blamed.get(version):
-        return f"it was taken out of service at {utc_text(step.deployment.created_on)} by {_who(step)}"
+        return f"it was taken out of service at {format_utc(step.deployment.created_on)} by {_who(step)}"
     if (served := history.served(version)) < history.min_served:
-        return f"its release served {span_text(served)}, less than {span_text(history.min_served)}"
+        return f"its release served {format_duration(served)}, less than {format_duration(history.min_served)}"
     if version not in history.deployable:
         return "Cloudflare no longer lists it as deployable"
     if not history.is_proven(version) and has_unread(history):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops.cli.schedule import Scheduled
-from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, worst
+from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, most_urgent_exit_code
 from ops.core.redaction import Redactor
 
 SCHEDULED = Scheduled(Redactor(), dry_run=False, yes=True, as_json=False, config=Path("ops.yml"))
@@ -49,4 +49,4 @@ def test_after_an_interruption_nothing_is_begun(end: int | OpsError) -> None:
     ("codes", "code"), [([], 0), ([0, 9], 9), ([9, 6], 6), ([8, 5], 5), ([6, 8, 4], 6), ([6, 130], 130)]
 )
 def test_the_most_urgent_end_of_several_runs_is_the_end_of_the_command(codes: list[int], code: int) -> None:
-    assert worst(codes) == code
+    assert most_urgent_exit_code(codes) == code

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import strategies as st
 
-from ops.core.anonymization import shortened
+from ops.core.anonymization import anonymize_text
 from tests.support.properties import holds_for
 
 
@@ -30,7 +30,7 @@ from tests.support.properties import holds_for
     ],
 )
 def test_an_address_becomes_its_network_and_a_name_its_first_letter(text: str, shown: str) -> None:
-    assert shortened(text) == shown
+    assert anonymize_text(text) == shown
 
 
 AROUND = st.text(max_size=12)
@@ -41,7 +41,7 @@ NAME = st.from_regex(r"[a-z]{2,8}([._+-][a-z]{2,8}){0,2}", fullmatch=True)
 
 @holds_for(40, 2000, before=AROUND, after=AROUND, address=V4)
 def test_no_ipv4_address_gets_out(before: str, after: str, address: ipaddress.IPv4Address) -> None:
-    shown = shortened(f"{before}{address}{after}")
+    shown = anonymize_text(f"{before}{address}{after}")
 
     assert str(address) not in shown or str(address).endswith(".0")
 
@@ -49,7 +49,7 @@ def test_no_ipv4_address_gets_out(before: str, after: str, address: ipaddress.IP
 @holds_for(40, 2000, before=AROUND, after=AROUND, address=V6)
 def test_no_ipv6_address_gets_out(before: str, after: str, address: ipaddress.IPv6Address) -> None:
     for written in (str(address), address.exploded, str(address).upper(), quote(str(address), safe="")):
-        shown = shortened(f"{before}{written}{after}").lower().replace("%3a", ":")
+        shown = anonymize_text(f"{before}{written}{after}").lower().replace("%3a", ":")
         groups = address.exploded.split(":")
         assert address.exploded not in shown
         if address.packed[6:] != bytes(10):
@@ -60,7 +60,7 @@ def test_no_ipv6_address_gets_out(before: str, after: str, address: ipaddress.IP
 @pytest.mark.slow
 @holds_for(40, 2000, before=AROUND, after=AROUND, name=NAME, at=st.sampled_from(["@", "%40"]))
 def test_no_name_of_an_e_mail_address_gets_out(before: str, after: str, name: str, at: str) -> None:
-    shown = shortened(f"{before}{name}{at}example.com{after}")
+    shown = anonymize_text(f"{before}{name}{at}example.com{after}")
 
     assert not re.search(re.escape(name) + "(@|%40)", shown)
     assert f"{name[1:]}@" not in shown
@@ -71,6 +71,6 @@ def test_a_path_of_15_kb_is_shortened_at_once() -> None:
     began = time.process_time()
 
     for text in ("/" + "a" * 15_000, '"' * 15_000, "a%40" * 4_000, "a." * 7_500 + "@"):
-        shortened(text)
+        anonymize_text(text)
 
     assert time.process_time() - began < 0.1

@@ -13,9 +13,9 @@ PAGES = st.sampled_from(
         PageContent("1"),
         PageContent("2"),
         PageContent("3"),
-        PageContent("n", absent=True),
-        PageContent("m", absent=True),
-        PageContent(why="closed"),
+        PageContent("n", is_absent=True),
+        PageContent("m", is_absent=True),
+        PageContent(error="closed"),
     ]
 )
 
@@ -37,16 +37,17 @@ def test_a_site_looks_like_a_deployment_only_where_each_page_does_that_the_deplo
 
     read = all(page.digest for page in (*own, *site))
     each = [
-        mine.digest == theirs.digest or (mine.absent and not theirs.absent) for mine, theirs in zip(*pair, strict=True)
+        mine.digest == theirs.digest or (mine.is_absent and not theirs.is_absent)
+        for mine, theirs in zip(*pair, strict=True)
     ]
-    shown = any(not mine.absent or theirs.absent for mine, theirs in zip(*pair, strict=True))
+    shown = any(not mine.is_absent or theirs.is_absent for mine, theirs in zip(*pair, strict=True))
     assert alike == (read and all(each) and shown)
 
 
 @given(looks())
 def test_what_was_not_read_looks_like_nothing_and_says_why(pair: tuple[Look, Look]) -> None:
     own, site = pair
-    closed = replace(own[0], digest="", why="closed")
+    closed = replace(own[0], digest="", error="closed")
 
     assert of_deployment((closed, *own[1:]), site) is None
     assert of_site((closed, *site[1:])) is None

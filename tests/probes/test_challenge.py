@@ -105,12 +105,12 @@ def test_a_challenge_is_inconclusive(probe: Callable[[http.Web], Verdict], answe
 def test_a_challenge_is_no_content_no_view_of_switches_and_no_refusal_of_a_key() -> None:
     groq = KeyProvider(url="https://api.groq.example/v1")
     with service(lambda _: CHALLENGE) as web:
-        assert "bot challenge" in page_content.look(web, SystemClock(), "https://shop.example/").why
+        assert "bot challenge" in page_content.look(web, SystemClock(), "https://shop.example/").error
         seen = runtime.look(web, "https://shop.example")
         said = ai_provider.ask(web, groq, Secret("sk-0123456789"))
 
     assert f"https://shop.example{ENDPOINT} could not be read: a Cloudflare bot challenge answered" in str(seen)
-    assert said.said == KeyVerdict.UNCLEAR
+    assert said.verdict == KeyVerdict.UNCLEAR
 
 
 def test_a_challenged_browser_proves_nothing_and_has_a_hint() -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ops.core.clock import parse_utc, rfc3339
-from ops.core.duration import seconds
+from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.duration import parse_duration
 from ops.core.errors import ConfigError
 
 
@@ -233,7 +233,7 @@ def parse_period(since: str, until: str, now: datetime) -> Period:
 
 def _moment(option: str, text: str, now: datetime) -> datetime:
     try:
-        return now - timedelta(seconds=seconds(text.strip()))
+        return now - timedelta(seconds=parse_duration(text.strip()))
     except (ValueError, OverflowError):
         pass
     try:
@@ -244,7 +244,7 @@ def _moment(option: str, text: str, now: datetime) -> datetime:
 
 
 def _plain(value: TableCell) -> str | int | None:
-    return rfc3339(value) if isinstance(value, datetime) else value
+    return format_rfc3339(value) if isinstance(value, datetime) else value
 
 
 def split_period(period: Period, max_length: timedelta) -> Iterator[Period]:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from ops.core.clock import rfc3339
+from ops.core.clock import format_rfc3339
 from ops.tools import node as nodejs
 from tests.conftest import ROOT
 
@@ -54,7 +54,7 @@ class Example:
 
     def moment(self, **ahead: float) -> str:
         now = datetime.fromtimestamp(self.arrange("clock", 0) / 1000, UTC)
-        return rfc3339(now + timedelta(**ahead))
+        return format_rfc3339(now + timedelta(**ahead))
 
     def put(self, values: Mapping[str, Any]) -> None:
         """By key: a text as it is, anything else as JSON, None: no value. They are read with the next request."""
