@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import WorkerRoute, Zone
 from ops.core.clock import format_utc, parse_utc
+from ops.core.duration import parse_deadline
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
