@@ -145,18 +145,14 @@ class Engine:
                 raise
             self.signals.ignore()
             decision, reason, code = error.decision or Decision.FAILED, error.reason, error.exit_code
-            message, hint, press = (
-                failure_message(error, unchanged=not run.progress.may_have_written),
-                error.hint,
-                error.suggested_command,
-            )
-            if decision == Decision.REFUSED and run.progress.may_have_written:  # one of several changes was refused
+            hint, press, has_written = error.hint, error.suggested_command, run.progress.may_have_written
+            message = failure_message(error, unchanged=not has_written)
+            if decision == Decision.REFUSED and has_written:  # one of several changes was refused
                 decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
             if so_far := run.progress.describe(run.plan):
                 message = f"{message}; {so_far}"
-            ctx.timeline.record(
-                EventKind.FAILED, message, reason=reason.value, hint=hint, **command_to_json("press", press)
-            )
+            suggested = command_to_json("press", press)
+            ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **suggested)
         ended = {"reason": reason.value, "message": message, **command_to_json("press", run.press)}
         ctx.timeline.record(EventKind.ENDED, decision.value, **ended)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
