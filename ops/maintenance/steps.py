@@ -32,7 +32,7 @@ from ops.maintenance.writes import (
     UploadState,
     describe_write,
 )
-from ops.workers.plan_text import deployed
+from ops.workers.plan_text import describe_deployment
 
 if TYPE_CHECKING:
     from ops.cloudflare.routes import RoutesApi
@@ -282,7 +282,7 @@ def _check_created(ctx: Context[Any]) -> ObservedState:
     own = _own_version(ctx)
     if own is not None and own.id in deployments[0].serving_versions:
         return ObservedState(ChangeState.DONE, f"{WORKER} is there")
-    return _changed_elsewhere(f"{WORKER} was made by somebody else: {deployed(deployments[0])}")
+    return _changed_elsewhere(f"{WORKER} was made by somebody else: {describe_deployment(deployments[0])}")
 
 
 def _check_uploaded(ctx: Context[Any], steps: MaintenanceWrites, store: UploadState) -> ObservedState:
@@ -317,7 +317,7 @@ def _check_deployed(ctx: Context[Any], steps: MaintenanceWrites, deploy: DeployS
     if all(_has_same_windows(ctx, steps, each, deploy.windows) for each in between):
         steps.state_run = ctx.run_id
         return ObservedState(ChangeState.DONE, f"version {ours[0].split[0][0]} serves, with all former values")
-    return _changed_elsewhere(f"another run stored something at the same moment: {deployed(between[0])}")
+    return _changed_elsewhere(f"another run stored something at the same moment: {describe_deployment(between[0])}")
 
 
 def _check_concurrent_state(
@@ -327,12 +327,12 @@ def _check_concurrent_state(
     windows: tuple[MaintenanceWindow, ...],
 ) -> ObservedState:
     if deployments and _has_same_windows(ctx, steps, deployments[0], windows):
-        return ObservedState(ChangeState.DONE, f"another run stored the same: {deployed(deployments[0])}")
+        return ObservedState(ChangeState.DONE, f"another run stored the same: {describe_deployment(deployments[0])}")
     return _changed_elsewhere(f"another run changed {WORKER}: {_describe_live(deployments)}")
 
 
 def _describe_live(deployments: tuple[WorkerDeployment, ...]) -> str:
-    return deployed(deployments[0]) if deployments else "it was deleted"
+    return describe_deployment(deployments[0]) if deployments else "it was deleted"
 
 
 def _check_repointed(ctx: Context[Any], route: WorkerRoute, to: str) -> ObservedState:

@@ -169,7 +169,7 @@ def why_not(deployment: PagesDeployment, serving: PagesDeployment, blamed: Colle
     return None
 
 
-def parse_to(text: str, deployments: Sequence[PagesDeployment], *, project: str) -> PagesDeployment:
+def parse_target(text: str, deployments: Sequence[PagesDeployment], *, project: str) -> PagesDeployment:
     """A deployment's id, its first eight characters where they are unique, or its own address. Raises Refused."""
     name = text.strip().lower().rstrip("/")
     found = [d for d in deployments if name in {d.id, d.url.lower().rstrip("/")}]

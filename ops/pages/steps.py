@@ -128,7 +128,7 @@ def _round_1(ctx: Context[Any], service: "Service", to: str) -> _Listed:
             reason=Reason.NOT_DEPLOYABLE,
             hint="Name one of production.",
         )
-    chosen = live_deployment.parse_to(to, (*deployments, *found), project=service.pages) if to else None
+    chosen = live_deployment.parse_target(to, (*deployments, *found), project=service.pages) if to else None
     return _Listed(project, deployments, chosen)
 
 
@@ -193,7 +193,7 @@ def live_unknown(ctx: Context[Any], service: "Service", found: Found, press: Sug
     )
 
 
-def refuse_overtaken(ctx: Context[Any], deployments: tuple[PagesDeployment, ...]) -> None:
+def check_not_superseded(ctx: Context[Any], deployments: tuple[PagesDeployment, ...]) -> None:
     """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
     newest, requested_at = next((d for d in deployments if d.can_serve_production), None), ctx.request.requested_at
     if newest is not None and requested_at is not None and newest.created_on > requested_at:

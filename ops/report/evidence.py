@@ -68,7 +68,7 @@ class Served:
         found = [version for version in sorted(every) if prefix and version.startswith(prefix)]
         return known.get(found[0], WorkerVersion(found[0])) if len(found) == 1 else None
 
-    def first_served(self, version: str) -> WorkerDeployment | None:
+    def first_served_at(self, version: str) -> WorkerDeployment | None:
         return next((d for d in reversed(self.deployments) if version in d.serving_versions), None)
 
 

@@ -89,7 +89,7 @@ def _deployed(evidence: Evidence, main: Recorded | None) -> Moment:
     if main is None or served is None:
         return Moment(Name.DEPLOYED, None, "Cloudflare's history was not read")
     version, _ = evidence.exchanged(main)
-    first = served.first_served(version.id) if version else None
+    first = served.first_served_at(version.id) if version else None
     if version is None or first is None:
         return Moment(Name.DEPLOYED, None, "the version that was taken away is not in Cloudflare's history")
     text = f"Cloudflare: version {version.id[:8]}, the last change before the recovery; not proved to be the cause"

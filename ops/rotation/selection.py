@@ -12,8 +12,8 @@ from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.plan import PlanSection
 from ops.core.redaction import Secret
 from ops.core.suggestions import shown, suggestion
-from ops.workers.history import WHOLE
-from ops.workers.reupload import Rebuild
+from ops.workers.history import ALL_TRAFFIC
+from ops.workers.reupload import Reupload
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -150,7 +150,7 @@ def _unproved(name: str, control: KeyAnswer, asked: Iterable[tuple[str, KeyAnswe
 
 def obstacle_to_edit(live: WorkerDeployment, newest: str, version: WorkerVersion) -> str:
     """Why Cloudflare's secret edit cannot be used: it builds on the newest upload and puts that before everybody."""
-    if len(live.split) > 1 or live.split[0][1] < WHOLE:
+    if len(live.split) > 1 or live.split[0][1] < ALL_TRAFFIC:
         return f"{describe_split(live.split)} share the traffic, and an edit would promote the newest of them"
     if version.id != newest:
         return f"{short_id(version.id)} serves, and an edit would build on {short_id(newest)}, which was uploaded later"
@@ -236,13 +236,13 @@ def _warnings(chosen: Chosen, held: frozenset[str], absent: tuple[str, ...]) -> 
         yield f"{', '.join(OLD_PREFIX + name for name in missing)} not held: {FORCED}"
 
 
-def rebuilt(rebuild: Rebuild, why: str) -> Iterator[str]:
+def rebuilt(reupload_state: Reupload, why: str) -> Iterator[str]:
     """`why`: what stands in the way of the secret edit, which is the other means."""
-    serving = rebuild.code.version
-    yield f"{rebuild.worker}: {why}; so {short_id(serving)} is uploaded again with the values and gets all traffic"
-    for version, percent in rebuild.live.split:
+    serving = reupload_state.code.version
+    yield f"{reupload_state.worker}: {why}; so {short_id(serving)} is uploaded again with the values and gets all traffic"
+    for version, percent in reupload_state.live.split:
         if version != serving:
-            yield f"{short_id(version)}, at {percent:g} % of {rebuild.worker}, ends; it is not promoted"
+            yield f"{short_id(version)}, at {percent:g} % of {reupload_state.worker}, ends; it is not promoted"
 
 
 def tasks(chosen: Chosen, *, by_hand: Mapping[str, str], confirm: SuggestedCommand) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.rotation.selection import Chosen, is_secret_edit_of, obstacle_to_edit
 from ops.workers import reupload
-from ops.workers.plan_text import deployed
-from ops.workers.reupload import Rebuild
+from ops.workers.plan_text import describe_deployment
+from ops.workers.reupload import Reupload
 
 MOST_AT_ONCE = 100
 """Cloudflare takes no more secrets in one call (100160)."""
@@ -140,7 +140,7 @@ def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
     for worker, was, now, uploads, secrets in zip(workers, deployments, again, listed, names, strict=True):
         if not now or now[0] != was[0]:
             raise Refused(
-                f"{worker} was deployed while the plan was made: {deployed(now[0]) if now else 'not any more'}",
+                f"{worker} was deployed while the plan was made: {describe_deployment(now[0]) if now else 'not any more'}",
                 reason=Reason.WORLD_MOVED,
                 hint="Look at what came in, then start again for a new plan.",
             )
@@ -179,20 +179,20 @@ def edited(ctx: Context[Any], what: Edit) -> ObservedState:
     deployments = ctx.cloudflare.workers.list_deployments(worker)
     at = next((index for index, each in enumerate(deployments) if each.id == planned.id), None)
     if at is None:
-        first = deployed(deployments[0]) if deployments else "nothing"
+        first = describe_deployment(deployments[0]) if deployments else "nothing"
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"what the plan found is not listed any more; {first} is")
     if at == 0:
         return ObservedState(ChangeState.PLANNED, f"{short_id(what.standing.main.id)} is live, as planned")
     newer = deployments[:at]
     if len(newer) > sending.sent or any(len(each.split) > 1 for each in newer):
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(newer[0]))
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
     found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
     if not all(found):
         return ObservedState(
             ChangeState.PLANNED, f"{short_id(newer[0].split[0][0])} is live, and cannot be read yet", uncertain=True
         )
     if not all(version and is_secret_edit_of(what.standing.main, version) for version in found):
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(newer[0]))
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
     version = newer[0].split[0][0]
     if sending.answered:
         what.serving[:] = [version]
@@ -247,7 +247,7 @@ def copied(ctx: Context[Any], what: Copying) -> ObservedState:
 
 def plans(
     ctx: Context[Any], found: Mapping[str, Standing], workers: Mapping[str, tuple[str, ...]]
-) -> dict[str, Rebuild]:
+) -> dict[str, Reupload]:
     """Worker → its rebuild, of those that need one; `workers` has the names of the new values.
 
     The reads are the comparison. Raises Refused where a version cannot be rebuilt either, with the way on.
@@ -255,10 +255,10 @@ def plans(
     return {worker: _plan(ctx, found[worker], names) for worker, names in workers.items() if found[worker].obstacle}
 
 
-def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Rebuild:
+def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Reupload:
     live, worker, params = standing.live, standing.worker, ctx.params
     service, entry = next((name, each) for name, each in ctx.environment.services.items() if each.worker == worker)
-    version = reupload.majority(live.split)
+    version = reupload.majority_version(live.split)
     if version is None:
         raise Refused(
             f"{describe_split(live.split)} share the traffic of {worker}, and the new values go to one version alone",
@@ -272,7 +272,7 @@ def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Rebu
         given = {"only": params.only, "restore": params.restore, "inherit_latest": accepted}
         return ctx.press("rotate-secrets", service=params.service, **given)
 
-    return reupload.plan(
+    return reupload.plan_reupload(
         ctx,
         worker,
         version,

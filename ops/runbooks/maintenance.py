@@ -39,7 +39,7 @@ from ops.maintenance.writes import (
 )
 from ops.probes.runner import ProbeSet
 from ops.switches import steps as switch_steps
-from ops.workers.plan_text import deployed
+from ops.workers.plan_text import describe_deployment
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -229,7 +229,7 @@ def _read_routes(
         if planned and now and now.deployment.id == planned.deployment.id:
             return planned, routes
     raise Refused(
-        f"{WORKER} changes again and again: {deployed(now.deployment) if now else 'it was deleted'}",
+        f"{WORKER} changes again and again: {describe_deployment(now.deployment) if now else 'it was deleted'}",
         reason=Reason.WORLD_MOVED,
         hint="Another run takes something offline or opens it. Wait for its end, then start again.",
     )

@@ -86,7 +86,7 @@ class RedeployPages(SiteRunbook[Params, Details]):
         if live.commit == details.commit.sha and not live.has_uncommitted_changes:
             text = f"{short(live)} is live already, and is of commit {details.commit.short}"
             return _nothing(ctx, past, choice, text, Reason.ALREADY_LIVE)
-        steps.refuse_overtaken(ctx, past.deployments)
+        steps.check_not_superseded(ctx, past.deployments)
         plan = _planned(details, build, project, past, why)
         return plan_text.with_ways_back(
             plan, past, choice, details.commit, began=ctx.request.began, rollback=lambda to: _rollback(ctx, to.id)

@@ -18,8 +18,8 @@ from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, JobSecret, ObservedState, Runbook, TokenPermissions, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.workers import object_reset, plan_text, reupload
-from ops.workers.object_reset import Watched
-from ops.workers.reupload import Rebuild
+from ops.workers.object_reset import TrackedObject
+from ops.workers.reupload import Reupload
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -39,9 +39,9 @@ class Params:
 class Details:
     """What the steps need of the plan."""
 
-    watched: tuple[Watched, ...]
+    tracked: tuple[TrackedObject, ...]
     """The one object; or those of the Worker that can be looked at."""
-    rebuild: Rebuild | None = None
+    reupload_state: Reupload | None = None
     """None: the application resets the one object."""
     left_open: tuple[str, ...] = ()
     """What will not be proved, as it is known before."""
@@ -50,7 +50,7 @@ class Details:
 
     @property
     def unproved(self) -> str:
-        return "; ".join([*self.left_open, *(each.lost for each in self.watched if each.lost)])
+        return "; ".join([*self.left_open, *(each.storage_problem for each in self.tracked if each.storage_problem)])
 
 
 class ResetDurableObject(Runbook[Params, Details]):
@@ -77,7 +77,7 @@ class ResetDurableObject(Runbook[Params, Details]):
         if plan is None:
             return ProbeSet(service.url, probes, service.verify)
         details = plan.details
-        versions = frozenset([details.rebuild.made] if details.rebuild else [])
+        versions = frozenset([details.reupload_state.uploaded_version] if details.reupload_state else [])
         return ProbeSet(service.url, probes, service.verify, versions, unproved=details.unproved)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
@@ -86,69 +86,70 @@ class ResetDurableObject(Runbook[Params, Details]):
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
-        if details.rebuild is None:
-            return object_reset.check(ctx, details.watched[0])
-        world = reupload.check(ctx, details.rebuild, change)
-        if reupload.is_upload(details.rebuild, change) or world.state != ChangeState.DONE:
+        if details.reupload_state is None:
+            return object_reset.check_object(ctx, details.tracked[0])
+        world = reupload.check_change(ctx, details.reupload_state, change)
+        if reupload.is_upload_change(details.reupload_state, change) or world.state != ChangeState.DONE:
             return world
         if not details.is_live:  # a lost answer is settled by this alone; what the objects show is the proof afterwards
             details.is_live = True
             return world
-        for each in details.watched:
-            each.answered = True
-        return object_reset.prove(ctx, details.watched, world)
+        for each in details.tracked:
+            each.is_answered = True
+        return object_reset.verify_restarts(ctx, details.tracked, world)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
         details = plan.details
-        if details.rebuild is None:
+        if details.reupload_state is None:
             try:
-                return object_reset.send(ctx, details.watched[0])
+                return object_reset.send_reset(ctx, details.tracked[0])
             except (ConfigError, Refused) as error:
                 raise _instead(ctx, error) from None
-        said = reupload.apply(ctx, details.rebuild, change, {})
-        details.is_live = not reupload.is_upload(details.rebuild, change)
+        said = reupload.apply_change(ctx, details.reupload_state, change, {})
+        details.is_live = not reupload.is_upload_change(details.reupload_state, change)
         return said
 
 
 def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan[Details]:
     it = _named(ctx, service)
-    if it.is_shown:
-        now = object_reset.looked(ctx, it)
+    if it.has_state_endpoint:
+        now = object_reset.read_state(ctx, it)
         if isinstance(now, OpsError):
             raise _instead(ctx, now)
         it.before = now
-    proof = f"{it.spec.proof} shows that it began anew" if it.is_shown else "the application says so"
+    proof = f"{it.spec.proof} shows that it began anew" if it.has_state_endpoint else "the application says so"
     keeps = (f"what it shows at {it.spec.keeps}, which is compared",) if it.spec.keeps else ()
-    closed = isinstance(it.before, str) and it.is_shown
+    closed = isinstance(it.before, str) and it.has_state_endpoint
     return Plan(
         summary=f"{it.name} ({it.spec.class_}) of Worker {service.worker}: its memory is emptied by its application",
         changes=(
             Change(
                 target=f"Durable Object {it.name} of {service.worker}",
-                before=it.described,
+                before=it.memory_text,
                 after="an empty memory",
                 done_when=f"POST {it.spec.reset} is answered, and {proof}",
                 undo=None,
             ),
         ),
         sections=(
-            PlanSection("Stays", (*keeps, *object_reset.STAYS, "all other objects, and the version that serves")),
+            PlanSection("Stays", (*keeps, *object_reset.KEPT, "all other objects, and the version that serves")),
         ),
         not_undone=object_reset.NOT_UNDONE,
-        consequences=(object_reset.DROPS,),
-        warnings=(f"{it.described}: what it holds before the reset is not known",) if closed else (),
+        consequences=(object_reset.CONNECTIONS_CLOSED,),
+        warnings=(f"{it.memory_text}: what it holds before the reset is not known",) if closed else (),
         next_step=_all(ctx),
         healthy_before_message=(
             "the object's memory is empty; no probe failed before either, so look whether it works again"
         ),
         done_message=f"Reset {it.name} of {ctx.params.service}",
         details=Details(
-            (it,), left_open=() if it.is_shown else (f"ops.yml names no `state` of {it.name} that would show it",)
+            (it,),
+            left_open=() if it.has_state_endpoint else (f"ops.yml names no `state` of {it.name} that would show it",),
         ),
     )
 
 
-def _named(ctx: Context[Params], service: "Service") -> Watched:
+def _named(ctx: Context[Params], service: "Service") -> TrackedObject:
     name, known = ctx.params.name, service.durable_objects
     if ctx.params.inherit_latest:
         raise ConfigError(
@@ -168,7 +169,7 @@ def _named(ctx: Context[Params], service: "Service") -> Watched:
             hint="Reset every object of the Worker, or write `reset` there.",
             suggested_command=_all(ctx),
         )
-    return Watched(name, service, known[name])
+    return TrackedObject(name, service, known[name])
 
 
 def _instead(ctx: Context[Params], error: OpsError) -> Refused:
@@ -179,33 +180,35 @@ def _instead(ctx: Context[Params], error: OpsError) -> Refused:
 
 def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
     """Two rounds; the second one's reads are the comparison before the upload."""
-    shown_ones = [Watched(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
+    shown_ones = [TrackedObject(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
     deployments, uploads, *seen = run_all(
         [
             lambda: ctx.cloudflare.workers.list_deployments(service.worker),
             lambda: ctx.cloudflare.workers.list_uploads(service.worker),
-            *((lambda it=it: object_reset.looked(ctx, it)) for it in shown_ones),
+            *((lambda it=it: object_reset.read_state(ctx, it)) for it in shown_ones),
         ]
     )
     live = _live(ctx, service, deployments)
-    watched, closed = [], []
+    tracked, closed = [], []
     for it, now in zip(shown_ones, seen, strict=True):
         if isinstance(now, ConfigError):
             closed.append(f"{it.name}: {now.message}")
         else:  # what the application refuses now, another version of it may still be answering for
             it.before = now.message if isinstance(now, OpsError) else now
-            watched.append(it)
-    rebuild = _rebuild(ctx, service, live, uploads[0])
-    assert rebuild.source is not None
-    found = object_reset.classes(rebuild.source, service.worker)
+            tracked.append(it)
+    reupload_state = _rebuild(ctx, service, live, uploads[0])
+    assert reupload_state.source is not None
+    found = object_reset.find_classes(reupload_state.source, service.worker)
     if not found.own:
         raise Refused(
             f"{service.worker} has no Durable Object of its own",
             reason=Reason.NO_TARGET,
             hint="Name the service whose Worker exports the class.",
         )
-    rebuild.mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own))
-    return _plan(ctx, service, rebuild, found, Details(tuple(watched), rebuild, tuple(closed)))
+    reupload_state.mark = DeploymentMark(
+        ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own)
+    )
+    return _plan(ctx, service, reupload_state, found, Details(tuple(tracked), reupload_state, tuple(closed)))
 
 
 def _live(ctx: Context[Params], service: "Service", deployments: tuple[WorkerDeployment, ...]) -> WorkerDeployment:
@@ -213,7 +216,7 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[WorkerDep
         hint = "Deploy it first; nothing is live."
         raise Refused(f"{service.worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
     live = deployments[0]
-    plan_text.refuse_overtaken(live, ctx.request.requested_at)
+    plan_text.check_not_superseded(live, ctx.request.requested_at)
     if len(live.split) > 1:
         raise Refused(
             f"{describe_split(live.split)} share the traffic of {service.worker}; a reset would give it to one",
@@ -224,8 +227,8 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[WorkerDep
     return live
 
 
-def _rebuild(ctx: Context[Params], service: "Service", live: WorkerDeployment, latest: WorkerVersion) -> Rebuild:
-    return reupload.plan(
+def _rebuild(ctx: Context[Params], service: "Service", live: WorkerDeployment, latest: WorkerVersion) -> Reupload:
+    return reupload.plan_reupload(
         ctx,
         service.worker,
         live.split[0][0],
@@ -236,25 +239,33 @@ def _rebuild(ctx: Context[Params], service: "Service", live: WorkerDeployment, l
         accepted=ctx.params.inherit_latest,
         accept=lambda names: ctx.press("reset-durable-object", service=ctx.params.service, inherit_latest=names),
         static_assets=service.static_assets,
-        way_on=object_reset.WAY_ON,
+        fallback_hint=object_reset.FALLBACK_HINT,
     )
 
 
 def _plan(
-    ctx: Context[Params], service: "Service", rebuild: Rebuild, found: object_reset.Classes, details: Details
+    ctx: Context[Params],
+    service: "Service",
+    reupload_state: Reupload,
+    found: object_reset.WorkerClasses,
+    details: Details,
 ) -> Plan[Details]:
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
-    compared = [PlanSection("Compared before and after", tuple(f"{w.name}: {w.described}" for w in details.watched))]
-    unknown = [f"{each.name}: {each.before}" for each in details.watched if isinstance(each.before, str)]
-    undo = ctx.press("rollback-worker", service=ctx.params.service, to=format_split(rebuild.live.split))
+    compared = [PlanSection("Compared before and after", tuple(f"{w.name}: {w.memory_text}" for w in details.tracked))]
+    unknown = [f"{each.name}: {each.before}" for each in details.tracked if isinstance(each.before, str)]
+    undo = ctx.press("rollback-worker", service=ctx.params.service, to=format_split(reupload_state.live.split))
     return Plan(
-        summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {rebuild.name}",
-        changes=reupload.changes(rebuild, undo=undo),
-        sections=(*object_reset.sections(found), *(compared if details.watched else ()), reupload.section(rebuild)),
+        summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {reupload_state.name}",
+        changes=reupload.build_changes(reupload_state, undo=undo),
+        sections=(
+            *object_reset.build_sections(found),
+            *(compared if details.tracked else ()),
+            reupload.build_section(reupload_state),
+        ),
         not_undone=object_reset.NOT_UNDONE,
-        consequences=(object_reset.DROPS, object_reset.NOTHING_TO_UNDO),
+        consequences=(object_reset.CONNECTIONS_CLOSED, object_reset.NOTHING_TO_UNDO),
         warnings=(
-            *object_reset.stray(named, found),
+            *object_reset.list_unexpected_classes(named, found),
             *(f"what it shows cannot be compared; {each}" for each in unknown),
             *(f"nothing will prove it of this object; {each}" for each in details.left_open),
         ),

@@ -62,7 +62,7 @@ class RollbackPages(SiteRunbook[Params, Details]):
         choice = past.choice
         if nothing := plan_text.nothing_to_do(past, choice, found.named):
             return _plan_of_nothing(ctx, past, choice, *nothing)
-        steps.refuse_overtaken(ctx, past.deployments)
+        steps.check_not_superseded(ctx, past.deployments)
         chosen = found.named or choice.target
         if chosen is None:
             raise _no_target(ctx, service, choice)
@@ -168,7 +168,7 @@ def _plan_without_live(ctx: Context[Params], service: "Service", found: Found) -
     chosen, project = found.named, found.seen.project
     if chosen is None:
         raise steps.live_unknown(ctx, service, found)
-    steps.refuse_overtaken(ctx, found.seen.deployments)
+    steps.check_not_superseded(ctx, found.seen.deployments)
     why = steps.why_unknown(service, found)
     change = Change(
         target=f"Pages {service.pages}",

@@ -22,10 +22,10 @@ from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.workers import deploy, plan_text, reupload, rollback_target
-from ops.workers.history import History
-from ops.workers.plan_text import deployed
-from ops.workers.reupload import Rebuild
-from ops.workers.rollback_target import Choice
+from ops.workers.history import WorkerHistory
+from ops.workers.plan_text import describe_deployment
+from ops.workers.reupload import Reupload
+from ops.workers.rollback_target import TargetChoice
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -64,7 +64,7 @@ class Details:
     mark: DeploymentMark
     revoked: Mapping[str, WorkerDeployment] = field(default_factory=dict)
     """Secrets whose values in `split` are dead."""
-    rebuild: Rebuild | None = None
+    reupload_state: Reupload | None = None
 
 
 class RollbackWorker(Runbook[Params, Details]):
@@ -86,7 +86,9 @@ class RollbackWorker(Runbook[Params, Details]):
         serving: frozenset[str] = frozenset()
         if plan is not None and isinstance(plan.details, Details):
             details = plan.details
-            split = details.split if details.rebuild is None else ((details.rebuild.made, 100.0),)
+            split = (
+                details.split if details.reupload_state is None else ((details.reupload_state.uploaded_version, 100.0),)
+            )
             serving = frozenset(version for version, percent in split if percent > 0)
         return ProbeSet(service.url, service.probes, service.verify, serving)
 
@@ -107,37 +109,37 @@ class RollbackWorker(Runbook[Params, Details]):
                 reason=Reason.NO_TARGET,
                 hint="Deploy it first; nothing is live.",
             )
-        to = rollback_target.parse_to(ctx.params.to, listed) if ctx.params.to else None
-        plan_text.check_params(to, ctx.params)
+        to = rollback_target.parse_target(ctx.params.to, listed) if ctx.params.to else None
+        plan_text.check_options(to, ctx.params)
         history = _read(ctx, service, deployments, listed, wanted=to or (), has_assets=has_assets, earlier=earlier)
-        choice = rollback_target.choose(history, incident=ctx.request.incident)
-        if to is None and choice.standing is not None:
-            summary = f"somebody stepped back already: {plan_text.stepped_back(choice.standing)}"
+        choice = rollback_target.choose_target(history, incident=ctx.request.incident)
+        if to is None and choice.active_rollback is not None:
+            summary = f"somebody stepped back already: {plan_text.describe_rollback(choice.active_rollback)}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
         latest = uploads[0][0] if rebuilt else None
-        if to and (reupload.is_done(history, to, latest) if rebuilt else is_same_split(to, history.live.split)):
+        if to and (reupload.is_already_live(history, to, latest) if rebuilt else is_same_split(to, history.live.split)):
             summary = f"{describe_split(to)} is live already{', with the current secrets' if rebuilt else ''}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
-        plan_text.refuse_overtaken(history.live, ctx.request.requested_at)
+        plan_text.check_not_superseded(history.live, ctx.request.requested_at)
         if to is None and not choice.candidates:
-            ways = rollback_target.fallbacks(history, choice)
-            raise plan_text.no_target(history, choice, ways, press=_press(ctx, _best(history, choice)))
+            ways = rollback_target.list_fallbacks(history, choice)
+            raise plan_text.no_target_refusal(history, choice, ways, press=_press(ctx, _best(history, choice)))
         split = to or ((choice.candidates[0], 100.0),)
-        plan_text.refuse_migration(history, choice.suspect, split)
+        plan_text.check_no_migration(history, choice.suspect, split)
         plan = _plan(ctx, service, history, choice, split, by_rule=to is None)
         return _with_current_secrets(ctx, service, plan, latest) if latest else plan
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
-        if details.rebuild is not None:
-            return reupload.check(ctx, details.rebuild, change)
+        if details.reupload_state is not None:
+            return reupload.check_change(ctx, details.reupload_state, change)
         deployments = ctx.cloudflare.workers.list_deployments(details.worker)
-        return deploy.standing(deployments, details.live, details.split, details.mark, worker=details.worker)
+        return deploy.observe_deployment(deployments, details.live, details.split, details.mark, worker=details.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
         details, accepted = plan.details, set(ctx.params.accept_changed_secrets)
-        if details.rebuild is not None:
-            return reupload.apply(ctx, details.rebuild, change, {})
+        if details.reupload_state is not None:
+            return reupload.apply_change(ctx, details.reupload_state, change, {})
         try:
             deployment = ctx.cloudflare.workers.deploy(details.worker, details.split, mark=details.mark)
         except SecretsChanged as changed:
@@ -157,13 +159,15 @@ def _read(
     wanted: Split,
     has_assets: Callable[[], bool | None],
     earlier: Callable[[], PreviousRuns],
-) -> History:
+) -> WorkerHistory:
     """Round 2: details in batches, then older deployments, as long as no version can be chosen.
 
     Each round reads the newest deployments again, so that the last read is the comparison.
     """
     versions = {version.id: version for version in listed}
-    history = History(deployments, versions, frozenset(versions), ctx.clock.now(), service.min_served, is_whole=False)
+    history = WorkerHistory(
+        deployments, versions, frozenset(versions), ctx.clock.now(), service.min_served, is_complete=False
+    )
     page = 1
     while True:
         batch = _unread(history, wanted)[:AT_ONCE]
@@ -179,46 +183,49 @@ def _read(
         if batch:
             # A version that is gone is known to be gone: there is nothing more to be read of it.
             found = {v: known or WorkerVersion(id=v, is_detailed=True) for v, known in zip(batch, read, strict=True)}
-            assets, known = plan_text.static_assets(says=has_assets(), configured=service.static_assets), earlier()
+            assets, known = (
+                plan_text.combine_asset_answers(reported=has_assets(), configured=service.static_assets),
+                earlier(),
+            )
             history = replace(
                 history,
                 versions={**history.versions, **found},
                 static_assets=assets,
                 our_uploads=known.uploads,
-                incident_opened=known.opened_at,
+                incident_opened_at=known.opened_at,
             )
         else:
-            page, history = pages[-1], history.with_older(read, most=MOST_DEPLOYMENTS)
-            if page == MOST_PAGES and not history.is_whole:
-                history = replace(history, is_whole=True, reading="older ones were not read")
+            page, history = pages[-1], history.with_older_deployments(read, most=MOST_DEPLOYMENTS)
+            if page == MOST_PAGES and not history.is_complete:
+                history = replace(history, is_complete=True, unread_note="older ones were not read")
         history = replace(history, now=ctx.clock.now())
-        if wanted or _is_settled(ctx, history) or (history.is_whole and not _unread(history, ())):
+        if wanted or _is_settled(ctx, history) or (history.is_complete and not _unread(history, ())):
             return history
 
 
-def _unread(history: History, wanted: Split) -> list[str]:
+def _unread(history: WorkerHistory, wanted: Split) -> list[str]:
     """The versions whose details are missing: those that are live or wanted first, then by time of service."""
     named = [v for v, _ in (*history.live.split, *wanted, *(s for d in history.deployments for s in d.split))]
     return [v for v in dict.fromkeys(named) if not history.version(v).is_detailed]
 
 
-def _is_settled(ctx: Context[Params], history: History) -> bool:
+def _is_settled(ctx: Context[Params], history: WorkerHistory) -> bool:
     """Whether nothing unread can change the choice.
 
     In a split the suspect hangs on the ages of both releases: there all the listed versions are read.
     """
     if len(history.live.serving_versions) > 1 and _unread(history, ()):
         return False
-    choice = rollback_target.choose(history, incident=ctx.request.incident)
-    return bool(choice.candidates) and all(over.why != rollback_target.NOT_READ for over in choice.passed_over)
+    choice = rollback_target.choose_target(history, incident=ctx.request.incident)
+    return bool(choice.candidates) and all(over.why != rollback_target.NOT_READ for over in choice.rejected)
 
 
 def _refuse_moved(again: tuple[WorkerDeployment, ...], planned: WorkerDeployment, worker: str) -> None:
     if not again:
-        raise deploy.none_listed(worker)
+        raise deploy.no_deployments_error(worker)
     if again[0] != planned:
         raise Refused(
-            f"{worker} was deployed while the plan was made: {deployed(again[0])}",
+            f"{worker} was deployed while the plan was made: {describe_deployment(again[0])}",
             reason=Reason.WORLD_MOVED,
             hint="Look at what came in, then start again for a new plan.",
         )
@@ -241,7 +248,7 @@ def _reading(ctx: Context[Params], worker: str, version: str) -> Callable[[], An
 
 
 def _details_of(
-    ctx: Context[Params], service: "Service", history: History, split: Split, *, blames: str | None
+    ctx: Context[Params], service: "Service", history: WorkerHistory, split: Split, *, blames: str | None
 ) -> Details:
     mark = DeploymentMark(incident=ctx.request.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
     revoked = {name: by for version, _ in split for name, by in history.revoked(version).items()}
@@ -249,14 +256,22 @@ def _details_of(
 
 
 def _plan(
-    ctx: Context[Params], service: "Service", history: History, choice: Choice, split: Split, *, by_rule: bool
+    ctx: Context[Params],
+    service: "Service",
+    history: WorkerHistory,
+    choice: TargetChoice,
+    split: Split,
+    *,
+    by_rule: bool,
 ) -> Plan[Details]:
-    blames = rollback_target.blames(history, choice.suspect, split, by_rule=by_rule)
+    blames = rollback_target.version_to_blame(history, choice.suspect, split, by_rule=by_rule)
     live, rebuilt = history.live.split, ctx.params.current_secrets
     details = _details_of(ctx, service, history, split, blames=blames)
-    warnings = plan_text.warnings(history, choice, split, began=ctx.request.began, by_rule=by_rule, rebuilt=rebuilt)
+    warnings = plan_text.list_warnings(
+        history, choice, split, began=ctx.request.began, by_rule=by_rule, rebuilt=rebuilt
+    )
     if details.revoked and not rebuilt:
-        warnings = (*warnings, plan_text.revoked_line(details.revoked))
+        warnings = (*warnings, plan_text.revoked_secrets_warning(details.revoked))
     change = Change(
         target=f"Worker {service.worker}",
         before=describe_split(live),
@@ -268,9 +283,9 @@ def _plan(
     return Plan(
         summary=f"Worker {service.worker}: {describe_split(live)} → {describe_split(split)}",
         changes=(change,),
-        sections=plan_text.sections(history, choice, split, repository=service.repository, by_rule=by_rule),
+        sections=plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=by_rule),
         not_undone=plan_text.NOT_UNDONE,
-        consequences=plan_text.follows(history, split, rebuilt=rebuilt),
+        consequences=plan_text.list_consequences(history, split, rebuilt=rebuilt),
         warnings=warnings,
         next_step=_next_step(ctx, following[0]) if following else None,
         done_message=f"Rolled back {ctx.params.service} to {describe_split(split)}",
@@ -284,7 +299,7 @@ def _with_current_secrets(
     """The same, but by an upload anew: its reads are the last before the write, and so the comparison."""
     details = plan.details
     version = details.split[0][0]
-    rebuild = reupload.plan(
+    reupload_state = reupload.plan_reupload(
         ctx,
         service.worker,
         version,
@@ -298,45 +313,53 @@ def _with_current_secrets(
     )
     return replace(
         plan,
-        summary=f"Worker {service.worker}: {describe_split(details.live.split)} → {rebuild.name}",
-        changes=reupload.changes(rebuild, undo=plan.changes[0].undo),
-        sections=(*plan.sections, reupload.section(rebuild)),
-        done_message=f"Rolled back {ctx.params.service} to {rebuild.name}",
-        details=replace(details, rebuild=rebuild),
+        summary=f"Worker {service.worker}: {describe_split(details.live.split)} → {reupload_state.name}",
+        changes=reupload.build_changes(reupload_state, undo=plan.changes[0].undo),
+        sections=(*plan.sections, reupload.build_section(reupload_state)),
+        done_message=f"Rolled back {ctx.params.service} to {reupload_state.name}",
+        details=replace(details, reupload_state=reupload_state),
     )
 
 
 def _nothing(
-    ctx: Context[Params], service: "Service", history: History, choice: Choice, *, summary: str, reason: Reason
+    ctx: Context[Params],
+    service: "Service",
+    history: WorkerHistory,
+    choice: TargetChoice,
+    *,
+    summary: str,
+    reason: Reason,
 ) -> Plan[Details]:
     """Nothing to change: verify what is live, and say what to press if that is not well."""
     return Plan(
         summary=summary,
-        sections=plan_text.sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
+        sections=plan_text.build_sections(
+            history, choice, history.live.split, repository=service.repository, by_rule=True
+        ),
         reason=reason,
         next_step=_next_step(ctx, _best(history, choice)),
         details=_details_of(ctx, service, history, history.live.split, blames=None),
     )
 
 
-def _best(history: History, choice: Choice) -> str:
+def _best(history: WorkerHistory, choice: TargetChoice) -> str:
     """The version that a person would try next; the word VERSION if none is left."""
-    found = [*choice.candidates, *(way.version for way in rollback_target.fallbacks(history, choice))]
+    found = [*choice.candidates, *(way.version for way in rollback_target.list_fallbacks(history, choice))]
     return next(iter(found), "VERSION")
 
 
 def _dead(plan: Plan[Details], names: tuple[str, ...]) -> dict[str, WorkerDeployment]:
-    return plan_text.dead(names, plan.details.revoked)
+    return plan_text.revoked_among(names, plan.details.revoked)
 
 
 def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan[Details]) -> Refused:
     split = plan.details.split
     keep = _keeping(ctx, split[0][0]) if len(split) == 1 else None
     if found := _dead(plan, names):
-        return plan_text.former_values_are_dead(found, keep=keep)
+        return plan_text.secrets_revoked_refusal(found, keep=keep)
     why = next((w for w in plan.warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")
     accept = _press(ctx, format_split(split), accept_changed_secrets=names)
-    return plan_text.secrets_changed(split, names, accepted, why=why, accept=accept, keep=keep)
+    return plan_text.secrets_changed_refusal(split, names, accepted, why=why, accept=accept, keep=keep)
 
 
 def _press(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> SuggestedCommand:

@@ -16,7 +16,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, ObservedState, Runbook, TokenPermissions, param, service_of
 from ops.probes.runner import ProbeSet
 from ops.rotation import selection
-from ops.rotation import writes as rebuilds
+from ops.rotation import writes as reuploads
 from ops.rotation.selection import Chosen
 from ops.rotation.values import HINT, ask, copies, provided, refuse_keys, refuse_values
 from ops.rotation.writes import (
@@ -34,7 +34,7 @@ from ops.rotation.writes import (
 )
 from ops.workers import deploy, reupload
 from ops.workers import reupload as rules
-from ops.workers.reupload import Rebuild
+from ops.workers.reupload import Reupload
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -60,7 +60,7 @@ class Details:
 
     chosen: Chosen
     edits: dict[str, Edit] = field(default_factory=dict)
-    rebuilds: dict[str, Rebuild] = field(default_factory=dict)
+    reuploads: dict[str, Reupload] = field(default_factory=dict)
     """Each stands by both of its targets."""
     marks: dict[str, tuple[Standing, DeploymentMark]] = field(default_factory=dict)
     copies: dict[str, Copying] = field(default_factory=dict)
@@ -116,34 +116,34 @@ class RotateSecrets(Runbook[Params, Details]):
         )
         refusals = [selection.before(name, *answers, prefix=prefix) for name, answers in asked.items()]
         refuse_keys(chosen, [each for each in refusals if each])
-        anew = rebuilds.plans(ctx, found, workers_of(ctx, chosen))
+        anew = reuploads.plans(ctx, found, workers_of(ctx, chosen))
         return _plan(ctx, chosen, found, anew, on_github, prefix=prefix)
 
     def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
         details = plan.details
         for name, rule in details.chosen.rules.items():
-            if (details.edits or details.rebuilds) and name not in details.values:
+            if (details.edits or details.reuploads) and name not in details.values:
                 details.values[name] = ctx.secret_values.generate(rule.length, rule.alphabet)
-        return bool(details.rebuilds)  # what they read took the time of a comparison of the others
+        return bool(details.reuploads)  # what they read took the time of a comparison of the others
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
         if change.target in details.edits:
             return edited(ctx, details.edits[change.target])
-        if rebuild := details.rebuilds.get(change.target):
-            return reupload.check(ctx, rebuild, change)
+        if reupload_state := details.reuploads.get(change.target):
+            return reupload.check_change(ctx, reupload_state, change)
         if change.target in details.copies:
             return copied(ctx, details.copies[change.target])
         standing, mark = details.marks[change.target]
         deployments, live = ctx.cloudflare.workers.list_deployments(standing.worker), standing.live
-        return deploy.standing(deployments, live, live.split, mark, worker=standing.worker)
+        return deploy.observe_deployment(deployments, live, live.split, mark, worker=standing.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
         details = plan.details
         if change.target in details.edits:
             return edit(ctx, details.edits[change.target], details.values)
-        if rebuild := details.rebuilds.get(change.target):
-            return reupload.apply(ctx, rebuild, change, details.values)
+        if reupload_state := details.reuploads.get(change.target):
+            return reupload.apply_change(ctx, reupload_state, change, details.values)
         if what := details.copies.get(change.target):
             by_hand = selection.copy_command(what.name, details.chosen.rules[what.name])
             return copy(ctx, what, details.values[what.name], by_hand)
@@ -184,7 +184,7 @@ def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan[Detai
         details = plan.details
         edits = [each for each in details.edits.values() if each.standing.worker == service.worker]
         lives = [standing for standing, _ in details.marks.values() if standing.worker == service.worker]
-        made = [each.made for each in details.rebuilds.values() if each.worker == service.worker]
+        made = [each.uploaded_version for each in details.reuploads.values() if each.worker == service.worker]
         versions = frozenset(
             [*(v for each in edits for v in each.serving), *(v for s in lives for v in s.live.serving_versions), *made]
         )
@@ -201,7 +201,7 @@ def _plan(
     ctx: Context[Params],
     chosen: Chosen,
     found: dict[str, Standing],
-    anew: dict[str, Rebuild],
+    anew: dict[str, Reupload],
     on_github: dict[str, Copying | str],
     *,
     prefix: str,
@@ -215,8 +215,8 @@ def _plan(
         standing = found[worker]
         undo = _undo(ctx, worker, standing, names, held)
         if worker in anew:
-            both = rules.changes(anew[worker], undo=undo)
-            details.rebuilds.update({change.target: anew[worker] for change in both})
+            both = rules.build_changes(anew[worker], undo=undo)
+            details.reuploads.update({change.target: anew[worker] for change in both})
             changes += both
             continue
         edits = Edit(standing, names)
@@ -234,7 +234,7 @@ def _plan(
         summary=f"{', '.join(chosen.rules)}: {kind} values for {', '.join(workers)}",
         changes=tuple(changes),
         final_changes=finishing,
-        sections=(*selection.sections(chosen, workers), *map(rules.section, anew.values())),
+        sections=(*selection.sections(chosen, workers), *map(rules.build_section, anew.values())),
         not_undone=selection.NOT_UNDONE,
         consequences=("each Worker gets a new version; whatever it keeps in memory is gone",),
         warnings=(*warned, *selection.warnings(chosen, held=held, absent=absent, unread=unread)),

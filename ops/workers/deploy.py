@@ -4,17 +4,17 @@ from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import Split, WorkerDeployment, describe_split, is_same_split
 from ops.core.errors import ProviderError, Reason
 from ops.engine.runbook import ChangeState, ObservedState
-from ops.workers.plan_text import deployed
+from ops.workers.plan_text import describe_deployment
 
 
-def standing(
+def observe_deployment(
     deployments: tuple[WorkerDeployment, ...],
     live: WorkerDeployment,
     split: Split,
     mark: DeploymentMark,
     *,
     worker: str,
-    after: str = "",
+    label: str = "",
 ) -> ObservedState:
     """Whether a deployment of `split` is first, or still `live` is; `after` is what people call the split.
 
@@ -22,23 +22,23 @@ def standing(
     Raises ProviderError where none is listed: `live` was.
     """
     if not deployments:
-        raise none_listed(worker)
-    first, called = deployments[0], after or describe_split(split)
+        raise no_deployments_error(worker)
+    first, called = deployments[0], label or describe_split(split)
     ours = [d for d in deployments if d.mark and d.mark.run == mark.run and is_same_split(d.split, split)]
     if not ours and first.id == live.id:
         return ObservedState(ChangeState.PLANNED, f"{describe_split(live.split)} is live, as planned")
     if ours and first.id == ours[0].id:
         before_us = deployments[deployments.index(ours[-1]) + 1 :]
         slipped = [d for d in before_us if d.created_on > live.created_on and d.id != live.id]
-        return ObservedState(ChangeState.DONE, f"{called} is live", tuple(deployed(d) for d in slipped))
-    if _does_the_same(first, live, split, mark):
-        also = (f"the same change was made again: {deployed(first)}",) if ours else ()
-        text = f"{called} is live{'' if ours else f', by another run or person: {deployed(first)}'}"
+        return ObservedState(ChangeState.DONE, f"{called} is live", tuple(describe_deployment(d) for d in slipped))
+    if _is_same_change(first, live, split, mark):
+        also = (f"the same change was made again: {describe_deployment(first)}",) if ours else ()
+        text = f"{called} is live{'' if ours else f', by another run or person: {describe_deployment(first)}'}"
         return ObservedState(ChangeState.DONE, text, notes=also, made=bool(ours))
-    return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(first), made=bool(ours))
+    return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(first), made=bool(ours))
 
 
-def _does_the_same(first: WorkerDeployment, live: WorkerDeployment, split: Split, mark: DeploymentMark) -> bool:
+def _is_same_change(first: WorkerDeployment, live: WorkerDeployment, split: Split, mark: DeploymentMark) -> bool:
     """Where the split stays as it was, only an equal mark shows that it is the same change."""
     if not is_same_split(first.split, split):
         return False
@@ -48,7 +48,7 @@ def _does_the_same(first: WorkerDeployment, live: WorkerDeployment, split: Split
     return is_equal or not is_same_split(split, live.split)
 
 
-def none_listed(worker: str) -> ProviderError:
+def no_deployments_error(worker: str) -> ProviderError:
     """It has some: the plan stands on them."""
     return ProviderError(
         f"Cloudflare no longer lists any deployment of {worker}",

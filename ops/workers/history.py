@@ -15,24 +15,24 @@ from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha, short_id
 from ops.core.clock import format_duration, format_utc
 
-WHOLE = 99.99
+ALL_TRAFFIC = 99.99
 """Percentages may be fractional; wrangler itself tolerates a thousandth."""
 
 
 @dataclass(frozen=True)
-class StepBack:
+class PastRollback:
     """`deployment` took `taken_away` out of service in favour of something older."""
 
     deployment: WorkerDeployment
-    taken_away: str
-    within_release: bool
+    removed_version: str
+    is_within_release: bool
     """True: both are of one release (a secret edit taken back), so only the version is blamed, not the release."""
-    by_us: bool = False
+    is_ours: bool = False
     """Whether our mark says so, and is believed."""
 
 
 @dataclass(frozen=True)
-class History:
+class WorkerHistory:
     deployments: tuple[WorkerDeployment, ...]
     """Newest first, at least one."""
     versions: Mapping[str, WorkerVersion]
@@ -42,15 +42,17 @@ class History:
     """Seconds that a release must have carried half of the traffic to count as tried."""
     static_assets: bool | None = False
     """Whether equal code may come with other files. None: not known, and read as if it may."""
-    is_whole: bool = True
+    is_complete: bool = True
     """False while Cloudflare may have older deployments that were not asked for."""
-    reading: str = ""
+    unread_note: str = ""
     """What could not be read of it, for people."""
     our_uploads: frozenset[str] = frozenset()
     """Versions that runs uploaded whose records are believed."""
-    incident_opened: datetime | None = None
+    incident_opened_at: datetime | None = None
 
-    def with_older(self, pages: Iterable[tuple[WorkerDeployment, ...] | None], *, most: int) -> "History":
+    def with_older_deployments(
+        self, pages: Iterable[tuple[WorkerDeployment, ...] | None], *, most: int
+    ) -> "WorkerHistory":
         """The history with more of its deployments, at most `most`. A page is None if it could not be read."""
         pages = tuple(pages)
         known = {deployment.id: deployment for deployment in self.deployments}
@@ -62,8 +64,8 @@ class History:
             self,
             deployments=tuple(every[:most]),
             # A page without a new deployment is the last one, or pages are not supported.
-            is_whole=bool(failed or more or not found),
-            reading=failed or more,
+            is_complete=bool(failed or more or not found),
+            unread_note=failed or more,
         )
 
     @property
@@ -71,12 +73,12 @@ class History:
         return self.deployments[0]
 
     @property
-    def reach(self) -> str:
+    def coverage(self) -> str:
         """How far back the history goes, for people: rules can only judge what is listed."""
         count = len(self.deployments)
         oldest = self.deployments[-1].created_on
         listed = f"Cloudflare listed {count} deployment{'s' if count > 1 else ''}, back to {format_utc(oldest)}"
-        return f"{listed}; {self.reading}" if self.reading else listed
+        return f"{listed}; {self.unread_note}" if self.unread_note else listed
 
     def version(self, version: str) -> WorkerVersion:
         return self.versions.get(version) or WorkerVersion(id=version)
@@ -87,10 +89,10 @@ class History:
 
         What was only uploaded makes no release older: its code is not read, unless somebody names it.
         """
-        deployed = {v for d in self.deployments for v, _ in d.split}
-        known = sorted({*self.versions, *deployed}, key=self._age)
+        describe_deployment = {v for d in self.deployments for v, _ in d.split}
+        known = sorted({*self.versions, *describe_deployment}, key=self._age)
         by_code: dict[object, str] = {}
-        for name in (*(v for v in known if v in deployed), *known):
+        for name in (*(v for v in known if v in describe_deployment), *known):
             by_code.setdefault(self.version(name).code_and_settings, name)
         releases: dict[str, str] = {}
         for before, name in zip([None, *known], known, strict=False):
@@ -108,7 +110,7 @@ class History:
         number, lower = version.number, self.version(before).number
         return version.triggered_by == "secret" and (number is None or lower is None or number == lower + 1)
 
-    def same_release(self, one: str, other: str) -> bool:
+    def is_same_release(self, one: str, other: str) -> bool:
         return self.releases[one] == self.releases[other]
 
     def is_older(self, one: str, other: str) -> bool:
@@ -116,7 +118,7 @@ class History:
         release, other_release = self.releases[one], self.releases[other]
         return self._age(one) < self._age(other) or self._age(release) < self._age(other_release)
 
-    def newest(self, versions: tuple[str, ...]) -> str:
+    def newest_version(self, versions: tuple[str, ...]) -> str:
         """By release first: a revert uploaded anew is newer by number, and older by what it is."""
         return max(versions, key=lambda v: (self._age(self.releases[v]), self._age(v)))
 
@@ -128,53 +130,57 @@ class History:
         seen = [d.created_on.timestamp() for d in self.deployments if version in dict(d.split)]
         return min(seen, default=self.now.timestamp()), 0, version
 
-    def ended(self, index: int) -> datetime:
+    def ended_at(self, index: int) -> datetime:
         return self.deployments[index - 1].created_on if index else self.now
 
-    def seconds(self, index: int) -> float:
-        return max(0.0, (self.ended(index) - self.deployments[index].created_on).total_seconds())
+    def seconds_deployed(self, index: int) -> float:
+        return max(0.0, (self.ended_at(index) - self.deployments[index].created_on).total_seconds())
 
-    def members(self, release: str) -> frozenset[str]:
+    def versions_of_release(self, release: str) -> frozenset[str]:
         return frozenset(v for v, r in self.releases.items() if r == release)
 
-    def served(self, version: str) -> float:
+    def seconds_served(self, version: str) -> float:
         """Seconds that the version's release carried half of the traffic or more, over all times."""
-        members = self.members(self.releases[version])
-        return sum(self.seconds(i) for i, d in enumerate(self.deployments) if d.combined_share(members) >= 50)
+        versions_of_release = self.versions_of_release(self.releases[version])
+        return sum(
+            self.seconds_deployed(i)
+            for i, d in enumerate(self.deployments)
+            if d.combined_share(versions_of_release) >= 50
+        )
 
-    def first_served(self, version: str) -> datetime:
+    def first_served_at(self, version: str) -> datetime:
         """The release's first visible deployment with traffic."""
-        members = self.members(self.releases[version])
-        return min(d.created_on for d in self.deployments if members & set(d.serving_versions))
+        versions_of_release = self.versions_of_release(self.releases[version])
+        return min(d.created_on for d in self.deployments if versions_of_release & set(d.serving_versions))
 
     @cached_property
-    def served_whole(self) -> tuple[str, ...]:
+    def served_all_traffic(self) -> tuple[str, ...]:
         """The versions that had all of the traffic at some time, latest service first."""
         return tuple(dict.fromkeys(d.serving_versions[0] for d in self.deployments if len(d.serving_versions) == 1))
 
     @cached_property
-    def step_backs(self) -> tuple[StepBack, ...]:
+    def rollbacks(self) -> tuple[PastRollback, ...]:
         """Newest first; at most two per deployment, one for each version taken away."""
-        return tuple(step for index in range(len(self.deployments) - 1) for step in self._step_backs(index))
+        return tuple(step for index in range(len(self.deployments) - 1) for step in self._rollbacks_at(index))
 
-    def _step_backs(self, index: int) -> list[StepBack]:
+    def _rollbacks_at(self, index: int) -> list[PastRollback]:
         newer, older = self.deployments[index], self.deployments[index + 1]
         if newer.problem or older.problem:
             return []
         gone = [v for v in older.serving_versions if v not in newer.serving_versions]
-        mark = self._believed_mark(index)
+        mark = self._trusted_mark(index)
         if mark is not None:
-            taken_away = [mark.blames] if mark.blames else []
+            removed_version = [mark.blames] if mark.blames else []
         else:  # anyone else's, or a mark that the history does not bear out
-            taken_away = [v for v in gone if all(self.is_older(serving, v) for serving in newer.serving_versions)]
+            removed_version = [v for v in gone if all(self.is_older(serving, v) for serving in newer.serving_versions)]
         return [
-            StepBack(
+            PastRollback(
                 newer,
                 away,
-                within_release=all(self.same_release(away, v) for v in newer.serving_versions),
-                by_us=mark is not None,
+                is_within_release=all(self.is_same_release(away, v) for v in newer.serving_versions),
+                is_ours=mark is not None,
             )
-            for away in taken_away
+            for away in removed_version
         ]
 
     def revoked(self, version: str) -> Mapping[str, WorkerDeployment]:
@@ -182,7 +188,7 @@ class History:
 
         The mark speaks of what was uploaded before the version that it deployed; a later upload has later values.
         """
-        marked = [d for index, d in enumerate(self.deployments) if self._is_borne_out(index)]
+        marked = [d for index, d in enumerate(self.deployments) if self._is_confirmed(index)]
         return {
             name: deployment
             for deployment in reversed(marked)
@@ -190,21 +196,21 @@ class History:
             for name in (deployment.mark.revoked if deployment.mark else ())
         }
 
-    def _believed_mark(self, index: int) -> DeploymentMark | None:
+    def _trusted_mark(self, index: int) -> DeploymentMark | None:
         """The mark of a deployment, if it may be ours: anyone who deploys can write one.
 
         The history bears it out, and each version that it deployed had served before or was uploaded by a known run.
         """
         deployment = self.deployments[index]
         known = (v in self.our_uploads or self._first_index.get(v, -1) > index for v in deployment.serving_versions)
-        return deployment.mark if self._is_borne_out(index) and all(known) else None
+        return deployment.mark if self._is_confirmed(index) and all(known) else None
 
     @cached_property
     def _first_index(self) -> Mapping[str, int]:
         """Version → the place of its oldest listed deployment with traffic."""
         return {version: index for index, d in enumerate(self.deployments) for version in d.serving_versions}
 
-    def _is_borne_out(self, index: int) -> bool:
+    def _is_confirmed(self, index: int) -> bool:
         """Whether the version that the mark blames served right before and is gone; true as well if it blames none."""
         newer, older = self.deployments[index], self.deployments[index + 1 : index + 2]
         blames = newer.mark.blames if newer.mark else None
@@ -213,19 +219,19 @@ class History:
         )
 
     @cached_property
-    def blamed(self) -> Mapping[str, StepBack]:
+    def blamed(self) -> Mapping[str, PastRollback]:
         """Version → the latest step back that blames it or its release, unless it has served well since."""
-        blamed: dict[str, StepBack] = {}
-        for step in self.step_backs:
-            release = self.members(self.releases[step.taken_away])
-            versions = frozenset({step.taken_away}) if step.within_release else release
-            if not self._rehabilitated(step, versions):
+        blamed: dict[str, PastRollback] = {}
+        for step in self.rollbacks:
+            release = self.versions_of_release(self.releases[step.removed_version])
+            versions = frozenset({step.removed_version}) if step.is_within_release else release
+            if not self._served_well_since(step, versions):
                 for version in versions:
                     blamed.setdefault(version, step)
         return blamed
 
-    def _rehabilitated(self, step: StepBack, versions: frozenset[str]) -> bool:
-        return self.served_well(versions, before=self.deployments.index(step.deployment))
+    def _served_well_since(self, step: PastRollback, versions: frozenset[str]) -> bool:
+        return self.has_served_well(versions, before=self.deployments.index(step.deployment))
 
     def is_proven(self, version: str) -> bool:
         """It served well after everything that has not been read yet, so no unread row can blame it.
@@ -235,15 +241,17 @@ class History:
         """
         if self.static_assets is not False or any(version.has_assets for version in self.versions.values()):
             read = all(self.version(v).is_detailed for d in self.deployments for v in d.serving_versions)
-            return read and (self.is_whole or self.served_well(frozenset({version}), before=len(self.deployments)))
+            return read and (
+                self.is_complete or self.has_served_well(frozenset({version}), before=len(self.deployments))
+            )
         unread = (
             i
             for i, d in enumerate(self.deployments)
             if any(not self.version(v).is_detailed for v in d.serving_versions)
         )
-        return self.served_well(frozenset({version}), before=next(unread, len(self.deployments)))
+        return self.has_served_well(frozenset({version}), before=next(unread, len(self.deployments)))
 
-    def served_well(self, versions: frozenset[str], *, before: int) -> bool:
+    def has_served_well(self, versions: frozenset[str], *, before: int) -> bool:
         """Whether these versions, among the `before` newest deployments, once did their time.
 
         That is: all of the traffic without a break for `min_served`, and no step back from them at the end of it. The
@@ -251,21 +259,21 @@ class History:
         """
         total = 0.0
         for index in range(before - 1, -1, -1):
-            if self.deployments[index].combined_share(versions) < WHOLE:
+            if self.deployments[index].combined_share(versions) < ALL_TRAFFIC:
                 total = 0.0
                 continue
-            total += self.seconds(index)
-            goes_on = index > 0 and self.deployments[index - 1].combined_share(versions) >= WHOLE
-            if total >= self.min_served and not goes_on and not self._is_left(index, versions):
+            total += self.seconds_deployed(index)
+            goes_on = index > 0 and self.deployments[index - 1].combined_share(versions) >= ALL_TRAFFIC
+            if total >= self.min_served and not goes_on and not self._was_rolled_back(index, versions):
                 return True
         return False
 
-    def _is_left(self, index: int, versions: frozenset[str]) -> bool:
+    def _was_rolled_back(self, index: int, versions: frozenset[str]) -> bool:
         """Whether the next newer deployment stepped back from one of them."""
         newer = self.deployments[index - 1] if index else None
-        return any(step.deployment is newer and step.taken_away in versions for step in self.step_backs)
+        return any(step.deployment is newer and step.removed_version in versions for step in self.rollbacks)
 
-    def still_live(self) -> Iterator[StepBack]:
+    def active_rollbacks(self) -> Iterator[PastRollback]:
         """The step backs whose result is live, newest first: nothing but the same release came after them.
 
         A later deployment of ours that is no step back was somebody's decision, and ends them; not where it was about
@@ -275,41 +283,41 @@ class History:
         for index, deployment in enumerate(self.deployments):
             if {self.releases[v] for v in deployment.serving_versions} != live:
                 return
-            yield from (step for step in self.step_backs if step.deployment is deployment)
-            mark = self._believed_mark(index)
+            yield from (step for step in self.rollbacks if step.deployment is deployment)
+            mark = self._trusted_mark(index)
             if mark is not None and mark.blames is None and not mark.keeps_release:
                 return
 
 
-BARELY = 6
+BARELY_PROVEN_FACTOR = 6
 """A release that served for less than so many times `min_served` is barely proven."""
 PROBABLY_NOT_THE_CAUSE = timedelta(hours=24)
 """A release that served for so long before an incident was opened is probably not its cause."""
-LONGEST_MESSAGE = 1000
+MAX_MESSAGE_LENGTH = 1000
 _QUOTED = re.compile(r'Revert "(.{1,200})"')
 _COMMIT = re.compile(r"This reverts commit ([0-9a-f]{7,40})\b")
 
 
 @dataclass(frozen=True)
-class Doubt:
+class WarningSign:
     why: str
     weak: bool = False
     """True: better than no target at all."""
 
 
-def doubt(history: History, suspect: str, version: str) -> Doubt | None:
+def find_warning_sign(history: WorkerHistory, suspect: str, version: str) -> WarningSign | None:
     """Return the first sign against `version`; None if there is none."""
     strong = (*_same_commit(history, suspect, version), *_reverted(history, version), *_in_incident(history, version))
     if strong:
-        return Doubt(strong[0])
-    return next((Doubt(why, weak=True) for why in _briefly_followed(history, suspect, version)), None)
+        return WarningSign(strong[0])
+    return next((WarningSign(why, weak=True) for why in _briefly_followed(history, suspect, version)), None)
 
 
-def is_barely_proven(history: History, version: str) -> bool:
-    return history.served(version) < BARELY * history.min_served
+def is_barely_proven(history: WorkerHistory, version: str) -> bool:
+    return history.seconds_served(version) < BARELY_PROVEN_FACTOR * history.min_served
 
 
-def _same_commit(history: History, suspect: str, version: str) -> Iterator[str]:
+def _same_commit(history: WorkerHistory, suspect: str, version: str) -> Iterator[str]:
     """The same commit and settings in another build: with a time stamp in it, even the same code has another digest."""
     own = history.version(version)
     if _is_same_build(own, history.version(suspect)):
@@ -327,16 +335,16 @@ def _is_same_build(one: WorkerVersion, other: WorkerVersion) -> bool:
     return commits and same and None not in settings and settings[0] == settings[1]
 
 
-def _reverted(history: History, version: str) -> Iterator[str]:
+def _reverted(history: WorkerHistory, version: str) -> Iterator[str]:
     """A later deployed version says in its message that it reverts this one, and this one did not serve well since."""
-    own, members = history.version(version), history.members(history.releases[version])
-    subject = own.message[:LONGEST_MESSAGE].partition("\n")[0].strip()
+    own, versions_of_release = history.version(version), history.versions_of_release(history.releases[version])
+    subject = own.message[:MAX_MESSAGE_LENGTH].partition("\n")[0].strip()
     for index, deployment in enumerate(history.deployments):
         for serving in deployment.serving_versions:
-            if serving in members or not history.is_older(version, serving):
+            if serving in versions_of_release or not history.is_older(version, serving):
                 continue
-            if _says_revert(history.version(serving).message[:LONGEST_MESSAGE], subject, own.tag):
-                if not history.served_well(members, before=index):
+            if _says_revert(history.version(serving).message[:MAX_MESSAGE_LENGTH], subject, own.tag):
+                if not history.has_served_well(versions_of_release, before=index):
                     yield f"{short_id(serving)} says that it reverts it"
                 return
 
@@ -348,33 +356,37 @@ def _says_revert(message: str, subject: str, tag: str) -> bool:
     return bool(commit) and is_commit_sha(tag) and (commit[1].startswith(tag) or tag.startswith(commit[1]))  # type: ignore[index]
 
 
-def _in_incident(history: History, version: str) -> Iterator[str]:
+def _in_incident(history: WorkerHistory, version: str) -> Iterator[str]:
     """It was live when the incident was opened, was replaced during it, and did not serve well since."""
-    opened = history.incident_opened
+    opened = history.incident_opened_at
     if opened is None:
         return
     index = next((i for i, d in enumerate(history.deployments) if d.created_on <= opened), None)
     if index is None or version not in history.deployments[index].serving_versions:
         return
-    members = history.members(history.releases[version])
-    is_new = opened - history.first_served(version) < PROBABLY_NOT_THE_CAUSE
-    if is_new and not members & set(history.live.serving_versions) and not history.served_well(members, before=index):
+    versions_of_release = history.versions_of_release(history.releases[version])
+    is_new = opened - history.first_served_at(version) < PROBABLY_NOT_THE_CAUSE
+    if (
+        is_new
+        and not versions_of_release & set(history.live.serving_versions)
+        and not history.has_served_well(versions_of_release, before=index)
+    ):
         yield f"it was live when the incident was opened at {format_utc(opened)}, and was replaced during it"
 
 
-def _briefly_followed(history: History, suspect: str, version: str) -> Iterator[str]:
+def _briefly_followed(history: WorkerHistory, suspect: str, version: str) -> Iterator[str]:
     """It is barely proven, and the release that replaced it was itself replaced before `min_served`: maybe a revert."""
-    members = history.members(history.releases[version])
-    last = next((i for i, d in enumerate(history.deployments) if members & set(d.serving_versions)), 0)
+    versions_of_release = history.versions_of_release(history.releases[version])
+    last = next((i for i, d in enumerate(history.deployments) if versions_of_release & set(d.serving_versions)), 0)
     if last == 0 or not is_barely_proven(history, version):
         return
     after = history.deployments[last - 1]
     follower = after.serving_versions[0] if after.serving_versions else None
-    if follower is None or after.combined_share({follower}) < WHOLE or history.same_release(follower, suspect):
+    if follower is None or after.combined_share({follower}) < ALL_TRAFFIC or history.is_same_release(follower, suspect):
         return
-    if history.served(follower) < history.min_served and follower not in history.blamed:
+    if history.seconds_served(follower) < history.min_served and follower not in history.blamed:
         yield (
-            f"it served for only {format_duration(history.served(version))}, "
+            f"it served for only {format_duration(history.seconds_served(version))}, "
             f"and {short_id(follower)} replaced it for only "
-            f"{format_duration(history.served(follower))}: that may have been its revert"
+            f"{format_duration(history.seconds_served(follower))}: that may have been its revert"
         )

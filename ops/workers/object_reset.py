@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from ops.config.durable_objects import DurableObject
 
 
-BINDING = "durable_object_namespace"
-WAY_ON = (
+BINDING_TYPE = "durable_object_namespace"
+FALLBACK_HINT = (
     "Deploy the commit that serves once more by CI: every new version restarts them, a busy one within five minutes."
 )
 NOT_UNDONE = ("what the objects held in memory: it is gone, and nothing brings it back",)
-STAYS = ("storage, in SQLite or as keys and values: quotas, counters, sessions that were stored", "alarms that are set")
-DROPS = "their WebSockets are closed, and requests under way in them may fail: whoever called has to call again"
+KEPT = ("storage, in SQLite or as keys and values: quotas, counters, sessions that were stored", "alarms that are set")
+CONNECTIONS_CLOSED = (
+    "their WebSockets are closed, and requests under way in them may fail: whoever called has to call again"
+)
 NOTHING_TO_UNDO = (
     "there is nothing to undo, since the code stays the same: the undo puts the former version back, and so restarts "
     "them once more"
@@ -38,56 +40,58 @@ NOTHING_TO_UNDO = (
 
 
 @dataclass(frozen=True)
-class Classes:
+class WorkerClasses:
     """Class → the bindings by which the Worker itself reaches it."""
 
     own: dict[str, tuple[str, ...]]
-    of_others: dict[str, str]
+    bound_elsewhere: dict[str, str]
     """Binding → the Worker whose class it is: its objects go by that one's deployments."""
 
 
-def classes(version: WorkerVersion, worker: str) -> Classes:
+def find_classes(version: WorkerVersion, worker: str) -> WorkerClasses:
     """By what the version exports and what it is bound to: either may show more than the other."""
     own: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(version.durable_object_classes), ())
-    of_others = {}
+    bound_elsewhere = {}
     for (kind, name), rest in sorted(version.bindings.items()):
-        if kind != BINDING:
+        if kind != BINDING_TYPE:
             continue
         binding = json.loads(rest)
         if (script := binding.get("script_name") or worker) != worker:
-            of_others[name] = str(script)
+            bound_elsewhere[name] = str(script)
         else:
             called = str(binding.get("class_name") or f"the class behind {name}")
             own[called] = (*own.get(called, ()), name)
-    return Classes(own, of_others)
+    return WorkerClasses(own, bound_elsewhere)
 
 
-def sections(found: Classes) -> tuple[PlanSection, ...]:
+def build_sections(found: WorkerClasses) -> tuple[PlanSection, ...]:
     restart = [f"{name}, bound as {', '.join(by)}" if by else name for name, by in found.own.items()]
-    others = [f"{name}: of Worker {worker}, whose deployments restart it" for name, worker in found.of_others.items()]
+    others = [
+        f"{name}: of Worker {worker}, whose deployments restart it" for name, worker in found.bound_elsewhere.items()
+    ]
     listed = (
         PlanSection("Durable Objects that restart, every object of", tuple(restart)),
         PlanSection("Not restarted", tuple(others)),
-        PlanSection("Stays", STAYS),
+        PlanSection("Stays", KEPT),
     )
     return tuple(section for section in listed if section.lines)
 
 
-def began_anew(before: ObjectObservation | None, now: ObjectObservation, *, answered: bool) -> bool:
+def has_restarted(before: ObjectObservation | None, now: ObjectObservation, *, is_answered: bool) -> bool:
     """It shows another text, or counts less than before, or nothing at all, which proves no reset without an answer."""
-    if answered and now.proof == 0:
+    if is_answered and now.proof == 0:
         return True
     if before is None or isinstance(before.proof, str) != isinstance(now.proof, str):
         return False
     return now.proof != before.proof if isinstance(now.proof, str) else now.proof < before.proof  # type: ignore[operator]
 
 
-def is_kept(before: Any, now: Any) -> bool:
+def is_storage_kept(before: Any, now: Any) -> bool:
     """The same; or a number that grew, since the object goes on being used."""
     return bool(before == now) or (is_number(before) and is_number(now) and now > before)
 
 
-def stray(names: dict[str, str], found: Classes) -> Iterator[str]:
+def list_unexpected_classes(names: dict[str, str], found: WorkerClasses) -> Iterator[str]:
     """`names`: object → its class, as ops.yml has them."""
     for name, called in names.items():
         if called not in found.own:
@@ -95,7 +99,7 @@ def stray(names: dict[str, str], found: Classes) -> Iterator[str]:
 
 
 @dataclass
-class Watched:
+class TrackedObject:
     """One object of ops.yml, and what is known of it so far."""
 
     name: str
@@ -103,34 +107,34 @@ class Watched:
     spec: "DurableObject"
     before: ObjectObservation | str = ""
     """What it showed before the write; or why that is not known."""
-    tries: int = 0
+    attempts: int = 0
     sent: int = 0
     """Tries that may have been applied."""
-    answered: bool = False
+    is_answered: bool = False
     """The write that makes it begin anew was answered, or seen to be live."""
-    lost: str = ""
+    storage_problem: str = ""
     """What of its storage is not as it was."""
     notes: tuple[str, ...] = ()
 
     @property
-    def is_shown(self) -> bool:
+    def has_state_endpoint(self) -> bool:
         return self.spec.state is not None
 
     @property
-    def described(self) -> str:
+    def memory_text(self) -> str:
         """What it has in memory, as of the last look before the write."""
-        if not self.is_shown:
+        if not self.has_state_endpoint:
             return "its memory, which ops.yml names no `state` of"
-        return self.before if isinstance(self.before, str) else self.shown(self.before)
+        return self.before if isinstance(self.before, str) else self.describe_state(self.before)
 
-    def shown(self, seen: ObjectObservation) -> str:
+    def describe_state(self, seen: ObjectObservation) -> str:
         """A text is the application's, and is not repeated."""
         if isinstance(seen.proof, str):
             return f"{self.spec.proof} as it was before"
         return f"{seen.proof:g} at {self.spec.proof}"
 
 
-def looked(ctx: Context[Any], it: Watched) -> ObjectObservation | str | OpsError:
+def read_state(ctx: Context[Any], it: TrackedObject) -> ObjectObservation | str | OpsError:
     """What it shows; why that is not known; or, as a value, that the application shows it to nobody like us."""
     try:
         return ctx.web.admin.look(it.service.url, it.spec)
@@ -138,9 +142,9 @@ def looked(ctx: Context[Any], it: Watched) -> ObjectObservation | str | OpsError
         return error
 
 
-def send(ctx: Context[Any], it: Watched) -> str:
+def send_reset(ctx: Context[Any], it: TrackedObject) -> str:
     """The one write. Raises what `Admin.reset` raises."""
-    it.tries += 1
+    it.attempts += 1
     it.sent += 1
     try:
         said = ctx.web.admin.reset(it.service.url, it.spec)
@@ -149,41 +153,45 @@ def send(ctx: Context[Any], it: Watched) -> str:
     except OpsError:
         it.sent -= 1
         raise
-    it.answered = True
+    it.is_answered = True
     return said
 
 
-def check(ctx: Context[Any], it: Watched) -> ObservedState:
+def check_object(ctx: Context[Any], it: TrackedObject) -> ObservedState:
     """How the one object stands: it is in use, so before the write there is nothing that could have moved."""
     if not it.sent:
-        now = looked(ctx, it) if it.is_shown else ""
+        now = read_state(ctx, it) if it.has_state_endpoint else ""
         it.before = now if isinstance(now, ObjectObservation) else it.before
-        return ObservedState(ChangeState.PLANNED, f"{it.name} has {it.described}")
-    if not it.is_shown:
-        if it.answered:
+        return ObservedState(ChangeState.PLANNED, f"{it.name} has {it.memory_text}")
+    if not it.has_state_endpoint:
+        if it.is_answered:
             return ObservedState(ChangeState.DONE, f"the application says that it reset {it.name}")
-        return ObservedState(ChangeState.PLANNED, f"nothing shows whether {it.name} was reset", uncertain=it.tries > 1)
-    now = looked(ctx, it)
-    if why := _unproved(it, now):
         return ObservedState(
-            ChangeState.PLANNED, why, uncertain=it.answered or (it.tries > 1 and not isinstance(now, ObjectObservation))
+            ChangeState.PLANNED, f"nothing shows whether {it.name} was reset", uncertain=it.attempts > 1
+        )
+    now = read_state(ctx, it)
+    if why := _missing_proof(it, now):
+        return ObservedState(
+            ChangeState.PLANNED,
+            why,
+            uncertain=it.is_answered or (it.attempts > 1 and not isinstance(now, ObjectObservation)),
         )
     return ObservedState(ChangeState.DONE, f"{it.name} began anew", notes=it.notes)
 
 
-def prove(ctx: Context[Any], watched: Sequence[Watched], world: ObservedState) -> ObservedState:
+def verify_restarts(ctx: Context[Any], tracked: Sequence[TrackedObject], world: ObservedState) -> ObservedState:
     """Of a Worker whose new version is live: it is DONE once each object that can be looked at began anew."""
-    seen = run_all([partial(looked, ctx, it) for it in watched])
-    missing = [why for it, now in zip(watched, seen, strict=True) if (why := _unproved(it, now, restarted=True))]
+    seen = run_all([partial(read_state, ctx, it) for it in tracked])
+    missing = [why for it, now in zip(tracked, seen, strict=True) if (why := _missing_proof(it, now, restarted=True))]
     if missing:
         return replace(world, state=ChangeState.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", uncertain=True)
     text = "; ".join(
-        [world.text, *(f"{it.name} began anew" for it in watched if isinstance(it.before, ObjectObservation))]
+        [world.text, *(f"{it.name} began anew" for it in tracked if isinstance(it.before, ObjectObservation))]
     )
-    return replace(world, text=text, notes=(*world.notes, *(note for it in watched for note in it.notes)))
+    return replace(world, text=text, notes=(*world.notes, *(note for it in tracked for note in it.notes)))
 
 
-def _unproved(it: Watched, now: ObjectObservation | str | OpsError, *, restarted: bool = False) -> str:
+def _missing_proof(it: TrackedObject, now: ObjectObservation | str | OpsError, *, restarted: bool = False) -> str:
     """Nothing where it began anew; then it is known too what became of its storage.
 
     `restarted`: a new version of its Worker is live, so that an object that could not be looked at before is believed.
@@ -191,14 +199,14 @@ def _unproved(it: Watched, now: ObjectObservation | str | OpsError, *, restarted
     if not isinstance(now, ObjectObservation):
         return f"{it.name}: {now.message if isinstance(now, OpsError) else now}"
     before = it.before if isinstance(it.before, ObjectObservation) else None
-    it.notes, it.lost = (), ""
+    it.notes, it.storage_problem = (), ""
     if before is None and restarted:
         it.notes = (f"what {it.name} showed before is not known, so there was nothing to compare with",)
-    elif not began_anew(before, now, answered=it.answered):
-        return f"{it.name} still has {it.shown(now)}" if before else f"{it.name} shows nothing to compare with"
+    elif not has_restarted(before, now, is_answered=it.is_answered):
+        return f"{it.name} still has {it.describe_state(now)}" if before else f"{it.name} shows nothing to compare with"
     path = it.spec.keeps
     if path and not it.notes and (before is None or before.stored_value is None):
         it.notes = (f"what {it.name} had at {path} before is not known, so that it was kept is not proved",)
-    elif path and before and not is_kept(before.stored_value, now.stored_value):
-        it.lost = f"{path} of {it.name} is not what it was before, though a reset keeps what is in storage"
+    elif path and before and not is_storage_kept(before.stored_value, now.stored_value):
+        it.storage_problem = f"{path} of {it.name} is not what it was before, though a reset keeps what is in storage"
     return ""

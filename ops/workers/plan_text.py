@@ -19,8 +19,8 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
-from ops.workers.history import History, StepBack, doubt, is_barely_proven
-from ops.workers.rollback_target import Choice, PassedOver
+from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, is_barely_proven
+from ops.workers.rollback_target import RejectedTarget, TargetChoice
 
 PROBABLY_NOT_THE_DEPLOYMENT = timedelta(hours=24)
 NOT_THE_CAUSE = "if that start is right, this is not the cause"
@@ -37,44 +37,44 @@ NOT_UNDONE = (
 """developers.cloudflare.com/workers/versions-and-deployments (what a version holds) and …/rollbacks."""
 
 
-def deployed(deployment: WorkerDeployment) -> str:
+def describe_deployment(deployment: WorkerDeployment) -> str:
     """One deployment in a sentence: what, when, by whom."""
     by = deployment.author or "an unknown author"
     via = f" ({deployment.source})" if deployment.source else ""
     return f"{describe_split(deployment.split)}, deployed {format_utc(deployment.created_on)} by {by}{via}"
 
 
-def stepped_back(step: StepBack) -> str:
-    return f"{deployed(step.deployment)}, away from {short_id(step.taken_away)}"
+def describe_rollback(step: PastRollback) -> str:
+    return f"{describe_deployment(step.deployment)}, away from {short_id(step.removed_version)}"
 
 
-def static_assets(*, says: bool | None, configured: bool | None) -> bool | None:
+def combine_asset_answers(*, reported: bool | None, configured: bool | None) -> bool | None:
     """Whether the Worker has static assets: as Cloudflare or ops.yml says; None if neither does."""
-    return configured if says is None else says or bool(configured)
+    return configured if reported is None else reported or bool(configured)
 
 
-def sections(
-    history: History, choice: Choice, split: Split, *, repository: str | None, by_rule: bool
+def build_sections(
+    history: WorkerHistory, choice: TargetChoice, split: Split, *, repository: str | None, by_rule: bool
 ) -> tuple[PlanSection, ...]:
     suspect, main = history.version(choice.suspect), history.version(split[0][0])
-    listed = [PlanSection("Live", tuple(_described(history, v, p) for v, p in history.live.split))]
+    listed = [PlanSection("Live", tuple(_describe_version(history, v, p) for v, p in history.live.split))]
     if split != history.live.split:
-        listed.append(PlanSection("Target", tuple(_described(history, v, p) for v, p in split)))
+        listed.append(PlanSection("Target", tuple(_describe_version(history, v, p) for v, p in split)))
         listed.append(
             PlanSection(
                 "What changes", tuple(describe_version_changes(suspect, main)) or ("nothing that Cloudflare shows",)
             )
         )
-        listed.append(PlanSection("Commits taken back", tuple(_commits(main, suspect, repository))))
+        listed.append(PlanSection("Commits taken back", tuple(_list_commits(main, suspect, repository))))
     if by_rule:
         listed.append(
-            PlanSection("Passed over", tuple(f"{short_id(over.version)}: {over.why}" for over in choice.passed_over))
+            PlanSection("Passed over", tuple(f"{short_id(over.version)}: {over.why}" for over in choice.rejected))
         )
-    listed.append(PlanSection("History", (history.reach,)))
+    listed.append(PlanSection("History", (history.coverage,)))
     return tuple(section for section in listed if section.lines)
 
 
-def _described(history: History, version: str, percent: float) -> str:
+def _describe_version(history: WorkerHistory, version: str, percent: float) -> str:
     known = history.version(version)
     parts = [f"{version} at {percent:g} %"]
     if known.created_on is not None:
@@ -85,7 +85,7 @@ def _described(history: History, version: str, percent: float) -> str:
     return ", ".join(parts)
 
 
-def _commits(older: WorkerVersion, newer: WorkerVersion, repository: str | None) -> Iterator[str]:
+def _list_commits(older: WorkerVersion, newer: WorkerVersion, repository: str | None) -> Iterator[str]:
     """Where both tags are commits: the only built-in link between a version and the code."""
     if is_commit_sha(older.tag) and is_commit_sha(newer.tag) and older.tag != newer.tag:
         yield f"{older.tag}..{newer.tag}"
@@ -93,7 +93,7 @@ def _commits(older: WorkerVersion, newer: WorkerVersion, repository: str | None)
             yield f"https://github.com/{repository}/compare/{older.tag}...{newer.tag}"
 
 
-def follows(history: History, split: Split, *, rebuilt: bool) -> tuple[str, ...]:
+def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool) -> tuple[str, ...]:
     """`rebuilt`: the split's version is uploaded anew, and so is the latest one."""
     live = [history.version(version) for version, _ in history.live.split]
     target = [history.version(version) for version, _ in split]
@@ -115,17 +115,17 @@ def follows(history: History, split: Split, *, rebuilt: bool) -> tuple[str, ...]
     return tuple(lines)
 
 
-def warnings(
-    history: History, choice: Choice, split: Split, *, began: datetime | None, by_rule: bool, rebuilt: bool
+def list_warnings(
+    history: WorkerHistory, choice: TargetChoice, split: Split, *, began: datetime | None, by_rule: bool, rebuilt: bool
 ) -> tuple[str, ...]:
     found = list(_incident_warnings(history, choice.suspect, split, began)) if began else []
-    found += _doubts(history, choice, split)
+    found += _doubt_warnings(history, choice, split)
     if by_rule:
-        found += _canary(history, choice.suspect)
-    found += _secret_edit(history, choice.suspect)
-    found += _unreadable(history)
+        found += _split_warnings(history, choice.suspect)
+    found += _secret_edit_warnings(history, choice.suspect)
+    found += _unread_warnings(history)
     if not by_rule:
-        found += _named_by_hand(history, split)
+        found += _target_warnings(history, split)
     live_tag = history.version(choice.suspect).migration_tag
     if any((history.version(version).migration_tag is None) != (live_tag is None) for version, _ in split):
         found.append(
@@ -138,12 +138,12 @@ def warnings(
     return tuple(found)
 
 
-def _incident_warnings(history: History, suspect: str, split: Split, began: datetime) -> Iterator[str]:
+def _incident_warnings(history: WorkerHistory, suspect: str, split: Split, began: datetime) -> Iterator[str]:
     """A stated start never selects: people state it wrongly, at night more than ever."""
-    first = history.first_served(suspect)
+    first = history.first_served_at(suspect)
     live_then = next((d for d in history.deployments if d.created_on <= began), None)
     if first > began:
-        then = f"; {deployed(live_then)} was live then" if live_then else ""
+        then = f"; {describe_deployment(live_then)} was live then" if live_then else ""
         yield f"{short_id(suspect)} first served {format_utc(first)}, after the stated start: {NOT_THE_CAUSE}{then}"
     elif began - first > PROBABLY_NOT_THE_DEPLOYMENT:
         served = format_duration((began - first).total_seconds())
@@ -152,22 +152,22 @@ def _incident_warnings(history: History, suspect: str, split: Split, began: date
         yield f"the target was live at the stated start, {format_utc(began)}"
 
 
-def _doubts(history: History, choice: Choice, split: Split) -> Iterator[str]:
+def _doubt_warnings(history: WorkerHistory, choice: TargetChoice, split: Split) -> Iterator[str]:
     """Both ways, each with its `--to`."""
     target = split[0][0]
-    for over in choice.doubted:
+    for over in choice.doubtful:
         if over.version != target:
             yield (
                 f"{short_id(over.version)} was passed over without proof: {over.why}. To use it all the same: "
                 f"`--to {over.version}`. This plan: `--to {target}`"
             )
-    if found := doubt(history, choice.suspect, target):
+    if found := find_warning_sign(history, choice.suspect, target):
         yield f"{short_id(target)} may be bad: {found.why}"
     elif is_barely_proven(history, target) and any(target in d.serving_versions for d in history.deployments):
-        yield f"{short_id(target)} was live for only {format_duration(history.served(target))}"
+        yield f"{short_id(target)} was live for only {format_duration(history.seconds_served(target))}"
 
 
-def _canary(history: History, suspect: str) -> Iterator[str]:
+def _split_warnings(history: WorkerHistory, suspect: str) -> Iterator[str]:
     if len(history.live.serving_versions) > 1:
         yield (
             f"traffic is split, and this plan ends {short_id(suspect)} at {dict(history.live.split)[suspect]:g} %. If "
@@ -175,7 +175,7 @@ def _canary(history: History, suspect: str) -> Iterator[str]:
         )
 
 
-def _unreadable(history: History) -> Iterator[str]:
+def _unread_warnings(history: WorkerHistory) -> Iterator[str]:
     if history.static_assets is None:
         yield (
             "Cloudflare did not say whether this Worker has static assets. Equal code counted as another release, "
@@ -190,10 +190,10 @@ def _unreadable(history: History) -> Iterator[str]:
             )
 
 
-def _secret_edit(history: History, suspect: str) -> Iterator[str]:
+def _secret_edit_warnings(history: WorkerHistory, suspect: str) -> Iterator[str]:
     older = [v for v in history.versions if v != suspect and history.is_older(v, suspect)]
     before = max(older, key=lambda v: history.version(v).number or 0, default=None)
-    if before is None or not history.same_release(before, suspect) or before in history.blamed:
+    if before is None or not history.is_same_release(before, suspect) or before in history.blamed:
         return
     live = history.version(suspect)
     if live.triggered_by == "secret" or live.secret_names != history.version(before).secret_names:
@@ -203,15 +203,15 @@ def _secret_edit(history: History, suspect: str) -> Iterator[str]:
         )
 
 
-def _named_by_hand(history: History, split: Split) -> Iterator[str]:
+def _target_warnings(history: WorkerHistory, split: Split) -> Iterator[str]:
     for version, _ in split:
         if step := history.blamed.get(version):
-            yield f"{short_id(version)} was taken out of service: {deployed(step.deployment)}"
+            yield f"{short_id(version)} was taken out of service: {describe_deployment(step.deployment)}"
         elif not any(version in d.serving_versions for d in history.deployments):
             yield f"{short_id(version)} served no traffic in the listed history: nobody has seen it work there"
 
 
-class Params(Protocol):
+class RollbackOptions(Protocol):
     """Of the runbook: what contradicts something else."""
 
     @property
@@ -222,7 +222,7 @@ class Params(Protocol):
     def inherit_latest(self) -> tuple[str, ...]: ...
 
 
-def check_params(to: Split | None, given: Params) -> None:
+def check_options(to: Split | None, given: RollbackOptions) -> None:
     """Raises ConfigError."""
     if given.current_secrets and to is not None and len(to) > 1:
         hint = "Name one version, or leave --current-secrets out."
@@ -234,16 +234,18 @@ def check_params(to: Split | None, given: Params) -> None:
         raise ConfigError("--inherit-latest is for --current-secrets alone", hint="Add it, or leave this out.")
 
 
-MOST_LISTED = 5
+MAX_LISTED = 5
 
 
-def no_target(history: History, choice: Choice, ways: tuple[PassedOver, ...], *, press: SuggestedCommand) -> Refused:
+def no_target_refusal(
+    history: WorkerHistory, choice: TargetChoice, ways: tuple[RejectedTarget, ...], *, press: SuggestedCommand
+) -> Refused:
     """`ways` are those that a person may choose, best first; `press` goes to the first of them."""
-    passed = "; ".join(f"{short_id(over.version)}: {over.why}" for over in choice.passed_over)
+    passed = "; ".join(f"{short_id(over.version)}: {over.why}" for over in choice.rejected)
     return Refused(
-        f"no version to go back to: {passed or 'nothing else ever had all of the traffic'}; {history.reach}",
+        f"no version to go back to: {passed or 'nothing else ever had all of the traffic'}; {history.coverage}",
         reason=Reason.NO_TARGET,
-        hint=f"Choose a version. {_listed(ways)}"
+        hint=f"Choose a version. {_list_fallbacks(ways)}"
         if ways
         else "No listed version is left to roll back to. Deploy the reverted commit. If you know a good version, put "
         "its id in the place of VERSION.",
@@ -251,22 +253,22 @@ def no_target(history: History, choice: Choice, ways: tuple[PassedOver, ...], *,
     )
 
 
-def _listed(ways: tuple[PassedOver, ...]) -> str:
-    more = f" {len(ways) - MOST_LISTED} more are in the message above." if len(ways) > MOST_LISTED else ""
-    return " ".join(f"`--to {way.version}`: {way.why}." for way in ways[:MOST_LISTED]) + more
+def _list_fallbacks(ways: tuple[RejectedTarget, ...]) -> str:
+    more = f" {len(ways) - MAX_LISTED} more are in the message above." if len(ways) > MAX_LISTED else ""
+    return " ".join(f"`--to {way.version}`: {way.why}." for way in ways[:MAX_LISTED]) + more
 
 
-def refuse_overtaken(live: WorkerDeployment, requested_at: datetime | None) -> None:
+def check_not_superseded(live: WorkerDeployment, requested_at: datetime | None) -> None:
     """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
     if requested_at is not None and live.created_on > requested_at:
         raise Refused(
-            f"something was deployed after this was asked for ({format_utc(requested_at)}): {deployed(live)}",
+            f"something was deployed after this was asked for ({format_utc(requested_at)}): {describe_deployment(live)}",
             reason=Reason.WORLD_MOVED,
             hint="Look whether that helped, and ask again if it did not.",
         )
 
 
-def refuse_migration(history: History, suspect: str, split: Split) -> None:
+def check_no_migration(history: WorkerHistory, suspect: str, split: Split) -> None:
     """Cloudflare does not roll back across a Durable Object migration (…/versions-and-deployments/rollbacks)."""
     live_tag = history.version(suspect).migration_tag
     for version, _ in split:
@@ -280,7 +282,7 @@ def refuse_migration(history: History, suspect: str, split: Split) -> None:
             )
 
 
-def secrets_changed(
+def secrets_changed_refusal(
     split: Split,
     names: tuple[str, ...],
     accepted: Collection[str],
@@ -306,13 +308,13 @@ def secrets_changed(
     return Refused(message, reason=Reason.SECRETS_CHANGED, hint=hint, suggested_command=keep or accept)
 
 
-def dead(names: Collection[str], revoked: Mapping[str, WorkerDeployment]) -> dict[str, WorkerDeployment]:
+def revoked_among(names: Collection[str], revoked: Mapping[str, WorkerDeployment]) -> dict[str, WorkerDeployment]:
     """Those of `names` whose former value was revoked."""
     found = {name: revoked.get(name) or revoked.get(ANY_NAME) for name in names}
     return {name: deployment for name, deployment in found.items() if deployment is not None}
 
 
-def former_values_are_dead(found: Mapping[str, WorkerDeployment], *, keep: SuggestedCommand | None) -> Refused:
+def secrets_revoked_refusal(found: Mapping[str, WorkerDeployment], *, keep: SuggestedCommand | None) -> Refused:
     since = max(deployment.created_on for deployment in found.values())
     return Refused(
         f"the former values of {', '.join(found)} were revoked, as of {format_utc(since)}: nobody can go back to them",
@@ -324,11 +326,11 @@ def former_values_are_dead(found: Mapping[str, WorkerDeployment], *, keep: Sugge
     )
 
 
-def revoked_line(revoked: Mapping[str, WorkerDeployment]) -> str:
+def revoked_secrets_warning(revoked: Mapping[str, WorkerDeployment]) -> str:
     """For the plan."""
     names = ", ".join("any secret" if name == ANY_NAME else name for name in revoked)
     latest = max(revoked.values(), key=lambda deployment: deployment.created_on)
     return (
-        f"former values were revoked since the target was uploaded, of {names} ({deployed(latest)}): if Cloudflare "
+        f"former values were revoked since the target was uploaded, of {names} ({describe_deployment(latest)}): if Cloudflare "
         "stops for one of them, it cannot be accepted, and --current-secrets is the way"
     )

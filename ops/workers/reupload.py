@@ -31,16 +31,16 @@ from ops.core.threads import run_all
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.workers import deploy
-from ops.workers.history import History
-from ops.workers.plan_text import deployed
+from ops.workers.history import WorkerHistory
+from ops.workers.plan_text import describe_deployment
 
-WAY_ON = (
+FALLBACK_HINT = (
     "Deploy the reverted commit by CI: it keeps the secrets of the latest upload, and they can be rotated after it."
 )
 
 
 @dataclass
-class Rebuild:
+class Reupload:
     """One Worker's: `code` is the version that is uploaded anew."""
 
     worker: str
@@ -55,13 +55,13 @@ class Rebuild:
     """Secrets that get new values."""
     source: WorkerVersion | None = None
     """`code` as the older API shows it, which alone names the Durable Objects."""
-    way_on: str = WAY_ON
+    fallback_hint: str = FALLBACK_HINT
     """What to do where this cannot be done."""
-    made: str = ""
+    uploaded_version: str = ""
     """The new version, once it was seen."""
     unfinished: tuple[WorkerVersion, ...] = ()
     """The latest uploads, newest first, where an earlier run for this incident made them and did not deploy them."""
-    origin: WorkerVersion | None = None
+    secrets_source: WorkerVersion | None = None
     """The upload before these: its secrets are those that `latest` has."""
 
     @property
@@ -70,7 +70,7 @@ class Rebuild:
         return f"{short_id(self.code.version)} rebuilt {what}"
 
 
-def majority(split: Split) -> str | None:
+def majority_version(split: Split) -> str | None:
     """The version to rebuild where a split serves: the one with more than half of the traffic; None at half and half.
 
     A rebuilt version gets all of it, so the smaller share, a canary, ends; it is never promoted. It cannot be left in
@@ -80,24 +80,24 @@ def majority(split: Split) -> str | None:
     return version if percent > 50 else None
 
 
-def is_done(history: History, to: Split, latest: WorkerVersion | None) -> bool:
+def is_already_live(history: WorkerHistory, to: Split, latest: WorkerVersion | None) -> bool:
     """Whether that code serves already, by the latest upload: so with its secrets."""
     live = history.live.split
-    return latest is not None and live == ((latest.id, 100.0),) and history.same_release(to[0][0], latest.id)
+    return latest is not None and live == ((latest.id, 100.0),) and history.is_same_release(to[0][0], latest.id)
 
 
-def assets_text(*, says: bool | None, configured: bool | None) -> str:
+def assets_obstacle(*, reported: bool | None, configured: bool | None) -> str:
     """Why static assets forbid an upload; nothing if there are none. `says` is Cloudflare's answer, None if unknown."""
-    if says:
+    if reported:
         return "its static assets cannot be read"
     if configured:
         return "ops.yml says that it has static assets, which cannot be read"
-    if says is None and configured is None:
+    if reported is None and configured is None:
         return "it is not known whether it has static assets: if it has none, write static_assets: false in ops.yml"
     return ""
 
 
-def assets_way(worker: str, version: WorkerVersion, edits: Collection[str]) -> str:
+def manual_deploy_steps(worker: str, version: WorkerVersion, edits: Collection[str]) -> str:
     """Commands for a person whose Worker has static assets: Cloudflare gives out no files of them."""
     commit = version.tag if is_commit_sha(version.tag) else "COMMIT"
     way = (
@@ -113,7 +113,7 @@ def assets_way(worker: str, version: WorkerVersion, edits: Collection[str]) -> s
     return way
 
 
-def obstacles(code: WorkerCode, version: WorkerVersion, edits: Collection[str], *, assets: str) -> Iterator[str]:
+def list_obstacles(code: WorkerCode, version: WorkerVersion, edits: Collection[str], *, assets: str) -> Iterator[str]:
     """`version` is the same one in the older API, which alone shows exports; `assets` is `assets_text`."""
     yield from code.upload_obstacles
     if assets and not version.has_assets:
@@ -123,27 +123,27 @@ def obstacles(code: WorkerCode, version: WorkerVersion, edits: Collection[str], 
     yield from (f"it has no secret {name}" for name in sorted(set(edits) - code.secret_names))
 
 
-def inherited(code: WorkerCode, edits: Collection[str]) -> tuple[str, ...]:
+def inherited_secrets(code: WorkerCode, edits: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(code.secret_names - set(edits)))
 
 
-def lacking(code: WorkerCode, edits: Collection[str], latest: WorkerVersion) -> tuple[str, ...]:
+def missing_secrets(code: WorkerCode, edits: Collection[str], latest: WorkerVersion) -> tuple[str, ...]:
     """What the latest upload does not have as the same kind of secret: a variable of that name would come instead."""
     secrets = [each for each in code.bindings if each["type"] in SECRET_BINDING_TYPES and each["name"] not in edits]
     return tuple(sorted(each["name"] for each in secrets if (each["type"], each["name"]) not in latest.bindings))
 
 
-def to_accept(
-    code: WorkerCode, edits: Collection[str], live: WorkerDeployment, origin: WorkerVersion
+def secrets_to_accept(
+    code: WorkerCode, edits: Collection[str], live: WorkerDeployment, secrets_source: WorkerVersion
 ) -> tuple[str, ...]:
     """What is inherited from an upload that does not serve: nobody may have seen these values work.
 
     `origin` is the latest upload, or the one from which an unfinished rebuild inherited.
     """
-    return () if live.split == ((origin.id, 100.0),) else inherited(code, edits)
+    return () if live.split == ((secrets_source.id, 100.0),) else inherited_secrets(code, edits)
 
 
-def is_unfinished_of(
+def is_unfinished_upload(
     upload: WorkerVersion, code: WorkerCode | None, source: WorkerCode, mark: DeploymentMark, edits: Collection[str]
 ) -> bool:
     """Whether `upload` is what an earlier run for the same incident uploaded of `source`, by its mark and its content.
@@ -154,78 +154,82 @@ def is_unfinished_of(
     own = parse_mark(upload.message)
     if own is None or own.incident != mark.incident or code is None or code.version != upload.id:
         return False
-    return set(own.rotated) <= set(edits) and not any(differences(source, code))
+    return set(own.rotated) <= set(edits) and not any(find_code_differences(source, code))
 
 
-def differences(source: WorkerCode, made: WorkerCode) -> Iterator[str]:
+def find_code_differences(source: WorkerCode, uploaded_version: WorkerCode) -> Iterator[str]:
     """By name: what the new version has otherwise than the one that it was made of. No value is shown."""
-    if source.main_module != made.main_module:
+    if source.main_module != uploaded_version.main_module:
         yield "the main module"
-    modules = [{module.name: module for module in code.modules} for code in (source, made)]
-    yield from (f"module {name}" for name in _differing(*modules))
-    yield from (f"setting {name}" for name in _differing(source.settings, made.settings))
-    yield from (f"binding {name} ({kind})" for kind, name in _differing(_bindings(source), _bindings(made)))
-    yield from sorted(set(source.unsupported_parts) ^ set(made.unsupported_parts))
+    modules = [{module.name: module for module in code.modules} for code in (source, uploaded_version)]
+    yield from (f"module {name}" for name in _differing_keys(*modules))
+    yield from (f"setting {name}" for name in _differing_keys(source.settings, uploaded_version.settings))
+    yield from (
+        f"binding {name} ({kind})" for kind, name in _differing_keys(_bindings(source), _bindings(uploaded_version))
+    )
+    yield from sorted(set(source.unsupported_parts) ^ set(uploaded_version.unsupported_parts))
 
 
 def _bindings(code: WorkerCode) -> dict[BindingKey, Mapping[str, Any]]:
     return {(each["type"], each["name"]): each for each in code.bindings}
 
 
-def _differing(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
+def _differing_keys(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
     return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 
 
-def is_upload(rebuild: Rebuild, change: Change) -> bool:
+def is_upload_change(planned: Reupload, change: Change) -> bool:
     """Or else its deployment."""
-    return change.target == _upload_of(rebuild.worker)
+    return change.target == _upload_of(planned.worker)
 
 
 def _upload_of(worker: str) -> str:
     return f"Worker {worker}, latest upload"
 
 
-def changes(rebuild: Rebuild, *, undo: SuggestedCommand | None) -> tuple[Change, Change]:
+def build_changes(planned: Reupload, *, undo: SuggestedCommand | None) -> tuple[Change, Change]:
     """The upload, which changes nothing that serves, and the deployment; `undo` takes that one back."""
     return (
         Change(
-            target=_upload_of(rebuild.worker),
-            before=short_id(rebuild.latest.id),
-            after=f"{rebuild.name}, not deployed",
+            target=_upload_of(planned.worker),
+            before=short_id(planned.latest.id),
+            after=f"{planned.name}, not deployed",
             done_when="Cloudflare lists an upload with our mark",
             undo=None,
         ),
         Change(
-            target=f"Worker {rebuild.worker}",
-            before=describe_split(rebuild.live.split),
-            after=rebuild.name,
+            target=f"Worker {planned.worker}",
+            before=describe_split(planned.live.split),
+            after=planned.name,
             done_when="Cloudflare lists our deployment of that upload first",
             undo=undo,
         ),
     )
 
 
-def section(rebuild: Rebuild) -> PlanSection:
+def build_section(planned: Reupload) -> PlanSection:
     """Each secret by name, and where its value comes from."""
-    origin = rebuild.origin or rebuild.latest
-    serves = not to_accept(rebuild.code, rebuild.edits, rebuild.live, origin)
+    secrets_source = planned.secrets_source or planned.latest
+    serves = not secrets_to_accept(planned.code, planned.edits, planned.live, secrets_source)
     of_latest = "serves" if serves else "does not serve: accepted by --inherit-latest"
-    if serves and rebuild.unfinished:
-        of_latest = f"an earlier run for this incident uploaded with the secrets of {short_id(origin.id)}, which serves"
-    lines = [f"{name}: a new value" for name in sorted(rebuild.edits)]
+    if serves and planned.unfinished:
+        of_latest = (
+            f"an earlier run for this incident uploaded with the secrets of {short_id(secrets_source.id)}, which serves"
+        )
+    lines = [f"{name}: a new value" for name in sorted(planned.edits)]
     lines += [
-        f"{name}: the value of the latest upload, {short_id(rebuild.latest.id)}, which {of_latest}"
-        for name in inherited(rebuild.code, rebuild.edits)
+        f"{name}: the value of the latest upload, {short_id(planned.latest.id)}, which {of_latest}"
+        for name in inherited_secrets(planned.code, planned.edits)
     ]
-    return PlanSection(f"Secrets of {rebuild.worker}", tuple(lines) or ("the version has none",))
+    return PlanSection(f"Secrets of {planned.worker}", tuple(lines) or ("the version has none",))
 
 
-MOST_UNFINISHED = 5
+MAX_UNFINISHED = 5
 """Uploads of runs that were killed one after the other."""
-NOT_DEPLOYED = "The new version is not deployed, and what was live still is."
+STILL_LIVE = "The new version is not deployed, and what was live still is."
 
 
-def plan(
+def plan_reupload(
     ctx: Context[Any],
     worker: str,
     version: str,
@@ -237,8 +241,8 @@ def plan(
     accepted: Collection[str],
     accept: Callable[[tuple[str, ...]], SuggestedCommand],
     static_assets: bool | None,
-    way_on: str = WAY_ON,
-) -> Rebuild:
+    fallback_hint: str = FALLBACK_HINT,
+) -> Reupload:
     """Read `version` whole, and `live` and `latest` (the newest upload) once more: the comparison before the upload.
 
     `edits` are the secrets that get new values; `accept` makes what accepts others by name, of an upload
@@ -256,40 +260,40 @@ def plan(
         ]
     )
     if not deployments:
-        raise deploy.none_listed(worker)
+        raise deploy.no_deployments_error(worker)
     if deployments[0] != live or uploads[0].id != latest.id or newest is None:
-        what = deployed(deployments[0]) if deployments[0] != live else _uploaded(uploads[0])
+        what = describe_deployment(deployments[0]) if deployments[0] != live else _uploaded(uploads[0])
         raise Refused(
             f"{worker} was changed while the plan was made: {what}",
             reason=Reason.WORLD_MOVED,
             hint="Look at what came in, then start again for a new plan.",
         )
-    assets = assets_text(says=has_assets(), configured=static_assets)
+    assets = assets_obstacle(reported=has_assets(), configured=static_assets)
     if known and (static_assets or known.has_assets or has_assets()):
-        way_on = f"{way_on} {assets_way(worker, known, edits)}"
-    _refuse_obstacles(version, code, known, edits, assets=assets, way_on=way_on)
-    planned = Rebuild(worker, code, live, newest, mark, edits, known, way_on)
-    planned.unfinished, planned.origin = _unfinished(ctx, planned, uploads)
+        fallback_hint = f"{fallback_hint} {manual_deploy_steps(worker, known, edits)}"
+    _refuse_obstacles(version, code, known, edits, assets=assets, fallback_hint=fallback_hint)
+    planned = Reupload(worker, code, live, newest, mark, edits, known, fallback_hint)
+    planned.unfinished, planned.secrets_source = _unfinished(ctx, planned, uploads)
     _refuse_secrets(planned, accepted, accept)
     return planned
 
 
 def _unfinished(
-    ctx: Context[Any], planned: Rebuild, uploads: tuple[WorkerVersion, ...]
+    ctx: Context[Any], planned: Reupload, uploads: tuple[WorkerVersion, ...]
 ) -> tuple[tuple[WorkerVersion, ...], WorkerVersion | None]:
     """The newest uploads that earlier runs made like this one and did not deploy, and the upload before them.
 
     A run that is killed between its upload and its deployment leaves one. Its code is read only if it has our mark.
     """
     found: list[WorkerVersion] = []
-    for upload, before in itertools.pairwise(uploads[: MOST_UNFINISHED + 1]):
+    for upload, before in itertools.pairwise(uploads[: MAX_UNFINISHED + 1]):
         own = parse_mark(upload.message)
         if own is None or own.incident != planned.mark.incident or upload.id in dict(planned.live.split):
             break
         if upload.number is None or before.number != upload.number - 1:
             break  # a version between them was deleted, and its secrets are in `upload`
         code = ctx.cloudflare.workers.secrets.read_code(planned.worker, upload.id)
-        if not is_unfinished_of(upload, code, planned.code, planned.mark, planned.edits):
+        if not is_unfinished_upload(upload, code, planned.code, planned.mark, planned.edits):
             break
         found.append(upload)
     return tuple(found), uploads[len(found)] if found else None
@@ -302,31 +306,33 @@ def _refuse_obstacles(
     edits: Collection[str],
     *,
     assets: str,
-    way_on: str,
+    fallback_hint: str,
 ) -> None:
     if code is None or known is None:
         raise Refused(
-            f"Cloudflare no longer has the code of {short_id(version)}", reason=Reason.NOT_REBUILDABLE, hint=way_on
+            f"Cloudflare no longer has the code of {short_id(version)}",
+            reason=Reason.NOT_REBUILDABLE,
+            hint=fallback_hint,
         )
-    if found := tuple(obstacles(code, known, edits, assets=assets)):
+    if found := tuple(list_obstacles(code, known, edits, assets=assets)):
         raise Refused(
             f"{short_id(version)} cannot be uploaded anew as it is: {'; '.join(found)}",
             reason=Reason.NOT_REBUILDABLE,
-            hint=way_on,
+            hint=fallback_hint,
         )
 
 
 def _refuse_secrets(
-    planned: Rebuild, accepted: Collection[str], accept: Callable[[tuple[str, ...]], SuggestedCommand]
+    planned: Reupload, accepted: Collection[str], accept: Callable[[tuple[str, ...]], SuggestedCommand]
 ) -> None:
     code, latest = planned.code, short_id(planned.latest.id)
-    if names := lacking(code, planned.edits, planned.latest):
+    if names := missing_secrets(code, planned.edits, planned.latest):
         raise Refused(
             f"{short_id(code.version)} needs secrets that the latest upload {latest} lacks: {', '.join(names)}",
             reason=Reason.SECRET_MISSING,
-            hint=f"Cloudflare can inherit from the latest upload only. {planned.way_on}",
+            hint=f"Cloudflare can inherit from the latest upload only. {planned.fallback_hint}",
         )
-    wanted = to_accept(code, planned.edits, planned.live, planned.origin or planned.latest)
+    wanted = secrets_to_accept(code, planned.edits, planned.live, planned.secrets_source or planned.latest)
     if left := [name for name in wanted if name not in accepted]:
         raise Refused(
             f"the values of {', '.join(left)} would be those of the latest upload, {latest}, which does not serve",
@@ -336,117 +342,127 @@ def _refuse_secrets(
         )
 
 
-def check(ctx: Context[Any], rebuild: Rebuild, change: Change) -> ObservedState:
+def check_change(ctx: Context[Any], planned: Reupload, change: Change) -> ObservedState:
     """Of either change. Raises ProviderError."""
-    return (_check_upload if is_upload(rebuild, change) else _check_deployment)(ctx, rebuild)
+    return (_check_upload if is_upload_change(planned, change) else _check_deployment)(ctx, planned)
 
 
-def apply(ctx: Context[Any], rebuild: Rebuild, change: Change, values: Mapping[str, Secret]) -> str:
+def apply_change(ctx: Context[Any], planned: Reupload, change: Change, values: Mapping[str, Secret]) -> str:
     """Either change; `values` by name, at least of the edits."""
-    if not is_upload(rebuild, change):
-        return _deploy(ctx, rebuild)
-    edits = {name: values[name] for name in rebuild.edits}
-    tag = rebuild.source.tag if rebuild.source else ""
-    made = ctx.cloudflare.workers.secrets.upload_version(
-        rebuild.worker, rebuild.code, edits, mark=rebuild.mark, tag=tag
+    if not is_upload_change(planned, change):
+        return _deploy(ctx, planned)
+    edits = {name: values[name] for name in planned.edits}
+    tag = planned.source.tag if planned.source else ""
+    uploaded_version = ctx.cloudflare.workers.secrets.upload_version(
+        planned.worker, planned.code, edits, mark=planned.mark, tag=tag
     )
-    return f"version {made}, not deployed"
+    return f"version {uploaded_version}, not deployed"
 
 
-def _check_upload(ctx: Context[Any], rebuild: Rebuild) -> ObservedState:
+def _check_upload(ctx: Context[Any], planned: Reupload) -> ObservedState:
     """DONE once our upload is listed and its code can be read."""
-    deployments, uploads = _read(ctx, rebuild)
-    if not _find(rebuild, uploads):
+    deployments, uploads = _read(ctx, planned)
+    if not _find(planned, uploads):
         if not deployments:
-            raise deploy.none_listed(rebuild.worker)
-        if deployments[0].id != rebuild.live.id:
-            return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(deployments[0]))
-        if uploads[0].id != rebuild.latest.id:
+            raise deploy.no_deployments_error(planned.worker)
+        if deployments[0].id != planned.live.id:
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(deployments[0]))
+        if uploads[0].id != planned.latest.id:
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, _uploaded(uploads[0]))
-        return ObservedState(ChangeState.PLANNED, f"{short_id(rebuild.latest.id)} is the latest upload, as planned")
-    if ctx.cloudflare.workers.secrets.read_code(rebuild.worker, rebuild.made) is None:
+        return ObservedState(ChangeState.PLANNED, f"{short_id(planned.latest.id)} is the latest upload, as planned")
+    if ctx.cloudflare.workers.secrets.read_code(planned.worker, planned.uploaded_version) is None:
         return ObservedState(
-            ChangeState.PLANNED, f"our upload {short_id(rebuild.made)} is listed and cannot be read yet", uncertain=True
+            ChangeState.PLANNED,
+            f"our upload {short_id(planned.uploaded_version)} is listed and cannot be read yet",
+            uncertain=True,
         )
-    return ObservedState(ChangeState.DONE, f"{short_id(rebuild.made)} is {rebuild.name}")
+    return ObservedState(ChangeState.DONE, f"{short_id(planned.uploaded_version)} is {planned.name}")
 
 
-def _check_deployment(ctx: Context[Any], rebuild: Rebuild) -> ObservedState:
+def _check_deployment(ctx: Context[Any], planned: Reupload) -> ObservedState:
     """PLANNED only where our upload is proved to be what was planned. Raises ProviderError where it is not."""
-    deployments, uploads = _read(ctx, rebuild)
-    if not _find(rebuild, uploads):
+    deployments, uploads = _read(ctx, planned)
+    if not _find(planned, uploads):
         raise ProviderError(
-            f"Cloudflare does not list our upload to {rebuild.worker}",
+            f"Cloudflare does not list our upload to {planned.worker}",
             reason=Reason.MALFORMED_ANSWER,
-            hint=f"{NOT_DEPLOYED} Start the same command again.",
+            hint=f"{STILL_LIVE} Start the same command again.",
         )
-    split = ((rebuild.made, 100.0),)
-    world = deploy.standing(
+    split = ((planned.uploaded_version, 100.0),)
+    world = deploy.observe_deployment(
         deployments,
-        rebuild.live,
+        planned.live,
         split,
-        rebuild.mark,
-        worker=rebuild.worker,
-        after=f"{short_id(rebuild.made)}, {rebuild.name},",
+        planned.mark,
+        worker=planned.worker,
+        label=f"{short_id(planned.uploaded_version)}, {planned.name},",
     )
     if world.state == ChangeState.PLANNED:
-        _prove(ctx, rebuild, uploads)
+        _prove(ctx, planned, uploads)
     return world
 
 
-def _deploy(ctx: Context[Any], rebuild: Rebuild) -> str:
+def _deploy(ctx: Context[Any], planned: Reupload) -> str:
     try:
-        made = ctx.cloudflare.workers.deploy(rebuild.worker, ((rebuild.made, 100.0),), mark=rebuild.mark)
+        uploaded_version = ctx.cloudflare.workers.deploy(
+            planned.worker, ((planned.uploaded_version, 100.0),), mark=planned.mark
+        )
     except SecretsChanged as changed:
         # Whether a forced deployment brings this version's values is not known, so there is nothing to insist on.
         raise ProviderError(
-            f"Cloudflare does not deploy {short_id(rebuild.made)} since secrets have changed: "
+            f"Cloudflare does not deploy {short_id(planned.uploaded_version)} since secrets have changed: "
             f"{', '.join(changed.names) or 'it names none'}",
             reason=Reason.SECRETS_CHANGED,
-            hint=f"{NOT_DEPLOYED} {rebuild.way_on}",
+            hint=f"{STILL_LIVE} {planned.fallback_hint}",
         ) from None
-    return f"deployment {made} of version {rebuild.made}"
+    return f"deployment {uploaded_version} of version {planned.uploaded_version}"
 
 
-def _read(ctx: Context[Any], rebuild: Rebuild) -> tuple[tuple[WorkerDeployment, ...], tuple[WorkerVersion, ...]]:
+def _read(ctx: Context[Any], planned: Reupload) -> tuple[tuple[WorkerDeployment, ...], tuple[WorkerVersion, ...]]:
     deployments, uploads = run_all(
         [
-            lambda: ctx.cloudflare.workers.list_deployments(rebuild.worker),
-            lambda: ctx.cloudflare.workers.list_uploads(rebuild.worker),
+            lambda: ctx.cloudflare.workers.list_deployments(planned.worker),
+            lambda: ctx.cloudflare.workers.list_uploads(planned.worker),
         ]
     )
     return deployments, uploads
 
 
-def _is_ours(rebuild: Rebuild, version: WorkerVersion) -> bool:
+def _is_ours(planned: Reupload, version: WorkerVersion) -> bool:
     mark = parse_mark(version.message)
-    return mark is not None and mark.run == rebuild.mark.run
+    return mark is not None and mark.run == planned.mark.run
 
 
-def _find(rebuild: Rebuild, uploads: tuple[WorkerVersion, ...]) -> bool:
+def _find(planned: Reupload, uploads: tuple[WorkerVersion, ...]) -> bool:
     """Our upload, remembered; of two, after a list that lagged behind a lost answer, the later one."""
-    rebuild.made = next((upload.id for upload in uploads if _is_ours(rebuild, upload)), rebuild.made)
-    return any(upload.id == rebuild.made for upload in uploads)
+    planned.uploaded_version = next(
+        (upload.id for upload in uploads if _is_ours(planned, upload)), planned.uploaded_version
+    )
+    return any(upload.id == planned.uploaded_version for upload in uploads)
 
 
-def _prove(ctx: Context[Any], rebuild: Rebuild, uploads: tuple[WorkerVersion, ...]) -> None:
+def _prove(ctx: Context[Any], planned: Reupload, uploads: tuple[WorkerVersion, ...]) -> None:
     """That it inherited from the upload that was planned, and is in all else the version that it was made of."""
     order = [upload.id for upload in uploads]
-    until = order.index(rebuild.latest.id) if rebuild.latest.id in order else len(order)
-    between = [each for each in uploads[order.index(rebuild.made) : until] if not _is_ours(rebuild, each)]
+    until = order.index(planned.latest.id) if planned.latest.id in order else len(order)
+    between = [each for each in uploads[order.index(planned.uploaded_version) : until] if not _is_ours(planned, each)]
     if between:
         raise ProviderError(
             f"the secrets were inherited from another upload than was planned: {_uploaded(between[0])}",
             reason=Reason.WORLD_MOVED,
-            hint=f"{NOT_DEPLOYED} Look at what came in, then start again for a new plan.",
+            hint=f"{STILL_LIVE} Look at what came in, then start again for a new plan.",
         )
-    made = ctx.cloudflare.workers.secrets.read_code(rebuild.worker, rebuild.made)
-    differing = ["all, for it cannot be read"] if made is None else list(differences(rebuild.code, made))
+    uploaded_version = ctx.cloudflare.workers.secrets.read_code(planned.worker, planned.uploaded_version)
+    differing = (
+        ["all, for it cannot be read"]
+        if uploaded_version is None
+        else list(find_code_differences(planned.code, uploaded_version))
+    )
     if differing:
         raise ProviderError(
-            f"upload {short_id(rebuild.made)} differs from {short_id(rebuild.code.version)}: {', '.join(differing)}",
+            f"upload {short_id(planned.uploaded_version)} differs from {short_id(planned.code.version)}: {', '.join(differing)}",
             reason=Reason.REBUILD_DIFFERS,
-            hint=f"{NOT_DEPLOYED} {rebuild.way_on}",
+            hint=f"{STILL_LIVE} {planned.fallback_hint}",
         )
 
 

@@ -13,9 +13,9 @@ from ops.cloudflare.types.workers import Split, WorkerVersion
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.suggestions import shown, suggestion
-from ops.workers.history import History, StepBack, doubt
+from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign
 
-STEP_BACK_HOLDS = timedelta(minutes=30)
+ROLLBACK_HOLDS = timedelta(minutes=30)
 """A second press within this time is taken for the same emergency, whoever made the first."""
 
 OURS_WITHOUT_INCIDENT_HOLDS = timedelta(hours=24)
@@ -24,127 +24,127 @@ NOT_READ = "the part of the history that could blame it was not read"
 
 
 @dataclass(frozen=True)
-class PassedOver:
+class RejectedTarget:
     version: str
     why: str
 
 
 @dataclass(frozen=True)
-class Choice:
+class TargetChoice:
     suspect: str
     """The newest live version; its release is what a rollback takes away."""
     candidates: tuple[str, ...]
     """In order of preference, one per release. Empty: there is nothing to go back to by the rules."""
-    passed_over: tuple[PassedOver, ...]
+    rejected: tuple[RejectedTarget, ...]
     """Those before the first candidate; all of them where there is none."""
-    doubted: tuple[PassedOver, ...] = ()
+    doubtful: tuple[RejectedTarget, ...] = ()
     """Those passed over without proof."""
-    standing: StepBack | None = None
+    active_rollback: PastRollback | None = None
     """Somebody stepped back already and that holds: nothing is to be done without an explicit `to`."""
 
 
-def choose(history: History, *, incident: int | None) -> Choice:
+def choose_target(history: WorkerHistory, *, incident: int | None) -> TargetChoice:
     """Walk the versions that had all of the traffic, latest service first (in a split, the other member before)."""
-    suspect = history.newest(history.live.serving_versions)
+    suspect = history.newest_version(history.live.serving_versions)
     candidates: list[str] = []
     weak: list[str] = []
-    passed_over: list[PassedOver] = []
-    doubted: list[PassedOver] = []
-    for version in dict.fromkeys([*history.live.serving_versions, *history.served_whole]):
+    rejected: list[RejectedTarget] = []
+    doubtful: list[RejectedTarget] = []
+    for version in dict.fromkeys([*history.live.serving_versions, *history.served_all_traffic]):
         if version == suspect:
             continue
-        why = why_not(history, suspect, version)
-        found = doubt(history, suspect, version) if why is None else None
+        why = rejection_reason(history, suspect, version)
+        found = find_warning_sign(history, suspect, version) if why is None else None
         if why is None and found is None:
             candidates.append(version)
         elif not candidates:
-            passed_over.append(PassedOver(version, why or (found.why if found else "")))
-            doubted += [passed_over[-1]] if found else []
+            rejected.append(RejectedTarget(version, why or (found.why if found else "")))
+            doubtful += [rejected[-1]] if found else []
             weak += [version] if found and found.weak else []
     if not candidates:  # a barely proven release is better than the suspect
         candidates, weak_ones = weak, set(weak)
-        passed_over = [over for over in passed_over if over.version not in weak_ones]
-        doubted = [over for over in doubted if over.version not in weak_ones]
-    return Choice(
+        rejected = [over for over in rejected if over.version not in weak_ones]
+        doubtful = [over for over in doubtful if over.version not in weak_ones]
+    return TargetChoice(
         suspect,
         _one_per_release(history, candidates),
-        tuple(passed_over),
-        tuple(doubted),
-        standing_step_back(history, incident=incident),
+        tuple(rejected),
+        tuple(doubtful),
+        find_active_rollback(history, incident=incident),
     )
 
 
-def _one_per_release(history: History, versions: list[str]) -> tuple[str, ...]:
+def _one_per_release(history: WorkerHistory, versions: list[str]) -> tuple[str, ...]:
     first: dict[str, str] = {}
     for version in versions:
         first.setdefault(history.releases[version], version)
     return tuple(first.values())
 
 
-def fallbacks(history: History, choice: Choice) -> tuple[PassedOver, ...]:
+def list_fallbacks(history: WorkerHistory, choice: TargetChoice) -> tuple[RejectedTarget, ...]:
     """Those passed over that a person may still choose, best first: deployable, and neither blamed nor suspect."""
     usable = [
         over
-        for over in choice.passed_over
+        for over in choice.rejected
         if over.version in history.deployable
         and over.version not in history.blamed
-        and not history.same_release(over.version, choice.suspect)
+        and not history.is_same_release(over.version, choice.suspect)
     ]
     first = _one_per_release(history, [over.version for over in usable])
-    longest = sorted(first, key=history.served, reverse=True)
+    longest = sorted(first, key=history.seconds_served, reverse=True)
     return tuple(over for version in longest for over in usable if over.version == version)
 
 
-def why_not(history: History, suspect: str, version: str) -> str | None:
+def rejection_reason(history: WorkerHistory, suspect: str, version: str) -> str | None:
     """Why `version` is no candidate; None where it is one."""
-    if history.same_release(suspect, version):
+    if history.is_same_release(suspect, version):
         return "it is the same release as the live one"
     if step := history.blamed.get(version):
-        return f"it was taken out of service at {format_utc(step.deployment.created_on)} by {_who(step)}"
-    if (served := history.served(version)) < history.min_served:
+        return f"it was taken out of service at {format_utc(step.deployment.created_on)} by {_describe_author(step)}"
+    if (served := history.seconds_served(version)) < history.min_served:
         return f"its release served {format_duration(served)}, less than {format_duration(history.min_served)}"
     if version not in history.deployable:
         return "Cloudflare no longer lists it as deployable"
-    if not history.is_proven(version) and has_unread(history):
+    if not history.is_proven(version) and has_unread_history(history):
         return NOT_READ
     return None
 
 
-def has_unread(history: History) -> bool:
+def has_unread_history(history: WorkerHistory) -> bool:
     """Whether a version, or an older deployment, may still say something."""
-    return not history.is_whole or any(
+    return not history.is_complete or any(
         not history.version(v).is_detailed for d in history.deployments for v, _ in d.split
     )
 
 
-def standing_step_back(history: History, *, incident: int | None) -> StepBack | None:
+def find_active_rollback(history: WorkerHistory, *, incident: int | None) -> PastRollback | None:
     """The step back that stops a press: a fresh one by anyone, ours of this incident, ours of none within a day."""
-    return next((step for step in history.still_live() if _holds(history, step, incident=incident)), None)
+    return next((step for step in history.active_rollbacks() if _holds(history, step, incident=incident)), None)
 
 
-def _holds(history: History, step: StepBack, *, incident: int | None) -> bool:
+def _holds(history: WorkerHistory, step: PastRollback, *, incident: int | None) -> bool:
     age = history.now - step.deployment.created_on
-    if age < STEP_BACK_HOLDS:
+    if age < ROLLBACK_HOLDS:
         return True
     mark = step.deployment.mark
-    if mark is None or not step.by_us:
+    if mark is None or not step.is_ours:
         return False
     return age < OURS_WITHOUT_INCIDENT_HOLDS if mark.incident is None else mark.incident == incident
 
 
-def blames(history: History, suspect: str, split: Split, *, by_rule: bool) -> str | None:
+def version_to_blame(history: WorkerHistory, suspect: str, split: Split, *, by_rule: bool) -> str | None:
     """The version that our mark blames: none for an undo, a restored split or a step forward."""
     steps_back = by_rule or all(history.is_older(version, suspect) for version, percent in split if percent > 0)
     serves_suspect = any(version == suspect for version, _ in split)
     return suspect if steps_back and not serves_suspect else None
 
 
-def _who(step: StepBack) -> str:
+def _describe_author(step: PastRollback) -> str:
     author = step.deployment.author or "an unknown author"
     return f"{author} ({step.deployment.source})" if step.deployment.source else author
 
 
-def parse_to(text: str, known: Iterable[WorkerVersion]) -> Split:
+def parse_target(text: str, known: Iterable[WorkerVersion]) -> Split:
     """`VERSION` or `A@90,B@10`; a version may be cut to its first eight characters where that is unique.
 
     Raises ConfigError for a form that cannot be read and Refused for a version that Cloudflare does not list.
@@ -154,8 +154,8 @@ def parse_to(text: str, known: Iterable[WorkerVersion]) -> Split:
     if len(shares) > 2:
         raise _malformed(text, "a deployment has at most two versions")
     if len(shares) == 1 and not shares[0][1]:
-        return ((_resolve(shares[0][0], versions), 100.0),)
-    split = [(_resolve(name, versions), _percent(text, share)) for name, _, share in shares]
+        return ((_resolve_version(shares[0][0], versions), 100.0),)
+    split = [(_resolve_version(name, versions), _percent(text, share)) for name, _, share in shares]
     if len(dict(split)) < len(split):
         raise _malformed(text, "both shares name the same version")
     if abs(sum(percent for _, percent in split) - 100) > 0.001:
@@ -174,7 +174,7 @@ def _malformed(text: str, why: str) -> ConfigError:
     return ConfigError(f'--to "{shown(text)}": {why}', reason=Reason.UNKNOWN_NAME, hint=hint)
 
 
-def _resolve(name: str, versions: list[WorkerVersion]) -> str:
+def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
     name = name.strip().lower()
     if any(version.id == name for version in versions):
         return name

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.deployment_mark import ANY_NAME, MAX_MESSAGE_BYTES, DeploymentMark, parse_mark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
-from ops.workers.history import History
+from ops.workers.history import WorkerHistory
 from tests.support.properties import holds_for
 
 NAMES = st.lists(st.text(min_size=1, max_size=40), max_size=6).map(tuple)
@@ -45,7 +45,7 @@ def test_names_are_never_cut_and_those_without_room_are_any(count: int, length: 
         assert len(",".join(names)) > MAX_MESSAGE_BYTES - 70
 
 
-def history(*deployed: tuple[str, str]) -> History:
+def history(*deployed: tuple[str, str]) -> WorkerHistory:
     """Version and message, oldest first, an hour each; the versions were uploaded in the order of their names."""
     rows = [
         WorkerDeployment(f"d{hour}", BEGINNING + timedelta(days=1, hours=hour), ((version, 100.0),), message=message)
@@ -54,7 +54,7 @@ def history(*deployed: tuple[str, str]) -> History:
     uploaded = enumerate((OLD, ROTATED, LATER), start=1)
     versions = {v: WorkerVersion(v, number, BEGINNING + timedelta(hours=number)) for number, v in uploaded}
     now = BEGINNING + timedelta(days=3)
-    return History(tuple(reversed(rows)), versions, frozenset(versions), now, min_served=600)
+    return WorkerHistory(tuple(reversed(rows)), versions, frozenset(versions), now, min_served=600)
 
 
 FINISHED = "ops1 incident=42 run=r blames=- revoked=KEY,OTHER; done"

@@ -16,7 +16,7 @@ from ops.cloudflare.types.script import WorkerCode, WorkerModule
 from ops.cloudflare.workers import WorkersApi
 from ops.core.errors import LatestNotDeployed, NotApplied, OpsError, Refused, UnclearWrite
 from ops.core.redaction import Secret
-from ops.workers.reupload import differences
+from ops.workers.reupload import find_code_differences
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
 from tests.support.commands import WITHOUT_AN_ANSWER
@@ -186,7 +186,7 @@ def test_the_live_version_is_rebuilt_with_a_new_secret_while_another_is_the_late
     assert again
     assert former
     assert now
-    assert list(differences(code, again)) == []
+    assert list(find_code_differences(code, again)) == []
     assert now.code_and_settings == former.code_and_settings
     assert now.secret_names == former.secret_names
     assert now.message == str(MARK)
@@ -215,7 +215,7 @@ def test_modules_arrive_as_they_were(workers: WorkersApi, client: CloudflareClie
         made = workers.secrets.upload_version(WORKER, code, {}, mark=MARK)
     again = workers.secrets.read_code(WORKER, made)
     assert again
-    assert list(differences(code, again)) == []
+    assert list(find_code_differences(code, again)) == []
     assert again.settings == code.settings
 
 

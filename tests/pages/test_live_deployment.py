@@ -262,7 +262,7 @@ def test_what_an_earlier_run_took_out_of_service_is_blamed(runs: list[RunRecord]
 
 @pytest.mark.parametrize("text", [D.id, D.id[:8], D.id[:13].upper(), D.url, f"{D.url}/", f" {D.id} "])
 def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -> None:
-    assert live_deployment.parse_to(text, LIST, project="site") == D
+    assert live_deployment.parse_target(text, LIST, project="site") == D
 
 
 @pytest.mark.parametrize(
@@ -283,5 +283,5 @@ def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -
 def test_what_names_no_deployment_that_can_serve_is_refused(text: str, said: str, reason: Reason) -> None:
     twin = replace(A, id=A.id[:-1] + "0", url="https://other.pages.dev")
     with pytest.raises(Refused, match=said) as caught:
-        live_deployment.parse_to(text, [D, C, replace(B, status="failure"), A, twin], project="site")
+        live_deployment.parse_target(text, [D, C, replace(B, status="failure"), A, twin], project="site")
     assert caught.value.reason == reason

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.workers import rollback_target as target
-from ops.workers.history import History
+from ops.workers.history import WorkerHistory
 
 BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
 MIN_SERVED = 10
@@ -61,11 +61,11 @@ class Past:
     def press(self, incident: int | None) -> bool:
         """The runbook, as it would act: whether it wrote."""
         history = as_history(self)
-        choice = target.choose(history, incident=incident)
-        if choice.standing or not choice.candidates:
+        choice = target.choose_target(history, incident=incident)
+        if choice.active_rollback or not choice.candidates:
             return False
         split = ((choice.candidates[0], 100.0),)
-        blames = target.blames(history, choice.suspect, split, by_rule=True)
+        blames = target.version_to_blame(history, choice.suspect, split, by_rule=True)
         self.deploy((number_of(choice.candidates[0]), 100), ours=(incident, number_of(blames) if blames else None))
         return True
 
@@ -73,7 +73,7 @@ class Past:
         """The runbook with `--to`."""
         history = as_history(self)
         split = tuple((name_of(number), percent) for number, percent in shares)
-        blames = target.blames(history, history.newest(history.live.serving_versions), split, by_rule=False)
+        blames = target.version_to_blame(history, history.newest_version(history.live.serving_versions), split, by_rule=False)
         self.deploy(*shares, ours=(incident, number_of(blames) if blames else None))
 
 
@@ -85,12 +85,12 @@ def number_of(name: str) -> int:
     return int(name[:8], 16)
 
 
-def as_history(past: Past, *, read: Iterable[int] | None = None) -> History:
+def as_history(past: Past, *, read: Iterable[int] | None = None) -> WorkerHistory:
     """As the runbook sees it. `read`: of which versions it has the details; None: of all."""
     read = set(range(len(past.uploads)) if read is None else read)
     listed = [u for u in past.uploads if u.number in read or u.number not in past.undeployable]
     deployments = [_deployment(index, row) for index, row in enumerate(past.rows)]
-    return History(
+    return WorkerHistory(
         deployments=tuple(reversed(deployments)),
         versions={name_of(u.number): _version(u, past, detailed=u.number in read) for u in listed},
         deployable=frozenset(name_of(u.number) for u in past.uploads if u.number not in past.undeployable),
@@ -167,7 +167,7 @@ class Judge:
     def share(self, row: int, numbers: set[int]) -> float:
         return sum(percent for number, percent in self.rows[row].shares if number in numbers)
 
-    def taken_away(self, row: int) -> list[int]:
+    def removed_version(self, row: int) -> list[int]:
         """The versions that this row stepped back from."""
         if row == 0:
             return []
@@ -189,7 +189,7 @@ class Judge:
 
     def is_blamed(self, number: int) -> bool:
         for row in range(len(self.rows)):
-            for away in self.taken_away(row):
+            for away in self.removed_version(row):
                 inside = all(self.release(s) == self.release(away) for s in self.rows[row].serving)
                 accused = {away} if inside else self.members(away)
                 if number in accused and not self.served_well_after(row, accused):
@@ -203,7 +203,7 @@ class Judge:
             last = first
             while last < len(self.rows) and self.share(last, accused) == 100:
                 last += 1
-            was_left = last < len(self.rows) and accused & set(self.taken_away(last))
+            was_left = last < len(self.rows) and accused & set(self.removed_version(last))
             if last > first and self.minutes(first, last - 1) >= MIN_SERVED and not was_left:
                 return True
             first = last + 1
@@ -249,7 +249,7 @@ class Judge:
             row = self.rows[index]
             if {self.release(number) for number in row.serving} != releases:
                 return False
-            for away in self.taken_away(index):
+            for away in self.removed_version(index):
                 age = self.past.now - row.at
                 if age < 30:
                     return True

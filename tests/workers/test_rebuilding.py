@@ -18,7 +18,7 @@ from ops.engine.runbook import ObservedState as Standing
 from ops.engine.signals import SignalHandler
 from ops.runbooks.rollback_worker import Params, RollbackWorker
 from ops.workers import reupload
-from ops.workers.reupload import Rebuild
+from ops.workers.reupload import Reupload
 from tests.conftest import WORKER, World
 from tests.support.commands import WRITE
 
@@ -30,19 +30,19 @@ class SetsKey(RollbackWorker):
     """Give KEY a new value in both Workers."""
 
     def preflight(self, ctx: Context[Params]) -> Plan[Any]:
-        rebuilds = [self._rebuild(ctx, worker) for worker in (WORKER, OTHER)]
-        changes = tuple(change for rebuild in rebuilds for change in reupload.changes(rebuild, undo=None))
-        return Plan("KEY gets a new value", changes, tuple(map(reupload.section, rebuilds)), details=rebuilds)
+        reuploads = [self._rebuild(ctx, worker) for worker in (WORKER, OTHER)]
+        changes = tuple(change for rebuild in reuploads for change in reupload.build_changes(rebuild, undo=None))
+        return Plan("KEY gets a new value", changes, tuple(map(reupload.build_section, reuploads)), details=reuploads)
 
-    def _rebuild(self, ctx: Context[Params], worker: str) -> Rebuild:
+    def _rebuild(self, ctx: Context[Params], worker: str) -> Reupload:
         deployments, uploads = (
             ctx.cloudflare.workers.list_deployments(worker),
             ctx.cloudflare.workers.list_uploads(worker),
         )
         live = deployments[0]
-        version = reupload.majority(live.split)
+        version = reupload.majority_version(live.split)
         assert version
-        return reupload.plan(
+        return reupload.plan_reupload(
             ctx,
             worker,
             version,
@@ -56,14 +56,14 @@ class SetsKey(RollbackWorker):
         )
 
     def check(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> Standing:
-        return reupload.check(ctx, self._of(plan, change), change)
+        return reupload.check_change(ctx, self._of(plan, change), change)
 
     def apply(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> str:
-        return reupload.apply(ctx, self._of(plan, change), change, {"KEY": Secret("newer")})
+        return reupload.apply_change(ctx, self._of(plan, change), change, {"KEY": Secret("newer")})
 
-    def _of(self, plan: Plan[Any], change: Change) -> Rebuild:
+    def _of(self, plan: Plan[Any], change: Change) -> Reupload:
         assert isinstance(plan.details, list)
-        rebuild: Rebuild = plan.details[plan.changes.index(change) // 2]
+        rebuild: Reupload = plan.details[plan.changes.index(change) // 2]
         return rebuild
 
 

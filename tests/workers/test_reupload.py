@@ -4,7 +4,7 @@ import pytest
 
 from ops.cloudflare.types.script import WorkerCode
 from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
-from ops.workers.reupload import lacking, majority, obstacles, to_accept
+from ops.workers.reupload import list_obstacles, majority_version, missing_secrets, secrets_to_accept
 from tests.cloudflare.test_deployment_mark import BEGINNING
 
 A, B = "a", "b"
@@ -23,7 +23,7 @@ A, B = "a", "b"
 def test_of_a_split_the_version_with_more_than_half_of_the_traffic_is_rebuilt(
     split: Split, version: str | None
 ) -> None:
-    assert majority(split) == version
+    assert majority_version(split) == version
 
 
 KV = {"type": "kv_namespace", "name": "KV", "namespace_id": "1"}
@@ -35,11 +35,11 @@ def test_an_edited_secret_is_neither_asked_for_nor_missing() -> None:
     latest = WorkerVersion(B, bindings={("secret_key", "Y"): "{}", ("plain_text", "X"): "{}"})
     live = WorkerDeployment("d", BEGINNING, ((A, 100.0),))
 
-    assert lacking(CODE, {"X"}, latest) == ()
-    assert lacking(CODE, set(), latest) == ("X",)
-    assert to_accept(CODE, {"X"}, live, latest) == ("Y",)
-    assert to_accept(CODE, {"X"}, WorkerDeployment("d", BEGINNING, ((B, 100.0),)), latest) == ()
+    assert missing_secrets(CODE, {"X"}, latest) == ()
+    assert missing_secrets(CODE, set(), latest) == ("X",)
+    assert secrets_to_accept(CODE, {"X"}, live, latest) == ("Y",)
+    assert secrets_to_accept(CODE, {"X"}, WorkerDeployment("d", BEGINNING, ((B, 100.0),)), latest) == ()
 
 
 def test_a_new_value_for_a_secret_that_the_version_has_not_is_an_obstacle() -> None:
-    assert "it has no secret Z" in obstacles(CODE, WorkerVersion(A), {"X", "Z"}, assets="")
+    assert "it has no secret Z" in list_obstacles(CODE, WorkerVersion(A), {"X", "Z"}, assets="")

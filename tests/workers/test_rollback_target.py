@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.workers import rollback_target
-from ops.workers.history import History
+from ops.workers.history import WorkerHistory
 from tests.support.properties import holds_for
 from tests.support.simulated_history import INCIDENTS, MIN_SERVED, Judge, Past, as_history, name_of, number_of, pasts
 
@@ -22,7 +22,7 @@ incidents = st.sampled_from(INCIDENTS)
 def test_the_target_is_the_one_that_the_rules_name_on_full_information(past: Past) -> None:
     judge = Judge(past)
 
-    choice = rollback_target.choose(as_history(past), incident=None)
+    choice = rollback_target.choose_target(as_history(past), incident=None)
 
     chosen = number_of(choice.candidates[0]) if choice.candidates else None
     assert number_of(choice.suspect) == judge.suspect
@@ -43,9 +43,9 @@ def test_a_press_stops_exactly_on_a_fresh_step_back_or_ours_of_this_incident(
 ) -> None:
     past.now += later
 
-    choice = rollback_target.choose(as_history(past), incident=incident)
+    choice = rollback_target.choose_target(as_history(past), incident=incident)
 
-    assert (choice.standing is not None) == Judge(past).stops_a_press(incident)
+    assert (choice.active_rollback is not None) == Judge(past).stops_a_press(incident)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,9 @@ def test_our_mark_blames_the_suspect_only_when_all_that_serves_then_is_older(
     split = tuple((name_of(numbers[name]), float(share or 100)) for name, _, share in parts)
     suspect = name_of(numbers["C"])
 
-    assert rollback_target.blames(as_history(past), suspect, split, by_rule=by_rule) == (suspect if blamed else None)
+    assert rollback_target.version_to_blame(as_history(past), suspect, split, by_rule=by_rule) == (
+        suspect if blamed else None
+    )
 
 
 def knows_what_secret_edits_build_on(past: Past, read: set[int]) -> bool:
@@ -109,10 +111,10 @@ def test_a_version_blamed_alone_in_the_unread_part_is_not_chosen_because_its_rel
         past.now += 60
     past.undeployable = {anew}
 
-    choice = rollback_target.choose(as_history(past, read={bad, edited, anew}), incident=None)
+    choice = rollback_target.choose_target(as_history(past, read={bad, edited, anew}), incident=None)
 
     assert choice.candidates == ()
-    assert rollback_target.choose(as_history(past), incident=None).candidates == (name_of(old),)
+    assert rollback_target.choose_target(as_history(past), incident=None).candidates == (name_of(old),)
 
 
 @pytest.mark.parametrize("page", [None, ()], ids=["unreadable", "empty"])
@@ -121,12 +123,12 @@ def test_a_page_of_deployments_that_is_unreadable_or_empty_ends_the_history(
 ) -> None:
     past = Past()
     past.deploy((past.upload("a"), 100))
-    history = replace(as_history(past), is_whole=False)
+    history = replace(as_history(past), is_complete=False)
 
-    longer = history.with_older([page], most=100)
+    longer = history.with_older_deployments([page], most=100)
 
-    assert longer.is_whole
-    assert ("older ones could not be read" in longer.reach) is (page is None)
+    assert longer.is_complete
+    assert ("older ones could not be read" in longer.coverage) is (page is None)
     assert longer.deployments == history.deployments
 
 
@@ -137,19 +139,19 @@ def test_pages_that_overlap_make_the_same_history_as_one_list(past: Past, size: 
     rows = whole.deployments
     pages = [rows[max(0, at - 1) : at + size] for at in range(size, len(rows) + size, size)]
 
-    read = replace(whole, deployments=rows[:size], is_whole=False).with_older(pages, most=100)
+    read = replace(whole, deployments=rows[:size], is_complete=False).with_older_deployments(pages, most=100)
 
     assert read.deployments == rows
 
 
-def read_in_batches(past: Past, at_once: int) -> tuple[set[int], rollback_target.Choice]:
+def read_in_batches(past: Past, at_once: int) -> tuple[set[int], rollback_target.TargetChoice]:
     """As the runbook reads: the live ones, then those that served, latest first, until there is a candidate."""
     wanted = list(dict.fromkeys(number for row in reversed(past.rows) for number, _ in row.shares))
     for count in range(at_once, len(wanted) + at_once, at_once):
-        choice = rollback_target.choose(as_history(past, read=wanted[:count]), incident=None)
+        choice = rollback_target.choose_target(as_history(past, read=wanted[:count]), incident=None)
         if choice.candidates:
             return set(wanted[:count]), choice
-    return set(wanted), rollback_target.choose(as_history(past, read=wanted), incident=None)
+    return set(wanted), rollback_target.choose_target(as_history(past, read=wanted), incident=None)
 
 
 @holds_for(
@@ -194,13 +196,13 @@ def test_a_deployment_about_secrets_alone_changes_no_answer(
         )
     )
     before = history.deployments[index]
-    at = before.created_on + share * (history.ended(index) - before.created_on)
+    at = before.created_on + share * (history.ended_at(index) - before.created_on)
     again = replace(before, id="again", created_on=at, message=str(mark))
     more = (*history.deployments[:index], again, *history.deployments[index:])
 
-    choice = rollback_target.choose(replace(history, deployments=more), incident=incident)
+    choice = rollback_target.choose_target(replace(history, deployments=more), incident=incident)
 
-    assert choice == rollback_target.choose(history, incident=incident)
+    assert choice == rollback_target.choose_target(history, incident=incident)
 
 
 FORGED = st.tuples(st.sampled_from(INCIDENTS), st.none() | st.integers(0, 24))
@@ -221,12 +223,12 @@ def test_no_message_on_a_version_that_never_served_before_changes_an_answer(
             lying.rows[index] = replace(row, ours=(who, None if blamed is None else before[blamed % len(before)]))
         served.update(row.serving)
 
-    answers = [rollback_target.choose(as_history(each), incident=incident) for each in (honest, lying)]
+    answers = [rollback_target.choose_target(as_history(each), incident=incident) for each in (honest, lying)]
 
     assert answers[0].candidates == answers[1].candidates
-    assert answers[0].passed_over == answers[1].passed_over
-    assert [a.standing and a.standing.taken_away for a in answers] == [
-        answers[0].standing and answers[0].standing.taken_away
+    assert answers[0].rejected == answers[1].rejected
+    assert [a.active_rollback and a.active_rollback.removed_version for a in answers] == [
+        answers[0].active_rollback and answers[0].active_rollback.removed_version
     ] * 2
 
 
@@ -236,9 +238,9 @@ def test_what_a_refusal_or_a_press_without_effect_offers_is_never_known_to_be_ba
 ) -> None:
     history, judge = as_history(past), Judge(past)
 
-    choice = rollback_target.choose(history, incident=incident)
+    choice = rollback_target.choose_target(history, incident=incident)
 
-    for way in rollback_target.fallbacks(history, choice):
+    for way in rollback_target.list_fallbacks(history, choice):
         assert not judge.is_blamed(number_of(way.version))
         assert judge.release(number_of(way.version)) != judge.release(judge.suspect)
         assert number_of(way.version) not in past.undeployable
@@ -272,13 +274,13 @@ junk_versions = st.builds(
 
 
 @st.composite
-def junk_histories(draw: st.DrawFn) -> History:
+def junk_histories(draw: st.DrawFn) -> WorkerHistory:
     """Versions that are missing, equal or impossible times, numbers and etags that are not there."""
     deployments = [
         replace(deployment, id=f"d{index}")
         for index, deployment in enumerate(draw(st.lists(junk_deployments, min_size=1, max_size=8)))
     ]
-    return History(
+    return WorkerHistory(
         deployments=tuple(sorted(deployments, key=lambda d: d.created_on, reverse=True)),
         versions={version.id: version for version in draw(st.lists(junk_versions, max_size=6))},
         deployable=frozenset(draw(st.lists(junk_ids))),
@@ -289,11 +291,11 @@ def junk_histories(draw: st.DrawFn) -> History:
 
 
 @holds_for(FAST, SLOW, history=junk_histories(), incident=incidents)
-def test_any_history_gets_an_answer_and_always_the_same(history: History, incident: int | None) -> None:
+def test_any_history_gets_an_answer_and_always_the_same(history: WorkerHistory, incident: int | None) -> None:
     shuffled = replace(history, versions=dict(list(history.versions.items())[::-1]))
 
-    choice = rollback_target.choose(history, incident=incident)
+    choice = rollback_target.choose_target(history, incident=incident)
 
-    assert choice == rollback_target.choose(shuffled, incident=incident)
+    assert choice == rollback_target.choose_target(shuffled, incident=incident)
     assert set(choice.candidates) <= history.deployable - {choice.suspect}
-    assert not set(choice.candidates) & {over.version for over in choice.passed_over}
+    assert not set(choice.candidates) & {over.version for over in choice.rejected}

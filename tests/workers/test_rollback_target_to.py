@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.types.workers import Split, WorkerVersion, format_split
 from ops.core.errors import ConfigError, Refused
-from ops.workers.rollback_target import parse_to
+from ops.workers.rollback_target import parse_target
 from tests.support.properties import holds_for
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -34,7 +34,7 @@ KNOWN = [WorkerVersion(id=name) for name in (A, B, C1, C2)]
     ],
 )
 def test_a_version_or_a_split_is_read(text: str, split: Split) -> None:
-    assert parse_to(text, KNOWN) == split
+    assert parse_target(text, KNOWN) == split
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_version_or_a_split_is_read(text: str, split: Split) -> None:
 )
 def test_a_form_that_cannot_be_read_is_a_usage_error(text: str, why: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        parse_to(text, KNOWN)
+        parse_target(text, KNOWN)
 
     assert raised.value.message.endswith(f": {why}")
     assert "--to A@90,B@10" in raised.value.hint
@@ -79,23 +79,23 @@ def test_a_form_that_cannot_be_read_is_a_usage_error(text: str, why: str) -> Non
         ("latest", "known:"),
     ],
 )
-def test_an_unknown_version_is_refused_with_the_nearest(text: str, says: str) -> None:
+def test_an_unknown_version_is_refused_with_the_nearest(text: str, reported: str) -> None:
     with pytest.raises(Refused) as raised:
-        parse_to(text, KNOWN)
+        parse_target(text, KNOWN)
 
-    assert says in raised.value.message
+    assert reported in raised.value.message
 
 
 def test_a_beginning_of_two_versions_is_refused_and_both_are_named() -> None:
     with pytest.raises(Refused, match="begins 2 versions") as raised:
-        parse_to("cccccccc", KNOWN)
+        parse_target("cccccccc", KNOWN)
 
     assert raised.value.hint == f"Name one: {C1}, {C2}."
 
 
 def test_where_nothing_is_deployable_that_is_said() -> None:
     with pytest.raises(Refused, match="there is none"):
-        parse_to(A, [])
+        parse_target(A, [])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_where_nothing_is_deployable_that_is_said() -> None:
 )
 def test_hostile_text_is_shown_on_one_short_line_and_never_a_secret(text: str) -> None:
     with pytest.raises((ConfigError, Refused)) as raised:
-        parse_to(text, KNOWN)
+        parse_target(text, KNOWN)
 
     said = raised.value.message + raised.value.hint
     assert said.isprintable()
@@ -127,7 +127,7 @@ def test_hostile_text_is_shown_on_one_short_line_and_never_a_secret(text: str) -
 @holds_for(30, 1000, text=st.text() | st.text("@,%. 0123456789abc-", max_size=80))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        split = parse_to(text, KNOWN)
+        split = parse_target(text, KNOWN)
     except (ConfigError, Refused) as error:
         assert error.hint  # noqa: PT017  (a table of outcomes, not an expected error)
     else:
@@ -139,5 +139,5 @@ def test_what_the_undo_command_prints_is_read_back_as_it_was(names: list[str], h
     shares = ((names[0], 100 - hundredths / 100), (names[1], hundredths / 100))
     split: Split = tuple(sorted(shares, key=lambda share: -share[1]))
 
-    assert [name for name, _ in parse_to(format_split(split), KNOWN)] == [name for name, _ in split]
-    assert parse_to(format_split(split[:1]), KNOWN) == ((split[0][0], 100),)
+    assert [name for name, _ in parse_target(format_split(split), KNOWN)] == [name for name, _ in split]
+    assert parse_target(format_split(split[:1]), KNOWN) == ((split[0][0], 100),)
