@@ -14,62 +14,71 @@ from ops.core.errors import Reason, Refused
 from ops.core.run_record import RunRecord
 from ops.core.suggestions import shown, suggestion
 
-COMPARED = 8
+MAX_COMPARED = 8
 """How many of the newest successful deployments of production the site is compared with, where canonical is not it."""
 
 
 @dataclass(frozen=True)
-class Sighting:
+class ContentDigests:
     """What one path held, as a digest of it: equal digests, equal content. None where it could not be read."""
 
     site: str | None
     own: Mapping[str, str | None]
     """Deployment → what its own address held."""
-    by_assets: bool = False
+    compares_assets: bool = False
     """Whether hashed assets were compared, since no content was equal."""
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveDeployment:
     deployment: PagesDeployment | None
     """None where it is not proven: refuse before a change, and after one it is inconclusive."""
     why: str
     """For people."""
-    canonical: bool = False
+    is_canonical: bool = False
     """Whether it is the canonical one. False with a deployment: canonical does not follow rollbacks here."""
-    alike: tuple[str, ...] = ()
+    indistinguishable: tuple[str, ...] = ()
     """Other compared deployments that held the same: the path could not tell them apart."""
 
 
-def to_compare(deployments: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
+def select_compared(deployments: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
     """Those whose own address is to be read beside canonical's. `deployments` are newest first, here and below."""
-    return tuple(d for d in deployments if d.can_serve_production)[:COMPARED]
+    return tuple(d for d in deployments if d.can_serve_production)[:MAX_COMPARED]
 
 
-def live(project: PagesProject, deployments: Sequence[PagesDeployment], sighting: Sighting) -> Live:
+def identify_live(
+    project: PagesProject, deployments: Sequence[PagesDeployment], digests: ContentDigests
+) -> LiveDeployment:
     canonical = project.canonical
     if canonical is None:
-        return Live(None, f"Cloudflare names no canonical deployment of {project.name}")
-    if sighting.site is None:
-        return Live(None, "the site itself could not be read")
-    compared = {d.id: d for d in to_compare(deployments)}
-    equal = [compared[name] for name in compared if sighting.own.get(name) == sighting.site]
-    if sighting.own.get(canonical.id) == sighting.site:
-        alike = tuple(d.id for d in equal if d.id != canonical.id)
-        how = "names the hashed assets of" if sighting.by_assets else "looks like"
-        return Live(canonical, f"the site {how} the canonical deployment", canonical=True, alike=alike)
+        return LiveDeployment(None, f"Cloudflare names no canonical deployment of {project.name}")
+    if digests.site is None:
+        return LiveDeployment(None, "the site itself could not be read")
+    compared = {d.id: d for d in select_compared(deployments)}
+    equal = [compared[name] for name in compared if digests.own.get(name) == digests.site]
+    if digests.own.get(canonical.id) == digests.site:
+        indistinguishable = tuple(d.id for d in equal if d.id != canonical.id)
+        how = "names the hashed assets of" if digests.compares_assets else "looks like"
+        return LiveDeployment(
+            canonical,
+            f"the site {how} the canonical deployment",
+            is_canonical=True,
+            indistinguishable=indistinguishable,
+        )
     # What could not be read may look like the site too.
-    unread = sum(sighting.own.get(name) is None for name in {*compared, canonical.id})
+    unread = sum(digests.own.get(name) is None for name in {*compared, canonical.id})
     if unread:
-        return Live(None, f"{unread} of the deployments to compare the site with could not be read")
+        return LiveDeployment(None, f"{unread} of the deployments to compare the site with could not be read")
     if len(equal) != 1:
         found = f"{len(equal)} deployments look like it" if equal else "no deployment looks like it"
-        return Live(None, f"the site does not look like the canonical deployment, {canonical.id[:8]}, and {found}")
-    how = "names the hashed assets of" if sighting.by_assets else "looks like"
-    return Live(equal[0], f"the site {how} {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
+        return LiveDeployment(
+            None, f"the site does not look like the canonical deployment, {canonical.id[:8]}, and {found}"
+        )
+    how = "names the hashed assets of" if digests.compares_assets else "looks like"
+    return LiveDeployment(equal[0], f"the site {how} {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
 
 
-def with_canonical(
+def include_canonical(
     deployments: Sequence[PagesDeployment], canonical: PagesDeployment | None
 ) -> tuple[PagesDeployment, ...]:
     """The list, and the canonical one where that came, or was built to the end, after the list was read.
@@ -84,7 +93,7 @@ def with_canonical(
     return tuple(sorted((canonical, *others), key=lambda deployment: deployment.created_on, reverse=True))
 
 
-def came(before: Sequence[PagesDeployment], now: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
+def newly_available(before: Sequence[PagesDeployment], now: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
     """Those that can serve now and could not before: made since, or built to the end since.
 
     What only moved up into the list, since another one was deleted, is older than all that it held.
@@ -95,39 +104,41 @@ def came(before: Sequence[PagesDeployment], now: Sequence[PagesDeployment]) -> t
 
 
 @dataclass(frozen=True)
-class PassedOver:
+class RejectedDeployment:
     deployment: str
     why: str
 
 
 @dataclass(frozen=True)
-class Choice:
+class PagesTargetChoice:
     target: PagesDeployment | None
     """None: there is nothing to go back to by the rules."""
-    passed_over: tuple[PassedOver, ...]
+    rejected: tuple[RejectedDeployment, ...]
     """Those between the live one and the target; all of them where there is none."""
-    stepped_back: bool
+    is_rolled_back: bool
     """Somebody rolled back already: without an explicit `to` nothing is to be done."""
 
 
-def choose(deployments: Sequence[PagesDeployment], serving: PagesDeployment, *, blamed: Collection[str] = ()) -> Choice:
+def choose_target(
+    deployments: Sequence[PagesDeployment], serving: PagesDeployment, *, blamed: Collection[str] = ()
+) -> PagesTargetChoice:
     """The newest that may serve, was made before the live one, and is neither blamed nor of the live one's commit."""
     candidates = [d for d in deployments if d.can_serve_production]
-    passed_over = []
+    rejected = []
     target = None
     for deployment in candidates:
         if deployment.id == serving.id or deployment.created_on >= serving.created_on:
             continue
-        if why := why_not(deployment, serving, blamed):
-            passed_over.append(PassedOver(deployment.id, why))
+        if why := rejection_reason(deployment, serving, blamed):
+            rejected.append(RejectedDeployment(deployment.id, why))
         else:
             target = deployment
             break
     newest = candidates[0].id if candidates else None
-    return Choice(target, tuple(passed_over), stepped_back=newest != serving.id)
+    return PagesTargetChoice(target, tuple(rejected), is_rolled_back=newest != serving.id)
 
 
-def blamed(
+def blamed_deployments(
     runs: Iterable[RunRecord], deployments: Sequence[PagesDeployment], *, service: str, environment: str
 ) -> frozenset[str]:
     """What earlier runs took out of service, by whatever runbook; the last word on each counts. Oldest run first.
@@ -141,7 +152,7 @@ def blamed(
         if not ours or not any(row.kind == "written" for row in run.rows):
             continue
         for _, before, after in run.versions:
-            left, taken = (_beginning(name, deployments) for name in (before, after))
+            left, taken = (_deployment_by_prefix(name, deployments) for name in (before, after))
             if left and (_is_redeployment(after) or (taken and left.created_on > taken.created_on)):
                 found.add(left.id)
             if taken:
@@ -154,13 +165,13 @@ def _is_redeployment(after: str) -> bool:
     return re.fullmatch("commit [0-9a-f]{7,40}", after) is not None
 
 
-def _beginning(name: str, deployments: Sequence[PagesDeployment]) -> PagesDeployment | None:
+def _deployment_by_prefix(name: str, deployments: Sequence[PagesDeployment]) -> PagesDeployment | None:
     if not re.fullmatch("[0-9a-f]{8}", name):
         return None
     return next((deployment for deployment in deployments if deployment.id.startswith(name)), None)
 
 
-def why_not(deployment: PagesDeployment, serving: PagesDeployment, blamed: Collection[str]) -> str | None:
+def rejection_reason(deployment: PagesDeployment, serving: PagesDeployment, blamed: Collection[str]) -> str | None:
     """Why it is no target; None where it is one. A commit that is not known equals nothing."""
     if deployment.id in blamed:
         return "it was taken out of service before"

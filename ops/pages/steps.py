@@ -16,20 +16,20 @@ from ops.core.threads import run_all
 from ops.engine.context import Context, P
 from ops.engine.runbook import Runbook, service_of
 from ops.pages import live_deployment
-from ops.pages.live_deployment import Live
-from ops.pages.observed_content import Look, Seen
-from ops.pages.plan_text import Past, deployed, short
+from ops.pages.live_deployment import LiveDeployment
+from ops.pages.observed_content import ObservedPages, SiteObservation
+from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
 from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:
     from ops.config import Service
 
-LISTED = 25
+MAX_DEPLOYMENTS = 25
 """Deployments that are read: one page, so that the list takes one round."""
-WHOLE_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+FULL_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
-class SiteRunbook(Runbook[P, D]):
+class PagesRunbook(Runbook[P, D]):
     """Whatever serves, the probes are those of the service."""
 
     kind = "pages"
@@ -41,79 +41,85 @@ class SiteRunbook(Runbook[P, D]):
 
 
 @dataclass(frozen=True)
-class Found:
+class PagesSnapshot:
     """What there was before the change."""
 
-    named: PagesDeployment | None
+    requested: PagesDeployment | None
     """The one that `to` names; it may be older than all that the list holds."""
-    seen: Seen
-    live: Live
-    past: Past | None
+    observed: SiteObservation
+    live: LiveDeployment
+    history: PagesHistory | None
     """None where it is not proven what is live."""
 
 
-def find(ctx: Context[Any], service: "Service", to: str = "") -> Found:
+def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesSnapshot:
     """Raises Refused where nothing was deployed, `to` names nothing that can serve, or something came in."""
     earlier = ctx.previous_runs()
-    listed = _round_1(ctx, service, to)
-    seen = _round_2(ctx, service, listed)
-    live = live_deployment.live(seen.project, seen.deployments, seen.sighting)
+    listed = _read_project_and_target(ctx, service, to)
+    observed = _read_site(ctx, service, listed)
+    live = live_deployment.identify_live(observed.project, observed.deployments, observed.digests)
     if live.deployment is None:
-        return Found(listed.named, seen, live, None)
-    blamed = live_deployment.blamed(
-        earlier().runs, seen.deployments, service=service.name, environment=ctx.environment.name
+        return PagesSnapshot(listed.requested, observed, live, None)
+    blamed = live_deployment.blamed_deployments(
+        earlier().runs, observed.deployments, service=service.name, environment=ctx.environment.name
     )
     now, repository = ctx.clock.now(), service.repository
-    compared = seen.compared(live.deployment.id, service.compare)
-    past = Past(seen.project, seen.deployments, live, live.deployment, now, repository, blamed, compared)
-    return Found(listed.named, seen, live, past)
+    compared = observed.describe_comparison(live.deployment.id, service.compare)
+    history = PagesHistory(
+        observed.project, observed.deployments, live, live.deployment, now, repository, blamed, compared
+    )
+    return PagesSnapshot(listed.requested, observed, live, history)
 
 
-def now(ctx: Context[Any], service: "Service") -> tuple[PagesProject, tuple[PagesDeployment, ...], Look]:
+def read_current_state(
+    ctx: Context[Any], service: "Service"
+) -> tuple[PagesProject, tuple[PagesDeployment, ...], ObservedPages]:
     """The project, its deployments, and what the site holds."""
-    project, deployments, *site = read(ctx, service, looks(ctx, service.url, service.compare))
+    project, deployments, *site = read_project_with(ctx, service, page_reads(ctx, service.url, service.compare))
     return project, deployments, tuple(site)
 
 
-def look(ctx: Context[Any], service: "Service", address: str) -> Look:
+def read_pages(ctx: Context[Any], service: "Service", address: str) -> ObservedPages:
     """What the compared paths hold at that address."""
-    return tuple(run_all(looks(ctx, address, service.compare)))
+    return tuple(run_all(page_reads(ctx, address, service.compare)))
 
 
-def read(ctx: Context[Any], service: "Service", beside: list[Callable[[], Any]]) -> tuple[Any, ...]:
+def read_project_with(ctx: Context[Any], service: "Service", extra_reads: list[Callable[[], Any]]) -> tuple[Any, ...]:
     """The project, its newest deployments, newest first, and what the calls beside these two answer."""
     project, deployments, *others = run_all(
         [
             lambda: ctx.cloudflare.pages.read_project(service.pages),
-            lambda: ctx.cloudflare.pages.list_deployments(service.pages, limit=LISTED),
-            *beside,
+            lambda: ctx.cloudflare.pages.list_deployments(service.pages, limit=MAX_DEPLOYMENTS),
+            *extra_reads,
         ]
     )
-    return project, live_deployment.with_canonical(deployments, project.canonical), *others
+    return project, live_deployment.include_canonical(deployments, project.canonical), *others
 
 
-def looks(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Callable[[], PageContent]]:
-    return [_looking(ctx, address.rstrip("/") + path) for path in paths]
+def page_reads(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Callable[[], PageContent]]:
+    return [_page_read(ctx, address.rstrip("/") + path) for path in paths]
 
 
-def _looking(ctx: Context[Any], url: str) -> Callable[[], PageContent]:
+def _page_read(ctx: Context[Any], url: str) -> Callable[[], PageContent]:
     return lambda: ctx.web.look(url)
 
 
 @dataclass(frozen=True)
-class _Listed:
+class _ProjectListing:
     """What the first round read."""
 
     project: PagesProject
     deployments: tuple[PagesDeployment, ...]
-    named: PagesDeployment | None
+    requested: PagesDeployment | None
 
 
-def _round_1(ctx: Context[Any], service: "Service", to: str) -> _Listed:
+def _read_project_and_target(ctx: Context[Any], service: "Service", to: str) -> _ProjectListing:
     to = to.strip().lower()
-    whole = re.fullmatch(WHOLE_ID, to)
-    named: list[Callable[[], Any]] = [lambda: ctx.cloudflare.pages.read_deployment(service.pages, to)] if whole else []
-    project, deployments, *further = read(ctx, service, named)
+    whole = re.fullmatch(FULL_ID, to)
+    requested: list[Callable[[], Any]] = (
+        [lambda: ctx.cloudflare.pages.read_deployment(service.pages, to)] if whole else []
+    )
+    project, deployments, *further = read_project_with(ctx, service, requested)
     if not deployments:
         raise Refused(
             f"{service.pages} was never deployed to production",
@@ -123,66 +129,70 @@ def _round_1(ctx: Context[Any], service: "Service", to: str) -> _Listed:
     found = [d for d in further if d is not None and d not in deployments]
     if found and found[0].environment != PRODUCTION:
         raise Refused(
-            f"deployment {short(found[0])} of {format_utc(found[0].created_on)} is a preview: "
+            f"deployment {short_deployment_id(found[0])} of {format_utc(found[0].created_on)} is a "
+            "preview: "
             "it cannot serve production",
             reason=Reason.NOT_DEPLOYABLE,
             hint="Name one of production.",
         )
     chosen = live_deployment.parse_target(to, (*deployments, *found), project=service.pages) if to else None
-    return _Listed(project, deployments, chosen)
+    return _ProjectListing(project, deployments, chosen)
 
 
-def _round_2(ctx: Context[Any], service: "Service", listed: _Listed) -> Seen:
+def _read_site(ctx: Context[Any], service: "Service", listed: _ProjectListing) -> SiteObservation:
     """Both again, with the site and the deployments' own addresses."""
-    further = (listed.project.canonical, listed.named)
-    compared = {d.id: d for d in (*live_deployment.to_compare(listed.deployments), *further) if d is not None}
+    further = (listed.project.canonical, listed.requested)
+    compared = {d.id: d for d in (*live_deployment.select_compared(listed.deployments), *further) if d is not None}
     addresses = [service.url, *(d.url for d in compared.values())]
-    calls = [call for address in addresses for call in looks(ctx, address, service.compare)]
-    project, deployments, *pages = read(ctx, service, calls)
-    if came := live_deployment.came(listed.deployments, deployments):
+    calls = [call for address in addresses for call in page_reads(ctx, address, service.compare)]
+    project, deployments, *pages = read_project_with(ctx, service, calls)
+    if newly_available := live_deployment.newly_available(listed.deployments, deployments):
         raise Refused(
-            f"{service.pages} was deployed while the plan was made: {deployed(came[0])}",
+            f"{service.pages} was deployed while the plan was made: {describe_deployment(newly_available[0])}",
             reason=Reason.WORLD_MOVED,
             hint="Look at what came in, then start again for a new plan.",
         )
     each = len(service.compare)
     site, *own = (tuple(pages[start : start + each]) for start in range(0, len(pages), each))
-    return Seen(project, deployments, site, dict(zip(compared, own, strict=True)))
+    return SiteObservation(project, deployments, site, dict(zip(compared, own, strict=True)))
 
 
-def why_unknown(service: "Service", found: Found) -> str:
+def explain_unknown_live(service: "Service", found: PagesSnapshot) -> str:
     """Return why the live deployment could not be identified; the likely cause first."""
-    seen = found.seen
-    host, known = urlsplit(service.url).hostname, seen.project.domains
+    observed = found.observed
+    host, known = urlsplit(service.url).hostname, observed.project.domains
     is_other = known and host not in known
-    own = seen.own.get(seen.project.canonical_id, ())
+    own = observed.own.get(observed.project.canonical_id, ())
     failing = [
         page.failure_status
-        for page, theirs in zip(seen.site, own, strict=False)
+        for page, theirs in zip(observed.site, own, strict=False)
         if page.failure_status and theirs.digest
     ]
     causes = (
         f"`url` in ops.yml names {host}, and the project serves {', '.join(known)}" if is_other else "",
         f"{service.url} fails with status {failing[0]}, and the deployment's own address differs" if failing else "",
         found.live.why,
-        seen.unread,
+        observed.first_read_failure,
     )
     return "; ".join(filter(None, causes))
 
 
-def live_unknown(ctx: Context[Any], service: "Service", found: Found, press: SuggestedCommand | None = None) -> Refused:
+def live_unknown_refusal(
+    ctx: Context[Any], service: "Service", found: PagesSnapshot, press: SuggestedCommand | None = None
+) -> Refused:
     """The way on is a target or a commit that a person names: for that, the live deployment need not be known."""
-    canonical = found.seen.project.canonical
-    target_ = live_deployment.choose(found.seen.deployments, canonical).target if canonical else None
+    canonical = found.observed.project.canonical
+    target_ = live_deployment.choose_target(found.observed.deployments, canonical).target if canonical else None
     by_name = (
-        f"If {service.url} shows deployment {short(canonical)}, which Cloudflare calls canonical, name the one before "
-        f"it with `to` of rollback-pages: {deployed(target_)}. "
+        f"If {service.url} shows deployment {short_deployment_id(canonical)}, which Cloudflare calls "
+        "canonical, name the one before "
+        f"it with `to` of rollback-pages: {describe_deployment(target_)}. "
         if canonical and target_
         else "Name the deployment to go back to with `to` of rollback-pages. "
     )
     build = "To build and deploy a good commit instead, run redeploy-pages with its SHA. " if service.build else ""
     return Refused(
-        f"the live deployment of {service.pages} could not be identified: {why_unknown(service, found)}",
+        f"the live deployment of {service.pages} could not be identified: {explain_unknown_live(service, found)}",
         reason=Reason.LIVE_UNKNOWN,
         hint=(
             f"{by_name}{build}To prevent this, give {service.name} a path in `compare` that comes from a file, such as "
@@ -198,7 +208,8 @@ def check_not_superseded(ctx: Context[Any], deployments: tuple[PagesDeployment, 
     newest, requested_at = next((d for d in deployments if d.can_serve_production), None), ctx.request.requested_at
     if newest is not None and requested_at is not None and newest.created_on > requested_at:
         raise Refused(
-            f"something was deployed after this was asked for ({format_utc(requested_at)}): {deployed(newest)}",
+            f"something was deployed after this was asked for ({format_utc(requested_at)}): "
+            f"{describe_deployment(newest)}",
             reason=Reason.WORLD_MOVED,
             hint="Look whether that helped, and ask again if it did not.",
         )

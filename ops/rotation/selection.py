@@ -239,7 +239,9 @@ def _warnings(chosen: Chosen, held: frozenset[str], absent: tuple[str, ...]) -> 
 def rebuilt(reupload_state: Reupload, why: str) -> Iterator[str]:
     """`why`: what stands in the way of the secret edit, which is the other means."""
     serving = reupload_state.code.version
-    yield f"{reupload_state.worker}: {why}; so {short_id(serving)} is uploaded again with the values and gets all traffic"
+    yield (
+        f"{reupload_state.worker}: {why}; so {short_id(serving)} is uploaded again with the values and gets all traffic"
+    )
     for version, percent in reupload_state.live.split:
         if version != serving:
             yield f"{short_id(version)}, at {percent:g} % of {reupload_state.worker}, ends; it is not promoted"

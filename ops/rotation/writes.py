@@ -140,7 +140,8 @@ def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
     for worker, was, now, uploads, secrets in zip(workers, deployments, again, listed, names, strict=True):
         if not now or now[0] != was[0]:
             raise Refused(
-                f"{worker} was deployed while the plan was made: {describe_deployment(now[0]) if now else 'not any more'}",
+                f"{worker} was deployed while the plan was made: "
+                f"{describe_deployment(now[0]) if now else 'not any more'}",
                 reason=Reason.WORLD_MOVED,
                 hint="Look at what came in, then start again for a new plan.",
             )

@@ -14,10 +14,10 @@ from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, service_of
 from ops.pages import live_deployment, observed_content, plan_text, steps
-from ops.pages.live_deployment import Choice
-from ops.pages.observed_content import Look, Seen
-from ops.pages.plan_text import UNFINISHED, Past, deployed, short
-from ops.pages.steps import SiteRunbook
+from ops.pages.live_deployment import PagesTargetChoice
+from ops.pages.observed_content import ObservedPages, SiteObservation
+from ops.pages.plan_text import UNFINISHED_STATUSES, PagesHistory, describe_deployment, short_deployment_id
+from ops.pages.steps import PagesRunbook
 from ops.tools.git import GitCommit, is_sha
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class Details:
     branch: str
     live: PagesDeployment | None
     """None where that could not be seen, and a person named the commit."""
-    seen: Seen
+    observed: SiteObservation
     configuration: SiteConfiguration
 
 
-class RedeployPages(SiteRunbook[Params, Details]):
+class RedeployPages(PagesRunbook[Params, Details]):
     """Build an earlier commit of a Pages site and deploy it to production."""
 
     name = "redeploy-pages"
@@ -67,29 +67,35 @@ class RedeployPages(SiteRunbook[Params, Details]):
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = service_of(ctx, self.kind)
-        build, asked = service.needed_build(), _asked(ctx.params.commit)
+        build, requested = service.needed_build(), _parse_commit(ctx.params.commit)
         ctx.site.check_tools(build)
-        found = steps.find(ctx, service)
-        past, project = found.past, found.seen.project
-        why = found.live.why if past else steps.why_unknown(service, found)
-        if past is None:
-            if asked == PREVIOUS:
-                raise steps.live_unknown(ctx, service, found, _redeploy(ctx, "SHA"))
-            details = _details_of(ctx, service, asked, found.seen, None)
-            return _planned(details, build, project, None, why)
-        choice, live = past.choice, past.serving
-        if asked == PREVIOUS:
-            if replaced := _stepped_back(ctx, past):
-                return _nothing(ctx, past, choice, plan_text.already_back(past, replaced), Reason.ALREADY_STEPPED_BACK)
-            asked = _previous(ctx, live, choice)
-        details = _details_of(ctx, service, asked, found.seen, live)
+        found = steps.read_snapshot(ctx, service)
+        history, project = found.history, found.observed.project
+        why = found.live.why if history else steps.explain_unknown_live(service, found)
+        if history is None:
+            if requested == PREVIOUS:
+                raise steps.live_unknown_refusal(ctx, service, found, _redeploy(ctx, "SHA"))
+            details = _details_of(ctx, service, requested, found.observed, None)
+            return _build_plan(details, build, project, None, why)
+        choice, live = history.choice, history.serving_deployment
+        if requested == PREVIOUS:
+            if replaced := _find_replaced_deployment(ctx, history):
+                return _nothing(
+                    ctx,
+                    history,
+                    choice,
+                    plan_text.describe_earlier_rollback(history, replaced),
+                    Reason.ALREADY_STEPPED_BACK,
+                )
+            requested = _previous(ctx, live, choice)
+        details = _details_of(ctx, service, requested, found.observed, live)
         if live.commit == details.commit.sha and not live.has_uncommitted_changes:
-            text = f"{short(live)} is live already, and is of commit {details.commit.short}"
-            return _nothing(ctx, past, choice, text, Reason.ALREADY_LIVE)
-        steps.check_not_superseded(ctx, past.deployments)
-        plan = _planned(details, build, project, past, why)
-        return plan_text.with_ways_back(
-            plan, past, choice, details.commit, began=ctx.request.began, rollback=lambda to: _rollback(ctx, to.id)
+            text = f"{short_deployment_id(live)} is live already, and is of commit {details.commit.short}"
+            return _nothing(ctx, history, choice, text, Reason.ALREADY_LIVE)
+        steps.check_not_superseded(ctx, history.deployments)
+        plan = _build_plan(details, build, project, history, why)
+        return plan_text.add_rollback_options(
+            plan, history, choice, details.commit, began=ctx.request.began, rollback=lambda to: _rollback(ctx, to.id)
         )
 
     def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
@@ -102,17 +108,17 @@ class RedeployPages(SiteRunbook[Params, Details]):
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
         details = plan.details
-        project, deployments, site = steps.now(ctx, details.service)
-        new = live_deployment.came(details.seen.deployments, deployments)
+        project, deployments, site = steps.read_current_state(ctx, details.service)
+        new = live_deployment.newly_available(details.observed.deployments, deployments)
         ours = next((d for d in new if d.commit == details.commit.sha), None)
         if ours is None:
-            return _not_there(details, project, deployments, site)
+            return _observe_without_ours(details, project, deployments, site)
         others = [d for d in new if d.commit != ours.commit]
         if over := [d for d in others if d.created_on > ours.created_on or d.id == project.canonical_id]:
-            return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(over[0]))
-        own = steps.look(ctx, details.service, ours.url)
-        slipped = tuple(deployed(d) for d in others)
-        return _there(details, project, ours, slipped, look=(own, site))
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(over[0]))
+        own = steps.read_pages(ctx, details.service, ours.url)
+        slipped = tuple(describe_deployment(d) for d in others)
+        return _observe_ours(details, project, ours, slipped, look=(own, site))
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
         details = plan.details
@@ -121,48 +127,48 @@ class RedeployPages(SiteRunbook[Params, Details]):
         return ctx.site.deploy(details.service, details.commit, details.branch, message)
 
 
-def _asked(text: str) -> str:
+def _parse_commit(text: str) -> str:
     """A SHA, or `previous`. Raises ConfigError."""
-    asked = text.strip().lower() or PREVIOUS
-    if asked != PREVIOUS and not is_sha(asked):
+    commit = text.strip().lower() or PREVIOUS
+    if commit != PREVIOUS and not is_sha(commit):
         raise ConfigError(
             f'"{shown(text)}" is no SHA of a commit',
             reason=Reason.UNKNOWN_NAME,
             hint=f"Give seven digits of it or more, as `git log` shows them, or {PREVIOUS}: no branch and no tag.",
         )
-    return asked
+    return commit
 
 
 def _details_of(
-    ctx: Context[Params], service: "Service", asked: str, seen: Seen, live: PagesDeployment | None
+    ctx: Context[Params], service: "Service", requested: str, observed: SiteObservation, live: PagesDeployment | None
 ) -> Details:
-    branch = seen.project.production_branch
+    branch = observed.project.production_branch
     if not branch:
         raise Refused(
             f"Cloudflare does not name the production branch of {service.pages}",
             reason=Reason.MALFORMED_ANSWER,
             hint="Look at the project's settings in the dashboard, then start again.",
         )
-    commit = ctx.site.find(asked, branch)
+    commit = ctx.site.find(requested, branch)
     ctx.site.refuse_incomplete(service, commit)
-    return Details(service, commit, branch, live, seen, ctx.site.configuration(service, commit))
+    return Details(service, commit, branch, live, observed, ctx.site.configuration(service, commit))
 
 
-def _planned(
-    details: Details, build: "BuildConfig", project: PagesProject, past: Past | None, why: str
+def _build_plan(
+    details: Details, build: "BuildConfig", project: PagesProject, history: PagesHistory | None, why: str
 ) -> Plan[Details]:
-    return plan_text.plan(
-        details.commit, build, project, past, configuration=details.configuration, why=why, details=details
+    return plan_text.build_redeploy_plan(
+        details.commit, build, project, history, configuration=details.configuration, why=why, details=details
     )
 
 
-def _stepped_back(ctx: Context[Params], past: Past) -> PagesDeployment | None:
+def _find_replaced_deployment(ctx: Context[Params], history: PagesHistory) -> PagesDeployment | None:
     """One that the live one went back behind: newer by its commit, or deployed later and not live.
 
     Without it a second press would go forward to the release that the first one replaced.
     """
-    live = past.serving
-    could = [d for d in past.deployments if d.can_serve_production and d.id != live.id]
+    live = history.serving_deployment
+    could = [d for d in history.deployments if d.can_serve_production and d.id != live.id]
     if later := [d for d in could if d.created_on > live.created_on]:
         return later[0]
     if ctx.site.is_given or not is_commit_sha(live.commit):
@@ -170,14 +176,14 @@ def _stepped_back(ctx: Context[Params], past: Past) -> PagesDeployment | None:
     return next((d for d in could if is_commit_sha(d.commit) and ctx.site.is_older(live.commit, d.commit)), None)
 
 
-def _previous(ctx: Context[Params], live: PagesDeployment, choice: Choice) -> str:
+def _previous(ctx: Context[Params], live: PagesDeployment, choice: PagesTargetChoice) -> str:
     """The commit that rollback-pages would go to, else the one before the live one's. Raises Refused."""
     if choice.target and is_commit_sha(choice.target.commit):
         return choice.target.commit
     parent = _parent(ctx, live)
     if parent is None:
         raise Refused(
-            f"the commit before {live.commit[:12] or 'that of ' + short(live)} is not known",
+            f"the commit before {live.commit[:12] or 'that of ' + short_deployment_id(live)} is not known",
             reason=Reason.NO_TARGET,
             hint="Look with `git log`, and put the SHA of a good commit in the place of SHA.",
             suggested_command=_redeploy(ctx, "SHA"),
@@ -189,15 +195,17 @@ def _parent(ctx: Context[Params], live: PagesDeployment) -> str | None:
     return ctx.site.parent(live.commit) if is_commit_sha(live.commit) and not ctx.site.is_given else None
 
 
-def _nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, reason: Reason) -> Plan[Details]:
+def _nothing(
+    ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
+) -> Plan[Details]:
     """If what is live is bad too: the commit before. A rollback could go forward to what was replaced."""
     try:
-        before = _parent(ctx, past.serving)
+        before = _parent(ctx, history.serving_deployment)
     except Refused:  # the repository cannot be read, which is no reason to stop where nothing is to be done
         before = None
     return Plan(
         summary=summary,
-        sections=plan_text.sections(past, choice, past.serving, by_rule=False),
+        sections=plan_text.build_sections(history, choice, history.serving_deployment, by_rule=False),
         reason=reason,
         next_step=_redeploy(ctx, before or "SHA"),
     )
@@ -211,43 +219,56 @@ def _rollback(ctx: Context[Params], to: str) -> SuggestedCommand:
     return ctx.press("rollback-pages", service=ctx.params.service, to=to)
 
 
-def _not_there(
-    details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: Look
+def _observe_without_ours(
+    details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: ObservedPages
 ) -> ObservedState:
     """No deployment of ours can serve."""
     canonical = project.canonical_id
-    known, sha = {d.id for d in details.seen.deployments}, details.commit.sha
-    if new := live_deployment.came(details.seen.deployments, deployments):
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, deployed(new[0]))
-    if canonical != details.seen.project.canonical_id:
+    known, sha = {d.id for d in details.observed.deployments}, details.commit.sha
+    if new := live_deployment.newly_available(details.observed.deployments, deployments):
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(new[0]))
+    if canonical != details.observed.project.canonical_id:
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical")
-    by_assets, looks = details.seen.by_assets, sorted(name[:8] for name in details.seen.like(site))
-    whole = observed_content.of_site(site, by_assets=by_assets)
-    former = details.seen.own[details.live.id] if details.live else None
-    if former and observed_content.of_deployment(former, site, by_assets=by_assets) not in {None, whole}:
+    compares_assets, looks = (
+        details.observed.compares_assets,
+        sorted(name[:8] for name in details.observed.matching_deployments(site)),
+    )
+    whole = observed_content.site_digest(site, compares_assets=compares_assets)
+    former = details.observed.own[details.live.id] if details.live else None
+    if former and observed_content.deployment_digest(former, site, compares_assets=compares_assets) not in {
+        None,
+        whole,
+    }:
         text = f"the site looks like {' or '.join(looks) or 'no deployment that was read'}"
         return ObservedState(
             ChangeState.CHANGED_ELSEWHERE, text, uncertain=not looks
         )  # what came after the list was read may be ours
     fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]
-    if under_way := [d for d in fresh if d.status in UNFINISHED]:
-        return ObservedState(ChangeState.PLANNED, f"{short(under_way[0])} of ours is being deployed", uncertain=True)
-    live = short(details.live) if details.live else "what was live"
+    if under_way := [d for d in fresh if d.status in UNFINISHED_STATUSES]:
+        return ObservedState(
+            ChangeState.PLANNED, f"{short_deployment_id(under_way[0])} of ours is being deployed", uncertain=True
+        )
+    live = short_deployment_id(details.live) if details.live else "what was live"
     return ObservedState(
         ChangeState.PLANNED, f"{live} is live, as planned, and no newer deployment is of {details.commit.short}"
     )
 
 
-def _there(
-    details: Details, project: PagesProject, ours: PagesDeployment, slipped: tuple[str, ...], *, look: tuple[Look, Look]
+def _observe_ours(
+    details: Details,
+    project: PagesProject,
+    ours: PagesDeployment,
+    slipped: tuple[str, ...],
+    *,
+    look: tuple[ObservedPages, ObservedPages],
 ) -> ObservedState:
     """Ours was deployed with success: whether it serves."""
     canonical = project.canonical_id
-    name, (own, site) = f"{short(ours)} of commit {details.commit.short}", look
+    name, (own, site) = f"{short_deployment_id(ours)} of commit {details.commit.short}", look
     if canonical != ours.id:
         text = f"{name} is deployed, and Cloudflare's canonical deployment is {canonical[:8] or 'none'}"
         return ObservedState(ChangeState.PLANNED, text, uncertain=True)
-    if not details.seen.shows(own, site):
+    if not details.observed.serves_new_deployment(own, site):
         text = f"{name} is canonical, and the site does not look like it"
         return ObservedState(ChangeState.PLANNED, text, slipped, uncertain=True)
     notes = []
@@ -257,6 +278,7 @@ def _there(
         and details.live.has_functions != ours.has_functions
     ):
         notes.append(
-            f"{short(ours)} has {'Functions' if ours.has_functions else 'no Functions'}, unlike {short(details.live)}"
+            f"{short_deployment_id(ours)} has "
+            f"{'Functions' if ours.has_functions else 'no Functions'}, unlike {short_deployment_id(details.live)}"
         )
     return ObservedState(ChangeState.DONE, f"{name} is live: {ours.url}", slipped, tuple(notes))

@@ -255,7 +255,9 @@ def _plan(
     unknown = [f"{each.name}: {each.before}" for each in details.tracked if isinstance(each.before, str)]
     undo = ctx.press("rollback-worker", service=ctx.params.service, to=format_split(reupload_state.live.split))
     return Plan(
-        summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {reupload_state.name}",
+        summary=(
+            f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {reupload_state.name}"
+        ),
         changes=reupload.build_changes(reupload_state, undo=undo),
         sections=(
             *object_reset.build_sections(found),

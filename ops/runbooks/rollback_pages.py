@@ -14,10 +14,10 @@ from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, service_of
 from ops.pages import live_deployment as target
 from ops.pages import observed_content, plan_text, steps
-from ops.pages.live_deployment import Choice
-from ops.pages.observed_content import Look, Seen
-from ops.pages.plan_text import Past, deployed, short
-from ops.pages.steps import Found, SiteRunbook
+from ops.pages.live_deployment import PagesTargetChoice
+from ops.pages.observed_content import ObservedPages, SiteObservation
+from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
+from ops.pages.steps import PagesRunbook, PagesSnapshot
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -40,10 +40,10 @@ class Details:
     target: PagesDeployment
     live: PagesDeployment | None
     """None if it could not be identified, and a person named the target."""
-    seen: Seen
+    observed: SiteObservation
 
 
-class RollbackPages(SiteRunbook[Params, Details]):
+class RollbackPages(PagesRunbook[Params, Details]):
     """Let an earlier deployment of a Pages site serve production again."""
 
     name = "rollback-pages"
@@ -55,25 +55,27 @@ class RollbackPages(SiteRunbook[Params, Details]):
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = service_of(ctx, self.kind)
-        found = steps.find(ctx, service, ctx.params.to)
-        past = found.past
-        if past is None:
-            return _plan_without_live(ctx, service, found)
-        choice = past.choice
-        if nothing := plan_text.nothing_to_do(past, choice, found.named):
-            return _plan_of_nothing(ctx, past, choice, *nothing)
-        steps.check_not_superseded(ctx, past.deployments)
-        chosen = found.named or choice.target
+        snapshot = steps.read_snapshot(ctx, service, ctx.params.to)
+        history = snapshot.history
+        if history is None:
+            return _plan_without_live(ctx, service, snapshot)
+        choice = history.choice
+        if nothing := plan_text.explain_nothing_to_do(history, choice, snapshot.requested):
+            return _plan_of_nothing(ctx, history, choice, *nothing)
+        steps.check_not_superseded(ctx, history.deployments)
+        chosen = snapshot.requested or choice.target
         if chosen is None:
             raise _no_target(ctx, service, choice)
-        return _plan(ctx, past, choice, Details(service, chosen, past.serving, found.seen))
+        return _plan(ctx, history, choice, Details(service, chosen, history.serving_deployment, snapshot.observed))
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
         details = plan.details
-        project, deployments, site = steps.now(ctx, details.service)
-        if target.came(details.seen.deployments, deployments):  # it may have come after the site was read
-            site = steps.look(ctx, details.service, details.service.url)
-        return _standing(details, project, deployments, site)
+        project, deployments, site = steps.read_current_state(ctx, details.service)
+        if target.newly_available(
+            details.observed.deployments, deployments
+        ):  # it may have come after the site was read
+            site = steps.read_pages(ctx, details.service, details.service.url)
+        return _observe(details, project, deployments, site)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
         details = plan.details
@@ -81,32 +83,32 @@ class RollbackPages(SiteRunbook[Params, Details]):
         return f"Cloudflare took the rollback to {details.target.id}"
 
 
-def _standing(
-    details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: Look
+def _observe(
+    details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: ObservedPages
 ) -> ObservedState:
     """What the site looks like, and what Cloudflare calls canonical where the site alone does not tell."""
     former, wanted, canonical = details.live, details.target, project.canonical_id
-    newer = tuple(deployed(d) for d in target.came(details.seen.deployments, deployments))
+    newer = tuple(describe_deployment(d) for d in target.newly_available(details.observed.deployments, deployments))
     if former is None:
-        return _standing_without_live(details, canonical, newer, site)
-    if observed_content.of_site(site) is None:
+        return _observe_without_live(details, canonical, newer, site)
+    if observed_content.site_digest(site) is None:
         return ObservedState(
             ChangeState.CHANGED_ELSEWHERE,
-            f"the site could not be read: {observed_content.unread(site)}",
+            f"the site could not be read: {observed_content.first_read_failure(site)}",
             uncertain=True,
         )
-    looks = details.seen.like(site)
-    said = canonical == wanted.id != details.seen.project.canonical_id
+    looks = details.observed.matching_deployments(site)
+    said = canonical == wanted.id != details.observed.project.canonical_id
     if wanted.id in looks and former.id not in looks:
         lags = f"Cloudflare's canonical deployment is still {canonical[:8] or 'none'}: it does not follow, or it lags"
         return ObservedState(
-            ChangeState.DONE, f"{short(wanted)} is live", newer, () if canonical == wanted.id else (lags,)
+            ChangeState.DONE, f"{short_deployment_id(wanted)} is live", newer, () if canonical == wanted.id else (lags,)
         )
     if newer:  # while the site looks like the former one, theirs and ours are both on their way to it
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], uncertain=former.id in looks)
     if said and (former.id in looks) == (wanted.id in looks):
-        note = f"no compared path shows that {short(wanted)} is live: it is Cloudflare's word"
-        return ObservedState(ChangeState.DONE, f"{short(wanted)} is canonical", notes=(note,))
+        note = f"no compared path shows that {short_deployment_id(wanted)} is live: it is Cloudflare's word"
+        return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is canonical", notes=(note,))
     if former.id in looks:
         return _not_yet(details, former, canonical, same=wanted.id in looks, said=said)
     others = sorted(name[:8] for name in looks)
@@ -114,33 +116,35 @@ def _standing(
     return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, uncertain=not others)
 
 
-def _standing_without_live(details: Details, canonical: str, newer: tuple[str, ...], site: Look) -> ObservedState:
+def _observe_without_live(
+    details: Details, canonical: str, newer: tuple[str, ...], site: ObservedPages
+) -> ObservedState:
     """Whether the target serves, where it is not known what served when the plan was made."""
-    wanted, before = details.target, details.seen.project.canonical_id
-    if details.seen.turned_to(wanted.id, site):
-        return ObservedState(ChangeState.DONE, f"{short(wanted)} is live", newer)
+    wanted, before = details.target, details.observed.project.canonical_id
+    if details.observed.has_switched_to(wanted.id, site):
+        return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is live", newer)
     if newer:
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], uncertain=True)
     if canonical == wanted.id != before:
-        note = f"no compared path shows that {short(wanted)} is live: it is Cloudflare's word"
-        return ObservedState(ChangeState.DONE, f"{short(wanted)} is canonical", notes=(note,))
+        note = f"no compared path shows that {short_deployment_id(wanted)} is live: it is Cloudflare's word"
+        return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is canonical", notes=(note,))
     if canonical != before:
         return ObservedState(
             ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True
         )
-    why = observed_content.unread(site) or "the site does not look like it"
+    why = observed_content.first_read_failure(site) or "the site does not look like it"
     return ObservedState(
-        ChangeState.PLANNED, f"no compared path shows that {short(wanted)} is live: {why}", uncertain=True
+        ChangeState.PLANNED, f"no compared path shows that {short_deployment_id(wanted)} is live: {why}", uncertain=True
     )
 
 
 def _not_yet(details: Details, live: PagesDeployment, canonical: str, *, same: bool, said: bool) -> ObservedState:
     """The site looks like the former one."""
-    former, wanted = short(live), short(details.target)
+    former, wanted = short_deployment_id(live), short_deployment_id(details.target)
     if said:
         text = f"{wanted} is canonical, and the site still looks like {former}"
         return ObservedState(ChangeState.PLANNED, text, uncertain=True)
-    if canonical not in {details.seen.project.canonical_id, live.id}:
+    if canonical not in {details.observed.project.canonical_id, live.id}:
         return ObservedState(
             ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True
         )
@@ -153,78 +157,84 @@ def _not_yet(details: Details, live: PagesDeployment, canonical: str, *, same: b
     return ObservedState(ChangeState.PLANNED, f"{former} is live, as planned")
 
 
-def _plan_of_nothing(ctx: Context[Params], past: Past, choice: Choice, summary: str, reason: Reason) -> Plan[Details]:
+def _plan_of_nothing(
+    ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
+) -> Plan[Details]:
     """Nothing to change: verify what is live, and say what to press if that is not well."""
     return Plan(
         summary=summary,
-        sections=plan_text.sections(past, choice, past.serving, by_rule=True),
+        sections=plan_text.build_sections(history, choice, history.serving_deployment, by_rule=True),
         reason=reason,
         next_step=_press(ctx, choice.target.id) if choice.target else None,
     )
 
 
-def _plan_without_live(ctx: Context[Params], service: "Service", found: Found) -> Plan[Details]:
+def _plan_without_live(ctx: Context[Params], service: "Service", snapshot: PagesSnapshot) -> Plan[Details]:
     """A person named the target: that decides, with a warning. Raises Refused if nobody did."""
-    chosen, project = found.named, found.seen.project
+    chosen, project = snapshot.requested, snapshot.observed.project
     if chosen is None:
-        raise steps.live_unknown(ctx, service, found)
-    steps.check_not_superseded(ctx, found.seen.deployments)
-    why = steps.why_unknown(service, found)
+        raise steps.live_unknown_refusal(ctx, service, snapshot)
+    steps.check_not_superseded(ctx, snapshot.observed.deployments)
+    why = steps.explain_unknown_live(service, snapshot)
     change = Change(
         target=f"Pages {service.pages}",
         before="not known",
-        after=short(chosen),
-        done_when=f"the site looks like {short(chosen)}, or Cloudflare calls it canonical",
+        after=short_deployment_id(chosen),
+        done_when=f"the site looks like {short_deployment_id(chosen)}, or Cloudflare calls it canonical",
         undo=None,
     )
-    named = f"the live deployment could not be identified, so `to` decides: {short(chosen)} is deployed over it. {why}"
+    named = (
+        "the live deployment could not be identified, so `to` decides: "
+        f"{short_deployment_id(chosen)} is deployed over it. {why}"
+    )
     return Plan(
-        summary=f"Pages {service.pages}: not known → {short(chosen)}",
+        summary=f"Pages {service.pages}: not known → {short_deployment_id(chosen)}",
         changes=(change,),
-        sections=plan_text.sections_if_unknown(chosen, ctx.clock.now(), why),
+        sections=plan_text.build_sections_without_live(chosen, ctx.clock.now(), why),
         not_undone=plan_text.NOT_UNDONE,
-        consequences=plan_text.follows_if_unknown(project),
+        consequences=plan_text.list_consequences_without_live(project),
         warnings=(named,),
-        done_message=f"Rolled back {ctx.params.service} to {short(chosen)}",
-        details=Details(service, chosen, None, found.seen),
+        done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
+        details=Details(service, chosen, None, snapshot.observed),
     )
 
 
-def _plan(ctx: Context[Params], past: Past, choice: Choice, details: Details) -> Plan[Details]:
-    chosen, live, sees = details.target, past.serving, details.seen.sighting
+def _plan(ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, details: Details) -> Plan[Details]:
+    chosen, live, sees = details.target, history.serving_deployment, details.observed.digests
     by_rule = not ctx.params.to
     change = Change(
         target=f"Pages {details.service.pages}",
-        before=short(live),
-        after=short(chosen),
-        done_when=f"the site looks like {short(chosen)}, and no longer like {short(live)}",
+        before=short_deployment_id(live),
+        after=short_deployment_id(chosen),
+        done_when=f"the site looks like {short_deployment_id(chosen)}, and no longer like {short_deployment_id(live)}",
         undo=_press(ctx, live.id),
     )
-    older = target.choose(past.deployments, chosen, blamed=past.blamed).target
+    older = target.choose_target(history.deployments, chosen, blamed=history.blamed).target
     return Plan(
-        summary=f"Pages {details.service.pages}: {short(live)} → {short(chosen)}",
+        summary=f"Pages {details.service.pages}: {short_deployment_id(live)} → {short_deployment_id(chosen)}",
         changes=(change,),
-        sections=plan_text.sections(past, choice, chosen, by_rule=by_rule),
+        sections=plan_text.build_sections(history, choice, chosen, by_rule=by_rule),
         not_undone=plan_text.NOT_UNDONE,
-        consequences=plan_text.follows(past),
-        warnings=plan_text.warnings(
-            past,
+        consequences=plan_text.list_consequences(history),
+        warnings=plan_text.list_warnings(
+            history,
             chosen,
             began=ctx.request.began,
             provable=sees.own.get(chosen.id) not in {None, sees.site},
             by_rule=by_rule,
         ),
         next_step=_press(ctx, older.id) if older else None,
-        done_message=f"Rolled back {ctx.params.service} to {short(chosen)}",
+        done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
         details=details,
     )
 
 
-def _no_target(ctx: Context[Params], service: "Service", choice: Choice) -> Refused:
+def _no_target(ctx: Context[Params], service: "Service", choice: PagesTargetChoice) -> Refused:
     """The way on is to build an earlier commit, where ops.yml says how."""
-    passed = "; ".join(f"{over.deployment[:8]}: {over.why}" for over in choice.passed_over)
+    passed = "; ".join(f"{over.deployment[:8]}: {over.why}" for over in choice.rejected)
     return Refused(
-        f"no deployment to go back to: {passed or 'no older one succeeded'}; the newest {steps.LISTED} are read",
+        f"no deployment to go back to: {passed or 'no older one succeeded'}; the newest "
+        f"{steps.MAX_DEPLOYMENTS} are read",
         reason=Reason.NO_TARGET,
         hint=(
             "Build the commit before the live one and deploy that, which takes some minutes. Or name a deployment "

@@ -20,7 +20,7 @@ from ops.core.threads import in_parallel, start
 from ops.maintenance import orphaned_routes, steps
 from ops.maintenance import routes as maintenance_routes
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
-from ops.pages.observed_content import likeness
+from ops.pages.observed_content import describe_match
 from ops.status.status import Live, Orphan, Status, Temporary, temporary
 from ops.switches import values as switches
 from ops.switches.values import Standing
@@ -86,7 +86,7 @@ def _compared(session: Session, service: "Service", one: PagesDeployment) -> tup
     places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
     pages = in_parallel([partial(session.look, url) for _, url in places])
     told = zip(service.compare, pages[::2], pages[1::2], strict=True)
-    return tuple(f"{path}: {likeness(own, site)}" for path, own, site in told)
+    return tuple(f"{path}: {describe_match(own, site)}" for path, own, site in told)
 
 
 def _on(session: Session) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], list[str]]:

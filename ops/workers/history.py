@@ -387,6 +387,7 @@ def _briefly_followed(history: WorkerHistory, suspect: str, version: str) -> Ite
     if history.seconds_served(follower) < history.min_served and follower not in history.blamed:
         yield (
             f"it served for only {format_duration(history.seconds_served(version))}, "
-            f"and {short_id(follower)} replaced it for only "
+            f"and "
+            f"{short_id(follower)} replaced it for only "
             f"{format_duration(history.seconds_served(follower))}: that may have been its revert"
         )

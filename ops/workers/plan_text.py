@@ -331,6 +331,7 @@ def revoked_secrets_warning(revoked: Mapping[str, WorkerDeployment]) -> str:
     names = ", ".join("any secret" if name == ANY_NAME else name for name in revoked)
     latest = max(revoked.values(), key=lambda deployment: deployment.created_on)
     return (
-        f"former values were revoked since the target was uploaded, of {names} ({describe_deployment(latest)}): if Cloudflare "
+        f"former values were revoked since the target was uploaded, of {names} "
+        f"({describe_deployment(latest)}): if Cloudflare "
         "stops for one of them, it cannot be accepted, and --current-secrets is the way"
     )

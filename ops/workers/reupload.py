@@ -460,7 +460,8 @@ def _prove(ctx: Context[Any], planned: Reupload, uploads: tuple[WorkerVersion, .
     )
     if differing:
         raise ProviderError(
-            f"upload {short_id(planned.uploaded_version)} differs from {short_id(planned.code.version)}: {', '.join(differing)}",
+            f"upload {short_id(planned.uploaded_version)} differs from "
+            f"{short_id(planned.code.version)}: {', '.join(differing)}",
             reason=Reason.REBUILD_DIFFERS,
             hint=f"{STILL_LIVE} {planned.fallback_hint}",
         )

@@ -12,7 +12,7 @@ from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.errors import Reason, Refused
 from ops.core.run_record import RecordRow, RunRecord
 from ops.pages import live_deployment
-from ops.pages.live_deployment import COMPARED, Sighting
+from ops.pages.live_deployment import MAX_COMPARED, ContentDigests
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -46,14 +46,14 @@ def names(ids: Mapping[str, str | None]) -> dict[str, str | None]:
     return {"-".join(name * size for size in (8, 4, 4, 4, 12)): seen for name, seen in ids.items()}
 
 
-def seen(site: str | None, **own: str | None) -> Sighting:
-    return Sighting(site, names(own))
+def seen(site: str | None, **own: str | None) -> ContentDigests:
+    return ContentDigests(site, names(own))
 
 
 # Which one serves
 
 
-LIVE: dict[str, tuple[PagesDeployment | None, Sighting, PagesDeployment | None, str]] = {
+LIVE: dict[str, tuple[PagesDeployment | None, ContentDigests, PagesDeployment | None, str]] = {
     "canonical": (D, seen("4", a="1", b="2", c="3", d="4"), D, "looks like the canonical deployment"),
     "canonical, others not read": (D, seen("4", d="4"), D, "looks like the canonical deployment"),
     "an older one": (D, seen("3", a="1", b="2", c="3", d="4"), C, "cccccccc alone: canonical does not follow"),
@@ -73,26 +73,26 @@ LIVE: dict[str, tuple[PagesDeployment | None, Sighting, PagesDeployment | None, 
 }
 
 
-@pytest.mark.parametrize(("canonical", "sighting", "serves", "why"), LIVE.values(), ids=LIVE)
+@pytest.mark.parametrize(("canonical", "digests", "serves", "why"), LIVE.values(), ids=LIVE)
 def test_the_one_that_serves_is_the_one_the_site_looks_like(
-    canonical: PagesDeployment | None, sighting: Sighting, serves: PagesDeployment | None, why: str
+    canonical: PagesDeployment | None, digests: ContentDigests, serves: PagesDeployment | None, why: str
 ) -> None:
-    found = live_deployment.live(project(canonical), LIST, sighting)
+    found = live_deployment.identify_live(project(canonical), LIST, digests)
 
     assert found.deployment == serves
     assert why in found.why
-    assert found.canonical == (serves is not None and serves == canonical)
+    assert found.is_canonical == (serves is not None and serves == canonical)
 
 
 def test_a_path_that_cannot_tell_deployments_apart_says_so() -> None:
-    found = live_deployment.live(project(D), LIST, seen("4", a="1", b="4", c="4", d="4"))
-    assert (found.deployment, found.alike) == (D, (C.id, B.id))
+    found = live_deployment.identify_live(project(D), LIST, seen("4", a="1", b="4", c="4", d="4"))
+    assert (found.deployment, found.indistinguishable) == (D, (C.id, B.id))
 
 
 def test_only_the_newest_successful_ones_are_compared() -> None:
     failed = made("e", 5, status="failure")
     many = [replace(A, id=f"{number:032x}", created_on=NOW - timedelta(hours=number)) for number in range(20)]
-    assert live_deployment.to_compare([failed, *many]) == tuple(many[:COMPARED])
+    assert live_deployment.select_compared([failed, *many]) == tuple(many[:MAX_COMPARED])
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_only_the_newest_successful_ones_are_compared() -> None:
 def test_the_canonical_one_completes_a_list_that_was_read_before_it_came(
     listed: tuple[PagesDeployment, ...], canonical: PagesDeployment | None, whole: tuple[PagesDeployment, ...]
 ) -> None:
-    assert live_deployment.with_canonical(listed, canonical) == whole
+    assert live_deployment.include_canonical(listed, canonical) == whole
 
 
 digests = st.sampled_from(["1", "2", "3", None])
@@ -120,18 +120,18 @@ digests = st.sampled_from(["1", "2", "3", None])
 def test_nothing_is_live_that_was_not_seen_to_be(
     canonical: PagesDeployment | None, site: str | None, own: dict[str, str | None]
 ) -> None:
-    sighting = Sighting(site, names(own))
+    digests = ContentDigests(site, names(own))
 
-    found = live_deployment.live(project(canonical), LIST, sighting)
+    found = live_deployment.identify_live(project(canonical), LIST, digests)
 
     if found.deployment is not None:
         assert canonical is not None
-        assert sighting.own[found.deployment.id] == site is not None
+        assert digests.own[found.deployment.id] == site is not None
     if found.deployment is not None and found.deployment != canonical:  # all the others were seen to differ
-        others = [sighting.own[d.id] for d in LIST if d != found.deployment]
+        others = [digests.own[d.id] for d in LIST if d != found.deployment]
         assert None not in others
         assert site not in others
-    if canonical is not None and site is not None and sighting.own.get(canonical.id) == site:
+    if canonical is not None and site is not None and digests.own.get(canonical.id) == site:
         assert found.deployment == canonical
     assert found.why
 
@@ -167,21 +167,21 @@ CHOICES: dict[
 
 
 @pytest.mark.parametrize(
-    ("deployments", "serving", "blamed", "goes_to", "passed_over", "stepped_back"), CHOICES.values(), ids=CHOICES
+    ("deployments", "serving", "blamed", "goes_to", "rejected", "stepped_back"), CHOICES.values(), ids=CHOICES
 )
 def test_a_rollback_goes_to(
     deployments: tuple[PagesDeployment, ...],
     serving: PagesDeployment,
     blamed: set[str],
     goes_to: PagesDeployment | None,
-    passed_over: list[str],
+    rejected: list[str],
     stepped_back: bool,
 ) -> None:
-    choice = live_deployment.choose(deployments, serving, blamed=blamed)
+    choice = live_deployment.choose_target(deployments, serving, blamed=blamed)
 
     assert choice.target == goes_to
-    assert [over.deployment for over in choice.passed_over] == passed_over
-    assert choice.stepped_back is stepped_back
+    assert [over.deployment for over in choice.rejected] == rejected
+    assert choice.is_rolled_back is stepped_back
 
 
 @st.composite
@@ -206,7 +206,7 @@ def test_a_target_is_never_newer_blamed_failed_a_preview_or_the_same_commit(
 ) -> None:
     deployments, serving, blamed = past
 
-    choice = live_deployment.choose(deployments, serving, blamed=blamed)
+    choice = live_deployment.choose_target(deployments, serving, blamed=blamed)
 
     good = [
         d
@@ -217,8 +217,8 @@ def test_a_target_is_never_newer_blamed_failed_a_preview_or_the_same_commit(
         and (d.commit != serving.commit or d.commit == "")
     ]
     assert choice.target == (good[0] if good else None)
-    assert not {over.deployment for over in choice.passed_over} & {d.id for d in good}
-    assert all(over.why for over in choice.passed_over)
+    assert not {over.deployment for over in choice.rejected} & {d.id for d in good}
+    assert all(over.why for over in choice.rejected)
 
 
 # What earlier runs say
@@ -254,7 +254,7 @@ BLAMES: dict[str, tuple[list[RunRecord], set[str]]] = {
 
 @pytest.mark.parametrize(("runs", "blamed"), BLAMES.values(), ids=BLAMES)
 def test_what_an_earlier_run_took_out_of_service_is_blamed(runs: list[RunRecord], blamed: set[str]) -> None:
-    assert live_deployment.blamed(runs, LIST, service="site", environment="production") == blamed
+    assert live_deployment.blamed_deployments(runs, LIST, service="site", environment="production") == blamed
 
 
 # By name

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.core.observations import PageContent
-from ops.pages.observed_content import Look, of_deployment, of_site, unread
+from ops.pages.observed_content import ObservedPages, deployment_digest, first_read_failure, site_digest
 
 PAGES = st.sampled_from(
     [
@@ -21,7 +21,7 @@ PAGES = st.sampled_from(
 
 
 @st.composite
-def looks(draw: st.DrawFn) -> tuple[Look, Look]:
+def looks(draw: st.DrawFn) -> tuple[ObservedPages, ObservedPages]:
     size = draw(st.integers(1, 4))
     own, site = (tuple(draw(PAGES) for _ in range(size)) for _ in range(2))
     return own, site
@@ -29,11 +29,11 @@ def looks(draw: st.DrawFn) -> tuple[Look, Look]:
 
 @given(looks())
 def test_a_site_looks_like_a_deployment_only_where_each_page_does_that_the_deployment_has(
-    pair: tuple[Look, Look],
+    pair: tuple[ObservedPages, ObservedPages],
 ) -> None:
     own, site = pair
 
-    alike = of_site(site) is not None and of_deployment(own, site) == of_site(site)
+    alike = site_digest(site) is not None and deployment_digest(own, site) == site_digest(site)
 
     read = all(page.digest for page in (*own, *site))
     each = [
@@ -45,11 +45,11 @@ def test_a_site_looks_like_a_deployment_only_where_each_page_does_that_the_deplo
 
 
 @given(looks())
-def test_what_was_not_read_looks_like_nothing_and_says_why(pair: tuple[Look, Look]) -> None:
+def test_what_was_not_read_looks_like_nothing_and_says_why(pair: tuple[ObservedPages, ObservedPages]) -> None:
     own, site = pair
     closed = replace(own[0], digest="", error="closed")
 
-    assert of_deployment((closed, *own[1:]), site) is None
-    assert of_site((closed, *site[1:])) is None
-    assert unread((closed, *own[1:])) == "closed"
-    assert unread((PageContent("1"),)) == ""
+    assert deployment_digest((closed, *own[1:]), site) is None
+    assert site_digest((closed, *site[1:])) is None
+    assert first_read_failure((closed, *own[1:])) == "closed"
+    assert first_read_failure((PageContent("1"),)) == ""

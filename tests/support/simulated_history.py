@@ -73,7 +73,9 @@ class Past:
         """The runbook with `--to`."""
         history = as_history(self)
         split = tuple((name_of(number), percent) for number, percent in shares)
-        blames = target.version_to_blame(history, history.newest_version(history.live.serving_versions), split, by_rule=False)
+        blames = target.version_to_blame(
+            history, history.newest_version(history.live.serving_versions), split, by_rule=False
+        )
         self.deploy(*shares, ours=(incident, number_of(blames) if blames else None))
 
 

@@ -79,11 +79,11 @@ def test_a_form_that_cannot_be_read_is_a_usage_error(text: str, why: str) -> Non
         ("latest", "known:"),
     ],
 )
-def test_an_unknown_version_is_refused_with_the_nearest(text: str, reported: str) -> None:
+def test_an_unknown_version_is_refused_with_the_nearest(text: str, says: str) -> None:
     with pytest.raises(Refused) as raised:
         parse_target(text, KNOWN)
 
-    assert reported in raised.value.message
+    assert says in raised.value.message
 
 
 def test_a_beginning_of_two_versions_is_refused_and_both_are_named() -> None:
