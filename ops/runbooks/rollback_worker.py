@@ -181,18 +181,14 @@ def _read(
         )
         _refuse_moved(again, deployments[0], service.worker)
         if batch:
-            # A version that is gone is known to be gone: there is nothing more to be read of it.
             found = {v: known or WorkerVersion(id=v, is_detailed=True) for v, known in zip(batch, read, strict=True)}
-            assets, known = (
-                plan_text.combine_asset_answers(reported=has_assets(), configured=service.static_assets),
-                earlier(),
-            )
+            assets = plan_text.combine_asset_answers(reported=has_assets(), configured=service.static_assets)
             history = replace(
                 history,
                 versions={**history.versions, **found},
                 static_assets=assets,
-                our_uploads=known.uploads,
-                incident_opened_at=known.opened_at,
+                our_uploads=earlier().uploads,
+                incident_opened_at=earlier().opened_at,
             )
         else:
             page, history = pages[-1], history.with_older_deployments(read, most=MOST_DEPLOYMENTS)
