@@ -183,12 +183,13 @@ def _read(
         if batch:
             found = {v: known or WorkerVersion(id=v, is_detailed=True) for v, known in zip(batch, read, strict=True)}
             assets = plan_text.combine_asset_answers(reported=has_assets(), configured=service.static_assets)
+            runs = earlier()
             history = replace(
                 history,
                 versions={**history.versions, **found},
                 static_assets=assets,
-                our_uploads=earlier().uploads,
-                incident_opened_at=earlier().opened_at,
+                our_uploads=runs.uploads,
+                incident_opened_at=runs.opened_at,
             )
         else:
             page, history = pages[-1], history.with_older_deployments(read, most=MOST_DEPLOYMENTS)

@@ -262,7 +262,8 @@ def check_not_superseded(live: WorkerDeployment, requested_at: datetime | None) 
     """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
     if requested_at is not None and live.created_on > requested_at:
         raise Refused(
-            f"something was deployed after this was asked for ({format_utc(requested_at)}): {describe_deployment(live)}",
+            f"something was deployed after this was asked for ({format_utc(requested_at)}): "
+            f"{describe_deployment(live)}",
             reason=Reason.WORLD_MOVED,
             hint="Look whether that helped, and ask again if it did not.",
         )
