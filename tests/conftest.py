@@ -22,6 +22,7 @@ from ops.app import registry
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.support import team_files
+from tests.support.prepared_python import RunPython, prepared_python
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "examples" / "fortunet"
@@ -263,6 +264,12 @@ class Incident:
 
     def ops(self, *arguments: str, **environ: Any) -> Outcome:
         return self.world.ops(*arguments, **{**self.github.environ(), **environ})
+
+
+@pytest.fixture(scope="session")
+def python() -> Iterator[RunPython]:
+    with prepared_python() as run:
+        yield run
 
 
 @pytest.fixture

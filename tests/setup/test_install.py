@@ -21,9 +21,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
+from tests.support.prepared_python import RunPython, fresh_python
 from tests.support.wheels import Index, index, lock, wheel
 
 ACTION = ROOT / ".github/actions/setup"
+PROGRAM = ACTION / "install.py"
 NOWHERE = "http://127.0.0.1:9"
 """Nothing listens there."""
 NATIVE = f"cp3{sys.version_info.minor}-cp3{sys.version_info.minor}-manylinux_2_17_{os.uname().machine}"
@@ -39,23 +41,16 @@ def offered() -> Iterator[Index]:
 class Setup:
     """`install.py`, in a folder of its own."""
 
-    def __init__(self, folder: Path, offered: Index) -> None:
-        self.folder, self.target = folder, folder / "target"
+    def __init__(self, folder: Path, offered: Index, python: RunPython) -> None:
+        self.folder, self.target, self.python = folder, folder / "target", python
         self.environ = {"PIP_INDEX_URL": f"{offered.url}/simple"}
         self.said = ""
 
     def run(self, text: str, command: str = "install", to: str = "--target") -> int:
         (self.folder / "lock.txt").write_text(text)
         arguments: list[str | Path] = [command, "--lock", self.folder / "lock.txt", to, self.target]
-        ran = subprocess.run(
-            [sys.executable, "-I", ACTION / "install.py", *arguments],
-            env=self.environ,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        argv = [str(each) for each in (PROGRAM, *arguments)]
+        ran = self.python(PROGRAM.read_text(), environ=self.environ, folder=self.folder, argv=argv)
         self.said = ran.stderr
         return ran.returncode
 
@@ -65,8 +60,8 @@ class Setup:
 
 
 @pytest.fixture
-def setup(tmp_path: Path, offered: Index) -> Setup:
-    return Setup(tmp_path, offered)
+def setup(tmp_path: Path, offered: Index, python: RunPython) -> Setup:
+    return Setup(tmp_path, offered, python)
 
 
 def offer(offered: Index, **files: bytes) -> None:
@@ -81,6 +76,13 @@ def test_a_wheel_is_unpacked_where_pip_puts_its_files(setup: Setup, offered: Ind
     assert setup.files == {"spam/__init__.py", "spam/run.sh", "bin/spam", *info}
     executable = {name for name in setup.files if os.access(setup.target / name, os.X_OK)}
     assert executable == {"spam/run.sh", "bin/spam"}
+
+
+def test_the_program_imports_all_that_it_uses(setup: Setup, offered: Index) -> None:
+    offer(offered, py3__none__any=SPAM)
+    setup.python = fresh_python
+
+    assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
 
 
 def test_packed_answers_are_read(setup: Setup, offered: Index) -> None:

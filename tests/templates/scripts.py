@@ -1,9 +1,7 @@
-"""The scripts of workflow steps, run as a job runs them: another process, on the sandbox's GitHub."""
+"""The scripts of workflow steps, run as a job runs them: in another process, on the sandbox's GitHub."""
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 from ops.render.workflow_text import scripts
 from sandbox.github import GitHub
 from tests.conftest import World
+from tests.support.prepared_python import RunPython
 
 RUN = "7001"
 COMMENTS = "/repos/*/*/issues/*/comments"
@@ -34,6 +33,7 @@ class Workflow:
 
     world: World
     incident: int
+    python: RunPython
     environ: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -65,14 +65,6 @@ class Workflow:
             **self.environ,
             **environ,
         }
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", scripts()[script]],
-            env=variables,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = self.python(scripts()[script], environ=variables, folder=folder)
         outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
         return Step(done.returncode, done.stdout, done.stderr, outputs, summary.read_text())

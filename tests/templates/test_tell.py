@@ -15,6 +15,7 @@ from ops.render.workflow_text import scripts
 from sandbox.github.actions.state import Job
 from sandbox.github.actions.state import Step as JobStep
 from tests.support.hostile import PIECES
+from tests.support.prepared_python import fresh_python
 from tests.templates.scripts import Step, Workflow
 
 COMMANDS = json.dumps({"recover:api": "./run ops rollback-worker --service api --environment production"})
@@ -466,6 +467,16 @@ def test_hostile_text_is_inert(answered: Answered, piece: str) -> None:
 @pytest.mark.parametrize("script", ["received", "tell", "wait"])
 def test_a_script_needs_no_newer_python_than_3_9(script: str) -> None:
     ast.parse(scripts()[script], feature_version=(3, 9))
+
+
+def test_each_script_imports_all_that_it_uses(answered: Answered) -> None:
+    answered.workflow.python = fresh_python
+
+    done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+    answered.assert_said(done, "nothing was changed")
+
+    done = answered.workflow.step("received", answered.payload, GITHUB_RUN_ATTEMPT="2")
+    assert (done.out, done.err, len(answered.workflow.bodies)) == ("", "", 2)
 
 
 @pytest.mark.parametrize("script", ["received", "tell"])

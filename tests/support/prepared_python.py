@@ -1,0 +1,90 @@
+"""Run scripts of the standard library, each in a process forked from one that has imported their modules.
+
+Python and these modules take 0.1 s of CPU to start, and a fork takes 5 ms. The process that forks has one thread,
+imports nothing of this repository, and runs isolated (`python -I`), as the scripts do in a job.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Protocol
+
+_SERVER = '''
+import argparse, calendar, concurrent.futures, dataclasses, functools, gzip, hashlib, html, http.client, io, json, os
+import pathlib, platform, re, shlex, signal, socket, ssl, stat, subprocess, sys, tempfile, threading, time, typing
+import urllib.error, urllib.parse, urllib.request, zipfile, zlib
+
+def serve(requests, answers):
+    """Answer each request with the result of a child; in that child, return the request."""
+    for line in requests:
+        request = json.loads(line)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            if not (child := os.fork()):
+                with open(os.devnull) as nothing:
+                    os.dup2(nothing.fileno(), 0)
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                return request
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            texts = [(file.seek(0), file.read().decode())[1] for file in (out, err)]
+        answers.write(json.dumps([code, *texts]) + "\\n")
+        answers.flush()
+    sys.exit()
+
+request = serve(sys.stdin, sys.stdout)
+signal.alarm(60)
+os.environ.clear()
+os.environ.update(request["environ"])
+os.chdir(request["folder"])
+sys.argv = request["argv"]
+sys.stdin = open(0)
+exec(compile(request["script"], sys.argv[0], "exec"), {"__name__": "__main__", "__file__": sys.argv[0]})
+'''
+
+
+class RunPython(Protocol):
+    """Run a script as `python -I`; it fails after 60 seconds."""
+
+    def __call__(
+        self, script: str, *, environ: Mapping[str, str], folder: Path, argv: Sequence[str] = ("-c",)
+    ) -> CompletedProcess[str]: ...
+
+
+@contextmanager
+def prepared_python() -> Iterator[RunPython]:
+    """Start the process that forks, and stop it at the end."""
+    argv = [sys.executable, "-I", "-c", _SERVER]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin
+        assert server.stdout
+        requests, answers = server.stdin, server.stdout
+
+        def run(
+            script: str, *, environ: Mapping[str, str], folder: Path, argv: Sequence[str] = ("-c",)
+        ) -> CompletedProcess[str]:
+            request = {"script": script, "environ": dict(environ), "folder": str(folder), "argv": list(map(str, argv))}
+            requests.write(json.dumps(request) + "\n")
+            requests.flush()
+            code, out, err = json.loads(answers.readline())
+            return CompletedProcess(list(argv), code, out, err)
+
+        yield run
+
+
+def fresh_python(
+    script: str, *, environ: Mapping[str, str], folder: Path, argv: Sequence[str] = ("-c",)
+) -> CompletedProcess[str]:
+    """Run it in a process that has imported nothing, which shows whether the script imports all that it uses."""
+    return subprocess.run(
+        [sys.executable, "-I", "-c", script, *argv[1:]],
+        env=dict(environ),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
