@@ -1,6 +1,7 @@
-"""Maintenance by the application's own switch `maintenance`: it answers 503 itself, and no route is changed.
+"""Maintenance through the application's switch `maintenance`, without route changes.
 
-For the runbook `maintenance`, where ops.yml says `maintenance: switch`. A switch has one list of paths and one message.
+Used by the runbook `maintenance` if ops.yml says `maintenance: switch`. The application answers 503 itself. The switch
+holds one list of paths and one message.
 """
 
 from collections.abc import Iterable
@@ -16,8 +17,8 @@ from ops.engine.context import Context
 from ops.maintenance.state import MaintenanceRequest
 from ops.probes.runner import ProbeSet
 from ops.switches import steps, values
-from ops.switches.steps import Setting, Settings
-from ops.switches.values import Standing, Wanted, shown_json
+from ops.switches.steps import SwitchDetails, SwitchWrite
+from ops.switches.values import DesiredValue, SwitchState, expected_json
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -25,182 +26,194 @@ if TYPE_CHECKING:
 
 ON, OFF = "on", "off"
 HEALTH_PATH, OPS_PATH = "/health", "/__ops/"
-"""These, and all below them, answer during maintenance too (docs/reference/runtime-contract.md)."""
+"""Paths that answer during maintenance too, with everything below them (docs/reference/runtime-contract.md)."""
 WHOLE_SERVICE = ""
 
 
 @dataclass(frozen=True)
-class SwitchMaintenanceDetails(Settings):
+class SwitchMaintenanceDetails(SwitchDetails):
     closed_paths: tuple[str, ...] = ()
-    """In the end: paths, each with all below it; an empty one is the whole service."""
+    """Path prefixes closed after the run; an empty one is the whole service."""
 
 
 def choose_probes(
     ctx: Context[Any], service: "Service", request: MaintenanceRequest, details: SwitchMaintenanceDetails | None
 ) -> ProbeSet:
-    """What is closed answers 503 in the end, and what is not is well. Before, what is to change is asked alone."""
+    """Return probes for the state after the run: closed paths answer 503, others are healthy.
+
+    Without a plan only the requested change is probed.
+    """
     if details is None:
         own = _build_closed_probes([request.path]) if request.is_on else service.probes
-        return steps.probe_set(ctx, shown_json(MAINTENANCE, ON if request.is_on else OFF, None), own)
+        return steps.build_probe_set(ctx, expected_json(MAINTENANCE, ON if request.is_on else OFF, None), own)
     closed = details.closed_paths
     still = tuple(probe for probe in service.probes if not _is_closed(probe, closed))
-    return steps.probe_set(ctx, details.shows, (*_build_closed_probes(closed), *still))
+    return steps.build_probe_set(ctx, details.expected, (*_build_closed_probes(closed), *still))
 
 
 def plan_maintenance(
     ctx: Context[Any], service: "Service", request: MaintenanceRequest, message: str
 ) -> Plan[SwitchMaintenanceDetails]:
-    """`message`: what users are told where nobody said anything."""
-    standing = steps.read(ctx, MAINTENANCE)
+    """Plan the change of the switch; `message` is the default message to users."""
+    current = steps.read_switch(ctx, MAINTENANCE)
     return (
-        _plan_closing(ctx, service, request, standing, message)
+        _plan_closing(ctx, service, request, current, message)
         if request.is_on
-        else _plan_reopening(ctx, service, request, standing)
+        else _plan_reopening(ctx, service, request, current)
     )
 
 
 def _plan_closing(
-    ctx: Context[Any], service: "Service", request: MaintenanceRequest, standing: Standing, message: str
+    ctx: Context[Any], service: "Service", request: MaintenanceRequest, current: SwitchState, message: str
 ) -> Plan[SwitchMaintenanceDetails]:
     _refuse_open_path(request.path)
-    _refuse_unknown_paths(ctx, request, standing)
-    before = _closed_paths(ctx, standing)
+    _refuse_unknown_paths(ctx, request, current)
+    before = _closed_paths(ctx, current)
     is_covered = any(request.path.startswith(path) for path in before)
     with_it = (*before, request.path) if request.path else (WHOLE_SERVICE,)
     closed = before if is_covered else with_it
-    former = standing.value if before else None
-    end = _parse_end(ctx, request, standing)
-    wanted = _desired_value(ctx, request, former, end=end, closed=closed, message=message)
-    made = steps.setting(ctx, standing, wanted)
+    previous = current.value if before else None
+    end = _parse_end(ctx, request, current)
+    desired = _desired_value(ctx, request, previous, end=end, closed=closed, message=message)
+    write = steps.plan_write(ctx, current, desired)
     undo = ctx.press("maintenance", service=service.name, state=OFF, path=request.path)
-    of = steps.changes(ctx, [(made, undo)] if made else [])
+    writes = steps.build_changes(ctx, [(write, undo)] if write else [])
     what = _describe_scope(service, request.path)
-    lasts = f", meant to last until {format_utc(wanted.review_at)}" if wanted.review_at else ""
+    lasts = f", planned end {format_utc(desired.review_at)}" if desired.review_at else ""
     lasts = f", until {format_utc(end)}" if end else lasts
     return Plan(
-        summary=f"{what}: {'off' if made else 'off already'}, by the switch {MAINTENANCE} of {service.name}{lasts}",
-        changes=tuple(of),
+        summary=f"{what}: {'' if write else 'already '}in maintenance, by the switch {MAINTENANCE}{lasts}",
+        changes=tuple(writes),
         sections=(
-            PlanSection("What people are told", (wanted.message,)),
+            PlanSection("Message to users", (desired.message,)),
             PlanSection("Closed", tuple(_describe_scope(service, path) for path in closed)),
             PlanSection(
                 "Stays open",
-                (f"{HEALTH_PATH}, {HEALTH_PATH}/… and {OPS_PATH}…, by which it is repaired", *_describe_open_rest()),
+                (
+                    f"{HEALTH_PATH}, {HEALTH_PATH}/… and {OPS_PATH}…, which are needed for the repair",
+                    *_describe_open_rest(),
+                ),
             ),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
         consequences=(
-            f"it opens by itself at {format_utc(end)}, by the application's own clock"
+            f"it reopens automatically at {format_utc(end)}, by the application's clock"
             if end
-            else f"it stays off until a person opens it: {undo.command}",
-            "probes of what is off find 503: of the service they prove nothing",
+            else f"it stays in maintenance until a person reopens it: {undo.command}",
+            "probes of closed paths get 503; they say nothing about the service",
         ),
-        warnings=(*steps.warnings([made] if made else []), *_shared_path_warnings(closed)),
-        reason=None if made else Reason.ALREADY_OFF,
+        warnings=(*steps.write_warnings([write] if write else []), *_shared_path_warnings(closed)),
+        reason=None if write else Reason.ALREADY_OFF,
         done_message=f"Took {what} offline",
-        proved_claim=f"{what} is off on purpose: it answers 503, {steps.ELSEWHERE}",
-        details=_build_details(ctx, standing, made, of, closed),
+        proved_claim=f"{what} is in maintenance: it answers 503, {steps.ONE_LOCATION_NOTE}",
+        details=_build_details(ctx, current, write, writes, closed),
     )
 
 
 def _desired_value(
     ctx: Context[Any],
     request: MaintenanceRequest,
-    former: SwitchValue | None,
+    previous: SwitchValue | None,
     *,
     end: datetime | None,
     closed: tuple[str, ...],
     message: str,
-) -> Wanted:
-    review_at = parse_utc(request.until) if request.until else former.review_at if former else None
-    return Wanted(
+) -> DesiredValue:
+    review_at = parse_utc(request.until) if request.until else previous.review_at if previous else None
+    return DesiredValue(
         state=ON,
         owner=ctx.request.actor,
         incident=ctx.request.incident,
         until=end,
-        message=request.message or (former.message if former else "") or message,
+        message=request.message or (previous.message if previous else "") or message,
         paths=_switch_paths(closed),
         review_at=None if end else review_at,
-        stays=end is None,
+        has_no_end=end is None,
     )
 
 
 def _refuse_open_path(path: str) -> None:
     if _is_always_open(path):
         raise Refused(
-            f"the switch {MAINTENANCE} cannot close {path}: {HEALTH_PATH}, {OPS_PATH} and what is below them stay open",
+            f"the switch {MAINTENANCE} cannot close {path}: {HEALTH_PATH}, {OPS_PATH} and paths below stay open",
             reason=Reason.NO_WAY_IN,
-            hint="Close it at the edge: `maintenance: edge` for this service in ops.yml, then start the same again.",
+            hint="Set `maintenance: edge` for this service in ops.yml, then run the same command again.",
         )
 
 
-def _refuse_unknown_paths(ctx: Context[Any], request: MaintenanceRequest, standing: Standing) -> None:
-    """A path is added to the closed ones, or taken from them: so these must be known."""
-    seen = steps.shown_switches(ctx).get(MAINTENANCE) if request.path else None
-    held = standing.value.revision if standing.value else None
-    if seen is None or seen.state != ON or seen.revision == held:
+def _refuse_unknown_paths(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> None:
+    """Refuse a change of one path if the closed paths are unknown."""
+    observed = steps.read_shown_switches(ctx).get(MAINTENANCE) if request.path else None
+    held = current.value.revision if current.value else None
+    if observed is None or observed.state != ON or observed.revision == held:
         return
     raise Refused(
-        f"the closed paths are not known: the application shows {MAINTENANCE} = on, set by another run than KV shows "
-        f"({standing.told(ctx.clock.now())}). One of them is up to a minute behind",
+        f"the closed paths are unknown: the application shows {MAINTENANCE} = on from a run that KV does not show yet "
+        f"({current.describe(ctx.clock.now())}). One of them is up to a minute behind",
         reason=Reason.LIVE_UNKNOWN,
         hint="Run the same command again in a minute, or without --path for the whole service.",
     )
 
 
 def _plan_reopening(
-    ctx: Context[Any], service: "Service", request: MaintenanceRequest, standing: Standing
+    ctx: Context[Any], service: "Service", request: MaintenanceRequest, current: SwitchState
 ) -> Plan[SwitchMaintenanceDetails]:
-    """Without a path: all that is off."""
-    _refuse_unknown_paths(ctx, request, standing)
-    before = _closed_paths(ctx, standing)
+    """Plan to reopen the path, or without a path everything that is closed."""
+    _refuse_unknown_paths(ctx, request, current)
+    before = _closed_paths(ctx, current)
     closed = tuple(path for path in before if request.path and path != request.path)
-    former, what = standing.value, _describe_scope(service, request.path)
-    wanted = Wanted(OFF, ctx.request.actor, ctx.request.incident)
-    if closed and former is not None:
-        kept = former.message, _switch_paths(closed), former.review_at
-        wanted = Wanted(ON, ctx.request.actor, former.incident, former.until, *kept, stays=former.until is None)
-    made = steps.setting(ctx, standing, wanted) if closed != before or not before else None
-    message = former.message if former else ""
+    previous, what = current.value, _describe_scope(service, request.path)
+    desired = DesiredValue(OFF, ctx.request.actor, ctx.request.incident)
+    if closed and previous is not None:
+        kept = previous.message, _switch_paths(closed), previous.review_at
+        desired = DesiredValue(
+            ON, ctx.request.actor, previous.incident, previous.until, *kept, has_no_end=previous.until is None
+        )
+    write = steps.plan_write(ctx, current, desired) if closed != before or not before else None
+    message = previous.message if previous else ""
     undo = ctx.press("maintenance", service=service.name, state=ON, path=request.path, message=message)
-    of = steps.changes(ctx, [(made, undo)] if made else [])
+    writes = steps.build_changes(ctx, [(write, undo)] if write else [])
     stays = next((path for path in closed if request.path.startswith(path)), None)
     return Plan(
-        summary=f"{what}: {'open again' if made else 'was not off'}",
-        changes=tuple(of),
-        sections=(PlanSection("Stays off", tuple(_describe_scope(service, path) for path in closed)),)
+        summary=f"{what}: {'reopen' if write else 'not in maintenance'}",
+        changes=tuple(writes),
+        sections=(PlanSection("Stays in maintenance", tuple(_describe_scope(service, path) for path in closed)),)
         if closed
         else (),
-        reason=None if made else Reason.NOT_OFF,
-        done_message=f"Opened {what} again",
-        proved_claim=f"{what} is open, {steps.ELSEWHERE}; the probes are healthy"
+        reason=None if write else Reason.NOT_OFF,
+        done_message=f"Reopened {what}",
+        proved_claim=f"{what} is open, {steps.ONE_LOCATION_NOTE}; the probes are healthy"
         if stays is None
-        else f"{what} stays off, since {_describe_scope(service, stays)} is off",
-        details=_build_details(ctx, standing, made, of, closed),
+        else f"{what} stays in maintenance, because {_describe_scope(service, stays)} is",
+        details=_build_details(ctx, current, write, writes, closed),
     )
 
 
 def _build_details(
-    ctx: Context[Any], standing: Standing, made: Setting | None, of: dict[Any, Setting], closed: tuple[str, ...]
+    ctx: Context[Any],
+    current: SwitchState,
+    write: SwitchWrite | None,
+    writes: dict[Any, SwitchWrite],
+    closed: tuple[str, ...],
 ) -> SwitchMaintenanceDetails:
-    return SwitchMaintenanceDetails(of, steps.planned(ctx, standing, made, None).shows, closed)
+    return SwitchMaintenanceDetails(writes, steps.build_details(ctx, current, write, None).expected, closed)
 
 
-def _parse_end(ctx: Context[Any], request: MaintenanceRequest, standing: Standing) -> datetime | None:
-    """When it opens by itself, where that was asked for. Raises ConfigError."""
+def _parse_end(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> datetime | None:
+    """Return the automatic end; None without `--reopen-at-end`. Raises ConfigError."""
     if not request.reopen_at_end:
         return None
-    return values.until_of(MAINTENANCE, standing.rules, ON, request.until, ctx.clock.now())
+    return values.parse_end(MAINTENANCE, current.rules, ON, request.until, ctx.clock.now())
 
 
-def _closed_paths(ctx: Context[Any], standing: Standing) -> tuple[str, ...]:
-    if standing.value is None or standing.state(ctx.clock.now()) != ON:
+def _closed_paths(ctx: Context[Any], current: SwitchState) -> tuple[str, ...]:
+    if current.value is None or current.state(ctx.clock.now()) != ON:
         return ()
-    return standing.value.paths or (WHOLE_SERVICE,)
+    return current.value.paths or (WHOLE_SERVICE,)
 
 
 def _switch_paths(closed: tuple[str, ...]) -> tuple[str, ...]:
-    """As KV has it: no path closes everything."""
+    """Return the paths as KV stores them: an empty list closes everything."""
     return () if WHOLE_SERVICE in closed else closed
 
 
@@ -210,15 +223,15 @@ def _describe_scope(service: "Service", path: str) -> str:
 
 def _describe_open_rest() -> tuple[str, ...]:
     return (
-        "cron triggers, queues, email and Durable Objects of it: the switch closes requests alone",
-        "whatever the application answers before it reads its switches",
+        "its cron triggers, queues, email and Durable Objects: the switch closes HTTP requests only",
+        "requests that the application answers before it reads its switches",
     )
 
 
 def _shared_path_warnings(closed: tuple[str, ...]) -> tuple[str, ...]:
-    """Of several paths one message is said, and a path closes all that begins so."""
-    several = (f"one message and one end for all of {', '.join(closed)}",) if len(closed) > 1 else ()
-    return (*several, *(f"all that begins with {path} is off, {path}x as well" for path in closed if path))
+    """Warn that all paths share one message and end, and that a path is a prefix."""
+    several = (f"{', '.join(closed)} share one message and one end",) if len(closed) > 1 else ()
+    return (*several, *(f"a path is a prefix: {path} also closes {path}x" for path in closed if path))
 
 
 def _build_closed_probes(closed: Iterable[str]) -> "tuple[Probe, ...]":
@@ -229,7 +242,7 @@ def _build_closed_probes(closed: Iterable[str]) -> "tuple[Probe, ...]":
 
 
 def _is_closed(probe: "Probe", closed: tuple[str, ...]) -> bool:
-    """Of a page or a program it is not known what it asks."""
+    """Return whether a probe hits a closed path; the requests of a page or command probe are unknown."""
     if not closed:
         return False
     if probe.http is None:

@@ -1,7 +1,7 @@
-"""Find routes that lead to ops-maintenance although its live version does not store them, and their former values.
+"""Find routes to ops-maintenance that its live version does not store.
 
-Two runs at once can leave such a route. Each version of ops-maintenance keeps what its run state, so an older version
-says where the route led before. Pure.
+Two runs at once can leave such a route. Each version of ops-maintenance keeps the state that its run stored,
+so an older version holds the previous target of the route.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,24 +15,24 @@ from ops.maintenance.writes import SUBDOMAIN_OFF
 
 @dataclass(frozen=True)
 class RecoveredState:
-    """What the live version stores, completed by what was recovered for one Worker."""
+    """State of the live version, completed with recovered values for one Worker."""
 
     state: MaintenanceState
     recovered_routes: tuple[WorkerRoute, ...] = ()
-    """Orphaned routes whose former value is known."""
+    """Orphaned routes with a known previous target."""
     unknown_routes: tuple[WorkerRoute, ...] = ()
-    """Orphaned routes of which no version says anything for this Worker."""
+    """Orphaned routes that no version stores for this Worker."""
     has_recovered_subdomain: bool = False
-    """Whether workers.dev was recovered too."""
+    """Whether the workers.dev setting was recovered too."""
 
 
 def find_orphans(routes: Iterable[WorkerRoute], state: MaintenanceState) -> tuple[WorkerRoute, ...]:
-    """`routes`: those that lead to ops-maintenance."""
+    """Return the routes that `state` does not store. `routes` must all lead to ops-maintenance."""
     return tuple(route for route in routes if (route.zone, route.pattern) not in state.closed_routes)
 
 
 def find_closed_route(window: MaintenanceWindow, route: WorkerRoute, worker: str) -> ClosedRoute | None:
-    """What `window` stores of the route: it led to `worker`, or it was added. Another id is another route."""
+    """Return the stored route if it led to `worker` or was added; a route with another id is another route."""
     if window.worker != worker:
         return None
     found = next((each for each in window.closed if each.key == (route.zone, route.pattern)), None)
@@ -43,7 +43,7 @@ def find_closed_route(window: MaintenanceWindow, route: WorkerRoute, worker: str
 def recover_state(
     ingress: IngressPaths, state: MaintenanceState, older: Iterable[MaintenanceState], service: str
 ) -> RecoveredState:
-    """`older`: what earlier versions stored, newest first."""
+    """Complete `state` with values from `older` states, newest first."""
     known = [*state.reopened, *(window for each in older for window in (*each.windows, *each.reopened))]
     windows: tuple[MaintenanceWindow, ...] = ()
     routes, unknown = [], []
@@ -54,7 +54,7 @@ def recover_state(
             continue
         window, closed = found
         routes.append(route)
-        # While a route that it closed is closed, workers.dev is off for the same reason.
+        # A window that still closes a route is also the reason that workers.dev is off.
         subdomain = window.subdomain if _is_subdomain_lost(ingress, state) else None
         windows = _add_to_window(
             windows, state, replace(window, service=service, closed=(closed,), subdomain=subdomain)
@@ -68,7 +68,7 @@ def recover_state(
 
 
 def _is_subdomain_lost(ingress: IngressPaths, state: MaintenanceState) -> bool:
-    """Whether workers.dev is off and nothing stores its former value."""
+    """Return whether workers.dev is off and no window stores its previous setting."""
     return ingress.subdomain == SUBDOMAIN_OFF and not any(
         b.subdomain for b in state.windows if b.worker == ingress.worker
     )
@@ -77,13 +77,13 @@ def _is_subdomain_lost(ingress: IngressPaths, state: MaintenanceState) -> bool:
 def _find_previous(
     known: Iterable[MaintenanceWindow], route: WorkerRoute, worker: str
 ) -> tuple[MaintenanceWindow, ClosedRoute] | None:
-    """An id says more than none: a route with that id was there before."""
+    """Return the window and route that store the previous target; prefer one with an id, which existed before."""
     found = [(window, closed) for window in known if (closed := find_closed_route(window, route, worker)) is not None]
     return next((each for each in found if each[1].id), found[0] if found else None)
 
 
 def _reopened_subdomains(ingress: IngressPaths, state: MaintenanceState) -> Iterator[MaintenanceWindow]:
-    """Only where a run that opened the service saw workers.dev not switched off yet: a person may switch it off too."""
+    """Yield reopened windows that explain why workers.dev is off: a person may turn it off too."""
     for window in state.reopened:
         if window.worker == ingress.worker and window.subdomain and _is_subdomain_lost(ingress, state):
             yield window
@@ -92,7 +92,7 @@ def _reopened_subdomains(ingress: IngressPaths, state: MaintenanceState) -> Iter
 def _add_to_window(
     windows: tuple[MaintenanceWindow, ...], state: MaintenanceState, window: MaintenanceWindow
 ) -> tuple[MaintenanceWindow, ...]:
-    """Added to the window of the same path, so that it keeps the end and the message that it has now."""
+    """Add to the window for the same path, which keeps its end and message."""
     same = next((each for each in windows if each.path == window.path), None) or state.find_window(
         window.service, window.path
     )
@@ -104,7 +104,7 @@ def _add_to_window(
 
 
 def is_unfinished(ingress: IngressPaths, window: MaintenanceWindow) -> bool:
-    """Whether something of it is open: another run may be about to close it, or to open it."""
+    """Return whether part of the window is open: another run may be about to close or open it."""
     open_ones = (each for each in window.closed if ingress.find_route(*each.key) not in ingress.maintenance_routes)
     return any(open_ones) or bool(window.subdomain and ingress.subdomain != SUBDOMAIN_OFF)
 
@@ -112,6 +112,6 @@ def is_unfinished(ingress: IngressPaths, window: MaintenanceWindow) -> bool:
 def record_opened(
     ingress: IngressPaths, state: MaintenanceState, reopened: Iterable[MaintenanceWindow]
 ) -> tuple[MaintenanceWindow, ...]:
-    """What a run that opens `opened` stores of it, so that the next one finds what was closed in the meantime."""
+    """Return the reopened windows to store, so that the next run finds routes that were closed in the meantime."""
     others = tuple(window for window in state.reopened if window.worker != ingress.worker)
     return (*others, *(window for window in reopened if is_unfinished(ingress, window)))

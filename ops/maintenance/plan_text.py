@@ -1,4 +1,4 @@
-"""What a person must know of something that is off: the lists of its plan. Pure."""
+"""Sections, warnings and consequences in the plan of maintenance."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ops.engine.context import Context
 
 MAX_NAMED_ZONES = 5
-"""Zones that a warning names; the others are counted."""
+"""Most zones that a warning names; the others are counted."""
 
 
 def closing_sections(
@@ -34,12 +34,12 @@ def closing_sections(
     now: datetime,
 ) -> tuple[PlanSection, ...]:
     return _drop_empty(
-        PlanSection("What people are told", (window.message,)),
-        PlanSection("Meant to last until", tuple(_describe_end(window, now))),
-        PlanSection("Closed, and what each was", tuple(describe_closed_paths(ingress, window))),
+        PlanSection("Message to users", (window.message,)),
+        PlanSection("Planned end", tuple(_describe_end(window, now))),
+        PlanSection("Closed, with previous targets", tuple(describe_closed_paths(ingress, window))),
         PlanSection("Stays open", tuple(describe_open_paths(ingress, window.path))),
-        PlanSection("Left as it is", (*notes, *_describe_unrelated_routes(ingress, (window, *others)))),
-        PlanSection("Off besides", tuple(_describe_window(each, now) for each in others)),
+        PlanSection("Unchanged", (*notes, *_describe_unrelated_routes(ingress, (window, *others)))),
+        PlanSection("Other maintenance windows", tuple(_describe_window(each, now) for each in others)),
     )
 
 
@@ -47,79 +47,79 @@ def reopening_sections(
     ingress: IngressPaths, reopened: tuple[MaintenanceWindow, ...], still: Iterable[MaintenanceWindow], now: datetime
 ) -> tuple[PlanSection, ...]:
     return _drop_empty(
-        PlanSection("Was off", tuple(_describe_window(each, now) for each in reopened)),
+        PlanSection("In maintenance until now", tuple(_describe_window(each, now) for each in reopened)),
         PlanSection(
-            "What was stored of it",
+            "Stored values",
             tuple(line for window in reopened for line in describe_closed_paths(ingress, window)),
         ),
-        PlanSection("Stays off", tuple(_describe_window(each, now) for each in still)),
-        PlanSection("Left as it is", tuple(_describe_unrelated_routes(ingress, (*reopened, *still)))),
+        PlanSection("Stays in maintenance", tuple(_describe_window(each, now) for each in still)),
+        PlanSection("Unchanged", tuple(_describe_unrelated_routes(ingress, (*reopened, *still)))),
     )
 
 
 @dataclass(frozen=True)
 class ReopeningMethod:
-    """How something opens at its end; `nobody` says that nothing does."""
+    """How a window reopens at its end; `warning` if nothing reopens it."""
 
     instructions: str
     warning: str = ""
 
     @classmethod
     def choose(cls, window: MaintenanceWindow, ctx: "Context[Any]") -> Self:
-        """`window` has an end."""
+        """Choose the method for `window`, which must have an end."""
         end, command = parse_utc(window.until), f"{ctx.program[0]} maintenance due --environment {ctx.environment.name}"
         every = ctx.config.github.schedules.get("reopen-maintenance")
-        schedule = f"the first scheduled run after {format_utc(end)} opens it: every {every}, and GitHub may drop some"
+        schedule = f"the first scheduled run after {format_utc(end)} reopens it (every {every}; GitHub may skip runs)"
         if ctx.request.ends_by is not None and end <= ctx.request.ends_by:
             minutes = math.ceil((end - ctx.clock.now()).total_seconds() / 60)
             how = (
-                f"a job of this workflow run opens it at {format_utc(end)}, at most 2 minutes late. It waits {minutes} "
-                f"minutes, which a private repository pays as minutes of Actions. If it is late: {command}"
+                f"a job of this workflow run reopens it at {format_utc(end)}, at most 2 minutes late. It waits "
+                f"{minutes} minutes, which a private repository pays for as Actions minutes. If it is late: {command}"
             )
-            return cls(f"{how}. Else {schedule}" if every else how)
+            return cls(f"{how}. Fallback: {schedule}" if every else how)
         if every:
             return cls(schedule)
-        why = "no job of this run waits for it, and github.schedules in ops.yml has no reopen-maintenance"
-        nobody = f"nothing opens it at its end: {why}. Run `{command}` then"
-        return cls(f"run this at {format_utc(end)}: {command}", nobody)
+        why = "no job of this run waits for it, and ops.yml has no github.schedules.reopen-maintenance"
+        warning = f"nothing reopens it at its end: {why}. Run `{command}` then"
+        return cls(f"run this at {format_utc(end)}: {command}", warning)
 
 
 def describe_consequences(window: MaintenanceWindow, opens: str, end: ReopeningMethod | None) -> Iterator[str]:
     if end is not None:
-        yield f"{end.instructions}. A person can open it earlier: {opens}"
-        yield "to let it stay off after that end: the same command without --reopen-at-end"
+        yield f"{end.instructions}. To reopen it earlier: {opens}"
+        yield "to keep it closed after that end: the same command without --reopen-at-end"
     else:
-        yield f"it stays off until a person opens it: {opens}"
+        yield f"it stays in maintenance until a person reopens it: {opens}"
         yield (
-            f"at {format_utc(parse_utc(window.until))} it sends a reminder, and opens nothing: put it into a calendar"
+            f"at {format_utc(parse_utc(window.until))} `ops status` reminds of it; nothing reopens it"
             if window.until
-            else "no end was given: agree who opens it, and when"
+            else "no end was given: agree who reopens it, and when"
         )
     yield (
-        "a deployment that sets the Worker's routes may fail, since their patterns are taken, or turn them back: start "
-        "this again after one"
+        "a deployment that sets the Worker's routes may fail because their patterns are taken, or repoint them: run "
+        "this command again afterwards"
     )
-    yield "probes of what is off say that it is off on purpose, and prove nothing of the service"
+    yield "probes show that the maintenance answer is served; they say nothing about the service"
 
 
 def window_warnings(
     ingress: IngressPaths, window: MaintenanceWindow, former: MaintenanceWindow | None, out_of_reach: Iterable[str]
 ) -> Iterator[str]:
-    """`former`: what was stored of the same before."""
+    """Yield warnings about a window; `former` is the stored window for the same path."""
     if former is not None and former.reopen_at_end and not window.reopen_at_end:
-        yield f"it was to open by itself after {format_utc(parse_utc(former.until))}, and does so no more"
+        yield f"it no longer reopens automatically after {format_utc(parse_utc(former.until))}"
     for host in out_of_reach:
-        yield f"{host} is a custom domain of {ingress.worker} in a zone that the token does not see: it stays open"
+        yield f"{host} is a custom domain of {ingress.worker} in a zone that the token cannot read: it stays open"
     if window.path:
-        yield f"all that begins with {window.path} is off, {window.path}x as well: a route cannot tell them apart"
+        yield f"a route matches a prefix: {window.path} also closes {window.path}x"
         if ingress.subdomain.enabled or ingress.subdomain.previews_enabled:
             yield f"{window.path} stays open on workers.dev ({ingress.subdomain}): only the whole service closes it"
     if unasked := wildcard_patterns(window):
-        yield f"not asked afterwards, since it is not known which hosts there are: {', '.join(unasked)}"
+        yield f"not probed afterwards, because the hosts are unknown: {', '.join(unasked)}"
 
 
 def unread_zone_warnings(ingress: IngressPaths) -> Iterator[str]:
-    """A warning about zones whose routes were not read, since there are too many of them."""
+    """Yield a warning about zones whose routes were not read, because there are too many."""
     if ingress.unread_zones:
         names = ", ".join(zone.name for zone in ingress.unread_zones[:MAX_NAMED_ZONES])
         more = (
@@ -128,25 +128,25 @@ def unread_zone_warnings(ingress: IngressPaths) -> Iterator[str]:
             else ""
         )
         yield (
-            f"the token sees more than {MAX_ZONES} zones, so the routes of {names}{more} were not read: a route there "
-            f"that leads to {ingress.worker} stays as it is. A token for fewer zones reads all of its zones"
+            f"the token can read more than {MAX_ZONES} zones, so the routes of {names}{more} were not read: a route "
+            f"there to {ingress.worker} stays unchanged. Use a token with fewer zones to read all of them"
         )
 
 
 def orphaned_route_warnings(ingress: IngressPaths, recovered: RecoveredState) -> Iterator[str]:
-    """Warnings about routes that lead to ops-maintenance and that its live version does not store."""
+    """Yield warnings about routes to ops-maintenance that its live version does not store."""
     for route in recovered.recovered_routes:
         yield (
-            f"the route {route.pattern} leads to {WORKER}, and the live version of {WORKER} does not store it: another "
-            "run stopped half way. An earlier version says where it led before, and this run uses that"
+            f"route {route.pattern} leads to {WORKER}, but the live version of {WORKER} does not store it: another run "
+            "stopped half way. This run uses the previous target that an earlier version stores"
         )
     if recovered.has_recovered_subdomain:
         yield f"workers.dev of {ingress.worker} was switched off by a run that stopped half way: this run restores it"
     names = {zone.id: zone.name for zone in ingress.zones}
     for route in recovered.unknown_routes:
         yield (
-            f"the route {route.pattern} leads to {WORKER}, and no version of {WORKER} stores it for {ingress.worker}: "
-            f"it stays as it is. To change it: dashboard → {names.get(route.zone, route.zone)} → Workers Routes"
+            f"route {route.pattern} leads to {WORKER}, but no version of {WORKER} stores it for {ingress.worker}: it "
+            f"stays unchanged. To change it: dashboard → {names.get(route.zone, route.zone)} → Workers Routes"
         )
 
 
@@ -154,9 +154,9 @@ def _describe_end(window: MaintenanceWindow, now: datetime) -> Iterator[str]:
     if window.until:
         moment = parse_utc(window.until)
         if window.reopen_at_end:
-            yield f"{format_utc(moment)}; it is to be opened then"
+            yield f"{format_utc(moment)}; reopens automatically"
         else:
-            late = ", which is over: who opens it?" if moment <= now else "; it reminds, and opens nothing"
+            late = ", which has passed: reopen it" if moment <= now else "; reminder only, nothing reopens it"
             yield f"{format_utc(moment)}{late}"
 
 
@@ -170,7 +170,7 @@ def _describe_unrelated_routes(ingress: IngressPaths, windows: Iterable[Maintena
     known = {each.key for window in windows for each in window.closed}
     for route in ingress.routes:
         if route.script == WORKER and (route.zone, route.pattern) not in known:
-            yield f"the route {route.pattern} leads to {WORKER} and is stored for something else, or nowhere"
+            yield f"route {route.pattern} leads to {WORKER} and is stored for another service, or not at all"
 
 
 def _drop_empty(*sections: PlanSection) -> tuple[PlanSection, ...]:

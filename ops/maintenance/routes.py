@@ -1,4 +1,4 @@
-"""Which routes have to lead to ops-maintenance so that a service or a path is off, and what stays open. Pure."""
+"""Choose the routes to repoint to ops-maintenance, and list what stays open."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
 
 MAX_ZONES = 40
-"""Zones whose routes are all read. Only a zone's own routes tell whether one leads to the Worker, so fewer is safer
-for Cloudflare's rate limit (1,200 requests in 5 minutes) and leaves routes unseen."""
+"""Most zones whose routes are read. Each costs one request, of 1,200 in 5 minutes
+(developers.cloudflare.com/fundamentals/api/reference/limits). A lower number leaves more routes unread."""
 
 
 def select_zones(
@@ -32,24 +32,24 @@ def select_zones(
 
 @dataclass(frozen=True)
 class IngressPaths:
-    """How requests come to a Worker."""
+    """Ways in which requests reach a Worker."""
 
     worker: str
     zones: tuple[Zone, ...]
-    """Those whose routes were read."""
+    """Zones whose routes were read."""
     routes: tuple[WorkerRoute, ...]
-    """All routes of these zones."""
+    """All routes of `zones`."""
     domains: tuple[CustomDomain, ...]
     subdomain: WorkersDevSubdomain
     workers_dev_host: str
-    """On workers.dev."""
+    """Host on workers.dev."""
     crons: tuple[str, ...]
     handlers: frozenset[str]
-    """Of what serves."""
+    """Handlers of the live version, such as `fetch` or `queue`."""
     calling_services: tuple[str, ...]
-    """Services of ops.yml whose Workers call it by a service binding."""
+    """Services in ops.yml whose Workers call it through a service binding."""
     unread_zones: tuple[Zone, ...] = ()
-    """Zones that the token sees and whose routes were not read."""
+    """Zones that the token can read and whose routes were not read."""
 
     @property
     def maintenance_routes(self) -> tuple[WorkerRoute, ...]:
@@ -59,7 +59,7 @@ class IngressPaths:
         return next((route for route in self.routes if (route.zone, route.pattern) == (zone, pattern)), None)
 
     def routes_without_maintenance(self, state: MaintenanceState) -> tuple[WorkerRoute, ...]:
-        """The routes as they would be, were nothing off."""
+        """Return the routes as they are without any maintenance window."""
         found = []
         for route in self.routes:
             closed = state.closed_routes.get((route.zone, route.pattern)) if route.script == WORKER else None
@@ -72,25 +72,25 @@ class IngressPaths:
 
 @dataclass
 class RoutesToClose:
-    """What has to lead to ops-maintenance, and what a person must know of it."""
+    """Routes to repoint to ops-maintenance, with notes for a person."""
 
     routes: list[ClosedRoute] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unreachable_hosts: list[str] = field(default_factory=list)
-    """Hosts of the service in zones that the token does not see: they are asked, and found open."""
+    """Hosts of the service in zones that the token cannot read; they are probed, and found open."""
 
     def add_route(self, zone: str, pattern: str) -> None:
         self.routes.append(ClosedRoute(zone, pattern))
 
 
 def choose_routes(ingress: IngressPaths, state: MaintenanceState, path: str) -> RoutesToClose:
-    """For the whole service, or for all that begins with `path`."""
+    """Choose the routes that close the whole service, or the path prefix `path`."""
     routes = ingress.routes_without_maintenance(state)
     return _choose_for_path(ingress, routes, path) if path else _choose_for_service(ingress, routes)
 
 
 def _reachable_domains(ingress: IngressPaths, found: RoutesToClose) -> Iterator[CustomDomain]:
-    """The custom domains of the Worker; those out of reach are put down."""
+    """Yield the custom domains of the Worker, and note those in zones that the token cannot read."""
     seen = {zone.id for zone in ingress.zones}
     for domain in ingress.domains:
         if domain.worker == ingress.worker and domain.zone in seen:
@@ -109,7 +109,7 @@ def _choose_for_service(ingress: IngressPaths, routes: tuple[WorkerRoute, ...]) 
             found.notes += _describe_overridden(ingress, routes, zone, host, "/")
         elif same.script != ingress.worker:
             found.notes.append(
-                f"{host} is a custom domain of {ingress.worker}, but the route {_describe_route(same)} has all of it"
+                f"{host} is a custom domain of {ingress.worker}, but {_describe_route(same)} takes all of its requests"
             )
     return found
 
@@ -125,10 +125,10 @@ def _choose_for_path(ingress: IngressPaths, routes: tuple[WorkerRoute, ...], pat
         answers = most_specific_route(of_zone, host, path)
         if same is not None:
             if same.script != ingress.worker:
-                found.notes.append(f"{_describe_route(same)}, and not to this service: left as it is")
+                found.notes.append(f"{_describe_route(same)} does not lead to this service: unchanged")
         elif answers is not None and answers.script != ingress.worker:
             found.notes.append(
-                f"requests to {host}{path} meet {_describe_route(answers)}, and not this service: left as it is"
+                f"{_describe_route(answers)} takes requests to {host}{path}, not this service: unchanged"
             )
         else:
             found.add_route(zone, f"{host}{path}*")
@@ -137,14 +137,14 @@ def _choose_for_path(ingress: IngressPaths, routes: tuple[WorkerRoute, ...], pat
         is_within = route.prefix.startswith(path) and route.prefix != path
         is_here = any(route.matches_host(host) for _, host in [*wider, *domains])
         if is_within and is_here and route.script not in {ingress.worker, WORKER}:
-            found.notes.append(f"{_describe_route(route)}, and not to this service: left as it is")
+            found.notes.append(f"{_describe_route(route)} does not lead to this service: unchanged")
     return found
 
 
 def _describe_overridden(
     ingress: IngressPaths, routes: tuple[WorkerRoute, ...], zone: str, host: str, path: str
 ) -> Iterator[str]:
-    """A route for exactly this host wins over one for many hosts, which until now won over the custom domain."""
+    """Describe wildcard routes that won over the custom domain, and lose against a route for exactly this host."""
     for route in routes:
         overlaps = route.prefix.startswith(path) or path.startswith(route.prefix)
         if (
@@ -155,7 +155,7 @@ def _describe_overridden(
             and overlaps
         ):
             text = _describe_route(route)
-            yield f"requests to {host} that met {text} so far will meet ops-maintenance too, below {path}"
+            yield f"{text} took requests to {host}{path}… before; ops-maintenance takes them too"
 
 
 def _describe_route(route: WorkerRoute) -> str:
@@ -167,7 +167,7 @@ def _closed_route(route: WorkerRoute) -> ClosedRoute:
 
 
 def list_probe_addresses(window: MaintenanceWindow) -> Iterator[tuple[str, str]]:
-    """(Way of asking, URL) for each host that is off: with a query, a trailing slash, and an encoded letter."""
+    """Yield (variant, URL) for each closed host: with a query, a trailing slash, and a percent-encoded letter."""
     for each in window.closed:
         route = WorkerRoute(each.zone, each.id, each.pattern, None)
         if "*" in route.host:
@@ -185,45 +185,45 @@ def list_probe_addresses(window: MaintenanceWindow) -> Iterator[tuple[str, str]]
 
 
 def _percent_encode(path: str) -> str | None:
-    """Its last letter that Cloudflare decodes: the ones before may belong to the route that is covered."""
+    """Encode the last letter that Cloudflare decodes; the ones before may belong to the route that is covered."""
     last = max((i for i, letter in enumerate(path) if letter in UNRESERVED_CHARACTERS), default=None)
     return None if last is None else f"{path[:last]}%{ord(path[last]):02X}{path[last + 1 :]}"
 
 
 def wildcard_patterns(window: MaintenanceWindow) -> tuple[str, ...]:
-    """Patterns for many hosts: which of these exist, no route tells."""
+    """Return the patterns with a wildcard host, for which the existing hosts are unknown."""
     return tuple(each.pattern for each in window.closed if "*" in WorkerRoute("", "", each.pattern, None).host)
 
 
 def describe_open_paths(ingress: IngressPaths, path: str) -> Iterator[str]:
-    """Every way past the routes, by name where it can be read."""
+    """Describe every path past the routes, by name where Cloudflare lists it."""
     if path:
         if ingress.subdomain.enabled:
             address = f"https://{ingress.workers_dev_host}{path}"
-            yield f"{address}: no route stands there. Take the whole service off to close it"
+            yield f"{address}: routes do not apply there. To close it, put the whole service into maintenance"
         if ingress.subdomain.previews_enabled:
-            yield f"each version's own address, https://VERSION-{ingress.workers_dev_host}{path}: as above"
+            yield f"preview URLs, https://VERSION-{ingress.workers_dev_host}{path}: as above"
         yield (
-            "other spellings, in capitals or with %2F for a slash: to Cloudflare these are other paths. Where "
-            f"{ingress.worker} takes them for this one, take the whole service off"
+            "other spellings, in capitals or with %2F for a slash: Cloudflare treats them as other paths. If "
+            f"{ingress.worker} does not, put the whole service into maintenance"
         )
-        yield "encoded letters, where the zone's URL normalization is switched off: one is asked afterwards"
-    seen = ", ".join(zone.name for zone in (*ingress.zones, *ingress.unread_zones))
-    yield f"routes in zones that the token does not see; it sees {seen}"
+        yield "encoded letters, if the zone's URL normalization is off: one is probed afterwards"
+    visible = ", ".join(zone.name for zone in (*ingress.zones, *ingress.unread_zones))
+    yield f"routes in zones that the token cannot read; it can read {visible}"
     yield f"cron triggers of {ingress.worker}: {', '.join(ingress.crons) or 'none'}"
     others = sorted(ingress.handlers & {"queue", "email"})
     if others:
-        yield f"{' and '.join(others)}: {ingress.worker} has a handler for it, and messages go on to come"
+        yield f"{' and '.join(others)}: {ingress.worker} has a handler, and messages continue to arrive"
     named = ", ".join(ingress.calling_services) or "none of the Workers in ops.yml"
-    yield f"service bindings: {named}; those of Workers and Pages that ops.yml does not name are not known"
-    yield "Durable Objects of it that other Workers call, and objects with an alarm"
+    yield f"service bindings: {named}; Workers and Pages projects that are not in ops.yml are unknown"
+    yield "its Durable Objects: calls from other Workers, and alarms"
 
 
 def describe_closed_paths(ingress: IngressPaths, window: MaintenanceWindow) -> Iterator[str]:
-    """The ingress in that will be closed, or are."""
+    """Describe the paths that are closed, each with its previous target."""
     names = {zone.id: zone.name for zone in ingress.zones}
     for each in window.closed:
-        was = f"was → {each.previous_worker}, route {each.id}" if each.id else "added; there was none"
+        was = f"previously → {each.previous_worker}, route {each.id}" if each.id else "added; no route before"
         yield f"{each.pattern} (zone {names.get(each.zone, each.zone)}): {was}"
     if window.subdomain:
-        yield f"https://{ingress.workers_dev_host}: was {window.subdomain}"
+        yield f"https://{ingress.workers_dev_host}: previously {window.subdomain}"

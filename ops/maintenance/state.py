@@ -1,4 +1,4 @@
-"""Maintenance windows: how people request them, and how the Worker ops-maintenance stores them in its variables.
+"""Maintenance windows: their request, and their storage in variables of ops-maintenance.
 
 Cloudflare's limits: 5 KB for a variable, 64 variables for a Worker (developers.cloudflare.com/workers/platform/limits).
 """
@@ -16,18 +16,18 @@ from ops.core.duration import parse_deadline
 from ops.core.errors import ConfigError
 
 RUN_VARIABLE, BASE_VARIABLE, WINDOW_PREFIX, REOPENED_PREFIX = "RUN", "BASE", "BLOCK_", "OPENED_"
-"""Variables: the run that stored it, the version it was built on, one for each thing that is off, and one for each
-thing that was opened while it was not closed completely: another run may still have been closing it."""
+"""Variables: the run that wrote the version, the version it was built on, one per window, and one per window that was
+reopened before it was closed completely, because another run may still have been closing it."""
 MAX_VARIABLE_BYTES = 5000
-"""Bytes of a variable."""
+"""Largest variable, in bytes of JSON."""
 MAX_WINDOWS = 60
-"""Variables for what is off; two more are needed, and a few are left."""
+"""Most windows; two more variables are needed, and a few stay free."""
 MAX_MESSAGE_LENGTH = 300
 
 
 @dataclass(frozen=True)
 class ClosedRoute:
-    """One route that leads to ops-maintenance. Without an id it was added; else it led to the Worker `was`."""
+    """A route that leads to ops-maintenance. Without an id it was added; else it led to `previous_worker`."""
 
     zone: str
     pattern: str
@@ -36,32 +36,32 @@ class ClosedRoute:
 
     @property
     def key(self) -> tuple[str, str]:
-        """No two routes of a zone have one pattern."""
+        """Zone and pattern; a pattern is unique within its zone."""
         return self.zone, self.pattern
 
 
 @dataclass(frozen=True)
 class MaintenanceWindow:
-    """A service, or what begins with a path of it, that is off; with all that has to be put back."""
+    """A service, or a path prefix of it, that is off, with every value to restore."""
 
     service: str
     worker: str
     path: str
-    """Nothing: the whole service."""
+    """Path prefix; empty for the whole service."""
     message: str
     until: str
-    """A moment in ISO 8601, or nothing. It reminds, unless `reopen_at_end`."""
+    """Planned end in ISO 8601, or empty. A reminder only, unless `reopen_at_end` is set."""
     since: str
     run: str
     incident: int | None
     closed: tuple[ClosedRoute, ...]
     subdomain: WorkersDevSubdomain | None = None
-    """As it was, where it was switched off."""
+    """Previous workers.dev setting; None if this window did not change it."""
     reopen_at_end: bool = False
-    """Whether the schedule may open it once that moment is over."""
+    """Whether a job or a schedule may reopen it after `until`."""
 
     def is_due(self, now: datetime) -> bool:
-        """To be opened by the schedule. `now` in UTC."""
+        """Return whether a schedule should reopen it at `now` (UTC)."""
         return self.reopen_at_end and bool(self.until) and parse_utc(self.until) < now
 
     @property
@@ -76,12 +76,12 @@ class MaintenanceWindow:
 
 @dataclass(frozen=True)
 class MaintenanceState:
-    """What the live version of ops-maintenance says is off."""
+    """Windows as a version of ops-maintenance stores them."""
 
     windows: tuple[MaintenanceWindow, ...]
     run: str
     reopened: tuple[MaintenanceWindow, ...] = ()
-    """Opened again before all of it was closed."""
+    """Windows that were reopened before they were closed completely."""
 
     def windows_of(self, service: str) -> tuple[MaintenanceWindow, ...]:
         return tuple(window for window in self.windows if window.service == service)
@@ -95,7 +95,11 @@ class MaintenanceState:
 
 
 def parse_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
-    """Of a version's variables. None where they are no such thing; ValueError where they cannot be understood."""
+    """Parse the variables of a version. Returns None if they are not ours.
+
+    Raises:
+        ValueError: they are ours, and malformed.
+    """
     if RUN_VARIABLE not in variables:
         return None
     try:
@@ -104,12 +108,12 @@ def parse_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
             for prefix in (WINDOW_PREFIX, REOPENED_PREFIX)
         )
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError("no window of ours") from error
+        raise ValueError("not a maintenance window") from error
     return MaintenanceState(windows, str(variables[RUN_VARIABLE]), opened)
 
 
 def _parse_window(value: Mapping[str, Any]) -> MaintenanceWindow:
-    # A version that does not know of it stored none of the last.
+    # Versions before 0.1 stored no `reopen_at_end`.
     known = {
         name: value[name] for name in MaintenanceWindow.__dataclass_fields__ if name in value or name != "reopen_at_end"
     }
@@ -129,7 +133,7 @@ def _parse_window(value: Mapping[str, Any]) -> MaintenanceWindow:
 def build_variables(
     windows: Sequence[MaintenanceWindow], *, run: str, base: str, reopened: Sequence[MaintenanceWindow] = ()
 ) -> dict[str, Any]:
-    """Texts are plain-text variables, all else JSON ones."""
+    """Return the Worker variables that store the windows: texts as plain text, other values as JSON."""
     kept = {
         f"{REOPENED_PREFIX}{n:02}": window.to_json() for n, window in enumerate(reopened[: MAX_WINDOWS - len(windows)])
     }
@@ -142,32 +146,32 @@ def build_variables(
 
 
 def have_same_effect(windows: Iterable[MaintenanceWindow], others: Iterable[MaintenanceWindow]) -> bool:
-    """Whether both close and say the same; the run, the time and the incident may differ."""
+    """Return whether both close the same routes with the same message; run, time and incident may differ."""
     one, other = (frozenset(replace(b, run="", since="", incident=None) for b in each) for each in (windows, others))
     return one == other
 
 
 def describe_excess(windows: tuple[MaintenanceWindow, ...]) -> str:
-    """Why it cannot be stored, in words; nothing where it can."""
+    """Return why the windows do not fit into the variables, or an empty string if they do."""
     if len(windows) > MAX_WINDOWS:
-        return f"{len(windows)} things would be off, and {MAX_WINDOWS} can be stored"
+        return f"{len(windows)} maintenance windows, and at most {MAX_WINDOWS} can be stored"
     for window in windows:
         size = len(json.dumps(window.to_json()).encode())
         if size > MAX_VARIABLE_BYTES:
             routes = f"{len(window.closed)} routes of {window.scope}"
-            return f"{routes} take {size} bytes, and {MAX_VARIABLE_BYTES} can be stored"
+            return f"{routes} take {size} bytes, and at most {MAX_VARIABLE_BYTES} can be stored"
     return ""
 
 
 def replace_window(windows: Iterable[MaintenanceWindow], window: MaintenanceWindow) -> tuple[MaintenanceWindow, ...]:
-    """In place of the one that is of the same service and path."""
+    """Return the windows with `window` in place of the one for the same service and path."""
     return (*(b for b in windows if (b.service, b.path) != (window.service, window.path)), window)
 
 
 def merge_states(newest: MaintenanceState, others: Iterable[MaintenanceState]) -> MaintenanceState:
-    """What two runs stored side by side, neither knowing of the other: all of it can be undone.
+    """Merge the states of runs that did not know of each other, so that all of it can be undone.
 
-    It opens by itself only where both say so, and of the same end.
+    A window reopens automatically only if each state says so, with the same end.
     """
     windows = newest.windows
     for other in others:
@@ -195,30 +199,33 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 class MaintenanceRequest:
     is_on: bool
     path: str
-    """Without a slash at its end; nothing for the whole service."""
+    """Path prefix without a trailing slash; empty for the whole service."""
     message: str
     until: str
-    """A moment as `MOMENT` writes it, or nothing."""
+    """Planned end in `TIME_FORMAT`, or empty."""
     reopen_at_end: bool
 
     @classmethod
     def parse(cls, *, state: str, path: str, message: str, until: str, reopen_at_end: bool, now: datetime) -> Self:
-        """Raises ConfigError."""
+        """Parse and check the options. Raises ConfigError."""
         if state not in {"on", "off"}:
-            raise ConfigError(f'no state "{state[:40]}"', hint="Write --state on, or --state off.")
+            raise ConfigError(f'unknown state "{state[:40]}"', hint="Use `--state on` or `--state off`.")
         if state == "off" and (message or until or reopen_at_end):
             raise ConfigError(
-                "a message and an end are for --state on", hint="Leave --message, --until and --reopen-at-end out."
+                "`--state off` takes no message and no end", hint="Omit `--message`, `--until` and `--reopen-at-end`."
             )
         if reopen_at_end and not until:
             raise ConfigError(
-                "--reopen-at-end is given, and no end is", hint="Add --until 2h, or --until 2026-11-24T05:00Z, in UTC."
+                "`--reopen-at-end` needs an end", hint="Add `--until 2h` or `--until 2026-11-24T05:00Z` (UTC)."
             )
         if path and not PATH_PATTERN.fullmatch(path.rstrip("/")):
-            hint = "Write it plainly, such as /api/ai: no host, query, * or %. Leave it out for the whole service."
-            raise ConfigError(f'"{path[:80]}" is no path that a route can have', hint=hint)
+            hint = "Use a path such as /api/ai, without host, query, * or %. Omit `--path` for the whole service."
+            raise ConfigError(f'"{path[:80]}" is not a path that a route can match', hint=hint)
         if len(message) > MAX_MESSAGE_LENGTH:
-            raise ConfigError(f"the message has {len(message)} characters, and at most {MAX_MESSAGE_LENGTH} fit")
+            raise ConfigError(
+                f"the message has {len(message)} characters; at most {MAX_MESSAGE_LENGTH} are allowed",
+                hint="Shorten `--message`.",
+            )
         return cls(state == "on", path.rstrip("/"), message, _parse_end(until, now), reopen_at_end)
 
 

@@ -1,6 +1,6 @@
-"""The steps of maintenance, each with its write and its comparison; and what is off now.
+"""Read ops-maintenance, and check and apply the writes of maintenance.
 
-Shared by the runbook `maintenance` and by its preparation.
+Shared by the runbook `maintenance`, its preparation, and `ops status`.
 """
 
 import itertools
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 PREPARE_COMMAND = "maintenance prepare"
 MAX_PARALLEL_READS = 8
-"""Versions of ops-maintenance, or zones, that are read in parallel."""
+"""Versions of ops-maintenance, or zones, to read in parallel."""
 
 
 @dataclass(frozen=True)
 class MaintenanceWorker:
-    """What ops-maintenance is, as it was read for a plan."""
+    """The Worker ops-maintenance with its live version and state."""
 
     deployment: WorkerDeployment
     version: WorkerVersion
@@ -54,22 +54,22 @@ class MaintenanceWorker:
 
 @dataclass(frozen=True)
 class ConcurrencyGuard:
-    """What ops-maintenance must be while routes change, so that two runs at once cannot undo each other unseen."""
+    """Required state of ops-maintenance while routes change, so that two runs at once notice each other."""
 
     live_deployment: WorkerDeployment
-    """As it was planned: a run that opens goes on only while it serves."""
+    """Planned live deployment; a run that reopens continues only while it serves."""
     closing_windows: tuple[MaintenanceWindow, ...] | None = None
-    """A run that closes goes on only while this is stored: without it, nobody could open the route again."""
+    """A run that closes continues only while these are stored; without them, no run could reopen the route."""
 
 
 @dataclass
 class MaintenanceWrites:
-    """What each change of a plan is."""
+    """Write of each change in a plan."""
 
     writes: Mapping[Change, MaintenanceWrite]
     guard: ConcurrencyGuard | None = None
     state_run: str = ""
-    """The run that stored what is in effect: this one, or another one that stored the same."""
+    """Run that stored the effective state: this one, or another one that stored the same state."""
 
 
 def build_changes(steps: Iterable[MaintenanceWrite], undo: SuggestedCommand | None) -> dict[Change, MaintenanceWrite]:
@@ -77,23 +77,23 @@ def build_changes(steps: Iterable[MaintenanceWrite], undo: SuggestedCommand | No
 
 
 def read_worker(workers: "WorkersApi") -> MaintenanceWorker | None:
-    """None where ops-maintenance was never prepared. Raises Refused where what stands there is not understood."""
+    """Read ops-maintenance; None if it does not exist. Raises Refused if its variables are not ours."""
     deployments = workers.find_deployments(WORKER)
     if not deployments:
         return None
     version = workers.read_version(WORKER, deployments[0].split[0][0])
     if version is None:
         raise ProviderError(
-            f"the live version {deployments[0].split[0][0]} of {WORKER} cannot be read, so what is off is not known",
+            f"cannot read version {deployments[0].split[0][0]} of {WORKER}, so the maintenance state is unknown",
             reason=Reason.MALFORMED_ANSWER,
-            hint="Start the same command again in a minute: a version that was just uploaded may not show yet.",
+            hint="Run the same command again in a minute: a new version may not be readable yet.",
         )
     stored = _parse_version(version)
     if stored is None:
         raise Refused(
-            f"the Worker {WORKER} is not ours: its live version has no variable {state.RUN_VARIABLE}",
+            f"the Worker {WORKER} was not made by Backout: its live version has no variable {state.RUN_VARIABLE}",
             reason=Reason.NOT_PREPARED,
-            hint="If a colleague's deployment is there, roll it back; if the name was taken before, free it.",
+            hint=f"Roll {WORKER} back to a version of ours. If another project uses the name, rename that Worker.",
         )
     return MaintenanceWorker(
         deployments[0], version, state.merge_states(stored, _read_concurrent_states(workers, deployments, version))
@@ -101,7 +101,7 @@ def read_worker(workers: "WorkersApi") -> MaintenanceWorker | None:
 
 
 def read_routes(routes: "RoutesApi", zones: tuple[Zone, ...]) -> tuple[WorkerRoute, ...]:
-    """The routes of these zones, a few zones at a time."""
+    """Return the routes of the zones, read a few zones at a time."""
     found: list[WorkerRoute] = []
     for start in range(0, len(zones), MAX_PARALLEL_READS):
         batch = zones[start : start + MAX_PARALLEL_READS]
@@ -113,7 +113,7 @@ def read_routes(routes: "RoutesApi", zones: tuple[Zone, ...]) -> tuple[WorkerRou
 def _read_concurrent_states(
     workers: "WorkersApi", deployments: tuple[WorkerDeployment, ...], newest: WorkerVersion
 ) -> list[MaintenanceState]:
-    """What other runs deployed between the version that the newest one was built on, and the newest one."""
+    """Read the states that other runs describe_deployment between the base of the newest version and that version."""
     base = newest.variables.get(state.BASE_VARIABLE, "")
     older = [deployment.split[0][0] for deployment in deployments[1:]]
     if base not in older:
@@ -125,7 +125,7 @@ def _read_concurrent_states(
 def read_older_states(
     workers: "WorkersApi", live: WorkerDeployment, enough: Callable[[list[MaintenanceState]], bool]
 ) -> list[MaintenanceState]:
-    """What earlier versions stored, newest first, read in batches until `enough`. One that is not ours is skipped."""
+    """Read older states, newest first, in batches until `enough`; skip versions that are not ours."""
     versions = sorted(workers.list_deployable_versions(WORKER), key=lambda version: version.number or 0, reverse=True)
     left = [version.id for version in versions if version.id not in live.serving_versions]
     found: list[MaintenanceState] = []
@@ -147,14 +147,14 @@ def _read_state_if_valid(workers: "WorkersApi", version: str) -> MaintenanceStat
 
 
 def _parse_version(version: WorkerVersion | None) -> MaintenanceState | None:
-    """None where it holds nothing of ours. Raises Refused."""
+    """Return the state of a version; None if it stores none. Raises Refused if it is malformed."""
     try:
         return None if version is None else state.parse_state(version.variables)
     except ValueError:
         raise Refused(
-            f"what version {version.id if version else ''} of {WORKER} stored cannot be understood",
+            f"version {version.id if version else ''} of {WORKER} stores a malformed maintenance state",
             reason=Reason.NOT_PREPARED,
-            hint=f"Somebody changed its variables: deploy the version of {WORKER} before it again, then start again.",
+            hint=f"Its variables were changed by hand. Deploy the previous version of {WORKER}, then run this again.",
         ) from None
 
 
@@ -173,10 +173,9 @@ def check_change(ctx: Context[Any], steps: MaintenanceWrites, change: Change) ->
 def _check_guarded_write(
     ctx: Context[Any], steps: MaintenanceWrites, way: RepointRoute | AddRoute | RemoveRoute | SetSubdomain
 ) -> ObservedState:
-    """How one way in stands, and whether ops-maintenance is still what this run planned or stored.
+    """Check one route or subdomain, and that ops-maintenance is still as this run planned or stored.
 
-    A way in that is open as wanted counts as done, also if another run opened it. A closed one counts only while it is
-    stored.
+    An open route counts as done, also if another run opened it. A closed one counts only while it is stored.
     """
     guard = steps.guard
     if guard is None:
@@ -193,7 +192,7 @@ def _check_guarded_write(
     is_closed = world.state == ChangeState.DONE
     if guard.closing_windows is None:
         holds = bool(deployments) and deployments[0].id == guard.live_deployment.id
-    else:  # our deployment was read back: a list that begins with the one before it lags
+    else:  # our deployment was read back, so a list that still begins with the planned one lags
         holds = bool(deployments) and (
             deployments[0].id == guard.live_deployment.id
             or _is_own(ctx, deployments[0].message)
@@ -203,7 +202,9 @@ def _check_guarded_write(
         return world
     if guard.closing_windows is None and (again := _check_ingress_write(ctx, way)).state == ChangeState.DONE:
         return again  # the other run opened it between the two reads
-    lost = "it is closed, and nothing stores how to open it: start --state off or --state on" if is_closed else ""
+    lost = (
+        "the route is closed but not stored: run maintenance again with --state off or --state on" if is_closed else ""
+    )
     text = "; ".join(filter(None, [world.text, f"another run changed {WORKER}: {_describe_live(deployments)}", lost]))
     return _changed_elsewhere(text)
 
@@ -223,7 +224,7 @@ def _check_ingress_write(ctx: Context[Any], way: RepointRoute | AddRoute | Remov
 def _has_same_windows(
     ctx: Context[Any], steps: MaintenanceWrites, deployment: WorkerDeployment, windows: tuple[MaintenanceWindow, ...]
 ) -> bool:
-    """Whether another run's deployment stores the same; its run is remembered, since its answers name it."""
+    """Return whether another run's deployment stores the same windows; keep its run id, which its answers name."""
     stored = _read_state(ctx.cloudflare.workers, deployment.split[0][0])
     if stored is None or not state.have_same_effect(stored.windows, windows):
         return False
@@ -250,10 +251,10 @@ def apply_change(ctx: Context[Any], steps: MaintenanceWrites, change: Change) ->
             ctx.cloudflare.routes.add_route(zone, pattern, WORKER)
         case RemoveRoute(route=route):
             if not ctx.cloudflare.routes.delete_route(route.zone, route.id):
-                return f"the route {route.pattern} was gone already"
+                return f"route {route.pattern} was deleted before"
         case SetSubdomain(worker=worker, after=after):
             ctx.cloudflare.workers.set_subdomain(worker, after)
-    return f"Cloudflare took it: {change.target}"
+    return f"Cloudflare accepted it: {change.target}"
 
 
 def _mark(ctx: Context[Any]) -> deployment_mark.DeploymentMark:
@@ -278,17 +279,17 @@ def _changed_elsewhere(text: str) -> ObservedState:
 def _check_created(ctx: Context[Any]) -> ObservedState:
     deployments = ctx.cloudflare.workers.find_deployments(WORKER)
     if not deployments:
-        return ObservedState(ChangeState.PLANNED, f"there is no Worker {WORKER}, as planned")
+        return ObservedState(ChangeState.PLANNED, f"no Worker {WORKER}, as planned")
     own = _own_version(ctx)
     if own is not None and own.id in deployments[0].serving_versions:
-        return ObservedState(ChangeState.DONE, f"{WORKER} is there")
-    return _changed_elsewhere(f"{WORKER} was made by somebody else: {describe_deployment(deployments[0])}")
+        return ObservedState(ChangeState.DONE, f"{WORKER} exists")
+    return _changed_elsewhere(f"{WORKER} was created elsewhere: {describe_deployment(deployments[0])}")
 
 
 def _check_uploaded(ctx: Context[Any], steps: MaintenanceWrites, store: UploadState) -> ObservedState:
-    """An upload serves nobody: until ours is deployed, another one's changes only what we build on.
+    """Check the upload by reading it back; only values that can be read can be restored.
 
-    What can be read back is what can be put back: nothing else counts as stored.
+    An upload serves no traffic. Until ours is describe_deployment, an upload of another run only changes our base.
     """
     own, deployments = _own_version(ctx), ctx.cloudflare.workers.find_deployments(WORKER) or ()
     if not deployments or deployments[0].id != store.live_deployment.id:
@@ -297,15 +298,15 @@ def _check_uploaded(ctx: Context[Any], steps: MaintenanceWrites, store: UploadSt
         return ObservedState(ChangeState.PLANNED, "nothing was stored since the plan")
     version = ctx.cloudflare.workers.read_version(WORKER, own.id)
     if version is None:
-        return ObservedState(ChangeState.PLANNED, f"version {own.id} is listed, and cannot be read yet", uncertain=True)
+        return ObservedState(ChangeState.PLANNED, f"version {own.id} is listed but not readable yet", uncertain=True)
     stored = _parse_version(version)
     if stored is None or stored.windows != store.windows:
-        return _changed_elsewhere(f"version {own.id} does not hold what was to be stored")
-    return ObservedState(ChangeState.DONE, f"version {own.id} holds it")
+        return _changed_elsewhere(f"version {own.id} does not store the planned state")
+    return ObservedState(ChangeState.DONE, f"version {own.id} stores the planned state")
 
 
 def _check_deployed(ctx: Context[Any], steps: MaintenanceWrites, deploy: DeployState) -> ObservedState:
-    """Another run's between ours and the planned one must store the same: else nothing more is changed."""
+    """Check our deployment; any deployment between the planned one and ours must store the same windows."""
     deployments = ctx.cloudflare.workers.find_deployments(WORKER) or ()
     if deployments and deployments[0].id == deploy.live_deployment.id:
         return ObservedState(ChangeState.PLANNED, f"{WORKER} is as planned")
@@ -316,8 +317,8 @@ def _check_deployed(ctx: Context[Any], steps: MaintenanceWrites, deploy: DeployS
     between = list(itertools.takewhile(lambda each: each.id != deploy.live_deployment.id, before))
     if all(_has_same_windows(ctx, steps, each, deploy.windows) for each in between):
         steps.state_run = ctx.run_id
-        return ObservedState(ChangeState.DONE, f"version {ours[0].split[0][0]} serves, with all former values")
-    return _changed_elsewhere(f"another run stored something at the same moment: {describe_deployment(between[0])}")
+        return ObservedState(ChangeState.DONE, f"version {ours[0].split[0][0]} serves and stores all previous values")
+    return _changed_elsewhere(f"another run stored another state at the same time: {describe_deployment(between[0])}")
 
 
 def _check_concurrent_state(
@@ -327,7 +328,9 @@ def _check_concurrent_state(
     windows: tuple[MaintenanceWindow, ...],
 ) -> ObservedState:
     if deployments and _has_same_windows(ctx, steps, deployments[0], windows):
-        return ObservedState(ChangeState.DONE, f"another run stored the same: {describe_deployment(deployments[0])}")
+        return ObservedState(
+            ChangeState.DONE, f"another run stored the same state: {describe_deployment(deployments[0])}"
+        )
     return _changed_elsewhere(f"another run changed {WORKER}: {_describe_live(deployments)}")
 
 
@@ -338,7 +341,7 @@ def _describe_live(deployments: tuple[WorkerDeployment, ...]) -> str:
 def _check_repointed(ctx: Context[Any], route: WorkerRoute, to: str) -> ObservedState:
     live = next((each for each in ctx.cloudflare.routes.list_routes(route.zone) if each.id == route.id), None)
     if live is None or live.pattern != route.pattern:
-        return _changed_elsewhere(f"the route {route.pattern} is gone, or has another pattern")
+        return _changed_elsewhere(f"route {route.pattern} was deleted, or its pattern was changed")
     if live.script == to:
         return ObservedState(ChangeState.DONE, f"{route.pattern} → {to}")
     if live.script == route.script:
@@ -353,16 +356,16 @@ def _find_route(ctx: Context[Any], zone: str, pattern: str) -> WorkerRoute | Non
 def _check_added(ctx: Context[Any], zone: str, pattern: str) -> ObservedState:
     live = _find_route(ctx, zone, pattern)
     if live is None:
-        return ObservedState(ChangeState.PLANNED, f"there is no route {pattern}, as planned")
+        return ObservedState(ChangeState.PLANNED, f"no route {pattern}, as planned")
     if live.script == WORKER:
         return ObservedState(ChangeState.DONE, f"{pattern} → {WORKER}")
-    return _changed_elsewhere(f"somebody else made the route {pattern} → {live.script or 'no Worker'}")
+    return _changed_elsewhere(f"route {pattern} → {live.script or 'no Worker'} was created elsewhere")
 
 
 def _check_removed(ctx: Context[Any], route: WorkerRoute) -> ObservedState:
     live = _find_route(ctx, route.zone, route.pattern)
     if live is None:
-        return ObservedState(ChangeState.DONE, f"there is no route {route.pattern} any more")
+        return ObservedState(ChangeState.DONE, f"route {route.pattern} is deleted")
     if live == route:
         return ObservedState(ChangeState.PLANNED, f"{route.pattern} → {WORKER}, as planned")
     return _changed_elsewhere(f"{route.pattern} → {live.script or 'no Worker'}, route {live.id}")

@@ -1,4 +1,4 @@
-"""The writes that take something off and put it back, as values; and which of them the live routes still need. Pure."""
+"""Writes that close and reopen a service, and the choice of those that are still needed."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ SUBDOMAIN_OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
 
 @dataclass(frozen=True)
 class CreateWorker:
-    """ops-maintenance itself, where there is none."""
+    """Create the Worker ops-maintenance."""
 
 
 @dataclass(frozen=True)
 class UploadState:
-    """Upload a version that says what is off."""
+    """Upload a version of ops-maintenance that stores the windows."""
 
     windows: tuple[MaintenanceWindow, ...]
     live_deployment: WorkerDeployment
     reopened: tuple[MaintenanceWindow, ...] = ()
-    """What is reopened although it was not closed completely."""
+    """Windows that are reopened before they were closed completely."""
 
 
 @dataclass(frozen=True)
 class DeployState:
-    """Let the version that this run uploaded serve; it stores `windows`."""
+    """Deploy the version that this run uploaded, which stores `windows`."""
 
     live_deployment: WorkerDeployment
     windows: tuple[MaintenanceWindow, ...]
@@ -37,7 +37,7 @@ class DeployState:
 
 @dataclass(frozen=True)
 class RepointRoute:
-    """Let a route lead to another Worker."""
+    """Repoint a route to another Worker."""
 
     route: WorkerRoute
     worker: str
@@ -66,38 +66,38 @@ MaintenanceWrite = CreateWorker | UploadState | DeployState | RepointRoute | Add
 
 @dataclass(frozen=True)
 class SkippedRoute:
-    """What is not put back, since somebody else changed it meanwhile."""
+    """A route that is not restored, because it was changed elsewhere."""
 
     key: tuple[str, str]
     reason: str
 
 
 def describe_write(step: MaintenanceWrite) -> tuple[str, str, str, str]:
-    """Target, before, after, and how it is told that it is done."""
+    """Return target, before, after, and the condition for done."""
     match step:
         case CreateWorker():
-            return f"Worker {WORKER}", "there is none", "answers 503", f"{WORKER} is there, deployed by this run"
+            return f"Worker {WORKER}", "absent", "answers 503", f"{WORKER} exists, deployed by this run"
         case UploadState(windows=windows, live_deployment=live):
             scopes = ", ".join(window.scope for window in windows) or "nothing"
-            kept = f"says what is off ({scopes}), with all former values"
-            before = f"{short_id(live.split[0][0])} is the live one"
+            kept = f"stores the windows ({scopes}) with all previous values"
+            before = f"{short_id(live.split[0][0])} is live"
             return f"New version of {WORKER}", before, kept, "a version with this run's mark is listed"
         case DeployState(live_deployment=live):
             return f"Worker {WORKER}", short_id(live.split[0][0]), "the new version", "its deployment is listed first"
         case RepointRoute(route=route, worker=to):
             return f"Route {route.pattern}", route.script or "no Worker", to, f"the route leads to {to}"
         case AddRoute(pattern=pattern):
-            return f"Route {pattern}", "there is none", WORKER, f"the route is there and leads to {WORKER}"
+            return f"Route {pattern}", "absent", WORKER, f"the route exists and leads to {WORKER}"
         case RemoveRoute(route=route):
-            return f"Route {route.pattern}", WORKER, "there is none", "the route is gone"
+            return f"Route {route.pattern}", WORKER, "absent", "the route is deleted"
         case SetSubdomain(worker=worker, before=before_, after=after):
-            return f"workers.dev of {worker}", str(before_), str(after), "Cloudflare answers both switches so"
+            return f"workers.dev of {worker}", str(before_), str(after), "Cloudflare reports these settings"
 
 
 def plan_closing(
     ingress: IngressPaths, window: MaintenanceWindow, wanted: Iterable[ClosedRoute]
 ) -> Iterator[MaintenanceWrite]:
-    """Those that do not lead to ops-maintenance yet; what is stored of old and no longer wanted is let be."""
+    """Yield the writes for the `wanted` routes that do not lead to ops-maintenance yet."""
     keys = {each.key for each in wanted}
     for each in window.closed:
         live = ingress.find_route(*each.key)
@@ -110,7 +110,10 @@ def plan_closing(
 def plan_reopening(
     ingress: IngressPaths, reopened: tuple[MaintenanceWindow, ...], remaining: tuple[MaintenanceWindow, ...]
 ) -> tuple[list[MaintenanceWrite], list[SkippedRoute]]:
-    """What is stored of `reopened` and nothing that remains off needs, as far as it still leads to ops-maintenance."""
+    """Return the writes that restore the routes of `reopened`, and the routes to skip.
+
+    A route that a remaining window needs stays. A route that no longer leads to ops-maintenance is skipped.
+    """
     steps: list[MaintenanceWrite] = []
     left: list[SkippedRoute] = []
     held = MaintenanceState(remaining, "").closed_routes
@@ -125,9 +128,9 @@ def plan_reopening(
         if live is not None and live.script == WORKER:
             steps.append(RepointRoute(live, each.previous_worker) if each.id else RemoveRoute(live))
         else:
-            now = "it is gone" if live is None else f"it leads to {live.script or 'no Worker'}"
+            now = "deleted" if live is None else f"now → {live.script or 'no Worker'}"
             left.append(
-                SkippedRoute(key, f"the route {each.pattern}: {now}, and was → {each.previous_worker or 'none before'}")
+                SkippedRoute(key, f"route {each.pattern}: {now}, previously → {each.previous_worker or 'absent'}")
             )
     former = next((window.subdomain for window in reopened if window.subdomain), None)
     if (
@@ -138,5 +141,5 @@ def plan_reopening(
         if ingress.subdomain == SUBDOMAIN_OFF:
             steps.append(SetSubdomain(ingress.worker, SUBDOMAIN_OFF, former))
         else:
-            left.append(SkippedRoute(("", "workers.dev"), f"workers.dev: it is {ingress.subdomain}, and was {former}"))
+            left.append(SkippedRoute(("", "workers.dev"), f"workers.dev: now {ingress.subdomain}, previously {former}"))
     return steps, left

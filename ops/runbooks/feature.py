@@ -1,4 +1,4 @@
-"""Scenario 4 of the rollback procedure: a part of the application off by its switch, without a deployment."""
+"""Set a feature switch without a deployment (procedure scenario 4)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,99 +11,99 @@ from ops.core.runtime_contract import AI, MAINTENANCE
 from ops.engine.context import Context
 from ops.engine.runbook import param
 from ops.switches import steps, values
-from ops.switches.steps import Setting, SwitchRunbook
-from ops.switches.values import Standing, Wanted
+from ops.switches.steps import SwitchRunbook, SwitchWrite
+from ops.switches.values import DesiredValue, SwitchState
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
     from ops.config.probes import Probe
 
-OTHERS = {AI: "ai-failover", MAINTENANCE: "maintenance"}
-"""Switches that have a runbook of their own, which knows more of them."""
+DEDICATED_RUNBOOKS = {AI: "ai-failover", MAINTENANCE: "maintenance"}
+"""Switches with a runbook of their own."""
 
 
 @dataclass(frozen=True)
 class Params:
-    name: str = param("the switch of ops.yml")
-    state: str = param("on or off, or another state that the switch has in ops.yml")
-    until: str = param(
-        "when it ends by itself, as 2h or 2026-11-24T05:00Z; without it, `longest` of ops.yml", default=""
-    )
-    reason: str = param("why, in a few words, for the timeline", default="")
+    name: str = param("Switch in ops.yml")
+    state: str = param("New state: on, off, or another state of the switch in ops.yml")
+    until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
+    reason: str = param("Reason, shown in the timeline", default="")
 
 
 class Feature(SwitchRunbook[Params]):
-    """Set a switch of the application, which ends by itself, and see it in effect."""
+    """Set a feature switch for a limited time."""
 
     name = "feature"
-    when = "A part of the application causes errors and can be switched off"
+    when = "A feature causes errors, and the application has a switch for it"
     params = Params
     example = Params(name="session-do", state="off")
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         switches = environment.runtime.switches if environment.runtime else {}
-        return [{"name": name, "state": each.states[1]} for name, each in switches.items() if name not in OTHERS]
+        return [
+            {"name": name, "state": each.states[1]} for name, each in switches.items() if name not in DEDICATED_RUNBOOKS
+        ]
 
     def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         switches = environment.runtime.switches if environment.runtime else {}
-        offered = {name: each for name, each in switches.items() if name not in OTHERS}
+        offered = {name: each for name, each in switches.items() if name not in DEDICATED_RUNBOOKS}
         states = dict.fromkeys(state for each in offered.values() for state in each.states)
         return {"name": tuple(offered), "state": tuple(states)}
 
-    def wanted(self, ctx: Context[Params]) -> Mapping[str, Any]:
-        _asked(ctx)
-        return values.shown_json(ctx.params.name, ctx.params.state, None)
+    def expected_before_plan(self, ctx: Context[Params]) -> Mapping[str, Any]:
+        _parse_params(ctx)
+        return values.expected_json(ctx.params.name, ctx.params.state, None)
 
     def own_probes(
         self,
         ctx: Context[Params],
         service: "Service",
-        plan: Plan[steps.Settings] | None,  # noqa: ARG002  known before it
+        plan: Plan[steps.SwitchDetails] | None,  # noqa: ARG002  known before it
     ) -> "tuple[Probe, ...]":
         return (*service.probes, *ctx.environment.needed_runtime().switches[ctx.params.name].probes)
 
-    def preflight(self, ctx: Context[Params]) -> Plan[steps.Settings]:
-        wanted, params = _asked(ctx), ctx.params
-        standing = steps.read(ctx, params.name)
-        made = steps.setting(ctx, standing, wanted)
-        back = standing.state(ctx.clock.now())
-        undo = ctx.press(self.name, name=params.name, state=back) if back != wanted.state else None
-        details = steps.planned(ctx, standing, made, undo)
+    def preflight(self, ctx: Context[Params]) -> Plan[steps.SwitchDetails]:
+        desired, params = _parse_params(ctx), ctx.params
+        current = steps.read_switch(ctx, params.name)
+        write = steps.plan_write(ctx, current, desired)
+        back = current.state(ctx.clock.now())
+        undo = ctx.press(self.name, name=params.name, state=back) if back != desired.state else None
+        details = steps.build_details(ctx, current, write, undo)
         return Plan(
-            summary=_summary(standing, made, wanted),
-            changes=tuple(details.of),
-            consequences=_follows(standing, made, wanted),
-            warnings=steps.warnings([made] if made else []),
-            reason=None if made else Reason.ALREADY_SET,
-            done_message=f"Set {params.name} to {wanted.state}",
-            proved_claim=f"{params.name} is {wanted.state}, {steps.ELSEWHERE}; the probes are healthy",
+            summary=_summarize(current, write, desired),
+            changes=tuple(details.writes),
+            consequences=_consequences(current, write, desired),
+            warnings=steps.write_warnings([write] if write else []),
+            reason=None if write else Reason.ALREADY_SET,
+            done_message=f"Set {params.name} to {desired.state}",
+            proved_claim=f"{params.name} is {desired.state}, {steps.ONE_LOCATION_NOTE}; the probes are healthy",
             details=details,
         )
 
 
-def _asked(ctx: Context[Params]) -> Wanted:
-    """Raises ConfigError."""
+def _parse_params(ctx: Context[Params]) -> DesiredValue:
+    """Return the desired value. Raises ConfigError."""
     runtime, params = ctx.environment.needed_runtime(), ctx.params
-    rules = values.rules_of(runtime, params.name)
-    if params.name in OTHERS:
-        hint = f"Use `{ctx.program[0]} {OTHERS[params.name]}`."
-        raise ConfigError(f"{params.name} has a runbook of its own", reason=Reason.UNKNOWN_NAME, hint=hint)
-    state = values.state_of(params.name, rules, params.state)
-    until = values.until_of(params.name, rules, state, params.until, ctx.clock.now())
-    return Wanted(state, ctx.request.actor, ctx.request.incident, until)
+    rules = values.find_rules(runtime, params.name)
+    if params.name in DEDICATED_RUNBOOKS:
+        hint = f"Use `{ctx.program[0]} {DEDICATED_RUNBOOKS[params.name]}`."
+        raise ConfigError(f"the switch {params.name} has a runbook of its own", reason=Reason.UNKNOWN_NAME, hint=hint)
+    state = values.check_state(params.name, rules, params.state)
+    until = values.parse_end(params.name, rules, state, params.until, ctx.clock.now())
+    return DesiredValue(state, ctx.request.actor, ctx.request.incident, until)
 
 
-def _summary(standing: Standing, made: Setting | None, wanted: Wanted) -> str:
-    if made is None:
-        return f"{standing.name} is {wanted.state} already"
-    until = f" until {format_utc(made.value.until)}" if made.value.until else ""
-    return f"{standing.name}: {wanted.state}{until}"
+def _summarize(current: SwitchState, write: SwitchWrite | None, desired: DesiredValue) -> str:
+    if write is None:
+        return f"{current.name} is already {desired.state}"
+    until = f" until {format_utc(write.value.until)}" if write.value.until else ""
+    return f"{current.name}: {desired.state}{until}"
 
 
-def _follows(standing: Standing, made: Setting | None, wanted: Wanted) -> tuple[str, ...]:
-    effect = standing.rules.effect.get(wanted.state)
-    until = made.value.until if made else None
+def _consequences(current: SwitchState, write: SwitchWrite | None, desired: DesiredValue) -> tuple[str, ...]:
+    effect = current.rules.effect.get(desired.state)
+    until = write.value.until if write else None
     return (
-        *([f"while it is {wanted.state}: {effect}"] if effect else []),
-        *([f"at {format_utc(until)} it is {standing.rules.normal} again by itself"] if until else []),
+        *([f"while it is {desired.state}: {effect}"] if effect else []),
+        *([f"at {format_utc(until)} it returns to {current.rules.normal} automatically"] if until else []),
     )

@@ -1,8 +1,8 @@
-"""Scenario 7 of the rollback procedure: an endpoint or the whole API offline, by routes that lead to ops-maintenance.
+"""Turn maintenance mode on or off for a service or path (procedure scenario 7).
 
-Where ops.yml says `maintenance: switch`, the application does it itself (`maintenance/by_switch.py`).
-
-Which routes these are is decided in `maintenance/routes.py`. Every former value is stored before the first changes.
+Routes are repointed to the Worker ops-maintenance; `ops/maintenance/routes.py` chooses them. All previous values are
+stored before the first route changes. With `maintenance: switch` in ops.yml the application does it itself
+(`ops/maintenance/by_switch.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,21 +46,19 @@ if TYPE_CHECKING:
     from ops.config.probes import Probe
 
 MAX_ROUTE_READS = 3
-"""Times that the routes are read while other runs change ops-maintenance."""
+"""Most reads of the routes while other runs change ops-maintenance."""
 DEFAULT_MESSAGE = "This service is off for maintenance. Please try again later."
 
 
 @dataclass(frozen=True)
 class Params:
-    state: str = param("on: it goes offline; off: what on stored is put back")
-    service: str = param("the service of ops.yml to take offline")
-    path: str = param("all that begins with this path, such as /api/ai; without it the whole service", default="")
-    message: str = param("what people and programs are told, at most 300 characters", default="")
-    until: str = param(
-        "how long it is meant to last, as 2h or 2026-11-24T05:00Z: it reminds, and opens nothing", default=""
-    )
-    reopen_at_end: bool = param("with until: at that end a later job or a schedule opens it again", default=False)
-    reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
+    state: str = param("on to start maintenance, off to restore the previous routes")
+    service: str = param("Service in ops.yml")
+    path: str = param("Path prefix, such as /api/ai (default: the whole service)", default="")
+    message: str = param("Message to users, at most 300 characters (default: a general notice)", default="")
+    until: str = param("Planned end, such as 2h or 2026-11-24T05:00Z (a reminder only)", default="")
+    reopen_at_end: bool = param("Reopen automatically at `until`, by a job or a schedule", default=False)
+    reason: str = param("Reason, shown in the deployment message and the timeline", default="")
 
 
 @dataclass(kw_only=True)
@@ -69,13 +67,13 @@ class Details(maintenance_steps.MaintenanceWrites):
     probes: "tuple[Probe, ...]"
 
     def probe_addresses(self) -> tuple[MaintenanceCheck, ...]:
-        """Where an answer must name a run, it is the one whose version serves."""
+        """Return the addresses to probe, with the run that their answers must name."""
         return tuple(replace(each, run=self.state_run) if each.run else each for each in self.addresses)
 
 
 @dataclass(frozen=True)
 class MaintenanceSnapshot:
-    """What a plan is made of."""
+    """State that a plan of maintenance starts from."""
 
     service: "Service"
     request: MaintenanceRequest
@@ -85,15 +83,15 @@ class MaintenanceSnapshot:
 
     @property
     def state(self) -> MaintenanceState:
-        """What is off: as the live version stores it, and what was recovered of orphaned routes."""
+        """Return the state of the live version, completed with recovered orphaned routes."""
         return self.recovered.state
 
 
 class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails]):
-    """Take a service, or a path of it, offline at the edge, and open it again."""
+    """Turn maintenance mode for a service or path on or off."""
 
     name = "maintenance"
-    when = "An endpoint or the whole API has to be offline at once, as after a leak, until a person opens it"
+    when = "An endpoint or the whole API must be offline now, for example after a leak"
     kind = "worker"
     ends_with = "maintenance due"
     github_environment = "security"  # a token that may change routes
@@ -116,11 +114,11 @@ class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails])
     def ends_at(self, params: Params, environment: "Environment", now: datetime) -> datetime | None:
         service = environment.services.get(params.service)
         if service is None or service.maintenance == "switch" or not params.reopen_at_end:
-            return None  # a switch ends by the clock of the Worker
+            return None  # the application ends a switch by its own clock
         try:
             return parse_deadline(params.until, now)
         except ConfigError:
-            return None  # the run says what is wrong with it
+            return None  # the run reports the error
 
     def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
         return {"state": ("on", "off")}
@@ -148,7 +146,7 @@ class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails])
         )
 
     def windows_to_reopen(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:  # noqa: ARG002  for the schedule's
-        """Without a path: all that is off of the service."""
+        """Return the windows of the path, or without a path all windows of the service."""
         path = snapshot.request.path
         return tuple(each for each in snapshot.state.windows_of(snapshot.service.name) if not path or each.path == path)
 
@@ -156,19 +154,19 @@ class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails])
         self, ctx: Context[Params], plan: Plan[Details | by_switch.SwitchMaintenanceDetails], change: Change
     ) -> ObservedState:
         if isinstance(plan.details, by_switch.SwitchMaintenanceDetails):
-            return switch_steps.check(ctx, plan.details.of[change])
+            return switch_steps.check_write(ctx, plan.details.writes[change])
         return maintenance_steps.check_change(ctx, plan.details, change)
 
     def apply(
         self, ctx: Context[Params], plan: Plan[Details | by_switch.SwitchMaintenanceDetails], change: Change
     ) -> str:
         if isinstance(plan.details, by_switch.SwitchMaintenanceDetails):
-            return switch_steps.apply(ctx, plan.details.of[change])
+            return switch_steps.apply_write(ctx, plan.details.writes[change])
         return maintenance_steps.apply_change(ctx, plan.details, change)
 
 
 def _parse_request(ctx: Context[Params]) -> MaintenanceRequest:
-    """Raises ConfigError."""
+    """Parse the parameters. Raises ConfigError."""
     params = ctx.params
     return MaintenanceRequest.parse(
         state=params.state,
@@ -181,7 +179,7 @@ def _parse_request(ctx: Context[Params]) -> MaintenanceRequest:
 
 
 def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[MaintenanceWorker, IngressPaths]:
-    """Two rounds; the routes last, so that they are as fresh as can be when the first one changes. Raises Refused."""
+    """Read in two rounds: the routes last, so that they are fresh when the first one changes. Raises Refused."""
     worker, workers = service.worker, ctx.cloudflare.workers
     others = [s for s in ctx.environment.services.values() if s.worker and s.worker != worker]
     maintenance_worker, zones, domains, subdomain, address, crons, handlers, *binds = run_all(
@@ -198,9 +196,9 @@ def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[
     )
     if maintenance_worker is None:
         raise Refused(
-            f"there is no Worker {WORKER} yet, which answers for what is off",
+            f"the Worker {WORKER}, which answers during maintenance, does not exist",
             reason=Reason.NOT_PREPARED,
-            hint="Prepare it, once for each account.",
+            hint="Prepare it once for each account.",
             suggested_command=ctx.press(maintenance_steps.PREPARE_COMMAND),
         )
     own = tuple(domain for domain in domains if domain.worker == worker)
@@ -216,7 +214,7 @@ def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[
 def _read_routes(
     ctx: Context[Params], maintenance_worker: MaintenanceWorker, zones: tuple[Zone, ...]
 ) -> tuple[MaintenanceWorker, tuple[WorkerRoute, ...]]:
-    """The routes, and ops-maintenance as it was while they were read: once more if a run changed it. Raises Refused."""
+    """Read the routes, and again if another run changed ops-maintenance meanwhile. Raises Refused."""
     now: MaintenanceWorker | None = maintenance_worker
     for _ in range(MAX_ROUTE_READS):
         planned = now
@@ -228,17 +226,18 @@ def _read_routes(
         )
         if planned and now and now.deployment.id == planned.deployment.id:
             return planned, routes
+    live = describe_deployment(now.deployment) if now else "deleted"
     raise Refused(
-        f"{WORKER} changes again and again: {describe_deployment(now.deployment) if now else 'it was deleted'}",
+        f"{WORKER} changed during each of {MAX_ROUTE_READS} reads: {live}",
         reason=Reason.WORLD_MOVED,
-        hint="Another run takes something offline or opens it. Wait for its end, then start again.",
+        hint="Another maintenance run is active. Wait for its end, then run this again.",
     )
 
 
 def _recover_state(
     ctx: Context[Params], service: "Service", maintenance_worker: MaintenanceWorker, ingress: IngressPaths
 ) -> RecoveredState:
-    """Orphaned routes, with their former values from older versions, which are read only if there is such a route."""
+    """Recover orphaned routes from older versions, which are read only if there is such a route."""
     left = orphaned_routes.find_orphans(ingress.maintenance_routes, maintenance_worker.state)
 
     def enough(found: list[MaintenanceState]) -> bool:
@@ -257,7 +256,7 @@ def _service_host(service: "Service") -> str:
 
 
 def _read_handlers_and_calls(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Of what serves: its handlers, and the Workers that it calls by a service binding."""
+    """Return the handlers of the live version, and the Workers that it calls through service bindings."""
     deployments = ctx.cloudflare.workers.find_deployments(worker)
     version = ctx.cloudflare.workers.read_version(worker, deployments[0].split[0][0]) if deployments else None
     if version is None:
@@ -286,7 +285,7 @@ def _plan_closing(
         summary=_summarize(window, changed=bool(changes)),
         changes=tuple(changes),
         sections=plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
-        not_undone=("requests that were let in before, and what caches of others hold of them",),
+        not_undone=("requests that were accepted before, and their responses in caches of others",),
         consequences=tuple(plan_text.describe_consequences(window, opens.command, end)),
         warnings=(
             *([end.warning] if end and end.warning else []),
@@ -298,7 +297,7 @@ def _plan_closing(
         next_step=_suggest_state(ctx, "on", "") if path else None,
         done_message=f"Took {window.scope} offline",
         ends_at=parse_utc(window.until) if window.reopen_at_end else None,
-        proved_claim=f"{window.scope} is off on purpose: every address that was asked answers 503 from {WORKER}",
+        proved_claim=f"{window.scope} is in maintenance: every probed address answers 503 from {WORKER}",
         details=Details(
             writes=changes, guard=ConcurrencyGuard(live, windows), state_run=run, addresses=tuple(addresses), probes=()
         ),
@@ -318,9 +317,9 @@ def _closing_writes(
         return []
     if problem := maintenance.describe_excess(windows):
         raise Refused(
-            f"how to undo it cannot be stored: {problem}",
+            f"cannot store the previous values: {problem}",
             reason=Reason.TOO_MANY_ROUTES,
-            hint="Take the most urgent path off by itself, or let fewer routes lead to the Worker.",
+            hint="Close only the most urgent path with `--path`, or reduce the routes of the Worker.",
         )
     # Store it also if only a route must be closed: a run that opens it at the same time sees a new version, and stops.
     return [UploadState(windows, live, _record_reopened(snapshot, ())), DeployState(live, windows), *closing]
@@ -332,7 +331,7 @@ def _build_window(
     existing: MaintenanceWindow | None,
     closed: tuple[ClosedRoute, ...],
 ) -> MaintenanceWindow:
-    """What was stored before stays as it was stored; but whether it opens by itself, the newest press says."""
+    """Build the window to store. Stored values stay; `reopen_at_end` always follows the newest request."""
     request = snapshot.request
     subdomain = None if request.path or snapshot.ingress.subdomain == SUBDOMAIN_OFF else snapshot.ingress.subdomain
     if existing is not None:
@@ -362,8 +361,8 @@ def _build_window(
 
 def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
     counted = "one route" if len(window.closed) == 1 else f"{len(window.closed)} routes"
-    until = f", meant to last until {format_utc(parse_utc(window.until))}" if window.until else ""
-    return f"{window.scope}: {'off' if changed else 'off already'}, by {counted} to {WORKER}{until}"
+    until = f", planned end {format_utc(parse_utc(window.until))}" if window.until else ""
+    return f"{window.scope}: {'' if changed else 'already '}in maintenance, {counted} to {WORKER}{until}"
 
 
 def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow) -> None:
@@ -372,10 +371,10 @@ def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow
         return
     zones = ", ".join(zone.name for zone in snapshot.ingress.zones) or "none"
     raise Refused(
-        f"no route and no custom domain leads from {host}{window.path} to {window.worker}, so no route can close it; "
-        f"the zones that the token sees: {zones}",
+        f"no route or custom domain leads from {host}{window.path} to {window.worker}, so no route can close it; "
+        f"zones that the token can read: {zones}",
         reason=Reason.NO_WAY_IN,
-        hint=f"Check the url in ops.yml, and that the token may read and edit the routes of the zone of {host}.",
+        hint=f"Check the url in ops.yml, and that the token can edit the routes in the zone of {host}.",
     )
 
 
@@ -393,19 +392,19 @@ def _plan_reopening(
     what = f"{service.name} {path}" if path else f"the whole of {service.name}"
     stays = next((each.scope for each in still if path.startswith(each.path)), "")
     return Plan(
-        summary=f"{what}: {'open again' if opened else 'was not off'}",
+        summary=f"{what}: {'reopen' if opened else 'not in maintenance'}",
         changes=tuple(changes),
         sections=plan_text.reopening_sections(snapshot.ingress, opened, still, ctx.clock.now()),
         warnings=(
-            *(f"left as it is: {each.reason}" for each in left),
+            *(f"unchanged: {each.reason}" for each in left),
             *plan_text.orphaned_route_warnings(snapshot.ingress, snapshot.recovered),
             *plan_text.unread_zone_warnings(snapshot.ingress),
         ),
         reason=None if opened else Reason.NOT_OFF,
-        done_message=f"Opened {what} again",
-        proved_claim=f"{path} stays off, since {stays} is off"
+        done_message=f"Reopened {what}",
+        proved_claim=f"{path} stays in maintenance, because {stays} is"
         if stays
-        else f"{what} is not answered by {WORKER}, and the probes are healthy",
+        else f"{WORKER} no longer answers for {what}, and the probes are healthy",
         details=Details(
             writes=changes,
             guard=ConcurrencyGuard(live),
@@ -433,7 +432,7 @@ def _reopened_addresses(
     *,
     is_off: bool,
 ) -> Iterator[MaintenanceCheck]:
-    """Where it was off, but what somebody else changed; with nothing to open, the service's own."""
+    """Yield the reopened addresses, without skipped routes; if nothing reopens, the requested address."""
     if not opened:
         yield MaintenanceCheck(snapshot.service.url + (snapshot.request.path or "/"), is_off=is_off)
     for window in opened:

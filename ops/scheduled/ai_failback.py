@@ -1,7 +1,7 @@
-"""`ops ai-failback`: takes an override of the AI providers back once the preferred one is healthy. For a schedule.
+"""`ops ai-failback`: remove an AI override once the preferred provider is healthy.
 
-It holds no memory: the override's age is in KV, and the application itself shows what it saw in its last minutes. Where
-there is nothing to take back it leaves no trace; else it is a run of its own on the incident of the override.
+A schedule starts it. It keeps no state: KV holds the age of the override, and the application shows its outcomes of the
+last minutes. If there is nothing to remove it leaves no trace; else it is a run on the incident of the override.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,10 +19,10 @@ from ops.core.runtime_contract import AI, SWITCHES, SwitchValue
 from ops.engine.context import Context
 from ops.engine.runbook import DueRun, Schedule
 from ops.runbooks.ai_failover import RESTORE, AiFailover
-from ops.runbooks.ai_failover import Params as Asked
+from ops.runbooks.ai_failover import Params as FailoverParams
 from ops.switches import ai_providers, values
-from ops.switches.ai_providers import Judged
-from ops.switches.steps import Settings, shown_switches
+from ops.switches.ai_providers import FailbackDecision
+from ops.switches.steps import SwitchDetails, read_shown_switches
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Params(Asked):
+class Params(FailoverParams):
     revision: str = ""
-    """Of the override that was judged: another one is none of its business."""
+    """Revision of the judged override; any other override stays."""
 
 
 class AiFailback(AiFailover):
-    """Take an override of the AI providers back once the preferred one is healthy."""
+    """Remove an AI override once the preferred provider is healthy."""
 
     name = "ai-failback"
-    schedule = Schedule("ai-failback", minute=3)
-    when = "Nothing: it is for a schedule"
+    when = "No incident: a schedule starts it"
     by_label = False
     finds_due = True
+    schedule = Schedule("ai-failback", minute=3)
     params = Params
     example = Params(to=RESTORE)
 
@@ -55,62 +55,72 @@ class AiFailback(AiFailover):
     def due(
         self, config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
     ) -> Iterator[DueRun | str]:
-        found, override = _judged(config, environment, environ, redactor)
-        yield f"{environment.name}: {'to be taken back' if found.restore else 'nothing to do'}: {found.why}"
-        if override is not None and found.restore:
-            yield DueRun(Params(to=RESTORE, reason=found.why, revision=override.revision), override.incident)
+        found, override = _decide(config, environment, environ, redactor)
+        verb = "remove the override" if found.should_restore else "nothing to do"
+        yield f"{environment.name}: {verb}: {found.reason}"
+        if override is not None and found.should_restore:
+            yield DueRun(Params(to=RESTORE, reason=found.reason, revision=override.revision), override.incident)
 
-    def preflight(self, ctx: Context[Any]) -> Plan[Settings]:
+    def preflight(self, ctx: Context[Any]) -> Plan[SwitchDetails]:
         plan = super().preflight(ctx)
-        seen = shown_switches(ctx).get(AI)
-        for setting in plan.details.of.values():
-            former = setting.standing.value
-            held = {former.revision if former else "", seen.revision if seen else ctx.params.revision}
+        observed = read_shown_switches(ctx).get(AI)
+        for setting in plan.details.writes.values():
+            previous = setting.current.value
+            held = {previous.revision if previous else "", observed.revision if observed else ctx.params.revision}
             if held != {ctx.params.revision}:
                 raise Refused(
-                    f"{AI} was set again since it was judged: KV holds {setting.standing.told(ctx.clock.now())}",
+                    f"{AI} was set again after the check: KV holds {setting.current.describe(ctx.clock.now())}",
                     reason=Reason.WORLD_MOVED,
-                    hint="The next run judges it.",
+                    hint="Do nothing: the next run checks it again.",
                 )
         return plan
 
 
 @dataclass(frozen=True)
-class Outside:
-    """What `watching` needs, without a run."""
+class FailbackPorts:
+    """Ports for probes of the providers, without a run."""
 
     environment: "Environment"
     web: "WebPort"
     secret_values: ProcessSecretValues
 
 
-def _judged(
+def _decide(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
-) -> tuple[Judged, SwitchValue | None]:
-    """Whether to take it back, and the override; None where there is none. Raises ConfigError and ProviderError."""
+) -> tuple[FailbackDecision, SwitchValue | None]:
+    """Return the decision and the override, or None if there is none. Raises ConfigError and ProviderError."""
     runtime = environment.needed_runtime()
     if runtime.ai is None:
-        raise ConfigError("ops.yml names no AI providers", hint="Write them under `runtime`, `ai`, `order`.")
-    with ExitStack() as ending:
-        session = Session(environment, environ, ending)
-        standing = values.standing(
+        raise ConfigError("ops.yml names no AI providers", hint="List them under `runtime.ai.order`.")
+    with ExitStack() as stack:
+        session = Session(environment, environ, stack)
+        current = values.parse_state(
             AI, runtime.switches[AI], session.kv.read_value(runtime.namespace, f"{SWITCHES}{AI}")
         )
-        override = standing.value
-        if override is None or not standing.is_on(session.clock.now()):
-            return Judged(restore=False, why=f"no override is on: {standing.told(session.clock.now())}"), None
+        override = current.value
+        if override is None or not current.is_on(session.clock.now()):
+            return FailbackDecision(
+                should_restore=False, reason=f"no override: {current.describe(session.clock.now())}"
+            ), None
         if override.incident is None:
-            end = f", and ends by itself at {format_utc(override.until)}" if override.until else ""
-            return Judged(restore=False, why=f"the override names no incident on which to tell of it{end}"), override
-        asks = Outside(environment, session, ProcessSecretValues(environ, redactor, config))
-        return _judge(asks, runtime.ai, override, session.clock.now()), override
+            end = f"; it ends automatically at {format_utc(override.until)}" if override.until else ""
+            return FailbackDecision(
+                should_restore=False,
+                reason=f"the override belongs to no incident, so a change could not be reported{end}",
+            ), override
+        ports = FailbackPorts(environment, session, ProcessSecretValues(environ, redactor, config))
+        return _decide_with_probe(ports, runtime.ai, override, session.clock.now()), override
 
 
-def _judge(asks: Outside, ai: "AiConfig", override: SwitchValue, now: "datetime") -> Judged:
+def _decide_with_probe(
+    ports: FailbackPorts, ai: "AiConfig", override: SwitchValue, now: "datetime"
+) -> FailbackDecision:
     preferred = ai.order[0]
-    seen = ai_providers.look(asks, ai, probe=False)
-    found = ai_providers.fail_back(preferred, override, seen.outcomes.get(preferred), least=ai.fail_back, now=now)
-    if not found.ask:
+    observed = ai_providers.observe_providers(ports, ai, probe=False)
+    found = ai_providers.decide_failback(
+        preferred, override, observed.outcomes.get(preferred), least=ai.fail_back, now=now
+    )
+    if not found.needs_probe:
         return found
-    answer = ai_providers.ask(asks, ai, preferred) if ai_providers.key_of(asks, ai, preferred) else None
-    return ai_providers.by_probe(found, answer, override.until)
+    answer = ai_providers.probe_provider(ports, ai, preferred) if ai_providers.find_key(ports, ai, preferred) else None
+    return ai_providers.decide_by_probe(found, answer, override.until)

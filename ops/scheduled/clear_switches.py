@@ -1,10 +1,10 @@
-"""`ops switches clear`: all-clear under a name beside `ops switches prepare`."""
+"""`ops switches clear`: the runbook all-clear, as a command next to `ops switches prepare`."""
 
 from ops.runbooks.all_clear import AllClear
 
 
 class ClearSwitches(AllClear):
-    """Set every switch that an incident set back to its normal state: the same as all-clear."""
+    """Reset all switches of an incident to their normal state (same as all-clear)."""
 
     name = "switches clear"
     by_label = False

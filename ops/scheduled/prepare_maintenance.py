@@ -1,6 +1,6 @@
-"""`ops maintenance prepare`: the Worker that answers for what is off, on a quiet day, so that a bad night has it.
+"""`ops maintenance prepare`: deploy the Worker that answers during maintenance.
 
-It has a plan and a comparison like a runbook; but nothing is broken when somebody wants it, so it is no button.
+It is planned and checked like any runbook. It has no button, because no incident needs it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ ITS_OWN = WorkersDevSubdomain(enabled=True, previews_enabled=False)
 
 @dataclass(frozen=True)
 class Params:
-    reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
+    reason: str = param("Reason, shown in the deployment message and the timeline", default="")
 
 
 @dataclass
@@ -32,10 +32,10 @@ class Details(MaintenanceWrites):
 
 
 class PrepareMaintenance(Runbook[Params, Details]):
-    """Deploy ops-maintenance, which answers 503 for what `ops maintenance` takes offline."""
+    """Deploy ops-maintenance, which answers 503 during maintenance."""
 
     name = "maintenance prepare"
-    when = "Nothing: it is for a quiet day"
+    when = "No incident: run it once, on a quiet day"
     kind = "worker"
     by_label = False
     everyday = True
@@ -50,7 +50,7 @@ class PrepareMaintenance(Runbook[Params, Details]):
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        """At its own address on workers.dev, known once there is a plan."""
+        """Probe its address on workers.dev, which is known once there is a plan."""
         service = next(iter(ctx.environment.services.values()))
         addresses = () if plan is None else (replace(plan.details.address, run=plan.details.state_run),)
         return ProbeSet(service.url, (), service.verify, addresses=addresses)
@@ -64,9 +64,9 @@ class PrepareMaintenance(Runbook[Params, Details]):
         )
         if not host:
             raise Refused(
-                f"the account has no subdomain of workers.dev, where {WORKER} could be asked whether it answers",
+                f"the account has no workers.dev subdomain, which is needed to probe {WORKER}",
                 reason=Reason.NO_WAY_IN,
-                hint="Choose one on the Workers & Pages page of the dashboard; no other Worker is switched on by that.",
+                hint="Choose one on the Workers & Pages page of the dashboard. This enables no other Worker.",
             )
         steps: list[MaintenanceWrite] = []
         if worker is None:
@@ -78,7 +78,7 @@ class PrepareMaintenance(Runbook[Params, Details]):
             if worker.version.tag != ctx.cloudflare.maintenance.source_tag:
                 kept = worker.state
                 steps += [
-                    UploadState(kept.windows, worker.deployment, kept.opened),
+                    UploadState(kept.windows, worker.deployment, kept.reopened),
                     DeployState(worker.deployment, kept.windows),
                 ]
             if (live := ctx.cloudflare.workers.read_subdomain(WORKER)) != ITS_OWN:
@@ -88,12 +88,12 @@ class PrepareMaintenance(Runbook[Params, Details]):
         run = ctx.run_id if stored or worker is None else worker.state.run
         off = () if worker is None else tuple(window.scope for window in worker.state.windows)
         return Plan(
-            summary=f"{WORKER} is {'to be deployed' if changes else 'prepared already'}",
+            summary=f"{'deploy' if changes else 'already prepared:'} {WORKER}",
             changes=tuple(changes),
-            sections=(PlanSection("Off at present, and stays off", off),) if off else (),
+            sections=(PlanSection("Stays in maintenance", off),) if off else (),
             consequences=(
-                "nothing leads to it until `ops maintenance` lets routes do so",
-                f"to undo it, delete the Worker {WORKER} in the dashboard, once no route leads to it",
+                "no route leads to it until `ops maintenance` repoints one",
+                f"to undo it, delete the Worker {WORKER} in the dashboard after no route leads to it",
             ),
             reason=None if changes else Reason.ALREADY_PREPARED,
             done_message=f"Prepared {WORKER}",

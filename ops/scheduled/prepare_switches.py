@@ -1,6 +1,6 @@
-"""`ops switches prepare`: the keys of all switches, on a calm day, each in its normal state.
+"""`ops switches prepare`: create the KV keys of all switches, each in its normal state.
 
-KV remembers for a minute and longer that a key was not there: what is made on a bad night may not be seen at once.
+KV may cache for a minute or longer that a key does not exist, so a key created during an incident may be seen late.
 """
 
 from dataclasses import dataclass
@@ -12,49 +12,49 @@ from ops.core.suggestions import shown
 from ops.engine.context import Context
 from ops.engine.runbook import param
 from ops.switches import steps, values
-from ops.switches.steps import Settings, SwitchRunbook
+from ops.switches.steps import SwitchDetails, SwitchRunbook
 
 
 @dataclass(frozen=True)
 class Params:
-    reason: str = param("why, in a few words, for the timeline", default="")
+    reason: str = param("Reason, shown in the timeline", default="")
 
 
 class PrepareSwitches(SwitchRunbook[Params]):
-    """Make the key of every switch that has none, in its normal state; what is there is not touched."""
+    """Create missing switch keys in KV, each in its normal state."""
 
     name = "switches prepare"
-    when = "Nothing: it is for a calm day"
+    when = "No incident: run it once, on a quiet day"
     by_label = False
     everyday = True
     params = Params
     example = Params()
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Settings]:
+    def preflight(self, ctx: Context[Params]) -> Plan[SwitchDetails]:
         now = ctx.clock.now()
-        found, unknown = steps.read_all(ctx)
+        found, unknown = steps.read_switches(ctx)
         missing = [each for each in found.values() if each.value is None]
-        seen = steps.shown_switches(ctx) if missing else {}
-        # KV's API may not show a new key yet; the application shows a revision only where it read one.
-        late = [each.name for each in missing if each.name in seen and seen[each.name].revision]
-        made = [steps.first_setting(ctx, each) for each in missing if each.name not in late]
+        observed = steps.read_shown_switches(ctx) if missing else {}
+        # KV's API may not show a new key yet; the application shows a revision only if it read one.
+        late = [each.name for each in missing if each.name in observed and observed[each.name].revision]
+        planned = [steps.plan_first_write(ctx, each) for each in missing if each.name not in late]
         shows: dict[str, Any] = {}
-        for each in made:
-            shows |= values.shown_json(each.standing.name, each.value.state, each.value.revision)
-        there = [f"{name}: {each.told(now)}" for name, each in found.items() if each.value is not None]
-        there += [f"{name}: {shown(seen[name].state)}, as the application shows it" for name in late]
-        there += [f"{each.name}: {each.why}" for each in unknown]
-        of = steps.changes(ctx, [(each, None) for each in made])
+        for each in planned:
+            shows |= values.expected_json(each.current.name, each.value.state, each.value.revision)
+        there = [f"{name}: {each.describe(now)}" for name, each in found.items() if each.value is not None]
+        there += [f"{name}: {shown(observed[name].state)}, as the application shows it" for name in late]
+        there += [f"{each.name}: {each.reason}" for each in unknown]
+        writes = steps.build_changes(ctx, [(each, None) for each in planned])
         service = ctx.environment.needed_runtime().service
         return Plan(
-            summary=f"keys to be made: {', '.join(each.standing.name for each in made)}"
-            if made
-            else "every switch has its key",
-            changes=tuple(of),
-            sections=(PlanSection("There already, and not touched", tuple(there)),) if there else (),
-            consequences=("nothing changes for users: what has no key is in that state too",),
-            reason=None if made else Reason.ALREADY_PREPARED,
-            done_message="Prepared the switches",
-            proved_claim=f"the keys are there, and {service} reads them, {steps.ELSEWHERE}",
-            details=Settings(of, shows),
+            summary=f"create keys: {', '.join(each.current.name for each in planned)}"
+            if planned
+            else "all switch keys exist",
+            changes=tuple(writes),
+            sections=(PlanSection("Unchanged", tuple(there)),) if there else (),
+            consequences=("nothing changes for users: a switch without a key has its normal state too",),
+            reason=None if planned else Reason.ALREADY_PREPARED,
+            done_message="Created the switch keys",
+            proved_claim=f"the keys exist, and {service} reads them, {steps.ONE_LOCATION_NOTE}",
+            details=SwitchDetails(writes, shows),
         )

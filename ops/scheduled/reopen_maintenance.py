@@ -1,6 +1,7 @@
-"""`ops maintenance due`: what was to open at its end, opened by the code of `--state off`, each by a run of its own.
+"""`ops maintenance due`: reopen each maintenance window whose end has passed.
 
-Nobody asks for it but a schedule. What may be opened, and when, was stored by the run that took it off.
+A schedule starts it. The run that started maintenance stored what may be reopened, and when. Each window is reopened
+by a run of its own, with the code of `--state off`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,16 +23,17 @@ if TYPE_CHECKING:
 
 
 class ReopenMaintenance(Maintenance):
-    """Open what was taken offline with --reopen-at-end and whose end is over.
+    """Reopen maintenance windows whose end has passed.
 
-    Each is a run of its own, on its incident. If one fails, the others follow; if one is interrupted, none does.
+    Only windows that were started with --reopen-at-end. Each is a run of its own, on its incident. If one fails, the
+    others follow; after an interruption none follows.
     """
 
     name = "maintenance due"
-    schedule = Schedule("reopen-maintenance", minute=7)
-    when = "Nothing: it is for a schedule"
+    when = "No incident: a schedule starts it"
     by_label = False
     finds_due = True
+    schedule = Schedule("reopen-maintenance", minute=7)
     example = Params(state="off", service="api")
 
     def due(
@@ -47,29 +49,29 @@ class ReopenMaintenance(Maintenance):
             now = session.clock.now()
         for window in worker.state.windows if worker else ():
             if window.is_due(now):
-                reason = f"its end, {format_utc(parse_utc(window.until))}, is over"
+                reason = f"planned end {format_utc(parse_utc(window.until))} has passed"
                 yield DueRun(
                     Params(state="off", service=window.service, path=window.path, reason=reason), window.incident
                 )
 
     def windows_to_reopen(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:
-        """What else of the service is off stays off. Raises Refused."""
+        """Return the one window that is due; others of the service stay closed. Raises Refused."""
         window = snapshot.state.find_window(snapshot.service.name, snapshot.request.path)
         if window is None or not window.is_due(ctx.clock.now()):
             what = f"{snapshot.service.name} {snapshot.request.path}".strip()
             raise Refused(
-                f"{what} is not to be opened by itself any more",
+                f"{what} no longer reopens automatically",
                 reason=Reason.NOT_DUE,
-                hint="Do nothing: somebody opened it, or gave it another end.",
+                hint="Do nothing: it was reopened, or its end was changed.",
             )
         if foreign := {window.worker, *(each.previous_worker for each in window.closed if each.id)} - {
             snapshot.ingress.worker
         }:
             other = ", ".join(sorted(foreign))
             raise Refused(
-                f"{window.scope} would be opened to {other}, and ops.yml says {snapshot.ingress.worker}",
+                f"{window.scope} would be reopened to {other}, but ops.yml says {snapshot.ingress.worker}",
                 reason=Reason.NOT_DUE,
-                hint="Let a person look: ops.yml was changed since, or the variables of ops-maintenance were.",
+                hint="Check ops.yml and the variables of ops-maintenance, then reopen it by hand.",
                 suggested_command=ctx.press(
                     "maintenance", service=snapshot.service.name, state="off", path=snapshot.request.path
                 ),

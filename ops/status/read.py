@@ -23,7 +23,7 @@ from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.pages.observed_content import describe_match
 from ops.status.status import Live, Orphan, Status, Temporary, temporary
 from ops.switches import values as switches
-from ops.switches.values import Standing
+from ops.switches.values import SwitchState
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -89,7 +89,7 @@ def _compared(session: Session, service: "Service", one: PagesDeployment) -> tup
     return tuple(f"{path}: {describe_match(own, site)}" for path, own, site in told)
 
 
-def _on(session: Session) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], list[str]]:
+def _on(session: Session) -> tuple[tuple[SwitchState, ...], tuple[Temporary, ...], list[str]]:
     """Switches and limits are values of one namespace: read together, in one request for 100."""
     runtime = session.environment.runtime
     if runtime is None:
@@ -101,7 +101,7 @@ def _on(session: Session) -> tuple[tuple[Standing, ...], tuple[Temporary, ...], 
         return (), (), [f"the switches and the limits in KV: {why}"]
     found, unread = _understood(runtime, values)
     seen = shown.result()
-    apart = [each.apart(seen.get(each.name), session.clock.now()) for each in found]
+    apart = [each.describe_disagreement(seen.get(each.name), session.clock.now()) for each in found]
     unread += [f"{each}. Run this again in a minute" for each in apart if each]
     limits: tuple[Temporary, ...] = ()
     try:
@@ -117,11 +117,11 @@ def _shown(session: Session, runtime: "RuntimeConfig") -> Mapping[str, ReportedS
     return {} if isinstance(document, str) else document.switches
 
 
-def _understood(runtime: "RuntimeConfig", values: Mapping[str, str | None]) -> tuple[list[Standing], list[str]]:
-    found, unread = list[Standing](), list[str]()
+def _understood(runtime: "RuntimeConfig", values: Mapping[str, str | None]) -> tuple[list[SwitchState], list[str]]:
+    found, unread = list[SwitchState](), list[str]()
     for name, rules in runtime.switches.items():
         try:
-            found.append(switches.standing(name, rules, values[f"{SWITCHES}{name}"]))
+            found.append(switches.parse_state(name, rules, values[f"{SWITCHES}{name}"]))
         except Refused as error:
             unread.append(f"the switch {name}: {error.message}")
     return found, unread

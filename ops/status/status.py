@@ -9,7 +9,7 @@ from typing import Any
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.runtime_contract import VERSION
 from ops.maintenance.state import MaintenanceWindow
-from ops.switches.values import Standing
+from ops.switches.values import SwitchState
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Status:
     environment: str
     read_at: datetime
     live: tuple[Live, ...] = ()
-    switches: tuple[Standing, ...] = ()
+    switches: tuple[SwitchState, ...] = ()
     limits: tuple[Temporary, ...] = ()
     off: tuple[MaintenanceWindow, ...] = ()
     orphans: tuple[Orphan, ...] = ()
@@ -95,7 +95,7 @@ def _live(each: Live) -> dict[str, Any]:
     return {**vars(each), "split": split, "since": each.since and format_rfc3339(each.since)}
 
 
-def _switch(each: Standing) -> dict[str, Any]:
+def _switch(each: SwitchState) -> dict[str, Any]:
     value = each.value
     assert value is not None
     moments = {name: getattr(value, name) for name in ("since", "until", "review_at")}

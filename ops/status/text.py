@@ -8,7 +8,7 @@ from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.suggestions import shown
 from ops.render.terminal import one_line
 from ops.status.status import Live, Status
-from ops.switches.values import told
+from ops.switches.values import describe_switch
 
 NOTHING = "nothing"
 
@@ -38,7 +38,7 @@ def lines(status: Status) -> Iterator[str]:
 def switches(status: Status) -> Iterator[str]:
     for each in status.switches:
         assert each.value is not None
-        yield f"{each.name}: {told(each.value, status.read_at)}"
+        yield f"{each.name}: {describe_switch(each.value, status.read_at)}"
 
 
 def limits(status: Status) -> Iterator[str]:
@@ -49,7 +49,7 @@ def limits(status: Status) -> Iterator[str]:
 def off(status: Status) -> Iterator[str]:
     for block in status.off:
         where = f" for incident #{block.incident}" if block.incident else ""
-        until = f", meant to last until {format_utc(parse_utc(block.until))}" if block.until else ""
+        until = f", planned end {format_utc(parse_utc(block.until))}" if block.until else ""
         yield f"{block.scope}, since {format_utc(parse_utc(block.since))}{where}{until}"
 
 

@@ -1,4 +1,4 @@
-"""Health of the AI providers, from the application and from a provider's answer to a key; and which one comes first."""
+"""Health of the AI providers, and the choice between them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,115 +23,120 @@ if TYPE_CHECKING:
 
 
 OFF = "off"
-MOST_LOGGED = 5
-LONGEST_LOGGED, LONGEST_READ = 160, 4_000
-"""Characters of an error's text: shown, and looked at for addresses of people."""
+MAX_LOGGED_ERRORS = 5
+MAX_ERROR_LENGTH, MAX_SCANNED_LENGTH = 160, 4_000
+"""Characters of an error text to show, and to search for e-mail addresses."""
 
 
-class Health(StrEnum):
+class ProviderHealth(StrEnum):
     HEALTHY = "healthy"
     UNKNOWN = "unknown"
     DOWN = "down"
 
 
-def health(seen: ProviderOutcomes | None, answer: KeyAnswer | None = None) -> Health:
-    """By a probe, where one was sent and is clear; else by the outcomes that the application itself saw."""
+def judge_health(observed: ProviderOutcomes | None, answer: KeyAnswer | None = None) -> ProviderHealth:
+    """Judge by a clear probe answer, else by the outcomes that the application counted."""
     if answer is not None and answer.verdict != KeyVerdict.REFUSED:
-        return Health.HEALTHY if answer.verdict == KeyVerdict.ACCEPTED else Health.DOWN
-    # A key that is refused is ours, and may be an old one: of what the application gets, that says nothing.
-    if seen is None or not (seen.ok or seen.failed):
-        return Health.UNKNOWN
-    return Health.DOWN if seen.failed > seen.ok else Health.HEALTHY
+        return ProviderHealth.HEALTHY if answer.verdict == KeyVerdict.ACCEPTED else ProviderHealth.DOWN
+    # A refused key is ours and may be an old one, so it says nothing about the application's requests.
+    if observed is None or not (observed.ok or observed.failed):
+        return ProviderHealth.UNKNOWN
+    return ProviderHealth.DOWN if observed.failed > observed.ok else ProviderHealth.HEALTHY
 
 
-def choose(order: Iterable[str], found: Mapping[str, Health]) -> str:
-    """The first healthy one by preference, else the first that is not known; where all are down, off."""
+def choose_provider(order: Iterable[str], found: Mapping[str, ProviderHealth]) -> str:
+    """Return the first healthy provider in `order`, else the first unknown one, else `off`."""
     names = list(order)
-    for wanted in (Health.HEALTHY, Health.UNKNOWN):
+    for wanted in (ProviderHealth.HEALTHY, ProviderHealth.UNKNOWN):
         for name in names:
             if found[name] == wanted:
                 return name
     return OFF
 
 
-def lines(
-    found: Mapping[str, Health], outcomes: Mapping[str, ProviderOutcomes], answers: Mapping[str, KeyAnswer]
+def describe_providers(
+    found: Mapping[str, ProviderHealth], outcomes: Mapping[str, ProviderOutcomes], answers: Mapping[str, KeyAnswer]
 ) -> Iterator[str]:
-    """For people, one for each provider."""
+    """Yield one line per provider."""
     for name, each in found.items():
-        seen = outcomes.get(name)
-        counted = f"{seen.ok} answered, {seen.failed} failed" if seen else "not asked"
-        probe = (
-            f"; a probe with a key of ours: {answers[name].verdict.value}, {answers[name].text}"
-            if name in answers
-            else ""
-        )
+        observed = outcomes.get(name)
+        counted = f"{observed.ok} answered, {observed.failed} failed" if observed else "no requests"
+        probe = f"; probe with our key: {answers[name].verdict.value}, {answers[name].text}" if name in answers else ""
         yield f"{name}: {each} ({counted}{probe})"
 
 
-def logged(found: tuple[LoggedError, ...] | str) -> tuple[str, ...]:
-    """What the application logged as errors, for people: the most frequent ones, without addresses of people."""
+def describe_errors(found: tuple[LoggedError, ...] | str) -> tuple[str, ...]:
+    """Return the most frequent logged errors, without e-mail addresses."""
     if isinstance(found, str):
-        return (f"not known: {found}",)
+        return (f"unknown: {found}",)
     rows = tuple(
-        f"in {each.count} requests: {_one_line(anonymize_text(each.text[:LONGEST_READ]))}"
-        for each in found[:MOST_LOGGED]
+        f"in {each.count} requests: {_one_line(anonymize_text(each.text[:MAX_SCANNED_LENGTH]))}"
+        for each in found[:MAX_LOGGED_ERRORS]
     )
-    more = (f"and {len(found) - MOST_LOGGED} other texts",) if len(found) > MOST_LOGGED else ()
-    return (*rows, *more) or ("no error; nothing is there either of a Worker whose observability is off",)
+    more = (f"and {len(found) - MAX_LOGGED_ERRORS} other errors",) if len(found) > MAX_LOGGED_ERRORS else ()
+    return (*rows, *more) or ("none, or the Worker's observability is off",)
 
 
 def _one_line(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST_LOGGED else f"{line[:LONGEST_LOGGED]}…"
+    return line if len(line) <= MAX_ERROR_LENGTH else f"{line[:MAX_ERROR_LENGTH]}…"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Whether an override is taken back, or why it is left. `ask`: only a probe could tell."""
+class FailbackDecision:
+    """Whether to remove an override, with the reason. `needs_probe`: only a probe can decide."""
 
-    restore: bool
-    why: str
-    ask: bool = False
+    should_restore: bool
+    reason: str
+    needs_probe: bool = False
 
 
-def fail_back(
-    name: str, override: SwitchValue, seen: ProviderOutcomes | None, *, least: float, now: datetime
-) -> Judged:
-    """By what the application saw of the preferred provider; the override is `least` seconds old at least.
+def decide_failback(
+    name: str, override: SwitchValue, observed: ProviderOutcomes | None, *, least: float, now: datetime
+) -> FailbackDecision:
+    """Decide by the outcomes of the preferred provider; keep an override that is younger than `least` seconds.
 
-    What the application shows goes back a few minutes and no further: that it was healthy all the time before is not
-    known to anybody.
+    The application shows only its last few minutes; whether the provider was healthy before is unknown.
     """
     age = (now - override.since).total_seconds()
     if age < least:
-        return Judged(
-            restore=False,
-            why=f"the override is {format_duration(age)} old, and stays for {format_duration(least)} at least",
+        return FailbackDecision(
+            should_restore=False,
+            reason=f"the override is {format_duration(age)} old, and stays for at least {format_duration(least)}",
         )
-    if seen is None or not (seen.ok or seen.failed):
-        return Judged(restore=False, why=f"the application did not ask {name} in its last minutes", ask=True)
-    if seen.failed:
-        return Judged(
-            restore=False, why=f"{name} failed {seen.failed} of {seen.ok + seen.failed} times in the last minutes"
+    if observed is None or not (observed.ok or observed.failed):
+        return FailbackDecision(
+            should_restore=False,
+            reason=f"the application sent no requests to {name} in its last minutes",
+            needs_probe=True,
         )
-    return Judged(restore=True, why=f"{name} answered all {seen.ok} requests of the last minutes")
-
-
-def by_probe(judged: Judged, answer: KeyAnswer | None, until: datetime | None) -> Judged:
-    """What one probe adds, where the application does not know; None: there is no key to ask with."""
-    end = f"; it ends by itself at {format_utc(until)}" if until else ""
-    if answer is None:
-        return Judged(restore=False, why=f"{judged.why}, and no key of its is held here to ask it with{end}")
-    if answer.verdict == KeyVerdict.ACCEPTED:
-        return Judged(restore=True, why=f"{judged.why}; it answers a key of ours now")
-    return Judged(
-        restore=False, why=f"{judged.why}; asked with a key of ours: {answer.verdict.value}, {answer.text}{end}"
+    if observed.failed:
+        return FailbackDecision(
+            should_restore=False,
+            reason=f"{name} failed {observed.failed} of {observed.ok + observed.failed} times in the last minutes",
+        )
+    return FailbackDecision(
+        should_restore=True, reason=f"{name} answered all {observed.ok} requests of the last minutes"
     )
 
 
-class Asks(Protocol):
-    """What is needed for it, as a Context has it."""
+def decide_by_probe(judged: FailbackDecision, answer: KeyAnswer | None, until: datetime | None) -> FailbackDecision:
+    """Decide by one probe answer; None if there is no key to probe with."""
+    end = f"; it ends automatically at {format_utc(until)}" if until else ""
+    if answer is None:
+        return FailbackDecision(
+            should_restore=False, reason=f"{judged.reason}, and no key is available to probe it{end}"
+        )
+    if answer.verdict == KeyVerdict.ACCEPTED:
+        return FailbackDecision(should_restore=True, reason=f"{judged.reason}; it accepts our key now")
+    return FailbackDecision(
+        should_restore=False,
+        reason=f"{judged.reason}; probe with our key: {answer.verdict.value}, {answer.text}{end}",
+    )
+
+
+class ProviderPorts(Protocol):
+    """Ports that a probe of the providers needs; a Context has them."""
 
     @property
     def environment(self) -> "Environment": ...
@@ -144,44 +149,44 @@ class Asks(Protocol):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """`lacks`: why the application's own outcomes are not known; nothing where they are."""
+class ProviderObservation:
+    """Health of each provider. `missing` says why the application's outcomes are unknown, and is empty if known."""
 
-    found: Mapping[str, Health]
+    health: Mapping[str, ProviderHealth]
     outcomes: Mapping[str, ProviderOutcomes]
-    lacks: str = ""
+    missing: str = ""
     answers: Mapping[str, KeyAnswer] = field(default_factory=dict)
 
     @property
     def lines(self) -> tuple[str, ...]:
-        return tuple(lines(self.found, self.outcomes, self.answers))
+        return tuple(describe_providers(self.health, self.outcomes, self.answers))
 
 
-def look(asks: Asks, ai: "AiConfig", *, probe: bool) -> Seen:
-    """What the application saw in its last minutes; with `probe`, also what each provider says to a key, asked once."""
-    runtime = asks.environment.needed_runtime()
-    document = asks.web.shown(asks.environment.service(runtime.service).url)
-    told = None if isinstance(document, str) else document.ai
-    lacks = document if isinstance(document, str) else "" if told else "the application shows nothing of its providers"
-    outcomes = told.outcomes if told else {}
-    held = [name for name in ai.order if probe and key_of(asks, ai, name)]
-    answers = dict(zip(held, in_parallel([partial(ask, asks, ai, name) for name in held]), strict=True))
-    found = {name: health(outcomes.get(name), answers.get(name)) for name in ai.order}
-    return Seen(found, outcomes, lacks, answers)
+def observe_providers(ports: ProviderPorts, ai: "AiConfig", *, probe: bool) -> ProviderObservation:
+    """Read the application's recent outcomes; with `probe`, also send each provider one request with our key."""
+    runtime = ports.environment.needed_runtime()
+    document = ports.web.shown(ports.environment.service(runtime.service).url)
+    reported = None if isinstance(document, str) else document.ai
+    lacks = document if isinstance(document, str) else "" if reported else "the application shows no AI outcomes"
+    outcomes = reported.outcomes if reported else {}
+    held = [name for name in ai.order if probe and find_key(ports, ai, name)]
+    answers = dict(zip(held, in_parallel([partial(probe_provider, ports, ai, name) for name in held]), strict=True))
+    found = {name: judge_health(outcomes.get(name), answers.get(name)) for name in ai.order}
+    return ProviderObservation(found, outcomes, lacks, answers)
 
 
-def key_of(asks: Asks, ai: "AiConfig", name: str) -> "Secret | None":
-    """As a rotation holds it: the new value, which is in use since then; else the former."""
+def find_key(ports: ProviderPorts, ai: "AiConfig", name: str) -> "Secret | None":
+    """Return the key as a rotation provides it: the new value, else the previous one."""
     secret = ai.keys.get(name)
     return (
-        (asks.secret_values.value(NEW_PREFIX + secret) or asks.secret_values.value(OLD_PREFIX + secret))
+        (ports.secret_values.value(NEW_PREFIX + secret) or ports.secret_values.value(OLD_PREFIX + secret))
         if secret
         else None
     )
 
 
-def ask(asks: Asks, ai: "AiConfig", name: str) -> KeyAnswer:
-    """One question, which may cost a token. Only where a key is held."""
-    spec = asks.environment.secrets[ai.keys[name]].provider
+def probe_provider(ports: ProviderPorts, ai: "AiConfig", name: str) -> KeyAnswer:
+    """Send one request, which may cost a token. Needs a key."""
+    spec = ports.environment.secrets[ai.keys[name]].provider
     assert spec is not None
-    return asks.web.ask_provider(spec, key_of(asks, ai, name))
+    return ports.web.ask_provider(spec, find_key(ports, ai, name))

@@ -1,7 +1,7 @@
-"""Setting switches in KV: the reading, the one write of each with its comparison, and what then has to show.
+"""Read, plan, write and check switches in KV.
 
-Shared by all that set one. KV has no comparison at a write and no history: of two runs that write the same key the
-later one wins, and the earlier one finds another's revision there.
+Shared by all runbooks that set a switch. KV has no compare-and-set and no history: if two runs write the same key, the
+later one wins, and the earlier one reads back another revision.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from ops.engine.context import Context, P
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
 from ops.probes.runner import ProbeSet
 from ops.switches import values as switches
-from ops.switches.values import Left, Standing, Wanted
+from ops.switches.values import DesiredValue, SkippedSwitch, SwitchState
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -27,173 +27,175 @@ if TYPE_CHECKING:
 
 KIND = "runtime"
 NOTHING: Mapping[str, Any] = {}
-ELSEWHERE = "seen at one location; others may take a minute and longer, since KV is eventually consistent"
-NEW_KEY = (
-    "nobody ever set {name}: where it was looked for a moment ago, KV may go on to say for a minute that it is not "
-    "there. `ops switches prepare` makes the keys on a calm day"
+ONE_LOCATION_NOTE = "seen at one location; others may take a minute or longer, because KV is eventually consistent"
+NEW_KEY_WARNING = (
+    "{name} was never set: locations that read it recently may miss the new key for a minute. Run "
+    "`ops switches prepare` on a quiet day to create all keys"
 )
-REPLACES = (
-    "the application shows {name} = {state} already, set by another run than KV shows. Its incident, end and message "
-    "are not known, and this run replaces them. To keep them, run the same command again in a minute instead"
+REPLACES_WARNING = (
+    "the application already shows {name} = {state}, from a run that KV does not show yet. This run replaces its "
+    "unknown incident, end and message. To keep them, run the same command in a minute instead"
 )
-A_MOMENT = 2.0
-"""Seconds that a write waits for what the application shows."""
+SHOWN_STATE_TIMEOUT = 2.0
+"""Longest wait, in seconds, for the switches that the application shows before a write."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One write: what was there, and what is to be there."""
+class SwitchWrite:
+    """One write: the current state of a switch, and its new value."""
 
-    standing: Standing
+    current: SwitchState
     value: SwitchValue
-    replaces: bool = False
-    """The application shows this state by a value that KV does not show: what else that says is not known."""
+    replaces_unknown: bool = False
+    """Whether the application shows this state from a value that KV does not show, with unknown other fields."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What each change of a plan is, and what the public endpoint has to show in the end: JSON path → value."""
+class SwitchDetails:
+    """Write of each change in a plan, and the values that the public endpoint must show afterwards by JSON path."""
 
-    of: Mapping[Change, Setting]
-    shows: Mapping[str, Any] = field(default_factory=dict)
+    writes: Mapping[Change, SwitchWrite]
+    expected: Mapping[str, Any] = field(default_factory=dict)
 
 
-class SwitchRunbook(Runbook[P, Settings]):
-    """What it sets is told of in a Settings."""
+class SwitchRunbook(Runbook[P, SwitchDetails]):
+    """Base of the runbooks that set switches; their plans carry SwitchDetails."""
 
     kind = KIND
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write", "Workers Scripts Read"))
 
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  whatever is set
-        """The one that reads the switches."""
+        """Return the service that reads the switches."""
         return environment.runtime.service if environment.runtime else ""
 
-    def probes(self, ctx: Context[P], plan: Plan[Settings] | None) -> ProbeSet:
-        """The public endpoint, and beside it what tells whether the service is well."""
-        _, service = reader(ctx)
-        shows = self.wanted(ctx) if plan is None else plan.details.shows
-        return probe_set(ctx, shows, self.own_probes(ctx, service, plan))
+    def probes(self, ctx: Context[P], plan: Plan[SwitchDetails] | None) -> ProbeSet:
+        """Probe the public endpoint, and the health of the service."""
+        _, service = switch_reader(ctx)
+        shows = self.expected_before_plan(ctx) if plan is None else plan.details.expected
+        return build_probe_set(ctx, shows, self.own_probes(ctx, service, plan))
 
-    def wanted(self, ctx: Context[P]) -> Mapping[str, Any]:  # noqa: ARG002  most know no more before they read
-        """What the public endpoint would show, were it so already. Sends nothing. Raises ConfigError."""
+    def expected_before_plan(self, ctx: Context[P]) -> Mapping[str, Any]:  # noqa: ARG002  most know no more before they read
+        """Return the expected values of the public endpoint before there is a plan. Raises ConfigError."""
         return {}
 
-    def own_probes(self, ctx: Context[P], service: "Service", plan: Plan[Settings] | None) -> "tuple[Probe, ...]":  # noqa: ARG002
+    def own_probes(self, ctx: Context[P], service: "Service", plan: Plan[SwitchDetails] | None) -> "tuple[Probe, ...]":  # noqa: ARG002
         return service.probes
 
-    def check(self, ctx: Context[P], plan: Plan[Settings], change: Change) -> ObservedState:
-        return check(ctx, plan.details.of[change])
+    def check(self, ctx: Context[P], plan: Plan[SwitchDetails], change: Change) -> ObservedState:
+        return check_write(ctx, plan.details.writes[change])
 
-    def apply(self, ctx: Context[P], plan: Plan[Settings], change: Change) -> str:
-        return apply(ctx, plan.details.of[change])
+    def apply(self, ctx: Context[P], plan: Plan[SwitchDetails], change: Change) -> str:
+        return apply_write(ctx, plan.details.writes[change])
 
 
-def reader(ctx: Context[Any]) -> "tuple[RuntimeConfig, Service]":
-    """Who reads switches here, as ops.yml has it. Raises ConfigError."""
+def switch_reader(ctx: Context[Any]) -> "tuple[RuntimeConfig, Service]":
+    """Return the runtime settings and the service that reads switches. Raises ConfigError."""
     runtime = ctx.environment.needed_runtime()
     return runtime, ctx.environment.service(runtime.service)
 
 
-def read(ctx: Context[Any], name: str) -> Standing:
-    """One switch of ops.yml. Raises ConfigError, Refused where it is not understood, ProviderError."""
-    runtime, _ = reader(ctx)
-    rules = switches.rules_of(runtime, name)
-    key = Standing(name, rules, None, None).key
-    return switches.standing(name, rules, ctx.cloudflare.kv.read_value(runtime.namespace, key))
+def read_switch(ctx: Context[Any], name: str) -> SwitchState:
+    """Read one switch. Raises ConfigError, ProviderError, and Refused if its value is malformed."""
+    runtime, _ = switch_reader(ctx)
+    rules = switches.find_rules(runtime, name)
+    key = SwitchState(name, rules, None, None).key
+    return switches.parse_state(name, rules, ctx.cloudflare.kv.read_value(runtime.namespace, key))
 
 
-def read_all(ctx: Context[Any]) -> tuple[dict[str, Standing], list[Left]]:
-    """Every switch of ops.yml, 100 in one request; and those that are not understood. Raises ProviderError."""
-    runtime, _ = reader(ctx)
-    keys = {name: Standing(name, rules, None, None).key for name, rules in runtime.switches.items()}
+def read_switches(ctx: Context[Any]) -> tuple[dict[str, SwitchState], list[SkippedSwitch]]:
+    """Read all switches, 100 per request; skip those with a malformed value. Raises ProviderError."""
+    runtime, _ = switch_reader(ctx)
+    keys = {name: SwitchState(name, rules, None, None).key for name, rules in runtime.switches.items()}
     values = ctx.cloudflare.kv.read_values(runtime.namespace, list(keys.values()))
-    found, left = dict[str, Standing](), list[Left]()
+    found, left = dict[str, SwitchState](), list[SkippedSwitch]()
     for name, rules in runtime.switches.items():
         try:
-            found[name] = switches.standing(name, rules, values[keys[name]])
+            found[name] = switches.parse_state(name, rules, values[keys[name]])
         except Refused as error:
-            left.append(Left(name, error.message))
+            left.append(SkippedSwitch(name, error.message))
     return found, left
 
 
-def setting(ctx: Context[Any], standing: Standing, wanted: Wanted) -> Setting | None:
-    """None where it is so already, by KV and by the application.
+def plan_write(ctx: Context[Any], current: SwitchState, desired: DesiredValue) -> SwitchWrite | None:
+    """Plan the write; None if both KV and the application show the desired state.
 
-    KV's API may answer a former value for a while: what was set a moment ago can still be taken back, or set again.
+    KV's API may return a previous value for a while, so a recent change can still be reverted or repeated.
     """
-    revision, now = revision_of(ctx.run_id, standing.key), ctx.clock.now()
-    value = switches.value_of(standing, wanted, revision=revision, now=now)
-    seen = _seen(ctx, standing.name, wait=A_MOMENT if value else None)
-    if value is None and seen is not None and (seen.state != wanted.state or standing.differs_from(seen)):
-        value = switches.value_of(standing, wanted, revision=revision, now=now, repeat=True)
+    revision, now = revision_of(ctx.run_id, current.key), ctx.clock.now()
+    value = switches.value_to_write(current, desired, revision=revision, now=now)
+    observed = _read_shown_switch(ctx, current.name, wait=SHOWN_STATE_TIMEOUT if value else None)
+    if value is None and observed is not None and (observed.state != desired.state or current.differs_from(observed)):
+        value = switches.value_to_write(current, desired, revision=revision, now=now, repeat=True)
     if value is None:
         return None
-    holds_more = seen is not None and seen.state == wanted.state != standing.rules.normal
-    return Setting(standing, value, replaces=holds_more and standing.differs_from(seen))
+    holds_more = observed is not None and observed.state == desired.state != current.rules.normal
+    return SwitchWrite(current, value, replaces_unknown=holds_more and current.differs_from(observed))
 
 
-def _seen(ctx: Context[Any], name: str, *, wait: float | None) -> ReportedSwitch | None:
+def _read_shown_switch(ctx: Context[Any], name: str, *, wait: float | None) -> ReportedSwitch | None:
     try:
-        return start(lambda: shown_switches(ctx)).result(timeout=wait).get(name)
+        return start(lambda: read_shown_switches(ctx)).result(timeout=wait).get(name)
     except TimeoutError:
         return None
 
 
-def shown_switches(ctx: Context[Any]) -> Mapping[str, ReportedSwitch]:
-    """Switch → what the application shows of it; nothing where its answer is not understood."""
-    _, service = reader(ctx)
+def read_shown_switches(ctx: Context[Any]) -> Mapping[str, ReportedSwitch]:
+    """Read the switches that the application shows; empty if its answer is malformed."""
+    _, service = switch_reader(ctx)
     document = ctx.web.shown(service.url)
     return {} if isinstance(document, str) else document.switches
 
 
-def first_setting(ctx: Context[Any], standing: Standing) -> Setting:
-    """The key of a switch that nobody ever set, in its normal state."""
+def plan_first_write(ctx: Context[Any], current: SwitchState) -> SwitchWrite:
+    """Plan the first value of a switch: its normal state."""
     value = SwitchValue(
-        standing.rules.normal,
+        current.rules.normal,
         ctx.request.actor,
         ctx.request.incident,
         ctx.clock.now(),
-        revision_of(ctx.run_id, standing.key),
+        revision_of(ctx.run_id, current.key),
     )
-    return Setting(standing, value)
+    return SwitchWrite(current, value)
 
 
-def changes(ctx: Context[Any], made: Iterable[tuple[Setting, SuggestedCommand | None]]) -> dict[Change, Setting]:
+def build_changes(
+    ctx: Context[Any], planned: Iterable[tuple[SwitchWrite, SuggestedCommand | None]]
+) -> dict[Change, SwitchWrite]:
     now = ctx.clock.now()
     return {
         Change(
-            target=f"Switch {each.standing.name}",
-            before=each.standing.told(now),
-            after=switches.coming(each.value),
+            target=f"Switch {each.current.name}",
+            before=each.current.describe(now),
+            after=switches.describe_planned(each.value),
             done_when=f"KV holds it with the revision {each.value.revision}",
             undo=undo,
         ): each
-        for each, undo in made
+        for each, undo in planned
     }
 
 
-def planned(
+def build_details(
     ctx: Context[Any],
-    standing: Standing,
-    made: Setting | None,
+    current: SwitchState,
+    write: SwitchWrite | None,
     undo: SuggestedCommand | None,
     shows: Mapping[str, Any] = NOTHING,
-) -> Settings:
-    """Of one switch: its change, where there is one, and what then shows, beside `shows`."""
-    value = made.value if made else standing.value
-    state = made.value.state if made else standing.state(ctx.clock.now())
-    # A value that has ended shows as the normal state, and of its revision nothing is promised.
+) -> SwitchDetails:
+    """Build the details of one switch; `shows` are further values that the public endpoint must show."""
+    value = write.value if write else current.value
+    state = write.value.state if write else current.state(ctx.clock.now())
+    # An ended value shows as the normal state; its revision may be missing.
     revision = value.revision if value and not value.is_over(ctx.clock.now()) else None
-    of = changes(ctx, [(made, undo)]) if made else {}
-    return Settings(of, {**switches.shown_json(standing.name, state, revision), **shows})
+    writes = build_changes(ctx, [(write, undo)]) if write else {}
+    return SwitchDetails(writes, {**switches.expected_json(current.name, state, revision), **shows})
 
 
-def probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ...]" = ()) -> ProbeSet:
-    """Until `settle` the former value may show: KV takes its time."""
+def build_probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ...]" = ()) -> ProbeSet:
+    """Return the probes; the deadline covers `settle`, during which KV may show the previous value."""
     from ops.config.probes import Probe
 
-    runtime, service = reader(ctx)
+    runtime, service = switch_reader(ctx)
     probe = Probe.model_validate({"name": "runtime", "http": {"path": ENDPOINT, "json": dict(shows)}})
     verify = service.verify
     deadline = max(runtime.settle, verify.successes * verify.interval)
@@ -201,34 +203,38 @@ def probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ..
     return ProbeSet(service.url, (probe, *own), own_verify, deciding=probe.name)
 
 
-def check(ctx: Context[Any], setting: Setting) -> ObservedState:
-    """By the revision: a value of the same state may be another's. KV's API may answer a former value for a while."""
-    runtime, _ = reader(ctx)
-    standing = setting.standing
-    text = ctx.cloudflare.kv.read_value(runtime.namespace, standing.key)
-    if text == standing.text:
-        held = f"KV holds {standing.name} as it was: {standing.told(ctx.clock.now())}"
+def check_write(ctx: Context[Any], setting: SwitchWrite) -> ObservedState:
+    """Check by revision, because another run may write the same state. KV's API may return a previous value."""
+    runtime, _ = switch_reader(ctx)
+    current = setting.current
+    text = ctx.cloudflare.kv.read_value(runtime.namespace, current.key)
+    if text == current.text:
+        held = f"KV holds {current.name} unchanged: {current.describe(ctx.clock.now())}"
         return ObservedState(ChangeState.PLANNED, held, may_lag=True)
     try:
-        found = switches.standing(standing.name, standing.rules, text)
+        found = switches.parse_state(current.name, current.rules, text)
     except Refused as error:
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, error.message, may_lag=True)
     if found.value is not None and found.value.revision == setting.value.revision:
-        return ObservedState(ChangeState.DONE, f"KV holds {standing.name} = {shown(found.value.state)}, by this run")
+        return ObservedState(ChangeState.DONE, f"KV holds {current.name} = {shown(found.value.state)}, by this run")
     return ObservedState(
-        ChangeState.CHANGED_ELSEWHERE, f"{standing.name} is {found.told(ctx.clock.now())}", may_lag=True
+        ChangeState.CHANGED_ELSEWHERE, f"{current.name} is {found.describe(ctx.clock.now())}", may_lag=True
     )
 
 
-def apply(ctx: Context[Any], setting: Setting) -> str:
-    runtime, _ = reader(ctx)
-    ctx.cloudflare.kv.write_value(runtime.namespace, setting.standing.key, setting.value.to_json())
-    return f"Cloudflare took it: {setting.standing.name} = {setting.value.state}"
+def apply_write(ctx: Context[Any], setting: SwitchWrite) -> str:
+    runtime, _ = switch_reader(ctx)
+    ctx.cloudflare.kv.write_value(runtime.namespace, setting.current.key, setting.value.to_json())
+    return f"Cloudflare accepted it: {setting.current.name} = {setting.value.state}"
 
 
-def warnings(made: Iterable[Setting]) -> tuple[str, ...]:
-    found = list(made)
+def write_warnings(planned: Iterable[SwitchWrite]) -> tuple[str, ...]:
+    found = list(planned)
     return (
-        *(NEW_KEY.format(name=each.standing.name) for each in found if each.standing.value is None),
-        *(REPLACES.format(name=each.standing.name, state=each.value.state) for each in found if each.replaces),
+        *(NEW_KEY_WARNING.format(name=each.current.name) for each in found if each.current.value is None),
+        *(
+            REPLACES_WARNING.format(name=each.current.name, state=each.value.state)
+            for each in found
+            if each.replaces_unknown
+        ),
     )

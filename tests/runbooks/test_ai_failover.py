@@ -9,7 +9,7 @@ import pytest
 from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.runtime_contract import ProviderOutcomes
 from ops.switches import ai_providers
-from ops.switches.ai_providers import Health
+from ops.switches.ai_providers import ProviderHealth
 from tests.conftest import WORKER, Outcome, World
 from tests.support import switches
 from tests.support.commands import ended
@@ -49,7 +49,7 @@ def test_auto_takes_the_first_healthy_one_by_what_the_application_saw_and_asks_n
     assert ended(outcome) == (0, "healthy_as_before", "verified")
     assert place.shown["switches"]["ai"]["state"] == "groq"
     assert place.shown["ai"]["order"][0] == "groq"
-    assert outcome.result["plan"]["sections"]["The providers, as far as is known"] == [
+    assert outcome.result["plan"]["sections"]["AI providers"] == [
         "iflow: down (0 answered, 7 failed)",
         "groq: healthy (5 answered, 0 failed)",
         "cerebras: healthy (5 answered, 0 failed)",
@@ -57,7 +57,7 @@ def test_auto_takes_the_first_healthy_one_by_what_the_application_saw_and_asks_n
     assert asked(place) == dict.fromkeys(ORDER, 0)
 
 
-LOGS = "What 15 min of logs say, its Durable Objects' too"
+LOGS = "Errors in the logs of the last 15 min"
 
 
 def test_the_plan_shows_the_last_errors_by_a_query_and_starts_no_tail(place: Switches) -> None:
@@ -88,7 +88,7 @@ def test_logs_that_may_not_be_read_stop_nothing(place: Switches) -> None:
 
     assert outcome.code == 0
     (said,) = outcome.result["plan"]["sections"][LOGS]
-    assert said.startswith("not known: ")
+    assert said.startswith("unknown: ")
     assert said.endswith('the token needs "Workers Observability Read" for it')
 
 
@@ -109,19 +109,23 @@ def test_a_healthy_one_comes_before_one_that_is_not_known_and_where_all_are_down
     outcomes: dict[str, Any], chosen: str
 ) -> None:
     found = {
-        name: ai_providers.health(ProviderOutcomes(**outcomes[name]) if name in outcomes else None) for name in ORDER
+        name: ai_providers.judge_health(ProviderOutcomes(**outcomes[name]) if name in outcomes else None)
+        for name in ORDER
     }
 
-    assert ai_providers.choose(ORDER, found) == chosen
+    assert ai_providers.choose_provider(ORDER, found) == chosen
 
 
 def test_a_probe_outweighs_what_was_seen_but_a_refused_key_says_nothing() -> None:
     down = ProviderOutcomes(0, 7)
 
-    assert ai_providers.health(down, KeyAnswer(KeyVerdict.ACCEPTED, "")) == Health.HEALTHY
-    assert ai_providers.health(ProviderOutcomes(5, 0), KeyAnswer(KeyVerdict.UNCLEAR, "status 503")) == Health.DOWN
-    assert ai_providers.health(down, KeyAnswer(KeyVerdict.REFUSED, "")) == Health.DOWN
-    assert ai_providers.health(None, KeyAnswer(KeyVerdict.REFUSED, "")) == Health.UNKNOWN
+    assert ai_providers.judge_health(down, KeyAnswer(KeyVerdict.ACCEPTED, "")) == ProviderHealth.HEALTHY
+    assert (
+        ai_providers.judge_health(ProviderOutcomes(5, 0), KeyAnswer(KeyVerdict.UNCLEAR, "status 503"))
+        == ProviderHealth.DOWN
+    )
+    assert ai_providers.judge_health(down, KeyAnswer(KeyVerdict.REFUSED, "")) == ProviderHealth.DOWN
+    assert ai_providers.judge_health(None, KeyAnswer(KeyVerdict.REFUSED, "")) == ProviderHealth.UNKNOWN
 
 
 def test_where_the_preferred_one_is_healthy_there_is_nothing_to_do(place: Switches) -> None:
@@ -143,7 +147,7 @@ def test_where_all_are_down_it_is_off_with_the_message_and_a_text_for_the_status
     assert place.get("/health").status_code == 200
     banner, page = outcome.result["plan"]["tasks"]
     assert '"AI interpretations temporarily unavailable"' in banner
-    assert page.startswith('post on the status page: "AI interpretations temporarily unavailable.')
+    assert page.startswith('Post on the status page: "AI interpretations temporarily unavailable.')
     assert "while it is off: interpretations answer 503" in outcome.result["plan"]["follows"][0]
 
 
@@ -167,7 +171,7 @@ def test_a_provider_can_be_named_and_is_warned_of_where_it_is_down(place: Switch
 
     assert outcome.code == 0
     assert place.shown["ai"]["order"][0] == "cerebras"
-    assert "cerebras is down, as far as is known" in outcome.result["plan"]["warnings"]
+    assert "health of cerebras: down" in outcome.result["plan"]["warnings"]
 
 
 def test_with_probe_each_provider_is_asked_once_with_its_key(place: Switches) -> None:
@@ -181,17 +185,17 @@ def test_with_probe_each_provider_is_asked_once_with_its_key(place: Switches) ->
 
     assert place.shown["switches"]["ai"]["state"] == "groq"
     assert asked(place) == dict.fromkeys(ORDER, 1)
-    lines = outcome.result["plan"]["sections"]["The providers, as far as is known"]
-    assert lines[0] == "iflow: down (5 answered, 0 failed; a probe with a key of ours: unclear, status 503)"
-    assert lines[1].startswith("groq: healthy (not asked; a probe with a key of ours: accepted")
+    lines = outcome.result["plan"]["sections"]["AI providers"]
+    assert lines[0] == "iflow: down (5 answered, 0 failed; probe with our key: unclear, status 503)"
+    assert lines[1].startswith("groq: healthy (no requests; probe with our key: accepted")
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--to", "grok"], '"grok" is no AI provider in ops.yml; did you mean "groq"?'),
-        (["--to", "restore", "--until", "1h"], "restore is the normal state, which has no end"),
-        (["--to", "off", "--until", "13h"], "ai may be off for 12 h at most"),
+        (["--to", "grok"], 'no AI provider "grok" in ops.yml; did you mean "groq"?'),
+        (["--to", "restore", "--until", "1h"], "`--until` does not apply to restore"),
+        (["--to", "off", "--until", "13h"], "ai may be off for at most 12 h"),
     ],
 )
 def test_what_cannot_be_asked_is_an_error(place: Switches, arguments: list[str], told: str) -> None:
@@ -239,7 +243,7 @@ def test_an_override_is_taken_back_once_the_preferred_one_answered_everything(ov
     outcome = failback(override)
 
     assert outcome.code == 0
-    assert "to be taken back: iflow answered all 5 requests of the last minutes" in outcome.out
+    assert "remove the override: iflow answered all 5 requests of the last minutes" in outcome.out
     value = override.value("ai")
     assert value
     assert (value["state"], value["incident"]) == ("auto", 42)
@@ -250,7 +254,7 @@ def test_an_override_is_taken_back_once_the_preferred_one_answered_everything(ov
     ]
     assert json.loads(record.read_text().splitlines()[0])["data"]["incident"] == 42
     override.world.sandbox.clock.advance(30)
-    assert "no override is on" in failback(override).out
+    assert "no override" in failback(override).out
 
 
 @pytest.mark.slow
@@ -259,7 +263,7 @@ def test_an_override_is_taken_back_once_the_preferred_one_answered_everything(ov
     [
         ({"iflow": {"ok": 50, "failed": 1}}, "iflow failed 1 of 51 times"),
         ({"iflow": DOWN}, "iflow failed 7 of 7 times"),
-        ({}, "no key of its is held here to ask it with; it ends by itself at"),
+        ({}, "no key is available to probe it; it ends automatically at"),
     ],
 )
 def test_it_stays_while_that_is_not_known(override: Switches, outcomes: dict[str, Any], told: str) -> None:
@@ -296,8 +300,8 @@ def test_an_override_that_is_young_or_names_no_incident_is_left(place: Switches)
     nameless = failback(place)
 
     assert (young.code, nameless.code, state(place)) == (0, 0, "groq")
-    assert "stays for 15 min at least" in young.out
-    assert "the override names no incident" in nameless.out
+    assert "stays for at least 15 min" in young.out
+    assert "the override belongs to no incident" in nameless.out
 
 
 def test_without_yes_it_shows_what_it_would_do_in_every_environment_that_has_a_token(override: Switches) -> None:
@@ -308,7 +312,7 @@ def test_without_yes_it_shows_what_it_would_do_in_every_environment_that_has_a_t
     )
 
     assert (outcome.code, state(override)) == (9, "groq")
-    assert outcome.out.startswith("production: to be taken back: iflow answered all 5 requests")
+    assert outcome.out.startswith("production: remove the override: iflow answered all 5 requests")
     assert "Add --yes to make these changes" in outcome.out
     assert "staging" not in outcome.out
 

@@ -45,10 +45,10 @@ def test_what_another_incident_or_nobody_set_is_left_and_named(place: Switches) 
 
     assert outcome.code == 0
     assert place.puts == ["session-do"]
-    lines = outcome.result["plan"]["sections"]["Left as it is"]
+    lines = outcome.result["plan"]["sections"]["Unchanged"]
     assert [line.partition(", ")[0] for line in lines] == [
-        "maintenance: ended by itself: on",
-        "ai: it is of incident #43: groq",
+        "maintenance: already ended: on",
+        "ai: belongs to incident #43: groq",
     ]
 
 
@@ -59,7 +59,7 @@ def test_what_is_not_understood_is_left_and_holds_up_nothing(place: Switches) ->
 
     assert outcome.code == 0
     assert sorted(place.puts) == ["ai", "session-do"]
-    (line,) = outcome.result["plan"]["sections"]["Left as it is"]
+    (line,) = outcome.result["plan"]["sections"]["Unchanged"]
     assert "maintenance" in line
     assert "version 2" in line
 

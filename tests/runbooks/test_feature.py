@@ -85,7 +85,7 @@ def test_what_is_so_already_is_left_and_a_later_end_or_another_incident_is_a_cha
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--name", "session-do", "--state", "off", "--until", "5h"], "session-do may be off for 4 h at most"),
+        (["--name", "session-do", "--state", "off", "--until", "5h"], "session-do may be off for at most 4 h"),
         (["--name", "session-do", "--state", "on", "--until", "1h"], "on is the normal state of session-do"),
         (["--name", "session-do", "--state", "of"], 'session-do has no state "of"'),
         (["--name", "session", "--state", "off"], 'no switch "session" in ops.yml; did you mean "session-do"?'),
@@ -120,7 +120,7 @@ def test_a_key_that_is_missing_is_made_with_a_warning(place: Switches) -> None:
     outcome = place.feature("off")
 
     assert ended(outcome) == (0, "recovered", "verified")
-    assert "on: nobody ever set it" in outcome.result["plan"]["changes"][0]["before"]
+    assert "on: never set" in outcome.result["plan"]["changes"][0]["before"]
     assert any("`ops switches prepare`" in warning for warning in outcome.result["plan"]["warnings"])
 
 
@@ -131,7 +131,7 @@ def test_a_value_that_is_not_understood_is_left_with_the_way_on(place: Switches,
     outcome = place.feature("off")
 
     assert ended(outcome) == (3, "refused", "unknown_value")
-    assert "A newer version of this program may have written it" in outcome.result["hint"]
+    assert "If a newer version of Backout wrote it" in outcome.result["hint"]
     assert place.puts == []
 
 

@@ -37,9 +37,9 @@ def test_the_whole_service_goes_off_by_every_way_in_and_comes_back_as_it_was(pla
     assert ended(closed) == (0, "recovered", "verified")
     assert (
         closed.result["message"]
-        == "the whole of api is off on purpose: every address that was asked answers 503 from ops-maintenance"
+        == "the whole of api is in maintenance: every probed address answers 503 from ops-maintenance"
     )
-    assert "meant to last until" in closed.result["plan"]["summary"]
+    assert "planned end" in closed.result["plan"]["summary"]
     assert place.routes == {f"{HOST}/*": OFFICE, f"{ALSO}/*": OFFICE}
     assert place.world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
     for host in (HOST, ALSO):
@@ -106,7 +106,7 @@ def test_every_former_value_is_stored_before_the_first_route_changes(place: Plac
     ]
     assert stored[0]["BLOCK_00"]["closed"][0][3] == WORKER
     assert place.world.sandbox.deployments(OFFICE)[0].annotations["workers/message"].startswith("ops1 incident=42 run=")
-    printed = "\n".join(outcome.result["plan"]["sections"]["Closed, and what each was"])
+    printed = "\n".join(outcome.result["plan"]["sections"]["Closed, with previous targets"])
     assert all(each[1] in printed and each[2] in printed for each in stored[0]["BLOCK_00"]["closed"])
 
 
@@ -121,7 +121,7 @@ def test_a_more_specific_route_of_the_service_is_covered_and_another_worker_s_is
     assert outcome.code == 0
     assert place.serves(f"{HOST}/api/ai/chat/1") == place.serves(f"{HOST}/api/ai") == "off"
     assert place.serves(f"{HOST}/api/ai/docs") == "other"
-    left = outcome.result["plan"]["sections"]["Left as it is"]
+    left = outcome.result["plan"]["sections"]["Unchanged"]
     assert [line.split(" ")[2] for line in left] == [f"{HOST}/api/ai/docs*", f"{HOST}/api/ai/raw"]
     place.off()
     assert place.routes[f"{HOST}/api/ai/chat*"] == WORKER
@@ -137,8 +137,8 @@ def test_a_path_that_another_worker_answers_is_left_to_it(place: Place) -> None:
     assert place.serves(f"{HOST}/pay") == "other"
     assert place.routes[f"{ALSO}/pay*"] == OFFICE
     assert outcome.code == 0
-    left = outcome.result["plan"]["sections"]["Left as it is"]
-    assert left == [f"requests to {HOST}/pay meet the route {HOST}/pa* → other, and not this service: left as it is"]
+    left = outcome.result["plan"]["sections"]["Unchanged"]
+    assert left == [f"the route {HOST}/pa* → other takes requests to {HOST}/pay, not this service: unchanged"]
 
 
 @pytest.mark.slow
@@ -153,11 +153,9 @@ def test_routes_for_many_hosts_are_turned_and_what_else_a_new_route_takes_is_nam
     assert place.serves("eu.fortunet.example/shop/1") == place.serves(f"{ALSO}/docs/1") == "off"
     assert place.serves("eu.fortunet.example/docs/1") == "other"
     plan = outcome.result["plan"]
-    assert plan["warnings"] == [
-        "not asked afterwards, since it is not known which hosts there are: *.fortunet.example/shop/*"
-    ]
-    assert plan["sections"]["Left as it is"] == [
-        f"requests to {ALSO} that met the route *.fortunet.example/docs/* → other so far will meet ops-maintenance too, below /"
+    assert plan["warnings"] == ["not probed afterwards, because the hosts are unknown: *.fortunet.example/shop/*"]
+    assert plan["sections"]["Unchanged"] == [
+        f"the route *.fortunet.example/docs/* → other took requests to {ALSO}/… before; ops-maintenance takes them too"
     ]
     place.off()
     assert place.ways == before
@@ -250,7 +248,7 @@ def test_a_path_stays_off_while_the_whole_service_is(place: Place) -> None:
     outcome = place.off("--path", "/api/ai")
 
     assert outcome.code == 0
-    assert outcome.result["message"] == "/api/ai stays off, since the whole of api is off"
+    assert outcome.result["message"] == "/api/ai stays in maintenance, because the whole of api is"
     assert place.serves(f"{HOST}/api/ai") == place.serves(f"{HOST}/") == "off"
     place.off()
     assert place.ways == before
@@ -274,10 +272,7 @@ def test_a_route_that_somebody_changed_meanwhile_is_named_and_left(place: Place)
 
     assert place.routes == {f"{HOST}/*": "other", "www.fortunet.example/*": OFFICE}
     assert place.zone.routes[stranger].script == OFFICE
-    assert (
-        f"left as it is: the route {HOST}/*: it leads to other, and was → {WORKER}"
-        in outcome.result["plan"]["warnings"]
-    )
+    assert f"unchanged: route {HOST}/*: now → other, previously → {WORKER}" in outcome.result["plan"]["warnings"]
     assert place.off().result["plan"]["reason"] == "not_off"
 
 
@@ -411,17 +406,17 @@ def elsewhere(place: Place) -> Outcome:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--state", "of"], 'no state "of"'),
-        (["--state", "on", "--path", "api"], '"api" is no path'),
-        (["--state", "on", "--path", "/api/*"], '"/api/*" is no path'),
-        (["--state", "on", "--path", "/a?b"], '"/a?b" is no path'),
-        (["--state", "on", "--path", "/a/../b"], '"/a/../b" is no path'),
-        (["--state", "on", "--path", "/%61"], '"/%61" is no path'),
-        (["--state", "on", "--path", "/"], '"/" is no path'),
+        (["--state", "of"], 'unknown state "of"'),
+        (["--state", "on", "--path", "api"], '"api" is not a path'),
+        (["--state", "on", "--path", "/api/*"], '"/api/*" is not a path'),
+        (["--state", "on", "--path", "/a?b"], '"/a?b" is not a path'),
+        (["--state", "on", "--path", "/a/../b"], '"/a/../b" is not a path'),
+        (["--state", "on", "--path", "/%61"], '"/%61" is not a path'),
+        (["--state", "on", "--path", "/"], '"/" is not a path'),
         (["--state", "on", "--message", "x" * 301], "the message has 301 characters"),
         (["--state", "on", "--until", "soon"], '"soon" is no end'),
         (["--state", "on", "--until", "2001-01-01T00:00Z"], "is over"),
-        (["--state", "off", "--message", "x"], "a message and an end are for --state on"),
+        (["--state", "off", "--message", "x"], "`--state off` takes no message"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_read(place: Place, arguments: list[str], says: str) -> None:
@@ -468,7 +463,7 @@ def test_a_service_that_nothing_leads_to_is_refused(place: Place) -> None:
     outcome = place.on()
 
     assert ended(outcome) == (3, "refused", "no_way_in")
-    assert "the zones that the token sees: fortunet.example" in outcome.result["message"]
+    assert "zones that the token can read: fortunet.example" in outcome.result["message"]
 
 
 def test_a_zone_that_the_token_does_not_see_is_refused(place: Place) -> None:
@@ -570,7 +565,7 @@ def test_off_opens_orphaned_routes_by_an_older_version(place: Place) -> None:
     assert place.ways == before
     *routes, dev = opened.result["plan"]["warnings"]
     assert [HOST in routes[0], ALSO in routes[1]] == [True, True]
-    assert "An earlier version says where it led before" in routes[0]
+    assert "This run uses the previous target" in routes[0]
     assert dev.startswith(f"workers.dev of {WORKER} was switched off")
 
 
@@ -659,7 +654,7 @@ def test_a_route_that_is_gone_is_done(place: Place) -> None:
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert place.routes == before
-    assert f"the route {ALSO}/* was gone already" in texts(outcome, "written")
+    assert f"route {ALSO}/* was deleted before" in texts(outcome, "written")
 
 
 def test_a_list_of_deployments_that_lags_is_no_other_run(place: Place) -> None:
@@ -726,7 +721,7 @@ def test_prepared_twice_is_once_and_an_older_source_is_renewed_with_what_is_off(
     renewed = place.ops("prepare")
 
     assert ended(renewed)[:2] == (0, "recovered")
-    assert renewed.result["plan"]["sections"]["Off at present, and stays off"] == ["the whole of api"]
+    assert renewed.result["plan"]["sections"]["Stays in maintenance"] == ["the whole of api"]
     assert place.serves(f"{HOST}/") == "off"
     assert place.off().code == 0
     assert place.routes == {f"{HOST}/*": WORKER}

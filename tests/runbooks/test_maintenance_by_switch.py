@@ -38,7 +38,7 @@ def test_the_whole_service_goes_off_but_health_and_is_opened_again(place: Switch
 
     assert ended(closed) == (0, "recovered", "verified")
     assert closed.result["message"].startswith(
-        "the whole of api is off on purpose: it answers 503, seen at one location"
+        "the whole of api is in maintenance: it answers 503, seen at one location"
     )
     assert open_at(place) == {"/": False, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
     assert "back <soon>" in place.get("/").text
@@ -79,7 +79,7 @@ def test_what_it_cannot_close_is_refused_before_anything_is_written(place: Switc
 def test_the_plan_says_all_that_stays_open(place: Switches) -> None:
     stays = turn(place, "on", "--dry-run").result["plan"]["sections"]["Stays open"]
 
-    assert stays[0] == "/health, /health/… and /__ops/…, by which it is repaired"
+    assert stays[0] == "/health, /health/… and /__ops/…, which are needed for the repair"
 
 
 def test_it_does_not_open_by_itself(place: Switches) -> None:
@@ -94,14 +94,14 @@ def test_it_does_not_open_by_itself(place: Switches) -> None:
 def test_with_reopen_at_end_the_application_opens_it_by_its_own_clock(place: Switches) -> None:
     closed = turn(place, "on", "--until", "2h", "--reopen-at-end")
     assert closed.code == 0
-    assert closed.result["plan"]["follows"][0].startswith("it opens by itself at ")
+    assert closed.result["plan"]["follows"][0].startswith("it reopens automatically at ")
     assert not open_at(place)["/"]
 
     place.world.sandbox.clock.advance(2 * 3600)
 
     assert open_at(place)["/"]
     too_long = turn(place, "on", "--until", "25h", "--reopen-at-end")
-    assert "maintenance may be on for 1 d at most" in too_long.result["message"]
+    assert "maintenance may be on for at most 1 d" in too_long.result["message"]
 
 
 @pytest.mark.slow
@@ -112,7 +112,7 @@ def test_a_path_goes_off_beside_another_and_each_is_opened_for_itself(place: Swi
 
     assert (first.code, second.code) == (0, 0)
     assert open_at(place) == {"/": True, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
-    assert second.result["plan"]["warnings"][0] == "one message and one end for all of /api/ai, /api/charts"
+    assert second.result["plan"]["warnings"][0] == "/api/ai, /api/charts share one message and one end"
 
     place.world.sandbox.clock.advance(30)
     third = turn(place, "off", "--path", "/api/ai")
@@ -135,7 +135,7 @@ def test_what_is_off_already_and_what_was_not_off_change_nothing(place: Switches
     stays = turn(place, "off", "--path", "/api/ai")
 
     assert ended(stays) == (0, "nothing_to_do", "not_off")
-    assert "api /api/ai stays off, since the whole of api is off" in stays.result["message"]
+    assert "api /api/ai stays in maintenance, because the whole of api is" in stays.result["message"]
     assert place.value("maintenance") == value
 
 

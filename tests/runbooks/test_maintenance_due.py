@@ -62,12 +62,12 @@ def test_what_was_to_open_at_its_end_is_opened_after_it_told_on_its_incident_and
 
     assert ended(closed) == (0, "recovered", "verified")
     assert opened.code == 0, opened.out
-    assert "RECOVERED: the whole of api is not answered by ops-maintenance, and the probes are healthy" in opened.out
+    assert "RECOVERED: ops-maintenance no longer answers for the whole of api, and the probes are healthy" in opened.out
     assert "(a schedule)" in opened.out
     assert place.ways == before
     comments = [comment.body for comment in github.issue(number).comments]
     assert len(comments) == told + 1
-    assert "is over" in comments[-1]
+    assert "has passed" in comments[-1]
     assert len(github.issues) == 1
 
     again = due(place, after=timedelta(hours=1), **github.environ())
@@ -86,8 +86,8 @@ def test_without_the_flag_nothing_opens_by_itself_ever(place: Place, options: tu
 
     assert (outcome.code, outcome.out, place.world.writes()) == (0, NOTHING, [])
     assert place.serves(f"{HOST}/") == "off"
-    assert not [line for line in plan["follows"] if "by itself" in line]
-    assert [line for line in plan["sections"].get("Meant to last until", []) if "opens nothing" not in line] == []
+    assert not [line for line in plan["follows"] if "automatically" in line]
+    assert [line for line in plan["sections"].get("Planned end", []) if "nothing reopens it" not in line] == []
 
 
 def recovered_in_a_job(place: Place, ends_by: str) -> Outcome:
@@ -127,9 +127,9 @@ def moment_of(place: Place) -> str:
 def test_the_plan_says_that_nothing_opens_it_where_no_job_and_no_schedule_does(place: Place) -> None:
     plan = place.on(*BY_ITSELF).result["plan"]
 
-    assert plan["sections"]["Meant to last until"] == [f"{moment_of(place)}; it is to be opened then"]
-    (warning,) = [line for line in plan["warnings"] if line.startswith("nothing opens it at its end: ")]
-    assert "github.schedules in ops.yml has no reopen-maintenance" in warning
+    assert plan["sections"]["Planned end"] == [f"{moment_of(place)}; reopens automatically"]
+    (warning,) = [line for line in plan["warnings"] if line.startswith("nothing reopens it at its end: ")]
+    assert "ops.yml has no github.schedules.reopen-maintenance" in warning
     assert "maintenance due --environment production` then" in warning
 
 
@@ -139,9 +139,9 @@ def test_the_plan_names_the_schedule_that_opens_it(place: Place) -> None:
 
     plan = place.on(*BY_ITSELF).result["plan"]
 
-    said = f"the first scheduled run after {moment_of(place)} opens it: every 1h, and GitHub may drop some"
-    assert any(line.startswith(f"{said}. A person can open it earlier: ") for line in plan["follows"])
-    assert not [line for line in plan["warnings"] if "nothing opens it" in line]
+    said = f"the first scheduled run after {moment_of(place)} reopens it (every 1h; GitHub may skip runs)"
+    assert any(line.startswith(f"{said}. To reopen it earlier: ") for line in plan["follows"])
+    assert not [line for line in plan["warnings"] if "nothing reopens it" in line]
 
 
 def test_the_plan_of_a_job_says_what_waiting_costs_and_hands_the_end_to_the_next_job(place: Place) -> None:
@@ -152,8 +152,8 @@ def test_the_plan_of_a_job_says_what_waiting_costs_and_hands_the_end_to_the_next
     end = parse_utc(stored(place)["until"])
     (line,) = [line for line in done.result["plan"]["follows"] if "a job of this workflow run" in line]
     assert line.startswith(
-        f"a job of this workflow run opens it at {moment_of(place)}, at most 2 minutes late. It waits 120 minutes, "
-        "which a private repository pays as minutes of Actions. If it is late: "
+        f"a job of this workflow run reopens it at {moment_of(place)}, at most 2 minutes late. It waits 120 minutes, "
+        "which a private repository pays for as Actions minutes. If it is late: "
     )
     assert f"\n{end.isoformat()}\n" in (place.world.folder / "outputs").read_text()
 
@@ -161,7 +161,7 @@ def test_the_plan_of_a_job_says_what_waiting_costs_and_hands_the_end_to_the_next
 def test_an_end_after_what_the_gate_approved_is_left_to_people(place: Place) -> None:
     done = recovered_in_a_job(place, (place.world.sandbox.clock.now() + timedelta(hours=1)).isoformat())
 
-    assert [line for line in done.result["plan"]["warnings"] if line.startswith("nothing opens it at its end")]
+    assert [line for line in done.result["plan"]["warnings"] if line.startswith("nothing reopens it at its end")]
     assert "+00:00" not in (place.world.folder / "outputs").read_text()
 
 
@@ -214,8 +214,8 @@ def test_the_newest_press_says_whether_it_opens_by_itself(place: Place) -> None:
 
     again = place.on()
 
-    (warning,) = [line for line in again.result["plan"]["warnings"] if "by itself" in line]
-    assert warning.startswith("it was to open by itself after ")
+    (warning,) = [line for line in again.result["plan"]["warnings"] if "automatically" in line]
+    assert warning.startswith("it no longer reopens automatically after ")
     assert due(place, after=timedelta(hours=3)).out == NOTHING
     assert place.serves(f"{HOST}/") == "off"
 
@@ -228,8 +228,8 @@ def test_the_newest_press_says_whether_it_opens_by_itself(place: Place) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--state", "on", "--reopen-at-end"), "--reopen-at-end is given, and no end is"),
-        (("--state", "off", "--reopen-at-end"), "a message and an end are for --state on"),
+        (("--state", "on", "--reopen-at-end"), "`--reopen-at-end` needs an end"),
+        (("--state", "off", "--reopen-at-end"), "`--state off` takes no message"),
     ],
 )
 def test_the_flag_without_an_end_is_a_mistake(place: Place, options: tuple[str, ...], said: str) -> None:
@@ -263,7 +263,7 @@ def test_a_block_that_was_edited_into_nonsense_opens_nothing(place: Place, key: 
     outcome = due(place, after=timedelta(hours=3))
 
     assert (outcome.code, place.world.writes()) == (3, [])
-    assert "cannot be understood" in outcome.err
+    assert "malformed maintenance state" in outcome.err
     assert place.routes[f"{HOST}/*"] == OFFICE
 
 
@@ -275,7 +275,7 @@ def test_a_block_that_was_edited_to_lead_elsewhere_is_opened_by_nobody_but_a_per
     outcome = due(place, after=timedelta(hours=3))
 
     assert (outcome.code, place.world.writes()) == (3, [])
-    assert f"the whole of api would be opened to other, and ops.yml says {WORKER}" in outcome.out
+    assert f"the whole of api would be reopened to other, but ops.yml says {WORKER}" in outcome.out
     assert place.serves(f"{HOST}/") == "off"
 
 
@@ -290,7 +290,7 @@ def test_what_somebody_gives_another_end_between_the_look_and_the_plan_stays_off
     outcome = due(place, after=timedelta(hours=3))
 
     assert (outcome.code, place.world.writes()) == (3, [])
-    assert "api is not to be opened by itself any more" in outcome.out
+    assert "api no longer reopens automatically" in outcome.out
     assert place.serves(f"{HOST}/") == "off"
 
 

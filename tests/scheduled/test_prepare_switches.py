@@ -48,7 +48,7 @@ def test_a_value_that_is_not_understood_is_there_and_not_touched(place: Switches
 
     assert outcome.code == 0
     assert sorted(place.puts) == ["maintenance", "session-do"]
-    assert any("ai: " in line for line in outcome.result["plan"]["sections"]["There already, and not touched"])
+    assert any("ai: " in line for line in outcome.result["plan"]["sections"]["Unchanged"])
 
 
 def test_a_hundred_switches_are_read_in_one_request(place: Switches) -> None:

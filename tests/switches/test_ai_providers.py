@@ -3,15 +3,15 @@
 import time
 
 from ops.cloudflare.types.records import LoggedError
-from ops.switches.ai_providers import LONGEST_LOGGED, logged
+from ops.switches.ai_providers import MAX_ERROR_LENGTH, describe_errors
 
 
 def test_a_huge_text_is_cut_before_addresses_are_looked_for_in_it() -> None:
     huge = LoggedError(text="1.2.3.4@" * 2_000_000, count=7)
 
     began = time.process_time()
-    (line,) = logged((huge,))
+    (line,) = describe_errors((huge,))
 
     assert time.process_time() - began < 0.2
     assert line.startswith("in 7 requests: ")
-    assert len(line) < LONGEST_LOGGED + 20
+    assert len(line) < MAX_ERROR_LENGTH + 20

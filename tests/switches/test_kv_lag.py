@@ -195,7 +195,7 @@ def test_all_clear_names_a_switch_that_the_api_does_not_show_yet(place: Switches
     outcome = place.ops("all-clear", "--incident", "42")
 
     assert ended(outcome) == (3, "refused", "live_unknown")
-    assert "KV shows session-do = on, the application off: one of them" in outcome.result["message"]
+    assert "KV shows session-do = on, the application shows off: one of them" in outcome.result["message"]
     place.world.sandbox.clock.advance(30)
     assert ended(place.ops("all-clear", "--incident", "42"))[0] == 0
     assert place.shown["switches"]["session-do"]["state"] == "on"
@@ -211,7 +211,7 @@ def test_all_clear_sets_back_what_it_knows_and_names_the_rest_in_the_end(place: 
     assert ended(outcome)[0] == 0
     assert place.shown["switches"]["ai"]["state"] == "auto"
     assert outcome.result["message"].endswith(
-        "; KV shows session-do = on, the application off: one of them is up to a minute behind"
+        "; KV shows session-do = on, the application shows off: one of them is up to a minute behind"
     )
 
 
@@ -232,12 +232,12 @@ def test_the_same_press_again_holds_and_says_what_it_may_replace(place: Switches
     again = place.ops(*PRESSES[name])
 
     assert ended(again)[0] == 0, again.result["message"]
-    assert f"the application shows {name} = {before['state']} already" in " ".join(again.result["plan"]["warnings"])
+    assert f"the application already shows {name} = {before['state']}" in " ".join(again.result["plan"]["warnings"])
     assert place.shown["switches"][name]["state"] == before["state"]
     place.world.sandbox.clock.advance(30)
     calm = place.ops(*PRESSES[name])
     assert ended(calm)[1] == "nothing_to_do"
-    assert f"the application shows {name}" not in " ".join(calm.result["plan"]["warnings"])
+    assert f"the application already shows {name}" not in " ".join(calm.result["plan"]["warnings"])
 
 
 @pytest.mark.slow
@@ -274,7 +274,7 @@ def test_status_names_a_switch_that_the_api_does_not_show_yet(shop: Switches) ->
     assert [line for line in unread() if "basket" in line] == []
     shop.feature("off", name="basket")
     (line,) = [line for line in unread() if "basket" in line]
-    assert line.startswith("KV shows basket = on, the application off: one of them is up to a minute behind")
+    assert line.startswith("KV shows basket = on, the application shows off: one of them is up to a minute behind")
     shop.world.sandbox.clock.advance(30)
     assert [line for line in unread() if "basket" in line] == []
 
