@@ -33,7 +33,7 @@ from ops.engine.runbook import Runbook
 from ops.engine.signals import SignalHandler
 from ops.github import actions, permissions
 from ops.github.secrets import EnvironmentSecrets
-from ops.probes.runner import Prober
+from ops.probes.runner import ProbeRunner
 from ops.publish import LOCAL_USER, Telling
 from ops.tools import process
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ops.github.committed_file import CommittedFile
     from ops.github.pulls import Pulls
     from ops.github.reviews import Review
-    from ops.site_build import Site
+    from ops.site_build import SiteBuilder
 
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
@@ -152,7 +152,7 @@ def run(
             kinds=registry.kinds,
             program=reached(environ, request.config),
         )
-        prober = Prober(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
+        prober = ProbeRunner(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = _execute(Engine(prober, session.doors.writing, signals), request, context, options)
         links = telling.end(timeline, context.press, is_everyday=request.runbook.everyday)
     return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
@@ -175,23 +175,23 @@ def site(
     session: Session | None = None,
     *,
     elsewhere: bool = False,
-) -> "Site":
+) -> "SiteBuilder":
     """`folder` is that of ops.yml. Without a session it can deploy nothing; `elsewhere`: another job builds."""
-    from ops.site_build import Account, Site
+    from ops.site_build import DeployAccount, SiteBuilder
 
     def exposed(application: str) -> str:
         from ops.github import environments
 
         return environments.exposed(environ, redactor, application)
 
-    return Site(
+    return SiteBuilder(
         environ,
         folder,
         redactor,
         scratch=lambda: ending.enter_context(process.scratch()),
         may_build=elsewhere or not actions.is_job(environ),
         exposed=lambda of: exposed(of) if elsewhere and actions.is_job(environ) else "",
-        account=Account(session.base_url, session.account_id, session.token) if session else None,
+        account=DeployAccount(session.base_url, session.account_id, session.token) if session else None,
     )
 
 

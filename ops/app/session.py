@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ops.config.secrets import KeyProvider
     from ops.core.observations import KeyAnswer
     from ops.core.runtime_contract import RuntimeState
-    from ops.probes.durable_object import Admin
-    from ops.probes.http import Web
+    from ops.probes.durable_object import DurableObjectAdmin
+    from ops.probes.http import ProbeClient
 
 API = "https://api.cloudflare.com/client/v4"
 TOKEN_PERMISSIONS = "Workers Scripts: Edit", "Cloudflare Pages: Edit"
@@ -149,22 +149,22 @@ class Session:
 
         return MaintenanceWorkerApi(self.client, self.account_id, WORKER)
 
-    def web(self) -> "Web":
+    def web(self) -> "ProbeClient":
         """Return the client of the probes. `begin_web` makes it beside other work: its certificates take a while."""
         return self._web.result()
 
-    def begin_web(self) -> "Callable[[], Web]":
+    def begin_web(self) -> "Callable[[], ProbeClient]":
         """Start to make the client of the probes. Return what waits for it."""
         return self._web.result
 
     @_Once
-    def _web(self) -> "Future[Web]":
-        def make() -> "Web":
+    def _web(self) -> "Future[ProbeClient]":
+        def make() -> "ProbeClient":
             from ops.probes import secret_headers
-            from ops.probes.http import Web
+            from ops.probes.http import ProbeClient
 
             services = self.environment.services.values() if self._with_passes else ()
-            return Web(self.edge_url, secret_headers.passes(services, self._environ))
+            return ProbeClient(self.edge_url, secret_headers.headers_by_origin(services, self._environ))
 
         web = start(make)
         self._at_end(lambda: web.result().close())
@@ -174,22 +174,22 @@ class Session:
         """Read a page of the web: what the address holds."""
         from ops.probes import page_content
 
-        return page_content.look(self.web(), self.clock, url)
+        return page_content.read_page(self.web(), self.clock, url)
 
     def shown(self, url: str) -> "RuntimeState | str":
         """Return what the application at that origin shows of its limits and switches; or why that is not known."""
         from ops.probes import runtime
 
-        return runtime.look(self.web(), url)
+        return runtime.read_runtime_state(self.web(), url)
 
     @_Once
-    def admin(self) -> "Admin":
+    def admin(self) -> "DurableObjectAdmin":
         """The application's own endpoints for Durable Objects."""
         from ops.config import object_tokens
-        from ops.probes.durable_object import Admin
+        from ops.probes.durable_object import DurableObjectAdmin
 
         tokens = object_tokens(self._config) if self._config else frozenset()
-        return self.doors.add(Admin(self.web, self._environ, tokens))
+        return self.doors.add(DurableObjectAdmin(self.web, self._environ, tokens))
 
     def logged_errors(
         self, worker: str, since: datetime, until: datetime
@@ -214,11 +214,11 @@ class Session:
         """Return what an AI provider says of a key; without one, of a random key. Raises ConfigError."""
         from ops.probes import ai_provider
 
-        return ai_provider.ask(self._provider_web, spec, key or ai_provider.random_key())
+        return ai_provider.check_key(self._provider_web, spec, key or ai_provider.random_key())
 
     @_Once
-    def _provider_web(self) -> "Web":
-        from ops.probes.http import Web
+    def _provider_web(self) -> "ProbeClient":
+        from ops.probes.http import ProbeClient
 
         url = self._environ.get("OPS_PROVIDERS_URL") or None
         if (url is not None) != (self.base_url != API) or (url and not is_loopback(url)):
@@ -227,7 +227,7 @@ class Session:
                 reason=Reason.NOT_LOOPBACK,
                 hint="Set OPS_PROVIDERS_URL as `ops sandbox` prints it, or, without a sandbox, unset it.",
             )
-        web = Web(url)
+        web = ProbeClient(url)
         self._at_end(web.close)
         return web
 

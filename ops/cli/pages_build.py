@@ -80,9 +80,9 @@ def fetch(
     plan = result.plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
         made = run.site(os.environ, config.resolve().parent, redactor, ending)
-        fetched = jobs.pack(made, plan, into, configuration or into.with_name("configuration.json"))
+        fetched = jobs.pack_commit(made, plan, into, configuration or into.with_name("configuration.json"))
     actions.write_job_outputs(os.environ, fetched)
-    if fetched == jobs.NOTHING:
+    if fetched == jobs.NO_OUTPUTS:
         say("nothing was fetched, so the jobs after this one do nothing")
         return result.exit_code
     say(redactor.text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
@@ -115,9 +115,9 @@ def build(
     from ops.tools.git import GitCommit
 
     configuration, _ = run.read_config(config)
-    jobs.refuse_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)
+    jobs.check_no_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)
     found = configuration.environment(environment).service(service)
     with ExitStack() as ending:
         made = run.site(os.environ, config.resolve().parent, redactor, ending)
-        count = jobs.build(made, found, GitCommit(commit), branch, tree=tree, into=into)
+        count = jobs.build_packed_commit(made, found, GitCommit(commit), branch, tree=tree, into=into)
     say(f"built {count} files of {commit} in {into}")

@@ -37,8 +37,8 @@ from ops.drills import (
 )
 from ops.drills.command import UNREACHED, OnEvent, Say
 from ops.drills.support import Edge, Support, Trigger
-from ops.probes.http import Web
-from ops.probes.runner import Prober, ProbeSet
+from ops.probes.http import ProbeClient
+from ops.probes.runner import ProbeRunner, ProbeSet
 from ops.tools import node, process
 
 if TYPE_CHECKING:
@@ -232,10 +232,10 @@ def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
 
 def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[str, str]) -> ProbeObservation:
     """Asked once: the same ones as the runbook's. `passes` are the values of their secret headers."""
-    web = Web(sandbox.edge_url)
+    web = ProbeClient(sandbox.edge_url)
     try:
         environ = {**process.clean_environment(os.environ), **passes}
-        prober = Prober(
+        prober = ProbeRunner(
             web=lambda: web,
             environ=lambda _: environ,
             redactor=Redactor(),
@@ -243,7 +243,7 @@ def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[s
             folder=folder,
             pictures=folder,
         )
-        return prober.once(probes)
+        return prober.run_round(probes)
     finally:
         web.close()
 

@@ -12,8 +12,8 @@ from ops.core.observations import ObjectObservation
 from ops.drills import example
 from ops.drills.example import INTERPRET
 from ops.drills.scenario_release import Kind
-from ops.probes.durable_object import Admin
-from ops.probes.http import Web
+from ops.probes.durable_object import DurableObjectAdmin
+from ops.probes.http import ProbeClient
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -72,10 +72,10 @@ def _ask(sandbox: "Sandbox", service: "Service") -> None:
 
 def _memory(sandbox: "Sandbox", service: "Service") -> Any:
     """What it has in memory, by the application's own endpoint; well is nothing."""
-    web = Web(sandbox.edge_url)
+    web = ProbeClient(sandbox.edge_url)
     try:
         counts = service.durable_objects[OBJECT].model_copy(update={"proof": "memory.answered", "keeps": None})
-        seen = Admin(lambda: web, {VARIABLE: ADMIN}, frozenset([VARIABLE])).look(service.url, counts)
+        seen = DurableObjectAdmin(lambda: web, {VARIABLE: ADMIN}, frozenset([VARIABLE])).read_state(service.url, counts)
     finally:
         web.close()
     return seen.proof if isinstance(seen, ObjectObservation) else seen

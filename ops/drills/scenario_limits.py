@@ -19,7 +19,7 @@ from ops.core.names import LIMITS_FILE
 from ops.drills import command, github, scenario_release
 from ops.drills.command import UNREACHED, OnEvent, Place, Say
 from ops.drills.support import Trigger
-from ops.probes.http import Web
+from ops.probes.http import ProbeClient
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
@@ -59,7 +59,7 @@ class _Drill:
     def users(self, times: int) -> list[int]:
         """The statuses of so many requests from one address, up to the first refusal."""
         statuses: list[int] = []
-        with closing(Web(self.sandbox.edge_url)) as web:
+        with closing(ProbeClient(self.sandbox.edge_url)) as web:
             while len(statuses) < times and 429 not in statuses:
                 statuses.append(web.send("GET", f"{self.service.url}{PATH}")[0].status_code)
         return statuses

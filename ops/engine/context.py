@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ops.github.committed_file import CommittedFile
     from ops.github.pulls import Pulls
     from ops.github.secrets import EnvironmentSecrets
-    from ops.probes.durable_object import Admin
-    from ops.site_build import Site
+    from ops.probes.durable_object import DurableObjectAdmin
+    from ops.site_build import SiteBuilder
 
 P = TypeVar("P")
 
@@ -77,7 +77,7 @@ class WebPort(Protocol):
         ...
 
     @property
-    def admin(self) -> "Admin":
+    def admin(self) -> "DurableObjectAdmin":
         """Durable Objects by the application's own endpoints."""
         ...
 
@@ -144,7 +144,7 @@ class Context(Generic[P]):
     cloudflare: CloudflareApi
     github: GitHubApi
     web: WebPort
-    make_site: "Callable[[], Site]"
+    make_site: "Callable[[], SiteBuilder]"
     """Make `site`."""
     secret_values: SecretValues
     previous_runs: "Callable[[], Callable[[], PreviousRuns]]"
@@ -156,7 +156,7 @@ class Context(Generic[P]):
     """How the command line was reached, and the options that it needs to be reached again."""
 
     @cached_property
-    def site(self) -> "Site":
+    def site(self) -> "SiteBuilder":
         """A site's repository, and what can be built and deployed of it."""
         return self.make_site()
 

@@ -42,7 +42,7 @@ from ops.core.verdict import NOT_OBSERVED, ProbeObservation, Verdict, decide
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, refuse_late
 from ops.engine.signals import SignalHandler, uncovered
-from ops.probes.runner import Prober, ProbeSet
+from ops.probes.runner import ProbeRunner, ProbeSet
 
 READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between reads until an answered write shows; the list of deployments may lag."""
@@ -123,7 +123,7 @@ class SentChange:
 class Engine:
     """The tools of a run, besides the Context that the runbook sees."""
 
-    prober: Prober
+    prober: ProbeRunner
     writing: Callable[[], AbstractContextManager[None]]
     """Lets writes through; entered around the one write of a change."""
     signals: SignalHandler = field(default_factory=SignalHandler)
@@ -181,7 +181,7 @@ class Engine:
         self, runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions, run: RunState
     ) -> tuple[Decision, Reason, str]:
         failing = runbook.probes(ctx, None)
-        before = start(lambda: self.prober.once(failing))
+        before = start(lambda: self.prober.run_round(failing))
         plan = run.plan = runbook.preflight(ctx)
         ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan_to_json(plan))
         options.show_plan(plan)
@@ -400,11 +400,11 @@ class Engine:
     def _verify(self, ctx: Context[Any], probes: ProbeSet) -> ProbeObservation:
         wanted = probes.verify.successes
 
-        def each_round(in_a_row: int, seen: ProbeObservation) -> None:
+        def on_round(in_a_row: int, seen: ProbeObservation) -> None:
             said = f"after, {in_a_row} of {wanted} in a row: {seen.detail}"
             ctx.timeline.record(EventKind.PROBED, said, verdict=seen.verdict.value)
 
-        after = self.prober.until(probes, each_round=each_round)
+        after = self.prober.run_until_healthy(probes, on_round=on_round)
         ctx.timeline.record(EventKind.VERIFIED, after.verdict.value, rounds=after.rounds)
         for note in after.notes:
             ctx.timeline.record(EventKind.WARNING, f"not proved: {note}")

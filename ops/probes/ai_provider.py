@@ -11,13 +11,13 @@ import httpx
 
 from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.redaction import Secret
-from ops.probes.challenge import stopped
-from ops.probes.http import Web
+from ops.probes.challenge import detect_challenge
+from ops.probes.http import ProbeClient
 
 if TYPE_CHECKING:
     from ops.config.secrets import KeyProvider
 
-CLOSED = {401, 403}
+UNAUTHORIZED_STATUSES = {401, 403}
 
 
 def random_key() -> Secret:
@@ -25,7 +25,7 @@ def random_key() -> Secret:
     return Secret(f"sk-{secrets.token_hex(24)}")
 
 
-def ask(web: Web, spec: "KeyProvider", key: Secret) -> KeyAnswer:
+def check_key(web: ProbeClient, spec: "KeyProvider", key: Secret) -> KeyAnswer:
     """Ask once. What is neither yes nor no (an outage, a rate limit, a page of somebody else's) is unclear."""
     headers = {"authorization": f"Bearer {key.reveal()}", "content-type": "application/json"}
     method, path, content, wanted = "GET", "/models", None, "data"
@@ -38,9 +38,9 @@ def ask(web: Web, spec: "KeyProvider", key: Secret) -> KeyAnswer:
         return KeyAnswer(KeyVerdict.UNCLEAR, f"none within {spec.timeout:g} s")
     except httpx.RequestError as error:
         return KeyAnswer(KeyVerdict.UNCLEAR, type(error).__name__)
-    if challenged := stopped(response.status_code, response.headers, body):
+    if challenged := detect_challenge(response.status_code, response.headers, body):
         return KeyAnswer(KeyVerdict.UNCLEAR, challenged.detail)
-    if response.status_code in CLOSED:
+    if response.status_code in UNAUTHORIZED_STATUSES:
         return KeyAnswer(KeyVerdict.REFUSED, f"status {response.status_code}")
     if response.status_code != 200:
         return KeyAnswer(KeyVerdict.UNCLEAR, f"status {response.status_code}")

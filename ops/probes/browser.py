@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("google-chrome", "google-chrome-stable", "chrome", "chromium", "chromium-browser")
 """The last is a stub on Ubuntu, which only names a snap."""
-INSTALL = "run: pip install 'backout[browser]'; for jobs, run `ops workflows sync` and commit"
-ON_A_MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
-STARTING = 5.0
+INSTALL_HINT = "run: pip install 'backout[browser]'; for jobs, run `ops workflows sync` and commit"
+MAC_PROGRAM = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+STARTUP_SECONDS = 5.0
 """Seconds for starting and ending the process itself, on top of the probe's own."""
 
 
-def probe(
+def run_browser_probe(
     name: str,
     spec: "BrowserProbe",
     url: str,
@@ -44,22 +44,24 @@ def probe(
     for variable in spec.variables:
         redactor.add(environ.get(variable, ""))
     missing = [variable for variable in spec.variables if not environ.get(variable)]
-    browser = _browser(spec, environ)
+    browser = _find_browser(spec, environ)
     if missing:
         return _inconclusive(name, f"{' and '.join(missing)} not set, which its steps fill in")
     playwright = importlib.util.find_spec("playwright")
     if playwright is None:
-        return _inconclusive(name, f"playwright is not installed; {INSTALL}")
+        return _inconclusive(name, f"playwright is not installed; {INSTALL_HINT}")
     if browser is None:
         where = spec.path or "PATH"
         return _inconclusive(name, f"no Chromium or Chrome at {where}; run: apt-get install chromium")
     picture = pictures / f"{name}.png"
     with process.scratch() as folder:
-        job = _job(spec, url, edge_url, browser=browser, folder=folder)
+        job = _build_job(spec, url, edge_url, browser=browser, folder=folder)
         places = (Path(found).parents[1] for found in (ops.__file__, playwright.origin) if found)
         seen = {**environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
         argv = [sys.executable, "-P", "-m", "ops.probes.browser_process", json.dumps(job)]
-        finished = process.run(argv, environ=seen, timeout=spec.timeout + STARTING, redactor=redactor, folder=folder)
+        finished = process.run(
+            argv, environ=seen, timeout=spec.timeout + STARTUP_SECONDS, redactor=redactor, folder=folder
+        )
         assertions = _read(finished, spec)
         if (taken := folder / "picture.png").exists():
             process.make_folder(pictures)
@@ -68,11 +70,13 @@ def probe(
             said = f"{picture.parent.name}/{picture.name}"
             assertions = (*assertions, Assertion("picture", worst(a.verdict for a in assertions), said))
     if not spec.required:
-        assertions = tuple(map(_softened, assertions))
+        assertions = tuple(map(_soften, assertions))
     return ProbeResult(name, worst(a.verdict for a in assertions), assertions)
 
 
-def _job(spec: "BrowserProbe", url: str, edge_url: str | None, *, browser: str, folder: Path) -> dict[str, object]:
+def _build_job(
+    spec: "BrowserProbe", url: str, edge_url: str | None, *, browser: str, folder: Path
+) -> dict[str, object]:
     (folder / "profile").mkdir()
     return {
         "url": url.rstrip("/"),
@@ -88,8 +92,8 @@ def _job(spec: "BrowserProbe", url: str, edge_url: str | None, *, browser: str, 
     }
 
 
-def _browser(spec: "BrowserProbe", environ: Mapping[str, str]) -> str | None:
-    for program in [spec.path] if spec.path else [*PROGRAMS, ON_A_MAC]:
+def _find_browser(spec: "BrowserProbe", environ: Mapping[str, str]) -> str | None:
+    for program in [spec.path] if spec.path else [*PROGRAMS, MAC_PROGRAM]:
         if found := shutil.which(program, path=environ.get("PATH")):
             return found
     return None
@@ -102,7 +106,7 @@ def _read(finished: process.FinishedProcess, spec: "BrowserProbe") -> tuple[Asse
     last = (finished.output.strip().splitlines() or ["no output"])[-1]
     try:
         return tuple(
-            Assertion(name, Verdict(verdict), detail, challenge.IN_BROWSER if name == "challenge" else "")
+            Assertion(name, Verdict(verdict), detail, challenge.BROWSER_HINT if name == "challenge" else "")
             for name, verdict, detail in json.loads(last)
         )
     except (ValueError, TypeError):
@@ -110,7 +114,7 @@ def _read(finished: process.FinishedProcess, spec: "BrowserProbe") -> tuple[Asse
         return (Assertion("browser", Verdict.INCONCLUSIVE, said),)
 
 
-def _softened(assertion: Assertion) -> Assertion:
+def _soften(assertion: Assertion) -> Assertion:
     if assertion.verdict == Verdict.HEALTHY:
         return assertion
     return replace(assertion, verdict=Verdict.INCONCLUSIVE)

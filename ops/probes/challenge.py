@@ -12,33 +12,35 @@ HINT = (
     "Let this machine through: add a WAF skip rule or an Access service token, and send it with `request_headers` of "
     "the probe (docs/reference/ops-yml.md). Then start the same command again."
 )
-IN_BROWSER = "Let this machine through with a WAF skip rule. Then start the same command again."
+BROWSER_HINT = "Let this machine through with a WAF skip rule. Then start the same command again."
 CHALLENGE_PAGE = b"_cf_chl_opt"
 """In every page of a challenge. Pages of the site may hold `/cdn-cgi/challenge-platform/`, which proves nothing."""
 BLOCK_PAGES = b"cf-error-details", b"error code: 10"
 """In the page of a block, as HTML and as text. Codes from 1100 on are failures of the Worker itself."""
-MOST_READ = 50_000
-ACCESS = ".cloudflareaccess.com"
+MAX_BYTES_READ = 50_000
+ACCESS_DOMAIN = ".cloudflareaccess.com"
 
 
-def stopped(status: int, headers: Mapping[str, str], body: bytes = b"", *, wanted: int = 0) -> Assertion | None:
+def detect_challenge(
+    status: int, headers: Mapping[str, str], body: bytes = b"", *, expected_status: int = 0
+) -> Assertion | None:
     """Return an inconclusive assertion if Cloudflare answered before the service could; None for any other answer.
 
     A block is the wanted answer of a probe that wants its status.
     """
-    who = _who(status, headers, body[:MOST_READ], is_wanted=status == wanted)
+    who = _find_blocker(status, headers, body[:MAX_BYTES_READ], is_wanted=status == expected_status)
     if not who:
         return None
     text = f"{who} answered with status {status}, so the state of the service is unknown"
     return Assertion("challenge", Verdict.INCONCLUSIVE, text, HINT)
 
 
-def _who(status: int, headers: Mapping[str, str], body: bytes, *, is_wanted: bool) -> str:
+def _find_blocker(status: int, headers: Mapping[str, str], body: bytes, *, is_wanted: bool) -> str:
     if "challenge" in headers.get("cf-mitigated", "") or (status in {403, 429, 503} and CHALLENGE_PAGE in body):
         return "a Cloudflare bot challenge"
     if status in {403, 429} and not is_wanted and (BLOCK_PAGES[0] in body or body.startswith(BLOCK_PAGES[1])):
         return "a Cloudflare firewall rule"
-    if 300 <= status < 400 and _host(headers.get("location", "")).endswith(ACCESS):
+    if 300 <= status < 400 and _host(headers.get("location", "")).endswith(ACCESS_DOMAIN):
         return "a login page of Cloudflare Access"
     return ""
 

@@ -29,12 +29,12 @@ FLAGS = (
 )
 
 
-class NotStarted(Exception):
+class BrowserNotStarted(Exception):
     """The browser did not start."""
 
 
 @contextmanager
-def started(program: str, profile: Path, url: str, edge_url: str | None, deadline: float) -> Iterator[str]:
+def start_browser(program: str, profile: Path, url: str, edge_url: str | None, deadline: float) -> Iterator[str]:
     """The address of its DevTools; at the end it is killed. `deadline` is `time.monotonic()`'s. Raises NotStarted."""
     log = profile / "log.txt"
     with _flags(url, edge_url) as flags:
@@ -58,7 +58,7 @@ def _flags(url: str, edge_url: str | None) -> Iterator[list[str]]:
     from ops.probes import tls_front
 
     host = urlsplit(url).hostname or ""
-    with tls_front.front(host, edge_url) as port:
+    with tls_front.serve_tls_front(host, edge_url) as port:
         rules = f"MAP {host} 127.0.0.1:{port},MAP * ~NOTFOUND"  # the first that fits counts
         yield [*flags, f"--host-resolver-rules={rules}", "--ignore-certificate-errors"]
 
@@ -71,6 +71,6 @@ def _endpoint(process: "subprocess.Popen[bytes]", written: Path, log: Path, dead
             return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
         if process.poll() is not None:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise NotStarted(" ".join(["it did not start", f"(exit {process.returncode})", *last]))
+            raise BrowserNotStarted(" ".join(["it did not start", f"(exit {process.returncode})", *last]))
         time.sleep(0.02)
-    raise NotStarted("it did not start in time")
+    raise BrowserNotStarted("it did not start in time")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ops.config.probes import CommandProbe
 
 
-def probe(
+def run_command_probe(
     name: str, spec: "CommandProbe", environ: Mapping[str, str], redactor: Redactor, *, folder: Path
 ) -> ProbeResult:
     """Run it once, in `folder`. `environ` is what it may see: the caller leaves every cloud secret out."""

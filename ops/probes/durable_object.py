@@ -16,42 +16,42 @@ from ops.core.loopback import parse_token
 from ops.core.observations import ObjectObservation, parse_proof
 from ops.core.redaction import Secret
 from ops.core.write_guard import WriteGuard
-from ops.probes.challenge import stopped
-from ops.probes.http import Web, at_path, off_on_purpose
+from ops.probes.challenge import detect_challenge
+from ops.probes.http import ProbeClient, detect_maintenance, value_at_path
 
 if TYPE_CHECKING:
     from ops.config.durable_objects import DurableObject
 
-LOOKS = 5.0
+READ_TIMEOUT = 5.0
 """Seconds for a look: an object that is stuck may never answer, and a recovery must not wait for it."""
 
 
-class Admin(WriteGuard):
+class DurableObjectAdmin(WriteGuard):
     """Of any service. It can only read but while somebody has entered `writing`."""
 
-    def __init__(self, web: Callable[[], Web], environ: Mapping[str, str], tokens: frozenset[str]) -> None:
+    def __init__(self, web: Callable[[], ProbeClient], environ: Mapping[str, str], tokens: frozenset[str]) -> None:
         """Of `environ` only the variables that `tokens` names are ever read."""
         self._web = web
         self._tokens = {name: Secret(value) for name in tokens if (value := environ.get(name, ""))}
 
-    def look(self, url: str, spec: "DurableObject") -> ObjectObservation | str:
+    def read_state(self, url: str, spec: "DurableObject") -> ObjectObservation | str:
         """What the object shows now; or why that is not known. Raises ConfigError and Refused."""
         assert spec.state is not None
         assert spec.proof is not None
         try:
-            response, body = self._send("GET", url + spec.state, spec, within=LOOKS)
+            response, body = self._send("GET", url + spec.state, spec, within=READ_TIMEOUT)
         except httpx.RequestError as error:
             return f"it could not be looked at ({type(error).__name__})"
-        if challenged := stopped(response.status_code, response.headers, body):
+        if challenged := detect_challenge(response.status_code, response.headers, body):
             return f"GET {spec.state} could not be read: {challenged.detail}"
-        _refuse_closed(response, f"GET {spec.state}", spec)
+        _check_access(response, f"GET {spec.state}", spec)
         if response.status_code != 200:
             return f"GET {spec.state} is answered {response.status_code}"
         document = _json(body)
-        proof = parse_proof(at_path(document, spec.proof))
+        proof = parse_proof(value_at_path(document, spec.proof))
         if proof is None:
             return f"GET {spec.state} shows neither a number nor a text at {spec.proof}"
-        return ObjectObservation(proof, at_path(document, spec.keeps) if spec.keeps else None)
+        return ObjectObservation(proof, value_at_path(document, spec.keeps) if spec.keeps else None)
 
     def reset(self, url: str, spec: "DurableObject") -> str:
         """Sent once; sent again it does no harm. Raises ConfigError, Refused, NotApplied, Unclear and ProviderError."""
@@ -67,13 +67,13 @@ class Admin(WriteGuard):
         except httpx.RequestError as error:
             raise UnclearWrite(f"{what} got no answer ({type(error).__name__})", reason=Reason.UNCLEAR) from None
         status = response.status_code
-        if challenged := stopped(status, response.headers, body):
+        if challenged := detect_challenge(status, response.headers, body):
             raise Refused(
                 f"{what} did not reach the application: {challenged.detail}",
                 reason=Reason.NO_ENDPOINT,
                 hint="Let this machine through with a WAF skip rule for this path. Then start the same command again.",
             )
-        _refuse_closed(response, what, spec)
+        _check_access(response, what, spec)
         if status >= 500 or status == 429:
             raise UnclearWrite(f"{what} was answered {status}", reason=Reason.UNCLEAR)
         if not 200 <= status < 300:
@@ -102,9 +102,9 @@ class Admin(WriteGuard):
         return parse_token(name, self._tokens[name].reveal())
 
 
-def _refuse_closed(response: httpx.Response, what: str, spec: "DurableObject") -> None:
+def _check_access(response: httpx.Response, what: str, spec: "DurableObject") -> None:
     status = response.status_code
-    if off_on_purpose(status, response.headers):
+    if detect_maintenance(status, response.headers):
         raise Refused(
             f"{what} meets ops-maintenance: the service is off on purpose",
             reason=Reason.NO_ENDPOINT,

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 
-class Kind(StrEnum):
+class ReferenceKind(StrEnum):
     """What the page uses an answer for."""
 
     PAGE = "page"
@@ -25,35 +25,37 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Reference:
+class HtmlReference:
     url: str
-    kind: Kind
+    kind: ReferenceKind
 
 
 _SCRIPT_TYPES = frozenset(
     {"", "module", "text/javascript", "application/javascript", "text/ecmascript", "application/ecmascript"}
 )
-_PRELOADS = {kind.value: kind for kind in (Kind.SCRIPT, Kind.STYLE, Kind.IMAGE, Kind.FONT)} | {
-    "worker": Kind.SCRIPT,
-    "serviceworker": Kind.SCRIPT,
-    "document": Kind.LINK,
+_PRELOADS = {
+    kind.value: kind for kind in (ReferenceKind.SCRIPT, ReferenceKind.STYLE, ReferenceKind.IMAGE, ReferenceKind.FONT)
+} | {
+    "worker": ReferenceKind.SCRIPT,
+    "serviceworker": ReferenceKind.SCRIPT,
+    "document": ReferenceKind.LINK,
 }
 _SOURCES = {
-    "iframe": ("src", Kind.FRAME),
-    "embed": ("src", Kind.OTHER),
-    "object": ("data", Kind.OTHER),
-    "audio": ("src", Kind.OTHER),
-    "video": ("src", Kind.OTHER),
-    "source": ("src", Kind.OTHER),
-    "track": ("src", Kind.OTHER),
-    "img": ("src", Kind.IMAGE),
-    "a": ("href", Kind.LINK),
-    "area": ("href", Kind.LINK),
-    "image": ("href", Kind.IMAGE),
+    "iframe": ("src", ReferenceKind.FRAME),
+    "embed": ("src", ReferenceKind.OTHER),
+    "object": ("data", ReferenceKind.OTHER),
+    "audio": ("src", ReferenceKind.OTHER),
+    "video": ("src", ReferenceKind.OTHER),
+    "source": ("src", ReferenceKind.OTHER),
+    "track": ("src", ReferenceKind.OTHER),
+    "img": ("src", ReferenceKind.IMAGE),
+    "a": ("href", ReferenceKind.LINK),
+    "area": ("href", ReferenceKind.LINK),
+    "image": ("href", ReferenceKind.IMAGE),
 }
 
 
-def references(html: str, url: str) -> tuple[Reference, ...]:
+def find_references(html: str, url: str) -> tuple[HtmlReference, ...]:
     """All of them once, in order, without fragments. `url` is where the page came from; a `base` may replace it.
 
     `data:`, `mailto:` and whatever else is not asked by HTTP is left out, and so is the content of `template`. A URL
@@ -62,15 +64,15 @@ def references(html: str, url: str) -> tuple[Reference, ...]:
     parser = _Parser()
     parser.feed(html)
     parser.close()
-    found = (Reference(_absolute(text, url, parser.base), kind) for text, kind in parser.found)
-    return tuple(dict.fromkeys(reference for reference in found if _is_asked(reference.url)))
+    found = (HtmlReference(_absolute(text, url, parser.base), kind) for text, kind in parser.found)
+    return tuple(dict.fromkeys(reference for reference in found if _is_http(reference.url)))
 
 
 class _Parser(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.base = ""
-        self.found: list[tuple[str, Kind]] = []
+        self.found: list[tuple[str, ReferenceKind]] = []
         self._templates = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -80,7 +82,7 @@ class _Parser(HTMLParser):
         given = {name: (value or "").strip() for name, value in reversed(attrs)}  # of two equal ones the first counts
         if tag == "base":
             self.base = self.base or given.get("href", "")
-        named = [(text, kind) for text, kind in _named(tag, given) if text]
+        named = [(text, kind) for text, kind in _references_of(tag, given) if text]
         self.found += named
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -92,42 +94,42 @@ class _Parser(HTMLParser):
         self._templates = max(0, self._templates - (tag == "template"))
 
 
-def _named(tag: str, given: Mapping[str, str]) -> Iterator[tuple[str, Kind]]:
+def _references_of(tag: str, given: Mapping[str, str]) -> Iterator[tuple[str, ReferenceKind]]:
     if tag in _SOURCES:
         attribute, kind = _SOURCES[tag]
         yield given.get(attribute, ""), kind
     match tag:
         case "script" if given.get("type", "").lower().partition(";")[0] in _SCRIPT_TYPES:
-            yield given.get("src", ""), Kind.SCRIPT
+            yield given.get("src", ""), ReferenceKind.SCRIPT
         case "link":
-            yield from _linked(given)
+            yield from _link_references(given)
         case "img" | "source":
-            yield from ((text, Kind.IMAGE) for text in _candidates(given.get("srcset", "")))
+            yield from ((text, ReferenceKind.IMAGE) for text in _srcset_urls(given.get("srcset", "")))
         case "video":
-            yield given.get("poster", ""), Kind.IMAGE
+            yield given.get("poster", ""), ReferenceKind.IMAGE
         case "input" if given.get("type", "").lower() == "image":
-            yield given.get("src", ""), Kind.IMAGE
+            yield given.get("src", ""), ReferenceKind.IMAGE
 
 
-def _linked(given: Mapping[str, str]) -> Iterator[tuple[str, Kind]]:
+def _link_references(given: Mapping[str, str]) -> Iterator[tuple[str, ReferenceKind]]:
     """`link`: what it is for stands in `rel`, and for a preload in `as`."""
     rel, href = set(given.get("rel", "").lower().split()), given.get("href", "")
     if "stylesheet" in rel:
-        yield href, Kind.STYLE
+        yield href, ReferenceKind.STYLE
     if "modulepreload" in rel:
-        yield href, _PRELOADS.get(given.get("as", "").lower(), Kind.SCRIPT)
+        yield href, _PRELOADS.get(given.get("as", "").lower(), ReferenceKind.SCRIPT)
     if "preload" in rel:
-        kind = _PRELOADS.get(given.get("as", "").lower(), Kind.OTHER)
+        kind = _PRELOADS.get(given.get("as", "").lower(), ReferenceKind.OTHER)
         yield href, kind
-        if kind == Kind.IMAGE:
-            yield from ((text, kind) for text in _candidates(given.get("imagesrcset", "")))
+        if kind == ReferenceKind.IMAGE:
+            yield from ((text, kind) for text in _srcset_urls(given.get("imagesrcset", "")))
     if rel & {"icon", "apple-touch-icon", "apple-touch-icon-precomposed", "mask-icon"}:
-        yield href, Kind.IMAGE
+        yield href, ReferenceKind.IMAGE
     if "manifest" in rel:
-        yield href, Kind.MANIFEST
+        yield href, ReferenceKind.MANIFEST
 
 
-def _candidates(srcset: str) -> Iterator[str]:
+def _srcset_urls(srcset: str) -> Iterator[str]:
     """The URLs of a `srcset`; one may hold commas itself, and then only ends with white space.
 
     html.spec.whatwg.org/multipage/images.html#parsing-a-srcset-attribute
@@ -149,7 +151,7 @@ def _absolute(text: str, url: str, base: str) -> str:
         return line
 
 
-def _is_asked(url: str) -> bool:
+def _is_http(url: str) -> bool:
     try:
         return urlsplit(url).scheme in {"http", "https"}
     except ValueError:

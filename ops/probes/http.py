@@ -19,83 +19,89 @@ from ops.cloudflare.client import plain_http_ssl_context
 from ops.core.threads import CallTracker, in_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import pattern, secret_headers
-from ops.probes.challenge import stopped
+from ops.probes.challenge import detect_challenge
 
 if TYPE_CHECKING:
     from ops.config.probes import HttpProbe
     from ops.core.verdict import MaintenanceCheck
 
 
-HEADER = "ops-maintenance"
-BY_SWITCH = "switch"
-NAMED = 3
+MAINTENANCE_HEADER = "ops-maintenance"
+SWITCH_VALUE = "switch"
+MAX_NAMED = 3
 """Addresses that a verdict names; the others are counted."""
 
 
-def off_on_purpose(status: int, headers: Mapping[str, str]) -> Assertion | None:
+def detect_maintenance(status: int, headers: Mapping[str, str]) -> Assertion | None:
     """What a probe says that met maintenance: nothing of the service, neither good nor bad."""
-    if status != 503 or HEADER not in headers:
+    if status != 503 or MAINTENANCE_HEADER not in headers:
         return None
-    who = "its own switch" if headers[HEADER] == BY_SWITCH else HEADER
+    who = "its own switch" if headers[MAINTENANCE_HEADER] == SWITCH_VALUE else MAINTENANCE_HEADER
     text = f"off on purpose: {who} answers 503 here, so nothing is known of the service"
     return Assertion("maintenance", Verdict.INCONCLUSIVE, text)
 
 
-def probe_maintenance(web: "Web", addresses: Sequence["MaintenanceCheck"]) -> ProbeResult:
+def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCheck"]) -> ProbeResult:
     """Ask each once. An address that cannot be reached proves nothing."""
-    said = in_parallel([partial(_ask, web, address) for address in addresses])
+    said = in_parallel([partial(_check_address, web, address) for address in addresses])
     verdict = worst(each.verdict for each in said)
     telling = [f"{each.name} {each.detail}" for each in said if each.verdict == verdict]
-    shown = "; ".join(telling[:NAMED]) + (f"; and {len(telling) - NAMED} more" if len(telling) > NAMED else "")
+    shown = "; ".join(telling[:MAX_NAMED]) + (
+        f"; and {len(telling) - MAX_NAMED} more" if len(telling) > MAX_NAMED else ""
+    )
     if verdict == Verdict.HEALTHY:
         counted = "the address" if len(said) == 1 else f"each of {len(said)} addresses"
-        shown = f"{counted} is {'answered 503' if addresses[0].is_off else 'not answered'} by {HEADER}"
+        shown = f"{counted} is {'answered 503' if addresses[0].is_off else 'not answered'} by {MAINTENANCE_HEADER}"
     hint = next((each.hint for each in said if each.hint), "") if verdict == Verdict.INCONCLUSIVE else ""
     return ProbeResult("maintenance", verdict, (Assertion("status", verdict, shown, hint),))
 
 
-def _ask(web: "Web", address: "MaintenanceCheck") -> Assertion:
+def _check_address(web: "ProbeClient", address: "MaintenanceCheck") -> Assertion:
     name = f"{address.url} {address.way}".strip()
     try:
-        response, body = web.look(address.url, {"accept": "application/json"})
+        response, body = web.fetch(address.url, {"accept": "application/json"})
     except httpx.RequestError as error:
         return Assertion(name, Verdict.INCONCLUSIVE, f"could not be reached ({type(error).__name__})")
     status = response.status_code
-    if challenged := stopped(status, response.headers, body):
+    if challenged := detect_challenge(status, response.headers, body):
         return replace(challenged, name=name, detail=f"is not seen: {challenged.detail}")
-    found = response.headers.get(HEADER) if status == 503 else None
+    found = response.headers.get(MAINTENANCE_HEADER) if status == 503 else None
     if not address.is_off:
         if found is None:
-            return Assertion(name, Verdict.HEALTHY, f"is answered {status}, and not by {HEADER}")
-        return Assertion(name, Verdict.UNHEALTHY, f"is answered 503 by {HEADER}: it is off")
+            return Assertion(name, Verdict.HEALTHY, f"is answered {status}, and not by {MAINTENANCE_HEADER}")
+        return Assertion(name, Verdict.UNHEALTHY, f"is answered 503 by {MAINTENANCE_HEADER}: it is off")
     if found is None:
-        return Assertion(name, Verdict.UNHEALTHY, f"is answered {status}, and not by {HEADER}: it is open")
+        return Assertion(name, Verdict.UNHEALTHY, f"is answered {status}, and not by {MAINTENANCE_HEADER}: it is open")
     if address.run and found != address.run:
-        return Assertion(name, Verdict.UNHEALTHY, f"is answered 503 by {HEADER}, but as an earlier run left it")
-    return Assertion(name, Verdict.HEALTHY, f"is answered 503 by {HEADER}")
+        return Assertion(
+            name, Verdict.UNHEALTHY, f"is answered 503 by {MAINTENANCE_HEADER}, but as an earlier run left it"
+        )
+    return Assertion(name, Verdict.HEALTHY, f"is answered 503 by {MAINTENANCE_HEADER}")
 
 
-LONGEST, CONNECT = 10.0, 3.0
+MAX_SECONDS, CONNECT_SECONDS = 10.0, 3.0
 """Seconds for the whole answer: httpx itself counts from one piece to the next."""
-TIMEOUT = httpx.Timeout(LONGEST, connect=CONNECT)
+TIMEOUT = httpx.Timeout(MAX_SECONDS, connect=CONNECT_SECONDS)
 NO_HEADERS: Mapping[str, str] = {}
-MOST_BYTES = 1_000_000
-MOST_SHOWN = 80
+MAX_BYTES = 1_000_000
+MAX_TEXT_LENGTH = 80
 """Characters of what was found, in an assertion."""
 
-Masked = Callable[[str], str]
+Redact = Callable[[str], str]
 """Text without the secrets that it holds. It comes before every cut: half a secret is not recognised any more."""
 
 
-class Web:
+class ProbeClient:
     """The client of all HTTP probes. With a sandbox's `edge_url`, every request goes there and keeps its Host."""
 
     def __init__(
-        self, edge_url: str | None = None, passes: Mapping[str, Mapping[str, str]] = secret_headers.NO_PASSES
+        self,
+        edge_url: str | None = None,
+        headers_by_origin: Mapping[str, Mapping[str, str]] = secret_headers.NO_HEADERS_BY_ORIGIN,
     ) -> None:
         """`passes`: origin → the secret headers that a look at it carries, so that a firewall lets it through."""
         self.edge_url = edge_url
-        self._passes = passes
+        self._headers_by_origin = headers_by_origin
         trust = edge_url is None
         verify = httpx.create_ssl_context(trust_env=trust) if trust else plain_http_ssl_context()
         self._http = httpx.Client(timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False)
@@ -104,10 +110,12 @@ class Web:
     def close(self) -> None:
         self._under_way.close()
 
-    def look(self, url: str, headers: Mapping[str, str] = NO_HEADERS) -> tuple[httpx.Response, bytes]:
+    def fetch(self, url: str, headers: Mapping[str, str] = NO_HEADERS) -> tuple[httpx.Response, bytes]:
         """GET with the secret headers of that origin, if there are any. Raises httpx.RequestError."""
         parts = urlsplit(url)
-        return self.send("GET", url, headers={**headers, **self._passes.get(f"{parts.scheme}://{parts.netloc}", {})})
+        return self.send(
+            "GET", url, headers={**headers, **self._headers_by_origin.get(f"{parts.scheme}://{parts.netloc}", {})}
+        )
 
     def send(
         self,
@@ -115,7 +123,7 @@ class Web:
         url: str,
         *,
         headers: Mapping[str, str] = NO_HEADERS,
-        within: float = LONGEST,
+        within: float = MAX_SECONDS,
         content: bytes | None = None,
     ) -> tuple[httpx.Response, bytes]:
         """The answer and the first megabyte of its body, in at most `within` seconds. Raises httpx.RequestError."""
@@ -125,7 +133,7 @@ class Web:
             headers["host"] = parts.netloc
             url = self.edge_url.rstrip("/") + parts._replace(scheme="", netloc="").geturl()
         latest = time.monotonic() + within
-        timeout = TIMEOUT if within >= LONGEST else httpx.Timeout(within, connect=min(within, CONNECT))
+        timeout = TIMEOUT if within >= MAX_SECONDS else httpx.Timeout(within, connect=min(within, CONNECT_SECONDS))
         with (
             self._under_way.call(),
             self._http.stream(method, url, headers=headers, content=content, timeout=timeout) as response,
@@ -135,23 +143,23 @@ class Web:
                 if time.monotonic() > latest:
                     raise httpx.ReadTimeout("the answer goes on and on")
                 body += chunk
-                if len(body) >= MOST_BYTES:
+                if len(body) >= MAX_BYTES:
                     break
         return response, body
 
 
-def probe(
-    web: Web,
+def run_http_probe(
+    web: ProbeClient,
     name: str,
     spec: "HttpProbe",
     url: str,
     *,
     versions: frozenset[str],
-    masked: Masked = str,
+    redact: Redact = str,
     environ: Mapping[str, str] = secret_headers.NO_VARIABLES,
 ) -> ProbeResult:
     """Ask once. `versions` are those that may answer; empty where any may (the probe before a run)."""
-    headers = secret_headers.read(spec.request_headers, environ)
+    headers = secret_headers.read_secret_headers(spec.request_headers, environ)
     if isinstance(headers, Assertion):
         return ProbeResult(name, headers.verdict, (headers,))
     try:
@@ -163,14 +171,14 @@ def probe(
         unreached = Assertion("answer", Verdict.INCONCLUSIVE, f"could not be reached ({type(error).__name__})")
         return ProbeResult(name, Verdict.INCONCLUSIVE, (unreached,))
     seconds = response.elapsed.total_seconds()
-    if spec.status != 503 and (off := off_on_purpose(response.status_code, response.headers)):
+    if spec.status != 503 and (off := detect_maintenance(response.status_code, response.headers)):
         return ProbeResult(name, off.verdict, (off,), seconds)
-    if challenged := stopped(response.status_code, response.headers, body, wanted=spec.status):
+    if challenged := detect_challenge(response.status_code, response.headers, body, expected_status=spec.status):
         return ProbeResult(name, challenged.verdict, (challenged,), seconds)
     document = _json(body)
-    echoed = at_path(document, spec.version) if spec.version else None
+    echoed = value_at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None
-    assertions = [*_answer(spec, response, body, seconds, masked), *_document(spec, document, masked)]
+    assertions = [*_answer(spec, response, body, seconds, redact), *_document(spec, document, redact)]
     verdict = worst(a.verdict for a in assertions)
     if spec.version:
         assertions.append(_version(echoed, versions))
@@ -181,26 +189,26 @@ def probe(
 
 
 def _answer(
-    spec: "HttpProbe", response: httpx.Response, body: bytes, seconds: float, masked: Masked
+    spec: "HttpProbe", response: httpx.Response, body: bytes, seconds: float, redact: Redact
 ) -> Iterator[Assertion]:
-    yield _compare("status", str(response.status_code), str(spec.status), masked)
+    yield _compare("status", str(response.status_code), str(spec.status), redact)
     for header, wanted in spec.headers.items():
         found = response.headers.get(header, "")
-        yield _found(f"header {header}", wanted.lower() in found.lower(), wanted, masked(found) or "none")
+        yield _assert_found(f"header {header}", wanted.lower() in found.lower(), wanted, redact(found) or "none")
     if spec.body is not None:
         text = body.decode(errors="replace")
-        if (found := pattern.search([spec.body], [text[:MOST_BYTES]])) is None:
+        if (found := pattern.search_patterns([spec.body], [text[:MAX_BYTES]])) is None:
             yield Assertion("body", Verdict.INCONCLUSIVE, pattern.TOO_SLOW)
         else:
-            yield _found("body", found[0], spec.body, f"{len(body)} bytes without it")
+            yield _assert_found("body", found[0], spec.body, f"{len(body)} bytes without it")
     if spec.latency is not None:
         text = f"{seconds * 1000:.0f} ms, at most {spec.latency * 1000:.0f} ms wanted"
         yield Assertion("latency", Verdict.HEALTHY if seconds <= spec.latency else Verdict.UNHEALTHY, text)
 
 
-def _document(spec: "HttpProbe", document: Any, masked: Masked) -> Iterator[Assertion]:
+def _document(spec: "HttpProbe", document: Any, redact: Redact) -> Iterator[Assertion]:
     for path, wanted in spec.json_.items():
-        yield _compare(f"json {path}", _shown(at_path(document, path)), _shown(wanted), masked)
+        yield _compare(f"json {path}", _as_json(value_at_path(document, path)), _as_json(wanted), redact)
 
 
 def _version(echoed: str | None, versions: frozenset[str]) -> Assertion:
@@ -213,14 +221,14 @@ def _version(echoed: str | None, versions: frozenset[str]) -> Assertion:
     return Assertion("version", Verdict.UNHEALTHY, f"{echoed[:8]} still answers")
 
 
-def _compare(name: str, found: str, wanted: str, masked: Masked) -> Assertion:
-    return _found(name, found == wanted, wanted[:MOST_SHOWN], masked(found))
+def _compare(name: str, found: str, wanted: str, redact: Redact) -> Assertion:
+    return _assert_found(name, found == wanted, wanted[:MAX_TEXT_LENGTH], redact(found))
 
 
-def _found(name: str, holds: bool, wanted: str, found: str) -> Assertion:  # noqa: FBT001
+def _assert_found(name: str, holds: bool, wanted: str, found: str) -> Assertion:  # noqa: FBT001
     if holds:
         return Assertion(name, Verdict.HEALTHY, wanted)
-    return Assertion(name, Verdict.UNHEALTHY, f"{found[:MOST_SHOWN]}, wanted {wanted}")
+    return Assertion(name, Verdict.UNHEALTHY, f"{found[:MAX_TEXT_LENGTH]}, wanted {wanted}")
 
 
 def _json(body: bytes) -> Any:
@@ -230,7 +238,7 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def at_path(document: Any, path: str) -> Any:
+def value_at_path(document: Any, path: str) -> Any:
     """The value at a dotted path (`version.id`, `items.0.name`); None where there is none."""
     for step in path.split("."):
         if isinstance(document, dict):
@@ -242,5 +250,5 @@ def at_path(document: Any, path: str) -> Any:
     return document
 
 
-def _shown(value: Any) -> str:
+def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)

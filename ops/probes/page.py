@@ -16,35 +16,43 @@ import httpx
 from ops.core.threads import in_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
 from ops.probes import pattern, secret_headers
-from ops.probes.challenge import stopped
-from ops.probes.html_references import Kind, Reference, references
-from ops.probes.http import LONGEST, MOST_BYTES, off_on_purpose
+from ops.probes.challenge import detect_challenge
+from ops.probes.html_references import HtmlReference, ReferenceKind, find_references
+from ops.probes.http import MAX_BYTES, MAX_SECONDS, detect_maintenance
 
 if TYPE_CHECKING:
     from ops.config.probes import PageProbe
-    from ops.probes.http import Masked, Web
+    from ops.probes.http import ProbeClient, Redact
 
-AT_ONCE = 16
-MOST_URLS = 500
+MAX_PARALLEL = 16
+MAX_URLS = 500
 """More than these are not asked, and the verdict is inconclusive."""
-MOST_REDIRECTS = 5
-LONGEST_URL = 2000
+MAX_REDIRECTS = 5
+MAX_URL_LENGTH = 2000
 """Characters that a pattern of `ignore` sees."""
-NAMED = 3
+MAX_NAMED = 3
 """Failures that a verdict names; the others are counted."""
 
-_WANTED: Mapping[Kind, tuple[str, str]] = {
-    Kind.PAGE: ("HTML", r"text/html|application/xhtml\+xml"),
-    Kind.SCRIPT: ("javascript", r"(text|application)/(x-)?(java|ecma)script"),
-    Kind.STYLE: ("css", r"text/css"),
-    Kind.IMAGE: ("an image", r"image/.+"),
-    Kind.FONT: ("a font", r"font/.+|application/(x-)?font-.+|application/vnd\.ms-fontobject|application/octet-stream"),
-    Kind.MANIFEST: ("a manifest", r"application/(manifest\+)?json"),
-    Kind.OTHER: ("no HTML", r"(?!text/html).*"),
+_CONTENT_TYPES: Mapping[ReferenceKind, tuple[str, str]] = {
+    ReferenceKind.PAGE: ("HTML", r"text/html|application/xhtml\+xml"),
+    ReferenceKind.SCRIPT: ("javascript", r"(text|application)/(x-)?(java|ecma)script"),
+    ReferenceKind.STYLE: ("css", r"text/css"),
+    ReferenceKind.IMAGE: ("an image", r"image/.+"),
+    ReferenceKind.FONT: (
+        "a font",
+        r"font/.+|application/(x-)?font-.+|application/vnd\.ms-fontobject|application/octet-stream",
+    ),
+    ReferenceKind.MANIFEST: ("a manifest", r"application/(manifest\+)?json"),
+    ReferenceKind.OTHER: ("no HTML", r"(?!text/html).*"),
 }
 """Content types, in words and as a pattern. A browser runs no script and applies no style of another type; a font it
 takes as octets too. Links and frames may be of any."""
-_DESTINATIONS = {Kind.PAGE: "document", Kind.LINK: "document", Kind.FRAME: "iframe", Kind.OTHER: "empty"}
+_DESTINATIONS = {
+    ReferenceKind.PAGE: "document",
+    ReferenceKind.LINK: "document",
+    ReferenceKind.FRAME: "iframe",
+    ReferenceKind.OTHER: "empty",
+}
 
 
 @dataclass(frozen=True)
@@ -68,36 +76,36 @@ class _Visit:
 
     host: str | None
     deadline: float
-    masked: "Masked"
+    redact: "Redact"
     headers: Mapping[str, str]
     """Secrets, sent to the service's own origin alone."""
     origin: str
-    named_by: dict[Reference, str] = field(default_factory=dict)
+    named_by: dict[HtmlReference, str] = field(default_factory=dict)
     """Reference → path of the first page that names it; nothing for a page itself."""
     answers: dict[str, _Answer] = field(default_factory=dict)
     """Not in it: what was not asked, for want of time or because there are too many."""
-    elsewhere: set[str] = field(default_factory=set)
+    other_host_urls: set[str] = field(default_factory=set)
 
 
-def probe(
-    web: "Web",
+def run_page_probe(
+    web: "ProbeClient",
     name: str,
     spec: "PageProbe",
     url: str,
     *,
-    masked: "Masked" = str,
+    redact: "Redact" = str,
     environ: Mapping[str, str] = secret_headers.NO_VARIABLES,
 ) -> ProbeResult:
     """Look at every page once. `timeout` counts real seconds; nothing is sent after it."""
-    headers = secret_headers.read(spec.request_headers, environ)
+    headers = secret_headers.read_secret_headers(spec.request_headers, environ)
     if isinstance(headers, Assertion):
         return ProbeResult(name, headers.verdict, (headers,))
     began = time.monotonic()
     origin = url.rstrip("/")
-    visit = _Visit(_host(origin), began + spec.timeout, masked, headers, origin)
-    pages = [Reference(origin + path, Kind.PAGE) for path in spec.paths]
+    visit = _Visit(_host(origin), began + spec.timeout, redact, headers, origin)
+    pages = [HtmlReference(origin + path, ReferenceKind.PAGE) for path in spec.paths]
     _ask(web, visit, dict.fromkeys(pages, ""))
-    if (named := _named(visit, pages, spec.ignore)) is None:
+    if (named := _collect_references(visit, pages, spec.ignore)) is None:
         slow = Assertion("ignore", Verdict.INCONCLUSIVE, pattern.TOO_SLOW)
         return ProbeResult(name, slow.verdict, (slow,), time.monotonic() - began)
     _ask(web, visit, named)
@@ -105,17 +113,19 @@ def probe(
     return ProbeResult(name, worst(a.verdict for a in assertions), assertions, time.monotonic() - began)
 
 
-def _named(visit: _Visit, pages: Iterable[Reference], ignored: Sequence[str]) -> dict[Reference, str] | None:
+def _collect_references(
+    visit: _Visit, pages: Iterable[HtmlReference], ignored: Sequence[str]
+) -> dict[HtmlReference, str] | None:
     """What the pages name on their own host, and the page that names it first; None if `ignored` is too slow."""
-    found: dict[Reference, str] = {}
+    found: dict[HtmlReference, str] = {}
     for page in pages:
-        last, answer = _followed(visit, page.url)
-        for reference in references(answer.html, last) if answer else ():
+        last, answer = _final_answer(visit, page.url)
+        for reference in find_references(answer.html, last) if answer else ():
             if _host(reference.url) not in {visit.host, None}:
-                visit.elsewhere.add(reference.url)
+                visit.other_host_urls.add(reference.url)
             else:
-                found.setdefault(reference, _path(visit.masked(page.url)))
-    passed = pattern.search(ignored, [reference.url[:LONGEST_URL] for reference in found])
+                found.setdefault(reference, _path(visit.redact(page.url)))
+    passed = pattern.search_patterns(ignored, [reference.url[:MAX_URL_LENGTH] for reference in found])
     if passed is None:
         return None
     return {
@@ -123,68 +133,68 @@ def _named(visit: _Visit, pages: Iterable[Reference], ignored: Sequence[str]) ->
     }
 
 
-def _ask(web: "Web", visit: _Visit, named: Mapping[Reference, str]) -> None:
+def _ask(web: "ProbeClient", visit: _Visit, named: Mapping[HtmlReference, str]) -> None:
     """Ask what was not asked yet, and wherever that redirects to."""
     visit.named_by |= named
     todo = {reference.url: reference.kind for reference in named}
-    for _ in range(MOST_REDIRECTS + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         todo = {url: kind for url, kind in todo.items() if url not in visit.answers}
-        answers = _ask_all(web, visit, list(todo.items())[: MOST_URLS - len(visit.answers)])
+        answers = _ask_all(web, visit, list(todo.items())[: MAX_URLS - len(visit.answers)])
         visit.answers |= answers
         redirects = ((answer.location, todo[url]) for url, answer in answers.items())
         todo = {to: kind for to, kind in redirects if to is not None and _host(to) == visit.host}
 
 
-def _ask_all(web: "Web", visit: _Visit, todo: Sequence[tuple[str, Kind]]) -> dict[str, _Answer]:
+def _ask_all(web: "ProbeClient", visit: _Visit, todo: Sequence[tuple[str, ReferenceKind]]) -> dict[str, _Answer]:
     """Those that answer, or fail, before the deadline."""
     waiting, answers = iter(todo), {}
 
     def ask_on() -> None:
         for url, kind in waiting:
             left = visit.deadline - time.monotonic()
-            if left > 0 and (answer := _asked(web, visit, url, kind, left)):
+            if left > 0 and (answer := _fetch(web, visit, url, kind, left)):
                 answers[url] = answer
 
-    in_parallel([ask_on] * min(AT_ONCE, len(todo)))
+    in_parallel([ask_on] * min(MAX_PARALLEL, len(todo)))
     return answers
 
 
-def _asked(web: "Web", visit: _Visit, url: str, kind: Kind, left: float) -> _Answer | None:
+def _fetch(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, left: float) -> _Answer | None:
     headers = {"sec-fetch-dest": _DESTINATIONS.get(kind, kind.value)}
     headers |= visit.headers if _is_at(url, visit.origin) else {}
-    if kind in {Kind.PAGE, Kind.LINK, Kind.FRAME}:
+    if kind in {ReferenceKind.PAGE, ReferenceKind.LINK, ReferenceKind.FRAME}:
         # By it Cloudflare tells a visit, which a single-page application answers, from an asset that is missing.
         headers |= {"sec-fetch-mode": "navigate", "accept": "text/html,*/*;q=0.8"}
     try:
-        response, body = web.send("GET", url, headers=headers, within=min(LONGEST, left))
+        response, body = web.send("GET", url, headers=headers, within=min(MAX_SECONDS, left))
     except httpx.TimeoutException as error:
-        if left < LONGEST:
+        if left < MAX_SECONDS:
             return None
         late = isinstance(error, httpx.ReadTimeout)
-        return _Answer(failure="none within 10 s") if late else _unreached(error)
+        return _Answer(failure="none within 10 s") if late else _unreachable(error)
     except (httpx.InvalidURL, ValueError):
         return _Answer(failure="no URL that can be asked")
     except httpx.RequestError as error:
-        return _unreached(error)
-    if off := off_on_purpose(response.status_code, response.headers):
+        return _unreachable(error)
+    if off := detect_maintenance(response.status_code, response.headers):
         return _Answer(failure=off.detail, verdict=off.verdict)
-    if challenged := stopped(response.status_code, response.headers, body):
+    if challenged := detect_challenge(response.status_code, response.headers, body):
         return _Answer(failure=challenged.detail, verdict=challenged.verdict, hint=challenged.hint)
     return _answer(url, kind, response, body)
 
 
-def _unreached(error: Exception) -> _Answer:
+def _unreachable(error: Exception) -> _Answer:
     return _Answer(failure=f"could not be reached ({type(error).__name__})", verdict=Verdict.INCONCLUSIVE)
 
 
-def _answer(url: str, kind: Kind, response: httpx.Response, body: bytes) -> _Answer:
+def _answer(url: str, kind: ReferenceKind, response: httpx.Response, body: bytes) -> _Answer:
     location = response.headers.get("location") if 300 <= response.status_code < 400 else None
     return _Answer(
         status=response.status_code,
         content_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
         location=_target(url, location) if location else None,
-        html=_text(response, body) if kind == Kind.PAGE else "",
-        is_whole=len(body) < MOST_BYTES,
+        html=_text(response, body) if kind == ReferenceKind.PAGE else "",
+        is_whole=len(body) < MAX_BYTES,
     )
 
 
@@ -202,7 +212,7 @@ def _text(response: httpx.Response, body: bytes) -> str:
         return body.decode(errors="replace")
 
 
-def _followed(visit: _Visit, url: str) -> tuple[str, _Answer | None]:
+def _final_answer(visit: _Visit, url: str) -> tuple[str, _Answer | None]:
     """The last URL that is reached from `url` on the host, and its answer; None where it was not asked."""
     passed: list[str] = []
     while (answer := visit.answers.get(url)) and answer.location and _host(answer.location) == visit.host:
@@ -210,62 +220,66 @@ def _followed(visit: _Visit, url: str) -> tuple[str, _Answer | None]:
         url = answer.location
         if url in passed:
             return url, _Answer(failure="redirects in a circle")
-        if len(passed) > MOST_REDIRECTS:
-            return url, _Answer(failure=f"more than {MOST_REDIRECTS} redirects")
+        if len(passed) > MAX_REDIRECTS:
+            return url, _Answer(failure=f"more than {MAX_REDIRECTS} redirects")
     return url, answer
 
 
 def _assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
-    judged = [(reference, *_judged(visit, reference)) for reference in visit.named_by]
-    groups = {"pages": {Kind.PAGE}, "assets": {*Kind} - {Kind.PAGE, Kind.LINK}, "links": {Kind.LINK}}
+    judged = [(reference, *_judge(visit, reference)) for reference in visit.named_by]
+    groups = {
+        "pages": {ReferenceKind.PAGE},
+        "assets": {*ReferenceKind} - {ReferenceKind.PAGE, ReferenceKind.LINK},
+        "links": {ReferenceKind.LINK},
+    }
     for name, kinds in groups.items():
         mine = [(reference, verdict, said) for reference, verdict, said in judged if reference.kind in kinds]
-        asked = [each for each in mine if _followed(visit, each[0].url)[1]]
+        asked = [each for each in mine if _final_answer(visit, each[0].url)[1]]
         if asked:
             yield _group(visit, name, asked)
-    left_out = len({reference.url for reference in visit.named_by if not _followed(visit, reference.url)[1]})
+    left_out = len({reference.url for reference in visit.named_by if not _final_answer(visit, reference.url)[1]})
     if left_out:
-        why = f"at most {MOST_URLS} are" if len(visit.answers) >= MOST_URLS else f"{spec.timeout:g} s were over"
+        why = f"at most {MAX_URLS} are" if len(visit.answers) >= MAX_URLS else f"{spec.timeout:g} s were over"
         yield Assertion("limits", Verdict.INCONCLUSIVE, f"{left_out} URLs were not asked: {why}")
     redirected = sum(1 for answer in visit.answers.values() if answer.location and _host(answer.location) != visit.host)
-    if visit.elsewhere or redirected:
-        said = f"{len(visit.elsewhere)} named and {redirected} redirected to, not asked"
+    if visit.other_host_urls or redirected:
+        said = f"{len(visit.other_host_urls)} named and {redirected} redirected to, not asked"
         yield Assertion("other hosts", Verdict.HEALTHY, said)
 
 
-def _group(visit: _Visit, name: str, judged: Sequence[tuple[Reference, Verdict, str]]) -> Assertion:
+def _group(visit: _Visit, name: str, judged: Sequence[tuple[HtmlReference, Verdict, str]]) -> Assertion:
     verdict = worst(each for _, each, _ in judged)
     if verdict == Verdict.HEALTHY:
         return Assertion(name, verdict, f"{len(judged)}")
-    texts = [f"{_shown(visit, reference)}: {said}" for reference, each, said in judged if each == verdict]
-    more = f"; and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    answers = (_followed(visit, reference.url)[1] for reference, each, _ in judged if each == verdict)
+    texts = [f"{_describe_reference(visit, reference)}: {said}" for reference, each, said in judged if each == verdict]
+    more = f"; and {len(texts) - MAX_NAMED} more" if len(texts) > MAX_NAMED else ""
+    answers = (_final_answer(visit, reference.url)[1] for reference, each, _ in judged if each == verdict)
     hint = next((answer.hint for answer in answers if answer and answer.hint), "")
-    return Assertion(name, verdict, f"{len(texts)} of {len(judged)} failed: {'; '.join(texts[:NAMED])}{more}", hint)
+    return Assertion(name, verdict, f"{len(texts)} of {len(judged)} failed: {'; '.join(texts[:MAX_NAMED])}{more}", hint)
 
 
-def _judged(visit: _Visit, reference: Reference) -> tuple[Verdict, str]:
+def _judge(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str]:
     """The verdict on one reference, and what came where it is not healthy."""
-    _, answer = _followed(visit, reference.url)
+    _, answer = _final_answer(visit, reference.url)
     if answer is None:
         return Verdict.INCONCLUSIVE, "not asked"
     if answer.failure:
         return answer.verdict, answer.failure
     if answer.location:
         said = f"redirects to {_host(answer.location)}, which is not asked"
-        return Verdict.INCONCLUSIVE if reference.kind == Kind.PAGE else Verdict.HEALTHY, said
+        return Verdict.INCONCLUSIVE if reference.kind == ReferenceKind.PAGE else Verdict.HEALTHY, said
     if answer.status != 200:
         return Verdict.UNHEALTHY, f"status {answer.status}"
-    wanted, pattern = _WANTED.get(reference.kind, ("", ".*"))
+    wanted, pattern = _CONTENT_TYPES.get(reference.kind, ("", ".*"))
     if not re.fullmatch(pattern, answer.content_type):
         return Verdict.UNHEALTHY, f"{answer.content_type or 'no content type'}, wanted {wanted}"
-    if reference.kind == Kind.PAGE and not answer.is_whole:
+    if reference.kind == ReferenceKind.PAGE and not answer.is_whole:
         return Verdict.INCONCLUSIVE, "longer than the first megabyte, which alone was read"
     return Verdict.HEALTHY, ""
 
 
-def _shown(visit: _Visit, reference: Reference) -> str:
-    page, path = visit.named_by[reference], _path(visit.masked(reference.url))
+def _describe_reference(visit: _Visit, reference: HtmlReference) -> str:
+    page, path = visit.named_by[reference], _path(visit.redact(reference.url))
     return f"{path} (from {page})" if page else path
 
 

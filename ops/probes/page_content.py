@@ -15,10 +15,10 @@ import httpx
 
 from ops.core.clock import Clock
 from ops.core.observations import PageContent
-from ops.probes.challenge import stopped
-from ops.probes.http import Web
+from ops.probes.challenge import detect_challenge
+from ops.probes.http import ProbeClient
 
-INJECTED = (
+INJECTED_SCRIPT_MARKS = (
     b"static.cloudflareinsights.com/beacon",
     b"/cdn-cgi/scripts/",
     b"/cdn-cgi/challenge-platform/",
@@ -31,7 +31,7 @@ COMMENTS = (
     b"<!-- Cloudflare Web Analytics -->",
     b"<!-- End Cloudflare Web Analytics -->",
 )
-GUARD = b"if (!window.__cfRLUnblockHandlers) return false; "
+ROCKET_LOADER_GUARD = b"if (!window.__cfRLUnblockHandlers) return false; "
 """Rocket Loader puts it before the code of an event's attribute."""
 _HIDDEN_TEXT = re.compile(
     rb'<(?:a|span)\b[^<>]{0,200}\bdata-cfemail="([0-9a-f]{4,600})"[^<>]{0,100}>\[email&#160;protected\]</(?:a|span)>'
@@ -45,20 +45,20 @@ _REFERENCE = re.compile(rb"[ \n](?:src|href|data-rocketsrc)=[\"']?([^\"'\s<>]{1,
 _HASH = re.compile(r"(?:^|[-._/=])(?=([A-Za-z0-9_-]{8,64})(?:[.?&]|$))")
 
 
-def normalized(html: bytes) -> bytes:
+def normalize_html(html: bytes) -> bytes:
     """Return the page without additions of the edge, quotes and white space that mean nothing."""
     for comment in COMMENTS:
         html = html.replace(comment, b"")
     html = _HIDDEN_TEXT.sub(lambda found: _email(found[1]), _without_injected_scripts(html))
     html = _HIDDEN_LINK.sub(lambda found: b'href="mailto:' + _email(found[1]) + b'"', html)
-    html = b" ".join(html.replace(GUARD, b"").replace(b'"', b"").replace(b"'", b"").split())
+    html = b" ".join(html.replace(ROCKET_LOADER_GUARD, b"").replace(b'"', b"").replace(b"'", b"").split())
     html = html.replace(b"http://", b"https://").replace(b"> <", b"><")  # Automatic HTTPS Rewrites
     for pattern, instead in ((_SCRIPT_TYPE, b""), (_MODULE_TYPE, b" type=module"), (_MODIFIED, b""), (_NONCE, b"")):
         html = pattern.sub(instead, html)
     return html
 
 
-def hashed_assets(html: bytes) -> tuple[str, ...]:
+def find_hashed_assets(html: bytes) -> tuple[str, ...]:
     """Return the references whose names hold a hash of their content, sorted, each once; those of the edge left out."""
     found = {reference[1].decode("latin-1") for reference in _REFERENCE.finditer(html)}
     return tuple(sorted(each for each in found if not _is_cloudflares(each) and _is_hashed(each)))
@@ -79,7 +79,7 @@ def _parts(html: bytes) -> Iterator[bytes]:
 
 
 def _is_injected(part: bytes) -> bool:
-    return part[:7].lower() == b"<script" and any(mark in part for mark in INJECTED)
+    return part[:7].lower() == b"<script" and any(mark in part for mark in INJECTED_SCRIPT_MARKS)
 
 
 def _email(hidden: bytes) -> bytes:
@@ -105,19 +105,19 @@ def _is_mixed(part: str) -> bool:
     return sum(kinds) > 1
 
 
-CLOSED = {401, 403, 407, 429}
+CLOSED_STATUSES = {401, 403, 407, 429}
 """An answer with such a status shows nothing of the content: Access before previews, a firewall, a limit."""
-PAUSES = (0.0, 0.0, 0.05, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
+RETRY_DELAYS = (0.0, 0.0, 0.05, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
 """Seconds before another try: one failed request of many must not stop a recovery."""
-LONGEST = 3.0
+RETRY_SECONDS = 3.0
 """Real seconds of answers and pauses, after which nothing is tried again."""
 
 
-def look(web: Web, clock: Clock, url: str) -> PageContent:
+def read_page(web: ProbeClient, clock: Clock, url: str) -> PageContent:
     """Return what the address serves, after up to ten tries if the server fails, limits or drops the request."""
-    latest = time.monotonic() + LONGEST
+    latest = time.monotonic() + RETRY_SECONDS
     page, is_final = _look(web, url)
-    for pause in PAUSES:
+    for pause in RETRY_DELAYS:
         if is_final or time.monotonic() + pause > latest:
             break
         clock.sleep(pause)
@@ -125,16 +125,16 @@ def look(web: Web, clock: Clock, url: str) -> PageContent:
     return page
 
 
-def _look(web: Web, url: str) -> tuple[PageContent, bool]:
+def _look(web: ProbeClient, url: str) -> tuple[PageContent, bool]:
     """The page, and whether another try would show the same. The text of a server's failure may name a time."""
     try:
-        response, body = web.look(url)
+        response, body = web.fetch(url)
     except httpx.RequestError as error:
         return PageContent(error=f"{url} could not be reached ({type(error).__name__})"), False
     status = response.status_code
-    if challenged := stopped(status, response.headers, body):
+    if challenged := detect_challenge(status, response.headers, body):
         return PageContent(error=f"{url} could not be read: {challenged.detail}"), status == 403
-    if status in CLOSED:
+    if status in CLOSED_STATUSES:
         return PageContent(error=f"{url} is closed to this machine (status {status})"), status != 429
     if status >= 500:
         return PageContent(_digest(status, b""), failure_status=status), False
@@ -144,8 +144,8 @@ def _look(web: Web, url: str) -> tuple[PageContent, bool]:
             return PageContent(error=f"{url} leads to another host, {elsewhere.netloc[:80]}"), True
         body = f"{elsewhere.path}?{elsewhere.query}".encode()
     is_html = "html" in response.headers.get("content-type", "")
-    assets = hashed_assets(body) if is_html and status == 200 else ()
-    digest = _digest(status, normalized(body) if is_html else body)
+    assets = find_hashed_assets(body) if is_html and status == 200 else ()
+    digest = _digest(status, normalize_html(body) if is_html else body)
     return PageContent(
         digest, is_absent=status == 404, assets_digest=_digest(200, "\n".join(assets).encode()) if assets else ""
     ), True

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ops.core.clock import Clock
 from ops.core.redaction import Redactor
@@ -17,11 +17,11 @@ from ops.core.verdict import Assertion, MaintenanceCheck, ProbeObservation, Prob
 if TYPE_CHECKING:
     from ops.config import VerificationRule
     from ops.config.probes import Probe
-    from ops.probes.http import Web
+    from ops.probes.http import ProbeClient
 
 
 QUICK_ROUNDS = 12
-SLOWER = 3
+SLOWDOWN = 3
 """After so many rounds the interval is so many times as long while nothing is healthy: whoever asks once a second for
 minutes from one address meets the service's own rate limit, and takes that for a failure."""
 
@@ -40,7 +40,7 @@ class ProbeSet:
     """Of the service, where several are asked together."""
     proofs: frozenset[str] = frozenset()
     """Probes that prove nothing unless one of `versions` answers them, and says so."""
-    more: "tuple[ProbeSet, ...]" = ()
+    other_services: "tuple[ProbeSet, ...]" = ()
     """Other services, asked beside this one and as often."""
     limit: RateLimitCheck | None = None
     """Proved for real, once, when all else is healthy. It has no vote: what it could not prove is a note."""
@@ -50,11 +50,11 @@ class ProbeSet:
     """The probe that sees the change itself, also while the API that took it answers what was there before."""
 
     @property
-    def asks(self) -> "list[tuple[ProbeSet, Probe]]":
-        return [(each, probe) for each in (self, *self.more) for probe in each.probes]
+    def all_probes(self) -> "list[tuple[ProbeSet, Probe]]":
+        return [(each, probe) for each in (self, *self.other_services) for probe in each.probes]
 
 
-class Prober:
+class ProbeRunner:
     """Runs probe sets. `web` answers the one client; a program sees `environ`, cleaned already.
 
     A command runs in `folder`. A browser leaves its picture of a failure in `pictures`.
@@ -63,7 +63,7 @@ class Prober:
     def __init__(
         self,
         *,
-        web: "Callable[[], Web]",
+        web: "Callable[[], ProbeClient]",
         environ: Callable[["Probe"], Mapping[str, str]],
         redactor: Redactor,
         clock: Clock,
@@ -77,14 +77,18 @@ class Prober:
         self._folder = folder
         self._pictures = pictures
 
-    def once(self, probes: ProbeSet) -> ProbeObservation:
+    def run_round(self, probes: ProbeSet) -> ProbeObservation:
         """One round without a browser, which leaves open what a required one would say. No probe is inconclusive."""
         seen = self._round(probes)
-        left = tuple(_not_asked(probe.name) for _, probe in probes.asks if probe.browser and probe.browser.required)
+        left = tuple(
+            _not_started(probe.name) for _, probe in probes.all_probes if probe.browser and probe.browser.required
+        )
         results = (*seen.results, *left)
         return ProbeObservation(worst([seen.verdict, *(result.verdict for result in left)]), results, rounds=1)
 
-    def until(self, probes: ProbeSet, *, each_round: Callable[[int, ProbeObservation], None]) -> ProbeObservation:
+    def run_until_healthy(
+        self, probes: ProbeSet, *, on_round: Callable[[int, ProbeObservation], None]
+    ) -> ProbeObservation:
         """Rounds until `successes` in a row are healthy, or the deadline; then the verdict of the last that was not."""
         settings = probes.verify
         deadline = self._clock.monotonic() + settings.deadline
@@ -94,7 +98,7 @@ class Prober:
             seen = self._round(probes, is_last=in_a_row + 1 >= settings.successes)
             rounds += 1
             in_a_row = in_a_row + 1 if seen.verdict == Verdict.HEALTHY else 0
-            each_round(in_a_row, seen)
+            on_round(in_a_row, seen)
             if seen.verdict != Verdict.HEALTHY:
                 last_bad = seen
             elif in_a_row >= settings.successes:
@@ -102,7 +106,7 @@ class Prober:
                     Verdict.HEALTHY, seen.results, rounds=rounds, notes=_open_assertions(seen.results)
                 )
             # Intervals run from start to start, so that a slow answer does not stretch the proof.
-            interval = settings.interval * (SLOWER if rounds >= QUICK_ROUNDS and not in_a_row else 1)
+            interval = settings.interval * (SLOWDOWN if rounds >= QUICK_ROUNDS and not in_a_row else 1)
             pause = max(0.0, began + interval - self._clock.monotonic())
             if self._clock.monotonic() + pause > deadline:
                 return ProbeObservation(last_bad.verdict, last_bad.results or seen.results, rounds=rounds)
@@ -110,10 +114,10 @@ class Prober:
 
     def _round(self, probes: ProbeSet, *, is_last: bool = False) -> ProbeObservation:
         """Where it is the last if it is healthy, the browsers have their say too; one that is not required, no vote."""
-        asks = probes.asks
-        quick, browsers = ([a for a in asks if (a[1].browser is None) == is_quick] for is_quick in (True, False))
+        all_probes = probes.all_probes
+        quick, browsers = ([a for a in all_probes if (a[1].browser is None) == is_quick] for is_quick in (True, False))
         asked = [partial(self._ask, *each) for each in quick]
-        results = in_parallel([*asked, *([partial(self._at, probes)] if probes.addresses else [])])
+        results = in_parallel([*asked, *([partial(self._check_maintenance, probes)] if probes.addresses else [])])
         verdict = worst(result.verdict for result in results)
         if is_last and verdict == Verdict.HEALTHY:
             looked = in_parallel([partial(self._ask, *each) for each in browsers])
@@ -121,61 +125,68 @@ class Prober:
             votes = (result.verdict for (_, probe), result in both if probe.browser and probe.browser.required)
             verdict, results = worst([verdict, *votes]), [*results, *looked]
         if is_last and verdict == Verdict.HEALTHY and probes.limit is not None:
-            results = [*results, self._limit(probes.url, probes.limit)]
+            results = [*results, self._prove_rate_limit(probes.url, probes.limit)]
         return ProbeObservation(verdict, tuple(results), rounds=1)
 
-    def _at(self, probes: ProbeSet) -> ProbeResult:
+    def _check_maintenance(self, probes: ProbeSet) -> ProbeResult:
         from ops.probes import http
 
-        return http.probe_maintenance(self._web(), probes.addresses)
+        return http.run_maintenance_probe(self._web(), probes.addresses)
 
-    def _limit(self, url: str, proof: RateLimitCheck) -> ProbeResult:
+    def _prove_rate_limit(self, url: str, proof: RateLimitCheck) -> ProbeResult:
         from ops.probes import rate_limit as limit
 
-        return limit.prove(self._web(), url, proof)
+        return limit.prove_rate_limit(self._web(), url, proof)
 
     def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
         try:
-            return _of(probes, self._asked(probes, probe))
+            return _label_result(probes, self._run_probe(probes, probe))
         except Exception as error:  # noqa: BLE001  no probe may stop a recovery: it has only no evidence to give
             failed = Assertion("probe", Verdict.INCONCLUSIVE, f"the probe itself failed ({type(error).__name__})")
             return ProbeResult(probe.name, Verdict.INCONCLUSIVE, (failed,))
 
-    def _asked(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
-        masked = self._redactor.text
+    def _run_probe(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
+        redact = self._redactor.text
         # The kinds are imported where they are used: httpx costs a tenth of a second.
         if probe.http is not None:
             from ops.probes import http
 
-            given: dict[str, Any] = {"versions": probes.versions, "masked": masked, "environ": self._environ(probe)}
-            return http.probe(self._web(), probe.name, probe.http, probes.url, **given)
+            return http.run_http_probe(
+                self._web(),
+                probe.name,
+                probe.http,
+                probes.url,
+                versions=probes.versions,
+                redact=redact,
+                environ=self._environ(probe),
+            )
         if probe.page is not None:
             from ops.probes import page
 
             environ = self._environ(probe)
-            return page.probe(self._web(), probe.name, probe.page, probes.url, masked=masked, environ=environ)
+            return page.run_page_probe(self._web(), probe.name, probe.page, probes.url, redact=redact, environ=environ)
         environ = self._environ(probe)
         if probe.browser is not None:
             from ops.probes import browser
 
             edge, pictures = self._web().edge_url, self._pictures
-            return browser.probe(
+            return browser.run_browser_probe(
                 probe.name, probe.browser, probes.url, environ, self._redactor, edge_url=edge, pictures=pictures
             )
         from ops.probes import command
 
         assert probe.command is not None
-        return command.probe(probe.name, probe.command, environ, self._redactor, folder=self._folder)
+        return command.run_command_probe(probe.name, probe.command, environ, self._redactor, folder=self._folder)
 
 
-def _of(probes: ProbeSet, result: ProbeResult) -> ProbeResult:
+def _label_result(probes: ProbeSet, result: ProbeResult) -> ProbeResult:
     """Under the service's name, and without comfort where a proof does not say which version answered it."""
     is_open = result.probe in probes.proofs and probes.versions and result.echoed_version not in probes.versions
     verdict = Verdict.INCONCLUSIVE if is_open and result.verdict == Verdict.HEALTHY else result.verdict
     return replace(result, verdict=verdict, probe=f"{probes.name}: {result.probe}" if probes.name else result.probe)
 
 
-def _not_asked(name: str) -> ProbeResult:
+def _not_started(name: str) -> ProbeResult:
     said = Assertion("browser", Verdict.INCONCLUSIVE, "is started only when everything else is healthy, after a run")
     return ProbeResult(name, Verdict.INCONCLUSIVE, (said,))
 

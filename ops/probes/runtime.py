@@ -3,18 +3,18 @@
 import httpx
 
 from ops.core.runtime_contract import ENDPOINT, RuntimeState, parse_shown
-from ops.probes.challenge import stopped
-from ops.probes.http import Web
+from ops.probes.challenge import detect_challenge
+from ops.probes.http import ProbeClient
 
 
-def look(web: Web, url: str) -> RuntimeState | str:
+def read_runtime_state(web: ProbeClient, url: str) -> RuntimeState | str:
     """What the service at `url` shows at the location that answers; or why that is not known, for people."""
     where = f"{url}{ENDPOINT}"
     try:
-        response, body = web.look(where)
+        response, body = web.fetch(where)
     except httpx.RequestError as error:
         return f"{where} could not be reached ({type(error).__name__})"
-    if challenged := stopped(response.status_code, response.headers, body):
+    if challenged := detect_challenge(response.status_code, response.headers, body):
         return f"{where} could not be read: {challenged.detail}"
     if response.status_code != 200:
         return f"{where} answers with status {response.status_code}"

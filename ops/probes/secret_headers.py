@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from ops.config import Service
 
 NO_VARIABLES: Mapping[str, str] = {}
-NO_PASSES: Mapping[str, Mapping[str, str]] = {}
+NO_HEADERS_BY_ORIGIN: Mapping[str, Mapping[str, str]] = {}
 
 
-def read(names: Mapping[str, str], environ: Mapping[str, str]) -> Mapping[str, str] | Assertion:
+def read_secret_headers(names: Mapping[str, str], environ: Mapping[str, str]) -> Mapping[str, str] | Assertion:
     """Return header → value; or an inconclusive assertion that names each variable without a usable value.
 
     `names` maps each header to its variable. No value of a variable is shown.
@@ -28,13 +28,13 @@ def read(names: Mapping[str, str], environ: Mapping[str, str]) -> Mapping[str, s
     return values
 
 
-def passes(services: Iterable["Service"], environ: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+def headers_by_origin(services: Iterable["Service"], environ: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
     """Return origin → all usable secret headers of the http and page probes there."""
     found: dict[str, dict[str, str]] = {}
     for service in services:
         for probe in service.probes:
             asked = probe.http or probe.page
-            headers = read(asked.request_headers, environ) if asked else {}
+            headers = read_secret_headers(asked.request_headers, environ) if asked else {}
             if headers and not isinstance(headers, Assertion):
                 found.setdefault(service.url, {}).update(headers)
     return found

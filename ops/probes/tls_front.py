@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import trustme
 
-ROOM = 65_536
+BUFFER_SIZE = 65_536
 
 
 @contextlib.contextmanager
-def front(host: str, edge_url: str) -> Iterator[int]:
+def serve_tls_front(host: str, edge_url: str) -> Iterator[int]:
     """The port that speaks TLS as `host`, by a certificate made for now, and hands every byte on to the edge."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert(host).configure_cert(context)
@@ -44,7 +44,7 @@ def _serve(connection: socket.socket, context: ssl.SSLContext, edge_url: str) ->
 
 def _hand_on(giving: socket.socket, taking: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        while data := giving.recv(ROOM):
+        while data := giving.recv(BUFFER_SIZE):
             taking.sendall(data)
     for end in (giving, taking):
         with contextlib.suppress(OSError):

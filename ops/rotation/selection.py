@@ -21,35 +21,35 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class RotationSelection:
     """`rules` by name, in the order of ops.yml. `passed_over` says by name what is left alone, and why."""
 
     rules: "Mapping[str, RotatedSecret]"
-    passed_over: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def consumers(self) -> tuple[str, ...]:
         """Every service that is written."""
         return tuple(dict.fromkeys(service for rule in self.rules.values() for service in rule.consumers))
 
-    def of(self, service: str) -> tuple[str, ...]:
+    def secrets_of(self, service: str) -> tuple[str, ...]:
         return tuple(name for name, rule in self.rules.items() if service in rule.consumers)
 
     @property
-    def unproved(self) -> tuple[str, ...]:
+    def secrets_without_proof(self) -> tuple[str, ...]:
         """Where nothing in ops.yml could prove that the new value is in use."""
         return tuple(
             f"{name} in {service}"
             for service in self.consumers
-            for name in self.of(service)
-            if not self._proof(name, service)
+            for name in self.secrets_of(service)
+            if not self._has_proof(name, service)
         )
 
-    def _proof(self, name: str, service: str) -> bool:
+    def _has_proof(self, name: str, service: str) -> bool:
         return bool(self.rules[name].proofs.get(service))
 
 
-def choose(environment: "Environment", service: str, only: tuple[str, ...]) -> Chosen:
+def select_secrets(environment: "Environment", service: str, only: tuple[str, ...]) -> RotationSelection:
     """Those named, or all that the service uses but what is never rotated. Raises ConfigError and Refused."""
     known = environment.secrets
     for name in only:
@@ -65,33 +65,33 @@ def choose(environment: "Environment", service: str, only: tuple[str, ...]) -> C
             )
     used = {name: rule for name, rule in known.items() if service in rule.consumers and (not only or name in only)}
     rules = {name: rule for name, rule in used.items() if rule.rotate != "never"}
-    never = tuple(f"{name}: {_why_never(rule)}" for name, rule in used.items() if rule.rotate == "never")
+    never = tuple(f"{name}: {_describe_never(rule)}" for name, rule in used.items() if rule.rotate == "never")
     if (only and never) or not rules:
         raise Refused(
-            f"nothing of this is rotated: {'; '.join(never) or f'ops.yml names no secret of {service}'}",
+            f"nothing of this is rotated: {'; '.join(never) or f'ops.yml names no secret secrets_of {service}'}",
             reason=Reason.NEVER_ROTATED,
             hint="Leave it out of `only`: what must not change at once, as an encryption key, needs a migration.",
         )
-    return Chosen(rules, never)
+    return RotationSelection(rules, never)
 
 
-def _why_never(rule: "RotatedSecret") -> str:
+def _describe_never(rule: "RotatedSecret") -> str:
     return f"never, {rule.effect}" if rule.effect else "never, by ops.yml"
 
 
-Find = Callable[[str], Secret | None]
+FindValue = Callable[[str], Secret | None]
 
 
-def value_problems(chosen: Chosen, find: Find, *, prefix: str = NEW_PREFIX) -> tuple[str, ...]:
+def find_value_problems(selected: RotationSelection, find: FindValue, *, prefix: str = NEW_PREFIX) -> tuple[str, ...]:
     """All that is wrong with the values that people gave; no value is in it. `find` knows variables by name."""
     seen: dict[str, str] = {}
     problems: list[str] = []
-    for name, rule in chosen.rules.items():
+    for name, rule in selected.rules.items():
         if rule.rotate == "generate" and prefix == NEW_PREFIX:
             continue
         variable, secret = prefix + name, find(prefix + name)
         value = secret.reveal() if secret else ""
-        problems += [f"{variable} {text}" for text in _wrong(value, rule, prefix)]
+        problems += [f"{variable} {text}" for text in _find_value_problems_of_one(value, rule, prefix)]
         if value and prefix == NEW_PREFIX and (old := find(OLD_PREFIX + name)) and old.reveal() == value:
             problems.append(f"{variable} equals {OLD_PREFIX}{name}")
         if value and (twin := seen.setdefault(value, variable)) != variable:
@@ -99,7 +99,7 @@ def value_problems(chosen: Chosen, find: Find, *, prefix: str = NEW_PREFIX) -> t
     return tuple(problems)
 
 
-def _wrong(value: str, rule: "RotatedSecret", prefix: str) -> Iterator[str]:
+def _find_value_problems_of_one(value: str, rule: "RotatedSecret", prefix: str) -> Iterator[str]:
     if not value:
         yield "is missing or empty"
         return
@@ -113,18 +113,20 @@ def _wrong(value: str, rule: "RotatedSecret", prefix: str) -> Iterator[str]:
         yield f"has {len(value)} characters, and ops.yml wants at least {rule.min_length}"
 
 
-def before(name: str, new: KeyAnswer, control: KeyAnswer, *, prefix: str = NEW_PREFIX) -> tuple[Reason, str] | None:
+def check_new_key(
+    name: str, new: KeyAnswer, control: KeyAnswer, *, prefix: str = NEW_PREFIX
+) -> tuple[Reason, str] | None:
     """Why the value is not set; None where the provider takes it and refuses a random key."""
     if new.verdict == KeyVerdict.REFUSED and control.verdict == KeyVerdict.REFUSED:
         return Reason.KEY_REFUSED, f"its provider refuses {prefix}{name} ({new.text})"
-    return _unproved(name, control, ((f"{prefix}{name}", new),))
+    return _missing_evidence(name, control, ((f"{prefix}{name}", new),))
 
 
-def after(name: str, current: KeyAnswer, control: KeyAnswer, old: KeyAnswer) -> tuple[Reason, str] | None:
+def check_old_key(name: str, current: KeyAnswer, control: KeyAnswer, old: KeyAnswer) -> tuple[Reason, str] | None:
     """Why the former key is not proved dead; None where it is."""
     if old.verdict == KeyVerdict.ACCEPTED and control.verdict == KeyVerdict.REFUSED:
         return Reason.KEY_STILL_ACCEPTED, f"its provider still takes {OLD_PREFIX}{name}: it is not revoked"
-    if problem := _unproved(name, control, ((f"{NEW_PREFIX}{name}", current), (f"{OLD_PREFIX}{name}", old))):
+    if problem := _missing_evidence(name, control, ((f"{NEW_PREFIX}{name}", current), (f"{OLD_PREFIX}{name}", old))):
         return problem
     if current.verdict != KeyVerdict.ACCEPTED:
         return (
@@ -139,7 +141,9 @@ def after(name: str, current: KeyAnswer, control: KeyAnswer, old: KeyAnswer) -> 
     return None
 
 
-def _unproved(name: str, control: KeyAnswer, asked: Iterable[tuple[str, KeyAnswer]]) -> tuple[Reason, str] | None:
+def _missing_evidence(
+    name: str, control: KeyAnswer, asked: Iterable[tuple[str, KeyAnswer]]
+) -> tuple[Reason, str] | None:
     if control.verdict == KeyVerdict.ACCEPTED:
         return Reason.NO_EVIDENCE, f"the provider of {name} takes a random key too, so its answer proves nothing"
     for what, answer in (*asked, ("a random key", control)):
@@ -148,7 +152,7 @@ def _unproved(name: str, control: KeyAnswer, asked: Iterable[tuple[str, KeyAnswe
     return None
 
 
-def obstacle_to_edit(live: WorkerDeployment, newest: str, version: WorkerVersion) -> str:
+def find_edit_obstacle(live: WorkerDeployment, newest: str, version: WorkerVersion) -> str:
     """Why Cloudflare's secret edit cannot be used: it builds on the newest upload and puts that before everybody."""
     if len(live.split) > 1 or live.split[0][1] < ALL_TRAFFIC:
         return f"{describe_split(live.split)} share the traffic, and an edit would promote the newest of them"
@@ -176,41 +180,47 @@ NOT_UNDONE = (
 HEALTHY_BEFORE = (
     "the new values are in use, and everything is healthy, as it was before; the former values are not proved dead yet"
 )
-FORCED = (
+UNDO_FORCES = (
     "to go back without the former value is a deployment that is forced past the changed secrets; whether that brings "
     "the former value back, Cloudflare does not say: believe it only after the probes"
 )
 
 
-def sections(chosen: Chosen, workers: Mapping[str, tuple[str, ...]]) -> tuple[PlanSection, ...]:
+def build_sections(selected: RotationSelection, workers: Mapping[str, tuple[str, ...]]) -> tuple[PlanSection, ...]:
     """`workers`: Worker → the names that are set there."""
     listed = (
-        PlanSection("Secrets", tuple(_described(name, rule) for name, rule in chosen.rules.items())),
-        PlanSection("Passed over", chosen.passed_over),
+        PlanSection("Secrets", tuple(_describe_secret(name, rule) for name, rule in selected.rules.items())),
+        PlanSection("Passed over", selected.skipped),
         PlanSection("Workers", tuple(f"{worker}: {', '.join(names)}" for worker, names in workers.items())),
     )
     return tuple(section for section in listed if section.lines)
 
 
-def _described(name: str, rule: "RotatedSecret") -> str:
+def _describe_secret(name: str, rule: "RotatedSecret") -> str:
     effect = f"; it {rule.effect}" if rule.effect else ""
     return f"{name}, {'generated' if rule.rotate == 'generate' else 'provided'}{effect}"
 
 
-def warnings(
-    chosen: Chosen, *, held: frozenset[str], absent: tuple[str, ...], unread: Mapping[str, str]
+def list_warnings(
+    selected: RotationSelection,
+    *,
+    with_old_value: frozenset[str],
+    missing: tuple[str, ...],
+    read_failure: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """`held`: the names whose former value is at hand; `absent`: the secrets that a Worker does not have yet.
+    """Return the warnings of a rotation.
 
-    `unread`: name → why GitHub's copy could not be read.
+    `with_old_value`: secrets whose previous value is at hand. `missing`: secrets that a Worker does not have yet.
+    `read_failure`: name → why GitHub's copy could not be read.
     """
     copies = (
-        f"GitHub's copy of {name} cannot be read now ({why}): the run tries to write it" for name, why in unread.items()
+        f"GitHub's copy of {name} cannot be read now ({why}): the run tries to write it"
+        for name, why in read_failure.items()
     )
-    return (*_warnings(chosen, held, absent), *copies)
+    return (*_list_value_warnings(selected, with_old_value, missing), *copies)
 
 
-def left_open(by_hand: Mapping[str, str]) -> str:
+def describe_unwritten_copies(by_hand: Mapping[str, str]) -> str:
     """`by_hand`: name → why its copy on GitHub is not written."""
     if not by_hand:
         return ""
@@ -218,25 +228,30 @@ def left_open(by_hand: Mapping[str, str]) -> str:
     return f"GitHub's copy of {names} still holds the former value, which the next deployment would bring back"
 
 
-def _warnings(chosen: Chosen, held: frozenset[str], absent: tuple[str, ...]) -> Iterator[str]:
-    yield from (f"{each} yet: it is made" for each in absent)
-    for name, rule in chosen.rules.items():
+def _list_value_warnings(
+    selected: RotationSelection, with_old_value: frozenset[str], missing: tuple[str, ...]
+) -> Iterator[str]:
+    yield from (f"{each} yet: it is made" for each in missing)
+    for name, rule in selected.rules.items():
         if rule.effect:
             yield f"{name}: a new value {rule.effect}"
         if rule.rotate == "provided" and rule.provider is None:
             yield f"{name}: ops.yml names no provider, so the value is not tried before it is set"
-    if chosen.unproved:
-        yield f"nothing can prove that these are in use, since ops.yml has no proofs: {', '.join(chosen.unproved)}"
-    if generated := [name for name, rule in chosen.rules.items() if rule.rotate == "generate"]:
+    if selected.secrets_without_proof:
+        yield (
+            "nothing can prove that these are in use, since ops.yml has no proofs: "
+            f"{', '.join(selected.secrets_without_proof)}"
+        )
+    if generated := [name for name, rule in selected.rules.items() if rule.rotate == "generate"]:
         yield (
             f"only this run knows what it generates ({', '.join(generated)}): if it ends half-way, start it again, and "
             "every Worker gets another new value"
         )
-    if missing := [name for name in chosen.rules if name not in held]:
-        yield f"{', '.join(OLD_PREFIX + name for name in missing)} not held: {FORCED}"
+    if without := [name for name in selected.rules if name not in with_old_value]:
+        yield f"{', '.join(OLD_PREFIX + name for name in without)} not held: {UNDO_FORCES}"
 
 
-def rebuilt(reupload_state: Reupload, why: str) -> Iterator[str]:
+def reupload_warnings(reupload_state: Reupload, why: str) -> Iterator[str]:
     """`why`: what stands in the way of the secret edit, which is the other means."""
     serving = reupload_state.code.version
     yield (
@@ -247,15 +262,19 @@ def rebuilt(reupload_state: Reupload, why: str) -> Iterator[str]:
             yield f"{short_id(version)}, at {percent:g} % of {reupload_state.worker}, ends; it is not promoted"
 
 
-def tasks(chosen: Chosen, *, by_hand: Mapping[str, str], confirm: SuggestedCommand) -> tuple[str, ...]:
+def list_tasks(
+    selected: RotationSelection, *, by_hand: Mapping[str, str], confirm: SuggestedCommand
+) -> tuple[str, ...]:
     """`by_hand`: name → why its copy on GitHub is not written; `confirm`: the command that ends the rotation."""
-    return tuple(_tasks(chosen, by_hand, confirm))
+    return tuple(_list_tasks(selected, by_hand, confirm))
 
 
-def _tasks(chosen: Chosen, by_hand: Mapping[str, str], confirm: SuggestedCommand) -> Iterator[str]:
+def _list_tasks(selected: RotationSelection, by_hand: Mapping[str, str], confirm: SuggestedCommand) -> Iterator[str]:
     for name, why in by_hand.items():
-        yield f"{copy_command(name, chosen.rules[name])} (the next deployment would bring the former value back; {why})"
-    for name, rule in chosen.rules.items():
+        yield (
+            f"{copy_command(name, selected.rules[name])} (the next deployment would bring the former value back; {why})"
+        )
+    for name, rule in selected.rules.items():
         if rule.rotate == "provided":
             yield f"store the new {name} in the password manager"
             yield f"revoke the former {name}{f' at {rule.page}' if rule.page else ' where it was issued'}"

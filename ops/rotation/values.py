@@ -9,21 +9,21 @@ from ops.core.observations import KeyAnswer
 from ops.core.redaction import Secret
 from ops.engine.context import Context
 from ops.rotation import selection
-from ops.rotation.selection import Chosen
-from ops.rotation.writes import Copying, batched
+from ops.rotation.selection import RotationSelection
+from ops.rotation.writes import GitHubSecretCopy, run_in_batches
 
-HINT = (
+SET_VALUES_HINT = (
     "Set them as secrets of the environment `security` in the settings of this repository (on a laptop: as variables), "
     "and start again."
 )
 
 
-def refuse_values(ctx: Context[Any], chosen: Chosen, prefix: str) -> None:
+def check_values(ctx: Context[Any], selected: RotationSelection, prefix: str) -> None:
     """Everything at once, before anything is asked."""
-    if any(rule.github for rule in chosen.rules.values()):
+    if any(rule.github for rule in selected.rules.values()):
         ctx.github.secrets.refuse_misconfigured()
-    problems = list(selection.value_problems(chosen, ctx.secret_values.value, prefix=prefix))
-    for name, rule in chosen.rules.items():
+    problems = list(selection.find_value_problems(selected, ctx.secret_values.value, prefix=prefix))
+    for name, rule in selected.rules.items():
         if rule.github and rule.rotate == "generate" and prefix == NEW_PREFIX and not ctx.github.secrets.has_token:
             missing = "GH_SECRETS_TOKEN is missing (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY of a GitHub App)"
             problems.append(f"{missing}, and only this run could write the new {name} to GitHub")
@@ -31,24 +31,26 @@ def refuse_values(ctx: Context[Any], chosen: Chosen, prefix: str) -> None:
         raise Refused(
             "; ".join(problems),
             reason=Reason.VALUES_UNUSABLE,
-            hint=HINT,
+            hint=SET_VALUES_HINT,
         )
 
 
-def provided(ctx: Context[Any], chosen: Chosen, prefix: str) -> dict[str, Secret]:
+def read_given_values(ctx: Context[Any], selected: RotationSelection, prefix: str) -> dict[str, Secret]:
     """Variable → value, of those that people give."""
-    named = [name for name, rule in chosen.rules.items() if prefix == OLD_PREFIX or rule.rotate == "provided"]
+    named = [name for name, rule in selected.rules.items() if prefix == OLD_PREFIX or rule.rotate == "provided"]
     found = {prefix + name: ctx.secret_values.value(prefix + name) for name in named}
     return {variable: value for variable, value in found.items() if value}
 
 
-def ask(ctx: Context[Any], chosen: Chosen, prefixes: tuple[str, ...]) -> dict[str, list[KeyAnswer]]:
+def ask_providers(
+    ctx: Context[Any], selected: RotationSelection, prefixes: tuple[str, ...]
+) -> dict[str, list[KeyAnswer]]:
     """Name → what its provider says of each value and, as the second, of a random key; all beside each other."""
-    asked = {name: rule.provider for name, rule in chosen.rules.items() if rule.provider}
+    asked = {name: rule.provider for name, rule in selected.rules.items() if rule.provider}
     calls = [
         partial(ctx.web.ask_provider, who, key) for name, who in asked.items() for key in _keys(ctx, name, prefixes)
     ]
-    answers = iter(batched(calls))
+    answers = iter(run_in_batches(calls))
     return {name: [next(answers) for _ in _keys(ctx, name, prefixes)] for name in asked}
 
 
@@ -57,10 +59,10 @@ def _keys(ctx: Context[Any], name: str, prefixes: tuple[str, ...]) -> list[Secre
     return [first, None, *others]
 
 
-def refuse_keys(chosen: Chosen, refusals: list[tuple[Reason, str]]) -> None:
+def refuse_rejected_keys(selected: RotationSelection, refusals: list[tuple[Reason, str]]) -> None:
     if not refusals:
         return
-    pages = ", ".join(dict.fromkeys(rule.page for rule in chosen.rules.values() if rule.page))
+    pages = ", ".join(dict.fromkeys(rule.page for rule in selected.rules.values() if rule.page))
     reason = min((reason for reason, _ in refusals), key=lambda each: each == Reason.NO_EVIDENCE)
     way = "Wait until the provider answers, or look there" if reason == Reason.NO_EVIDENCE else "Look there"
     raise Refused(
@@ -70,14 +72,14 @@ def refuse_keys(chosen: Chosen, refusals: list[tuple[Reason, str]]) -> None:
     )
 
 
-def copies(ctx: Context[Any], chosen: Chosen) -> dict[str, Copying | str]:
+def plan_github_copies(ctx: Context[Any], selected: RotationSelection) -> dict[str, GitHubSecretCopy | str]:
     """Name → what is to be written on GitHub, or why it cannot be. GitHub's failures hold up no rotation.
 
     A copy that cannot be read now is written at the end all the same, and that then fails or not.
     """
 
-    def copying(name: str) -> Copying | str:
-        copy = chosen.rules[name].github
+    def plan_copy(name: str) -> GitHubSecretCopy | str:
+        copy = selected.rules[name].github
         assert copy is not None
         if not ctx.github.secrets.has_token:
             return "neither GH_SECRETS_TOKEN nor GH_SECRETS_APP_KEY is set"
@@ -85,9 +87,9 @@ def copies(ctx: Context[Any], chosen: Chosen) -> dict[str, Copying | str]:
             at = ctx.github.secrets.updated_at(copy.repository, copy.environment, name)
         except ProviderError as error:
             why = f"{error.message}. {error.hint.rstrip('.')}"
-            return Copying(name, copy.repository, copy.environment, None, unread=why)
-        return Copying(name, copy.repository, copy.environment, at)
+            return GitHubSecretCopy(name, copy.repository, copy.environment, None, read_failure=why)
+        return GitHubSecretCopy(name, copy.repository, copy.environment, at)
 
-    names = [name for name, rule in chosen.rules.items() if rule.github]
-    found = batched([partial(copying, name) for name in names])
+    names = [name for name, rule in selected.rules.items() if rule.github]
+    found = run_in_batches([partial(plan_copy, name) for name in names])
     return dict(zip(names, found, strict=True))

@@ -7,6 +7,7 @@ version of the same release that serves; the probes decide which values it holds
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark
@@ -18,28 +19,28 @@ from ops.core.redaction import Secret
 from ops.core.threads import run_all
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
-from ops.rotation.selection import Chosen, is_secret_edit_of, obstacle_to_edit
+from ops.rotation.selection import RotationSelection, find_edit_obstacle, is_secret_edit_of
 from ops.workers import reupload
 from ops.workers.plan_text import describe_deployment
 from ops.workers.reupload import Reupload
 
-MOST_AT_ONCE = 100
+MAX_SECRETS_PER_EDIT = 100
 """Cloudflare takes no more secrets in one call (100160)."""
-AT_ONCE = 16
+MAX_PARALLEL = 16
 """Calls beside each other."""
 
 
 @dataclass
-class Sending:
+class WriteAttempt:
     """How far a write came: an answer that is lost leaves nothing else behind."""
 
-    tries: int = 0
+    attempts: int = 0
     sent: int = 0
     """Those that may have been applied."""
-    answered: bool = False
+    is_answered: bool = False
 
     def send(self, write: Callable[[], None]) -> None:
-        self.tries += 1
+        self.attempts += 1
         self.sent += 1
         try:
             write()
@@ -48,80 +49,80 @@ class Sending:
         except OpsError:
             self.sent -= 1
             raise
-        self.answered = True
+        self.is_answered = True
 
 
 @dataclass(frozen=True)
-class Standing:
+class WorkerState:
     """A Worker as the plan found it."""
 
     worker: str
     live: WorkerDeployment
     versions: dict[str, WorkerVersion]
-    newest: WorkerVersion
+    newest_upload: WorkerVersion
     """The latest upload."""
     secrets: frozenset[str]
 
     @property
-    def obstacle(self) -> str:
+    def edit_obstacle(self) -> str:
         """Why Cloudflare's secret edit cannot be used."""
-        return obstacle_to_edit(self.live, self.newest.id, self.main)
+        return find_edit_obstacle(self.live, self.newest_upload.id, self.main_version)
 
     @property
-    def main(self) -> WorkerVersion:
+    def main_version(self) -> WorkerVersion:
         return self.versions[self.live.split[0][0]]
 
 
 @dataclass(frozen=True)
-class Edit:
+class SecretEdit:
     """One bulk call."""
 
-    standing: Standing
+    worker_state: WorkerState
     names: tuple[str, ...]
-    sending: Sending = field(default_factory=Sending)
-    serving: list[str] = field(default_factory=list)
+    attempt: WriteAttempt = field(default_factory=WriteAttempt)
+    serving_versions: list[str] = field(default_factory=list)
     """The version that was seen to serve since."""
 
     @property
-    def absent(self) -> tuple[str, ...]:
+    def missing_secrets(self) -> tuple[str, ...]:
         """What the Worker does not have yet, and the call makes."""
-        return tuple(name for name in self.names if name not in self.standing.secrets)
+        return tuple(name for name in self.names if name not in self.worker_state.secrets)
 
 
 @dataclass
-class Copying:
+class GitHubSecretCopy:
     """One environment secret of GitHub's."""
 
     name: str
     repository: str
     environment: str
     updated_at: datetime | None
-    unread: str = ""
+    read_failure: str = ""
     """Why the plan could not read it: it is written all the same, since the next deployment takes its value."""
-    sending: Sending = field(default_factory=Sending)
+    attempt: WriteAttempt = field(default_factory=WriteAttempt)
 
 
-def workers_of(ctx: Context[Any], chosen: Chosen) -> dict[str, tuple[str, ...]]:
+def secrets_by_worker(ctx: Context[Any], selected: RotationSelection) -> dict[str, tuple[str, ...]]:
     """Worker → the names that are set there, by whichever services."""
     workers: dict[str, tuple[str, ...]] = {}
-    for service in chosen.consumers:
+    for service in selected.consumers:
         worker = ctx.environment.service(service).worker
-        workers[worker] = tuple(dict.fromkeys((*workers.get(worker, ()), *chosen.of(service))))
+        workers[worker] = tuple(dict.fromkeys((*workers.get(worker, ()), *selected.secrets_of(service))))
     for worker, names in workers.items():
-        if len(names) > MOST_AT_ONCE:
+        if len(names) > MAX_SECRETS_PER_EDIT:
             raise Refused(
-                f"{worker} has {len(names)} of these secrets, and Cloudflare changes {MOST_AT_ONCE} at once",
+                f"{worker} has {len(names)} of these secrets, and Cloudflare changes {MAX_SECRETS_PER_EDIT} at once",
                 reason=Reason.VALUES_UNUSABLE,
                 hint="Name fewer of them with `only`.",
             )
     return workers
 
 
-def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
+def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, WorkerState]:
     """Two rounds of reads, all Workers beside each other; the last read is the comparison. Raises Refused."""
     workers = list(workers)
     deployments, listed, names = (
-        batched([(lambda w=worker, r=read: r(w)) for worker in workers])  # type: ignore[misc]
+        run_in_batches([partial(read, worker) for worker in workers])
         for read in (
             ctx.cloudflare.workers.list_deployments,
             ctx.cloudflare.workers.list_uploads,
@@ -132,10 +133,12 @@ def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
         if not found:
             hint = "Deploy it first, or correct `consumers` in ops.yml."
             raise Refused(f"{worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
-    serving = [(w, version) for w, found in zip(workers, deployments, strict=True) for version, _ in found[0].split]
-    versions = batched([(lambda w=w, v=v: ctx.cloudflare.workers.read_version(w, v)) for w, v in serving])  # type: ignore[misc]
-    again = batched([(lambda w=worker: ctx.cloudflare.workers.list_deployments(w)) for worker in workers])  # type: ignore[misc]
-    known = {key: found or WorkerVersion(id=key[1]) for key, found in zip(serving, versions, strict=True)}
+    serving_versions = [
+        (w, version) for w, found in zip(workers, deployments, strict=True) for version, _ in found[0].split
+    ]
+    versions = run_in_batches([partial(ctx.cloudflare.workers.read_version, w, v) for w, v in serving_versions])
+    again = run_in_batches([partial(ctx.cloudflare.workers.list_deployments, worker) for worker in workers])
+    known = {key: found or WorkerVersion(id=key[1]) for key, found in zip(serving_versions, versions, strict=True)}
     result = {}
     for worker, was, now, uploads, secrets in zip(workers, deployments, again, listed, names, strict=True):
         if not now or now[0] != was[0]:
@@ -146,78 +149,78 @@ def standings(ctx: Context[Any], workers: Iterable[str]) -> dict[str, Standing]:
                 hint="Look at what came in, then start again for a new plan.",
             )
         own = {version: known[worker, version] for version, _ in was[0].split}
-        result[worker] = Standing(worker, was[0], own, uploads[0], secrets)
+        result[worker] = WorkerState(worker, was[0], own, uploads[0], secrets)
     return result
 
 
-def batched(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+def run_in_batches(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """All results in order."""
-    batches = [calls[at : at + AT_ONCE] for at in range(0, len(calls), AT_ONCE)]
+    batches = [calls[at : at + MAX_PARALLEL] for at in range(0, len(calls), MAX_PARALLEL)]
     return [result for batch in batches for result in run_all(list(batch))]
 
 
-def edit_change(what: Edit, kind: str, undo: SuggestedCommand) -> Change:
+def build_edit_change(what: SecretEdit, kind: str, undo: SuggestedCommand) -> Change:
     """`kind`: new or former."""
-    worker = what.standing.worker
+    worker = what.worker_state.worker
     return Change(
         target=f"Worker {worker}",
-        before=short_id(what.standing.main.id),
+        before=short_id(what.worker_state.main_version.id),
         after=f"the same release with {kind} values of {', '.join(what.names)}",
         done_when=f"Cloudflare took them, and one newer version of the release serves {worker}",
         undo=undo,
     )
 
 
-def edit(ctx: Context[Any], what: Edit, values: dict[str, Secret]) -> str:
-    worker = what.standing.worker
-    what.sending.send(lambda: ctx.cloudflare.workers.secrets.edit(worker, {name: values[name] for name in what.names}))
+def apply_edit(ctx: Context[Any], what: SecretEdit, values: dict[str, Secret]) -> str:
+    worker = what.worker_state.worker
+    what.attempt.send(lambda: ctx.cloudflare.workers.secrets.edit(worker, {name: values[name] for name in what.names}))
     return f"Cloudflare took {', '.join(what.names)} for {worker}"
 
 
-def edited(ctx: Context[Any], what: Edit) -> ObservedState:
+def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
     """What serves; not which values it holds."""
-    planned, worker, sending = what.standing.live, what.standing.worker, what.sending
+    planned, worker, attempt = what.worker_state.live, what.worker_state.worker, what.attempt
     deployments = ctx.cloudflare.workers.list_deployments(worker)
     at = next((index for index, each in enumerate(deployments) if each.id == planned.id), None)
     if at is None:
         first = describe_deployment(deployments[0]) if deployments else "nothing"
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"what the plan found is not listed any more; {first} is")
     if at == 0:
-        return ObservedState(ChangeState.PLANNED, f"{short_id(what.standing.main.id)} is live, as planned")
+        return ObservedState(ChangeState.PLANNED, f"{short_id(what.worker_state.main_version.id)} is live, as planned")
     newer = deployments[:at]
-    if len(newer) > sending.sent or any(len(each.split) > 1 for each in newer):
+    if len(newer) > attempt.sent or any(len(each.split) > 1 for each in newer):
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
     found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
     if not all(found):
         return ObservedState(
             ChangeState.PLANNED, f"{short_id(newer[0].split[0][0])} is live, and cannot be read yet", uncertain=True
         )
-    if not all(version and is_secret_edit_of(what.standing.main, version) for version in found):
+    if not all(version and is_secret_edit_of(what.worker_state.main_version, version) for version in found):
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
     version = newer[0].split[0][0]
-    if sending.answered:
-        what.serving[:] = [version]
+    if attempt.is_answered:
+        what.serving_versions[:] = [version]
         return ObservedState(
             ChangeState.DONE, f"{short_id(version)} is live on {worker}, the same release with other secrets"
         )
     doubt = f"{short_id(version)} of the same release is live on {worker}, and which values it holds cannot be read"
-    return ObservedState(ChangeState.PLANNED, doubt, uncertain=sending.sent > 0 and sending.tries > 1)
+    return ObservedState(ChangeState.PLANNED, doubt, uncertain=attempt.sent > 0 and attempt.attempts > 1)
 
 
-def copy_change(copying: Copying) -> Change:
+def build_copy_change(copying: GitHubSecretCopy) -> Change:
     return Change(
         target=f"GitHub secret {copying.name} of {copying.environment} in {copying.repository}",
-        before="not known" if copying.unread else "the former value" if copying.updated_at else "none",
+        before="not known" if copying.read_failure else "the former value" if copying.updated_at else "none",
         after="the value that serves",
         done_when="GitHub took it",
         undo=None,
     )
 
 
-def copy(ctx: Context[Any], what: Copying, value: Secret, by_hand: str) -> str:
+def copy(ctx: Context[Any], what: GitHubSecretCopy, value: Secret, by_hand: str) -> str:
     """`by_hand` is the command for a person where GitHub refuses. Raises Unclear and ProviderError."""
     try:
-        what.sending.send(lambda: ctx.github.secrets.put(what.repository, what.environment, what.name, value))
+        what.attempt.send(lambda: ctx.github.secrets.put(what.repository, what.environment, what.name, value))
     except UnclearWrite:
         raise
     except ProviderError as error:
@@ -226,8 +229,8 @@ def copy(ctx: Context[Any], what: Copying, value: Secret, by_hand: str) -> str:
     return f"GitHub took {what.name}"
 
 
-def copied(ctx: Context[Any], what: Copying) -> ObservedState:
-    if what.sending.answered:
+def check_copy(ctx: Context[Any], what: GitHubSecretCopy) -> ObservedState:
+    if what.attempt.is_answered:
         return ObservedState(ChangeState.DONE, f"GitHub took {what.name}")
     try:
         now = ctx.github.secrets.updated_at(what.repository, what.environment, what.name)
@@ -235,29 +238,33 @@ def copied(ctx: Context[Any], what: Copying) -> ObservedState:
         return ObservedState(
             ChangeState.PLANNED, f"GitHub's copy of {what.name} cannot be read: {error.message}", uncertain=True
         )
-    if what.unread and not what.sending.tries:
-        what.updated_at, what.unread = now, ""
-    if what.unread:
+    if what.read_failure and not what.attempt.attempts:
+        what.updated_at, what.read_failure = now, ""
+    if what.read_failure:
         text = f"whether GitHub's copy of {what.name} was written does not show, since it could not be read before"
-        return ObservedState(ChangeState.PLANNED, text, uncertain=what.sending.tries > 1)
+        return ObservedState(ChangeState.PLANNED, text, uncertain=what.attempt.attempts > 1)
     if now == what.updated_at:
         return ObservedState(ChangeState.PLANNED, f"GitHub's copy of {what.name} is as planned")
     text = f"GitHub's copy of {what.name} was written since the plan"
-    return ObservedState(ChangeState.DONE if what.sending.sent else ChangeState.CHANGED_ELSEWHERE, text)
+    return ObservedState(ChangeState.DONE if what.attempt.sent else ChangeState.CHANGED_ELSEWHERE, text)
 
 
-def plans(
-    ctx: Context[Any], found: Mapping[str, Standing], workers: Mapping[str, tuple[str, ...]]
+def plan_reuploads(
+    ctx: Context[Any], found: Mapping[str, WorkerState], workers: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Reupload]:
     """Worker → its rebuild, of those that need one; `workers` has the names of the new values.
 
     The reads are the comparison. Raises Refused where a version cannot be rebuilt either, with the way on.
     """
-    return {worker: _plan(ctx, found[worker], names) for worker, names in workers.items() if found[worker].obstacle}
+    return {
+        worker: _plan_reupload(ctx, found[worker], names)
+        for worker, names in workers.items()
+        if found[worker].edit_obstacle
+    }
 
 
-def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Reupload:
-    live, worker, params = standing.live, standing.worker, ctx.params
+def _plan_reupload(ctx: Context[Any], worker_state: WorkerState, names: tuple[str, ...]) -> Reupload:
+    live, worker, params = worker_state.live, worker_state.worker, ctx.params
     service, entry = next((name, each) for name, each in ctx.environment.services.items() if each.worker == worker)
     version = reupload.majority_version(live.split)
     if version is None:
@@ -279,7 +286,7 @@ def _plan(ctx: Context[Any], standing: Standing, names: tuple[str, ...]) -> Reup
         version,
         DeploymentMark(ctx.request.incident, ctx.run_id, None, params.reason, rotated=names),
         live=live,
-        latest=standing.newest,
+        latest=worker_state.newest_upload,
         edits=names,
         accepted=params.inherit_latest,
         accept=accept,

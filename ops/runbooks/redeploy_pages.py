@@ -101,7 +101,7 @@ class RedeployPages(PagesRunbook[Params, Details]):
     def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
         details = plan.details
         count = ctx.site.prepare(details.service, details.commit, details.branch)
-        how = "built by another job" if ctx.site.is_given else "built here, with a clean environment"
+        how = "built by another job" if ctx.site.is_prebuilt else "built here, with a clean environment"
         files = f"{count} file{'' if count == 1 else 's'}"
         ctx.timeline.record(EventKind.PREPARED, f"commit {details.commit.short}: {files}, {how}")
         return True
@@ -122,7 +122,7 @@ class RedeployPages(PagesRunbook[Params, Details]):
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
         details = plan.details
-        ctx.site.refuse_more_than(ctx.cloudflare.pages.read_file_limit(details.service.pages), details.commit)
+        ctx.site.check_file_limit(ctx.cloudflare.pages.read_file_limit(details.service.pages), details.commit)
         message = f"{details.commit.subject or details.commit.sha} (redeployed by ops {ctx.run_id})"
         return ctx.site.deploy(details.service, details.commit, details.branch, message)
 
@@ -149,8 +149,8 @@ def _details_of(
             reason=Reason.MALFORMED_ANSWER,
             hint="Look at the project's settings in the dashboard, then start again.",
         )
-    commit = ctx.site.find(requested, branch)
-    ctx.site.refuse_incomplete(service, commit)
+    commit = ctx.site.find_commit(requested, branch)
+    ctx.site.check_complete(service, commit)
     return Details(service, commit, branch, live, observed, ctx.site.configuration(service, commit))
 
 
@@ -171,9 +171,9 @@ def _find_replaced_deployment(ctx: Context[Params], history: PagesHistory) -> Pa
     could = [d for d in history.deployments if d.can_serve_production and d.id != live.id]
     if later := [d for d in could if d.created_on > live.created_on]:
         return later[0]
-    if ctx.site.is_given or not is_commit_sha(live.commit):
+    if ctx.site.is_prebuilt or not is_commit_sha(live.commit):
         return None
-    return next((d for d in could if is_commit_sha(d.commit) and ctx.site.is_older(live.commit, d.commit)), None)
+    return next((d for d in could if is_commit_sha(d.commit) and ctx.site.is_ancestor(live.commit, d.commit)), None)
 
 
 def _previous(ctx: Context[Params], live: PagesDeployment, choice: PagesTargetChoice) -> str:
@@ -192,7 +192,7 @@ def _previous(ctx: Context[Params], live: PagesDeployment, choice: PagesTargetCh
 
 
 def _parent(ctx: Context[Params], live: PagesDeployment) -> str | None:
-    return ctx.site.parent(live.commit) if is_commit_sha(live.commit) and not ctx.site.is_given else None
+    return ctx.site.find_parent(live.commit) if is_commit_sha(live.commit) and not ctx.site.is_prebuilt else None
 
 
 def _nothing(

@@ -17,20 +17,27 @@ from ops.engine.runbook import JobSecret, ObservedState, Runbook, TokenPermissio
 from ops.probes.runner import ProbeSet
 from ops.rotation import selection
 from ops.rotation import writes as reuploads
-from ops.rotation.selection import Chosen
-from ops.rotation.values import HINT, ask, copies, provided, refuse_keys, refuse_values
+from ops.rotation.selection import RotationSelection
+from ops.rotation.values import (
+    SET_VALUES_HINT,
+    ask_providers,
+    check_values,
+    plan_github_copies,
+    read_given_values,
+    refuse_rejected_keys,
+)
 from ops.rotation.writes import (
-    Copying,
-    Edit,
-    Standing,
-    copied,
+    GitHubSecretCopy,
+    SecretEdit,
+    WorkerState,
+    apply_edit,
+    build_copy_change,
+    build_edit_change,
+    check_copy,
+    check_edit,
     copy,
-    copy_change,
-    edit,
-    edit_change,
-    edited,
-    standings,
-    workers_of,
+    read_worker_states,
+    secrets_by_worker,
 )
 from ops.workers import deploy, reupload
 from ops.workers import reupload as rules
@@ -58,12 +65,12 @@ class Params:
 class Details:
     """What the steps need of the plan, by the target of a change."""
 
-    chosen: Chosen
-    edits: dict[str, Edit] = field(default_factory=dict)
+    selected: RotationSelection
+    edits: dict[str, SecretEdit] = field(default_factory=dict)
     reuploads: dict[str, Reupload] = field(default_factory=dict)
     """Each stands by both of its targets."""
-    marks: dict[str, tuple[Standing, DeploymentMark]] = field(default_factory=dict)
-    copies: dict[str, Copying] = field(default_factory=dict)
+    marks: dict[str, tuple[WorkerState, DeploymentMark]] = field(default_factory=dict)
+    copies: dict[str, GitHubSecretCopy] = field(default_factory=dict)
     values: dict[str, Secret] = field(default_factory=dict)
     """Name → what is set; what is generated comes in once it is confirmed."""
 
@@ -92,36 +99,38 @@ class RotateSecrets(Runbook[Params, Details]):
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         service = _service(ctx)
-        chosen = plan.details.chosen if plan else _chosen(ctx)
-        first, *others = dict.fromkeys([service.name, *chosen.consumers])
-        whole = _probe_set(ctx, chosen, first, plan)
+        selected = plan.details.selected if plan else _chosen(ctx)
+        first, *others = dict.fromkeys([service.name, *selected.consumers])
+        whole = _probe_set(ctx, selected, first, plan)
         if others:
-            more = tuple(replace(_probe_set(ctx, chosen, name, plan), name=name) for name in others)
-            whole = replace(whole, name=first, more=more)
-        is_open = plan is not None and chosen.unproved and not ctx.params.confirm_revoked
-        return replace(whole, unproved=f"ops.yml has no proofs of {', '.join(chosen.unproved)}" if is_open else "")
+            more = tuple(replace(_probe_set(ctx, selected, name, plan), name=name) for name in others)
+            whole = replace(whole, name=first, other_services=more)
+        is_open = plan is not None and selected.secrets_without_proof and not ctx.params.confirm_revoked
+        return replace(
+            whole, unproved=f"ops.yml has no proofs of {', '.join(selected.secrets_without_proof)}" if is_open else ""
+        )
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        chosen = _chosen(ctx)
+        selected = _chosen(ctx)
         if ctx.params.confirm_revoked:
-            return _end(ctx, chosen)
+            return _end(ctx, selected)
         prefix = OLD_PREFIX if ctx.params.restore else NEW_PREFIX
-        refuse_values(ctx, chosen, prefix)
+        check_values(ctx, selected, prefix)
         found, asked, on_github = run_all(
             [
-                lambda: standings(ctx, workers_of(ctx, chosen)),
-                lambda: ask(ctx, chosen, (prefix,)),
-                lambda: copies(ctx, chosen),
+                lambda: read_worker_states(ctx, secrets_by_worker(ctx, selected)),
+                lambda: ask_providers(ctx, selected, (prefix,)),
+                lambda: plan_github_copies(ctx, selected),
             ]
         )
-        refusals = [selection.before(name, *answers, prefix=prefix) for name, answers in asked.items()]
-        refuse_keys(chosen, [each for each in refusals if each])
-        anew = reuploads.plans(ctx, found, workers_of(ctx, chosen))
-        return _plan(ctx, chosen, found, anew, on_github, prefix=prefix)
+        refusals = [selection.check_new_key(name, *answers, prefix=prefix) for name, answers in asked.items()]
+        refuse_rejected_keys(selected, [each for each in refusals if each])
+        reupload_by_worker = reuploads.plan_reuploads(ctx, found, secrets_by_worker(ctx, selected))
+        return _plan(ctx, selected, found, reupload_by_worker, on_github, prefix=prefix)
 
     def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
         details = plan.details
-        for name, rule in details.chosen.rules.items():
+        for name, rule in details.selected.rules.items():
             if (details.edits or details.reuploads) and name not in details.values:
                 details.values[name] = ctx.secret_values.generate(rule.length, rule.alphabet)
         return bool(details.reuploads)  # what they read took the time of a comparison of the others
@@ -129,33 +138,33 @@ class RotateSecrets(Runbook[Params, Details]):
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
         if change.target in details.edits:
-            return edited(ctx, details.edits[change.target])
+            return check_edit(ctx, details.edits[change.target])
         if reupload_state := details.reuploads.get(change.target):
             return reupload.check_change(ctx, reupload_state, change)
         if change.target in details.copies:
-            return copied(ctx, details.copies[change.target])
-        standing, mark = details.marks[change.target]
-        deployments, live = ctx.cloudflare.workers.list_deployments(standing.worker), standing.live
-        return deploy.observe_deployment(deployments, live, live.split, mark, worker=standing.worker)
+            return check_copy(ctx, details.copies[change.target])
+        worker_state, mark = details.marks[change.target]
+        deployments, live = ctx.cloudflare.workers.list_deployments(worker_state.worker), worker_state.live
+        return deploy.observe_deployment(deployments, live, live.split, mark, worker=worker_state.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
         details = plan.details
         if change.target in details.edits:
-            return edit(ctx, details.edits[change.target], details.values)
+            return apply_edit(ctx, details.edits[change.target], details.values)
         if reupload_state := details.reuploads.get(change.target):
             return reupload.apply_change(ctx, reupload_state, change, details.values)
         if what := details.copies.get(change.target):
-            by_hand = selection.copy_command(what.name, details.chosen.rules[what.name])
+            by_hand = selection.copy_command(what.name, details.selected.rules[what.name])
             return copy(ctx, what, details.values[what.name], by_hand)
-        standing, mark = details.marks[change.target]
-        return f"deployment {ctx.cloudflare.workers.deploy(standing.worker, standing.live.split, mark=mark)}"
+        worker_state, mark = details.marks[change.target]
+        return f"deployment {ctx.cloudflare.workers.deploy(worker_state.worker, worker_state.live.split, mark=mark)}"
 
 
 def _service(ctx: Context[Params]) -> "Service":
     return service_of(ctx, RotateSecrets.kind)
 
 
-def _chosen(ctx: Context[Params]) -> Chosen:
+def _chosen(ctx: Context[Params]) -> RotationSelection:
     given = {name: getattr(ctx.params, name) for name in ("only", "confirm_revoked", "restore")}
     named = [name for name, value in given.items() if value]
     if len(named) > 1:
@@ -167,26 +176,30 @@ def _chosen(ctx: Context[Params]) -> Chosen:
         raise ConfigError(
             "inherit_latest is for values that are set, and confirm_revoked sets none", hint="Leave it out."
         )
-    return selection.choose(ctx.environment, _service(ctx).name, next((given[name] for name in named), ()))
+    return selection.select_secrets(ctx.environment, _service(ctx).name, next((given[name] for name in named), ()))
 
 
-def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan[Details] | None) -> ProbeSet:
+def _probe_set(ctx: Context[Params], selected: RotationSelection, name: str, plan: Plan[Details] | None) -> ProbeSet:
     from ops.config.probes import Probe
 
     service = ctx.environment.service(name)
     proofs = tuple(
         Probe(name=f"{secret.lower()[:58]}{f'-{number}' if number > 1 else ''}", http=request)
-        for secret in chosen.of(name)
-        for number, request in enumerate(chosen.rules[secret].proofs.get(name, ()), start=1)
+        for secret in selected.secrets_of(name)
+        for number, request in enumerate(selected.rules[secret].proofs.get(name, ()), start=1)
     )
     versions: frozenset[str] = frozenset()
     if plan is not None:
         details = plan.details
-        edits = [each for each in details.edits.values() if each.standing.worker == service.worker]
-        lives = [standing for standing, _ in details.marks.values() if standing.worker == service.worker]
+        edits = [each for each in details.edits.values() if each.worker_state.worker == service.worker]
+        lives = [worker_state for worker_state, _ in details.marks.values() if worker_state.worker == service.worker]
         made = [each.uploaded_version for each in details.reuploads.values() if each.worker == service.worker]
         versions = frozenset(
-            [*(v for each in edits for v in each.serving), *(v for s in lives for v in s.live.serving_versions), *made]
+            [
+                *(v for each in edits for v in each.serving_versions),
+                *(v for s in lives for v in s.live.serving_versions),
+                *made,
+            ]
         )
     return ProbeSet(
         service.url,
@@ -199,51 +212,85 @@ def _probe_set(ctx: Context[Params], chosen: Chosen, name: str, plan: Plan[Detai
 
 def _plan(
     ctx: Context[Params],
-    chosen: Chosen,
-    found: dict[str, Standing],
-    anew: dict[str, Reupload],
-    on_github: dict[str, Copying | str],
+    selected: RotationSelection,
+    found: dict[str, WorkerState],
+    reupload_by_worker: dict[str, Reupload],
+    on_github: dict[str, GitHubSecretCopy | str],
     *,
     prefix: str,
 ) -> Plan[Details]:
-    workers = workers_of(ctx, chosen)
-    details = Details(chosen, values={v.removeprefix(prefix): s for v, s in provided(ctx, chosen, prefix).items()})
-    held = frozenset(name for name in chosen.rules if ctx.secret_values.value(OLD_PREFIX + name))
+    workers = secrets_by_worker(ctx, selected)
+    details = Details(
+        selected, values={v.removeprefix(prefix): s for v, s in read_given_values(ctx, selected, prefix).items()}
+    )
+    with_old_value = frozenset(name for name in selected.rules if ctx.secret_values.value(OLD_PREFIX + name))
     kind = "former" if prefix == OLD_PREFIX else "new"
-    changes: list[Change] = []
-    for worker, names in workers.items():
-        standing = found[worker]
-        undo = _undo(ctx, worker, standing, names, held)
-        if worker in anew:
-            both = rules.build_changes(anew[worker], undo=undo)
-            details.reuploads.update({change.target: anew[worker] for change in both})
-            changes += both
-            continue
-        edits = Edit(standing, names)
-        changes.append(edit_change(edits, kind, undo))
-        details.edits[changes[-1].target] = edits
+    changes = _build_changes(ctx, details, found, reupload_by_worker, kind=kind, with_old_value=with_old_value)
     by_hand = {name: copy for name, copy in on_github.items() if isinstance(copy, str)}
-    copying = [copy for copy in on_github.values() if isinstance(copy, Copying)]
-    unread = {copy.name: copy.unread for copy in copying if copy.unread}
-    _refuse_lost(details, {**by_hand, **unread})
-    finishing = tuple(copy_change(each) for each in copying)
+    copying = [copy for copy in on_github.values() if isinstance(copy, GitHubSecretCopy)]
+    read_failure = {copy.name: copy.read_failure for copy in copying if copy.read_failure}
+    _refuse_lost(details, {**by_hand, **read_failure})
+    finishing = tuple(build_copy_change(each) for each in copying)
     details.copies.update({change.target: each for change, each in zip(finishing, copying, strict=True)})
-    warned = [line for worker, each in anew.items() for line in selection.rebuilt(each, found[worker].obstacle)]
-    absent = tuple(f"{each.standing.worker} has no {n}" for each in details.edits.values() for n in each.absent)
     return Plan(
-        summary=f"{', '.join(chosen.rules)}: {kind} values for {', '.join(workers)}",
+        summary=f"{', '.join(selected.rules)}: {kind} values for {', '.join(workers)}",
         changes=tuple(changes),
         final_changes=finishing,
-        sections=(*selection.sections(chosen, workers), *map(rules.build_section, anew.values())),
+        sections=(*selection.build_sections(selected, workers), *map(rules.build_section, reupload_by_worker.values())),
         not_undone=selection.NOT_UNDONE,
         consequences=("each Worker gets a new version; whatever it keeps in memory is gone",),
-        warnings=(*warned, *selection.warnings(chosen, held=held, absent=absent, unread=unread)),
-        remaining_message=selection.left_open(by_hand),
+        warnings=_list_warnings(details, found, reupload_by_worker, with_old_value, read_failure),
+        remaining_message=selection.describe_unwritten_copies(by_hand),
         healthy_before_message=selection.HEALTHY_BEFORE,
-        tasks=selection.tasks(chosen, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(chosen.rules))),
-        done_message=f"Set {kind} values of {', '.join(chosen.rules)} for {', '.join(workers)}",
+        tasks=selection.list_tasks(
+            selected, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(selected.rules))
+        ),
+        done_message=f"Set {kind} values of {', '.join(selected.rules)} for {', '.join(workers)}",
         details=details,
     )
+
+
+def _build_changes(
+    ctx: Context[Params],
+    details: Details,
+    found: dict[str, WorkerState],
+    reupload_by_worker: dict[str, Reupload],
+    *,
+    kind: str,
+    with_old_value: frozenset[str],
+) -> list[Change]:
+    """Return the changes of all Workers, and enter into `details` what each of them writes."""
+    changes: list[Change] = []
+    for worker, names in secrets_by_worker(ctx, details.selected).items():
+        undo = _undo(ctx, worker, found[worker], names, with_old_value)
+        if worker in reupload_by_worker:
+            both = rules.build_changes(reupload_by_worker[worker], undo=undo)
+            details.reuploads.update({change.target: reupload_by_worker[worker] for change in both})
+            changes += both
+            continue
+        edit = SecretEdit(found[worker], names)
+        changes.append(build_edit_change(edit, kind, undo))
+        details.edits[changes[-1].target] = edit
+    return changes
+
+
+def _list_warnings(
+    details: Details,
+    found: dict[str, WorkerState],
+    reupload_by_worker: dict[str, Reupload],
+    with_old_value: frozenset[str],
+    read_failure: Mapping[str, str],
+) -> tuple[str, ...]:
+    reuploads = [
+        line
+        for worker, each in reupload_by_worker.items()
+        for line in selection.reupload_warnings(each, found[worker].edit_obstacle)
+    ]
+    missing = tuple(f"{e.worker_state.worker} has no {n}" for e in details.edits.values() for n in e.missing_secrets)
+    values = selection.list_warnings(
+        details.selected, with_old_value=with_old_value, missing=missing, read_failure=read_failure
+    )
+    return (*reuploads, *values)
 
 
 def _refuse_lost(details: Details, unwritten: Mapping[str, str]) -> None:
@@ -257,36 +304,38 @@ def _refuse_lost(details: Details, unwritten: Mapping[str, str]) -> None:
 
 
 def _undo(
-    ctx: Context[Params], worker: str, standing: Standing, names: tuple[str, ...], held: frozenset[str]
+    ctx: Context[Params], worker: str, worker_state: WorkerState, names: tuple[str, ...], with_old_value: frozenset[str]
 ) -> SuggestedCommand:
     if ctx.params.restore:
         return _press(ctx, only=ctx.params.restore)
-    if held.issuperset(names):
+    if with_old_value.issuperset(names):
         return _press(ctx, restore=names)
     service = next(name for name, each in ctx.environment.services.items() if each.worker == worker)
-    to = format_split(standing.live.split)
+    to = format_split(worker_state.live.split)
     return ctx.press("rollback-worker", service=service, to=to, accept_changed_secrets=names)
 
 
-def _end(ctx: Context[Params], chosen: Chosen) -> Plan[Details]:
+def _end(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
     """Prove the former keys dead, and leave the mark by which no later run goes back to them."""
-    asked = {name: rule for name, rule in chosen.rules.items() if rule.provider}
-    questions = Chosen(asked)
+    asked = {name: rule for name, rule in selected.rules.items() if rule.provider}
+    questions = RotationSelection(asked)
     problems = [
-        *selection.value_problems(questions, ctx.secret_values.value),
-        *selection.value_problems(questions, ctx.secret_values.value, prefix=OLD_PREFIX),
+        *selection.find_value_problems(questions, ctx.secret_values.value),
+        *selection.find_value_problems(questions, ctx.secret_values.value, prefix=OLD_PREFIX),
     ]
     if problems:
         raise Refused(
             f"{'; '.join(problems)}; that a key is dead is proved by asking for both",
             reason=Reason.VALUES_UNUSABLE,
-            hint=HINT,
+            hint=SET_VALUES_HINT,
         )
-    workers = workers_of(ctx, chosen)
-    found, answers = run_all([lambda: standings(ctx, workers), lambda: ask(ctx, questions, (NEW_PREFIX, OLD_PREFIX))])
-    refusals = [selection.after(name, *said) for name, said in answers.items()]
-    refuse_keys(questions, [each for each in refusals if each])
-    details, changes = Details(chosen), []
+    workers = secrets_by_worker(ctx, selected)
+    found, answers = run_all(
+        [lambda: read_worker_states(ctx, workers), lambda: ask_providers(ctx, questions, (NEW_PREFIX, OLD_PREFIX))]
+    )
+    refusals = [selection.check_old_key(name, *said) for name, said in answers.items()]
+    refuse_rejected_keys(questions, [each for each in refusals if each])
+    details, changes = Details(selected), []
     for worker, names in workers.items():
         mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, revoked=names)
         live = describe_split(found[worker].live.split)
@@ -294,18 +343,18 @@ def _end(ctx: Context[Params], chosen: Chosen) -> Plan[Details]:
         change = Change(f"Worker {worker}", live, f"{live}, marked revoked={','.join(names)}", done, undo=None)
         details.marks[change.target] = (found[worker], mark)
         changes.append(change)
-    word = [name for name in chosen.rules if name not in asked]
+    word = [name for name in selected.rules if name not in asked]
     warnings = (f"no provider could be asked of {', '.join(word)}: that the former value is dead is your word",)
     return Plan(
-        summary=f"{', '.join(chosen.rules)}: the former values are revoked",
+        summary=f"{', '.join(selected.rules)}: the former values are revoked",
         changes=tuple(changes),
-        sections=selection.sections(chosen, workers),
+        sections=selection.build_sections(selected, workers),
         warnings=warnings if word else (),
         consequences=("Durable Objects of these Workers restart at once: memory goes, storage stays",),
         healthy_before_message=(
-            f"proved dead: {', '.join(asked) or 'none'}; marked as revoked: {', '.join(chosen.rules)}"
+            f"proved dead: {', '.join(asked) or 'none'}; marked as revoked: {', '.join(selected.rules)}"
         ),
-        done_message=f"Ended the rotation of {', '.join(chosen.rules)}",
+        done_message=f"Ended the rotation of {', '.join(selected.rules)}",
         details=details,
     )
 

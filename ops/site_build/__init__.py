@@ -19,7 +19,7 @@ from ops.core.errors import ConfigError, ProviderError, Reason, Refused, Unclear
 from ops.core.redaction import Redactor, Secret
 from ops.core.suggestions import shown
 from ops.site_build import configuration, files
-from ops.site_build.configuration import Committed
+from ops.site_build.configuration import ConfigurationFiles
 from ops.site_build.files import NOTHING_SENT, OUTPUT
 from ops.tools import git, node, process
 from ops.tools.git import GitCommit, is_sha, is_whole
@@ -32,7 +32,7 @@ INSTALL_TIMEOUT, COMPILE_TIMEOUT, DEPLOY_TIMEOUT = 300.0, 120.0, 600.0
 
 
 @dataclass(frozen=True)
-class Account:
+class DeployAccount:
     """What only the deployment itself gets."""
 
     base_url: str
@@ -40,7 +40,7 @@ class Account:
     token: Secret
 
 
-class Site:
+class SiteBuilder:
     """Of one run. `environ` is the process's own: programs get none of it but what they need.
 
     `exposed` says why others could read what is packed here, or nothing.
@@ -55,43 +55,43 @@ class Site:
         scratch: Callable[[], Path],
         may_build: bool = True,
         exposed: Callable[[str], str] = lambda _: "",
-        account: Account | None = None,
+        account: DeployAccount | None = None,
     ) -> None:
-        self._of_the_process = environ
+        self._process_environ = environ
         self._redactor = redactor
         self._scratch = scratch
         self._account = account
         self._may_build = may_build
         self._exposed = exposed
-        self._made: dict[str, Path] = {}
-        self._given = Path(environ["OPS_BUILT"]) if environ.get("OPS_BUILT") else None
+        self._built: dict[str, Path] = {}
+        self._prebuilt = Path(environ["OPS_BUILT"]) if environ.get("OPS_BUILT") else None
         self._source = folder / (environ.get("OPS_SOURCE") or ".")
-        self._handed_over = environ.get("OPS_CONFIGURATION", ""), environ.get("OPS_CONFIGURATION_SHA256", "")
+        self._saved_configuration = environ.get("OPS_CONFIGURATION", ""), environ.get("OPS_CONFIGURATION_SHA256", "")
 
     @cached_property
     def _environ(self) -> Mapping[str, str]:
         """With Node on its PATH, which is looked for where it is needed: a run of a Worker's never does."""
-        return node.with_node(self._of_the_process)
+        return node.with_node(self._process_environ)
 
     @property
-    def is_given(self) -> bool:  # whether another job has built it
-        return self._given is not None
+    def is_prebuilt(self) -> bool:  # whether another job has built it
+        return self._prebuilt is not None
 
-    def find(self, text: str, branch: str) -> GitCommit:
+    def find_commit(self, text: str, branch: str) -> GitCommit:
         """A commit of the production branch. Raises Refused. Given a built site, its SHA is taken as it is."""
-        if self.is_given:
+        if self.is_prebuilt:
             if not is_whole(text):
                 raise ConfigError(
                     f'"{shown(text)}" is no whole SHA, which a built site needs', hint="Name all 40 digits."
                 )
             return GitCommit(text)
-        with self._reading() as repository:
+        with self._open_repository() as repository:
             tip = repository.branch(branch)
             if tip is None:
-                raise _unknown(f"no branch {branch}, the project's production branch, in {self._source}")
+                raise _unknown_commit(f"no branch {branch}, the project's production branch, in {self._source}")
             commit = repository.commit(text) if is_sha(text) else None
             if commit is None:
-                raise _unknown(f'no commit "{shown(text)}" in {self._source}')
+                raise _unknown_commit(f'no commit "{shown(text)}" in {self._source}')
             if not repository.is_ancestor(commit.sha, tip):
                 raise Refused(
                     f"commit {commit.short} is not on {branch}, the project's production branch",
@@ -102,34 +102,34 @@ class Site:
 
     def configuration(self, service: "Service", commit: GitCommit) -> SiteConfiguration:
         """The wrangler configuration that the deployment uses. Raises Refused and ConfigError."""
-        return configuration.chosen(self._committed(service, commit))
+        return configuration.choose_configuration(self._committed(service, commit))
 
-    def _committed(self, service: "Service", commit: GitCommit) -> Committed:
-        if self.is_given:
-            return configuration.handed_over(*self._handed_over)
-        with self._reading() as repository:
-            return configuration.committed(repository, commit.sha, service.needed_build().folder)
+    def _committed(self, service: "Service", commit: GitCommit) -> ConfigurationFiles:
+        if self.is_prebuilt:
+            return configuration.load_for_deployment(*self._saved_configuration)
+        with self._open_repository() as repository:
+            return configuration.read_committed(repository, commit.sha, service.needed_build().folder)
 
-    def refuse_incomplete(self, service: "Service", commit: GitCommit) -> None:
+    def check_complete(self, service: "Service", commit: GitCommit) -> None:
         """Raises Refused where others could read what is packed, or the commit is not all: submodules, Git LFS."""
-        if self.is_given:
+        if self.is_prebuilt:
             return
-        files.refuse_exposed(self._exposed(service.repository or ""))
-        with self._reading() as repository:
-            files.refuse_incomplete(repository, commit)
+        files.check_not_exposed(self._exposed(service.repository or ""))
+        with self._open_repository() as repository:
+            files.check_complete(repository, commit)
 
-    def parent(self, text: str) -> str | None:
+    def find_parent(self, text: str) -> str | None:
         """The first parent of a commit. None where it is not known, or has none. Raises Refused."""
-        with self._reading() as repository:
+        with self._open_repository() as repository:
             return repository.first_parent(text)
 
-    def is_older(self, one: str, other: str) -> bool:
+    def is_ancestor(self, one: str, other: str) -> bool:
         """Whether the one is an ancestor of the other, and not the same. Raises Refused."""
-        with self._reading() as repository:
+        with self._open_repository() as repository:
             return one != other and repository.is_ancestor(one, other)
 
     @contextmanager
-    def _reading(self) -> Iterator[git.GitRepository]:
+    def _open_repository(self) -> Iterator[git.GitRepository]:
         repository = git.GitRepository(self._source, self._environ, self._redactor)
         try:
             if repository.is_shallow:
@@ -145,15 +145,15 @@ class Site:
 
     def check_tools(self, build: "BuildConfig") -> None:
         """Raises Refused where no build may run here, or a program is missing that is needed later."""
-        self._refuse_beside_a_token()
+        self._check_no_token()
         program = build.command[0]
-        missing = "" if self.is_given or "/" in program or self._which(program) else f"{program} is not on PATH"
+        missing = "" if self.is_prebuilt or "/" in program or self._which(program) else f"{program} is not on PATH"
         try:
             node.node(self._environ)
         except node.MissingTool as error:
             missing = missing or str(error)
         if missing:
-            raise _missing(missing)
+            raise _missing_tool(missing)
 
     def _which(self, program: str) -> str | None:
         return shutil.which(program, path=self._environ.get("PATH"))
@@ -163,38 +163,38 @@ class Site:
         self._wrangler()  # its first call installs it, which is nothing to begin within a write
         folder = self._scratch()
         committed = self._committed(service, commit)
-        if self._given is not None:
-            written = configuration.in_folder(self._given)
-            configuration.refuse_difference({name: committed.get(name, b"") for name in written}, written)
-            files.copy(self._given, folder)
+        if self._prebuilt is not None:
+            written = configuration.read_folder(self._prebuilt)
+            configuration.check_unchanged({name: committed.get(name, b"") for name in written}, written)
+            files.copy_prebuilt(self._prebuilt, folder)
         else:
-            self._refuse_beside_a_token()
+            self._check_no_token()
             tree = self._scratch()
-            with self._reading() as repository:
+            with self._open_repository() as repository:
                 repository.pack(commit.sha, tree / "tree.tar")
             self.build(service.needed_build(), tree / "tree.tar", folder, commit, branch)
-        configuration.write(configuration.chosen(committed), service.pages, folder)
-        self._made[commit.sha] = folder
-        return files.count(folder / OUTPUT)
+        configuration.write_configuration(configuration.choose_configuration(committed), service.pages, folder)
+        self._built[commit.sha] = folder
+        return files.count_files(folder / OUTPUT)
 
-    def _refuse_beside_a_token(self) -> None:
-        if not self.is_given and not self._may_build:
+    def _check_no_token(self) -> None:
+        if not self.is_prebuilt and not self._may_build:
             raise Refused(
                 "a job that holds a token runs no build of an old commit",
                 reason=Reason.BUILD_UNUSABLE,
                 hint="Press the button: Actions → redeploy-pages → Run workflow. It builds in a job without a token.",
             )
 
-    def refuse_more_than(self, most: int, commit: GitCommit) -> None:
+    def check_file_limit(self, most: int, commit: GitCommit) -> None:
         """Where more files were prepared than the upload token allows. Raises Refused."""
-        if (count := files.count(self._made[commit.sha] / OUTPUT)) > most:
-            raise files.unusable(f"the build left {count} files, and Cloudflare takes {most} for this project")
+        if (count := files.count_files(self._built[commit.sha] / OUTPUT)) > most:
+            raise files.unusable_build(f"the build left {count} files, and Cloudflare takes {most} for this project")
 
     def pack(self, service: "Service", commit: GitCommit, archive: Path, configured: Path) -> str:
         """The commit's files, for `build` elsewhere, and its configuration: the digest of that. Raises Refused."""
-        with self._reading() as repository:
+        with self._open_repository() as repository:
             repository.pack(commit.sha, archive)
-        return configuration.hand_over(self._committed(service, commit), configured)
+        return configuration.save_for_deployment(self._committed(service, commit), configured)
 
     def build(self, build: "BuildConfig", archive: Path, into: Path, commit: GitCommit, branch: str) -> None:
         """Run the build in a tree of its own, with a home of its own and none of our variables. Raises Refused."""
@@ -202,25 +202,25 @@ class Site:
         try:
             git.unpack(archive, tree)
         except (OSError, tarfile.TarError) as error:
-            raise files.unusable(f"the files of {commit.short} cannot be laid out: {error}") from None
-        folder = files.below(tree, tree / build.folder)
+            raise files.unusable_build(f"the files of {commit.short} cannot be laid out: {error}") from None
+        folder = files.folder_within(tree, tree / build.folder)
         if folder is None:
-            raise files.unusable(f"commit {commit.short} has no folder {build.folder}")
+            raise files.unusable_build(f"commit {commit.short} has no folder {build.folder}")
         # developers.cloudflare.com/pages/configuration/build-configuration: as a build of Cloudflare's own has them
         pages = {"CI": "true", "CF_PAGES": "1", "CF_PAGES_BRANCH": branch, "CF_PAGES_COMMIT_SHA": commit.sha}
         clean = {**process.clean_environment(self._environ), "HOME": str(home), **pages, **build.env}
-        committed = configuration.in_folder(folder)
+        committed = configuration.read_folder(folder)
         self._run(list(build.command), clean, folder, f"the build of {commit.short}", timeout=build.timeout)
-        configuration.refuse_difference(committed, configuration.in_folder(folder))
-        output = files.below(tree, folder / build.output)
+        configuration.check_unchanged(committed, configuration.read_folder(folder))
+        output = files.folder_within(tree, folder / build.output)
         if output is None:
-            raise files.unusable(f"the build of {commit.short} left no folder {build.output}")
+            raise files.unusable_build(f"the build of {commit.short} left no folder {build.output}")
         files.copy_files(output, into / OUTPUT)
         self._compile(build, tree, folder, into, home)
 
     def _compile(self, build: "BuildConfig", tree: Path, folder: Path, into: Path, home: Path) -> None:
         """Functions become a Worker here, where no token is: they may name any file of the machine."""
-        functions = files.below(tree, folder / build.functions)
+        functions = files.folder_within(tree, folder / build.functions)
         if functions is None:
             return
         out = into / OUTPUT
@@ -235,7 +235,7 @@ class Site:
         try:
             return node.wrangler(self._environ, self._npm)
         except node.MissingTool as error:
-            raise _missing(str(error)) from None
+            raise _missing_tool(str(error)) from None
 
     def _npm(self, argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
         done = process.run(argv, environ=environ, timeout=INSTALL_TIMEOUT, redactor=self._redactor, folder=folder)
@@ -246,7 +246,7 @@ class Site:
         try:
             done = process.run(argv, environ=environ, timeout=timeout, redactor=self._redactor, folder=folder)
         except OSError as error:
-            raise _missing(f"{argv[0]} cannot be started ({error.strerror})") from None
+            raise _missing_tool(f"{argv[0]} cannot be started ({error.strerror})") from None
         if done.code != 0:
             ended = f"did not end within {timeout:g} s" if done.code is None else f"failed with exit code {done.code}"
             last = git.last_line(done.output)
@@ -262,7 +262,7 @@ class Site:
         wrangler tries an unknown error (8000000) again by itself, which may make two deployments; both are ours.
         """
         assert self._account is not None
-        folder, home = self._made[commit.sha], self._scratch()
+        folder, home = self._built[commit.sha], self._scratch()
         environ = {
             **process.clean_environment(self._environ),
             **node.QUIET,
@@ -292,10 +292,10 @@ class Site:
         )
 
 
-def _missing(text: str) -> Refused:
+def _missing_tool(text: str) -> Refused:
     hint = f"{NOTHING_SENT} Install it and start again, or press the button: a job of its own builds there."
     return Refused(text, reason=Reason.TOOL_MISSING, hint=hint)
 
 
-def _unknown(text: str) -> Refused:
+def _unknown_commit(text: str) -> Refused:
     return Refused(text, reason=Reason.UNKNOWN_NAME, hint="Run `git fetch` there, and look with `git log`.")

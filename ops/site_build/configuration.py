@@ -19,15 +19,15 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.site_build.files import NOTHING_SENT
 from ops.tools import git
 
-WATCHED = (*CONFIGURATION_FILES, REDIRECT_FILE)
-Committed = Mapping[str, bytes]
+CONFIGURATION_PATHS = (*CONFIGURATION_FILES, REDIRECT_FILE)
+ConfigurationFiles = Mapping[str, bytes]
 """File name → content, of the folder that is built; only files that exist."""
 
 
-def committed(repository: git.GitRepository, sha: str, folder: str) -> Committed:
+def read_committed(repository: git.GitRepository, sha: str, folder: str) -> ConfigurationFiles:
     """Those of a commit. Raises Refused where one is no plain file."""
     found = {}
-    for name in WATCHED:
+    for name in CONFIGURATION_PATHS:
         path = name if folder == "." else f"{folder}/{name}"
         mode = repository.mode(sha, path)
         if mode is None:
@@ -41,7 +41,7 @@ def committed(repository: git.GitRepository, sha: str, folder: str) -> Committed
     return found
 
 
-def chosen(files: Committed) -> SiteConfiguration:
+def choose_configuration(files: ConfigurationFiles) -> SiteConfiguration:
     """The one that wrangler takes. Raises Refused."""
     if REDIRECT_FILE in files:
         raise _refused(
@@ -51,10 +51,10 @@ def chosen(files: Committed) -> SiteConfiguration:
     return NO_CONFIGURATION if name is None else parse_configuration(name, files[name])
 
 
-def in_folder(folder: Path) -> Committed:
+def read_folder(folder: Path) -> ConfigurationFiles:
     """Those of a folder as it is now. What is no plain file, or is too large, is there with content of its own."""
     found = {}
-    for name in WATCHED:
+    for name in CONFIGURATION_PATHS:
         try:
             about = (folder / name).lstat()
         except OSError:
@@ -64,23 +64,23 @@ def in_folder(folder: Path) -> Committed:
     return found
 
 
-def refuse_difference(before: Committed, now: Committed) -> None:
+def check_unchanged(before: ConfigurationFiles, now: ConfigurationFiles) -> None:
     """Raises Refused where a build added, changed or removed one."""
-    if names := [name for name in WATCHED if before.get(name) != now.get(name)]:
+    if names := [name for name in CONFIGURATION_PATHS if before.get(name) != now.get(name)]:
         raise _refused(
             f"the build wrote {', '.join(names)}, and only the committed file may choose bindings",
             "Commit the file as the build writes it",
         )
 
 
-def hand_over(files: Committed, into: Path) -> str:
+def save_for_deployment(files: ConfigurationFiles, into: Path) -> str:
     """For the job that deploys; answers the digest by which that one knows it again."""
     content = json.dumps({name: base64.b64encode(raw).decode() for name, raw in sorted(files.items())}).encode()
     into.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
-def handed_over(path: str, digest: str) -> Committed:
+def load_for_deployment(path: str, digest: str) -> ConfigurationFiles:
     """What the job that fetched handed over. Raises ConfigError where it is missing, or is not what that job wrote."""
     hint = "Copy redeploy-pages.yml of this release to .github/workflows, and press the button again."
     if not path or not digest:
@@ -97,7 +97,7 @@ def handed_over(path: str, digest: str) -> Committed:
     return {name: base64.b64decode(raw) for name, raw in json.loads(content).items()}
 
 
-def write(configuration: SiteConfiguration, project: str, into: Path) -> None:
+def write_configuration(configuration: SiteConfiguration, project: str, into: Path) -> None:
     """As wrangler.json, the first that wrangler looks for, here and in each folder above: without settings too."""
     settings = {**configuration.settings, "name": project} if configuration.settings else {}
     (into / "wrangler.json").write_text(json.dumps(settings))

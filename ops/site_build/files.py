@@ -10,7 +10,7 @@ from ops.tools import git
 from ops.tools.git import GitCommit
 
 OUTPUT = "output"
-LARGEST = 25 * 1024 * 1024
+MAX_FILE_BYTES = 25 * 1024 * 1024
 """Of a file, in bytes (developers.cloudflare.com/pages/platform/limits)."""
 NOT_UPLOADED = {
     "_worker.js",
@@ -23,18 +23,18 @@ NOT_UPLOADED = {
     ".git",
 }
 """As wrangler has it: these are no files of the site."""
-LFS_BEGINNING = b"version https://git-lfs.github.com/spec/v1\n"
+LFS_POINTER_PREFIX = b"version https://git-lfs.github.com/spec/v1\n"
 NOTHING_SENT = "Nothing was sent to Cloudflare."
 
 
-def copy(given: Path, into: Path) -> None:
+def copy_prebuilt(given: Path, into: Path) -> None:
     """Only what is known, so that no other file of the artifact lies where wrangler runs."""
     if not (given / OUTPUT).is_dir():
-        raise unusable(f"{given} holds no folder {OUTPUT}")
+        raise unusable_build(f"{given} holds no folder {OUTPUT}")
     copy_files(given / OUTPUT, into / OUTPUT)
 
 
-def refuse_incomplete(repository: git.GitRepository, commit: GitCommit) -> None:
+def check_complete(repository: git.GitRepository, commit: GitCommit) -> None:
     """Raises Refused where the commit has submodules or files in Git LFS: only its own files are packed."""
     submodules, pointers = repository.submodules(commit.sha), repository.pointers(commit.sha)
     for what, paths in (("submodules", submodules), ("files in Git LFS", pointers)):
@@ -58,7 +58,7 @@ def copy_files(source: Path, target: Path) -> None:
                 shutil.copyfile(path, into / name)
 
 
-def count(output: Path) -> int:
+def count_files(output: Path) -> int:
     """How many files go out. Raises Refused where there is none, one is too large, or one is a pointer of Git LFS."""
     found = 0
     for folder, folders, names in os.walk(output):
@@ -69,29 +69,29 @@ def count(output: Path) -> int:
                 continue
             found += 1
             size = path.stat().st_size
-            if size <= git.LFS_LARGEST and path.read_bytes().startswith(LFS_BEGINNING):
-                raise unusable(f"{path.relative_to(output)} is a pointer of Git LFS in the place of a file")
-            if size > LARGEST:
-                raise unusable(
-                    f"{path.relative_to(output)} has {size} bytes, and Cloudflare takes {LARGEST} for a file"
+            if size <= git.LFS_LARGEST and path.read_bytes().startswith(LFS_POINTER_PREFIX):
+                raise unusable_build(f"{path.relative_to(output)} is a pointer of Git LFS in the place of a file")
+            if size > MAX_FILE_BYTES:
+                raise unusable_build(
+                    f"{path.relative_to(output)} has {size} bytes, and Cloudflare takes {MAX_FILE_BYTES} for a file"
                 )
     if found == 0:
-        raise unusable("the build left no file")
+        raise unusable_build("the build left no file")
     return found
 
 
-def below(tree: Path, folder: Path) -> Path | None:
+def folder_within(tree: Path, folder: Path) -> Path | None:
     """The folder itself; None where it is none, or a link leads out of the tree."""
     found = folder.resolve()
     return found if found.is_dir() and found.is_relative_to(tree.resolve()) else None
 
 
-def unusable(text: str) -> Refused:
+def unusable_build(text: str) -> Refused:
     hint = f"{NOTHING_SENT} Correct `build` in ops.yml, or name another commit."
     return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=hint)
 
 
-def refuse_exposed(why: str) -> None:
+def check_not_exposed(why: str) -> None:
     """Raises Refused where there is a reason."""
     hint = (
         f"{NOTHING_SENT} Make the operations repository private, or run `ops redeploy-pages` on a laptop. If the site "

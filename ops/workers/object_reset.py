@@ -137,7 +137,7 @@ class TrackedObject:
 def read_state(ctx: Context[Any], it: TrackedObject) -> ObjectObservation | str | OpsError:
     """What it shows; why that is not known; or, as a value, that the application shows it to nobody like us."""
     try:
-        return ctx.web.admin.look(it.service.url, it.spec)
+        return ctx.web.admin.read_state(it.service.url, it.spec)
     except OpsError as error:
         return error
 

@@ -115,7 +115,7 @@ def test_with_a_sandbox_a_browser_reaches_no_other_address_and_without_one_it_as
         kept_in = look({"/": page}, tmp_path)
         assert not other.asked
         environ = {name: os.environ[name] for name in ("PATH", "HOME")}
-        direct = browser.probe(
+        direct = browser.run_browser_probe(
             "visit", spec(), str(web.edge_url), environ, Redactor(), edge_url=None, pictures=tmp_path
         )
 

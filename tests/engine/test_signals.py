@@ -23,7 +23,7 @@ from ops.engine.signals import SignalHandler
 from tests.conftest import REFERENCE, ROOT, Outcome, Releases, World
 from tests.support.commands import ours
 
-STARTING = [(random.Random(n).uniform(0, 0.3), (signal.SIGINT, signal.SIGTERM)[n % 2]) for n in range(8)]
+STARTUP_SECONDS = [(random.Random(n).uniform(0, 0.3), (signal.SIGINT, signal.SIGTERM)[n % 2]) for n in range(8)]
 """Seconds after the first moment at which the process can answer a signal."""
 ANYWHERE = [random.Random(n).uniform(0.3, 5) for n in range(100, 104)]
 ENDING = [0.0, 0.002, 0.005, 0.01, 0.03]
@@ -79,7 +79,7 @@ def assert_it_agrees_with_the_world(outcome: Outcome, world: World, releases: Re
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("moment", "number"), STARTING)
+@pytest.mark.parametrize(("moment", "number"), STARTUP_SECONDS)
 def test_a_signal_while_a_process_starts(
     world: World, releases: Releases, moment: float, number: signal.Signals
 ) -> None:

@@ -64,7 +64,7 @@ def test_the_page_probe_passes_the_good_release_and_names_what_the_bad_one_misse
     results = {}
     for release in ("good", "bad"):
         with served(built(release, tmp_path / release)) as web:
-            results[release] = page.probe(web, "site", probes()[0], URL)
+            results[release] = page.run_page_probe(web, "site", probes()[0], URL)
 
     assert (results["good"].verdict, results["good"].detail) == (Verdict.HEALTHY, "pages 4; assets 6; links 4")
     assert results["bad"].verdict == Verdict.UNHEALTHY
@@ -92,4 +92,6 @@ def test_the_browser_probe_sees_the_script_of_the_bad_release_throw(tmp_path: Pa
 def visit(release: str, tmp_path: Path) -> ProbeResult:
     seen = {**LOGIN, **{name: os.environ[name] for name in ("PATH", "HOME")}}
     with served(built(release, tmp_path / release)) as web:
-        return browser.probe("visit", probes()[1], URL, seen, Redactor(), edge_url=web.edge_url, pictures=tmp_path)
+        return browser.run_browser_probe(
+            "visit", probes()[1], URL, seen, Redactor(), edge_url=web.edge_url, pictures=tmp_path
+        )

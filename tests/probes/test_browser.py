@@ -27,7 +27,7 @@ def test_a_probe_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
 def test_only_a_required_browser_has_a_vote(required: bool, verdict: Verdict) -> None:
     absent = Probe(name="visit", browser=BrowserProbe(path="/no/chromium", required=required))
     with service(lambda _: answer()) as web:
-        result = prober(web).until(probe_set(HEALTH, absent), each_round=lambda *_: None)
+        result = prober(web).run_until_healthy(probe_set(HEALTH, absent), on_round=lambda *_: None)
 
     assert result.verdict == verdict
     assert "visit" in result.detail
@@ -39,8 +39,8 @@ def test_only_a_required_browser_has_a_vote(required: bool, verdict: Verdict) ->
 def test_no_browser_hides_what_http_says(required: bool) -> None:
     absent = Probe(name="visit", browser=BrowserProbe(path="/no/chromium", required=required))
     with service(lambda _: answer(status=500)) as web:
-        before = prober(web).once(probe_set(HEALTH, absent))
-        after = prober(web).until(probe_set(HEALTH, absent), each_round=lambda *_: None)
+        before = prober(web).run_round(probe_set(HEALTH, absent))
+        after = prober(web).run_until_healthy(probe_set(HEALTH, absent), on_round=lambda *_: None)
 
     assert before.verdict == after.verdict == UNHEALTHY
     assert "visit" not in after.detail
@@ -49,7 +49,7 @@ def test_no_browser_hides_what_http_says(required: bool) -> None:
 def test_before_a_run_a_required_browser_is_an_open_question() -> None:
     absent = Probe(name="visit", browser=BrowserProbe(path="/no/chromium", required=True))
     with service(lambda _: answer()) as web:
-        before = prober(web).once(probe_set(HEALTH, absent))
+        before = prober(web).run_round(probe_set(HEALTH, absent))
 
     assert before.verdict == INCONCLUSIVE
     assert "visit inconclusive: browser is started only when everything else is healthy" in before.detail

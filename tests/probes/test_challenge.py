@@ -18,7 +18,7 @@ from ops.core.system_clock import SystemClock
 from ops.core.verdict import MaintenanceCheck, RateLimitCheck, Verdict
 from ops.probes import ai_provider, http, page, page_content, rate_limit, runtime
 from ops.probes.browser import _read
-from ops.probes.challenge import stopped
+from ops.probes.challenge import detect_challenge
 from ops.tools import process
 from sandbox.edge.front_door import SKIPS_CHALLENGE
 from sandbox.server import Request, Response
@@ -55,7 +55,7 @@ OWN: dict[str, Response] = {
 
 @pytest.mark.parametrize("answer", STOPPED.values(), ids=STOPPED)
 def test_an_answer_of_cloudflares_own_is_recognized(answer: Response) -> None:
-    found = stopped(answer.status, dict(answer.headers), answer.body)
+    found = detect_challenge(answer.status, dict(answer.headers), answer.body)
 
     assert found is not None
     assert (found.verdict, "request_headers" in found.hint) == (INCONCLUSIVE, True)
@@ -63,41 +63,47 @@ def test_an_answer_of_cloudflares_own_is_recognized(answer: Response) -> None:
 
 @pytest.mark.parametrize("answer", OWN.values(), ids=OWN)
 def test_an_answer_of_the_service_is_judged(answer: Response) -> None:
-    assert stopped(answer.status, dict(answer.headers), answer.body) is None
+    assert detect_challenge(answer.status, dict(answer.headers), answer.body) is None
 
 
 def test_a_block_is_an_answer_for_a_probe_that_wants_it() -> None:
-    assert stopped(403, {}, BLOCK.body, wanted=403) is None
-    assert stopped(403, {"cf-mitigated": "challenge"}, b"", wanted=403) is not None
+    assert detect_challenge(403, {}, BLOCK.body, expected_status=403) is None
+    assert detect_challenge(403, {"cf-mitigated": "challenge"}, b"", expected_status=403) is not None
 
 
-def http_probe(web: http.Web) -> Verdict:
+def http_probe(web: http.ProbeClient) -> Verdict:
     spec = HttpProbe(path="/admin", status=403)
-    return http.probe(web, "admin", spec, "https://shop.example", versions=frozenset()).verdict
+    return http.run_http_probe(web, "admin", spec, "https://shop.example", versions=frozenset()).verdict
 
 
-def maintenance_on(web: http.Web) -> Verdict:
-    return http.probe_maintenance(web, [MaintenanceCheck("https://shop.example/", is_off=True)]).verdict
+def maintenance_on(web: http.ProbeClient) -> Verdict:
+    return http.run_maintenance_probe(web, [MaintenanceCheck("https://shop.example/", is_off=True)]).verdict
 
 
-def maintenance_off(web: http.Web) -> Verdict:
-    return http.probe_maintenance(web, [MaintenanceCheck("https://shop.example/", is_off=False)]).verdict
+def maintenance_off(web: http.ProbeClient) -> Verdict:
+    return http.run_maintenance_probe(web, [MaintenanceCheck("https://shop.example/", is_off=False)]).verdict
 
 
-def limit_proof(web: http.Web) -> Verdict:
-    return rate_limit.prove(web, "https://shop.example", RateLimitCheck("calc", 0, "mark")).verdict
+def limit_proof(web: http.ProbeClient) -> Verdict:
+    return rate_limit.prove_rate_limit(web, "https://shop.example", RateLimitCheck("calc", 0, "mark")).verdict
 
 
-def page_probe(web: http.Web) -> Verdict:
-    return page.probe(web, "home", PageProbe(), "https://shop.example").verdict
+def page_probe(web: http.ProbeClient) -> Verdict:
+    return page.run_page_probe(web, "home", PageProbe(), "https://shop.example").verdict
 
 
-PROBES: list[Callable[[http.Web], Verdict]] = [http_probe, page_probe, maintenance_on, maintenance_off, limit_proof]
+PROBES: list[Callable[[http.ProbeClient], Verdict]] = [
+    http_probe,
+    page_probe,
+    maintenance_on,
+    maintenance_off,
+    limit_proof,
+]
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.__name__)
 @pytest.mark.parametrize("answer", [CHALLENGE, LOGIN], ids=["challenge", "Access"])
-def test_a_challenge_is_inconclusive(probe: Callable[[http.Web], Verdict], answer: Response) -> None:
+def test_a_challenge_is_inconclusive(probe: Callable[[http.ProbeClient], Verdict], answer: Response) -> None:
     with service(lambda _: answer) as web:
         assert probe(web) == INCONCLUSIVE
 
@@ -105,9 +111,9 @@ def test_a_challenge_is_inconclusive(probe: Callable[[http.Web], Verdict], answe
 def test_a_challenge_is_no_content_no_view_of_switches_and_no_refusal_of_a_key() -> None:
     groq = KeyProvider(url="https://api.groq.example/v1")
     with service(lambda _: CHALLENGE) as web:
-        assert "bot challenge" in page_content.look(web, SystemClock(), "https://shop.example/").error
-        seen = runtime.look(web, "https://shop.example")
-        said = ai_provider.ask(web, groq, Secret("sk-0123456789"))
+        assert "bot challenge" in page_content.read_page(web, SystemClock(), "https://shop.example/").error
+        seen = runtime.read_runtime_state(web, "https://shop.example")
+        said = ai_provider.check_key(web, groq, Secret("sk-0123456789"))
 
     assert f"https://shop.example{ENDPOINT} could not be read: a Cloudflare bot challenge answered" in str(seen)
     assert said.verdict == KeyVerdict.UNCLEAR
@@ -202,7 +208,7 @@ def test_a_page_probe_sends_its_headers_to_its_own_origin_alone() -> None:
 
     with service(answer) as web:
         probe = PageProbe(request_headers={"x-pass": "SHOP_PASS"})
-        found = page.probe(web, "home", probe, "https://shop.example", environ={"SHOP_PASS": "s3cret"})
+        found = page.run_page_probe(web, "home", probe, "https://shop.example", environ={"SHOP_PASS": "s3cret"})
 
     assert found.verdict == HEALTHY, found
     assert seen == {"/": "s3cret", "/own.png": "s3cret", "/plain.png": "none", "/insecure.png": "none"}

@@ -25,7 +25,7 @@ GOOD: dict[str, str | bytes | Answer] = {
 
 def look(site: Site, **spec: Any) -> ProbeResult:
     with served(site) as web:
-        return page.probe(web, "site", PageProbe(**spec), URL)
+        return page.run_page_probe(web, "site", PageProbe(**spec), URL)
 
 
 def asset(content_type: str | None, body: bytes = b"x") -> Response:
@@ -212,7 +212,7 @@ def test_two_hundred_assets_at_fifty_milliseconds_take_two_seconds_at_most() -> 
     result = look(site)
 
     assert (result.verdict, result.detail) == (HEALTHY, "pages 1; assets 200")
-    assert site.most_at_once <= page.AT_ONCE
+    assert site.most_at_once <= page.MAX_PARALLEL
     assert result.seconds is not None
     assert result.seconds <= 2
 

@@ -25,24 +25,24 @@ WORST = "a" * 60 + "!"
     ],
 )
 def test_texts_are_searched(patterns: list[str], texts: list[str], found: list[bool]) -> None:
-    assert pattern.search(patterns, texts) == found
+    assert pattern.search_patterns(patterns, texts) == found
 
 
 @pytest.mark.slow
 def test_a_body_that_no_pattern_comes_to_an_end_with_is_inconclusive() -> None:
     spec, began = HttpProbe(path="/", body=ENDLESS), time.monotonic()
     with service(lambda _: Response(body=WORST.encode())) as web:
-        result = http.probe(web, "home", spec, URL, versions=frozenset())
+        result = http.run_http_probe(web, "home", spec, URL, versions=frozenset())
 
     assert result.verdict == Verdict.INCONCLUSIVE
     assert "make the pattern simpler" in result.detail
-    assert time.monotonic() - began < 3 * pattern.SECONDS
+    assert time.monotonic() - began < 3 * pattern.TIMEOUT_SECONDS
 
 
 @pytest.mark.slow
 def test_a_link_that_no_pattern_comes_to_an_end_with_is_inconclusive() -> None:
     files = {"/": f'<a href="/{WORST}">x</a>'}
     with served(Site(files)) as web:
-        result = page.probe(web, "site", PageProbe(ignore=(ENDLESS,)), URL)
+        result = page.run_page_probe(web, "site", PageProbe(ignore=(ENDLESS,)), URL)
 
     assert (result.verdict, result.assertions[0].name) == (Verdict.INCONCLUSIVE, "ignore")

@@ -19,7 +19,7 @@ from ops.core.system_clock import SystemClock
 from ops.core.threads import in_parallel
 from ops.core.verdict import ProbeObservation, ProbeResult, Verdict
 from ops.probes import command, http
-from ops.probes.runner import Prober, ProbeSet
+from ops.probes.runner import ProbeRunner, ProbeSet
 from ops.tools import process
 from sandbox.server import Request, Response, Server
 from tests.conftest import Releases, World
@@ -32,10 +32,10 @@ BODY = {"status": "ok", "items": [{"name": "rat"}], "on": True, "version": {"id"
 
 
 @contextmanager
-def service(answer: Callable[[Request], Response | None]) -> Iterator[http.Web]:
+def service(answer: Callable[[Request], Response | None]) -> Iterator[http.ProbeClient]:
     server = Server(answer)
     server.start()
-    web = http.Web(server.url)
+    web = http.ProbeClient(server.url)
     try:
         yield web
     finally:
@@ -43,9 +43,9 @@ def service(answer: Callable[[Request], Response | None]) -> Iterator[http.Web]:
         server.stop()
 
 
-def ask(web: http.Web, *, versions: frozenset[str] = frozenset(), **spec: Any) -> ProbeResult:
+def ask(web: http.ProbeClient, *, versions: frozenset[str] = frozenset(), **spec: Any) -> ProbeResult:
     spec = {"path": "/health", **spec}
-    return http.probe(web, "health", HttpProbe(**spec), "https://api.example", versions=versions)
+    return http.run_http_probe(web, "health", HttpProbe(**spec), "https://api.example", versions=versions)
 
 
 def answer(body: Any = BODY, **fields: Any) -> Response:
@@ -131,7 +131,7 @@ def test_an_unhealthy_answer_stays_unhealthy_without_a_version_echo() -> None:
 def test_a_refused_connection_is_inconclusive() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        web = http.Web(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        web = http.ProbeClient(f"http://127.0.0.1:{taken.getsockname()[1]}")
         result = ask(web)
         web.close()
 
@@ -165,7 +165,7 @@ def test_a_service_that_never_finishes_its_answer_is_unhealthy_after_ten_seconds
     silent, dripping = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=_drip, args=(dripping,), daemon=True).start()
     with silent, dripping:
-        webs = [http.Web(f"http://127.0.0.1:{server.getsockname()[1]}") for server in (silent, dripping)]
+        webs = [http.ProbeClient(f"http://127.0.0.1:{server.getsockname()[1]}") for server in (silent, dripping)]
         results = in_parallel([lambda web=web: ask(web) for web in webs])  # type: ignore[misc]
         for web in webs:
             web.close()
@@ -194,7 +194,7 @@ def run(
 ) -> ProbeResult:
     probe = CommandProbe(run=("sh", "-c", script), **spec)
     seen = {"PATH": os.environ["PATH"], **(environ or {})}
-    return command.probe("script", probe, seen, redactor or Redactor(), folder=Path())
+    return command.run_command_probe("script", probe, seen, redactor or Redactor(), folder=Path())
 
 
 EXITS: dict[str, tuple[str, Verdict, str]] = {
@@ -227,7 +227,7 @@ def test_a_program_that_does_not_end_in_time_is_ended_and_inconclusive() -> None
 def test_a_program_that_cannot_be_started_is_inconclusive_and_named(name: str) -> None:
     probe = CommandProbe(run=(name,))
 
-    result = command.probe("script", probe, {"PATH": os.environ["PATH"]}, Redactor(), folder=Path())
+    result = command.run_command_probe("script", probe, {"PATH": os.environ["PATH"]}, Redactor(), folder=Path())
 
     assert result.verdict == INCONCLUSIVE
     assert result.assertions[0].detail.startswith(f"{name} could not be started (")
@@ -339,11 +339,11 @@ class StillClock(SystemClock):
         self.seconds += seconds
 
 
-def prober(web: http.Web | None = None, clock: StillClock | None = None) -> Prober:
-    def broken() -> http.Web:
+def prober(web: http.ProbeClient | None = None, clock: StillClock | None = None) -> ProbeRunner:
+    def broken() -> http.ProbeClient:
         raise RuntimeError("no client")
 
-    return Prober(
+    return ProbeRunner(
         web=(lambda: web) if web else broken,
         environ=lambda _: {},
         redactor=Redactor(),
@@ -362,20 +362,20 @@ HEALTH = Probe(name="health", http=HttpProbe(path="/health"))
 
 
 def test_a_probe_that_has_a_bug_is_no_evidence_and_no_end_of_the_run() -> None:
-    seen = prober().once(probe_set(HEALTH))
+    seen = prober().run_round(probe_set(HEALTH))
 
     assert seen.verdict == INCONCLUSIVE
     assert "the probe itself failed (RuntimeError)" in seen.detail
 
 
 def test_no_probe_at_all_is_inconclusive() -> None:
-    assert prober().once(probe_set()).verdict == INCONCLUSIVE
+    assert prober().run_round(probe_set()).verdict == INCONCLUSIVE
 
 
 def test_a_failure_between_two_successes_starts_the_count_again() -> None:
     statuses, counts = iter([200, 500, 200, 200]), []
     with service(lambda _: answer(status=next(statuses))) as web:
-        result = prober(web).until(probe_set(HEALTH), each_round=lambda count, _: counts.append(count))
+        result = prober(web).run_until_healthy(probe_set(HEALTH), on_round=lambda count, _: counts.append(count))
 
     assert (result.verdict, result.rounds, counts) == (HEALTHY, 4, [1, 0, 1, 2])
 
@@ -385,7 +385,7 @@ def test_at_the_deadline_the_last_round_that_was_not_healthy_decides(status: int
     def ignored(_count: int, _seen: ProbeObservation) -> None: ...
 
     with service(lambda _: None if status is None else answer(status=status)) as web:
-        result = prober(web).until(probe_set(HEALTH, successes=10), each_round=ignored)
+        result = prober(web).run_until_healthy(probe_set(HEALTH, successes=10), on_round=ignored)
 
     assert result.verdict == verdict
     assert result.rounds > 1
@@ -402,7 +402,7 @@ def test_what_stays_broken_is_asked_less_often_after_a_while_and_proved_at_once_
     verify = VerificationRule.model_validate({"successes": 3, "interval": "1s", "deadline": "2m"})
     with service(served) as web:
         probes = ProbeSet("https://api.example", (HEALTH,), verify)
-        result = prober(web, clock).until(probes, each_round=lambda *_: None)
+        result = prober(web, clock).run_until_healthy(probes, on_round=lambda *_: None)
 
     assert result.verdict == HEALTHY
     assert asked[:4] == [0, 1, 2, 3]

@@ -518,11 +518,11 @@ def test_no_spelling_of_a_path_gets_past(place: Place, target: str, host: str) -
     assert place.serves(host + target) == "off", target
 
 
-@holds_for(8, 300, target=ANYTHING, host=st.sampled_from([HOST, ALSO]), normalized=st.booleans())
+@holds_for(8, 300, target=ANYTHING, host=st.sampled_from([HOST, ALSO]), normalize_html=st.booleans())
 def test_nothing_gets_past_when_the_whole_service_is_off(
-    place: Place, target: str, host: str, normalized: bool
+    place: Place, target: str, host: str, normalize_html: bool
 ) -> None:
-    place.world.sandbox.switches.urls_normalized = normalized
+    place.world.sandbox.switches.urls_normalized = normalize_html
     if place.routes[f"{HOST}/*"] != OFFICE:
         assert place.on().code == 0
 

@@ -49,7 +49,7 @@ def look(
     environ = {"DEMO_EMAIL": "mia", "DEMO_PASSWORD": PASSWORD, **fields.pop("environ", {})}
     environ |= {name: os.environ[name] for name in ("PATH", "HOME")}
     with served(Site(files)) as web:
-        return browser.probe(
+        return browser.run_browser_probe(
             "visit", spec(**fields), URL, environ, redactor or Redactor(), edge_url=web.edge_url, pictures=pictures
         )
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ops.probes.http import Web
+from ops.probes.http import ProbeClient
 from sandbox.server import Request, Response, Server
 
 HOST = "fortunet.example"
@@ -80,10 +80,10 @@ def redirect(to: str) -> Response:
 
 
 @contextmanager
-def served(site: Site) -> Iterator[Web]:
+def served(site: Site) -> Iterator[ProbeClient]:
     server = Server(site.answer)
     server.start()
-    web = Web(server.url)
+    web = ProbeClient(server.url)
     try:
         yield web
     finally:
