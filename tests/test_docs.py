@@ -1,23 +1,33 @@
-"""The README and the docs say what the program does; `--update-golden` writes the parts that are made from it."""
+"""README and docs agree with the program; `--update-golden` writes their generated parts."""
 
+import json
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
+import click
 import pytest
 
 from ops.app import registry
 from ops.app.registry import scheduled
 from ops.app.run import read_config
-from ops.config import Config
+from ops.cli import cli
+from ops.config import Config, RecoveryLabel
 from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, Reason
+from ops.core.redaction import Redactor
 from ops.setup.environments import table
 from tests.conftest import REFERENCE, ROOT
-from tests.support import team_files
+from tests.support import reference, team_files
 from tests.support.scenarios import arguments, runbooks, shipped
 
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *DOCS]
 
 
 def text_of(page: Path) -> str:
@@ -31,34 +41,45 @@ def block(text: str, name: str) -> re.Match[str]:
     return found
 
 
-def row(name: str, config: Config) -> str:
-    """What to press is a shipped label, the button, and the command, ready to be pasted."""
-    runbook = registry.runbook(name)
-    put, label = next(((put, label) for put, label in config.labels.items() if label.runbook == name), ("", None))
-    environment = label.environment if label else next(iter(config.environments))
-    options = [
-        f"--{key} {','.join(v) if isinstance(v, tuple) else v}" for key, v in (label.params if label else {}).items()
-    ]
-    options = options if label else [" ".join(arguments(runbook.example))]
-    options += [f"--environment {environment}", *(["--incident 42"] if runbook.needs_incident else [])]
-    press = f"{f'label `{put}`, ' if put else ''}button *{name}*, or `./run ops {' '.join([name, *options])}`"
-    return f"| {runbook.when} | {press} | {(runbook.__doc__ or '').splitlines()[0]} |"
+def labels_of(name: str, config: Config) -> dict[str, RecoveryLabel]:
+    return {text: label for text, label in config.labels.items() if label.runbook == name}
+
+
+def row(name: str, config: Config) -> tuple[str, str]:
+    """Return the problem, and the label with the link to the page, whose name is that of button and command."""
+    texts = ", ".join(f"`{text}`" for text in labels_of(name, config))
+    link = f"[{name}](docs/how-to/{name}.md)"
+    return registry.runbook(name).when, f"{link}<br>{texts}" if texts else link
 
 
 def runbook_table() -> str:
     config, _ = read_config(REFERENCE / "ops.yml")
-    rows = ["| what breaks | what to press | what it does |", "| --- | --- | --- |"]
-    return "\n".join([*rows, *(row(name, config) for name in shipped())]) + "\n"
+    return reference.table(("Problem", "Runbook and labels"), (row(name, config) for name in shipped()))
+
+
+def ways(name: str, config: Config) -> str:
+    """Return each way to start a runbook: every label, the button, and a command that can be pasted."""
+    runbook = registry.runbook(name)
+    labels = labels_of(name, config)
+    example = next(iter(labels.values()), None)
+    given = example.params if example else {}
+    options = [f"--{key} {','.join(v) if isinstance(v, tuple) else v}" for key, v in given.items()]
+    options = options if example else [" ".join(arguments(runbook.example))]
+    environment = example.environment if example else next(iter(config.environments))
+    command = " ".join(["./run ops", name, *options, f"--environment {environment}", "--incident 42"])
+    rows = [("the incident issue", f"add the label {' or '.join(f'`{text}`' for text in labels)}")] if labels else []
+    rows += [("GitHub", f"*Actions* → *{name}* → *Run workflow*"), ("a laptop", f"`{command}`")]
+    return reference.table(("From", "Do"), rows)
 
 
 def permissions_table() -> str:
-    rows = ["| runbook | GitHub environment | Cloudflare | GitHub |", "| --- | --- | --- | --- |"]
+    rows = []
     for name in (*shipped(), *scheduled()):
         runbook = registry.runbook(name)
         needs = [", ".join(f"*{each}*" for each in some) or "none" for some in astuple(runbook.permissions)]
         place = f"`{runbook.github_environment}`" if runbook.github_environment else "none"
-        rows.append(f"| {name} | {place} | {' | '.join(needs)} |")
-    return "\n".join(rows) + "\n"
+        rows.append((name, place, *needs))
+    return reference.table(("runbook", "GitHub environment", "Cloudflare", "GitHub"), rows)
 
 
 def assert_block(path: Path, name: str, wanted: str, *, update: bool) -> None:
@@ -77,16 +98,6 @@ def test_the_readme_lists_every_runbook(update_golden: bool) -> None:
     assert_block(README, "runbooks", runbook_table(), update=update_golden)
 
 
-def test_the_page_on_permissions_lists_the_environments_of_the_reference_application(update_golden: bool) -> None:
-    config, _ = read_config(REFERENCE / "ops.yml")
-    rows = "\n".join(table(config, {name: registry.runbook(name) for name in shipped()}))
-    assert_block(ROOT / "docs/reference/permissions.md", "environments", rows, update=update_golden)
-
-
-def test_the_page_on_permissions_lists_those_of_every_runbook(update_golden: bool) -> None:
-    assert_block(ROOT / "docs/reference/permissions.md", "permissions", permissions_table(), update=update_golden)
-
-
 @pytest.mark.parametrize("name", runbooks())
 def test_a_runbook_says_what_it_is_for_in_one_line(name: str) -> None:
     runbook = registry.runbook(name)
@@ -94,22 +105,50 @@ def test_a_runbook_says_what_it_is_for_in_one_line(name: str) -> None:
 
     assert runbook.name == name
     assert all("|" not in text and text.strip() for text in (help_line, runbook.when))
-    assert row(name, read_config(REFERENCE / "ops.yml")[0]).count("|") == 4
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_page_of_a_runbook_starts_with_the_ways_to_start_it(name: str, update_golden: bool) -> None:
+    config, _ = read_config(REFERENCE / "ops.yml")
+    page = ROOT / "docs" / "how-to" / f"{name}.md"
+
+    assert_block(page, "ways", ways(name, config), update=update_golden)
+    above = page.read_text().partition("<!-- ways")[0]
+    assert re.fullmatch(r"# [A-Z][^#]+", above)
 
 
 @pytest.mark.parametrize("code", sorted({*EXIT_CODES_BY_URGENCY, *EXIT_CODES.values(), 7}))
-def test_the_readme_explains_every_exit_code(code: int) -> None:
-    assert f"| {code} |" in text_of(README) or not text_of(README)
+def test_the_reference_explains_every_exit_code(code: int) -> None:
+    assert f"| {code} |" in (ROOT / "docs/reference/results.md").read_text()
 
 
-@pytest.mark.parametrize(("decision", "code"), EXIT_CODES.items())
-def test_the_reference_names_the_exit_code_of_every_decision(decision: str, code: int) -> None:
-    assert re.search(rf"^\| `{decision}` \| {code}\b", (ROOT / "docs/reference/results.md").read_text(), re.MULTILINE)
+def environments_table() -> str:
+    config, _ = read_config(REFERENCE / "ops.yml")
+    return "\n".join(["", *table(config, {name: registry.runbook(name) for name in shipped()}), "", ""])
+
+
+GENERATED = {
+    "decisions/README.md": {"records": reference.decision_records},
+    "reference/commands.md": {
+        "common-options": reference.common_options_table,
+        "commands": reference.all_commands,
+    },
+    "reference/ops-yml.md": {"keys": reference.keys_of_ops_yml},
+    "reference/permissions.md": {"environments": environments_table, "permissions": permissions_table},
+    "reference/results.md": {"decisions": reference.decisions_table, "reasons": reference.reasons_table},
+    "reference/sandbox.md": {"switches": reference.switches_table},
+}
+
+
+@pytest.mark.parametrize("page", GENERATED)
+def test_a_page_of_the_reference_is_made_from_the_code(page: str, update_golden: bool) -> None:
+    for name, generate in GENERATED[page].items():
+        assert_block(ROOT / "docs" / page, name, generate(), update=update_golden)
 
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_the_reference_explains_every_reason(reason: Reason) -> None:
-    assert f"| `{reason}` |" in (ROOT / "docs/reference/results.md").read_text()
+    assert re.search(rf"^\| `{reason}` \| \S.* \|$", (ROOT / "docs/reference/results.md").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -117,3 +156,53 @@ def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text_of(page)):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def shown_commands() -> Iterator[tuple[str, str, bool]]:
+    """Yield each command of `ops` in README and docs: its page, its words, and whether it stands in a block of code."""
+    for page in PAGES:
+        text = re.sub(r"<!-- drill -->.*?<!-- /drill -->", "", text_of(page), flags=re.DOTALL)
+        blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+        for found in re.findall(r"^ *(?:\./run )?ops (.+)$", "\n".join(blocks), re.MULTILINE):
+            yield page.name, found, True
+        for found in re.findall(r"`(?:\./run )?ops ([^`…]+)`", text):
+            yield page.name, found, False
+
+
+@pytest.mark.parametrize(("page", "words", "whole"), [*dict.fromkeys(shown_commands())])
+def test_a_command_that_is_shown_exists_with_its_options(page: str, words: str, whole: bool) -> None:
+    arguments = shlex.split(re.sub(r"\b(N)\b", "42", words.replace("\\|", "|").partition(" | ")[0]), comments=True)
+    command: click.Command = cli
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        if arguments[0] == "COMMAND":
+            return
+        _, found, arguments = command.resolve_command(click.Context(command), arguments)
+        assert found, f"{page}: {words}"
+        command = found
+    try:
+        command.make_context(command.name, arguments, obj=Redactor())
+    except click.exceptions.Exit:  # --help
+        pass
+    except (click.MissingParameter, click.exceptions.NoArgsIsHelpError):
+        assert not whole, f"{page}: {words} is not complete"
+
+
+@pytest.mark.slow
+def test_the_published_form_builds_without_warnings_and_can_be_searched(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+
+    done = build(tmp_path)
+
+    assert (done.returncode, "No issues found" in done.stdout + done.stderr) == (0, True), done.stderr
+    titles = {item["title"] for item in json.loads((tmp_path / "site/search.json").read_text())["items"]}
+    assert {"Roll back a Worker", "Decisions and exit codes"} <= titles
+
+    page = tmp_path / "docs/how-to/upgrade.md"
+    page.write_text(page.read_text() + "\n[x](../reference/results.md#no-such-heading)\n")
+    assert build(tmp_path).returncode
+
+
+def build(folder: Path) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-m", "zensical", "build", "--strict"]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)

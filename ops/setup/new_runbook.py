@@ -1,4 +1,4 @@
-"""Write the file and the test of a new runbook, to be changed into what it is for."""
+"""Write the file, the test and the how-to page of a new runbook, as a start."""
 
 import re
 from collections.abc import Collection
@@ -11,14 +11,14 @@ RUNBOOK = '''"""Turn off the workers.dev address of a Worker."""
 
 from dataclasses import dataclass
 
-from ops.cloudflare.types.zones import Subdomain
+from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.errors import Reason
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
-from ops.engine.runbook import Permissions, Runbook, State, World, param, service_of
+from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param, service_of
 from ops.probes.runner import ProbeSet
 
-OFF = Subdomain(enabled=False, previews=False)
+OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Params:
     reason: str = param("Reason, shown in the timeline", default="")
 
 
-class CLASS(Runbook[Params, Subdomain]):
+class CLASS(Runbook[Params, WorkersDevSubdomain]):
     """Turn off the workers.dev address of a Worker."""
 
     name = "NAME"
@@ -36,31 +36,37 @@ class CLASS(Runbook[Params, Subdomain]):
     params = Params
     example = Params(service="api")
     writes = (("POST", "/accounts/*/workers/scripts/*/subdomain"),)
-    permissions = Permissions(cloudflare=("Workers Scripts Write",))
+    permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
-    def probes(self, ctx: Context[Params], plan: Plan[Subdomain] | None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[Params], plan: Plan[WorkersDevSubdomain] | None) -> ProbeSet:  # noqa: ARG002
         service = service_of(ctx, self.kind)
         return ProbeSet(service.url, service.probes, service.verify)
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Subdomain]:
+    def preflight(self, ctx: Context[Params]) -> Plan[WorkersDevSubdomain]:
         found = self.read(ctx)
         if found == OFF:
             return Plan("the address is off already", details=found, reason=Reason.ALREADY_SET)
         change = Change("workers.dev", "on", "off", "Cloudflare shows it off", undo=None)
         return Plan(f"turn off workers.dev of {ctx.params.service}", changes=(change,), details=found)
 
-    def check(self, ctx: Context[Params], plan: Plan[Subdomain], change: Change) -> World:  # noqa: ARG002
+    def check(
+        self,
+        ctx: Context[Params],
+        plan: Plan[WorkersDevSubdomain],
+        change: Change,  # noqa: ARG002
+    ) -> ObservedState:
         found = self.read(ctx)
         if found == OFF:
-            return World(State.DONE, "the address is off")
-        return World(State.PLANNED if found == plan.details else State.MOVED, "the address is on")
+            return ObservedState(ChangeState.DONE, "the address is off")
+        state = ChangeState.PLANNED if found == plan.details else ChangeState.CHANGED_ELSEWHERE
+        return ObservedState(state, "the address is on")
 
-    def apply(self, ctx: Context[Params], plan: Plan[Subdomain], change: Change) -> str:  # noqa: ARG002
-        ctx.cloudflare.workers.switch_subdomain(service_of(ctx, self.kind).worker, OFF)
+    def apply(self, ctx: Context[Params], plan: Plan[WorkersDevSubdomain], change: Change) -> str:  # noqa: ARG002
+        ctx.cloudflare.workers.set_subdomain(service_of(ctx, self.kind).worker, OFF)
         return "Cloudflare took the change"
 
-    def read(self, ctx: Context[Params]) -> Subdomain:
-        return ctx.cloudflare.workers.subdomain(service_of(ctx, self.kind).worker)
+    def read(self, ctx: Context[Params]) -> WorkersDevSubdomain:
+        return ctx.cloudflare.workers.read_subdomain(service_of(ctx, self.kind).worker)
 '''
 TEST = '''"""`ops NAME` turns off the workers.dev address of a Worker."""
 
@@ -80,10 +86,26 @@ def test_MODULE_turns_the_address_off_once(world: World) -> None:
     assert (second.code, second.result["decision"]) == (0, "nothing_to_do"), second.err
     assert world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
 '''
+PAGE = """# Turn off the workers.dev address of a Worker
+
+Use this when requests reach a Worker by its workers.dev address. It takes about 5 seconds.
+
+<!-- ways: ./run pytest tests/test_docs.py --update-golden -->
+<!-- /ways -->
+
+## What happens
+
+1. Backout reads whether the address is on.
+2. It turns the address off, reads it back, and probes the service.
+
+## What it does not undo
+
+The undo is the dashboard.
+"""
 
 
-def scaffold(folder: Path, name: str, taken: Collection[str]) -> tuple[Path, Path]:
-    """Write a runbook that works and its test below a copy of this repository; answer their paths.
+def scaffold(folder: Path, name: str, taken: Collection[str]) -> tuple[Path, ...]:
+    """Write a runbook that works, its test and its page below a copy of this repository; answer their paths.
 
     Raises:
         ConfigError: the name is not words with hyphens, or a command, a workflow or a file has it already.
@@ -94,6 +116,7 @@ def scaffold(folder: Path, name: str, taken: Collection[str]) -> tuple[Path, Pat
     files = {
         folder / "ops" / "runbooks" / f"{module}.py": RUNBOOK,
         folder / "tests" / "runbooks" / f"test_{module}.py": TEST,
+        folder / "docs" / "how-to" / f"{name}.md": PAGE,
     }
     if name in taken or any(path.exists() for path in files):
         raise ConfigError(f"{name} exists already", hint="Choose another name.")
@@ -102,5 +125,4 @@ def scaffold(folder: Path, name: str, taken: Collection[str]) -> tuple[Path, Pat
     words = {"CLASS": "".join(map(str.capitalize, module.split("_"))), "NAME": name, "MODULE": module}
     for path, text in files.items():
         path.write_text(re.sub(r"\b(CLASS|NAME)\b|MODULE", lambda found: words[found[0]], text), encoding="utf-8")
-    first, second = files
-    return first, second
+    return tuple(files)

@@ -39,6 +39,7 @@ from tests.support.drills import (
     taken,
     turned,
 )
+from tests.support.reference import table
 from tests.support.switches import prepared
 from tests.test_docs import assert_block
 
@@ -508,10 +509,10 @@ def test_the_help_names_every_drill_with_each_reason(world: World) -> None:
 
 def test_the_reference_lists_what_every_drill_supports(update_golden: bool) -> None:
     """A label depends on ops.yml, so that this table leaves it to the text above it."""
-    rows = ["| drill | edges and triggers |", "| --- | --- |"]
-    rows += [f"| `{name}` | {'; '.join(exceptions(lacks(name))) or 'every edge and trigger'} |" for name in names()]
+    rows = ((f"`{name}`", "; ".join(exceptions(lacks(name))) or "every edge and trigger") for name in names())
+    text = table(("drill", "edges and triggers"), rows)
 
-    assert_block(ROOT / "docs/reference/commands.md", "drills", "\n".join(rows) + "\n", update=update_golden)
+    assert_block(ROOT / "docs/reference/commands.md", "drills", text, update=update_golden)
 
 
 @pytest.mark.slow
@@ -576,18 +577,16 @@ def test_a_drill_by_label_in_a_teams_repository_has_its_files_as_they_stand(worl
 
 
 @pytest.mark.slow
-def test_the_readme_shows_what_the_drill_prints(update_golden: bool) -> None:
+def test_the_documentation_shows_what_the_drill_prints(update_golden: bool) -> None:
     command = [sys.executable, "-m", "ops", "drill", "rollback-worker"]
     environ = {**os.environ, "OPS_PROGRAM": "./run ops"}
     printed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
-    readme, text = ROOT / "README.md", team_files.readme()
-    if not text:
-        return
+    page = ROOT / "docs/explanation/how-a-run-decides.md"
+    text = page.read_text()
     found = re.search(r"<!-- drill -->\n```\n(.*?)```", text, re.DOTALL)
     assert found
     if update_golden:
-        with team_files.allowed():
-            readme.write_text(text.replace(found[0], f"<!-- drill -->\n```\n{printed}```"))
+        page.write_text(text.replace(found[0], f"<!-- drill -->\n```\n{printed}```"))
         return
     assert shape(printed) == shape(found[1])
 

@@ -1,4 +1,4 @@
-"""Which deployment `ops rollback-pages` goes to. The table of docs/how-to/rollback-pages.md is run row by row."""
+"""Which deployment `ops rollback-pages` goes to. The tables of examples are run row by row."""
 
 import random
 import re
@@ -38,7 +38,7 @@ def seed(world: World, history: str) -> dict[str, str]:
     "follows",
     [pytest.param(False, id="canonical-stays"), pytest.param(True, id="canonical-follows", marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("case", named_histories("rollback-pages.md"), ids=lambda case: case.happened.replace(" ", "-"))
+@pytest.mark.parametrize("case", named_histories("rollback-pages"), ids=lambda case: case.happened.replace(" ", "-"))
 def test_the_history_gets_the_answer_of_the_page(world: World, case: Case, follows: bool) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = follows
     ids = seed(world, case.history)
@@ -59,7 +59,7 @@ def test_the_history_gets_the_answer_of_the_page(world: World, case: Case, follo
 
 
 def test_the_page_names_each_history_once() -> None:
-    cases = named_histories("rollback-pages.md")
+    cases = named_histories("rollback-pages")
 
     assert len(cases) > 20
     assert len({case.happened for case in cases}) == len({(case.history, case.press) for case in cases}) == len(cases)

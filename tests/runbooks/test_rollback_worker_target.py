@@ -1,4 +1,4 @@
-"""Which version `ops rollback-worker` goes to. The table of docs/how-to/rollback-worker.md is run row by row."""
+"""Which version `ops rollback-worker` goes to. The tables of examples are run row by row."""
 
 import json
 import re
@@ -83,9 +83,7 @@ def press(world: World, arguments: str, ids: dict[str, str]) -> Outcome:
 
 
 @pytest.mark.sampled(6)
-@pytest.mark.parametrize(
-    "case", named_histories("rollback-worker.md"), ids=lambda case: case.happened.replace(" ", "-")
-)
+@pytest.mark.parametrize("case", named_histories("rollback-worker"), ids=lambda case: case.happened.replace(" ", "-"))
 def test_the_history_gets_the_answer_of_the_page(world: World, case: Case) -> None:
     ids = seed(world, case.history)
     before = world.live
@@ -104,7 +102,7 @@ def test_the_history_gets_the_answer_of_the_page(world: World, case: Case) -> No
 
 
 def test_the_page_names_enough_histories_and_each_once() -> None:
-    cases = named_histories("rollback-worker.md")
+    cases = named_histories("rollback-worker")
 
     assert len(cases) >= 45
     assert len({case.happened for case in cases}) == len(cases)

@@ -29,7 +29,7 @@ def serving(file: Path) -> Iterator[dict[str, Any]]:
 def example() -> str:
     """The one of the documentation."""
     text = (ROOT / "docs" / "reference" / "sandbox.md").read_text()
-    return text.partition("### Faults")[2].partition("```yaml\n")[2].partition("```")[0]
+    return text.partition("## Faults")[2].partition("```yaml\n")[2].partition("```")[0]
 
 
 def test_the_documented_file_is_in_force_from_the_first_request(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.test_repository import tracked
 
 NAME = "turn-off-address"
 FILE, TEST = Path("ops/runbooks/turn_off_address.py"), Path("tests/runbooks/test_turn_off_address.py")
+PAGE = Path("docs/how-to/turn-off-address.md")
 OF_EVERY_RUNBOOK = [
     *("tests/test_dry_run.py", "tests/test_claims.py", "tests/test_secrets_stay_secret.py", "tests/test_docs.py"),
     "tests/engine/test_interruption.py",
@@ -28,7 +29,7 @@ OF_ALL_RUNBOOKS = ["tests/test_claims.py", "tests/test_docs.py", "tests/setup/te
 
 def place(folder: Path) -> Path:
     """Make the folders that it writes to."""
-    for path in (FILE, TEST):
+    for path in (FILE, TEST, PAGE):
         (folder / path.parent).mkdir(parents=True)
     return folder
 

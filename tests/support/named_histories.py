@@ -1,4 +1,4 @@
-"""The tables of docs/how-to/ that say which release a rollback goes to, read as cases."""
+"""Tables that say which release a rollback goes to, read as cases."""
 
 import re
 from typing import NamedTuple
@@ -13,8 +13,9 @@ class Case(NamedTuple):
     answer: str
 
 
-def named_histories(page: str) -> list[Case]:
-    """The rows of the last table of that page of docs/how-to/, without their backquotes."""
-    text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (.+?) *\|$", text.partition("| Answer |\n")[2], re.MULTILINE)
+def named_histories(runbook: str) -> list[Case]:
+    """Return the rows of the runbook's page, and those that only tests have."""
+    pages = [ROOT / "docs" / "how-to", ROOT / "tests" / "runbooks" / "histories"]
+    texts = [(folder / f"{runbook}.md").read_text(encoding="utf-8").partition("| Answer |\n")[2] for folder in pages]
+    rows = [row for text in texts for row in re.findall(r"^\| (.+?) *\|$", text, re.MULTILINE) if "---" not in row]
     return [Case(*(cell.strip(" `") for cell in row.split("|"))) for row in rows]

@@ -1,0 +1,205 @@
+"""The generated parts of docs/reference: each is made from the code that it describes."""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ops import config
+from ops.app.registry import outside
+from ops.cli import cli
+from ops.core import errors
+from ops.core.errors import EXIT_CODES, Reason
+from tests.conftest import ROOT
+from tests.support.scenarios import shipped
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table between two empty lines, which the published form needs around it."""
+    head = list(columns)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n" + "".join(f"| {' | '.join(map(one_cell, cells))} |\n" for cells in lines) + "\n"
+
+
+def one_cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def commands(group: click.Group = cli, words: tuple[str, ...] = ("ops",)) -> Iterator[tuple[str, click.Command]]:
+    """Yield each command of this repository with its name, those of groups too."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        if name in outside():
+            continue
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield " ".join([*words, name]), command
+
+
+def common_options() -> list[click.Parameter]:
+    """Return the options that the commands of all runbooks share."""
+    own = [[*each.params] for name, each in commands() if name.removeprefix("ops ") in shipped()]
+    same = [{text_of(option) for option in options} for options in own]
+    return [option for option in own[0] if all(text_of(option) in texts for texts in same)]
+
+
+def text_of(option: click.Parameter) -> tuple[str, str]:
+    """Return the option as it is typed, and its help."""
+    if isinstance(option, click.Argument):
+        return f"`{option.make_metavar(click.Context(click.Command('ops')))}`", ""
+    assert isinstance(option, click.Option)
+    flag = option.opts[-1]
+    if option.is_flag:
+        return f"`{flag}`", option.help or ""
+    value = option.make_metavar(click.Context(click.Command("ops")))
+    return f"`{flag} {value}`", option.help or ""
+
+
+def all_commands() -> str:
+    """Return every command with its help and its own options."""
+    common = {text_of(option) for option in common_options()}
+    text = ""
+    for name, command in commands():
+        of_runbook = name.removeprefix("ops ") in shipped()
+        rows = [row for row in map(text_of, command.params) if not of_runbook or row not in common]
+        text += f"\n### {name}\n\n{paragraphs(command.help or '')}\n"
+        text += table(("option", "meaning"), rows) if rows else ""
+    return text + "\n"
+
+
+def paragraphs(text: str) -> str:
+    """Return help text as Markdown, in lines of at most 120 characters."""
+    cleaned = [" ".join(each.split()) for each in text.replace("\b", "").split("\n\n")]
+    return "\n\n".join("\n".join(wrap(each)) for each in cleaned if each)
+
+
+def wrap(text: str) -> Iterator[str]:
+    line = ""
+    for word in text.split():
+        if line and len(line) + len(word) >= 120:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    yield line
+
+
+def common_options_table() -> str:
+    return table(("option", "meaning"), map(text_of, common_options()))
+
+
+def decisions_table() -> str:
+    documented = attribute_texts(ROOT / "ops/core/errors.py", "Decision")
+    rows = [(f"`{decision}`", str(code), documented[decision.name]) for decision, code in EXIT_CODES.items()]
+    return table(("decision", "exit code", "meaning"), rows)
+
+
+def reasons_table() -> str:
+    documented = attribute_texts(Path(errors.__file__), "Reason")
+    return table(("reason", "meaning"), ((f"`{reason}`", documented[reason.name]) for reason in Reason))
+
+
+def switches_table() -> str:
+    """Return the switches of the sandbox, with their defaults."""
+    from sandbox.switches import Switches
+
+    documented = attribute_texts(ROOT / "sandbox/switches.py", "Switches")
+    rows = ((f"`{name}`", f"`{value}`", documented[name]) for name, value in vars(Switches()).items())
+    return table(("switch", "default", "meaning"), rows)
+
+
+def attribute_texts(path: Path, name: str) -> Mapping[str, str]:
+    """Return the text below each attribute of a class."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    body = next(each.body for each in tree.body if isinstance(each, ast.ClassDef) and each.name == name)
+    found = {}
+    for before, after in pairwise(body):
+        target = before.target if isinstance(before, ast.AnnAssign) else getattr(before, "targets", [None])[0]
+        if isinstance(target, ast.Name) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            found[target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+def keys_of_ops_yml() -> str:
+    """Return each object of `ops.yml` with its keys; the heading is the place where the object first stands."""
+    schema = config.schema()
+    text = ""
+    waiting: list[tuple[str, Mapping[str, Any]]] = [("", schema)]
+    seen: set[str] = set()
+    while waiting:
+        place, each = waiting.pop(0)
+        rows = []
+        for key, value in each.get("properties", {}).items():
+            rows.append(
+                (f"`{key}`", kind(value), default(value, required=key in each.get("required", ())), meaning(value))
+            )
+            for below, name in objects(value, f"{place}.{key}".lstrip(".")):
+                if name not in seen:
+                    seen.add(name)
+                    waiting.append((below, schema["$defs"][name]))
+        text += f"\n### {f'`{place}`' if place else 'The file'}\n\n"
+        text += "" if not place else f"{paragraphs(each.get('description', ''))}\n"
+        text += table(("key", "value", "default", "meaning"), rows)
+    return text + "\n"
+
+
+def objects(value: Mapping[str, Any], place: str) -> Iterator[tuple[str, str]]:
+    """Yield the place and the name of each object that a key may hold."""
+    if "$ref" in value:
+        yield place, value["$ref"].rpartition("/")[2]
+    for below in (value.get("items"), *value.get("anyOf", ())):
+        if isinstance(below, Mapping):
+            yield from objects(below, place)
+    for below in (*value.get("patternProperties", {}).values(), value.get("additionalProperties")):
+        if isinstance(below, Mapping):
+            yield from objects(below, f"{place}.NAME")
+
+
+def kind(value: Mapping[str, Any]) -> str:
+    if "enum" in value:
+        return ", ".join(f"`{each}`" for each in value["enum"])
+    if "const" in value:
+        return f"`{value['const']}`"
+    if "anyOf" in value:
+        return " or ".join(dict.fromkeys(kind(each) for each in value["anyOf"]))
+    if "$ref" in value:
+        return "object"
+    if value.get("type") == "array":
+        return f"list of {kind(value['items'])}" if "items" in value else "list"
+    if value.get("type") == "object":
+        return "object by name" if "patternProperties" in value else "object"
+    if "pattern" in value and re.search(r"\(ms\|s\|m\|h\)\$$", value["pattern"]):
+        return "duration"
+    return {"string": "text", "integer": "number", "boolean": "true or false"}.get(value.get("type", ""), "value")
+
+
+def default(value: Mapping[str, Any], *, required: bool) -> str:
+    if required:
+        return "required"
+    given = value.get("default")
+    if given is None or given in ([], {}):
+        return "none"
+    if isinstance(given, list):
+        return ", ".join(f"`{each}`" for each in given)
+    return f"`{str(given).lower() if isinstance(given, bool) else given}`"
+
+
+def meaning(value: Mapping[str, Any]) -> str:
+    return str(value.get("description", ""))
+
+
+def decision_records() -> str:
+    """Return the records of decisions, by number."""
+    rows = []
+    for page in sorted((ROOT / "docs" / "decisions").glob("0*.md")):
+        title = page.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        number, _, words = title.partition(" ")
+        rows.append((number.rstrip(".:"), f"[{words}]({page.name})"))
+    return table(("number", "decision"), rows)
