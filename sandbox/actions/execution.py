@@ -69,6 +69,12 @@ class Execution:
             if (task.work.run.id, task.job.id) == (run_id, job):
                 self._end_late(task, act)
 
+    def crash(self, run_id: int, job: str) -> None:
+        """Kill all processes of the running jobs of a run with this id, as if their runner was lost."""
+        for act, task in list(self._acts.items()):
+            if (task.work.run.id, task.job.id) == (run_id, job):
+                act.kill()
+
     def kill(self) -> None:
         """End all that runs, at once."""
         for act in list(self._acts):

@@ -122,6 +122,10 @@ class Runner:
         """Let the time limit of the running jobs of that run with this id pass now."""
         self._execution.expire(run_id, job)
 
+    def crash(self, run_id: int, job: str) -> None:
+        """Lose the runner of the running jobs of that run with this id: its processes get SIGKILL, and no step ends."""
+        self._execution.crash(run_id, job)
+
     def lose(self, *actions: str) -> None:
         """Let downloads of these actions, as `owner/name`, fail from now on; without one, let all succeed again."""
         self._execution.unavailable = set(actions)

@@ -15,6 +15,7 @@ LIMITS: JSON, name of a job → its `timeout-minutes`. DOCS: address of the docu
 from __future__ import annotations
 
 import calendar
+import hashlib
 import json
 import os
 import re
@@ -57,6 +58,8 @@ class Failure(NamedTuple):
 
     text: str
     is_answered: bool = False
+    stopped: str = ""
+    """The answer if the comment shows a run that has no end, as Markdown; default: `text`."""
     has_run: bool = False
     """Whether a run came to its end, which is on the pages of the workflow's run."""
     late_on: int | None = None
@@ -124,7 +127,10 @@ def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
     ending = os.environ.get("ENDING", "").split()
     failed = [name for name, need in needs.items() if need["result"] in BAD]
     if others := [name for name in failed if name not in ending]:
-        yield Failure(_failed(request, others, ended, is_idle=is_idle), has_run=bool(ended.get("run")))
+        look = _look(gate.get("environment"))
+        text = _failed(request, others, ended, look, is_idle=is_idle)
+        stopped = "" if ended else _failed(request, others, ended, look, is_idle=is_idle, is_begun=True)
+        yield Failure(text, stopped=stopped, has_run=bool(ended.get("run")))
     if late := [name for name in failed if name in ending]:
         yield _late(request, late, outputs)
 
@@ -163,18 +169,27 @@ def _refused(request: Request, gate: Any) -> str:
     )
 
 
-def _failed(request: Request, failed: list[str], ended: Any, *, is_idle: bool) -> str:
-    """`ended`: outputs of the job that acts, if its command came so far as to write them."""
+def _look(environment: Any) -> str:
+    status = " --environment " + environment if re.fullmatch("[A-Za-z0-9_-]+", environment or "") else ""
+    return "Read the log, and look at what is live: " + inert("./run ops status" + status) + "."
+
+
+def _failed(
+    request: Request, failed: list[str], ended: Any, look: str, *, is_idle: bool, is_begun: bool = False
+) -> str:
+    """`ended`: outputs of the job that acts, if its command wrote them. `is_begun`: the comment shows a run."""
     what, log, is_before = _describe(failed)
     if ended.get("run"):
         heading = "**Ended as " + inert(ended.get("decision")) + ", and could not report here:**"
+    elif is_begun:
+        heading = "**The run stopped in its middle, and it is not known whether anything was changed:**"
     elif is_idle or is_before or ended.get("reason"):
         heading = "**Failed before the run began, and nothing was changed:**"
     else:
         heading = "**Failed, and it is not known whether anything was changed:**"
     why = ", ".join(inert(ended[name]) for name in ("message", "reason") if ended.get(name))
     lines = [f"{heading} {request.title} · {what} · [log]({log})", "**Why:** " + why if why else ""]
-    check = "" if "nothing was changed" in heading else "Read the log, and look at what is live."
+    check = "" if "nothing was changed" in heading else look
     if REJECTED in what:
         check = "Talk to the reviewer."
     elif NOT_STARTED in what:
@@ -262,6 +277,10 @@ class Comments(NamedTuple):
 
     waiting: int
     is_answered: bool
+    unfinished: int = 0
+    """Id of the one in which a run went on and has no end, or 0."""
+    body: str = ""
+    """Of that one."""
 
 
 def mark(kind: str) -> str:
@@ -271,7 +290,7 @@ def mark(kind: str) -> str:
 def read_comments(request: Request, kind: str) -> Comments:
     """Read the issue's comments, of which only those by the token's own login count. `kind`: of the answer's mark."""
     me, path = own_login(), repository() + "/issues/" + str(request.number) + "/comments?per_page=100"
-    waiting, is_answered, page = 0, False, 0
+    waiting, is_answered, unfinished, body, page = 0, False, 0, "", 0
     while True:
         page += 1
         since = "&since=" + request.since if request.since else ""
@@ -282,20 +301,48 @@ def read_comments(request: Request, kind: str) -> Comments:
                 continue
             if mark("request") in lines:
                 waiting = int(one["id"])
-            is_answered |= mark(kind) in lines or (kind == "answered" and any(map(_is_of_run, lines[-1:])))
+            record = read_record(one["body"] or "")
+            if mark(kind) in lines:
+                is_answered = True
+            elif kind == "answered" and _is_of_run(record):
+                is_open = record["source"] == "run" and record["part"] == 1 and not record["decision"]
+                if is_open:
+                    unfinished, body = int(one["id"]), one["body"]
+                else:
+                    is_answered = True
         if len(found) < 100:
-            return Comments(waiting, is_answered)
+            return Comments(waiting, is_answered, unfinished, body)
 
 
-def _is_of_run(line: str) -> bool:
-    """Whether that is the hidden record of a run of this attempt, or of its gate's refusal."""
-    record = re.fullmatch(r"<!-- backout:v1 (\{.*\}) -->", line.strip())
+RECORD = re.compile(r"<!-- backout:v1 (\{.*\}) -->\s*$")
+
+
+def read_record(body: str) -> Any:
+    """Return the hidden record at the end of a comment, or nothing."""
+    found = RECORD.search(body)
     try:
-        run = json.loads(record[1])["run"] if record else ""
-    except (ValueError, KeyError, TypeError):
-        return False
-    number = os.environ["GITHUB_RUN_ID"]
-    return str(run).startswith(number + "." + attempt() + "-") or run == "gate-" + number
+        record = json.loads(found[1]) if found else {}
+    except ValueError:
+        return {}
+    return record if {"run", "source", "part", "decision", "digest"} <= set(record) else {}
+
+
+def _is_of_run(record: Any) -> bool:
+    """Whether it is of a run of this attempt, or of its gate's refusal."""
+    run, number = str(record.get("run")), os.environ["GITHUB_RUN_ID"]
+    return run.startswith(number + "." + attempt() + "-") or run == "gate-" + number
+
+
+def above(text: str, body: str) -> str:
+    """Return the comment of a run with the answer above its last report. Its record stays valid, and at the end."""
+    report, record, hidden = RECORD.sub("", body).strip(), read_record(body), body[body.rindex("<!-- backout:v1 ") :]
+    report = re.sub("^### ", "#### Last report of the run: ", report)
+    shown = text + "\n\n" + mark("answered") + "\n\n" + report
+    lines = "\n".join(line.rstrip() for line in shown.strip().splitlines())
+    whole = json.dumps([lines, {**record, "digest": ""}], sort_keys=True)
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:16]  # as ops/core/run_record.py makes it
+    old, new = ('"digest":"' + each + '"' for each in (str(record["digest"]), digest))
+    return shown + "\n\n" + hidden.replace(old, new)
 
 
 def own_login() -> str:
@@ -308,30 +355,34 @@ def own_login() -> str:
         return BOT
 
 
-def answer(request: Request, failure: Failure) -> bool:
-    """Edit our comment or post one, and return whether that was needed. Raises OSError and ValueError."""
+def answer(request: Request, failure: Failure) -> str:
+    """Edit our comment or post one. Return the answer, or nothing if none was needed. Raises OSError and ValueError."""
     kind = "answered" if failure.late_on is None else "late"
     found, comments = read_comments(request, kind), repository() + "/issues/comments/"
     body = {"body": failure.text + "\n\n" + mark(kind) + "\n"}
     if kind == "late":
         if not found.is_answered:
             call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
-        return True
+        return failure.text
     if found.is_answered or failure.is_answered:
         if found.waiting:
             call("DELETE", comments + str(found.waiting), SECONDS)
-        return False
+        return ""
+    if found.unfinished:
+        text = failure.stopped or failure.text
+        call("PATCH", comments + str(found.unfinished), SECONDS, {"body": above(text, found.body)})
+        return text
     if found.waiting:
         call("PATCH", comments + str(found.waiting), SECONDS, body)
     elif not request.since and "pull_request" in call("GET", repository() + f"/issues/{request.number}", SECONDS):
         raise ValueError("the number beside the button is a pull request's")
     else:
         call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
-    return True
+    return failure.text
 
 
-def answer_patiently(request: Request, failure: Failure) -> tuple[bool, str]:
-    """Return whether an answer was needed, and why there is none. Each try looks first for what an earlier one did."""
+def answer_patiently(request: Request, failure: Failure) -> tuple[str, str]:
+    """Return the answer if one was needed, and why there is none. Each try looks first for what an earlier one did."""
     problem = ""
     for pause in (0.0, *PAUSES):
         time.sleep(pause)
@@ -343,27 +394,27 @@ def answer_patiently(request: Request, failure: Failure) -> tuple[bool, str]:
                 break
         except Exception as error:  # noqa: BLE001  the job has nothing else to do
             problem = type(error).__name__
-    return True, problem
+    return failure.text, problem
 
 
-def show(failure: Failure) -> None:
+def show(text: str) -> None:
     """On the pages of the run, in case nobody can be answered on an issue."""
-    first = " ".join(failure.text.partition("**What to do:**")[0].split())
+    first = " ".join(text.partition("**What to do:**")[0].split())
     plain = re.sub(r"[*`]|· \[log\]\(.*?\)", "", first).strip()
     line = plain.replace("%", "%25").replace("##[", "## [")
     print("::error title=request::" + line, flush=True)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(failure.text + "\n")
+            file.write(text + "\n")
 
 
 def tell(request: Request, failure: Failure) -> None:
     if request.number:
-        is_new, problem = answer_patiently(request, failure)
+        text, problem = answer_patiently(request, failure)
     else:
-        is_new, problem = not failure.has_run and not failure.is_answered, ""
-    if is_new:
-        show(failure)
+        text, problem = "" if failure.has_run or failure.is_answered else failure.text, ""
+    if text:
+        show(text)
     if problem:
         print("::warning title=request::The answer could not be written to the issue: " + problem, flush=True)
 

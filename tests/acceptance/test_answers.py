@@ -4,6 +4,7 @@ A repository of the reference application, a label, and the local runner with th
 """
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,35 @@ def test_a_job_that_acts_and_cannot_is_answered(world: Stage) -> None:
 
 def acting(run: Run) -> str:
     return next((job.status for job in run.jobs if job.name == "recovery-production"), "")
+
+
+def test_a_run_that_is_killed_in_its_middle_is_answered_above_its_last_report(pip_cache: Path) -> None:
+    """Its runner is lost after the write, while it probes a service that stays unhealthy."""
+    with stage(pip_cache, {"status": 503}) as world:
+        number = world.incident()
+        with world.runner() as runner:
+
+            def lose(run_id: int) -> None:
+                while "backout:v1" not in world.comments(number):
+                    time.sleep(0.1)
+                runner.crash(run_id, "recovery-production")
+
+            runner.on_line = when("after, 0 of 3 in a row", lose)
+            world.github.label(number, LABEL, "alice")
+            runner.wait()
+            (run,) = world.github.runs
+            log = "\n".join(runner.log(run.id))
+        text = final(world, number)
+
+    assert (conclusions(run)["recovery-production"], conclusions(run)["tell"]) == ("failure", "success"), log
+    said, _, last = text.partition(f"\n\n{ANSWERED}")
+    assert said == (
+        "**The run stopped in its middle, and it is not known whether anything was changed:** `recover:rollback-api` "
+        "from `@alice` · job `recovery-production` failed · [log](LOG)\n\n**What to do:** Read the log, "
+        f"and look at what is live: `./run ops status --environment production`. Then p{AGAIN}"
+    ), log
+    assert last.lstrip().startswith("#### Last report of the run: ")
+    assert world.live == {world.good: 100}
 
 
 def test_a_recovery_goes_on_if_no_comment_can_be_written(world: Stage) -> None:

@@ -5,18 +5,19 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ops.core.run_record import RunRecord, sealed
+from ops.core.run_record import RecordRow, RunRecord, is_edited, read_block, sealed
 from ops.render.workflow_text import scripts
 from sandbox.github.actions.state import Job
 from sandbox.github.actions.state import Step as JobStep
 from tests.support.hostile import PIECES
 from tests.support.prepared_python import fresh_python
-from tests.templates.scripts import Step, Workflow
+from tests.templates.scripts import COMMENT, Step, Workflow
 
 COMMANDS = json.dumps({"recover:api": "./run ops rollback-worker --service api --environment production"})
 GONE: dict[str, Any] = {"result": "success", "outputs": {"go": "true", "attempt": "1"}}
@@ -182,6 +183,76 @@ def test_a_run_that_went_on_in_the_comment_is_left_as_it_is(answered: Answered) 
 
     assert (done.code, done.out, done.err, done.summary) == (0, "", "", "")
     assert answered.workflow.bodies == [journal(f"{answered.run}.1-00ab")]
+
+
+LAST = "### Writing\n\nrollback-worker on api in production, run `7.1-00ab`.\n\n**Plan:** 0ffae05a → 2c8b7e91\n"
+"""How a run leaves its comment that is killed in its middle."""
+
+
+def unfinished(run: int) -> str:
+    row = RecordRow(
+        datetime(2026, 11, 24, 3, 12, tzinfo=UTC), "writing", "deployment of fortunet-api - 2c8b7e91 @ 100 %"
+    )
+    rate = {"total": None, "trigger_to_plan": 0.25, "trigger_to_write": 1.0}
+    return sealed(LAST, RunRecord(run=f"{run}.1-00ab", runbook="rollback-worker", rows=(row,), durations=rate))
+
+
+def cut_off(answered: Answered, **acting: str) -> tuple[Step, str]:
+    """The runner of the job that acts was lost: its step has no end."""
+    (comment,) = answered.github.issue(answered.workflow.incident).comments
+    comment.body = unfinished(answered.run)
+    answered.job("recovery-production", "failure", "success", "success", "success", "")
+    gate = {**GONE, "outputs": {**GONE["outputs"], "environment": "production"}}
+    needs = {"gate": gate, "recovery-production": {"result": "failure", "outputs": acting}}
+    done = answered.tell(needs=needs)
+    (body,) = answered.workflow.bodies
+    return done, body
+
+
+def test_a_run_that_was_killed_in_its_middle_gets_an_answer_above_its_last_report(answered: Answered) -> None:
+    done, body = cut_off(answered)
+
+    job = answered.github.urls.html
+    said, _, last = body.partition(f"<!-- backout:answered run={answered.run} attempt=1 -->\n\n")
+    assert re.sub(r"/runs/\d+/job/\d+", "/runs/N", said) == (
+        "**The run stopped in its middle, and it is not known whether anything was changed:** `recover:api` from "
+        f"`@alice` · job `recovery-production` failed · [log]({job}/acme/operations/actions/runs/N)\n\n"
+        "**What to do:** Read the log, and look at what is live: `./run ops status --environment production`. Then put "
+        "the label on again. If that fails too, run on a laptop: `./run ops rollback-worker --service api --environment production "
+        f"--incident {answered.workflow.incident}`\n\n"
+    )
+    assert last.startswith("#### Last report of the run: Writing\n\nrollback-worker on api in production")
+    assert "The run stopped in its middle" in done.summary
+    assert "::error title=request::The run stopped in its middle" in done.out
+
+
+def test_the_record_of_a_run_that_was_killed_stays_whole_and_at_the_end(answered: Answered) -> None:
+    """So `ops incident import` completes the comment, and the report does not call it edited."""
+    _, body = cut_off(answered)
+
+    found, before = read_block(body), read_block(unfinished(answered.run))
+    assert found is not None
+    assert before is not None
+    assert replace(found, digest="") == replace(before, digest="")
+    assert not is_edited(body)
+    assert is_edited(body.replace("production", "staging"))
+
+
+def test_a_run_that_was_killed_is_answered_once(answered: Answered) -> None:
+    answered.github.fault(method="PATCH", path=COMMENT, lost="after")
+
+    _, body = cut_off(answered)
+
+    assert body.count("The run stopped in its middle") == 1
+
+
+def test_a_run_that_ended_and_could_not_say_so_is_told_in_its_comment(answered: Answered) -> None:
+    ended = {"run": "7.1-00ab", "decision": "recovered", "message": "recovered after 3.8 s"}
+
+    _, body = cut_off(answered, **ended)
+
+    assert body.startswith("**Ended as `recovered`, and could not report here:** `recover:api` from `@alice`")
+    assert "#### Last report of the run: Writing" in body
 
 
 def test_nothing_that_failed_is_nothing_to_tell(answered: Answered) -> None:
