@@ -266,6 +266,18 @@ class Incident:
         return self.world.ops(*arguments, **{**self.github.environ(), **environ})
 
 
+@pytest.fixture
+def without_collection() -> Iterator[None]:
+    """Keep the garbage collector off where a text that is nested too deep fills the stack.
+
+    A finalizer of an object that an earlier test left, such as urllib3's of a pool of connections, fails there with a
+    RecursionError, and pytest reports that of the test that runs.
+    """
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.fixture(scope="session")
 def python() -> Iterator[RunPython]:
     with prepared_python() as run:

@@ -64,6 +64,7 @@ MALFORMED: dict[str, tuple[bytes, int, dict[str, str], str]] = {
 }
 
 
+@pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize(("body", "status", "headers", "what"), MALFORMED.values(), ids=MALFORMED)
 def test_what_cannot_be_read_is_named_with_status_and_ray(
     body: bytes, status: int, headers: dict[str, str], what: str

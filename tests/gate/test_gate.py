@@ -573,6 +573,7 @@ def test_a_malformed_event_of_ours_is_answered_where_it_says_where(job: Job) -> 
 
 
 @pytest.mark.sampled(3)
+@pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"action": "labeled"', "\ud7ff\x00"])
 def test_an_event_that_is_no_json_is_malformed(job: Job, text: str) -> None:
     done = job.gate(text)

@@ -49,6 +49,7 @@ def assert_typed(method: str, path: str, body: str) -> None:
     assert len(caught.value.message) < 300
 
 
+@pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_foreign_body_is_a_typed_error_on_each_route(kind: str) -> None:
     for method, pattern, what, shape in ROUTES:

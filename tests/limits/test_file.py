@@ -174,6 +174,7 @@ def test_the_revision_names_the_commit_and_the_content() -> None:
     )
 
 
+@pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize(
     "text",
     ["", "x", "[]", "3", "{}", '{"version": 1}', '{"version": 1, "revision": "x", "limits": {"a": 3}}', "[" * 100_000],
